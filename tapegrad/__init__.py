@@ -1,0 +1,24 @@
+"""tapegrad: functional automatic differentiation on an immutable tape.
+
+Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
+sweep over the tape builds a mapping from parameters to gradients.
+"""
+
+from tapegrad import errors as errors
+from tapegrad import nn as nn
+from tapegrad import optim as optim
+from tapegrad import tree as tree
+from tapegrad.op import Op as Op
+from tapegrad.op import custom_op as custom_op
+from tapegrad.ops import *
+from tapegrad.sweep import reverse_sweep as reverse_sweep
+from tapegrad.tape import Tape as Tape
+from tapegrad.tape import record as record
+from tapegrad.tensor import Tensor as Tensor
+from tapegrad.transforms import grad as grad
+from tapegrad.transforms import hessian as hessian
+from tapegrad.transforms import hvp as hvp
+from tapegrad.transforms import jacobian as jacobian
+from tapegrad.transforms import jvp as jvp
+from tapegrad.transforms import value_and_grad as value_and_grad
+from tapegrad.transforms import vjp as vjp

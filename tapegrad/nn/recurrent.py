@@ -1,0 +1,83 @@
+"""Recurrent layers: the hidden state goes in and comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy.typing as npt
+
+from tapegrad.nn.initializers import Key, split, zeros
+from tapegrad.nn.layers import Linear, LinearParams, _size
+from tapegrad.ops import add, relu, sigmoid, tanh
+from tapegrad.tensor import Array
+
+_ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
+
+
+@attrs.frozen
+class RNNCellParams:
+    """The parameters of `RNNCell`: input to hidden, hidden to hidden, hidden to output."""
+
+    w_ih: LinearParams
+    w_hh: LinearParams
+    w_ho: LinearParams
+
+
+@attrs.frozen
+class RNNCell:
+    """One step of a simple recurrent network.
+
+    Parameters
+    ----------
+    n_inputs, n_hidden, n_outputs
+        The lengths of the last axis of its input, hidden state and output.
+    activation
+        ``"sigmoid"``, ``"tanh"`` or ``"relu"``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> cell = tg.nn.RNNCell(3, 4, 2)
+    >>> output, hidden = cell(cell.init(0), np.ones((5, 3)), cell.initial_hidden(5))
+    >>> output.shape, hidden.shape
+    ((5, 2), (5, 4))
+    """
+
+    n_inputs: int = attrs.field(validator=_size)
+    n_hidden: int = attrs.field(validator=_size)
+    n_outputs: int = attrs.field(validator=_size)
+    activation: str = attrs.field(default="sigmoid", validator=attrs.validators.in_(_ACTIVATIONS))
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> RNNCellParams:
+        """Parameters of three `Linear` layers, drawn with keys of their own."""
+        ih, hh, ho = split(key, 3)
+        return RNNCellParams(
+            Linear(self.n_inputs, self.n_hidden).init(ih, dtype),
+            Linear(self.n_hidden, self.n_hidden).init(hh, dtype),
+            Linear(self.n_hidden, self.n_outputs).init(ho, dtype),
+        )
+
+    def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> Array:
+        """A hidden state of zeros, of shape (batch_size, n_hidden)."""
+        return zeros((batch_size, self.n_hidden), dtype)
+
+    def __call__(self, params: RNNCellParams, x: Any, hidden: Any) -> tuple[Any, Any]:
+        """The output and the new hidden state.
+
+        Parameters
+        ----------
+        params
+            From `init`.
+        x
+            The input, of shape (batch, n_inputs).
+        hidden
+            The hidden state, of shape (batch, n_hidden).
+        """
+        ih = Linear(self.n_inputs, self.n_hidden)
+        hh = Linear(self.n_hidden, self.n_hidden)
+        ho = Linear(self.n_hidden, self.n_outputs)
+        combined = add(ih(params.w_ih, x), hh(params.w_hh, hidden))
+        hidden = _ACTIVATIONS[self.activation](combined)
+        return ho(params.w_ho, hidden), hidden

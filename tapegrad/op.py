@@ -1,0 +1,254 @@
+"""Op: a forward function on arrays and its VJP rules; how to add one.
+
+An op is one declaration: a function that computes on arrays, and a rule for each
+operand that a gradient can pass to. The same declaration serves calls on plain
+arrays, recording, derivatives of any order, and compiling.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec
+
+import attrs
+import numpy as np
+
+from tapegrad.tape import write_current
+from tapegrad.tensor import NO_OPTIONS, NUMPY, OPS, Tensor, frozen, is_frozen
+
+P = ParamSpec("P")
+
+Rule = Callable[..., Any]
+
+
+@attrs.frozen
+class EachOperand:
+    """The rules of an op that takes any number of operands.
+
+    Attributes
+    ----------
+    rule
+        Called with the operand's position before the arguments of a VJP rule.
+    last
+        The position of the last operand that has a rule; None if all have.
+    """
+
+    rule: Rule
+    last: int | None = None
+
+    def __getitem__(self, i: int) -> Rule | None:
+        if self.last is not None and i > self.last:
+            return None
+        return lambda *args, **options: self.rule(i, *args, **options)
+
+
+VJPs = tuple[Rule | None, ...] | EachOperand
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Op(Generic[P]):
+    """A pure function of arrays that is recorded when an operand is a Tensor.
+
+    Made by `custom_op`, or by `op` for the ops of this package. Called on plain
+    arrays it computes and writes nothing; it pickles by name, as functions do.
+
+    Attributes
+    ----------
+    name
+        What tapes and messages call it.
+    forward
+        The function itself: operands, then options.
+    vjps
+        A rule for each operand, or None where no gradient passes: a function of
+        the cotangent, the output, the operands and the options that returns the
+        operand's cotangent. Rules are written with ops, so that they are recorded
+        when a derivative is itself differentiated. The sweep undoes broadcasting.
+    keeps_weak
+        Whether Python numbers give a Python number, as with the arithmetic
+        operators, and so leave a float32 array beside them what it is.
+    read
+        Turns a call's arguments into operands and options where it is not the
+        rule that the first ``len(vjps)`` are the operands.
+    """
+
+    name: str
+    forward: Callable[P, Any]
+    vjps: VJPs
+    keeps_weak: bool = False
+    read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
+    arity: int = attrs.field(init=False)
+    parameters: tuple[str, ...] = attrs.field(init=False)
+    defaults: Mapping[str, Any] = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        signature = inspect.signature(self.read or self.forward)
+        set_ = self.__dict__.__setitem__
+        set_("arity", len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1)
+        set_("parameters", tuple(signature.parameters))
+        empty = inspect.Parameter.empty
+        set_("defaults", {n: p.default for n, p in signature.parameters.items() if p.default is not empty})
+        if self.arity > len(self.parameters):
+            raise TypeError(
+                f"{self.name} takes {len(self.parameters)} arguments but has {self.arity} VJP "
+                "rules; give one rule an operand, None where no gradient passes"
+            )
+        for name in ("__doc__", "__module__", "__qualname__", "__name__"):
+            set_(name, getattr(self.forward, name, None))
+        set_("__wrapped__", self.forward)
+        set_("__signature__", signature)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        operands: tuple[Any, ...] = args
+        options: Mapping[str, Any] = kwargs or NO_OPTIONS
+        if kwargs or len(args) != self.arity:
+            operands, options = self.bind(args, kwargs)
+        for x in operands:
+            if type(x) is Tensor:
+                return write_current(self, operands, options)
+        return self.forward(*operands, **options)  # type: ignore[arg-type]
+
+    def bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """A call's arguments as operands, and options that are not the default.
+
+        Raises
+        ------
+        TypeError
+            For an argument the op does not have, or one that is missing.
+        """
+        names = self.parameters
+        given = dict(zip(names, args, strict=False))
+        if len(args) > len(names):
+            raise TypeError(f"{self.name} takes {', '.join(names)}; got {len(args)} arguments")
+        for name, value in kwargs.items():
+            if name in given:
+                raise TypeError(f"{self.name} got {name} twice")
+            if name in names:
+                given[name] = value
+            elif not (name in _HARMLESS and value is _HARMLESS[name]):
+                raise TypeError(
+                    f"{self.name} does not support the argument {name!r}; "
+                    f"it takes {', '.join(names)}"
+                )
+        missing = [name for name in names if name not in given and name not in self.defaults]
+        if missing:
+            raise TypeError(f"{self.name} needs {', '.join(missing)}")
+        if self.read is not None:
+            operands, options = self.read(**given)
+            return operands, options or NO_OPTIONS
+        operands = tuple(given.pop(name) for name in names[: self.arity])
+        options = {n: v for n, v in given.items() if n not in self.defaults or v is not self.defaults[n]}
+        return operands, options or NO_OPTIONS
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> str:
+        return str(self.__dict__["__qualname__"])
+
+    def __copy__(self) -> Op[P]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Op[P]:
+        return self
+
+
+# Arguments that NumPy's functions have, at the value that asks for nothing.
+_HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None}
+
+
+def op(
+    *vjps: Rule | None,
+    each: EachOperand | None = None,
+    numpy: Any = (),
+    read: Callable[..., Any] | None = None,
+    keeps_weak: bool = False,
+) -> Callable[[Callable[P, Any]], Op[P]]:
+    """Declare an op of this package and enter it in the table of ops.
+
+    Parameters
+    ----------
+    *vjps
+        A rule for each operand, or None.
+    each
+        The rules of an op that takes any number of operands, instead.
+    numpy
+        The NumPy function that it answers for on Tensors, or several.
+    read, keeps_weak
+        See `Op`.
+    """
+
+    def declare(forward: Callable[P, Any]) -> Op[P]:
+        declared = Op(forward.__name__, forward, each or vjps, keeps_weak, read)
+        OPS[declared.name] = declared
+        for function in numpy if isinstance(numpy, tuple) else (numpy,):
+            NUMPY[function] = declared
+        return declared
+
+    return declare
+
+
+def custom_op(
+    vjps: Iterable[Rule | None], name: str | None = None
+) -> Callable[[Callable[P, Any]], Op[P]]:
+    """Make an op of a function on arrays and its VJP rules.
+
+    Parameters
+    ----------
+    vjps
+        One rule an operand: a function of the cotangent, the output, the operands
+        and the options that returns the operand's cotangent, written with
+        operators, ``np.*`` or tapegrad's functions; None where no gradient
+        passes. The function's first parameters are the operands, one a rule; the
+        others are options, passed to the rules by keyword.
+    name
+        What tapes and messages call the op; the function's name by default.
+
+    Returns
+    -------
+    A decorator that returns an `Op`.
+
+    Raises
+    ------
+    TypeError
+        If there are more rules than parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+    ... def cube(x):
+    ...     return x**3
+    >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
+    (array(12.), array(12.))
+    """
+    rules = tuple(vjps)
+
+    def declare(function: Callable[P, Any]) -> Op[P]:
+        @functools.wraps(function)
+        def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
+            # the function may return an array that it, or its caller, also keeps
+            y = function(*args, **kwargs)
+            return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
+
+        return Op(name or function.__name__, forward, tuple(map(_apart, rules)))
+
+    return declare
+
+
+def _apart(rule: Rule | None) -> Rule | None:
+    """A user's rule, kept from writing to a cotangent and from handing out its own array."""
+    if rule is None:
+        return None
+
+    @functools.wraps(rule)
+    def apart(g: Any, *args: Any, **options: Any) -> Any:
+        if type(g) is np.ndarray:
+            g = frozen(g.view())
+        c = rule(g, *args, **options)
+        return c.view() if type(c) is np.ndarray and not is_frozen(c) else c
+
+    return apart

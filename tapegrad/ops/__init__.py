@@ -1,0 +1,10 @@
+"""The ops, a file a family, each op one declaration."""
+
+from tapegrad.ops.arithmetic import *
+from tapegrad.ops.exponential import *
+from tapegrad.ops.indexing import *
+from tapegrad.ops.logic import *
+from tapegrad.ops.product import *
+from tapegrad.ops.record import *
+from tapegrad.ops.reduction import *
+from tapegrad.ops.shape import *

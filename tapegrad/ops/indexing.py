@@ -1,0 +1,279 @@
+"""Indexing, its adjoint, and functional updates.
+
+An index is split into the arrays in it, which are operands, and the rest of it, a
+static option with a `HOLE` where each array goes.
+"""
+
+from __future__ import annotations
+
+import enum
+import operator
+from typing import Any
+
+import numpy as np
+
+from tapegrad.op import EachOperand, op
+from tapegrad.tensor import At, Tensor
+
+__all__ = ["at", "getitem", "index_add", "index_select", "index_set", "scatter"]
+
+
+class Hole(enum.Enum):
+    """The place of an array in an index."""
+
+    HOLE = "array"
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+HOLE = Hole.HOLE
+
+
+def _split(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    """The arrays of an index, and the index with holes for them."""
+    arrays = []
+    template: list[Any] = []
+    for part in index if isinstance(index, tuple) else (index,):
+        if isinstance(part, slice):
+            ends = [None if end is None else operator.index(end) for end in _ends(part)]
+            template.append(slice(*ends))
+        elif part is None or part is Ellipsis or type(part) is int:
+            template.append(part)
+        elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
+            part = part if isinstance(part, Tensor) else np.asarray(part)
+            if part.dtype.kind == "f" and part.size == 0:
+                part = part.astype(np.intp)
+            if part.dtype.kind not in "iub":
+                raise IndexError(
+                    f"an index is integers or booleans, slices, None or ...; got {part.dtype}"
+                )
+            if isinstance(part, Tensor) and part.dtype.kind == "b" and part.origin.compiling:
+                raise part._unreadable("indexing with a mask", "select with tg.where")
+            arrays.append(part)
+            template.append(HOLE)
+        else:
+            template.append(operator.index(part))
+    return tuple(arrays), tuple(template)
+
+
+def _ends(part: slice) -> tuple[Any, Any, Any]:
+    return part.start, part.stop, part.step
+
+
+def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The index with the arrays back in their holes."""
+    rest = iter(arrays)
+    return tuple([next(rest) if part is HOLE else part for part in index])
+
+
+def _first(rule: Any) -> EachOperand:
+    """The rules of an op whose first operand alone has one."""
+    return EachOperand(lambda i, *args, **options: rule(*args, **options), last=0)
+
+
+def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arrays, template = _split(index)
+    return (a, *arrays), {"index": template}
+
+
+@op(
+    each=_first(
+        lambda g, y, a, *arrays, index: scatter(g, np.shape(a), _filled(index, arrays)),
+    ),
+    read=_getitem_arguments,
+)
+def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """``a[index]``, with all of NumPy's ways to index.
+
+    Called as ``getitem(a, index)``, or written ``t[index]``. An element taken more
+    than once gets the sum of the gradients. A mask must not itself be a Tensor
+    inside `compile`, for the result's shape depends on it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(x[[0, 0, 2]]))(np.ones(3))
+    array([2., 0., 1.])
+    """
+    return a[_filled(index, arrays)]
+
+
+def _scatter_arguments(
+    values: Any, shape: tuple[int, ...], index: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arrays, template = _split(index)
+    return (values, *arrays), {"shape": shape, "index": template}
+
+
+@op(
+    each=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
+    read=_scatter_arguments,
+)
+def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+    """Zeros of a shape with the values added at an index; the adjoint of indexing.
+
+    Called as ``scatter(values, shape, index)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.scatter(np.array([1.0, 2.0, 3.0]), (4,), np.array([0, 0, 2]))
+    array([3., 0., 3., 0.])
+    """
+    values = np.asarray(values)
+    y = np.zeros(shape, values.dtype)
+    if not _repeats(arrays):
+        y[_filled(index, arrays)] = values
+    elif index == (HOLE,) and values.shape == arrays[0].shape + y.shape[1:] and y.size:
+        _add_rows(y, arrays[0], values)
+    else:
+        np.add.at(y, _filled(index, arrays), values)
+    return y
+
+
+def _repeats(arrays: tuple[Any, ...]) -> bool:
+    """Whether an index with these arrays can name an element more than once."""
+    return any(array.dtype.kind != "b" and array.size > 1 for array in arrays)
+
+
+def _add_rows(y: Any, rows: Any, values: Any) -> None:
+    """``y[rows] += values`` with repeated rows summed; a flat add.at is the quick one."""
+    n_rows, width = len(y), y.size // len(y)
+    rows = rows.reshape(-1)
+    if rows.size and (rows.min() < -n_rows or rows.max() >= n_rows):
+        raise IndexError(f"an index is out of bounds for axis 0 with size {n_rows}")
+    places = np.where(rows < 0, rows + n_rows, rows).astype(np.intp)
+    if width > 1:
+        places = (places[:, None] * width + np.arange(width)).reshape(-1)
+    np.add.at(y.reshape(-1), places, values.reshape(-1))
+
+
+@op(
+    lambda g, y, x, indices: scatter(g, np.shape(x), (indices,)),
+    None,
+)
+def index_select(x: Any, indices: Any) -> Any:
+    """The rows of x at integer indices, which may have any shape: ``x[indices]``.
+
+    A row that is selected more than once gets the sum of the gradients.
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If one is out of bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> indices = np.array([[1, 2, 3], [2, 3, 4]])
+    >>> tg.grad(lambda x: tg.sum(tg.index_select(x, indices)))(np.eye(5))[:, 0]
+    array([0., 1., 2., 2., 1.])
+    """
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"index_select takes integer indices, not {indices.dtype}")
+    return np.take(x, indices, axis=0)
+
+
+def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+    """Where, of the values written at an index, the one that stays was."""
+    owner = np.zeros(shape, np.intp)
+    numbers = np.arange(owner[index].size).reshape(owner[index].shape)
+    owner[index] = numbers
+    return owner[index] == numbers
+
+
+def _update_arguments(
+    a: Any, values: Any, index: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arrays, template = _split(index)
+    return (a, values, *arrays), {"index": template}
+
+
+def _index_set_vjp(
+    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+) -> Any:
+    if i == 0:
+        return index_set(g, 0.0, _filled(index, arrays))
+    picked = g[_filled(index, arrays)]
+    if not _repeats(arrays):
+        return picked
+    return np.where(last_writes(np.shape(a), _filled(index, arrays)), picked, 0)
+
+
+@op(each=EachOperand(_index_set_vjp, last=1), read=_update_arguments)
+def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
+
+    Called as ``index_set(a, values, index)``. Where an index occurs more than once
+    the last value stays, and only it has a gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.index_set(np.zeros(3), 5.0, slice(1, None))
+    array([0., 5., 5.])
+    """
+    y = np.array(a)
+    y[_filled(index, arrays)] = values
+    return y
+
+
+def _last_writes_arguments(
+    shape: tuple[int, ...], index: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arrays, template = _split(index)
+    return arrays, {"shape": shape, "index": template}
+
+
+@op(
+    each=EachOperand(lambda i, *args, **options: None, last=-1),
+    read=_last_writes_arguments,
+)
+def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+    """Which of the values written at an index stay; `index_set`'s rule needs it."""
+    return _last_writes(shape, _filled(index, arrays))
+
+
+@op(
+    each=EachOperand(
+        lambda i, g, y, a, values, *arrays, index: (
+            g if i == 0 else g[_filled(index, arrays)]
+        ),
+        last=1,
+    ),
+    read=_update_arguments,
+)
+def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.
+
+    Called as ``index_add(a, values, index)``. Where an index occurs more than once,
+    all its values are added.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
+    array([2., 0., 1.])
+    """
+    y = np.array(a)
+    np.add.at(y, _filled(index, arrays), values)
+    return y
+
+
+def at(a: Any) -> At:
+    """Functional updates of an array or a Tensor.
+
+    ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
+    ``t.at[index].set(values)`` does for a Tensor.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.at(np.zeros(3))[1].set(5.0)
+    array([0., 5., 0.])
+    """
+    return At(a)

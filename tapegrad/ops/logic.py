@@ -1,0 +1,109 @@
+"""Comparisons, logic and selection.
+
+Comparisons and logic are recorded like any op, so that a program made of the tape
+decides anew on its own input, but they pass no gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.op import op
+
+__all__ = [
+    "equal",
+    "greater",
+    "greater_equal",
+    "less",
+    "less_equal",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "logical_xor",
+    "not_equal",
+    "where",
+]
+
+
+@op(None, None, numpy=np.equal)
+def equal(x1: Any, x2: Any) -> Any:
+    """Where ``x1 == x2``, element by element. It passes no gradient."""
+    return np.equal(x1, x2)
+
+
+@op(None, None, numpy=np.not_equal)
+def not_equal(x1: Any, x2: Any) -> Any:
+    """Where ``x1 != x2``, element by element. It passes no gradient."""
+    return np.not_equal(x1, x2)
+
+
+@op(None, None, numpy=np.less)
+def less(x1: Any, x2: Any) -> Any:
+    """Where ``x1 < x2``, element by element. It passes no gradient."""
+    return np.less(x1, x2)
+
+
+@op(None, None, numpy=np.less_equal)
+def less_equal(x1: Any, x2: Any) -> Any:
+    """Where ``x1 <= x2``, element by element. It passes no gradient."""
+    return np.less_equal(x1, x2)
+
+
+@op(None, None, numpy=np.greater)
+def greater(x1: Any, x2: Any) -> Any:
+    """Where ``x1 > x2``, element by element. It passes no gradient."""
+    return np.greater(x1, x2)
+
+
+@op(None, None, numpy=np.greater_equal)
+def greater_equal(x1: Any, x2: Any) -> Any:
+    """Where ``x1 >= x2``, element by element. It passes no gradient."""
+    return np.greater_equal(x1, x2)
+
+
+@op(None, None, numpy=np.logical_and)
+def logical_and(x1: Any, x2: Any) -> Any:
+    """Where both are true (not zero). It passes no gradient."""
+    return np.logical_and(x1, x2)
+
+
+@op(None, None, numpy=np.logical_or)
+def logical_or(x1: Any, x2: Any) -> Any:
+    """Where either is true (not zero). It passes no gradient."""
+    return np.logical_or(x1, x2)
+
+
+@op(None, None, numpy=np.logical_xor)
+def logical_xor(x1: Any, x2: Any) -> Any:
+    """Where just one is true (not zero). It passes no gradient."""
+    return np.logical_xor(x1, x2)
+
+
+@op(None, numpy=np.logical_not)
+def logical_not(x: Any) -> Any:
+    """Where x is false (zero). It passes no gradient."""
+    return np.logical_not(x)
+
+
+@op(
+    None,
+    lambda g, y, condition, x, otherwise: np.where(condition, g, 0),
+    lambda g, y, condition, x, otherwise: np.where(condition, 0, g),
+    numpy=np.where,
+)
+def where(condition: Any, x: Any, y: Any) -> Any:
+    """x where the condition holds, y elsewhere, with broadcasting.
+
+    It selects and never multiplies: the side not taken gets a cotangent of exactly
+    0. But if that side's own slope is infinite there, 0 times infinity is nan
+    further down; guard its argument too (`sqrt` of ``where(x > 0, x, 1)``).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.where(x > 0, x * x, 0.0)))(np.array([-1.0, 3.0]))
+    array([0., 6.])
+    """
+    return np.where(condition, x, y)

@@ -1,0 +1,72 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.op import op
+
+__all__ = ["dot", "matmul"]
+
+
+def _turned(a: Any) -> Any:
+    """The matrices of a stack transposed."""
+    return np.transpose(a) if np.ndim(a) == 2 else np.swapaxes(a, -1, -2)
+
+
+def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    left, right = np.ndim(x1), np.ndim(x2)
+    if left == right == 2:
+        return g @ np.transpose(x2)
+    if right == 1:
+        return np.expand_dims(g, -1) * x2
+    if left == 1:
+        return np.squeeze(x2 @ np.expand_dims(g, -1), -1)
+    return g @ _turned(x2)
+
+
+def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    left, right = np.ndim(x1), np.ndim(x2)
+    if left == right == 2:
+        return np.transpose(x1) @ g
+    if left == 1:
+        return np.expand_dims(x1, -1) * np.expand_dims(g, -2 if right > 1 else -1)
+    if right == 1:
+        return np.squeeze(_turned(x1) @ np.expand_dims(g, -1), -1)
+    if right == 2:
+        # one product instead of a stack of them to be summed
+        rows, columns = np.shape(x1)[-1], np.shape(g)[-1]
+        return np.transpose(np.reshape(x1, (-1, rows))) @ np.reshape(g, (-1, columns))
+    return _turned(x1) @ g
+
+
+@op(_matmul_left, _matmul_right, numpy=np.matmul)
+def matmul(x1: Any, x2: Any) -> Any:
+    """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
+
+    Stacks broadcast; a vector on the left is a row, on the right a column, and
+    leaves no axis in the result.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> w = np.array([[1.0, 2.0], [3.0, 4.0]])
+    >>> tg.grad(lambda w: tg.sum(np.ones((1, 2)) @ w))(w)
+    array([[1., 1.],
+           [1., 1.]])
+    """
+    return np.matmul(x1, x2)
+
+
+def dot(a: Any, b: Any) -> Any:
+    """The dot product of vectors and matrices; use `matmul` for stacks.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.dot(x, x))(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+    return matmul(a, b)

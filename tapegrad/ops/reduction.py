@@ -1,0 +1,199 @@
+"""Reductions along axes, and the normalisations made of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.op import op
+
+__all__ = [
+    "argmax",
+    "argmin",
+    "log_softmax",
+    "logsumexp",
+    "max",
+    "mean",
+    "min",
+    "softmax",
+    "sum",
+]
+
+
+def _unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    """A reduction's output or cotangent with the reduced axes back, of length 1."""
+    if keepdims or np.ndim(g) == np.ndim(x):
+        return g
+    return np.expand_dims(g, tuple(range(np.ndim(x))) if axis is None else axis)
+
+
+def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+    """A reduction's cotangent, the same for all elements that were reduced."""
+    return np.broadcast_to(_unreduced(g, x, axis, keepdims), np.shape(x))
+
+
+def _count(x: Any, axis: Any) -> int:
+    """How many elements each result is reduced from."""
+    shape = np.shape(x)
+    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return math.prod(shape[i] for i in axes)
+
+
+@op(
+    lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
+    numpy=np.sum,
+)
+def sum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The sum over an axis, several, or all.
+
+    Parameters
+    ----------
+    a
+        An array.
+    axis
+        An axis, a tuple of axes, or None for all; negative ones count from the end.
+    keepdims
+        Whether the reduced axes stay, with length 1.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.sum(np.array([[1, 2, 3], [4, 5, 6]]), axis=0)
+    array([5, 7, 9])
+    >>> tg.grad(lambda x: tg.sum(x * x))(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+    return np.add.reduce(np.asarray(a), axis, None, None, keepdims)
+
+
+@op(
+    lambda g, y, a, axis=None, keepdims=False: (
+        _spread(g / _count(a, axis), a, axis, keepdims)
+    ),
+    numpy=np.mean,
+)
+def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The mean over an axis, several, or all; arguments as for `sum`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.mean)(np.array([1.0, 2.0]))
+    array([0.5, 0.5])
+    """
+    return np.mean(a, axis=axis, keepdims=keepdims)
+
+
+def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    ties = np.equal(a, _unreduced(y, a, axis, keepdims))
+    share = _unreduced(g, a, axis, keepdims) / np.sum(ties, axis=axis, keepdims=True)
+    return np.where(ties, share, 0)
+
+
+@op(_extremum, numpy=(np.max, np.amax))
+def max(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The largest over an axis, several, or all; arguments as for `sum`.
+
+    Elements that tie for it share the gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.max)(np.array([1.0, 3.0, 3.0]))
+    array([0. , 0.5, 0.5])
+    """
+    return np.maximum.reduce(np.asarray(a), axis, None, None, keepdims)
+
+
+@op(_extremum, numpy=(np.min, np.amin))
+def min(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The smallest over an axis, several, or all; arguments as for `sum`.
+
+    Elements that tie for it share the gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.min)(np.array([1.0, 1.0, 3.0]))
+    array([0.5, 0.5, 0. ])
+    """
+    return np.minimum.reduce(np.asarray(a), axis, None, None, keepdims)
+
+
+@op(None, numpy=np.argmax)
+def argmax(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The index of the first largest element along an axis. It passes no gradient."""
+    return np.argmax(a, axis=axis, keepdims=keepdims)
+
+
+@op(None, numpy=np.argmin)
+def argmin(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """The index of the first smallest element along an axis. It passes no gradient."""
+    return np.argmin(a, axis=axis, keepdims=keepdims)
+
+
+def _finite(x: Any) -> Any:
+    """x with 0 for infinities, as a shift that leaves them what they are."""
+    return np.where(np.equal(np.absolute(x), np.inf), 0, x)
+
+
+def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
+    """The softmax of `a`, given its logsumexp."""
+    return np.exp(a - _finite(_unreduced(y, a, axis, keepdims)))
+
+
+@op(
+    lambda g, y, a, axis=None, keepdims=False: (
+        _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
+    ),
+)
+def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
+
+    Arguments as for `sum`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.logsumexp(np.array([1e4, 1e4])) - 1e4
+    np.float64(0.6931471805600546)
+    >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
+    array([0.5, 0.5])
+    """
+    a = np.asarray(a)
+    shift = _finite(np.max(a, axis=axis, keepdims=True))
+    with np.errstate(divide="ignore"):
+        y = np.log(np.sum(np.exp(a - shift), axis=axis, keepdims=True)) + shift
+    return y if keepdims else np.squeeze(y, axis=axis)
+
+
+@op(lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
+def softmax(a: Any, axis: Any = -1) -> Any:
+    """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.softmax(np.array([1e4, 1e4]))
+    array([0.5, 0.5])
+    """
+    a = np.asarray(a)
+    weights = np.exp(a - np.max(a, axis=axis, keepdims=True))
+    return weights / np.sum(weights, axis=axis, keepdims=True)
+
+
+@op(lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))
+def log_softmax(a: Any, axis: Any = -1) -> Any:
+    """``log(softmax(a))`` along an axis, without overflow or loss.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.log_softmax(np.array([0.0, 1e4]))
+    array([-10000.,      0.])
+    """
+    a = np.asarray(a)
+    shifted = a - np.max(a, axis=axis, keepdims=True)
+    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

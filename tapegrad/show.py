@@ -1,0 +1,77 @@
+"""A tape to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from tapegrad.tensor import Tensor
+
+_HEAD = ("line", "record", "operands", "shape", "dtype", "value")
+_WIDEST_VALUE = 40
+
+
+def table(records: Iterable[Tensor]) -> str:
+    """Records as a table, a line each; operands by their line, ``%0``.
+
+    Parameters
+    ----------
+    records
+        A tape, or any of its records.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape, x = tg.Tape().parameter(2.0, name="x")
+    >>> tape, y = tape.write(tg.power, x, 3)
+    >>> print(tape)
+    line  record      operands  shape  dtype    value
+       0  x                     ()     float64  2.0
+       1  power       %0, 3     ()     float64  8.0
+    """
+    rows = [_row(record) for record in records]
+    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    widths[1] = max(widths[1], 10)
+    lines = []
+    for row in (_HEAD, *rows):
+        cells = [row[0].rjust(widths[0])]
+        cells += [cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _row(record: Tensor) -> tuple[str, ...]:
+    what = record.name or record.op.name
+    operands = [_operand(x) for x in record.operands]
+    operands += [f"{name}={value}" for name, value in record.options.items()]
+    value = "" if record.origin.compiling else short(record.primal)
+    return (
+        str(record.index),
+        what,
+        ", ".join(operands),
+        str(record.shape),
+        str(record.dtype),
+        value,
+    )
+
+
+def _operand(x: Any) -> str:
+    if isinstance(x, Tensor):
+        return f"%{x.index}"
+    if isinstance(x, np.ndarray):
+        return short(x) if x.ndim == 0 else f"{x.dtype}{list(x.shape)}"
+    return repr(x)
+
+
+def short(value: Any) -> str:
+    """A value in one line, its middle left out where it is long."""
+    if not isinstance(value, np.ndarray):
+        return str(value)
+    if value.ndim == 0:
+        return str(value[()])
+    text = " ".join(
+        np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000).split()
+    )
+    return text if len(text) <= _WIDEST_VALUE else f"{text[: _WIDEST_VALUE - 3]}..."

@@ -1,0 +1,406 @@
+"""Tape, records in order, and the two ways to write one.
+
+By hand, `Tape.parameter` and `Tape.write` return a new tape each time. Inside
+`record(fn)` the tape is threaded for the user: one context variable holds the
+last record written, and an op called on a Tensor rebinds it to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar
+from types import MappingProxyType
+from typing import Any, ClassVar, NoReturn
+
+import attrs
+import numpy as np
+
+from tapegrad import show, tree
+from tapegrad.errors import TapeError
+from tapegrad.tensor import NO_OPTIONS, OPS, Operation, Origin, Tensor, frozen, is_frozen
+
+# The last record of the recording that runs in this thread or task, if any.
+CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
+
+_PYTHON_NUMBERS = (float, int, bool)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Tape:
+    """Records in order, from `start` (not included) to `last`. Never changed.
+
+    Writing returns a new tape; every older one still reads as it did.
+
+    Attributes
+    ----------
+    last
+        The newest record, or the `Origin` of a tape that has none.
+    start
+        Where the tape begins: its `Origin`, or, for the tape of a recording
+        inside a recording, the record before its own first one.
+    parameters
+        The records that `reverse_sweep` gives gradients for.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape, x = tg.Tape().parameter([1.0, 2.0, 3.0], name="x")
+    >>> tape, y = tape.write(tg.multiply, x, x)
+    >>> tape, z = tape.write(tg.sum, y)
+    >>> print(tape)
+    line  record      operands  shape  dtype    value
+       0  x                     (3,)   float64  [1. 2. 3.]
+       1  multiply    %0, %0    (3,)   float64  [1. 4. 9.]
+       2  sum         %1        ()     float64  14.0
+    >>> tg.reverse_sweep(tape, z)[x]
+    array([2., 4., 6.])
+    """
+
+    last: Tensor | Origin = attrs.Factory(Origin)
+    start: Tensor | Origin = attrs.Factory(lambda self: self.last.origin, takes_self=True)
+    parameters: tuple[Tensor, ...] = ()
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
+        """Write a parameter: a value that gradients are wanted for.
+
+        Parameters
+        ----------
+        value
+            A floating array, or what makes one. It is copied.
+        name
+            What the printed tape calls it.
+
+        Returns
+        -------
+        tape, record
+
+        Raises
+        ------
+        TypeError
+            If the value is not floating.
+        """
+        if not isinstance(value, np.ndarray | np.generic | float):
+            value = np.asarray(value)
+        if not is_floating(value):
+            raise TypeError(
+                f"a parameter is floating, not {_describe(value)}; write value.astype(float)"
+            )
+        record = write_parameter(self.last, value, name)
+        return Tape(record, self.start, (*self.parameters, record)), record
+
+    def write(self, op: Operation, *operands: Any, **options: Any) -> tuple[Tape, Tensor]:
+        """Apply an op and write the result.
+
+        Parameters
+        ----------
+        op
+            The op, such as ``tg.multiply``.
+        *operands
+            Tensors of this tape, and constants, which are copied.
+        **options
+            The op's options, such as ``axis``.
+
+        Returns
+        -------
+        tape, record
+
+        Raises
+        ------
+        TapeError
+            If an operand is a record of another tape.
+        TypeError, ValueError, IndexError
+            If the op does not take these operands.
+        """
+        if not hasattr(op, "bind"):
+            raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
+        operands, options = op.bind(operands, options)  # type: ignore[assignment]
+        record = write(self.last, op, operands, options)
+        return Tape(record, self.start, self.parameters), record
+
+    def __len__(self) -> int:
+        return self.last.index - self.start.index
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(list(reversed(self))[::-1])
+
+    def __reversed__(self) -> Iterator[Tensor]:
+        record = self.last
+        while record is not self.start:
+            yield record  # type: ignore[misc]
+            record = record.previous  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        return f"<Tape of {self.last.origin.label}: {len(self)} records>"
+
+    def __str__(self) -> str:
+        return show.table(self)
+
+    def __copy__(self) -> Tape:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tape:
+        return self
+
+
+# --- writing ------------------------------------------------------------------
+
+
+def write(
+    last: Tensor | Origin, op: Operation, operands: tuple[Any, ...], options: Mapping[str, Any]
+) -> Tensor:
+    """The record that follows `last`: `op` applied to `operands`.
+
+    Constant operands are copied unless they are frozen already.
+    """
+    origin = last.origin
+    written = []
+    values = []
+    for x in operands:
+        if type(x) is Tensor:
+            if x.origin is not origin or x.index > last.index:
+                _refuse_stranger(op, x, last)
+            value = x.primal
+            if type(value) is not np.ndarray and not op.keeps_weak:
+                x = last = write(last, OPS["asarray"], (x,), NO_OPTIONS)
+                value = x.primal
+            written.append(x)
+            values.append(value)
+        else:
+            x = own(x, op)
+            written.append(x)
+            values.append(x)
+    try:
+        value = op.forward(*values, **options)
+    except (ValueError, TypeError, IndexError) as error:
+        raise _explained(error, op, values, options, last) from error
+    if type(value) is not np.ndarray and op.keeps_weak and not _is_strong(values):
+        value = value.item()
+    else:
+        value = frozen(value)
+    if options is not NO_OPTIONS:
+        options = MappingProxyType(options) if options else NO_OPTIONS
+    return Tensor(value, op, tuple(written), options, last.index + 1, last, origin)
+
+
+def write_current(op: Operation, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
+    """Write on the tape of the recording that runs."""
+    last = CURRENT.get()
+    if last is None:
+        x = next(x for x in operands if type(x) is Tensor)
+        _refuse_stranger(op, x, None)
+    record = write(last, op, operands, options)
+    CURRENT.set(record)
+    return record
+
+
+def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
+    """The record of a parameter that follows `last`.
+
+    Where a recording is inside another, a Tensor of the outer tape is marked: its
+    parameter record has the Tensor for its operand, so that an outer sweep goes
+    on through it.
+    """
+    op = OPS["parameter"]
+    index = last.index + 1
+    if type(value) is Tensor:
+        return Tensor(value.primal, op, (value,), NO_OPTIONS, index, last, last.origin, name)
+    if type(value) is not float:
+        value = own(frozen(value) if isinstance(value, np.generic) else value, op)
+    return Tensor(value, op, (), NO_OPTIONS, index, last, last.origin, name)
+
+
+def own(x: Any, op: Operation) -> Any:
+    """A constant operand as the tape may keep it: nobody else can change it."""
+    kind = type(x)
+    if kind is np.ndarray:
+        if not is_frozen(x):
+            x = frozen(x.copy("K"))
+        if x.dtype.kind in "fiub":
+            return x
+        raise TypeError(f"{op.name}: an operand is {x.dtype}; tapegrad takes real numbers only")
+    if kind in _PYTHON_NUMBERS:
+        return x
+    if isinstance(x, np.generic):
+        return own(frozen(x), op)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{op.name}: masked arrays are not supported; fill it first (x.filled(0))")
+    if isinstance(x, list | tuple | np.ndarray):
+        return own(np.array(x), op)
+    raise TypeError(f"{op.name}: an operand is a {kind.__name__}; an array or a number is needed")
+
+
+def is_floating(x: Any) -> bool:
+    """Whether a gradient can be taken for x: a floating array, Tensor or number."""
+    if isinstance(x, float):
+        return True
+    return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind == "f"
+
+
+def _is_strong(values: list[Any]) -> bool:
+    return any(type(value) not in _PYTHON_NUMBERS for value in values)
+
+
+def _refuse_stranger(op: Operation, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
+    here = f"{op.name}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
+    if last is None:
+        raise TapeError(
+            f"{here}, and no recording is running in this thread or task; write with "
+            "tape.write(op, ...), do the work inside the recorded function, or use its value"
+        )
+    if x.origin is last.origin:
+        raise TapeError(f"{here}, but to a later record than this tape has: use the newer tape")
+    raise TapeError(
+        f"{here}, not to that of {last.origin.label}, which is being written; "
+        "pass it as an argument, or use its value (t.value)"
+    )
+
+
+def _explained(
+    error: Exception,
+    op: Operation,
+    values: list[Any],
+    options: Mapping[str, Any],
+    last: Tensor | Origin,
+) -> Exception:
+    """The error again, saying which op it was, what it was given and where."""
+    given = ", ".join(map(_describe, values))
+    given += "".join(f", {name}={value!r}" for name, value in options.items())
+    message = f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
+    kind = type(error) if type(error) in (ValueError, TypeError, IndexError) else ValueError
+    return kind(message)
+
+
+def _describe(x: Any) -> str:
+    if isinstance(x, np.ndarray | Tensor):
+        return f"{x.dtype} {x.shape}"
+    return f"{type(x).__name__} {x!r}"
+
+
+# --- recording ------------------------------------------------------------------
+
+
+def record(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Tape]]:
+    """Record what a function does.
+
+    Parameters
+    ----------
+    fn
+        Any function. Every floating leaf in its arguments' trees (arrays and
+        Python floats) becomes a parameter; ops called on them are written down.
+
+    Returns
+    -------
+    A function of the same arguments that returns what `fn` returned, its Tensors
+    records of the tape, and the `Tape`. Called inside a recording, it goes on
+    writing on the tape that is there, and returns its own part of it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda x, y: x * y + 1.0)(2.0, y=3.0)
+    >>> print(tape)
+    line  record      operands  shape  dtype    value
+       0  x                     ()     float64  2.0
+       1  y                     ()     float64  3.0
+       2  multiply    %0, %1    ()     float64  6.0
+       3  add         %2, 1.0   ()     float64  7.0
+    """
+
+    def recorded(*args: Any, **kwargs: Any) -> tuple[Any, Tape]:
+        output, tape, _ = run(fn, args, kwargs)
+        return output, tape
+
+    recorded.__name__ = f"record({label(fn)})"
+    recorded.__doc__ = fn.__doc__
+    return recorded
+
+
+def run(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = NO_OPTIONS,
+    argnums: tuple[int, ...] | None = None,
+) -> tuple[Any, Tape, tuple[tree.Structure, ...]]:
+    """Record one call, with the leaves of the given arguments as parameters.
+
+    With `argnums` every leaf of those arguments must be floating; without, the
+    floating leaves of all arguments are parameters and the others stay as they are.
+    Returns the output, the tape, and the structures of the marked arguments.
+    """
+    outer = CURRENT.get()
+    start = last = Origin(label(fn)) if outer is None else outer
+    parameters: list[Tensor] = []
+    structures: list[tree.Structure] = []
+
+    def mark(tree_: Any, name: str) -> Any:
+        nonlocal last
+        leaves, structure = tree.flatten(tree_)
+        structures.append(structure)
+        for i, (leaf, path) in enumerate(zip(leaves, tree.structure_paths(structure), strict=True)):
+            if is_floating(leaf):
+                if type(leaf) is Tensor and leaf.origin is not start.origin:
+                    _refuse_stranger(OPS["parameter"], leaf, start)
+                full = f"{name}.{path}" if path else name
+                leaves[i] = last = write_parameter(last, leaf, full)
+                parameters.append(last)
+            elif argnums is not None:
+                _refuse_leaf(fn, leaf, f"{name}.{path}" if path else name)
+        return tree.unflatten(structure, leaves)
+
+    names = argument_names(fn, len(args))
+    args = tuple(
+        mark(arg, names[i]) if argnums is None or i in argnums else arg
+        for i, arg in enumerate(args)
+    )
+    if argnums is None:
+        kwargs = {name: mark(arg, name) for name, arg in kwargs.items()}
+    if outer is None:
+        token = CURRENT.set(last)
+        try:
+            output = fn(*args, **kwargs)
+            last = _written()
+        finally:
+            CURRENT.reset(token)
+    else:
+        # the outer recording goes on from here, also where fn raises
+        CURRENT.set(last)
+        output = fn(*args, **kwargs)
+        last = _written()
+    return output, Tape(last, start, tuple(parameters)), tuple(structures)
+
+
+def _written() -> Tensor | Origin:
+    last = CURRENT.get()
+    assert last is not None
+    return last
+
+
+def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
+    remedy = (
+        f"pass {path}.astype(float)"
+        if isinstance(leaf, np.ndarray)
+        else f"pass float({path})"
+        if isinstance(leaf, int)
+        else "take it out of the differentiated argument"
+    )
+    raise TypeError(
+        f"cannot differentiate {label(fn)} with respect to {path}, which is "
+        f"{_describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
+        "argument out of argnums"
+    )
+
+
+def label(fn: Callable[..., Any]) -> str:
+    """What to call a function in messages."""
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
+    """The names of the first n positional arguments, "arg0" where unknown."""
+    code = getattr(fn, "__code__", None)
+    known = code.co_varnames[: code.co_argcount] if code is not None else ()
+    if getattr(fn, "__self__", None) is not None:
+        known = known[1:]
+    return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))

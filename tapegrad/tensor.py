@@ -1,0 +1,486 @@
+"""Tensor, the frozen record that ops write on a tape.
+
+A record knows its value, the op that wrote it, the operands it was written from
+and the record before it, so a tape is its last record: an immutable linked list.
+This file holds the record, its operators and NumPy's protocols; what the ops do
+is theirs to say (`tapegrad.ops`), and how a tape is written is in
+`tapegrad.tape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar, NoReturn, Protocol
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tapegrad.errors import TraceError
+
+Array = npt.NDArray[Any]
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+class Operation(Protocol):
+    """What a record needs of the op that wrote it; `tapegrad.op.Op` is one."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def forward(self) -> Callable[..., Any]: ...
+
+    @property
+    def vjps(self) -> Any: ...
+
+    @property
+    def keeps_weak(self) -> bool: ...
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+    def bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]: ...
+
+
+# The table of ops, filled as `tapegrad.ops` is imported: by name, and by the
+# NumPy functions they answer for.
+OPS: dict[str, Operation] = {}
+NUMPY: dict[Any, Callable[..., Any]] = {}
+
+
+def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], Callable[[Any, Any], Tensor]]:
+    """The methods of a binary operator: as written and reflected."""
+
+    def operator(self: Tensor, other: Any) -> Tensor:
+        record: Tensor = OPS[name](self, other)
+        return record
+
+    def reflected(self: Any, other: Any) -> Tensor:
+        record: Tensor = OPS[name](other, self)
+        return record
+
+    return operator, reflected
+
+
+def _method(name: str) -> Callable[..., Tensor]:
+    """A method that calls the op of this name on the Tensor."""
+
+    def method(self: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        record: Tensor = OPS[name](self, *args, **kwargs)
+        return record
+
+    method.__doc__ = f"`tg.{name}` of the Tensor."
+    return method
+
+
+@attrs.frozen(eq=False)
+class Origin:
+    """Where a tape begins, and by which records of one tape know each other.
+
+    Attributes
+    ----------
+    label
+        What is recorded, for error messages.
+    compiling
+        Whether only shapes and dtypes may be read from the records.
+    """
+
+    label: str = "a Tape()"
+    compiling: bool = False
+    index: ClassVar[int] = -1
+    __tree_leaf__: ClassVar[bool] = True
+
+    @property
+    def origin(self) -> Origin:
+        """Itself, so that an empty tape reads like any other."""
+        return self
+
+
+@attrs.frozen(eq=False, repr=False)
+class Tensor:
+    """One record of a tape: a value and how it came about. Never changed.
+
+    Tensors are made by writing on a tape (`Tape.parameter`, `Tape.write`, or an
+    op called inside `record`), not by calling the class. They hash by identity,
+    so that they can be keys; ``==`` is NumPy's, element by element.
+
+    Attributes
+    ----------
+    primal
+        The value as the ops read it: a read-only array, or a Python number
+        where the value is one and so takes part in promotion as one (NEP 50).
+        Use `value` to read it.
+    op
+        The op that wrote the record.
+    operands
+        What the op was given: Tensors of the same tape, frozen constant arrays
+        and Python numbers.
+    options
+        The op's static options, such as ``axis``; a read-only mapping.
+    index
+        The line of the tape that the record stands on.
+    previous
+        The record on the line before, or the tape's `Origin`.
+    origin
+        The `Origin` that all records of one tape share.
+    name
+        A parameter's name, or None.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape, x = tg.Tape().parameter([1.0, 2.0], name="x")
+    >>> tape, y = tape.write(tg.multiply, x, x)
+    >>> y
+    Tensor([1., 4.], line 1: multiply)
+    >>> y.operands == (x, x), y.shape, y.dtype
+    (True, (2,), dtype('float64'))
+    """
+
+    primal: Any
+    op: Operation
+    operands: tuple[Any, ...]
+    options: Mapping[str, Any]
+    index: int
+    previous: Tensor | Origin
+    origin: Origin
+    name: str | None = None
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    # --- reading -----------------------------------------------------------
+
+    @property
+    def value(self) -> Array:
+        """The value, a read-only array.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        if self.origin.compiling:
+            raise self._unreadable("reading .value")
+        return self.primal if type(self.primal) is np.ndarray else frozen(self.primal)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value's shape."""
+        return self.primal.shape if type(self.primal) is np.ndarray else ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The value's dtype."""
+        return self.primal.dtype if type(self.primal) is np.ndarray else np.asarray(self.primal).dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape))
+
+    @property
+    def T(self) -> Tensor:
+        """The transpose, recorded."""
+        return self.transpose()
+
+    @property
+    def at(self) -> At:
+        """Functional updates: ``t.at[index].set(values)`` and ``.add(values)``."""
+        return At(self)
+
+    def __repr__(self) -> str:
+        if self.origin.compiling:
+            text = f"shape {self.shape}, {self.dtype}"
+        else:
+            text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
+        name = f", {self.name}" if self.name else ""
+        return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d Tensor: it has no axis to count along")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        return bool(self._read("bool()", "tg.where selects without reading"))
+
+    def __int__(self) -> int:
+        return int(self._read("int()", "list the argument in static_argnums"))
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer Tensor can be an index; this one is {self.dtype}")
+        return self._read("use as an index", "list the argument in static_argnums").__index__()
+
+    def __float__(self) -> float:
+        if self.dtype.kind == "f":
+            self._refuse("float() and math functions", "tg.sin and the like record it")
+        return float(self._read("float()", "keep the Tensor"))
+
+    def __complex__(self) -> complex:
+        self._refuse("complex()", "tapegrad has no complex numbers")
+
+    def item(self) -> bool | int | float:
+        """The single element of an integer or bool Tensor, as a Python number."""
+        if self.dtype.kind == "f":
+            self._refuse(".item()", "tapegrad ops record it")
+        return self._read(".item()", "keep the Tensor").item()  # type: ignore[no-any-return]
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._refuse(
+            "turning a Tensor into an array",
+            "np.* functions take a Tensor itself, tg.stack joins several, "
+            "and array.at-style updates are tg.Tensor.at[i].set(v)",
+        )
+
+    def _read(self, what: str, remedy: str) -> Array:
+        if self.origin.compiling:
+            raise self._unreadable(what, remedy)
+        return self.value
+
+    def _refuse(self, what: str, remedy: str) -> NoReturn:
+        raise TypeError(
+            f"{what} would cut the gradient off in silence ({self._line()}); {remedy}; "
+            "to read the number on purpose write .value, or tg.stop_gradient to go on without gradient"
+        )
+
+    def _unreadable(self, what: str, remedy: str = "compile the part that does not read it") -> TraceError:
+        return TraceError(
+            f"{what} while compiling {self.origin.label}: only shape and dtype are known of "
+            f"{self._line()}, shape {self.shape}, {self.dtype}; {remedy}, "
+            "list the argument in static_argnums, or compile the inner part"
+        )
+
+    def _line(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"line {self.index} of the tape, {self.op.name}{name}"
+
+    # --- never changed -----------------------------------------------------
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self
+
+    def __setitem__(self, index: Any, value: Any) -> NoReturn:
+        raise TypeError("a Tensor is never changed; write: t = t.at[index].set(value)")
+
+    def __delitem__(self, index: Any) -> NoReturn:
+        raise TypeError("a Tensor is never changed; select what stays: t = t[index]")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        fields = (self.primal, self.op, self.operands, dict(self.options), self.index)
+        return _restore, (self._landmarks(), self.previous, *fields, self.origin, self.name)
+
+    def _landmarks(self) -> tuple[Tensor, ...]:
+        """Records that pickle must visit first, the oldest first.
+
+        Pickle follows the links by recursion. A record whose index is a multiple
+        of a power of 16 sends it to its peers before, up to the next power, so
+        that each link leads a few records back to one that is pickled already.
+        """
+        stride = 1
+        while self.index and self.index % (stride * 16) == 0:
+            stride *= 16
+        if stride == 1:
+            return ()
+        peers = []
+        record = self.previous
+        while type(record) is Tensor and record.index % (stride * 16):
+            if record.index % stride == 0:
+                peers.append(record)
+            record = record.previous
+        if type(record) is Tensor:
+            peers.append(record)
+        return tuple(reversed(peers))
+
+    # --- operators and methods: each calls the op of that name ---------------
+
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    __add__, __radd__ = _operators("add")
+    __sub__, __rsub__ = _operators("subtract")
+    __mul__, __rmul__ = _operators("multiply")
+    __truediv__, __rtruediv__ = _operators("divide")
+    __pow__, __rpow__ = _operators("power")
+    __matmul__, __rmatmul__ = _operators("matmul")
+    __and__, __rand__ = _operators("logical_and")
+    __or__, __ror__ = _operators("logical_or")
+    __xor__, __rxor__ = _operators("logical_xor")
+    __eq__ = _method("equal")  # type: ignore[assignment]
+    __ne__ = _method("not_equal")  # type: ignore[assignment]
+    __lt__ = _method("less")
+    __le__ = _method("less_equal")
+    __gt__ = _method("greater")
+    __ge__ = _method("greater_equal")
+    __neg__ = _method("negative")
+    __pos__ = _method("positive")
+    __abs__ = _method("abs")
+    __invert__ = _method("logical_not")
+    __getitem__ = _method("getitem")
+
+    sum = _method("sum")
+    mean = _method("mean")
+    max = _method("max")
+    min = _method("min")
+    argmax = _method("argmax")
+    argmin = _method("argmin")
+    astype = _method("astype")
+    squeeze = _method("squeeze")
+    swapaxes = _method("swapaxes")
+    dot = _method("dot")
+
+    def reshape(self, *shape: Any) -> Tensor:
+        """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
+        return self._call("reshape", shape[0] if len(shape) == 1 else shape)
+
+    def transpose(self, *axes: Any) -> Tensor:
+        """`tg.transpose` of the Tensor; the axes as one tuple or as integers."""
+        return self._call("transpose", axes[0] if len(axes) == 1 else axes or None)
+
+    def ravel(self) -> Tensor:
+        """The Tensor with one axis."""
+        return self._call("reshape", -1)
+
+    flatten = ravel
+
+    def _call(self, name: str, *args: Any) -> Tensor:
+        record: Tensor = OPS[name](self, *args)
+        return record
+
+    # --- NumPy's protocols ---------------------------------------------------
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None)
+        if out is not None:
+            changed = "array" if out[0] is inputs[0] else "out"
+            call = f"np.{ufunc.__name__}({changed}, tensor)" if changed == "array" else "the call"
+            raise TypeError(
+                f"np.{ufunc.__name__}: out= (and an in-place operator such as +=) would write a "
+                f"Tensor into an array, which is never done; bind the result instead: "
+                f"{changed} = {_INFIX.get(ufunc.__name__, call)}"
+            )
+        if method != "__call__":
+            raise TypeError(
+                f"np.{ufunc.__name__}.{method} is not supported on a Tensor; "
+                "use the function with an axis (np.sum, np.max, ...)"
+            )
+        return _dispatch(ufunc, ufunc.__name__, inputs, kwargs)
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return _dispatch(function, function.__name__, args, kwargs)
+
+
+_INFIX = {
+    "add": "array + t",
+    "subtract": "array - t",
+    "multiply": "array * t",
+    "divide": "array / t",
+    "power": "array ** t",
+    "matmul": "array @ t",
+}
+
+
+def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call what the table of ops holds for a NumPy function."""
+    ours = NUMPY.get(function)
+    if ours is None:
+        module = getattr(function, "__module__", None) or "numpy"
+        raise TypeError(
+            f"{module}.{name} is not supported on a Tensor; write it with the functions of "
+            "tapegrad, declare it with tg.custom_op, or give it the values (t.value) if no "
+            "gradient is to pass"
+        )
+    return ours(*args, **kwargs)
+
+
+@attrs.frozen(eq=False)
+class At:
+    """Functional updates of a Tensor, as ``t.at[index]``."""
+
+    tensor: Any
+
+    def __getitem__(self, index: Any) -> Place:
+        return Place(self.tensor, index)
+
+
+@attrs.frozen(eq=False)
+class Place:
+    """The place that an update goes to: ``t.at[index]``."""
+
+    tensor: Any
+    index: Any
+
+    def set(self, values: Any) -> Any:
+        """A copy of the Tensor with `values` at the place.
+
+        Where an index occurs more than once the last value stays, and only it
+        has a gradient.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tg.grad(lambda x: tg.sum(x.at[0].set(5.0) * 3))(np.ones(2))
+        array([0., 3.])
+        """
+        return OPS["index_set"](self.tensor, values, self.index)
+
+    def add(self, values: Any) -> Any:
+        """A copy of the Tensor with `values` added at the place.
+
+        Where an index occurs more than once, all its values are added.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> output, _ = tg.record(lambda x: x.at[[0, 0]].add(1.0))(np.ones(2))
+        >>> output.value
+        array([3., 1.])
+        """
+        return OPS["index_add"](self.tensor, values, self.index)
+
+
+def frozen(value: Any) -> Array:
+    """The value as a read-only array, itself where it is an array already."""
+    array: Array = value if type(value) is np.ndarray else np.asarray(value)
+    array.setflags(write=False)
+    return array
+
+
+def is_frozen(array: Array) -> bool:
+    """Whether nobody can change the array: it is read-only and owns its data."""
+    flags = array.flags
+    return flags.owndata and not flags.writeable
+
+
+def _restore(
+    landmarks: tuple[Tensor, ...],
+    previous: Tensor | Origin,
+    primal: Any,
+    op: Operation,
+    operands: tuple[Any, ...],
+    options: dict[str, Any],
+    index: int,
+    origin: Origin,
+    name: str | None,
+) -> Tensor:
+    """Unpickle a record; the landmarks have served by being pickled before it."""
+    if type(primal) is np.ndarray:
+        primal = frozen(primal)
+    operands = tuple(frozen(x) if type(x) is np.ndarray else x for x in operands)
+    return Tensor(primal, op, operands, MappingProxyType(options), index, previous, origin, name)

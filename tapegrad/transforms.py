@@ -1,0 +1,403 @@
+"""Functions of functions: gradients, pullbacks, tangents, second derivatives.
+
+Each records its function, sweeps the tape and puts the gradients into the trees
+that the arguments came in. Inside a recording all of it is recorded, so that the
+transforms nest in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.sweep import seed, sweep
+from tapegrad.tape import CURRENT, Tape, is_floating, label, run
+from tapegrad.tensor import OPS, Tensor, frozen
+
+Fn = Callable[..., Any]
+Argnums = int | tuple[int, ...]
+
+
+def _as_argnums(argnums: Any) -> Argnums:
+    if isinstance(argnums, int):
+        return argnums
+    return tuple(argnums)
+
+
+@attrs.frozen(slots=False)
+class _Transform:
+    """A function made of another: frozen, and pickled where that one is."""
+
+    fn: Fn
+    argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
+    has_aux: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if not callable(self.fn):
+            raise TypeError(f"a function is needed, not {type(self.fn).__name__}")
+        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+            if hasattr(self.fn, name):
+                self.__dict__[name] = getattr(self.fn, name)
+        self.__dict__["__wrapped__"] = self.fn
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), attrs.astuple(self, recurse=False)
+
+    def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
+        """The arguments to differentiate, as positions counted from the front."""
+        argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+        if any(not -len(args) <= i < len(args) for i in argnums):
+            raise TypeError(
+                f"{label(self.fn)} was called with {len(args)} positional arguments, but "
+                f"argnums is {self.argnums}; differentiated arguments are passed by position"
+            )
+        return tuple(i % len(args) for i in argnums)
+
+    def arranged(self, trees: Sequence[Any]) -> Any:
+        """One tree an argument, as `argnums` asks for them."""
+        return trees[0] if isinstance(self.argnums, int) else tuple(trees)
+
+
+class ValueAndGrad(_Transform):
+    """What `value_and_grad` returns."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+        positions = self.positions(args)
+        output, tape, structures = run(self.fn, args, kwargs, positions)
+        aux = None
+        if self.has_aux:
+            if not (isinstance(output, tuple) and len(output) == 2):
+                raise TypeError(
+                    f"with has_aux, {label(self.fn)} returns (value, aux); got "
+                    f"{type(output).__name__}"
+                )
+            output, aux = output
+        _check_scalar(self.fn, output)
+        seeds = {output: seed(output, None)} if type(output) is Tensor else {}
+        gradients = _gradient_trees(tape, seeds, structures, positions)
+        value = released(output)
+        if self.has_aux:
+            value = value, released_tree(aux)
+        return value, self.arranged(gradients)
+
+
+class Grad(_Transform):
+    """What `grad` returns."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        both = ValueAndGrad(self.fn, self.argnums, self.has_aux)
+        value, gradients = both(*args, **kwargs)
+        return (gradients, value[1]) if self.has_aux else gradients
+
+
+def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> ValueAndGrad:
+    """A function that returns the value of `fn` and its gradient.
+
+    Parameters
+    ----------
+    fn
+        A function with a scalar floating result.
+    argnums
+        The position of the argument to differentiate, or a tuple of positions.
+        Arguments are trees whose leaves are floating.
+    has_aux
+        Whether `fn` returns ``(value, aux)``; `aux` is handed on.
+
+    Returns
+    -------
+    A function of the same arguments that returns ``(value, gradient)``, or
+    ``((value, aux), gradient)``. The gradient is a tree like the argument, with
+    read-only arrays of its leaves' shapes and dtypes; for a tuple of positions, a
+    tuple of such trees. It keeps the name, docstring and signature of `fn`, and
+    pickles where `fn` does.
+
+    Raises
+    ------
+    TypeError
+        When called: if the result is not a floating scalar, or a leaf to
+        differentiate is not floating (with its path).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
+    (array(6.), {'w': array([3., 3.])})
+    """
+    return ValueAndGrad(fn, argnums, has_aux)
+
+
+def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Grad:
+    """A function that returns the gradient of `fn`.
+
+    The arguments are those of `value_and_grad`.
+
+    Returns
+    -------
+    A function of the same arguments that returns the gradient, or
+    ``(gradient, aux)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: x**3)(2.0)
+    array(12.)
+    >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
+    array(6.)
+    """
+    return Grad(fn, argnums, has_aux)
+
+
+@attrs.frozen(eq=False)
+class Pullback:
+    """The VJP of a recorded call: takes a cotangent back. A value; call it at will."""
+
+    tape: Tape
+    output: Any
+    structures: tuple[tree.Structure, ...]
+
+    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
+        """The arguments' cotangents, a tuple with one tree each.
+
+        Parameters
+        ----------
+        cotangent
+            A tree like the output.
+        """
+        seeds: dict[Tensor, Any] = {}
+
+        def weigh(output: Any, c: Any) -> None:
+            if type(output) is Tensor and output.dtype.kind == "f":
+                weight = seed(output, c)
+                seeds[output] = seeds[output] + weight if output in seeds else weight
+
+        tree.map(weigh, self.output, cotangent)
+        positions = tuple(range(len(self.structures)))
+        return tuple(_gradient_trees(self.tape, seeds, self.structures, positions))
+
+
+def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
+    """The output of a function and its pullback, the vector-Jacobian product.
+
+    Parameters
+    ----------
+    fn
+        A function of trees with floating leaves that returns a tree.
+    *primals
+        Its arguments.
+
+    Returns
+    -------
+    output, pullback
+        ``pullback(cotangent)`` takes a tree like the output to a tuple with a tree
+        for each argument, any number of times.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, pullback = tg.vjp(lambda x, y: (x * y, x + y), 2.0, 3.0)
+    >>> output
+    (array(6.), array(5.))
+    >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
+    ((array(3.), array(2.)), (array(1.), array(1.)))
+    """
+    output, tape, structures = run(fn, primals, argnums=tuple(range(len(primals))))
+    return released_tree(output), Pullback(tape, output, structures)
+
+
+def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+    """The output of a function and its tangent, the Jacobian-vector product.
+
+    It is the VJP of the VJP, which is linear in the cotangent, so that ops need no
+    further rules (https://j-towns.github.io/2017/06/12/A-new-trick.html).
+
+    Parameters
+    ----------
+    fn
+        A function of trees with floating leaves that returns a tree.
+    primals, tangents
+        Its arguments, and the direction they move in: sequences of like trees.
+
+    Returns
+    -------
+    output, tangent
+        Like trees.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
+    (array(6.), array(3.))
+    """
+    primals, tangents = tuple(primals), tuple(tangents)
+    output, pullback = vjp(fn, *primals)
+    _, pushforward = vjp(pullback, tree.map(_zeros, output))
+    (tangent,) = pushforward(tangents)
+    return output, tangent
+
+
+def _zeros(leaf: Any) -> Any:
+    floating = is_floating(leaf)
+    return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)
+
+
+class Jacobian(_Transform):
+    """What `jacobian` returns."""
+
+    def __call__(self, *args: Any) -> Any:
+        positions = self.positions(args)
+
+        def of_chosen(*chosen: Any) -> Any:
+            filled = list(args)
+            for i, x in zip(positions, chosen, strict=True):
+                filled[i] = x
+            return self.fn(*filled)
+
+        output, pullback = vjp(of_chosen, *[args[i] for i in positions])
+        leaves, structure = tree.flatten(output)
+        rows = [
+            self.arranged(self._rows(pullback, structure, leaves, i)) for i in range(len(leaves))
+        ]
+        return tree.unflatten(structure, rows)
+
+    def _rows(
+        self, pullback: Pullback, structure: tree.Structure, leaves: list[Any], i: int
+    ) -> tuple[Any, ...]:
+        """The derivatives of one output leaf: a tree for each argument."""
+        shape = np.shape(leaves[i])
+        weights = [_zeros(leaf) for leaf in leaves]
+        rows = []
+        for place in np.ndindex(shape):
+            weights[i] = np.zeros(shape)
+            weights[i][place] = 1
+            rows.append(pullback(tree.unflatten(structure, weights)))
+        if not rows:
+            empty = pullback(tree.unflatten(structure, weights))
+            return tree.map(lambda g: frozen(np.zeros(shape + g.shape, g.dtype)), empty)  # type: ignore[no-any-return]
+
+        def join(*parts: Any) -> Any:
+            joined = OPS["reshape"](OPS["stack"](parts), shape + parts[0].shape)
+            return frozen(joined) if isinstance(joined, np.ndarray) else joined
+
+        return tree.map(join, *rows)  # type: ignore[no-any-return]
+
+
+def jacobian(fn: Fn, argnums: Argnums = 0) -> Jacobian:
+    """A function that returns the Jacobian of `fn`.
+
+    Parameters
+    ----------
+    fn
+        A function that returns a tree of floating arrays.
+    argnums
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    A function of the same arguments. For an array argument and an array result it
+    returns an array of shape ``output.shape + argument.shape``; for trees, the
+    tree of the output with trees of the argument for leaves.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jacobian(lambda x: x * x)(np.array([1.0, 2.0]))
+    array([[2., 0.],
+           [0., 4.]])
+    """
+    return Jacobian(fn, argnums)
+
+
+class Hessian(_Transform):
+    """What `hessian` returns."""
+
+    def __call__(self, *args: Any) -> Any:
+        return Jacobian(Grad(self.fn, self.argnums), self.argnums)(*args)
+
+
+def hessian(fn: Fn, argnums: Argnums = 0) -> Hessian:
+    """A function that returns the second derivatives of a scalar function.
+
+    The Jacobian of the gradient; arguments and result as for `jacobian`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hessian(lambda x: tg.sum(x**3))(np.array([1.0, 2.0]))
+    array([[ 6.,  0.],
+           [ 0., 12.]])
+    """
+    return Hessian(fn, argnums)
+
+
+def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The product of a scalar function's Hessian with a vector.
+
+    Parameters
+    ----------
+    fn
+        A function with a scalar floating result.
+    primals, tangents
+        Its arguments and the vector, sequences of like trees.
+
+    Returns
+    -------
+    A tree like the argument; for several arguments, a tuple of such trees.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hvp(lambda x: tg.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
+    array([6., 0.])
+    """
+    argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+    return jvp(Grad(fn, argnums), primals, tangents)[1]
+
+
+# --- shared -------------------------------------------------------------------------
+
+
+def _gradient_trees(
+    tape: Tape,
+    seeds: dict[Tensor, Any],
+    structures: tuple[tree.Structure, ...],
+    positions: tuple[int, ...],
+) -> list[Any]:
+    """The gradients in the trees of the arguments they belong to, in that order."""
+    gradients = sweep(tape, seeds)
+    leaves = iter([gradients[p] for p in tape.parameters])
+    by_position = {
+        i: tree.unflatten(structure, [next(leaves) for _ in range(structure.size)])
+        for i, structure in zip(sorted(set(positions)), structures, strict=True)
+    }
+    return [by_position[i] for i in positions]
+
+
+def _check_scalar(fn: Fn, output: Any) -> None:
+    if not is_floating(output):
+        got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
+        raise TypeError(
+            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}"
+            + ("; with auxiliary results, pass has_aux=True" if type(output) is tuple else "")
+        )
+    if np.size(output) != 1:
+        raise TypeError(
+            f"a gradient needs a scalar, but {label(fn)} returned shape {np.shape(output)}; "
+            "reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
+        )
+
+
+def released(x: Any) -> Any:
+    """A result as it leaves a transform: its value, unless a recording goes on."""
+    if type(x) is not Tensor:
+        return frozen(np.array(x)) if is_floating(x) and not isinstance(x, np.ndarray) else x
+    current = CURRENT.get()
+    return x if current is not None and current.origin is x.origin else x.value
+
+
+def released_tree(output: Any) -> Any:
+    """`released` for each leaf."""
+    return tree.map(released, output)
