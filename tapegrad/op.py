@@ -10,13 +10,14 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any, Generic, ParamSpec
 
 import attrs
 import numpy as np
 
-from tapegrad.tape import write_current
-from tapegrad.tensor import NO_OPTIONS, NUMPY, OPS, Tensor, frozen, is_frozen
+from tapegrad.tape import CURRENT, refuse_stranger, write
+from tapegrad.tensor import NUMPY, OPS, Tensor, frozen, is_frozen
 
 P = ParamSpec("P")
 
@@ -38,10 +39,10 @@ class EachOperand:
     rule: Rule
     last: int | None = None
 
-    def __getitem__(self, i: int) -> Rule | None:
-        if self.last is not None and i > self.last:
-            return None
-        return lambda *args, **options: self.rule(i, *args, **options)
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands."""
+        last = n if self.last is None else self.last
+        return [partial(self.rule, i) if i <= last else None for i in range(n)]
 
 
 VJPs = tuple[Rule | None, ...] | EachOperand
@@ -71,6 +72,8 @@ class Op(Generic[P]):
     read
         Turns a call's arguments into operands and options where it is not the
         rule that the first ``len(vjps)`` are the operands.
+    declaration
+        The function that has the op's signature and docstring, if `forward` has not.
     """
 
     name: str
@@ -78,40 +81,49 @@ class Op(Generic[P]):
     vjps: VJPs
     keeps_weak: bool = False
     read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
+    declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
     parameters: tuple[str, ...] = attrs.field(init=False)
     defaults: Mapping[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        signature = inspect.signature(self.read or self.forward)
+        signature = inspect.signature(self.read or self.declaration)
         set_ = self.__dict__.__setitem__
         set_("arity", len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1)
         set_("parameters", tuple(signature.parameters))
         empty = inspect.Parameter.empty
-        set_("defaults", {n: p.default for n, p in signature.parameters.items() if p.default is not empty})
+        set_(
+            "defaults",
+            {n: p.default for n, p in signature.parameters.items() if p.default is not empty},
+        )
         if self.arity > len(self.parameters):
             raise TypeError(
                 f"{self.name} takes {len(self.parameters)} arguments but has {self.arity} VJP "
                 "rules; give one rule an operand, None where no gradient passes"
             )
         for name in ("__doc__", "__module__", "__qualname__", "__name__"):
-            set_(name, getattr(self.forward, name, None))
-        set_("__wrapped__", self.forward)
+            set_(name, getattr(self.declaration, name, None))
+        set_("__wrapped__", self.declaration)
         set_("__signature__", signature)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         operands: tuple[Any, ...] = args
-        options: Mapping[str, Any] = kwargs or NO_OPTIONS
+        options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
             operands, options = self.bind(args, kwargs)
         for x in operands:
             if type(x) is Tensor:
-                return write_current(self, operands, options)
+                last = CURRENT.get()
+                if last is None:
+                    refuse_stranger(self, x, None)
+                record = write(last, self, operands, options)
+                CURRENT.set(record)
+                return record
         return self.forward(*operands, **options)  # type: ignore[arg-type]
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """A call's arguments as operands, and options that are not the default.
 
         Raises
@@ -120,6 +132,8 @@ class Op(Generic[P]):
             For an argument the op does not have, or one that is missing.
         """
         names = self.parameters
+        if len(args) == self.arity and set(kwargs) <= set(names[self.arity :]):
+            return args, {n: v for n, v in kwargs.items() if v is not self.defaults.get(n, self)}
         given = dict(zip(names, args, strict=False))
         if len(args) > len(names):
             raise TypeError(f"{self.name} takes {', '.join(names)}; got {len(args)} arguments")
@@ -137,11 +151,12 @@ class Op(Generic[P]):
         if missing:
             raise TypeError(f"{self.name} needs {', '.join(missing)}")
         if self.read is not None:
-            operands, options = self.read(**given)
-            return operands, options or NO_OPTIONS
+            return self.read(**given)
         operands = tuple(given.pop(name) for name in names[: self.arity])
-        options = {n: v for n, v in given.items() if n not in self.defaults or v is not self.defaults[n]}
-        return operands, options or NO_OPTIONS
+        options = {
+            n: v for n, v in given.items() if n not in self.defaults or v is not self.defaults[n]
+        }
+        return operands, options
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
@@ -163,6 +178,7 @@ _HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None}
 def op(
     *vjps: Rule | None,
     each: EachOperand | None = None,
+    ufunc: Callable[..., Any] | None = None,
     numpy: Any = (),
     read: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
@@ -175,17 +191,24 @@ def op(
         A rule for each operand, or None.
     each
         The rules of an op that takes any number of operands, instead.
+    ufunc
+        The NumPy ufunc that is its forward function and that it answers for on
+        Tensors; the decorated function then says how it is called, and what it does.
     numpy
-        The NumPy function that it answers for on Tensors, or several.
+        Further NumPy functions that it answers for.
     read, keeps_weak
         See `Op`.
     """
 
     def declare(forward: Callable[P, Any]) -> Op[P]:
-        declared = Op(forward.__name__, forward, each or vjps, keeps_weak, read)
+        declared = Op(
+            forward.__name__, ufunc or forward, each or vjps, keeps_weak, read, declaration=forward
+        )
         OPS[declared.name] = declared
         for function in numpy if isinstance(numpy, tuple) else (numpy,):
             NUMPY[function] = declared
+        if ufunc is not None:
+            NUMPY[ufunc] = declared
         return declared
 
     return declare

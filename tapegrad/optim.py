@@ -81,14 +81,20 @@ class SGD:
         """
         if self._has_no_momentum():
             return self._stepped(params, grads), state
-        velocity = tree.map(
-            lambda v, g: _settled(self.momentum * v + g), state.velocity, grads
-        )
+        velocity = tree.map(lambda v, g: _settled(self.momentum * v + g), state.velocity, grads)
         return self._stepped(params, velocity), SGDState(velocity)
 
     def _stepped(self, params: Any, velocity: Any) -> Any:
         rate = self.learning_rate
-        return tree.map(lambda p, v: _settled(p - rate * v), params, velocity)
+
+        def step(p: Any, v: Any) -> Any:
+            stepped = p - rate * v
+            if type(stepped) is np.ndarray:
+                stepped.setflags(write=False)
+                return stepped
+            return _settled(stepped)
+
+        return tree.map(step, params, velocity)
 
     def _has_no_momentum(self) -> bool:
         return not isinstance(self.momentum, Tensor) and self.momentum == 0

@@ -17,7 +17,7 @@ import numpy as np
 
 from tapegrad import show, tree
 from tapegrad.errors import TapeError
-from tapegrad.tensor import NO_OPTIONS, OPS, Operation, Origin, Tensor, frozen, is_frozen
+from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor, frozen
 
 # The last record of the recording that runs in this thread or task, if any.
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
@@ -116,6 +116,9 @@ class Tape:
         if not hasattr(op, "bind"):
             raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
         operands, options = op.bind(operands, options)  # type: ignore[assignment]
+        for x in operands:
+            if type(x) is Tensor and x.index > self.last.index:
+                refuse_stranger(op, x, self.last)
         record = write(self.last, op, operands, options)
         return Tape(record, self.start, self.parameters), record
 
@@ -148,51 +151,60 @@ class Tape:
 
 
 def write(
-    last: Tensor | Origin, op: Operation, operands: tuple[Any, ...], options: Mapping[str, Any]
+    last: Tensor | Origin, op: Operation, operands: tuple[Any, ...], options: dict[str, Any]
 ) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
     Constant operands are copied unless they are frozen already.
     """
     origin = last.origin
-    written = []
     values = []
+    settled = True
     for x in operands:
         if type(x) is Tensor:
-            if x.origin is not origin or x.index > last.index:
-                _refuse_stranger(op, x, last)
+            if x.origin is not origin:
+                refuse_stranger(op, x, last)
             value = x.primal
-            if type(value) is not np.ndarray and not op.keeps_weak:
-                x = last = write(last, OPS["asarray"], (x,), NO_OPTIONS)
-                value = x.primal
-            written.append(x)
-            values.append(value)
-        else:
-            x = own(x, op)
-            written.append(x)
-            values.append(x)
+            if type(value) is np.ndarray or op.keeps_weak:
+                values.append(value)
+                continue
+        settled = False
+        values.append(x)
+    if not settled:
+        last, operands = _settle(last, op, operands)
+        values = [x.primal if type(x) is Tensor else x for x in operands]
     try:
-        value = op.forward(*values, **options)
+        value = op.forward(*values, **options) if options else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, values, options, last) from error
-    if type(value) is not np.ndarray and op.keeps_weak and not _is_strong(values):
-        value = value.item()
+    if type(value) is np.ndarray:
+        value.setflags(write=False)
+    elif op.keeps_weak and all(type(x) in _PYTHON_NUMBERS for x in values):
+        value = value.item() if isinstance(value, np.generic) else value
     else:
         value = frozen(value)
-    if options is not NO_OPTIONS:
-        options = MappingProxyType(options) if options else NO_OPTIONS
-    return Tensor(value, op, tuple(written), options, last.index + 1, last, origin)
+    frozen_options = MappingProxyType(options) if options else NO_OPTIONS
+    draft = Draft(value, op, operands, frozen_options, last.index + 1, last, origin)
+    draft.__class__ = Tensor  # type: ignore[assignment]
+    return draft  # type: ignore[return-value]
 
 
-def write_current(op: Operation, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
-    """Write on the tape of the recording that runs."""
-    last = CURRENT.get()
-    if last is None:
-        x = next(x for x in operands if type(x) is Tensor)
-        _refuse_stranger(op, x, None)
-    record = write(last, op, operands, options)
-    CURRENT.set(record)
-    return record
+def _settle(
+    last: Tensor | Origin, op: Operation, operands: tuple[Any, ...]
+) -> tuple[Tensor | Origin, tuple[Any, ...]]:
+    """The operands as the tape may keep them.
+
+    Constants are copied unless nobody can change them; where an op needs arrays, a
+    record that is a Python number is written anew as an array.
+    """
+    settled = []
+    for x in operands:
+        if type(x) is not Tensor:
+            x = own(x, op)
+        elif type(x.primal) is not np.ndarray and not op.keeps_weak:
+            x = last = write(last, OPS["asarray"], (x,), {})
+        settled.append(x)
+    return last, tuple(settled)
 
 
 def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
@@ -203,20 +215,21 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     on through it.
     """
     op = OPS["parameter"]
-    index = last.index + 1
-    if type(value) is Tensor:
-        return Tensor(value.primal, op, (value,), NO_OPTIONS, index, last, last.origin, name)
-    if type(value) is not float:
-        value = own(frozen(value) if isinstance(value, np.generic) else value, op)
-    return Tensor(value, op, (), NO_OPTIONS, index, last, last.origin, name)
+    operands = (value,) if type(value) is Tensor else ()
+    primal = value.primal if operands else own(value, op)
+    draft = Draft(primal, op, operands, NO_OPTIONS, last.index + 1, last, last.origin, name)
+    draft.__class__ = Tensor  # type: ignore[assignment]
+    return draft  # type: ignore[return-value]
 
 
 def own(x: Any, op: Operation) -> Any:
     """A constant operand as the tape may keep it: nobody else can change it."""
     kind = type(x)
     if kind is np.ndarray:
-        if not is_frozen(x):
-            x = frozen(x.copy("K"))
+        flags = x.flags
+        if flags.writeable or not flags.owndata:
+            x = x.copy("K")
+            x.setflags(write=False)
         if x.dtype.kind in "fiub":
             return x
         raise TypeError(f"{op.name}: an operand is {x.dtype}; tapegrad takes real numbers only")
@@ -233,16 +246,15 @@ def own(x: Any, op: Operation) -> Any:
 
 def is_floating(x: Any) -> bool:
     """Whether a gradient can be taken for x: a floating array, Tensor or number."""
+    if type(x) is np.ndarray:
+        return bool(x.dtype.kind == "f")
     if isinstance(x, float):
         return True
     return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind == "f"
 
 
-def _is_strong(values: list[Any]) -> bool:
-    return any(type(value) not in _PYTHON_NUMBERS for value in values)
-
-
-def _refuse_stranger(op: Operation, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
+def refuse_stranger(op: Operation, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
+    """Raise for an operand that is not on the tape being written."""
     here = f"{op.name}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
     if last is None:
         raise TapeError(
@@ -267,7 +279,9 @@ def _explained(
     """The error again, saying which op it was, what it was given and where."""
     given = ", ".join(map(_describe, values))
     given += "".join(f", {name}={value!r}" for name, value in options.items())
-    message = f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
+    message = (
+        f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
+    )
     kind = type(error) if type(error) in (ValueError, TypeError, IndexError) else ValueError
     return kind(message)
 
@@ -322,40 +336,35 @@ def run(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] = NO_OPTIONS,
     argnums: tuple[int, ...] | None = None,
-) -> tuple[Any, Tape, tuple[tree.Structure, ...]]:
+) -> tuple[Any, Tape, tuple[Any, ...]]:
     """Record one call, with the leaves of the given arguments as parameters.
 
     With `argnums` every leaf of those arguments must be floating; without, the
     floating leaves of all arguments are parameters and the others stay as they are.
-    Returns the output, the tape, and the structures of the marked arguments.
+    Returns the output, the tape, and the marked arguments: trees of parameters.
     """
     outer = CURRENT.get()
     start = last = Origin(label(fn)) if outer is None else outer
     parameters: list[Tensor] = []
-    structures: list[tree.Structure] = []
 
-    def mark(tree_: Any, name: str) -> Any:
+    def mark(leaf: Any, path: str) -> Any:
         nonlocal last
-        leaves, structure = tree.flatten(tree_)
-        structures.append(structure)
-        for i, (leaf, path) in enumerate(zip(leaves, tree.structure_paths(structure), strict=True)):
-            if is_floating(leaf):
-                if type(leaf) is Tensor and leaf.origin is not start.origin:
-                    _refuse_stranger(OPS["parameter"], leaf, start)
-                full = f"{name}.{path}" if path else name
-                leaves[i] = last = write_parameter(last, leaf, full)
-                parameters.append(last)
-            elif argnums is not None:
-                _refuse_leaf(fn, leaf, f"{name}.{path}" if path else name)
-        return tree.unflatten(structure, leaves)
+        if not is_floating(leaf):
+            return leaf if argnums is None else _refuse_leaf(fn, leaf, path)
+        if type(leaf) is Tensor and leaf.origin is not start.origin:
+            refuse_stranger(OPS["parameter"], leaf, start)
+        last = write_parameter(last, leaf, path)
+        parameters.append(last)
+        return last
 
     names = argument_names(fn, len(args))
-    args = tuple(
-        mark(arg, names[i]) if argnums is None or i in argnums else arg
-        for i, arg in enumerate(args)
-    )
     if argnums is None:
-        kwargs = {name: mark(arg, name) for name, arg in kwargs.items()}
+        args = tuple([tree.map_with_path(mark, x, names[i]) for i, x in enumerate(args)])
+        kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
+        marked = args
+    else:
+        marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
+        args = tuple([marked[argnums.index(i)] if i in argnums else x for i, x in enumerate(args)])
     if outer is None:
         token = CURRENT.set(last)
         try:
@@ -368,7 +377,7 @@ def run(
         CURRENT.set(last)
         output = fn(*args, **kwargs)
         last = _written()
-    return output, Tape(last, start, tuple(parameters)), tuple(structures)
+    return output, Tape(last, start, tuple(parameters)), marked
 
 
 def _written() -> Tensor | Origin:

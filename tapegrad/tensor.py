@@ -43,7 +43,7 @@ class Operation(Protocol):
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
-    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]: ...
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]: ...
 
 
 # The table of ops, filled as `tapegrad.ops` is imported: by name, and by the
@@ -100,8 +100,31 @@ class Origin:
         return self
 
 
+@attrs.define(eq=False, repr=False)
+class _Fields:
+    """The fields of a record; see `Tensor`."""
+
+    primal: Any
+    op: Operation
+    operands: tuple[Any, ...]
+    options: Mapping[str, Any]
+    index: int
+    previous: Tensor | Origin
+    origin: Origin
+    name: str | None = None
+
+
+@attrs.define(eq=False, repr=False)
+class Draft(_Fields):
+    """A record being made, until ``draft.__class__ = Tensor`` seals it.
+
+    attrs sets each field of a frozen class through ``object.__setattr__``; this way
+    takes a third of the time, and a record is made for every op that is called.
+    """
+
+
 @attrs.frozen(eq=False, repr=False)
-class Tensor:
+class Tensor(_Fields):
     """One record of a tape: a value and how it came about. Never changed.
 
     Tensors are made by writing on a tape (`Tape.parameter`, `Tape.write`, or an
@@ -141,15 +164,6 @@ class Tensor:
     (True, (2,), dtype('float64'))
     """
 
-    primal: Any
-    op: Operation
-    operands: tuple[Any, ...]
-    options: Mapping[str, Any]
-    index: int
-    previous: Tensor | Origin
-    origin: Origin
-    name: str | None = None
-
     __tree_leaf__: ClassVar[bool] = True
 
     # --- reading -----------------------------------------------------------
@@ -175,7 +189,9 @@ class Tensor:
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        return self.primal.dtype if type(self.primal) is np.ndarray else np.asarray(self.primal).dtype
+        return (
+            self.primal.dtype if type(self.primal) is np.ndarray else np.asarray(self.primal).dtype
+        )
 
     @property
     def ndim(self) -> int:
@@ -256,7 +272,9 @@ class Tensor:
             "to read the number on purpose write .value, or tg.stop_gradient to go on without gradient"
         )
 
-    def _unreadable(self, what: str, remedy: str = "compile the part that does not read it") -> TraceError:
+    def _unreadable(
+        self, what: str, remedy: str = "compile the part that does not read it"
+    ) -> TraceError:
         return TraceError(
             f"{what} while compiling {self.origin.label}: only shape and dtype are known of "
             f"{self._line()}, shape {self.shape}, {self.dtype}; {remedy}, "

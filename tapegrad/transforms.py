@@ -50,6 +50,8 @@ class _Transform:
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""
         argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+        if argnums == (0,) and args:
+            return argnums
         if any(not -len(args) <= i < len(args) for i in argnums):
             raise TypeError(
                 f"{label(self.fn)} was called with {len(args)} positional arguments, but "
@@ -67,7 +69,7 @@ class ValueAndGrad(_Transform):
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         positions = self.positions(args)
-        output, tape, structures = run(self.fn, args, kwargs, positions)
+        output, tape, marked = run(self.fn, args, kwargs, positions)
         aux = None
         if self.has_aux:
             if not (isinstance(output, tuple) and len(output) == 2):
@@ -78,7 +80,7 @@ class ValueAndGrad(_Transform):
             output, aux = output
         _check_scalar(self.fn, output)
         seeds = {output: seed(output, None)} if type(output) is Tensor else {}
-        gradients = _gradient_trees(tape, seeds, structures, positions)
+        gradients = _gradient_trees(tape, seeds, marked)
         value = released(output)
         if self.has_aux:
             value = value, released_tree(aux)
@@ -157,7 +159,7 @@ class Pullback:
 
     tape: Tape
     output: Any
-    structures: tuple[tree.Structure, ...]
+    marked: tuple[Any, ...]
 
     def __call__(self, cotangent: Any) -> tuple[Any, ...]:
         """The arguments' cotangents, a tuple with one tree each.
@@ -175,8 +177,7 @@ class Pullback:
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map(weigh, self.output, cotangent)
-        positions = tuple(range(len(self.structures)))
-        return tuple(_gradient_trees(self.tape, seeds, self.structures, positions))
+        return _gradient_trees(self.tape, seeds, self.marked)
 
 
 def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
@@ -204,8 +205,8 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
     >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
     """
-    output, tape, structures = run(fn, primals, argnums=tuple(range(len(primals))))
-    return released_tree(output), Pullback(tape, output, structures)
+    output, tape, marked = run(fn, primals, argnums=tuple(range(len(primals))))
+    return released_tree(output), Pullback(tape, output, marked)
 
 
 def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
@@ -361,22 +362,16 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
 
 
 def _gradient_trees(
-    tape: Tape,
-    seeds: dict[Tensor, Any],
-    structures: tuple[tree.Structure, ...],
-    positions: tuple[int, ...],
-) -> list[Any]:
-    """The gradients in the trees of the arguments they belong to, in that order."""
+    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...]
+) -> tuple[Any, ...]:
+    """The gradients in the places of the parameters they belong to."""
     gradients = sweep(tape, seeds)
-    leaves = iter([gradients[p] for p in tape.parameters])
-    by_position = {
-        i: tree.unflatten(structure, [next(leaves) for _ in range(structure.size)])
-        for i, structure in zip(sorted(set(positions)), structures, strict=True)
-    }
-    return [by_position[i] for i in positions]
+    return tuple([tree.map(gradients.__getitem__, x) for x in marked])
 
 
 def _check_scalar(fn: Fn, output: Any) -> None:
+    if type(output) is Tensor and output.shape == () and output.dtype.kind == "f":
+        return
     if not is_floating(output):
         got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
         raise TypeError(

@@ -7,10 +7,13 @@ fields) and None, which is an empty node. Anything else is a leaf. A tree's
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn, TypeGuard
 
 import attrs
+import numpy as np
+
+from tapegrad.tensor import Tensor
 
 __all__ = ["Structure", "flatten", "leaves", "map", "paths", "unflatten"]
 
@@ -58,7 +61,6 @@ class Structure:
 
 
 LEAF = Structure(None)
-EMPTY = Structure(type(None))
 
 
 def flatten(tree: Any) -> tuple[list[Any], Structure]:
@@ -90,27 +92,31 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
     if node is None:
         leaves.append(tree)
         return LEAF
-    if not children:
-        return EMPTY if tree is None else Structure(node)
     return Structure(node, keys, tuple([_flatten(child, leaves) for child in children]))
 
 
 def _open(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
     """A node's type, keys and children; None for the type of a leaf."""
     node = type(tree)
-    if node is tuple or node is list:
+    if node is tuple or node is list or _is_named_tuple(node):
         return node, (), tree
     if node is dict:
         return node, tuple(tree), tuple(tree.values())
     if tree is None:
         return node, (), ()
-    fields = getattr(node, "__attrs_attrs__", None)
-    if fields is not None and not hasattr(node, "__tree_leaf__"):
-        keys = tuple([field.name for field in fields if field.init])
+    if _is_record(node):
+        keys = tuple([field.name for field in node.__attrs_attrs__ if field.init])
         return node, keys, tuple([getattr(tree, key) for key in keys])
-    if isinstance(tree, tuple) and hasattr(node, "_fields"):
-        return node, (), tree
     return None, (), ()
+
+
+def _is_record(node: Any) -> TypeGuard[type[attrs.AttrsInstance]]:
+    """Whether a class is attrs's, and not one of tapegrad's that are leaves."""
+    return hasattr(node, "__attrs_attrs__") and not hasattr(node, "__tree_leaf__")
+
+
+def _is_named_tuple(node: type) -> bool:
+    return issubclass(node, tuple) and hasattr(node, "_fields")
 
 
 def unflatten(structure: Structure, leaves: Any) -> Any:
@@ -156,21 +162,14 @@ def _unflatten(structure: Structure, leaves: Any) -> Any:
     if node is type(None):
         return None
     children = [_unflatten(child, leaves) for child in structure.children]
-    if node is list:
-        return children
-    if node is tuple:
-        return tuple(children)
     if node is dict:
         return dict(zip(structure.keys, children, strict=True))
-    if structure.keys:
-        aliases = _aliases(node)
-        return node(**dict(zip(aliases, children, strict=True)))
-    return node._make(children) if hasattr(node, "_make") else node()
-
-
-def _aliases(node: type) -> list[str]:
-    """What an attrs class's ``__init__`` calls its fields."""
-    return [field.alias or field.name for field in attrs.fields(node) if field.init]
+    if node is tuple or node is list:
+        return node(children)
+    if _is_named_tuple(node):
+        return node(*children)
+    aliases = [field.alias for field in node.__attrs_attrs__ if field.init]  # type: ignore[attr-defined]
+    return node(**dict(zip(aliases, children, strict=True)))
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -198,37 +197,88 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     >>> tg.tree.map(lambda p, g: p - 0.1 * g, {"w": 1.0}, {"w": 10.0})
     {'w': 0.0}
     """
-    first, structure = flatten(tree)
-    columns = [first]
-    for other in rest:
-        column: list[Any] = []
-        _flatten_as(structure, other, column, "")
-        columns.append(column)
-    return unflatten(structure, [f(*row) for row in zip(*columns, strict=True)])
+    return _map_beside(f, tree, rest, ())
 
 
-def _flatten_as(structure: Structure, tree: Any, leaves: list[Any], path: str) -> None:
-    """Flatten a tree that must have this structure, or say where it has not."""
-    if structure.node is None:
-        leaves.append(tree)
-        return
-    node, keys, children = _open(tree)
-    if node is dict and structure.node is dict and set(keys) == set(structure.keys):
-        children = [tree[key] for key in structure.keys]
-    elif (node, keys, len(children)) != (
-        structure.node,
-        structure.keys,
-        len(structure.children),
-    ):
-        what = structure if len(repr(structure)) < 80 else structure.node.__name__
-        got = type(tree).__name__
-        raise ValueError(
-            f"the trees differ at {path or 'the root'}: expected {what}, got {got}"
-            + (f" with keys {list(keys)}" if keys else f" of {len(children)}")
-        )
-    names = structure.keys or range(len(children))
-    for child, name, part in zip(structure.children, names, children, strict=True):
-        _flatten_as(child, part, leaves, f"{path}.{name}" if path else str(name))
+def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
+    """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
+    # this and `_map_beside` run in every training step: no Structure, no generators
+    node = type(tree)
+    if node is np.ndarray or node is Tensor:
+        return f(tree, path)
+    if tree is None:
+        return None
+    start = path + "." if path else ""
+    mapped: list[Any] = []
+    if node is tuple or node is list:
+        for i, x in enumerate(tree):
+            mapped.append(map_with_path(f, x, f"{start}{i}"))
+        return tuple(mapped) if node is tuple else mapped
+    if node is dict:
+        return {key: map_with_path(f, x, f"{start}{key}") for key, x in tree.items()}
+    if _is_record(node):
+        fields = {}
+        for field in node.__attrs_attrs__:
+            if field.init:
+                name = field.name
+                fields[field.alias] = map_with_path(f, getattr(tree, name), start + name)
+        return node(**fields)
+    if _is_named_tuple(node):
+        for name, x in zip(node._fields, tree, strict=True):
+            mapped.append(map_with_path(f, x, start + name))
+        return node(*mapped)
+    return f(tree, path)
+
+
+def _map_beside(f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any) -> Any:
+    """`map` over trees beside each other; the path is a chain of (parent, name)."""
+    node = type(tree)
+    if node is np.ndarray or node is Tensor:
+        return f(tree, *rest)
+    if node is dict:
+        for x in rest:
+            if type(x) is not dict or x.keys() != tree.keys():
+                _refuse_difference(tree, rest, path)
+        return {
+            key: _map_beside(f, x, [other[key] for other in rest], (path, key))
+            for key, x in tree.items()
+        }
+    if tree is None:
+        for x in rest:
+            if x is not None:
+                _refuse_difference(tree, rest, path)
+        return None
+    if node is tuple or node is list or _is_named_tuple(node):
+        for x in rest:
+            if type(x) is not node or len(x) != len(tree):
+                _refuse_difference(tree, rest, path)
+        mapped = []
+        for i, row in enumerate(zip(tree, *rest, strict=True)):
+            mapped.append(_map_beside(f, row[0], row[1:], (path, i)))
+        return node(mapped) if node is tuple or node is list else node(*mapped)
+    if _is_record(node):
+        for x in rest:
+            if type(x) is not node:
+                _refuse_difference(tree, rest, path)
+        fields = {}
+        for field in node.__attrs_attrs__:  # type: ignore[attr-defined]
+            if field.init:
+                name = field.name
+                row = [getattr(x, name) for x in rest]
+                fields[field.alias] = _map_beside(f, getattr(tree, name), row, (path, name))
+        return node(**fields)
+    return f(tree, *rest)
+
+
+def _refuse_difference(tree: Any, rest: Sequence[Any], path: Any) -> NoReturn:
+    _, expected = flatten(tree)
+    got = next(s for x in rest if (s := flatten(x)[1]) != expected)
+    names = []
+    while path:
+        path, name = path
+        names.append(str(name))
+    where = ".".join(reversed(names)) or "the root"
+    raise ValueError(f"the trees differ at {where}: expected {expected!r}, got {got!r}")
 
 
 def leaves(tree: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops import getitem, log_softmax, mean, negative, reshape, square, subtract, sum
+from tapegrad.ops import log_softmax, mean, negative, pick, square, subtract, sum
 from tapegrad.tensor import Tensor
 
 _REDUCTIONS = {"mean": mean, "sum": sum, "none": lambda losses: losses}
@@ -16,6 +16,10 @@ def _reduced(losses: Any, reduction: str) -> Any:
     if reduction not in _REDUCTIONS:
         raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}; not {reduction!r}")
     return _REDUCTIONS[reduction](losses)
+
+
+def _shape(x: Any) -> tuple[int, ...]:
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -39,10 +43,10 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     >>> tg.grad(tg.nn.mse_loss)(np.array([1.0, 2.0]), np.array([0.0, 0.0]))
     array([1., 2.])
     """
-    if np.shape(predictions) != np.shape(targets):
+    shape, expected = _shape(predictions), _shape(targets)
+    if shape != expected:
         raise ValueError(
-            f"mse_loss: predictions have shape {np.shape(predictions)}, targets "
-            f"{np.shape(targets)}; they must be the same"
+            f"mse_loss: predictions have shape {shape}, targets {expected}; they must be the same"
         )
     return _reduced(square(subtract(predictions, targets)), reduction)
 
@@ -79,14 +83,10 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
         targets = np.asarray(targets)
     if targets.dtype.kind not in "iu":
         raise TypeError(f"cross_entropy_loss takes integer targets, not {targets.dtype}")
-    shape = np.shape(logits)
+    shape = _shape(logits)
     if targets.shape != shape[:-1] or not shape:
         raise ValueError(
             f"cross_entropy_loss: logits of shape {shape} need targets of shape {shape[:-1]}, "
             f"not {targets.shape}"
         )
-    log_probabilities = reshape(log_softmax(logits), (-1, shape[-1]))
-    rows = np.arange(targets.size)
-    columns = reshape(targets, (-1,))
-    losses = negative(getitem(log_probabilities, (rows, columns)))
-    return _reduced(reshape(losses, targets.shape), reduction)
+    return _reduced(negative(pick(log_softmax(logits), targets)), reduction)

@@ -7,11 +7,26 @@ from typing import Any
 import numpy as np
 
 from tapegrad.op import op
+from tapegrad.tensor import frozen
 
 __all__ = ["cos", "exp", "log", "relu", "sigmoid", "sin", "softplus", "tanh"]
 
+# by dtype: exp of it is finite, and so is 1 more
+_LARGEST_EXPONENT = {
+    char: frozen(np.array(np.floor(np.log(np.finfo(char).max)), char)) for char in "efdg"
+}
 
-@op(lambda g, y, x: g * y, numpy=np.exp)
+
+def _decay(x: Any) -> Any:
+    """exp(-x), cut off where it would overflow: sigmoid is 0 there to any precision.
+
+    As ``1 - sigmoid(x)`` is ``sigmoid(x) * exp(-x)``, the slope needs no difference,
+    which would be lost to rounding for large x.
+    """
+    return np.exp(np.minimum(-x, _LARGEST_EXPONENT[x.dtype.char]))
+
+
+@op(lambda g, y, x: g * y, ufunc=np.exp)
 def exp(x: Any) -> Any:
     """The exponential.
 
@@ -21,10 +36,9 @@ def exp(x: Any) -> Any:
     >>> tg.grad(tg.exp)(0.0)
     array(1.)
     """
-    return np.exp(x)
 
 
-@op(lambda g, y, x: g / x, numpy=np.log)
+@op(lambda g, y, x: g / x, ufunc=np.log)
 def log(x: Any) -> Any:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
@@ -34,10 +48,9 @@ def log(x: Any) -> Any:
     >>> tg.grad(tg.log)(4.0)
     array(0.25)
     """
-    return np.log(x)
 
 
-@op(lambda g, y, x: g * np.cos(x), numpy=np.sin)
+@op(lambda g, y, x: g * np.cos(x), ufunc=np.sin)
 def sin(x: Any) -> Any:
     """The sine.
 
@@ -47,10 +60,9 @@ def sin(x: Any) -> Any:
     >>> tg.grad(tg.sin)(0.0)
     array(1.)
     """
-    return np.sin(x)
 
 
-@op(lambda g, y, x: -g * np.sin(x), numpy=np.cos)
+@op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos)
 def cos(x: Any) -> Any:
     """The cosine.
 
@@ -60,10 +72,9 @@ def cos(x: Any) -> Any:
     >>> tg.grad(tg.grad(tg.cos))(0.0)
     array(-1.)
     """
-    return np.cos(x)
 
 
-@op(lambda g, y, x: g * (1 - y * y), numpy=np.tanh)
+@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh)
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent.
 
@@ -73,10 +84,9 @@ def tanh(x: Any) -> Any:
     >>> tg.grad(tg.tanh)(0.0)
     array(1.)
     """
-    return np.tanh(x)
 
 
-@op(lambda g, y, x: g * (y * (1 - y)))
+@op(lambda g, y, x: g * y * (y * _decay(x)))
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -88,9 +98,8 @@ def sigmoid(x: Any) -> Any:
     >>> tg.sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    # for negative x, exp(x) / (1 + exp(x)): no exponential here ever exceeds 1
-    decay = np.exp(-np.absolute(x))
-    return np.where(np.greater_equal(x, 0), 1, decay) / (1 + decay)
+    x = x if isinstance(x, np.ndarray) and x.dtype.kind == "f" else np.asarray(x, float)
+    return np.reciprocal(1 + _decay(x))
 
 
 @op(lambda g, y, x: g * sigmoid(x))

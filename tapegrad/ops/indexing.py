@@ -15,7 +15,7 @@ import numpy as np
 from tapegrad.op import EachOperand, op
 from tapegrad.tensor import At, Tensor
 
-__all__ = ["at", "getitem", "index_add", "index_select", "index_set", "scatter"]
+__all__ = ["at", "getitem", "index_add", "index_select", "index_set", "pick", "scatter", "unpick"]
 
 
 class Hole(enum.Enum):
@@ -139,14 +139,15 @@ def _repeats(arrays: tuple[Any, ...]) -> bool:
 
 def _add_rows(y: Any, rows: Any, values: Any) -> None:
     """``y[rows] += values`` with repeated rows summed; a flat add.at is the quick one."""
-    n_rows, width = len(y), y.size // len(y)
-    rows = rows.reshape(-1)
-    if rows.size and (rows.min() < -n_rows or rows.max() >= n_rows):
-        raise IndexError(f"an index is out of bounds for axis 0 with size {n_rows}")
-    places = np.where(rows < 0, rows + n_rows, rows).astype(np.intp)
-    if width > 1:
-        places = (places[:, None] * width + np.arange(width)).reshape(-1)
-    np.add.at(y.reshape(-1), places, values.reshape(-1))
+    if y.size <= 2 * values.size:
+        places = np.arange(y.size).reshape(y.shape)[rows]
+    else:
+        n_rows, width = len(y), y.size // len(y)
+        if rows.size and (rows.min() < -n_rows or rows.max() >= n_rows):
+            raise IndexError(f"an index is out of bounds for axis 0 with size {n_rows}")
+        first = rows.reshape(-1).astype(np.intp) % n_rows * width
+        places = np.add.outer(first, np.arange(width))
+    np.add.at(y.reshape(-1), places.reshape(-1), values.reshape(-1))
 
 
 @op(
@@ -186,9 +187,7 @@ def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     return owner[index] == numbers
 
 
-def _update_arguments(
-    a: Any, values: Any, index: Any
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _update_arguments(a: Any, values: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     arrays, template = _split(index)
     return (a, values, *arrays), {"index": template}
 
@@ -240,9 +239,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
 
 @op(
     each=EachOperand(
-        lambda i, g, y, a, values, *arrays, index: (
-            g if i == 0 else g[_filled(index, arrays)]
-        ),
+        lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[_filled(index, arrays)],
         last=1,
     ),
     read=_update_arguments,
@@ -262,6 +259,57 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     y = np.array(a)
     np.add.at(y, _filled(index, arrays), values)
     return y
+
+
+@op(lambda g, y, a, indices: unpick(g, indices, a.shape[-1]), None)
+def pick(a: Any, indices: Any) -> Any:
+    """One element of each row: ``a[..., indices]``, with an index for each row.
+
+    Parameters
+    ----------
+    a
+        An array with rows along its last axis.
+    indices
+        Integers from 0, of the shape of `a` without its last axis.
+
+    Raises
+    ------
+    IndexError
+        If an index is negative or too large.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.pick(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
+    array([2., 3.])
+    """
+    rows, columns = _each_row(indices, a.shape[-1])
+    return a.reshape(-1, a.shape[-1])[rows, columns].reshape(indices.shape)
+
+
+@op(lambda g, y, values, indices, n: pick(g, indices), None)
+def unpick(values: Any, indices: Any, n: int) -> Any:
+    """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.unpick(np.array([5.0, 7.0]), np.array([1, 0]), 2)
+    array([[0., 5.],
+           [7., 0.]])
+    """
+    rows, columns = _each_row(indices, n)
+    y = np.zeros((len(rows), n), values.dtype)
+    y[rows, columns] = values.reshape(-1)
+    return y.reshape(*indices.shape, n)
+
+
+def _each_row(indices: Any, n: int) -> tuple[Any, Any]:
+    """The indices with their rows' numbers, checked."""
+    columns = indices.reshape(-1)
+    if columns.size and (columns.min() < 0 or columns.max() >= n):
+        raise IndexError(f"an index is out of bounds: they go from 0 to {n - 1}")
+    return np.arange(columns.size), columns
 
 
 def at(a: Any) -> At:

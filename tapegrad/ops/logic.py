@@ -27,64 +27,54 @@ __all__ = [
 ]
 
 
-@op(None, None, numpy=np.equal)
+@op(None, None, ufunc=np.equal)
 def equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 == x2``, element by element. It passes no gradient."""
-    return np.equal(x1, x2)
 
 
-@op(None, None, numpy=np.not_equal)
+@op(None, None, ufunc=np.not_equal)
 def not_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 != x2``, element by element. It passes no gradient."""
-    return np.not_equal(x1, x2)
 
 
-@op(None, None, numpy=np.less)
+@op(None, None, ufunc=np.less)
 def less(x1: Any, x2: Any) -> Any:
     """Where ``x1 < x2``, element by element. It passes no gradient."""
-    return np.less(x1, x2)
 
 
-@op(None, None, numpy=np.less_equal)
+@op(None, None, ufunc=np.less_equal)
 def less_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 <= x2``, element by element. It passes no gradient."""
-    return np.less_equal(x1, x2)
 
 
-@op(None, None, numpy=np.greater)
+@op(None, None, ufunc=np.greater)
 def greater(x1: Any, x2: Any) -> Any:
     """Where ``x1 > x2``, element by element. It passes no gradient."""
-    return np.greater(x1, x2)
 
 
-@op(None, None, numpy=np.greater_equal)
+@op(None, None, ufunc=np.greater_equal)
 def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient."""
-    return np.greater_equal(x1, x2)
 
 
-@op(None, None, numpy=np.logical_and)
+@op(None, None, ufunc=np.logical_and)
 def logical_and(x1: Any, x2: Any) -> Any:
     """Where both are true (not zero). It passes no gradient."""
-    return np.logical_and(x1, x2)
 
 
-@op(None, None, numpy=np.logical_or)
+@op(None, None, ufunc=np.logical_or)
 def logical_or(x1: Any, x2: Any) -> Any:
     """Where either is true (not zero). It passes no gradient."""
-    return np.logical_or(x1, x2)
 
 
-@op(None, None, numpy=np.logical_xor)
+@op(None, None, ufunc=np.logical_xor)
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Where just one is true (not zero). It passes no gradient."""
-    return np.logical_xor(x1, x2)
 
 
-@op(None, numpy=np.logical_not)
+@op(None, ufunc=np.logical_not)
 def logical_not(x: Any) -> Any:
     """Where x is false (zero). It passes no gradient."""
-    return np.logical_not(x)
 
 
 @op(

@@ -13,13 +13,13 @@ __all__ = ["dot", "matmul"]
 
 def _turned(a: Any) -> Any:
     """The matrices of a stack transposed."""
-    return np.transpose(a) if np.ndim(a) == 2 else np.swapaxes(a, -1, -2)
+    return a.T if a.ndim == 2 else a.swapaxes(-1, -2)
 
 
 def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
-    left, right = np.ndim(x1), np.ndim(x2)
+    left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return g @ np.transpose(x2)
+        return g @ x2.T
     if right == 1:
         return np.expand_dims(g, -1) * x2
     if left == 1:
@@ -28,21 +28,20 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 
 
 def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
-    left, right = np.ndim(x1), np.ndim(x2)
+    left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return np.transpose(x1) @ g
+        return x1.T @ g
     if left == 1:
         return np.expand_dims(x1, -1) * np.expand_dims(g, -2 if right > 1 else -1)
     if right == 1:
         return np.squeeze(_turned(x1) @ np.expand_dims(g, -1), -1)
     if right == 2:
         # one product instead of a stack of them to be summed
-        rows, columns = np.shape(x1)[-1], np.shape(g)[-1]
-        return np.transpose(np.reshape(x1, (-1, rows))) @ np.reshape(g, (-1, columns))
+        return x1.reshape(-1, x1.shape[-1]).T @ g.reshape(-1, g.shape[-1])
     return _turned(x1) @ g
 
 
-@op(_matmul_left, _matmul_right, numpy=np.matmul)
+@op(_matmul_left, _matmul_right, ufunc=np.matmul)
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
@@ -57,7 +56,6 @@ def matmul(x1: Any, x2: Any) -> Any:
     array([[1., 1.],
            [1., 1.]])
     """
-    return np.matmul(x1, x2)
 
 
 def dot(a: Any, b: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.op import op
+from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
     "argmax",
@@ -24,14 +25,21 @@ __all__ = [
 
 def _unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's output or cotangent with the reduced axes back, of length 1."""
-    if keepdims or np.ndim(g) == np.ndim(x):
+    shape = list(x.shape)
+    if keepdims or not shape:
         return g
-    return np.expand_dims(g, tuple(range(np.ndim(x))) if axis is None else axis)
+    for i in range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,):
+        shape[i] = 1
+    return g.reshape(shape)
 
 
 def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
-    return np.broadcast_to(_unreduced(g, x, axis, keepdims), np.shape(x))
+    if g.ndim:
+        return broadcast_to(_unreduced(g, x, axis, keepdims), shape=x.shape)
+    if type(g) is np.ndarray:
+        return np.full(x.shape, g)
+    return broadcast_to(g, shape=x.shape)
 
 
 def _count(x: Any, axis: Any) -> int:
@@ -69,9 +77,7 @@ def sum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @op(
-    lambda g, y, a, axis=None, keepdims=False: (
-        _spread(g / _count(a, axis), a, axis, keepdims)
-    ),
+    lambda g, y, a, axis=None, keepdims=False: _spread(g / _count(a, axis), a, axis, keepdims),
     numpy=np.mean,
 )
 def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,9 @@ __all__ = [
     "swapaxes",
     "transpose",
 ]
+
+
+_SMALL = 1 << 14
 
 
 def _inverse(axes: Any) -> Any:
@@ -111,7 +115,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
 # the sweep undoes all broadcasting, this too
 @op(lambda g, y, array, shape: g, numpy=np.broadcast_to)
 def broadcast_to(array: Any, shape: Any) -> Any:
-    """The array repeated, without a copy, to fill a shape.
+    """The array repeated to fill a shape, without a copy if that is large.
 
     Examples
     --------
@@ -119,11 +123,11 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.broadcast_to(x, (2, 3))))(np.ones(3))
     array([2., 2., 2.])
     """
-    array = np.asarray(array)
-    if array.ndim == 0:
-        full = np.empty(shape, array.dtype)
-        full.fill(array)
-        return full
+    # np.broadcast_to takes longer to start than a small array to fill
+    if type(array) is np.ndarray and type(shape) is tuple and math.prod(shape) <= _SMALL:
+        filled = np.empty(shape, array.dtype)
+        filled[...] = array
+        return filled
     return np.broadcast_to(array, shape)
 
 

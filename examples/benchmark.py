@@ -1,0 +1,855 @@
+"""Timings of tapegrad beside NumPy by hand, HIPS autograd, MyGrad, PyTorch and JAX.
+
+Run ``python examples/benchmark.py``; ``--help`` lists the options. The extra
+``bench`` installs the peers, and those that are missing are left out.
+
+All implementations of a workload run in one process, in rounds of random order; at
+its turn each makes one call to warm up, and then as many as last a few milliseconds.
+Before anything is timed, each must agree with the NumPy code: in its loss, and in its
+new parameters to a fraction of the update.
+
+A call is a training step: forward, backward and the update of plain SGD. tapegrad and
+NumPy return new parameters and keep the old. The peers run in their best form: JAX
+under ``jit`` with the parameters donated, PyTorch with one in-place update of all
+parameters, MyGrad without its memory guard. Each workload is described by the function
+that makes it, near the middle of this file; `chain` alone has no update, and is
+``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
+
+glibc gives freed memory back to the system until the process has freed a large array
+for the first time, and the page faults can double the time of code that makes many
+arrays. So that figures do not hang on what ran before, such an array is freed at the
+start; ``--fresh-heap`` leaves that out. With ``--threads 2`` leave the machine alone:
+threads that wait for a busy core make products take a hundred times as long.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import gc
+import importlib
+import importlib.metadata
+import json
+import math
+import os
+import platform
+import random
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+
+import tapegrad as tg
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Step = Callable[..., tuple[Any, Any]]
+
+RECORDED, COMPILED, NUMPY = "tapegrad recorded", "tapegrad compiled", "NumPy by hand"
+PEERS = ("autograd", "mygrad", "torch", "jax")
+BURST_SECONDS = 0.003
+CHAIN_RATE = 0.7
+N_HEADS = 4
+EMBEDDING_RATE = 1e-3
+HEAP_BYTES = 31 * 2**20  # the largest that glibc takes notice of is 32 MiB
+# absent where tapegrad has no compiler
+COMPILE: Callable[..., Any] | None = getattr(tg, "compile", None)
+
+
+def _refuse(*args: Any) -> Any:
+    raise NotImplementedError("not written for this framework")
+
+
+@attrs.frozen
+class Ops:
+    """What a framework calls the functions that the losses are written with."""
+
+    numpy: Any  # its module with NumPy's names
+    sigmoid: Callable[[Any], Any]
+    cross_entropy: Callable[[Any, Any], Any]
+    relu: Callable[[Any], Any] = _refuse
+    attention: Callable[[Any, Any, Any], Any] = _refuse
+    affine: Callable[[Any, Any, Any], Any] = lambda x, w, b: x @ w + b
+    rows: Callable[[Any, Any], Any] = lambda table, indices: table[indices]
+
+
+@attrs.frozen(eq=False)
+class Workload:
+    """What is to be computed; the loss is written once for all frameworks."""
+
+    title: str
+    params: Any  # the tree that tapegrad trains; the others take its leaves
+    data: tuple[Array, ...]
+    loss: Callable[..., Any]  # loss(ops, leaves, *data)
+    by_hand: Callable[..., tuple[Any, list[Array]]]  # loss and gradients of (leaves, *data)
+    rate: float | None  # of SGD; None where value and gradient are all
+    model_loss: Callable[..., Any] | None = None  # (params, *data), with tapegrad's own layers
+    peers: tuple[str, ...] = ("torch", "jax")
+
+    @property
+    def leaves(self) -> list[Array]:
+        """The parameters as a list."""
+        return tg.tree.leaves(self.params)
+
+
+@attrs.frozen(eq=False)
+class Entry:
+    """One way to compute a workload, with parameters and data in a form of its own."""
+
+    name: str
+    start: Callable[[], Any]  # the state that a burst begins with
+    step: Step  # (state, *data) to loss and new state, or gradients
+    data: tuple[Any, ...]
+    read: Callable[[Any], Sequence[Any]]  # the arrays in a state, or gradients
+    wait: Callable[[Any], Any] = lambda result: None  # until the result is there
+
+
+@attrs.frozen
+class Timing:
+    """Microseconds a call, over the bursts."""
+
+    median: float
+    minimum: float
+    calls: int
+    bursts: int
+
+
+# --- the losses, and the same by hand ---------------------------------------------------
+
+
+def _sigmoid(z: Array) -> Any:
+    return 1 / (1 + np.exp(-z))
+
+
+def _cross_entropy(logits: Array, targets: Array) -> tuple[Any, Array]:
+    """Compute the mean cross entropy and its gradient."""
+    n = np.arange(len(targets))
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exp = np.exp(shifted)
+    total = exp.sum(axis=1, keepdims=True)
+    gradient = exp / total
+    gradient[n, targets] -= 1
+    return np.mean(np.log(total[:, 0]) - shifted[n, targets]), gradient / len(targets)
+
+
+def xor_loss(ops: Ops, params: Any, x: Any, y: Any) -> Any:
+    """Two layers and the sum of squared errors."""
+    w1, b1, w2, b2 = params
+    d = ops.sigmoid(ops.affine(ops.numpy.tanh(ops.affine(x, w1, b1)), w2, b2)) - y
+    return ops.numpy.sum(d * d)
+
+
+def xor_by_hand(params: Any, x: Array, y: Array) -> tuple[Any, list[Array]]:
+    """`xor_loss` and its gradients."""
+    w1, b1, w2, b2 = params
+    h = np.tanh(x @ w1 + b1)
+    p = _sigmoid(h @ w2 + b2)
+    d = p - y
+    dz2 = 2 * d * p * (1 - p)
+    dz1 = dz2 @ w2.T * (1 - h * h)
+    return (d * d).sum(), [x.T @ dz1, dz1.sum(axis=0), h.T @ dz2, dz2.sum(axis=0)]
+
+
+def rnn_loss(ops: Ops, params: Any, words: Any, h: Any, targets: Any) -> Any:
+    """Compute the cross entropy of the word after the last."""
+    table, w_ih, b_ih, w_hh, b_hh, w_ho, b_ho = params
+    for t in range(words.shape[1]):
+        x = ops.rows(table, words[:, t])
+        h = ops.sigmoid(ops.affine(x, w_ih, b_ih) + ops.affine(h, w_hh, b_hh))
+    return ops.cross_entropy(ops.affine(h, w_ho, b_ho), targets)
+
+
+def rnn_by_hand(params: Any, words: Array, h: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`rnn_loss` and its gradients."""
+    table, w_ih, b_ih, w_hh, b_hh, w_ho, b_ho = params
+    hidden = [h]
+    inputs = []
+    for t in range(words.shape[1]):
+        x = table[words[:, t]]
+        h = _sigmoid(x @ w_ih + b_ih + h @ w_hh + b_hh)
+        inputs.append(x)
+        hidden.append(h)
+    loss, dz = _cross_entropy(h @ w_ho + b_ho, targets)
+    d_ho, db_ho, dh = h.T @ dz, dz.sum(axis=0), dz @ w_ho.T
+    d_table, d_ih, d_hh, db = (np.zeros_like(p) for p in (table, w_ih, w_hh, b_ih))
+    for t in reversed(range(words.shape[1])):
+        dz = dh * hidden[t + 1] * (1 - hidden[t + 1])
+        d_ih += inputs[t].T @ dz
+        d_hh += hidden[t].T @ dz
+        db += dz.sum(axis=0)
+        np.add.at(d_table, words[:, t], dz @ w_ih.T)
+        dh = dz @ w_hh.T
+    return loss, [d_table, d_ih, db, d_hh, db, d_ho, db_ho]
+
+
+def mlp_loss(ops: Ops, params: Any, x: Any, targets: Any) -> Any:
+    """Two layers and the mean cross entropy."""
+    w1, b1, w2, b2 = params
+    return ops.cross_entropy(ops.affine(ops.relu(ops.affine(x, w1, b1)), w2, b2), targets)
+
+
+def mlp_by_hand(params: Any, x: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`mlp_loss` and its gradients."""
+    w1, b1, w2, b2 = params
+    h = np.maximum(x @ w1 + b1, 0)
+    loss, dz2 = _cross_entropy(h @ w2 + b2, targets)
+    dz1 = dz2 @ w2.T * (h > 0)
+    return loss, [x.T @ dz1, dz1.sum(axis=0), h.T @ dz2, dz2.sum(axis=0)]
+
+
+def chain_loss(ops: Ops, params: Any) -> Any:
+    """Six operations on each element, and the sum."""
+    (x,) = params
+    return ops.numpy.sum(ops.numpy.tanh(CHAIN_RATE * x) * ops.numpy.exp(-(x * x)))
+
+
+def chain_by_hand(params: Any) -> tuple[Any, list[Array]]:
+    """`chain_loss` and its gradient."""
+    (x,) = params
+    u, e = np.tanh(CHAIN_RATE * x), np.exp(-(x * x))
+    y = u * e
+    return y.sum(), [CHAIN_RATE * (1 - u * u) * e - 2 * x * y]
+
+
+def _lstm_step(ops: Ops, params: Any, x: Any, h: Any, c: Any) -> tuple[Any, Any]:
+    w_x, w_h, b = params
+    z = ops.affine(x, w_x, b) + h @ w_h
+    n = h.shape[1]
+    i, f = ops.sigmoid(z[:, :n]), ops.sigmoid(z[:, n : 2 * n])
+    g, o = ops.numpy.tanh(z[:, 2 * n : 3 * n]), ops.sigmoid(z[:, 3 * n :])
+    c = f * c + i * g
+    return o * ops.numpy.tanh(c), c
+
+
+def lstm_loss(ops: Ops, params: Any, x: Any, start: Any, targets: Any) -> Any:
+    """Take the steps one after another; the mean square of the last hidden state."""
+    h = c = start
+    for t in range(x.shape[0]):
+        h, c = _lstm_step(ops, params, x[t], h, c)
+    d = h - targets
+    return ops.numpy.mean(d * d)
+
+
+def lstm_by_hand(params: Any, x: Array, start: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`lstm_loss` and its gradients."""
+    w_x, w_h, b = params
+    n = start.shape[1]
+    h = c = start
+    saved = []
+    for x_t in x:
+        z = x_t @ w_x + h @ w_h + b
+        i, f = _sigmoid(z[:, :n]), _sigmoid(z[:, n : 2 * n])
+        g, o = np.tanh(z[:, 2 * n : 3 * n]), _sigmoid(z[:, 3 * n :])
+        before = h, c
+        c = f * c + i * g
+        u = np.tanh(c)
+        h = o * u
+        saved.append((x_t, *before, i, f, g, o, u))
+    d = h - targets
+    dh, dc = 2 * d / d.size, np.zeros_like(c)
+    d_x, d_h, db = (np.zeros_like(p) for p in params)
+    for x_t, h_t, c_t, i, f, g, o, u in reversed(saved):
+        dc = dc + dh * o * (1 - u * u)
+        gates = [dc * g * i * (1 - i), dc * c_t * f * (1 - f), dc * i * (1 - g * g)]
+        dz = np.concatenate([*gates, dh * u * o * (1 - o)], axis=1)
+        d_x += x_t.T @ dz
+        d_h += h_t.T @ dz
+        db += dz.sum(axis=0)
+        dh = dz @ w_h.T
+        dc = dc * f
+    return np.mean(d * d), [d_x, d_h, db]
+
+
+def embedding_loss(ops: Ops, params: Any, indices: Any, targets: Any) -> Any:
+    """Sum the squares of some rows of a table, less targets."""
+    d = ops.rows(params[0], indices) - targets
+    return ops.numpy.sum(d * d)
+
+
+def embedding_by_hand(params: Any, indices: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`embedding_loss` and its gradient, as large as the table."""
+    d = params[0][indices] - targets
+    gradient = np.zeros_like(params[0])
+    np.add.at(gradient, indices, 2 * d)
+    return (d * d).sum(), [gradient]
+
+
+def _heads(x: Any, batch: int) -> Any:
+    return x.reshape(batch, -1, N_HEADS, x.shape[-1] // N_HEADS).swapaxes(1, 2)
+
+
+def attention_loss(ops: Ops, params: Any, x: Any, targets: Any) -> Any:
+    """Attention and feed-forward with residuals, and the mean square."""
+    w_q, w_k, w_v, w_o, w_1, w_2 = params
+    q, k, v = (_heads(x @ w, x.shape[0]) for w in (w_q, w_k, w_v))
+    a = x + ops.attention(q, k, v).swapaxes(1, 2).reshape(*x.shape) @ w_o
+    d = a + ops.relu(a @ w_1) @ w_2 - targets
+    return ops.numpy.mean(d * d)
+
+
+def attention_by_hand(params: Any, x: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`attention_loss` and its gradients."""
+    w_q, w_k, w_v, w_o, w_1, w_2 = params
+    batch, width = len(x), x.shape[-1]
+    scale = 1 / math.sqrt(width // N_HEADS)
+    x, targets = x.reshape(-1, width), targets.reshape(-1, width)
+    q, k, v = (_heads(x @ w, batch) for w in (w_q, w_k, w_v))
+    scores = q @ k.swapaxes(-1, -2) * scale
+    p = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    p /= p.sum(axis=-1, keepdims=True)
+    mixed = (p @ v).swapaxes(1, 2).reshape(-1, width)
+    a = x + mixed @ w_o
+    r = np.maximum(a @ w_1, 0)
+    d = a + r @ w_2 - targets
+    g = 2 * d / d.size
+    dr = g @ w_2.T * (r > 0)
+    da = g + dr @ w_1.T
+    dm = _heads(da @ w_o.T, batch)
+    dp = dm @ v.swapaxes(-1, -2)
+    ds = p * (dp - (dp * p).sum(axis=-1, keepdims=True)) * scale
+    dq, dk, dv = ds @ k, ds.swapaxes(-1, -2) @ q, p.swapaxes(-1, -2) @ dm
+    d_qkv = [x.T @ dy.swapaxes(1, 2).reshape(-1, width) for dy in (dq, dk, dv)]
+    return np.mean(d * d), [*d_qkv, mixed.T @ da, a.T @ dr, r.T @ g]
+
+
+# --- the workloads --------------------------------------------------------------------
+
+
+def xor() -> Workload:
+    """Make a net of two tiny layers: what a record, a call, a leaf cost."""
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1), tg.nn.Sigmoid())
+
+    def model_loss(params: Any, x: Any, y: Any) -> Any:
+        return tg.nn.mse_loss(model(params, x), y, reduction="sum")
+
+    data = (np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [0], [1]]))
+    title = "XOR net 2-3-1, batch 4, f64"
+    peers = PEERS
+    return Workload(title, model.init(0), data, xor_loss, xor_by_hand, 0.1, model_loss, peers)
+
+
+def rnn() -> Workload:
+    """Make a recurrent language model.
+
+    `tg.nn.RNNCell` computes the outputs at all words, the others only the last.
+    """
+    embedding, cell = tg.nn.Embedding(80, 16), tg.nn.RNNCell(16, 16, 80)
+
+    def model_loss(params: Any, words: Any, hidden: Any, targets: Any) -> Any:
+        for t in range(words.shape[1]):
+            x = embedding(params["embedding"], words[:, t])
+            output, hidden = cell(params["cell"], x, hidden)
+        return tg.nn.cross_entropy_loss(output, targets)
+
+    rng = np.random.default_rng(1)
+    params = {"embedding": embedding.init(0), "cell": cell.init(1)}
+    words, targets = rng.integers(80, size=(100, 5)), rng.integers(80, size=100)
+    data = (words, np.zeros((100, 16)), targets)
+    title = "RNN language model, vocabulary 80, width 16, 100 by 5 words, f64"
+    return Workload(title, params, data, rnn_loss, rnn_by_hand, 0.05, model_loss, PEERS)
+
+
+def mlp() -> Workload:
+    """Make a net that is all matrix products."""
+    model = tg.nn.Sequential(tg.nn.Linear(784, 256), tg.nn.Relu(), tg.nn.Linear(256, 10))
+
+    def model_loss(params: Any, x: Any, targets: Any) -> Any:
+        return tg.nn.cross_entropy_loss(model(params, x), targets)
+
+    rng = np.random.default_rng(2)
+    params = model.init(0, np.float32)
+    data = (_normal(rng, 128, 784), rng.integers(10, size=128))
+    title = "MLP 784-256-10, batch 128, f32"
+    return Workload(title, params, data, mlp_loss, mlp_by_hand, 0.05, model_loss)
+
+
+def chain() -> Workload:
+    """Make a chain of elementwise operations on an array beyond the caches."""
+    params = (np.random.default_rng(3).standard_normal(1_000_000),)
+    title = "value and gradient of sum(tanh(a * x) * exp(-x * x)), 1,000,000 elements, f64"
+    return Workload(title, params, (), chain_loss, chain_by_hand, None)
+
+
+def lstm() -> Workload:
+    """Make an LSTM with the gates side by side in its weights, split by slices."""
+    rng = np.random.default_rng(4)
+    params = tuple(_normal(rng, *shape) * 0.1 for shape in ((128, 512), (128, 512), (512,)))
+    data = (_normal(rng, 20, 32, 128), np.zeros((32, 128), np.float32), _normal(rng, 32, 128))
+    title = "LSTM, batch 32, hidden 128, 20 steps, f32"
+    return Workload(title, params, data, lstm_loss, lstm_by_hand, 0.5)
+
+
+def embedding(zipf: bool = False) -> Workload:
+    """Make a loss of few rows of a large table."""
+    rng = np.random.default_rng(5)
+    weights = 1 / np.arange(1, 50_001) if zipf else np.ones(50_000)
+    indices = rng.choice(50_000, size=1024, p=weights / weights.sum())
+    params = (_normal(rng, 50_000, 64),)
+    data = (indices, _normal(rng, 1024, 64))
+    title = f"embedding, 1024 {'Zipf' if zipf else 'uniform'} rows of 50,000 by 64, f32"
+    return Workload(title, params, data, embedding_loss, embedding_by_hand, EMBEDDING_RATE)
+
+
+def attention() -> Workload:
+    """Make a transformer layer with residuals, without biases."""
+    rng = np.random.default_rng(6)
+    shapes = [(64, 64)] * 4 + [(64, 128), (128, 64)]
+    params = tuple(_normal(rng, *shape) / 8 for shape in shapes)
+    data = (_normal(rng, 16, 64, 64), _normal(rng, 16, 64, 64))
+    title = "attention with 4 heads and feed-forward 128, 16 by 64 by 64, f32"
+    return Workload(title, params, data, attention_loss, attention_by_hand, 0.1)
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> Array:
+    return rng.standard_normal(shape, np.float32)
+
+
+WORKLOADS: Mapping[str, Callable[[], Workload]] = {
+    make.__name__: make for make in (xor, rnn, mlp, chain, lstm, embedding, attention)
+}
+
+
+# --- the implementations ----------------------------------------------------------------
+
+
+def tapegrad_step(w: Workload) -> Step:
+    """Write the training step as a user of tapegrad does."""
+    both = tg.value_and_grad(w.model_loss or functools.partial(w.loss, tapegrad_ops()))
+    if w.rate is None:
+        return both
+    optimizer = tg.optim.SGD(w.rate)
+    state = optimizer.init(w.params)
+
+    def step(params: Any, *data: Any) -> tuple[Any, Any]:
+        loss, gradients = both(params, *data)
+        params, _ = optimizer.update(params, gradients, state)
+        return loss, params
+
+    return step
+
+
+def sgd_step(both: Step, rate: float | None) -> Step:
+    """Add the update of a list of parameters to a function that gives loss and gradients."""
+    if rate is None:
+        return both
+
+    def step(params: Any, *data: Any) -> tuple[Any, Any]:
+        loss, gradients = both(params, *data)
+        return loss, [p - rate * g for p, g in zip(params, gradients, strict=True)]
+
+    return step
+
+
+def own_entries(name: str, w: Workload) -> Iterator[Entry]:
+    """Make those of tapegrad, compiled where it can be, and of NumPy."""
+    yield Entry(RECORDED, lambda: w.params, tapegrad_step(w), w.data, tg.tree.leaves)
+    if COMPILE is not None:
+        step = COMPILE(tapegrad_step(w))
+        yield Entry(COMPILED, lambda: w.params, step, w.data, tg.tree.leaves)
+    leaves = w.leaves
+    yield Entry(NUMPY, lambda: leaves, sgd_step(w.by_hand, w.rate), w.data, list)
+    if name == "embedding":
+        # one array for all bursts: a fresh copy of 12 MB would be cold
+        table, indices = leaves[0].copy(), w.data[0]
+
+        def restored() -> list[Array]:
+            table[indices] = leaves[0][indices]
+            return [table]
+
+        def rows_step(params: Any, indices: Array, targets: Array) -> tuple[Any, Any]:
+            d = params[0][indices] - targets
+            np.subtract.at(params[0], indices, 2 * EMBEDDING_RATE * d)
+            return (d * d).sum(), params
+
+        yield Entry("NumPy, rows in place", restored, rows_step, w.data, list)
+
+
+def _plain_attention(softmax: Callable[[Any], Any]) -> Callable[[Any, Any, Any], Any]:
+    def attention(q: Any, k: Any, v: Any) -> Any:
+        return softmax(q @ k.swapaxes(-1, -2) * (1 / math.sqrt(q.shape[-1]))) @ v
+
+    return attention
+
+
+def tapegrad_ops() -> Ops:
+    """Name the functions of tapegrad."""
+    losses, attention = tg.nn.cross_entropy_loss, _plain_attention(tg.softmax)
+    return Ops(tg, tg.sigmoid, losses, tg.relu, attention, rows=tg.index_select)
+
+
+def autograd_entries(name: str, w: Workload) -> Iterator[Entry]:
+    """Make that of HIPS autograd."""
+    anp: Any = importlib.import_module("autograd.numpy")
+    autograd: Any = importlib.import_module("autograd")
+
+    def cross_entropy(logits: Any, targets: Any) -> Any:
+        z = logits - anp.max(logits, axis=1, keepdims=True)
+        picked = z[anp.arange(len(targets)), targets]
+        return anp.mean(anp.log(anp.sum(anp.exp(z), axis=1)) - picked)
+
+    ops = Ops(anp, lambda z: 1 / (1 + anp.exp(-z)), cross_entropy)
+    both = autograd.value_and_grad(functools.partial(w.loss, ops))
+    yield Entry("autograd", lambda: w.leaves, sgd_step(both, w.rate), w.data, list)
+
+
+def mygrad_entries(name: str, w: Workload) -> Iterator[Entry]:
+    """Make that of MyGrad."""
+    mg: Any = importlib.import_module("mygrad")
+    nnet: Any = importlib.import_module("mygrad.nnet")
+    mg.turn_memory_guarding_off()
+    ops = Ops(mg, nnet.activations.sigmoid, nnet.losses.softmax_crossentropy)
+
+    def both(params: Any, *data: Any) -> tuple[Any, Any]:
+        tensors = [mg.tensor(p, copy=False) for p in params]
+        loss = w.loss(ops, tensors, *data)
+        loss.backward()
+        return loss.data, [t.grad for t in tensors]
+
+    yield Entry("MyGrad", lambda: w.leaves, sgd_step(both, w.rate), w.data, list)
+
+
+def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
+    """Make those of PyTorch, eager."""
+    torch: Any = importlib.import_module("torch")
+    functional = torch.nn.functional
+    ops = Ops(
+        torch,
+        torch.sigmoid,
+        functional.cross_entropy,
+        torch.relu,
+        functional.scaled_dot_product_attention,
+        affine=lambda x, w, b: torch.addmm(b, x, w),
+        rows=lambda table, indices: functional.embedding(indices, table),
+    )
+
+    def tensors(arrays: Sequence[Array]) -> list[Any]:
+        return [torch.from_numpy(np.array(a)) for a in arrays]
+
+    def start() -> tuple[list[Any], list[Any]]:
+        # the parameters, and the same memory outside of autograd to update
+        raw = tensors(w.leaves)
+        return [t.detach().requires_grad_() for t in raw], raw
+
+    def read(state: Any) -> list[Any]:
+        return [t.detach().numpy() for t in state[0]]
+
+    def step_of(loss_of: Callable[..., Any]) -> Step:
+        def step(state: Any, *data: Any) -> tuple[Any, Any]:
+            params, raw = state
+            loss = loss_of(params, *data)
+            gradients = torch.autograd.grad(loss, params)
+            if w.rate is None:
+                return loss.detach(), (gradients, raw)
+            torch._foreach_add_(raw, gradients, alpha=-w.rate)
+            return loss.detach(), state
+
+        return step
+
+    data = tuple(tensors(w.data))
+    plain = functools.partial(w.loss, ops)
+    label = {"lstm": "torch loop", "embedding": "torch dense"}.get(name, "torch")
+    yield Entry(label, start, step_of(plain), data, read)
+    if name == "lstm":
+        module = torch.nn.LSTM(w.data[0].shape[-1], w.data[1].shape[-1])
+        weights = [module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0]
+        module.bias_hh_l0.requires_grad_(False).zero_()
+
+        def module_start() -> tuple[list[Any], list[Any]]:
+            raw = [p.detach() for p in weights]
+            for p, a in zip(raw, tensors(w.leaves), strict=True):
+                p.copy_(a.T if a.ndim == 2 else a)
+            return weights, raw
+
+        def module_loss(params: Any, x: Any, start: Any, targets: Any) -> Any:
+            _, (h, _) = module(x, (start[None], start[None]))
+            return functional.mse_loss(h[0], targets)
+
+        def module_read(state: Any) -> list[Any]:
+            return [a.T for a in read(state)]
+
+        yield Entry("torch nn.LSTM", module_start, step_of(module_loss), data, module_read)
+    if name == "embedding":
+
+        def sparse_step(state: Any, indices: Any, targets: Any) -> tuple[Any, Any]:
+            (table,), (raw,) = state
+            d = functional.embedding(indices, table, sparse=True) - targets
+            loss = (d * d).sum()
+            raw.add_(torch.autograd.grad(loss, table)[0], alpha=-EMBEDDING_RATE)
+            return loss.detach(), state
+
+        yield Entry("torch sparse", start, sparse_step, data, read)
+
+
+def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
+    """Make those of JAX, under jit."""
+    jax: Any = importlib.import_module("jax")
+    jnp: Any = importlib.import_module("jax.numpy")
+    jax.config.update("jax_enable_x64", True)
+
+    def cross_entropy(logits: Any, targets: Any) -> Any:
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(targets)), targets])
+
+    attention = _plain_attention(jax.nn.softmax)
+    ops = Ops(jnp, jax.nn.sigmoid, cross_entropy, jax.nn.relu, attention)
+
+    def start() -> list[Any]:
+        # a copy, for the step gives the memory away
+        return jax.block_until_ready([jnp.array(a) for a in w.leaves])  # type: ignore[no-any-return]
+
+    def entry(label: str, step: Callable[..., Any]) -> Entry:
+        jitted = jax.jit(step, donate_argnums=() if w.rate is None else 0)
+        return Entry(label, start, jitted, data, list, jax.block_until_ready)
+
+    data = tuple(jnp.asarray(a, jnp.int32 if a.dtype.kind == "i" else a.dtype) for a in w.data)
+    both = jax.value_and_grad(functools.partial(w.loss, ops))
+    label = {"lstm": "jax.jit unrolled", "embedding": "jax.jit dense"}.get(name, "jax.jit")
+    yield entry(label, sgd_step(both, w.rate))
+    if name == "lstm":
+
+        def scan_loss(params: Any, x: Any, start: Any, targets: Any) -> Any:
+            def body(state: Any, x_t: Any) -> tuple[Any, None]:
+                return _lstm_step(ops, params, x_t, *state), None
+
+            (h, _), _ = jax.lax.scan(body, (start, start), x)
+            return jnp.mean((h - targets) ** 2)
+
+        yield entry("jax.jit scan", sgd_step(jax.value_and_grad(scan_loss), w.rate))
+    if name == "embedding":
+
+        def rows_step(params: Any, indices: Any, targets: Any) -> tuple[Any, Any]:
+            d = params[0][indices] - targets
+            return jnp.sum(d * d), [params[0].at[indices].add(-2 * EMBEDDING_RATE * d)]
+
+        yield entry("jax.jit rows only", rows_step)
+
+
+MAKERS: Mapping[str, Callable[[str, Workload], Iterator[Entry]]] = {
+    "autograd": autograd_entries,
+    "mygrad": mygrad_entries,
+    "torch": torch_entries,
+    "jax": jax_entries,
+}
+
+
+# --- checking and timing -----------------------------------------------------------------
+
+
+def check(w: Workload, entry: Entry) -> None:
+    """Exit unless a step agrees with NumPy, to a fraction of the update."""
+    tolerance = 1e-10 if all(p.dtype == np.float64 for p in w.leaves) else 1e-3
+    loss, gradients = w.by_hand(w.leaves, *w.data)
+    rate, before = (-1, np.zeros(len(w.leaves))) if w.rate is None else (w.rate, w.leaves)
+    got_loss, result = entry.step(entry.start(), *entry.data)
+    arrays = entry.read(result)
+    wanted: list[tuple[str, Any, Any, Any]] = [("the loss", 0, loss, got_loss)]
+    for i, (p, g, got) in enumerate(zip(before, gradients, arrays, strict=True)):
+        wanted.append((f"result {i}", p, -rate * g, got))
+    for what, old, change, got in wanted:
+        got = np.asarray(got)
+        error = np.max(np.abs(got - (old + change))) / np.max(np.abs(change))
+        if got.shape != change.shape or got.dtype != change.dtype or not error <= tolerance:
+            sys.exit(
+                f"{entry.name} disagrees with NumPy in {what}: relative error {error:.2g}, "
+                f"{got.dtype} {got.shape} for {change.dtype} {change.shape}"
+            )
+
+
+def burst(entry: Entry, calls: int, carry: bool) -> float:
+    """Seconds for a number of calls in a row, after one to warm up."""
+    step, data = entry.step, entry.data
+    state = entry.start()
+    result = step(state, *data)
+    entry.wait(result)
+    if carry:
+        state = result[1]
+    begin = time.perf_counter()
+    for _ in range(calls):
+        result = step(state, *data)
+        if carry:
+            state = result[1]
+    entry.wait(result)
+    return time.perf_counter() - begin
+
+
+def calibrate(entry: Entry, carry: bool) -> int:
+    """How many calls a burst has."""
+    calls = 1
+    while (seconds := burst(entry, calls, carry)) < BURST_SECONDS / 2:
+        calls *= 2
+    return max(1, round(calls * BURST_SECONDS / seconds))
+
+
+def measure(w: Workload, entries: Sequence[Entry], seconds: float) -> dict[str, Timing]:
+    """Time the entries in rounds of random order, at least three rounds."""
+    carry = w.rate is not None
+    calls = {entry.name: calibrate(entry, carry) for entry in entries}
+    times: dict[str, list[float]] = {entry.name: [] for entry in entries}
+    shuffled = random.Random(0)
+    gc.collect()
+    gc.freeze()  # nobody pays for walking over the objects of another library
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or len(times[entries[0].name]) < 3:
+        for entry in shuffled.sample(list(entries), len(entries)):
+            n = calls[entry.name]
+            times[entry.name].append(burst(entry, n, carry) / n * 1e6)
+    return {
+        name: Timing(statistics.median(t), min(t), calls[name], len(t)) for name, t in times.items()
+    }
+
+
+def first_call(w: Workload) -> float | None:
+    """Microseconds of the first call of a compiled step: it records and compiles."""
+    if COMPILE is None:
+        return None
+    times = []
+    for _ in range(7):
+        step = COMPILE(tapegrad_step(w))
+        begin = time.perf_counter()
+        step(w.params, *w.data)
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times) * 1e6
+
+
+def import_time() -> float:
+    """Milliseconds that importing tapegrad takes after NumPy and attrs."""
+    code = (
+        "import time, numpy, attrs; begin = time.perf_counter(); import tapegrad; "
+        "print(time.perf_counter() - begin)"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([p for p in sys.path if p])}
+    run = [sys.executable, "-c", code]
+    times = [
+        float(subprocess.run(run, env=environment, capture_output=True, check=True).stdout)
+        for _ in range(7)
+    ]
+    return statistics.median(times) * 1e3
+
+
+# --- the report ---------------------------------------------------------------------------
+
+
+def table(timings: Mapping[str, Timing]) -> str:
+    """Medians, minima, and each median over those of the references."""
+    references = [name for name in (RECORDED, COMPILED, NUMPY) if name in timings]
+    heads = ["", "median us", "min us", *(f"/ {name.split()[-1]}" for name in references)]
+    heads = [head.replace("/ hand", "/ NumPy") for head in heads]
+    lines = [f"{heads[0]:22}" + "".join(f"{head:>12}" for head in heads[1:])]
+    for name, t in timings.items():
+        ratios = "".join(f"{t.median / timings[r].median:12.2f}" for r in references)
+        lines.append(f"{name:22}{t.median:12.1f}{t.minimum:12.1f}{ratios}")
+    return "\n".join(lines)
+
+
+def machine(threads: int) -> dict[str, Any]:
+    """Say what the figures are measured on."""
+    info = Path("/proc/cpuinfo")
+    models = [
+        line.split(":")[1].strip()
+        for line in (info.read_text().splitlines() if info.exists() else [])
+        if line.startswith("model name")
+    ]
+    return {
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cpus": os.cpu_count(),
+        "threads": threads,
+        "python": platform.python_version(),
+    }
+
+
+def versions(names: Sequence[str]) -> dict[str, str | None]:
+    """Look up the version of each distribution, None where it is not installed."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = None
+    return found
+
+
+def hold_threads(threads: int) -> None:
+    """Begin again with the libraries held to a number of threads and cores.
+
+    They read their settings when they are imported, so the process is replaced.
+    """
+    names = ("OPENBLAS", "OMP", "MKL", "BLIS", "NUMEXPR")
+    wanted = {f"{name}_NUM_THREADS": str(threads) for name in names}
+    wanted |= {"VECLIB_MAXIMUM_THREADS": str(threads), "JAX_PLATFORMS": "cpu"}
+    if all(os.environ.get(name) == value for name, value in wanted.items()):
+        return
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0), key=_spin)[:threads])
+    sys.stdout.flush()
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **wanted})
+
+
+def _spin(core: int) -> float:
+    """How long a core takes for some work: a busy one longer."""
+    os.sched_setaffinity(0, {core})
+    begin = time.perf_counter()
+    sum(range(2_000_000))
+    return time.perf_counter() - begin
+
+
+def arguments() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, by commas")
+    parser.add_argument("--threads", type=int, choices=(1, 2), default=1)
+    parser.add_argument("--seconds", type=float, default=3.0, help="for each workload")
+    parser.add_argument("--zipf", action="store_true", help="repeat the embedding's rows")
+    parser.add_argument("--fresh-heap", action="store_true", help="free no large array first")
+    parser.add_argument("--no-peers", action="store_true", help="only tapegrad and NumPy")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    options = parser.parse_args()
+    options.workloads = options.workloads.split(",")
+    unknown = set(options.workloads) - set(WORKLOADS)
+    if unknown:
+        parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+    return options
+
+
+def main() -> None:
+    """Check, time and print."""
+    options = arguments()
+    hold_threads(options.threads)
+    found = versions(["numpy", "attrs", *PEERS])
+    peers = [] if options.no_peers else [name for name in PEERS if found[name]]
+    if "torch" in peers:
+        importlib.import_module("torch").set_num_threads(options.threads)
+    report: dict[str, Any] = {"machine": machine(options.threads), "versions": found}
+    print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
+    print(", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
+    report["import_ms"] = import_time()
+    print(f"import tapegrad, after NumPy and attrs: {report['import_ms']:.1f} ms")
+    report["workloads"] = {}
+    if not options.fresh_heap:
+        np.empty(HEAP_BYTES, np.uint8)
+    for name in options.workloads:
+        w = embedding(options.zipf) if name == "embedding" else WORKLOADS[name]()
+        entries = list(own_entries(name, w))
+        for peer in w.peers:
+            entries += MAKERS[peer](name, w) if peer in peers else ()
+        for entry in entries:
+            check(w, entry)
+        timings = measure(w, entries, options.seconds)
+        print(f"\n{name}: {w.title}\n{table(timings)}", flush=True)
+        figures = {entry: attrs.asdict(timing) for entry, timing in timings.items()}
+        report["workloads"][name] = {"title": w.title, "microseconds": figures}
+        first = first_call(w) if name in ("xor", "rnn") else None
+        if first is not None:
+            report["workloads"][name]["first_call"] = first
+            print(f"first call of the compiled step: {first:.0f} us")
+    if options.json is not None:
+        options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

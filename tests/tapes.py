@@ -1,0 +1,55 @@
+"""What every tape must be, whoever wrote it."""
+
+from typing import Any
+
+import numpy as np
+
+import tapegrad as tg
+
+
+def check_tape(tape: tg.Tape) -> None:
+    """Fail unless the tape is well formed.
+
+    Lines are consecutive and linked, operands stand on earlier lines of the same
+    tape, and neither values nor constants nor options can be written to.
+    """
+    records = list(tape)
+    assert len(records) == len(tape)
+    for forward, backward in zip(records, list(reversed(tape))[::-1], strict=True):
+        assert forward is backward
+    before = _before(tape)
+    earlier = {id(record) for record in before}
+    first = before[-1].index + 1 if before else 0
+    for index, record in enumerate(records, first):
+        assert type(record) is tg.Tensor
+        assert record.index == index
+        if index:
+            assert record.previous is (records[index - first - 1] if index > first else before[-1])
+        assert record.origin is tape.start.origin
+        for x in record.operands:
+            if type(x) is tg.Tensor:
+                assert id(x) in earlier, f"line {index}: an operand that is not above it"
+            else:
+                assert type(x) in (float, int, bool) or _nobody_can_write(x)
+        assert not record.value.flags.writeable
+        assert isinstance(record.primal, float | int | bool) or not record.primal.flags.writeable
+        assert not hasattr(record.options, "__setitem__")
+        earlier.add(id(record))
+    for p in tape.parameters:
+        assert id(p) in earlier
+        assert p.op.name == "parameter"
+        assert p.dtype.kind == "f"
+
+
+def _before(tape: tg.Tape) -> list[tg.Tensor]:
+    """The records above the tape's first line, the oldest first."""
+    found = []
+    record = tape.start
+    while type(record) is tg.Tensor:
+        found.append(record)
+        record = record.previous
+    return found[::-1]
+
+
+def _nobody_can_write(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable

@@ -1,0 +1,190 @@
+"""Tapes, ops, transforms, layers and states go through pickle."""
+
+import pickle
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tapes import check_tape
+
+import tapegrad as tg
+
+PROTOCOLS = range(2, pickle.HIGHEST_PROTOCOL + 1)
+
+
+def through(thing: Any, protocol: int = pickle.HIGHEST_PROTOCOL) -> Any:
+    return pickle.loads(pickle.dumps(thing, protocol))
+
+
+def loss(params: Any, x: Any) -> Any:
+    """How wrong it is."""
+    hidden = tg.tanh(x @ params["w"] + params["b"])
+    return tg.sum(tg.where(hidden > 0, hidden, 0.5 * hidden)) + tg.sum(hidden[[0, 0, 1]])
+
+
+PARAMS = {"w": np.linspace(-1, 1, 6).reshape(2, 3), "b": np.zeros(3)}
+X = np.arange(8.0).reshape(4, 2)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+def cube(x):
+    return x**3
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_tape_goes_through_pickle(protocol):
+    output, tape = tg.record(loss)(PARAMS, X)
+    copy_output, copy = through((output, tape), protocol)
+    check_tape(copy)
+    assert copy is not tape
+    assert str(copy) == str(tape)
+    assert copy.last is copy_output
+    gradients, copies = tg.reverse_sweep(tape, output), tg.reverse_sweep(copy, copy_output)
+    for p, q in zip(tape.parameters, copy.parameters, strict=True):
+        assert gradients[p].tobytes() == copies[q].tobytes()
+
+
+def test_a_copy_is_a_tape_of_its_own():
+    tape, x = tg.Tape().parameter([1.0, 2.0])
+    copy, y = through((tape, x))
+    longer, z = copy.write(tg.multiply, y, y)
+    assert tg.reverse_sweep(longer, z, np.ones(2))[y].tolist() == [2.0, 4.0]
+    with pytest.raises(tg.errors.TapeError):
+        copy.write(tg.multiply, x, y)
+    with pytest.raises(ValueError, match="read-only"):
+        y.value[0] = 9.0
+
+
+def test_constants_and_options_stay_what_nobody_can_change():
+    tape, x = tg.Tape().parameter(np.ones((2, 3)))
+    tape, y = tape.write(tg.multiply, x, np.arange(3.0))
+    tape, y = tape.write(tg.sum, y, axis=1)
+    tape, y = tape.write(tg.getitem, y, slice(None, 1))
+    copy = through(tape)
+    check_tape(copy)
+    assert [dict(r.options) for r in copy] == [dict(r.options) for r in tape]
+
+
+@given(st.lists(st.integers(0, 10**6), max_size=40))
+def test_the_links_between_records_are_kept(choices):
+    tape, x = tg.Tape().parameter(0.5)
+    records = [x]
+    for choice in choices:
+        a, b = records[choice % len(records)], records[choice // 7 % len(records)]
+        tape, y = tape.write(tg.multiply, a, b)
+        records.append(y)
+    copy = through(tape)
+    check_tape(copy)
+    for ours, theirs in zip(tape, copy, strict=True):
+        assert [x.index for x in ours.operands] == [x.index for x in theirs.operands]
+        assert ours.value.tobytes() == theirs.value.tobytes()
+
+
+def test_tapes_that_share_a_stem_share_it_in_the_copy():
+    stem, x = tg.Tape().parameter(2.0)
+    left, a = stem.write(tg.sin, x)
+    right, b = stem.write(tg.cos, x)
+    x2, left2, a2, right2, b2 = through((x, left, a, right, b))
+    assert list(left2)[0] is list(right2)[0] is x2
+    assert tg.reverse_sweep(left2, a2)[x2] == np.cos(2.0)
+    assert tg.reverse_sweep(right2, b2)[x2] == -np.sin(2.0)
+
+
+@pytest.mark.parametrize("length", [15, 16, 17, 255, 256, 257, 4097])
+def test_tapes_of_any_length_keep_every_record(length):
+    tape, x = tg.Tape().parameter(1.0)
+    y = x
+    for _ in range(length - 1):
+        tape, y = tape.write(tg.add, y, x)
+    limit = sys.getrecursionlimit()
+    copy, copy_y = through((tape, y))
+    assert sys.getrecursionlimit() == limit
+    check_tape(copy)
+    assert len(copy) == length
+    assert tg.reverse_sweep(copy, copy_y)[copy.parameters[0]] == length
+
+
+def test_a_tape_100_000_records_deep_goes_through_pickle():
+    n = 100_000
+
+    def fn(x):
+        y = x
+        for _ in range(n - 1):
+            y = y + x
+        return y
+
+    output, tape = tg.record(fn)(1.0)
+    copy_output, copy = through((output, tape))
+    assert len(copy) == n
+    assert copy.last is copy_output
+    assert tg.reverse_sweep(copy, copy_output)[copy.parameters[0]] == n
+    # from any record, not only from a tape
+    middle = output
+    for _ in range(n // 3):
+        middle = middle.previous
+    assert through(middle).index == middle.index
+
+
+@pytest.mark.parametrize("op", [tg.add, tg.sum, tg.matmul, tg.getitem, tg.softmax, cube])
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_ops_pickle_by_name(op, protocol):
+    assert through(op, protocol) is op
+    assert len(pickle.dumps(op, protocol)) < 100
+
+
+@pytest.mark.parametrize(
+    "transform", [tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian], ids=lambda t: t.__name__
+)
+def test_transforms_pickle_where_their_functions_do(transform):
+    made = transform(loss, argnums=(0,))
+    copy = through(made)
+    assert copy.__name__ == "loss"
+    assert copy.__doc__ == loss.__doc__
+    ours, theirs = tg.tree.leaves(made(PARAMS, X)), tg.tree.leaves(copy(PARAMS, X))
+    assert [x.tobytes() for x in ours] == [x.tobytes() for x in theirs]
+
+
+def test_a_transform_of_a_transform_pickles_with_its_settings():
+    copy = through(tg.grad(tg.grad(cube), argnums=0))
+    assert copy(2.0) == 12.0
+    copy = through(tg.value_and_grad(with_aux, argnums=1, has_aux=True))
+    assert copy(2.0, 3.0) == ((6.0, "aux"), 2.0)
+
+
+def with_aux(a, b):
+    return a * b, "aux"
+
+
+def test_a_pullback_goes_through_pickle():
+    _, pullback = tg.vjp(loss, PARAMS, X)
+    ours, theirs = pullback(1.0), through(pullback)(1.0)
+    for a, b in zip(tg.tree.leaves(ours), tg.tree.leaves(theirs), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
+def test_layers_parameters_optimizers_and_states_go_through_pickle():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1), tg.nn.Sigmoid())
+    cell = tg.nn.RNNCell(2, 3, 2, activation="tanh")
+    optimizer = tg.optim.SGD(0.1, momentum=0.5)
+    params = (model.init(0), cell.init(1), tg.nn.Embedding(3, 2).init(2))
+    state = optimizer.init(params)
+    assert through(model) == model
+    assert through(cell) == cell
+    assert through(optimizer) == optimizer
+    for tree in (params, state):
+        copy = through(tree)
+        leaves, structure = tg.tree.flatten(tree)
+        copies, copied = tg.tree.flatten(copy)
+        assert copied == structure
+        assert hash(copied) == hash(structure)
+        assert [x.tobytes() for x in leaves] == [x.tobytes() for x in copies]
+    np.testing.assert_array_equal(through(model)(through(params[0]), X), model(params[0], X))
+
+
+def test_errors_go_through_pickle():
+    error = through(tg.errors.TapeError("what, where and what to do"))
+    assert type(error) is tg.errors.TapeError
+    assert str(error) == "what, where and what to do"

@@ -1,0 +1,718 @@
+"""Recordings: what they hold, how they nest, and what must not leave them."""
+
+import asyncio
+import contextvars
+import gc
+import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tapes import check_tape
+
+import tapegrad as tg
+from tapegrad.errors import TapeError
+
+FLOATS = st.floats(-2, 2, allow_subnormal=False)
+
+
+def nothing_is_being_recorded() -> bool:
+    tape, x = tg.Tape().parameter(1.0)
+    del tape
+    try:
+        x * 2
+    except TapeError as error:
+        return "no recording" in str(error)
+    return False
+
+
+# --- what becomes a parameter ---------------------------------------------------------
+
+
+@attrs.frozen
+class Params:
+    weight: Any
+    bias: Any
+
+
+def test_every_floating_leaf_of_every_argument_is_a_parameter():
+    def fn(p, x, n, *, scale, text):
+        assert (n, text) == (3, "t")
+        assert p["counts"] is counts
+        return tg.sum(p["layer"].weight * x) + p["list"][0] * scale
+
+    counts = np.array([1, 2])
+    p = {"layer": Params(np.ones(2), None), "list": [2.0, True], "counts": counts}
+    output, tape = tg.record(fn)(p, np.float32(3), 3, scale=5.0, text="t")
+    check_tape(tape)
+    assert output is tape.last
+    assert output.value == 16.0
+    names = [q.name for q in tape.parameters]
+    assert names == ["p.layer.weight", "p.list.0", "x", "scale"]
+    assert tape.parameters[2].dtype == np.float32
+    gradients = tg.reverse_sweep(tape, output)
+    assert [np.sum(gradients[q]) for q in tape.parameters] == [6.0, 5.0, 2.0, 2.0]
+
+
+def test_the_output_is_what_the_function_returned():
+    def fn(x):
+        y = x * 2
+        return {"y": y, "plain": [1, "two", None], "x": (x,)}
+
+    output, tape = tg.record(fn)(1.5)
+    assert output["plain"] == [1, "two", None]
+    records = list(tape)
+    assert output["y"] is records[1]
+    assert output["x"][0] is records[0]
+
+
+@given(st.lists(st.sampled_from(["add", "multiply", "sin", "where", "sum"]), max_size=10))
+def test_every_recorded_tape_is_well_formed(names):
+    def fn(x, y):
+        for name in names:
+            if name in ("add", "multiply"):
+                x, y = getattr(tg, name)(x, y), x
+            elif name == "where":
+                x = tg.where(x > 0.5, x, np.zeros(2))
+            elif name == "sin":
+                y = np.sin(y)
+            else:
+                y = tg.sum(y)
+        return x, y
+
+    output, tape = tg.record(fn)(np.array([0.25, 0.75]), 2.0)
+    check_tape(tape)
+    recorded = {id(r) for r in tape}
+    assert all(id(r) in recorded for r in tg.tree.leaves(output))
+
+
+@given(FLOATS, FLOATS)
+def test_writing_by_hand_and_in_a_recording_is_the_same(a, b):
+    output, recorded = tg.record(lambda a, b: tg.sin(a * b) + b)(np.array(a), np.array(b))
+    tape, x = tg.Tape().parameter(np.array(a), name="a")
+    tape, y = tape.parameter(np.array(b), name="b")
+    tape, z = tape.write(tg.multiply, x, y)
+    tape, z = tape.write(tg.sin, z)
+    tape, z = tape.write(tg.add, z, y)
+    assert str(tape) == str(recorded)
+    ours = tg.reverse_sweep(tape, z)
+    theirs = tg.reverse_sweep(recorded, output)
+    for p, q in zip(tape.parameters, recorded.parameters, strict=True):
+        assert ours[p].tobytes() == theirs[q].tobytes()
+
+
+def test_recorded_functions_may_be_any_callable():
+    class Model:
+        def method(self, x):
+            return x * 3
+
+        def __call__(self, x):
+            return x * 4
+
+    assert tg.record(Model().method)(2.0)[0].value == 6.0
+    assert tg.record(Model())(2.0)[0].value == 8.0
+    assert [p.name for p in tg.record(Model().method)(2.0)[1].parameters] == ["x"]
+    assert tg.record(tg.sin)(np.array(0.0))[0].value == 0.0
+    assert tg.record(np.sin)(np.array(0.0))[0].value == 0.0
+
+
+# --- no gradient is cut off in silence ------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda t: np.full(3, 2.0) * t,
+        lambda t: t * np.full(3, 2.0),
+        lambda t: 2 * t,
+        lambda t: 2.0 * t,
+        lambda t: np.float32(2) * t,
+        lambda t: np.float64(2) * t,
+        lambda t: np.int64(2) * t,
+        lambda t: np.array(2.0) * t,
+        lambda t: t + t,
+        lambda t: np.array([2, 2, 2]) * t,
+        lambda t: np.multiply(2.0, t),
+        lambda t: t - -t,
+        lambda t: -(np.zeros(3) - t) - (0 - t),
+        lambda t: t / 0.5,
+        lambda t: [2.0, 2.0, 2.0] * t,
+        lambda t: np.stack([t[i] * 2 for i in range(3)]),
+        lambda t: np.stack([x + x for x in t]),
+        lambda t: sum([t, t]),
+        lambda t: np.eye(3) @ t * 2,
+        lambda t: t @ np.eye(3) * 2,
+        lambda t: np.where(True, t * 2, 0.0),
+        lambda t: np.concatenate([t[:1], t[1:]]) * 2,
+    ],
+)
+def test_every_way_to_double_is_recorded(fn):
+    def total(t):
+        y = fn(t)
+        assert type(y) is tg.Tensor
+        return np.sum(y)
+
+    value, g = tg.value_and_grad(total)(np.array([1.0, 2.0, 3.0]))
+    assert value == 12.0
+    np.testing.assert_array_equal(g, [2.0, 2.0, 2.0])
+
+
+NUMPY_AND_OURS = [
+    "add",
+    "subtract",
+    "multiply",
+    "divide",
+    "power",
+    "maximum",
+    "minimum",
+    "matmul",
+    "negative",
+    "sqrt",
+    "square",
+    "exp",
+    "log",
+    "sin",
+    "cos",
+    "tanh",
+    "sum",
+    "mean",
+    "max",
+    "min",
+    "transpose",
+]
+
+
+@pytest.mark.parametrize("name", NUMPY_AND_OURS)
+def test_numpys_function_on_a_tensor_is_ours(name):
+    ours, numpys = getattr(tg, name), getattr(np, name)
+    n = getattr(numpys, "nin", 1)
+    x = np.array([[1.0, 2.0], [3.0, 4.0]])
+
+    def fn(f):
+        return tg.record(lambda x: f(*(x,) * n))(x)
+
+    (a, tape_a), (b, tape_b) = fn(ours), fn(numpys)
+    assert str(tape_a) == str(tape_b)
+    assert a.op is b.op is ours
+    np.testing.assert_array_equal(a.value, numpys(*(x,) * n))
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        np.asarray,
+        np.array,
+        lambda t: np.array([t]),
+        lambda t: np.asarray(t, dtype=float),
+        float,
+        np.float64,
+        np.float32,
+        complex,
+        math.sin,
+        math.exp,
+        math.floor,
+        lambda t: math.fsum([t, t]),
+        lambda t: math.isclose(t, 1.0),
+        lambda t: f"{t:.3f}",
+        lambda t: np.full(3, t),
+        lambda t: t.item(),
+        lambda t: np.zeros(3).__setitem__(slice(None), t),
+        lambda t: np.zeros(3).__setitem__(np.array([True, False, False]), t),
+        lambda t: np.copyto(np.zeros(3), t),
+        lambda t: np.put(np.zeros(3), 0, t),
+        lambda t: np.sum([t, t]),
+        lambda t: np.random.default_rng(0).normal(t),
+    ],
+)
+@pytest.mark.parametrize("value", [1.5, np.array(1.5), np.float32(1.5)])
+def test_reading_a_floating_tensor_out_raises_a_type_error(read, value):
+    def fn(t):
+        with pytest.raises(TypeError):
+            read(t)
+        return t * 2
+
+    assert tg.grad(fn)(value) == 2.0
+
+
+@pytest.mark.parametrize(
+    "read",
+    [np.asarray, float, math.sin, lambda t: np.array([t]), lambda t: np.zeros(3).fill(t), np.float32],
+)
+def test_the_error_says_that_the_gradient_would_be_cut_off_and_what_to_write(read):
+    def fn(t):
+        with pytest.raises((TypeError, ValueError)) as caught:
+            read(t)
+        said = str(caught.value) + str(caught.value.__cause__)
+        assert "gradient" in said
+        assert ".value" in said
+        assert "stop_gradient" in said
+        assert "line 1" in said
+        return t
+
+    tg.record(lambda x: fn(x + 1))(1.5)
+
+
+def test_assigning_a_tensor_into_an_array_raises_and_says_so():
+    def fn(t):
+        array = np.zeros(3)
+        # for a single element NumPy makes a ValueError of what float() raises
+        with pytest.raises((TypeError, ValueError)) as caught:
+            array[0] = t
+        cause = caught.value.__cause__ or caught.value
+        assert type(cause) is TypeError
+        assert "gradient" in str(cause)
+        with pytest.raises(TypeError, match="gradient"):
+            array[:] = t
+        with pytest.raises(TypeError, match="gradient"):
+            array[:] = [t, t, t]
+        np.testing.assert_array_equal(array, np.zeros(3))
+        return t
+
+    tg.record(fn)(1.5)
+
+
+def test_value_reads_on_purpose():
+    def fn(t):
+        assert type(t.value) is np.ndarray
+        assert float(t.value) == 1.5
+        return t * t.value
+
+    assert tg.grad(fn)(1.5) == 1.5
+
+
+def test_bool_int_and_index_work_on_what_has_no_gradient():
+    def fn(x):
+        n = tg.argmax(x)
+        assert ["a", "b", "c"][n] == "c"
+        assert int(n) == 2
+        assert type(int(n)) is int
+        assert n.item() == 2
+        assert list(range(n)) == [0, 1]
+        assert bool(x[0] < x[1])
+        assert not x[0] > x[1]
+        assert (x > 0).value.all()
+        picked = x[n] if x[n] > 0 else x[0]
+        table = np.array([10.0, 20.0, 30.0])
+        return picked * table[n]
+
+    np.testing.assert_array_equal(tg.grad(fn)(np.array([1.0, 2.0, 3.0])), [0.0, 0.0, 30.0])
+
+
+def test_a_floating_tensor_is_no_index():
+    def fn(x):
+        with pytest.raises(TypeError, match="integer"):
+            ["a", "b"][x]
+        with pytest.raises((TypeError, IndexError)):
+            np.ones(3)[x]
+        return x
+
+    tg.record(fn)(1.0)
+
+
+def test_the_truth_of_many_is_ambiguous_as_in_numpy():
+    def fn(x):
+        with pytest.raises(ValueError, match="ambiguous"):
+            bool(x > 0)
+        return x
+
+    tg.record(fn)(np.ones(3))
+
+
+# --- leaks ------------------------------------------------------------------------------
+
+
+def leaked() -> Any:
+    kept = []
+    tg.grad(lambda x: (kept.append(x), x * x)[1])(3.0)
+    return kept[0]
+
+
+def test_a_leak_used_outside_any_recording_raises():
+    x = leaked()
+    for use in (
+        lambda: x * 2,
+        lambda: np.sin(x),
+        lambda: tg.stop_gradient(x),
+        lambda: x[...],
+        lambda: x > 0,
+    ):
+        with pytest.raises(TapeError, match="no recording"):
+            use()
+    assert x.value == 3.0
+
+
+def test_a_leak_used_in_another_recording_raises():
+    x = leaked()
+    for use in (lambda a: a * x, lambda a: x * 2, lambda a: tg.where(a > 0, a, x)):
+        with pytest.raises(TapeError, match="arg0|x"):
+            tg.grad(use)(1.0)
+    assert nothing_is_being_recorded()
+
+
+@pytest.mark.parametrize(
+    "transform",
+    [
+        tg.record,
+        tg.grad,
+        tg.value_and_grad,
+        tg.jacobian,
+        tg.hessian,
+        lambda f: lambda x: tg.vjp(f, x),
+        lambda f: lambda x: tg.jvp(f, (x,), (1.0,)),
+        lambda f: lambda x: tg.hvp(f, (x,), (1.0,)),
+    ],
+)
+def test_a_leak_passed_as_an_argument_raises(transform):
+    with pytest.raises(TapeError):
+        transform(lambda a: a * a)(leaked())
+    assert nothing_is_being_recorded()
+
+
+def test_a_leak_returned_by_another_function_raises():
+    x = leaked()
+    with pytest.raises(TapeError):
+        tg.grad(lambda a: x)(1.0)
+    with pytest.raises(TapeError):
+        tg.value_and_grad(lambda a: a * tg.grad(lambda b: x)(a * a * a))(1.0)
+
+
+def test_a_leak_as_the_value_of_an_inner_function_raises():
+    x = leaked()
+    with pytest.raises(TapeError):
+        tg.grad(lambda a: a * tg.value_and_grad(lambda b: x)(a * a * a)[0])(1.0)
+
+
+def test_a_leak_is_taken_in_by_its_value():
+    x = leaked()
+    assert tg.grad(lambda a: a * x.value)(1.0) == 3.0
+
+
+def test_a_leak_as_a_tangent_or_cotangent_raises():
+    x = leaked()
+    with pytest.raises(TapeError):
+        tg.jvp(lambda a: a * a, (1.0,), (x,))
+    with pytest.raises(TapeError):
+        tg.vjp(lambda a: a * a, 1.0)[1](x)
+    with pytest.raises(TapeError):
+        tg.vjp(lambda a: a + 1, 1.0)[1](x)
+
+
+def test_a_leak_in_an_optimizer_raises():
+    x = leaked()
+    optimizer = tg.optim.SGD(0.1)
+    with pytest.raises(TapeError):
+        optimizer.update(1.0, x, optimizer.init(1.0))
+
+
+def test_an_iterator_that_outlives_its_recording_raises():
+    def fn(x):
+        return (x * k for k in range(3))
+
+    generator, _ = tg.record(fn)(2.0)
+    with pytest.raises(TapeError, match="no recording"):
+        next(generator)
+
+
+def test_an_outer_record_may_be_used_inside_and_an_inner_one_outside():
+    def fn(x):
+        inner, tape = tg.record(lambda y: y * x)(x)
+        check_tape(tape)
+        return inner * x
+
+    output, tape = tg.record(fn)(2.0)
+    check_tape(tape)
+    assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 12.0
+
+
+# --- exceptions -------------------------------------------------------------------------
+
+
+class Oops(Exception):
+    pass
+
+
+def raising(x: Any) -> Any:
+    y = x * x
+    raise Oops(y)
+
+
+@pytest.mark.parametrize("error", [Oops, KeyboardInterrupt, GeneratorExit])
+def test_after_an_exception_a_new_recording_works(error):
+    def fn(x):
+        x * x
+        raise error
+
+    for transform in (tg.record, tg.grad, tg.jacobian):
+        with pytest.raises(error):
+            transform(fn)(2.0)
+        assert nothing_is_being_recorded()
+        assert tg.grad(lambda x: x * x)(2.0) == 4.0
+
+
+def test_after_an_error_in_an_argument_a_new_recording_works():
+    with pytest.raises(TypeError):
+        tg.grad(lambda a: a)({"w": 1.0, "n": 3})
+    assert nothing_is_being_recorded()
+
+
+def test_an_outer_recording_goes_on_after_a_nested_one_raised():
+    def fn(x):
+        y = x * 3
+        try:
+            tg.grad(raising)(y)
+        except Oops as error:
+            (z,) = error.args  # still a record of this tape
+        with pytest.raises(Oops):
+            tg.jvp(raising, (y,), (1.0,))
+        with pytest.raises(ValueError, match="multiply"):
+            tg.grad(lambda a: tg.sum(a * np.ones(2) * np.ones(3)))(y)
+        return y * y + z
+
+    output, tape = tg.record(fn)(2.0)
+    check_tape(tape)
+    assert output.value == 72.0
+    assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 2 * 2 * 9 * 2.0
+    assert tg.grad(fn)(2.0) == 72.0
+    assert nothing_is_being_recorded()
+
+
+def test_an_error_that_passes_through_both_recordings_leaves_none():
+    with pytest.raises(Oops):
+        tg.grad(lambda x: x * tg.grad(raising)(x))(2.0)
+    assert nothing_is_being_recorded()
+
+
+def test_an_error_in_an_op_writes_nothing():
+    def fn(x):
+        with pytest.raises(ValueError, match="add"):
+            x + np.ones(4)
+        return x * 2
+
+    _, tape = tg.record(fn)(np.ones(3))
+    check_tape(tape)
+    assert len(tape) == 2
+
+
+@given(st.lists(st.booleans(), max_size=6), st.integers(0, 6))
+def test_nested_recordings_that_raise_anywhere_leave_the_context_clean(catches, depth):
+    def fn(x, level):
+        y = x * 2
+        if level == depth:
+            raise Oops
+        if level < len(catches):
+            try:
+                return y + tg.grad(fn)(y, level + 1)
+            except Oops:
+                if not catches[level]:
+                    raise
+        return y * y
+
+    try:
+        _, tape = tg.record(fn)(1.0, 0)
+        check_tape(tape)
+    except Oops:
+        pass
+    assert nothing_is_being_recorded()
+
+
+# --- threads and tasks ------------------------------------------------------------------
+
+
+def slow(wait: Any, x: Any) -> Any:
+    """A function whose every step lets another recording in between."""
+    for k in range(1, 20):
+        wait()
+        x = x * (1.0 + 1.0 / k)
+    return x
+
+
+def test_two_threads_record_at_once():
+    barrier = threading.Barrier(2)
+
+    def run(x):
+        output, tape = tg.record(lambda x: slow(lambda: barrier.wait(10), x))(x)
+        check_tape(tape)
+        assert len(tape) == 20
+        return tg.reverse_sweep(tape, output)[tape.parameters[0]], output.value
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, [1.0, 2.0]))
+    np.testing.assert_allclose([g for g, _ in results], [20.0, 20.0])
+    np.testing.assert_allclose([y for _, y in results], [20.0, 40.0])
+
+
+def test_many_threads_differentiate_at_once():
+    def run(k):
+        return tg.grad(tg.grad(lambda x: tg.sin(x) * x**2 * k))(np.array(0.5))
+
+    alone = [run(k) for k in range(40)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(run, range(40)))
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_a_thread_cannot_use_the_tensor_of_another():
+    def fn(x):
+        with ThreadPoolExecutor(1) as pool:
+            with pytest.raises(TapeError, match="thread"):
+                pool.submit(lambda: x * 2).result()
+            with pytest.raises(TapeError):
+                pool.submit(lambda: tg.grad(lambda y: y * x)(1.0)).result()
+            with pytest.raises(TapeError):
+                pool.submit(lambda: tg.grad(lambda y: y * y)(x)).result()
+            assert pool.submit(lambda: tg.grad(lambda y: y * y)(x.value)).result() == 4.0
+        return x * x
+
+    assert tg.grad(fn)(2.0) == 4.0
+
+
+def test_two_tasks_record_at_once():
+    async def run(x):
+        def begin(x):
+            tape, p = tg.Tape().parameter(x)
+            return tape, p
+
+        # each task steps its own recording, by hand and threaded
+        tape, p = begin(x)
+        y = p
+        for k in range(1, 20):
+            await asyncio.sleep(0)
+            tape, y = tape.write(tg.multiply, y, 1.0 + 1.0 / k)
+            assert tg.grad(lambda x, k=k: x * k)(x) == k
+        return tg.reverse_sweep(tape, y)[p], y.value
+
+    async def both():
+        return await asyncio.gather(run(1.0), run(2.0))
+
+    results = asyncio.run(both())
+    np.testing.assert_allclose(results, [(20.0, 20.0), (20.0, 40.0)])
+
+
+def test_two_tasks_with_a_recording_open_in_each_keep_apart():
+    # record() is synchronous; a step function awaits by handing control to the loop's other task
+    order = []
+
+    async def run(name, x):
+        loop = asyncio.get_running_loop()
+        context = contextvars.copy_context()
+
+        def recorded():
+            return tg.record(lambda x: slow(lambda: order.append(name), x))(x)
+
+        return await loop.run_in_executor(None, context.run, recorded)
+
+    async def both():
+        return await asyncio.gather(run("a", 1.0), run("b", 2.0))
+
+    for (output, tape), want in zip(asyncio.run(both()), (20.0, 40.0), strict=True):
+        check_tape(tape)
+        assert len(tape) == 20
+        np.testing.assert_allclose(output.value, want)
+
+
+def test_what_a_child_task_writes_is_refused_by_its_parent():
+    def fn(x):
+        async def child():
+            return tg.sin(x * 2)
+
+        async def parent():
+            return await asyncio.gather(child(), child())
+
+        a, b = asyncio.run(parent())
+        return a + b
+
+    with pytest.raises(TapeError):
+        tg.grad(fn)(2.0)
+    assert nothing_is_being_recorded()
+
+
+def test_what_a_child_task_wrote_is_refused_however_late_it_is_used():
+    def fn(x):
+        async def child():
+            return x * 2
+
+        async def parent():
+            return await asyncio.create_task(child())
+
+        y = asyncio.run(parent())
+        for _ in range(5):
+            x = x * 1.0
+        return x + y  # the line that y claims is taken by another record
+
+    with pytest.raises(TapeError):
+        tg.grad(fn)(2.0)
+    assert nothing_is_being_recorded()
+
+
+def test_what_a_child_task_wrote_is_refused_by_an_inner_gradient():
+    def fn(x):
+        async def child():
+            return x * 2
+
+        async def parent():
+            return await asyncio.create_task(child())
+
+        y = asyncio.run(parent())
+        for _ in range(5):
+            x = x * 1.0
+        return tg.grad(lambda a: a * a)(y)
+
+    with pytest.raises(TapeError):
+        tg.grad(fn)(2.0)
+
+
+def test_a_recording_in_a_child_task_does_not_touch_the_parents():
+    def fn(x):
+        async def child():
+            return tg.grad(lambda y: y * y)(3.0)
+
+        async def parent():
+            return await asyncio.create_task(child())
+
+        c = asyncio.run(parent())
+        c = c.value if isinstance(c, tg.Tensor) else c
+        return x * c
+
+    assert tg.grad(fn)(2.0) == 6.0
+
+
+def test_a_child_task_of_no_recording_is_free_to_record():
+    async def child(x):
+        await asyncio.sleep(0)
+        return tg.grad(lambda y: y * y)(x)
+
+    async def parent():
+        return await asyncio.gather(*(child(float(k)) for k in range(5)))
+
+    assert asyncio.run(parent()) == [0.0, 2.0, 4.0, 6.0, 8.0]
+
+
+# --- nothing is kept --------------------------------------------------------------------
+
+
+def test_a_recording_leaves_nothing_behind():
+    def live() -> int:
+        return sum(isinstance(x, tg.Tensor | tg.Tape) for x in gc.get_objects())
+
+    def fn(x):
+        return tg.sum(tg.tanh(x) * x)
+
+    gc.collect()
+    before = live()
+    gc.disable()
+    try:
+        for _ in range(3):
+            tg.value_and_grad(fn)(np.ones(3))
+            tg.hvp(fn, (np.ones(3),), (np.ones(3),))
+            tg.jacobian(tg.tanh)(np.ones(3))
+            tg.grad(tg.grad(lambda x: x**3))(2.0)
+            with pytest.raises(Oops):
+                tg.grad(raising)(2.0)
+        assert live() == before
+    finally:
+        gc.enable()

@@ -1,0 +1,210 @@
+"""Depth, time and memory: a million records, ten thousand steps."""
+
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(code: str) -> list[float]:
+    """The numbers that a program prints, run in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+    assert done.returncode == 0, done.stderr
+    return [float(word) for word in done.stdout.split()]
+
+
+def test_a_million_records_take_at_most_1200_bytes_each():
+    # the process's peak, so that nothing is missed and nothing slowed down
+    depth, g, value, bytes_each = run("""
+        import resource
+        import sys
+        import tapegrad as tg
+
+        unit = 1 if sys.platform == "darwin" else 1024
+        n = 1_000_000
+
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+        def chain(x):
+            y = x
+            for _ in range(n):
+                y = y + x
+            return y
+
+        tg.value_and_grad(lambda x: x * x)(1.0)
+        before = peak()
+        value, g = tg.value_and_grad(chain)(0.5)
+        print(n, g, value, (peak() - before) / n)
+    """)
+    assert g == depth + 1
+    assert value == (depth + 1) / 2
+    assert 100 < bytes_each <= 1200
+
+
+def test_memory_by_the_allocator_is_linear_and_returned():
+    peak_small, peak_large, left = run("""
+        import tracemalloc
+        import tapegrad as tg
+
+        def chain(n):
+            def fn(x):
+                y = x
+                for _ in range(n):
+                    y = y * 0.999
+                return y
+            return fn
+
+        def peak(n):
+            tracemalloc.reset_peak()
+            tg.value_and_grad(chain(n))(0.5)
+            return tracemalloc.get_traced_memory()[1]
+
+        tracemalloc.start()
+        peak(10)
+        print(peak(5_000), peak(50_000), tracemalloc.get_traced_memory()[0])
+    """)
+    assert peak_large <= 50_000 * 1200
+    assert peak_large <= 11 * peak_small
+    assert left <= 100_000
+
+
+def test_dropping_a_million_records_does_not_recurse_and_takes_no_collector():
+    # a recursive destructor would overflow the C stack and end the process
+    kept, dropped = run("""
+        import gc
+        import tapegrad as tg
+
+        gc.disable()
+        n = 1_000_000
+        tape, x = tg.Tape().parameter(0.5)
+        y = x
+        for _ in range(n):
+            tape, y = tape.write(tg.negative, y)
+        kept = len(tape)
+        count = len(gc.get_objects())
+        del tape, x, y
+        print(kept, count - len(gc.get_objects()))
+    """)
+    assert kept == 1_000_001
+    assert dropped >= kept
+
+
+@pytest.mark.parametrize("what", ["gradients", "arrays", "second", "raising"])
+def test_ten_thousand_steps_take_no_more_memory_than_a_hundred(what):
+    grown, steps = run(f"""
+        import gc
+        import tracemalloc
+        import numpy as np
+        import tapegrad as tg
+
+        gc.collect()
+        gc.disable()
+        what = {what!r}
+        n = 10_000 if what == "gradients" else 1_000
+        x, y = np.ones((4, 2)), np.ones((4, 1))
+        model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
+        optimizer = tg.optim.SGD(0.01, momentum=0.5)
+        params = model.init(0)
+        state = optimizer.init(params)
+
+        def loss(params):
+            return tg.nn.mse_loss(model(params, x), y)
+
+        def step(params, state):
+            if what == "gradients":
+                _, grads = tg.value_and_grad(loss)(params)
+            elif what == "arrays":
+                output, pullback = tg.vjp(loss, params)
+                (grads,) = pullback(np.ones(()))
+                tg.jacobian(lambda p: model(p, x[:1]))(params)
+            elif what == "second":
+                grads = tg.hvp(loss, (params,), (params,))
+            else:
+                grads = tg.grad(loss)(params)
+                for bad in (lambda p: p[0].weight @ np.ones((7, 7)), lambda p: p[9]):
+                    try:
+                        tg.grad(bad)(params)
+                    except (ValueError, IndexError):
+                        pass
+            return optimizer.update(params, grads, state)
+
+        def used(steps):
+            global params, state
+            for _ in range(steps):
+                params, state = step(params, state)
+            return tracemalloc.get_traced_memory()[0]
+
+        used(10)
+        tracemalloc.start()
+        first = used(100 if what == "gradients" else 20)
+        print(used(n) - first, n)
+    """)
+    assert steps >= 1000
+    assert grown <= 20_000, "bytes more than after the first steps"
+
+
+def test_time_is_linear_in_depth():
+    def seconds(n):
+        def chain(x):
+            y = x
+            for _ in range(n):
+                y = y * 0.999 + 0.001
+            return y
+
+        best = float("inf")
+        for _ in range(3):
+            start = time.perf_counter()
+            tg.value_and_grad(chain)(0.5)
+            best = min(best, time.perf_counter() - start)
+        return best
+
+    seconds(100)
+    # 16 times the depth; a quadratic would take 256 times as long
+    assert seconds(32_000) <= 64 * seconds(2_000)
+
+
+def test_nested_gradients_take_time_linear_in_their_own_records():
+    def seconds(n):
+        def outer(x):
+            for _ in range(n):
+                x = x - 0.001 * tg.grad(lambda y: y * y)(x)
+            return x
+
+        start = time.perf_counter()
+        tg.grad(outer)(0.5)
+        return time.perf_counter() - start
+
+    seconds(10)
+    assert seconds(2_000) <= 64 * max(min(seconds(125), seconds(125), seconds(125)), 1e-4)
+
+
+def test_deep_trees_and_wide_trees_are_handled():
+    wide = {f"p{i}": np.ones(2) for i in range(2_000)}
+    g = tg.grad(lambda p: sum(tg.sum(x * 2) for x in p.values()))(wide)
+    assert all(np.array_equal(x, [2.0, 2.0]) for x in g.values())
+    deep = 1.0
+    for _ in range(100):
+        deep = [deep]
+    (path,) = tg.tree.paths(deep)
+    assert path.count("0") == 100
+
+
+def test_a_wide_fan_is_summed_in_linear_memory():
+    x = np.ones(1000)
+    g = tg.grad(lambda x: tg.sum(sum(x * float(k) for k in range(200))))(x)
+    np.testing.assert_array_equal(g, np.full(1000, float(sum(range(200)))))

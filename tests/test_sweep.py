@@ -1,0 +1,390 @@
+"""The reverse sweep, against rules of calculus and against another engine."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from tapes import check_tape
+
+import tapegrad as tg
+
+FLOATS = st.floats(-3, 3, allow_subnormal=False)
+VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
+
+
+def squares(value: Any = (1.0, 2.0, 3.0)) -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
+    tape, x = tg.Tape().parameter(np.array(value), name="x")
+    tape, y = tape.write(tg.multiply, x, x)
+    tape, z = tape.write(tg.sum, y)
+    return tape, x, y, z
+
+
+def test_the_gradient_of_a_sum_of_squares():
+    tape, x, _, z = squares()
+    np.testing.assert_array_equal(tg.reverse_sweep(tape, z)[x], [2.0, 4.0, 6.0])
+
+
+def test_a_non_scalar_output_takes_a_cotangent():
+    tape, x, y, _ = squares()
+    g = tg.reverse_sweep(tape, y, cotangent=np.array([1.0, 10.0, 100.0]))[x]
+    np.testing.assert_array_equal(g, [2.0, 40.0, 600.0])
+
+
+def test_the_gradients_are_a_read_only_mapping_with_one_entry_a_parameter():
+    tape, x, y, z = squares()
+    tape, p = tape.parameter(np.ones((2, 2), np.float32))
+    gradients = tg.reverse_sweep(tape, z)
+    assert len(gradients) == 2
+    assert set(gradients) == {x, p}
+    assert y not in gradients
+    with pytest.raises(TypeError):
+        gradients[x] = 0.0
+    for parameter, g in gradients.items():
+        assert type(g) is np.ndarray
+        assert g.shape == parameter.shape
+        assert g.dtype == parameter.dtype
+        assert not g.flags.writeable
+
+
+def test_a_parameter_that_the_output_does_not_depend_on_has_zeros():
+    tape, x = tg.Tape().parameter([1.0, 2.0])
+    tape, p = tape.parameter(np.ones((2, 3), np.float32))
+    tape, y = tape.write(tg.sum, x)
+    np.testing.assert_array_equal(tg.reverse_sweep(tape, y)[p], np.zeros((2, 3), np.float32))
+
+
+def test_a_parameter_can_be_the_output():
+    tape, x = tg.Tape().parameter(3.0)
+    assert tg.reverse_sweep(tape, x)[x] == 1.0
+    tape, x = tg.Tape().parameter([1.0, 2.0])
+    g = tg.reverse_sweep(tape, x, cotangent=[3.0, 4.0])[x]
+    np.testing.assert_array_equal(g, [3.0, 4.0])
+
+
+def test_a_diamond_sums_the_contributions():
+    # a = 1; b = a + a; c = b + b
+    tape, a = tg.Tape().parameter(1.0)
+    tape, b = tape.write(tg.add, a, a)
+    tape, c = tape.write(tg.add, b, b)
+    assert tg.reverse_sweep(tape, c)[a] == 4.0
+
+
+def test_a_ladder_of_diamonds_is_swept_once_a_record():
+    # 2**60 paths, 61 records
+    tape, a = tg.Tape().parameter(1.0)
+    b = a
+    for _ in range(60):
+        tape, b = tape.write(tg.add, b, b)
+    assert tg.reverse_sweep(tape, b)[a] == 2.0**60
+
+
+@given(st.integers(1, 50), FLOATS)
+def test_a_tensor_used_many_times_gets_every_contribution(n, value):
+    tape, x = tg.Tape().parameter(value)
+    tape, total = tape.write(tg.multiply, x, 0.0)
+    for k in range(n):
+        tape, y = tape.write(tg.multiply, x, float(k))
+        tape, total = tape.write(tg.add, total, y)
+    assert tg.reverse_sweep(tape, total)[x] == sum(range(n))
+
+
+@given(VECTORS, VECTORS, VECTORS, FLOATS)
+def test_the_sweep_is_linear_in_the_cotangent(value, u, v, c):
+    tape, x = tg.Tape().parameter(value)
+    tape, y = tape.write(tg.sin, x)
+    tape, y = tape.write(tg.multiply, y, x)
+    both = tg.reverse_sweep(tape, y, cotangent=c * u + v)[x]
+    apart = c * tg.reverse_sweep(tape, y, cotangent=u)[x]
+    apart = apart + tg.reverse_sweep(tape, y, cotangent=v)[x]
+    np.testing.assert_allclose(both, apart, rtol=1e-12, atol=1e-12)
+
+
+@given(VECTORS)
+def test_a_sweep_twice_over_is_the_same_to_the_byte(value):
+    tape, x, _, z = squares(value)
+    first = tg.reverse_sweep(tape, z)[x]
+    assert tg.reverse_sweep(tape, z)[x].tobytes() == first.tobytes()
+
+
+def test_records_after_the_output_change_no_gradient():
+    tape, x, _, z = squares()
+    longer, w = tape.write(tg.exp, x)
+    longer, _ = longer.write(tg.multiply, w, x)
+    np.testing.assert_array_equal(tg.reverse_sweep(longer, z)[x], [2.0, 4.0, 6.0])
+
+
+def test_an_output_on_another_branch_is_refused():
+    stem, x = tg.Tape().parameter(2.0)
+    left, a = stem.write(tg.multiply, x, 3.0)
+    right, _ = stem.write(tg.multiply, x, x)
+    with pytest.raises(tg.errors.TapeError, match="branch"):
+        tg.reverse_sweep(right, a)
+    with pytest.raises(tg.errors.TapeError):
+        tg.reverse_sweep(stem, a)
+    assert tg.reverse_sweep(left, a)[x] == 3.0
+
+
+def test_a_record_of_another_branch_among_the_operands_is_refused():
+    stem, x = tg.Tape().parameter(2.0)
+    _, a = stem.write(tg.multiply, x, 3.0)
+    right, b = stem.write(tg.multiply, x, x)
+    right, c = right.write(tg.add, a, b)
+    with pytest.raises(tg.errors.TapeError, match=r"line 1.*multiply"):
+        tg.reverse_sweep(right, c)
+
+
+def test_a_parameter_of_another_branch_is_refused():
+    stem, x = tg.Tape().parameter(2.0)
+    _, p = stem.parameter(5.0, name="stray")
+    right, y = stem.write(tg.sin, x)
+    right, z = right.write(tg.multiply, y, p)
+    with pytest.raises(tg.errors.TapeError, match="stray"):
+        tg.reverse_sweep(right, z)
+
+
+def test_a_record_above_the_tape_or_of_another_is_refused():
+    tape, x, _, z = squares()
+    longer, w = tape.write(tg.sin, z)
+    with pytest.raises(tg.errors.TapeError):
+        tape.write(tg.sin, w)
+    with pytest.raises(tg.errors.TapeError):
+        tg.reverse_sweep(squares()[0], z)
+    other, a = tg.Tape().parameter(1.0)
+    with pytest.raises(tg.errors.TapeError):
+        other.write(tg.add, a, x)
+    assert tg.reverse_sweep(longer, w)[x].shape == (3,)
+
+
+def test_a_cotangent_from_an_ended_recording_is_refused():
+    dead, _ = tg.record(lambda x: x * x)(2.0)
+    tape, x = tg.Tape().parameter(2.0)
+    tape, y = tape.write(tg.add, x, 1.0)
+    with pytest.raises(tg.errors.TapeError):
+        tg.reverse_sweep(tape, y, cotangent=dead)
+
+
+def test_a_sweep_inside_its_own_recording_is_recorded():
+    def fn(x):
+        y, inner = tg.record(lambda a: tg.sum(a * a * a))(x)
+        (p,) = inner.parameters
+        g = tg.reverse_sweep(inner, y)[p]
+        assert type(g) is tg.Tensor
+        return tg.sum(g)
+
+    output, tape = tg.record(fn)(np.array([1.0, 2.0]))
+    check_tape(tape)
+    (x,) = tape.parameters
+    assert output.value == 15.0  # 3 x^2
+    np.testing.assert_array_equal(tg.reverse_sweep(tape, output)[x], [6.0, 12.0])
+
+
+def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():
+    tape, x, _, z = squares()
+
+    def fn(a):
+        g = tg.reverse_sweep(tape, z)[x]
+        assert type(g) is np.ndarray
+        return tg.sum(a * g)
+
+    np.testing.assert_array_equal(tg.grad(fn)(np.ones(3)), [2.0, 4.0, 6.0])
+
+
+def test_no_gradient_passes_where_an_op_has_no_rule():
+    tape, x = tg.Tape().parameter([1.0, -2.0])
+    tape, s = tape.write(tg.sign, x)
+    tape, y = tape.write(tg.multiply, s, x)
+    tape, z = tape.write(tg.sum, y)
+    np.testing.assert_array_equal(tg.reverse_sweep(tape, z)[x], [1.0, -1.0])
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize("shape", [(), (1,), (3, 1), (1, 3), (2, 0)])
+def test_a_gradient_has_the_shape_and_dtype_of_its_parameter(shape, dtype):
+    tape, x = tg.Tape().parameter(np.ones(shape, dtype))
+    tape, y = tape.write(tg.multiply, x, x)
+    tape, z = tape.write(tg.multiply, y, np.full((2, 3, 1), 2.0) if 0 not in shape else 2.0)
+    tape, w = tape.write(tg.sum, z)
+    g = tg.reverse_sweep(tape, w)[x]
+    assert g.shape == shape
+    assert g.dtype == x.dtype == np.dtype(dtype)
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f4", "<f8"])
+def test_the_byte_order_of_a_parameter_is_its_gradients(dtype):
+    tape, x = tg.Tape().parameter(np.ones(2, dtype))
+    tape, y = tape.write(tg.multiply, x, x)
+    assert tg.reverse_sweep(tape, y, np.ones(2))[x].dtype == x.dtype
+
+
+# --- another engine ---------------------------------------------------------------
+
+
+class Node(NamedTuple):
+    """A value and its Jacobians, carried forward: nothing here is swept."""
+
+    value: Any
+    jacobians: dict[int, Any]  # by parameter, of shape value.shape + parameter.shape
+
+
+def leaf(value: Any, number: int) -> Node:
+    n = value.size
+    return Node(value, {number: np.eye(n).reshape(value.shape + value.shape)})
+
+
+def elementwise(value: Any, *parts: tuple[Any, Node]) -> Node:
+    """A result from each operand's slopes, broadcast to the result's shape."""
+    jacobians: dict[int, Any] = {}
+    for slope, node in parts:
+        slope = np.broadcast_to(slope, value.shape)
+        for number, j in node.jacobians.items():
+            inner = j.shape[node.value.ndim :]
+            j = j.reshape((1,) * (value.ndim - node.value.ndim) + j.shape)
+            j = np.broadcast_to(j, value.shape + inner)
+            j = slope.reshape(value.shape + (1,) * len(inner)) * j
+            jacobians[number] = jacobians.get(number, 0) + j
+    return Node(value, jacobians)
+
+
+def summed(node: Node, axis: int | None) -> Node:
+    axes = tuple(range(node.value.ndim)) if axis is None else (axis,)
+    return Node(
+        np.sum(node.value, axis=axes),
+        {number: np.sum(j, axis=axes) for number, j in node.jacobians.items()},
+    )
+
+
+UNARY = {
+    tg.negative: lambda x: elementwise(-x.value, (-1.0, x)),
+    tg.sin: lambda x: elementwise(np.sin(x.value), (np.cos(x.value), x)),
+    tg.tanh: lambda x: elementwise(np.tanh(x.value), (1 - np.tanh(x.value) ** 2, x)),
+    tg.sign: lambda x: Node(np.sign(x.value), {}),
+}
+BINARY = {
+    tg.add: lambda x, y: elementwise(x.value + y.value, (1.0, x), (1.0, y)),
+    tg.subtract: lambda x, y: elementwise(x.value - y.value, (1.0, x), (-1.0, y)),
+    tg.multiply: lambda x, y: elementwise(x.value * y.value, (y.value, x), (x.value, y)),
+}
+SHAPES = st.sampled_from([(), (3,), (1, 3), (2, 3), (2, 1)])
+# Python floats too, which tapes keep as they are
+VALUES = FLOATS | SHAPES.flatmap(lambda shape: hnp.arrays(np.float64, shape, elements=FLOATS))
+CHOICE = st.integers(0, 1_000_000)
+
+
+class Branch(NamedTuple):
+    tape: tg.Tape
+    records: tuple[tg.Tensor, ...]
+    nodes: tuple[Node, ...]
+    lines: tuple[tg.Tensor, ...]
+    text: str
+    values: bytes
+
+
+class TwoEngines(RuleBasedStateMachine):
+    """Tapes that branch at random, each record beside a node of the other engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches: list[Branch] = []
+        self.n_parameters = 0
+
+    def keep(self, branch: Branch, tape: tg.Tape, record: tg.Tensor, node: Node) -> None:
+        np.testing.assert_allclose(record.value, node.value, rtol=1e-12, atol=1e-12)
+        values = b"".join(r.value.tobytes() for r in tape)
+        records, nodes = (*branch.records, record), (*branch.nodes, node)
+        self.branches.append(Branch(tape, records, nodes, tuple(tape), str(tape), values))
+
+    def parameter_on(self, branch: Branch, value: Any) -> None:
+        tape, x = branch.tape.parameter(value)
+        self.keep(branch, tape, x, leaf(np.asarray(value), self.n_parameters))
+        # the number stands in the parameter's place among the tape's
+        self.numbers[id(x)] = self.n_parameters
+        self.n_parameters += 1
+
+    def pick(self, at: int) -> Branch:
+        # the newest branches more often, so that tapes grow
+        return self.branches[-1 - min(at % 7, len(self.branches) - 1)]
+
+    @initialize(value=VALUES)
+    def begin(self, value: Any) -> None:
+        self.numbers: dict[int, int] = {}
+        self.parameter_on(Branch(tg.Tape(), (), (), (), "", b""), value)
+
+    @rule(at=CHOICE, value=VALUES)
+    def parameter(self, at: int, value: Any) -> None:
+        self.parameter_on(self.pick(at), value)
+
+    @rule(at=CHOICE, i=CHOICE, op=st.sampled_from(list(UNARY)))
+    def unary(self, at: int, i: int, op: Any) -> None:
+        branch = self.pick(at)
+        i %= len(branch.records)
+        tape, record = branch.tape.write(op, branch.records[i])
+        self.keep(branch, tape, record, UNARY[op](branch.nodes[i]))
+
+    @rule(at=CHOICE, i=CHOICE, j=CHOICE, op=st.sampled_from(list(BINARY)))
+    def binary(self, at: int, i: int, j: int, op: Any) -> None:
+        branch = self.pick(at)
+        i, j = i % len(branch.records), j % len(branch.records)
+        tape, record = branch.tape.write(op, branch.records[i], branch.records[j])
+        self.keep(branch, tape, record, BINARY[op](branch.nodes[i], branch.nodes[j]))
+
+    @rule(at=CHOICE, i=CHOICE, value=VALUES, left=st.booleans(), op=st.sampled_from(list(BINARY)))
+    def with_constant(self, at: int, i: int, value: Any, left: bool, op: Any) -> None:
+        branch = self.pick(at)
+        i %= len(branch.records)
+        operands = (value, branch.records[i]) if left else (branch.records[i], value)
+        nodes = (Node(np.asarray(value), {}), branch.nodes[i])
+        tape, record = branch.tape.write(op, *operands)
+        self.keep(branch, tape, record, BINARY[op](*(nodes if left else nodes[::-1])))
+
+    @rule(at=CHOICE, i=CHOICE, whole=st.booleans())
+    def sum(self, at: int, i: int, whole: bool) -> None:
+        branch = self.pick(at)
+        i %= len(branch.records)
+        if whole or not branch.records[i].ndim:
+            tape, record = branch.tape.write(tg.sum, branch.records[i])
+            self.keep(branch, tape, record, summed(branch.nodes[i], None))
+        else:
+            tape, record = branch.tape.write(tg.sum, branch.records[i], axis=0)
+            self.keep(branch, tape, record, summed(branch.nodes[i], 0))
+
+    @rule(at=CHOICE, i=CHOICE, seed=st.integers(0, 99))
+    def sweep(self, at: int, i: int, seed: int) -> None:
+        branch = self.pick(at)
+        i %= len(branch.records)
+        output, node = branch.records[i], branch.nodes[i]
+        cotangent = np.random.default_rng(seed).integers(-3, 4, output.shape).astype(float)
+        gradients = tg.reverse_sweep(branch.tape, output, cotangent)
+        assert len(gradients) == len(branch.tape.parameters)
+        for p, g in gradients.items():
+            j = node.jacobians.get(self.numbers[id(p)])
+            want = np.zeros(p.shape) if j is None else np.tensordot(cotangent, j, cotangent.ndim)
+            assert g.shape == p.shape
+            scale = np.max(np.abs(want), initial=1.0)
+            np.testing.assert_allclose(g, want, rtol=1e-9, atol=1e-9 * scale)
+
+    @rule(at=CHOICE)
+    def well_formed(self, at: int) -> None:
+        check_tape(self.pick(at).tape)
+
+    @invariant()
+    def older_tapes_read_as_they_did(self) -> None:
+        for branch in self.branches[-3:]:
+            self.reads_as_it_did(branch)
+
+    def teardown(self) -> None:
+        for branch in self.branches:
+            self.reads_as_it_did(branch)
+
+    def reads_as_it_did(self, branch: Branch) -> None:
+        assert len(branch.tape) == len(branch.lines)
+        assert all(a is b for a, b in zip(branch.tape, branch.lines, strict=True))
+        assert b"".join(r.value.tobytes() for r in branch.tape) == branch.values
+        assert str(branch.tape) == branch.text
+
+
+TestTwoEngines = TwoEngines.TestCase
+TestTwoEngines.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
