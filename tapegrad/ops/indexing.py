@@ -7,6 +7,7 @@ static option with a `HOLE` where each array goes.
 from __future__ import annotations
 
 import enum
+import math
 import operator
 from typing import Any
 
@@ -15,7 +16,17 @@ import numpy as np
 from tapegrad.op import EachOperand, op
 from tapegrad.tensor import At, Tensor
 
-__all__ = ["at", "getitem", "index_add", "index_select", "index_set", "pick", "scatter", "unpick"]
+__all__ = [
+    "at",
+    "getitem",
+    "index_add",
+    "index_select",
+    "index_set",
+    "pick",
+    "scatter",
+    "segment_sum",
+    "unpick",
+]
 
 
 class Hole(enum.Enum):
@@ -125,8 +136,8 @@ def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any,
     y = np.zeros(shape, values.dtype)
     if not _repeats(arrays):
         y[_filled(index, arrays)] = values
-    elif index == (HOLE,) and values.shape == arrays[0].shape + y.shape[1:] and y.size:
-        _add_rows(y, arrays[0], values)
+    elif index == (HOLE,) and values.shape == arrays[0].shape + y.shape[1:]:
+        return segment_sum(values, arrays[0], len(y))
     else:
         np.add.at(y, _filled(index, arrays), values)
     return y
@@ -137,23 +148,41 @@ def _repeats(arrays: tuple[Any, ...]) -> bool:
     return any(array.dtype.kind != "b" and array.size > 1 for array in arrays)
 
 
-def _add_rows(y: Any, rows: Any, values: Any) -> None:
-    """``y[rows] += values`` with repeated rows summed; a flat add.at is the quick one."""
+@op(lambda g, y, values, indices, n: index_select(g, indices), None)
+def segment_sum(values: Any, indices: Any, n: int) -> Any:
+    """Sums of the rows that have one index; the adjoint of `index_select`.
+
+    Parameters
+    ----------
+    values
+        An array of shape ``indices.shape + row``.
+    indices
+        Which of the n rows of the result each row is added to.
+    n
+        How many rows the result has.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    array([3., 0., 3., 0.])
+    """
+    indices = np.asarray(indices)
+    row = values.shape[indices.ndim :]
+    y = np.zeros((n, *row), values.dtype)
+    # a flat add.at takes a tenth of the time of one by rows
     if y.size <= 2 * values.size:
-        places = np.arange(y.size).reshape(y.shape)[rows]
+        places = np.arange(y.size).reshape(y.shape).take(indices, axis=0)
     else:
-        n_rows, width = len(y), y.size // len(y)
-        if rows.size and (rows.min() < -n_rows or rows.max() >= n_rows):
-            raise IndexError(f"an index is out of bounds for axis 0 with size {n_rows}")
-        first = rows.reshape(-1).astype(np.intp) % n_rows * width
-        places = np.add.outer(first, np.arange(width))
+        if indices.size and (indices.min() < -n or indices.max() >= n):
+            raise IndexError(f"an index is out of bounds for axis 0 with size {n}")
+        width = math.prod(row)
+        places = np.add.outer(indices.astype(np.intp) % n * width, np.arange(width))
     np.add.at(y.reshape(-1), places.reshape(-1), values.reshape(-1))
+    return y
 
 
-@op(
-    lambda g, y, x, indices: scatter(g, np.shape(x), (indices,)),
-    None,
-)
+@op(lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]), None)
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
 
@@ -176,7 +205,7 @@ def index_select(x: Any, indices: Any) -> Any:
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"index_select takes integer indices, not {indices.dtype}")
-    return np.take(x, indices, axis=0)
+    return x.take(indices, axis=0)
 
 
 def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
