@@ -274,9 +274,8 @@ class LanguageModel:
 
     def init(self, seed: int) -> Params:
         """Parameters to begin with: the same seed, the same parameters."""
-        return Params(
-            self.embedding.init(key(seed, "embedding")), self.cell.init(key(seed, "cell"))
-        )
+        embedding, cell = np.random.SeedSequence(seed).spawn(2)
+        return Params(self.embedding.init(embedding), self.cell.init(cell))
 
     def __call__(self, params: Params, context: Any) -> Any:
         """Logits for the word after the context, whose shape is (lines, words)."""
@@ -421,7 +420,7 @@ def run(task: Task) -> None:
         if not math.isfinite(moment.loss):
             raise FloatingPointError(
                 f"the loss is {moment.loss} at step {moment.number}; "
-                f"a --learning-rate below {settings.learning_rate:g} may help"
+                "a smaller --learning-rate may help"
             )
         if moment.number % task.every == 0 or moment.number == settings.steps:
             now = time.perf_counter()
@@ -559,13 +558,14 @@ def make_parser() -> Parser:
         prog="train_babi.py",
         description="Train a recurrent language model on stories in the form of bAbI task 1: "
         "it reads the first five words of a line and predicts the sixth.",
-        epilog="A line of FILE is a number and a sentence, or a number and a question, a tab, "
-        "the answer, a tab and the numbers of the supporting lines; numbers begin again at 1 "
+        epilog="A line of FILE is a number and a sentence, or a number and a question, a tab, the "
+        "answer, a tab and the number of the line that it rests on; numbers begin again at 1 "
         "with each story. Lines are read in lower case and split on single spaces, so that an "
-        "answer and its number are one word; blank lines are passed over. Lines shorter than six words are filled up on the "
-        "left with '-', of longer ones the last six words are read. A word that training never "
-        "saw reads as '-', and predicting it counts as wrong. Exit status: 0, 2 for a bad file "
-        "or option, 1 if the loss is no longer finite, 130 after Ctrl-C.",
+        "answer and its number are one word; blank lines are passed over. Lines shorter than "
+        "six words are filled up on the left with '-', of longer ones the last six words are "
+        "read. A word that training never saw reads as '-', and predicting it counts as "
+        "wrong. Exit status: 0; 2 for a bad file or option; 1 if the loss is no longer finite "
+        "or the output cannot be written; 130 after Ctrl-C.",
     )
     text = parser.add_argument_group("text")
     text.add_argument("--data", metavar="FILE", help="train on this text, not on made-up stories")
@@ -670,7 +670,7 @@ def make_task(options: argparse.Namespace) -> Task:
         source = options.data
         lines, held_out = read_file(source), ()
     if options.lines is not None and options.lines > len(lines):
-        raise InputError(f"--lines {options.lines}: {source} has {len(lines)} lines")
+        raise InputError(f"--lines {options.lines}: there are {len(lines)} in {source}")
     if options.data is None or options.test is not None:
         training = lines[: settings.lines]
     else:
@@ -705,9 +705,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, message = 1, f"error: {error}"
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
-    except BrokenPipeError:  # nobody reads on; nor is anything written as Python leaves
+    except OSError as error:  # of standard output, to which Python writes the rest as it leaves
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+        if isinstance(error, BrokenPipeError):  # nobody reads on, as with `| head`
+            return 1
+        status, message = 1, f"error: standard output: {error.strerror}"
     else:
         return 0
     print(f"{parser.prog}: {message}", file=sys.stderr)

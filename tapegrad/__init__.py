@@ -7,10 +7,13 @@ sweep over the tape builds a mapping from parameters to gradients.
 from tapegrad import errors as errors
 from tapegrad import nn as nn
 from tapegrad import optim as optim
+from tapegrad import testing as testing
 from tapegrad import tree as tree
 from tapegrad.op import Op as Op
 from tapegrad.op import custom_op as custom_op
 from tapegrad.ops import *
+from tapegrad.program import Program as Program
+from tapegrad.program import compile as compile
 from tapegrad.sweep import reverse_sweep as reverse_sweep
 from tapegrad.tape import Tape as Tape
 from tapegrad.tape import record as record

@@ -45,6 +45,7 @@ class EachOperand:
         return [partial(self.rule, i) if i <= last else None for i in range(n)]
 
 
+Source = str | Callable[..., str] | None
 VJPs = tuple[Rule | None, ...] | EachOperand
 
 
@@ -72,6 +73,16 @@ class Op(Generic[P]):
     read
         Turns a call's arguments into operands and options where it is not the
         rule that the first ``len(vjps)`` are the operands.
+    composite
+        Whether `forward` is written with ops, so that a compiled program may have
+        its parts instead.
+    source
+        How a compiled program writes it: a format string, or a function that makes one
+        of the operands' shapes and dtypes. ``{0}`` is the first operand, ``{axis}`` an
+        option, ``{shape}`` the result's shape and ``{out}`` a buffer for it. By default
+        a ufunc is called by its name, and any other op through `forward`.
+    view
+        Whether the result may share the first operand's memory.
     declaration
         The function that has the op's signature and docstring, if `forward` has not.
     """
@@ -81,6 +92,9 @@ class Op(Generic[P]):
     vjps: VJPs
     keeps_weak: bool = False
     read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = None
+    composite: bool = False
+    source: Source = None
+    view: bool = False
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
     parameters: tuple[str, ...] = attrs.field(init=False)
@@ -119,7 +133,7 @@ class Op(Generic[P]):
                 record = write(last, self, operands, options)
                 CURRENT.set(record)
                 return record
-        return self.forward(*operands, **options)  # type: ignore[arg-type]
+        return self.forward(*operands, **options)
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -182,6 +196,9 @@ def op(
     numpy: Any = (),
     read: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
+    composite: bool = False,
+    source: Source = None,
+    view: bool = False,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package and enter it in the table of ops.
 
@@ -196,13 +213,21 @@ def op(
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for.
-    read, keeps_weak
+    read, keeps_weak, composite, source, view
         See `Op`.
     """
 
     def declare(forward: Callable[P, Any]) -> Op[P]:
         declared = Op(
-            forward.__name__, ufunc or forward, each or vjps, keeps_weak, read, declaration=forward
+            forward.__name__,
+            ufunc or forward,
+            each or vjps,
+            keeps_weak,
+            read,
+            composite,
+            source,
+            view,
+            declaration=forward,
         )
         OPS[declared.name] = declared
         for function in numpy if isinstance(numpy, tuple) else (numpy,):

@@ -115,7 +115,7 @@ class Tape:
         """
         if not hasattr(op, "bind"):
             raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
-        operands, options = op.bind(operands, options)  # type: ignore[assignment]
+        operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
                 refuse_stranger(op, x, self.last)
@@ -369,18 +369,19 @@ def run(
         token = CURRENT.set(last)
         try:
             output = fn(*args, **kwargs)
-            last = _written()
+            last = last_written()
         finally:
             CURRENT.reset(token)
     else:
         # the outer recording goes on from here, also where fn raises
         CURRENT.set(last)
         output = fn(*args, **kwargs)
-        last = _written()
+        last = last_written()
     return output, Tape(last, start, tuple(parameters)), marked
 
 
-def _written() -> Tensor | Origin:
+def last_written() -> Tensor | Origin:
+    """The last record of the recording that runs."""
     last = CURRENT.get()
     assert last is not None
     return last

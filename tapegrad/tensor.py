@@ -39,6 +39,18 @@ class Operation(Protocol):
     @property
     def keeps_weak(self) -> bool: ...
 
+    @property
+    def composite(self) -> bool: ...
+
+    @property
+    def source(self) -> Any: ...
+
+    @property
+    def view(self) -> bool: ...
+
+    @property
+    def defaults(self) -> Mapping[str, Any]: ...
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
     def bind(
@@ -269,7 +281,8 @@ class Tensor(_Fields):
     def _refuse(self, what: str, remedy: str) -> NoReturn:
         raise TypeError(
             f"{what} would cut the gradient off in silence ({self._line()}); {remedy}; "
-            "to read the number on purpose write .value, or tg.stop_gradient to go on without gradient"
+            "to read the number on purpose write .value, or tg.stop_gradient to go on without "
+            "gradient"
         )
 
     def _unreadable(
@@ -327,7 +340,7 @@ class Tensor(_Fields):
 
     # --- operators and methods: each calls the op of that name ---------------
 
-    __hash__ = object.__hash__  # type: ignore[assignment]
+    __hash__ = object.__hash__
 
     __add__, __radd__ = _operators("add")
     __sub__, __rsub__ = _operators("subtract")
@@ -359,7 +372,6 @@ class Tensor(_Fields):
     astype = _method("astype")
     squeeze = _method("squeeze")
     swapaxes = _method("swapaxes")
-    dot = _method("dot")
 
     def reshape(self, *shape: Any) -> Tensor:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""

@@ -26,11 +26,13 @@ Fn = Callable[..., Any]
 _EPS = float(np.finfo(np.float64).eps)
 # steps in units of max(1, |x|), the usual cbrt(eps) among them: the large ones are
 # for functions with much rounding, the small ones for kinks and poles close by
-_LADDER = np.cbrt(_EPS) * 4.0 ** -np.arange(-6, 11)
+_LADDER = np.cbrt(_EPS) * 4.0 ** -np.arange(-6, 13)
 _FIRST = _LADDER[2:4]
 _FEW = 64  # up to so many inputs are each moved alone
 _SPLITS = 128  # how often directions through kinks are split at most
 _CLOSE = 1e-9
+_UNDERFLOW = 1e-290
+_TAIL = 5  # how many smaller steps a limit must agree with
 
 
 def check_grads(
@@ -141,7 +143,8 @@ class _Problem:
     order
         Of the derivative that is checked.
     scale, eps
-        The size of the numbers inside, as far as known, and their relative rounding.
+        The size of the numbers inside, as far as the function that this one is derived
+        from shows it, and their relative rounding.
     """
 
     name: str
@@ -185,8 +188,10 @@ class _Comparison:
         The point and the outputs, packed.
     u, v
         The cotangent, and what each input moves by.
-    gradient
-        The packed VJP of the cotangent.
+    gradient, pullback
+        The packed VJP of the cotangent, and how to get that of another one.
+    sizes
+        How large the derivative of each row is, by all inputs.
     """
 
     problem: _Problem
@@ -197,30 +202,21 @@ class _Comparison:
     u: Array
     v: Array
     gradient: Array
+    pullback: Fn
+    sizes: Array
 
-    def rows(self, weighed: Array, each: Array) -> Array:
+    def rows(self, weighed: Any, each: Array) -> Array:
         """What the modes in question compare, of what both would."""
-        return np.concatenate(
-            [
-                weighed[None] if "reverse" in self.modes else each[:0],
-                each if "forward" in self.modes else each[:0],
-            ]
-        )
+        parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
+        return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
     def evaluate(self, point: Array) -> Array:
-        y = _pack(self.problem.evaluate(*_unpack(point, self.problem.x)))
-        # what is selected by value may be more or fewer a step away
+        """The outputs at another point, nan where they are fewer or more there."""
+        try:
+            y = _pack(self.problem.evaluate(*_unpack(point, self.problem.x)))
+        except ValueError:
+            y = self.y[:0]
         return y if y.size == self.y.size else np.full_like(self.y, np.nan)
-
-    def analytic(self, support: Array) -> tuple[Array, Array]:
-        """The derivative along a direction, and the size of what it is the sum of."""
-        terms = self.gradient[support] * self.v[support]
-        each = self.y
-        if "forward" in self.modes:
-            tangents = _unpack(self.direction(support), self.problem.x)
-            each = _pack(jvp(self.problem.f, self.problem.x, tangents)[1])
-        size = np.sqrt(np.sum(terms**2))
-        return self.rows(terms.sum(), each), self.rows(size, np.abs(each))
 
     def direction(self, support: Array) -> Array:
         """The direction through some of the inputs."""
@@ -228,43 +224,83 @@ class _Comparison:
         direction[support] = self.v[support]
         return direction
 
+    def tangent(self, support: Array) -> Array:
+        """The packed JVP of a direction."""
+        tangents = _unpack(self.direction(support), self.problem.x)
+        return _pack(jvp(self.problem.f, self.problem.x, tangents)[1])
+
     def slopes(self, support: Array, h: float) -> tuple[Array, Array]:
-        """One-sided differences, to the left and to the right."""
+        """One-sided differences of each output, to the left and to the right."""
         step = h * self.direction(support)
         left = (self.y - self.evaluate(self.x - step)) / h
         right = (self.evaluate(self.x + step) - self.y) / h
-        return self.rows(left @ self.u, left), self.rows(right @ self.u, right)
+        return left, right
 
     def probe(self, support: Array) -> _Finding | None:
         """Compare along the direction through some of the inputs; None if all is close."""
-        analytic, size = self.analytic(support)
-        rounding = self.problem.eps * self.rows(
-            np.sqrt(np.sum((self.u * self.y) ** 2)), np.abs(self.y)
-        )
+        terms = self.gradient[support] * self.v[support]
+        tangent = self.tangent(support) if "forward" in self.modes else self.y
+        analytic = self.rows(terms.sum(), tangent)
+        size = self.rows(np.sqrt(np.sum(terms**2)), np.abs(tangent))
+        rounding = self.problem.eps * np.abs(self.y)
         # a step may leave the function's domain
         with np.errstate(all="ignore"):
             first, second = (np.mean(self.slopes(support, h), axis=0) for h in _FIRST)
             numeric = second + (second - first) / 15
-            close = np.abs(numeric - analytic) <= _CLOSE * size + 2 * rounding / _FIRST[1]
-            if close.all():
-                return None
-            (rows,) = np.nonzero(~close)
-            sides = np.array([self.slopes(support, h) for h in _LADDER])[:, :, rows]
-            rounding = rounding[rows]
-            left, left_error = _limit(sides[:, 0], 1, rounding)
-            right, right_error = _limit(sides[:, 1], 1, rounding)
-            numeric, error = _limit(sides.mean(axis=1), 2, rounding)
-            # the analytic side rounds too
-            floor = 16 * self.problem.eps * max(self.problem.scale, np.max(np.abs(analytic)))
-            analytic = analytic[rows]
-            one_sided = np.isnan(left) != np.isnan(right)
-            kink = one_sided | (np.abs(right - left) > right_error + left_error)
-            low = np.fmin(left - left_error, right - right_error) - floor
-            high = np.fmax(left + left_error, right + right_error) + floor
-            outside = ~((low <= analytic) & (analytic <= high))
-            wrong = (np.abs(analytic - numeric) > error + floor) & (outside | ~kink)
-            wrong |= ~np.isfinite(analytic) | ~np.isfinite(sides).any(axis=(0, 1))
-        return _Finding(rows, analytic, numeric, error + floor, left, right, kink, wrong)
+            numeric = self.rows(numeric @ self.u, numeric)
+            noise = 2 * self.rows(_norm(self.u * rounding), rounding) / _FIRST[1]
+            close = np.abs(numeric - analytic) <= _CLOSE * size + noise
+            return None if close.all() else self.examine(support, analytic, np.flatnonzero(~close))
+
+    def examine(self, support: Array, analytic: Array, rows: Array) -> _Finding:
+        """Compare some rows with all that the ladder of steps can tell."""
+        eps, inherited = self.problem.eps, self.problem.scale
+        sides = np.array([self.slopes(support, h) for h in _LADDER])
+        exists = np.isfinite(sides).any(axis=0)
+        # at the edge of a domain there is one side only
+        sides = np.where(exists, sides, sides[:, ::-1])
+        # what the function is derived from rounds too
+        rounding = eps * np.maximum(np.abs(self.y), inherited)
+        left, left_error = _limit(sides[:, 0], 1, rounding)
+        right, right_error = _limit(sides[:, 1], 1, rounding)
+        apart = np.abs(right - left)
+        doubt = left_error + right_error
+        spread = np.where(apart > doubt, apart + doubt, 0) / 2
+        central = sides.mean(axis=1)
+        numeric, error = _limit(
+            self.rows(central @ self.u, central)[:, rows],
+            2,
+            self.rows(_norm(self.u * rounding), rounding)[rows],
+        )
+        # and so does the analytic side
+        scale = max(inherited, np.max(np.abs(self.y))) * max(1, np.max(np.abs(self.v[support])))
+        error += 16 * eps * np.maximum(scale, self.sizes[rows]) + _UNDERFLOW
+        spread = self.rows(np.sum(np.abs(self.u) * spread), spread)[rows]
+        nowhere = ~exists.any(axis=0)
+        wrong = np.abs(analytic[rows] - numeric) > error + spread
+        wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
+        return _Finding(
+            rows,
+            analytic[rows],
+            numeric,
+            error,
+            self.rows(left @ self.u, left)[rows],
+            self.rows(right @ self.u, right)[rows],
+            spread > 0,
+            wrong,
+        )
+
+    def sharpened(self, support: Array, finding: _Finding) -> tuple[_Comparison, _Finding]:
+        """A finding about weighed outputs as one about a single output, if it can be."""
+        weighed = "reverse" in self.modes and finding.wrong[0] and finding.rows[0] == 0
+        for j in range(self.y.size if weighed and self.y.size <= _FEW else 0):
+            u = np.eye(self.y.size)[j]
+            gradient = _pack(self.pullback(list(_unpack(u, self.outputs))))
+            single = attrs.evolve(self, modes=("reverse",), u=u, gradient=gradient)
+            found = single.probe(support)
+            if found is not None and found.wrong[0]:
+                return single, found
+        return self, finding
 
     def supports(self) -> list[Array]:
         """The directions to begin with, as the inputs that move."""
@@ -288,17 +324,18 @@ def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
     rng = np.random.default_rng(problem.order)
     u = _weights(rng, y.size)
     v = _weights(rng, x.size) * np.maximum(1, np.abs(x))
-    cotangents = _unpack(u, outputs)
-    gradient = _pack(pullback(list(cotangents)))
+    gradient = _pack(pullback(list(_unpack(u, outputs))))
     for i in np.flatnonzero(~np.isfinite(gradient))[:1]:
         raise AssertionError(
             f"{problem.name} has a derivative of {gradient[i]} at "
             f"{_locate(i, problem.x, problem.paths)} = {x[i]} (order {problem.order}, reverse mode)"
         )
-    scale = max(problem.scale, np.max(np.abs(y), initial=0.0))
     eps = max([problem.eps, *[float(np.finfo(y.dtype).eps) for y in outputs]])
-    problem = attrs.evolve(problem, scale=scale, eps=eps)
-    comparison = _Comparison(problem, modes, outputs, x, y, u, v, gradient)
+    problem = attrs.evolve(problem, eps=eps)
+    comparison = _Comparison(problem, modes, outputs, x, y, u, v, gradient, pullback, y[:0])
+    tangent = comparison.tangent(np.arange(x.size)) if "forward" in modes else y
+    sizes = comparison.rows(np.max(np.abs(gradient * v), initial=0.0), np.abs(tangent))
+    comparison = attrs.evolve(comparison, sizes=sizes)
     supports = comparison.supports()
     for _ in range(len(supports) + _SPLITS):
         if not supports:
@@ -313,20 +350,17 @@ def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong:
-            raise AssertionError(_message(comparison, finding, int(support[0])))
+            raise AssertionError(_message(*comparison.sharpened(support, finding), int(support[0])))
     if problem.order < order:
-        _check_next(problem, outputs, cotangents, _unpack(v, problem.x), order, modes)
+        _check_next(comparison, order)
 
 
-def _check_next(
-    problem: _Problem,
-    outputs: tuple[Array, ...],
-    cotangents: tuple[Array, ...],
-    tangents: tuple[Array, ...],
-    order: int,
-    modes: tuple[str, ...],
-) -> None:
+def _check_next(comparison: _Comparison, order: int) -> None:
     """Check the derivatives of the VJP and the JVP, functions of the point and a weight."""
+    problem, outputs = comparison.problem, comparison.outputs
+    cotangents = _unpack(comparison.u, outputs)
+    tangents = _unpack(comparison.v, problem.x)
+    scale = max(problem.scale, np.max(np.abs(comparison.y), initial=0.0))
     n = len(problem.x)
 
     def pulled_back(*inputs: Any) -> list[Any]:
@@ -340,7 +374,7 @@ def _check_next(
         ("forward", "JVP", pushed_forward, tangents, problem.paths),
     )
     for mode, name, f, weights, of in steps:
-        if mode in modes:
+        if mode in comparison.modes:
             weight = "cotangent" if mode == "reverse" else "tangent"
             paths = (*problem.paths, *[f"{weight} of {path}" for path in of])
             derivative = attrs.evolve(
@@ -351,9 +385,9 @@ def _check_next(
                 x=(*problem.x, *weights),
                 paths=paths,
                 order=problem.order + 1,
-                scale=problem.scale * max(1.0, *[np.max(np.abs(w), initial=0.0) for w in weights]),
+                scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weights]),
             )
-            _check(derivative, order, modes)
+            _check(derivative, order, comparison.modes)
 
 
 def _limit(slopes: Array, power: int, rounding: Array) -> tuple[Array, Array]:
@@ -368,24 +402,21 @@ def _limit(slopes: Array, power: int, rounding: Array) -> tuple[Array, Array]:
     rounding
         The least error of the values that the slopes were made of.
     """
-    # steps too small to change the value at all say nothing
-    unresolved = (slopes == 0) & (slopes != 0).any(axis=0)
-    slopes = np.where(unresolved | ~np.isfinite(slopes), np.nan, slopes)
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
-    change = np.abs(better[1:] - better[:-1])
-    steps = _LADDER[1:-1, None]
-    known = np.isfinite(change)
-    # the changes at the smallest steps are rounding, which grows as the steps shrink
-    last = known & (np.cumsum(known[::-1], axis=0)[::-1] <= 4)
-    noise = np.max(np.where(last, steps * change, 0), axis=0)
-    noise = 10 * np.maximum(noise, rounding) / steps
-    # where rounding does not explain a change, the slopes at larger steps were not settled
-    moved = np.where(known, np.maximum(change - noise, 0), 0)
-    later = np.maximum.accumulate(moved[::-1], axis=0)[::-1]
-    error = np.where(known, 3 * np.maximum(change, later) + noise, np.inf)
-    best = np.argmin(error, axis=0)[None]
+    better[~np.isfinite(better)] = np.nan
+    steps = _LADDER[1:, None]
+    # steps too small to change the value at all say nothing
+    resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
+    errors = []
+    for i in range(len(better) - _TAIL):
+        # whatever comes at smaller steps is noise in the values, if this is the limit
+        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
+        noise = np.max(steps[i + 1 :] * moves, axis=0)
+        error = 2 * moves[0] + 4 * np.maximum(noise, 2 * rounding) / steps[i]
+        errors.append(np.where(np.isfinite(better[i]) & resolved[i], error, np.inf))
+    best = np.argmin(errors, axis=0)[None]
     limit: Array = np.take_along_axis(better, best, axis=0)[0]
-    return limit, np.take_along_axis(error, best, axis=0)[0]
+    return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]
 
 
 def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
@@ -396,13 +427,14 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
     reverse = "reverse" in comparison.modes and row == 0
     place = _locate(at, problem.x, problem.paths)
     per = comparison.v[at]
-    if reverse and comparison.u.size > 1:
+    (weighed,) = np.nonzero(comparison.u)
+    if reverse and weighed.size > 1:
         u = np.array2string(comparison.u, threshold=8, max_line_width=1000, separator=", ")
         of = f"the outputs weighed with the cotangent {u}"
     else:
-        output = 0 if reverse else row - ("reverse" in comparison.modes)
+        output = int(weighed[0]) if reverse else row - ("reverse" in comparison.modes)
         of = _locate(output, outputs, [f"output {j}" for j in range(len(outputs))])
-        per = per * comparison.u[0] if reverse else per
+        per = per * comparison.u[output] if reverse else per
     lines = [
         f"{problem.name} has a wrong derivative at {place} "
         f"(order {problem.order}, {'reverse' if reverse else 'forward'} mode)",
@@ -437,6 +469,10 @@ def _locate(at: int, arrays: Sequence[Array], names: Sequence[str]) -> str:
             return f"{name}[{index}]" if array.ndim else name
         at -= array.size
     raise IndexError(at)
+
+
+def _norm(vector: Array) -> Any:
+    return np.sqrt(np.sum(vector**2))
 
 
 def _weights(rng: np.random.Generator, n: int) -> Array:

@@ -261,11 +261,11 @@ def _map_beside(f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any
             if type(x) is not node:
                 _refuse_difference(tree, rest, path)
         fields = {}
-        for field in node.__attrs_attrs__:  # type: ignore[attr-defined]
+        for field in node.__attrs_attrs__:
             if field.init:
                 name = field.name
-                row = [getattr(x, name) for x in rest]
-                fields[field.alias] = _map_beside(f, getattr(tree, name), row, (path, name))
+                values = [getattr(x, name) for x in rest]
+                fields[field.alias] = _map_beside(f, getattr(tree, name), values, (path, name))
         return node(**fields)
     return f(tree, *rest)
 

@@ -52,4 +52,8 @@ def _before(tape: tg.Tape) -> list[tg.Tensor]:
 
 
 def _nobody_can_write(array: Any) -> bool:
-    return isinstance(array, np.ndarray) and array.flags.owndata and not array.flags.writeable
+    while isinstance(array, np.ndarray) and not array.flags.writeable:
+        if array.flags.owndata or isinstance(array.base, bytes):
+            return True
+        array = array.base
+    return False

@@ -438,7 +438,9 @@ def test_losses_say_which_shapes_do_not_fit():
     message = said(ValueError, lambda: tg.nn.mse_loss(np.ones((4, 1)), np.ones(4)))
     assert "(4, 1)" in message
     assert "(4,)" in message
-    message = said(ValueError, lambda: tg.nn.cross_entropy_loss(np.ones((4, 3)), np.zeros((4, 1), int)))
+    message = said(
+        ValueError, lambda: tg.nn.cross_entropy_loss(np.ones((4, 3)), np.zeros((4, 1), int))
+    )
     assert "(4, 3)" in message
     assert "(4, 1)" in message
     message = said(TypeError, lambda: tg.nn.cross_entropy_loss(np.ones((4, 3)), np.zeros(4)))

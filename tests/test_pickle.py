@@ -88,7 +88,7 @@ def test_tapes_that_share_a_stem_share_it_in_the_copy():
     left, a = stem.write(tg.sin, x)
     right, b = stem.write(tg.cos, x)
     x2, left2, a2, right2, b2 = through((x, left, a, right, b))
-    assert list(left2)[0] is list(right2)[0] is x2
+    assert next(iter(left2)) is next(iter(right2)) is x2
     assert tg.reverse_sweep(left2, a2)[x2] == np.cos(2.0)
     assert tg.reverse_sweep(right2, b2)[x2] == -np.sin(2.0)
 

@@ -241,7 +241,14 @@ def test_reading_a_floating_tensor_out_raises_a_type_error(read, value):
 
 @pytest.mark.parametrize(
     "read",
-    [np.asarray, float, math.sin, lambda t: np.array([t]), lambda t: np.zeros(3).fill(t), np.float32],
+    [
+        np.asarray,
+        float,
+        math.sin,
+        lambda t: np.array([t]),
+        lambda t: np.zeros(3).fill(t),
+        np.float32,
+    ],
 )
 def test_the_error_says_that_the_gradient_would_be_cut_off_and_what_to_write(read):
     def fn(t):
@@ -349,7 +356,7 @@ def test_a_leak_used_outside_any_recording_raises():
 def test_a_leak_used_in_another_recording_raises():
     x = leaked()
     for use in (lambda a: a * x, lambda a: x * 2, lambda a: tg.where(a > 0, a, x)):
-        with pytest.raises(TapeError, match="arg0|x"):
+        with pytest.raises(TapeError, match="line 0"):
             tg.grad(use)(1.0)
     assert nothing_is_being_recorded()
 
@@ -432,16 +439,16 @@ def test_an_outer_record_may_be_used_inside_and_an_inner_one_outside():
 # --- exceptions -------------------------------------------------------------------------
 
 
-class Oops(Exception):
+class OopsError(Exception):
     pass
 
 
 def raising(x: Any) -> Any:
     y = x * x
-    raise Oops(y)
+    raise OopsError(y)
 
 
-@pytest.mark.parametrize("error", [Oops, KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("error", [OopsError, KeyboardInterrupt, GeneratorExit])
 def test_after_an_exception_a_new_recording_works(error):
     def fn(x):
         x * x
@@ -465,9 +472,9 @@ def test_an_outer_recording_goes_on_after_a_nested_one_raised():
         y = x * 3
         try:
             tg.grad(raising)(y)
-        except Oops as error:
+        except OopsError as error:
             (z,) = error.args  # still a record of this tape
-        with pytest.raises(Oops):
+        with pytest.raises(OopsError):
             tg.jvp(raising, (y,), (1.0,))
         with pytest.raises(ValueError, match="multiply"):
             tg.grad(lambda a: tg.sum(a * np.ones(2) * np.ones(3)))(y)
@@ -482,7 +489,7 @@ def test_an_outer_recording_goes_on_after_a_nested_one_raised():
 
 
 def test_an_error_that_passes_through_both_recordings_leaves_none():
-    with pytest.raises(Oops):
+    with pytest.raises(OopsError):
         tg.grad(lambda x: x * tg.grad(raising)(x))(2.0)
     assert nothing_is_being_recorded()
 
@@ -503,11 +510,11 @@ def test_nested_recordings_that_raise_anywhere_leave_the_context_clean(catches, 
     def fn(x, level):
         y = x * 2
         if level == depth:
-            raise Oops
+            raise OopsError
         if level < len(catches):
             try:
                 return y + tg.grad(fn)(y, level + 1)
-            except Oops:
+            except OopsError:
                 if not catches[level]:
                     raise
         return y * y
@@ -515,7 +522,7 @@ def test_nested_recordings_that_raise_anywhere_leave_the_context_clean(catches, 
     try:
         _, tape = tg.record(fn)(1.0, 0)
         check_tape(tape)
-    except Oops:
+    except OopsError:
         pass
     assert nothing_is_being_recorded()
 
@@ -711,7 +718,7 @@ def test_a_recording_leaves_nothing_behind():
             tg.hvp(fn, (np.ones(3),), (np.ones(3),))
             tg.jacobian(tg.tanh)(np.ones(3))
             tg.grad(tg.grad(lambda x: x**3))(2.0)
-            with pytest.raises(Oops):
+            with pytest.raises(OopsError):
                 tg.grad(raising)(2.0)
         assert live() == before
     finally:

@@ -10,7 +10,9 @@ from tapes import check_tape
 import tapegrad as tg
 
 FLOATS = st.floats(-10, 10, allow_subnormal=False)
-ARRAYS = hnp.arrays(np.float64, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), elements=FLOATS)
+ARRAYS = hnp.arrays(
+    np.float64, hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), elements=FLOATS
+)
 
 
 def squares() -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:
@@ -99,13 +101,15 @@ def test_branches_share_their_stem_and_nothing_else():
     left, a = stem.write(tg.multiply, x, 3.0)
     right, b = stem.write(tg.multiply, x, x)
     assert a.index == b.index == 1
-    assert list(left)[0] is list(right)[0] is x
+    assert next(iter(left)) is next(iter(right)) is x
     assert tg.reverse_sweep(left, a)[x] == 3.0
     assert tg.reverse_sweep(right, b)[x] == 4.0
     assert len(stem) == 1
 
 
-@pytest.mark.parametrize("value", [1.0, np.float32(1), [1.0, 2.0], np.ones((2, 0)), np.ones(2, "f2")])
+@pytest.mark.parametrize(
+    "value", [1.0, np.float32(1), [1.0, 2.0], np.ones((2, 0)), np.ones(2, "f2")]
+)
 def test_a_parameter_is_anything_that_makes_a_floating_array(value):
     tape, x = tg.Tape().parameter(value)
     check_tape(tape)
@@ -185,3 +189,35 @@ def test_the_value_that_is_read_is_the_value_that_was_given(array, dtype):
     check_tape(tape)
     assert output.value.dtype == dtype
     assert output.value.tobytes() == array.tobytes()
+
+
+@pytest.mark.parametrize("symbol", ["&", "|", "^"])
+def test_logical_operators_do_what_numpys_do_or_refuse(symbol):
+    def apply(x, y):
+        return eval(f"x {symbol} y", {"x": x, "y": y})
+
+    a, b = np.array([True, True, False]), np.array([True, False, False])
+    output, _ = tg.record(lambda x: apply(x > 0, b))(np.array([1.0, 1.0, -1.0]))
+    np.testing.assert_array_equal(output.value, apply(a, b))
+    # of integers they are bitwise, and of floats NumPy has none
+    try:
+        output, _ = tg.record(lambda x: apply(tg.argmax(x), 6))(np.array([0.0, 0.0, 0.0, 1.0]))
+    except TypeError:
+        pass
+    else:
+        assert output.value == apply(3, 6)
+    with pytest.raises(TypeError):
+        tg.record(lambda x: apply(x, 1))(1.0)
+
+
+def test_the_inverse_is_numpys_or_is_refused():
+    output, _ = tg.record(lambda x: ~(x > 0))(np.array([1.0, -1.0]))
+    assert output.value.tolist() == [False, True]
+    try:
+        output, _ = tg.record(lambda x: ~tg.argmax(x))(np.array([0.0, 1.0]))
+    except TypeError:
+        pass
+    else:
+        assert output.value == -2
+    with pytest.raises(TypeError):
+        tg.record(lambda x: ~x)(1.0)

@@ -164,7 +164,7 @@ class Sequential:
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
-        self.__attrs_init__(layers)  # type: ignore[attr-defined]
+        self.__attrs_init__(layers)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
         """Each layer's parameters, drawn with keys of their own."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,11 @@ import numpy as np
 from tapegrad.ops import log_softmax, mean, negative, pick, square, subtract, sum
 from tapegrad.tensor import Tensor
 
-_REDUCTIONS = {"mean": mean, "sum": sum, "none": lambda losses: losses}
+_REDUCTIONS: dict[str, Callable[[Any], Any]] = {
+    "mean": mean,
+    "sum": sum,
+    "none": lambda losses: losses,
+}
 
 
 def _reduced(losses: Any, reduction: str) -> Any:

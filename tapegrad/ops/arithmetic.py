@@ -18,6 +18,7 @@ __all__ = [
     "negative",
     "positive",
     "power",
+    "reciprocal",
     "sign",
     "sqrt",
     "square",
@@ -144,6 +145,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     _power_exponent,
     numpy=np.power,
     keeps_weak=True,
+    source="power({0}, {1}, {out})",
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -174,6 +176,21 @@ def square(x: Any) -> Any:
     >>> import tapegrad as tg
     >>> tg.grad(tg.square)(3.0)
     array(6.)
+    """
+
+
+@op(
+    lambda g, y, x: -g * y * y,
+    ufunc=np.reciprocal,
+)
+def reciprocal(x: Any) -> Any:
+    """``1 / x``; of an integer array, an integer, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.reciprocal)(2.0)
+    array(-0.25)
     """
 
 

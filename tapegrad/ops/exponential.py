@@ -7,23 +7,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad.op import op
-from tapegrad.tensor import frozen
+from tapegrad.ops.record import floating
 
-__all__ = ["cos", "exp", "log", "relu", "sigmoid", "sin", "softplus", "tanh"]
-
-# by dtype: exp of it is finite, and so is 1 more
-_LARGEST_EXPONENT = {
-    char: frozen(np.array(np.floor(np.log(np.finfo(char).max)), char)) for char in "efdg"
-}
-
-
-def _decay(x: Any) -> Any:
-    """exp(-x), cut off where it would overflow: sigmoid is 0 there to any precision.
-
-    As ``1 - sigmoid(x)`` is ``sigmoid(x) * exp(-x)``, the slope needs no difference,
-    which would be lost to rounding for large x.
-    """
-    return np.exp(np.minimum(-x, _LARGEST_EXPONENT[x.dtype.char]))
+__all__ = ["cos", "exp", "log", "log1p", "relu", "sigmoid", "sin", "softplus", "tanh"]
 
 
 @op(lambda g, y, x: g * y, ufunc=np.exp)
@@ -47,6 +33,18 @@ def log(x: Any) -> Any:
     >>> import tapegrad as tg
     >>> tg.grad(tg.log)(4.0)
     array(0.25)
+    """
+
+
+@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p)
+def log1p(x: Any) -> Any:
+    """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.log1p)(1.0)
+    array(0.5)
     """
 
 
@@ -86,7 +84,13 @@ def tanh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * y * (y * _decay(x)))
+def _sigmoid_slope(g: Any, y: Any, x: Any) -> Any:
+    # y * (1 - y), without the difference that would be lost to rounding for large x
+    decay = np.exp(-np.absolute(x))
+    return g * (decay / np.square(1 + decay))
+
+
+@op(_sigmoid_slope, composite=True)
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -98,11 +102,13 @@ def sigmoid(x: Any) -> Any:
     >>> tg.sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    x = x if isinstance(x, np.ndarray) and x.dtype.kind == "f" else np.asarray(x, float)
-    return np.reciprocal(1 + _decay(x))
+    x = floating(x)
+    # exp(x) / (1 + exp(x)) for negative x: no exponential here exceeds 1
+    decay = np.exp(-np.absolute(x))
+    return np.where(np.greater_equal(x, 0), 1, decay) / (1 + decay)
 
 
-@op(lambda g, y, x: g * sigmoid(x))
+@op(lambda g, y, x: g * sigmoid(x), composite=True)
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -114,10 +120,11 @@ def softplus(x: Any) -> Any:
     >>> tg.grad(tg.softplus)(0.0)
     array(0.5)
     """
+    x = floating(x)
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
-@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0))
+@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True)
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 

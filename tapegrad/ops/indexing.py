@@ -88,11 +88,15 @@ def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, A
     return (a, *arrays), {"index": template}
 
 
+def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    return scatter(g, shape=np.shape(a), index=_filled(index, arrays))
+
+
 @op(
-    each=_first(
-        lambda g, y, a, *arrays, index: scatter(g, np.shape(a), _filled(index, arrays)),
-    ),
+    each=_first(_getitem_vjp),
     read=_getitem_arguments,
+    source="{0}[{index}]",
+    view=True,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, with all of NumPy's ways to index.
@@ -148,7 +152,11 @@ def _repeats(arrays: tuple[Any, ...]) -> bool:
     return any(array.dtype.kind != "b" and array.size > 1 for array in arrays)
 
 
-@op(lambda g, y, values, indices, n: index_select(g, indices), None)
+def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
+    return index_select(g, indices)
+
+
+@op(_segment_sum_vjp, None)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows that have one index; the adjoint of `index_select`.
 
@@ -182,7 +190,11 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     return y
 
 
-@op(lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]), None)
+@op(
+    lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
+    None,
+    source="{0}.take({1}, 0)",
+)
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
 
@@ -205,7 +217,7 @@ def index_select(x: Any, indices: Any) -> Any:
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
         raise TypeError(f"index_select takes integer indices, not {indices.dtype}")
-    return x.take(indices, axis=0)
+    return np.asarray(x).take(indices, axis=0)
 
 
 def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -225,11 +237,11 @@ def _index_set_vjp(
     i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
     if i == 0:
-        return index_set(g, 0.0, _filled(index, arrays))
+        return index_set(g, 0.0, index=_filled(index, arrays))
     picked = g[_filled(index, arrays)]
     if not _repeats(arrays):
         return picked
-    return np.where(last_writes(np.shape(a), _filled(index, arrays)), picked, 0)
+    return np.where(last_writes(shape=np.shape(a), index=_filled(index, arrays)), picked, 0)
 
 
 @op(each=EachOperand(_index_set_vjp, last=1), read=_update_arguments)
@@ -290,7 +302,11 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     return y
 
 
-@op(lambda g, y, a, indices: unpick(g, indices, a.shape[-1]), None)
+def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
+    return unpick(g, indices, a.shape[-1])
+
+
+@op(_pick_vjp, None)
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 

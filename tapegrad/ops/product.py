@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.op import op
 
-__all__ = ["dot", "matmul"]
+__all__ = ["matmul"]
 
 
 def _turned(a: Any) -> Any:
@@ -41,7 +41,14 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return _turned(x1) @ g
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul)
+def _written(x1: Any, x2: Any) -> str:
+    """How a program writes it: dot starts in a third of the time, where it can be used."""
+    if x1.dtype == x2.dtype and x1.ndim <= 2 and x2.ndim <= 2 and x1.dtype.kind == "f":
+        return "{0}.dot({1})" if x1.ndim == x2.ndim == 1 else "{0}.dot({1}, {out})"
+    return "matmul({0}, {1}, {out})"
+
+
+@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written)
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
@@ -56,15 +63,3 @@ def matmul(x1: Any, x2: Any) -> Any:
     array([[1., 1.],
            [1., 1.]])
     """
-
-
-def dot(a: Any, b: Any) -> Any:
-    """The dot product of vectors and matrices; use `matmul` for stacks.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda x: tg.dot(x, x))(np.array([1.0, 2.0]))
-    array([2., 4.])
-    """
-    return matmul(a, b)

@@ -22,17 +22,17 @@ def parameter(x: Any) -> Any:
     return x
 
 
-@op(lambda g, y, a: g)
+@op(lambda g, y, a: g, source="asarray({0})", view=True)
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
     return np.asarray(a)
 
 
-def _astype_arguments(a: Any, dtype: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return (a,), {"dtype": np.dtype(dtype)}
-
-
-@op(lambda g, y, a, dtype: g, numpy=getattr(np, "astype", ()))
+@op(
+    lambda g, y, a, dtype: g,
+    numpy=getattr(np, "astype", ()),
+    source="{0}.astype({dtype})",
+)
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
 
@@ -43,6 +43,17 @@ def astype(a: Any, dtype: Any) -> Any:
     dtype('float64')
     """
     return np.asarray(a).astype(dtype)
+
+
+def array(x: Any) -> Any:
+    """x itself if it is an array or a Tensor, else an array made of it."""
+    return x if isinstance(x, np.ndarray | Tensor) else np.asarray(x)
+
+
+def floating(x: Any) -> Any:
+    """`array` of x, of float64 if it is not floating."""
+    x = array(x)
+    return x if x.dtype.kind == "f" else x.astype(float)
 
 
 def stop_gradient(tree_: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.op import op
+from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -21,6 +22,11 @@ __all__ = [
     "softmax",
     "sum",
 ]
+
+# Any, for by NumPy's stubs keepdims is a literal
+_reduce_add: Any = np.add.reduce
+_reduce_maximum: Any = np.maximum.reduce
+_reduce_minimum: Any = np.minimum.reduce
 
 
 def _unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -52,6 +58,7 @@ def _count(x: Any, axis: Any) -> int:
 @op(
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
+    source="add.reduce({0}, {axis}, None, {out}, {keepdims})",
 )
 def sum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -73,12 +80,13 @@ def sum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> tg.grad(lambda x: tg.sum(x * x))(np.array([1.0, 2.0]))
     array([2., 4.])
     """
-    return np.add.reduce(np.asarray(a), axis, None, None, keepdims)
+    return _reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
 @op(
     lambda g, y, a, axis=None, keepdims=False: _spread(g / _count(a, axis), a, axis, keepdims),
     numpy=np.mean,
+    composite=True,
 )
 def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -89,7 +97,11 @@ def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.mean)(np.array([1.0, 2.0]))
     array([0.5, 0.5])
     """
-    return np.mean(a, axis=axis, keepdims=keepdims)
+    a = array(a)
+    if a.dtype == np.float16:
+        # as NumPy does, for the sum would soon overflow
+        return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
+    return sum(a, axis=axis, keepdims=keepdims) / _count(a, axis)
 
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -98,7 +110,11 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     return np.where(ties, share, 0)
 
 
-@op(_extremum, numpy=(np.max, np.amax))
+@op(
+    _extremum,
+    numpy=(np.max, np.amax),
+    source="maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
+)
 def max(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
 
@@ -110,10 +126,14 @@ def max(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.max)(np.array([1.0, 3.0, 3.0]))
     array([0. , 0.5, 0.5])
     """
-    return np.maximum.reduce(np.asarray(a), axis, None, None, keepdims)
+    return _reduce_maximum(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(_extremum, numpy=(np.min, np.amin))
+@op(
+    _extremum,
+    numpy=(np.min, np.amin),
+    source="minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
+)
 def min(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
 
@@ -125,16 +145,16 @@ def min(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.min)(np.array([1.0, 1.0, 3.0]))
     array([0.5, 0.5, 0. ])
     """
-    return np.minimum.reduce(np.asarray(a), axis, None, None, keepdims)
+    return _reduce_minimum(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(None, numpy=np.argmax)
+@op(None, numpy=np.argmax, source="{0}.argmax({axis}, None, keepdims={keepdims})")
 def argmax(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis. It passes no gradient."""
     return np.argmax(a, axis=axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.argmin)
+@op(None, numpy=np.argmin, source="{0}.argmin({axis}, None, keepdims={keepdims})")
 def argmin(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis. It passes no gradient."""
     return np.argmin(a, axis=axis, keepdims=keepdims)
@@ -154,6 +174,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
     lambda g, y, a, axis=None, keepdims=False: (
         _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
+    composite=True,
 )
 def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -168,14 +189,17 @@ def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    a = np.asarray(a)
+    a = floating(a)
     shift = _finite(np.max(a, axis=axis, keepdims=True))
     with np.errstate(divide="ignore"):
         y = np.log(np.sum(np.exp(a - shift), axis=axis, keepdims=True)) + shift
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
-@op(lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)))
+@op(
+    lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
+    composite=True,
+)
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
 
@@ -185,12 +209,15 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     >>> tg.softmax(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """
-    a = np.asarray(a)
+    a = floating(a)
     weights = np.exp(a - np.max(a, axis=axis, keepdims=True))
     return weights / np.sum(weights, axis=axis, keepdims=True)
 
 
-@op(lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True))
+@op(
+    lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
+    composite=True,
+)
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss.
 
@@ -200,6 +227,6 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     >>> tg.log_softmax(np.array([0.0, 1e4]))
     array([-10000.,      0.])
     """
-    a = np.asarray(a)
+    a = floating(a)
     shifted = a - np.max(a, axis=axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

@@ -33,6 +33,8 @@ def _inverse(axes: Any) -> Any:
 @op(
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
+    source="{0}.transpose({axes})",
+    view=True,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -50,6 +52,8 @@ def transpose(a: Any, axes: Any = None) -> Any:
 @op(
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
+    source="{0}.swapaxes({axis1}, {axis2})",
+    view=True,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -66,6 +70,8 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
 @op(
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
+    source="{0}.reshape({shape})",
+    view=True,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
@@ -83,6 +89,8 @@ def reshape(a: Any, shape: Any) -> Any:
 @op(
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
+    source="{0}.reshape({shape})",
+    view=True,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -99,6 +107,8 @@ def expand_dims(a: Any, axis: Any) -> Any:
 @op(
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
+    source="{0}.reshape({shape})",
+    view=True,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -113,7 +123,12 @@ def squeeze(a: Any, axis: Any = None) -> Any:
 
 
 # the sweep undoes all broadcasting, this too
-@op(lambda g, y, array, shape: g, numpy=np.broadcast_to)
+@op(
+    lambda g, y, array, shape: g,
+    numpy=np.broadcast_to,
+    source="broadcast_to({0}, {shape})",
+    view=True,
+)
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
 
@@ -165,7 +180,12 @@ def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any
     return g[(slice(None),) * (axis % np.ndim(g)) + (part,)]
 
 
-@op(each=EachOperand(_concatenate_vjp), read=_parts, numpy=np.concatenate)
+@op(
+    each=EachOperand(_concatenate_vjp),
+    read=_parts,
+    numpy=np.concatenate,
+    source="concatenate({all}, {axis}, {out})",
+)
 def concatenate(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays joined along an axis they have.
 
@@ -184,7 +204,12 @@ def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
     return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
 
 
-@op(each=EachOperand(_stack_vjp), read=_parts, numpy=np.stack)
+@op(
+    each=EachOperand(_stack_vjp),
+    read=_parts,
+    numpy=np.stack,
+    source="stack({all}, {axis}, {out})",
+)
 def stack(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays of one shape joined along a new axis.
 

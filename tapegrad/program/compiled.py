@@ -1,0 +1,280 @@
+"""compile: a function recorded once for each signature, then run as a Program."""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.program.emit import runner
+from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unpack, unpacker
+from tapegrad.program.passes import PASSES, Pass
+from tapegrad.program.program import Input, Program, from_tape
+from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
+from tapegrad.tensor import Origin, Tensor, frozen
+
+MOST_SIGNATURES = 64
+
+
+@attrs.frozen(eq=False)
+class Kept:
+    """A program with what is needed to run it."""
+
+    program: Program
+    unpack: Unpack
+    make: Callable[[], Callable[..., Any]]
+    # runs that are not in use, each with buffers of its own
+    idle: list[Callable[..., Any]] = attrs.Factory(list)
+
+    def run(self, values: Sequence[Any]) -> Any:
+        """What the function returns, for the leaves that vary."""
+        try:
+            run = self.idle.pop()
+        except IndexError:
+            run = self.make()
+        try:
+            return run(*values)
+        finally:
+            self.idle.append(run)
+
+
+class Compiled:
+    """What `compile` returns: call it as the function is called."""
+
+    def __init__(
+        self, fn: Callable[..., Any], static_argnums: tuple[int, ...], passes: tuple[Pass, ...]
+    ) -> None:
+        self.fn = fn
+        self.static_argnums = static_argnums
+        self.passes = passes
+        self._kept: dict[Signature, Kept] = {}
+        self._latest: Kept | None = None
+        self._lock = threading.Lock()
+        self._warned = False
+        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+            if hasattr(fn, name):
+                setattr(self, name, getattr(fn, name))
+        self.__wrapped__ = fn
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Compiled, (self.fn, self.static_argnums, self.passes)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        latest = self._latest
+        if latest is not None:
+            known = latest.unpack(args, kwargs)
+            if known is not None:
+                return latest.run(known)
+        signature, values, traced = self._read(args, kwargs)
+        if traced:
+            return self.fn(*args, **kwargs)
+        self._latest = latest = self._keep(signature, args, kwargs)
+        return latest.run(values)
+
+    @property
+    def signatures(self) -> tuple[Signature, ...]:
+        """The signatures that programs are kept for, the oldest first."""
+        return tuple(self._kept)
+
+    def program(self, *args: Any, **kwargs: Any) -> Program:
+        """The program for these arguments; ``str()`` of it is the source that runs."""
+        signature, _, traced = self._read(args, kwargs)
+        if traced:
+            raise TypeError("a program is made for arrays; an argument here is a Tensor")
+        return self._keep(signature, args, kwargs).program
+
+    def check(self, *args: Any, **kwargs: Any) -> None:
+        """Run recorded and compiled, and compare.
+
+        Raises
+        ------
+        AssertionError
+            If a result differs, with its path, by how much, and the captured arrays,
+            which the function may since have changed.
+        """
+        compiled = self(*args, **kwargs)
+        expected = self.fn(*args, **kwargs)
+        captured = [
+            f"{x.value.dtype}{list(x.value.shape)}"
+            for x in self.program(*args, **kwargs).constants
+            if x.captured
+        ]
+        suspects = f"; captured arrays: {', '.join(captured)}" if captured else ""
+        paths = iter(tree.paths(expected))
+
+        def compare(got: Any, wanted: Any) -> None:
+            path = next(paths) or "the result"
+            if not isinstance(wanted, np.ndarray | np.generic | float | int):
+                assert got == wanted, f"{path} is {got!r} compiled, {wanted!r} recorded{suspects}"
+                return
+            wanted = np.asarray(wanted)
+            got = np.asarray(got)
+            assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype), (
+                f"{path} is {got.dtype} {got.shape} compiled, {wanted.dtype} {wanted.shape} "
+                f"recorded{suspects}"
+            )
+            tolerance = 1e-10 if wanted.dtype.itemsize > 4 else 1e-4
+            if not np.allclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True):
+                worst = np.nanmax(np.abs(got - wanted))
+                raise AssertionError(
+                    f"{path} differs by up to {worst:.3g} between compiled and recorded{suspects}"
+                )
+
+        tree.map(compare, compiled, expected)
+
+    def _read(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Signature, list[Any], bool]:
+        """The signature of a call, its leaves that vary, and whether a Tensor is among them."""
+        structures: list[tuple[Any, tree.Structure]] = []
+        kinds: list[Any] = []
+        values: list[Any] = []
+        traced = False
+        for name, arg in [*enumerate(args), *sorted(kwargs.items())]:
+            if name in self.static_argnums:
+                structures.append((name, tree.LEAF))
+                kinds.append(_static(arg, name))
+                continue
+            leaves, structure = tree.flatten(arg)
+            structures.append((name, structure))
+            for leaf in leaves:
+                if isinstance(leaf, np.ndarray | np.generic):
+                    kinds.append(ArrayLike(leaf.dtype, leaf.shape))
+                elif type(leaf) in (float, int):
+                    kinds.append(NumberLike(type(leaf)))
+                else:
+                    traced = traced or type(leaf) is Tensor
+                    kinds.append(Static(None, Tensor) if traced else _static(leaf, name))
+                    continue
+                values.append(leaf)
+        return Signature(tuple(structures), tuple(kinds)), values, traced
+
+    def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
+        kept = self._kept.get(signature)
+        if kept is None:
+            with self._lock:
+                kept = self._kept.get(signature)
+                if kept is None:
+                    program = self._compile(args, kwargs)
+                    kept = Kept(program, unpacker(signature), runner(program))
+                    self._kept[signature] = kept
+                    if len(self._kept) > MOST_SIGNATURES:
+                        del self._kept[next(iter(self._kept))]
+                        self._warn()
+        return kept
+
+    def _warn(self) -> None:
+        if not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{label(self.fn)} was compiled for more than {MOST_SIGNATURES} signatures; the "
+                "oldest programs are dropped. Do its arguments' shapes, or its static values, "
+                "change with every call? See .signatures",
+                stacklevel=4,
+            )
+
+    def _compile(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Program:
+        program = trace(self.fn, args, kwargs, self.static_argnums)
+        for improve in self.passes:
+            program = improve(program)
+        return program
+
+
+def _static(leaf: Any, name: Any) -> Static:
+    try:
+        hash(leaf)
+    except TypeError:
+        raise TypeError(
+            f"argument {name} holds a {type(leaf).__name__}, which is neither an array nor a "
+            "number, nor can it be hashed as a static value"
+        ) from None
+    return Static(leaf, type(leaf))
+
+
+def trace(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    static_argnums: Iterable[int] = (),
+) -> Program:
+    """The program of one call, as it was recorded."""
+    origin = Origin(label(fn), compiling=True)
+    last: Tensor | Origin = origin
+    inputs: dict[Tensor, Input] = {}
+
+    def mark(leaf: Any, path: str) -> Any:
+        nonlocal last
+        if isinstance(leaf, np.ndarray | np.generic):
+            number = None
+        elif type(leaf) in (float, int):
+            number = type(leaf).__name__
+        else:
+            return leaf
+        last = write_parameter(last, leaf, path)
+        inputs[last] = Input(path, last.shape, last.dtype, number)
+        return last
+
+    names = argument_names(fn, len(args))
+    marked = [
+        x if i in static_argnums else tree.map_with_path(mark, x, names[i])
+        for i, x in enumerate(args)
+    ]
+    named = {
+        name: tree.map_with_path(mark, x, name) for name, x in sorted(kwargs.items())
+    }
+    token = CURRENT.set(last)
+    try:
+        output = fn(*marked, **named)
+        last = last_written()
+    finally:
+        CURRENT.reset(token)
+    leaves, structure = tree.flatten(output)
+    leaves = [frozen(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
+    return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
+
+
+def compile(
+    fn: Callable[..., Any],
+    static_argnums: int | Iterable[int] = (),
+    passes: Sequence[Pass] | None = None,
+) -> Compiled:
+    """A function that is recorded once for each signature and then runs as plain NumPy.
+
+    Parameters
+    ----------
+    fn
+        A pure function of trees: of arrays and Python numbers, which may vary, and of
+        anything else that can be hashed, which makes a program of its own.
+    static_argnums
+        Positions of arguments whose value the program is made for.
+    passes
+        The passes that improve the program, in order; `tapegrad.program.PASSES` by
+        default.
+
+    Returns
+    -------
+    A function of the same arguments. What it returns is read-only and new. Called on
+    Tensors, it is recorded through. ``.program(*args)`` is the Program, ``.signatures``
+    lists what it was compiled for, and ``.check(*args)`` compares it with the recorded
+    function.
+
+    Raises
+    ------
+    TraceError
+        When called: if the function reads a value (``if``, ``float``, ``.value``, a
+        mask) of which only shape and dtype are known.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> step = tg.compile(tg.grad(lambda w, x: tg.sum(tg.tanh(x * w))))
+    >>> step(np.zeros(2), np.array([1.0, 2.0]))
+    array([1., 2.])
+    """
+    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    return Compiled(fn, numbers, PASSES if passes is None else tuple(passes))

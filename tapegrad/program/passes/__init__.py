@@ -1,0 +1,29 @@
+"""The passes, each a pure function from a Program to a better one, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from tapegrad.program.passes.common import share_common
+from tapegrad.program.passes.dead import drop_dead
+from tapegrad.program.passes.expand import expand_composites
+from tapegrad.program.passes.factors import pull_factors
+from tapegrad.program.passes.fold import fold
+from tapegrad.program.passes.sums import sums_as_products
+from tapegrad.program.passes.typed import type_numbers
+from tapegrad.program.program import Program
+
+Pass = Callable[[Program], Program]
+
+PASSES: tuple[Pass, ...] = (
+    drop_dead,
+    expand_composites,
+    fold,
+    share_common,
+    pull_factors,
+    fold,
+    sums_as_products,
+    share_common,
+    type_numbers,
+    drop_dead,
+)

@@ -1,0 +1,30 @@
+"""A value computed twice is computed once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.program.program import Builder, Instruction, Program, Ref, rewrite
+
+
+def share_common(program: Program) -> Program:
+    """The program with equal instructions merged into the first of them."""
+    known: dict[Any, Ref] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Ref:
+        key = (
+            instruction.op.name,
+            id(instruction.op),
+            tuple(_key(x) for x in instruction.operands),
+            repr(sorted(instruction.options.items())),
+        )
+        if key not in known:
+            known[key] = builder.append(instruction)
+        return known[key]
+
+    return rewrite(program, visit)
+
+
+def _key(x: Any) -> Any:
+    # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
+    return x if type(x) is Ref else (type(x), repr(x))

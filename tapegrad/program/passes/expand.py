@@ -1,0 +1,51 @@
+"""Ops that are made of others are written out, so that other passes see the parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.program.program import Builder, Instruction, Program, rewrite
+from tapegrad.tape import CURRENT, Tape, last_written, write_parameter
+from tapegrad.tensor import Origin, Tensor
+
+
+def expand_composites(program: Program) -> Program:
+    """The program with each composite op replaced by the ops that its forward calls."""
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if not instruction.op.composite:
+            return None
+        start = last = Origin(instruction.op.name)
+        refs: dict[Tensor, Any] = {}
+        operands = []
+        for x in instruction.operands:
+            like = builder.like(x)
+            if isinstance(like, np.ndarray):
+                like = last = write_parameter(last, like, None)  # type: ignore[assignment]
+                refs[last] = x  # type: ignore[index]
+            operands.append(like)
+        token = CURRENT.set(last)
+        try:
+            with np.errstate(all="ignore"):
+                result = instruction.op.forward(*operands, **instruction.options)
+            tape = Tape(last_written(), start)
+        finally:
+            CURRENT.reset(token)
+        for step in tape:
+            if step not in refs:
+                refs[step] = builder.append(_moved(builder, refs, step))
+        return refs[result]
+
+    return rewrite(program, visit)
+
+
+def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instruction:
+    """A record as an instruction."""
+    operands = tuple(
+        refs[x] if type(x) is Tensor else builder.constant(x) if isinstance(x, np.ndarray) else x
+        for x in step.operands
+    )
+    number = type(step.primal) is not np.ndarray
+    return Instruction(step.op, operands, dict(step.options), step.shape, step.dtype, number)

@@ -1,0 +1,143 @@
+"""Identities and constants are folded: what changes nothing is not done.
+
+The result is the same to the bit, dtype included, but for a power with a small whole
+exponent, which becomes products.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.program.program import Builder, Instruction, Program, Ref, rewrite
+
+# views of a value that a ufunc broadcasts anyway, if the result keeps its shape
+_LARGEST_FOLDED = 1 << 12
+_POWERS = {2: "square", -1: "reciprocal", 0.5: "sqrt"}
+
+
+def fold(program: Program) -> Program:
+    """The program without identities, its constants computed."""
+    return rewrite(program, _folded)
+
+
+def _folded(builder: Builder, instruction: Instruction) -> Any:
+    instruction = _without_broadcasts(builder, instruction)
+    for rule in (_constant, _identity, _power, _shape):
+        result = rule(builder, instruction)
+        if result is not None:
+            return result
+    return builder.append(instruction)
+
+
+def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
+    """Operands of a ufunc before they were broadcast, where it comes to the same."""
+    if not isinstance(instruction.op.forward, np.ufunc) or instruction.op.name == "matmul":
+        return instruction
+    operands = list(instruction.operands)
+    for i, x in enumerate(operands):
+        source = builder.source(x, "broadcast_to")
+        if source is None:
+            continue
+        tried = [*operands[:i], source.operands[0], *operands[i + 1 :]]
+        if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
+            operands = tried
+    return attrs.evolve(instruction, operands=tuple(operands))
+
+
+def _constant(builder: Builder, instruction: Instruction) -> Any:
+    """An op of constants alone, computed, if it is small."""
+    if not instruction.operands or np.prod(instruction.shape) > _LARGEST_FOLDED:
+        return None
+    values = []
+    for x in instruction.operands:
+        if type(x) is Ref and x.kind != "constant":
+            return None
+        values.append(builder.of(x).value if type(x) is Ref else x)
+    if instruction.number:
+        return instruction.op.forward(*values, **instruction.options).item()
+    with np.errstate(all="ignore"):
+        result = np.asarray(instruction.op.forward(*values, **instruction.options))
+    # a warning, such as of log(0), is left to the run
+    return builder.constant(result) if np.isfinite(result).all() else None
+
+
+def _splat(builder: Builder, x: Any) -> Any:
+    """The one number that an operand is made of, if it is."""
+    if type(x) is not Ref:
+        return x
+    if x.kind == "constant":
+        value = builder.of(x).value
+        first = value.reshape(-1)[0] if value.size else None
+        if first is not None and (value == first).all():
+            return first.item()
+    return None
+
+
+def _identity(builder: Builder, instruction: Instruction) -> Any:
+    """The operand that an op gives back."""
+    name, operands = instruction.op.name, instruction.operands
+
+    def same(x: Any) -> Any:
+        if (
+            type(x) is Ref
+            and builder.shape(x) == instruction.shape
+            and builder.dtype(x) == instruction.dtype
+        ):
+            return x
+        return None
+
+    if name in ("reshape", "broadcast_to", "astype", "positive", "asarray", "squeeze"):
+        return same(operands[0])
+    if name == "transpose" and len(instruction.shape) < 2:
+        return same(operands[0])
+    if name == "multiply":
+        left, right = operands
+        if _splat(builder, left) == 1:
+            return same(right)
+        if _splat(builder, right) == 1:
+            return same(left)
+    if name in ("divide", "power") and _splat(builder, operands[1]) == 1:
+        return same(operands[0])
+    if name == "subtract" and _splat(builder, operands[1]) == 0:
+        return same(operands[0])
+    if name == "negative":
+        inner = builder.source(operands[0], "negative")
+        return same(inner.operands[0]) if inner else None
+    return None
+
+
+def _power(builder: Builder, instruction: Instruction) -> Any:
+    if instruction.op.name != "power" or instruction.number:
+        return None
+    base, exponent = instruction.operands
+    if builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
+        return None
+    if exponent in _POWERS:
+        return builder.emit(_POWERS[exponent], base)
+    if exponent == 3:
+        return builder.emit("multiply", builder.emit("square", base), base)
+    if exponent == 4:
+        return builder.emit("square", builder.emit("square", base))
+    return None
+
+
+def _shape(builder: Builder, instruction: Instruction) -> Any:
+    """A view of a view, as one."""
+    name = instruction.op.name
+    if name in ("reshape", "expand_dims", "squeeze"):
+        x = instruction.operands[0]
+        inner = builder.source(x, "reshape")
+        if inner is not None:
+            return _reshaped(builder, inner.operands[0], instruction.shape)
+    if name == "transpose" and not instruction.options.get("axes"):
+        inner = builder.source(instruction.operands[0], "transpose")
+        if inner is not None and not inner.options.get("axes"):
+            return inner.operands[0]
+    return None
+
+
+def _reshaped(builder: Builder, x: Any, shape: tuple[int, ...]) -> Any:
+    return x if builder.shape(x) == shape else builder.emit("reshape", x, shape=shape)

@@ -1,0 +1,34 @@
+"""Python numbers beside arrays become 0-d arrays of the dtype they are used in.
+
+A ufunc takes twice as long to start with a Python number, which it must convert.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.program.program import Builder, Instruction, Program, Ref, rewrite
+
+
+def type_numbers(program: Program) -> Program:
+    """The program with a typed constant for each Python number that a ufunc is given."""
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+            return None
+        dtypes = {d for x in instruction.operands if (d := builder.dtype(x)) is not None}
+        if len(dtypes) != 1:
+            return None
+        (dtype,) = dtypes
+        if dtype.kind != "f" or all(type(x) is Ref for x in instruction.operands):
+            return None
+        operands = tuple(
+            x if type(x) is Ref else builder.constant(np.asarray(x, dtype))
+            for x in instruction.operands
+        )
+        return builder.append(attrs.evolve(instruction, operands=operands))
+
+    return rewrite(program, visit)

@@ -1,0 +1,342 @@
+"""Program: what a tape does, without the values.
+
+A Program is made from a tape by `from_tape`, improved by passes
+(`tapegrad.program.passes`), and run as the source that `tapegrad.program.emit`
+writes. Passes make a new Program with a `Builder`, mostly through `rewrite`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.tape import Tape
+from tapegrad.tensor import OPS, Array, Operation, Tensor, frozen
+
+
+@attrs.frozen
+class Ref:
+    """A value of a program: an ``"input"``, a ``"constant"`` or an ``"instruction"``."""
+
+    kind: str
+    index: int
+
+
+Operand = Ref | float | int | bool
+
+
+@attrs.frozen
+class Input:
+    """A value that a program is given.
+
+    Attributes
+    ----------
+    path
+        Where it stands in the arguments.
+    shape, dtype
+        Of the array; a Python number has shape () and takes part in promotion as one.
+    number
+        ``"float"`` or ``"int"`` for a Python number, else None.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    number: str | None = None
+
+
+def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
+    return array.dtype.str, array.shape, array.tobytes()
+
+
+def _copied(array: Any) -> Array:
+    return frozen(np.array(array))
+
+
+@attrs.frozen
+class Constant:
+    """An array that a program holds: a copy, equal by content.
+
+    Attributes
+    ----------
+    value
+        The array.
+    captured
+        Whether the recorded function brought it in, rather than tapegrad.
+    """
+
+    value: Array = attrs.field(eq=_content, converter=_copied)
+    captured: bool = True
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Constant, (self.value, self.captured)
+
+
+@attrs.frozen(hash=False)
+class Instruction:
+    """One op applied.
+
+    Attributes
+    ----------
+    op
+        The op.
+    operands
+        Values of the program, and Python numbers.
+    options
+        The op's options.
+    shape, dtype
+        Of the result.
+    number
+        Whether the result is a Python number.
+    note
+        What a reader may wonder at.
+    """
+
+    op: Operation
+    operands: tuple[Operand, ...]
+    options: Mapping[str, Any]
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    number: bool = False
+    note: str = attrs.field(default="", eq=False)
+
+
+@attrs.frozen(hash=False)
+class Program:
+    """Inputs, constants, instructions in order, outputs. Holds no values; never changed.
+
+    Programs compare by content, and pickle. ``str(program)`` is the source that runs.
+
+    Attributes
+    ----------
+    label
+        The function that was recorded.
+    inputs, constants, instructions
+        In order; a `Ref` names one of them.
+    outputs
+        Values of the program, Python numbers, and other static results as they are.
+    structure
+        The tree that the outputs are returned in.
+    """
+
+    label: str
+    inputs: tuple[Input, ...]
+    constants: tuple[Constant, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Any, ...]
+    structure: tree.Structure
+
+    def of(self, ref: Ref) -> Any:
+        """The input, constant or instruction that a Ref names."""
+        column = {
+            "input": self.inputs,
+            "constant": self.constants,
+            "instruction": self.instructions,
+        }
+        return column[ref.kind][ref.index]  # type: ignore[index]
+
+    def __str__(self) -> str:
+        from tapegrad.program.emit import source
+
+        return source(self)
+
+
+def from_tape(
+    tape: Tape,
+    inputs: Mapping[Tensor, Input],
+    outputs: Iterable[Any],
+    structure: tree.Structure,
+    label: str,
+) -> Program:
+    """The program that does what a tape did.
+
+    Parameters
+    ----------
+    tape
+        The records.
+    inputs
+        Which records are the inputs, in order.
+    outputs, structure
+        The results, records of the tape or anything static, and their tree.
+    label
+        What to call it.
+    """
+    builder = Builder(tuple(inputs.values()))
+    refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
+    known: dict[int, Ref] = {}
+
+    def operand(x: Any) -> Any:
+        if type(x) is Tensor:
+            return refs[x]
+        if isinstance(x, np.ndarray):
+            if id(x) not in known:
+                known[id(x)] = builder.constant(x, captured=True)
+            return known[id(x)]
+        return x
+
+    for record in tape:
+        if record in refs:
+            continue
+        if record.op.name in _SAME and record.operands:
+            refs[record] = operand(record.operands[0])
+        elif not record.operands:
+            refs[record] = operand(record.primal)
+        else:
+            number = type(record.primal) is not np.ndarray
+            operands = tuple(operand(x) for x in record.operands)
+            refs[record] = builder.append(
+                Instruction(
+                    record.op, operands, dict(record.options), record.shape, record.dtype, number
+                )
+            )
+    results = tuple(operand(x) for x in outputs)
+    return Program(
+        label, builder.inputs, tuple(builder.constants), tuple(builder.instructions), results, structure
+    )
+
+
+# records that are their operand, as far as values go
+_SAME = frozenset({"parameter", "stopped"})
+
+
+class Builder:
+    """A program being made; what a pass writes to."""
+
+    def __init__(self, inputs: tuple[Input, ...], constants: Iterable[Constant] = ()) -> None:
+        self.inputs = inputs
+        self.constants = list(constants)
+        self.instructions: list[Instruction] = []
+
+    def constant(self, value: Any, captured: bool = False) -> Ref:
+        """A Ref to a constant."""
+        made = Constant(value, captured)
+        if not captured and made in self.constants:
+            return Ref("constant", self.constants.index(made))
+        self.constants.append(made)
+        return Ref("constant", len(self.constants) - 1)
+
+    def append(self, instruction: Instruction) -> Ref:
+        """A Ref to an instruction, written last."""
+        self.instructions.append(instruction)
+        return Ref("instruction", len(self.instructions) - 1)
+
+    def emit(self, name: str, *operands: Operand, note: str = "", **options: Any) -> Ref:
+        """Write the op of this name; shape and dtype are found out."""
+        op = OPS[name]
+        shape, dtype = infer(op, [self.like(x) for x in operands], options)
+        return self.append(Instruction(op, operands, options, shape, dtype, note=note))
+
+    def of(self, ref: Any) -> Any:
+        """The input, constant or instruction that a Ref names."""
+        if ref.kind == "input":
+            return self.inputs[ref.index]
+        return (self.constants if ref.kind == "constant" else self.instructions)[ref.index]
+
+    def source(self, x: Any, name: str | None = None) -> Instruction | None:
+        """The instruction that makes a value, if there is one (with an op of this name)."""
+        if type(x) is not Ref or x.kind != "instruction":
+            return None
+        instruction = self.instructions[x.index]
+        return instruction if name is None or instruction.op.name == name else None
+
+    def shape(self, x: Any) -> tuple[int, ...]:
+        """The shape of an operand."""
+        if type(x) is not Ref:
+            return ()
+        made = self.of(x)
+        shape: tuple[int, ...] = made.value.shape if type(made) is Constant else made.shape
+        return shape
+
+    def dtype(self, x: Any) -> np.dtype[Any] | None:
+        """The dtype of an operand; None for a Python number."""
+        if type(x) is not Ref:
+            return None
+        made = self.of(x)
+        if type(made) is Constant:
+            return made.value.dtype
+        return None if made.number else made.dtype
+
+    def like(self, x: Any) -> Any:
+        """A value of the operand's shape and dtype."""
+        if type(x) is not Ref:
+            return x
+        made = self.of(x)
+        if type(made) is Constant:
+            return made.value
+        if made.number:
+            return made.dtype.type(1).item()
+        return np.zeros(made.shape, made.dtype)
+
+    def program(self, old: Program, outputs: tuple[Any, ...]) -> Program:
+        """The program that stands for an old one, finished."""
+        return attrs.evolve(
+            old,
+            constants=tuple(self.constants),
+            instructions=tuple(self.instructions),
+            outputs=outputs,
+        )
+
+
+def infer(op: Operation, operands: list[Any], options: Mapping[str, Any]) -> Any:
+    """The shape and dtype of an op's result, given operands like those it will have."""
+    forward = op.forward
+    if isinstance(forward, np.ufunc) and forward.signature is None:
+        kinds = [x.dtype if isinstance(x, np.ndarray) else type(x) for x in operands]
+        dtype = forward.resolve_dtypes((*kinds, None))[-1]
+        return np.broadcast_shapes(*map(np.shape, operands)), dtype
+    with np.errstate(all="ignore"):
+        result = forward(*operands, **options)
+    return np.shape(result), np.asarray(result).dtype
+
+
+Visit = Callable[[Builder, Instruction], Any]
+
+
+def rewrite(program: Program, visit: Visit) -> Program:
+    """A program with each instruction replaced by what `visit` makes of it.
+
+    Parameters
+    ----------
+    program
+        The program.
+    visit
+        Given the new program so far and an instruction whose operands are of that,
+        returns the operand that stands for its result, or None to leave it as it is.
+    """
+    builder = Builder(program.inputs, program.constants)
+    replaced: dict[Ref, Any] = {}
+
+    def new(x: Any) -> Any:
+        return replaced.get(x, x) if type(x) is Ref else x
+
+    for i, instruction in enumerate(program.instructions):
+        moved = attrs.evolve(instruction, operands=tuple(map(new, instruction.operands)))
+        result = visit(builder, moved)
+        replaced[Ref("instruction", i)] = builder.append(moved) if result is None else result
+    return builder.program(program, tuple(map(new, program.outputs)))
+
+
+def check_program(program: Program) -> None:
+    """Raise AssertionError unless a program is well-formed.
+
+    Operands come before the instructions that use them, and shapes and dtypes are what
+    the ops give.
+    """
+    builder = Builder(program.inputs, program.constants)
+    counts = {"input": len(program.inputs), "constant": len(program.constants)}
+    for i, instruction in enumerate(program.instructions):
+        for x in instruction.operands:
+            if type(x) is Ref:
+                assert 0 <= x.index < counts.get(x.kind, i), f"{x} is used before it is made"
+        like = [builder.like(x) for x in instruction.operands]
+        shape, dtype = infer(instruction.op, like, instruction.options)
+        assert shape == instruction.shape, f"{instruction} gives shape {shape}"
+        assert dtype == instruction.dtype, f"{instruction} gives {dtype}"
+        builder.append(instruction)
+    counts["instruction"] = len(program.instructions)
+    for x in program.outputs:
+        assert type(x) is not Ref or 0 <= x.index < counts[x.kind], f"there is no {x}"

@@ -1,0 +1,401 @@
+"""Every op: its value, its derivatives, its dtypes, and what it leaves alone."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from op_cases import CASES, SMOOTH, Case
+from strategies import arrays, broadcastable
+
+import tapegrad as tg
+from tapegrad.tensor import NUMPY, OPS
+from tapegrad.testing import check_grads
+
+FEWER = settings(max_examples=max(1, settings.default.max_examples // 3))
+
+every_op = pytest.mark.parametrize("name", sorted(CASES))
+every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
+
+
+def is_floating(x: Any) -> bool:
+    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+
+
+def recorded(case: Case) -> Any:
+    """What the op gives when each floating operand is a Tensor."""
+    output, _ = tg.record(case.fn)(*case.operands)
+    return output.value if isinstance(output, tg.Tensor) else output
+
+
+def same(got: Any, want: Any, ulps: int = 0) -> None:
+    """Same shape and dtype, and the same values down to the sign of zero, or nearly."""
+    got, want = np.asarray(got), np.asarray(want)
+    assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    if ulps == 0:
+        np.testing.assert_array_equal(got, want)
+        if want.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
+    else:
+        eps = float(np.finfo(want.dtype).eps)
+        size = np.max(np.abs(want), initial=1.0)
+        np.testing.assert_allclose(got, want, rtol=ulps * eps, atol=ulps * eps * size)
+
+
+def fingerprint(x: Any) -> Any:
+    return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
+
+
+def floating_operands(case: Case) -> tuple[Any, list[Any]]:
+    """The op as a function of its floating operands alone, and these."""
+    places = [i for i, x in enumerate(case.operands) if is_floating(x)]
+
+    def fn(*xs: Any) -> Any:
+        operands = list(case.operands)
+        for i, x in zip(places, xs, strict=True):
+            operands[i] = x
+        return case.fn(*operands)
+
+    return fn, [case.operands[i] for i in places]
+
+
+def gradients(case: Case) -> tuple[Any, ...]:
+    """The pullback of a cotangent of ones."""
+    fn, operands = floating_operands(case)
+    output, pullback = tg.vjp(fn, *operands)
+    return pullback(np.ones(output.shape, output.dtype))
+
+
+def test_the_table_has_an_entry_for_every_op() -> None:
+    assert set(CASES) == set(OPS)
+
+
+def test_the_table_calls_an_op_smooth_just_where_a_rule_passes_a_gradient() -> None:
+    def passes(name: str) -> bool:
+        vjps = OPS[name].vjps
+        if isinstance(vjps, tuple):
+            return any(rule is not None for rule in vjps)
+        return vjps.last is None or vjps.last >= 0
+
+    assert sorted(name for name in CASES if passes(name)) == SMOOTH
+
+
+@every_op
+@given(data=st.data())
+def test_value_is_numpys_on_arrays_and_on_tensors(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    same(case.fn(*case.operands), case.expected(), case.ulps)
+    same(recorded(case), case.expected(), case.ulps)
+
+
+@every_op
+@given(data=st.data())
+def test_no_argument_is_changed(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    before = [fingerprint(x) for x in case.operands]
+    case.fn(*case.operands)
+    output = recorded(case)
+    if is_floating(output):
+        gradients(case)
+    assert [fingerprint(x) for x in case.operands] == before
+
+
+@every_smooth_op
+@FEWER
+@given(data=st.data())
+def test_derivatives_are_those_of_central_differences(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    if is_floating(np.asarray(case.fn(*case.operands))):
+        check_grads(case.fn, case.operands)
+
+
+@every_smooth_op
+@given(data=st.data())
+def test_gradient_has_its_operands_shape_and_dtype(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    if not is_floating(np.asarray(case.fn(*case.operands))):
+        return
+    _, operands = floating_operands(case)
+    wide = Case(
+        name,
+        tuple(x.astype(np.float64) if is_floating(x) else x for x in case.operands),
+        case.apply,
+    )
+    for g, x, exact in zip(gradients(case), operands, gradients(wide), strict=True):
+        assert (g.shape, g.dtype) == (x.shape, x.dtype)
+        # as near to the gradient in float64 as the narrowest dtype on the way allows
+        eps = max(float(np.finfo(x.dtype).eps) for x in operands)
+        size = np.max(np.abs(exact), initial=1.0)
+        np.testing.assert_allclose(g, exact, rtol=64 * eps, atol=64 * eps * size)
+
+
+@every_op
+@given(data=st.data())
+def test_result_and_gradients_are_read_only_and_apart_from_the_arguments(
+    name: str, data: Any
+) -> None:
+    case = data.draw(CASES[name])
+    output, _ = tg.record(case.fn)(*case.operands)
+    if isinstance(output, tg.Tensor):
+        handed_out = [output.value]
+        if is_floating(output.value):
+            handed_out += gradients(case)
+        for array in handed_out:
+            assert not array.flags.writeable
+            assert not any(np.shares_memory(array, x) for x in case.operands)
+
+
+NUMPY_FUNCTIONS = sorted(
+    ((f, op.name) for f, op in NUMPY.items() if getattr(op, "name", None) in CASES),
+    key=lambda pair: (pair[1], pair[0].__name__),
+)
+
+
+@pytest.mark.parametrize(
+    ("function", "name"), NUMPY_FUNCTIONS, ids=[f.__name__ for f, _ in NUMPY_FUNCTIONS]
+)
+@given(data=st.data())
+def test_numpys_function_on_tensors_is_the_op(function: Any, name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    ours, _ = tg.record(case.fn)(*case.operands)
+    numpys, _ = tg.record(lambda *xs: case.apply(function, *xs))(*case.operands)
+    assert isinstance(numpys, tg.Tensor)
+    assert numpys.op is OPS[name]
+    same(numpys.value, ours.value)
+
+
+PYTHON_OPERATORS = {
+    "add": lambda a, b: a + b,
+    "subtract": lambda a, b: a - b,
+    "multiply": lambda a, b: a * b,
+    "divide": lambda a, b: a / b,
+    "power": lambda a, b: a**b,
+    "matmul": lambda a, b: a @ b,
+    "equal": lambda a, b: a == b,
+    "not_equal": lambda a, b: a != b,
+    "less": lambda a, b: a < b,
+    "less_equal": lambda a, b: a <= b,
+    "greater": lambda a, b: a > b,
+    "greater_equal": lambda a, b: a >= b,
+}
+# Python asks an array's comparison first, and a Tensor's operator answers mirrored
+MIRRORED = {
+    "less": "greater",
+    "less_equal": "greater_equal",
+    "greater": "less",
+    "greater_equal": "less_equal",
+}
+
+
+@pytest.mark.parametrize("name", sorted(PYTHON_OPERATORS))
+@given(data=st.data())
+def test_operators_are_recorded_whichever_side_is_the_tensor(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    operator = PYTHON_OPERATORS[name]
+    a, b = case.operands
+    results = [
+        tg.record(operator)(a, b)[0],
+        tg.record(lambda t: operator(t, b))(a)[0],
+        tg.record(lambda t: operator(a, t))(b)[0],
+    ]
+    for result in results:
+        assert isinstance(result, tg.Tensor)
+        assert result.op.name in (name, MIRRORED.get(name))
+        same(result.value, operator(a, b), 16 if name in ("matmul", "power") else 0)
+
+
+UNARY_OPERATORS = {"negative": lambda x: -x, "positive": lambda x: +x, "abs": abs}
+
+
+@pytest.mark.parametrize("name", sorted(UNARY_OPERATORS))
+@given(data=st.data())
+def test_unary_operators_are_recorded(name: str, data: Any) -> None:
+    (x,) = data.draw(CASES[name]).operands
+    result, _ = tg.record(UNARY_OPERATORS[name])(x)
+    assert result.op is OPS[name]
+    same(result.value, UNARY_OPERATORS[name](x))
+
+
+SCALARS = {
+    "float": 1.5,
+    "int": 2,
+    "bool": True,
+    "np.float64": np.float64(1.5),
+    "np.float32": np.float32(1.5),
+    "np.int64": np.int64(2),
+}
+
+
+@pytest.mark.parametrize("scalar", SCALARS.values(), ids=list(SCALARS))
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power"])
+def test_a_scalar_beside_a_tensor_promotes_as_in_numpy(name: str, dtype: Any, scalar: Any) -> None:
+    operator = PYTHON_OPERATORS[name]
+    if name == "subtract" and scalar is True:
+        scalar = 1
+    x = np.array([0.5, 1.0, 2.0], dtype)
+    for fn in (
+        lambda t: operator(t, scalar),
+        lambda t: operator(scalar, t),
+        lambda t: getattr(np, name)(t, scalar),
+        lambda t: getattr(tg, name)(scalar, t),
+    ):
+        result, tape = tg.record(fn)(x)
+        assert isinstance(result, tg.Tensor)
+        assert result.dtype == fn(x).dtype
+        np.testing.assert_array_equal(result.value, fn(x))
+        (gradient,) = tg.reverse_sweep(tape, result, np.ones(3)).values()
+        assert gradient.dtype == dtype
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_extrema_with_a_python_number_keep_float32(name: str) -> None:
+    x = np.array([-1, 0, 1], np.float32)
+    result, _ = tg.record(lambda t: getattr(np, name)(t, 0.0))(x)
+    assert result.dtype == np.float32
+
+
+def test_where_with_a_python_number_keeps_float32() -> None:
+    x = np.array([-1, 0, 1], np.float32)
+    result, _ = tg.record(lambda t: np.where(t > 0, t, 0.0))(x)
+    assert result.dtype == np.where(x > 0, x, 0.0).dtype == np.float32
+
+
+@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "maximum"])
+def test_a_python_float_that_is_differentiated_stays_weak(name: str) -> None:
+    x = np.array([0.5, 1.0, 2.0], np.float32)
+    (result, tape) = tg.record(lambda p, t: getattr(tg, name)(t, p))(1.5, x)
+    assert result.dtype == np.float32
+    gradients = tg.reverse_sweep(tape, result, np.ones(3))
+    assert [g.dtype for g in gradients.values()] == [np.float64, np.float32]
+
+
+@given(data=st.data())
+def test_gradients_of_mixed_dtypes_are_each_operands_own(data: Any) -> None:
+    shapes = data.draw(broadcastable(2))
+    x = data.draw(arrays(shapes[0], dtype=np.float32))
+    constant = data.draw(arrays(shapes[1], dtype=np.float64))
+    gradient = tg.grad(lambda x: tg.sum(x * constant + constant))(x)
+    assert (gradient.dtype, gradient.shape) == (np.float32, x.shape)
+
+
+def test_every_public_op_is_the_one_in_the_table() -> None:
+    public = {name for name in dir(tg) if isinstance(getattr(tg, name), tg.Op)}
+    assert public <= set(OPS)
+    assert all(getattr(tg, name) is OPS[name] for name in public)
+
+
+@given(data=st.data())
+def test_methods_are_the_ops_of_their_name(data: Any) -> None:
+    x = data.draw(arrays((2, 3), dtype=np.float64))
+    calls = [
+        (lambda t: t.sum(axis=0), np.sum(x, axis=0)),
+        (lambda t: t.mean(1, keepdims=True), np.mean(x, 1, keepdims=True)),
+        (lambda t: t.max(), np.max(x)),
+        (lambda t: t.min(axis=(0, 1)), np.min(x, axis=(0, 1))),
+        (lambda t: t.argmax(1), np.argmax(x, 1)),
+        (lambda t: t.argmin(), np.argmin(x)),
+        (lambda t: t.reshape(3, 2), x.reshape(3, 2)),
+        (lambda t: t.reshape((3, -1)), x.reshape(3, -1)),
+        (lambda t: t.reshape(-1), x.reshape(-1)),
+        (lambda t: t.ravel(), x.ravel()),
+        (lambda t: t.flatten(), x.flatten()),
+        (lambda t: t.T, x.T),
+        (lambda t: t.transpose(), x.T),
+        (lambda t: t.transpose(1, 0), x.T),
+        (lambda t: t.transpose((1, 0)), x.T),
+        (lambda t: t.swapaxes(0, 1), x.T),
+        (lambda t: t[:1].squeeze(0), x[0]),
+        (lambda t: t.astype(np.float32), x.astype(np.float32)),
+        (lambda t: t.dot(t.T), x.dot(x.T)),
+    ]
+    for call, want in calls:
+        result, _ = tg.record(call)(x)
+        assert isinstance(result, tg.Tensor)
+        assert (result.shape, result.dtype) == (np.shape(want), np.asarray(want).dtype)
+        np.testing.assert_allclose(result.value, want, rtol=1e-12, atol=1e-12)
+
+
+@given(data=st.data())
+def test_dot_of_vectors_and_matrices_is_numpys(data: Any) -> None:
+    a = data.draw(st.sampled_from([(3,), (2, 3)]).flatmap(arrays))
+    b = data.draw(st.sampled_from([(3,), (3, 2)]).flatmap(arrays))
+    same(tg.dot(a, b), np.dot(a, b), 16)
+    check_grads(tg.dot, (a, b))
+
+
+@given(data=st.data())
+def test_joins_of_tensors_and_constants_pass_each_tensor_its_part(data: Any) -> None:
+    x = data.draw(arrays((2, 3), dtype=np.float64))
+    c = data.draw(arrays((2, 3), dtype=np.float64))
+    weights = np.arange(12.0)
+    for axis in (0, 1, -1):
+        joined = lambda t, axis=axis: np.concatenate([c, t], axis=axis)  # noqa: E731
+        gradient = tg.grad(lambda t, f=joined: tg.sum(f(t).reshape(-1) * weights))(x)
+        want = np.split(weights.reshape(joined(x).shape), 2, axis=axis)[1]
+        np.testing.assert_array_equal(gradient, want)
+    for axis in (0, 1, 2, -1, -2):
+        gradient = tg.grad(
+            lambda t, axis=axis: tg.sum(np.stack([c, t], axis=axis).reshape(-1) * weights)
+        )(x)
+        shape = np.stack([c, x], axis=axis).shape
+        np.testing.assert_array_equal(gradient, np.take(weights.reshape(shape), 1, axis=axis))
+
+
+def test_a_tensor_used_twice_in_a_join_gets_both_parts() -> None:
+    gradient = tg.grad(lambda x: tg.sum(tg.concatenate([x, x]) * np.arange(4.0)))(np.ones(2))
+    np.testing.assert_array_equal(gradient, [2, 4])
+
+
+@pytest.mark.parametrize("empty", [(0,), (0, 3), (2, 0)])
+def test_empty_arrays_have_empty_gradients(empty: tuple[int, ...]) -> None:
+    x = np.zeros(empty)
+    for fn in (
+        lambda x: tg.sum(x * x),
+        lambda x: tg.sum(tg.exp(x) @ np.ones((empty[-1], 2))),
+        lambda x: tg.sum(tg.concatenate([x, x])),
+        lambda x: tg.sum(tg.sum(x, axis=0)),
+        lambda x: tg.sum(x.reshape(-1)[:0]),
+        lambda x: tg.sum(tg.where(x > 0, x, -x)),
+    ):
+        gradient = tg.grad(fn)(x)
+        assert (gradient.shape, gradient.dtype) == (empty, np.float64)
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_an_extremum_of_nothing_is_a_value_error_that_names_the_op(name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        tg.record(getattr(tg, name))(np.zeros(0))
+
+
+@given(data=st.data())
+def test_index_with_integer_tensors_is_numpys(data: Any) -> None:
+    x = data.draw(arrays((3, 4), dtype=np.float64))
+    check_grads(lambda x: x[np.arange(3), tg.argmax(x, axis=1)], (x,), order=1)
+    taken, _ = tg.record(lambda x: x[np.arange(3), tg.argmax(x, axis=1)])(x)
+    np.testing.assert_array_equal(taken.value, x.max(axis=1))
+
+
+@given(data=st.data())
+def test_index_with_a_mask_tensor_is_numpys(data: Any) -> None:
+    x = data.draw(arrays((3, 4), dtype=np.float64))
+    taken, tape = tg.record(lambda x: x[x > 0])(x)
+    np.testing.assert_array_equal(taken.value, x[x > 0])
+    (gradient,) = tg.reverse_sweep(tape, taken, np.ones(taken.shape)).values()
+    np.testing.assert_array_equal(gradient, x > 0)
+
+
+@given(data=st.data())
+def test_updates_at_an_index_are_the_ops_of_tensor_and_array(data: Any) -> None:
+    case = data.draw(CASES["index_set"])
+    a, values = case.operands
+    index = case.apply(lambda a, v, index: index, a, values)
+    for at in (lambda a: a.at, tg.at):
+        was_set, _ = tg.record(lambda a, v, at=at: at(a)[index].set(v))(a, values)
+        same(was_set.value, case.expected())
+        added, _ = tg.record(lambda a, v, at=at: at(a)[index].add(v))(a, values)
+        want = np.array(a)
+        np.add.at(want, index, values)
+        same(added.value, want)
+    same(tg.at(a)[index].set(values), case.expected())

@@ -1,0 +1,228 @@
+"""NumPy's functions on Tensors: the supported are the ops, the others say so."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+
+
+def refuses(fn: Any, *words: str) -> None:
+    """Fail unless fn(Tensor) raises a TypeError that has these words."""
+    with pytest.raises(TypeError) as caught:
+        tg.record(fn)(X)
+    for word in words:
+        assert word in str(caught.value)
+
+
+UNSUPPORTED = {
+    "fft": lambda x: np.fft.fft(x),
+    "inv": lambda x: np.linalg.inv(x @ x.T),
+    "svd": lambda x: np.linalg.svd(x),
+    "cumprod": lambda x: np.cumprod(x),
+    "sort": lambda x: np.sort(x),
+    "median": lambda x: np.median(x),
+    "interp": lambda x: np.interp(x, [0.0, 1.0], [0.0, 1.0]),
+    "histogram": lambda x: np.histogram(x),
+    "unique": lambda x: np.unique(x),
+    "arctan2": lambda x: np.arctan2(x, x),
+    "hypot": lambda x: np.hypot(x, 1.0),
+    "logaddexp2": lambda x: np.logaddexp2(x, x),
+    "fmod": lambda x: np.fmod(x, 2.0),
+    "nextafter": lambda x: np.nextafter(x, 2.0),
+    "modf": lambda x: np.modf(x),
+    "frexp": lambda x: np.frexp(x),
+    "copyto": lambda x: np.copyto(np.zeros((2, 3)), x),
+    "array_equal": lambda x: np.array_equal(x, x),
+    "allclose": lambda x: np.allclose(x, x),
+    "convolve": lambda x: np.convolve(x[0], x[1]),
+    "put": lambda x: np.put(np.zeros(3), [0], x[0]),
+    "may_share_memory": lambda x: np.may_share_memory(x, x),
+    "save": lambda x: np.save("/dev/null", x),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UNSUPPORTED))
+def test_a_function_without_an_op_is_a_type_error_that_names_it(name: str) -> None:
+    refuses(UNSUPPORTED[name], name)
+
+
+UFUNC_METHODS = {
+    "reduce": lambda x: np.add.reduce(x),
+    "accumulate": lambda x: np.add.accumulate(x),
+    "reduceat": lambda x: np.add.reduceat(x, [0, 1]),
+    "outer": lambda x: np.multiply.outer(x, x),
+    "at": lambda x: np.add.at(np.zeros((2, 3)), [0], x),
+}
+
+
+@pytest.mark.parametrize("name", sorted(UFUNC_METHODS))
+def test_a_ufuncs_method_is_a_type_error_that_names_it(name: str) -> None:
+    refuses(UFUNC_METHODS[name], name)
+
+
+def test_the_first_operand_of_at_may_be_the_tensor() -> None:
+    refuses(lambda x: np.add.at(x, [0], 1.0), "add")
+
+
+OUT = np.zeros((2, 3))
+OPTIONS = {
+    "add out": (lambda x: np.add(x, 1.0, out=OUT), "out"),
+    "add positional out": (lambda x: np.add(x, 1.0, OUT), "out"),
+    "exp out": (lambda x: np.exp(x, out=OUT), "out"),
+    "sum out": (lambda x: np.sum(x, axis=0, out=np.zeros(3)), "out"),
+    "max out": (lambda x: np.max(x, axis=0, out=np.zeros(3)), "out"),
+    "concatenate out": (lambda x: np.concatenate([x, x], out=np.zeros((4, 3))), "out"),
+    "matmul out": (lambda x: np.matmul(x, x.T, out=np.zeros((2, 2))), "out"),
+    "add where": (lambda x: np.add(x, 1.0, where=x.value > 2), "where"),
+    "sum where": (lambda x: np.sum(x, where=x.value > 2), "where"),
+    "mean where": (lambda x: np.mean(x, where=x.value > 2), "where"),
+    "max where": (lambda x: np.max(x, where=x.value > 2, initial=0.0), "where"),
+    "max initial": (lambda x: np.max(x, initial=0.0), "initial"),
+    "sum initial": (lambda x: np.sum(x, initial=1.0), "initial"),
+    "add dtype": (lambda x: np.add(x, 1.0, dtype=np.float32), "dtype"),
+    "sum dtype": (lambda x: np.sum(x, dtype=np.float32), "dtype"),
+    "mean dtype": (lambda x: np.mean(x, dtype=np.float32), "dtype"),
+    "concatenate dtype": (lambda x: np.concatenate([x, x], dtype=np.float32), "dtype"),
+    "stack dtype": (lambda x: np.stack([x, x], dtype=np.float32), "dtype"),
+    "add casting": (lambda x: np.add(x, 1.0, casting="unsafe"), "casting"),
+    "reshape order": (lambda x: np.reshape(x, (3, 2), order="F"), "order"),
+    "matmul axes": (lambda x: np.matmul(x, x.T, axes=[(0, 1), (0, 1), (0, 1)]), "axes"),
+}
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_an_unsupported_argument_is_a_type_error_that_names_it(name: str) -> None:
+    fn, word = OPTIONS[name]
+    refuses(fn, word)
+
+
+# NumPy's signatures have other arguments where the ops have keepdims
+POSITIONAL = {
+    "sum dtype": lambda x: np.sum(x, 0, np.float32),
+    "mean dtype": lambda x: np.mean(x, 0, np.float32),
+    "sum out": lambda x: np.sum(x, 0, None, np.zeros(3)),
+    "max out": lambda x: np.max(x, 0, np.zeros(3)),
+    "min out": lambda x: np.min(x, 0, np.zeros(3)),
+    "argmax out": lambda x: np.argmax(x, 0, np.zeros(3, int)),
+    "concatenate out": lambda x: np.concatenate([x, x], 0, np.zeros((4, 3))),
+    "reshape order": lambda x: np.reshape(x, (3, 2), "F"),
+    "stack out": lambda x: np.stack([x, x], 0, np.zeros((2, 2, 3))),
+    "broadcast_to subok": lambda x: np.broadcast_to(x, (2, 2, 3), True),
+}
+
+
+@pytest.mark.parametrize("name", sorted(POSITIONAL))
+def test_an_unsupported_argument_given_by_position_is_a_type_error(name: str) -> None:
+    refuses(POSITIONAL[name])
+
+
+def test_arguments_at_numpys_default_are_harmless() -> None:
+    for fn in (
+        lambda x: np.sum(x, axis=0, dtype=None, out=None),
+        lambda x: np.mean(x, axis=0, dtype=None, out=None),
+        lambda x: np.add(x, 1.0, where=True, dtype=None),
+        lambda x: np.max(x, axis=1, out=None),
+    ):
+        output, _ = tg.record(fn)(X)
+        np.testing.assert_array_equal(output.value, fn(X))
+
+
+def test_concatenate_without_an_axis_flattens_as_in_numpy() -> None:
+    output, _ = tg.record(lambda x: np.concatenate([x, x], axis=None))(X)
+    np.testing.assert_array_equal(output.value, np.concatenate([X, X], axis=None))
+
+
+def test_shape_ndim_and_size_are_known_without_a_record() -> None:
+    output, tape = tg.record(lambda x: (np.shape(x), np.ndim(x), np.size(x), x.size, len(x)))(X)
+    assert output == ((2, 3), 2, 6, 6, 2)
+    assert len(tape) == 1
+
+
+def test_an_array_on_the_left_lets_the_tensor_answer() -> None:
+    for fn in (
+        lambda x: X + x,
+        lambda x: X - x,
+        lambda x: X * x,
+        lambda x: X / x,
+        lambda x: X**x,
+        lambda x: X @ x.T,
+        lambda x: np.float64(2) * x,
+        lambda x: np.float32(2) - x,
+        lambda x: np.int64(2) / x,
+        lambda x: 2 - x,
+        lambda x: 2.0**x,
+        lambda x: True + x,
+        lambda x: X == x,  # noqa: SIM300
+        lambda x: X < x,  # noqa: SIM300
+        lambda x: np.float64(2) >= x,
+        lambda x: 2 != x,  # noqa: SIM300
+    ):
+        output, tape = tg.record(fn)(X)
+        assert isinstance(output, tg.Tensor)
+        assert output is tape.last
+        np.testing.assert_allclose(output.value, fn(X), rtol=1e-15)
+
+
+IN_PLACE = {
+    "+=": "array + t",
+    "-=": "array - t",
+    "*=": "array * t",
+    "/=": "array / t",
+    "**=": "array ** t",
+    "@=": "array @ t",
+}
+
+
+@pytest.mark.parametrize("operator", sorted(IN_PLACE))
+def test_in_place_operators_of_arrays_raise_and_name_the_line_to_write(operator: str) -> None:
+    array = np.ones((3, 3))
+
+    def fn(t: Any) -> Any:
+        names = {"array": array, "t": t @ t.T if operator != "@=" else t}
+        exec(f"array {operator} t", names)
+
+    with pytest.raises(TypeError) as caught:
+        tg.record(fn)(np.ones((3, 3)))
+    assert f"array = {IN_PLACE[operator]}" in str(caught.value)
+    np.testing.assert_array_equal(array, np.ones((3, 3)))
+
+
+def test_complex_arrays_are_refused() -> None:
+    refuses(lambda x: x * np.ones(3, complex), "complex")
+    refuses(lambda x: x * 1j)
+
+
+@pytest.mark.parametrize("bad", ["text", object(), np.array(["a"]), None])
+def test_operands_that_are_no_numbers_are_refused(bad: Any) -> None:
+    refuses(lambda x: tg.add(x, bad), "add")
+
+
+def test_masked_arrays_are_refused() -> None:
+    refuses(lambda x: tg.add(x, np.ma.masked_array(X, X > 2)), "masked")
+
+
+def test_too_many_or_unknown_arguments_are_type_errors_that_name_the_op() -> None:
+    refuses(lambda x: tg.exp(x, x, x), "exp")
+    refuses(lambda x: tg.sum(x, wrong=1), "sum", "wrong")
+    refuses(lambda x: tg.add(x), "add")
+    refuses(lambda x: tg.add(x, x2=x, x1=x), "add")
+
+
+def test_operands_may_be_given_by_name() -> None:
+    output, _ = tg.record(lambda x: tg.subtract(x2=x, x1=1.0))(X)
+    np.testing.assert_array_equal(output.value, 1 - X)
+
+
+def test_shapes_that_do_not_fit_are_value_errors_that_name_op_and_shapes() -> None:
+    with pytest.raises(ValueError, match=r"add.*\(2, 3\).*\(4,\)"):
+        tg.record(lambda x: x + np.ones(4))(X)
+    with pytest.raises(ValueError, match=r"matmul.*\(2, 3\).*\(2, 3\)"):
+        tg.record(lambda x: x @ x)(X)
+
+
+def test_an_integer_array_cannot_be_written_to_without_cutting_the_gradient() -> None:
+    refuses(lambda x: tg.at(np.zeros(3, int))[0].set(x[0, 0] * 1.5))

@@ -1,0 +1,394 @@
+"""What the ops do where calculus leaves a choice, and where floats run out."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from strategies import EIGHTHS, arrays, axes, shapes
+
+import tapegrad as tg
+from tapegrad.testing import check_grads
+
+INF, NAN = float("inf"), float("nan")
+
+FEWER = settings(max_examples=max(1, settings.default.max_examples // 5))
+
+FAR = hnp.arrays(np.float64, shapes(min_dims=1, min_side=1), elements=st.floats(-1e4, 1e4))
+
+
+def gradient(fn: Any, x: Any, **options: Any) -> Any:
+    return tg.grad(lambda x: tg.sum(fn(x, **options)))(np.array(x))
+
+
+# --- ties ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+def test_both_sides_of_a_tie_get_half(name: str) -> None:
+    fn = getattr(tg, name)
+    both = tg.grad(lambda a, b: tg.sum(fn(a, b)), argnums=(0, 1))(np.ones(2), np.ones(2))
+    np.testing.assert_array_equal(both, np.full((2, 2), 0.5))
+
+
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+@given(data=st.data())
+def test_one_tensor_on_both_sides_gets_all(name: str, data: Any) -> None:
+    x = data.draw(arrays(shapes(max_dims=2)))
+    fn = getattr(tg, name)
+    g = tg.grad(lambda x: tg.sum(fn(x, x)))(x)
+    np.testing.assert_array_equal(g, np.ones(x.shape))
+
+
+def test_zeros_of_either_sign_tie() -> None:
+    for name in ("maximum", "minimum"):
+        g = tg.grad(getattr(tg, name), argnums=(0, 1))(0.0, -0.0)
+        assert g == (0.5, 0.5)
+    np.testing.assert_array_equal(gradient(tg.max, [0.0, -0.0, -1.0]), [0.5, 0.5, 0])
+    np.testing.assert_array_equal(gradient(tg.min, [0.0, -0.0, 1.0]), [0.5, 0.5, 0])
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+@given(data=st.data())
+def test_elements_that_tie_for_an_extremum_share_equally(name: str, data: Any) -> None:
+    x = data.draw(arrays(shapes(min_side=1), EIGHTHS.map(round)))
+    axis = data.draw(axes(x.ndim))
+    keepdims = data.draw(st.booleans())
+    g = gradient(getattr(tg, name), x, axis=axis, keepdims=keepdims)
+    ties = x == getattr(np, name)(x, axis=axis, keepdims=True)
+    want = ties / ties.sum(axis=axis, keepdims=True)
+    np.testing.assert_array_equal(g, want.astype(x.dtype))
+
+
+def test_ties_in_a_row_share_along_that_row_alone() -> None:
+    x = np.array([[1.0, 1.0, 0.0], [2.0, 3.0, 3.0]])
+    np.testing.assert_array_equal(gradient(tg.max, x, axis=1), [[0.5, 0.5, 0], [0, 0.5, 0.5]])
+    np.testing.assert_array_equal(gradient(tg.max, x), [[0, 0, 0], [0, 0.5, 0.5]])
+    np.testing.assert_array_equal(gradient(tg.min, x, axis=0), [[1, 1, 1], [0, 0, 0]])
+
+
+# --- slopes at 0 ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_slope_at_zero(zero: float) -> None:
+    assert tg.grad(tg.relu)(zero) == 0
+    assert tg.grad(tg.abs)(zero) == 0
+    assert tg.grad(abs)(zero) == 0
+    assert tg.grad(lambda x: tg.maximum(x, 0))(zero) == 0.5
+    assert tg.grad(lambda x: tg.minimum(x, 0))(zero) == 0.5
+    assert tg.grad(tg.grad(tg.relu))(zero) == 0
+    assert tg.grad(tg.grad(tg.abs))(zero) == 0
+    assert tg.grad(tg.sign)(zero) == 0
+
+
+def test_sqrt_has_an_infinite_slope_at_zero() -> None:
+    with np.errstate(divide="ignore"):
+        assert tg.grad(tg.sqrt)(0.0) == INF
+
+
+# --- power ---------------------------------------------------------------------------
+
+BASES = [-2.0, -0.5, -0.0, 0.0, 0.5, 1.0, 2.0]
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_power_zero_has_slope_zero_in_the_base(base: float) -> None:
+    for exponent in (0, 0.0, -0.0, np.float64(0), np.zeros(()), np.zeros((), int)):
+        assert tg.grad(lambda x, p=exponent: x**p)(base) == 0
+        assert tg.grad(tg.grad(lambda x, p=exponent: x**p))(base) == 0
+
+
+@pytest.mark.parametrize("base", BASES)
+@pytest.mark.parametrize("exponent", [1, 2, 3, 4])
+def test_whole_powers_have_the_derivatives_of_polynomials(base: float, exponent: int) -> None:
+    first, second = exponent, exponent * (exponent - 1)
+    for p in (exponent, float(exponent), np.float64(exponent), np.array(float(exponent))):
+        fn = lambda x, p=p: x**p  # noqa: E731
+        assert tg.grad(fn)(base) == first * base ** (exponent - 1)
+        assert tg.grad(tg.grad(fn))(base) == (second * base ** (exponent - 2) if second else 0)
+
+
+@pytest.mark.parametrize("base", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("exponent", [-2.0, -1.0, 0.0, 0.5, 1.0, 2.0])
+def test_power_of_positive_bases_has_all_second_derivatives(base: float, exponent: float) -> None:
+    hessian = np.array(tg.hessian(tg.power, argnums=(0, 1))(base, exponent))
+    log = np.log(base)
+    mixed = base ** (exponent - 1) * (1 + exponent * log)
+    want = [
+        [exponent * (exponent - 1) * base ** (exponent - 2), mixed],
+        [mixed, base**exponent * log**2],
+    ]
+    np.testing.assert_allclose(hessian, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+def test_exponent_has_slope_zero_at_base_zero(exponent: float) -> None:
+    assert tg.grad(lambda p: tg.power(0.0, p))(exponent) == 0
+    assert tg.grad(lambda p: tg.power(np.zeros(()), p))(exponent) == 0
+
+
+def test_zero_power_zero_beside_others_in_an_array() -> None:
+    x, p = np.array([0.0, 0.0, 2.0, -3.0]), np.array([0.0, 2.0, 0.0, 2.0])
+    assert gradient(lambda x: x**p, x).tolist() == [0, 0, 0, -6]
+    assert tg.grad(lambda x: tg.sum(tg.grad(lambda x: tg.sum(x**p))(x)))(x).tolist() == [0, 2, 0, 2]
+
+
+def test_negative_base_has_a_gradient_for_whole_exponents() -> None:
+    assert tg.grad(lambda x: x ** np.array(3.0))(-2.0) == 12
+    assert tg.grad(lambda x: x**-1)(-2.0) == -0.25
+
+
+# --- where ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [INF, -INF, NAN])
+def test_the_side_not_taken_gets_exactly_zero(bad: float) -> None:
+    condition = np.array([True, False])
+    x, y = np.array([1.0, bad]), np.array([bad, 2.0])
+    gx, gy = tg.grad(lambda x, y: tg.sum(tg.where(condition, x, y)), argnums=(0, 1))(x, y)
+    np.testing.assert_array_equal(gx, [1, 0])
+    np.testing.assert_array_equal(gy, [0, 1])
+
+
+@pytest.mark.parametrize("bad", [INF, NAN])
+def test_a_bad_cotangent_stays_on_the_side_that_was_taken(bad: float) -> None:
+    _, pullback = tg.vjp(
+        lambda x, y: tg.where(np.array([True, False]), x, y), np.ones(2), np.ones(2)
+    )
+    gx, gy = pullback(np.array([bad, 1.0]))
+    np.testing.assert_array_equal(gx, [bad, 0])
+    np.testing.assert_array_equal(gy, [0, 1])
+
+
+def test_where_guards_a_slope_that_would_be_infinite() -> None:
+    def guarded(x: Any) -> Any:
+        positive = x > 0
+        return tg.where(positive, tg.sqrt(tg.where(positive, x, 1.0)), 0.0)
+
+    np.testing.assert_array_equal(gradient(guarded, [0.0, 4.0, -1.0]), [0, 0.25, 0])
+
+
+def test_where_broadcasts_each_operand() -> None:
+    condition = np.array([[True], [False]])
+    gx, gy = tg.grad(lambda x, y: tg.sum(tg.where(condition, x, y)), argnums=(0, 1))(
+        np.ones(3), np.ones(())
+    )
+    np.testing.assert_array_equal(gx, np.ones(3))
+    assert gy == 3
+
+
+# --- indices that repeat ---------------------------------------------------------------
+
+
+def test_the_last_of_repeated_writes_stays_and_has_the_gradient() -> None:
+    index = np.array([0, 2, 0])
+    gx, gv = tg.grad(
+        lambda x, v: tg.sum(x.at[index].set(v) * np.array([10.0, 20.0, 30.0])), argnums=(0, 1)
+    )(np.ones(3), np.ones(3))
+    np.testing.assert_array_equal(gx, [0, 20, 0])
+    np.testing.assert_array_equal(gv, [0, 30, 10])
+
+
+def test_one_index_from_both_ends_is_repeated() -> None:
+    gv = tg.grad(lambda v: tg.sum(tg.at(np.zeros(3))[np.array([2, -1])].set(v)))(np.ones(2))
+    np.testing.assert_array_equal(gv, [0, 1])
+
+
+def test_repeated_additions_all_count() -> None:
+    index = np.array([0, 2, 0])
+    gx, gv = tg.grad(
+        lambda x, v: tg.sum(x.at[index].add(v) * np.array([10.0, 20.0, 30.0])), argnums=(0, 1)
+    )(np.ones(3), np.ones(3))
+    np.testing.assert_array_equal(gx, [10, 20, 30])
+    np.testing.assert_array_equal(gv, [10, 30, 10])
+
+
+def test_a_scalar_written_to_repeated_places_has_the_sum_of_what_stays() -> None:
+    g = tg.grad(lambda v: tg.sum(tg.at(np.zeros(3))[np.array([0, 0, 1])].set(v)))(1.0)
+    assert g == 2
+    g = tg.grad(lambda v: tg.sum(tg.at(np.zeros(3))[np.array([0, 0, 1])].add(v)))(1.0)
+    assert g == 3
+
+
+def test_elements_taken_repeatedly_sum_their_gradients() -> None:
+    np.testing.assert_array_equal(gradient(lambda x: x[[0, 0, -1]], np.ones(3)), [2, 0, 1])
+    np.testing.assert_array_equal(
+        gradient(lambda x: x[[[0, 1]], [[1], [1]]], np.ones((2, 2))), [[0, 2], [0, 2]]
+    )
+
+
+# --- stability ---------------------------------------------------------------------------
+
+
+def precise_sigmoid(x: Any) -> Any:
+    x = np.asarray(x, np.longdouble)
+    return 1 / (1 + np.exp(-x))
+
+
+@given(x=FAR)
+def test_sigmoid_is_stable(x: Any) -> None:
+    exact = precise_sigmoid(x)
+    np.testing.assert_allclose(tg.sigmoid(x), exact.astype(float), rtol=1e-14, atol=1e-300)
+    slope = exact * precise_sigmoid(-x)
+    np.testing.assert_allclose(
+        gradient(tg.sigmoid, x), slope.astype(float), rtol=1e-13, atol=1e-300
+    )
+
+
+@given(x=FAR)
+def test_softplus_is_stable(x: Any) -> None:
+    exact = np.logaddexp(np.longdouble(0), x.astype(np.longdouble))
+    np.testing.assert_allclose(tg.softplus(x), exact.astype(float), rtol=1e-14, atol=1e-300)
+    slope = precise_sigmoid(x).astype(float)
+    np.testing.assert_allclose(gradient(tg.softplus, x), slope, rtol=1e-13, atol=1e-300)
+
+
+def precise_softmax(x: Any, axis: int = -1) -> Any:
+    x = np.asarray(x, np.longdouble)
+    weights = np.exp(x - x.max(axis=axis, keepdims=True))
+    return weights / weights.sum(axis=axis, keepdims=True)
+
+
+@given(x=FAR)
+def test_logsumexp_and_its_gradient_are_stable(x: Any) -> None:
+    wide = x.astype(np.longdouble)
+    shift = wide.max(axis=-1, keepdims=True)
+    exact = np.log(np.sum(np.exp(wide - shift), axis=-1)) + shift[..., 0]
+    np.testing.assert_allclose(tg.logsumexp(x, axis=-1), exact.astype(float), rtol=1e-14)
+    np.testing.assert_allclose(
+        gradient(tg.logsumexp, x, axis=-1), precise_softmax(x).astype(float), atol=1e-11
+    )
+
+
+@given(x=FAR)
+def test_log_softmax_is_stable_and_keeps_its_gradient(x: Any) -> None:
+    wide = x.astype(np.longdouble)
+    shifted = wide - wide.max(axis=-1, keepdims=True)
+    exact = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    np.testing.assert_allclose(tg.log_softmax(x), exact.astype(float), rtol=1e-14, atol=1e-14)
+    _, pullback = tg.vjp(tg.log_softmax, x)
+    g = np.zeros_like(x)
+    g[..., 0] = 1
+    np.testing.assert_allclose(
+        pullback(g)[0], (g - precise_softmax(x)).astype(float), rtol=1e-10, atol=1e-11
+    )
+
+
+@given(x=FAR)
+def test_softmax_is_stable(x: Any) -> None:
+    exact = precise_softmax(x).astype(float)
+    np.testing.assert_allclose(tg.softmax(x), exact, rtol=1e-13, atol=1e-300)
+    _, pullback = tg.vjp(tg.softmax, x)
+    g = np.arange(x.size, dtype=float).reshape(x.shape)
+    want = exact * (g - np.sum(exact * g, axis=-1, keepdims=True))
+    np.testing.assert_allclose(pullback(g)[0], want, rtol=1e-10, atol=1e-10)
+
+
+@given(
+    logits=hnp.arrays(np.float64, (3, 4), elements=st.floats(-1e4, 1e4)),
+    targets=hnp.arrays(np.int64, 3, elements=st.integers(0, 3)),
+)
+def test_cross_entropy_is_stable_and_keeps_its_gradient(logits: Any, targets: Any) -> None:
+    loss, g = tg.value_and_grad(lambda z: tg.nn.cross_entropy_loss(z, targets, "sum"))(logits)
+    wide = logits.astype(np.longdouble)
+    shifted = wide - wide.max(axis=-1, keepdims=True)
+    logs = shifted - np.log(np.sum(np.exp(shifted), axis=-1, keepdims=True))
+    np.testing.assert_allclose(
+        loss, -float(np.sum(logs[np.arange(3), targets])), rtol=1e-13, atol=1e-13
+    )
+    want = precise_softmax(logits) - np.eye(4)[targets]
+    np.testing.assert_allclose(g, want.astype(float), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("size", [1e4, 6e4])
+@pytest.mark.parametrize(
+    ("name", "below", "above"),
+    [
+        ("sigmoid", (0, 0), (1, 0)),
+        ("softplus", (0, 0), (None, 1)),
+        ("tanh", (-1, 0), (1, 0)),
+        ("relu", (0, 0), (None, 1)),
+    ],
+)
+def test_saturated_values_and_slopes(
+    name: str, below: Any, above: Any, size: float, dtype: Any
+) -> None:
+    fn = getattr(tg, name)
+    for x, (value, slope) in ((-size, below), (size, above)):
+        got, g = tg.value_and_grad(fn)(np.array(x, dtype))
+        want = np.array(x if value is None else value, dtype)
+        np.testing.assert_allclose(got, want, atol=float(np.finfo(dtype).smallest_normal))
+        np.testing.assert_allclose(g, slope, atol=float(np.finfo(dtype).smallest_normal))
+        assert got.dtype == g.dtype == dtype
+
+
+@pytest.mark.parametrize("x", [30.0, 40.0, 100.0, 700.0])
+def test_sigmoid_keeps_its_slope_where_it_rounds_to_one(x: float) -> None:
+    for sign in (1, -1):
+        np.testing.assert_allclose(tg.grad(tg.sigmoid)(sign * x), np.exp(-x), rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1.0, 88.0, 1e4])
+@FEWER
+@given(x=hnp.arrays(np.float64, 3, elements=st.floats(-1, 1)))
+def test_stable_forms_have_right_second_derivatives(size: float, x: Any) -> None:
+    for fn in (tg.sigmoid, tg.softplus, tg.softmax, tg.log_softmax, tg.logsumexp):
+        check_grads(fn, (size * x,))
+
+
+@pytest.mark.parametrize(
+    ("x", "value", "slopes"),
+    [
+        ([-INF, 0.0], 0.0, [0, 1]),
+        ([-INF, -INF], -INF, None),
+        ([INF, 0.0], INF, None),
+        ([0.0], 0.0, [1]),
+    ],
+)
+def test_logsumexp_of_infinities(x: Any, value: float, slopes: Any) -> None:
+    assert tg.logsumexp(np.array(x)) == value
+    if slopes is not None:
+        np.testing.assert_array_equal(gradient(tg.logsumexp, x), slopes)
+
+
+def test_a_masked_logit_has_no_weight_and_no_gradient() -> None:
+    x = np.array([-INF, 0.0, 0.0])
+    np.testing.assert_array_equal(tg.softmax(x), [0, 0.5, 0.5])
+    _, pullback = tg.vjp(tg.softmax, x)
+    np.testing.assert_array_equal(pullback(np.array([0.0, 1.0, 0.0]))[0], [0, 0.25, -0.25])
+    assert tg.log_softmax(x).tolist() == [-INF, -np.log(2), -np.log(2)]
+    _, pullback = tg.vjp(tg.log_softmax, x)
+    np.testing.assert_array_equal(pullback(np.array([0.0, 1.0, 0.0]))[0], [0, 0.5, -0.5])
+
+
+@pytest.mark.parametrize("fn", [tg.sigmoid, tg.softplus, tg.relu, tg.tanh, tg.abs])
+def test_nan_in_is_nan_out(fn: Any) -> None:
+    assert np.isnan(fn(np.array(NAN)))
+
+
+@pytest.mark.parametrize(
+    ("fn", "x", "value"),
+    [
+        (tg.sigmoid, INF, 1),
+        (tg.sigmoid, -INF, 0),
+        (tg.softplus, INF, INF),
+        (tg.softplus, -INF, 0),
+        (tg.relu, INF, INF),
+        (tg.relu, -INF, 0),
+    ],
+)
+def test_activations_of_infinities(fn: Any, x: float, value: float) -> None:
+    np.testing.assert_allclose(fn(np.array(x)), value, atol=1e-300)
+
+
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_gradient_of_an_extremum_of_nan_does_not_warn(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        value, _ = tg.value_and_grad(getattr(tg, name))(np.array([1.0, NAN]))
+    assert np.isnan(value)

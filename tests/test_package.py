@@ -1,0 +1,337 @@
+"""The package as a whole: what it shows, imports, documents and stands on."""
+
+import ast
+import doctest
+import importlib
+import inspect
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.tensor import NUMPY, OPS
+
+PACKAGE = Path(tg.__file__).parent
+ROOT = Path(__file__).parents[1]
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def module_name(file: Path) -> str:
+    parts = file.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = [module_name(file) for file in FILES]
+MODULES = [importlib.import_module(name) for name in NAMES]
+
+
+def test_every_file_is_a_module_that_imports():
+    found = {m.name for m in pkgutil.walk_packages([str(PACKAGE)], "tapegrad.")}
+    assert found == set(NAMES) - {"tapegrad"}
+    assert len(NAMES) > 15
+
+
+# --- imports ------------------------------------------------------------------------------
+
+
+def imports(file: Path) -> dict[str, set[str]]:
+    """The modules that a file imports, of the package and others; for types too."""
+    ours, others = set(), set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file.name} imports by a relative path"
+            # `from package import module` imports the module
+            names = [
+                full if (full := f"{node.module}.{alias.name}") in NAMES else node.module
+                for alias in node.names
+            ]
+        else:
+            continue
+        for name in names:
+            (ours if name.split(".")[0] == "tapegrad" else others).add(name)
+    return {"ours": ours, "others": others}
+
+
+def test_imports_run_one_way():
+    graph = {module_name(file): imports(file)["ours"] for file in FILES}
+    # whoever imports a package's module runs the package's __init__ as well
+    done: set[str] = set()
+
+    def visit(name: str, path: tuple[str, ...]) -> None:
+        assert name not in path, " -> ".join((*path[path.index(name) :], name))
+        if name not in done:
+            for other in sorted(graph[name]):
+                visit(other, (*path, name))
+            done.add(name)
+
+    for name in graph:
+        visit(name, ())
+    assert done == set(NAMES)
+    assert sum(map(len, graph.values())) > 30
+
+
+def test_only_the_face_imports_the_face():
+    for file in FILES:
+        if module_name(file) != "tapegrad":
+            assert "tapegrad" not in imports(file)["ours"], file
+
+
+def test_the_face_defines_nothing():
+    for node in ast.parse((PACKAGE / "__init__.py").read_text()).body:
+        assert isinstance(node, ast.ImportFrom) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ), ast.unparse(node)
+
+
+def test_numpy_and_attrs_are_all_that_the_package_needs():
+    allowed = {"numpy", "attrs", *sys.stdlib_module_names}
+    for file in FILES:
+        if module_name(file) != "tapegrad.testing":
+            tops = {name.split(".")[0] for name in imports(file)["others"]}
+            assert tops <= allowed, file
+
+
+def test_importing_the_package_imports_no_test_tool():
+    code = "import sys, tapegrad; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    loaded = {name.split(".")[0] for name in done.stdout.split()}
+    assert {"tapegrad", "numpy", "attrs"} <= loaded
+    assert not loaded & {"hypothesis", "pytest", "_pytest", "matplotlib", "torch", "jax"}
+
+
+# --- documentation ------------------------------------------------------------------------
+
+
+def public(module: ModuleType) -> dict[str, Any]:
+    """What a module shows of the package's own."""
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "").startswith("tapegrad")
+    }
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_every_module_has_a_docstring(module):
+    assert module.__doc__, module
+
+
+def test_every_public_name_has_a_docstring():
+    checked = 0
+    faces = [tg, tg.nn, tg.optim, tg.tree, tg.errors]
+    for face in faces:
+        for name, thing in public(face).items():
+            assert inspect.getdoc(thing), f"{face.__name__}.{name}"
+            checked += 1
+    assert checked > 80
+
+
+def test_everything_public_that_a_module_defines_has_a_docstring():
+    for module in MODULES:
+        for node in ast.parse(inspect.getsource(module)).body:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                assert ast.get_docstring(node), f"{module.__name__}.{node.name}"
+                members = node.body if isinstance(node, ast.ClassDef) else []
+                # a Protocol's members are documented where they are written
+                bases = {ast.unparse(base) for base in getattr(node, "bases", [])}
+                for member in [] if "Protocol" in bases else members:
+                    if isinstance(member, ast.FunctionDef) and not member.name.startswith("_"):
+                        where = f"{module.__name__}.{node.name}.{member.name}"
+                        assert ast.get_docstring(member), where
+
+
+class Finder(doctest.DocTestFinder):
+    """Finds examples in ops too, which are values and not functions to doctest."""
+
+    def find_all(self, module: ModuleType) -> list[doctest.DocTest]:
+        tests = self.find(module, extraglobs={"np": np, "tg": tg})
+        seen = {test.name for test in tests}
+        for name, thing in vars(module).items():
+            if isinstance(thing, tg.Op) and thing.__module__ == module.__name__:
+                full = f"{module.__name__}.{name}"
+                if full not in seen:
+                    tests += self.find(
+                        thing.__wrapped__, full, module, extraglobs={"np": np, "tg": tg}
+                    )
+        return tests
+
+
+@pytest.mark.parametrize("module", MODULES, ids=NAMES)
+def test_the_examples_in_docstrings_are_true(module):
+    for test in Finder(exclude_empty=True).find_all(module):
+        said: list[str] = []
+        result = doctest.DocTestRunner(verbose=False).run(test, out=said.append)
+        assert result.failed == 0, "".join(said)
+
+
+def test_there_are_examples_to_be_found():
+    tests = [test for module in MODULES for test in Finder().find_all(module)]
+    assert sum(len(test.examples) for test in tests) > 120
+    with_examples = {test.name for test in tests if test.examples}
+    for name in ("ops.arithmetic.add", "ops.reduction.sum", "transforms.grad", "tape.Tape"):
+        assert f"tapegrad.{name}" in with_examples
+    assert "tapegrad.tensor.Place.set" in with_examples
+
+
+def test_every_op_that_passes_a_gradient_has_an_example():
+    for name, op in public(tg).items():
+        if isinstance(op, tg.Op) and (not isinstance(op.vjps, tuple) or any(op.vjps)):
+            assert name in ("parameter", "asarray") or ">>>" in op.__doc__, name
+
+
+# --- the contract's names ---------------------------------------------------------------
+
+
+CONTRACT = [
+    "Tape",
+    "Tensor",
+    "record",
+    "reverse_sweep",
+    "grad",
+    "value_and_grad",
+    "vjp",
+    "jvp",
+    "jacobian",
+    "hessian",
+    "hvp",
+    "stop_gradient",
+    "custom_op",
+    "add",
+    "multiply",
+    "matmul",
+    "sum",
+    "tanh",
+    "sigmoid",
+    "relu",
+    "softmax",
+    "log_softmax",
+    "logsumexp",
+    "softplus",
+    "expand",
+    "index_select",
+    "tree.flatten",
+    "tree.unflatten",
+    "tree.map",
+    "tree.leaves",
+    "tree.paths",
+    "nn.Linear",
+    "nn.Sequential",
+    "nn.Tanh",
+    "nn.Embedding",
+    "nn.Sigmoid",
+    "nn.RNNCell",
+    "nn.mse_loss",
+    "nn.cross_entropy_loss",
+    "optim.SGD",
+    "errors.TapeError",
+    "errors.TraceError",
+    "errors.TapegradError",
+    "subtract",
+    "divide",
+    "negative",
+    "power",
+    "exp",
+    "log",
+    "sin",
+    "cos",
+    "sqrt",
+    "abs",
+    "maximum",
+    "minimum",
+    "mean",
+    "max",
+    "min",
+    "where",
+    "transpose",
+    "reshape",
+    "concatenate",
+    "stack",
+    "broadcast_to",
+    "squeeze",
+    "expand_dims",
+]
+
+
+@pytest.mark.parametrize("name", CONTRACT)
+def test_the_contracts_names_are_there(name):
+    thing = tg
+    for part in name.split("."):
+        thing = getattr(thing, part)
+    assert callable(thing)
+
+
+def test_every_method_of_a_tensor_calls_an_op_that_exists():
+    x = np.array([[0.25, 0.5], [0.75, 1.0]])
+    calls = {
+        "swapaxes": (0, 1),
+        "reshape": (4,),
+        "astype": (np.float32,),
+        "dot": (x,),
+    }
+    for name, thing in vars(tg.Tensor).items():
+        if not name.startswith("_") and inspect.isfunction(thing) and name != "item":
+            args = calls.get(name, ())
+            output, _ = tg.record(lambda t, n=name, a=args: getattr(t, n)(*a))(x)
+            np.testing.assert_array_equal(output.value, getattr(x, name)(*args))
+
+
+def test_every_op_answers_to_its_name():
+    for name, thing in public(tg).items():
+        if isinstance(thing, tg.Op):
+            assert thing.name == thing.__name__ == name
+            assert repr(thing) == f"<op {name}>"
+
+
+# --- the house ----------------------------------------------------------------------------
+
+
+def test_the_top_level_holds_nothing_else_that_shows():
+    allowed = {"pyproject.toml", "tapegrad", "tests", "examples", "README.md"}
+    for name in _tracked():
+        top = name.split("/")[0]
+        assert top in allowed or top.startswith("."), name
+
+
+def _tracked() -> list[str]:
+    """The files under version control; those that lie there, where there is none."""
+    if shutil.which("git") and (ROOT / ".git").exists():
+        done = subprocess.run(
+            ["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        return done.stdout.split()
+    built = re.compile(r"build|dist|.*\.egg-info")
+    return [path.name for path in ROOT.iterdir() if not built.fullmatch(path.name)]
+
+
+def test_the_package_is_typed():
+    assert (PACKAGE / "py.typed").exists()
+
+
+def test_nothing_global_is_rebound_while_working():
+    def snapshot() -> dict[str, dict[str, int]]:
+        return {
+            module.__name__: {name: id(thing) for name, thing in vars(module).items()}
+            for module in MODULES
+        }
+
+    before, tables = snapshot(), (len(OPS), len(NUMPY))
+    params = tg.nn.Sequential(tg.nn.Linear(2, 2), tg.nn.Tanh()).init(0)
+    tg.grad(lambda p: tg.sum(p[0].weight ** 2))(params)
+    tg.hessian(lambda x: tg.sum(tg.sin(x)))(np.ones(2))
+    tg.custom_op(vjps=(None,), name="add")(lambda x: x)
+    with pytest.raises(TypeError):
+        tg.grad(lambda x: x)(1)
+    assert snapshot() == before
+    assert (len(OPS), len(NUMPY)) == tables

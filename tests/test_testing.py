@@ -1,0 +1,475 @@
+"""check_grads finds what is wrong, and finds nothing where nothing is."""
+
+import subprocess
+import sys
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tapegrad as tg
+from tapegrad.testing import check_grads
+
+FEWER = settings(max_examples=max(1, settings.default.max_examples // 3))
+
+X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
+ROW = np.array([1.0, -2.0, 0.5])
+
+MODES = [("reverse",), ("forward",), ("reverse", "forward")]
+each_mode = pytest.mark.parametrize("modes", MODES, ids=["reverse", "forward", "both"])
+
+
+def caught(fn: Any, *args: Any, **options: Any) -> str:
+    """The message that check_grads fails with."""
+    with pytest.raises(AssertionError) as error:
+        check_grads(fn, args, **options)
+    return str(error.value)
+
+
+# --- planted wrong rules -----------------------------------------------------------------
+
+
+def planted(forward: Any, *rules: Any) -> Any:
+    return tg.custom_op(vjps=rules)(forward)
+
+
+def zero_one_entry(g: Any, y: Any, x: Any) -> Any:
+    keep = np.ones(x.shape)
+    keep[-1, -1] = 0
+    return g * 2 * x * keep
+
+
+def undone(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """A right rule, which sums over the broadcast axis."""
+    return tg.sum(g * a, axis=0)
+
+
+def mean_undone(g: Any, y: Any, a: Any, b: Any) -> Any:
+    return tg.mean(g * a, axis=0)
+
+
+WRONG: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "sign flipped": (planted(lambda x: x * x, lambda g, y, x: -g * 2 * x), (X,)),
+    "factor dropped": (planted(lambda x: x * x, lambda g, y, x: g * x), (X,)),
+    "cotangent dropped": (planted(lambda x: x * x, lambda g, y, x: 2 * x), (X,)),
+    "cotangent squared": (planted(lambda x: x * x, lambda g, y, x: g * g * 2 * x), (X,)),
+    "size of cotangent": (planted(lambda x: x * x, lambda g, y, x: abs(g) * 2 * x), (X,)),
+    "zero": (planted(lambda x: x * x, lambda g, y, x: 0 * x), (X,)),
+    "no rule": (planted(lambda x: x * x, None), (X,)),
+    "operands swapped": (
+        planted(lambda a, b: a * b, lambda g, y, a, b: g * a, lambda g, y, a, b: g * b),
+        (X, X + 1.5),
+    ),
+    "rules swapped": (
+        planted(lambda a, b: a - b, lambda g, y, a, b: -g, lambda g, y, a, b: g),
+        (X, X + 1.5),
+    ),
+    "broadcasting averaged, not summed": (
+        planted(lambda a, b: a * b, lambda g, y, a, b: g * b, mean_undone),
+        (X, ROW),
+    ),
+    "broadcasting undone for the first row only": (
+        planted(lambda a, b: a * b, lambda g, y, a, b: g * b, lambda g, y, a, b: (g * a)[0]),
+        (X, ROW),
+    ),
+    "summed over the wrong axis of a square": (
+        planted(
+            lambda a, b: a * b,
+            lambda g, y, a, b: g * b,
+            lambda g, y, a, b: tg.sum(g * a, axis=1),
+        ),
+        (np.vstack([X, ROW]), ROW),
+    ),
+    "one entry zeroed": (planted(lambda x: x * x, zero_one_entry), (X,)),
+    "transposed": (
+        planted(lambda x: x.T @ x, lambda g, y, x: x @ (g + g)),
+        (X,),
+    ),
+    "shifted by one": (
+        planted(lambda x: np.roll(x, 1), lambda g, y, x: g[::-1]),
+        (ROW,),
+    ),
+    "right only at the point 1": (
+        planted(lambda x: x**3, lambda g, y, x: g * 3 * x),
+        (X,),
+    ),
+    "slightly off": (planted(np.sin, lambda g, y, x: g * tg.cos(x) * (1 + 1e-6)), (X,)),
+    "off by little beside much": (
+        planted(lambda x: x + 1000.0, lambda g, y, x: g * 1.0001),
+        (X,),
+    ),
+}
+
+
+@each_mode
+@pytest.mark.parametrize("fault", sorted(WRONG))
+def test_a_wrong_rule_is_caught_at_order_one(fault: str, modes: Any) -> None:
+    fn, args = WRONG[fault]
+    assert "order 1" in caught(fn, *args, order=1, modes=modes)
+
+
+@each_mode
+@pytest.mark.parametrize("fault", sorted(WRONG))
+def test_a_wrong_rule_is_caught_inside_a_scalar_function(fault: str, modes: Any) -> None:
+    fn, args = WRONG[fault]
+
+    def loss(*args: Any) -> Any:
+        y = fn(*args)
+        return tg.sum(tg.sin(y) * np.arange(1.0, y.size + 1).reshape(y.shape))
+
+    caught(loss, *args, modes=modes)
+
+
+WRONG_SECOND: dict[str, tuple[Any, tuple[Any, ...]]] = {
+    "cubed, with the slope held constant": (
+        planted(lambda x: x**3, lambda g, y, x: g * 3 * tg.stop_gradient(x) ** 2),
+        (X,),
+    ),
+    "an inner op with a wrong rule": (
+        planted(
+            lambda x: x**3,
+            lambda g, y, x: g * planted(lambda x: 3 * x * x, lambda g, y, x: g * 5 * x)(x),
+        ),
+        (X,),
+    ),
+    "product, with one factor held constant": (
+        planted(
+            lambda a, b: a * b,
+            lambda g, y, a, b: g * tg.stop_gradient(b),
+            lambda g, y, a, b: g * a,
+        ),
+        (X, X + 1.5),
+    ),
+    "linear, with the cotangent held constant": (
+        planted(lambda x: 3 * x, lambda g, y, x: 3 * tg.stop_gradient(g)),
+        (X,),
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", sorted(WRONG_SECOND))
+def test_a_wrong_second_order_is_caught_where_the_first_is_right(fault: str) -> None:
+    fn, args = WRONG_SECOND[fault]
+    check_grads(fn, args, order=1, modes=("reverse",))
+    assert "order 2" in caught(fn, *args, modes=("reverse",))
+    caught(fn, *args)
+
+
+def test_a_wrong_third_order_is_caught_where_the_second_is_right() -> None:
+    square = planted(lambda x: 3 * x * x, lambda g, y, x: g * 6 * tg.stop_gradient(x))
+    cube = planted(lambda x: x**3, lambda g, y, x: g * square(x))
+    check_grads(cube, (2.0,), modes=("reverse",))
+    assert "order 3" in caught(cube, 2.0, order=3, modes=("reverse",))
+
+
+@pytest.mark.parametrize("reduced", [False, True], ids=["elements", "sum"])
+@pytest.mark.parametrize("seed", range(5))
+@each_mode
+def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
+    modes: Any, seed: int, reduced: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(100, 100))
+    i, j = rng.integers(100, size=2)
+    x[i, j] = rng.choice([-1, 1]) * rng.uniform(0.2, 2)
+    off = np.ones(x.shape)
+    off[i, j] += 1e-5
+    square = planted(lambda x: x * x, lambda g, y, x: g * 2 * x * off)
+    message = caught(lambda x: tg.sum(square(x)) if reduced else square(x), x, modes=modes)
+    assert f"x[{i}, {j}]" in message
+
+
+def test_an_error_in_a_small_entry_among_large_ones_is_caught() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=1000) * np.logspace(-1, 3, 1000)
+    off = np.ones(1000)
+    off[10] += 1e-5
+    square = planted(lambda x: x * x, lambda g, y, x: g * 2 * x * off)
+    for modes in MODES:
+        assert "x[10]" in caught(square, x, order=1, modes=modes)
+
+
+def test_an_error_in_one_of_many_outputs_is_caught() -> None:
+    off = np.ones(1000)
+    off[7] += 1e-5
+    scale = np.linspace(1, 2, 1000)
+    spread = planted(lambda x: x * scale, lambda g, y, x: tg.sum(g * scale * off))
+    for modes in MODES:
+        caught(spread, 0.5, order=1, modes=modes)
+
+
+def test_the_first_order_alone_may_be_checked() -> None:
+    fn, args = WRONG_SECOND["cubed, with the slope held constant"]
+    check_grads(fn, args, order=1)
+
+
+# --- the message ---------------------------------------------------------------------------
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+@attrs.frozen
+class Params:
+    weight: Any
+    bias: Any
+
+
+def test_the_message_says_which_number_is_which_and_where() -> None:
+    half = planted(lambda x: x * x, lambda g, y, x: g * x)
+
+    def model(params: Any, x: Any) -> Any:
+        return {"out": tg.sum(half(params["layer"].weight) * x) + params["layer"].bias}
+
+    weight = np.array([[1.0, 0.0], [0.0, 3.0]])
+    params = {"layer": Params(weight, 0.5)}
+    message = caught(model, params, np.array([[0.0, 0.0], [0.0, 2.0]]), modes=("reverse",))
+    first, *rest = message.splitlines()
+    assert (
+        first == "model has a wrong derivative at params.layer.weight[1, 1] (order 1, reverse mode)"
+    )
+    found = {line.split()[0]: line.split(maxsplit=1)[1] for line in rest}
+    assert float(found["analytic"]) == 6
+    assert float(found["numeric"]) == 12
+    assert float(found["tolerance"].split(",")[0]) < 1e-6
+    assert found["point"] == "params.layer.weight[1, 1] = 3.0"
+    assert found["direction"] == "params.layer.weight[1, 1] alone"
+
+
+def test_the_message_of_forward_mode_names_the_output_too() -> None:
+    half = planted(lambda x: x * x, lambda g, y, x: g * x)
+
+    def model(pair: Any) -> Any:
+        return tg.sin(pair.left), half(pair.right)
+
+    message = caught(model, Pair(np.ones(2), np.array([0.0, 0.0, 5.0])), modes=("forward",))
+    assert "pair.right[2] (order 1, forward mode)" in message
+    assert "analytic   5\n" in message
+    assert "numeric    10\n" in message
+    assert "output 1[2]" in message
+
+
+def test_the_message_at_order_two_says_what_is_differentiated() -> None:
+    fn, args = WRONG_SECOND["cubed, with the slope held constant"]
+    message = caught(fn, *args, modes=("reverse",))
+    assert message.startswith("the VJP of <lambda> has a wrong derivative at x[")
+
+
+def test_the_message_is_the_same_in_each_run() -> None:
+    fn, args = WRONG["operands swapped"]
+    assert caught(fn, *args) == caught(fn, *args)
+
+
+def test_a_derivative_that_is_not_finite_is_reported() -> None:
+    with np.errstate(divide="ignore"):
+        assert "x[1]" in caught(lambda x: tg.sqrt(x), np.array([1.0, 0.0]))
+    nan = planted(lambda x: x * x, lambda g, y, x: g * np.nan)
+    for modes in MODES:
+        assert "nan" in caught(nan, X, modes=modes)
+
+
+# --- kinks -----------------------------------------------------------------------------------
+
+
+def kinked(slope: float) -> Any:
+    """abs, with this slope at 0."""
+    return planted(
+        lambda x: np.abs(x), lambda g, y, x: g * tg.where(np.equal(x, 0), slope, np.sign(x))
+    )
+
+
+@each_mode
+@pytest.mark.parametrize("slope", [-1.0, -0.3, 0.0, 0.5, 1.0])
+def test_a_slope_between_the_one_sided_ones_is_right_at_a_kink(slope: float, modes: Any) -> None:
+    check_grads(kinked(slope), (np.array([-1.0, 0.0, 2.0]),), modes=modes)
+    check_grads(lambda x: tg.sum(kinked(slope)(x)), (np.zeros(3),), order=1, modes=modes)
+
+
+@each_mode
+@pytest.mark.parametrize("slope", [-1.001, 1.001, 2.0, -5.0])
+def test_a_slope_outside_of_the_one_sided_ones_fails_and_says_it_is_a_kink(
+    slope: float, modes: Any
+) -> None:
+    message = caught(kinked(slope), np.array([1.0, 0.0]), modes=modes)
+    assert "x[1]" in message
+    assert "kink" in message
+    assert "-1 to the left, 1 to the right" in message
+
+
+def test_a_kink_does_not_hide_a_wrong_entry_elsewhere() -> None:
+    for n in (20, 200):
+        x = np.where(np.arange(n) % 2 == 0, 0.0, 1.0)
+        wrong = np.ones(n)
+        wrong[11] = 1.5
+        rule = planted(lambda x: np.maximum(x, 0), lambda g, y, x, w=wrong: g * (x > 0) * w)
+        assert "x[11]" in caught(lambda x, rule=rule: rule(x), x)
+    x = np.where(np.arange(200) < 20, 0.0, 1.0)
+    wrong = np.ones(200)
+    wrong[111] = 1.5
+    rule = planted(lambda x: np.maximum(x, 0), lambda g, y, x: g * (x > 0) * wrong)
+    assert "x[111]" in caught(lambda x: tg.sum(rule(x)), x)
+
+
+@pytest.mark.parametrize("n", [4, 100])
+def test_kinks_that_cancel_are_no_false_alarm(n: int) -> None:
+    signs = (-1.0) ** np.arange(n)
+    check_grads(lambda x: tg.sum(tg.relu(x) * signs), (np.zeros(n),))
+
+
+@given(
+    x=hnp.arrays(np.float64, 4, elements=st.sampled_from([0.0, -0.0, 1e-12, -1e-9, 1e-6, 1.0])),
+    y=hnp.arrays(np.float64, 4, elements=st.sampled_from([0.0, 1e-12, -1e-9, 1e-6, 1.0])),
+)
+def test_kinks_at_and_close_to_the_point_are_no_false_alarm(x: Any, y: Any) -> None:
+    check_grads(lambda x: (tg.relu(x), tg.abs(x), tg.max(x), tg.min(x)), (x,))
+    check_grads(lambda x, y: (tg.maximum(x, y), tg.minimum(x, y)), (x, y))
+
+
+# --- no false alarms -------------------------------------------------------------------------
+
+
+RIGHT: dict[str, Any] = {
+    "polynomial": lambda x: x**3 - 2 * x * x + x,
+    "rational": lambda x: x / (1 + x * x),
+    "sin": tg.sin,
+    "tanh": tg.tanh,
+    "sigmoid": tg.sigmoid,
+    "softplus": tg.softplus,
+    "softmax": tg.softmax,
+    "sum of softmax": lambda x: tg.sum(tg.softmax(x)),
+    "log_softmax": tg.log_softmax,
+    "logsumexp": tg.logsumexp,
+    "log": lambda x: tg.log(1 + x * x),
+    "norm": lambda x: tg.sqrt(tg.sum(x * x)),
+    "normalised": lambda x: (x - tg.mean(x)) / tg.sqrt(1 + tg.mean(x * x)),
+    "max": tg.max,
+    "product": lambda x: x @ x.T if x.ndim == 2 else x @ x,
+    "root": lambda x: tg.abs(x) ** 1.5,
+    "cancelling": lambda x: (x + 1e6) - 1e6,
+    "constant": lambda x: 0 * x,
+    "gather": lambda x: x[[0, 0, -1]] if x.ndim else x,
+    "rounded to float32": lambda x: x.astype(np.float32),
+}
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+@pytest.mark.parametrize("size", [1e6, 1.0, 1e-3])
+@FEWER
+@given(x=hnp.arrays(np.float64, 3, elements=st.floats(0.5, 1) | st.floats(-1, -0.5)))
+def test_right_rules_raise_no_alarm_at_any_size(name: str, size: float, x: Any) -> None:
+    check_grads(RIGHT[name], (size * x,))
+
+
+@pytest.mark.parametrize("name", sorted(RIGHT))
+@pytest.mark.parametrize("shape", [(10_000,), (100, 100)])
+def test_right_rules_raise_no_alarm_for_many_inputs(name: str, shape: Any) -> None:
+    x = np.random.default_rng(0).normal(size=shape)
+    check_grads(RIGHT[name], (x[:50] if name == "product" else x,), order=1)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_narrow_arguments_are_checked_in_float64(dtype: Any) -> None:
+    seen = []
+
+    def fn(x: Any) -> Any:
+        seen.append(x.dtype)
+        return tg.sin(x) * x
+
+    check_grads(fn, (X.astype(dtype),))
+    assert set(seen) == {np.dtype(np.float64)}
+    caught(WRONG["slightly off"][0], X.astype(dtype))
+
+
+@pytest.mark.parametrize("x", [0.5, np.float32(0.5), np.array(0.5), np.array(0.5, np.float16)])
+def test_scalars_and_0_d_arrays_are_checked(x: Any) -> None:
+    check_grads(lambda x: tg.sin(x) * x, (x,))
+    caught(WRONG["factor dropped"][0], x)
+
+
+@pytest.mark.parametrize("shape", [(0,), (0, 3)])
+def test_nothing_is_wrong_with_nothing(shape: Any) -> None:
+    check_grads(lambda x: tg.sum(x * x), (np.zeros(shape),))
+    check_grads(lambda x: x * x, (np.zeros(shape),))
+
+
+def test_trees_integers_and_several_outputs_are_taken_as_they_are() -> None:
+    def fn(params: Any, index: Any, flag: Any) -> Any:
+        rows = params["w"][index]
+        return {"rows": rows, "loss": tg.sum(rows * params["b"].left)}, index, [tg.argmax(rows)]
+
+    params = {"w": X, "b": Pair(2.0, None)}
+    check_grads(fn, (params, np.array([0, 1, 1]), True))
+
+
+def test_methods_of_tensors_may_be_used() -> None:
+    check_grads(lambda x: x.at[0].set(x[1] * 2).T.reshape(-1), (X,))
+
+
+def test_selection_by_value_may_change_a_step_away() -> None:
+    check_grads(lambda x: x[x > 0], (np.array([1e-4, 1.0, -1.0]),))
+
+
+def test_an_output_that_does_not_depend_on_the_arguments_has_derivative_zero() -> None:
+    check_grads(lambda x: (x * x, np.ones(2)), (X,))
+
+
+def test_functions_close_to_a_pole_or_an_edge_are_checked() -> None:
+    for x in (1e-3, 1e-5, 1e-7):
+        check_grads(lambda x: 1 / x, (x,))
+        check_grads(tg.log, (x,))
+        check_grads(tg.sqrt, (x,))
+    caught(planted(np.log, lambda g, y, x: g / x * 1.01), 1e-5)
+
+
+def test_derivatives_themselves_can_be_checked() -> None:
+    check_grads(tg.grad(lambda x: tg.sum(tg.tanh(x) * x)), (X,))
+
+
+def test_arguments_are_not_changed() -> None:
+    x = X.copy()
+    check_grads(lambda x: tg.sin(x), (x,))
+    np.testing.assert_array_equal(x, X)
+    assert x.flags.writeable
+
+
+def test_no_random_state_is_used_or_changed() -> None:
+    before = np.random.get_state()[1].tolist()  # noqa: NPY002
+    check_grads(lambda x: tg.sin(x), (X,))
+    assert np.random.get_state()[1].tolist() == before  # noqa: NPY002
+
+
+# --- misuse ------------------------------------------------------------------------------------
+
+
+def test_misuse_says_what_to_do() -> None:
+    with pytest.raises(TypeError, match=r"write \(x,\)"):
+        check_grads(tg.sin, X)
+    with pytest.raises(TypeError, match="no floating argument"):
+        check_grads(lambda n: n, (1,))
+    with pytest.raises(TypeError, match="no floating leaf"):
+        check_grads(lambda x: tg.argmax(x), (X,))
+    with pytest.raises(ValueError, match="backward"):
+        check_grads(tg.sin, (X,), modes=("backward",))
+    with pytest.raises(ValueError, match="order"):
+        check_grads(tg.sin, (X,), order=0)
+    with pytest.raises(ValueError, match="modes"):
+        check_grads(tg.sin, (X,), modes=())
+
+
+def test_a_point_where_the_function_is_not_finite_is_a_value_error() -> None:
+    with np.errstate(divide="ignore"), pytest.raises(ValueError, match="not finite"):
+        check_grads(tg.log, (0.0,))
+
+
+def test_importing_it_needs_neither_hypothesis_nor_pytest() -> None:
+    code = (
+        "import sys, tapegrad.testing\n"
+        "assert not {'hypothesis', 'pytest', 'scipy'} & set(sys.modules), sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

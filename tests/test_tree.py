@@ -1,0 +1,285 @@
+"""Parameter trees: taken apart, put together, mapped and named."""
+
+import pickle
+from collections import OrderedDict
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad import tree
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+class Nothing(NamedTuple):
+    pass
+
+
+@attrs.frozen
+class Params:
+    weight: Any
+    bias: Any = None
+
+
+@attrs.frozen
+class Empty:
+    pass
+
+
+@attrs.frozen
+class Private:
+    _hidden: Any
+    shown: Any = attrs.field(alias="given")
+    derived: Any = attrs.field(init=False, default=7)
+    last: Any = attrs.field(kw_only=True, default=0)
+
+
+LEAVES = st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
+KEYS = st.text("abc", min_size=1, max_size=2) | st.integers(0, 9)
+TREES = st.recursive(
+    LEAVES | st.none() | st.builds(Nothing) | st.builds(Empty),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.lists(children, max_size=3).map(tuple)
+        | st.dictionaries(KEYS, children, max_size=3)
+        | st.builds(Point, children, children)
+        | st.builds(Params, children, children)
+        | st.builds(Private, children, given=children, last=children)
+    ),
+    max_leaves=12,
+)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types all the way down, and in the same order."""
+    return type(a) is type(b) and a == b and repr(a) == repr(b)
+
+
+@given(TREES)
+def test_unflatten_undoes_flatten(t):
+    leaves, structure = tree.flatten(t)
+    assert same(tree.unflatten(structure, leaves), t)
+    assert same(tree.leaves(t), leaves)
+    assert structure.size == len(leaves)
+
+
+@given(TREES)
+def test_flatten_undoes_unflatten(t):
+    _, structure = tree.flatten(t)
+    leaves = [object() for _ in range(structure.size)]
+    again, structure_again = tree.flatten(tree.unflatten(structure, leaves))
+    assert all(a is b for a, b in zip(again, leaves, strict=True))
+    assert structure_again == structure
+
+
+@given(TREES)
+def test_no_call_changes_a_tree(t):
+    before = repr(t)
+    leaves, structure = tree.flatten(t)
+    tree.map(str, t)
+    tree.paths(t)
+    new = tree.unflatten(structure, leaves)
+    if isinstance(t, list | dict):
+        assert new is not t
+        new.clear()
+    assert repr(t) == before
+
+
+@given(TREES)
+def test_map_keeps_the_structure(t):
+    assert same(tree.map(lambda x: x, t), t)
+    mapped = tree.map(lambda *xs: "|".join(map(repr, xs)), t, t, t)
+    assert tree.flatten(mapped)[1] == tree.flatten(t)[1]
+    assert tree.leaves(mapped) == [f"{x!r}|{x!r}|{x!r}" for x in tree.leaves(t)]
+
+
+@given(TREES)
+def test_map_composes(t):
+    assert same(tree.map(lambda x: len(repr(x)), t), tree.map(len, tree.map(repr, t)))
+
+
+def _walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """Leaves with their paths, by another walk than the package's."""
+    if isinstance(t, dict):
+        children = [(str(key), x) for key, x in t.items()]
+    elif isinstance(t, tuple) and hasattr(t, "_fields"):
+        children = list(zip(t._fields, t, strict=True))
+    elif isinstance(t, list | tuple):
+        children = [(str(i), x) for i, x in enumerate(t)]
+    elif attrs.has(type(t)):
+        children = [(f.name, getattr(t, f.name)) for f in attrs.fields(type(t)) if f.init]
+    elif t is None:
+        children = []
+    else:
+        return [(".".join(path), t)]
+    return [pair for name, x in children for pair in _walk(x, (*path, name))]
+
+
+@given(TREES)
+def test_paths_lead_to_the_leaves(t):
+    assert list(zip(tree.paths(t), tree.leaves(t), strict=True)) == _walk(t)
+
+
+def test_paths_are_joined_by_dots():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
+    assert tree.paths(model.init(0)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    cell = tg.nn.RNNCell(2, 2, 2).init(0)
+    assert tree.paths({"cell": cell})[0] == "cell.w_ih.weight"
+    assert tree.paths(3.0) == [""]
+    assert tree.paths([]) == []
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        1,
+        "text",
+        b"bytes",
+        {1, 2},
+        np.ones(3),
+        OrderedDict(a=1),
+        range(3),
+        int,
+        Params,
+        object(),
+        tg.Tape(),
+        tg.add,
+    ],
+)
+def test_anything_else_is_a_leaf(leaf):
+    leaves, structure = tree.flatten([leaf])
+    assert leaves[0] is leaf
+    assert structure.size == 1
+
+
+def test_functions_of_the_package_are_leaves():
+    for thing in (tg.tanh, tg.grad(tg.tanh), tg.jacobian(tg.tanh), tg.vjp(tg.tanh, 1.0)[1]):
+        assert tree.map(lambda x: x, [thing])[0] is thing
+    output, _ = tg.record(lambda f, pullback, x: pullback(f(x))[0])(
+        tg.tanh, tg.vjp(tg.square, 3.0)[1], 0.0
+    )
+    assert output.value == 0.0
+
+
+def test_a_tensor_is_a_leaf():
+    output, _ = tg.record(lambda x: {"y": x})(1.0)
+    assert tree.leaves(output)[0] is output["y"]
+
+
+def test_none_and_empty_nodes_have_no_leaves():
+    empty = [None, (), [], {}, Empty(), Nothing()]
+    assert tree.leaves(empty) == []
+    assert same(tree.map(str, empty), empty)
+
+
+def test_a_dict_keeps_its_order():
+    t = {"b": 1, "a": 2, 3: 3}
+    assert tree.leaves(t) == [1, 2, 3]
+    assert list(tree.map(str, t)) == ["b", "a", 3]
+    mapped = tree.map(lambda x, y: (x, y), t, {3: "3", "a": "2", "b": "1"})
+    assert mapped == {"b": (1, "1"), "a": (2, "2"), 3: (3, "3")}
+    assert list(mapped) == ["b", "a", 3]
+
+
+@given(TREES)
+def test_structures_are_equal_hash_and_pickle_by_content(t):
+    _, structure = tree.flatten(t)
+    _, other = tree.flatten(tree.map(lambda x: 0, t))
+    assert structure == other
+    assert hash(structure) == hash(other)
+    assert pickle.loads(pickle.dumps(structure)) == structure
+    assert repr(structure) == repr(other)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([1], (1,)),
+        ([1], [1, 2]),
+        ({"a": 1}, {"b": 1}),
+        ({"a": 1, "b": 2}, {"a": 1}),
+        (Params(1, 2), Point(1, 2)),
+        (Params(1, None), Params(1, 2)),
+        ([None], [()]),
+        ([], ()),
+        ([], {}),
+        ((1, 2), Point(1, 2)),
+        (1, [1]),
+        ([1, [2]], [1, 2]),
+        ([1, 2], [1, [2]]),
+        ({"w": 1}, {"w": {"a": 1}}),
+        ([1], [None]),
+    ],
+)
+def test_different_structures_are_different_and_map_says_so(a, b):
+    assert tree.flatten(a)[1] != tree.flatten(b)[1]
+    with pytest.raises(ValueError, match="differ"):
+        tree.map(lambda x, y: x, a, b)
+
+
+def test_map_names_the_path_of_the_first_difference():
+    with pytest.raises(ValueError, match=r"\bp\.1\.weight\b"):
+        tree.map(
+            lambda x, y: x,
+            {"p": [1, Params([1, 2])], "q": 1},
+            {"p": [1, Params([1])], "q": (1,)},
+        )
+
+
+def test_unflatten_counts_the_leaves():
+    _, structure = tree.flatten({"a": 1, "b": [2]})
+    for leaves in ([], [1], [1, 2, 3]):
+        with pytest.raises(ValueError, match="leaves"):
+            tree.unflatten(structure, leaves)
+    assert tree.unflatten(structure, iter("xy")) == {"a": "x", "b": ["y"]}
+
+
+def test_classes_are_made_through_their_init():
+    @attrs.frozen
+    class Checked:
+        value: Any = attrs.field(converter=lambda x: x * 2)
+
+    assert tree.map(lambda x: x + 1, Checked(1)) == Checked(3)
+    private = Private(1, given=2, last=3)
+    assert tree.paths(private) == ["_hidden", "shown", "last"]
+    assert tree.map(lambda x: x * 10, private) == Private(10, given=20, last=30)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        tg.nn.Linear(2, 3),
+        tg.nn.Tanh(),
+        tg.nn.Embedding(3, 2),
+        tg.nn.RNNCell(2, 3, 4, activation="tanh"),
+        tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh()),
+        tg.optim.SGD(0.1, momentum=0.9),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_layers_and_optimizers_in_a_tree_come_out_as_they_went_in(layer):
+    leaves, structure = tree.flatten({"layer": layer})
+    assert tree.unflatten(structure, leaves) == {"layer": layer}
+
+
+def test_a_recorded_function_takes_its_model_as_an_argument():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
+    x = np.ones((4, 2))
+    params = model.init(0)
+    output, _ = tg.record(lambda model, params, x: model(params, x))(model, params, x)
+    np.testing.assert_array_equal(output.value, model(params, x))
+    g = tg.grad(lambda params, model: tg.sum(model(params, x)))(params, model)
+    assert tree.flatten(g)[1] == tree.flatten(params)[1]
+
+
+def test_a_repr_of_a_structure_reads_like_the_tree():
+    t = {"a": [1, (2,)], "b": None, "c": Params(1, 2), "d": ()}
+    assert repr(tree.flatten(t)[1]) == "{'a': [*, (*,)], 'b': None, 'c': Params(*, *), 'd': ()}"
