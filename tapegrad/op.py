@@ -11,7 +11,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import Any, Generic, ParamSpec
+from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 import numpy as np
@@ -95,9 +95,11 @@ class Op(Generic[P]):
     composite: bool = False
     source: Source = None
     view: bool = False
+    __tree_leaf__: ClassVar[bool] = True
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
     parameters: tuple[str, ...] = attrs.field(init=False)
+    positional: tuple[str, ...] = attrs.field(init=False)
     defaults: Mapping[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -105,6 +107,11 @@ class Op(Generic[P]):
         set_ = self.__dict__.__setitem__
         set_("arity", len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1)
         set_("parameters", tuple(signature.parameters))
+        keyword_only = inspect.Parameter.KEYWORD_ONLY
+        set_(
+            "positional",
+            tuple(n for n, p in signature.parameters.items() if p.kind is not keyword_only),
+        )
         empty = inspect.Parameter.empty
         set_(
             "defaults",
@@ -148,9 +155,11 @@ class Op(Generic[P]):
         names = self.parameters
         if len(args) == self.arity and set(kwargs) <= set(names[self.arity :]):
             return args, {n: v for n, v in kwargs.items() if v is not self.defaults.get(n, self)}
-        given = dict(zip(names, args, strict=False))
-        if len(args) > len(names):
-            raise TypeError(f"{self.name} takes {', '.join(names)}; got {len(args)} arguments")
+        given = dict(zip(self.positional, args, strict=False))
+        if len(args) > len(self.positional):
+            raise TypeError(
+                f"{self.name} takes {', '.join(self.positional)} by position; got {len(args)}"
+            )
         for name, value in kwargs.items():
             if name in given:
                 raise TypeError(f"{self.name} got {name} twice")
@@ -278,16 +287,18 @@ def custom_op(
     def declare(function: Callable[P, Any]) -> Op[P]:
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
-            # the function may return an array that it, or its caller, also keeps
-            y = function(*args, **kwargs)
+            # the function may write to its arguments, and return an array that it keeps
+            views = [frozen(x.view()) if type(x) is np.ndarray else x for x in args]
+            y = function(*views, **kwargs)  # type: ignore[arg-type]
             return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
 
-        return Op(name or function.__name__, forward, tuple(map(_apart, rules)))
+        called = name or function.__name__
+        return Op(called, forward, tuple(_apart(rule, called) for rule in rules))
 
     return declare
 
 
-def _apart(rule: Rule | None) -> Rule | None:
+def _apart(rule: Rule | None, name: str) -> Rule | None:
     """A user's rule, kept from writing to a cotangent and from handing out its own array."""
     if rule is None:
         return None
@@ -297,6 +308,11 @@ def _apart(rule: Rule | None) -> Rule | None:
         if type(g) is np.ndarray:
             g = frozen(g.view())
         c = rule(g, *args, **options)
-        return c.view() if type(c) is np.ndarray and not is_frozen(c) else c
+        if c is None or type(c) is Tensor:
+            return c
+        c = np.asarray(c)
+        if c.dtype.kind not in "fiub":
+            raise TypeError(f"a VJP rule of {name} returned {c.dtype}; real numbers are needed")
+        return c if is_frozen(c) else c.view()
 
     return apart

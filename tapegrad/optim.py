@@ -13,7 +13,7 @@ from tapegrad.tensor import Tensor, frozen
 
 def _plain(rate: Any) -> Any:
     """A Python number for NumPy's, which would widen float32 parameters."""
-    return rate.item() if isinstance(rate, np.generic) else rate
+    return rate.item() if isinstance(rate, np.generic | np.ndarray) else rate
 
 
 def _not_negative(instance: Any, attribute: Any, value: Any) -> None:
@@ -62,7 +62,7 @@ class SGD:
         """The state to begin with: no velocity, or zeros like the parameters."""
         if self._has_no_momentum():
             return SGDState()
-        return SGDState(tree.map(lambda p: _settled(p * 0), params))
+        return SGDState(tree.map(_zeros_like, params))
 
     def update(self, params: Any, grads: Any, state: SGDState) -> tuple[Any, SGDState]:
         """New parameters and a new state; the old ones are as they were.
@@ -103,3 +103,7 @@ class SGD:
 def _settled(x: Any) -> Any:
     """A new leaf: read-only, unless it is being recorded."""
     return x if type(x) is Tensor else frozen(x)
+
+
+def _zeros_like(p: Any) -> Any:
+    return frozen(np.zeros(np.shape(p), getattr(p, "dtype", float)))

@@ -93,6 +93,12 @@ def seed(output: Tensor, cotangent: Any) -> Any:
     if cotangent.dtype.kind not in "fiub":
         raise TypeError(f"a cotangent is real numbers, not {cotangent.dtype}")
     if type(cotangent) is Tensor:
+        current = CURRENT.get()
+        if current is None or current.origin is not cotangent.origin:
+            raise TapeError(
+                f"the cotangent ({cotangent._line()}) belongs to the tape of "
+                f"{cotangent.origin.label}, which is not being recorded; use its value"
+            )
         return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)
     return frozen(cotangent.astype(output.dtype))
 
@@ -125,7 +131,7 @@ def sweep(tape: Tape, seeds: Mapping[Tensor, Any]) -> Mapping[Tensor, Any]:
                         args.append(x.primal if type(x) is Tensor else x)
                 options = record.options
                 rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
-                for i, (x, rule) in enumerate(zip(operands, rules, strict=True)):
+                for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
                     if rule is None or type(x) is not Tensor:
                         continue
                     primal = x.primal
@@ -185,8 +191,8 @@ def _fit(c: Any, primal: Array, name: str, i: int) -> Any:
 def settled(g: Any, p: Tensor) -> Any:
     """A parameter's gradient as it is handed out: an array that nobody can change."""
     if type(g) is np.ndarray:
-        if not g.flags.owndata:
-            g = g.copy()
+        if not g.flags.owndata or g.dtype != p.dtype:
+            g = g.astype(p.dtype)
         g.setflags(write=False)
         return g
     if type(g) is Tensor:

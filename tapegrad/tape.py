@@ -160,6 +160,8 @@ def write(
     origin = last.origin
     values = []
     settled = True
+    if options:
+        options = {name: _settled_option(value) for name, value in options.items()}
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
@@ -187,6 +189,13 @@ def write(
     draft = Draft(value, op, operands, frozen_options, last.index + 1, last, origin)
     draft.__class__ = Tensor  # type: ignore[assignment]
     return draft  # type: ignore[return-value]
+
+
+def _settled_option(value: Any) -> Any:
+    """An option that nobody can change."""
+    if isinstance(value, list):
+        return tuple([_settled_option(x) for x in value])
+    return frozen(value.copy()) if isinstance(value, np.ndarray) else value
 
 
 def _settle(
@@ -363,6 +372,7 @@ def run(
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
         marked = args
     else:
+        argnums = tuple(dict.fromkeys(argnums))
         marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
         args = tuple([marked[argnums.index(i)] if i in argnums else x for i, x in enumerate(args)])
     if outer is None:

@@ -245,6 +245,8 @@ class Tensor(_Fields):
         return bool(self._read("bool()", "tg.where selects without reading"))
 
     def __int__(self) -> int:
+        if self.dtype.kind == "f":
+            self._refuse("int()", "comparisons record a decision")
         return int(self._read("int()", "list the argument in static_argnums"))
 
     def __index__(self) -> int:
@@ -348,9 +350,9 @@ class Tensor(_Fields):
     __truediv__, __rtruediv__ = _operators("divide")
     __pow__, __rpow__ = _operators("power")
     __matmul__, __rmatmul__ = _operators("matmul")
-    __and__, __rand__ = _operators("logical_and")
-    __or__, __ror__ = _operators("logical_or")
-    __xor__, __rxor__ = _operators("logical_xor")
+    __and__, __rand__ = _operators("bitwise_and")
+    __or__, __ror__ = _operators("bitwise_or")
+    __xor__, __rxor__ = _operators("bitwise_xor")
     __eq__ = _method("equal")  # type: ignore[assignment]
     __ne__ = _method("not_equal")  # type: ignore[assignment]
     __lt__ = _method("less")
@@ -360,7 +362,7 @@ class Tensor(_Fields):
     __neg__ = _method("negative")
     __pos__ = _method("positive")
     __abs__ = _method("abs")
-    __invert__ = _method("logical_not")
+    __invert__ = _method("invert")
     __getitem__ = _method("getitem")
 
     sum = _method("sum")
@@ -380,6 +382,11 @@ class Tensor(_Fields):
     def transpose(self, *axes: Any) -> Tensor:
         """`tg.transpose` of the Tensor; the axes as one tuple or as integers."""
         return self._call("transpose", axes[0] if len(axes) == 1 else axes or None)
+
+    def dot(self, other: Any) -> Tensor:
+        """`tg.dot` of the Tensor with another."""
+        record: Tensor = NUMPY[np.dot](self, other)
+        return record
 
     def ravel(self) -> Tensor:
         """The Tensor with one axis."""

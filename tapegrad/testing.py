@@ -33,6 +33,8 @@ _SPLITS = 128  # how often directions through kinks are split at most
 _CLOSE = 1e-9
 _UNDERFLOW = 1e-290
 _TAIL = 5  # how many smaller steps a limit must agree with
+_FLAT = 8
+_SURE = 1e-2
 
 
 def check_grads(
@@ -242,11 +244,12 @@ class _Comparison:
         tangent = self.tangent(support) if "forward" in self.modes else self.y
         analytic = self.rows(terms.sum(), tangent)
         size = self.rows(np.sqrt(np.sum(terms**2)), np.abs(tangent))
-        rounding = self.problem.eps * np.abs(self.y)
         # a step may leave the function's domain
         with np.errstate(all="ignore"):
             first, second = (np.mean(self.slopes(support, h), axis=0) for h in _FIRST)
             numeric = second + (second - first) / 15
+            # an output that stays as it is does not round anew
+            rounding = self.problem.eps * np.where(numeric == 0, 0, np.abs(self.y))
             numeric = self.rows(numeric @ self.u, numeric)
             noise = 2 * self.rows(_norm(self.u * rounding), rounding) / _FIRST[1]
             close = np.abs(numeric - analytic) <= _CLOSE * size + noise
@@ -259,25 +262,39 @@ class _Comparison:
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is one side only
         sides = np.where(exists, sides, sides[:, ::-1])
-        # what the function is derived from rounds too
-        rounding = eps * np.maximum(np.abs(self.y), inherited)
-        left, left_error = _limit(sides[:, 0], 1, rounding)
-        right, right_error = _limit(sides[:, 1], 1, rounding)
-        apart = np.abs(right - left)
-        doubt = left_error + right_error
-        spread = np.where(apart > doubt, apart + doubt, 0) / 2
+        # what the function is derived from rounds too; an output that stays as it is does not
+        moving = (sides != 0).any(axis=(0, 1))
+        rounding = eps * np.where(moving, np.maximum(np.abs(self.y), inherited), 0)
+        size = max(inherited, np.max(np.abs(self.y))) or 1.0
+        left, left_error = _limit(sides[:, 0], 1, rounding, size)
+        right, right_error = _limit(sides[:, 1], 1, rounding, size)
+        mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
+        # the derivative may be anything between two sides that differ, and where a kink
+        # is so close by that the sides are not known, anything that they may be
+        farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
+        known = doubt <= _SURE * np.maximum(np.abs(mean), size)
+        spread = np.where(apart > doubt, (apart + doubt) / 2, 0)
+        spread = np.where(known, spread, np.fmin(doubt, farthest))
+
         central = sides.mean(axis=1)
-        numeric, error = _limit(
-            self.rows(central @ self.u, central)[:, rows],
-            2,
-            self.rows(_norm(self.u * rounding), rounding)[rows],
+        central = self.rows(central @ self.u, central)[:, rows]
+        weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[rows]
+        numeric, error = _limit(central, 2, weighed_rounding, size)
+        # the analytic side rounds as well
+        reach = max(1, np.max(np.abs(self.v[support])))
+        floor = 16 * eps * np.maximum(size * reach, self.sizes[rows]) + _UNDERFLOW
+        error += floor
+
+        mean, doubt, spread = (
+            self.rows(weight @ each, each)[rows]
+            for weight, each in ((self.u, mean), (np.abs(self.u), doubt), (np.abs(self.u), spread))
         )
-        # and so does the analytic side
-        scale = max(inherited, np.max(np.abs(self.y))) * max(1, np.max(np.abs(self.v[support])))
-        error += 16 * eps * np.maximum(scale, self.sizes[rows]) + _UNDERFLOW
-        spread = self.rows(np.sum(np.abs(self.u) * spread), spread)[rows]
-        nowhere = ~exists.any(axis=0)
+        spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
+        # zero is right where nothing changes for many steps: what does further off is a kink
+        constant = (central[-_FLAT:] == 0).all(axis=0)
+        wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
+        nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
         return _Finding(
             rows,
@@ -390,7 +407,7 @@ def _check_next(comparison: _Comparison, order: int) -> None:
             _check(derivative, order, comparison.modes)
 
 
-def _limit(slopes: Array, power: int, rounding: Array) -> tuple[Array, Array]:
+def _limit(slopes: Array, power: int, rounding: Array, size: float) -> tuple[Array, Array]:
     """What slopes at the ladder's steps tend to, and how far off it may be.
 
     Parameters
@@ -401,6 +418,8 @@ def _limit(slopes: Array, power: int, rounding: Array) -> tuple[Array, Array]:
         The power of the step that their error begins with.
     rounding
         The least error of the values that the slopes were made of.
+    size
+        How large these values are.
     """
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
     better[~np.isfinite(better)] = np.nan
@@ -412,8 +431,9 @@ def _limit(slopes: Array, power: int, rounding: Array) -> tuple[Array, Array]:
         # whatever comes at smaller steps is noise in the values, if this is the limit
         moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
         noise = np.max(steps[i + 1 :] * moves, axis=0)
-        error = 2 * moves[0] + 4 * np.maximum(noise, 2 * rounding) / steps[i]
-        errors.append(np.where(np.isfinite(better[i]) & resolved[i], error, np.inf))
+        error = 4 * moves[0] + 8 * np.maximum(noise, rounding) / steps[i]
+        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
+        errors.append(np.where(sound, error, np.inf))
     best = np.argmin(errors, axis=0)[None]
     limit: Array = np.take_along_axis(better, best, axis=0)[0]
     return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]

@@ -8,15 +8,15 @@ transforms nest in any order.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.sweep import seed, sweep
-from tapegrad.tape import CURRENT, Tape, is_floating, label, run
-from tapegrad.tensor import OPS, Tensor, frozen
+from tapegrad.tape import CURRENT, Tape, is_floating, label, refuse_stranger, run
+from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -31,6 +31,8 @@ def _as_argnums(argnums: Any) -> Argnums:
 @attrs.frozen(slots=False)
 class _Transform:
     """A function made of another: frozen, and pickled where that one is."""
+
+    __tree_leaf__: ClassVar[bool] = True
 
     fn: Fn
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
@@ -59,9 +61,12 @@ class _Transform:
             )
         return tuple(i % len(args) for i in argnums)
 
-    def arranged(self, trees: Sequence[Any]) -> Any:
+    def arranged(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
         """One tree an argument, as `argnums` asks for them."""
-        return trees[0] if isinstance(self.argnums, int) else tuple(trees)
+        if isinstance(self.argnums, int):
+            return trees[0]
+        by_position = dict(zip(dict.fromkeys(positions), trees, strict=True))
+        return tuple([by_position[i] for i in positions])
 
 
 class ValueAndGrad(_Transform):
@@ -79,12 +84,16 @@ class ValueAndGrad(_Transform):
                 )
             output, aux = output
         _check_scalar(self.fn, output)
-        seeds = {output: seed(output, None)} if type(output) is Tensor else {}
+        seeds = {}
+        if type(output) is Tensor:
+            if output.origin is not tape.start.origin:
+                refuse_stranger(OPS["parameter"], output, tape.last)
+            seeds[output] = seed(output, None)
         gradients = _gradient_trees(tape, seeds, marked)
         value = released(output)
         if self.has_aux:
             value = value, released_tree(aux)
-        return value, self.arranged(gradients)
+        return value, self.arranged(gradients, positions)
 
 
 class Grad(_Transform):
@@ -157,6 +166,8 @@ def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Grad:
 class Pullback:
     """The VJP of a recorded call: takes a cotangent back. A value; call it at will."""
 
+    __tree_leaf__: ClassVar[bool] = True
+
     tape: Tape
     output: Any
     marked: tuple[Any, ...]
@@ -176,7 +187,7 @@ class Pullback:
                 weight = seed(output, c)
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
-        tree.map(weigh, self.output, cotangent)
+        tree.map_up_to(weigh, self.output, cotangent)
         return _gradient_trees(self.tape, seeds, self.marked)
 
 
@@ -205,7 +216,13 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
     >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
     """
-    output, tape, marked = run(fn, primals, argnums=tuple(range(len(primals))))
+    return _vjp(fn, primals, {}, tuple(range(len(primals))))
+
+
+def _vjp(
+    fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any], positions: tuple[int, ...]
+) -> tuple[Any, Pullback]:
+    output, tape, marked = run(fn, args, kwargs, positions)
     return released_tree(output), Pullback(tape, output, marked)
 
 
@@ -248,19 +265,13 @@ def _zeros(leaf: Any) -> Any:
 class Jacobian(_Transform):
     """What `jacobian` returns."""
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         positions = self.positions(args)
-
-        def of_chosen(*chosen: Any) -> Any:
-            filled = list(args)
-            for i, x in zip(positions, chosen, strict=True):
-                filled[i] = x
-            return self.fn(*filled)
-
-        output, pullback = vjp(of_chosen, *[args[i] for i in positions])
+        output, pullback = _vjp(self.fn, args, kwargs, positions)
         leaves, structure = tree.flatten(output)
         rows = [
-            self.arranged(self._rows(pullback, structure, leaves, i)) for i in range(len(leaves))
+            self.arranged(self._rows(pullback, structure, leaves, i), positions)
+            for i in range(len(leaves))
         ]
         return tree.unflatten(structure, rows)
 
@@ -315,8 +326,8 @@ def jacobian(fn: Fn, argnums: Argnums = 0) -> Jacobian:
 class Hessian(_Transform):
     """What `hessian` returns."""
 
-    def __call__(self, *args: Any) -> Any:
-        return Jacobian(Grad(self.fn, self.argnums), self.argnums)(*args)
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return Jacobian(Grad(self.fn, self.argnums), self.argnums)(*args, **kwargs)
 
 
 def hessian(fn: Fn, argnums: Argnums = 0) -> Hessian:
@@ -387,8 +398,10 @@ def _check_scalar(fn: Fn, output: Any) -> None:
 
 def released(x: Any) -> Any:
     """A result as it leaves a transform: its value, unless a recording goes on."""
+    if type(x) is np.ndarray:
+        return x if is_frozen(x) else frozen(x.copy())
     if type(x) is not Tensor:
-        return frozen(np.array(x)) if is_floating(x) and not isinstance(x, np.ndarray) else x
+        return frozen(np.array(x)) if is_floating(x) else x
     current = CURRENT.get()
     return x if current is not None and current.origin is x.origin else x.value
 

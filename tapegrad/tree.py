@@ -200,6 +200,11 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     return _map_beside(f, tree, rest, ())
 
 
+def map_up_to(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """`map`, where the other trees may go deeper: `f` gets what is at the leaf's place."""
+    return _map_beside(f, tree, rest, (), strict=False)
+
+
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
     # this and `_map_beside` run in every training step: no Structure, no generators
@@ -230,17 +235,23 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     return f(tree, path)
 
 
-def _map_beside(f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any) -> Any:
+def _map_beside(
+    f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any, strict: bool = True
+) -> Any:
     """`map` over trees beside each other; the path is a chain of (parent, name)."""
     node = type(tree)
     if node is np.ndarray or node is Tensor:
+        if strict:
+            for x in rest:
+                if type(x) is not np.ndarray and _open(x)[0] is not None:
+                    _refuse_difference(tree, rest, path)
         return f(tree, *rest)
     if node is dict:
         for x in rest:
             if type(x) is not dict or x.keys() != tree.keys():
                 _refuse_difference(tree, rest, path)
         return {
-            key: _map_beside(f, x, [other[key] for other in rest], (path, key))
+            key: _map_beside(f, x, [other[key] for other in rest], (path, key), strict)
             for key, x in tree.items()
         }
     if tree is None:
@@ -254,7 +265,7 @@ def _map_beside(f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any
                 _refuse_difference(tree, rest, path)
         mapped = []
         for i, row in enumerate(zip(tree, *rest, strict=True)):
-            mapped.append(_map_beside(f, row[0], row[1:], (path, i)))
+            mapped.append(_map_beside(f, row[0], row[1:], (path, i), strict))
         return node(mapped) if node is tuple or node is list else node(*mapped)
     if _is_record(node):
         for x in rest:
@@ -265,8 +276,12 @@ def _map_beside(f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any
             if field.init:
                 name = field.name
                 values = [getattr(x, name) for x in rest]
-                fields[field.alias] = _map_beside(f, getattr(tree, name), values, (path, name))
+                fields[field.alias] = _map_beside(
+                    f, getattr(tree, name), values, (path, name), strict
+                )
         return node(**fields)
+    if strict and any(_open(x)[0] is not None for x in rest):
+        _refuse_difference(tree, rest, path)
     return f(tree, *rest)
 
 

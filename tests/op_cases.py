@@ -91,6 +91,8 @@ def one_axis(shape: Any) -> Any:
 
 
 FULL = shapes(min_dims=1, min_side=1)
+WHOLE = st.integers(0, 9)
+WHOLE_DTYPES = st.sampled_from([np.int64, np.uint8, np.bool_])
 TRUTH = st.sampled_from([0.0, -0.0, 1.0, -2.0])
 
 
@@ -387,6 +389,13 @@ CASES: dict[str, Any] = {
         name: elementwise(name, TRUTH, TRUTH)
         for name in ("logical_and", "logical_or", "logical_xor")
     },
+    **{
+        name: elementwise(name, WHOLE, WHOLE, dtype=WHOLE_DTYPES)
+        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
+    },
+    "invert": elementwise("invert", WHOLE, dtype=WHOLE_DTYPES),
+    "reciprocal": elementwise("reciprocal", NONZERO),
+    "log1p": elementwise("log1p", POSITIVE, **LOOSE),
     "divide": elementwise("divide", NUMBERS, NONZERO),
     "power": elementwise("power", POSITIVE, NUMBERS, **LOOSE),
     "sqrt": elementwise("sqrt", POSITIVE),
@@ -443,4 +452,5 @@ SMOOTH = sorted(
     - {"sign", "argmax", "argmin", "stopped", "last_writes", "equal", "not_equal", "less"}
     - {"less_equal", "greater", "greater_equal"}
     - {"logical_and", "logical_or", "logical_xor", "logical_not"}
+    - {"bitwise_and", "bitwise_or", "bitwise_xor", "invert"}
 )

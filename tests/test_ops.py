@@ -147,7 +147,13 @@ def test_result_and_gradients_are_read_only_and_apart_from_the_arguments(
 
 
 NUMPY_FUNCTIONS = sorted(
-    ((f, op.name) for f, op in NUMPY.items() if getattr(op, "name", None) in CASES),
+    (
+        (f, op.name)
+        for f, op in NUMPY.items()
+        if getattr(op, "name", None) in CASES
+        # these take whole numbers, which `record` leaves as they are
+        and op.name not in {"bitwise_and", "bitwise_or", "bitwise_xor", "invert"}
+    ),
     key=lambda pair: (pair[1], pair[0].__name__),
 )
 

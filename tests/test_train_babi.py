@@ -384,7 +384,7 @@ def test_a_batch_not_asked_for_is_no_larger_than_the_text(command, story):
 
 
 def test_a_loss_that_is_not_finite_ends_the_training(command):
-    status, _, errors = command("--learning-rate", "1e300", "--steps", 50)
+    status, _, errors = command("--learning-rate", "1e308", "--steps", 50)
     assert status == 1
     assert len(errors) == 1
     assert "--learning-rate" in errors[0]

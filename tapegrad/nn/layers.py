@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
@@ -55,6 +55,8 @@ class Linear:
     (5, 2)
     """
 
+    __tree_leaf__: ClassVar[bool] = True
+
     n_inputs: int = attrs.field(validator=_size)
     n_outputs: int = attrs.field(validator=_size)
 
@@ -94,6 +96,8 @@ class Embedding:
     (2, 2, 3)
     """
 
+    __tree_leaf__: ClassVar[bool] = True
+
     vocab_size: int = attrs.field(validator=_size)
     dim: int = attrs.field(validator=_size)
 
@@ -109,6 +113,8 @@ class Embedding:
 @attrs.frozen
 class _Activation:
     """A layer without parameters."""
+
+    __tree_leaf__: ClassVar[bool] = True
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
@@ -160,6 +166,8 @@ class Sequential:
     >>> model(params, np.ones((4, 2))).shape
     (4, 1)
     """
+
+    __tree_leaf__: ClassVar[bool] = True
 
     layers: tuple[Layer, ...]
 

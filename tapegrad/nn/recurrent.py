@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy.typing as npt
@@ -44,6 +44,8 @@ class RNNCell:
     >>> output.shape, hidden.shape
     ((5, 2), (5, 4))
     """
+
+    __tree_leaf__: ClassVar[bool] = True
 
     n_inputs: int = attrs.field(validator=_size)
     n_hidden: int = attrs.field(validator=_size)

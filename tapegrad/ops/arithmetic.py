@@ -130,8 +130,8 @@ def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     # x**0 is constant; its rule must not meet 0 * 0**-1
     if isinstance(x2, int | float):
         return g * (x2 * x1 ** (x2 - 1)) if x2 != 0 else None
-    flat = np.equal(x2, 0)
-    return g * np.where(flat, 0, x2 * x1 ** np.where(flat, 1, x2 - 1))
+    flat = np.equal(x2, 0) & np.equal(x1, 0)
+    return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
 
 
 def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:

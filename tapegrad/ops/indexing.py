@@ -258,6 +258,8 @@ def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     array([0., 5., 5.])
     """
     y = np.array(a)
+    if y.dtype.kind != "f" and np.asarray(values).dtype.kind == "f":
+        raise TypeError(f"floating values cannot be set in an array of {y.dtype}: use .astype(float)")
     y[_filled(index, arrays)] = values
     return y
 

@@ -13,9 +13,13 @@ import numpy as np
 from tapegrad.op import op
 
 __all__ = [
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
     "equal",
     "greater",
     "greater_equal",
+    "invert",
     "less",
     "less_equal",
     "logical_and",
@@ -57,6 +61,26 @@ def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient."""
 
 
+@op(None, None, ufunc=np.bitwise_and)
+def bitwise_and(x1: Any, x2: Any) -> Any:
+    """The bits that both have; of booleans, whether both are true. It passes no gradient."""
+
+
+@op(None, None, ufunc=np.bitwise_or)
+def bitwise_or(x1: Any, x2: Any) -> Any:
+    """The bits that either has; of booleans, whether either is true. It passes no gradient."""
+
+
+@op(None, None, ufunc=np.bitwise_xor)
+def bitwise_xor(x1: Any, x2: Any) -> Any:
+    """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
+
+
+@op(None, ufunc=np.invert)
+def invert(x: Any) -> Any:
+    """The bits that x has not; of booleans, whether x is false. It passes no gradient."""
+
+
 @op(None, None, ufunc=np.logical_and)
 def logical_and(x1: Any, x2: Any) -> Any:
     """Where both are true (not zero). It passes no gradient."""
@@ -94,7 +118,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.grad(lambda x: tg.sum(tg.where(x > 0, x * x, 0.0)))(np.array([-1.0, 3.0]))
-    array([0., 6.])
+    >>> tg.grad(lambda x: tg.sum(tg.where(x > 0, 5 * x, 0.0)))(np.array([-1.0, 3.0]))
+    array([0., 5.])
     """
     return np.where(condition, x, y)

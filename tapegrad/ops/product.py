@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from tapegrad.op import op
+from tapegrad.ops.arithmetic import multiply
+from tapegrad.tensor import NUMPY
 
-__all__ = ["matmul"]
+__all__ = ["dot", "matmul"]
 
 
 def _turned(a: Any) -> Any:
@@ -20,6 +23,8 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return g @ x2.T
+    if left == right == 1:
+        return g * x2
     if right == 1:
         return np.expand_dims(g, -1) * x2
     if left == 1:
@@ -31,13 +36,16 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return x1.T @ g
+    if left == right == 1:
+        return g * x1
     if left == 1:
-        return np.expand_dims(x1, -1) * np.expand_dims(g, -2 if right > 1 else -1)
+        return np.expand_dims(x1, -1) * np.expand_dims(g, -2)
     if right == 1:
         return np.squeeze(_turned(x1) @ np.expand_dims(g, -1), -1)
     if right == 2:
         # one product instead of a stack of them to be summed
-        return x1.reshape(-1, x1.shape[-1]).T @ g.reshape(-1, g.shape[-1])
+        n = math.prod(x1.shape[:-1])
+        return x1.reshape(n, x1.shape[-1]).T @ g.reshape(n, g.shape[-1])
     return _turned(x1) @ g
 
 
@@ -63,3 +71,28 @@ def matmul(x1: Any, x2: Any) -> Any:
     array([[1., 1.],
            [1., 1.]])
     """
+
+
+def dot(a: Any, b: Any) -> Any:
+    """The product of vectors and matrices; with a scalar, the multiple.
+
+    Raises
+    ------
+    TypeError
+        For stacks of matrices, which `matmul` takes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.dot(x, x))(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+    n_axes = np.ndim(a), np.ndim(b)
+    if 0 in n_axes:
+        return multiply(a, b)
+    if max(n_axes) > 2:
+        raise TypeError(f"dot takes vectors and matrices, not {n_axes} axes; matmul takes stacks")
+    return matmul(a, b)
+
+
+NUMPY[np.dot] = dot

@@ -22,7 +22,7 @@ def parameter(x: Any) -> Any:
     return x
 
 
-@op(lambda g, y, a: g, source="asarray({0})", view=True)
+@op(lambda g, y, a: g, keeps_weak=True, source="asarray({0})", view=True)
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
     return np.asarray(a)

@@ -60,7 +60,7 @@ def _count(x: Any, axis: Any) -> int:
     numpy=np.sum,
     source="add.reduce({0}, {axis}, None, {out}, {keepdims})",
 )
-def sum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
 
     Parameters
@@ -88,7 +88,7 @@ def sum(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     numpy=np.mean,
     composite=True,
 )
-def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
 
     Examples
@@ -106,7 +106,9 @@ def mean(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     ties = np.equal(a, _unreduced(y, a, axis, keepdims))
-    share = _unreduced(g, a, axis, keepdims) / np.sum(ties, axis=axis, keepdims=True)
+    # nan is equal to nothing, so that there may be no winner
+    n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1)
+    share = _unreduced(g, a, axis, keepdims) / n
     return np.where(ties, share, 0)
 
 
@@ -115,7 +117,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     numpy=(np.max, np.amax),
     source="maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
 )
-def max(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
 
     Elements that tie for it share the gradient equally.
@@ -134,7 +136,7 @@ def max(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     numpy=(np.min, np.amin),
     source="minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
 )
-def min(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
 
     Elements that tie for it share the gradient equally.
@@ -149,13 +151,13 @@ def min(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
 
 
 @op(None, numpy=np.argmax, source="{0}.argmax({axis}, None, keepdims={keepdims})")
-def argmax(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis. It passes no gradient."""
     return np.argmax(a, axis=axis, keepdims=keepdims)
 
 
 @op(None, numpy=np.argmin, source="{0}.argmin({axis}, None, keepdims={keepdims})")
-def argmin(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis. It passes no gradient."""
     return np.argmin(a, axis=axis, keepdims=keepdims)
 
@@ -176,7 +178,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
     ),
     composite=True,
 )
-def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
 
     Arguments as for `sum`.
@@ -184,8 +186,8 @@ def logsumexp(a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.logsumexp(np.array([1e4, 1e4])) - 1e4
-    np.float64(0.6931471805600546)
+    >>> bool(tg.logsumexp(np.array([1e4, 1e4])) == 1e4 + np.log(2))
+    True
     >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
     array([0.5, 0.5])
     """

@@ -169,13 +169,14 @@ def expand(x: Any, axis: int, copies: int) -> Any:
 
 
 def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return tuple(arrays), {"axis": axis} if axis else {}
+    return tuple(arrays), {} if axis == 0 else {"axis": axis}
 
 
-def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
-    start = 0
-    for array in arrays[:i]:
-        start += np.shape(array)[axis]
+def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
+    if axis is None:
+        start = sum(np.size(array) for array in arrays[:i])
+        return g[start : start + np.size(arrays[i])].reshape(np.shape(arrays[i]))
+    start = sum(np.shape(array)[axis] for array in arrays[:i])
     part = slice(start, start + np.shape(arrays[i])[axis])
     return g[(slice(None),) * (axis % np.ndim(g)) + (part,)]
 
@@ -186,8 +187,8 @@ def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any
     numpy=np.concatenate,
     source="concatenate({all}, {axis}, {out})",
 )
-def concatenate(*arrays: Any, axis: int = 0) -> Any:
-    """A sequence of arrays joined along an axis they have.
+def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
+    """A sequence of arrays joined along an axis they have, or flattened for None.
 
     Called as ``concatenate([a, b], axis=0)``.
 

@@ -224,9 +224,7 @@ def trace(
         x if i in static_argnums else tree.map_with_path(mark, x, names[i])
         for i, x in enumerate(args)
     ]
-    named = {
-        name: tree.map_with_path(mark, x, name) for name, x in sorted(kwargs.items())
-    }
+    named = {name: tree.map_with_path(mark, x, name) for name, x in sorted(kwargs.items())}
     token = CURRENT.set(last)
     try:
         output = fn(*marked, **named)

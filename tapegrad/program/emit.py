@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.program.entry import packed
-from tapegrad.program.program import Constant, Instruction, Program, Ref
+from tapegrad.program.ir import Constant, Instruction, Ref
 
 _FORMATTER = string.Formatter()
 
@@ -54,7 +54,7 @@ class Writing:
     namespace: Mapping[str, Any]
 
 
-def source(program: Program) -> str:
+def source(program: Any) -> str:
     """The source of a program.
 
     Examples
@@ -67,7 +67,7 @@ def source(program: Program) -> str:
     return written(program).text
 
 
-def runner(program: Program) -> Callable[[], Callable[..., Any]]:
+def runner(program: Any) -> Callable[[], Callable[..., Any]]:
     """A function that allocates the buffers and returns the program, ready to run."""
     writing = written(program)
     namespace = dict(writing.namespace)
@@ -76,7 +76,7 @@ def runner(program: Program) -> Callable[[], Callable[..., Any]]:
     return make
 
 
-def written(program: Program) -> Writing:
+def written(program: Any) -> Writing:
     """The text of a program and the names it needs."""
     names = _names(program)
     namespace: dict[str, Any] = {}
@@ -87,7 +87,9 @@ def written(program: Program) -> Writing:
     for number, (shape, dtype) in enumerate(buffers):
         text.append(f"    b{number} = empty({shape}, {dtype.str!r})")
         namespace["empty"] = np.empty
-    text.append(f"    def run({', '.join(names[Ref('input', i)] for i in range(len(program.inputs)))}):")
+    text.append(
+        f"    def run({', '.join(names[Ref('input', i)] for i in range(len(program.inputs)))}):"
+    )
     body = []
     for i, (instruction, line) in enumerate(zip(program.instructions, lines, strict=True)):
         note = f"  # {instruction.note}" if instruction.note else ""
@@ -101,7 +103,7 @@ def written(program: Program) -> Writing:
 # --- names ------------------------------------------------------------------------------
 
 
-def _names(program: Program) -> dict[Ref, str]:
+def _names(program: Any) -> dict[Ref, str]:
     """A name for each value: paths for inputs, the op and its line for the rest."""
     names: dict[Ref, str] = {}
     taken = {"make", "run", "empty"}
@@ -133,7 +135,7 @@ def _names(program: Program) -> dict[Ref, str]:
     return names
 
 
-def _header(program: Program, names: Mapping[Ref, str], buffers: list[Any]) -> str:
+def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
     size = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in buffers)
     lines = [
         f"# {program.label}: {len(program.inputs)} inputs, {len(program.instructions)} "
@@ -155,7 +157,7 @@ def _header(program: Program, names: Mapping[Ref, str], buffers: list[Any]) -> s
 
 
 def _lines(
-    program: Program, names: Mapping[Ref, str], namespace: dict[str, Any]
+    program: Any, names: Mapping[Ref, str], namespace: dict[str, Any]
 ) -> tuple[list[Line], list[tuple[tuple[int, ...], np.dtype[Any]]]]:
     """Each instruction's line, and the buffers: a value's is free after its last use."""
     owner = _owners(program)
@@ -178,7 +180,9 @@ def _lines(
             for x in {owner.get(y, y) for y in instruction.operands if type(y) is Ref}
             if last_use.get(x) == i and x in held
         ]
-        elementwise = isinstance(instruction.op.forward, np.ufunc) and instruction.op.name != "matmul"
+        elementwise = (
+            isinstance(instruction.op.forward, np.ufunc) and instruction.op.name != "matmul"
+        )
         if elementwise:
             # an operand of the result's shape that is not needed again can be written over
             _release(ending, held, free, buffers)
@@ -210,7 +214,7 @@ def _release(
         free.setdefault(buffers[buffer], []).append(buffer)
 
 
-def _owners(program: Program) -> dict[Ref, Ref]:
+def _owners(program: Any) -> dict[Ref, Ref]:
     """For each value that may be a view, the value whose memory it is."""
     owner: dict[Ref, Ref] = {}
     for i, instruction in enumerate(program.instructions):
@@ -233,7 +237,7 @@ class _Like:
         return len(self.shape)
 
 
-def _like(program: Program, x: Any) -> _Like:
+def _like(program: Any, x: Any) -> _Like:
     if type(x) is not Ref:
         return _Like((), type(x))
     made = program.of(x)
@@ -242,7 +246,7 @@ def _like(program: Program, x: Any) -> _Like:
     return _Like(made.shape, float if made.number else made.dtype)
 
 
-def _template(program: Program, instruction: Instruction, namespace: dict[str, Any]) -> str:
+def _template(program: Any, instruction: Instruction, namespace: dict[str, Any]) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
     template = op.source
@@ -270,7 +274,7 @@ def _template(program: Program, instruction: Instruction, namespace: dict[str, A
 
 
 def _filled(
-    program: Program,
+    program: Any,
     instruction: Instruction,
     template: str,
     names: Mapping[Ref, str],
@@ -311,7 +315,7 @@ def _index(index: tuple[Any, ...], arrays: Any) -> str:
 
 
 def _results(
-    program: Program, names: Mapping[Ref, str], lines: list[Line], namespace: dict[str, Any]
+    program: Any, names: Mapping[Ref, str], lines: list[Line], namespace: dict[str, Any]
 ) -> list[str]:
     """The lines that hand out the outputs: new arrays that nobody else holds."""
     returned = []
@@ -336,11 +340,13 @@ def _results(
         else:
             returned.append(names[x])
         seen.add(x)
-    settle = [f"{name}.setflags(write=False)" for name in returned if _is_array(name, program, names)]
+    settle = [
+        f"{name}.setflags(write=False)" for name in returned if _is_array(name, program, names)
+    ]
     return [*freshened, *settle, f"return {packed(program.structure, returned, namespace)}"]
 
 
-def _is_array(name: str, program: Program, names: Mapping[Ref, str]) -> bool:
+def _is_array(name: str, program: Any, names: Mapping[Ref, str]) -> bool:
     if name.startswith("static"):
         return False
     for ref, known in names.items():

@@ -141,7 +141,9 @@ def unpacker(signature: Signature) -> Unpack:
 
     for name, structure in signature.structures:
         at = fresh()
-        lines.append(f"{at} = args[{name}]" if isinstance(name, int) else f"{at} = kwargs[{name!r}]")
+        lines.append(
+            f"{at} = args[{name}]" if isinstance(name, int) else f"{at} = kwargs[{name!r}]"
+        )
         walk(at, structure)
     result = "(" + "".join(f"{value}, " for value in values) + ")"
     text = "\n    ".join(["def unpack(args, kwargs):", *lines, f"return {result}"])

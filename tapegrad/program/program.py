@@ -14,95 +14,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.program.emit import source
+from tapegrad.program.ir import Constant, Input, Instruction, Operand, Ref
 from tapegrad.tape import Tape
-from tapegrad.tensor import OPS, Array, Operation, Tensor, frozen
-
-
-@attrs.frozen
-class Ref:
-    """A value of a program: an ``"input"``, a ``"constant"`` or an ``"instruction"``."""
-
-    kind: str
-    index: int
-
-
-Operand = Ref | float | int | bool
-
-
-@attrs.frozen
-class Input:
-    """A value that a program is given.
-
-    Attributes
-    ----------
-    path
-        Where it stands in the arguments.
-    shape, dtype
-        Of the array; a Python number has shape () and takes part in promotion as one.
-    number
-        ``"float"`` or ``"int"`` for a Python number, else None.
-    """
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    number: str | None = None
-
-
-def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
-    return array.dtype.str, array.shape, array.tobytes()
-
-
-def _copied(array: Any) -> Array:
-    return frozen(np.array(array))
-
-
-@attrs.frozen
-class Constant:
-    """An array that a program holds: a copy, equal by content.
-
-    Attributes
-    ----------
-    value
-        The array.
-    captured
-        Whether the recorded function brought it in, rather than tapegrad.
-    """
-
-    value: Array = attrs.field(eq=_content, converter=_copied)
-    captured: bool = True
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Constant, (self.value, self.captured)
-
-
-@attrs.frozen(hash=False)
-class Instruction:
-    """One op applied.
-
-    Attributes
-    ----------
-    op
-        The op.
-    operands
-        Values of the program, and Python numbers.
-    options
-        The op's options.
-    shape, dtype
-        Of the result.
-    number
-        Whether the result is a Python number.
-    note
-        What a reader may wonder at.
-    """
-
-    op: Operation
-    operands: tuple[Operand, ...]
-    options: Mapping[str, Any]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    number: bool = False
-    note: str = attrs.field(default="", eq=False)
+from tapegrad.tensor import OPS, Operation, Tensor
 
 
 @attrs.frozen(hash=False)
@@ -140,8 +55,6 @@ class Program:
         return column[ref.kind][ref.index]  # type: ignore[index]
 
     def __str__(self) -> str:
-        from tapegrad.program.emit import source
-
         return source(self)
 
 
@@ -195,7 +108,12 @@ def from_tape(
             )
     results = tuple(operand(x) for x in outputs)
     return Program(
-        label, builder.inputs, tuple(builder.constants), tuple(builder.instructions), results, structure
+        label,
+        builder.inputs,
+        tuple(builder.constants),
+        tuple(builder.instructions),
+        results,
+        structure,
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tapegrad.program.program import Builder, Instruction, Program, Ref, rewrite
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
 
 
 def share_common(program: Program) -> Program:

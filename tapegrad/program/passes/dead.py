@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import attrs
 
-from tapegrad.program.program import Builder, Program, Ref
+from tapegrad.program.ir import Ref
+from tapegrad.program.program import Builder, Program
 
 
 def drop_dead(program: Program) -> Program:

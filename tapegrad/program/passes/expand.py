@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.program.program import Builder, Instruction, Program, rewrite
+from tapegrad.program.ir import Instruction
+from tapegrad.program.program import Builder, Program, rewrite
 from tapegrad.tape import CURRENT, Tape, last_written, write_parameter
 from tapegrad.tensor import Origin, Tensor
 

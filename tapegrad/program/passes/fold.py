@@ -11,7 +11,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.program.program import Builder, Instruction, Program, Ref, rewrite
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
 
 # views of a value that a ufunc broadcasts anyway, if the result keeps its shape
 _LARGEST_FOLDED = 1 << 12

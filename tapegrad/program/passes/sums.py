@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.program.program import Builder, Instruction, Program, rewrite
+from tapegrad.program.ir import Instruction
+from tapegrad.program.program import Builder, Program, rewrite
 
 _LARGEST = 1 << 16
 

@@ -10,7 +10,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.program.program import Builder, Instruction, Program, Ref, rewrite
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
 
 
 def type_numbers(program: Program) -> Program:

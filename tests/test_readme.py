@@ -1,0 +1,190 @@
+"""The README keeps its word: its code runs, its tables and its map are true."""
+
+import contextlib
+import io
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def section(title: str) -> str:
+    """What stands between a heading and the next."""
+    found = re.search(rf"^## {re.escape(title)}$(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
+    assert found, f"the README has no section {title!r}"
+    return found[1]
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
+
+
+def rows(title: str) -> list[list[str]]:
+    """The cells of a section's table, without its head."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+# --- code -----------------------------------------------------------------------------------
+
+
+# a python block, and the text block that follows it at once, if any
+EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.M | re.S)
+
+
+def test_the_code_runs_in_order_and_prints_what_the_readme_says():
+    examples = [(m[1], m[2] or "", TEXT.count("\n", 0, m.start())) for m in EXAMPLE.finditer(TEXT)]
+    assert len(examples) == len(blocks(TEXT, "python")) > 5
+    assert sum(bool(said) for _, said, _ in examples) > 5
+    namespace: dict[str, object] = {}
+    for code, said, line in examples:
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            # as many empty lines before it, so that a traceback names the README's line
+            exec(compile("\n" * (line + 1) + code, "README.md", "exec"), namespace)
+        assert printed.getvalue().rstrip() == said.rstrip(), f"README.md, line {line + 1}"
+
+
+def test_the_setup_commands_are_single_lines_for_a_machine_with_python_alone():
+    commands = blocks(section("Install"), "sh")
+    assert len(commands) == 2
+    for command in commands:
+        assert command.count("\n") == 1
+        first, second, third = command.strip().split(" && ")
+        assert first == "python3 -m venv .venv"
+        assert second.startswith(".venv/bin/pip install ")
+        assert third.startswith(".venv/bin/python ")
+
+
+def test_the_setup_commands_name_what_there_is():
+    train, test = blocks(section("Install"), "sh")
+    assert (ROOT / train.split()[-1]).is_file()
+    extra = re.search(r"'\.\[(\w+)\]'", test)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert extra
+    assert extra[1] in project["optional-dependencies"]
+
+
+# --- tables ---------------------------------------------------------------------------------
+
+
+KINKS = rows("Conventions at the kinks")
+
+
+def code_of(cell: str) -> str:
+    assert cell.startswith("`")
+    assert cell.endswith("`")
+    return cell.strip("`")
+
+
+@pytest.mark.parametrize("row", KINKS, ids=[row[0] for row in KINKS])
+def test_the_conventions_at_kinks_are_true(row):
+    _, _, expression, result = row
+    with np.errstate(all="ignore"):
+        computed = eval(code_of(expression), {"tg": tg, "np": np})
+    expected = eval(code_of(result), {"np": np})
+    if isinstance(expected, tuple):
+        assert isinstance(computed, tuple)
+    else:
+        computed, expected = (computed,), (expected,)
+    for ours, theirs in zip(computed, expected, strict=True):
+        # to the last bit: these are conventions, not approximations
+        np.testing.assert_array_equal(ours, np.asarray(theirs, float), strict=True)
+
+
+def test_all_that_has_a_kink_is_in_the_table():
+    text = " ".join(row[0] for row in KINKS)
+    for name in (
+        "max",
+        "min",
+        "maximum",
+        "minimum",
+        "clip",
+        "relu",
+        "abs",
+        "norm",
+        "prod",
+        "where",
+    ):
+        if hasattr(tg, name):
+            assert f"`{name}" in text, name
+    for name in ("sigmoid", "softplus", "logsumexp", "cross_entropy_loss"):
+        assert f"`{name}`" in text, name
+
+
+def test_the_ten_faults_are_answered_one_by_one():
+    faults = rows("The stateful framework and tapegrad")
+    assert len(faults) == 10
+    assert all(len(row) == 2 and all(row) for row in faults)
+
+
+# --- the map --------------------------------------------------------------------------------
+
+
+def mapped() -> list[str]:
+    """The paths of the map, from its indentation."""
+    (text,) = blocks(section("The package"), "text")
+    paths, folders = [], []
+    for line in text.splitlines():
+        name = line.split()[0]
+        depth = (len(line) - len(line.lstrip())) // 2
+        folders = [*folders[:depth], name.rstrip("/")]
+        paths.append("/".join(folders) + ("/" if name.endswith("/") else ""))
+    return paths
+
+
+def test_the_map_names_every_file_of_the_package_and_no_other():
+    # a folder without lines of its own stands for all that is in it
+    paths = mapped()
+    whole = [
+        path
+        for path in paths
+        if path.endswith("/") and not any(p.startswith(path) and p != path for p in paths)
+    ]
+    files = {
+        path
+        for file in (ROOT / "tapegrad").rglob("*.py")
+        if not any((path := file.relative_to(ROOT).as_posix()).startswith(w) for w in whole)
+        # of the __init__ files only the package's own is more than a door
+        and (file.name != "__init__.py" or file.parent == ROOT / "tapegrad")
+    }
+    assert {path for path in paths if not path.endswith("/")} == files
+    assert len(files) > 15
+    for path in paths:
+        assert (ROOT / path).exists(), path
+
+
+def test_the_map_stands_in_the_order_of_imports():
+    places = {path: i for i, path in enumerate(mapped())}
+
+    def place(module: str) -> int | None:
+        path = module.replace(".", "/")
+        return places.get(f"{path}.py", places.get(f"{path}/"))
+
+    checked = 0
+    for path, here in places.items():
+        if path.endswith("/"):
+            continue
+        for module in re.findall(r"^from (tapegrad[\w.]*) import", (ROOT / path).read_text(), re.M):
+            there = place(module)
+            if there is not None and there != here and module != "tapegrad":
+                assert here < there, f"{path} imports {module}, which stands above it"
+                checked += 1
+    assert checked > 20
+
+
+# --- what it says the package does not do -----------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [np.linalg.det, np.sinc, np.convolve, np.fft.fft])
+def test_a_numpy_function_without_an_op_raises_a_type_error_that_names_it(function):
+    args = (np.ones(2),) if function is np.convolve else ()
+    with pytest.raises(TypeError, match=function.__name__):
+        tg.grad(lambda x: function(x, *args))(np.eye(2))
