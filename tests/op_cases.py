@@ -396,7 +396,22 @@ CASES: dict[str, Any] = {
     "invert": elementwise("invert", WHOLE, dtype=WHOLE_DTYPES),
     "reciprocal": elementwise("reciprocal", NONZERO),
     "log1p": elementwise("log1p", POSITIVE, **LOOSE),
+    **{
+        name: st.one_of(
+            elementwise(name, NUMBERS, NUMBERS, apply=lambda f, a, b: f(a > 0, b > 0)),
+            elementwise(
+                name, NUMBERS, NUMBERS, apply=lambda f, a, b: f(a.astype(int), b.astype(int))
+            ),
+        )
+        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
+    },
+    "invert": st.one_of(
+        elementwise("invert", NUMBERS, apply=lambda f, x: f(x > 0)),
+        elementwise("invert", NUMBERS, apply=lambda f, x: f(x.astype(int))),
+    ),
     "divide": elementwise("divide", NUMBERS, NONZERO),
+    "reciprocal": elementwise("reciprocal", NONZERO),
+    "log1p": elementwise("log1p", POSITIVE | st.sampled_from([0.0, -0.0, -0.5]), **LOOSE),
     "power": elementwise("power", POSITIVE, NUMBERS, **LOOSE),
     "sqrt": elementwise("sqrt", POSITIVE),
     "log": elementwise("log", POSITIVE, **LOOSE),
@@ -442,6 +457,7 @@ CASES: dict[str, Any] = {
     "last_writes": last_writes_cases(),
     "parameter": elementwise("parameter", NUMBERS, reference=itself),
     "asarray": elementwise("asarray", NUMBERS),
+    "ascontiguousarray": elementwise("ascontiguousarray", NUMBERS),
     "stopped": elementwise("stopped", NUMBERS, reference=itself),
     "astype": astype_cases(),
 }
@@ -452,5 +468,6 @@ SMOOTH = sorted(
     - {"sign", "argmax", "argmin", "stopped", "last_writes", "equal", "not_equal", "less"}
     - {"less_equal", "greater", "greater_equal"}
     - {"logical_and", "logical_or", "logical_xor", "logical_not"}
+    - {"bitwise_and", "bitwise_or", "bitwise_xor", "invert"}
     - {"bitwise_and", "bitwise_or", "bitwise_xor", "invert"}
 )

@@ -211,6 +211,36 @@ def test_operators_are_recorded_whichever_side_is_the_tensor(name: str, data: An
         same(result.value, operator(a, b), 16 if name in ("matmul", "power") else 0)
 
 
+LOGIC = {
+    "bitwise_and": lambda a, b: a & b,
+    "bitwise_or": lambda a, b: a | b,
+    "bitwise_xor": lambda a, b: a ^ b,
+}
+
+
+@pytest.mark.parametrize("name", sorted(LOGIC))
+@given(data=st.data())
+def test_operators_of_bits_are_recorded_whichever_side_is_the_tensor(name: str, data: Any) -> None:
+    a, b = data.draw(CASES["less"]).operands
+    operator = LOGIC[name]
+    for fn in (
+        lambda a, b: operator(a > 0, b > 0),
+        lambda a, b: operator(a.astype(int), b.astype(int)),
+        lambda a, b: operator(a > 0, True),
+    ):
+        for result in (
+            tg.record(fn)(a, b)[0],
+            tg.record(lambda t, fn=fn: fn(t, b))(a)[0],
+            tg.record(lambda t, fn=fn: fn(t, a))(b)[0],
+        ):
+            assert isinstance(result, tg.Tensor)
+            assert result.op is OPS[name]
+        same(tg.record(fn)(a, b)[0].value, fn(a, b))
+    inverted, _ = tg.record(lambda a: ~(a > 0))(a)
+    assert inverted.op is OPS["invert"]
+    same(inverted.value, ~(a > 0))
+
+
 UNARY_OPERATORS = {"negative": lambda x: -x, "positive": lambda x: +x, "abs": abs}
 
 

@@ -167,7 +167,7 @@ def test_a_wrong_third_order_is_caught_where_the_second_is_right() -> None:
 
 
 @pytest.mark.parametrize("reduced", [False, True], ids=["elements", "sum"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 @each_mode
 def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
     modes: Any, seed: int, reduced: bool
@@ -322,6 +322,7 @@ def test_kinks_that_cancel_are_no_false_alarm(n: int) -> None:
     check_grads(lambda x: tg.sum(tg.relu(x) * signs), (np.zeros(n),))
 
 
+@FEWER
 @given(
     x=hnp.arrays(np.float64, 4, elements=st.sampled_from([0.0, -0.0, 1e-12, -1e-9, 1e-6, 1.0])),
     y=hnp.arrays(np.float64, 4, elements=st.sampled_from([0.0, 1e-12, -1e-9, 1e-6, 1.0])),
@@ -367,9 +368,8 @@ def test_right_rules_raise_no_alarm_at_any_size(name: str, size: float, x: Any) 
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
-@pytest.mark.parametrize("shape", [(10_000,), (100, 100)])
-def test_right_rules_raise_no_alarm_for_many_inputs(name: str, shape: Any) -> None:
-    x = np.random.default_rng(0).normal(size=shape)
+def test_right_rules_raise_no_alarm_for_many_inputs(name: str) -> None:
+    x = np.random.default_rng(0).normal(size=10_000)
     check_grads(RIGHT[name], (x[:50] if name == "product" else x,), order=1)
 
 

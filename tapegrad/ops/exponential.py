@@ -103,9 +103,9 @@ def sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     x = floating(x)
-    # exp(x) / (1 + exp(x)) for negative x: no exponential here exceeds 1
+    # 1 / (1 + exp(-x)), or exp(x) / (1 + exp(x)) for negative x: no exponential exceeds 1
     decay = np.exp(-np.absolute(x))
-    return np.where(np.greater_equal(x, 0), 1, decay) / (1 + decay)
+    return np.maximum(decay, np.greater_equal(x, 0)) / (1 + decay)
 
 
 @op(lambda g, y, x: g * sigmoid(x), composite=True)

@@ -10,7 +10,7 @@ from tapegrad import tree
 from tapegrad.op import op
 from tapegrad.tensor import NUMPY, Tensor
 
-__all__ = ["asarray", "astype", "parameter", "stop_gradient"]
+__all__ = ["asarray", "ascontiguousarray", "astype", "parameter", "stop_gradient"]
 
 
 @op(lambda g, y, x: g, keeps_weak=True)
@@ -26,6 +26,19 @@ def parameter(x: Any) -> Any:
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
     return np.asarray(a)
+
+
+@op(lambda g, y, a: g, numpy=np.ascontiguousarray, source="ascontiguousarray({0})", view=True)
+def ascontiguousarray(a: Any) -> Any:
+    """The same values, in C order in memory; a scalar becomes an array of one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ascontiguousarray(np.ones((2, 3)).T).flags.c_contiguous
+    True
+    """
+    return np.ascontiguousarray(a)
 
 
 @op(

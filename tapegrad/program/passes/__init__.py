@@ -7,8 +7,14 @@ from collections.abc import Callable
 from tapegrad.program.passes.common import share_common
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
-from tapegrad.program.passes.factors import pull_factors
 from tapegrad.program.passes.fold import fold
+from tapegrad.program.passes.stack import (
+    commute_gathers,
+    join_gathers,
+    stack_products,
+    stack_sums,
+)
+from tapegrad.program.passes.straighten import straighten
 from tapegrad.program.passes.sums import sums_as_products
 from tapegrad.program.passes.typed import type_numbers
 from tapegrad.program.program import Program
@@ -20,10 +26,16 @@ PASSES: tuple[Pass, ...] = (
     expand_composites,
     fold,
     share_common,
-    pull_factors,
+    stack_sums,
+    drop_dead,
+    stack_products,
+    join_gathers,
+    commute_gathers,
+    share_common,
     fold,
     sums_as_products,
     share_common,
+    straighten,
     type_numbers,
     drop_dead,
 )

@@ -26,7 +26,7 @@ def fold(program: Program) -> Program:
 
 def _folded(builder: Builder, instruction: Instruction) -> Any:
     instruction = _without_broadcasts(builder, instruction)
-    for rule in (_constant, _identity, _power, _shape):
+    for rule in (_constant, _identity, _power, _shape, _softmax, _one_a_row):
         result = rule(builder, instruction)
         if result is not None:
             return result
@@ -39,6 +39,12 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
         return instruction
     operands = list(instruction.operands)
     for i, x in enumerate(operands):
+        if type(x) is Ref and x.kind == "constant" and builder.shape(x) != ():
+            number = _splat(builder, x)
+            rest = [builder.shape(y) for j, y in enumerate(operands) if j != i]
+            if number is not None and rest and np.broadcast_shapes(*rest) == instruction.shape:
+                operands[i] = builder.constant(np.asarray(number, builder.dtype(x)))
+                continue
         source = builder.source(x, "broadcast_to")
         if source is None:
             continue
@@ -142,3 +148,32 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
 
 def _reshaped(builder: Builder, x: Any, shape: tuple[int, ...]) -> Any:
     return x if builder.shape(x) == shape else builder.emit("reshape", x, shape=shape)
+
+
+def _softmax(builder: Builder, instruction: Instruction) -> Any:
+    """``exp(x - log(s))`` as ``exp(x) / s``, where x is shifted not to exceed 0."""
+    if instruction.op.name != "exp":
+        return None
+    difference = builder.source(instruction.operands[0], "subtract")
+    if difference is None:
+        return None
+    x, shift = difference.operands
+    logarithm = builder.source(shift, "log")
+    shifted = builder.source(x, "subtract")
+    if logarithm is None or shifted is None or builder.dtype(x) != instruction.dtype:
+        return None
+    largest = builder.source(shifted.operands[1], "max")
+    if largest is None or largest.operands[0] != shifted.operands[0]:
+        return None
+    return builder.emit("divide", builder.emit("exp", x), logarithm.operands[0])
+
+
+def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
+    """The sum of rows that have one value each is that value."""
+    if instruction.op.name != "sum":
+        return None
+    row = builder.source(instruction.operands[0], "unpick")
+    axis = instruction.options.get("axis")
+    if row is None or axis not in (-1, len(row.shape) - 1, (-1,)):
+        return None
+    return _reshaped(builder, row.operands[0], instruction.shape)

@@ -1,0 +1,343 @@
+"""Products and sums over time steps are done in one.
+
+A network unrolled over steps multiplies by the same weight at each step, and its
+weight's gradient is a sum with a product for each step. One product of the stacked
+matrices takes a fraction of the time of many small ones.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
+
+# products of more rows than this gain nothing by being stacked
+_MOST_ROWS = 1024
+
+
+def stack_sums(program: Program) -> Program:
+    """The program with sums of products, of row sums and of scattered rows stacked."""
+    inner = _inner_sums(program)
+    numbers = itertools.count()
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if next(numbers) in inner or instruction.op.name != "add" or instruction.number:
+            return None
+        terms = _terms(builder, instruction)
+        if any(builder.shape(x) != instruction.shape for x in terms):
+            return None
+        if any(builder.dtype(x) != instruction.dtype for x in terms):
+            return None
+        for gather in (_products, _row_sums, _scattered_rows, _parts):
+            stacked = gather(builder, terms)
+            if stacked is not None:
+                return stacked
+        return None
+
+    return rewrite(program, visit)
+
+
+def _inner_sums(program: Program) -> set[int]:
+    """The adds whose only use is as a term of a larger sum."""
+    users: dict[int, list[int | None]] = {}
+    for i, instruction in enumerate(program.instructions):
+        for x in instruction.operands:
+            if type(x) is Ref and x.kind == "instruction":
+                users.setdefault(x.index, []).append(i)
+    for x in program.outputs:
+        if type(x) is Ref and x.kind == "instruction":
+            users.setdefault(x.index, []).append(None)
+    return {
+        i
+        for i, instruction in enumerate(program.instructions)
+        if instruction.op.name == "add"
+        and len(users.get(i, [])) == 1
+        and (user := users[i][0]) is not None
+        and program.instructions[user].op.name == "add"
+        and program.instructions[user].shape == instruction.shape
+    }
+
+
+def _terms(builder: Builder, instruction: Instruction) -> list[Any]:
+    """The terms of a sum: of an add, the operands, and those of operands that are adds."""
+    terms: list[Any] = []
+    waiting = list(reversed(instruction.operands))
+    while waiting:
+        x = waiting.pop()
+        inner = builder.source(x, "add")
+        if inner is not None and inner.shape == instruction.shape and not inner.number:
+            waiting += reversed(inner.operands)
+        else:
+            terms.append(x)
+    return terms
+
+
+def _concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
+    return builder.emit("concatenate", *parts, **({"axis": axis} if axis else {}))
+
+
+def _products(builder: Builder, terms: list[Any]) -> Any:
+    """``a.T @ b + c.T @ d`` as one product of stacked matrices."""
+    lefts, rights = [], []
+    for x in terms:
+        product = builder.source(x, "matmul")
+        if product is None:
+            return None
+        left = builder.source(product.operands[0], "transpose")
+        right = product.operands[1]
+        if left is None or len(builder.shape(right)) != 2 or left.options.get("axes"):
+            return None
+        if len(builder.shape(left.operands[0])) != 2 or builder.shape(right)[0] > _MOST_ROWS:
+            return None
+        if len({builder.dtype(left.operands[0]), builder.dtype(right), product.dtype}) != 1:
+            return None
+        lefts.append(left.operands[0])
+        rights.append(right)
+    left_all = _concatenated(builder, lefts)
+    right_all = _concatenated(builder, rights)
+    turned = builder.emit("transpose", left_all)
+    return builder.emit("matmul", turned, right_all, note=f"{len(terms)} products, stacked")
+
+
+def _row_sums(builder: Builder, terms: list[Any]) -> Any:
+    """Sums over the first axis as one sum."""
+    parts = []
+    for x in terms:
+        total = builder.source(x, "sum")
+        if total is None or total.options.get("axis") not in (0, (0,)):
+            return None
+        if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
+            return None
+        if len(builder.shape(total.operands[0])) != 2:
+            return None
+        parts.append(total.operands[0])
+    return builder.emit("sum", _concatenated(builder, parts), axis=0)
+
+
+def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
+    """Sums of rows by index as one."""
+    values, indices, weights = [], [], []
+    for x in terms:
+        scattered = builder.source(x, "segment_sum")
+        if scattered is None:
+            return None
+        rows, index = scattered.operands
+        if len(builder.shape(index)) != 1 or type(index) is not Ref:
+            return None
+        product = builder.source(rows, "matmul")
+        if product is not None and len(builder.shape(product.operands[0])) == 2:
+            weights.append(product.operands[1])
+            values.append(product.operands[0])
+        else:
+            weights.append(None)
+            values.append(rows)
+        indices.append(index)
+    n = scattered.options["n"]
+    if len(set(weights)) == 1 and weights[0] is not None:
+        # the rows are summed before the product, which is linear
+        width = builder.shape(weights[0])
+        if len(width) == 2 and width[0] <= width[1]:
+            summed = builder.emit(
+                "segment_sum", _concatenated(builder, values), _concatenated(builder, indices), n=n
+            )
+            return builder.emit("matmul", summed, weights[0], note="rows summed before the product")
+    rows_of = [builder.source(x, "segment_sum") for x in terms]
+    parts = [scattered.operands[0] for scattered in rows_of if scattered is not None]
+    return builder.emit(
+        "segment_sum", _concatenated(builder, parts), _concatenated(builder, indices), n=n
+    )
+
+
+def _parts(builder: Builder, terms: list[Any]) -> Any:
+    """Slices put in their places in zeros, which together fill them, as a concatenation."""
+    found: list[tuple[int, int, Any]] = []
+    axis = None
+    for x in terms:
+        scattered = builder.source(x, "scatter")
+        if scattered is None or len(scattered.operands) != 1:
+            return None
+        place = _only_slice(scattered.options["index"], scattered.shape)
+        if place is None or axis not in (None, place[0]):
+            return None
+        axis, start, stop = place
+        if builder.dtype(scattered.operands[0]) != scattered.dtype:
+            return None
+        if builder.shape(scattered.operands[0])[axis] != stop - start:
+            return None
+        found.append((start, stop, scattered.operands[0]))
+    found.sort(key=lambda part: part[0])
+    ends = [0, *[stop for _, stop, _ in found]]
+    if axis is None or [start for start, _, _ in found] != ends[:-1]:
+        return None
+    if ends[-1] != builder.shape(terms[0])[axis]:
+        return None
+    return _concatenated(builder, [part for _, _, part in found], axis)
+
+
+def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """The axis, start and stop of an index that is whole along all other axes."""
+    if Ellipsis in index:
+        at = index.index(Ellipsis)
+        rest = len(shape) - len(index) + 1
+        index = (*index[:at], *([slice(None)] * rest), *index[at + 1 :])
+    found = None
+    for axis, part in enumerate(index):
+        if not isinstance(part, slice):
+            return None
+        start, stop, step = part.indices(shape[axis])
+        if step != 1:
+            return None
+        if (start, stop) != (0, shape[axis]):
+            if found is not None:
+                return None
+            found = axis, start, stop
+    return found
+
+
+def stack_products(program: Program) -> Program:
+    """The program with products by one weight that do not wait for each other stacked."""
+    before = _ancestors(program)
+    groups: dict[Any, list[int]] = {}
+    for i, instruction in enumerate(program.instructions):
+        if instruction.op.name != "matmul":
+            continue
+        left, right = instruction.operands
+        if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
+            continue
+        shapes = program.instructions[left.index].shape, instruction.shape
+        if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][0] > _MOST_ROWS:
+            continue
+        groups.setdefault((right, shapes[0], instruction.dtype), []).append(i)
+    members: dict[int, list[int]] = {}
+    for group in groups.values():
+        bits = sum(1 << i for i in group)
+        if len(group) > 1 and not any(before[i] & bits & ~(1 << i) for i in group):
+            members.update(dict.fromkeys(group, group))
+    if not members:
+        return program
+    return _reordered(program, members)
+
+
+def _ancestors(program: Program) -> list[int]:
+    """For each instruction, the instructions that it depends on, itself too, as bits."""
+    before: list[int] = []
+    for i, instruction in enumerate(program.instructions):
+        bits = 1 << i
+        for x in instruction.operands:
+            if type(x) is Ref and x.kind == "instruction":
+                bits |= before[x.index]
+        before.append(bits)
+    return before
+
+
+def _reordered(program: Program, members: dict[int, list[int]]) -> Program:
+    """The program with each group of products done when its first member is due."""
+    builder = Builder(program.inputs, program.constants)
+    made: dict[Ref, Any] = {}
+
+    def new(x: Any) -> Any:
+        return made.get(x, x) if type(x) is Ref else x
+
+    def emit(i: int) -> None:
+        instruction = program.instructions[i]
+        group = members.get(i)
+        if group is None:
+            operands = tuple(map(new, instruction.operands))
+            made[Ref("instruction", i)] = builder.append(
+                attrs.evolve(instruction, operands=operands)
+            )
+            return
+        lefts = [new(program.instructions[j].operands[0]) for j in group]
+        right = new(instruction.operands[1])
+        product = builder.emit(
+            "matmul", _concatenated(builder, lefts), right, note=f"{len(group)} products, stacked"
+        )
+        n = instruction.shape[0]
+        for k, j in enumerate(group):
+            rows = slice(k * n, (k + 1) * n)
+            made[Ref("instruction", j)] = builder.emit("getitem", product, index=(rows,))
+
+    for i in range(len(program.instructions)):
+        waiting = [i]
+        while waiting:
+            j = waiting[-1]
+            if Ref("instruction", j) in made:
+                waiting.pop()
+                continue
+            needed: list[int] = []
+            for k in members.get(j, [j]):
+                operands = program.instructions[k].operands
+                if k in members:
+                    operands = operands[:1] if k != j else operands
+                needed += [
+                    x.index
+                    for x in operands
+                    if type(x) is Ref and x.kind == "instruction" and x not in made
+                ]
+            if needed:
+                waiting += needed
+            else:
+                emit(j)
+                waiting.pop()
+    return builder.program(program, tuple(map(new, program.outputs)))
+
+
+def join_gathers(program: Program) -> Program:
+    """The program with rows of one table, selected and concatenated, selected at once."""
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.op.name != "concatenate" or instruction.options.get("axis", 0) != 0:
+            return None
+        parts = [builder.source(x, "index_select") for x in instruction.operands]
+        if any(part is None or len(builder.shape(part.operands[1])) != 1 for part in parts):
+            return None
+        tables = {part.operands[0] for part in parts if part is not None}
+        if len(tables) != 1:
+            return None
+        indices = [part.operands[1] for part in parts if part is not None]
+        if len({builder.dtype(x) for x in indices}) != 1 or not all(
+            type(x) is Ref for x in indices
+        ):
+            return None
+        return builder.emit("index_select", tables.pop(), _concatenated(builder, indices))
+
+    return rewrite(program, visit)
+
+
+def commute_gathers(program: Program) -> Program:
+    """The program with products of selected rows as products of the table.
+
+    ``table[i] @ w`` is ``(table @ w)[i]``, and ``table[i].T @ g`` is the table's
+    transpose times the rows of g summed by index, where the table is the smaller.
+    """
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.op.name != "matmul":
+            return None
+        left, right = instruction.operands
+        turned = builder.source(left, "transpose")
+        selected = builder.source(turned.operands[0] if turned else left, "index_select")
+        if selected is None or len(builder.shape(right)) != 2:
+            return None
+        table, indices = selected.operands
+        n_rows = int(np.prod(builder.shape(indices)))
+        if len(builder.shape(table)) != 2 or builder.shape(table)[0] * 2 > n_rows:
+            return None
+        if len({builder.dtype(table), builder.dtype(right)}) != 1:
+            return None
+        if turned is None:
+            product = builder.emit("matmul", table, right, note="the table times the weight, once")
+            return builder.emit("index_select", product, indices)
+        if len(builder.shape(indices)) != 1 or turned.options.get("axes"):
+            return None
+        summed = builder.emit("segment_sum", right, indices, n=builder.shape(table)[0])
+        across = builder.emit("transpose", table)
+        return builder.emit("matmul", across, summed, note="rows summed before the product")
+
+    return rewrite(program, visit)

@@ -1,0 +1,56 @@
+"""Transposed matrices that several products have on the right are copied in order.
+
+A product with few rows takes up to twice as long where the right operand is
+transposed; on the left it makes no difference.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
+
+_MOST_ROWS = 256
+
+
+def straighten(program: Program) -> Program:
+    """The program with a copy of each transpose that is used so more than once."""
+    uses: dict[Any, int] = {}
+    for instruction in program.instructions:
+        if instruction.op.name == "matmul" and _is_thin(instruction):
+            right = instruction.operands[1]
+            uses[right] = uses.get(right, 0) + 1
+    wanted = {
+        x.index
+        for x, n in uses.items()
+        if n > 1
+        and type(x) is Ref
+        and x.kind == "instruction"
+        and program.instructions[x.index].op.name == "transpose"
+    }
+    if not wanted:
+        return program
+    seen = -1
+    copies: dict[Ref, Ref] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen in wanted:
+            turned = builder.append(instruction)
+            copies[turned] = builder.emit(
+                "ascontiguousarray", turned, note="products with it are quicker so"
+            )
+            return turned
+        right = instruction.operands[-1] if instruction.operands else None
+        if instruction.op.name == "matmul" and _is_thin(instruction) and right in copies:
+            left = instruction.operands[0]
+            return builder.emit("matmul", left, copies[right], note=instruction.note)
+        return None
+
+    return rewrite(program, visit)
+
+
+def _is_thin(product: Instruction) -> bool:
+    return len(product.shape) == 2 and product.shape[0] <= _MOST_ROWS
