@@ -9,8 +9,10 @@ is theirs to say (`tapegrad.ops`), and how a tape is written is in
 
 from __future__ import annotations
 
+import linecache
+import sys
 from collections.abc import Callable, Iterator, Mapping
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any, ClassVar, NoReturn, Protocol
 
 import attrs
@@ -242,58 +244,54 @@ class Tensor(_Fields):
         return (self[i] for i in range(len(self)))
 
     def __bool__(self) -> bool:
-        return bool(self._read("bool()", "tg.where selects without reading"))
+        return bool(self._read("bool()"))
 
     def __int__(self) -> int:
-        if self.dtype.kind == "f":
-            self._refuse("int()", "comparisons record a decision")
-        return int(self._read("int()", "list the argument in static_argnums"))
+        return int(self._number("int()"))
 
     def __index__(self) -> int:
         if self.dtype.kind not in "iu":
             raise TypeError(f"only an integer Tensor can be an index; this one is {self.dtype}")
-        return self._read("use as an index", "list the argument in static_argnums").__index__()
+        return self._read("use as an index").__index__()
 
     def __float__(self) -> float:
-        if self.dtype.kind == "f":
-            self._refuse("float() and math functions", "tg.sin and the like record it")
-        return float(self._read("float()", "keep the Tensor"))
+        return float(self._number("float() and math functions"))
 
     def __complex__(self) -> complex:
-        self._refuse("complex()", "tapegrad has no complex numbers")
+        return complex(self._number("complex()"))
 
     def item(self) -> bool | int | float:
-        """The single element of an integer or bool Tensor, as a Python number."""
-        if self.dtype.kind == "f":
-            self._refuse(".item()", "tapegrad ops record it")
-        return self._read(".item()", "keep the Tensor").item()  # type: ignore[no-any-return]
+        """The single element, of a Tensor that carries no gradient, as a Python number."""
+        number: bool | int | float = self._number(".item()").item()
+        return number
 
-    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
-        self._refuse(
-            "turning a Tensor into an array",
-            "np.* functions take a Tensor itself, tg.stack joins several, "
-            "and array.at-style updates are tg.Tensor.at[i].set(v)",
-        )
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        value = self._number("turning a Tensor into an array")
+        return np.array(value, dtype, copy=copy)
 
-    def _read(self, what: str, remedy: str) -> Array:
+    def _number(self, what: str) -> Array:
+        """The value, unless a gradient would be lost with it."""
+        value = self._read(what)
+        if self.dtype.kind == "f" and self.op.name != "stopped":
+            raise TypeError(
+                f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
+                "functions take the Tensor as it is, tg.stack joins several, and "
+                "tg.at(array)[i].set(t) puts one into a copy of an array; to read the number on "
+                "purpose write .value, or tg.stop_gradient(t) to go on without gradient"
+            )
+        return value
+
+    def _read(self, what: str) -> Array:
         if self.origin.compiling:
-            raise self._unreadable(what, remedy)
+            raise self._unreadable(what)
         return self.value
 
-    def _refuse(self, what: str, remedy: str) -> NoReturn:
-        raise TypeError(
-            f"{what} would cut the gradient off in silence ({self._line()}); {remedy}; "
-            "to read the number on purpose write .value, or tg.stop_gradient to go on without "
-            "gradient"
-        )
-
-    def _unreadable(
-        self, what: str, remedy: str = "compile the part that does not read it"
-    ) -> TraceError:
+    def _unreadable(self, what: str) -> TraceError:
+        """The error that says that the value is not known while compiling."""
         return TraceError(
-            f"{what} while compiling {self.origin.label}: only shape and dtype are known of "
-            f"{self._line()}, shape {self.shape}, {self.dtype}; {remedy}, "
-            "list the argument in static_argnums, or compile the inner part"
+            f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
+            f"{self.dtype} are known of {self._line()}{_users_line()}; select with tg.where, list "
+            "the argument in static_argnums, or compile the inner part that does not read it"
         )
 
     def _line(self) -> str:
@@ -490,6 +488,18 @@ class Place:
         array([3., 1.])
         """
         return OPS["index_add"](self.tensor, values, self.index)
+
+
+def _users_line() -> str:
+    """The line of the caller's source that led here, for a message."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(("tapegrad.", "numpy")):
+            code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
+            return f", at {frame.f_code.co_filename}:{frame.f_lineno}: {code}"
+        frame = frame.f_back
+    return ""
 
 
 def frozen(value: Any) -> Array:

@@ -422,7 +422,7 @@ def programs(draw: Any, max_steps: int = 40) -> Written:
         indices = [np.asarray(rng.integers(low, n, shape), dtype) for _ in range(2)]
         known.append(Known(f"i{j}", _pair(indices), True))
     for j in range(draw(st.integers(0, 2))):
-        known.append(Known(f"s{j}", _pair(rng.integers(-8, 9) / 8 for _ in range(2)), True))
+        known.append(Known(f"s{j}", _pair(float(rng.integers(-8, 9)) / 8 for _ in range(2)), True))
     parameters = tuple(x.name for x in known)
     arguments = _pair(tuple(x.values[k] for x in known) for k in range(2))
     lines: list[str] = []

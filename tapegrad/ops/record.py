@@ -28,7 +28,7 @@ def asarray(a: Any) -> Any:
     return np.asarray(a)
 
 
-@op(lambda g, y, a: g, numpy=np.ascontiguousarray, source="ascontiguousarray({0})", view=True)
+@op(lambda g, y, a: g, source="ascontiguousarray({0})", view=True)
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one.
 

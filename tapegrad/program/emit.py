@@ -8,6 +8,7 @@ returns the outputs.
 from __future__ import annotations
 
 import keyword
+import math
 import re
 import string
 from collections.abc import Callable, Mapping
@@ -17,25 +18,12 @@ import attrs
 import numpy as np
 
 from tapegrad.program.entry import packed
+from tapegrad.ops.logic import keep_into as keep
 from tapegrad.program.ir import Constant, Instruction, Ref
+from tapegrad.tensor import OPS
 
 _FORMATTER = string.Formatter()
-
-
-@attrs.frozen
-class Line:
-    """One instruction as it is written.
-
-    Attributes
-    ----------
-    text
-        The expression, with the buffer it writes to.
-    buffer
-        The number of that buffer, or None for a view or a new array.
-    """
-
-    text: str
-    buffer: int | None
+_HELPERS = {"keep": keep}
 
 
 @attrs.frozen
@@ -78,26 +66,23 @@ def runner(program: Any) -> Callable[[], Callable[..., Any]]:
 
 def written(program: Any) -> Writing:
     """The text of a program and the names it needs."""
-    names = _names(program)
-    namespace: dict[str, Any] = {}
-    lines, buffers = _lines(program, names, namespace)
-    for i, constant in enumerate(program.constants):
-        namespace[names[Ref("constant", i)]] = constant.value
+    writer = _Writer(program)
+    writer.instructions()
+    writer.results()
+    names, buffers = writer.names, writer.buffers
+    given = ", ".join(names[Ref("input", i)] for i in range(len(program.inputs)))
     text = [_header(program, names, buffers), "def make():"]
-    for number, (shape, dtype) in enumerate(buffers):
-        text.append(f"    b{number} = empty({shape}, {dtype.str!r})")
-        namespace["empty"] = np.empty
-    text.append(
-        f"    def run({', '.join(names[Ref('input', i)] for i in range(len(program.inputs)))}):"
-    )
-    body = []
-    for i, (instruction, line) in enumerate(zip(program.instructions, lines, strict=True)):
-        note = f"  # {instruction.note}" if instruction.note else ""
-        body.append(f"{names[Ref('instruction', i)]} = {line.text}{note}")
-    body += _results(program, names, lines, namespace)
-    text += [f"        {line}" for line in body]
+    text += [
+        f"    b{i} = empty({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
+    ]
+    text.append(f"    def run({given}):")
+    text += [f"        {line}" for line in writer.body]
     text.append("    return run")
-    return Writing("\n".join(text) + "\n", namespace)
+    return Writing("\n".join(text) + "\n", writer.namespace)
+
+
+# what the source calls its own: buffers, blocks, results, options, functions
+_RESERVED = re.compile(r"make|run|empty|array|lo|n|[bt]\d+|(flat|key|result|static|option|dtype).*")
 
 
 # --- names ------------------------------------------------------------------------------
@@ -106,11 +91,11 @@ def written(program: Any) -> Writing:
 def _names(program: Any) -> dict[Ref, str]:
     """A name for each value: paths for inputs, the op and its line for the rest."""
     names: dict[Ref, str] = {}
-    taken = {"make", "run", "empty"}
+    taken: set[str] = set(OPS) | set(dir(np))
 
     def take(ref: Ref, wanted: str) -> None:
         name = re.sub(r"\W", "_", wanted)
-        if not name or name[0].isdigit() or keyword.iskeyword(name) or hasattr(np, name):
+        if not name.isidentifier() or keyword.iskeyword(name) or _RESERVED.fullmatch(name):
             name = f"_{name}"
         unique, n = name, 2
         while unique in taken:
@@ -155,63 +140,249 @@ def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
 
 # --- lines and buffers --------------------------------------------------------------------
 
+Key = tuple[tuple[int, ...], np.dtype[Any]]
 
-def _lines(
-    program: Any, names: Mapping[Ref, str], namespace: dict[str, Any]
-) -> tuple[list[Line], list[tuple[tuple[int, ...], np.dtype[Any]]]]:
-    """Each instruction's line, and the buffers: a value's is free after its last use."""
-    owner = _owners(program)
-    last_use: dict[Ref, int] = {}
-    for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            if type(x) is Ref:
-                last_use[owner.get(x, x)] = i
-    kept = {owner.get(x, x) for x in program.outputs if type(x) is Ref}
-    results = {x for x in program.outputs if type(x) is Ref}
-    buffers: list[tuple[tuple[int, ...], np.dtype[Any]]] = []
-    free: dict[Any, list[int]] = {}
-    held: dict[Ref, int] = {}
-    lines = []
-    for i, instruction in enumerate(program.instructions):
+
+class _Writer:
+    """The lines of a program as they are written, and the buffers that are free."""
+
+    def __init__(self, program: Any) -> None:
+        self.program = program
+        self.names = _names(program)
+        self.taken = set(self.names.values())
+        self.namespace: dict[str, Any] = {"empty": np.empty, "array": np.array}
+        for i, constant in enumerate(program.constants):
+            self.namespace[self.names[Ref("constant", i)]] = constant.value
+        self.body: list[str] = []
+        self.buffers: list[Key] = []
+        self.owner = _owners(program)
+        self.last_use: dict[Ref, int] = {}
+        for i, instruction in enumerate(program.instructions):
+            for x in instruction.operands:
+                if type(x) is Ref:
+                    self.last_use[self.owner.get(x, x)] = i
+        self.results_of = {x for x in program.outputs if type(x) is Ref}
+        # what an output is a view of is never written over
+        self.kept = {self.owner.get(x, x) for x in self.results_of}
+        self.free: dict[Key, list[int]] = {}
+        self.held: dict[Ref, int] = {}
+
+    def instructions(self) -> None:
+        """Write all of them."""
+        i = 0
+        for start, stop in _runs(self.program):
+            for j in range(i, start):
+                self.line(j)
+            _write_blocks(self, start, stop)
+            i = stop
+        for j in range(i, len(self.program.instructions)):
+            self.line(j)
+
+    def line(self, i: int) -> None:
+        """Write an instruction; its buffer is free after its last use."""
+        instruction = self.program.instructions[i]
         ref = Ref("instruction", i)
-        template = _template(program, instruction, namespace)
-        ending = [
-            x
-            for x in {owner.get(y, y) for y in instruction.operands if type(y) is Ref}
-            if last_use.get(x) == i and x in held
-        ]
-        elementwise = (
-            isinstance(instruction.op.forward, np.ufunc) and instruction.op.name != "matmul"
-        )
-        if elementwise:
+        template = _template(self.program, instruction, self.namespace, self.taken)
+        ending = self.ending(i)
+        if _is_elementwise(instruction):
             # an operand of the result's shape that is not needed again can be written over
-            _release(ending, held, free, buffers)
+            self.release(ending)
         buffer = None
-        if "{out}" in template and not instruction.number and ref not in results:
-            key = (instruction.shape, instruction.dtype)
-            stack = free.setdefault(key, [])
-            if stack:
-                buffer = stack.pop()
+        if "{out}" in template and not instruction.number and ref not in self.results_of:
+            buffer = self.take(ref, (instruction.shape, instruction.dtype))
+        if not _is_elementwise(instruction):
+            self.release(ending)
+        if buffer is not None and ref not in self.last_use and ref not in self.kept:
+            self.release([ref])
+        out = None if buffer is None else f"b{buffer}"
+        text = _filled(self.program, instruction, template, self.names, out)
+        note = f"  # {instruction.note}" if instruction.note else ""
+        self.body.append(f"{self.names[ref]} = {text}{note}")
+
+    def ending(self, i: int) -> list[Ref]:
+        """The values with a buffer that an instruction is the last to use."""
+        used = {
+            self.owner.get(x, x) for x in self.program.instructions[i].operands if type(x) is Ref
+        }
+        return [x for x in used if self.last_use[x] == i and x in self.held and x not in self.kept]
+
+    def take(self, ref: Ref, key: Key) -> int:
+        """A buffer for a value."""
+        stack = self.free.setdefault(key, [])
+        if stack:
+            buffer = stack.pop()
+        else:
+            self.buffers.append(key)
+            buffer = len(self.buffers) - 1
+        self.held[ref] = buffer
+        return buffer
+
+    def release(self, refs: list[Ref]) -> None:
+        """Free the buffers of values."""
+        for x in refs:
+            buffer = self.held.pop(x)
+            self.free.setdefault(self.buffers[buffer], []).append(buffer)
+
+    def results(self) -> None:
+        """Write the lines that hand out the outputs: new arrays that nobody else holds."""
+        program, names = self.program, self.names
+        returned: list[str] = []
+        settled: list[str] = []
+        seen: set[Ref] = set()
+        for j, x in enumerate(program.outputs):
+            if type(x) is not Ref:
+                name = f"static{j}"
+                self.namespace[name] = x
+                returned.append(name)
+                continue
+            made = program.of(x)
+            if x.kind == "input" or getattr(made, "number", None):
+                returned.append(names[x])
+                continue
+            if x.kind == "constant" or x in self.owner or x in seen or made.shape == ():
+                # a view, a scalar, or what is handed out already
+                self.body.append(f"result{j} = array({names[x]})")
+                settled.append(f"result{j}")
             else:
-                buffers.append(key)
-                buffer = len(buffers) - 1
-            held[ref] = buffer
-        if not elementwise:
-            _release(ending, held, free, buffers)
-        if buffer is not None and ref not in last_use and ref not in kept:
-            _release([ref], held, free, buffers)
-        if ref in kept and ref in held:
-            del held[ref]
-        lines.append(Line(_filled(program, instruction, template, names, buffer), buffer))
-    return lines, buffers
+                settled.append(names[x])
+            returned.append(settled[-1])
+            seen.add(x)
+        self.body += [f"{name}.setflags(write=False)" for name in settled]
+        self.body.append(
+            f"return {packed(program.structure, returned, self.namespace, self.taken)}"
+        )
 
 
-def _release(
-    refs: list[Ref], held: dict[Ref, int], free: dict[Any, list[int]], buffers: list[Any]
-) -> None:
-    for x in refs:
-        buffer = held.pop(x)
-        free.setdefault(buffers[buffer], []).append(buffer)
+def _is_elementwise(instruction: Instruction) -> bool:
+    return isinstance(instruction.op.forward, np.ufunc) and instruction.op.name != "matmul"
+
+
+# --- blocks -------------------------------------------------------------------------------
+
+# more elements than the cache holds several arrays of, and a part that it does hold
+_LARGE = 1 << 17
+_BLOCK = 1 << 14
+
+
+def _runs(program: Any) -> list[tuple[int, int]]:
+    """Where elementwise instructions on large arrays of one shape follow each other."""
+    runs = []
+    start, shape = 0, None
+    sums: set[Ref] = set()
+    for i, instruction in enumerate([*program.instructions, None]):
+        fits = instruction is not None and _block_shape(program, instruction)
+        # a sum is known only after the last block
+        if not fits or fits != shape or sums.intersection(instruction.operands):
+            if shape and i - start > 1:
+                runs.append((start, i))
+            start, shape = i, fits
+            sums = set()
+        if fits and instruction.op.name == "sum":
+            sums.add(Ref("instruction", i))
+    return runs
+
+
+def _block_shape(program: Any, instruction: Instruction) -> tuple[int, ...] | None:
+    """The shape that an instruction can be done block by block on, if it can."""
+    shapes = [_like(program, x).shape for x in instruction.operands]
+    if _is_elementwise(instruction):
+        shape = instruction.shape
+        if any(x not in ((), shape) for x in shapes):
+            return None
+    elif instruction.op.name == "sum" and not instruction.options.get("keepdims"):
+        shape = shapes[0]
+        axis = instruction.options.get("axis")
+        dtypes = {_like(program, instruction.operands[0]).dtype, instruction.dtype}
+        if not (axis is None or axis == tuple(range(len(shape)))) or len(dtypes) != 1:
+            return None
+    else:
+        return None
+    return shape if math.prod(shape) >= _LARGE and instruction.dtype.kind in "fb" else None
+
+
+def _write_blocks(writer: _Writer, start: int, stop: int) -> None:
+    """Write a run of elementwise instructions as a loop over blocks that fit the cache."""
+    program, names, body = writer.program, writer.names, writer.body
+    run = range(start, stop)
+    shape = _block_shape(program, program.instructions[start])
+    assert shape is not None
+    size = math.prod(shape)
+    inside = {Ref("instruction", i) for i in run}
+    later = {
+        x
+        for instruction in program.instructions[stop:]
+        for x in instruction.operands
+        if type(x) is Ref
+    } | writer.results_of
+    viewed = set(writer.owner.values())
+    local: dict[Ref, str] = {}
+    flat: list[str] = []
+    loop: list[str] = []
+    after: list[str] = []
+
+    def block_of(ref: Ref) -> None:
+        name = names[ref]
+        flat.append(f"flat_{name} = {name}.reshape({size})")
+        loop.append(f"    {name}_ = flat_{name}[lo:lo + {_BLOCK}]")
+        local[ref] = f"{name}_"
+
+    for x in sorted(
+        {
+            x
+            for i in run
+            for x in program.instructions[i].operands
+            if type(x) is Ref and x not in inside and _like(program, x).shape == shape
+        },
+        key=lambda x: (x.kind, x.index),
+    ):
+        block_of(x)
+    last = {x: i for i in run for x in program.instructions[i].operands if type(x) is Ref}
+    free: dict[Any, list[str]] = {}
+    held: dict[Ref, str] = {}
+    for i in run:
+        instruction, ref = program.instructions[i], Ref("instruction", i)
+        if instruction.op.name == "sum":
+            x = local[instruction.operands[0]]
+            writer.namespace["add"] = np.add
+            writer.namespace[f"dtype{i}"] = instruction.dtype.type
+            flat.append(f"{names[ref]} = 0.0")
+            loop.append(f"    {names[ref]} += add.reduce({x})")
+            after.append(f"{names[ref]} = dtype{i}({names[ref]})")
+            continue
+        template = _template(program, instruction, writer.namespace, writer.taken)
+        for x in {x for x in instruction.operands if type(x) is Ref and last[x] == i}:
+            if x in held:
+                buffer = held.pop(x)
+                free.setdefault(_like(program, x).dtype, []).append(buffer)
+        if ref in later or ref in viewed:
+            if ref in writer.results_of:
+                flat.append(f"{names[ref]} = empty({shape}, {instruction.dtype.str!r})")
+            else:
+                buffer_number = writer.take(ref, (shape, instruction.dtype))
+                flat.append(f"{names[ref]} = b{buffer_number}")
+            block_of(ref)
+            out = local[ref]
+        else:
+            stack = free.setdefault(instruction.dtype, [])
+            if not stack:
+                writer.buffers.append(((_BLOCK,), instruction.dtype))
+                name = f"t{len(writer.buffers) - 1}"
+                loop.append(f"    {name} = b{len(writer.buffers) - 1}[:n]")
+                stack.append(name)
+            out = held[ref] = stack.pop()
+            local[ref] = f"{names[ref]}"
+        text = _filled(program, instruction, template, {**names, **local}, out)
+        loop.append(f"    {local[ref]} = {text}")
+    body.append(
+        f"# {stop - start} instructions, block by block: {_BLOCK} elements stay in the cache"
+    )
+    body += flat
+    body.append(f"for lo in range(0, {size}, {_BLOCK}):")
+    body.append(f"    n = min({_BLOCK}, {size} - lo)")
+    body += loop
+    body += after
+    ended = {x for i in run for x in writer.ending(i)}
+    writer.release([x for x in ended if writer.last_use[x] < stop])
 
 
 def _owners(program: Any) -> dict[Ref, Ref]:
@@ -246,7 +417,9 @@ def _like(program: Any, x: Any) -> _Like:
     return _Like(made.shape, float if made.number else made.dtype)
 
 
-def _template(program: Any, instruction: Instruction, namespace: dict[str, Any]) -> str:
+def _template(
+    program: Any, instruction: Instruction, namespace: dict[str, Any], taken: set[str]
+) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
     template = op.source
@@ -261,16 +434,36 @@ def _template(program: Any, instruction: Instruction, namespace: dict[str, Any])
             template = f"{name}({inputs}, {out})"
             namespace[name] = op.forward
         else:
-            options = "".join(f", {k}={v!r}" for k, v in instruction.options.items())
-            name = op.name if namespace.get(op.name, op.forward) is op.forward else f"{op.name}_2"
+            options = "".join(
+                f", {name}={_option(value, namespace)}"
+                for name, value in instruction.options.items()
+            )
+            name = op.name
+            while name in taken or namespace.get(name, op.forward) is not op.forward:
+                name += "_"
             template = f"{name}({inputs}{options})".replace("{", "{{").replace("}", "}}")
             template = re.sub(r"\{\{(\d+)\}\}", r"{\1}", template)
             namespace[name] = op.forward
     else:
         called = re.match(r"(\w+)[.(]", template)
         if called:
-            namespace[called[1]] = getattr(np, called[1])
+            namespace[called[1]] = _HELPERS.get(called[1]) or getattr(np, called[1])
     return template
+
+
+def _option(value: Any, namespace: dict[str, Any]) -> str:
+    """An option as it is written: a literal, or a name for what has none."""
+    if isinstance(value, tuple):
+        parts = [_option(part, namespace) for part in value]
+        return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    if value is None or isinstance(value, int | float | str):
+        return repr(value)
+    for name, known in namespace.items():
+        if name.startswith("option") and known is value:
+            return name
+    name = f"option{len(namespace)}"
+    namespace[name] = value
+    return name
 
 
 def _filled(
@@ -278,7 +471,7 @@ def _filled(
     instruction: Instruction,
     template: str,
     names: Mapping[Ref, str],
-    buffer: int | None,
+    out: str | None,
 ) -> str:
     operands = [names[x] if type(x) is Ref else repr(x) for x in instruction.operands]
     fields: dict[str, Any] = {**instruction.op.defaults, **instruction.options}
@@ -290,7 +483,7 @@ def _filled(
     if "dtype" in fields:
         fields["dtype"] = repr(np.dtype(fields["dtype"]).str)
     fields["all"] = f"({', '.join(operands)},)"
-    fields["out"] = "None" if buffer is None else f"b{buffer}"
+    fields["out"] = out
     text = _FORMATTER.vformat(template, operands, fields)
     text = text.replace(".transpose(None)", ".T")
     text = text.replace(", out=None)", ")").replace(", None)", ")").replace(", None, False)", ")")
@@ -312,44 +505,3 @@ def _index(index: tuple[Any, ...], arrays: Any) -> str:
         else:
             parts.append(next(arrays))
     return ", ".join(parts) if len(parts) != 1 else f"{parts[0]}"
-
-
-def _results(
-    program: Any, names: Mapping[Ref, str], lines: list[Line], namespace: dict[str, Any]
-) -> list[str]:
-    """The lines that hand out the outputs: new arrays that nobody else holds."""
-    returned = []
-    owners = _owners(program)
-    seen: set[Ref] = set()
-    freshened = []
-    namespace["array"] = np.array
-    for j, x in enumerate(program.outputs):
-        if type(x) is not Ref:
-            name = f"static{j}"
-            namespace[name] = x
-            returned.append(name)
-            continue
-        made = program.of(x)
-        if getattr(made, "number", None) or x.kind == "input":
-            returned.append(names[x])
-            continue
-        if x.kind == "constant" or x in owners or x in seen or made.shape == ():
-            # a view, a buffer, a scalar or what is handed out already: copied
-            freshened.append(f"result{j} = array({names[x]})")
-            returned.append(f"result{j}")
-        else:
-            returned.append(names[x])
-        seen.add(x)
-    settle = [
-        f"{name}.setflags(write=False)" for name in returned if _is_array(name, program, names)
-    ]
-    return [*freshened, *settle, f"return {packed(program.structure, returned, namespace)}"]
-
-
-def _is_array(name: str, program: Any, names: Mapping[Ref, str]) -> bool:
-    if name.startswith("static"):
-        return False
-    for ref, known in names.items():
-        if known == name:
-            return ref.kind != "input" and not program.of(ref).number
-    return True

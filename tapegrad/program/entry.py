@@ -152,8 +152,16 @@ def unpacker(signature: Signature) -> Unpack:
     return unpack
 
 
-def packed(structure: tree.Structure, leaves: Sequence[str], namespace: dict[str, Any]) -> str:
-    """The expression that puts a tree together from the names of its leaves."""
+def packed(
+    structure: tree.Structure,
+    leaves: Sequence[str],
+    namespace: dict[str, Any],
+    taken: set[str],
+) -> str:
+    """The expression that puts a tree together from the names of its leaves.
+
+    The classes it needs enter the namespace, under names that are not taken.
+    """
     rest = iter(leaves)
 
     def write(structure: tree.Structure) -> str:
@@ -174,7 +182,7 @@ def packed(structure: tree.Structure, leaves: Sequence[str], namespace: dict[str
         if node is tuple:
             return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
         name = node.__name__
-        while namespace.setdefault(name, node) is not node:
+        while name in taken or namespace.setdefault(name, node) is not node:
             name += "_"
         if structure.keys:
             fields = [field for field in attrs.fields(node) if field.init]

@@ -8,6 +8,7 @@ from tapegrad.program.passes.common import share_common
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.fold import fold
+from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.stack import (
     commute_gathers,
     join_gathers,
@@ -32,6 +33,7 @@ PASSES: tuple[Pass, ...] = (
     join_gathers,
     commute_gathers,
     share_common,
+    update_rows,
     fold,
     sums_as_products,
     share_common,

@@ -26,7 +26,7 @@ def fold(program: Program) -> Program:
 
 def _folded(builder: Builder, instruction: Instruction) -> Any:
     instruction = _without_broadcasts(builder, instruction)
-    for rule in (_constant, _identity, _power, _shape, _softmax, _one_a_row):
+    for rule in (_constant, _identity, _power, _shape, _softmax, _one_a_row, _keep):
         result = rule(builder, instruction)
         if result is not None:
             return result
@@ -177,3 +177,19 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     if row is None or axis not in (-1, len(row.shape) - 1, (-1,)):
         return None
     return _reshaped(builder, row.operands[0], instruction.shape)
+
+
+def _keep(builder: Builder, instruction: Instruction) -> Any:
+    """``where(condition, x, 0)`` as the masking of bits, for arrays of one shape."""
+    if instruction.op.name != "where" or instruction.dtype.char not in "fd":
+        return None
+    condition, x, otherwise = instruction.operands
+    shapes = {builder.shape(condition), builder.shape(x)}
+    if shapes != {instruction.shape} or builder.dtype(condition) != np.dtype(bool):
+        return None
+    if builder.dtype(x) != instruction.dtype or () in shapes:
+        return None
+    number = _splat(builder, otherwise)
+    if number != 0 or str(number).startswith("-"):
+        return None
+    return builder.emit("keep", condition, x)

@@ -1,0 +1,48 @@
+"""An array less a multiple of a sum of rows is updated in those rows only."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.ops.indexing import HOLE
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
+
+# with more rows given than this part of the table, the dense way is as good
+_SPARSE = 4
+
+
+def update_rows(program: Program) -> Program:
+    """The program with ``p - k * segment_sum(v, i)`` as a copy of p with rows added."""
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.op.name not in ("add", "subtract"):
+            return None
+        table, update = instruction.operands
+        factor: Any = None
+        scaled = builder.source(update, "multiply")
+        if scaled is not None:
+            factor, update = scaled.operands
+            if builder.source(update, "segment_sum") is None:
+                factor, update = update, factor
+        summed = builder.source(update, "segment_sum")
+        if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
+            return None
+        values, indices = summed.operands
+        dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
+        if factor is not None and builder.dtype(factor) is not None:
+            dtypes.add(builder.dtype(factor))
+        if len(dtypes) != 1 or type(indices) is not Ref:
+            return None
+        n_given = builder.shape(indices)[0] if len(builder.shape(indices)) == 1 else None
+        if n_given is None or n_given * _SPARSE > summed.shape[0]:
+            return None
+        if factor is not None:
+            values = builder.emit("multiply", values, factor)
+        if instruction.op.name == "subtract":
+            values = builder.emit("negative", values)
+        return builder.emit(
+            "index_add", table, values, indices, index=(HOLE,), note="only these rows change"
+        )
+
+    return rewrite(program, visit)
