@@ -11,7 +11,9 @@ new parameters to a fraction of the update.
 A call is a training step: forward, backward and the update of plain SGD. tapegrad and
 NumPy return new parameters and keep the old. The peers run in their best form: JAX
 under ``jit`` with the parameters donated, PyTorch with one in-place update of all
-parameters, MyGrad without its memory guard. Each workload is described by the function
+parameters, MyGrad with its memory guard and without. tapegrad recorded differentiates the
+function that the peers do, of a list of arrays; compiled, a model of its own layers, with
+trees of parameters going in and coming out. Each workload is described by the function
 that makes it, near the middle of this file; `chain` alone has no update, and is
 ``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
 
@@ -417,9 +419,9 @@ WORKLOADS: Mapping[str, Callable[[], Workload]] = {
 # --- the implementations ----------------------------------------------------------------
 
 
-def tapegrad_step(w: Workload) -> Step:
-    """Write the training step as a user of tapegrad does."""
-    both = tg.value_and_grad(w.model_loss or functools.partial(w.loss, tapegrad_ops()))
+def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
+    """Write the training step as a user of tapegrad does: with its layers, or of a function."""
+    both = tg.value_and_grad(loss or w.model_loss or functools.partial(w.loss, tapegrad_ops()))
     if w.rate is None:
         return both
     optimizer = tg.optim.SGD(w.rate)
@@ -447,7 +449,8 @@ def sgd_step(both: Step, rate: float | None) -> Step:
 
 def own_entries(name: str, w: Workload) -> Iterator[Entry]:
     """Make those of tapegrad, compiled where it can be, and of NumPy."""
-    yield Entry(RECORDED, lambda: w.params, tapegrad_step(w), w.data, tg.tree.leaves)
+    same = functools.partial(w.loss, tapegrad_ops())
+    yield Entry(RECORDED, lambda: w.leaves, tapegrad_step(w, same), w.data, list)
     if COMPILE is not None:
         step = COMPILE(tapegrad_step(w))
         yield Entry(COMPILED, lambda: w.params, step, w.data, tg.tree.leaves)
@@ -501,7 +504,6 @@ def mygrad_entries(name: str, w: Workload) -> Iterator[Entry]:
     """Make that of MyGrad."""
     mg: Any = importlib.import_module("mygrad")
     nnet: Any = importlib.import_module("mygrad.nnet")
-    mg.turn_memory_guarding_off()
     ops = Ops(mg, nnet.activations.sigmoid, nnet.losses.softmax_crossentropy)
 
     def both(params: Any, *data: Any) -> tuple[Any, Any]:
@@ -510,7 +512,9 @@ def mygrad_entries(name: str, w: Workload) -> Iterator[Entry]:
         loss.backward()
         return loss.data, [t.grad for t in tensors]
 
-    yield Entry("MyGrad", lambda: w.leaves, sgd_step(both, w.rate), w.data, list)
+    step = sgd_step(both, w.rate)
+    yield Entry("MyGrad", lambda: w.leaves, mg.mem_guard_on(step), w.data, list)
+    yield Entry("MyGrad, no guard", lambda: w.leaves, mg.mem_guard_off(step), w.data, list)
 
 
 def torch_entries(name: str, w: Workload) -> Iterator[Entry]:

@@ -386,6 +386,7 @@ class Task:
     settings: Settings
     every: int
     plot: str | None = None
+    compiled: bool = True
 
 
 def run(task: Task) -> None:
@@ -411,9 +412,10 @@ def run(task: Task) -> None:
     )
     losses: list[float] = []
     since = time.perf_counter()
-    training = train(
-        make_step(model, optimizer), params, optimizer.init(params), feed, settings.steps
-    )
+    step = make_step(model, optimizer)
+    if task.compiled:
+        step = tg.compile(step)
+    training = train(step, params, optimizer.init(params), feed, settings.steps)
     for moment in training:
         losses.append(moment.loss)
         params = moment.params
@@ -636,6 +638,12 @@ def make_parser() -> Parser:
         metavar="N",
         help="the same seed gives the same stories, parameters and batches" + both("seed"),
     )
+    training.add_argument(
+        "--compile",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="run the step as straight-line NumPy, not recorded anew each time (default: yes)",
+    )
     output = parser.add_argument_group("output")
     output.add_argument(
         "--every",
@@ -686,6 +694,7 @@ def make_task(options: argparse.Namespace) -> Task:
         attrs.evolve(settings, batch=min(settings.batch, len(training))),
         options.every or max(1, settings.steps // 10),
         options.plot,
+        options.compile,
     )
 
 

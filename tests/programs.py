@@ -169,7 +169,9 @@ class Drawing:
         return self.pick(lambda x: x.dtype.kind == "f" and wanted(x))
 
     def array(self, wanted: Any = lambda x: True) -> Known:
-        return self.floating(lambda x: isinstance(x.values[0], np.ndarray | np.generic) and wanted(x))
+        return self.floating(
+            lambda x: isinstance(x.values[0], np.ndarray | np.generic) and wanted(x)
+        )
 
     def axis(self, x: Known) -> int:
         if not x.ndim:
@@ -332,7 +334,14 @@ def _sliced(d: Drawing) -> tuple[str, bool]:
     n = x.shape[axis]
     start = d.draw(st.integers(0, n - 1))
     part = d.sample(
-        f"{start}", f"{start}:", f":{start + 1}", "::-1", "::2", f"{start}:{start + 1}", "None", "-1"
+        f"{start}",
+        f"{start}:",
+        f":{start + 1}",
+        "::-1",
+        "::2",
+        f"{start}:{start + 1}",
+        "None",
+        "-1",
     )
     index = ", ".join([":"] * axis + [part] + d.sample([], ["..."]))
     return f"{x.name}[{index}]", True
@@ -400,7 +409,20 @@ _STEPS = (
     _constant,
 )
 
-_SHAPES = ((2, 3), (3, 2), (3, 3), (3,), (2, 2), (), (1, 3), (2, 1), (2, 3, 2), (1,), (4, 3), (0, 3))
+_SHAPES = (
+    (2, 3),
+    (3, 2),
+    (3, 3),
+    (3,),
+    (2, 2),
+    (),
+    (1, 3),
+    (2, 1),
+    (2, 3, 2),
+    (1,),
+    (4, 3),
+    (0, 3),
+)
 
 
 @st.composite
@@ -416,7 +438,10 @@ def programs(draw: Any, max_steps: int = 40) -> Written:
         values = [rng.integers(-12, 13, shape) / 8 for _ in range(2)]
         known.append(Known(f"x{j}", _pair(np.asarray(v, dtype) for v in values), True))
     for j in range(draw(st.integers(0, 2))):
-        shape, n = draw(st.sampled_from([(4,), (2,), (8,), (2, 2), (0,), ()])), draw(st.integers(1, 3))
+        shape, n = (
+            draw(st.sampled_from([(4,), (2,), (8,), (2, 2), (0,), ()])),
+            draw(st.integers(1, 3)),
+        )
         low = draw(st.sampled_from([0, 0, -n]))
         dtype = draw(st.sampled_from(["i8", "i8", "i4"]))
         indices = [np.asarray(rng.integers(low, n, shape), dtype) for _ in range(2)]
@@ -482,5 +507,7 @@ def assert_close(got: Any, wanted: Any, dtype: Any, scale: float) -> None:
 def scale_of(step: Any, args: tuple[Any, ...]) -> float:
     """How large rounding errors of a step may grow, in units of the last place."""
     _, tape = tg.record(step)(*args)
-    largest = max([1.0, *[float(np.abs(x.value).max(initial=0)) for x in tape if x.dtype.kind == "f"]])
+    largest = max(
+        [1.0, *[float(np.abs(x.value).max(initial=0)) for x in tape if x.dtype.kind == "f"]]
+    )
     return largest**2

@@ -188,3 +188,24 @@ def test_a_numpy_function_without_an_op_raises_a_type_error_that_names_it(functi
     args = (np.ones(2),) if function is np.convolve else ()
     with pytest.raises(TypeError, match=function.__name__):
         tg.grad(lambda x: function(x, *args))(np.eye(2))
+
+
+@pytest.mark.parametrize(
+    "other", [np.ones(2) * 1j, 1j, np.array([1.0, None]), np.ma.masked_equal([1.0, 2.0], 2.0)]
+)
+def test_what_is_not_real_numbers_raises_a_type_error(other):
+    with pytest.raises(TypeError):
+        tg.grad(lambda x: tg.sum(tg.multiply(x, other)))(np.ones(2))
+
+
+def test_in_place_ops_raise_and_name_the_line_to_write():
+    def set_item(t):
+        t[0] = 1.0
+
+    def add_to(t):
+        array = np.zeros(2)
+        array += t
+
+    for function, line in ((set_item, "t.at[index].set(value)"), (add_to, "array = array + t")):
+        with pytest.raises(TypeError, match=re.escape(line)):
+            tg.record(function)(np.ones(2))

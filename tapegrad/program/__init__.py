@@ -1,7 +1,7 @@
 """A tape lowered to straight-line NumPy."""
 
 from tapegrad.program.compiled import Compiled as Compiled
-from tapegrad.program.compiled import Signature as Signature
 from tapegrad.program.compiled import compile as compile
+from tapegrad.program.entry import Signature as Signature
 from tapegrad.program.passes import PASSES as PASSES
 from tapegrad.program.program import Program as Program

@@ -13,8 +13,9 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.program.emit import runner
 from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unpack, unpacker
+from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
-from tapegrad.program.program import Input, Program, from_tape
+from tapegrad.program.program import Program, from_tape
 from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
 from tapegrad.tensor import Origin, Tensor, frozen
 

@@ -17,8 +17,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.program.entry import packed
 from tapegrad.ops.logic import keep_into as keep
+from tapegrad.program.entry import packed
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.tensor import OPS
 
@@ -342,11 +342,11 @@ def _write_blocks(writer: _Writer, start: int, stop: int) -> None:
     for i in run:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         if instruction.op.name == "sum":
-            x = local[instruction.operands[0]]
+            summed = local[instruction.operands[0]]
             writer.namespace["add"] = np.add
             writer.namespace[f"dtype{i}"] = instruction.dtype.type
             flat.append(f"{names[ref]} = 0.0")
-            loop.append(f"    {names[ref]} += add.reduce({x})")
+            loop.append(f"    {names[ref]} += add.reduce({summed})")
             after.append(f"{names[ref]} = dtype{i}({names[ref]})")
             continue
         template = _template(program, instruction, writer.namespace, writer.taken)
@@ -422,9 +422,9 @@ def _template(
 ) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
-    template = op.source
-    if callable(template):
-        template = template(*[_like(program, x) for x in instruction.operands])
+    template: str | None = op.source
+    if callable(op.source):
+        template = op.source(*[_like(program, x) for x in instruction.operands])
     if template is None:
         inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
         if isinstance(op.forward, np.ufunc):

@@ -52,7 +52,7 @@ class Program:
             "constant": self.constants,
             "instruction": self.instructions,
         }
-        return column[ref.kind][ref.index]  # type: ignore[index]
+        return column[ref.kind][ref.index]
 
     def __str__(self) -> str:
         return source(self)

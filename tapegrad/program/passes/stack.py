@@ -79,7 +79,9 @@ def _terms(builder: Builder, instruction: Instruction) -> list[Any]:
 
 
 def _concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
-    return builder.emit("concatenate", *parts, **({"axis": axis} if axis else {}))
+    if axis == 0:
+        return builder.emit("concatenate", *parts)
+    return builder.emit("concatenate", *parts, axis=axis)
 
 
 def _products(builder: Builder, terms: list[Any]) -> Any:
@@ -122,11 +124,13 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
 
 def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     """Sums of rows by index as one."""
-    values, indices, weights = [], [], []
-    for x in terms:
-        scattered = builder.source(x, "segment_sum")
-        if scattered is None:
-            return None
+    found = [scattered for x in terms if (scattered := builder.source(x, "segment_sum"))]
+    if len(found) < len(terms):
+        return None
+    values: list[Any] = []
+    indices: list[Any] = []
+    weights: list[Any] = []
+    for scattered in found:
         rows, index = scattered.operands
         if len(builder.shape(index)) != 1 or type(index) is not Ref:
             return None
@@ -138,7 +142,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
             weights.append(None)
             values.append(rows)
         indices.append(index)
-    n = scattered.options["n"]
+    n = found[0].options["n"]
     if len(set(weights)) == 1 and weights[0] is not None:
         # the rows are summed before the product, which is linear
         width = builder.shape(weights[0])
@@ -147,8 +151,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
                 "segment_sum", _concatenated(builder, values), _concatenated(builder, indices), n=n
             )
             return builder.emit("matmul", summed, weights[0], note="rows summed before the product")
-    rows_of = [builder.source(x, "segment_sum") for x in terms]
-    parts = [scattered.operands[0] for scattered in rows_of if scattered is not None]
+    parts = [scattered.operands[0] for scattered in found]
     return builder.emit(
         "segment_sum", _concatenated(builder, parts), _concatenated(builder, indices), n=n
     )
