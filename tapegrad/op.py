@@ -8,7 +8,6 @@ arrays, recording, derivatives of any order, and compiling.
 from __future__ import annotations
 
 import functools
-import inspect
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, ClassVar, Generic, ParamSpec
@@ -103,20 +102,12 @@ class Op(Generic[P]):
     defaults: Mapping[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        signature = inspect.signature(self.read or self.declaration)
+        names, n_positional, defaults = _parameters(self.read or self.declaration)
         set_ = self.__dict__.__setitem__
         set_("arity", len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1)
-        set_("parameters", tuple(signature.parameters))
-        keyword_only = inspect.Parameter.KEYWORD_ONLY
-        set_(
-            "positional",
-            tuple(n for n, p in signature.parameters.items() if p.kind is not keyword_only),
-        )
-        empty = inspect.Parameter.empty
-        set_(
-            "defaults",
-            {n: p.default for n, p in signature.parameters.items() if p.default is not empty},
-        )
+        set_("parameters", names)
+        set_("positional", names[:n_positional])
+        set_("defaults", defaults)
         if self.arity > len(self.parameters):
             raise TypeError(
                 f"{self.name} takes {len(self.parameters)} arguments but has {self.arity} VJP "
@@ -125,7 +116,6 @@ class Op(Generic[P]):
         for name in ("__doc__", "__module__", "__qualname__", "__name__"):
             set_(name, getattr(self.declaration, name, None))
         set_("__wrapped__", self.declaration)
-        set_("__signature__", signature)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         operands: tuple[Any, ...] = args
@@ -192,6 +182,23 @@ class Op(Generic[P]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Op[P]:
         return self
+
+
+def _parameters(function: Any) -> tuple[tuple[str, ...], int, dict[str, Any]]:
+    """A function's parameters, how many of them go by position, and the defaults."""
+    while hasattr(function, "__wrapped__"):
+        function = function.__wrapped__
+    if isinstance(function, np.ufunc):
+        return tuple(f"x{i + 1}" for i in range(function.nin)), function.nin, {}
+    if not hasattr(function, "__code__"):
+        raise TypeError(f"an op is made of a Python function or a ufunc, not of {function!r}")
+    # inspect.signature would say the same, but takes long to import
+    code = function.__code__
+    n_positional = code.co_argcount
+    names = code.co_varnames[: n_positional + code.co_kwonlyargcount]
+    values = function.__defaults__ or ()
+    defaults = dict(zip(names[n_positional - len(values) : n_positional], values, strict=True))
+    return names, n_positional, {**defaults, **(function.__kwdefaults__ or {})}
 
 
 # Arguments that NumPy's functions have, at the value that asks for nothing.

@@ -419,6 +419,8 @@ def label(fn: Callable[..., Any]) -> str:
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     """The names of the first n positional arguments, "arg0" where unknown."""
+    while hasattr(fn, "__wrapped__"):
+        fn = fn.__wrapped__
     code = getattr(fn, "__code__", None)
     known = code.co_varnames[: code.co_argcount] if code is not None else ()
     if getattr(fn, "__self__", None) is not None:

@@ -7,7 +7,6 @@ derivative is called wrong only where it differs by more than that.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -98,7 +97,7 @@ def check_grads(
     leaves, structure = tree.flatten(tuple(args))
     paths = [
         f"{name}.{path}" if path else name
-        for name, arg in zip(argument_names(inspect.unwrap(fn), len(args)), args, strict=True)
+        for name, arg in zip(argument_names(fn, len(args)), args, strict=True)
         for path in tree.paths(arg)
     ]
     places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]

@@ -307,7 +307,8 @@ def set_reference(a: Any, values: Any, index: Any) -> Any:
 
 def add_reference(a: Any, values: Any, index: Any) -> Any:
     y = np.array(a)
-    np.add.at(y, index, values)
+    # NumPy reads past the end of values that it has to broadcast here
+    np.add.at(y, index, np.broadcast_to(values, y[index].shape))
     return y
 
 
@@ -415,7 +416,8 @@ CASES: dict[str, Any] = {
     "divide": elementwise("divide", NUMBERS, NONZERO),
     "reciprocal": elementwise("reciprocal", NONZERO),
     "log1p": elementwise("log1p", POSITIVE | st.sampled_from([0.0, -0.0, -0.5]), **LOOSE),
-    "power": elementwise("power", POSITIVE, NUMBERS, **LOOSE),
+    # the slope of larger exponents is more than float16 holds
+    "power": elementwise("power", POSITIVE, st.integers(-16, 16).map(lambda k: k / 8), **LOOSE),
     "sqrt": elementwise("sqrt", POSITIVE),
     "log": elementwise("log", POSITIVE, **LOOSE),
     "sigmoid": elementwise("sigmoid", NUMBERS, reference=sigmoid_reference, **LOOSE),

@@ -5,9 +5,17 @@ from typing import Any
 
 import attrs
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
+
+
+def many(thorough: int, default: int = 30) -> Any:
+    """Settings for a test of whole programs: how many, in either profile."""
+    is_thorough = settings.default.max_examples > 30
+    return settings(max_examples=thorough if is_thorough else default)
+
 
 # values beyond this are taken back by tanh, so that rounding errors stay comparable
 _LARGEST = 6.0
@@ -68,7 +76,7 @@ class Written:
             results = self.fn(*args)
             total: Any = 0.0
             for i, y in enumerate(results):
-                if tg.tensor.Tensor is type(y) and y.dtype.kind == "f":
+                if isinstance(y, tg.Tensor) and y.dtype.kind == "f":
                     total = total + tg.sum(y * _weights(y.shape, y.dtype, i))
             return total + 0.0 * sum(tg.sum(args[j]) for j in self.argnums), results
 
@@ -494,11 +502,10 @@ def _evaluated(expression: str, known: list[Known]) -> Any:
 
 
 def assert_close(got: Any, wanted: Any, dtype: Any, scale: float) -> None:
-    """Two results of the same tree, types, dtypes and shapes, and values close to a scale."""
+    """Two results of the same tree, dtypes and shapes, and values close to a scale."""
     assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
     tolerance = 1e-12 if dtype == np.float64 else 1e-5
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        assert type(a) is type(b)
         assert np.shape(a) == np.shape(b)
         assert np.asarray(a).dtype == np.asarray(b).dtype
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)

@@ -207,6 +207,17 @@ def test_repeated_additions_all_count() -> None:
     np.testing.assert_array_equal(gv, [10, 30, 10])
 
 
+@pytest.mark.parametrize("shape", [(2,), (3, 2), (1, 2), (3, 1, 2), (2, 2, 2)])
+def test_values_that_broadcast_over_repeated_places_all_count(shape: tuple[int, ...]) -> None:
+    index, values = np.zeros(shape, int), np.array([1.0, 2.0])
+    times = index.size // 2
+    added, pullback = tg.vjp(lambda x, v: x.at[index].add(v), np.zeros(1), values)
+    assert added.tolist() == [3 * times]
+    assert pullback(np.ones(1))[1].tolist() == [times, times]
+    assert tg.at(np.zeros(1))[index].add(values).tolist() == [3 * times]
+    assert tg.scatter(values, (1,), index).tolist() == [3 * times]
+
+
 def test_a_scalar_written_to_repeated_places_has_the_sum_of_what_stays() -> None:
     g = tg.grad(lambda v: tg.sum(tg.at(np.zeros(3))[np.array([0, 0, 1])].set(v)))(1.0)
     assert g == 2

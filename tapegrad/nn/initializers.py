@@ -6,14 +6,15 @@ arrays, and nothing is drawn from a global stream.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from tapegrad.tensor import Array, frozen
 
-Key = int | np.random.SeedSequence
+# a string, for numpy.random takes long to import
+Key: TypeAlias = "int | np.random.SeedSequence"
 
 
 def split(key: Key, n: int) -> tuple[np.random.SeedSequence, ...]:

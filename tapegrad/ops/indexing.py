@@ -143,7 +143,7 @@ def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any,
     elif index == (HOLE,) and values.shape == arrays[0].shape + y.shape[1:]:
         return segment_sum(values, arrays[0], len(y))
     else:
-        np.add.at(y, _filled(index, arrays), values)
+        _add_at(y, _filled(index, arrays), values)
     return y
 
 
@@ -179,6 +179,13 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
     _add_rows(y, indices, values)
     return y
+
+
+def _add_at(y: Any, index: tuple[Any, ...], values: Any) -> None:
+    """``y[index] += values``, all of them where an element is named more than once."""
+    # add.at reads past the end of values that it has to broadcast itself
+    full = np.broadcast_to(values, y[index].shape)
+    np.add.at(y, index, np.ascontiguousarray(full) if full.ndim else full)
 
 
 def _add_rows(y: Any, indices: Any, values: Any) -> None:
@@ -313,7 +320,7 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:
         _add_rows(y, arrays[0], values)
     else:
-        np.add.at(y, _filled(index, arrays), values)
+        _add_at(y, _filled(index, arrays), values)
     return y
 
 

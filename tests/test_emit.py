@@ -1,0 +1,285 @@
+"""The source of a program: Python that a person reads, and that is what runs."""
+
+import ast
+import pickle
+from typing import NamedTuple
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from programs import many, programs
+
+import tapegrad as tg
+from tapegrad.program.emit import source, written
+
+
+def leaves_equal(got, wanted):
+    assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
+def assert_runs(fn, *args):
+    """Twice, for the second run finds the buffers full."""
+    expected = fn(*args)
+    compiled = tg.compile(fn)
+    leaves_equal(compiled(*args), expected)
+    leaves_equal(compiled(*args), expected)
+
+
+@many(thorough=600)
+@given(programs())
+def test_the_source_is_what_runs(drawn):
+    compiled = tg.compile(drawn.step)
+    program = compiled.program(*drawn.arguments[0])
+    writing = written(program)
+    assert str(program) == source(program) == writing.text
+    namespace = dict(writing.namespace)
+    exec(compile(str(program), "<test>", "exec"), namespace)
+    run = namespace["make"]()
+    for args in drawn.arguments:
+        got, wanted = tg.tree.leaves(run(*args)), tg.tree.leaves(compiled(*args))
+        assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
+
+
+@many(thorough=300)
+@given(programs())
+def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
+    program = tg.compile(drawn.step).program(*drawn.arguments[0])
+    text = str(program)
+    (make,) = ast.parse(text).body
+    assert isinstance(make, ast.FunctionDef)
+    for name in drawn.parameters:
+        assert f": {name}, " in text
+    branching = (ast.If, ast.While, ast.Lambda, ast.Import, ast.Try)
+    assert not any(isinstance(node, branching) for node in ast.walk(make))
+
+
+@many(thorough=300)
+@given(programs())
+def test_equal_programs_have_equal_source(drawn):
+    first = tg.compile(drawn.step).program(*drawn.arguments[0])
+    second = tg.compile(drawn.step).program(*drawn.arguments[0])
+    assert first == second
+    assert str(first) == str(second) == str(pickle.loads(pickle.dumps(first)))
+
+
+def test_the_header_names_the_function_the_inputs_and_the_captured_arrays():
+    captured = np.arange(6, dtype=np.float32).reshape(2, 3)
+
+    def forward(params, rate):
+        return tg.sum(params["w"] @ captured) * rate
+
+    text = str(tg.compile(forward).program({"w": np.ones((4, 2), np.float32)}, 0.5))
+    header = "\n".join(line for line in text.splitlines() if line.startswith("#"))
+    assert "forward" in header
+    assert "params.w, float32 (4, 2)" in header
+    assert "rate, a Python float" in header
+    assert "captured, float32 (2, 3)" in header
+
+
+NAMES = [
+    "b0", "b1", "make", "run", "empty", "array", "result0", "result1", "static0", "k_1_0", "k_2_0",
+    "captured0", "add_0", "multiply_1", "tanh_0", "tanh", "add", "np", "zeros", "type", "float",
+    "ones_3", "_", "__", "_add", "args", "kwargs", "x1", "keys", "ndarray", "c0", "c1", "unpack",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_name_of_an_argument_will_do(name):
+    namespace = {"tg": tg}
+    body = f"return tg.value_and_grad(lambda a: tg.sum(tg.tanh(tg.tanh(a + 1.0) * 2.0) * y))({name})"
+    exec(f"def fn({name}, y): {body}, 'static'", namespace)
+    x = np.linspace(-1, 1, 4)
+    assert_runs(namespace["fn"], x, x + 1)
+
+
+KEYS = ["class", "a b", "b0", "", 3, -1, "é", "²", "\n", "#", "'", '"', "\\", "{0}", (1, 2), 1.5, True]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=repr)
+def test_any_key_of_a_dict_will_do(key):
+    def fn(p):
+        return tg.grad(lambda p: sum(tg.sum(tg.tanh(x) * x) for x in p.values()))(p)
+
+    assert_runs(fn, {key: np.ones(3), "other": np.ones(2)})
+
+
+class add(NamedTuple):  # noqa: N801
+    w: object
+
+
+class b0(NamedTuple):  # noqa: N801
+    w: object
+
+
+class run(NamedTuple):  # noqa: N801
+    w: object
+
+
+class make(NamedTuple):  # noqa: N801
+    w: object
+
+
+class array(NamedTuple):  # noqa: N801
+    w: object
+
+
+class p_w(NamedTuple):  # noqa: N801
+    w: object
+
+
+class result0(NamedTuple):  # noqa: N801
+    w: object
+
+
+@attrs.frozen
+class tanh_0:  # noqa: N801
+    w: object
+
+
+@attrs.frozen
+class Record:
+    class_: object = attrs.field(alias="class")
+    _private: object
+    later: object = attrs.field(kw_only=True)
+    derived: object = attrs.field(init=False, default=3)
+
+
+@pytest.mark.parametrize("node", [add, b0, run, make, array, p_w, result0, tanh_0])
+def test_any_name_of_a_class_will_do(node):
+    def fn(p):
+        return tg.grad(lambda p: tg.sum(tg.tanh(tg.tanh(p.w) + p.w) * 2.0))(p)
+
+    assert_runs(fn, node(np.ones(3)))
+
+
+def test_two_classes_of_one_name_are_told_apart():
+    other = attrs.make_class("add", ["w"], frozen=True)
+
+    def fn(p, q):
+        return tg.grad(lambda p, q: tg.sum(p.w * q.w), argnums=(0, 1))(p, q)
+
+    got = tg.compile(fn)(add(np.ones(2)), other(np.ones(2)))
+    assert [type(x) for x in got] == [add, other]
+
+
+def test_fields_with_aliases_and_keywords_are_put_back():
+    record = Record(**{"class": np.ones(2), "private": np.ones(3), "later": np.ones(1)})
+
+    def fn(p):
+        return tg.grad(lambda p: tg.sum(p.class_) * tg.sum(p._private) * tg.sum(p.later))(p)
+
+    assert_runs(fn, record)
+
+
+# --- ops of the user's ------------------------------------------------------------------
+
+
+def scale(name, factor):
+    """An op that multiplies; the factor is in its function, not its name."""
+
+    def forward(x):
+        return x * factor
+
+    return tg.custom_op(vjps=(lambda g, y, x: g * factor,), name=name)(forward)
+
+
+@pytest.mark.parametrize(
+    "name", ["tanh", "add", "b0", "make", "run", "x", "array", "<lambda>", "my op", "class", "2", "f{0}"]
+)
+def test_any_name_of_a_custom_op_will_do(name):
+    op = scale(name, 3.0)
+    x = np.linspace(-1, 1, 4)
+    assert_runs(tg.value_and_grad(lambda x: tg.sum(tg.tanh(op(x)) + op(tg.tanh(x)) + op(x))), x)
+
+
+def test_custom_ops_of_one_name_are_told_apart():
+    ops = [scale("f", factor) for factor in (2.0, 3.0, 5.0, 7.0)]
+    x = np.linspace(1, 2, 4)
+    assert_runs(tg.value_and_grad(lambda x: tg.sum(sum(op(x) * op(x + 1.0) for op in ops))), x)
+
+
+def test_a_custom_op_of_a_lambda_runs():
+    double = tg.custom_op(vjps=(lambda g, y, x: g * 2,))(lambda x: 2 * x)
+    assert_runs(tg.value_and_grad(lambda x: tg.sum(double(x))), np.ones(3))
+
+
+OPTIONS = [
+    2.0, np.float32(2.0), np.float64("inf"), float("inf"), float("nan"), "text", "{0}, {out}", "'", b"x",
+    np.cos, len, np.dtype("f4"), np.float32, (1, None, "a"), slice(1, None), Ellipsis, np.arange(3.0),
+    np.arange(3000.0), {"a": np.arange(2)}, object(),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=[f"{type(x).__name__}-{i}" for i, x in enumerate(OPTIONS)])
+def test_any_option_of_a_custom_op_reaches_it(option):
+    seen = []
+
+    @tg.custom_op(vjps=(lambda g, y, x, option: g,))
+    def op(x, option):
+        seen.append(option)
+        return x * 1.0
+
+    compiled = tg.compile(tg.value_and_grad(lambda x: tg.sum(op(x, option=option))))
+    compiled(np.ones(3))
+    seen.clear()
+    compiled(np.ones(3))
+    assert len(seen) == 1
+    assert type(seen[0]) is type(option)
+    assert repr(seen[0]) == repr(option)
+
+
+def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
+    first = np.zeros(3000)
+    second = first.copy()
+    second[1500] = 1.0
+
+    @tg.custom_op(vjps=(lambda g, y, x, weights: g * weights.sum(),))
+    def op(x, weights):
+        return x * weights.sum()
+
+    assert repr(first) == repr(second)
+    assert_runs(tg.value_and_grad(lambda x: tg.sum(op(x, weights=first) + op(x, weights=second))), np.ones(2))
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "number", [np.inf, -np.inf, np.nan, 1e300, -0.0, 5e-324, 10**18, -(10**18), True, 0], ids=repr
+)
+def test_any_python_number_can_be_an_operand(number):
+    def fn(x):
+        return (
+            tg.where(x > 0, x, number),
+            tg.where(x > 0, number, number),
+            tg.maximum(x, number),
+            x + number,
+            tg.index_set(x, number, 0),
+            tg.stack([x[0] * 0.0, number]),
+        )
+
+    with np.errstate(all="ignore"):
+        assert_runs(fn, np.linspace(-1, 1, 4))
+
+
+def test_an_int_argument_may_be_large():
+    assert tg.compile(lambda n: n * 10**20)(3) == 3 * 10**20
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize(
+    "index",
+    [
+        0, -1, slice(None, None, -1), slice(1, None, 2), slice(-1, None, -2), None, ..., (..., 0), (0, None),
+        (slice(None), [0, 1, 1]), [True, False, True], ([0, 2], slice(None)), (None, [1, 0], ..., None),
+        np.int64(1), ([[0], [2]], [0, 1]), (),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_any_index_is_written_as_it_was(dtype, index):
+    x = np.arange(12.0, dtype=dtype).reshape(3, 4) / 8
+    step = tg.value_and_grad(lambda x: tg.sum(tg.tanh(tg.getitem(tg.tanh(x), index)) * 2.0))
+    assert_runs(step, x)
