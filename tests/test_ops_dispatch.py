@@ -226,3 +226,5 @@ def test_shapes_that_do_not_fit_are_value_errors_that_name_op_and_shapes() -> No
 
 def test_an_integer_array_cannot_be_written_to_without_cutting_the_gradient() -> None:
     refuses(lambda x: tg.at(np.zeros(3, int))[0].set(x[0, 0] * 1.5))
+    refuses(lambda x: tg.at(np.zeros(3, int))[0].add(x[0, 0] * 1.5))
+    refuses(lambda x: tg.at(np.zeros(3, int))[[0, 1, 1]].add(x[0] * 1.5))

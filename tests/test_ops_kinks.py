@@ -340,6 +340,11 @@ def test_saturated_values_and_slopes(
         assert got.dtype == g.dtype == dtype
 
 
+def test_mean_of_more_elements_than_float16_can_count_keeps_its_gradient() -> None:
+    g = tg.grad(tg.mean)(np.ones(70_000, np.float16))
+    np.testing.assert_array_equal(g, np.full(70_000, 1 / 70_000, np.float16))
+
+
 @pytest.mark.parametrize("x", [30.0, 40.0, 100.0, 700.0])
 def test_sigmoid_keeps_its_slope_where_it_rounds_to_one(x: float) -> None:
     for sign in (1, -1):

@@ -262,6 +262,13 @@ def compile(
     lists what it was compiled for, and ``.check(*args)`` compares it with the recorded
     function.
 
+    Notes
+    -----
+    A program calls NumPy as the recorded function does, under the caller's
+    ``np.errstate``, but for what it does not compute: a value that nothing depends on,
+    or that it can do without, gives no warning. Sums are taken in another order here and
+    there, so that results agree to rounding errors.
+
     Raises
     ------
     TraceError

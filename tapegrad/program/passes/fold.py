@@ -14,7 +14,6 @@ import numpy as np
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
-# views of a value that a ufunc broadcasts anyway, if the result keeps its shape
 _LARGEST_FOLDED = 1 << 12
 _POWERS = {2: "square", -1: "reciprocal", 0.5: "sqrt"}
 
@@ -63,12 +62,12 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
         if type(x) is Ref and x.kind != "constant":
             return None
         values.append(builder.of(x).value if type(x) is Ref else x)
-    if instruction.number:
-        return instruction.op.forward(*values, **instruction.options).item()
     with np.errstate(all="ignore"):
         result = np.asarray(instruction.op.forward(*values, **instruction.options))
     # a warning, such as of log(0), is left to the run
-    return builder.constant(result) if np.isfinite(result).all() else None
+    if not np.isfinite(result).all():
+        return None
+    return result.item() if instruction.number else builder.constant(result)
 
 
 def _splat(builder: Builder, x: Any) -> Any:
