@@ -9,6 +9,9 @@ from tapegrad import nn as nn
 from tapegrad import optim as optim
 from tapegrad import testing as testing
 from tapegrad import tree as tree
+from tapegrad.errors import TapeError as TapeError
+from tapegrad.errors import TapegradError as TapegradError
+from tapegrad.errors import TraceError as TraceError
 from tapegrad.op import Op as Op
 from tapegrad.op import custom_op as custom_op
 from tapegrad.ops import *

@@ -292,14 +292,20 @@ def custom_op(
     rules = tuple(vjps)
 
     def declare(function: Callable[P, Any]) -> Op[P]:
+        called = name or function.__name__
+
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
             views = [frozen(x.view()) if type(x) is np.ndarray else x for x in args]
             y = function(*views, **kwargs)  # type: ignore[arg-type]
+            if not isinstance(y, np.ndarray | np.generic | float | int):
+                raise TypeError(
+                    f"{called}: the function returned a {type(y).__name__}; one array of real "
+                    "numbers is needed (is a return missing?)"
+                )
             return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
 
-        called = name or function.__name__
         return Op(called, forward, tuple(_apart(rule, called) for rule in rules))
 
     return declare
@@ -315,7 +321,18 @@ def _apart(rule: Rule | None, name: str) -> Rule | None:
         if type(g) is np.ndarray:
             g = frozen(g.view())
         c = rule(g, *args, **options)
-        if c is None or type(c) is Tensor:
+        if c is None:
+            raise TypeError(
+                f"a VJP rule of {name} returned None (is a return missing?); where no gradient "
+                "passes, write None for the rule in vjps"
+            )
+        shapes = {np.shape(x) for x in args}
+        if np.ndim(c) > max(map(len, shapes)):
+            raise ValueError(
+                f"a VJP rule of {name} gave a cotangent of shape {np.shape(c)}, which fits none "
+                f"of {', '.join(map(str, sorted(shapes)))}"
+            )
+        if type(c) is Tensor:
             return c
         c = np.asarray(c)
         if c.dtype.kind not in "fiub":

@@ -89,6 +89,11 @@ class SGD:
 
         def step(p: Any, v: Any) -> Any:
             stepped = p - rate * v
+            if type(p) is np.ndarray and (stepped.shape != p.shape or stepped.dtype != p.dtype):
+                raise ValueError(
+                    f"a parameter of shape {p.shape}, {p.dtype}, has a gradient of shape "
+                    f"{np.shape(v)}, {v.dtype}; they must be the same"
+                )
             if type(stepped) is np.ndarray:
                 stepped.setflags(write=False)
                 return stepped

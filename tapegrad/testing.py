@@ -29,11 +29,11 @@ _LADDER = np.cbrt(_EPS) * 4.0 ** -np.arange(-6, 13)
 _FIRST = _LADDER[2:4]
 _FEW = 64  # up to so many inputs are each moved alone
 _SPLITS = 128  # how often directions through kinks are split at most
-_CLOSE = 1e-9
-_UNDERFLOW = 1e-290
+_CLOSE = 1e-9  # the relative error that is right without a closer look
+_UNDERFLOW = 1e-290  # what is smaller is zero
 _TAIL = 5  # how many smaller steps a limit must agree with
-_FLAT = 8
-_SURE = 1e-2
+_FLAT = 8  # at so many of the smallest steps a function that is constant stays so
+_SURE = 1e-2  # the relative doubt up to which a one-sided slope counts as known
 
 
 def check_grads(

@@ -459,7 +459,8 @@ def programs(draw: Any, max_steps: int = 40) -> Written:
     parameters = tuple(x.name for x in known)
     arguments = _pair(tuple(x.values[k] for x in known) for k in range(2))
     lines: list[str] = []
-    for kind in draw(st.lists(st.sampled_from(_STEPS), max_size=max_steps)):
+    least = draw(st.integers(0, max_steps - 5))
+    for kind in draw(st.lists(st.sampled_from(_STEPS), min_size=least, max_size=max_steps)):
         try:
             expression, keeps_exact = kind(Drawing(draw, known))
         except _NothingFitsError:

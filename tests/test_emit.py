@@ -17,7 +17,11 @@ from tapegrad.program.emit import source, written
 def leaves_equal(got, wanted):
     assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        np.testing.assert_allclose(a, b, rtol=1e-12)
+        if isinstance(b, str):
+            assert a == b
+        else:
+            tolerance = 1e-5 if np.asarray(b).dtype == np.float32 else 1e-12
+            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
 
 
 def assert_runs(fn, *args):
@@ -50,8 +54,9 @@ def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     text = str(program)
     (make,) = ast.parse(text).body
     assert isinstance(make, ast.FunctionDef)
-    for name in drawn.parameters:
-        assert f": {name}, " in text
+    for taken in program.inputs:
+        kind = f"a Python {taken.number}" if taken.number else f"{taken.dtype} {taken.shape}"
+        assert f": {taken.path}, {kind}" in text
     branching = (ast.If, ast.While, ast.Lambda, ast.Import, ast.Try)
     assert not any(isinstance(node, branching) for node in ast.walk(make))
 
@@ -254,6 +259,16 @@ def test_any_option_of_a_custom_op_reaches_it(option):
     assert repr(seen[0]) == repr(option)
 
 
+@pytest.mark.parametrize(
+    "name", ["dtype", "index", "shape", "out", "all", "axis", "keepdims", "x1"]
+)
+def test_an_option_of_a_custom_op_may_have_any_name(name):
+    namespace = {}
+    exec(f"def forward(x, {name}): return x * {name}", namespace)
+    op = tg.custom_op(vjps=(lambda g, y, x, **options: g * options[name],))(namespace["forward"])
+    assert_runs(tg.value_and_grad(lambda x: tg.sum(op(tg.tanh(x), **{name: 3}))), np.ones(3))
+
+
 def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
     first = np.zeros(3000)
     second = first.copy()
@@ -289,10 +304,6 @@ def test_any_python_number_can_be_an_operand(number):
 
     with np.errstate(all="ignore"):
         assert_runs(fn, np.linspace(-1, 1, 4))
-
-
-def test_an_int_argument_may_be_large():
-    assert tg.compile(lambda n: n * 10**20)(3) == 3 * 10**20
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])

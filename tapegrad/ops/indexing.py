@@ -183,6 +183,10 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
 
 def _add_at(y: Any, index: tuple[Any, ...], values: Any) -> None:
     """``y[index] += values``, all of them where an element is named more than once."""
+    if y.dtype.kind != "f" and np.asarray(values).dtype.kind == "f":
+        raise TypeError(
+            f"floating values cannot be added in an array of {y.dtype}: use .astype(float)"
+        )
     # add.at reads past the end of values that it has to broadcast itself
     full = np.broadcast_to(values, y[index].shape)
     np.add.at(y, index, np.ascontiguousarray(full) if full.ndim else full)

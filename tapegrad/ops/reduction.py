@@ -84,7 +84,12 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 @op(
-    lambda g, y, a, axis=None, keepdims=False: _spread(g / _count(a, axis), a, axis, keepdims),
+    lambda g, y, a, axis=None, keepdims=False: _spread(
+        g * (1 / _count(a, axis)) if a.dtype == np.float16 and a.size else g / _count(a, axis),
+        a,
+        axis,
+        keepdims,
+    ),
     numpy=np.mean,
     composite=True,
 )

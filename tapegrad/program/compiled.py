@@ -56,6 +56,7 @@ class Compiled:
         self._kept: dict[Signature, Kept] = {}
         self._latest: Kept | None = None
         self._lock = threading.Lock()
+        self._locks: dict[Signature, Any] = {}
         self._warned = False
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             if hasattr(fn, name):
@@ -136,8 +137,9 @@ class Compiled:
         kinds: list[Any] = []
         values: list[Any] = []
         traced = False
+        static = {i + len(args) if i < 0 else i for i in self.static_argnums}
         for name, arg in [*enumerate(args), *sorted(kwargs.items())]:
-            if name in self.static_argnums:
+            if name in static:
                 structures.append((name, tree.LEAF))
                 kinds.append(_static(arg, name))
                 continue
@@ -157,16 +159,25 @@ class Compiled:
 
     def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         kept = self._kept.get(signature)
-        if kept is None:
-            with self._lock:
-                kept = self._kept.get(signature)
-                if kept is None:
-                    program = self._compile(args, kwargs)
-                    kept = Kept(program, unpacker(signature), runner(program))
+        if kept is not None:
+            return kept
+        # one recording a signature; re-entrant, for the function may call itself
+        with self._lock:
+            lock = self._locks.setdefault(signature, threading.RLock())
+        with lock:
+            kept = self._kept.get(signature)
+            if kept is None:
+                program = self._compile(args, kwargs)
+                kept = Kept(program, unpacker(signature), runner(program))
+                with self._lock:
                     self._kept[signature] = kept
-                    if len(self._kept) > MOST_SIGNATURES:
-                        del self._kept[next(iter(self._kept))]
-                        self._warn()
+                    evicted = len(self._kept) > MOST_SIGNATURES
+                    if evicted:
+                        oldest = next(iter(self._kept))
+                        del self._kept[oldest]
+                        self._locks.pop(oldest, None)
+                if evicted:
+                    self._warn()
         return kept
 
     def _warn(self) -> None:
@@ -221,8 +232,9 @@ def trace(
         return last
 
     names = argument_names(fn, len(args))
+    static = set(static_argnums)
     marked = [
-        x if i in static_argnums else tree.map_with_path(mark, x, names[i])
+        x if i in static or i - len(args) in static else tree.map_with_path(mark, x, names[i])
         for i, x in enumerate(args)
     ]
     named = {name: tree.map_with_path(mark, x, name) for name, x in sorted(kwargs.items())}

@@ -20,7 +20,7 @@ import numpy as np
 from tapegrad.ops.logic import keep_into as keep
 from tapegrad.program.entry import packed
 from tapegrad.program.ir import Constant, Instruction, Ref
-from tapegrad.tensor import OPS
+from tapegrad.tensor import OPS, Array, frozen, is_frozen
 
 _FORMATTER = string.Formatter()
 _HELPERS = {"keep": keep}
@@ -82,7 +82,9 @@ def written(program: Any) -> Writing:
 
 
 # what the source calls its own: buffers, blocks, results, options, functions
-_RESERVED = re.compile(r"make|run|empty|array|lo|n|[bt]\d+|(flat|key|result|static|option|dtype).*")
+_RESERVED = re.compile(
+    r"make|run|empty|array|apart|lo|n|[bt]\d+|(flat|key|result|static|option|dtype).*"
+)
 
 
 # --- names ------------------------------------------------------------------------------
@@ -141,6 +143,11 @@ def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
 # --- lines and buffers --------------------------------------------------------------------
 
 Key = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def _apart(x: Any) -> Array:
+    """An argument as it may be handed out: itself if nobody can change it, else a copy."""
+    return x if type(x) is np.ndarray and is_frozen(x) else frozen(np.array(x))
 
 
 class _Writer:
@@ -236,8 +243,13 @@ class _Writer:
                 returned.append(name)
                 continue
             made = program.of(x)
-            if x.kind == "input" or getattr(made, "number", None):
+            if getattr(made, "number", None):
                 returned.append(names[x])
+                continue
+            if x.kind == "input":
+                self.namespace["apart"] = _apart
+                self.body.append(f"result{j} = apart({names[x]})")
+                returned.append(f"result{j}")
                 continue
             if x.kind == "constant" or x in self.owner or x in seen or made.shape == ():
                 # a view, a scalar, or what is handed out already

@@ -38,9 +38,11 @@ class Static:
 
     value: Any
     kind: type
+    # equal values may not be the same: 0.0 and -0.0, (1,) and (True,)
+    text: str = attrs.Factory(lambda self: repr(self.value), takes_self=True)
 
     def __repr__(self) -> str:
-        return repr(self.value)
+        return self.text
 
 
 @attrs.frozen(repr=False)
@@ -110,10 +112,10 @@ def unpacker(signature: Signature) -> Unpack:
             lines.append(f"if type({name}) is not {kind.kind.__name__}: return None")
         else:
             value = bind(kind.value)
-            lines.append(
-                f"if {name} is not {value} and (type({name}) is not {bind(kind.kind)} "
-                f"or {name} != {value}): return None"
-            )
+            same = f"{name} is {value}"
+            if kind.kind in (str, bytes, int):
+                same += f" or (type({name}) is {kind.kind.__name__} and {name} == {value})"
+            lines.append(f"if not ({same}): return None")
 
     def walk(name: str, structure: tree.Structure) -> None:
         node = structure.node
