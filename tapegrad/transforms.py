@@ -403,7 +403,10 @@ def released(x: Any) -> Any:
     if type(x) is not Tensor:
         return frozen(np.array(x)) if is_floating(x) else x
     current = CURRENT.get()
-    return x if current is not None and current.origin is x.origin else x.value
+    if current is None or current.origin is not x.origin:
+        return x.value
+    # a Python number comes out as an array, as it does where no recording goes on
+    return x if type(x.primal) is np.ndarray else OPS["asarray"](x)
 
 
 def released_tree(output: Any) -> Any:

@@ -12,6 +12,7 @@ from programs import many, programs
 
 import tapegrad as tg
 from tapegrad.program.emit import source, written
+from tapegrad.tensor import OPS
 
 
 def leaves_equal(got, wanted):
@@ -225,6 +226,20 @@ def test_custom_ops_of_one_name_are_told_apart():
     ops = [scale("f", factor) for factor in (2.0, 3.0, 5.0, 7.0)]
     x = np.linspace(1, 2, 4)
     assert_runs(tg.value_and_grad(lambda x: tg.sum(sum(op(x) * op(x + 1.0) for op in ops))), x)
+
+
+@pytest.mark.parametrize("name", sorted(OPS))
+def test_a_custom_op_is_not_taken_for_the_packages_op_of_that_name(name):
+    rules = (lambda g, y, a, b: g * 3.0, lambda g, y, a, b: g * b)
+    unary = scale(name, 3.0)
+    binary = tg.custom_op(vjps=rules, name=name)(lambda a, b: 3.0 * a + 0.5 * b * b)
+
+    def fn(x, y):
+        z = unary(unary(x)) + binary(binary(x, y), 1.0) + binary(x, unary(y)) * 2.0
+        return tg.sum(tg.tanh(z * 0.1)) + tg.sum(unary(z) ** 2) + binary(tg.sum(z), 0.0)
+
+    x = np.linspace(-1, 1, 4)
+    assert_runs(tg.value_and_grad(fn, argnums=(0, 1)), x.reshape(2, 2), x.reshape(2, 2) + 2.0)
 
 
 def test_a_custom_op_of_a_lambda_runs():

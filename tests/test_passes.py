@@ -112,11 +112,13 @@ def test_programs_of_the_same_function_are_equal_and_of_another_are_not():
     assert tg.compile(fn).program(np.ones(2)) != same.program(x)
 
 
-def test_programs_that_differ_in_the_sign_of_a_zero_differ():
-    x = np.ones(3)
-    plus = tg.compile(lambda x: tg.maximum(x, 0.0), passes=()).program(x)
-    minus = tg.compile(lambda x: tg.maximum(x, -0.0), passes=()).program(x)
-    assert plus.instructions != minus.instructions
+@pytest.mark.parametrize(("first", "second"), [(0.0, -0.0), (1, True), (2, 2.0)])
+def test_programs_with_operands_that_are_equal_but_not_the_same_differ(first, second):
+    def program_with(number):
+        return tg.compile(lambda x: tg.maximum(x, number), passes=()).program(np.ones(3))
+
+    assert program_with(first) != program_with(second)
+    assert program_with(first) == program_with(first)
 
 
 def ops_of(fn, *args):

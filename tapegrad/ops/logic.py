@@ -107,6 +107,7 @@ def logical_not(x: Any) -> Any:
     lambda g, y, condition, x, otherwise: np.where(condition, g, 0),
     lambda g, y, condition, x, otherwise: np.where(condition, 0, g),
     numpy=np.where,
+    keeps_weak=True,
     source="where({0}, {1}, {2})",
 )
 def where(condition: Any, x: Any, y: Any) -> Any:

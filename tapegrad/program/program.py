@@ -121,6 +121,10 @@ def from_tape(
 _SAME = frozenset({"parameter", "stopped"})
 
 
+# in the place of a dtype; None would not do, for it equals that of float64
+NUMBER = object()
+
+
 class Builder:
     """A program being made; what a pass writes to."""
 
@@ -169,14 +173,14 @@ class Builder:
         shape: tuple[int, ...] = made.value.shape if type(made) is Constant else made.shape
         return shape
 
-    def dtype(self, x: Any) -> np.dtype[Any] | None:
-        """The dtype of an operand; None for a Python number."""
+    def dtype(self, x: Any) -> Any:
+        """The dtype of an operand; `NUMBER` for a Python number."""
         if type(x) is not Ref:
-            return None
+            return NUMBER
         made = self.of(x)
         if type(made) is Constant:
             return made.value.dtype
-        return None if made.number else made.dtype
+        return NUMBER if made.number else made.dtype
 
     def like(self, x: Any) -> Any:
         """A value of the operand's shape and dtype."""

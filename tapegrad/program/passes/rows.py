@@ -6,7 +6,7 @@ from typing import Any
 
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.program import NUMBER, Builder, Program, rewrite
 
 # with more rows given than this part of the table, the dense way is as good
 _SPARSE = 4
@@ -30,7 +30,7 @@ def update_rows(program: Program) -> Program:
             return None
         values, indices = summed.operands
         dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
-        if factor is not None and builder.dtype(factor) is not None:
+        if factor is not None and builder.dtype(factor) is not NUMBER:
             dtypes.add(builder.dtype(factor))
         if len(dtypes) != 1 or type(indices) is not Ref:
             return None

@@ -12,7 +12,7 @@ import attrs
 import numpy as np
 
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.program import NUMBER, Builder, Program, rewrite
 
 
 def type_numbers(program: Program) -> Program:
@@ -21,7 +21,7 @@ def type_numbers(program: Program) -> Program:
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
             return None
-        dtypes = {d for x in instruction.operands if (d := builder.dtype(x)) is not None}
+        dtypes = {d for x in instruction.operands if (d := builder.dtype(x)) is not NUMBER}
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
