@@ -5,16 +5,20 @@ from typing import Any
 
 import attrs
 import numpy as np
-from hypothesis import settings
+from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
 
 
 def many(thorough: int, default: int = 30) -> Any:
-    """Settings for a test of whole programs: how many, in either profile."""
-    is_thorough = settings.default.max_examples > 30
-    return settings(max_examples=thorough // 5 if is_thorough else default)
+    """Settings for a test of whole programs: how many, in either profile.
+
+    Only the thorough one shrinks what fails, which may take minutes.
+    """
+    if settings.default.max_examples > 30:
+        return settings(max_examples=thorough // 5)
+    return settings(max_examples=default, phases=[Phase.explicit, Phase.generate])
 
 
 # values beyond this are taken back by tanh, so that rounding errors stay comparable

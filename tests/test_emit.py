@@ -248,9 +248,9 @@ def test_a_custom_op_of_a_lambda_runs():
 
 
 OPTIONS = [
-    2.0, np.float32(2.0), np.float64("inf"), float("inf"), float("nan"), "text", "{0}, {out}", "'", b"x",
-    np.cos, len, np.dtype("f4"), np.float32, (1, None, "a"), slice(1, None), Ellipsis, np.arange(3.0),
-    np.arange(3000.0), {"a": np.arange(2)}, object(),
+    2.0, np.float32(2.0), np.float64("inf"), float("inf"), float("nan"), "text", "{0}, {out}", "'",
+    b"x", np.cos, len, np.dtype("f4"), np.float32, (1, None, "a"), slice(1, None), ...,
+    np.arange(3.0), np.arange(3000.0), {"a": np.arange(2)}, object(),
 ]  # fmt: skip
 
 
@@ -325,8 +325,9 @@ def test_any_python_number_can_be_an_operand(number):
 @pytest.mark.parametrize(
     "index",
     [
-        0, -1, slice(None, None, -1), slice(1, None, 2), slice(-1, None, -2), None, ..., (..., 0), (0, None),
-        (slice(None), [0, 1, 1]), [True, False, True], ([0, 2], slice(None)), (None, [1, 0], ..., None),
+        0, -1, slice(None, None, -1), slice(1, None, 2), slice(-1, None, -2), None, ..., (..., 0),
+        (0, None), (slice(None), [0, 1, 1]), [True, False, True], ([0, 2], slice(None)),
+        (None, [1, 0], ..., None),
         np.int64(1), ([[0], [2]], [0, 1]), (),
     ],
     ids=repr,

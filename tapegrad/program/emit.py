@@ -7,7 +7,6 @@ returns the outputs.
 
 from __future__ import annotations
 
-import keyword
 import math
 import re
 import string
@@ -18,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.ops.logic import keep_into as keep
-from tapegrad.program.entry import packed
+from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.tensor import OPS, Array, frozen, is_frozen
 
@@ -81,12 +80,6 @@ def written(program: Any) -> Writing:
     return Writing("\n".join(text) + "\n", writer.namespace)
 
 
-# what the source calls its own: buffers, blocks, results, options, functions
-_RESERVED = re.compile(
-    r"make|run|empty|array|apart|lo|n|[bt]\d+|(flat|key|result|static|option|dtype).*"
-)
-
-
 # --- names ------------------------------------------------------------------------------
 
 
@@ -96,9 +89,7 @@ def _names(program: Any) -> dict[Ref, str]:
     taken: set[str] = set(OPS) | set(dir(np))
 
     def take(ref: Ref, wanted: str) -> None:
-        name = re.sub(r"\W", "_", wanted)
-        if not name.isidentifier() or keyword.iskeyword(name) or _RESERVED.fullmatch(name):
-            name = f"_{name}"
+        name = identifier(wanted, "_")
         unique, n = name, 2
         while unique in taken:
             unique, n = f"{name}_{n}", n + 1
@@ -125,12 +116,12 @@ def _names(program: Any) -> dict[Ref, str]:
 def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
     size = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in buffers)
     lines = [
-        f"# {program.label}: {len(program.inputs)} inputs, {len(program.instructions)} "
+        f"# {_shown(program.label)}: {len(program.inputs)} inputs, {len(program.instructions)} "
         f"instructions, {len(buffers)} buffers of {size:,} bytes in all"
     ]
     for i, given in enumerate(program.inputs):
         kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
-        lines.append(f"#   {names[Ref('input', i)]}: {given.path}, {kind}")
+        lines.append(f"#   {names[Ref('input', i)]}: {_shown(given.path)}, {kind}")
     for i, constant in enumerate(program.constants):
         if constant.captured:
             lines.append(
@@ -138,6 +129,11 @@ def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
                 f"{constant.value.dtype} {constant.value.shape}"
             )
     return "\n".join(lines)
+
+
+def _shown(text: str) -> str:
+    """Text in one line of a comment."""
+    return text if text.isprintable() else repr(text)
 
 
 # --- lines and buffers --------------------------------------------------------------------
@@ -266,7 +262,7 @@ class _Writer:
 
 
 def _is_elementwise(instruction: Instruction) -> bool:
-    return isinstance(instruction.op.forward, np.ufunc) and instruction.op.name != "matmul"
+    return isinstance(instruction.op.forward, np.ufunc) and instruction.kind != "matmul"
 
 
 # --- blocks -------------------------------------------------------------------------------
@@ -289,7 +285,7 @@ def _runs(program: Any) -> list[tuple[int, int]]:
                 runs.append((start, i))
             start, shape = i, fits
             sums = set()
-        if fits and instruction.op.name == "sum":
+        if fits and instruction.kind == "sum":
             sums.add(Ref("instruction", i))
     return runs
 
@@ -301,7 +297,7 @@ def _block_shape(program: Any, instruction: Instruction) -> tuple[int, ...] | No
         shape = instruction.shape
         if any(x not in ((), shape) for x in shapes):
             return None
-    elif instruction.op.name == "sum" and not instruction.options.get("keepdims"):
+    elif instruction.kind == "sum" and not instruction.options.get("keepdims"):
         shape = shapes[0]
         axis = instruction.options.get("axis")
         dtypes = {_like(program, instruction.operands[0]).dtype, instruction.dtype}
@@ -353,7 +349,7 @@ def _write_blocks(writer: _Writer, start: int, stop: int) -> None:
     held: dict[Ref, str] = {}
     for i in run:
         instruction, ref = program.instructions[i], Ref("instruction", i)
-        if instruction.op.name == "sum":
+        if instruction.kind == "sum":
             summed = local[instruction.operands[0]]
             writer.namespace["add"] = np.add
             writer.namespace[f"dtype{i}"] = instruction.dtype.type
@@ -450,7 +446,8 @@ def _template(
                 f", {name}={_option(value, namespace)}"
                 for name, value in instruction.options.items()
             )
-            name = op.name
+            # the package's ops keep their names, which nothing else is given
+            name = op.name if OPS.get(op.name) is op else identifier(op.name, "op_")
             while name in taken or namespace.get(name, op.forward) is not op.forward:
                 name += "_"
             template = f"{name}({inputs}{options})".replace("{", "{{").replace("}", "}}")
@@ -463,13 +460,20 @@ def _template(
     return template
 
 
+def _number(x: Any) -> str:
+    """A Python number as it is written."""
+    return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
+
+
 def _option(value: Any, namespace: dict[str, Any]) -> str:
     """An option as it is written: a literal, or a name for what has none."""
-    if isinstance(value, tuple):
+    if type(value) is tuple:
         parts = [_option(part, namespace) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    if value is None or isinstance(value, int | float | str):
+    if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
         return repr(value)
+    if type(value) is float:
+        return _number(value)
     for name, known in namespace.items():
         if name.startswith("option") and known is value:
             return name
@@ -485,8 +489,10 @@ def _filled(
     names: Mapping[Ref, str],
     out: str | None,
 ) -> str:
-    operands = [names[x] if type(x) is Ref else repr(x) for x in instruction.operands]
-    fields: dict[str, Any] = {**instruction.op.defaults, **instruction.options}
+    operands = [names[x] if type(x) is Ref else _number(x) for x in instruction.operands]
+    fields: dict[str, Any] = {}
+    if instruction.op.source is not None:
+        fields = {**instruction.op.defaults, **instruction.options}
     fields["shape"] = instruction.shape
     index = fields.pop("index", None)
     if index is not None:
@@ -496,9 +502,10 @@ def _filled(
         fields["dtype"] = repr(np.dtype(fields["dtype"]).str)
     fields["all"] = f"({', '.join(operands)},)"
     fields["out"] = out
+    if out is None:
+        template = template.replace(", out={out})", ")").replace(", {out})", ")")
     text = _FORMATTER.vformat(template, operands, fields)
     text = text.replace(".transpose(None)", ".T")
-    text = text.replace(", out=None)", ")").replace(", None)", ")").replace(", None, False)", ")")
     return f"{text}.item()" if instruction.number else text
 
 
@@ -516,4 +523,4 @@ def _index(index: tuple[Any, ...], arrays: Any) -> str:
             parts.append("...")
         else:
             parts.append(next(arrays))
-    return ", ".join(parts) if len(parts) != 1 else f"{parts[0]}"
+    return ", ".join(parts) if len(parts) > 1 else f"{parts[0]}," if parts else "()"

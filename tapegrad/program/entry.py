@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import builtins
+import keyword
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,6 +12,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.tensor import OPS
 
 
 @attrs.frozen
@@ -154,6 +158,27 @@ def unpacker(signature: Signature) -> Unpack:
     return unpack
 
 
+# what the source calls its own: buffers, blocks, results, options
+_RESERVED = re.compile(
+    r"make|run|empty|array|apart|lo|n|[bt]\d+|(flat|key|result|static|option|dtype|captured|k_).*"
+)
+
+
+def identifier(wanted: str, prefix: str) -> str:
+    """A name for the source made of any text, that is no function's nor one of its own."""
+    name = re.sub(r"\W", "_", wanted, flags=re.ASCII)
+    if (
+        not name.isidentifier()
+        or keyword.iskeyword(name)
+        or _RESERVED.fullmatch(name)
+        or name in OPS
+        or hasattr(np, name)
+        or hasattr(builtins, name)
+    ):
+        name = prefix + name
+    return name
+
+
 def packed(
     structure: tree.Structure,
     leaves: Sequence[str],
@@ -183,7 +208,7 @@ def packed(
             return f"[{', '.join(parts)}]"
         if node is tuple:
             return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
-        name = node.__name__
+        name = identifier(node.__name__, "class_")
         while name in taken or namespace.setdefault(name, node) is not node:
             name += "_"
         if structure.keys:

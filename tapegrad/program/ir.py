@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.tensor import Array, Operation, frozen
+from tapegrad.tensor import OPS, Array, Operation, frozen
 
 
 @attrs.frozen
@@ -69,6 +69,11 @@ class Constant:
         return Constant, (self.value, self.captured)
 
 
+def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+    # 0.0 equals -0.0, and 1 equals 1.0 and True, but they are not the same operand
+    return tuple((type(x), x if type(x) is Ref else repr(x)) for x in operands)
+
+
 @attrs.frozen(hash=False)
 class Instruction:
     """One op applied.
@@ -90,9 +95,14 @@ class Instruction:
     """
 
     op: Operation
-    operands: tuple[Operand, ...]
+    operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
     options: Mapping[str, Any]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     number: bool = False
     note: str = attrs.field(default="", eq=False)
+
+    @property
+    def kind(self) -> str:
+        """The op's name if it is one of the package's, else nothing: names are not unique."""
+        return self.op.name if OPS.get(self.op.name) is self.op else ""

@@ -94,7 +94,7 @@ def from_tape(
     for record in tape:
         if record in refs:
             continue
-        if record.op.name in _SAME and record.operands:
+        if OPS.get(record.op.name) is record.op and record.op.name in _SAME and record.operands:
             refs[record] = operand(record.operands[0])
         elif not record.operands:
             refs[record] = operand(record.primal)
@@ -163,7 +163,7 @@ class Builder:
         if type(x) is not Ref or x.kind != "instruction":
             return None
         instruction = self.instructions[x.index]
-        return instruction if name is None or instruction.op.name == name else None
+        return instruction if name is None or instruction.kind == name else None
 
     def shape(self, x: Any) -> tuple[int, ...]:
         """The shape of an operand."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
@@ -17,13 +19,19 @@ def share_common(program: Program) -> Program:
             instruction.op.name,
             id(instruction.op),
             tuple(_key(x) for x in instruction.operands),
-            repr(sorted(instruction.options.items())),
+            tuple((name, _content(x)) for name, x in sorted(instruction.options.items())),
         )
         if key not in known:
             known[key] = builder.append(instruction)
         return known[key]
 
     return rewrite(program, visit)
+
+
+def _content(option: Any) -> Any:
+    if isinstance(option, np.ndarray):
+        return option.dtype.str, option.shape, option.tobytes()
+    return type(option), repr(option)
 
 
 def _key(x: Any) -> Any:

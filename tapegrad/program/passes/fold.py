@@ -34,7 +34,7 @@ def _folded(builder: Builder, instruction: Instruction) -> Any:
 
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
     """Operands of a ufunc before they were broadcast, where it comes to the same."""
-    if not isinstance(instruction.op.forward, np.ufunc) or instruction.op.name == "matmul":
+    if not isinstance(instruction.op.forward, np.ufunc) or instruction.kind == "matmul":
         return instruction
     operands = list(instruction.operands)
     for i, x in enumerate(operands):
@@ -84,7 +84,7 @@ def _splat(builder: Builder, x: Any) -> Any:
 
 def _identity(builder: Builder, instruction: Instruction) -> Any:
     """The operand that an op gives back."""
-    name, operands = instruction.op.name, instruction.operands
+    name, operands = instruction.kind, instruction.operands
 
     def same(x: Any) -> Any:
         if (
@@ -116,7 +116,7 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _power(builder: Builder, instruction: Instruction) -> Any:
-    if instruction.op.name != "power" or instruction.number:
+    if instruction.kind != "power" or instruction.number:
         return None
     base, exponent = instruction.operands
     if builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
@@ -132,7 +132,7 @@ def _power(builder: Builder, instruction: Instruction) -> Any:
 
 def _shape(builder: Builder, instruction: Instruction) -> Any:
     """A view of a view, as one."""
-    name = instruction.op.name
+    name = instruction.kind
     if name in ("reshape", "expand_dims", "squeeze"):
         x = instruction.operands[0]
         inner = builder.source(x, "reshape")
@@ -151,7 +151,7 @@ def _reshaped(builder: Builder, x: Any, shape: tuple[int, ...]) -> Any:
 
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
     """``exp(x - log(s))`` as ``exp(x) / s``, where x is shifted not to exceed 0."""
-    if instruction.op.name != "exp":
+    if instruction.kind != "exp":
         return None
     difference = builder.source(instruction.operands[0], "subtract")
     if difference is None:
@@ -169,7 +169,7 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
 
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     """The sum of rows that have one value each is that value."""
-    if instruction.op.name != "sum":
+    if instruction.kind != "sum":
         return None
     row = builder.source(instruction.operands[0], "unpick")
     axis = instruction.options.get("axis")
@@ -180,7 +180,7 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
     """``where(condition, x, 0)`` as the masking of bits, for arrays of one shape."""
-    if instruction.op.name != "where" or instruction.dtype.char not in "fd":
+    if instruction.kind != "where" or instruction.dtype.char not in "fd":
         return None
     condition, x, otherwise = instruction.operands
     shapes = {builder.shape(condition), builder.shape(x)}

@@ -16,7 +16,7 @@ def update_rows(program: Program) -> Program:
     """The program with ``p - k * segment_sum(v, i)`` as a copy of p with rows added."""
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op.name not in ("add", "subtract"):
+        if instruction.kind not in ("add", "subtract"):
             return None
         table, update = instruction.operands
         factor: Any = None
@@ -39,7 +39,7 @@ def update_rows(program: Program) -> Program:
             return None
         if factor is not None:
             values = builder.emit("multiply", values, factor)
-        if instruction.op.name == "subtract":
+        if instruction.kind == "subtract":
             values = builder.emit("negative", values)
         return builder.emit(
             "index_add", table, values, indices, index=(HOLE,), note="only these rows change"

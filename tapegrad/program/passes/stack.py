@@ -27,7 +27,7 @@ def stack_sums(program: Program) -> Program:
     numbers = itertools.count()
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if next(numbers) in inner or instruction.op.name != "add" or instruction.number:
+        if next(numbers) in inner or instruction.kind != "add" or instruction.number:
             return None
         terms = _terms(builder, instruction)
         if any(builder.shape(x) != instruction.shape for x in terms):
@@ -56,10 +56,10 @@ def _inner_sums(program: Program) -> set[int]:
     return {
         i
         for i, instruction in enumerate(program.instructions)
-        if instruction.op.name == "add"
+        if instruction.kind == "add"
         and len(users.get(i, [])) == 1
         and (user := users[i][0]) is not None
-        and program.instructions[user].op.name == "add"
+        and program.instructions[user].kind == "add"
         and program.instructions[user].shape == instruction.shape
     }
 
@@ -208,7 +208,7 @@ def stack_products(program: Program) -> Program:
     before = _ancestors(program)
     groups: dict[Any, list[int]] = {}
     for i, instruction in enumerate(program.instructions):
-        if instruction.op.name != "matmul":
+        if instruction.kind != "matmul":
             continue
         left, right = instruction.operands
         if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
@@ -295,7 +295,7 @@ def join_gathers(program: Program) -> Program:
     """The program with rows of one table, selected and concatenated, selected at once."""
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op.name != "concatenate" or instruction.options.get("axis", 0) != 0:
+        if instruction.kind != "concatenate" or instruction.options.get("axis", 0) != 0:
             return None
         parts = [builder.source(x, "index_select") for x in instruction.operands]
         if any(part is None or len(builder.shape(part.operands[1])) != 1 for part in parts):
@@ -321,7 +321,7 @@ def commute_gathers(program: Program) -> Program:
     """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op.name != "matmul":
+        if instruction.kind != "matmul":
             return None
         left, right = instruction.operands
         turned = builder.source(left, "transpose")

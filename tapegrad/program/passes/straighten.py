@@ -18,7 +18,7 @@ def straighten(program: Program) -> Program:
     """The program with a copy of each transpose that is used so more than once."""
     uses: dict[Any, int] = {}
     for instruction in program.instructions:
-        if instruction.op.name == "matmul" and _is_thin(instruction):
+        if instruction.kind == "matmul" and _is_thin(instruction):
             right = instruction.operands[1]
             uses[right] = uses.get(right, 0) + 1
     wanted = {
@@ -27,7 +27,7 @@ def straighten(program: Program) -> Program:
         if n > 1
         and type(x) is Ref
         and x.kind == "instruction"
-        and program.instructions[x.index].op.name == "transpose"
+        and program.instructions[x.index].kind == "transpose"
     }
     if not wanted:
         return program
@@ -44,7 +44,7 @@ def straighten(program: Program) -> Program:
             )
             return turned
         right = instruction.operands[-1] if instruction.operands else None
-        if instruction.op.name == "matmul" and _is_thin(instruction) and right in copies:
+        if instruction.kind == "matmul" and _is_thin(instruction) and right in copies:
             left = instruction.operands[0]
             return builder.emit("matmul", left, copies[right], note=instruction.note)
         return None

@@ -20,7 +20,7 @@ def sums_as_products(program: Program) -> Program:
     """The program with ``ones @ x``, ``x @ ones`` or ``x @ x`` for sums."""
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op.name != "sum" or instruction.dtype.char not in "fd":
+        if instruction.kind != "sum" or instruction.dtype.char not in "fd":
             return None
         (x,) = instruction.operands
         shape, dtype = builder.shape(x), builder.dtype(x)

@@ -28,7 +28,7 @@ def type_numbers(program: Program) -> Program:
         if dtype.kind != "f" or all(type(x) is Ref for x in instruction.operands):
             return None
         # the quick loops of these two are for arrays only
-        full = instruction.op.name in ("maximum", "minimum") and _is_middling(instruction)
+        full = instruction.kind in ("maximum", "minimum") and _is_middling(instruction)
         shape = instruction.shape if full else ()
         operands = tuple(
             x if type(x) is Ref else builder.constant(np.full(shape, x, dtype))
