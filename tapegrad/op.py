@@ -306,12 +306,12 @@ def custom_op(
                 )
             return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
 
-        return Op(called, forward, tuple(_apart(rule, called) for rule in rules))
+        return Op(called, forward, tuple(_apart(rule, called, i) for i, rule in enumerate(rules)))
 
     return declare
 
 
-def _apart(rule: Rule | None, name: str) -> Rule | None:
+def _apart(rule: Rule | None, name: str, i: int) -> Rule | None:
     """A user's rule, kept from writing to a cotangent and from handing out its own array."""
     if rule is None:
         return None
@@ -329,8 +329,8 @@ def _apart(rule: Rule | None, name: str) -> Rule | None:
         shapes = {np.shape(x) for x in args}
         if np.ndim(c) > max(map(len, shapes)):
             raise ValueError(
-                f"a VJP rule of {name} gave a cotangent of shape {np.shape(c)}, which fits none "
-                f"of {', '.join(map(str, sorted(shapes)))}"
+                f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
+                f"{np.shape(c)}, which does not fit the operand's: the shapes are {', '.join(map(str, sorted(shapes)))}"
             )
         if type(c) is Tensor:
             return c
