@@ -328,9 +328,10 @@ def _apart(rule: Rule | None, name: str, i: int) -> Rule | None:
             )
         shapes = {np.shape(x) for x in args}
         if np.ndim(c) > max(map(len, shapes)):
+            known = ", ".join(map(str, sorted(shapes)))
             raise ValueError(
                 f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
-                f"{np.shape(c)}, which does not fit the operand's: the shapes are {', '.join(map(str, sorted(shapes)))}"
+                f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
             )
         if type(c) is Tensor:
             return c

@@ -151,8 +151,9 @@ def test_what_is_equal_but_not_the_same_is_not_merged():
 def test_signed_zeros_infinities_and_nans_survive_every_pass(improve):
     def fn(x):
         return (
-            x * 1.0, x + 0.0, 0.0 + x, x - 0.0, 0.0 - x, -x, tg.negative(-x), x / 1.0, x * 0.0, x**2,
-            x**1, x**0, tg.maximum(x, -0.0), tg.where(x > 0, x, -0.0), tg.tanh(x) * 1.0, x**-1, x**0.5,
+            x * 1.0, x + 0.0, 0.0 + x, x - 0.0, 0.0 - x, -x, tg.negative(-x), x / 1.0, x * 0.0,
+            x**2, x**1, x**0, tg.maximum(x, -0.0), tg.where(x > 0, x, -0.0), tg.tanh(x) * 1.0,
+            x**-1, x**0.5,
         )  # fmt: skip
 
     x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.0])
