@@ -219,3 +219,58 @@ def test_products_over_steps_compute_the_same_however_weights_are_shared(n, shap
 
     step = tg.value_and_grad(loss, argnums=(0, 1))
     assert_close(tg.compile(step)(weights, xs), step(weights, xs), np.dtype(float), 10)
+
+
+@pytest.mark.parametrize("passes", [PASSES, *[(improve,) for improve in DISTINCT]])
+@pytest.mark.parametrize("strange", [np.inf, np.nan])
+def test_rows_that_are_not_selected_have_no_influence(strange, passes):
+    rng = np.random.default_rng(0)
+    table, w = rng.standard_normal((4, 3)), rng.standard_normal((3, 5))
+    table[2] = strange
+    indices = rng.choice([0, 1, 3], size=40)
+
+    def loss(table, w, indices):
+        return tg.sum(tg.tanh(tg.index_select(table, indices) @ w))
+
+    step = tg.value_and_grad(loss, argnums=(0, 1))
+    with np.errstate(invalid="ignore"):
+        got = tg.compile(step, passes=passes)(table, w, indices)
+    assert_close(got, step(table, w, indices), np.dtype(float), 10)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(1,), (6,), (2, 3), (90,)])
+@many(thorough=100, default=5)
+@given(seed=st.integers(0, 1000), momentum=st.sampled_from([0.0, 0.5]))
+def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum):
+    rng = np.random.default_rng(seed)
+    optimizer = tg.optim.SGD(0.1, momentum)
+
+    def step(table, state, indices, targets):
+        def loss(table):
+            d = tg.index_select(table, indices) - targets
+            return tg.sum(d * d)
+
+        value, g = tg.value_and_grad(loss)(table)
+        return value, *optimizer.update(table, g, state)
+
+    compiled = tg.compile(step)
+    table = expected = rng.standard_normal((60, 2)).astype(dtype)
+    state = expected_state = optimizer.init(table)
+    kept = []
+    for _ in range(4):
+        indices = rng.integers(-60, 60, shape) // rng.choice([1, 30])
+        targets = rng.standard_normal((*shape, 2)).astype(dtype)
+        before = table.copy()
+        value, after, state = compiled(table, state, indices, targets)
+        wanted, expected, expected_state = step(expected, expected_state, indices, targets)
+        assert_close(
+            (value, after, state), (wanted, expected, expected_state), np.dtype(dtype), 100
+        )
+        assert table.tobytes() == before.tobytes()
+        assert not np.shares_memory(table, after)
+        with pytest.raises(IndexError):
+            compiled(table, state, np.full(shape, 60), targets)
+        kept.append((after, after.tobytes()))
+        table = after
+    assert all(x.tobytes() == data for x, data in kept)

@@ -314,18 +314,13 @@ def join_gathers(program: Program) -> Program:
 
 
 def commute_gathers(program: Program) -> Program:
-    """The program with products of selected rows as products of the table.
-
-    ``table[i] @ w`` is ``(table @ w)[i]``, and ``table[i].T @ g`` is the table's
-    transpose times the rows of g summed by index, where the table is the smaller.
-    """
+    """The program with ``table[i] @ w`` as ``(table @ w)[i]``, where that is less work."""
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.kind != "matmul":
             return None
         left, right = instruction.operands
-        turned = builder.source(left, "transpose")
-        selected = builder.source(turned.operands[0] if turned else left, "index_select")
+        selected = builder.source(left, "index_select")
         if selected is None or len(builder.shape(right)) != 2:
             return None
         table, indices = selected.operands
@@ -334,13 +329,7 @@ def commute_gathers(program: Program) -> Program:
             return None
         if len({builder.dtype(table), builder.dtype(right)}) != 1:
             return None
-        if turned is None:
-            product = builder.emit("matmul", table, right, note="the table times the weight, once")
-            return builder.emit("index_select", product, indices)
-        if len(builder.shape(indices)) != 1 or turned.options.get("axes"):
-            return None
-        summed = builder.emit("segment_sum", right, indices, n=builder.shape(table)[0])
-        across = builder.emit("transpose", table)
-        return builder.emit("matmul", across, summed, note="rows summed before the product")
+        product = builder.emit("matmul", table, right, note="the table times the weight, once")
+        return builder.emit("index_select", product, indices)
 
     return rewrite(program, visit)
