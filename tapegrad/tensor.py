@@ -203,9 +203,8 @@ class Tensor(_Fields):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        return (
-            self.primal.dtype if type(self.primal) is np.ndarray else np.asarray(self.primal).dtype
-        )
+        array: Array = self.primal if type(self.primal) is np.ndarray else np.asarray(self.primal)
+        return array.dtype
 
     @property
     def ndim(self) -> int:

@@ -27,6 +27,8 @@ __all__ = [
 _reduce_add: Any = np.add.reduce
 _reduce_maximum: Any = np.maximum.reduce
 _reduce_minimum: Any = np.minimum.reduce
+_argmax: Any = np.argmax
+_argmin: Any = np.argmin
 
 
 def _unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
@@ -158,13 +160,13 @@ def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 @op(None, numpy=np.argmax, source="{0}.argmax({axis}, None, keepdims={keepdims})")
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis. It passes no gradient."""
-    return np.argmax(a, axis=axis, keepdims=keepdims)
+    return _argmax(a, axis=axis, keepdims=keepdims)
 
 
 @op(None, numpy=np.argmin, source="{0}.argmin({axis}, None, keepdims={keepdims})")
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis. It passes no gradient."""
-    return np.argmin(a, axis=axis, keepdims=keepdims)
+    return _argmin(a, axis=axis, keepdims=keepdims)
 
 
 def _finite(x: Any) -> Any:
