@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 import attrs
 import numpy as np
 
+from tapegrad.domain import REAL, Domain, each
 from tapegrad.tape import CURRENT, refuse_stranger, write
 from tapegrad.tensor import NUMPY, OPS, Tensor, frozen, is_frozen
 
@@ -74,7 +75,7 @@ class Op(Generic[P]):
         rule that the first ``len(vjps)`` are the operands.
     composite
         Whether `forward` is written with ops, so that a compiled program may have
-        its parts instead.
+        its parts instead. Without rules, a tape has the parts too.
     source
         How a compiled program writes it: a format string, or a function that makes one
         of the operands' shapes and dtypes. ``{0}`` is the first operand, ``{axis}`` an
@@ -82,6 +83,10 @@ class Op(Generic[P]):
         a ufunc is called by its name, and any other op through `forward`.
     view
         Whether the result may share the first operand's memory.
+    domain
+        The calls that it is tested on (`tapegrad.domain`).
+    kink
+        The convention where it has no derivative, in a few words.
     declaration
         The function that has the op's signature and docstring, if `forward` has not.
     """
@@ -94,9 +99,12 @@ class Op(Generic[P]):
     composite: bool = False
     source: Source = None
     view: bool = False
+    domain: Domain | None = None
+    kink: str = ""
     __tree_leaf__: ClassVar[bool] = True
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
+    is_parts: bool = attrs.field(init=False)
     parameters: tuple[str, ...] = attrs.field(init=False)
     positional: tuple[str, ...] = attrs.field(init=False)
     defaults: Mapping[str, Any] = attrs.field(init=False)
@@ -105,6 +113,7 @@ class Op(Generic[P]):
         names, n_positional, defaults = _parameters(self.read or self.declaration)
         set_ = self.__dict__.__setitem__
         set_("arity", len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1)
+        set_("is_parts", self.composite and self.vjps == ())
         set_("parameters", names)
         set_("positional", names[:n_positional])
         set_("defaults", defaults)
@@ -122,6 +131,8 @@ class Op(Generic[P]):
         options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
             operands, options = self.bind(args, kwargs)
+            if self.is_parts:
+                return self.forward(*operands, **options)
         for x in operands:
             if type(x) is Tensor:
                 last = CURRENT.get()
@@ -207,7 +218,7 @@ _HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None}
 
 def op(
     *vjps: Rule | None,
-    each: EachOperand | None = None,
+    each_operand: EachOperand | None = None,
     ufunc: Callable[..., Any] | None = None,
     numpy: Any = (),
     read: Callable[..., Any] | None = None,
@@ -215,34 +226,43 @@ def op(
     composite: bool = False,
     source: Source = None,
     view: bool = False,
+    domain: Domain | None = None,
+    kink: str = "",
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package and enter it in the table of ops.
 
     Parameters
     ----------
     *vjps
-        A rule for each operand, or None.
-    each
+        A rule for each operand, or None; none at all for a composite that is always
+        recorded as its parts.
+    each_operand
         The rules of an op that takes any number of operands, instead.
     ufunc
         The NumPy ufunc that is its forward function and that it answers for on
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for.
-    read, keeps_weak, composite, source, view
+    read, keeps_weak, composite, source, view, kink
         See `Op`.
+    domain
+        See `Op`; any real numbers by default for a ufunc.
     """
+    if domain is None and isinstance(ufunc, np.ufunc) and ufunc.signature is None:
+        domain = each(*(REAL,) * ufunc.nin)
 
     def declare(forward: Callable[P, Any]) -> Op[P]:
         declared = Op(
             forward.__name__,
             ufunc or forward,
-            each or vjps,
+            each_operand or vjps,
             keeps_weak,
             read,
             composite,
             source,
             view,
+            domain,
+            kink,
             declaration=forward,
         )
         OPS[declared.name] = declared

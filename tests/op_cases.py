@@ -21,7 +21,8 @@ from strategies import (
     shapes,
 )
 
-from tapegrad.tensor import OPS
+import tapegrad as tg
+from tapegrad.tensor import NUMPY, OPS
 
 
 @attrs.frozen(eq=False)
@@ -468,11 +469,39 @@ CASES: dict[str, Any] = {
     "astype": astype_cases(),
 }
 
-# the ops that pass a gradient
-SMOOTH = sorted(
-    set(CASES)
-    - {"sign", "argmax", "argmin", "stopped", "last_writes", "equal", "not_equal", "less"}
-    - {"less_equal", "greater", "greater_equal"}
-    - {"logical_and", "logical_or", "logical_xor", "logical_not"}
-    - {"bitwise_and", "bitwise_or", "bitwise_xor", "invert"}
-)
+# what ops give that are no NumPy function, as a function of a call's arguments
+REFERENCES: dict[str, Callable[..., Any]] = {}
+
+
+def case_of(name: str, call: Any) -> Case:
+    """A call from an op's domain as a case: its arrays are the operands."""
+    leaves, structure = tg.tree.flatten(call.args)
+    places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, np.ndarray)]
+
+    def apply(f: Callable[..., Any], *operands: Any) -> Any:
+        filled = list(leaves)
+        for i, x in zip(places, operands, strict=True):
+            filled[i] = x
+        return f(*tg.tree.unflatten(structure, filled), **call.kwargs)
+
+    functions = [f for f, op in NUMPY.items() if op is OPS[name]]
+    reference = REFERENCES.get(name) or functions[0]
+    return Case(name, tuple(leaves[i] for i in places), apply, reference, ulps=64)
+
+
+def cases_of(name: str) -> Any:
+    return tg.testing.operands_for(name).map(lambda call: case_of(name, call))
+
+
+CASES |= {name: cases_of(name) for name in OPS if name not in CASES and OPS[name].domain}
+
+
+def passes(name: str) -> bool:
+    """Whether an op passes a gradient to an operand."""
+    op = OPS[name]
+    if isinstance(op.vjps, tuple):
+        return op.is_parts or any(rule is not None for rule in op.vjps)
+    return op.vjps.last is None or op.vjps.last >= 0
+
+
+SMOOTH = sorted(name for name in CASES if passes(name))

@@ -93,7 +93,7 @@ def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -
 
 
 @op(
-    each=_first(_getitem_vjp),
+    each_operand=_first(_getitem_vjp),
     read=_getitem_arguments,
     source="{0}[{index}]",
     view=True,
@@ -122,7 +122,7 @@ def _scatter_arguments(
 
 
 @op(
-    each=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
+    each_operand=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
     read=_scatter_arguments,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -262,7 +262,7 @@ def _index_set_vjp(
     return np.where(last_writes(shape=np.shape(a), index=_filled(index, arrays)), picked, 0)
 
 
-@op(each=EachOperand(_index_set_vjp, last=1), read=_update_arguments)
+@op(each_operand=EachOperand(_index_set_vjp, last=1), read=_update_arguments)
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
 
@@ -292,7 +292,7 @@ def _last_writes_arguments(
 
 
 @op(
-    each=EachOperand(lambda i, *args, **options: None, last=-1),
+    each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
     read=_last_writes_arguments,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -301,7 +301,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
 
 
 @op(
-    each=EachOperand(
+    each_operand=EachOperand(
         lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[_filled(index, arrays)],
         last=1,
     ),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from typing import Any
 
 import numpy as np
 
+from tapegrad.domain import reduced
 from tapegrad.op import op
 from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
@@ -21,6 +23,7 @@ __all__ = [
     "min",
     "softmax",
     "sum",
+    "var",
 ]
 
 # Any, for by NumPy's stubs keepdims is a literal
@@ -109,6 +112,29 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
         # as NumPy does, for the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
     return sum(a, axis=axis, keepdims=keepdims) / _count(a, axis)
+
+
+@op(composite=True, numpy=np.var, domain=reduced(min_side=1))
+def var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The variance over an axis, several, or all; arguments as for `sum`.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    ddof
+        What is taken off the number of elements to divide by.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
+    array([-1.,  1.])
+    """
+    a = floating(a)
+    apart = np.square(a - mean(a, axis=axis, keepdims=True))
+    n = _count(a, axis)
+    return sum(apart, axis=axis, keepdims=keepdims) / builtins.max(n - ddof, 0)
 
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:

@@ -182,7 +182,7 @@ def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0)
 
 
 @op(
-    each=EachOperand(_concatenate_vjp),
+    each_operand=EachOperand(_concatenate_vjp),
     read=_parts,
     numpy=np.concatenate,
     source="concatenate({all}, {axis}, {out})",
@@ -206,7 +206,7 @@ def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
 
 
 @op(
-    each=EachOperand(_stack_vjp),
+    each_operand=EachOperand(_stack_vjp),
     read=_parts,
     numpy=np.stack,
     source="stack({all}, {axis}, {out})",

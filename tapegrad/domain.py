@@ -1,0 +1,144 @@
+"""Domains: the calls that an op can be tested on, said once beside its rules.
+
+A domain is a function of `Choices` to a `Call`. It needs no other package: who tests
+an op brings the choices (`tapegrad.testing.operands_for` those of Hypothesis).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
+
+import attrs
+
+from tapegrad.tensor import Array
+
+T = TypeVar("T")
+Shape = tuple[int, ...]
+
+
+@attrs.frozen
+class Elements:
+    """The numbers of an interval, without the neighbourhood of some points.
+
+    Attributes
+    ----------
+    low, high
+        The ends, which belong to it.
+    poles
+        Points that stay at least 1/16 away: where the op is not defined, or where
+        differences cannot tell its slope. Kinks are not among them.
+    """
+
+    low: float = -4.0
+    high: float = 4.0
+    poles: tuple[float, ...] = ()
+
+
+REAL = Elements()
+POSITIVE = Elements(0.0625, 4.0)
+NONZERO = Elements(poles=(0.0,))
+
+
+@attrs.frozen(eq=False)
+class Call:
+    """The arguments of one call, as a user writes it.
+
+    Attributes
+    ----------
+    args
+        A tree; its floating arrays are what derivatives are taken of.
+    kwargs
+        Options.
+    """
+
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any] = attrs.Factory(dict)
+
+
+class Choices(Protocol):
+    """Where the calls of a domain come from."""
+
+    def integer(self, low: int, high: int) -> int:
+        """A whole number from low to high, both possible."""
+        ...
+
+    def among(self, options: Sequence[T]) -> T:
+        """One of several."""
+        ...
+
+    def subset(self, options: Sequence[T]) -> list[T]:
+        """Some of several, each once, in any order."""
+        ...
+
+    def shape(
+        self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
+    ) -> Shape:
+        """A shape: small, 0-d, empty and with sides of 1 unless bounds forbid."""
+        ...
+
+    def broadcastable(self, n: int, max_dims: int = 2, max_side: int = 3) -> tuple[Shape, ...]:
+        """Shapes that broadcast against each other."""
+        ...
+
+    def array(
+        self, shape: Shape, elements: Elements = REAL, dtypes: str = "dfe", distinct: bool = False
+    ) -> Array:
+        """A floating array in any layout, of one of the dtypes; ties but for `distinct`."""
+        ...
+
+    def integers(self, shape: Shape, low: int, high: int) -> Array:
+        """An array of whole numbers."""
+        ...
+
+    def booleans(self, shape: Shape) -> Array:
+        """An array of truth values."""
+        ...
+
+    def laid_out(self, array: Array) -> Array:
+        """The same elements, read-only, reversed or strided in memory."""
+        ...
+
+    def axis(self, ndim: int) -> int:
+        """An axis, from either end."""
+        ...
+
+    def axes(self, ndim: int) -> Any:
+        """An axis, several, or None."""
+        ...
+
+
+Domain = Callable[[Choices], Call]
+
+
+def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
+    """Calls element by element: an operand for each of these, of shapes that broadcast."""
+
+    def call(choose: Choices) -> Call:
+        shapes = choose.broadcastable(len(elements))
+        return Call(
+            tuple(choose.array(shape, e, dtypes) for shape, e in zip(shapes, elements, strict=True))
+        )
+
+    return call
+
+
+def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -> Domain:
+    """Calls on an array with the axes to reduce, which may stay."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_side=min_side), elements, dtypes)
+        keepdims = choose.among([False, True])
+        return Call((x,), {"axis": choose.axes(x.ndim), "keepdims": keepdims})
+
+    return call
+
+
+def along(elements: Elements = REAL, min_side: int = 1, dtypes: str = "dfe") -> Domain:
+    """Calls on an array with one axis of it."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims=1, min_side=min_side), elements, dtypes)
+        return Call((x,), {"axis": choose.axis(x.ndim)})
+
+    return call

@@ -1,0 +1,201 @@
+"""Hypothesis strategies: awkward arrays, and calls of any op of the table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from tapegrad.domain import REAL, Call, Choices, Elements
+from tapegrad.op import Op
+from tapegrad.tensor import OPS, Array
+
+__all__ = ["arrays", "operands_for"]
+
+T = TypeVar("T")
+Shape = tuple[int, ...]
+Strategy = st.SearchStrategy[Any]
+
+_CLEAR = 1 / 16
+
+
+def numbers(elements: Elements) -> Strategy:
+    """Numbers of an interval: eighths, which tie often, signed zeros, any others."""
+    low, high = elements.low, elements.high
+
+    def clear(x: float) -> bool:
+        return low <= x <= high and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
+
+    eighths = [k / 8 for k in range(math.ceil(low * 8), math.floor(high * 8) + 1)]
+    tying = [x for x in [*eighths, -0.0] if clear(x)]
+    # every floating dtype holds these
+    low_, high_ = float(np.float16(low)), float(np.float16(high))
+    others = st.floats(low_, high_, width=16).filter(clear)
+    return st.sampled_from(tying) | others if tying else others
+
+
+@st.composite
+def layouts(draw: st.DrawFn, array: Array) -> Array:
+    """The same elements, laid out in memory in one of many ways."""
+    layout = draw(st.sampled_from(["C", "F", "reversed", "strided", "read-only"]))
+    if array.ndim == 0 or layout == "C":
+        return array
+    if layout == "F":
+        return np.asfortranarray(array)
+    if layout == "reversed":
+        return array[::-1].copy()[::-1]
+    if layout == "strided":
+        return np.repeat(array, 2, axis=-1)[..., ::2]
+    array.flags.writeable = False
+    return array
+
+
+@attrs.frozen
+class Drawn(Choices):
+    """The `Choices` that Hypothesis makes."""
+
+    draw: st.DrawFn
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def among(self, options: Sequence[T]) -> T:
+        return self.draw(st.sampled_from(options))
+
+    def subset(self, options: Sequence[T]) -> list[T]:
+        n = len(options)
+        chosen = self.draw(st.lists(st.integers(0, n - 1), unique=True)) if n else []
+        return [options[i] for i in chosen]
+
+    def shape(
+        self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
+    ) -> Shape:
+        return self.draw(
+            hnp.array_shapes(
+                min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
+            )
+        )
+
+    def broadcastable(self, n: int, max_dims: int = 2, max_side: int = 3) -> tuple[Shape, ...]:
+        return self.draw(
+            hnp.mutually_broadcastable_shapes(
+                num_shapes=n, max_dims=max_dims, max_side=max_side, min_side=0
+            )
+        ).input_shapes
+
+    def array(
+        self, shape: Shape, elements: Elements = REAL, dtypes: str = "dfe", distinct: bool = False
+    ) -> Array:
+        n = math.prod(shape)
+        if distinct:
+            step = (elements.high - elements.low) / (n + 1)
+            order = self.draw(st.permutations(range(n)))
+            flat = [elements.low + step * (k + 1) for k in order]
+        else:
+            flat = self.draw(st.lists(numbers(elements), min_size=n, max_size=n))
+        dtype = self.draw(st.sampled_from([*dtypes]))
+        return self.laid_out(np.array(flat, dtype).reshape(shape))
+
+    def integers(self, shape: Shape, low: int, high: int) -> Array:
+        n = math.prod(shape)
+        flat = self.draw(st.lists(st.integers(low, high), min_size=n, max_size=n))
+        return np.array(flat, np.intp).reshape(shape)
+
+    def booleans(self, shape: Shape) -> Array:
+        return self.integers(shape, 0, 1).astype(bool)
+
+    def laid_out(self, array: Array) -> Array:
+        return self.draw(layouts(array))
+
+    def axis(self, ndim: int) -> int:
+        return self.integer(-ndim, ndim - 1)
+
+    def axes(self, ndim: int) -> Any:
+        kind = self.among(["all", "one", "several"]) if ndim else self.among(["all", "none"])
+        if kind == "all":
+            return None
+        if kind == "one":
+            return self.axis(ndim)
+        several = self.subset(range(ndim))
+        return tuple(axis - ndim if self.among([False, True]) else axis for axis in several)
+
+
+def arrays(
+    shape: Any = None, elements: Elements = REAL, dtypes: str = "dfe"
+) -> st.SearchStrategy[Array]:
+    """Floating arrays of a shape, or of drawn shapes, in any layout.
+
+    Parameters
+    ----------
+    shape
+        A shape, a strategy for shapes, or None for small ones: 0-d and empty too.
+    elements
+        The numbers: an interval without its poles.
+    dtypes
+        The characters of the dtypes to draw from.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> import tapegrad as tg
+    >>> @settings(max_examples=5, database=None)
+    ... @given(tg.testing.arrays((2, 3)))
+    ... def test(x):
+    ...     assert x.shape == (2, 3)
+    >>> test()
+    """
+
+    @st.composite
+    def drawn(draw: st.DrawFn) -> Array:
+        choose = Drawn(draw)
+        if shape is None:
+            wanted = choose.shape()
+        else:
+            wanted = shape if isinstance(shape, tuple) else draw(shape)
+        return choose.array(wanted, elements, dtypes)
+
+    return drawn()
+
+
+def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
+    """Calls of an op: arguments from the domain that its declaration names.
+
+    Parameters
+    ----------
+    op
+        An op, or the name of one in the table.
+
+    Returns
+    -------
+    A strategy for `tapegrad.domain.Call`: ``op(*call.args, **call.kwargs)``.
+
+    Raises
+    ------
+    TypeError
+        If the op declares no domain.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> import tapegrad as tg
+    >>> @settings(max_examples=5, database=None)
+    ... @given(tg.testing.operands_for(tg.maximum))
+    ... def test(call):
+    ...     assert tg.maximum(*call.args).shape == np.broadcast(*call.args).shape
+    >>> test()
+    """
+    declared: Any = OPS[op] if isinstance(op, str) else op
+    domain: Callable[[Any], Call] | None = declared.domain
+    if domain is None:
+        raise TypeError(f"{declared.name} declares no domain; name one where it is declared")
+
+    @st.composite
+    def calls(draw: st.DrawFn) -> Call:
+        return domain(Drawn(draw))
+
+    return calls()
