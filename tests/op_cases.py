@@ -470,7 +470,16 @@ CASES: dict[str, Any] = {
 }
 
 # what ops give that are no NumPy function, as a function of a call's arguments
-REFERENCES: dict[str, Callable[..., Any]] = {}
+REFERENCES: dict[str, Callable[..., Any]] = {
+    "row_places": lambda i, n: (
+        np.ravel_multi_index((np.arange(i.size), i.ravel()), (i.size, n))
+        if i.size
+        else np.zeros(0, int)
+    ),
+    "add_at_places": lambda a, values, places: np.add.reduce(
+        [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
+    ),
+}
 
 
 def case_of(name: str, call: Any) -> Case:

@@ -84,13 +84,16 @@ def tanh(x: Any) -> Any:
     """
 
 
-def _sigmoid_slope(g: Any, y: Any, x: Any) -> Any:
+# exp of more than this would overflow
+_LARGEST = {np.dtype(char): float(np.log(np.finfo(char).max)) - 1e-3 for char in "fdg"}
+
+
+def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     # y * (1 - y), without the difference that would be lost to rounding for large x
-    decay = np.exp(-np.absolute(x))
-    return g * (decay / np.square(1 + decay))
+    return g * (y * sigmoid(-x))
 
 
-@op(_sigmoid_slope, composite=True)
+@op(_sigmoid_vjp, composite=True)
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -103,9 +106,10 @@ def sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     x = floating(x)
-    # 1 / (1 + exp(-x)), or exp(x) / (1 + exp(x)) for negative x: no exponential exceeds 1
-    decay = np.exp(-np.absolute(x))
-    return np.maximum(decay, np.greater_equal(x, 0)) / (1 + decay)
+    if x.dtype == np.float16:
+        return sigmoid(x.astype(np.float32)).astype(np.float16)
+    grown = np.exp(np.minimum(x, _LARGEST[x.dtype]))
+    return grown / (1 + grown)
 
 
 @op(lambda g, y, x: g * sigmoid(x), composite=True)

@@ -22,6 +22,15 @@ def parameter(x: Any) -> Any:
     return x
 
 
+@op(source="ones({shape}, {dtype})")
+def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The cotangent of ones that a sweep begins with, where a program is to be made.
+
+    It is recorded then, so that a pass can begin the sweep with a multiple of it.
+    """
+    return np.ones(shape, dtype)
+
+
 @op(lambda g, y, a: g, keeps_weak=True, source="asarray({0})", view=True)
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""

@@ -16,13 +16,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ops.logic import keep_into as keep
+from tapegrad.ops.indexing import add_at_places_into
+from tapegrad.ops.logic import keep_into
 from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.tensor import OPS, Array, frozen, is_frozen
 
 _FORMATTER = string.Formatter()
-_HELPERS = {"keep": keep}
+_HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
 
 
 @attrs.frozen
@@ -187,20 +188,26 @@ class _Writer:
         ref = Ref("instruction", i)
         template = _template(self.program, instruction, self.namespace, self.taken)
         ending = self.ending(i)
-        if _is_elementwise(instruction):
-            # an operand of the result's shape that is not needed again can be written over
-            self.release(ending)
+        # an operand of the result's shape that is not needed again can be written over
+        over = [x for x in ending if self.may_write_over(instruction, x)]
+        self.release(over)
         buffer = None
         if "{out}" in template and not instruction.number and ref not in self.results_of:
             buffer = self.take(ref, (instruction.shape, instruction.dtype))
-        if not _is_elementwise(instruction):
-            self.release(ending)
+        self.release([x for x in ending if x not in over])
         if buffer is not None and ref not in self.last_use and ref not in self.kept:
             self.release([ref])
         out = None if buffer is None else f"b{buffer}"
         text = _filled(self.program, instruction, template, self.names, out)
         note = f"  # {instruction.note}" if instruction.note else ""
         self.body.append(f"{self.names[ref]} = {text}{note}")
+
+    def may_write_over(self, instruction: Instruction, x: Ref) -> bool:
+        """Whether an instruction may have its result where a value that it uses is."""
+        if instruction.kind == "add_at_places":
+            first, *rest = [self.owner.get(y, y) for y in instruction.operands]  # type: ignore[arg-type]
+            return x == first and x not in rest
+        return _is_elementwise(instruction)
 
     def ending(self, i: int) -> list[Ref]:
         """The values with a buffer that an instruction is the last to use."""
@@ -255,7 +262,7 @@ class _Writer:
                 settled.append(names[x])
             returned.append(settled[-1])
             seen.add(x)
-        self.body += [f"{name}.setflags(write=False)" for name in settled]
+        self.body += [f"{name}.setflags(False)" for name in settled]
         self.body.append(
             f"return {packed(program.structure, returned, self.namespace, self.taken)}"
         )
