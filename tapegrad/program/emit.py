@@ -75,6 +75,7 @@ def written(program: Any) -> Writing:
     text += [
         f"    b{i} = empty({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
     ]
+    text += [f"    {line}" for line in writer.parts]
     text.append(f"    def run({given}):")
     text += [f"        {line}" for line in writer.body]
     text.append("    return run")
@@ -160,21 +161,81 @@ class _Writer:
         self.body: list[str] = []
         self.buffers: list[Key] = []
         self.owner = _owners(program)
-        self.last_use: dict[Ref, int] = {}
-        for i, instruction in enumerate(program.instructions):
-            for x in instruction.operands:
-                if type(x) is Ref:
-                    self.last_use[self.owner.get(x, x)] = i
         self.results_of = {x for x in program.outputs if type(x) is Ref}
         # what an output is a view of is never written over
         self.kept = {self.owner.get(x, x) for x in self.results_of}
         self.free: dict[Key, list[int]] = {}
         self.held: dict[Ref, int] = {}
+        self.runs = _runs(program)
+        # parts of a concatenation are written where they will stand
+        self.part_of: dict[Ref, str] = {}
+        self.joined: dict[Ref, int] = {}
+        self.parts: list[str] = []
+        for i, instruction in enumerate(program.instructions):
+            if instruction.kind == "concatenate":
+                self.place(i)
+        self.last_use: dict[Ref, int] = {}
+        for i, instruction in enumerate(program.instructions):
+            for x in instruction.operands:
+                if type(x) is Ref:
+                    self.last_use[self.owner.get(x, x)] = i
+
+    def place(self, i: int) -> None:
+        """Give the parts of a concatenation their places in its buffer, where they can be."""
+        instruction, ref = self.program.instructions[i], Ref("instruction", i)
+        if instruction.options.get("axis", 0) != 0 or ref in self.kept or 0 in instruction.shape:
+            return
+        parts = instruction.operands
+        placeable = [x for x in parts if self.may_place(x, instruction, parts.count(x))]
+        if not placeable:
+            return
+        self.buffers.append((instruction.shape, instruction.dtype))
+        buffer = self.joined[ref] = len(self.buffers) - 1
+        start = 0
+        for x in parts:
+            stop = start + _like(self.program, x).shape[0]
+            if x in placeable:
+                self.part_of[x] = f"b{buffer}_{start}"
+                self.parts.append(f"b{buffer}_{start} = b{buffer}[{start}:{stop}]")
+            start = stop
+        # the buffer is in use as long as any part is
+        whole = dict.fromkeys(placeable, ref)
+        self.owner = {x: whole.get(y, y) for x, y in self.owner.items()} | whole
+
+    def may_place(self, x: Any, whole: Instruction, count: int) -> bool:
+        """Whether a value can be written where it will stand in a concatenation."""
+        if (
+            type(x) is not Ref
+            or x.kind != "instruction"
+            or x in self.kept
+            or x in self.part_of
+            or count > 1
+        ):
+            return False
+        if any(start <= x.index < stop for start, stop in self.runs):
+            return False
+        made = self.program.instructions[x.index]
+        template = _template(self.program, made, self.namespace, self.taken)
+        is_new = "{out}" in template and not made.number and made.kind != "concatenate"
+        return is_new and made.dtype == whole.dtype
+
+    def join(self, i: int) -> None:
+        """Write a concatenation whose parts stand in their places, or most of them."""
+        ref, start = Ref("instruction", i), 0
+        buffer = self.joined[ref]
+        for x in self.program.instructions[i].operands:
+            stop = start + _like(self.program, x).shape[0]
+            if not self.part_of.get(x, "").startswith(f"b{buffer}_"):
+                self.body.append(f"b{buffer}[{start}:{stop}] = {self.names[x]}")
+            start = stop
+        self.release(self.ending(i))
+        self.held[ref] = buffer
+        self.body.append(f"{self.names[ref]} = b{buffer}  # its parts were written there")
 
     def instructions(self) -> None:
         """Write all of them."""
         i = 0
-        for start, stop in _runs(self.program):
+        for start, stop in self.runs:
             for j in range(i, start):
                 self.line(j)
             _write_blocks(self, start, stop)
@@ -186,18 +247,23 @@ class _Writer:
         """Write an instruction; its buffer is free after its last use."""
         instruction = self.program.instructions[i]
         ref = Ref("instruction", i)
+        if ref in self.joined:
+            self.join(i)
+            return
         template = _template(self.program, instruction, self.namespace, self.taken)
         ending = self.ending(i)
         # an operand of the result's shape that is not needed again can be written over
         over = [x for x in ending if self.may_write_over(instruction, x)]
         self.release(over)
         buffer = None
-        if "{out}" in template and not instruction.number and ref not in self.results_of:
+        part = self.part_of.get(ref)
+        is_new = "{out}" in template and not instruction.number and ref not in self.results_of
+        if part is None and is_new:
             buffer = self.take(ref, (instruction.shape, instruction.dtype))
         self.release([x for x in ending if x not in over])
         if buffer is not None and ref not in self.last_use and ref not in self.kept:
             self.release([ref])
-        out = None if buffer is None else f"b{buffer}"
+        out = part if buffer is None else f"b{buffer}"
         text = _filled(self.program, instruction, template, self.names, out)
         note = f"  # {instruction.note}" if instruction.note else ""
         self.body.append(f"{self.names[ref]} = {text}{note}")

@@ -25,9 +25,9 @@ def add_small_first(program: Program) -> Program:
         if len(small) < 2 or not whole or len({builder.shape(x) for x in small}) != 1:
             return None
         # the rows that were selected or computed for all steps at once take it for all
-        first = next((x for x in whole if builder.source(x, "getitem")), whole[0])
-        total = builder.emit("add", first, _total(builder, small))
-        return _total(builder, [total, *(x for x in whole if x is not first)])
+        whole.sort(key=lambda x: builder.source(x, "getitem") is None)
+        total = builder.emit("add", whole[0], _total(builder, small))
+        return _total(builder, [total, *whole[1:]])
 
     return rewrite(program, visit)
 
