@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-_READ = "t.value{} reads it; no gradient passes"
+_READ = "write t.value{}, which passes no gradient"
 _CHANGES = "a Tensor is never changed; {}"
 
 # attributes that users of PyTorch and NumPy look for; those of ndarray are all here
@@ -72,10 +72,10 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
     | {
         "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
         "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
-        "place": _UPDATES.format("write tg.where(mask, t, array)"),
+        "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
         "put": _UPDATES.format("write array = tg.at(array)[index].set(t)"),
         "put_along_axis": _UPDATES.format("write array = tg.at(array)[index].set(t)"),
-        "putmask": _UPDATES.format("write tg.where(mask, t, array)"),
+        "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
     }
 )
 

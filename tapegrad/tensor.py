@@ -458,8 +458,7 @@ def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str,
             "the values (t.value) if no gradient is to pass"
         )
         raise TypeError(
-            f"{module}.{name} is not supported on a Tensor; "
-            + advice.FUNCTIONS.get(name, instead)
+            f"{module}.{name} is not supported on a Tensor; " + advice.FUNCTIONS.get(name, instead)
         )
     return ours(*args, **kwargs)
 
@@ -546,6 +545,11 @@ def frozen(value: Any) -> Array:
     array: Array = value if type(value) is np.ndarray else np.asarray(value)
     array.setflags(write=False)
     return array
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an array, a Tensor or what makes an array."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def is_frozen(array: Array) -> bool:
