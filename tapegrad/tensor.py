@@ -463,14 +463,16 @@ def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str,
     return ours(*args, **kwargs)
 
 
-@attrs.frozen
 class Absent:
     """An attribute that a Tensor has not; reading it says what to use instead.
 
-    A descriptor for each costs other attributes nothing, as ``__getattr__`` would.
+    A descriptor for each, for ``__getattr__`` would slow down all other attributes.
     """
 
-    name: str
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __get__(self, record: Any, kind: Any = None) -> NoReturn:
         instead = f"call tg.{self.name}" if self.name in OPS else advice.ATTRIBUTES[self.name]

@@ -188,24 +188,24 @@ class _Activation:
         return self.function(x)
 
 
-@attrs.frozen
 class Tanh(_Activation):
     """`tapegrad.tanh` as a layer."""
 
+    __slots__ = ()
     function = tanh
 
 
-@attrs.frozen
 class Sigmoid(_Activation):
     """`tapegrad.sigmoid` as a layer."""
 
+    __slots__ = ()
     function = sigmoid
 
 
-@attrs.frozen
 class Relu(_Activation):
     """`tapegrad.relu` as a layer."""
 
+    __slots__ = ()
     function = relu
 
 
