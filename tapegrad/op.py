@@ -122,8 +122,9 @@ class Op(Generic[P]):
                 f"{self.name} takes {len(self.parameters)} arguments but has {self.arity} VJP "
                 "rules; give one rule an operand, None where no gradient passes"
             )
-        for name in ("__doc__", "__module__", "__qualname__", "__name__"):
+        for name in ("__doc__", "__module__", "__qualname__"):
             set_(name, getattr(self.declaration, name, None))
+        set_("__name__", self.name)
         set_("__wrapped__", self.declaration)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -151,8 +152,23 @@ class Op(Generic[P]):
         Raises
         ------
         TypeError
-            For an argument the op does not have, or one that is missing.
+            For an argument the op does not have, one that is missing, or a Tensor where
+            no gradient would pass.
         """
+        operands, options = self._bind(args, kwargs)
+        if not self.is_parts:
+            for name, value in options.items():
+                if type(value) is Tensor:
+                    raise TypeError(
+                        f"{self.name}: {name} is an option, which passes no gradient, and a "
+                        "Tensor was given; pass its value (t.value), or make it an operand with a "
+                        "VJP rule of its own"
+                    )
+        return operands, options
+
+    def _bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         names = self.parameters
         if len(args) == self.arity and set(kwargs) <= set(names[self.arity :]):
             return args, {n: v for n, v in kwargs.items() if v is not self.defaults.get(n, self)}
@@ -298,7 +314,7 @@ def custom_op(
     Raises
     ------
     TypeError
-        If there are more rules than parameters.
+        If there are more rules than parameters, or one is no function.
 
     Examples
     --------
@@ -309,7 +325,12 @@ def custom_op(
     >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
     (array(12.), array(12.))
     """
-    rules = tuple(vjps)
+    rules = () if callable(vjps) else tuple(vjps)
+    if callable(vjps) or not all(rule is None or callable(rule) for rule in rules):
+        raise TypeError(
+            "custom_op takes a tuple of rules, one an operand and None where no gradient passes: "
+            "@tg.custom_op(vjps=(rule,))"
+        )
 
     def declare(function: Callable[P, Any]) -> Op[P]:
         called = name or function.__name__

@@ -19,6 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad import advice
 from tapegrad.errors import TraceError
 
 Array = npt.NDArray[Any]
@@ -234,6 +235,19 @@ class Tensor(_Fields):
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
+    def __format__(self, spec: str) -> str:
+        if not spec or self.origin.compiling:
+            return str(self)
+        if self.shape:
+            raise TypeError(
+                f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
+                "format its elements, or leave the format out"
+            )
+        return format(self.value[()], spec)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if type(vars(Tensor).get(name)) is not Absent]
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of a 0-d Tensor: it has no axis to count along")
@@ -350,6 +364,8 @@ class Tensor(_Fields):
     __and__, __rand__ = _operators("bitwise_and")
     __or__, __ror__ = _operators("bitwise_or")
     __xor__, __rxor__ = _operators("bitwise_xor")
+    __lshift__, __rlshift__ = _operators("left_shift")
+    __rshift__, __rrshift__ = _operators("right_shift")
     __eq__ = _method("equal")  # type: ignore[assignment]
     __ne__ = _method("not_equal")  # type: ignore[assignment]
     __lt__ = _method("less")
@@ -410,7 +426,9 @@ class Tensor(_Fields):
         if method != "__call__":
             raise TypeError(
                 f"np.{ufunc.__name__}.{method} is not supported on a Tensor; "
-                "use the function with an axis (np.sum, np.max, ...)"
+                + advice.UFUNC_METHODS.get(
+                    method, "use the function with an axis (np.sum, np.max, ...)"
+                )
             )
         return _dispatch(ufunc, ufunc.__name__, inputs, kwargs)
 
@@ -435,12 +453,35 @@ def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str,
     ours = NUMPY.get(function)
     if ours is None:
         module = getattr(function, "__module__", None) or "numpy"
+        instead = (
+            "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
+            "the values (t.value) if no gradient is to pass"
+        )
         raise TypeError(
-            f"{module}.{name} is not supported on a Tensor; write it with the functions of "
-            "tapegrad, declare it with tg.custom_op, or give it the values (t.value) if no "
-            "gradient is to pass"
+            f"{module}.{name} is not supported on a Tensor; " + advice.FUNCTIONS.get(name, instead)
         )
     return ours(*args, **kwargs)
+
+
+class Absent:
+    """An attribute that a Tensor has not; reading it says what to use instead.
+
+    A descriptor for each, for ``__getattr__`` would slow down all other attributes.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, record: Any, kind: Any = None) -> NoReturn:
+        instead = f"call tg.{self.name}" if self.name in OPS else advice.ATTRIBUTES[self.name]
+        raise AttributeError(f"a Tensor has no attribute {self.name!r}: {instead}")
+
+
+for _name in advice.ATTRIBUTES:
+    if not hasattr(Tensor, _name):
+        setattr(Tensor, _name, Absent(_name))
 
 
 @attrs.frozen(eq=False)
@@ -506,6 +547,11 @@ def frozen(value: Any) -> Array:
     array: Array = value if type(value) is np.ndarray else np.asarray(value)
     array.setflags(write=False)
     return array
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an array, a Tensor or what makes an array."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def is_frozen(array: Array) -> bool:

@@ -409,6 +409,10 @@ CASES: dict[str, Any] = {
         )
         for name in ("bitwise_and", "bitwise_or", "bitwise_xor")
     },
+    **{
+        name: elementwise(name, WHOLE, WHOLE, apply=lambda f, a, b: f(a.astype(int), b.astype(int)))
+        for name in ("left_shift", "right_shift")
+    },
     "invert": st.one_of(
         elementwise("invert", WHOLE, dtype=WHOLE_DTYPES),
         elementwise("invert", NUMBERS, apply=lambda f, x: f(x > 0)),
@@ -479,6 +483,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "add_at_places": lambda a, values, places: np.add.reduce(
         [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
     ),
+    "from_zero": lambda indices: indices,
+    "seed": np.ones,
 }
 
 

@@ -680,6 +680,17 @@ def test_an_error_in_the_function_is_its_own_and_leaves_nothing_behind():
         tg.compile(lambda p: p["missing"])({"w": X})
 
 
+@pytest.mark.parametrize("n", [3, True, 2.5, "text", None])
+def test_what_is_handed_on_has_the_type_it_has_recorded(n):
+    def loss(x, n):
+        return tg.sum(x), n
+
+    both = tg.value_and_grad(loss, has_aux=True)
+    for fn in (loss, tg.grad(loss, has_aux=True), lambda x, n: both(x, n)[0]):
+        got, want = tg.compile(fn)(X, n)[1], fn(X, n)[1]
+        assert (type(got), got) == (type(want), want)
+
+
 # --- errors while running -------------------------------------------------------------------
 
 

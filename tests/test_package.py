@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -86,11 +87,37 @@ def test_only_the_face_imports_the_face():
             assert "tapegrad" not in imports(file)["ours"], file
 
 
-def test_the_face_defines_nothing():
+def test_the_face_defines_nothing_but_what_it_shows():
+    defined = []
     for node in ast.parse((PACKAGE / "__init__.py").read_text()).body:
-        assert isinstance(node, ast.ImportFrom) or (
-            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-        ), ast.unparse(node)
+        if isinstance(node, ast.Assign):
+            defined += [ast.unparse(target) for target in node.targets]
+        elif isinstance(node, ast.FunctionDef):
+            defined.append(node.name)
+        else:
+            assert isinstance(node, ast.ImportFrom) or (
+                isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+            ), ast.unparse(node)
+    assert defined == ["__version__", "__all__", "__dir__"]
+
+
+def test_the_face_shows_the_public_names_alone():
+    modules = {name for name in tg.__all__ if inspect.ismodule(getattr(tg, name))}
+    assert modules == {"errors", "nn", "optim", "testing", "tree"}
+    assert set(public(tg)) | modules == set(tg.__all__)
+    assert set(dir(tg)) == {"__version__", *tg.__all__}
+    star: dict[str, Any] = {}
+    exec("from tapegrad import *", star)
+    assert set(star) - {"__builtins__"} == set(tg.__all__)
+
+
+def test_the_version_is_the_projects():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    # either written there too, or read from here
+    assert project.get("version", tg.__version__) == tg.__version__
+    assert ("version" in project) != ("version" in project.get("dynamic", ()))
+    assert re.fullmatch(r"\d+\.\d+\.\d+", tg.__version__)
 
 
 def test_numpy_and_attrs_are_all_that_the_package_needs():

@@ -19,6 +19,7 @@ from tapegrad.tensor import At, Tensor
 
 __all__ = [
     "at",
+    "from_zero",
     "getitem",
     "index_add",
     "index_select",
@@ -202,8 +203,8 @@ def _add_rows(y: Any, indices: Any, values: Any) -> None:
         places = np.arange(y.size).reshape(y.shape).take(indices, axis=0)
     else:
         n = len(y)
-        if indices.size and (indices.min() < -n or indices.max() >= n):
-            raise IndexError(f"an index is out of bounds for axis 0 with size {n}")
+        if indices.size and ((bad := indices.min()) < -n or (bad := indices.max()) >= n):
+            raise IndexError(f"index {bad} is out of bounds for axis 0 with size {n}")
         width = math.prod(y.shape[1:])
         places = np.add.outer(indices.astype(np.intp) % n * width, np.arange(width))
     np.add.at(y.reshape(-1), places.reshape(-1), values.reshape(-1))
@@ -237,6 +238,31 @@ def index_select(x: Any, indices: Any) -> Any:
     if indices.dtype.kind not in "iu":
         raise TypeError(f"index_select takes integer indices, not {indices.dtype}")
     return np.asarray(x).take(indices, axis=0)
+
+
+@op(None, view=True, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
+def from_zero(indices: Any) -> Any:
+    """The indices themselves, where none is negative.
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If one is negative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.from_zero(np.array([0, 2]))
+    array([0, 2])
+    """
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices are integers, not {indices.dtype}")
+    if indices.size and (least := np.minimum.reduce(indices, None)) < 0:
+        raise IndexError(f"index {least} is out of bounds: they go from 0")
+    return indices
 
 
 def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -393,7 +419,8 @@ def row_places(indices: Any, n: int) -> Any:
     columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
     # a negative one is a large one without its sign
     if columns.size and columns.view(np.uintp).max() >= n:
-        raise IndexError(f"an index is out of bounds: they go from 0 to {n - 1}")
+        bad = columns[(columns < 0) | (columns >= n)][0]
+        raise IndexError(f"index {bad} is out of bounds: they go from 0 to {n - 1}")
     return np.arange(0, columns.size * n, n) + columns
 
 

@@ -21,6 +21,7 @@ __all__ = [
     "greater_equal",
     "invert",
     "keep",
+    "left_shift",
     "less",
     "less_equal",
     "logical_and",
@@ -28,6 +29,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "not_equal",
+    "right_shift",
     "where",
 ]
 
@@ -75,6 +77,16 @@ def bitwise_or(x1: Any, x2: Any) -> Any:
 @op(None, None, ufunc=np.bitwise_xor)
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
+
+
+@op(None, None, ufunc=np.left_shift)
+def left_shift(x1: Any, x2: Any) -> Any:
+    """The bits of integers x1, x2 places up. It passes no gradient."""
+
+
+@op(None, None, ufunc=np.right_shift)
+def right_shift(x1: Any, x2: Any) -> Any:
+    """The bits of integers x1, x2 places down. It passes no gradient."""
 
 
 @op(None, ufunc=np.invert)

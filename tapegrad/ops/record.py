@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.domain import Call
 from tapegrad.op import op
 from tapegrad.tensor import NUMPY, Tensor
 
@@ -22,7 +23,10 @@ def parameter(x: Any) -> Any:
     return x
 
 
-@op(source="ones({shape}, {dtype})")
+@op(
+    source="ones({shape}, {dtype})",
+    domain=lambda choose: Call((), {"shape": choose.shape(), "dtype": np.dtype(float)}),
+)
 def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
     """The cotangent of ones that a sweep begins with, where a program is to be made.
 

@@ -79,6 +79,12 @@ def sum_terms(builder: Builder, instruction: Instruction) -> list[Any]:
 
 
 def _concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
+    parts = tuple(parts)
+    checked = [check for x in parts if (check := builder.source(x, "from_zero"))]
+    if len(checked) == len(parts):
+        # one check for all of them
+        whole = _concatenated(builder, [check.operands[0] for check in checked], axis)
+        return builder.emit("from_zero", whole)
     if axis == 0:
         return builder.emit("concatenate", *parts)
     return builder.emit("concatenate", *parts, axis=axis)
