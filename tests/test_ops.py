@@ -39,7 +39,7 @@ def same(got: Any, want: Any, ulps: int = 0) -> None:
     """Same shape and dtype, and the same values down to the sign of zero, or nearly."""
     got, want = np.asarray(got), np.asarray(want)
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
-    if ulps == 0:
+    if ulps == 0 or want.dtype.kind != "f":
         np.testing.assert_array_equal(got, want)
         if want.dtype.kind == "f":
             np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
@@ -319,8 +319,8 @@ def test_gradients_of_mixed_dtypes_are_each_operands_own(data: Any) -> None:
 
 def test_every_public_op_is_the_one_in_the_table() -> None:
     public = {name for name in dir(tg) if isinstance(getattr(tg, name), tg.Op)}
-    assert public <= set(OPS)
-    assert all(getattr(tg, name) is OPS[name] for name in public)
+    # some have another name too, as in NumPy
+    assert all(getattr(tg, name) is OPS[getattr(tg, name).name] for name in public)
 
 
 @given(data=st.data())
