@@ -14,6 +14,7 @@ from tapegrad.tensor import NUMPY, OPS
 from tapegrad.testing import check_grads
 
 FEWER = settings(max_examples=max(1, settings.default.max_examples // 3))
+FEW = settings(max_examples=max(1, settings.default.max_examples // 5))
 
 every_op = pytest.mark.parametrize("name", sorted(CASES))
 every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
@@ -144,6 +145,20 @@ def test_result_and_gradients_are_read_only_and_apart_from_the_arguments(
         for array in handed_out:
             assert not array.flags.writeable
             assert not any(np.shares_memory(array, x) for x in case.operands)
+
+
+@every_op
+@FEW
+@given(data=st.data())
+def test_compiled_is_what_is_recorded(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    fn, operands = floating_operands(case)
+    want = recorded(case)
+    same_trees(tg.compile(fn)(*operands), want, 64)
+    if name in SMOOTH and has_floating_result(case):
+        ones = tg.tree.map(np.ones_like, want)
+        slopes = lambda *xs: tg.vjp(fn, *xs)[1](ones)  # noqa: E731
+        same_trees(tg.compile(slopes)(*operands), slopes(*operands), 64)
 
 
 NUMPY_FUNCTIONS = sorted(
