@@ -222,6 +222,16 @@ class Tensor(_Fields):
         return self.transpose()
 
     @property
+    def real(self) -> Tensor:
+        """`tg.real` of the Tensor: the same values."""
+        return self._call("real")
+
+    @property
+    def imag(self) -> Tensor:
+        """`tg.imag` of the Tensor: zeros."""
+        return self._call("imag")
+
+    @property
     def at(self) -> At:
         """Functional updates: ``t.at[index].set(values)`` and ``.add(values)``."""
         return At(self)
@@ -345,6 +355,9 @@ class Tensor(_Fields):
     __sub__, __rsub__ = _operators("subtract")
     __mul__, __rmul__ = _operators("multiply")
     __truediv__, __rtruediv__ = _operators("divide")
+    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    __mod__, __rmod__ = _operators("remainder")
+    __divmod__, __rdivmod__ = _operators("divmod")
     __pow__, __rpow__ = _operators("power")
     __matmul__, __rmatmul__ = _operators("matmul")
     __and__, __rand__ = _operators("bitwise_and")
@@ -360,6 +373,9 @@ class Tensor(_Fields):
     __pos__ = _method("positive")
     __abs__ = _method("abs")
     __invert__ = _method("invert")
+    __floor__ = _method("floor")
+    __ceil__ = _method("ceil")
+    __trunc__ = _method("trunc")
     __getitem__ = _method("getitem")
 
     sum = _method("sum")
@@ -369,8 +385,14 @@ class Tensor(_Fields):
     argmax = _method("argmax")
     argmin = _method("argmin")
     astype = _method("astype")
+    clip = _method("clip")
+    round = _method("round")
+    conj = conjugate = _method("conj")
     squeeze = _method("squeeze")
     swapaxes = _method("swapaxes")
+
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        return self._call("round", ndigits or 0)
 
     def reshape(self, *shape: Any) -> Tensor:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
@@ -425,6 +447,8 @@ _INFIX = {
     "subtract": "array - t",
     "multiply": "array * t",
     "divide": "array / t",
+    "floor_divide": "array // t",
+    "remainder": "array % t",
     "power": "array ** t",
     "matmul": "array @ t",
 }

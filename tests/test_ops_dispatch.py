@@ -142,6 +142,8 @@ def test_an_array_on_the_left_lets_the_tensor_answer() -> None:
         lambda x: X - x,
         lambda x: X * x,
         lambda x: X / x,
+        lambda x: X // x,
+        lambda x: X % x,
         lambda x: X**x,
         lambda x: X @ x.T,
         lambda x: np.float64(2) * x,
@@ -166,6 +168,8 @@ IN_PLACE = {
     "-=": "array - t",
     "*=": "array * t",
     "/=": "array / t",
+    "//=": "array // t",
+    "%=": "array % t",
     "**=": "array ** t",
     "@=": "array @ t",
 }

@@ -52,7 +52,7 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
-@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True)
+@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True, kink="0 at 0")
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 

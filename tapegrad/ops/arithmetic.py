@@ -159,6 +159,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     numpy=np.power,
     keeps_weak=True,
     source="power({0}, {1}, {out})",
+    kink="0 in the base at exponent 0, 0 in the exponent at base 0",
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -262,6 +263,7 @@ def cbrt(x: Any) -> Any:
     lambda g, y, x: g * np.sign(x),
     ufunc=np.absolute,
     keeps_weak=True,
+    kink="0 at 0",
 )
 def abs(x: Any) -> Any:
     """The absolute value. Its slope at 0 is 0.
@@ -312,6 +314,7 @@ def _shared(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1)),
     ufunc=np.maximum,
     keeps_weak=True,
+    kink="ties share equally",
 )
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
@@ -332,6 +335,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1)),
     ufunc=np.minimum,
     keeps_weak=True,
+    kink="ties share equally",
 )
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.
@@ -398,7 +402,6 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     keeps_weak=True,
     source="clip({0}, {1}, {2}, {out})",
     domain=each(REAL, REAL, REAL),
-    kink="two that tie share equally",
 )
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
@@ -420,7 +423,12 @@ def _clip_calls(choose: Choices) -> Call:
     )
 
 
-@op(composite=True, numpy=np.clip, domain=_clip_calls)
+@op(
+    composite=True,
+    numpy=np.clip,
+    domain=_clip_calls,
+    kink="two that tie share equally",
+)
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
     """The values kept between two bounds, with broadcasting.
 
@@ -455,14 +463,16 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     return clip_both(a, low, high)
 
 
+def _whole_steps(choose: Choices) -> Call:
+    return Call((choose.integers((2, 3), -1, 1), choose.array((3,))))
+
+
 @op(
     None,
     lambda g, y, x1, x2: np.where(np.equal(x1, 0), g, 0),
     ufunc=np.heaviside,
-    domain=any_of(
-        each(NONZERO, REAL),
-        lambda choose: Call((choose.integers((2, 3), -1, 1), choose.array((3,)))),
-    ),
+    domain=any_of(each(NONZERO, REAL), _whole_steps),
+    kink="0 at 0",
 )
 def heaviside(x1: Any, x2: Any) -> Any:
     """0 where x1 is negative, 1 where it is positive, x2 where it is 0.

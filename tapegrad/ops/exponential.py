@@ -114,6 +114,7 @@ def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
     lambda g, y, x1, x2: g * _share(x1, x2),
     lambda g, y, x1, x2: g * _share(x2, x1),
     ufunc=np.logaddexp,
+    kink="equal infinities share equally",
 )
 def logaddexp(x1: Any, x2: Any) -> Any:
     """``log(exp(x1) + exp(x2))`` without overflow. Equal infinities share the gradient equally.
@@ -132,6 +133,7 @@ def logaddexp(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: g * _share(x1, x2, _LN2),
     lambda g, y, x1, x2: g * _share(x2, x1, _LN2),
     ufunc=np.logaddexp2,
+    kink="equal infinities share equally",
 )
 def logaddexp2(x1: Any, x2: Any) -> Any:
     """``log2(2**x1 + 2**x2)`` without overflow. Equal infinities share the gradient equally.

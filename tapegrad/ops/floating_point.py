@@ -13,7 +13,7 @@ __all__ = ["copysign", "frexp", "ldexp", "nan_to_num", "nextafter", "signbit", "
 
 
 @op(
-    lambda g, y, x1, x2: g * np.copysign(np.sign(x1), np.copysign(1, x1) * x2),
+    lambda g, y, x1, x2: g * np.sign(x1) * np.copysign(1, x2),
     None,
     ufunc=np.copysign,
     domain=each(REAL, NONZERO),
@@ -72,13 +72,19 @@ def exponent(x: Any) -> Any:
     return np.frexp(x)[1]
 
 
+_STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
+
+
 @op(
-    composite=True, numpy=np.frexp, domain=each(Elements(poles=(-4, -2, -1, -0.5, 0, 0.5, 1, 2, 4)))
+    composite=True,
+    numpy=np.frexp,
+    domain=each(Elements(poles=_STEPS)),
+    kink="the slope beside a step",
 )
 def frexp(x: Any) -> Any:
     """The mantissa, in size from 0.5 to 1, and the exponent of 2, a whole number.
 
-    A gradient passes to the mantissa, of the slope above a step.
+    A gradient passes to the mantissa; at a step its slope is that further from 0.
 
     Examples
     --------

@@ -26,15 +26,22 @@ def piece(x: Any, xp: Any) -> Any:
 
 
 def _interp_calls(choose: Choices) -> Call:
-    n = choose.integer(1, 4)
+    n = choose.integer(1, 3)
     xp = np.sort(choose.array((n,), distinct=True))
     options = choose.among([{}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
     # where these are given there is a step at the ends
     ends = Elements(poles=(float(xp[0]), float(xp[-1])) if options else ())
-    return Call((choose.array(choose.shape(), ends), xp, choose.array((n,))), options)
+    return Call(
+        (choose.array(choose.shape(max_dims=2, max_side=2), ends), xp, choose.array((n,))), options
+    )
 
 
-@op(composite=True, numpy=np.interp, domain=_interp_calls)
+@op(
+    composite=True,
+    numpy=np.interp,
+    domain=_interp_calls,
+    kink="the slope to the right, at the last point to the left",
+)
 def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
     """What lies at x on the straight lines that join the points (xp, fp).
 

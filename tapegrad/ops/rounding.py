@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad.domain import Call, Choices, Elements, any_of, each
 from tapegrad.op import op
-from tapegrad.ops.record import floating
+from tapegrad.ops.record import array
 
 __all__ = [
     "around",
@@ -186,7 +186,12 @@ def fmod(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(composite=True, numpy=np.divmod, domain=_DIVISIONS)
+@op(
+    composite=True,
+    numpy=np.divmod,
+    domain=_DIVISIONS,
+    kink="the slope beside a step",
+)
 def divmod(x1: Any, x2: Any) -> Any:
     """`floor_divide` and `remainder`.
 
@@ -199,7 +204,12 @@ def divmod(x1: Any, x2: Any) -> Any:
     return floor_divide(x1, x2), remainder(x1, x2)
 
 
-@op(composite=True, numpy=np.modf, domain=each(Elements(poles=(-4, -3, -2, -1, 0, 1, 2, 3, 4))))
+@op(
+    composite=True,
+    numpy=np.modf,
+    domain=each(Elements(poles=tuple(range(-4, 5)))),
+    kink="the slope beside a step",
+)
 def modf(x: Any) -> Any:
     """The fractional and the whole part, each of the sign of x.
 
@@ -211,6 +221,11 @@ def modf(x: Any) -> Any:
     >>> tg.modf(np.array([-1.5, 2.25]))
     (array([-0.5 ,  0.25]), array([-1.,  2.]))
     """
-    x = floating(x)
+    x = array(x)
+    if x.dtype.kind != "f":
+        # the same whole numbers, in the floating dtype that NumPy takes for them
+        x = rint(x)
     # of an infinity nothing is left
-    return np.copysign(np.fmod(np.where(np.isinf(x), 0, x), 1), x), np.trunc(x)
+    infinite = np.isinf(x)
+    left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
+    return left, np.trunc(x)

@@ -34,7 +34,7 @@ __all__ = [
 
 _INSIDE = each(Elements(-0.9375, 0.9375))
 _ABOVE_ONE = each(Elements(1.0625, 4.0))
-_APART_FROM_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
+_BETWEEN_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
 
 
 @op(lambda g, y, x: g * np.cos(x), ufunc=np.sin)
@@ -61,11 +61,7 @@ def cos(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g * (1 + y * y),
-    ufunc=np.tan,
-    domain=each(Elements(poles=(-math.pi / 2, math.pi / 2))),
-)
+@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, domain=_BETWEEN_POLES)
 def tan(x: Any) -> Any:
     """The tangent.
 
@@ -158,7 +154,7 @@ def arctan2(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: g * over(x1, y),
     lambda g, y, x1, x2: g * over(x2, y),
     ufunc=np.hypot,
-    kink="0 at 0, 0",
+    kink="0 at the origin",
 )
 def hypot(x1: Any, x2: Any) -> Any:
     """``sqrt(x1**2 + x2**2)`` without overflow. Both gradients are 0 where both are 0.
@@ -221,11 +217,7 @@ def arcsinh(x: Any) -> Any:
     """
 
 
-@op(
-    lambda g, y, x: g / (np.sqrt(x - 1) * np.sqrt(x + 1)),
-    ufunc=np.arccosh,
-    domain=each(Elements(1.0625, 4.0)),
-)
+@op(lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1), ufunc=np.arccosh, domain=_ABOVE_ONE)
 def arccosh(x: Any) -> Any:
     """The inverse of `cosh`; nan below 1. Its slope at 1 is infinite, as is the gradient.
 
