@@ -281,7 +281,8 @@ class Tensor(_Fields):
     def _number(self, what: str) -> Array:
         """The value, unless a gradient would be lost with it."""
         value = self._read(what)
-        if self.dtype.kind == "f" and self.op.name != "stopped":
+        rules = self.op.vjps
+        if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
                 f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
                 "functions take the Tensor as it is, tg.stack joins several, and "

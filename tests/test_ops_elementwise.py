@@ -349,6 +349,18 @@ def test_steps_pass_no_gradient_but_are_recorded(name: str) -> None:
     np.testing.assert_array_equal(slopes(lambda x: fn(x) * x, x), np.asarray(fn(x), float))
 
 
+def test_what_is_rounded_can_be_read_as_a_number() -> None:
+    def fn(x: Any) -> Any:
+        assert (int(x // 1), int(tg.floor(x)), float(round(x))) == (2, 2, 3.0)
+        with pytest.raises(TypeError, match="gradient"):
+            int(x)
+        return x * int(np.ceil(x))
+
+    assert tg.grad(fn)(2.75) == 3
+    with pytest.raises(tg.TraceError):
+        tg.compile(fn)(2.75)
+
+
 @pytest.mark.parametrize(
     ("x1", "x2", "floored", "truncated"),
     [

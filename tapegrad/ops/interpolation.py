@@ -31,9 +31,8 @@ def _interp_calls(choose: Choices) -> Call:
     options = choose.among([{}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
     # where these are given there is a step at the ends
     ends = Elements(poles=(float(xp[0]), float(xp[-1])) if options else ())
-    return Call(
-        (choose.array(choose.shape(max_dims=2, max_side=2), ends), xp, choose.array((n,))), options
-    )
+    x = choose.array(choose.shape(max_dims=2, max_side=2), ends)
+    return Call((x, xp, choose.array((n,))), options)
 
 
 @op(
