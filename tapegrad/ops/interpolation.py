@@ -56,6 +56,11 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
     left, right
         The results before the first and beyond the last point; by default fp there.
 
+    Raises
+    ------
+    ValueError
+        If xp and fp are not one-dimensional, of one length, or are empty.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -66,6 +71,11 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
     array([ 2., -1.,  0.])
     """
     x, xp, fp = double(x), double(xp), double(fp)
+    if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
+        raise ValueError(
+            "interp: xp and fp are one-dimensional, of one length from 1 on; "
+            f"their shapes are {xp.shape} and {fp.shape}"
+        )
     before, beyond = np.less(x, xp[0]), np.greater(x, xp[-1])
     x = np.where(before | beyond, xp[0], x)
     i = piece(x, xp)

@@ -101,8 +101,15 @@ def _isclose_calls(choose: Choices) -> Call:
     return Call(call.args, choose.among([{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]))
 
 
-@op(None, None, numpy=np.isclose, domain=_isclose_calls)
-def isclose(a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+def _read_isclose(
+    a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # the tolerances may be arrays, or depend on a Tensor
+    return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
+
+
+@op(None, None, None, None, numpy=np.isclose, read=_read_isclose, domain=_isclose_calls)
+def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
     """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
 
     Examples
