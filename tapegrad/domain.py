@@ -123,6 +123,11 @@ def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
     return call
 
 
+def any_of(*domains: Domain) -> Domain:
+    """The calls of several domains, now of one and now of another."""
+    return lambda choose: choose.among(domains)(choose)
+
+
 def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -> Domain:
     """Calls on an array with the axes to reduce, which may stay."""
 

@@ -223,6 +223,16 @@ class Tensor(_Fields):
         return self.transpose()
 
     @property
+    def real(self) -> Tensor:
+        """`tg.real` of the Tensor: the same values."""
+        return self._call("real")
+
+    @property
+    def imag(self) -> Tensor:
+        """`tg.imag` of the Tensor: zeros."""
+        return self._call("imag")
+
+    @property
     def at(self) -> At:
         """Functional updates: ``t.at[index].set(values)`` and ``.add(values)``."""
         return At(self)
@@ -285,7 +295,8 @@ class Tensor(_Fields):
     def _number(self, what: str) -> Array:
         """The value, unless a gradient would be lost with it."""
         value = self._read(what)
-        if self.dtype.kind == "f" and self.op.name != "stopped":
+        rules = self.op.vjps
+        if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
                 f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
                 "functions take the Tensor as it is, tg.stack joins several, and "
@@ -359,6 +370,9 @@ class Tensor(_Fields):
     __sub__, __rsub__ = _operators("subtract")
     __mul__, __rmul__ = _operators("multiply")
     __truediv__, __rtruediv__ = _operators("divide")
+    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    __mod__, __rmod__ = _operators("remainder")
+    __divmod__, __rdivmod__ = _operators("divmod")
     __pow__, __rpow__ = _operators("power")
     __matmul__, __rmatmul__ = _operators("matmul")
     __and__, __rand__ = _operators("bitwise_and")
@@ -376,6 +390,9 @@ class Tensor(_Fields):
     __pos__ = _method("positive")
     __abs__ = _method("abs")
     __invert__ = _method("invert")
+    __floor__ = _method("floor")
+    __ceil__ = _method("ceil")
+    __trunc__ = _method("trunc")
     __getitem__ = _method("getitem")
 
     sum = _method("sum")
@@ -385,8 +402,14 @@ class Tensor(_Fields):
     argmax = _method("argmax")
     argmin = _method("argmin")
     astype = _method("astype")
+    clip = _method("clip")
+    round = _method("round")
+    conj = conjugate = _method("conj")
     squeeze = _method("squeeze")
     swapaxes = _method("swapaxes")
+
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        return self._call("round", ndigits or 0)
 
     def reshape(self, *shape: Any) -> Tensor:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
@@ -443,6 +466,8 @@ _INFIX = {
     "subtract": "array - t",
     "multiply": "array * t",
     "divide": "array / t",
+    "floor_divide": "array // t",
+    "remainder": "array % t",
     "power": "array ** t",
     "matmul": "array @ t",
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.domain import REAL, Call, Choices, each
 from tapegrad.op import op
 
 __all__ = [
@@ -20,6 +21,12 @@ __all__ = [
     "greater",
     "greater_equal",
     "invert",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isneginf",
+    "isposinf",
     "keep",
     "left_shift",
     "less",
@@ -62,6 +69,58 @@ def greater(x1: Any, x2: Any) -> Any:
 @op(None, None, ufunc=np.greater_equal)
 def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient."""
+
+
+@op(None, ufunc=np.isfinite)
+def isfinite(x: Any) -> Any:
+    """Where x is a number, neither infinite nor nan. It passes no gradient."""
+
+
+@op(None, ufunc=np.isinf)
+def isinf(x: Any) -> Any:
+    """Where x is infinite. It passes no gradient."""
+
+
+@op(None, ufunc=np.isnan)
+def isnan(x: Any) -> Any:
+    """Where x is nan. It passes no gradient."""
+
+
+@op(None, numpy=np.isposinf, domain=each(REAL))
+def isposinf(x: Any) -> Any:
+    """Where x is plus infinity. It passes no gradient."""
+    return np.isposinf(x)
+
+
+@op(None, numpy=np.isneginf, domain=each(REAL))
+def isneginf(x: Any) -> Any:
+    """Where x is minus infinity. It passes no gradient."""
+    return np.isneginf(x)
+
+
+def _isclose_calls(choose: Choices) -> Call:
+    call = each(REAL, REAL)(choose)
+    return Call(call.args, choose.among([{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]))
+
+
+def _read_isclose(
+    a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # the tolerances may be arrays, or depend on a Tensor
+    return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
+
+
+@op(None, None, None, None, numpy=np.isclose, read=_read_isclose, domain=_isclose_calls)
+def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+    """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isclose(np.array([1.0, 2.0]), 1 + 1e-9)
+    array([ True, False])
+    """
+    return np.isclose(a, b, rtol, atol, equal_nan)
 
 
 @op(None, None, ufunc=np.bitwise_and)
@@ -155,11 +214,11 @@ def keep(condition: Any, x: Any) -> Any:
     return np.where(condition, x, 0)
 
 
-_WHOLE = {4: np.int32, 8: np.int64}
+_WHOLE = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
-    """`keep` of float32 or float64, by masking bits: a tenth of the time of a selection."""
+    """`keep` of float64 or narrower, by masking bits: a tenth of the time of a selection."""
     whole = _WHOLE[x.dtype.itemsize]
     if out is None:
         out = np.empty(x.shape, x.dtype)

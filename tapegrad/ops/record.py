@@ -82,6 +82,19 @@ def floating(x: Any) -> Any:
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
+def double(x: Any) -> Any:
+    """`array` of x, in float64 or a dtype that is wider still."""
+    x = array(x)
+    dtype = np.promote_types(x.dtype, np.float64)
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def over(x1: Any, x2: Any) -> Any:
+    """``x1 / x2``, and 0 where x2 is 0, with all its derivatives."""
+    zero = np.equal(x2, 0)
+    return np.where(zero, 0, x1 / np.where(zero, 1, x2))
+
+
 def stop_gradient(tree_: Any) -> Any:
     """The same values, through which no gradient passes.
 
