@@ -4,7 +4,9 @@ from tapegrad.ops.arithmetic import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.logic import *
+from tapegrad.ops.order import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
+from tapegrad.ops.scan import *
 from tapegrad.ops.shape import *
