@@ -311,12 +311,6 @@ class Tensor(_Fields):
     def __delitem__(self, index: Any) -> NoReturn:
         raise TypeError("a Tensor is never changed; select what stays: t = t[index]")
 
-    def sort(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("a Tensor is never changed; write: t = tg.sort(t)")
-
-    def partition(self, *args: Any, **kwargs: Any) -> NoReturn:
-        raise TypeError("a Tensor is never changed; write: t = tg.partition(t, kth)")
-
     def __reduce__(self) -> tuple[Any, ...]:
         fields = (self.primal, self.op, self.operands, dict(self.options), self.index)
         return _restore, (self._landmarks(), self.previous, *fields, self.origin, self.name)
@@ -382,9 +376,6 @@ class Tensor(_Fields):
     cumsum = _method("cumsum")
     cumprod = _method("cumprod")
     argsort = _method("argsort")
-    argpartition = _method("argpartition")
-    searchsorted = _method("searchsorted")
-    nonzero = _method("nonzero")
     astype = _method("astype")
     squeeze = _method("squeeze")
     swapaxes = _method("swapaxes")

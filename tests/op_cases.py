@@ -470,12 +470,13 @@ CASES: dict[str, Any] = {
 }
 
 
-
 def recurrence_reference(a: Any, b: Any, axis: int) -> Any:
     def line(ab: Any) -> Any:
         a, b = np.split(ab, 2)
         steps = range(len(b))
-        return np.array([sum(b[i] * np.prod(a[i + 1 : k + 1]) for i in range(k + 1)) for k in steps])
+        return np.array(
+            [sum(b[i] * np.prod(a[i + 1 : k + 1]) for i in range(k + 1)) for k in steps]
+        )
 
     y = np.apply_along_axis(line, axis, np.concatenate([a, b], axis)) if b.size else b
     return y.astype(np.result_type(a, b))

@@ -462,5 +462,5 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
             f"bincount takes numbers from 0, of one axis, with weights of that shape; got shapes "
             f"{x.shape} and {weights.shape}, and minlength={minlength}"
         )
-    n = max(minlength, int(known.max(initial=-1)) + 1)
+    n = max(minlength, int(known.max()) + 1 if known.size else 0)
     return segment_sum(weights, x.astype(np.intp), n)

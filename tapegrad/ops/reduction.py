@@ -389,7 +389,7 @@ def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """
     a = floating(a)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims)
-    return nansum(a, axis=axis, keepdims=keepdims) / np.asarray(n).astype(a.dtype)
+    return nansum(a, axis=axis, keepdims=keepdims) / array(n).astype(a.dtype)
 
 
 def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:

@@ -57,8 +57,14 @@ def _recurrences(choose: Choices) -> Call:
     return Call((a, b), {"axis": choose.axis(len(shape))})
 
 
+def _times_before(back: Any, before: Any) -> Any:
+    """A cotangent times the step before it: where it is 0, even if that one overflowed."""
+    lost = np.equal(back, 0) & ~np.less(np.abs(before), np.inf)
+    return back * np.where(lost, 0, before)
+
+
 @op(
-    on_first_axis(lambda g, y, a, b: _carried_back(g, a) * shifted(y, 0), 0),
+    on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shifted(y, 0)), 0),
     on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
     domain=_recurrences,
 )
@@ -117,7 +123,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
 
 
 @op(
-    on_first_axis(lambda g, y, a: _carried_back(g, a) * shifted(y, 1), None),
+    on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
     numpy=np.cumprod,
     domain=_scanned(NEAR_ONE),
 )
