@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import CASES
+from op_cases import CASES, SMOOTH
 from strategies import EIGHTHS, arrays, axes, shapes
 
 import tapegrad as tg
@@ -303,13 +303,22 @@ def test_a_compiled_call_is_the_recorded_one(name: str, data: Any) -> None:
         operands = [next(rest) if x.dtype.kind == "f" else x for x in case.operands]
         return tg.tree.map(lambda y: y * 1, case.fn(*operands))
 
+    def loss(*xs: Any) -> Any:
+        return sum(tg.sum(y * y) for y in tg.tree.leaves(fn(*xs)) if y.dtype.kind == "f")
+
     xs = [x for x in case.operands if x.dtype.kind == "f"]
     recorded, _ = tg.record(fn)(*xs)
-    compiled = tg.compile(fn)(*xs)
-    for got, want in zip(tg.tree.leaves(compiled), tg.tree.leaves(recorded), strict=True):
-        assert (got.shape, got.dtype) == (want.shape, want.dtype)
-        eps = float(np.finfo(want.dtype).eps) if want.dtype.kind == "f" else 0
-        np.testing.assert_allclose(got, want.value, rtol=64 * eps, atol=64 * eps)
+    want = tg.tree.map(lambda y: y.value, recorded)
+    pairs = [(tg.compile(fn)(*xs), want)]
+    if name in SMOOTH:
+        slopes = tg.grad(loss, argnums=tuple(range(len(xs))))
+        pairs.append((tg.compile(slopes)(*xs), slopes(*xs)))
+    for pair in pairs:
+        for got, want in zip(*map(tg.tree.leaves, pair), strict=True):
+            assert (got.shape, got.dtype) == (want.shape, want.dtype)
+            eps = float(np.finfo(want.dtype).eps) if want.dtype.kind == "f" else 0
+            size = np.max(np.abs(want), initial=1.0)
+            np.testing.assert_allclose(got, want, rtol=64 * eps, atol=64 * eps * size)
 
 
 @pytest.mark.parametrize("name", sorted(COUNTED))
