@@ -99,6 +99,19 @@ def test_rows_without_deviation_leave_the_others_theirs() -> None:
     np.testing.assert_array_equal(gradient(tg.std, x, axis=1), [[0, 0], [-0.5, 0.5]])
 
 
+def test_weights_may_belong_to_axes_in_any_order() -> None:
+    x, weights = np.arange(24.0).reshape(2, 3, 4) ** 2, np.arange(8.0).reshape(4, 2) + 1
+    got, _ = tg.record(lambda x: np.average(x, (2, 0), weights, returned=True))(x)
+    for ours, numpys in zip(got, np.average(x, (2, 0), weights, returned=True), strict=True):
+        np.testing.assert_allclose(ours.value, numpys)
+
+
+def test_an_average_without_weights_counts_the_elements() -> None:
+    mean, total = tg.average(np.ones((2, 3), np.float32), 0, returned=True)
+    np.testing.assert_array_equal(mean, np.ones(3, np.float32))
+    np.testing.assert_array_equal(total, np.full(3, 2, np.float32))
+
+
 # --- nan -----------------------------------------------------------------------------
 
 WITHOUT_NAN = {
@@ -133,6 +146,11 @@ def test_nan_is_left_out_and_gets_no_gradient(name: str, data: Any) -> None:
     if np.isfinite(want).all():
         check_grads(lambda x: fn(tg.where(missing, NAN, x), **options), (x,), order=1)
         assert not gradient(fn, holed, **options)[missing].any()
+
+
+def test_the_extrema_of_all_but_nan_may_be_anything() -> None:
+    for far in (-1e30, 1e30, -math.inf, math.inf):
+        assert tg.nanmax(np.array([far, NAN])) == tg.nanmin(np.array([far, NAN])) == far
 
 
 @pytest.mark.parametrize("name", ["median", "quantile"])
@@ -198,6 +216,32 @@ def test_orders_and_counts_are_numpys_with_ties(data: Any) -> None:
     np.testing.assert_array_equal(order_.value, np.argsort(x, axis=0, stable=True))
 
 
+def test_the_gradient_of_a_partition_goes_where_its_elements_came_from() -> None:
+    x = np.random.default_rng(0).permutation(300).astype(float)
+    weights = np.arange(300.0)
+    y = np.partition(x, 150)
+    assert (np.diff(y) < 0).any()
+    g = tg.grad(lambda x: tg.sum(tg.partition(x, 150) * weights))(x)
+    np.testing.assert_array_equal(g, weights[np.argsort(y)][x.astype(int)])
+
+
+@pytest.mark.parametrize("method", [*order._ENDS, *order._BETWEEN])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_quantiles_of_every_method_are_numpys(method: str, n: int) -> None:
+    x = np.arange(n) ** 2 - 3.0
+    q = np.linspace(0, 1, 13)
+    # where rounding decides which elements a quantile is between, both are right
+    want = np.quantile(x, q, method=method)
+    np.testing.assert_allclose(tg.quantile(x, q, method=method), want, atol=1e-12)
+    recorded, _ = tg.record(lambda x, q: np.percentile(x, q * 100, method=method))(x, q)
+    if method not in order._BETWEEN:
+        np.testing.assert_allclose(recorded.value, want, atol=1e-12)
+    for one, value in zip(q.tolist(), want, strict=True):
+        narrow = tg.quantile(x.astype(np.float32), one, method=method)
+        assert narrow.dtype == np.float32
+        np.testing.assert_allclose(narrow, value, rtol=1e-5, atol=1e-5)
+
+
 def test_a_quantile_has_a_slope_in_q_up_to_either_end() -> None:
     x = np.array([4.0, 1.0, 2.0])
     for q, slope in ((0.0, 2.0), (0.25, 2.0), (0.5, 4.0), (0.75, 4.0), (1.0, 4.0)):
@@ -226,6 +270,21 @@ def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
         eps = float(np.finfo(f.dtype).eps)
         np.testing.assert_allclose(ours.value, numpys, rtol=64 * eps, atol=256 * eps)
     check_grads(fn, (f, *spacing), order=1)
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("name", ["convolve", "correlate"])
+def test_overlaps_of_all_lengths_are_numpys(name: str, mode: str) -> None:
+    def fn(a: Any, v: Any) -> Any:
+        return getattr(tg, name)(a, v, mode)
+
+    for n, m in itertools.product(range(1, 6), repeat=2):
+        a, v = np.arange(n) + 1.0, np.arange(m) ** 2 + 1.0
+        np.testing.assert_array_equal(fn(a, v), getattr(np, name)(a, v, mode))
+        # what is linear in each has the gradient that gives its value back
+        for i, x in enumerate((a, v)):
+            g = tg.grad(lambda a, v: tg.sum(fn(a, v) ** 2), argnums=i)(a, v)
+            np.testing.assert_allclose(g @ x, 2 * np.sum(fn(a, v) ** 2))
 
 
 def test_differences_of_truths_are_truths() -> None:
