@@ -252,7 +252,10 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
         low = np.minimum(np.maximum(low, 0), last)
         share = place - low
         share = np.where(share < 0, 0, np.where(share > 1, 1, share))
-    share = share.astype(rows.dtype if weak and rows.dtype.kind == "f" else place.dtype)
+    if weak:
+        share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
+    else:
+        share = share.astype(place.dtype)
     share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
     below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
     step = above - below
@@ -265,7 +268,8 @@ def _quantiles(most: int) -> Domain:
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_side=1), distinct=True)
-        some = choose.array(choose.shape(max_dims=2, max_side=2), Elements(0, most), "d")
+        shape = choose.shape(max_dims=2, min_side=1, max_side=2)
+        some = choose.array(shape, Elements(0, most), "d")
         q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
         given = {"method": choose.among([*_ENDS, *_BETWEEN]), "axis": choose.axes(x.ndim)}
         return Call((x, q), given | {"keepdims": choose.among([False, True])})
