@@ -185,6 +185,11 @@ def test_elements_that_tie_share_the_gradient_of_their_places(data: Any) -> None
     np.testing.assert_allclose(tg.grad(tg.median)(x), shares(x, np.eye(5)[2]))
 
 
+def test_very_many_ties_share_in_a_narrow_dtype_too() -> None:
+    g = tg.grad(lambda x: tg.sum(tg.sort(x)))(np.zeros(5000, np.float16))
+    np.testing.assert_array_equal(g, np.ones(5000, np.float16))
+
+
 @given(data=st.data())
 def test_the_ends_of_what_is_sorted_are_the_extrema(data: Any) -> None:
     x = data.draw(arrays(shapes(min_dims=1, min_side=1), TIED))

@@ -43,12 +43,15 @@ def _shared(g: Any, y: Any) -> Any:
     """The cotangent of what is sorted along the first axis, the mean of it where elements tie."""
     if y.size == 0:
         return g
+    if g.dtype == np.float16:
+        # in which sums of many stay what they are
+        g = g.astype(np.float32)
     first = np.full((1, *y.shape[1:]), True)
     # line after line, so that each run of equal elements gets a number of its own
     begins = np.concatenate([first, np.not_equal(y[1:], y[:-1])]).T
     runs = np.cumsum(begins) - 1
     total = segment_sum(np.reshape(g.T, -1), runs, n=y.size)
-    count = segment_sum(np.ones(y.size, y.dtype), runs, n=y.size)
+    count = segment_sum(np.ones(y.size, g.dtype), runs, n=y.size)
     return np.reshape(index_select(total / np.maximum(count, 1), runs), begins.shape).T
 
 

@@ -30,7 +30,6 @@ __all__ = [
     "trapezoid",
 ]
 
-
 # Any, for by NumPy's stubs mode is a literal
 _convolve: Any = np.convolve
 
