@@ -38,6 +38,8 @@ class Elements:
 REAL = Elements()
 POSITIVE = Elements(0.0625, 4.0)
 NONZERO = Elements(poles=(0.0,))
+# the product of many of these fits in float16
+NEAR_ONE = Elements(-1.25, 1.25)
 
 
 @attrs.frozen(eq=False)

@@ -501,6 +501,18 @@ def piece_reference(x: Any, xp: Any) -> Any:
     return np.maximum((x[..., None] >= xp[1:-1]).sum(axis=-1), 0)
 
 
+def recurrence_reference(a: Any, b: Any, axis: int) -> Any:
+    def line(ab: Any) -> Any:
+        a, b = np.split(ab, 2)
+        steps = range(len(b))
+        return np.array(
+            [sum(b[i] * np.prod(a[i + 1 : k + 1]) for i in range(k + 1)) for k in steps]
+        )
+
+    y = np.apply_along_axis(line, axis, np.concatenate([a, b], axis)) if b.size else b
+    return y.astype(np.result_type(a, b))
+
+
 # what ops give that are no NumPy function, as a function of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "row_places": lambda i, n: (
@@ -517,6 +529,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "exponent": lambda x: np.frexp(x)[1],
     "i0_derivative": i0_derivative_reference,
     "piece": piece_reference,
+    "linear_recurrence": recurrence_reference,
     "sinc_derivative": sinc_derivative_reference,
 }
 

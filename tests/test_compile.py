@@ -1,11 +1,9 @@
 """compile: what a compiled function takes and gives, and that it is the function it was made of."""
 
-import gc
 import importlib.util
 import pickle
 import sys
 import threading
-import time
 import warnings
 from pathlib import Path
 from typing import NamedTuple

@@ -7,10 +7,12 @@ from tapegrad.ops.floating_point import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.interpolation import *
 from tapegrad.ops.logic import *
+from tapegrad.ops.order import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
 from tapegrad.ops.rounding import *
+from tapegrad.ops.scan import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *
 from tapegrad.ops.trigonometric import *
