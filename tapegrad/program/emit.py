@@ -73,7 +73,7 @@ def written(program: Any) -> Writing:
     given = ", ".join(names[Ref("input", i)] for i in range(len(program.inputs)))
     text = [_header(program, names, buffers), "def make():"]
     text += [
-        f"    b{i} = empty({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
+        f"    b{i} = buffer({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
     ]
     text += [f"    {line}" for line in writer.parts]
     text.append(f"    def run({given}):")
@@ -148,6 +148,17 @@ def _apart(x: Any) -> Array:
     return x if type(x) is np.ndarray and is_frozen(x) else frozen(np.array(x))
 
 
+_LINE = 64  # bytes
+
+
+def _buffer(shape: tuple[int, ...], dtype: str) -> Array:
+    """An array that begins with a line of the cache, as `empty` gives it by chance only."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 class _Writer:
     """The lines of a program as they are written, and the buffers that are free."""
 
@@ -155,7 +166,11 @@ class _Writer:
         self.program = program
         self.names = _names(program)
         self.taken = set(self.names.values())
-        self.namespace: dict[str, Any] = {"empty": np.empty, "array": np.array}
+        self.namespace: dict[str, Any] = {
+            "buffer": _buffer,
+            "empty": np.empty,
+            "array": np.array,
+        }
         for i, constant in enumerate(program.constants):
             self.namespace[self.names[Ref("constant", i)]] = constant.value
         self.body: list[str] = []
@@ -216,7 +231,7 @@ class _Writer:
             return False
         made = self.program.instructions[x.index]
         template = _template(self.program, made, self.namespace, self.taken)
-        is_new = "{out}" in template and not made.number and made.kind != "concatenate"
+        is_new = "{out}" in template and not made.number and x not in self.joined
         return is_new and made.dtype == whole.dtype
 
     def join(self, i: int) -> None:

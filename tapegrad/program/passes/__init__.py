@@ -33,6 +33,7 @@ PASSES: tuple[Pass, ...] = (
     join_sigmoids,
     expand_composites,
     fold,
+    share_common,
     join_factors,
     share_common,
     stack_sums,

@@ -19,15 +19,13 @@ def join_factors(program: Program) -> Program:
 
 
 def _joined(builder: Builder, instruction: Instruction) -> Any:
-    if instruction.kind in ("add", "subtract"):
-        return _signed(builder, instruction)
-    if instruction.kind not in ("multiply", "negative", "divide") or instruction.number:
-        return None
-    if instruction.dtype.char not in "fd":
+    if instruction.number or instruction.dtype.char not in "fd":
         return None
     number, x = _multiple(builder, instruction)
     if number is None:
-        return None
+        if instruction.kind in ("add", "subtract"):
+            return _signed(builder, instruction)
+        return _outside(builder, instruction) if instruction.kind == "multiply" else None
     inner = builder.source(x)
     if inner is None or inner.dtype != instruction.dtype or inner.shape != instruction.shape:
         return None
@@ -54,6 +52,16 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
     if positive is None:
         return None
     return builder.emit("subtract" if instruction.kind == "add" else "add", a, positive)
+
+
+def _outside(builder: Builder, instruction: Instruction) -> Any:
+    """``-a * b`` as ``-(a * b)``, where the sign may meet another number."""
+    for turned, other in (instruction.operands, instruction.operands[::-1]):
+        inner = builder.source(turned, "negative")
+        if inner is not None and inner.dtype == instruction.dtype == builder.dtype(other):
+            product = builder.emit("multiply", inner.operands[0], other)
+            return builder.emit("negative", product)
+    return None
 
 
 def _negated(builder: Builder, x: Any) -> Any:
