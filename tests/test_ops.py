@@ -39,7 +39,7 @@ def same(got: Any, want: Any, ulps: int = 0) -> None:
     """Same shape and dtype, and the same values down to the sign of zero, or nearly."""
     got, want = np.asarray(got), np.asarray(want)
     assert (got.shape, got.dtype) == (want.shape, want.dtype)
-    if ulps == 0:
+    if ulps == 0 or want.dtype.kind != "f":
         np.testing.assert_array_equal(got, want)
         if want.dtype.kind == "f":
             np.testing.assert_array_equal(np.signbit(got), np.signbit(want))
@@ -352,14 +352,6 @@ def test_methods_are_the_ops_of_their_name(data: Any) -> None:
         assert isinstance(result, tg.Tensor)
         assert (result.shape, result.dtype) == (np.shape(want), np.asarray(want).dtype)
         np.testing.assert_allclose(result.value, want, rtol=1e-12, atol=1e-12)
-
-
-@given(data=st.data())
-def test_dot_of_vectors_and_matrices_is_numpys(data: Any) -> None:
-    a = data.draw(st.sampled_from([(3,), (2, 3)]).flatmap(arrays))
-    b = data.draw(st.sampled_from([(3,), (3, 2)]).flatmap(arrays))
-    same(tg.dot(a, b), np.dot(a, b), 16)
-    check_grads(tg.dot, (a, b))
 
 
 @given(data=st.data())

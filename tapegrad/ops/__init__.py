@@ -1,6 +1,7 @@
 """The ops, a file a family, each op one declaration."""
 
 from tapegrad.ops.arithmetic import *
+from tapegrad.ops.contraction import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.logic import *
