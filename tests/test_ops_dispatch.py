@@ -20,8 +20,7 @@ def refuses(fn: Any, *words: str) -> None:
 
 UNSUPPORTED = {
     "fft": lambda x: np.fft.fft(x),
-    "inv": lambda x: np.linalg.inv(x @ x.T),
-    "svd": lambda x: np.linalg.svd(x),
+    "eig": lambda x: np.linalg.eig(x @ x.T),
     "cumprod": lambda x: np.cumprod(x),
     "sort": lambda x: np.sort(x),
     "median": lambda x: np.median(x),

@@ -2,9 +2,12 @@
 
 from tapegrad.ops.arithmetic import *
 from tapegrad.ops.contraction import *
+from tapegrad.ops.decomposition import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.indexing import *
+from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
+from tapegrad.ops.norms import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
