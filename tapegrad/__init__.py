@@ -17,6 +17,7 @@ from tapegrad.errors import TraceError as TraceError
 from tapegrad.op import Op as Op
 from tapegrad.op import custom_op as custom_op
 from tapegrad.ops import *
+from tapegrad.ops import linalg as linalg
 from tapegrad.program import Program as Program
 from tapegrad.program import compile as compile
 from tapegrad.sweep import reverse_sweep as reverse_sweep

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import attrs
+import numpy as np
 
 from tapegrad.tensor import Array
 
@@ -128,6 +129,33 @@ def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
 def any_of(*domains: Domain) -> Domain:
     """The calls of several domains, now of one and now of another."""
     return lambda choose: choose.among(domains)(choose)
+
+
+# sides of matrices of any kind, and of stacks of them
+SHAPES = ((2, 2), (3, 2), (2, 3), (1, 2), (0, 2), (2, 0))
+STACKS = ((), (2,), (1, 2), (0,))
+# it, and its first rows and columns, have singular values well apart, as are the
+# eigenvalues that a triangle gives; `_NEAR` does not bring them together
+WELL = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
+_NEAR = Elements(-0.125, 0.125)
+
+
+def matrix(choose: Choices, n: int, m: int, stack: tuple[int, ...] = (), base: Any = WELL) -> Any:
+    """A stack of n by m matrices of full rank, of float64 or float32."""
+    near = choose.array((*stack, n, m), _NEAR, "df")
+    # a view, as any array that somebody may yet change
+    return choose.laid_out((near + base[:n, :m].astype(near.dtype))[...])
+
+
+def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any]) -> Domain:
+    """Calls on matrices of one of the shapes (square by default), with one of each option."""
+
+    def call(choose: Choices) -> Call:
+        n, m = choose.among(shapes or [(2, 2), (3, 3), (1, 1), (0, 0)])
+        given = {name: choose.among(values) for name, values in options.items()}
+        return Call((matrix(choose, n, m, choose.among(STACKS), base),), given)
+
+    return call
 
 
 def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -> Domain:

@@ -1,5 +1,6 @@
 """For every op of the package, a strategy for calls of it: the table that test_ops tests."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -513,6 +514,33 @@ def recurrence_reference(a: Any, b: Any, axis: int) -> Any:
     return y.astype(np.result_type(a, b))
 
 
+def eigh_reference(a: Any, **given: Any) -> Any:
+    w, v = np.linalg.eigh(a, **given)
+    return np.concatenate([w[..., None], v.mT], axis=-1)
+
+
+def svd_reference(a: Any) -> Any:
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    return np.concatenate([s[..., None], u.mT, vh], axis=-1)
+
+
+def qr_reference(a: Any) -> Any:
+    q, r = np.linalg.qr(a)
+    return np.concatenate([q.mT, r], axis=-1)
+
+
+def cofactor_reference(arrays: Any) -> Any:
+    """Cofactors of up to 3 by 3 matrices, by minors; directions by differences, exact here."""
+    a, *directions = [x.astype(np.float64) for x in arrays]
+    y = np.zeros_like(a)
+    for signs in itertools.product([1, -1], repeat=len(directions)):
+        moved = a + sum(s * d for s, d in zip(signs, directions, strict=True))
+        for i, j in np.ndindex(a.shape[-2:]):
+            minor = np.delete(np.delete(moved, i, axis=-2), j, axis=-1)
+            y[..., i, j] += math.prod(signs) * (-1) ** (i + j) * np.linalg.det(minor)
+    return (y / 2 ** len(directions)).astype(np.result_type(*arrays))
+
+
 # what ops give that are no NumPy function, as a function of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "row_places": lambda i, n: (
@@ -531,6 +559,12 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "piece": piece_reference,
     "linear_recurrence": recurrence_reference,
     "sinc_derivative": sinc_derivative_reference,
+    "cofactor": cofactor_reference,
+    "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
+    "eigh_joined": eigh_reference,
+    "qr_joined": qr_reference,
+    "slogdet_joined": lambda a: np.stack(np.linalg.slogdet(a), axis=-1),
+    "svd_joined": svd_reference,
 }
 
 

@@ -412,14 +412,6 @@ def test_methods_are_the_ops_of_their_name(data: Any) -> None:
 
 
 @given(data=st.data())
-def test_dot_of_vectors_and_matrices_is_numpys(data: Any) -> None:
-    a = data.draw(st.sampled_from([(3,), (2, 3)]).flatmap(arrays))
-    b = data.draw(st.sampled_from([(3,), (3, 2)]).flatmap(arrays))
-    same(tg.dot(a, b), np.dot(a, b), 16)
-    check_grads(tg.dot, (a, b))
-
-
-@given(data=st.data())
 def test_joins_of_tensors_and_constants_pass_each_tensor_its_part(data: Any) -> None:
     x = data.draw(arrays((2, 3), dtype=np.float64))
     c = data.draw(arrays((2, 3), dtype=np.float64))

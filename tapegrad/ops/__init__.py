@@ -2,11 +2,15 @@
 
 from tapegrad.ops.activation import *
 from tapegrad.ops.arithmetic import *
+from tapegrad.ops.contraction import *
+from tapegrad.ops.decomposition import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.floating_point import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.interpolation import *
+from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
+from tapegrad.ops.norms import *
 from tapegrad.ops.order import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
