@@ -479,6 +479,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "add_at_places": lambda a, values, places: np.add.reduce(
         [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
     ),
+    "permute_dims": np.permute_dims,
 }
 
 

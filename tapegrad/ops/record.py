@@ -67,14 +67,14 @@ def astype(a: Any, dtype: Any) -> Any:
     return np.asarray(a).astype(dtype)
 
 
-def array(x: Any) -> Any:
+def as_array(x: Any) -> Any:
     """x itself if it is an array or a Tensor, else an array made of it."""
     return x if isinstance(x, np.ndarray | Tensor) else np.asarray(x)
 
 
 def floating(x: Any) -> Any:
-    """`array` of x, of float64 if it is not floating."""
-    x = array(x)
+    """`as_array` of x, of float64 if it is not floating."""
+    x = as_array(x)
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
