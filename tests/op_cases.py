@@ -469,6 +469,23 @@ CASES: dict[str, Any] = {
     "astype": astype_cases(),
 }
 
+
+def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
+    y = np.array(arr)
+    np.put_along_axis(y, indices, values, axis)
+    return y
+
+
+def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
+    """Each window's elements added where it shows them, found by their numbers."""
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    y = np.zeros(math.prod(shape), values.dtype)
+    window = values.shape[len(shape) :]
+    places = np.lib.stride_tricks.sliding_window_view(numbers, window, axis)
+    np.add.at(y, places.reshape(-1), values.reshape(-1))
+    return y.reshape(shape)
+
+
 # what ops give that are no NumPy function, as a function of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "row_places": lambda i, n: (
@@ -479,7 +496,11 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "add_at_places": lambda a, values, places: np.add.reduce(
         [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
     ),
+    "array": np.array,
+    "full": np.full,
+    "overlap_add": overlap_add_reference,
     "permute_dims": np.permute_dims,
+    "put_along_axis": put_along_axis_reference,
 }
 
 

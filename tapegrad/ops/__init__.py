@@ -1,10 +1,15 @@
 """The ops, a file a family, each op one declaration."""
 
 from tapegrad.ops.arithmetic import *
+from tapegrad.ops.assembly import *
+from tapegrad.ops.creation import *
+from tapegrad.ops.diagonals import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.logic import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
+from tapegrad.ops.selection import *
 from tapegrad.ops.shape import *
+from tapegrad.ops.window import *

@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.domain import on_array
 from tapegrad.op import op
 from tapegrad.tensor import NUMPY, Tensor
 
-__all__ = ["asarray", "ascontiguousarray", "astype", "parameter", "stop_gradient"]
+__all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
 
 
 @op(lambda g, y, x: g, keeps_weak=True)
@@ -50,6 +51,19 @@ def ascontiguousarray(a: Any) -> Any:
     return np.ascontiguousarray(a)
 
 
+@op(lambda g, y, a: g, numpy=np.copy, source="{0}.copy()", domain=on_array(lambda c, a: {}))
+def copy(a: Any) -> Any:
+    """The same values in an array of their own.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.copy(x)))(np.ones(2))
+    array([1., 1.])
+    """
+    return np.copy(a)
+
+
 @op(
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
@@ -76,6 +90,16 @@ def floating(x: Any) -> Any:
     """`as_array` of x, of float64 if it is not floating."""
     x = as_array(x)
     return x if x.dtype.kind == "f" else x.astype(float)
+
+
+def fitted(values: Any, dtype: Any) -> Any:
+    """The values in the dtype of the array that they enter."""
+    if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+        raise TypeError(
+            f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
+            "make that array one of floats, with .astype(float)"
+        )
+    return as_array(values).astype(dtype)
 
 
 def stop_gradient(tree_: Any) -> Any:

@@ -10,7 +10,6 @@ import numpy as np
 
 from tapegrad.domain import Call, Choices, on_array, several
 from tapegrad.op import EachOperand, op
-from tapegrad.ops.record import as_array
 
 __all__ = [
     "atleast_1d",
