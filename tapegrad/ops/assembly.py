@@ -16,7 +16,8 @@ from tapegrad.domain import Call, Choices, Domain, on_array
 from tapegrad.op import op
 from tapegrad.ops.creation import array as nested
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import as_array, fitted
+from tapegrad.ops.record import array as as_array
+from tapegrad.ops.record import fitted
 from tapegrad.ops.selection import take
 from tapegrad.ops.shape import expand
 

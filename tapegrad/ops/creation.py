@@ -9,7 +9,8 @@ import numpy as np
 
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.op import op
-from tapegrad.ops.record import as_array, fitted, floating
+from tapegrad.ops.record import array as as_array
+from tapegrad.ops.record import fitted, floating
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = [

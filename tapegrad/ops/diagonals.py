@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.domain import Choices, on_array
 from tapegrad.op import op
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import as_array
+from tapegrad.ops.record import array as as_array
 
 __all__ = ["diag", "diagflat", "diagonal", "trace", "tril", "triu"]
 

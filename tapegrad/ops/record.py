@@ -81,14 +81,14 @@ def astype(a: Any, dtype: Any) -> Any:
     return np.asarray(a).astype(dtype)
 
 
-def as_array(x: Any) -> Any:
+def array(x: Any) -> Any:
     """x itself if it is an array or a Tensor, else an array made of it."""
     return x if isinstance(x, np.ndarray | Tensor) else np.asarray(x)
 
 
 def floating(x: Any) -> Any:
-    """`as_array` of x, of float64 if it is not floating."""
-    x = as_array(x)
+    """`array` of x, of float64 if it is not floating."""
+    x = array(x)
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
@@ -99,7 +99,7 @@ def fitted(values: Any, dtype: Any) -> Any:
             f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
             "make that array one of floats, with .astype(float)"
         )
-    return as_array(values).astype(dtype)
+    return array(values).astype(dtype)
 
 
 def stop_gradient(tree_: Any) -> Any:

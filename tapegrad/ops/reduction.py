@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.domain import reduced
 from tapegrad.op import op
-from tapegrad.ops.record import as_array, floating
+from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -107,7 +107,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.mean)(np.array([1.0, 2.0]))
     array([0.5, 0.5])
     """
-    a = as_array(a)
+    a = array(a)
     if a.dtype == np.float16:
         # as NumPy does, for the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)

@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.domain import Call, Choices, Domain
 from tapegrad.op import op
 from tapegrad.ops.indexing import index_select, index_set, pick
-from tapegrad.ops.record import as_array
+from tapegrad.ops.record import array as as_array
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = [

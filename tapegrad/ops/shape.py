@@ -140,7 +140,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 
 @op(
     composite=True,
-    numpy=np.matrix_transpose,
+    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
     domain=on_array(lambda c, x: {}, min_dims=2),
 )
 def matrix_transpose(x: Any) -> Any:
