@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from op_cases import CASES
 from strategies import arrays
@@ -84,6 +84,18 @@ def test_arguments_have_numpys_names_order_and_defaults(name: str) -> None:
                 assert parameter.default == theirs.default
 
 
+def test_an_op_of_any_number_of_arrays_knows_its_options() -> None:
+    with pytest.raises(TypeError, match=r"meshgrid.*'wrong'"):
+        tg.record(lambda t: tg.meshgrid(t, t, wrong=1))(X[0])  # type: ignore[call-arg]
+
+    @tg.custom_op(vjps=(lambda g, y, x: g,))
+    def first(x: Any, *others: Any) -> Any:
+        return x
+
+    with pytest.raises(TypeError, match="first"):
+        tg.record(lambda t: first(t, t))(X)
+
+
 # --- lists that hold Tensors -----------------------------------------------------------------
 
 
@@ -138,7 +150,7 @@ JOINS = {
     "block": lambda t: np.block([[1.0, t[0]], [np.ones((2, 1)), t]]),
     "meshgrid": lambda t: np.meshgrid(t[0], t[1])[0],
     "insert": lambda t: np.insert(t, [0, 2], t[:, :2], axis=1),
-    "select": lambda t: np.select([t < 2, t > 4], [t, -t]),
+    "select": lambda t: np.select([t > 4, t > 1], [t, -t]),
     "broadcast_to": lambda t: np.broadcast_to(t, (2, 2, 3)),
 }
 
@@ -283,14 +295,22 @@ def test_indices_may_be_tensors_found_while_recording() -> None:
     same(tg.compile(fn)(-X), fn(-X))
 
 
-def test_a_mask_that_is_a_tensor_is_not_known_while_compiling() -> None:
-    for fn in (
-        lambda t: tg.compress(t[0] > 1, t[0]),
-        lambda t: tg.extract(t > 1, t),
-    ):
-        same(recorded(fn, X), fn(X))
-        with pytest.raises(tg.TraceError):
-            tg.compile(fn)(X)
+SHAPED_BY_VALUES = {
+    "compress": lambda t: np.compress(t[0] > 1, t[0]),
+    "extract": lambda t: np.extract(t > 1, t),
+    "repeat": lambda t: np.repeat(t[0], np.argmax(t, axis=0)),
+    "insert": lambda t: np.insert(t, np.argmax(t, axis=1), 0.0),
+    "delete": lambda t: np.delete(t, np.argmax(t), axis=None),
+    "split": lambda t: np.split(t, np.argmax(t, axis=1)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(SHAPED_BY_VALUES))
+def test_a_tensor_that_a_shape_depends_on_is_not_known_while_compiling(name: str) -> None:
+    fn = SHAPED_BY_VALUES[name]
+    same(recorded(fn, X), fn(X))
+    with pytest.raises(tg.TraceError):
+        tg.compile(fn)(X)
 
 
 WRITERS = {
@@ -335,10 +355,11 @@ def test_a_python_float_that_is_recorded_fills_an_array_of_float64() -> None:
     same(recorded(lambda p: tg.full_like(np.ones(2, np.float32), p), 1.5), np.full(2, 1.5, "f"))
 
 
-@given(data=st.data())
-def test_a_range_between_equal_ends_is_constant_and_its_ends_are_exact(data: Any) -> None:
-    a, b = data.draw(arrays((2,)))
-    n = data.draw(st.integers(2, 9))
+@given(a=st.floats(-4, 4), b=st.floats(-4, 4), n=st.integers(2, 9))
+@example(a=3.0, b=0.1, n=2)
+def test_a_range_has_exact_ends_and_is_constant_between_equal_ones(
+    a: float, b: float, n: int
+) -> None:
     between = tg.linspace(a, b, n)
     assert (between[0], between[-1]) == (a, b)
     assert (tg.linspace(a, a, n) == a).all()

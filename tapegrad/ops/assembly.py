@@ -17,7 +17,7 @@ from tapegrad.op import op
 from tapegrad.ops.creation import array as nested
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
-from tapegrad.ops.record import fitted
+from tapegrad.ops.record import fitted, known
 from tapegrad.ops.selection import take
 from tapegrad.ops.shape import expand
 
@@ -81,7 +81,7 @@ def hstack(tup: Any) -> Any:
            [1., 0., 0.]])
     """
     arrays = _listed(np.atleast_1d(*tup))
-    return np.concatenate(arrays, axis=min(1, arrays[0].ndim - 1))
+    return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
 @op(composite=True, numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
@@ -374,7 +374,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     a = as_array(a)
     if axis is None:
         a, axis = np.ravel(a), 0
-    axis = normalize_axis_index(axis, a.ndim)
+    axis, repeats = normalize_axis_index(axis, a.ndim), known(repeats)
     if np.ndim(repeats):
         return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
     copies = operator.index(repeats)
@@ -606,7 +606,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     arr = as_array(arr)
     if axis is None:
         arr, axis = np.ravel(arr), 0
-    axis = normalize_axis_index(axis, arr.ndim)
+    axis, obj = normalize_axis_index(axis, arr.ndim), known(obj)
     values = fitted(values, arr.dtype)
     values = np.reshape(values, (*(1,) * (arr.ndim - values.ndim), *values.shape))
     if not isinstance(obj, slice) and np.ndim(obj) == 0:
@@ -649,4 +649,4 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     if axis is None:
         arr, axis = np.ravel(arr), 0
     axis = normalize_axis_index(axis, arr.ndim)
-    return take(arr, np.delete(np.arange(arr.shape[axis]), obj), axis)
+    return take(arr, np.delete(np.arange(arr.shape[axis]), known(obj)), axis)

@@ -23,12 +23,12 @@ def _diagonals(choose: Choices, a: Any) -> Any:
     return {"offset": choose.integer(-4, 4), "axis1": axis1, "axis2": axis2 - a.ndim}
 
 
-def _flat(n: int, m: int, offset: int) -> slice:
-    """Where a diagonal of an (n, m) matrix lies among its elements in C order."""
+def _flat(m: int, offset: int) -> slice:
+    """Where a diagonal lies among the elements, in C order, of rows of length m."""
     up, down = max(offset, 0), max(-offset, 0)
     start = up + down * m
-    length = max(0, min(n - down, m - up))
-    return slice(start, start + length * (m + 1), m + 1)
+    # the next row's column m is no column, while after the last row all ends
+    return slice(start, start + max(0, m - up) * (m + 1), m + 1)
 
 
 @op(composite=True, numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2))
@@ -52,7 +52,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """
     a = np.moveaxis(a, (axis1, axis2), (-2, -1))
     n, m = a.shape[-2:]
-    return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(n, m, offset)]
+    return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
 
 
 @op(composite=True, numpy=np.trace, domain=on_array(_diagonals, min_dims=2))
@@ -88,7 +88,7 @@ def diag(v: Any, k: int = 0) -> Any:
     if v.ndim != 1:
         raise ValueError(f"diag takes one axis or two, not {v.ndim}")
     n = len(v) + abs(k)
-    return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, n, k),)), (n, n))
+    return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, k),)), (n, n))
 
 
 @op(composite=True, numpy=np.diagflat, domain=on_array(_offset, max_dims=2))

@@ -92,6 +92,11 @@ def floating(x: Any) -> Any:
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
+def known(x: Any) -> Any:
+    """x, or the value of a Tensor without gradient, on which a result's shape depends."""
+    return np.asarray(x) if isinstance(x, Tensor) else x
+
+
 def fitted(values: Any, dtype: Any) -> Any:
     """The values in the dtype of the array that they enter."""
     if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":

@@ -12,6 +12,7 @@ from tapegrad.domain import Call, Choices, Domain
 from tapegrad.op import op
 from tapegrad.ops.indexing import index_select, index_set, pick
 from tapegrad.ops.record import array as as_array
+from tapegrad.ops.record import known
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = [
@@ -228,7 +229,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """
     if np.ndim(condition) != 1:
         raise ValueError(f"compress takes a condition with one axis, not {np.ndim(condition)}")
-    return take(a, np.flatnonzero(np.asarray(condition)), axis)
+    return take(a, np.flatnonzero(known(condition)), axis)
 
 
 def _extracts(choose: Choices) -> Call:
@@ -250,7 +251,7 @@ def extract(condition: Any, arr: Any) -> Any:
     >>> tg.grad(lambda t: tg.sum(tg.extract(x > 0, t)))(x)
     array([1., 0., 1.])
     """
-    return take(arr, np.flatnonzero(np.asarray(condition)))
+    return take(arr, np.flatnonzero(known(condition)))
 
 
 def _selects(choose: Choices) -> Call:

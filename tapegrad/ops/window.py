@@ -71,7 +71,7 @@ def _overlaps(choose: Choices) -> Call:
 
 @op(
     lambda g, y, values, shape, axis=None: sliding_window_view(
-        g, values.shape[len(shape) :], range(len(shape)) if axis is None else axis
+        g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
     ),
     domain=_overlaps,
 )
