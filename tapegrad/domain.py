@@ -164,6 +164,12 @@ def on_array(
     return call
 
 
+def axis_or_flat(choose: Choices, a: Array) -> tuple[int | None, int]:
+    """One of an array's axes and its length, or None and the number of all elements."""
+    axis = choose.axis(a.ndim) if a.ndim and choose.among([False, True]) else None
+    return axis, a.size if axis is None else a.shape[axis]
+
+
 def several(domain: Domain, most: int = 3) -> Domain:
     """Calls on the first arguments of up to so many calls of another domain."""
 

@@ -75,7 +75,8 @@ class Op(Generic[P]):
         rule that the first ``len(vjps)`` are the operands.
     composite
         Whether `forward` is written with ops, so that a compiled program may have
-        its parts instead. Without rules, a tape has the parts too.
+        its parts instead. Without rules, a tape has the parts too, and it may take any
+        number of ``*arrays``.
     source
         How a compiled program writes it: a format string, or a function that makes one
         of the operands' shapes and dtypes. ``{0}`` is the first operand, ``{axis}`` an

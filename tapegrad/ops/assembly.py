@@ -12,13 +12,13 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad import tree
-from tapegrad.domain import Call, Choices, Domain, on_array
+from tapegrad.domain import Call, Choices, Domain, axis_or_flat, on_array
 from tapegrad.op import op
 from tapegrad.ops.creation import array as nested
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
 from tapegrad.ops.record import fitted, known
-from tapegrad.ops.selection import take
+from tapegrad.ops.selection import on_axis, take
 from tapegrad.ops.shape import expand
 
 __all__ = [
@@ -344,8 +344,7 @@ def unstack(x: Any, *, axis: int = 0) -> Any:
 
 
 def _repeats(choose: Choices, a: Any) -> Any:
-    axis = choose.axis(a.ndim) if a.ndim and choose.among([False, True]) else None
-    n = a.size if axis is None else a.shape[axis]
+    axis, n = axis_or_flat(choose, a)
     repeats = choose.among([choose.integer(0, 3), choose.integers((n,), 0, 3), [2]])
     return {"repeats": repeats, "axis": axis}
 
@@ -371,10 +370,8 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.repeat(x, 3)))(np.ones(2))
     array([3., 3.])
     """
-    a = as_array(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis, repeats = normalize_axis_index(axis, a.ndim), known(repeats)
+    a, axis = on_axis(a, axis)
+    repeats = known(repeats)
     if np.ndim(repeats):
         return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
     copies = operator.index(repeats)
@@ -563,7 +560,7 @@ def _places(choose: Choices, n: int) -> Any:
 
 def _inserts(choose: Choices) -> Call:
     arr = choose.array(choose.shape())
-    axis = choose.axis(arr.ndim) if arr.ndim and choose.among([False, True]) else None
+    axis, _ = axis_or_flat(choose, arr)
     sides = [arr.size] if axis is None else [*arr.shape]
     n = sides.pop(axis or 0)
     obj = _places(choose, n)
@@ -603,10 +600,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     >>> tg.insert(np.array([1, 2, 3]), 1, 5)
     array([1, 5, 2, 3])
     """
-    arr = as_array(arr)
-    if axis is None:
-        arr, axis = np.ravel(arr), 0
-    axis, obj = normalize_axis_index(axis, arr.ndim), known(obj)
+    arr, axis = on_axis(arr, axis)
+    obj = known(obj)
     values = fitted(values, arr.dtype)
     values = np.reshape(values, (*(1,) * (arr.ndim - values.ndim), *values.shape))
     if not isinstance(obj, slice) and np.ndim(obj) == 0:
@@ -622,8 +617,8 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
 
 
 def _deletes(choose: Choices, arr: Any) -> Any:
-    axis = choose.axis(arr.ndim) if arr.ndim and choose.among([False, True]) else None
-    return {"obj": _places(choose, arr.size if axis is None else arr.shape[axis]), "axis": axis}
+    axis, n = axis_or_flat(choose, arr)
+    return {"obj": _places(choose, n), "axis": axis}
 
 
 @op(composite=True, numpy=np.delete, domain=on_array(_deletes))
@@ -645,8 +640,5 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     >>> tg.delete(np.array([1, 2, 3]), 1)
     array([1, 3])
     """
-    arr = as_array(arr)
-    if axis is None:
-        arr, axis = np.ravel(arr), 0
-    axis = normalize_axis_index(axis, arr.ndim)
+    arr, axis = on_axis(arr, axis)
     return take(arr, np.delete(np.arange(arr.shape[axis]), known(obj)), axis)

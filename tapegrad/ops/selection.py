@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.op import op
 from tapegrad.ops.indexing import index_select, index_set, pick
 from tapegrad.ops.record import array as as_array
@@ -25,6 +25,13 @@ __all__ = [
     "take_along_axis",
 ]
 
+
+def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
+    """An array and one of its axes, from 0; with one axis for None."""
+    a = as_array(a)
+    return (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
+
+
 _MODES = ("raise", "wrap", "clip")
 
 
@@ -40,8 +47,7 @@ def _within(indices: Any, n: int, mode: str) -> Any:
 
 def _takes(choose: Choices) -> Call:
     a = choose.array(choose.shape(min_side=1))
-    axis = choose.axis(a.ndim) if a.ndim and choose.among([False, True]) else None
-    n = a.size if axis is None else a.shape[axis]
+    axis, n = axis_or_flat(choose, a)
     mode = choose.among(_MODES)
     beyond = 0 if mode == "raise" else 2 * n
     indices = choose.integers(choose.shape(max_dims=2), -n - beyond, n - 1 + beyond)
@@ -76,10 +82,7 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     array([[2, 2, 1],
            [4, 4, 3]])
     """
-    a = as_array(a)
-    if axis is None:
-        a, axis = np.ravel(a), 0
-    axis = normalize_axis_index(axis, a.ndim)
+    a, axis = on_axis(a, axis)
     indices = _within(indices, a.shape[axis], mode)
     places = range(indices.ndim)
     rows = index_select(np.moveaxis(a, axis, 0) if axis else a, indices)
@@ -96,7 +99,6 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
             f"the indices along an axis have as many axes as the array: {arr.ndim}; "
             f"got shape {indices.shape}"
         )
-    axis = normalize_axis_index(axis, arr.ndim)
     places: list[Any] = [*np.indices(arr.shape, sparse=True)]
     places[axis] = indices
     return tuple(places)
@@ -105,8 +107,7 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
 def _alongs(with_values: bool) -> Domain:
     def call(choose: Choices) -> Call:
         arr = choose.array(choose.shape(min_dims=1, min_side=1))
-        axis = choose.among([None, choose.axis(arr.ndim)])
-        n = arr.size if axis is None else arr.shape[axis]
+        axis, n = axis_or_flat(choose, arr)
         shape = [n] if axis is None else [choose.among([1, side]) for side in arr.shape]
         shape[axis or 0] = choose.integer(0, 3)
         indices = choose.integers(tuple(shape), -n, n - 1)
@@ -143,9 +144,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     array([[5],
            [7]])
     """
-    arr = as_array(arr)
-    if axis is None:
-        arr, axis = np.ravel(arr), 0
+    arr, axis = on_axis(arr, axis)
     return arr[_aligned(arr, indices, axis)]
 
 
@@ -171,11 +170,10 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any
     array([[1, 0],
            [0, 3]])
     """
-    arr = as_array(arr)
-    if axis is None:
-        flat = np.ravel(arr)
-        return np.reshape(index_set(flat, values, index=_aligned(flat, indices, 0)), arr.shape)
-    return index_set(arr, values, index=_aligned(arr, indices, axis))
+    shape = np.shape(arr)
+    arr, axis = on_axis(arr, axis)
+    y = index_set(arr, values, index=_aligned(arr, indices, axis))
+    return y if y.shape == shape else np.reshape(y, shape)
 
 
 def _refused(name: str, advice: str) -> Callable[..., NoReturn]:
@@ -202,8 +200,7 @@ NUMPY |= {
 
 def _masks(choose: Choices) -> Call:
     a = choose.array(choose.shape())
-    axis = choose.axis(a.ndim) if a.ndim and choose.among([False, True]) else None
-    n = a.size if axis is None else a.shape[axis]
+    axis, n = axis_or_flat(choose, a)
     return Call((choose.booleans((choose.integer(0, n),)), a), {"axis": axis})
 
 
