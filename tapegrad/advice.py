@@ -22,7 +22,6 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "what tg.grad and tg.record are given has gradients; tg.stop_gradient(t) has none",
     )
     | dict.fromkeys(("numpy", "data"), _READ.format(""))
-    | dict.fromkeys(("copy", "clone"), "a Tensor is never changed, so that it is its own copy")
     | dict.fromkeys(
         ("cpu", "cuda", "to", "device"), "arrays are NumPy's; t.astype(dtype) changes the dtype"
     )
@@ -32,14 +31,15 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         _CHANGES.format("write t = t.at[index].set(value) or .add(value)"),
     )
     | {
+        "clone": "a Tensor is never changed, so that it is its own copy",
         "detach": "write tg.stop_gradient(t), or t.value for the array",
         "grad_fn": "t.op wrote it, from t.operands",
         "permute": "write t.transpose(axes)",
         "unsqueeze": "write tg.expand_dims(t, axis)",
         "view": "write t.reshape(shape), or t.astype(dtype)",
         "flat": "write t.ravel()",
-        "sort": _CHANGES.format("t[np.argsort(t.value)] is sorted along the first axis"),
-        "partition": _CHANGES.format("t[np.argpartition(t.value, kth)] is partitioned"),
+        "sort": _CHANGES.format("write tg.sort(t)"),
+        "partition": _CHANGES.format("write tg.partition(t, kth)"),
         "byteswap": "read it as an array (t.value.byteswap())",
         "setflags": "its array is read-only, always",
     }
@@ -58,13 +58,11 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
             "array_equiv",
             "array_repr",
             "array_str",
-            "bincount",
             "digitize",
             "histogram",
             "save",
             "savetxt",
             "savez",
-            "searchsorted",
             "unique",
         ),
         _READS,
@@ -74,7 +72,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
         "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
         "put": _UPDATES.format("write array = tg.at(array)[index].set(t)"),
-        "put_along_axis": _UPDATES.format("write array = tg.at(array)[index].set(t)"),
+        "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
         "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
     }
 )

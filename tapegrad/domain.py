@@ -74,6 +74,10 @@ class Choices(Protocol):
         """Some of several, each once, in any order."""
         ...
 
+    def permutation(self, n: int) -> list[int]:
+        """The numbers below n in any order."""
+        ...
+
     def shape(
         self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
     ) -> Shape:
@@ -175,5 +179,36 @@ def along(elements: Elements = REAL, min_side: int = 1, dtypes: str = "dfe") -> 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims=1, min_side=min_side), elements, dtypes)
         return Call((x,), {"axis": choose.axis(x.ndim)})
+
+    return call
+
+
+def on_array(
+    arguments: Callable[[Choices, Array], Mapping[str, Any]],
+    *,
+    min_dims: int = 0,
+    max_dims: int = 3,
+    min_side: int = 0,
+) -> Domain:
+    """Calls on one array, with arguments by name that are chosen for it."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims, max_dims, min_side))
+        return Call((x,), arguments(choose, x))
+
+    return call
+
+
+def axis_or_flat(choose: Choices, a: Array) -> tuple[int | None, int]:
+    """One of an array's axes and its length, or None and the number of all elements."""
+    axis = choose.axis(a.ndim) if a.ndim and choose.among([False, True]) else None
+    return axis, a.size if axis is None else a.shape[axis]
+
+
+def several(domain: Domain, most: int = 3) -> Domain:
+    """Calls on the first arguments of up to so many calls of another domain."""
+
+    def call(choose: Choices) -> Call:
+        return Call(tuple(domain(choose).args[0] for _ in range(choose.integer(1, most))))
 
     return call

@@ -233,6 +233,11 @@ class Tensor(_Fields):
         return self._call("imag")
 
     @property
+    def mT(self) -> Tensor:
+        """The matrices transposed, recorded: the last two axes exchanged."""
+        return self._call("matrix_transpose")
+
+    @property
     def at(self) -> At:
         """Functional updates: ``t.at[index].set(values)`` and ``.add(values)``."""
         return At(self)
@@ -287,6 +292,10 @@ class Tensor(_Fields):
         """The single element, of a Tensor that carries no gradient, as a Python number."""
         number: bool | int | float = self._number(".item()").item()
         return number
+
+    def tolist(self) -> Any:
+        """The elements, of a Tensor that carries no gradient, in nested lists."""
+        return self._number(".tolist()").tolist()
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         value = self._number("turning a Tensor into an array")
@@ -415,6 +424,12 @@ class Tensor(_Fields):
     conj = conjugate = _method("conj")
     squeeze = _method("squeeze")
     swapaxes = _method("swapaxes")
+    choose = _method("choose")
+    copy = _method("copy")
+    diagonal = _method("diagonal")
+    repeat = _method("repeat")
+    take = _method("take")
+    trace = _method("trace")
 
     def __round__(self, ndigits: int | None = None) -> Tensor:
         return self._call("round", ndigits or 0)
@@ -430,6 +445,11 @@ class Tensor(_Fields):
     def dot(self, other: Any) -> Tensor:
         """`tg.dot` of the Tensor with another."""
         record: Tensor = NUMPY[np.dot](self, other)
+        return record
+
+    def compress(self, condition: Any, axis: int | None = None) -> Tensor:
+        """`tg.compress` of the Tensor by a condition."""
+        record: Tensor = OPS["compress"](condition, self, axis)
         return record
 
     def ravel(self) -> Tensor:

@@ -541,6 +541,22 @@ def cofactor_reference(arrays: Any) -> Any:
     return (y / 2 ** len(directions)).astype(np.result_type(*arrays))
 
 
+def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
+    y = np.array(arr)
+    np.put_along_axis(y, indices, values, axis)
+    return y
+
+
+def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
+    """Each window's elements added where it shows them, found by their numbers."""
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    y = np.zeros(math.prod(shape), values.dtype)
+    window = values.shape[len(shape) :]
+    places = np.lib.stride_tricks.sliding_window_view(numbers, window, axis)
+    np.add.at(y, places.reshape(-1), values.reshape(-1))
+    return y.reshape(shape)
+
+
 # what ops give that are no NumPy function, as a function of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "row_places": lambda i, n: (
@@ -565,6 +581,11 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "qr_joined": qr_reference,
     "slogdet_joined": lambda a: np.stack(np.linalg.slogdet(a), axis=-1),
     "svd_joined": svd_reference,
+    "array": np.array,
+    "full": np.full,
+    "overlap_add": overlap_add_reference,
+    "permute_dims": np.permute_dims,
+    "put_along_axis": put_along_axis_reference,
 }
 
 

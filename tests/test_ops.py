@@ -403,6 +403,14 @@ def test_methods_are_the_ops_of_their_name(data: Any) -> None:
         (lambda t: t.conjugate(), x.conjugate()),
         (lambda t: t.real, x.real),
         (lambda t: t.imag, x.imag),
+        (lambda t: t.mT, x.mT),
+        (lambda t: t.copy(), x),
+        (lambda t: t.repeat(2, axis=1), x.repeat(2, axis=1)),
+        (lambda t: t.take([2, 0], 1), x.take([2, 0], 1)),
+        (lambda t: t.compress([False, True], axis=0), x.compress([False, True], axis=0)),
+        (lambda t: t.diagonal(1), x.diagonal(1)),
+        (lambda t: t.trace(offset=-1), x.trace(offset=-1)),
+        (lambda t: (t > 9).astype(int).choose([t, -t]), x),
     ]
     for call, want in calls:
         result, _ = tg.record(call)(x)

@@ -23,7 +23,6 @@ __all__ = [
     "inner",
     "kron",
     "matmul",
-    "matrix_transpose",
     "matvec",
     "multi_dot",
     "outer",
@@ -114,26 +113,6 @@ def moved(a: Any, source: int, target: int) -> Any:
     axis = order.pop(normalize_axis_index(source, a.ndim))
     order.insert(normalize_axis_index(target, a.ndim), axis)
     return np.transpose(a, tuple(order))
-
-
-@op(
-    composite=True,
-    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
-    domain=_shaped("nk snk"),
-)
-def matrix_transpose(x: Any) -> Any:
-    """The matrices of a stack transposed.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.matrix_transpose(np.ones((4, 2, 3))).shape
-    (4, 3, 2)
-    """
-    x = array(x)
-    if x.ndim < 2:
-        raise ValueError(f"matrix_transpose takes two axes or more; the shape is {x.shape}")
-    return np.swapaxes(x, -1, -2)
 
 
 # Any, for NumPy's stubs know no axis

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.domain import Call
+from tapegrad.domain import Call, on_array
 from tapegrad.op import op
 from tapegrad.tensor import NUMPY, Tensor
 
-__all__ = ["asarray", "ascontiguousarray", "astype", "parameter", "stop_gradient"]
+__all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
 
 
 @op(lambda g, y, x: g, keeps_weak=True)
@@ -54,6 +54,19 @@ def ascontiguousarray(a: Any) -> Any:
     return np.ascontiguousarray(a)
 
 
+@op(lambda g, y, a: g, numpy=np.copy, source="{0}.copy()", domain=on_array(lambda c, a: {}))
+def copy(a: Any) -> Any:
+    """The same values in an array of their own.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.copy(x)))(np.ones(2))
+    array([1., 1.])
+    """
+    return np.copy(a)
+
+
 @op(
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
@@ -93,6 +106,21 @@ def over(x1: Any, x2: Any) -> Any:
     """``x1 / x2``, and 0 where x2 is 0, with all its derivatives."""
     zero = np.equal(x2, 0)
     return np.where(zero, 0, x1 / np.where(zero, 1, x2))
+
+
+def known(x: Any) -> Any:
+    """x, or the value of a Tensor without gradient, on which a result's shape depends."""
+    return np.asarray(x) if isinstance(x, Tensor) else x
+
+
+def fitted(values: Any, dtype: Any) -> Any:
+    """The values in the dtype of the array that they enter."""
+    if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+        raise TypeError(
+            f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
+            "make that array one of floats, with .astype(float)"
+        )
+    return array(values).astype(dtype)
 
 
 def stop_gradient(tree_: Any) -> Any:

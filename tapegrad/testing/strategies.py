@@ -72,6 +72,9 @@ class Drawn(Choices):
         chosen = self.draw(st.lists(st.integers(0, n - 1), unique=True)) if n else []
         return [options[i] for i in chosen]
 
+    def permutation(self, n: int) -> list[int]:
+        return self.draw(st.permutations(range(n)))
+
     def shape(
         self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
     ) -> Shape:
@@ -94,7 +97,7 @@ class Drawn(Choices):
         n = math.prod(shape)
         if distinct:
             step = (elements.high - elements.low) / (n + 1)
-            order = self.draw(st.permutations(range(n)))
+            order = self.permutation(n)
             flat = [elements.low + step * (k + 1) for k in order]
         else:
             flat = self.draw(st.lists(numbers(elements), min_size=n, max_size=n))
