@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Elements, each
 from tapegrad.op import op
 
 __all__ = [
@@ -82,6 +83,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g * y / x2,
     ufunc=np.divide,
     keeps_weak=True,
+    domain=each(REAL, NONZERO),
 )
 def divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 / x2``, with broadcasting.
@@ -146,6 +148,8 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     numpy=np.power,
     keeps_weak=True,
     source="power({0}, {1}, {out})",
+    # the slope of larger exponents is more than float16 holds
+    domain=each(POSITIVE, Elements(-2, 2)),
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -182,6 +186,7 @@ def square(x: Any) -> Any:
 @op(
     lambda g, y, x: -g * y * y,
     ufunc=np.reciprocal,
+    domain=each(NONZERO),
 )
 def reciprocal(x: Any) -> Any:
     """``1 / x``; of an integer array, an integer, as in NumPy.
@@ -197,6 +202,7 @@ def reciprocal(x: Any) -> Any:
 @op(
     lambda g, y, x: g * 0.5 / y,
     ufunc=np.sqrt,
+    domain=each(POSITIVE),
 )
 def sqrt(x: Any) -> Any:
     """The square root. Its slope at 0 is infinite, as is the gradient.
@@ -214,6 +220,7 @@ def sqrt(x: Any) -> Any:
     ufunc=np.absolute,
     numpy=np.fabs,
     keeps_weak=True,
+    kink="0 at 0",
 )
 def abs(x: Any) -> Any:
     """The absolute value. Its slope at 0 is 0.
@@ -248,6 +255,8 @@ def _shared(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1)),
     ufunc=np.maximum,
     keeps_weak=True,
+    domain=each(TYING, TYING),
+    kink="ties share equally",
 )
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
@@ -268,6 +277,8 @@ def maximum(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1)),
     ufunc=np.minimum,
     keeps_weak=True,
+    domain=each(TYING, TYING),
+    kink="ties share equally",
 )
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.domain import POSITIVE, REAL, Elements, each
 from tapegrad.op import op
 from tapegrad.ops.record import floating
 
@@ -24,7 +25,7 @@ def exp(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / x, ufunc=np.log)
+@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE))
 def log(x: Any) -> Any:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
@@ -36,7 +37,7 @@ def log(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p)
+@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p, domain=each(Elements(-0.5, 4.0)))
 def log1p(x: Any) -> Any:
     """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
 
@@ -90,7 +91,7 @@ def _sigmoid_slope(g: Any, y: Any, x: Any) -> Any:
     return g * (decay / np.square(1 + decay))
 
 
-@op(_sigmoid_slope, composite=True)
+@op(_sigmoid_slope, composite=True, domain=each(REAL))
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -108,7 +109,7 @@ def sigmoid(x: Any) -> Any:
     return np.maximum(decay, np.greater_equal(x, 0)) / (1 + decay)
 
 
-@op(lambda g, y, x: g * sigmoid(x), composite=True)
+@op(lambda g, y, x: g * sigmoid(x), composite=True, domain=each(REAL))
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -124,7 +125,12 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
-@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True)
+@op(
+    lambda g, y, x: np.where(np.greater(x, 0), g, 0),
+    composite=True,
+    domain=each(REAL),
+    kink="0 at 0",
+)
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 

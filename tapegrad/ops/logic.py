@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.domain import TYING, Call, Choices, Domain, Elements, each
 from tapegrad.op import op
 
 __all__ = [
@@ -31,75 +32,94 @@ __all__ = [
     "where",
 ]
 
+# zero as often as not
+_TRUTH = Elements(-0.125, 0.125)
 
-@op(None, None, ufunc=np.equal)
+
+def _bits(n: int) -> Domain:
+    """Calls on whole numbers and truth values, of shapes that broadcast."""
+
+    def call(choose: Choices) -> Call:
+        dtype = choose.among([np.int64, np.uint8, np.bool_])
+        shapes = choose.broadcastable(n)
+        return Call(tuple(choose.integers(shape, -4, 9).astype(dtype) for shape in shapes))
+
+    return call
+
+
+@op(None, None, ufunc=np.equal, domain=each(TYING, TYING))
 def equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 == x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.not_equal)
+@op(None, None, ufunc=np.not_equal, domain=each(TYING, TYING))
 def not_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 != x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.less)
+@op(None, None, ufunc=np.less, domain=each(TYING, TYING))
 def less(x1: Any, x2: Any) -> Any:
     """Where ``x1 < x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.less_equal)
+@op(None, None, ufunc=np.less_equal, domain=each(TYING, TYING))
 def less_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 <= x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.greater)
+@op(None, None, ufunc=np.greater, domain=each(TYING, TYING))
 def greater(x1: Any, x2: Any) -> Any:
     """Where ``x1 > x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.greater_equal)
+@op(None, None, ufunc=np.greater_equal, domain=each(TYING, TYING))
 def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_and)
+@op(None, None, ufunc=np.bitwise_and, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; of booleans, whether both are true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_or)
+@op(None, None, ufunc=np.bitwise_or, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that either has; of booleans, whether either is true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_xor)
+@op(None, None, ufunc=np.bitwise_xor, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
 
 
-@op(None, ufunc=np.invert)
+@op(None, ufunc=np.invert, domain=_bits(1))
 def invert(x: Any) -> Any:
     """The bits that x has not; of booleans, whether x is false. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.logical_and)
+@op(None, None, ufunc=np.logical_and, domain=each(_TRUTH, _TRUTH))
 def logical_and(x1: Any, x2: Any) -> Any:
     """Where both are true (not zero). It passes no gradient."""
 
 
-@op(None, None, ufunc=np.logical_or)
+@op(None, None, ufunc=np.logical_or, domain=each(_TRUTH, _TRUTH))
 def logical_or(x1: Any, x2: Any) -> Any:
     """Where either is true (not zero). It passes no gradient."""
 
 
-@op(None, None, ufunc=np.logical_xor)
+@op(None, None, ufunc=np.logical_xor, domain=each(_TRUTH, _TRUTH))
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Where just one is true (not zero). It passes no gradient."""
 
 
-@op(None, ufunc=np.logical_not)
+@op(None, ufunc=np.logical_not, domain=each(_TRUTH))
 def logical_not(x: Any) -> Any:
     """Where x is false (zero). It passes no gradient."""
+
+
+def _selections(choose: Choices) -> Call:
+    condition, x, y = choose.broadcastable(3)
+    return Call((choose.booleans(condition), choose.array(x), choose.array(y)))
 
 
 @op(
@@ -109,6 +129,7 @@ def logical_not(x: Any) -> Any:
     numpy=np.where,
     keeps_weak=True,
     source="where({0}, {1}, {2})",
+    domain=_selections,
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -126,10 +147,16 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y)
 
 
+def _kept(choose: Choices) -> Call:
+    shape = choose.shape()
+    return Call((choose.booleans(shape), choose.array(shape)))
+
+
 @op(
     None,
     lambda g, y, condition, x: np.where(condition, g, 0),
     source="keep({0}, {1}, {out})",
+    domain=_kept,
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, for two arrays of one shape.

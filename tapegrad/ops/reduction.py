@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import reduced
+from tapegrad.domain import TYING, Call, Choices, along, reduced
 from tapegrad.op import op
 from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
@@ -64,6 +64,7 @@ def _count(x: Any, axis: Any) -> int:
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     source="add.reduce({0}, {axis}, None, {out}, {keepdims})",
+    domain=reduced(),
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -97,6 +98,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     ),
     numpy=np.mean,
     composite=True,
+    domain=reduced(min_side=1),
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -149,6 +151,8 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     _extremum,
     numpy=(np.max, np.amax),
     source="maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    domain=reduced(TYING, min_side=1),
+    kink="ties share equally",
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
@@ -168,6 +172,8 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     _extremum,
     numpy=(np.min, np.amin),
     source="minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    domain=reduced(TYING, min_side=1),
+    kink="ties share equally",
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
@@ -183,13 +189,29 @@ def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_minimum(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(None, numpy=np.argmax, source="{0}.argmax({axis}, None, keepdims={keepdims})")
+def _places(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1), TYING)
+    axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
+    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
+
+
+@op(
+    None,
+    numpy=np.argmax,
+    source="{0}.argmax({axis}, None, keepdims={keepdims})",
+    domain=_places,
+)
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis. It passes no gradient."""
     return _argmax(a, axis=axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.argmin, source="{0}.argmin({axis}, None, keepdims={keepdims})")
+@op(
+    None,
+    numpy=np.argmin,
+    source="{0}.argmin({axis}, None, keepdims={keepdims})",
+    domain=_places,
+)
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis. It passes no gradient."""
     return _argmin(a, axis=axis, keepdims=keepdims)
@@ -210,6 +232,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
         _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
     composite=True,
+    domain=reduced(min_side=1),
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -231,9 +254,15 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
+def _normalised(choose: Choices) -> Call:
+    call = along()(choose)
+    return call if choose.among([False, True]) else Call(call.args)
+
+
 @op(
     lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
     composite=True,
+    domain=_normalised,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
@@ -252,6 +281,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 @op(
     lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
     composite=True,
+    domain=_normalised,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ Strategy = st.SearchStrategy[Any]
 _CLEAR = 1 / 16
 
 
+@functools.cache
 def numbers(elements: Elements) -> Strategy:
     """Numbers of an interval: eighths, which tie often, signed zeros, any others."""
     low, high = elements.low, elements.high
@@ -72,6 +74,9 @@ class Drawn(Choices):
         chosen = self.draw(st.lists(st.integers(0, n - 1), unique=True)) if n else []
         return [options[i] for i in chosen]
 
+    def permutation(self, n: int) -> list[int]:
+        return self.draw(st.permutations(range(n)))
+
     def shape(
         self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
     ) -> Shape:
@@ -94,8 +99,7 @@ class Drawn(Choices):
         n = math.prod(shape)
         if distinct:
             step = (elements.high - elements.low) / (n + 1)
-            order = self.draw(st.permutations(range(n)))
-            flat = [elements.low + step * (k + 1) for k in order]
+            flat = [elements.low + step * (k + 1) for k in self.permutation(n)]
         else:
             flat = self.draw(st.lists(numbers(elements), min_size=n, max_size=n))
         dtype = self.draw(st.sampled_from([*dtypes]))
