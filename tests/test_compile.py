@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, many, programs, scale_of
-from strategies import layouts
+from programs import assert_close, many, scale_of
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
+from tapegrad.testing import programs
+from tapegrad.testing.strategies import layouts
 
 X = np.linspace(-1.0, 1.0, 4)
 

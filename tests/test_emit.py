@@ -8,11 +8,12 @@ import attrs
 import numpy as np
 import pytest
 from hypothesis import given
-from programs import many, programs
+from programs import many
 
 import tapegrad as tg
 from tapegrad.program.emit import source, written
 from tapegrad.tensor import OPS
+from tapegrad.testing import programs
 
 
 def leaves_equal(got, wanted):

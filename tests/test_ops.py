@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from op_cases import CASES, SMOOTH, Case, index_add, index_set
-from strategies import arrays, broadcastable
 
 import tapegrad as tg
 from tapegrad.tensor import NUMPY, OPS
-from tapegrad.testing import check_grads, operands_for
+from tapegrad.testing import arrays, broadcasting, check_grads, check_properties, operands_for
 
 FEWER = settings(max_examples=max(1, settings.default.max_examples // 3))
+FEWEST = settings(max_examples=max(1, settings.default.max_examples // 6))
 
 every_op = pytest.mark.parametrize("name", sorted(CASES))
 every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
@@ -125,6 +125,15 @@ def test_derivatives_are_those_of_central_differences(name: str, data: Any) -> N
     case = data.draw(CASES[name])
     if has_floating_result(case):
         check_grads(case.fn, case.operands)
+
+
+@every_smooth_op
+@FEWEST
+@given(data=st.data())
+def test_derivatives_have_the_properties_of_any_recorded_and_compiled(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    if has_floating_result(case):
+        check_properties(case.fn, case.operands, compiled=True)
 
 
 @every_smooth_op
@@ -320,9 +329,8 @@ def test_a_python_float_that_is_differentiated_stays_weak(name: str) -> None:
 
 @given(data=st.data())
 def test_gradients_of_mixed_dtypes_are_each_operands_own(data: Any) -> None:
-    shapes = data.draw(broadcastable(2))
-    x = data.draw(arrays(shapes[0], dtype=np.float32))
-    constant = data.draw(arrays(shapes[1], dtype=np.float64))
+    x, constant = data.draw(broadcasting(2))
+    x, constant = x.astype(np.float32), constant.astype(np.float64)
     gradient = tg.grad(lambda x: tg.sum(x * constant + constant))(x)
     assert (gradient.dtype, gradient.shape) == (np.float32, x.shape)
 
@@ -335,7 +343,7 @@ def test_every_public_op_is_the_one_in_the_table() -> None:
 
 @given(data=st.data())
 def test_methods_are_the_ops_of_their_name(data: Any) -> None:
-    x = data.draw(arrays((2, 3), dtype=np.float64))
+    x = data.draw(arrays((2, 3), dtypes="d"))
     calls = [
         (lambda t: t.sum(axis=0), np.sum(x, axis=0)),
         (lambda t: t.mean(1, keepdims=True), np.mean(x, 1, keepdims=True)),
@@ -374,8 +382,8 @@ def test_dot_of_vectors_and_matrices_is_numpys(data: Any) -> None:
 
 @given(data=st.data())
 def test_joins_of_tensors_and_constants_pass_each_tensor_its_part(data: Any) -> None:
-    x = data.draw(arrays((2, 3), dtype=np.float64))
-    c = data.draw(arrays((2, 3), dtype=np.float64))
+    x = data.draw(arrays((2, 3), dtypes="d"))
+    c = data.draw(arrays((2, 3), dtypes="d"))
     weights = np.arange(12.0)
     for axis in (0, 1, -1):
         joined = lambda t, axis=axis: np.concatenate([c, t], axis=axis)  # noqa: E731
@@ -418,7 +426,7 @@ def test_an_extremum_of_nothing_is_a_value_error_that_names_the_op(name: str) ->
 
 @given(data=st.data())
 def test_index_with_integer_tensors_is_numpys(data: Any) -> None:
-    x = data.draw(arrays((3, 4), dtype=np.float64))
+    x = data.draw(arrays((3, 4), dtypes="d"))
     check_grads(lambda x: x[np.arange(3), tg.argmax(x, axis=1)], (x,), order=1)
     taken, _ = tg.record(lambda x: x[np.arange(3), tg.argmax(x, axis=1)])(x)
     np.testing.assert_array_equal(taken.value, x.max(axis=1))
@@ -426,7 +434,7 @@ def test_index_with_integer_tensors_is_numpys(data: Any) -> None:
 
 @given(data=st.data())
 def test_index_with_a_mask_tensor_is_numpys(data: Any) -> None:
-    x = data.draw(arrays((3, 4), dtype=np.float64))
+    x = data.draw(arrays((3, 4), dtypes="d"))
     taken, tape = tg.record(lambda x: x[x > 0])(x)
     np.testing.assert_array_equal(taken.value, x[x > 0])
     (gradient,) = tg.reverse_sweep(tape, taken, np.ones(taken.shape)).values()

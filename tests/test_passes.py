@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, many, programs, scale_of
+from programs import assert_close, many, scale_of
 
 import tapegrad as tg
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.emit import runner
 from tapegrad.program.program import check_program
+from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 

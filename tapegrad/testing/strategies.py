@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, Elements
 from tapegrad.op import Op
 from tapegrad.tensor import OPS, Array
 
-__all__ = ["arrays", "operands_for"]
+__all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
@@ -34,7 +35,8 @@ def numbers(elements: Elements) -> Strategy:
         return low <= x <= high and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
 
     eighths = [k / 8 for k in range(math.ceil(low * 8), math.floor(high * 8) + 1)]
-    tying = [x for x in [*eighths, -0.0] if clear(x)]
+    # the simplest first
+    tying = sorted([x for x in [*eighths, -0.0] if clear(x)], key=abs)
     # every floating dtype holds these
     low_, high_ = float(np.float16(low)), float(np.float16(high))
     others = st.floats(low_, high_, width=16).filter(clear)
@@ -130,9 +132,15 @@ class Drawn(Choices):
 
 
 def arrays(
-    shape: Any = None, elements: Elements = REAL, dtypes: str = "dfe"
+    shape: Any = None,
+    elements: Elements = REAL,
+    dtypes: str = "dfe",
+    scales: Sequence[float] = (1.0,),
 ) -> st.SearchStrategy[Array]:
     """Floating arrays of a shape, or of drawn shapes, in any layout.
+
+    They tie often, have zeros of either sign, and lie in memory in C or Fortran order,
+    reversed, strided, or read-only.
 
     Parameters
     ----------
@@ -142,28 +150,123 @@ def arrays(
         The numbers: an interval without its poles.
     dtypes
         The characters of the dtypes to draw from.
+    scales
+        What the numbers are multiplied by, where the dtype can hold that: one of these
+        for each array.
 
     Examples
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
     >>> @settings(max_examples=5, database=None)
-    ... @given(tg.testing.arrays((2, 3)))
+    ... @given(tg.testing.arrays((2, 3), dtypes="d", scales=(1e-6, 1.0, 1e6)))
     ... def test(x):
-    ...     assert x.shape == (2, 3)
+    ...     assert (x.shape, x.dtype) == ((2, 3), np.float64)
+    >>> test()
+    """
+    return _arrays(shape, elements, dtypes, tuple(scales))
+
+
+@st.composite
+def _arrays(
+    draw: st.DrawFn, shape: Any, elements: Elements, dtypes: str, scales: Sequence[float]
+) -> Array:
+    choose = Drawn(draw)
+    wanted = choose.shape() if shape is None else shape
+    wanted = wanted if isinstance(wanted, tuple) else draw(wanted)
+    scale = choose.among(scales)
+    array = choose.array(wanted, elements, dtypes)
+    largest = abs(scale) * max(abs(elements.low), abs(elements.high))
+    if scale == 1 or largest > float(np.finfo(array.dtype).max):
+        return array
+    return choose.laid_out(array * array.dtype.type(scale))
+
+
+def broadcasting(
+    n: int, elements: Elements = REAL, dtypes: str = "dfe", scales: Sequence[float] = (1.0,)
+) -> st.SearchStrategy[tuple[Array, ...]]:
+    """Tuples of n arrays whose shapes broadcast against each other.
+
+    Parameters
+    ----------
+    n
+        How many.
+    elements, dtypes, scales
+        As for `arrays`.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> import tapegrad as tg
+    >>> @settings(max_examples=5, database=None)
+    ... @given(tg.testing.broadcasting(2))
+    ... def test(arrays):
+    ...     assert np.broadcast_shapes(*[x.shape for x in arrays]) == np.add(*arrays).shape
     >>> test()
     """
 
     @st.composite
-    def drawn(draw: st.DrawFn) -> Array:
-        choose = Drawn(draw)
-        if shape is None:
-            wanted = choose.shape()
-        else:
-            wanted = shape if isinstance(shape, tuple) else draw(shape)
-        return choose.array(wanted, elements, dtypes)
+    def drawn(draw: st.DrawFn) -> tuple[Array, ...]:
+        shapes = Drawn(draw).broadcastable(n)
+        return tuple([draw(arrays(shape, elements, dtypes, scales)) for shape in shapes])
 
     return drawn()
+
+
+class Pair(NamedTuple):
+    """A node of the trees that `parameter_trees` makes."""
+
+    left: Any
+    right: Any
+
+
+@attrs.frozen(eq=False)
+class Weights:
+    """A node of the trees that `parameter_trees` makes."""
+
+    weight: Any
+    bias: Any
+
+
+def parameter_trees(
+    leaves: st.SearchStrategy[Any] | None = None, max_leaves: int = 6
+) -> st.SearchStrategy[Any]:
+    """Trees of parameters: nested dicts, lists, tuples, NamedTuples and attrs classes.
+
+    Parameters
+    ----------
+    leaves
+        What they hold; small `arrays` by default.
+    max_leaves
+        About how many leaves there may be; there is at least one.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> import tapegrad as tg
+    >>> @settings(max_examples=5, database=None)
+    ... @given(tg.testing.parameter_trees())
+    ... def test(params):
+    ...     total = lambda params: sum(map(tg.sum, tg.tree.leaves(params)))
+    ...     grads = tg.grad(total)(params)
+    ...     assert tg.tree.flatten(grads)[1] == tg.tree.flatten(params)[1]
+    >>> test()
+    """
+    names = st.sampled_from(["w", "b", "layer", "0"])
+
+    def nodes(children: Strategy) -> Strategy:
+        several = st.lists(children, max_size=3)
+        return (
+            st.dictionaries(names, children, max_size=3)
+            | several
+            | several.map(tuple)
+            | st.builds(Pair, children, children)
+            | st.builds(Weights, children, children | st.none())
+        )
+
+    if leaves is None:
+        leaves = arrays(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2))
+    return st.recursive(leaves, nodes, max_leaves=max_leaves).filter(tree.leaves)
 
 
 def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
