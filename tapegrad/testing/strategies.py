@@ -82,18 +82,17 @@ class Drawn(Choices):
     def shape(
         self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
     ) -> Shape:
-        return self.draw(
-            hnp.array_shapes(
-                min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
-            )
-        )
+        # not too many are empty
+        least = self.among([max(min_side, 1)] * 3 + [min_side])
+        sides = [self.integer(least, max_side) for _ in range(self.integer(min_dims, max_dims))]
+        # where sides are alike, axes are mistaken without an error
+        alike = len(sides) > 1 and self.among([False, True])
+        return tuple(sides[:1] * len(sides) if alike else sides)
 
     def broadcastable(self, n: int, max_dims: int = 2, max_side: int = 3) -> tuple[Shape, ...]:
-        return self.draw(
-            hnp.mutually_broadcastable_shapes(
-                num_shapes=n, max_dims=max_dims, max_side=max_side, min_side=0
-            )
-        ).input_shapes
+        full = self.shape(max_dims=max_dims, max_side=max_side)
+        cut = [full[self.among([0, self.integer(0, len(full))]) :] for _ in range(n)]
+        return tuple([tuple([self.among([side, side, 1]) for side in shape]) for shape in cut])
 
     def array(
         self, shape: Shape, elements: Elements = REAL, dtypes: str = "dfe", distinct: bool = False
