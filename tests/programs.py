@@ -14,7 +14,7 @@ def many(thorough: int, default: int = 30) -> Any:
     Only the thorough one shrinks what fails, which may take minutes.
     """
     if settings.default.max_examples > 30:
-        return settings(max_examples=thorough // 10)
+        return settings(max_examples=thorough)
     return settings(max_examples=default, phases=[Phase.explicit, Phase.generate])
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.tensor import Tensor
+from tapegrad.testing.strategies import whole
 from tapegrad.transforms import value_and_grad
 
 __all__ = ["Written", "programs"]
@@ -108,7 +109,7 @@ def _shown(x: Any) -> str:
     return f"np.array([{flat}], {str(x.dtype)!r}).reshape({x.shape})"
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class _Known:
     """A value of the program being drawn, for each of the two sets of arguments.
 
@@ -125,18 +126,14 @@ class _Known:
     name: str
     values: tuple[Any, Any]
     exact: bool
+    dtype: Any = attrs.field(init=False)
+    shape: tuple[int, ...] = attrs.field(init=False)
+    ndim: int = attrs.field(init=False)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return np.shape(self.values[0])
-
-    @property
-    def ndim(self) -> int:
-        return len(self.shape)
-
-    @property
-    def dtype(self) -> Any:
-        return np.asarray(self.values[0]).dtype
+    def __attrs_post_init__(self) -> None:
+        self.__dict__["dtype"] = np.asarray(self.values[0]).dtype
+        self.__dict__["shape"] = np.shape(self.values[0])
+        self.__dict__["ndim"] = np.ndim(self.values[0])
 
     def clear_of(self, other: Any = None) -> bool:
         """Whether a comparison, with 0 by default, does not hang on the last bits."""
@@ -169,14 +166,17 @@ class _Drawing:
         self.draw = draw
         self.known = known
 
+    def _whole(self, low: int, high: int) -> int:
+        number: int = self.draw(whole(low, high))
+        return number
+
     def pick(self, wanted: Any = lambda x: True) -> _Known:
         """One of the values, the latest the likelier."""
         fitting = [x for x in self.known if wanted(x)]
         if not fitting:
             raise _NothingFitsError
-        latest = fitting[-4:] if self.draw(st.booleans()) else fitting
-        picked: _Known = self.draw(st.sampled_from(latest))
-        return picked
+        latest = fitting[-4:] if self._whole(0, 1) else fitting
+        return latest[self._whole(0, len(latest) - 1)]
 
     def floating(self, wanted: Any = lambda x: True) -> _Known:
         return self.pick(lambda x: x.dtype.kind == "f" and wanted(x))
@@ -189,11 +189,10 @@ class _Drawing:
     def axis(self, x: _Known) -> int:
         if not x.ndim:
             raise _NothingFitsError
-        axis: int = self.draw(st.integers(-x.ndim, x.ndim - 1))
-        return axis
+        return self._whole(-x.ndim, x.ndim - 1)
 
     def sample(self, *choices: Any) -> Any:
-        return self.draw(st.sampled_from(choices))
+        return choices[self._whole(0, len(choices) - 1)]
 
 
 class _NothingFitsError(Exception):

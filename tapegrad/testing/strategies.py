@@ -27,6 +27,12 @@ _CLEAR = 1 / 16
 
 
 @functools.cache
+def whole(low: int, high: int) -> st.SearchStrategy[int]:
+    """Whole numbers, by a strategy that is made once: to make one takes longer than to draw."""
+    return st.integers(low, high)
+
+
+@functools.cache
 def numbers(elements: Elements) -> Strategy:
     """Numbers of an interval: eighths, which tie often, signed zeros, any others."""
     low, high = elements.low, elements.high
@@ -43,10 +49,13 @@ def numbers(elements: Elements) -> Strategy:
     return st.sampled_from(tying) | others if tying else others
 
 
+_LAYOUTS = ("C", "F", "reversed", "strided", "read-only")
+
+
 @st.composite
 def layouts(draw: st.DrawFn, array: Array) -> Array:
     """The same elements, laid out in memory in one of many ways."""
-    layout = draw(st.sampled_from(["C", "F", "reversed", "strided", "read-only"]))
+    layout = _LAYOUTS[draw(whole(0, len(_LAYOUTS) - 1))]
     if array.ndim == 0 or layout == "C":
         return array
     if layout == "F":
@@ -66,10 +75,10 @@ class Drawn(Choices):
     draw: st.DrawFn
 
     def integer(self, low: int, high: int) -> int:
-        return self.draw(st.integers(low, high))
+        return self.draw(whole(low, high))
 
     def among(self, options: Sequence[T]) -> T:
-        return self.draw(st.sampled_from(options))
+        return options[self.draw(whole(0, len(options) - 1))]
 
     def subset(self, options: Sequence[T]) -> list[T]:
         n = len(options)
@@ -102,13 +111,13 @@ class Drawn(Choices):
             step = (elements.high - elements.low) / (n + 1)
             flat = [elements.low + step * (k + 1) for k in self.permutation(n)]
         else:
-            flat = self.draw(st.lists(numbers(elements), min_size=n, max_size=n))
-        dtype = self.draw(st.sampled_from([*dtypes]))
+            flat = [self.draw(numbers(elements)) for _ in range(n)]
+        dtype = self.among(dtypes)
         return self.laid_out(np.array(flat, dtype).reshape(shape))
 
     def integers(self, shape: Shape, low: int, high: int) -> Array:
         n = math.prod(shape)
-        flat = self.draw(st.lists(st.integers(low, high), min_size=n, max_size=n))
+        flat = [self.integer(low, high) for _ in range(n)]
         return np.array(flat, np.intp).reshape(shape)
 
     def booleans(self, shape: Shape) -> Array:
