@@ -12,13 +12,13 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from op_cases import CASES, SMOOTH, Case
+from hypothesis import settings
+from op_cases import SMOOTH, Case, case_of
 
 import tapegrad as tg
 from tapegrad.op import EachOperand, Op
 from tapegrad.tensor import OPS
-from tapegrad.testing import check_grads
+from tapegrad.testing import check_grads, sample_calls
 
 THOROUGH = settings.default.max_examples > 30
 RULED = [name for name in SMOOTH if not OPS[name].is_parts]
@@ -175,23 +175,9 @@ def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
 @functools.cache
 def calls(name: str) -> list[Case]:
     """Calls of an op on float64, the same in each run."""
-    collected: list[Case] = []
-
-    @settings(
-        max_examples=100 if THOROUGH else 40,
-        database=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(CASES[name])
-    def collect(case: Case) -> None:
-        wide = [x.astype(np.float64) if x.dtype.kind == "f" else x for x in case.operands]
-        collected.append(attrs.evolve(case, operands=tuple(wide)))
-
-    collect()
-    # the first have all ones, or nothing, in them
-    return collected[5:]
+    found = [case_of(name, call) for call in sample_calls(name, 100 if THOROUGH else 40)]
+    wide = [[x.astype(np.float64) if x.dtype.kind == "f" else x for x in c.operands] for c in found]
+    return [attrs.evolve(c, operands=tuple(xs)) for c, xs in zip(found, wide, strict=True)]
 
 
 def outcome(op: Op[Any], case: Case) -> list[Any] | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tapegrad.testing.choices import sample_calls as sample_calls
 from tapegrad.testing.gradients import check_grads as check_grads
 from tapegrad.testing.properties import check_compiled as check_compiled
 from tapegrad.testing.properties import check_deterministic as check_deterministic
@@ -41,4 +42,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*[name for name in globals() if name.startswith("check_")], *_STRATEGIES]
+    checks = [name for name in globals() if name.startswith("check_")]
+    return [*checks, "sample_calls", *_STRATEGIES]

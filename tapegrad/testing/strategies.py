@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import attrs
@@ -13,17 +12,16 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
-from tapegrad.domain import REAL, Call, Choices, Elements
+from tapegrad.domain import REAL, Call, Elements
 from tapegrad.op import Op
-from tapegrad.tensor import OPS, Array
+from tapegrad.tensor import Array
+from tapegrad.testing.choices import Chosen, clear_numbers, domain_of, is_clear
 
 __all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
 Strategy = st.SearchStrategy[Any]
-
-_CLEAR = 1 / 16
 
 
 @functools.cache
@@ -35,108 +33,31 @@ def whole(low: int, high: int) -> st.SearchStrategy[int]:
 @functools.cache
 def numbers(elements: Elements) -> Strategy:
     """Numbers of an interval: eighths, which tie often, signed zeros, any others."""
-    low, high = elements.low, elements.high
-
-    def clear(x: float) -> bool:
-        return low <= x <= high and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
-
-    eighths = [k / 8 for k in range(math.ceil(low * 8), math.floor(high * 8) + 1)]
-    # the simplest first
-    tying = sorted([x for x in [*eighths, -0.0] if clear(x)], key=abs)
     # every floating dtype holds these
-    low_, high_ = float(np.float16(low)), float(np.float16(high))
-    others = st.floats(low_, high_, width=16).filter(clear)
+    low, high = float(np.float16(elements.low)), float(np.float16(elements.high))
+    others = st.floats(low, high, width=16).filter(lambda x: is_clear(x, elements))
+    tying = clear_numbers(elements)
     return st.sampled_from(tying) | others if tying else others
 
 
-_LAYOUTS = ("C", "F", "reversed", "strided", "read-only")
-
-
-@st.composite
-def layouts(draw: st.DrawFn, array: Array) -> Array:
-    """The same elements, laid out in memory in one of many ways."""
-    layout = _LAYOUTS[draw(whole(0, len(_LAYOUTS) - 1))]
-    if array.ndim == 0 or layout == "C":
-        return array
-    if layout == "F":
-        return np.asfortranarray(array)
-    if layout == "reversed":
-        return array[::-1].copy()[::-1]
-    if layout == "strided":
-        return np.repeat(array, 2, axis=-1)[..., ::2]
-    array.flags.writeable = False
-    return array
-
-
 @attrs.frozen
-class Drawn(Choices):
-    """The `Choices` that Hypothesis makes."""
+class Drawn(Chosen):
+    """The choices that Hypothesis makes."""
 
     draw: st.DrawFn
 
     def integer(self, low: int, high: int) -> int:
         return self.draw(whole(low, high))
 
-    def among(self, options: Sequence[T]) -> T:
-        return options[self.draw(whole(0, len(options) - 1))]
+    def number(self, elements: Elements) -> float:
+        number: float = self.draw(numbers(elements))
+        return number
 
-    def subset(self, options: Sequence[T]) -> list[T]:
-        n = len(options)
-        chosen = self.draw(st.lists(st.integers(0, n - 1), unique=True)) if n else []
-        return [options[i] for i in chosen]
 
-    def permutation(self, n: int) -> list[int]:
-        return self.draw(st.permutations(range(n)))
-
-    def shape(
-        self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
-    ) -> Shape:
-        # not too many are empty
-        least = self.among([max(min_side, 1)] * 3 + [min_side])
-        sides = [self.integer(least, max_side) for _ in range(self.integer(min_dims, max_dims))]
-        # where sides are alike, axes are mistaken without an error
-        alike = len(sides) > 1 and self.among([False, True])
-        return tuple(sides[:1] * len(sides) if alike else sides)
-
-    def broadcastable(self, n: int, max_dims: int = 2, max_side: int = 3) -> tuple[Shape, ...]:
-        full = self.shape(max_dims=max_dims, max_side=max_side)
-        cut = [full[self.among([0, self.integer(0, len(full))]) :] for _ in range(n)]
-        return tuple([tuple([self.among([side, side, 1]) for side in shape]) for shape in cut])
-
-    def array(
-        self, shape: Shape, elements: Elements = REAL, dtypes: str = "dfe", distinct: bool = False
-    ) -> Array:
-        n = math.prod(shape)
-        if distinct:
-            step = (elements.high - elements.low) / (n + 1)
-            flat = [elements.low + step * (k + 1) for k in self.permutation(n)]
-        else:
-            flat = [self.draw(numbers(elements)) for _ in range(n)]
-        dtype = self.among(dtypes)
-        return self.laid_out(np.array(flat, dtype).reshape(shape))
-
-    def integers(self, shape: Shape, low: int, high: int) -> Array:
-        n = math.prod(shape)
-        flat = [self.integer(low, high) for _ in range(n)]
-        return np.array(flat, np.intp).reshape(shape)
-
-    def booleans(self, shape: Shape) -> Array:
-        return self.integers(shape, 0, 1).astype(bool)
-
-    def laid_out(self, array: Array) -> Array:
-        return self.draw(layouts(array))
-
-    def axis(self, ndim: int) -> int:
-        return self.integer(-ndim, ndim - 1)
-
-    def axes(self, ndim: int) -> Any:
-        kind = self.among(["all", "one", "several"]) if ndim else self.among(["all", "none"])
-        if kind == "all":
-            return None
-        if kind == "one":
-            return self.axis(ndim)
-        several = self.subset(range(ndim))
-        return tuple(axis - ndim if self.among([False, True]) else axis for axis in several)
+@st.composite
+def layouts(draw: st.DrawFn, array: Array) -> Array:
+    """The same elements, laid out in memory in one of many ways."""
+    return Drawn(draw).laid_out(array)
 
 
 def arrays(
@@ -304,10 +225,7 @@ def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
     ...     assert tg.maximum(*call.args).shape == np.broadcast(*call.args).shape
     >>> test()
     """
-    declared: Any = OPS[op] if isinstance(op, str) else op
-    domain: Callable[[Any], Call] | None = declared.domain
-    if domain is None:
-        raise TypeError(f"{declared.name} declares no domain; name one where it is declared")
+    domain = domain_of(op)
 
     @st.composite
     def calls(draw: st.DrawFn) -> Call:
