@@ -435,6 +435,13 @@ def test_index_with_a_mask_tensor_is_numpys(data: Any) -> None:
 
 
 @given(data=st.data())
+def test_rows_are_added_in_any_layout(data: Any) -> None:
+    a, values = (data.draw(arrays((2, 3), dtypes="d")) for _ in range(2))
+    rows = np.array([0, 0])
+    same(tg.at(a)[rows].add(values), index_add(a, values, rows), 8)
+
+
+@given(data=st.data())
 def test_updates_at_an_index_are_the_ops_of_tensor_and_array(data: Any) -> None:
     a, values, index = data.draw(operands_for("index_set")).args
     for at in (lambda a: a.at, tg.at):

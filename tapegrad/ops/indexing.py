@@ -367,7 +367,8 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     >>> tg.index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
     array([2., 0., 1.])
     """
-    y = np.array(a)
+    # in C order, for the rows are added in a flat view
+    y = np.array(a, order="C")
     rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
     if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:
         _add_rows(y, arrays[0], values)
