@@ -41,6 +41,8 @@ POSITIVE = Elements(0.0625, 4.0)
 NONZERO = Elements(poles=(0.0,))
 # the product of many of these fits in float16
 NEAR_ONE = Elements(-1.25, 1.25)
+# few eighths, so that two are often the same
+TYING = Elements(-0.5, 0.5)
 
 
 @attrs.frozen(eq=False)
@@ -75,7 +77,7 @@ class Choices(Protocol):
         ...
 
     def permutation(self, n: int) -> list[int]:
-        """The numbers below n in any order."""
+        """The numbers from 0 to n - 1 in any order."""
         ...
 
     def shape(
@@ -212,3 +214,41 @@ def several(domain: Domain, most: int = 3) -> Domain:
         return Call(tuple(domain(choose).args[0] for _ in range(choose.integer(1, most))))
 
     return call
+
+
+def rows(choose: Choices, side: int, shape: Shape | None = None) -> Any:
+    """Indices along an axis, as an array or a list: repeated, and from either end."""
+    if shape is None:
+        shape = choose.shape(max_dims=2, max_side=4)
+    dtype = choose.among([np.intp, np.int32, np.int8])
+    array = choose.integers(shape, -side, side - 1).astype(dtype)
+    # an empty list is one of floats
+    return array.tolist() if array.ndim and array.size and choose.among([False, True]) else array
+
+
+def index(choose: Choices, shape: Shape) -> Any:
+    """Any index that fits a shape: basic, advanced, masks, newaxis, ellipsis, mixed."""
+    kind = choose.among(["basic", "advanced", "mask", "mixed", "mixed"])
+    if kind == "mask":
+        return choose.booleans(shape[: choose.integer(0, len(shape))])
+    if kind == "advanced" and shape and shape[0]:
+        return rows(choose, shape[0])
+    common = choose.shape(max_dims=2, min_side=1)
+    parts: list[Any] = []
+    n = choose.integer(0, len(shape))
+    front = choose.among([n, choose.integer(0, n)])
+    for side in shape[:front] + shape[len(shape) - n + front :]:
+        if not side or choose.among([False, True]):
+            start, stop = choose.integer(-side - 1, side + 1), choose.integer(-side - 1, side + 1)
+            steps: list[int | None] = [None, 2, -1, -2]
+            ends = choose.among([(None, None), (start, None), (None, stop), (start, stop)])
+            parts.append(slice(*ends, choose.among(steps)))
+        elif kind == "mixed" and choose.among([False, True]):
+            parts.append(rows(choose, side, choose.among([common, ()])))
+        else:
+            parts.append(choose.integer(-side, side - 1))
+    if front < n or choose.among([False, True]):
+        parts.insert(front, Ellipsis)
+    if choose.among([False, True]):
+        parts.insert(choose.integer(0, len(parts)), None)
+    return parts[0] if len(parts) == 1 and choose.among([False, True]) else tuple(parts)

@@ -298,7 +298,7 @@ def op(
 
 
 def custom_op(
-    vjps: Iterable[Rule | None], name: str | None = None
+    vjps: Iterable[Rule | None], name: str | None = None, domain: Domain | None = None
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Make an op of a function on arrays and its VJP rules.
 
@@ -312,6 +312,9 @@ def custom_op(
         others are options, passed to the rules by keyword.
     name
         What tapes and messages call the op; the function's name by default.
+    domain
+        The calls to test it on (`tapegrad.domain`), which `tapegrad.testing.operands_for`
+        draws from.
 
     Returns
     -------
@@ -353,7 +356,8 @@ def custom_op(
                 )
             return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
 
-        return Op(called, forward, tuple(_apart(rule, called, i) for i, rule in enumerate(rules)))
+        apart = tuple(_apart(rule, called, i) for i, rule in enumerate(rules))
+        return Op(called, forward, apart, domain=domain)
 
     return declare
 

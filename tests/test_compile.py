@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, many, programs, scale_of
-from strategies import layouts
+from programs import assert_close, many, scale_of
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
+from tapegrad.testing import programs
+from tapegrad.testing.strategies import layouts
 
 X = np.linspace(-1.0, 1.0, 4)
 
@@ -52,20 +53,22 @@ def loss(w, x):
 # --- the same as recorded ---------------------------------------------------------------
 
 
-@many(thorough=3500, default=40)
+@many(thorough=10_000, default=40)
 @given(programs())
 def test_compiled_computes_what_is_recorded(written):
     compiled = tg.compile(written.step)
-    for args in (*written.arguments, written.arguments[0]):
+    for args in written.arguments:
         before = pickle.dumps(args)
-        got = compiled(*args)
+        # twice, for the second run finds the buffers full
+        results = [compiled(*args), compiled(*args)]
         assert pickle.dumps(args) == before
-        expected = written.step(*args)
-        assert_close(got, expected, written.narrowest, scale_of(written.step, args))
+        expected, scale = written.step(*args), scale_of(written.step, args)
+        for got in results:
+            assert_close(got, expected, written.narrowest, scale)
     assert len(compiled.signatures) == 1
 
 
-@many(thorough=300, default=15)
+@many(thorough=60, default=15)
 @given(programs(max_steps=12))
 def test_a_gradient_goes_through_a_compiled_function(written):
     through = tg.compile(written.fn)
@@ -88,7 +91,7 @@ def test_a_gradient_goes_through_a_compiled_function(written):
     assert_close(step(*args), plain(*args), written.narrowest, 1.0)
 
 
-@many(thorough=300, default=15)
+@many(thorough=60, default=15)
 @given(st.data(), programs(max_steps=12))
 def test_arguments_may_lie_in_memory_in_any_way(data, written):
     compiled = tg.compile(written.step)

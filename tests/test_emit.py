@@ -8,11 +8,12 @@ import attrs
 import numpy as np
 import pytest
 from hypothesis import given
-from programs import many, programs
+from programs import many
 
 import tapegrad as tg
 from tapegrad.program.emit import source, written
 from tapegrad.tensor import OPS
+from tapegrad.testing import programs
 
 
 def leaves_equal(got, wanted):
@@ -33,7 +34,7 @@ def assert_runs(fn, *args):
     leaves_equal(compiled(*args), expected)
 
 
-@many(thorough=600)
+@many(thorough=120)
 @given(programs())
 def test_the_source_is_what_runs(drawn):
     compiled = tg.compile(drawn.step)
@@ -48,7 +49,7 @@ def test_the_source_is_what_runs(drawn):
         assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
 
 
-@many(thorough=300)
+@many(thorough=60)
 @given(programs())
 def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     program = tg.compile(drawn.step).program(*drawn.arguments[0])
@@ -62,7 +63,7 @@ def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     assert not any(isinstance(node, branching) for node in ast.walk(make))
 
 
-@many(thorough=300)
+@many(thorough=60)
 @given(programs())
 def test_equal_programs_have_equal_source(drawn):
     first = tg.compile(drawn.step).program(*drawn.arguments[0])

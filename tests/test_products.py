@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from strategies import arrays
 
 import tapegrad as tg
-from tapegrad.testing import check_grads
+from tapegrad.testing import arrays, check_grads
 
 
 @st.composite
@@ -38,7 +37,7 @@ def einsum_calls(draw: Any) -> Any:
         if "..." in subscripts:
             output.insert(draw(st.integers(0, len(output))), "...")
         subscripts = f"{subscripts} -> {''.join(output)}"
-    operands = [draw(arrays(shape, dtype=np.float64)) for shape in shapes]
+    operands = [draw(arrays(shape, dtypes="d")) for shape in shapes]
     return subscripts, operands
 
 
@@ -108,7 +107,7 @@ def test_einsum_of_one_array_is_a_copy() -> None:
 @given(data=st.data())
 def test_cross_of_two_components_has_a_third_of_zero(data: Any) -> None:
     sizes = data.draw(st.tuples(st.integers(2, 3), st.integers(2, 3)))
-    a, b = (data.draw(arrays((2, n), dtype=np.float64)) for n in sizes)
+    a, b = (data.draw(arrays((2, n), dtypes="d")) for n in sizes)
     with warnings.catch_warnings():
         # NumPy is about to leave them out
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from op_cases import CASES
-from strategies import arrays
 
 import tapegrad as tg
 from tapegrad.ops import assembly, creation, diagonals, selection, shape, window
 from tapegrad.tensor import NUMPY, OPS
+from tapegrad.testing import arrays
 
 FILES = (assembly, creation, diagonals, selection, shape, window)
 OURS = sorted(name for file in FILES for name in file.__all__ if name in OPS)
@@ -163,7 +163,7 @@ def test_arrays_of_several_kinds_are_joined_as_numpy_joins_them(name: str) -> No
 
 @given(data=st.data())
 def test_what_is_split_is_whole_when_joined(data: Any) -> None:
-    x = data.draw(arrays((4, 3), dtype=np.float64))
+    x = data.draw(arrays((4, 3), dtypes="d"))
     cuts = sorted(data.draw(st.lists(st.integers(0, 4), max_size=3)))
     weights = np.arange(12.0).reshape(4, 3)
 
@@ -175,7 +175,7 @@ def test_what_is_split_is_whole_when_joined(data: Any) -> None:
 
 @given(data=st.data())
 def test_what_is_taken_out_can_be_put_back(data: Any) -> None:
-    x = data.draw(arrays((2, 3), dtype=np.float64))
+    x = data.draw(arrays((2, 3), dtypes="d"))
     place = data.draw(st.integers(0, 2))
 
     def back(t: Any) -> Any:
@@ -236,7 +236,7 @@ def test_what_does_not_fit_is_an_error_that_says_so(name: str) -> None:
 @pytest.mark.parametrize("mode", ["constant", "edge", "reflect", "symmetric", "wrap"])
 @given(data=st.data())
 def test_padding_keeps_what_is_inside(mode: str, data: Any) -> None:
-    x = data.draw(arrays((2, 3), dtype=np.float64))
+    x = data.draw(arrays((2, 3), dtypes="d"))
     (a, b), (c, d) = widths = data.draw(
         st.tuples(*(st.tuples(st.integers(0, 5), st.integers(0, 5)) for _ in range(2)))
     )

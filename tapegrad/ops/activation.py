@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.domain import REAL, each
 from tapegrad.op import op
 from tapegrad.ops.record import floating
 
@@ -21,7 +22,7 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     return g * (y * sigmoid(-x))
 
 
-@op(_sigmoid_vjp, composite=True)
+@op(_sigmoid_vjp, composite=True, domain=each(REAL))
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -40,7 +41,7 @@ def sigmoid(x: Any) -> Any:
     return grown / (1 + grown)
 
 
-@op(lambda g, y, x: g * sigmoid(x), composite=True)
+@op(lambda g, y, x: g * sigmoid(x), composite=True, domain=each(REAL))
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -56,7 +57,12 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
-@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True, kink="0 at 0")
+@op(
+    lambda g, y, x: np.where(np.greater(x, 0), g, 0),
+    composite=True,
+    domain=each(REAL),
+    kink="0 at 0",
+)
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
+from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
 from tapegrad.op import op
 from tapegrad.ops.record import array, double
 
@@ -95,6 +95,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g * y / x2,
     ufunc=np.divide,
     keeps_weak=True,
+    domain=each(REAL, NONZERO),
 )
 def divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 / x2``, with broadcasting.
@@ -159,6 +160,8 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     numpy=np.power,
     keeps_weak=True,
     source="power({0}, {1}, {out})",
+    # the slope of larger exponents is more than float16 holds
+    domain=each(POSITIVE, Elements(-2, 2)),
     kink="0 in the base at exponent 0, 0 in the exponent at base 0",
 )
 def power(x1: Any, x2: Any) -> Any:
@@ -216,6 +219,7 @@ def square(x: Any) -> Any:
 @op(
     lambda g, y, x: -g * y * y,
     ufunc=np.reciprocal,
+    domain=each(NONZERO),
 )
 def reciprocal(x: Any) -> Any:
     """``1 / x``; of an integer array, an integer, as in NumPy.
@@ -231,6 +235,7 @@ def reciprocal(x: Any) -> Any:
 @op(
     lambda g, y, x: g * 0.5 / y,
     ufunc=np.sqrt,
+    domain=each(POSITIVE),
 )
 def sqrt(x: Any) -> Any:
     """The square root. Its slope at 0 is infinite, as is the gradient.
@@ -314,6 +319,7 @@ def _shared(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1)),
     ufunc=np.maximum,
     keeps_weak=True,
+    domain=each(TYING, TYING),
     kink="ties share equally",
 )
 def maximum(x1: Any, x2: Any) -> Any:
@@ -335,6 +341,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1)),
     ufunc=np.minimum,
     keeps_weak=True,
+    domain=each(TYING, TYING),
     kink="ties share equally",
 )
 def minimum(x1: Any, x2: Any) -> Any:

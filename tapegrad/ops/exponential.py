@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import POSITIVE, each
+from tapegrad.domain import POSITIVE, Elements, each
 from tapegrad.op import op
 from tapegrad.ops.activation import sigmoid
 
@@ -55,7 +55,7 @@ def expm1(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / x, ufunc=np.log)
+@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE))
 def log(x: Any) -> Any:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
@@ -67,7 +67,7 @@ def log(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p)
+@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p, domain=each(Elements(-0.5, 4.0)))
 def log1p(x: Any) -> Any:
     """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
 

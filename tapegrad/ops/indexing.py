@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices
+from tapegrad.domain import Call, Choices, rows
+from tapegrad.domain import index as any_index
 from tapegrad.op import EachOperand, op
 from tapegrad.tensor import At, Tensor
 
@@ -94,11 +95,17 @@ def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -
     return scatter(g, shape=np.shape(a), index=_filled(index, arrays))
 
 
+def _takings(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    return Call((a, any_index(choose, a.shape)))
+
+
 @op(
     each_operand=_first(_getitem_vjp),
     read=_getitem_arguments,
     source="{0}[{index}]",
     view=True,
+    domain=_takings,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, with all of NumPy's ways to index.
@@ -123,9 +130,16 @@ def _scatter_arguments(
     return (values, *arrays), {"shape": shape, "index": template}
 
 
+def _placings(choose: Choices) -> Call:
+    shape = choose.shape()
+    index = any_index(choose, shape)
+    return Call((choose.array(np.empty(shape)[index].shape), shape, index))
+
+
 @op(
     each_operand=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
     read=_scatter_arguments,
+    domain=_placings,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
@@ -158,7 +172,14 @@ def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     return index_select(g, indices)
 
 
-@op(_segment_sum_vjp, None)
+def _segments(choose: Choices) -> Call:
+    n = choose.integer(1, 4)
+    indices = choose.integers(choose.shape(max_dims=2, max_side=4), -n, n - 1)
+    row = choose.shape(max_dims=2, max_side=2)
+    return Call((choose.array((*indices.shape, *row)), indices, n))
+
+
+@op(_segment_sum_vjp, None, domain=_segments)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows that have one index; the adjoint of `index_select`.
 
@@ -210,10 +231,16 @@ def _add_rows(y: Any, indices: Any, values: Any) -> None:
     np.add.at(y.reshape(-1), places.reshape(-1), values.reshape(-1))
 
 
+def _selections(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_dims=1, min_side=1))
+    return Call((x, rows(choose, len(x))))
+
+
 @op(
     lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
     None,
     source="{0}.take({1}, 0)",
+    domain=_selections,
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
@@ -289,7 +316,20 @@ def _index_set_vjp(
     return np.where(last_writes(shape=np.shape(a), index=_filled(index, arrays)), picked, 0)
 
 
-@op(each_operand=EachOperand(_index_set_vjp, last=1), read=_update_arguments)
+def _updates(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    index = any_index(choose, a.shape)
+    place = a[index].shape
+    # values broadcast to the place they go to
+    shape = [choose.among([side, 1]) for side in place[choose.integer(0, len(place)) :]]
+    return Call((a, choose.array(tuple(shape), dtypes=a.dtype.char), index))
+
+
+@op(
+    each_operand=EachOperand(_index_set_vjp, last=1),
+    read=_update_arguments,
+    domain=_updates,
+)
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
 
@@ -318,9 +358,15 @@ def _last_writes_arguments(
     return arrays, {"shape": shape, "index": template}
 
 
+def _writings(choose: Choices) -> Call:
+    shape = choose.shape()
+    return Call((shape, any_index(choose, shape)))
+
+
 @op(
     each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
     read=_last_writes_arguments,
+    domain=_writings,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Which of the values written at an index stay; `index_set`'s rule needs it."""
@@ -333,6 +379,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
         last=1,
     ),
     read=_update_arguments,
+    domain=_updates,
 )
 def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.
@@ -346,7 +393,8 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     >>> tg.index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
     array([2., 0., 1.])
     """
-    y = np.array(a)
+    # in C order, for the rows are added in a flat view
+    y = np.array(a, order="C")
     rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
     if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:
         _add_rows(y, arrays[0], values)
@@ -359,7 +407,12 @@ def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     return unpick(g, indices, a.shape[-1])
 
 
-@op(_pick_vjp, None)
+def _choices(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=2)
+    return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
+
+
+@op(_pick_vjp, None, domain=_choices)
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -385,7 +438,12 @@ def pick(a: Any, indices: Any) -> Any:
     return a.reshape(-1).take(places).reshape(indices.shape)
 
 
-@op(lambda g, y, values, indices, n: pick(g, indices), None)
+def _chosen(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=2)
+    return Call((choose.array(shape), choose.integers(shape, 0, 2), 3))
+
+
+@op(lambda g, y, values, indices, n: pick(g, indices), None, domain=_chosen)
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
 

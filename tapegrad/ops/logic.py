@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import REAL, Call, Choices, each
+from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
 from tapegrad.op import op
 
 __all__ = [
@@ -40,33 +40,47 @@ __all__ = [
     "where",
 ]
 
+# zero as often as not
+_TRUTH = Elements(-0.125, 0.125)
 
-@op(None, None, ufunc=np.equal)
+
+def _bits(n: int) -> Domain:
+    """Calls on whole numbers and truth values, of shapes that broadcast."""
+
+    def call(choose: Choices) -> Call:
+        dtype = choose.among([np.int64, np.uint8, np.bool_])
+        shapes = choose.broadcastable(n)
+        return Call(tuple(choose.integers(shape, -4, 9).astype(dtype) for shape in shapes))
+
+    return call
+
+
+@op(None, None, ufunc=np.equal, domain=each(TYING, TYING))
 def equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 == x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.not_equal)
+@op(None, None, ufunc=np.not_equal, domain=each(TYING, TYING))
 def not_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 != x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.less)
+@op(None, None, ufunc=np.less, domain=each(TYING, TYING))
 def less(x1: Any, x2: Any) -> Any:
     """Where ``x1 < x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.less_equal)
+@op(None, None, ufunc=np.less_equal, domain=each(TYING, TYING))
 def less_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 <= x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.greater)
+@op(None, None, ufunc=np.greater, domain=each(TYING, TYING))
 def greater(x1: Any, x2: Any) -> Any:
     """Where ``x1 > x2``, element by element. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.greater_equal)
+@op(None, None, ufunc=np.greater_equal, domain=each(TYING, TYING))
 def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient."""
 
@@ -123,54 +137,64 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
     return np.isclose(a, b, rtol, atol, equal_nan)
 
 
-@op(None, None, ufunc=np.bitwise_and)
+@op(None, None, ufunc=np.bitwise_and, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; of booleans, whether both are true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_or)
+@op(None, None, ufunc=np.bitwise_or, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that either has; of booleans, whether either is true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_xor)
+@op(None, None, ufunc=np.bitwise_xor, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.left_shift)
+def _shifts(choose: Choices) -> Call:
+    shapes = choose.broadcastable(2)
+    return Call((choose.integers(shapes[0], -9, 9), choose.integers(shapes[1], 0, 4)))
+
+
+@op(None, None, ufunc=np.left_shift, domain=_shifts)
 def left_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places up. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.right_shift)
+@op(None, None, ufunc=np.right_shift, domain=_shifts)
 def right_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places down. It passes no gradient."""
 
 
-@op(None, ufunc=np.invert)
+@op(None, ufunc=np.invert, domain=_bits(1))
 def invert(x: Any) -> Any:
     """The bits that x has not; of booleans, whether x is false. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.logical_and)
+@op(None, None, ufunc=np.logical_and, domain=each(_TRUTH, _TRUTH))
 def logical_and(x1: Any, x2: Any) -> Any:
     """Where both are true (not zero). It passes no gradient."""
 
 
-@op(None, None, ufunc=np.logical_or)
+@op(None, None, ufunc=np.logical_or, domain=each(_TRUTH, _TRUTH))
 def logical_or(x1: Any, x2: Any) -> Any:
     """Where either is true (not zero). It passes no gradient."""
 
 
-@op(None, None, ufunc=np.logical_xor)
+@op(None, None, ufunc=np.logical_xor, domain=each(_TRUTH, _TRUTH))
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Where just one is true (not zero). It passes no gradient."""
 
 
-@op(None, ufunc=np.logical_not)
+@op(None, ufunc=np.logical_not, domain=each(_TRUTH))
 def logical_not(x: Any) -> Any:
     """Where x is false (zero). It passes no gradient."""
+
+
+def _selections(choose: Choices) -> Call:
+    condition, x, y = choose.broadcastable(3)
+    return Call((choose.booleans(condition), choose.array(x), choose.array(y)))
 
 
 @op(
@@ -180,6 +204,7 @@ def logical_not(x: Any) -> Any:
     numpy=np.where,
     keeps_weak=True,
     source="where({0}, {1}, {2})",
+    domain=_selections,
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -197,10 +222,16 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     return np.where(condition, x, y)
 
 
+def _kept(choose: Choices) -> Call:
+    shape = choose.shape()
+    return Call((choose.booleans(shape), choose.array(shape)))
+
+
 @op(
     None,
     lambda g, y, condition, x: np.where(condition, g, 0),
     source="keep({0}, {1}, {out})",
+    domain=_kept,
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, for two arrays of one shape.
@@ -214,15 +245,15 @@ def keep(condition: Any, x: Any) -> Any:
     return np.where(condition, x, 0)
 
 
-_WHOLE = {2: np.int16, 4: np.int32, 8: np.int64}
+_WHOLE: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
-    """`keep` of float64 or narrower, by masking bits: a tenth of the time of a selection."""
-    whole = _WHOLE[x.dtype.itemsize]
+    """`keep` of floating arrays, by masking bits: a tenth of the time of a selection."""
+    whole = _WHOLE.get(x.dtype.itemsize)
     if out is None:
         out = np.empty(x.shape, x.dtype)
-    if not (x.flags.c_contiguous and condition.flags.c_contiguous):
+    if whole is None or not (x.flags.c_contiguous and condition.flags.c_contiguous):
         out[...] = np.where(condition, x, 0)
         return out
     mask = out.view(whole)

@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.domain import Call, Choices, Domain, Elements
 from tapegrad.op import op
 from tapegrad.ops.axes import in_front, kept, lines, on_first_axis
-from tapegrad.ops.indexing import index_select, segment_sum
+from tapegrad.ops.indexing import getitem, index_select, segment_sum
 from tapegrad.ops.record import array
 from tapegrad.ops.reduction import any, mean
 from tapegrad.tensor import Tensor
@@ -36,7 +36,8 @@ def _taken(x: Any, order: Any) -> Any:
     """Each line along the first axis in an order of its own."""
     sides = x.shape[1:]
     others = [np.arange(n).reshape(-1, *(1,) * (len(sides) - i)) for i, n in enumerate(sides, 1)]
-    return x[(order, *others)]
+    # as an op, for x may be an array and the order a Tensor
+    return getitem(x, (order, *others))
 
 
 def _shared(g: Any, y: Any) -> Any:

@@ -90,7 +90,15 @@ def _written(x1: Any, x2: Any) -> str:
     return "matmul({0}, {1}, {out})"
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written)
+def _factors(choose: Choices) -> Call:
+    n, k, m = (choose.integer(0, 3) for _ in range(3))
+    left, right = choose.broadcastable(2, max_side=2)
+    first = choose.among([(k,), (n, k), (*left, n, k)])
+    second = choose.among([(k,), (k, m), (*right, k, m)])
+    return Call((choose.array(first), choose.array(second)))
+
+
+@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written, domain=_factors)
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.domain import Call, on_array
+from tapegrad.domain import REAL, Call, Choices, each, on_array
 from tapegrad.op import op
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
 
 
-@op(lambda g, y, x: g, keeps_weak=True)
+@op(lambda g, y, x: g, keeps_weak=True, domain=each(REAL))
 def parameter(x: Any) -> Any:
     """What begins a tape, and marks where a recording inside another begins.
 
@@ -35,13 +35,24 @@ def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
     return np.ones(shape, dtype)
 
 
-@op(lambda g, y, a: g, keeps_weak=True, source="asarray({0})", view=True)
+@op(
+    lambda g, y, a: g,
+    keeps_weak=True,
+    source="asarray({0})",
+    view=True,
+    domain=each(REAL),
+)
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
     return np.asarray(a)
 
 
-@op(lambda g, y, a: g, source="ascontiguousarray({0})", view=True)
+@op(
+    lambda g, y, a: g,
+    source="ascontiguousarray({0})",
+    view=True,
+    domain=each(REAL),
+)
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one.
 
@@ -67,10 +78,16 @@ def copy(a: Any) -> Any:
     return np.copy(a)
 
 
+def _casts(choose: Choices) -> Call:
+    dtype = choose.among([np.float64, "float32", np.float16, np.int64, np.bool_])
+    return Call((choose.array(choose.shape()), dtype))
+
+
 @op(
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
     source="{0}.astype({dtype})",
+    domain=_casts,
 )
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
@@ -144,7 +161,7 @@ def stop_gradient(tree_: Any) -> Any:
     return tree.map(stopped, tree_)
 
 
-@op(None, keeps_weak=True)
+@op(None, keeps_weak=True, domain=each(REAL))
 def stopped(x: Any) -> Any:
     """One leaf of `stop_gradient`."""
     return x

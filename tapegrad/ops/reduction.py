@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
+from tapegrad.domain import NEAR_ONE, POSITIVE, TYING, Call, Choices, along, reduced
 from tapegrad.op import op
 from tapegrad.ops.axes import from_lines, lines, shifted
 from tapegrad.ops.record import array, floating
@@ -80,6 +80,7 @@ def _count(x: Any, axis: Any) -> int:
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     source="add.reduce({0}, {axis}, None, {out}, {keepdims})",
+    domain=reduced(),
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -113,6 +114,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     ),
     numpy=np.mean,
     composite=True,
+    domain=reduced(min_side=1),
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -292,6 +294,8 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     _extremum,
     numpy=(np.max, np.amax),
     source="maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    domain=reduced(TYING, min_side=1),
+    kink="ties share equally",
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
@@ -311,6 +315,8 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     _extremum,
     numpy=(np.min, np.amin),
     source="minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    domain=reduced(TYING, min_side=1),
+    kink="ties share equally",
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
@@ -473,13 +479,29 @@ def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.count_nonzero(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.argmax, source="{0}.argmax({axis}, None, keepdims={keepdims})")
+def _places(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1), TYING)
+    axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
+    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
+
+
+@op(
+    None,
+    numpy=np.argmax,
+    source="{0}.argmax({axis}, None, keepdims={keepdims})",
+    domain=_places,
+)
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis. It passes no gradient."""
     return _argmax(a, axis=axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.argmin, source="{0}.argmin({axis}, None, keepdims={keepdims})")
+@op(
+    None,
+    numpy=np.argmin,
+    source="{0}.argmin({axis}, None, keepdims={keepdims})",
+    domain=_places,
+)
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis. It passes no gradient."""
     return _argmin(a, axis=axis, keepdims=keepdims)
@@ -500,6 +522,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
         _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
     composite=True,
+    domain=reduced(min_side=1),
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -521,9 +544,15 @@ def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return y if keepdims else np.squeeze(y, axis=axis)
 
 
+def _normalised(choose: Choices) -> Call:
+    call = along()(choose)
+    return call if choose.among([False, True]) else Call(call.args)
+
+
 @op(
     lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
     composite=True,
+    domain=_normalised,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
@@ -542,6 +571,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 @op(
     lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
     composite=True,
+    domain=_normalised,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss.

@@ -45,11 +45,19 @@ def _inverse(axes: Any) -> Any:
     return None if axes is None else tuple(np.argsort([axis % len(axes) for axis in axes]).tolist())
 
 
+def _turns(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    order = choose.permutation(a.ndim)
+    axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in order]
+    return Call((a,), choose.among([{}, {"axes": None}, {"axes": tuple(axes)}, {"axes": axes}]))
+
+
 @op(
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
     source="{0}.transpose({axes})",
     view=True,
+    domain=_turns,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -157,11 +165,17 @@ def matrix_transpose(x: Any) -> Any:
     return np.swapaxes(x, -1, -2)
 
 
+def _swaps(choose: Choices) -> Call:
+    a = choose.array(choose.shape(min_dims=1))
+    return Call((a, choose.axis(a.ndim), choose.axis(a.ndim)))
+
+
 @op(
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
     source="{0}.swapaxes({axis1}, {axis2})",
     view=True,
+    domain=_swaps,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -175,11 +189,20 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return np.swapaxes(a, axis1, axis2)
 
 
+def _reshapes(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
+    rest = a.size // first if first else 3
+    shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
+    return Call((a, choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)))
+
+
 @op(
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
     source="{0}.reshape({shape})",
     view=True,
+    domain=_reshapes,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
@@ -257,11 +280,20 @@ def atleast_3d(*arys: Any) -> Any:
     return _each_at_least(np.atleast_3d, arys)
 
 
+def _new_axes(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    n = choose.integer(1, 2)
+    places = choose.permutation(a.ndim + n)[:n]
+    axes = [axis - a.ndim - n if choose.among([False, True]) else axis for axis in places]
+    return Call((a, axes[0] if n == 1 and choose.among([False, True]) else tuple(axes)))
+
+
 @op(
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
     source="{0}.reshape({shape})",
     view=True,
+    domain=_new_axes,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -275,11 +307,21 @@ def expand_dims(a: Any, axis: Any) -> Any:
     return np.expand_dims(a, axis)
 
 
+def _squeezes(choose: Choices) -> Call:
+    a = choose.array(choose.shape(max_side=2))
+    ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
+    axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in ones]
+    if not axes:
+        return Call((a,))
+    return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
+
+
 @op(
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
     source="{0}.reshape({shape})",
     view=True,
+    domain=_squeezes,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -293,12 +335,19 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     return np.squeeze(a, axis)
 
 
+def _fillings(choose: Choices) -> Call:
+    array = choose.array(choose.shape(max_dims=2))
+    sides = [choose.integer(0, 3) if side == 1 else side for side in array.shape]
+    return Call((array, (*choose.shape(max_dims=2, max_side=2), *sides)))
+
+
 # the sweep undoes all broadcasting, this too
 @op(
     lambda g, y, array, shape: g,
     numpy=np.broadcast_to,
     source="broadcast_to({0}, {shape})",
     view=True,
+    domain=_fillings,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
@@ -336,7 +385,12 @@ def broadcast_arrays(*args: Any) -> Any:
     return tuple(np.broadcast_to(a, shape) for a in args)
 
 
-@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis))
+def _expansions(choose: Choices) -> Call:
+    x = choose.array(choose.shape(max_dims=2))
+    return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
+
+
+@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions)
 def expand(x: Any, axis: int, copies: int) -> Any:
     """A new axis at this place of the result, along which x is repeated.
 
@@ -371,11 +425,22 @@ def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0)
     return g[(slice(None),) * (axis % np.ndim(g)) + (part,)]
 
 
+def _pieces(choose: Choices) -> Call:
+    shape = choose.shape(min_dims=1)
+    axis = choose.axis(len(shape))
+    sides = [choose.integer(0, 3) for _ in range(choose.integer(1, 3))]
+    i = axis % len(shape)
+    pieces = [choose.array((*shape[:i], side, *shape[i + 1 :])) for side in sides]
+    ways: list[dict[str, Any]] = [{"axis": axis}, {"axis": axis}, {"axis": None}]
+    return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
+
+
 @op(
     each_operand=EachOperand(_concatenate_vjp),
     read=_parts,
     numpy=np.concatenate,
     source="concatenate({all}, {axis}, {out})",
+    domain=_pieces,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     """A sequence of arrays joined along an axis they have, or flattened for None.
@@ -395,11 +460,18 @@ def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
     return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
 
 
+def _layers(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=2)
+    layers = [choose.array(shape) for _ in range(choose.integer(1, 3))]
+    return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
+
+
 @op(
     each_operand=EachOperand(_stack_vjp),
     read=_parts,
     numpy=np.stack,
     source="stack({all}, {axis}, {out})",
+    domain=_layers,
 )
 def stack(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays of one shape joined along a new axis.

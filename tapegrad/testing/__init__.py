@@ -1,28 +1,46 @@
-"""Tools to prove a gradient right: check_grads, and strategies for Hypothesis.
+"""Tools to prove a gradient right: check_grads, property checks, and strategies for Hypothesis.
 
 The strategies need Hypothesis, which is imported when one of them is first used.
 """
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
+from tapegrad.testing.choices import sample_calls as sample_calls
 from tapegrad.testing.gradients import check_grads as check_grads
+from tapegrad.testing.properties import check_compiled as check_compiled
+from tapegrad.testing.properties import check_deterministic as check_deterministic
+from tapegrad.testing.properties import check_linear_in_cotangent as check_linear_in_cotangent
+from tapegrad.testing.properties import check_properties as check_properties
+from tapegrad.testing.properties import check_stop_gradient as check_stop_gradient
+from tapegrad.testing.properties import check_symmetric_hessian as check_symmetric_hessian
+from tapegrad.testing.properties import check_transposes as check_transposes
+from tapegrad.testing.properties import check_unchanged as check_unchanged
 
 if TYPE_CHECKING:
+    from tapegrad.testing.random_programs import programs as programs
     from tapegrad.testing.strategies import arrays as arrays
+    from tapegrad.testing.strategies import broadcasting as broadcasting
     from tapegrad.testing.strategies import operands_for as operands_for
+    from tapegrad.testing.strategies import parameter_trees as parameter_trees
 
-_STRATEGIES = ("arrays", "operands_for")
+_STRATEGIES = {
+    "arrays": "strategies",
+    "broadcasting": "strategies",
+    "operands_for": "strategies",
+    "parameter_trees": "strategies",
+    "programs": "random_programs",
+}
 
 
 def __getattr__(name: str) -> Any:
     if name not in _STRATEGIES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from tapegrad.testing import strategies
-
-    return getattr(strategies, name)
+    return getattr(importlib.import_module(f"{__name__}.{_STRATEGIES[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return ["check_grads", *_STRATEGIES]
+    checks = [name for name in globals() if name.startswith("check_")]
+    return [*checks, "sample_calls", *_STRATEGIES]

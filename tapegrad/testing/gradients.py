@@ -88,12 +88,39 @@ def check_grads(
       analytic   4
       numeric    12
     """
-    if not isinstance(args, tuple | list):
-        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
     if order < 1 or not modes or set(modes) - {"reverse", "forward"}:
         raise ValueError(
             f"order is 1 or more and modes are of 'reverse', 'forward'; not {order}, {modes!r}"
         )
+    f = flattened(fn, args, np.float64)
+    problem = _Problem(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
+    _check(problem, order, tuple(modes))
+
+
+@attrs.frozen(eq=False)
+class Flat:
+    """A function as one of its floating leaves, which returns its floating leaves.
+
+    Attributes
+    ----------
+    name, paths
+        What messages call the function and each leaf.
+    fn
+        The function.
+    xs
+        The leaves.
+    """
+
+    name: str
+    fn: Fn
+    xs: tuple[Any, ...]
+    paths: tuple[str, ...]
+
+
+def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
+    """A function and its arguments as one of their floating leaves, of a dtype or as they are."""
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
     leaves, structure = tree.flatten(tuple(args))
     paths = [
         f"{name}.{path}" if path else name
@@ -114,16 +141,11 @@ def check_grads(
             raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")
         return outputs
 
-    _check(
-        _Problem(
-            label(fn),
-            flat,
-            lambda *xs: vjp(flat, *xs)[0],
-            tuple(np.array(leaves[i], np.float64) for i in places),
-            tuple(paths[i] for i in places),
-        ),
-        order,
-        tuple(modes),
+    return Flat(
+        label(fn),
+        flat,
+        tuple(leaves[i] if dtype is None else np.array(leaves[i], dtype) for i in places),
+        tuple(paths[i] for i in places),
     )
 
 
@@ -214,7 +236,7 @@ class _Comparison:
     def evaluate(self, point: Array) -> Array:
         """The outputs at another point, nan where they are fewer or more there."""
         try:
-            y = _pack(self.problem.evaluate(*_unpack(point, self.problem.x)))
+            y = pack(self.problem.evaluate(*unpack(point, self.problem.x)))
         except ValueError:
             y = self.y[:0]
         return y if y.size == self.y.size else np.full_like(self.y, np.nan)
@@ -227,8 +249,8 @@ class _Comparison:
 
     def tangent(self, support: Array) -> Array:
         """The packed JVP of a direction."""
-        tangents = _unpack(self.direction(support), self.problem.x)
-        return _pack(jvp(self.problem.f, self.problem.x, tangents)[1])
+        tangents = unpack(self.direction(support), self.problem.x)
+        return pack(jvp(self.problem.f, self.problem.x, tangents)[1])
 
     def slopes(self, support: Array, h: float) -> tuple[Array, Array]:
         """One-sided differences of each output, to the left and to the right."""
@@ -311,7 +333,7 @@ class _Comparison:
         weighed = "reverse" in self.modes and finding.wrong[0] and finding.rows[0] == 0
         for j in range(self.y.size if weighed and self.y.size <= _FEW else 0):
             u = np.eye(self.y.size)[j]
-            gradient = _pack(self.pullback(list(_unpack(u, self.outputs))))
+            gradient = pack(self.pullback(list(unpack(u, self.outputs))))
             single = attrs.evolve(self, modes=("reverse",), u=u, gradient=gradient)
             found = single.probe(support)
             if found is not None and found.wrong[0]:
@@ -334,17 +356,17 @@ def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
     """Check a function's first derivatives, and by recursion those of its derivatives."""
     output, pullback = vjp(problem.f, *problem.x)
     outputs = tuple(np.asarray(y) for y in output)
-    x, y = _pack(problem.x), _pack(outputs)
+    x, y = pack(problem.x), pack(outputs)
     if not np.isfinite(y).all():
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
-    u = _weights(rng, y.size)
-    v = _weights(rng, x.size) * np.maximum(1, np.abs(x))
-    gradient = _pack(pullback(list(_unpack(u, outputs))))
+    u = weights(rng, y.size)
+    v = weights(rng, x.size) * np.maximum(1, np.abs(x))
+    gradient = pack(pullback(list(unpack(u, outputs))))
     for i in np.flatnonzero(~np.isfinite(gradient))[:1]:
         raise AssertionError(
             f"{problem.name} has a derivative of {gradient[i]} at "
-            f"{_locate(i, problem.x, problem.paths)} = {x[i]} (order {problem.order}, reverse mode)"
+            f"{locate(i, problem.x, problem.paths)} = {x[i]} (order {problem.order}, reverse mode)"
         )
     eps = max([problem.eps, *[float(np.finfo(y.dtype).eps) for y in outputs]])
     problem = attrs.evolve(problem, eps=eps)
@@ -374,8 +396,8 @@ def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
 def _check_next(comparison: _Comparison, order: int) -> None:
     """Check the derivatives of the VJP and the JVP, functions of the point and a weight."""
     problem, outputs = comparison.problem, comparison.outputs
-    cotangents = _unpack(comparison.u, outputs)
-    tangents = _unpack(comparison.v, problem.x)
+    cotangents = unpack(comparison.u, outputs)
+    tangents = unpack(comparison.v, problem.x)
     scale = max(problem.scale, np.max(np.abs(comparison.y), initial=0.0))
     n = len(problem.x)
 
@@ -444,7 +466,7 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
     i = int(np.flatnonzero(finding.wrong)[0])
     row = int(finding.rows[i])
     reverse = "reverse" in comparison.modes and row == 0
-    place = _locate(at, problem.x, problem.paths)
+    place = locate(at, problem.x, problem.paths)
     per = comparison.v[at]
     (weighed,) = np.nonzero(comparison.u)
     if reverse and weighed.size > 1:
@@ -452,7 +474,7 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
         of = f"the outputs weighed with the cotangent {u}"
     else:
         output = int(weighed[0]) if reverse else row - ("reverse" in comparison.modes)
-        of = _locate(output, outputs, [f"output {j}" for j in range(len(outputs))])
+        of = locate(output, outputs, [f"output {j}" for j in range(len(outputs))])
         per = per * comparison.u[output] if reverse else per
     lines = [
         f"{problem.name} has a wrong derivative at {place} "
@@ -480,13 +502,13 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
     return "\n".join(lines)
 
 
-def _locate(at: int, arrays: Sequence[Array], names: Sequence[str]) -> str:
+def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
     """The name and index of an element, given its number in the packed arrays."""
     for array, name in zip(arrays, names, strict=True):
-        if at < array.size:
-            index = ", ".join(str(int(i)) for i in np.unravel_index(at, array.shape))
-            return f"{name}[{index}]" if array.ndim else name
-        at -= array.size
+        if at < np.size(array):
+            index = ", ".join(str(int(i)) for i in np.unravel_index(at, np.shape(array)))
+            return f"{name}[{index}]" if index else name
+        at -= np.size(array)
     raise IndexError(at)
 
 
@@ -494,16 +516,18 @@ def _norm(vector: Array) -> Any:
     return np.sqrt(np.sum(vector**2))
 
 
-def _weights(rng: np.random.Generator, n: int) -> Array:
+def weights(rng: np.random.Generator, n: int) -> Array:
     """Random signs, and sizes near 1: none vanishes, and no two cancel by design."""
     return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
 
 
-def _pack(arrays: Sequence[Any]) -> Array:
+def pack(arrays: Sequence[Any]) -> Array:
+    """The elements of several arrays as one vector of float64."""
     return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
 
 
-def _unpack(vector: Array, like: Sequence[Array]) -> tuple[Array, ...]:
-    ends = np.cumsum([a.size for a in like])
+def unpack(vector: Array, like: Sequence[Any]) -> tuple[Array, ...]:
+    """A vector as arrays of the shapes of others."""
+    ends = np.cumsum([np.size(a) for a in like])
     parts = np.split(vector, ends[:-1])
-    return tuple(part.reshape(a.shape) for part, a in zip(parts, like, strict=True))
+    return tuple(part.reshape(np.shape(a)) for part, a in zip(parts, like, strict=True))

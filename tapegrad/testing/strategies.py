@@ -2,136 +2,74 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from tapegrad.domain import REAL, Call, Choices, Elements
+from tapegrad import tree
+from tapegrad.domain import REAL, Call, Elements
 from tapegrad.op import Op
-from tapegrad.tensor import OPS, Array
+from tapegrad.tensor import Array
+from tapegrad.testing.choices import Chosen, clear_numbers, domain_of, is_clear
 
-__all__ = ["arrays", "operands_for"]
+__all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
 Strategy = st.SearchStrategy[Any]
 
-_CLEAR = 1 / 16
+
+@functools.cache
+def whole(low: int, high: int) -> st.SearchStrategy[int]:
+    """Whole numbers, by a strategy that is made once: to make one takes longer than to draw."""
+    return st.integers(low, high)
 
 
+@functools.cache
 def numbers(elements: Elements) -> Strategy:
     """Numbers of an interval: eighths, which tie often, signed zeros, any others."""
-    low, high = elements.low, elements.high
-
-    def clear(x: float) -> bool:
-        return low <= x <= high and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
-
-    eighths = [k / 8 for k in range(math.ceil(low * 8), math.floor(high * 8) + 1)]
-    tying = [x for x in [*eighths, -0.0] if clear(x)]
     # every floating dtype holds these
-    low_, high_ = float(np.float16(low)), float(np.float16(high))
-    others = st.floats(low_, high_, width=16).filter(clear)
+    low, high = float(np.float16(elements.low)), float(np.float16(elements.high))
+    others = st.floats(low, high, width=16).filter(lambda x: is_clear(x, elements))
+    tying = clear_numbers(elements)
     return st.sampled_from(tying) | others if tying else others
+
+
+@attrs.frozen
+class Drawn(Chosen):
+    """The choices that Hypothesis makes."""
+
+    draw: st.DrawFn
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(whole(low, high))
+
+    def number(self, elements: Elements) -> float:
+        number: float = self.draw(numbers(elements))
+        return number
 
 
 @st.composite
 def layouts(draw: st.DrawFn, array: Array) -> Array:
     """The same elements, laid out in memory in one of many ways."""
-    layout = draw(st.sampled_from(["C", "F", "reversed", "strided", "read-only"]))
-    if array.ndim == 0 or layout == "C":
-        return array
-    if layout == "F":
-        return np.asfortranarray(array)
-    if layout == "reversed":
-        return array[::-1].copy()[::-1]
-    if layout == "strided":
-        return np.repeat(array, 2, axis=-1)[..., ::2]
-    array.flags.writeable = False
-    return array
-
-
-@attrs.frozen
-class Drawn(Choices):
-    """The `Choices` that Hypothesis makes."""
-
-    draw: st.DrawFn
-
-    def integer(self, low: int, high: int) -> int:
-        return self.draw(st.integers(low, high))
-
-    def among(self, options: Sequence[T]) -> T:
-        return self.draw(st.sampled_from(options))
-
-    def subset(self, options: Sequence[T]) -> list[T]:
-        n = len(options)
-        chosen = self.draw(st.lists(st.integers(0, n - 1), unique=True)) if n else []
-        return [options[i] for i in chosen]
-
-    def permutation(self, n: int) -> list[int]:
-        return self.draw(st.permutations(range(n)))
-
-    def shape(
-        self, min_dims: int = 0, max_dims: int = 3, min_side: int = 0, max_side: int = 3
-    ) -> Shape:
-        return self.draw(
-            hnp.array_shapes(
-                min_dims=min_dims, max_dims=max_dims, min_side=min_side, max_side=max_side
-            )
-        )
-
-    def broadcastable(self, n: int, max_dims: int = 2, max_side: int = 3) -> tuple[Shape, ...]:
-        return self.draw(
-            hnp.mutually_broadcastable_shapes(
-                num_shapes=n, max_dims=max_dims, max_side=max_side, min_side=0
-            )
-        ).input_shapes
-
-    def array(
-        self, shape: Shape, elements: Elements = REAL, dtypes: str = "dfe", distinct: bool = False
-    ) -> Array:
-        n = math.prod(shape)
-        if distinct:
-            step = (elements.high - elements.low) / (n + 1)
-            order = self.permutation(n)
-            flat = [elements.low + step * (k + 1) for k in order]
-        else:
-            flat = self.draw(st.lists(numbers(elements), min_size=n, max_size=n))
-        dtype = self.draw(st.sampled_from([*dtypes]))
-        return self.laid_out(np.array(flat, dtype).reshape(shape))
-
-    def integers(self, shape: Shape, low: int, high: int) -> Array:
-        n = math.prod(shape)
-        flat = self.draw(st.lists(st.integers(low, high), min_size=n, max_size=n))
-        return np.array(flat, np.intp).reshape(shape)
-
-    def booleans(self, shape: Shape) -> Array:
-        return self.integers(shape, 0, 1).astype(bool)
-
-    def laid_out(self, array: Array) -> Array:
-        return self.draw(layouts(array))
-
-    def axis(self, ndim: int) -> int:
-        return self.integer(-ndim, ndim - 1)
-
-    def axes(self, ndim: int) -> Any:
-        kind = self.among(["all", "one", "several"]) if ndim else self.among(["all", "none"])
-        if kind == "all":
-            return None
-        if kind == "one":
-            return self.axis(ndim)
-        several = self.subset(range(ndim))
-        return tuple(axis - ndim if self.among([False, True]) else axis for axis in several)
+    return Drawn(draw).laid_out(array)
 
 
 def arrays(
-    shape: Any = None, elements: Elements = REAL, dtypes: str = "dfe"
+    shape: Any = None,
+    elements: Elements = REAL,
+    dtypes: str = "dfe",
+    scales: Sequence[float] = (1.0,),
 ) -> st.SearchStrategy[Array]:
     """Floating arrays of a shape, or of drawn shapes, in any layout.
+
+    They tie often, have zeros of either sign, and lie in memory in C or Fortran order,
+    reversed, strided, or read-only.
 
     Parameters
     ----------
@@ -141,28 +79,123 @@ def arrays(
         The numbers: an interval without its poles.
     dtypes
         The characters of the dtypes to draw from.
+    scales
+        What the numbers are multiplied by, where the dtype can hold that: one of these
+        for each array.
 
     Examples
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
     >>> @settings(max_examples=5, database=None)
-    ... @given(tg.testing.arrays((2, 3)))
+    ... @given(tg.testing.arrays((2, 3), dtypes="d", scales=(1e-6, 1.0, 1e6)))
     ... def test(x):
-    ...     assert x.shape == (2, 3)
+    ...     assert (x.shape, x.dtype) == ((2, 3), np.float64)
+    >>> test()
+    """
+    return _arrays(shape, elements, dtypes, tuple(scales))
+
+
+@st.composite
+def _arrays(
+    draw: st.DrawFn, shape: Any, elements: Elements, dtypes: str, scales: Sequence[float]
+) -> Array:
+    choose = Drawn(draw)
+    wanted = choose.shape() if shape is None else shape
+    wanted = wanted if isinstance(wanted, tuple) else draw(wanted)
+    scale = choose.among(scales)
+    array = choose.array(wanted, elements, dtypes)
+    largest = abs(scale) * max(abs(elements.low), abs(elements.high))
+    if scale == 1 or largest > float(np.finfo(array.dtype).max):
+        return array
+    return choose.laid_out(array * array.dtype.type(scale))
+
+
+def broadcasting(
+    n: int, elements: Elements = REAL, dtypes: str = "dfe", scales: Sequence[float] = (1.0,)
+) -> st.SearchStrategy[tuple[Array, ...]]:
+    """Tuples of n arrays whose shapes broadcast against each other.
+
+    Parameters
+    ----------
+    n
+        How many.
+    elements, dtypes, scales
+        As for `arrays`.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> import tapegrad as tg
+    >>> @settings(max_examples=5, database=None)
+    ... @given(tg.testing.broadcasting(2))
+    ... def test(arrays):
+    ...     assert np.broadcast_shapes(*[x.shape for x in arrays]) == np.add(*arrays).shape
     >>> test()
     """
 
     @st.composite
-    def drawn(draw: st.DrawFn) -> Array:
-        choose = Drawn(draw)
-        if shape is None:
-            wanted = choose.shape()
-        else:
-            wanted = shape if isinstance(shape, tuple) else draw(shape)
-        return choose.array(wanted, elements, dtypes)
+    def drawn(draw: st.DrawFn) -> tuple[Array, ...]:
+        shapes = Drawn(draw).broadcastable(n)
+        return tuple([draw(arrays(shape, elements, dtypes, scales)) for shape in shapes])
 
     return drawn()
+
+
+class Pair(NamedTuple):
+    """A node of the trees that `parameter_trees` makes."""
+
+    left: Any
+    right: Any
+
+
+@attrs.frozen(eq=False)
+class Weights:
+    """A node of the trees that `parameter_trees` makes."""
+
+    weight: Any
+    bias: Any
+
+
+def parameter_trees(
+    leaves: st.SearchStrategy[Any] | None = None, max_leaves: int = 6
+) -> st.SearchStrategy[Any]:
+    """Trees of parameters: nested dicts, lists, tuples, NamedTuples and attrs classes.
+
+    Parameters
+    ----------
+    leaves
+        What they hold; small `arrays` by default.
+    max_leaves
+        About how many leaves there may be; there is at least one.
+
+    Examples
+    --------
+    >>> from hypothesis import given, settings
+    >>> import tapegrad as tg
+    >>> @settings(max_examples=5, database=None)
+    ... @given(tg.testing.parameter_trees())
+    ... def test(params):
+    ...     total = lambda params: sum(map(tg.sum, tg.tree.leaves(params)))
+    ...     grads = tg.grad(total)(params)
+    ...     assert tg.tree.flatten(grads)[1] == tg.tree.flatten(params)[1]
+    >>> test()
+    """
+    names = st.sampled_from(["w", "b", "layer", "0"])
+
+    def nodes(children: Strategy) -> Strategy:
+        several = st.lists(children, max_size=3)
+        return (
+            st.dictionaries(names, children, max_size=3)
+            | several
+            | several.map(tuple)
+            | st.builds(Pair, children, children)
+            | st.builds(Weights, children, children | st.none())
+        )
+
+    if leaves is None:
+        leaves = arrays(hnp.array_shapes(min_dims=0, max_dims=2, min_side=0, max_side=2))
+    return st.recursive(leaves, nodes, max_leaves=max_leaves).filter(tree.leaves)
 
 
 def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
@@ -192,10 +225,7 @@ def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
     ...     assert tg.maximum(*call.args).shape == np.broadcast(*call.args).shape
     >>> test()
     """
-    declared: Any = OPS[op] if isinstance(op, str) else op
-    domain: Callable[[Any], Call] | None = declared.domain
-    if domain is None:
-        raise TypeError(f"{declared.name} declares no domain; name one where it is declared")
+    domain = domain_of(op)
 
     @st.composite
     def calls(draw: st.DrawFn) -> Call:

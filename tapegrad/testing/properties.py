@@ -1,0 +1,358 @@
+"""Properties that any derivative must have, each a check that raises AssertionError.
+
+They need no differences and no tolerance to choose: what they compare is computed in
+float64, in two ways that must agree to rounding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.ops.record import stop_gradient
+from tapegrad.program import compile as compile_
+from tapegrad.tape import label, record
+from tapegrad.tensor import Array
+from tapegrad.testing.gradients import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.transforms import jvp, vjp
+
+__all__ = [
+    "check_compiled",
+    "check_deterministic",
+    "check_linear_in_cotangent",
+    "check_properties",
+    "check_stop_gradient",
+    "check_symmetric_hessian",
+    "check_transposes",
+    "check_unchanged",
+]
+
+Fn = Callable[..., Any]
+
+_CLOSE = 1e-9  # the relative error that rounding may leave
+_FLOOR = 1e-3  # the part of it that is left of what cancels, beside what that was made of
+
+
+def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that a pullback is linear: of zeros it is zero, of a sum it is the sum.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`.
+
+    Raises
+    ------
+    AssertionError
+        If a VJP rule uses the cotangent in any but a linear way.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_linear_in_cotangent(tg.tanh, (np.ones(3),))
+    """
+    f = flattened(fn, args, np.float64)
+    outputs, pulled = _pullback(f)
+    rng = np.random.default_rng(1)
+    u, w = (weights(rng, outputs.size) for _ in range(2))
+    zero, one, other, both = (pulled(v) for v in (0 * u, u, w, 2 * u - 3 * w))
+    size = np.abs(2 * one) + np.abs(3 * other)
+    _compare(f, "the pullback of zeros", zero, "zero", 0 * zero, 0 * size)
+    _compare(f, "the pullback of 2u - 3w", both, "2 and -3 times theirs", 2 * one - 3 * other, size)
+
+
+def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that the two modes agree: ``<u, J v>`` is ``<Jᵀ u, v>``.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`.
+
+    Raises
+    ------
+    AssertionError
+        If the JVP and the VJP are not of one linear map.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_transposes(lambda x: tg.softmax(x @ x.T), (np.eye(3),))
+    """
+    f = flattened(fn, args, np.float64)
+    outputs, pulled = _pullback(f)
+    rng = np.random.default_rng(2)
+    u, v = weights(rng, outputs.size), weights(rng, pack(f.xs).size)
+    pushed = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
+    forward, reverse = u * pushed, pulled(u) * v
+    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + _FLOOR * _length(u, v)
+    _agree(f, "<u, J v> by the JVP", forward.sum(), "<J^T u, v> by the VJP", reverse.sum(), size)
+
+
+def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that second derivatives do not depend on the order: ``<v, H w>`` is ``<w, H v>``.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`; H is the Hessian of a weighted sum of the outputs.
+
+    Raises
+    ------
+    AssertionError
+        If the VJP rules are not the derivatives of any function.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_symmetric_hessian(lambda x: tg.sum(x) ** 3, (np.ones(3),))
+    """
+    f = flattened(fn, args, np.float64)
+    outputs, _ = _pullback(f)
+    rng = np.random.default_rng(3)
+    like = [np.asarray(y) for y in vjp(f.fn, *f.xs)[0]]
+    u = list(unpack(weights(rng, outputs.size), like))
+    v, w = (weights(rng, pack(f.xs).size) for _ in range(2))
+
+    def slope(*xs: Any) -> list[Any]:
+        return list(vjp(f.fn, *xs)[1](u))
+
+    hv, hw = (pack(jvp(slope, f.xs, unpack(t, f.xs))[1]) for t in (v, w))
+    size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + _FLOOR * _length(v, w)
+    _agree(f, "<w, H v>", np.sum(w * hv), "<v, H w>", np.sum(v * hw), size)
+
+
+def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that no gradient passes once `stop_gradient` is put before a function.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`.
+
+    Raises
+    ------
+    AssertionError
+        If a gradient is not exactly zero, or the value is another.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_stop_gradient(tg.exp, (np.ones(3),))
+    """
+    f = flattened(fn, args)
+    stopped = Flat(f.name, lambda *xs: f.fn(*stop_gradient(list(xs))), f.xs, f.paths)
+    (outputs, _), (values, pulled) = _pullback(f), _pullback(stopped)
+    if outputs.tobytes() != values.tobytes():
+        raise AssertionError(f"{f.name} gives another value of stop_gradient(x) than of x")
+    gradient = pulled(np.ones(values.size))
+    _compare(f, "the gradient through stop_gradient", gradient, "zero", 0 * gradient, 0 * gradient)
+
+
+def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that values, gradients and tangents are the same in each run, to the last bit.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`.
+
+    Raises
+    ------
+    AssertionError
+        If two runs differ.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_deterministic(tg.logsumexp, (np.ones(3),))
+    >>> rng = np.random.default_rng(0)
+    >>> try:
+    ...     tg.testing.check_deterministic(lambda x: x * rng.normal(), (1.0,))
+    ... except AssertionError as error:
+    ...     print(error)
+    <lambda> gives another value in the second run, of the same arguments
+    """
+    f = flattened(fn, args)
+    first, second = (_everything(f) for _ in range(2))
+    for name in first:
+        if first[name].tobytes() != second[name].tobytes():
+            raise AssertionError(
+                f"{f.name} gives another {name} in the second run, of the same arguments"
+            )
+
+
+def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that neither a call nor its derivatives change an argument, not a byte.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`.
+
+    Raises
+    ------
+    AssertionError
+        If an argument is not what it was.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_unchanged(tg.tanh, (np.ones(3),))
+    """
+    f = flattened(fn, args)
+    before = _fingerprint(args)
+    fn(*args)
+    _everything(f)
+    after = _fingerprint(args)
+    for path in before | after:
+        if path not in before or path not in after or before[path] != after[path]:
+            raise AssertionError(f"{label(fn)} changes its argument {path}")
+
+
+def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that a compiled function gives what the function gives, and its gradients.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`. Arguments that are not floating are constants of the program.
+
+    Raises
+    ------
+    AssertionError
+        If a value, a shape or a dtype is another.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_compiled(tg.softmax, (np.ones(3),))
+    """
+    f = flattened(fn, args)
+
+    def step(*xs: Any) -> tuple[Any, Any]:
+        outputs, pullback = vjp(f.fn, *xs)
+        return outputs, pullback([np.cos(np.arange(y.size)).reshape(y.shape) for y in outputs])
+
+    compiled = compile_(step)
+    want = tree.leaves(step(*f.xs))
+    # twice, for the second run finds the buffers full
+    for run in ("first", "second"):
+        for one, other in zip(tree.leaves(compiled(*f.xs)), want, strict=True):
+            got, recorded = np.asarray(one), np.asarray(other)
+            if (got.shape, got.dtype) != (recorded.shape, recorded.dtype):
+                raise AssertionError(
+                    f"{f.name}, compiled, gives {got.dtype} {got.shape} in its {run} run, where "
+                    f"recorded it gives {recorded.dtype} {recorded.shape}"
+                )
+            eps = 64 * float(np.finfo(got.dtype).eps)
+            size = eps * np.max(np.abs(recorded), initial=1.0)
+            if not np.allclose(got, recorded, rtol=eps, atol=size, equal_nan=True):
+                raise AssertionError(
+                    f"{f.name}, compiled, gives\n{got}\nin its {run} run, where recorded it "
+                    f"gives\n{recorded}"
+                )
+
+
+_ALL = (
+    check_unchanged,
+    check_deterministic,
+    check_linear_in_cotangent,
+    check_transposes,
+    check_symmetric_hessian,
+    check_stop_gradient,
+)
+
+
+def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> None:
+    """Check all properties of this module.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`.
+    compiled
+        Whether the function is compiled and checked again, by `check_compiled` too.
+
+    Raises
+    ------
+    AssertionError
+        If one does not hold.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_properties(tg.tanh, (np.ones(3),), compiled=True)
+    """
+    for check in _ALL:
+        check(fn, args)
+    if compiled:
+        check_compiled(fn, args)
+        f = flattened(fn, args)
+        program = compile_(f.fn)
+        for check in _ALL:
+            check(program, f.xs)
+
+
+def _pullback(f: Flat) -> tuple[Array, Callable[[Array], Array]]:
+    """The packed outputs, and the packed gradient of a packed cotangent."""
+    output, pullback = vjp(f.fn, *f.xs)
+    like = [np.asarray(y) for y in output]
+    return pack(like), lambda u: pack(pullback(list(unpack(u, like))))
+
+
+def _everything(f: Flat) -> dict[str, Array]:
+    """The value, the gradient and the tangent along fixed directions."""
+    value, pulled = _pullback(f)
+    rng = np.random.default_rng(4)
+    gradient = pulled(weights(rng, value.size))
+    tangents = [
+        weights(rng, np.size(x)).reshape(np.shape(x)).astype(np.asarray(x).dtype) for x in f.xs
+    ]
+    return {
+        "value": value,
+        "gradient": gradient,
+        "tangent": pack(jvp(f.fn, f.xs, tangents)[1]),
+    }
+
+
+def _fingerprint(args: Sequence[Any]) -> dict[str, Any]:
+    """Each leaf's path, and all that a call could change of it."""
+    tree_ = list(args)
+    found: dict[str, Any] = {}
+    for path, leaf in zip(tree.paths(tree_), tree.leaves(tree_), strict=True):
+        if isinstance(leaf, np.ndarray):
+            state = leaf.tobytes(), leaf.shape, leaf.strides, leaf.dtype, leaf.flags.writeable
+            found[path] = state
+        else:
+            found[path] = leaf
+    return found
+
+
+def _compare(f: Flat, what: str, got: Array, as_: str, want: Array, size: Array) -> None:
+    """Compare gradients, entry by entry."""
+    tolerance = _rounding(f) * (size + _FLOOR * np.max(size, initial=0.0))
+    for at in np.flatnonzero(~(np.abs(got - want) <= tolerance))[:1]:
+        raise AssertionError(
+            f"{f.name}: {what} is {got[at]:.12g} at {locate(int(at), f.xs, f.paths)}, not {as_}, "
+            f"{want[at]:.12g}"
+        )
+
+
+def _agree(f: Flat, what: str, got: Any, other: str, want: Any, size: Any) -> None:
+    if not np.abs(got - want) <= _rounding(f) * size:
+        raise AssertionError(f"{f.name}: {what} is {got:.12g}, but {other} is {want:.12g}")
+
+
+def _rounding(f: Flat) -> float:
+    """The relative error that rounding may leave, by the narrowest dtype on the way."""
+    _, tape = record(f.fn)(*f.xs)
+    floating = [x.dtype for x in tape if x.dtype.kind == "f"]
+    return max([_CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in floating]])
+
+
+def _length(u: Array, v: Array) -> Any:
+    return np.linalg.norm(u) * np.linalg.norm(v)

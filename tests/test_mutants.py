@@ -1,0 +1,269 @@
+"""The tests of the rules tested: of each VJP rule, wrong versions, which check_grads must find.
+
+A mutant is killed if check_grads names a wrong derivative for it on a call from its op's
+domain. That it raises anything else is no kill. One that gives what the rule gives, on all
+calls where it runs, is equivalent and need not be.
+"""
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import settings
+from op_cases import SMOOTH, Case, case_of
+
+import tapegrad as tg
+from tapegrad.op import EachOperand, Op
+from tapegrad.tensor import OPS
+from tapegrad.testing import check_grads, sample_calls
+
+THOROUGH = settings.default.max_examples > 30
+RULED = [name for name in SMOOTH if not OPS[name].is_parts]
+
+Rule = Callable[..., Any]
+
+
+@attrs.frozen
+class Call:
+    """One call of the VJP rule of an operand.
+
+    Attributes
+    ----------
+    op
+        The op.
+    i
+        The operand's position.
+    g, y, operands, options
+        What rules are called with.
+    """
+
+    op: Op[Any]
+    i: int
+    g: Any
+    y: Any
+    operands: tuple[Any, ...]
+    options: dict[str, Any]
+
+    def cotangent(self) -> Any:
+        rule = rule_of(self.op, self.i, len(self.operands))
+        return rule and rule(self.g, self.y, *self.operands, **self.options)
+
+    @property
+    def x(self) -> Any:
+        return self.operands[self.i]
+
+
+def rule_of(op: Op[Any], i: int, n: int) -> Rule | None:
+    vjps = op.vjps
+    return vjps[i] if isinstance(vjps, tuple) else vjps.rules(n)[i]
+
+
+def flipped(call: Call) -> Any:
+    return -call.cotangent()
+
+
+def scaled(call: Call) -> Any:
+    return 1.001 * call.cotangent()
+
+
+def dropped(call: Call) -> Any:
+    return 0 * call.cotangent()
+
+
+def cotangent_ignored(call: Call) -> Any:
+    return attrs.evolve(call, g=np.ones(call.g.shape)).cotangent()
+
+
+def entry_zeroed(call: Call) -> Any:
+    c = call.cotangent()
+    mask = np.ones(c.shape)
+    mask.reshape(-1)[c.size // 2 :][:1] = 0
+    return c * mask
+
+
+def entries_turned(call: Call) -> Any:
+    c = call.cotangent()
+    return c.reshape(-1)[::-1].reshape(c.shape)
+
+
+def broadcasting_not_undone(call: Call) -> Any:
+    """The cotangent of one of the copies instead of their sum."""
+    c, shape = call.cotangent(), np.shape(call.x)
+    c = c[(0,) * (c.ndim - len(shape))]
+    return c[tuple([slice(0, side) for side in shape])]
+
+
+def broadcasting_averaged(call: Call) -> Any:
+    c = call.cotangent()
+    return c * (np.size(call.x) / max(c.size, 1))
+
+
+def operands_swapped(call: Call) -> Any:
+    first, second, *rest = call.operands
+    return attrs.evolve(call, operands=(second, first, *rest)).cotangent()
+
+
+def output_for_operand(call: Call) -> Any:
+    operands = [call.y if i == call.i else x for i, x in enumerate(call.operands)]
+    return attrs.evolve(call, operands=tuple(operands)).cotangent()
+
+
+def operand_for_output(call: Call) -> Any:
+    return attrs.evolve(call, y=call.x).cotangent()
+
+
+def rule_of_another(call: Call) -> Any:
+    n = len(call.operands)
+    others = [j for j in range(n) if j != call.i and rule_of(call.op, j, n)]
+    return attrs.evolve(call, i=others[0]).cotangent()
+
+
+def axis_off_by_one(call: Call) -> Any:
+    options = {**call.op.defaults, **call.options}
+    ndim = max(np.ndim(call.x), np.ndim(call.y))
+
+    def moved(axis: Any) -> Any:
+        if axis is None:
+            return ndim - 1
+        if isinstance(axis, tuple | list):
+            return tuple([moved(one) for one in axis])
+        return (axis + 1) % ndim
+
+    axes = [name for name in options if name.startswith("ax")][:1]
+    off = {name: moved(options[name]) for name in axes}
+    return attrs.evolve(call, options={**call.options, **off}).cotangent()
+
+
+MUTATIONS = (
+    flipped,
+    scaled,
+    dropped,
+    cotangent_ignored,
+    entry_zeroed,
+    entries_turned,
+    broadcasting_not_undone,
+    broadcasting_averaged,
+    operands_swapped,
+    output_for_operand,
+    operand_for_output,
+    rule_of_another,
+    axis_off_by_one,
+)
+# these differ from any rule, somewhere
+CERTAIN = (flipped, scaled, dropped)
+
+
+def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
+    """The op with the rule of one operand mutated."""
+
+    def rule(g: Any, y: Any, *operands: Any, **options: Any) -> Any:
+        return mutation(Call(op, i, g, y, operands, options))
+
+    vjps = op.vjps
+    if isinstance(vjps, tuple):
+        return attrs.evolve(op, vjps=(*vjps[:i], rule, *vjps[i + 1 :]))
+
+    def each(j: int, *args: Any, **options: Any) -> Any:
+        return rule(*args, **options) if j == i else vjps.rule(j, *args, **options)
+
+    return attrs.evolve(op, vjps=EachOperand(each, vjps.last))
+
+
+@functools.cache
+def calls(name: str) -> list[Case]:
+    """Calls of an op on float64, the same in each run."""
+    found = [case_of(name, call) for call in sample_calls(name, 100 if THOROUGH else 40)]
+    wide = [[x.astype(np.float64) if x.dtype.kind == "f" else x for x in c.operands] for c in found]
+    return [attrs.evolve(c, operands=tuple(xs)) for c, xs in zip(found, wide, strict=True)]
+
+
+def outcome(op: Op[Any], case: Case) -> list[Any] | None:
+    """The gradients of a fixed cotangent; None where there are none or the rule fails."""
+    places = [i for i, x in enumerate(case.operands) if x.dtype.kind == "f"]
+
+    def fn(*xs: Any) -> Any:
+        operands = list(case.operands)
+        for i, x in zip(places, xs, strict=True):
+            operands[i] = x
+        return case.apply(op, *operands)
+
+    try:
+        y, pullback = tg.vjp(fn, *[case.operands[i] for i in places])
+        cotangent = np.cos(np.arange(np.size(y))).reshape(np.shape(y)) + 0.1
+        return [np.asarray(g) for g in pullback(cotangent)]
+    except Exception:
+        return None
+
+
+@np.errstate(all="ignore")
+def verdict(op: Op[Any], wrong: Op[Any]) -> str:
+    """killed, survived or equivalent; or stillborn, if it runs on no call."""
+    ran = differed = False
+    for case in calls(op.name):
+        right, other = outcome(op, case), outcome(wrong, case)
+        if right is None or other is None:
+            continue
+        ran = True
+        if all(np.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(right, other, strict=True)):
+            continue
+        differed = True
+        try:
+            check_grads(
+                lambda *xs, case=case: case.apply(wrong, *xs), case.operands, 1, ("reverse",)
+            )
+        except AssertionError as error:
+            if "wrong derivative" in str(error) or "has a derivative of" in str(error):
+                return "killed"
+        except Exception:
+            continue
+    return "survived" if differed else "equivalent" if ran else "stillborn"
+
+
+def positions(op: Op[Any]) -> Iterator[int]:
+    """The operands that have a rule: all, or the first two of any number of them."""
+    if isinstance(op.vjps, tuple):
+        yield from [i for i, rule in enumerate(op.vjps) if rule is not None]
+    else:
+        yield from range(2 if op.vjps.last is None else op.vjps.last + 1)
+
+
+@pytest.mark.parametrize("name", RULED)
+def test_every_mutant_of_a_rule_is_found_by_check_grads(name: str) -> None:
+    op = OPS[name]
+    n = len(MUTATIONS)
+    for i in positions(op):
+        # a few for each rule, and all in the thorough run
+        first = (RULED.index(name) + 5 * i) % n
+        sample = range(n) if THOROUGH else (first, (first + 4) % n)
+        for mutation in [MUTATIONS[k] for k in sample]:
+            found = verdict(op, mutant(op, i, mutation))
+            assert found != "survived", f"{name}: {mutation.__name__} of operand {i}"
+            assert mutation not in CERTAIN or found == "killed", f"{mutation.__name__}: {found}"
+
+
+def test_every_mutation_kills_some_rule() -> None:
+    for mutation, name in {
+        cotangent_ignored: "multiply",
+        entry_zeroed: "tanh",
+        entries_turned: "tanh",
+        broadcasting_not_undone: "multiply",
+        broadcasting_averaged: "broadcast_to",
+        operands_swapped: "multiply",
+        output_for_operand: "sin",
+        operand_for_output: "exp",
+        rule_of_another: "divide",
+        axis_off_by_one: "softmax",
+    }.items():
+        assert verdict(OPS[name], mutant(OPS[name], 0, mutation)) == "killed", mutation.__name__
+
+
+def test_an_equivalent_mutant_is_told_from_one_that_survives(monkeypatch: Any) -> None:
+    op = OPS["add"]
+    assert verdict(op, mutant(op, 0, operands_swapped)) == "equivalent"
+    assert verdict(op, mutant(op, 0, axis_off_by_one)) == "equivalent"
+    assert verdict(OPS["negative"], mutant(OPS["negative"], 0, operands_swapped)) == "stillborn"
+    monkeypatch.setitem(globals(), "check_grads", lambda *args: None)
+    assert verdict(op, mutant(op, 0, flipped)) == "survived"

@@ -1,0 +1,239 @@
+"""The property checks find what is wrong, and the strategies reach what is awkward."""
+
+import copy
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, Phase, find, given, settings
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad import testing
+from tapegrad.domain import NONZERO, Elements, each
+from tapegrad.testing import check_properties, properties
+from tapegrad.testing.strategies import Pair, Weights
+
+X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
+FEW = settings(max_examples=max(1, settings.default.max_examples // 5))
+
+
+def planted(forward: Any, *rules: Any) -> Any:
+    return tg.custom_op(vjps=rules)(forward)
+
+
+def overwrite(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        x *= 2
+    return x * 3
+
+
+def grow(params: Any) -> Any:
+    params["seen"] = params.get("seen", 0.0)
+    return tg.sum(params["w"])
+
+
+def of_another_branch() -> Any:
+    numbers = itertools.count()
+    return lambda x: x * float(next(numbers))
+
+
+SQUARED = planted(lambda x: x * x, lambda g, y, x: g * g * 2 * x)
+LOPSIDED = planted(lambda a, b: a * b, lambda g, y, a, b: g * 2 * b, lambda g, y, a, b: g * a)
+
+WRONG: dict[str, Any] = {
+    "cotangent squared": ("check_linear_in_cotangent", SQUARED, (X,), "pullback of 2u"),
+    "cotangent dropped": (
+        "check_linear_in_cotangent",
+        planted(lambda x: x * x, lambda g, y, x: 2 * x),
+        (X,),
+        r"pullback of zeros is 1 at x\[0, 0\], not zero",
+    ),
+    "size of the cotangent": (
+        "check_linear_in_cotangent",
+        planted(lambda x: x * x, lambda g, y, x: abs(g) * 2 * x),
+        (X,),
+        "not 2 and -3 times theirs",
+    ),
+    "modes that differ": ("check_transposes", SQUARED, (X,), r"<u, J v> by the JVP is"),
+    "slopes of no function": ("check_symmetric_hessian", LOPSIDED, (X, X + 1.5), r"<v, H w> is"),
+    "another value each time": (
+        "check_deterministic",
+        of_another_branch(),
+        (X,),
+        "another value in the second run",
+    ),
+    "an argument overwritten": ("check_unchanged", overwrite, (X.copy(),), "its argument 0"),
+    "an argument grown": ("check_unchanged", grow, ({"w": X},), "its argument 0.seen"),
+    "a number baked in": ("check_compiled", of_another_branch(), (X,), "compiled, gives"),
+}
+
+
+@pytest.mark.parametrize("fault", sorted(WRONG))
+def test_a_check_fails_and_says_why(fault: str) -> None:
+    name, fn, args, message = WRONG[fault]
+    with pytest.raises(AssertionError, match=message):
+        getattr(testing, name)(fn, copy.deepcopy(args))
+    if name != "check_compiled":
+        with pytest.raises(AssertionError):
+            check_properties(fn, copy.deepcopy(args))
+
+
+def test_what_passes_through_a_stopped_gradient_is_caught(monkeypatch: Any) -> None:
+    monkeypatch.setattr(properties, "stop_gradient", lambda tree: tree)
+    with pytest.raises(AssertionError, match="through stop_gradient is 2"):
+        testing.check_stop_gradient(lambda x: 2 * x, (1.0,))
+    monkeypatch.setattr(properties, "stop_gradient", lambda tree: [0 * x for x in tree])
+    with pytest.raises(AssertionError, match="another value"):
+        testing.check_stop_gradient(lambda x: 2 * x, (1.0,))
+
+
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize("dtype", ["d", "f"])
+def test_right_derivatives_have_all_properties(size: float, dtype: str) -> None:
+    x = (size * X).astype(dtype)
+    for fn in (tg.tanh, tg.softmax, tg.logsumexp, lambda x: x @ x.T, lambda x: (x + 1e6) - 1e6):
+        check_properties(fn, (x,), compiled=True)
+    check_properties(lambda x: x.astype(np.float16).astype(np.float64), (x / size,))
+
+
+@FEW
+@given(params=testing.parameter_trees())
+def test_trees_and_integers_are_taken_as_they_are(params: Any) -> None:
+    def fn(params: Any, index: Any) -> Any:
+        return {"rows": [leaf[index] for leaf in tg.tree.leaves(params)]}, index
+
+    padded = tg.tree.map(lambda x: np.append(x, [1.0, 2.0]).astype(x.dtype), params)
+    check_properties(fn, (padded, np.array([0, 1, 1])))
+
+
+@pytest.mark.parametrize("name", [name for name in dir(testing) if name.startswith("check_")])
+def test_misuse_says_what_to_do(name: str) -> None:
+    check = getattr(testing, name)
+    with pytest.raises(TypeError, match=r"write \(x,\)"):
+        check(tg.sin, X)
+    with pytest.raises(TypeError, match="no floating argument"):
+        check(lambda n: n, (1,))
+    with pytest.raises(TypeError, match="no floating leaf"):
+        check(lambda x: tg.argmax(x), (X,))
+
+
+# --- strategies --------------------------------------------------------------------------------
+
+
+def found(strategy: Any, wanted: Any, shrunk: bool = True) -> Any:
+    """An example that a strategy reaches, the smallest or the first."""
+    quiet = settings(
+        max_examples=2000,
+        database=None,
+        derandomize=True,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, *[Phase.shrink] * shrunk],
+    )
+    return find(strategy, wanted, settings=quiet)
+
+
+AWKWARD: dict[str, Any] = {
+    "0-d": lambda x: x.ndim == 0,
+    "empty": lambda x: x.size == 0,
+    "tied": lambda x: x.size > len(set(x.ravel().tolist())),
+    "zero": lambda x: (x == 0).any(),
+    "a negative zero": lambda x: (np.signbit(x) & (x == 0)).any(),
+    "Fortran order": lambda x: x.flags.f_contiguous and not x.flags.c_contiguous,
+    "reversed": lambda x: any(stride < 0 for stride in x.strides),
+    "strided": lambda x: not (x.flags.f_contiguous or x.flags.c_contiguous),
+    "read-only": lambda x: not x.flags.writeable,
+    "narrow": lambda x: x.dtype == np.float16,
+    "large": lambda x: (np.abs(x.astype(float)) > 1e5).any(),
+    "small": lambda x: ((np.abs(x.astype(float)) < 1e-5) & (x != 0)).any(),
+}
+
+
+@pytest.mark.parametrize("kind", AWKWARD)
+def test_arrays_reach_what_is_awkward(kind: str) -> None:
+    found(testing.arrays(scales=(1.0, 1e-6, 1e6)), AWKWARD[kind])
+
+
+@FEW
+@given(data=st.data())
+def test_arrays_are_as_they_are_asked_for(data: Any) -> None:
+    x = data.draw(testing.arrays((2, 3), NONZERO, "f"))
+    assert (x.shape, x.dtype) == ((2, 3), np.float32)
+    assert ((np.abs(x) >= 1 / 16) & (np.abs(x) <= 4)).all()
+    assert data.draw(testing.arrays(st.just((4,)))).shape == (4,)
+
+
+def test_broadcasting_reaches_shapes_that_differ() -> None:
+    x, y = found(
+        testing.broadcasting(2), lambda pair: pair[0].shape != pair[1].shape and pair[0].ndim == 2
+    )
+    assert x.size <= 4
+    np.broadcast_shapes(x.shape, y.shape)
+
+
+@pytest.mark.parametrize("node", [dict, list, tuple, Pair, Weights])
+def test_trees_reach_every_kind_of_node_inside_another(node: type) -> None:
+    def holds(tree: Any) -> bool:
+        inner = tg.tree.flatten(tree)[1]
+        return any(child.node is node for child in inner.children)
+
+    tree = found(testing.parameter_trees(), holds)
+    assert len(tg.tree.leaves(tree)) <= 3
+
+
+def test_an_op_of_ones_own_names_its_domain() -> None:
+    @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,), domain=each(Elements(1.0, 2.0)))
+    def cube(x: Any) -> Any:
+        return x**3
+
+    @settings(max_examples=5)
+    @given(call=testing.operands_for(cube))
+    def check(call: Any) -> None:
+        (x,) = call.args
+        assert ((x >= 1) & (x <= 2)).all()
+        testing.check_grads(cube, call.args)
+        check_properties(cube, call.args, compiled=True)
+
+    check()
+    unknown = tg.custom_op(vjps=(None,))(lambda x: x)
+    with pytest.raises(TypeError, match="declares no domain"):
+        testing.operands_for(unknown)
+
+
+# --- programs ----------------------------------------------------------------------------------
+
+
+def test_programs_shrink_to_few_lines() -> None:
+    program = found(testing.programs(), lambda p: any("@" in line for line in p.lines))
+    assert len(program.lines) == 1
+    assert len(program.parameters) <= 2
+
+
+def test_programs_reach_forty_lines() -> None:
+    def long(program: Any) -> bool:
+        return len(program.lines) >= 35 and len(program.parameters) >= 4
+
+    assert len(found(testing.programs(), long, shrunk=False).lines) <= 40
+
+
+@FEW
+@given(program=testing.programs())
+def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
+    namespace: dict[str, Any] = {}
+    exec(repr(program), namespace)
+    testing_args, args = program.arguments[0], namespace["args"]
+    for x, y in zip(testing_args, args, strict=True):
+        np.testing.assert_array_equal(x, y)
+    for x, y in zip(program.fn(*testing_args), namespace["fn"](*args), strict=True):
+        assert np.asarray(x).dtype == np.asarray(y).dtype
+        np.testing.assert_array_equal(x, y)
+
+
+@FEW
+@given(program=testing.programs(max_steps=12))
+def test_derivatives_of_programs_have_all_properties(program: Any) -> None:
+    args = program.arguments[0]
+    if any(x.dtype == np.float32 for x in args if isinstance(x, np.ndarray)):
+        return
+    check_properties(program.fn, args)
