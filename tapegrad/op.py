@@ -45,8 +45,32 @@ class EachOperand:
         return [partial(self.rule, i) if i <= last else None for i in range(n)]
 
 
+@attrs.frozen
+class Joint:
+    """One rule for all operands, where their cotangents are found together.
+
+    Attributes
+    ----------
+    rule
+        A VJP rule that returns a sequence with the cotangent of each operand, or None.
+    """
+
+    rule: Rule
+
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands: the first one called calls the joint rule for all."""
+        cotangents: list[Any] = []
+
+        def one(i: int, *args: Any, **options: Any) -> Any:
+            if not cotangents:
+                cotangents.extend(self.rule(*args, **options))
+            return cotangents[i]
+
+        return [partial(one, i) for i in range(n)]
+
+
 Source = str | Callable[..., str] | None
-VJPs = tuple[Rule | None, ...] | EachOperand
+VJPs = tuple[Rule | None, ...] | EachOperand | Joint
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -353,11 +377,16 @@ def _apart(rule: Rule | None, name: str, i: int) -> Rule | None:
                 f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
                 f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
             )
-        if type(c) is Tensor:
-            return c
-        c = np.asarray(c)
-        if c.dtype.kind not in "fiub":
-            raise TypeError(f"a VJP rule of {name} returned {c.dtype}; real numbers are needed")
-        return c if is_frozen(c) else c.view()
+        return as_cotangent(c, name)
 
     return apart
+
+
+def as_cotangent(c: Any, name: str) -> Any:
+    """What a user's rule returned, as an array of its own, or a Tensor."""
+    if type(c) is Tensor:
+        return c
+    c = np.asarray(c)
+    if c.dtype.kind not in "fiub":
+        raise TypeError(f"a VJP rule of {name} returned {c.dtype}; real numbers are needed")
+    return c if is_frozen(c) else c.view()

@@ -143,14 +143,17 @@ def sweep(tape: Tape, seeds: Mapping[Tensor, Any]) -> Mapping[Tensor, Any]:
                     if c is None:
                         continue
                     if c.shape != primal.shape or c.dtype is not primal.dtype:
-                        c = _fit(c, primal, op.name, i)
+                        c = fit(c, primal, op.name, i)
                     known = cotangents.get(x)
                     cotangents[x] = c if known is None else known + c
         record = record.previous
     for x in cotangents:
         if x.index > start.index:
             _refuse_branch(x)
-    return MappingProxyType({p: settled(found.get(p), p) for p in tape.parameters})
+    # a parameter that stands before the tape's start was never come to
+    return MappingProxyType(
+        {p: settled(found.get(p, cotangents.get(p)), p) for p in tape.parameters}
+    )
 
 
 def _dependents(tape: Tape) -> set[Tensor]:
@@ -162,7 +165,7 @@ def _dependents(tape: Tape) -> set[Tensor]:
     return reached
 
 
-def _fit(c: Any, primal: Array, name: str, i: int) -> Any:
+def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
     """A rule's cotangent summed over broadcast axes, in the operand's dtype."""
     shape = primal.shape
     if c.shape != shape:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.sweep import seed, sweep
-from tapegrad.tape import CURRENT, Tape, is_floating, label, refuse_stranger, run
+from tapegrad.tape import CURRENT, Tape, is_floating, keep_names, label, refuse_stranger, run
 from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
 
 Fn = Callable[..., Any]
@@ -39,12 +39,7 @@ class _Transform:
     has_aux: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if not callable(self.fn):
-            raise TypeError(f"a function is needed, not {type(self.fn).__name__}")
-        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-            if hasattr(self.fn, name):
-                self.__dict__[name] = getattr(self.fn, name)
-        self.__dict__["__wrapped__"] = self.fn
+        keep_names(self, self.fn)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), attrs.astuple(self, recurse=False)
