@@ -14,13 +14,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad.errors import TapeError
+from tapegrad.finite import check_cotangent, check_values
 from tapegrad.tape import CURRENT, Tape
 from tapegrad.tensor import OPS, Array, Origin, Tensor, frozen
 
 _ONE = {np.dtype(char): frozen(np.ones((), char)) for char in "fd"}
 
 
-def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[Tensor, Any]:
+def reverse_sweep(
+    tape: Tape, output: Tensor, cotangent: Any = None, check_finite: bool = False
+) -> Mapping[Tensor, Any]:
     """The gradients of an output with respect to the tape's parameters.
 
     Parameters
@@ -32,6 +35,9 @@ def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[
     cotangent
         What the output's elements weigh: an array of its shape. It may be left
         out where the output is a scalar, and is 1 then.
+    check_finite
+        Whether to raise at the first value that the output depends on, and at the
+        first cotangent, that is not finite.
 
     Returns
     -------
@@ -49,6 +55,9 @@ def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[
         If the cotangent's shape is not the output's.
     TapeError
         If the output is not on the tape, or depends on records that are not.
+    NonFiniteError
+        With `check_finite`: a `FloatingPointError` that says on which line of the tape
+        a NaN or an infinity came about, from what, and why where that is known.
 
     Examples
     --------
@@ -71,7 +80,7 @@ def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[
             f"a gradient needs a scalar, but the output has shape {output.shape}; "
             "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
         )
-    return sweep(tape, {output: seed(output, cotangent)})
+    return sweep(tape, {output: seed(output, cotangent)}, check_finite)
 
 
 def seed(output: Tensor, cotangent: Any) -> Any:
@@ -103,8 +112,12 @@ def seed(output: Tensor, cotangent: Any) -> Any:
     return frozen(cotangent.astype(output.dtype))
 
 
-def sweep(tape: Tape, seeds: Mapping[Tensor, Any]) -> Mapping[Tensor, Any]:
+def sweep(
+    tape: Tape, seeds: Mapping[Tensor, Any], check_finite: bool = False
+) -> Mapping[Tensor, Any]:
     """The sweep itself, from several outputs with a cotangent each."""
+    if check_finite:
+        check_values(tape, seeds)
     start = tape.start
     current = CURRENT.get()
     # inside the tape's own recording the rules see Tensors, so that they are recorded
@@ -146,6 +159,8 @@ def sweep(tape: Tape, seeds: Mapping[Tensor, Any]) -> Mapping[Tensor, Any]:
                         c = fit(c, primal, op.name, i)
                     known = cotangents.get(x)
                     cotangents[x] = c if known is None else known + c
+                    if check_finite:
+                        check_cotangent(tape, record, i, cotangents[x], g)
         record = record.previous
     for x in cotangents:
         if x.index > start.index:

@@ -37,6 +37,7 @@ class _Transform:
     fn: Fn
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
+    check_finite: bool = False
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
@@ -84,7 +85,7 @@ class ValueAndGrad(_Transform):
             if output.origin is not tape.start.origin:
                 refuse_stranger(OPS["parameter"], output, tape.last)
             seeds[output] = seed(output, None)
-        gradients = _gradient_trees(tape, seeds, marked)
+        gradients = _gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
         if self.has_aux:
             value = value, released_tree(aux)
@@ -95,12 +96,14 @@ class Grad(_Transform):
     """What `grad` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        both = ValueAndGrad(self.fn, self.argnums, self.has_aux)
+        both = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite)
         value, gradients = both(*args, **kwargs)
         return (gradients, value[1]) if self.has_aux else gradients
 
 
-def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> ValueAndGrad:
+def value_and_grad(
+    fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+) -> ValueAndGrad:
     """A function that returns the value of `fn` and its gradient.
 
     Parameters
@@ -112,6 +115,9 @@ def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Value
         Arguments are trees whose leaves are floating.
     has_aux
         Whether `fn` returns ``(value, aux)``; `aux` is handed on.
+    check_finite
+        Whether to raise at the first value, and on the way back at the first
+        cotangent, that is not finite.
 
     Returns
     -------
@@ -126,6 +132,10 @@ def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Value
     TypeError
         When called: if the result is not a floating scalar, or a leaf to
         differentiate is not floating (with its path).
+    NonFiniteError
+        When called, with `check_finite`: a `FloatingPointError` that says on which line
+        of the tape a NaN or an infinity came about, from what, and why where that is
+        known.
 
     Examples
     --------
@@ -133,10 +143,10 @@ def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Value
     >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
     (array(6.), {'w': array([3., 3.])})
     """
-    return ValueAndGrad(fn, argnums, has_aux)
+    return ValueAndGrad(fn, argnums, has_aux, check_finite)
 
 
-def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Grad:
+def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False) -> Grad:
     """A function that returns the gradient of `fn`.
 
     The arguments are those of `value_and_grad`.
@@ -154,7 +164,7 @@ def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Grad:
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
     """
-    return Grad(fn, argnums, has_aux)
+    return Grad(fn, argnums, has_aux, check_finite)
 
 
 @attrs.frozen(eq=False)
@@ -368,10 +378,10 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
 
 
 def _gradient_trees(
-    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...]
+    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...], check_finite: bool = False
 ) -> tuple[Any, ...]:
     """The gradients in the places of the parameters they belong to."""
-    gradients = sweep(tape, seeds)
+    gradients = sweep(tape, seeds, check_finite)
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
 
 
