@@ -111,6 +111,11 @@ class Op(Generic[P]):
         The calls that it is tested on (`tapegrad.domain`).
     kink
         The convention where it has no derivative, in a few words.
+    jvp
+        How a tangent passes, where that is simpler than by the VJP of the VJP:
+        ``"rule"``, as the VJP rule has it, for each element is a function of one alone;
+        ``"linear"``, by the op itself with the tangent in the operand's place. By
+        default ``"rule"`` for ufuncs.
     declaration
         The function that has the op's signature and docstring, if `forward` has not.
     """
@@ -125,6 +130,7 @@ class Op(Generic[P]):
     view: bool = False
     domain: Domain | None = None
     kink: str = ""
+    jvp: str = attrs.field()
     __tree_leaf__: ClassVar[bool] = True
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
@@ -132,6 +138,11 @@ class Op(Generic[P]):
     parameters: tuple[str, ...] = attrs.field(init=False)
     positional: tuple[str, ...] = attrs.field(init=False)
     defaults: Mapping[str, Any] = attrs.field(init=False)
+
+    @jvp.default
+    def _default_jvp(self) -> str:
+        ufunc = isinstance(self.forward, np.ufunc) and self.forward.signature is None
+        return "rule" if ufunc else ""
 
     def __attrs_post_init__(self) -> None:
         names, n_positional, defaults = _parameters(self.read or self.declaration)
@@ -252,6 +263,7 @@ def op(
     view: bool = False,
     domain: Domain | None = None,
     kink: str = "",
+    jvp: str | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package and enter it in the table of ops.
 
@@ -267,7 +279,7 @@ def op(
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for.
-    read, keeps_weak, composite, source, view, kink
+    read, keeps_weak, composite, source, view, kink, jvp
         See `Op`.
     domain
         See `Op`; any real numbers by default for a ufunc.
@@ -288,6 +300,7 @@ def op(
             domain,
             kink,
             declaration=forward,
+            **({} if jvp is None else {"jvp": jvp}),
         )
         OPS[declared.name] = declared
         for function in numpy if isinstance(numpy, tuple) else (numpy,):

@@ -83,8 +83,13 @@ def reverse_sweep(
     return sweep(tape, {output: seed(output, cotangent)}, check_finite)
 
 
-def seed(output: Tensor, cotangent: Any) -> Any:
-    """The cotangent that a sweep from `output` begins with, ones by default."""
+def seed(
+    output: Tensor, cotangent: Any, what: str = "the cotangent", of: str = "its output"
+) -> Any:
+    """The cotangent that a sweep from `output` begins with, ones by default.
+
+    Or the tangent that one begins with at a parameter; messages say what it is.
+    """
     if cotangent is None:
         one = _ONE.get(output.dtype)
         return (
@@ -96,16 +101,15 @@ def seed(output: Tensor, cotangent: Any) -> Any:
         cotangent = np.asarray(cotangent)
     if cotangent.shape != output.shape:
         raise ValueError(
-            f"the cotangent has shape {cotangent.shape}, its output {output.shape}; "
-            "they must be the same"
+            f"{what} has shape {cotangent.shape}, {of} {output.shape}; they must be the same"
         )
     if cotangent.dtype.kind not in "fiub":
-        raise TypeError(f"a cotangent is real numbers, not {cotangent.dtype}")
+        raise TypeError(f"{what} is real numbers, not {cotangent.dtype}")
     if type(cotangent) is Tensor:
         current = CURRENT.get()
         if current is None or current.origin is not cotangent.origin:
             raise TapeError(
-                f"the cotangent ({cotangent._line()}) belongs to the tape of "
+                f"{what} ({cotangent._line()}) belongs to the tape of "
                 f"{cotangent.origin.label}, which is not being recorded; use its value"
             )
         return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)

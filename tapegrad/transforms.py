@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.forward import push
 from tapegrad.sweep import seed, sweep
 from tapegrad.tape import CURRENT, Tape, is_floating, keep_names, label, refuse_stranger, run
 from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
@@ -234,8 +235,8 @@ def _vjp(
 def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
     """The output of a function and its tangent, the Jacobian-vector product.
 
-    It is the VJP of the VJP, which is linear in the cotangent, so that ops need no
-    further rules (https://j-towns.github.io/2017/06/12/A-new-trick.html).
+    The function is recorded, and the tangents go along the tape from its beginning to
+    its end (`tapegrad.forward`).
 
     Parameters
     ----------
@@ -255,11 +256,32 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
     >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (array(6.), array(3.))
     """
-    primals, tangents = tuple(primals), tuple(tangents)
-    output, pullback = vjp(fn, *primals)
-    _, pushforward = vjp(pullback, tree.map(_zeros, output))
-    (tangent,) = pushforward(tangents)
-    return output, tangent
+    primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
+    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
+    paths = iter(tree.paths(marked))
+    moved: dict[Tensor, Any] = {}
+
+    def move(p: Tensor, t: Any) -> None:
+        moved[p] = seed(p, t, f"the tangent of {next(paths)}", "its primal")
+
+    tree.map_up_to(move, marked, tangents)
+    found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])
+
+    def tangent(x: Any) -> Any:
+        t = found.get(x) if type(x) is Tensor else None
+        return frozen(_zeros(x)) if t is None else released(t)
+
+    return released_tree(output), tree.map(tangent, output)
+
+
+def _listed(what: str, trees: Any) -> tuple[Any, ...]:
+    """Arguments in a list or tuple, as they are given to `jvp` and `hvp`."""
+    if type(trees) not in (tuple, list):
+        raise TypeError(
+            f"{what} is a tuple with a tree for each argument, not a {type(trees).__name__}; for "
+            "one argument write (x,)"
+        )
+    return tuple(trees)
 
 
 def _zeros(leaf: Any) -> Any:
@@ -370,6 +392,7 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> tg.hvp(lambda x: tg.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
     array([6., 0.])
     """
+    primals = _listed("primals", primals)
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
     return jvp(Grad(fn, argnums), primals, tangents)[1]
 

@@ -146,6 +146,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     numpy=np.power,
     keeps_weak=True,
     source="power({0}, {1}, {out})",
+    jvp="rule",
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.

@@ -90,7 +90,7 @@ def _sigmoid_slope(g: Any, y: Any, x: Any) -> Any:
     return g * (decay / np.square(1 + decay))
 
 
-@op(_sigmoid_slope, composite=True)
+@op(_sigmoid_slope, composite=True, jvp="rule")
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -108,7 +108,7 @@ def sigmoid(x: Any) -> Any:
     return np.maximum(decay, np.greater_equal(x, 0)) / (1 + decay)
 
 
-@op(lambda g, y, x: g * sigmoid(x), composite=True)
+@op(lambda g, y, x: g * sigmoid(x), composite=True, jvp="rule")
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -124,7 +124,7 @@ def softplus(x: Any) -> Any:
     return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
 
 
-@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True)
+@op(lambda g, y, x: np.where(np.greater(x, 0), g, 0), composite=True, jvp="rule")
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 

@@ -97,6 +97,7 @@ def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -
     read=_getitem_arguments,
     source="{0}[{index}]",
     view=True,
+    jvp="linear",
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, with all of NumPy's ways to index.
@@ -124,6 +125,7 @@ def _scatter_arguments(
 @op(
     each_operand=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
     read=_scatter_arguments,
+    jvp="linear",
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
@@ -156,7 +158,7 @@ def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
     return index_select(g, indices)
 
 
-@op(_segment_sum_vjp, None)
+@op(_segment_sum_vjp, None, jvp="linear")
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows that have one index; the adjoint of `index_select`.
 
@@ -212,6 +214,7 @@ def _add_rows(y: Any, indices: Any, values: Any) -> None:
     lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
     None,
     source="{0}.take({1}, 0)",
+    jvp="linear",
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
@@ -332,7 +335,7 @@ def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
     return unpick(g, indices, a.shape[-1])
 
 
-@op(_pick_vjp, None)
+@op(_pick_vjp, None, jvp="linear")
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -358,7 +361,7 @@ def pick(a: Any, indices: Any) -> Any:
     return a.reshape(-1, a.shape[-1])[rows, columns].reshape(indices.shape)
 
 
-@op(lambda g, y, values, indices, n: pick(g, indices), None)
+@op(lambda g, y, values, indices, n: pick(g, indices), None, jvp="linear")
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
 

@@ -109,6 +109,7 @@ def logical_not(x: Any) -> Any:
     numpy=np.where,
     keeps_weak=True,
     source="where({0}, {1}, {2})",
+    jvp="rule",
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -130,6 +131,7 @@ def where(condition: Any, x: Any, y: Any) -> Any:
     None,
     lambda g, y, condition, x: np.where(condition, g, 0),
     source="keep({0}, {1}, {out})",
+    jvp="rule",
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, for two arrays of one shape.

@@ -56,7 +56,7 @@ def _written(x1: Any, x2: Any) -> str:
     return "matmul({0}, {1}, {out})"
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written)
+@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written, jvp="linear")
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 

@@ -13,7 +13,7 @@ from tapegrad.tensor import NUMPY, Tensor
 __all__ = ["asarray", "ascontiguousarray", "astype", "parameter", "stop_gradient"]
 
 
-@op(lambda g, y, x: g, keeps_weak=True)
+@op(lambda g, y, x: g, keeps_weak=True, jvp="rule")
 def parameter(x: Any) -> Any:
     """What begins a tape, and marks where a recording inside another begins.
 
@@ -22,13 +22,13 @@ def parameter(x: Any) -> Any:
     return x
 
 
-@op(lambda g, y, a: g, keeps_weak=True, source="asarray({0})", view=True)
+@op(lambda g, y, a: g, keeps_weak=True, source="asarray({0})", view=True, jvp="rule")
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
     return np.asarray(a)
 
 
-@op(lambda g, y, a: g, source="ascontiguousarray({0})", view=True)
+@op(lambda g, y, a: g, source="ascontiguousarray({0})", view=True, jvp="rule")
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one.
 
@@ -45,6 +45,7 @@ def ascontiguousarray(a: Any) -> Any:
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
     source="{0}.astype({dtype})",
+    jvp="rule",
 )
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.

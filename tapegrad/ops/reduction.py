@@ -64,6 +64,7 @@ def _count(x: Any, axis: Any) -> int:
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     source="add.reduce({0}, {axis}, None, {out}, {keepdims})",
+    jvp="linear",
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -97,6 +98,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     ),
     numpy=np.mean,
     composite=True,
+    jvp="linear",
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.

@@ -35,6 +35,7 @@ def _inverse(axes: Any) -> Any:
     numpy=np.transpose,
     source="{0}.transpose({axes})",
     view=True,
+    jvp="linear",
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -54,6 +55,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
     numpy=np.swapaxes,
     source="{0}.swapaxes({axis1}, {axis2})",
     view=True,
+    jvp="linear",
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -72,6 +74,7 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     numpy=np.reshape,
     source="{0}.reshape({shape})",
     view=True,
+    jvp="linear",
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
@@ -91,6 +94,7 @@ def reshape(a: Any, shape: Any) -> Any:
     numpy=np.expand_dims,
     source="{0}.reshape({shape})",
     view=True,
+    jvp="linear",
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -109,6 +113,7 @@ def expand_dims(a: Any, axis: Any) -> Any:
     numpy=np.squeeze,
     source="{0}.reshape({shape})",
     view=True,
+    jvp="linear",
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -128,6 +133,7 @@ def squeeze(a: Any, axis: Any = None) -> Any:
     numpy=np.broadcast_to,
     source="broadcast_to({0}, {shape})",
     view=True,
+    jvp="linear",
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
@@ -146,7 +152,7 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     return np.broadcast_to(array, shape)
 
 
-@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis))
+@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), jvp="linear")
 def expand(x: Any, axis: int, copies: int) -> Any:
     """A new axis at this place of the result, along which x is repeated.
 
