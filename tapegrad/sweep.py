@@ -83,13 +83,8 @@ def reverse_sweep(
     return sweep(tape, {output: seed(output, cotangent)}, check_finite)
 
 
-def seed(
-    output: Tensor, cotangent: Any, what: str = "the cotangent", of: str = "its output"
-) -> Any:
-    """The cotangent that a sweep from `output` begins with, ones by default.
-
-    Or the tangent that one begins with at a parameter; messages say what it is.
-    """
+def seed(output: Tensor, cotangent: Any) -> Any:
+    """The cotangent that a sweep from `output` begins with, ones by default."""
     if cotangent is None:
         one = _ONE.get(output.dtype)
         return (
@@ -97,23 +92,28 @@ def seed(
             if one is not None and output.shape == ()
             else frozen(np.ones(output.shape, output.dtype))
         )
-    if type(cotangent) is not Tensor:
-        cotangent = np.asarray(cotangent)
-    if cotangent.shape != output.shape:
+    cotangent = weighing(output, cotangent, "the cotangent", "its output")
+    return cotangent if type(cotangent) is Tensor else frozen(cotangent.copy())
+
+
+def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
+    """A cotangent, or a tangent, that fits a record, in its dtype; what and of say which."""
+    if type(weight) is not Tensor:
+        weight = np.asarray(weight)
+    if weight.shape != record.shape:
         raise ValueError(
-            f"{what} has shape {cotangent.shape}, {of} {output.shape}; they must be the same"
+            f"{what} has shape {weight.shape}, {of} {record.shape}; they must be the same"
         )
-    if cotangent.dtype.kind not in "fiub":
-        raise TypeError(f"{what} is real numbers, not {cotangent.dtype}")
-    if type(cotangent) is Tensor:
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"{what} is real numbers, not {weight.dtype}")
+    if type(weight) is Tensor:
         current = CURRENT.get()
-        if current is None or current.origin is not cotangent.origin:
+        if current is None or current.origin is not weight.origin:
             raise TapeError(
-                f"{what} ({cotangent._line()}) belongs to the tape of "
-                f"{cotangent.origin.label}, which is not being recorded; use its value"
+                f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
+                "is not being recorded; use its value"
             )
-        return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)
-    return frozen(cotangent.astype(output.dtype))
+    return weight if weight.dtype == record.dtype else weight.astype(record.dtype)
 
 
 def sweep(

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.forward import push
-from tapegrad.sweep import seed, sweep
+from tapegrad.sweep import seed, settled, sweep, weighing
 from tapegrad.tape import CURRENT, Tape, is_floating, keep_names, label, refuse_stranger, run
 from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
 
@@ -262,14 +262,15 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
     moved: dict[Tensor, Any] = {}
 
     def move(p: Tensor, t: Any) -> None:
-        moved[p] = seed(p, t, f"the tangent of {next(paths)}", "its primal")
+        t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
+        moved[p] = t if type(t) is Tensor else frozen(t.view())
 
     tree.map_up_to(move, marked, tangents)
     found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])
 
     def tangent(x: Any) -> Any:
         t = found.get(x) if type(x) is Tensor else None
-        return frozen(_zeros(x)) if t is None else released(t)
+        return frozen(_zeros(x)) if t is None else settled(t, x)
 
     return released_tree(output), tree.map(tangent, output)
 
