@@ -23,6 +23,7 @@ from tapegrad.tape import (
     CURRENT,
     Tape,
     argument_names,
+    check_callable,
     is_floating,
     keep_names,
     label,
@@ -325,7 +326,7 @@ class CustomVJP:
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
-        keep_names(None, self.backward)
+        check_callable(self.backward)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         # by name where a decorator has put it in the function's place, as functions are
@@ -517,7 +518,7 @@ def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
     >>> tg.grad(log1pexp)(1e4)
     array(1.)
     """
-    keep_names(None, backward)
+    check_callable(backward)
     return partial(_customized, backward)
 
 

@@ -83,7 +83,7 @@ def reverse_sweep(
     return sweep(tape, {output: seed(output, cotangent)}, check_finite)
 
 
-def seed(output: Tensor, cotangent: Any) -> Any:
+def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
     """The cotangent that a sweep from `output` begins with, ones by default."""
     if cotangent is None:
         one = _ONE.get(output.dtype)
@@ -92,7 +92,7 @@ def seed(output: Tensor, cotangent: Any) -> Any:
             if one is not None and output.shape == ()
             else frozen(np.ones(output.shape, output.dtype))
         )
-    cotangent = weighing(output, cotangent, "the cotangent", "its output")
+    cotangent = weighing(output, cotangent, what, "its output")
     return cotangent if type(cotangent) is Tensor else frozen(cotangent.copy())
 
 

@@ -344,6 +344,7 @@ def record(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Tape]]:
        2  multiply    %0, %1    ()     float64  6.0
        3  add         %2, 1.0   ()     float64  7.0
     """
+    check_callable(fn)
 
     def recorded(*args: Any, **kwargs: Any) -> tuple[Any, Tape]:
         output, tape, _ = run(fn, args, kwargs)
@@ -432,21 +433,19 @@ def label(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 
-def keep_names(made: Any, fn: Any) -> None:
-    """Give what was made of a function its name, docstring and signature.
+def keep_names(made: Any, fn: Callable[..., Any]) -> None:
+    """Give what was made of a function its name, docstring and signature."""
+    check_callable(fn)
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        if hasattr(fn, name):
+            made.__dict__[name] = getattr(fn, name)
+    made.__dict__["__wrapped__"] = fn
 
-    Raises
-    ------
-    TypeError
-        If it is no function.
-    """
+
+def check_callable(fn: Any) -> None:
+    """Raise a TypeError for what is no function."""
     if not callable(fn):
         raise TypeError(f"a function is needed, not {fn!r}, a {type(fn).__name__}")
-    if made is not None:
-        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-            if hasattr(fn, name):
-                made.__dict__[name] = getattr(fn, name)
-        made.__dict__["__wrapped__"] = fn
 
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:

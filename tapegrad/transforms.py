@@ -7,6 +7,7 @@ transforms nest in any order.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -16,7 +17,16 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.forward import push
 from tapegrad.sweep import seed, settled, sweep, weighing
-from tapegrad.tape import CURRENT, Tape, is_floating, keep_names, label, refuse_stranger, run
+from tapegrad.tape import (
+    CURRENT,
+    Tape,
+    check_callable,
+    is_floating,
+    keep_names,
+    label,
+    refuse_stranger,
+    run,
+)
 from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
 
 Fn = Callable[..., Any]
@@ -24,9 +34,14 @@ Argnums = int | tuple[int, ...]
 
 
 def _as_argnums(argnums: Any) -> Argnums:
-    if isinstance(argnums, int):
-        return argnums
-    return tuple(argnums)
+    try:
+        if isinstance(argnums, tuple | list | range):
+            return tuple([operator.index(i) for i in argnums])
+        return operator.index(argnums)
+    except TypeError:
+        raise TypeError(
+            f"argnums is the position of an argument, or a tuple of positions, not {argnums!r}"
+        ) from None
 
 
 @attrs.frozen(slots=False)
@@ -72,14 +87,7 @@ class ValueAndGrad(_Transform):
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         positions = self.positions(args)
         output, tape, marked = run(self.fn, args, kwargs, positions)
-        aux = None
-        if self.has_aux:
-            if not (isinstance(output, tuple) and len(output) == 2):
-                raise TypeError(
-                    f"with has_aux, {label(self.fn)} returns (value, aux); got "
-                    f"{type(output).__name__}"
-                )
-            output, aux = output
+        output, aux = _split_aux(self.fn, output, self.has_aux)
         _check_scalar(self.fn, output)
         seeds = {}
         if type(output) is Tensor:
@@ -89,7 +97,7 @@ class ValueAndGrad(_Transform):
         gradients = _gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
         if self.has_aux:
-            value = value, released_tree(aux)
+            value = value, *aux
         return value, self.arranged(gradients, positions)
 
 
@@ -187,17 +195,19 @@ class Pullback:
             A tree like the output.
         """
         seeds: dict[Tensor, Any] = {}
+        paths = iter(tree.paths(self.output))
 
         def weigh(output: Any, c: Any) -> None:
+            path = next(paths)
             if type(output) is Tensor and output.dtype.kind == "f":
-                weight = seed(output, c)
+                weight = seed(output, c, f"the cotangent of {path}" if path else "the cotangent")
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map_up_to(weigh, self.output, cotangent)
         return _gradient_trees(self.tape, seeds, self.marked)
 
 
-def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
+def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """The output of a function and its pullback, the vector-Jacobian product.
 
     Parameters
@@ -206,12 +216,20 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
         A function of trees with floating leaves that returns a tree.
     *primals
         Its arguments.
+    has_aux
+        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
 
     Returns
     -------
     output, pullback
         ``pullback(cotangent)`` takes a tree like the output to a tuple with a tree
-        for each argument, any number of times.
+        for each argument, any number of times. With `has_aux`, ``output, pullback,
+        aux``.
+
+    Raises
+    ------
+    TypeError
+        If a leaf of the arguments is not floating, with its path.
 
     Examples
     --------
@@ -222,17 +240,25 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
     >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
     """
-    return _vjp(fn, primals, {}, tuple(range(len(primals))))
+    return _vjp(fn, primals, {}, tuple(range(len(primals))), has_aux)
 
 
 def _vjp(
-    fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any], positions: tuple[int, ...]
-) -> tuple[Any, Pullback]:
+    fn: Fn,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    positions: tuple[int, ...],
+    has_aux: bool,
+) -> tuple[Any, ...]:
+    check_callable(fn)
     output, tape, marked = run(fn, args, kwargs, positions)
-    return released_tree(output), Pullback(tape, output, marked)
+    output, aux = _split_aux(fn, output, has_aux)
+    return released_tree(output), Pullback(tape, output, marked), *aux
 
 
-def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(
+    fn: Fn, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> tuple[Any, ...]:
     """The output of a function and its tangent, the Jacobian-vector product.
 
     The function is recorded, and the tangents go along the tape from its beginning to
@@ -243,12 +269,22 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
     fn
         A function of trees with floating leaves that returns a tree.
     primals, tangents
-        Its arguments, and the direction they move in: sequences of like trees.
+        Its arguments, and the direction they move in: tuples of like trees.
+    has_aux
+        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
 
     Returns
     -------
     output, tangent
-        Like trees.
+        Like trees. With `has_aux`, ``output, tangent, aux``.
+
+    Raises
+    ------
+    TypeError
+        If primals or tangents are not in a tuple, or a leaf is not floating, with its
+        path.
+    ValueError
+        If a tangent has another structure or shape than its primal, with the path.
 
     Examples
     --------
@@ -257,8 +293,12 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
     (array(6.), array(3.))
     """
     primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
+    check_callable(fn)
+    if len(primals) != len(tangents):
+        raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
-    paths = iter(tree.paths(marked))
+    output, aux = _split_aux(fn, output, has_aux)
+    paths = iter([p.name for p in tree.leaves(marked)])
     moved: dict[Tensor, Any] = {}
 
     def move(p: Tensor, t: Any) -> None:
@@ -272,7 +312,7 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
         t = found.get(x) if type(x) is Tensor else None
         return frozen(_zeros(x)) if t is None else settled(t, x)
 
-    return released_tree(output), tree.map(tangent, output)
+    return released_tree(output), tree.map(tangent, output), *aux
 
 
 def _listed(what: str, trees: Any) -> tuple[Any, ...]:
@@ -295,13 +335,14 @@ class Jacobian(_Transform):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         positions = self.positions(args)
-        output, pullback = _vjp(self.fn, args, kwargs, positions)
+        output, pullback, *aux = _vjp(self.fn, args, kwargs, positions, self.has_aux)
         leaves, structure = tree.flatten(output)
         rows = [
             self.arranged(self._rows(pullback, structure, leaves, i), positions)
             for i in range(len(leaves))
         ]
-        return tree.unflatten(structure, rows)
+        jacobian = tree.unflatten(structure, rows)
+        return (jacobian, *aux) if self.has_aux else jacobian
 
     def _rows(
         self, pullback: Pullback, structure: tree.Structure, leaves: list[Any], i: int
@@ -325,21 +366,22 @@ class Jacobian(_Transform):
         return tree.map(join, *rows)  # type: ignore[no-any-return]
 
 
-def jacobian(fn: Fn, argnums: Argnums = 0) -> Jacobian:
+def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
     """A function that returns the Jacobian of `fn`.
 
     Parameters
     ----------
     fn
         A function that returns a tree of floating arrays.
-    argnums
+    argnums, has_aux
         As for `value_and_grad`.
 
     Returns
     -------
     A function of the same arguments. For an array argument and an array result it
     returns an array of shape ``output.shape + argument.shape``; for trees, the
-    tree of the output with trees of the argument for leaves.
+    tree of the output with trees of the argument for leaves. With `has_aux`,
+    ``(jacobian, aux)``.
 
     Examples
     --------
@@ -348,17 +390,18 @@ def jacobian(fn: Fn, argnums: Argnums = 0) -> Jacobian:
     array([[2., 0.],
            [0., 4.]])
     """
-    return Jacobian(fn, argnums)
+    return Jacobian(fn, argnums, has_aux)
 
 
 class Hessian(_Transform):
     """What `hessian` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return Jacobian(Grad(self.fn, self.argnums), self.argnums)(*args, **kwargs)
+        gradient = Grad(self.fn, self.argnums, self.has_aux)
+        return Jacobian(gradient, self.argnums, self.has_aux)(*args, **kwargs)
 
 
-def hessian(fn: Fn, argnums: Argnums = 0) -> Hessian:
+def hessian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Hessian:
     """A function that returns the second derivatives of a scalar function.
 
     The Jacobian of the gradient; arguments and result as for `jacobian`.
@@ -370,7 +413,7 @@ def hessian(fn: Fn, argnums: Argnums = 0) -> Hessian:
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    return Hessian(fn, argnums)
+    return Hessian(fn, argnums, has_aux)
 
 
 def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -381,7 +424,7 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     fn
         A function with a scalar floating result.
     primals, tangents
-        Its arguments and the vector, sequences of like trees.
+        Its arguments and the vector, tuples of like trees.
 
     Returns
     -------
@@ -407,6 +450,17 @@ def _gradient_trees(
     """The gradients in the places of the parameters they belong to."""
     gradients = sweep(tape, seeds, check_finite)
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
+
+
+def _split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
+    """What a function returned, and the auxiliary part of it if it has one."""
+    if not has_aux:
+        return output, ()
+    if not (isinstance(output, tuple) and len(output) == 2):
+        raise TypeError(
+            f"with has_aux, {label(fn)} returns (value, aux); got {type(output).__name__}"
+        )
+    return output[0], (released_tree(output[1]),)
 
 
 def _check_scalar(fn: Fn, output: Any) -> None:
