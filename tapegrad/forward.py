@@ -38,7 +38,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
         moved = {
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
-        if not moved or record.dtype.kind != "f" or record in tangents:
+        if not moved or record.dtype.kind != "f":
             continue
         if recorded:
             y: Any = record

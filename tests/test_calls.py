@@ -212,6 +212,18 @@ def test_a_pullback_of_a_checkpoint_may_be_called_at_will():
     assert pullback((0.0, 1.0)) == (1.0, 1.0)
 
 
+def test_a_result_may_be_an_argument_or_stand_twice():
+    @tg.checkpoint
+    def fn(x, y):
+        z = x * 3
+        return x, y, z, z
+
+    output, pullback = tg.vjp(lambda x, y: fn(x, y), 2.0, 5.0)
+    assert output == (2.0, 5.0, 6.0, 6.0)
+    assert pullback((1.0, 10.0, 100.0, 1000.0)) == (3301.0, 10.0)
+    assert tg.jvp(fn, (2.0, 5.0), (1.0, 7.0))[1] == (1.0, 7.0, 3.0, 3.0)
+
+
 def test_a_stopped_gradient_stays_stopped():
     fn = tg.checkpoint(lambda x: tg.stop_gradient(x) * x)
     assert tg.grad(fn)(3.0) == 3.0
@@ -342,7 +354,12 @@ def test_a_checkpoint_of_a_compiled_function_and_the_other_way_round():
     x = np.arange(3.0)
     np.testing.assert_array_equal(tg.grad(tg.checkpoint(compiled))(x), 2 * x)
     np.testing.assert_array_equal(tg.grad(tg.compile(tg.checkpoint(square_sum)))(x), 2 * x)
-    assert tg.compile(tg.checkpoint(square_sum))(x) == 5.0
+    both = tg.compile(tg.value_and_grad(tg.checkpoint(square_sum)))
+    for x in (np.arange(3.0), np.ones(3)):
+        value, g = both(x)
+        assert value == np.sum(x * x)
+        np.testing.assert_array_equal(g, 2 * x)
+    assert len(both.signatures) == 1
 
 
 # --- custom_vjp ---------------------------------------------------------------------------
@@ -470,6 +487,13 @@ def test_a_custom_vjp_is_called_on_arrays_that_it_cannot_change():
 
     with pytest.raises(ValueError, match="read-only"):
         tg.record(writes)(x)
+
+    def spoils(g, y, x):
+        g[0] = 5.0
+        return (g,)
+
+    with pytest.raises(ValueError, match="read-only"):
+        tg.grad(lambda x: tg.sum(tg.custom_vjp(spoils)(lambda x: x)(x) * 2))(x)
     kept = np.ones(2)
     returns = tg.custom_vjp(lambda g, y, x: (kept,))(lambda x: kept)
     output, tape = tg.record(returns)(x)

@@ -301,6 +301,44 @@ def test_jvp_of_several_arguments_sums_their_parts(a, b, da, db):
     close(tangent, (da * b + a * db, da - db))
 
 
+def test_a_tangent_is_an_array_of_its_own():
+    x, v = np.ones(2), np.array([1.0, 2.0])
+    for fn in (lambda x: x, lambda x: x[::-1], lambda x: (x, x)):
+        for tangent in tg.tree.leaves(tg.jvp(fn, (x,), (v,))[1]):
+            assert not np.shares_memory(tangent, v)
+            assert not tangent.flags.writeable
+    v[0] = 5.0
+
+
+def test_no_tangent_passes_through_integers():
+    fn = lambda x: x.astype(int).astype(float) * x  # noqa: E731
+    x, v = np.array([1.5, -2.5]), np.array([4.0, 8.0])
+    np.testing.assert_array_equal(tg.jvp(fn, (x,), (v,))[1], [4.0, -16.0])
+    output, tangent = tg.jvp(lambda x: (np.argmax(x), x > 0), (x,), (v,))
+    assert output[0] == 0
+    assert tangent[0] == 0.0
+    np.testing.assert_array_equal(tangent[1], [0.0, 0.0])
+
+
+def test_tangents_have_the_dtype_of_what_they_are_of():
+    x = np.ones(2, np.float32)
+
+    def recorded(x):
+        return tg.jvp(lambda y: (y.astype(np.float64), y * np.ones(2), y), (x,), (x,))
+
+    for outputs in (recorded(x), tg.record(recorded)(x)[0]):
+        for output, tangent in zip(*outputs, strict=True):
+            assert output.dtype == tangent.dtype
+
+
+def test_one_cotangent_of_two_operands_gives_both_tangents():
+    total = tg.custom_op(vjps=(lambda g, y, a, b: g, lambda g, y, a, b: g))(lambda a, b: a + b)
+    assert tg.jvp(total, (1.0, 2.0), (10.0, 100.0)) == (3.0, 110.0)
+    x, b = np.ones((2, 3)), np.ones(3)
+    tangent = tg.jvp(total, (x, b), (10 * x, np.arange(3.0)))[1]
+    np.testing.assert_array_equal(tangent, [[10.0, 11.0, 12.0]] * 2)
+
+
 def test_an_output_that_is_an_argument_passes_its_cotangent():
     output, pullback = tg.vjp(lambda x, y: (x, x, y), 2.0, 3.0)
     assert output == (2.0, 2.0, 3.0)
