@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.forward import push
 from tapegrad.op import Joint, Op, as_cotangent
 from tapegrad.sweep import fit, sweep
 from tapegrad.tape import (
@@ -83,6 +84,17 @@ class Layout:
         """The floating leaves in an array or a Tensor of them."""
         places = self._places()
         return [packed] if len(places) == 1 else [place.of(packed) for place in places]
+
+    def joined(self, floating: Sequence[Any]) -> Any:
+        """`pack` of the floating leaves, recorded; None where one is zero."""
+        places = self._places()
+        flat = [
+            np.zeros(place.shape, place.dtype) if x is None else x
+            for place, x in zip(places, floating, strict=True)
+        ]
+        if len(flat) == 1:
+            return flat[0]
+        return OPS["concatenate"]([x.reshape(-1).astype(self.dtype) for x in flat])
 
     def tree(self, floating: Sequence[Any]) -> Any:
         """The tree with these for floating leaves."""
@@ -157,8 +169,8 @@ class Checkpoint:
 def checkpoint(fn: Fn) -> Checkpoint:
     """A function that is computed again on the way back, instead of remembered.
 
-    A call of it is one record: what it computes in between takes no memory until the
-    reverse sweep comes to it, calls it once more, and lets go of it again. A chain of
+    A call of it is one record: what it computes in between takes no memory until a
+    sweep comes to it, calls it once more, and lets go of it again. A chain of
     n equal checkpointed segments takes the memory of one segment and n boundaries, for
     the time of one more forward evaluation.
 
@@ -225,23 +237,36 @@ class Call:
 
     def pull(self, g: Any) -> list[Any]:
         """The cotangents of what was read, from a second call."""
-        current = CURRENT.get()
-        if current is not None and current.origin is self.start.origin:
-            output, tape = self._again(current)
-        else:
-            token = CURRENT.set(self.start)
-            try:
-                output, tape = self._again(self.start)
-            finally:
-                CURRENT.reset(token)
+        tape, outputs = self._again()
         seeds: dict[Tensor, Any] = {}
-        for x, c in zip(_floating_leaves(output), self.layout.apart(g), strict=True):
+        for x, c in zip(outputs, self.layout.apart(g), strict=True):
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + c if x in seeds else c
         gradients = sweep(tape, seeds)
         return [gradients[x] for x in self.reads]
 
-    def _again(self, start: Tensor | Origin) -> tuple[Any, Tape]:
+    def push(self, moved: Mapping[int, Any]) -> Any:
+        """The tangent of the results, packed, from a second call."""
+        tape, outputs = self._again()
+        tangents = {self.reads[i]: t for i, t in moved.items()}
+        found = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
+        parts = [found.get(x) if type(x) is Tensor else None for x in outputs]
+        return self.layout.joined(parts)
+
+    def _again(self) -> tuple[Tape, list[Any]]:
+        """What a second call writes, and its floating results."""
+        current = CURRENT.get()
+        if current is not None and current.origin is self.start.origin:
+            output, tape = self._call(current)
+        else:
+            token = CURRENT.set(self.start)
+            try:
+                output, tape = self._call(self.start)
+            finally:
+                CURRENT.reset(token)
+        return tape, _floating_leaves(output)
+
+    def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
         """The function's result, checked, and what it wrote from the start."""
         output = self.fn(*self.args, **self.kwargs)
         tape = Tape(last_written(), start, self.reads)
@@ -306,7 +331,12 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     return layout.tree(results)
 
 
-@partial(Op, "checkpoint", vjps=Joint(lambda g, y, *reads, call: Checkpoint(call.pull)(g)))
+@partial(
+    Op,
+    "checkpoint",
+    vjps=Joint(lambda g, y, *reads, call: Checkpoint(call.pull)(g)),
+    jvp=lambda moved, y, *reads, call: Checkpoint(call.push)(moved),
+)
 def checkpointed(*reads: Any, call: Call) -> Any:
     """A call that is made again on the way back."""
     return call.primal

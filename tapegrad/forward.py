@@ -34,7 +34,8 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = current is not None and current.origin is tape.start.origin
     found = dict(tangents)
-    for record in _needed(tape, outputs):
+    wanted = frozenset(outputs)
+    for record, done in _needed(tape, wanted):
         moved = {
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
@@ -49,17 +50,23 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
         t = _tangent(record, y, operands, moved)
         if t is not None:
             found[record] = _like(t, record)
+        for x in done:
+            found.pop(x, None)
     return found
 
 
-def _needed(tape: Tape, outputs: Iterable[Tensor]) -> list[Tensor]:
-    """The records that the outputs depend on, the oldest first."""
+def _needed(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+    """The records that the outputs depend on, the oldest first.
+
+    Each with the operands that no later one of them has.
+    """
     needed = set(outputs)
     records = []
     for record in reversed(tape):
         if record in needed:
-            needed.update([x for x in record.operands if type(x) is Tensor])
-            records.append(record)
+            operands = [x for x in record.operands if type(x) is Tensor and x not in needed]
+            needed.update(operands)
+            records.append((record, operands))
     return records[::-1]
 
 
@@ -68,8 +75,12 @@ def _tangent(record: Tensor, y: Any, operands: tuple[Any, ...], moved: dict[int,
     op, options = record.op, record.options
     rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
     moved = {i: t for i, t in moved.items() if i < len(rules) and rules[i] is not None}
+    if not moved:
+        return None
+    if callable(op.jvp):
+        return op.jvp(moved, y, *operands, **options)
     if not op.jvp:
-        return _by_the_vjp_of_the_vjp(record, y, operands, moved, rules) if moved else None
+        return _by_the_vjp_of_the_vjp(record, y, operands, moved, rules)
     total = None
     for i, t in moved.items():
         if op.jvp == "linear":

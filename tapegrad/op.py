@@ -114,8 +114,9 @@ class Op(Generic[P]):
     jvp
         How a tangent passes, where that is simpler than by the VJP of the VJP:
         ``"rule"``, as the VJP rule has it, for each element is a function of one alone;
-        ``"linear"``, by the op itself with the tangent in the operand's place. By
-        default ``"rule"`` for ufuncs.
+        ``"linear"``, by the op itself with the tangent in the operand's place; or a
+        function of the tangents by the operands' positions, the output, the operands and
+        the options. By default ``"rule"`` for ufuncs.
     declaration
         The function that has the op's signature and docstring, if `forward` has not.
     """
@@ -130,7 +131,7 @@ class Op(Generic[P]):
     view: bool = False
     domain: Domain | None = None
     kink: str = ""
-    jvp: str = attrs.field()
+    jvp: str | Rule = attrs.field()
     __tree_leaf__: ClassVar[bool] = True
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
@@ -140,7 +141,7 @@ class Op(Generic[P]):
     defaults: Mapping[str, Any] = attrs.field(init=False)
 
     @jvp.default
-    def _default_jvp(self) -> str:
+    def _default_jvp(self) -> str | Rule:
         ufunc = isinstance(self.forward, np.ufunc) and self.forward.signature is None
         return "rule" if ufunc else ""
 
@@ -263,7 +264,7 @@ def op(
     view: bool = False,
     domain: Domain | None = None,
     kink: str = "",
-    jvp: str | None = None,
+    jvp: str | Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package and enter it in the table of ops.
 

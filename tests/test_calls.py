@@ -152,9 +152,11 @@ def test_a_chain_takes_memory_for_one_segment_and_the_boundaries():
     x = np.linspace(0, 1, 20_000)
     segment = long_segment(steps)
     boundaries_and_segment = (n + steps) * x.nbytes
-    lean = peak(tg.grad(chain(tg.checkpoint(segment), n)), x)
-    assert lean < boundaries_and_segment + 6 * x.nbytes
-    assert peak(tg.grad(chain(segment, n)), x) > n * steps * x.nbytes
+    lean, plain = chain(tg.checkpoint(segment), n), chain(segment, n)
+    for derivative in (tg.grad, lambda f: lambda x: tg.jvp(f, (x,), (x,))):
+        assert peak(derivative(lean), x) < boundaries_and_segment + 6 * x.nbytes
+        assert n * steps * x.nbytes < peak(derivative(plain), x) < (n * steps + 6) * x.nbytes
+    assert peak(lambda x: tg.hvp(lean, (x,), (x,)), x) < 5 * boundaries_and_segment
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])
