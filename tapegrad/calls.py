@@ -498,9 +498,10 @@ def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
     Parameters
     ----------
     backward
-        A function of the cotangent and the output, two trees of one structure, and of
-        the arguments, that returns a tuple with a cotangent for each positional
-        argument: a tree like it, or None where no gradient passes. It is written with
+        A function of the cotangent and the output, two trees of one structure (what is
+        not floating in the output stands in both), and of the arguments, that returns a
+        tuple with a cotangent for each positional argument: a tree like it, or None
+        where no gradient passes. It is written with
         operators, ``np.*`` or tapegrad's functions, so that it can be differentiated
         itself: derivatives of any order, in both modes, follow from it.
 
@@ -515,8 +516,9 @@ def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
     Raises
     ------
     TypeError
-        When called: if a Tensor is passed by keyword. On the way back: if the rule does
-        not return such a tuple.
+        When called: if a floating Tensor is passed by keyword, or, inside `compile`, if
+        a result is an integer or a truth value. On the way back: if the rule does not
+        return such a tuple.
     TapeError
         When called: if the function reads a Tensor from around it; pass it as an
         argument.

@@ -34,22 +34,17 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = current is not None and current.origin is tape.start.origin
     found = dict(tangents)
-    wanted = frozenset(outputs)
-    for record, done in _needed(tape, wanted):
+    for record, done in _needed(tape, frozenset(outputs)):
         moved = {
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
-        if not moved or record.dtype.kind != "f":
-            continue
-        if recorded:
-            y: Any = record
-            operands = record.operands
-        else:
-            y = record.primal
-            operands = tuple([x.primal if type(x) is Tensor else x for x in record.operands])
-        t = _tangent(record, y, operands, moved)
-        if t is not None:
-            found[record] = _like(t, record)
+        if moved and record.dtype.kind == "f":
+            y, operands = record if recorded else record.primal, record.operands
+            if not recorded:
+                operands = tuple([x.primal if type(x) is Tensor else x for x in operands])
+            t = _tangent(record, y, operands, moved)
+            if t is not None:
+                found[record] = _like(t, record)
         for x in done:
             found.pop(x, None)
     return found
