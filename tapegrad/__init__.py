@@ -4,6 +4,8 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 """
 
+from types import ModuleType as _ModuleType
+
 from tapegrad import errors as errors
 from tapegrad import nn as nn
 from tapegrad import optim as optim
@@ -15,6 +17,7 @@ from tapegrad.errors import TraceError as TraceError
 from tapegrad.op import Op as Op
 from tapegrad.op import custom_op as custom_op
 from tapegrad.ops import *
+from tapegrad.ops import linalg as linalg
 from tapegrad.program import Program as Program
 from tapegrad.program import compile as compile
 from tapegrad.sweep import reverse_sweep as reverse_sweep
@@ -28,3 +31,17 @@ from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
+
+__version__ = "0.1.0"
+
+# without the modules that importing leaves here
+__all__ = [
+    name
+    for name, thing in list(globals().items())
+    if not name.startswith("_")
+    and (type(thing) is not _ModuleType or name in ("errors", "nn", "optim", "testing", "tree"))
+]
+
+
+def __dir__() -> list[str]:
+    return ["__version__", *__all__]

@@ -39,6 +39,8 @@ class Elements:
 REAL = Elements()
 POSITIVE = Elements(0.0625, 4.0)
 NONZERO = Elements(poles=(0.0,))
+# the product of many of these fits in float16
+NEAR_ONE = Elements(-1.25, 1.25)
 # few eighths, so that two are often the same
 TYING = Elements(-0.5, 0.5)
 
@@ -130,6 +132,38 @@ def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
     return call
 
 
+def any_of(*domains: Domain) -> Domain:
+    """The calls of several domains, now of one and now of another."""
+    return lambda choose: choose.among(domains)(choose)
+
+
+# sides of matrices of any kind, and of stacks of them
+SHAPES = ((2, 2), (3, 2), (2, 3), (1, 2), (0, 2), (2, 0))
+STACKS = ((), (2,), (1, 2), (0,))
+# it, and its first rows and columns, have singular values well apart, as are the
+# eigenvalues that a triangle gives; `_NEAR` does not bring them together
+WELL = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
+_NEAR = Elements(-0.125, 0.125)
+
+
+def matrix(choose: Choices, n: int, m: int, stack: tuple[int, ...] = (), base: Any = WELL) -> Any:
+    """A stack of n by m matrices of full rank, of float64 or float32."""
+    near = choose.array((*stack, n, m), _NEAR, "df")
+    # a view, as any array that somebody may yet change
+    return choose.laid_out((near + base[:n, :m].astype(near.dtype))[...])
+
+
+def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any]) -> Domain:
+    """Calls on matrices of one of the shapes (square by default), with one of each option."""
+
+    def call(choose: Choices) -> Call:
+        n, m = choose.among(shapes or [(2, 2), (3, 3), (1, 1), (0, 0)])
+        given = {name: choose.among(values) for name, values in options.items()}
+        return Call((matrix(choose, n, m, choose.among(STACKS), base),), given)
+
+    return call
+
+
 def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -> Domain:
     """Calls on an array with the axes to reduce, which may stay."""
 
@@ -147,6 +181,37 @@ def along(elements: Elements = REAL, min_side: int = 1, dtypes: str = "dfe") -> 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims=1, min_side=min_side), elements, dtypes)
         return Call((x,), {"axis": choose.axis(x.ndim)})
+
+    return call
+
+
+def on_array(
+    arguments: Callable[[Choices, Array], Mapping[str, Any]],
+    *,
+    min_dims: int = 0,
+    max_dims: int = 3,
+    min_side: int = 0,
+) -> Domain:
+    """Calls on one array, with arguments by name that are chosen for it."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims, max_dims, min_side))
+        return Call((x,), arguments(choose, x))
+
+    return call
+
+
+def axis_or_flat(choose: Choices, a: Array) -> tuple[int | None, int]:
+    """One of an array's axes and its length, or None and the number of all elements."""
+    axis = choose.axis(a.ndim) if a.ndim and choose.among([False, True]) else None
+    return axis, a.size if axis is None else a.shape[axis]
+
+
+def several(domain: Domain, most: int = 3) -> Domain:
+    """Calls on the first arguments of up to so many calls of another domain."""
+
+    def call(choose: Choices) -> Call:
+        return Call(tuple(domain(choose).args[0] for _ in range(choose.integer(1, most))))
 
     return call
 

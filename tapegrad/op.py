@@ -75,7 +75,8 @@ class Op(Generic[P]):
         rule that the first ``len(vjps)`` are the operands.
     composite
         Whether `forward` is written with ops, so that a compiled program may have
-        its parts instead. Without rules, a tape has the parts too.
+        its parts instead. Without rules, a tape has the parts too, and it may take any
+        number of ``*arrays``.
     source
         How a compiled program writes it: a format string, or a function that makes one
         of the operands' shapes and dtypes. ``{0}`` is the first operand, ``{axis}`` an
@@ -105,15 +106,17 @@ class Op(Generic[P]):
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
     is_parts: bool = attrs.field(init=False)
+    is_variadic: bool = attrs.field(init=False)
     parameters: tuple[str, ...] = attrs.field(init=False)
     positional: tuple[str, ...] = attrs.field(init=False)
     defaults: Mapping[str, Any] = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        names, n_positional, defaults = _parameters(self.read or self.declaration)
+        names, n_positional, defaults, is_variadic = _parameters(self.read or self.declaration)
         set_ = self.__dict__.__setitem__
         set_("arity", len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1)
         set_("is_parts", self.composite and self.vjps == ())
+        set_("is_variadic", is_variadic and self.is_parts)
         set_("parameters", names)
         set_("positional", names[:n_positional])
         set_("defaults", defaults)
@@ -122,8 +125,9 @@ class Op(Generic[P]):
                 f"{self.name} takes {len(self.parameters)} arguments but has {self.arity} VJP "
                 "rules; give one rule an operand, None where no gradient passes"
             )
-        for name in ("__doc__", "__module__", "__qualname__", "__name__"):
+        for name in ("__doc__", "__module__", "__qualname__"):
             set_(name, getattr(self.declaration, name, None))
+        set_("__name__", self.name)
         set_("__wrapped__", self.declaration)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
@@ -151,13 +155,28 @@ class Op(Generic[P]):
         Raises
         ------
         TypeError
-            For an argument the op does not have, or one that is missing.
+            For an argument the op does not have, one that is missing, or a Tensor where
+            no gradient would pass.
         """
+        operands, options = self._bind(args, kwargs)
+        if not self.is_parts:
+            for name, value in options.items():
+                if type(value) is Tensor:
+                    raise TypeError(
+                        f"{self.name}: {name} is an option, which passes no gradient, and a "
+                        "Tensor was given; pass its value (t.value), or make it an operand with a "
+                        "VJP rule of its own"
+                    )
+        return operands, options
+
+    def _bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         names = self.parameters
         if len(args) == self.arity and set(kwargs) <= set(names[self.arity :]):
             return args, {n: v for n, v in kwargs.items() if v is not self.defaults.get(n, self)}
         given = dict(zip(self.positional, args, strict=False))
-        if len(args) > len(self.positional):
+        if len(args) > len(self.positional) and not self.is_variadic:
             raise TypeError(
                 f"{self.name} takes {', '.join(self.positional)} by position; got {len(args)}"
             )
@@ -177,6 +196,7 @@ class Op(Generic[P]):
         if self.read is not None:
             return self.read(**given)
         operands = tuple(given.pop(name) for name in names[: self.arity])
+        operands += args[len(self.positional) :]
         options = {
             n: v for n, v in given.items() if n not in self.defaults or v is not self.defaults[n]
         }
@@ -195,12 +215,12 @@ class Op(Generic[P]):
         return self
 
 
-def _parameters(function: Any) -> tuple[tuple[str, ...], int, dict[str, Any]]:
-    """A function's parameters, how many of them go by position, and the defaults."""
+def _parameters(function: Any) -> tuple[tuple[str, ...], int, dict[str, Any], bool]:
+    """A function's parameters, how many go by position, the defaults, and if it has ``*args``."""
     while hasattr(function, "__wrapped__"):
         function = function.__wrapped__
     if isinstance(function, np.ufunc):
-        return tuple(f"x{i + 1}" for i in range(function.nin)), function.nin, {}
+        return tuple(f"x{i + 1}" for i in range(function.nin)), function.nin, {}, False
     if not hasattr(function, "__code__"):
         raise TypeError(f"an op is made of a Python function or a ufunc, not of {function!r}")
     # inspect.signature would say the same, but takes long to import
@@ -209,7 +229,9 @@ def _parameters(function: Any) -> tuple[tuple[str, ...], int, dict[str, Any]]:
     names = code.co_varnames[: n_positional + code.co_kwonlyargcount]
     values = function.__defaults__ or ()
     defaults = dict(zip(names[n_positional - len(values) : n_positional], values, strict=True))
-    return names, n_positional, {**defaults, **(function.__kwdefaults__ or {})}
+    defaults.update(function.__kwdefaults__ or {})
+    # a flag of code objects, by which inspect knows them too
+    return names, n_positional, defaults, bool(code.co_flags & 0x04)
 
 
 # Arguments that NumPy's functions have, at the value that asks for nothing.
@@ -301,7 +323,7 @@ def custom_op(
     Raises
     ------
     TypeError
-        If there are more rules than parameters.
+        If there are more rules than parameters, or one is no function.
 
     Examples
     --------
@@ -312,7 +334,12 @@ def custom_op(
     >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
     (array(12.), array(12.))
     """
-    rules = tuple(vjps)
+    rules = () if callable(vjps) else tuple(vjps)
+    if callable(vjps) or not all(rule is None or callable(rule) for rule in rules):
+        raise TypeError(
+            "custom_op takes a tuple of rules, one an operand and None where no gradient passes: "
+            "@tg.custom_op(vjps=(rule,))"
+        )
 
     def declare(function: Callable[P, Any]) -> Op[P]:
         called = name or function.__name__

@@ -8,17 +8,26 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tensor import Tensor, frozen
+from tapegrad.tensor import Tensor, frozen, shape_of
 
 
 def _plain(rate: Any) -> Any:
     """A Python number for NumPy's, which would widen float32 parameters."""
-    return rate.item() if isinstance(rate, np.generic | np.ndarray) else rate
+    return rate.item() if isinstance(rate, np.generic | np.ndarray) and rate.size == 1 else rate
 
 
-def _not_negative(instance: Any, attribute: Any, value: Any) -> None:
-    if isinstance(value, int | float) and not value >= 0:
-        raise ValueError(f"{attribute.name} is not negative, but {value!r} is")
+def _number(instance: Any, attribute: Any, value: Any) -> None:
+    if isinstance(value, Tensor) and value.shape == ():
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{attribute.name} is a number, not {value!r}")
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{attribute.name} is finite and not negative; it is {value!r}")
+
+
+def _below_one(instance: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, Tensor) and value >= 1:
+        raise ValueError(f"{attribute.name} is less than 1, so that old steps fade; not {value!r}")
 
 
 @attrs.frozen
@@ -42,7 +51,14 @@ class SGD:
     learning_rate
         The length of a step, a number that is not negative.
     momentum
-        How much of the last step's velocity stays, 0 for none.
+        How much of the last step's velocity stays: 0 for none, and less than 1.
+
+    Raises
+    ------
+    TypeError
+        If one is no number.
+    ValueError
+        If one is out of its bounds.
 
     Examples
     --------
@@ -55,8 +71,8 @@ class SGD:
     {'w': array([0.5, 1.5])}
     """
 
-    learning_rate: Any = attrs.field(converter=_plain, validator=_not_negative)
-    momentum: Any = attrs.field(default=0.0, converter=_plain, validator=_not_negative)
+    learning_rate: Any = attrs.field(converter=_plain, validator=_number)
+    momentum: Any = attrs.field(default=0.0, converter=_plain, validator=[_number, _below_one])
 
     def init(self, params: Any) -> SGDState:
         """The state to begin with: no velocity, or zeros like the parameters."""
@@ -76,33 +92,74 @@ class SGD:
 
         Raises
         ------
+        TypeError
+            If the state is not one.
         ValueError
-            If the trees differ, with the path of the first difference.
+            If the trees differ, in structure, shapes or dtypes, with the path of the
+            first difference.
         """
-        if self._has_no_momentum():
-            return self._stepped(params, grads), state
-        velocity = tree.map(lambda v, g: _settled(self.momentum * v + g), state.velocity, grads)
-        return self._stepped(params, velocity), SGDState(velocity)
+        if not isinstance(state, SGDState):
+            raise TypeError(
+                f"SGD.update(params, grads, state): state is to be what init or the last update "
+                f"returned; got {type(state).__name__}"
+            )
+        try:
+            if self._has_no_momentum():
+                return tree.map(self._stepped, params, grads), state
+            velocity = tree.map(self._gone_on, state.velocity, grads)
+            return tree.map(self._stepped, params, velocity), SGDState(velocity)
+        except (TypeError, ValueError):
+            _refuse_difference(params, "grads", grads)
+            if not self._has_no_momentum():
+                _refuse_difference(params, "state.velocity", state.velocity)
+            raise
 
-    def _stepped(self, params: Any, velocity: Any) -> Any:
-        rate = self.learning_rate
+    def _gone_on(self, v: Any, g: Any) -> Any:
+        _check_shapes(v, g)
+        return _settled(self.momentum * v + g)
 
-        def step(p: Any, v: Any) -> Any:
-            stepped = p - rate * v
-            if type(p) is np.ndarray and (stepped.shape != p.shape or stepped.dtype != p.dtype):
-                raise ValueError(
-                    f"a parameter of shape {p.shape}, {p.dtype}, has a gradient of shape "
-                    f"{np.shape(v)}, {v.dtype}; they must be the same"
-                )
-            if type(stepped) is np.ndarray:
-                stepped.setflags(write=False)
-                return stepped
-            return _settled(stepped)
-
-        return tree.map(step, params, velocity)
+    def _stepped(self, p: Any, v: Any) -> Any:
+        _check_shapes(p, v)
+        stepped = p - self.learning_rate * v
+        if type(p) is np.ndarray and stepped.dtype != p.dtype:
+            raise ValueError(f"a step of {stepped.dtype} for a parameter of {p.dtype}")
+        return _settled(stepped)
 
     def _has_no_momentum(self) -> bool:
         return not isinstance(self.momentum, Tensor) and self.momentum == 0
+
+
+def _check_shapes(p: Any, x: Any) -> None:
+    """Raise where NumPy would broadcast; `_refuse_difference` says it better."""
+    if shape_of(p) != shape_of(x):
+        raise ValueError(f"shape {shape_of(x)} for a parameter of shape {shape_of(p)}")
+
+
+def _refuse_difference(params: Any, name: str, other: Any) -> None:
+    """Raise for the first place where another tree is not like the parameters."""
+    pairs: list[tuple[Any, Any]] = []
+    try:
+        tree.map(lambda *pair: pairs.append(pair), params, other)
+    except ValueError as error:
+        raise ValueError(f"SGD.update: {name} is no tree like params: {error}") from None
+    for path, (p, x) in zip(tree.paths(params), pairs, strict=True):
+        ours, theirs = _dtype(p), _dtype(x)
+        where = f".{path}" if path else ""
+        if ours.kind != "f":
+            raise ValueError(f"SGD.update: params{where} is {ours}; a parameter is floating")
+        if (
+            shape_of(p) != shape_of(x)
+            or theirs.kind not in "fiub"
+            or np.result_type(ours, theirs) != ours
+        ):
+            raise ValueError(
+                f"SGD.update: params{where} is {ours} {shape_of(p)}, but {name}{where} is "
+                f"{theirs} {shape_of(x)}"
+            )
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
 def _settled(x: Any) -> Any:

@@ -19,6 +19,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad import advice
 from tapegrad.errors import TraceError
 
 Array = npt.NDArray[Any]
@@ -222,6 +223,21 @@ class Tensor(_Fields):
         return self.transpose()
 
     @property
+    def real(self) -> Tensor:
+        """`tg.real` of the Tensor: the same values."""
+        return self._call("real")
+
+    @property
+    def imag(self) -> Tensor:
+        """`tg.imag` of the Tensor: zeros."""
+        return self._call("imag")
+
+    @property
+    def mT(self) -> Tensor:
+        """The matrices transposed, recorded: the last two axes exchanged."""
+        return self._call("matrix_transpose")
+
+    @property
     def at(self) -> At:
         """Functional updates: ``t.at[index].set(values)`` and ``.add(values)``."""
         return At(self)
@@ -233,6 +249,19 @@ class Tensor(_Fields):
             text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
+
+    def __format__(self, spec: str) -> str:
+        if not spec or self.origin.compiling:
+            return str(self)
+        if self.shape:
+            raise TypeError(
+                f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
+                "format its elements, or leave the format out"
+            )
+        return format(self.value[()], spec)
+
+    def __dir__(self) -> list[str]:
+        return [name for name in object.__dir__(self) if type(vars(Tensor).get(name)) is not Absent]
 
     def __len__(self) -> int:
         if not self.shape:
@@ -264,6 +293,10 @@ class Tensor(_Fields):
         number: bool | int | float = self._number(".item()").item()
         return number
 
+    def tolist(self) -> Any:
+        """The elements, of a Tensor that carries no gradient, in nested lists."""
+        return self._number(".tolist()").tolist()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         value = self._number("turning a Tensor into an array")
         return np.array(value, dtype, copy=copy)
@@ -271,7 +304,8 @@ class Tensor(_Fields):
     def _number(self, what: str) -> Array:
         """The value, unless a gradient would be lost with it."""
         value = self._read(what)
-        if self.dtype.kind == "f" and self.op.name != "stopped":
+        rules = self.op.vjps
+        if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
                 f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
                 "functions take the Tensor as it is, tg.stack joins several, and "
@@ -345,11 +379,16 @@ class Tensor(_Fields):
     __sub__, __rsub__ = _operators("subtract")
     __mul__, __rmul__ = _operators("multiply")
     __truediv__, __rtruediv__ = _operators("divide")
+    __floordiv__, __rfloordiv__ = _operators("floor_divide")
+    __mod__, __rmod__ = _operators("remainder")
+    __divmod__, __rdivmod__ = _operators("divmod")
     __pow__, __rpow__ = _operators("power")
     __matmul__, __rmatmul__ = _operators("matmul")
     __and__, __rand__ = _operators("bitwise_and")
     __or__, __ror__ = _operators("bitwise_or")
     __xor__, __rxor__ = _operators("bitwise_xor")
+    __lshift__, __rlshift__ = _operators("left_shift")
+    __rshift__, __rrshift__ = _operators("right_shift")
     __eq__ = _method("equal")  # type: ignore[assignment]
     __ne__ = _method("not_equal")  # type: ignore[assignment]
     __lt__ = _method("less")
@@ -360,6 +399,9 @@ class Tensor(_Fields):
     __pos__ = _method("positive")
     __abs__ = _method("abs")
     __invert__ = _method("invert")
+    __floor__ = _method("floor")
+    __ceil__ = _method("ceil")
+    __trunc__ = _method("trunc")
     __getitem__ = _method("getitem")
 
     sum = _method("sum")
@@ -368,9 +410,29 @@ class Tensor(_Fields):
     min = _method("min")
     argmax = _method("argmax")
     argmin = _method("argmin")
+    prod = _method("prod")
+    var = _method("var")
+    std = _method("std")
+    any = _method("any")
+    all = _method("all")
+    cumsum = _method("cumsum")
+    cumprod = _method("cumprod")
+    argsort = _method("argsort")
     astype = _method("astype")
+    clip = _method("clip")
+    round = _method("round")
+    conj = conjugate = _method("conj")
     squeeze = _method("squeeze")
     swapaxes = _method("swapaxes")
+    choose = _method("choose")
+    copy = _method("copy")
+    diagonal = _method("diagonal")
+    repeat = _method("repeat")
+    take = _method("take")
+    trace = _method("trace")
+
+    def __round__(self, ndigits: int | None = None) -> Tensor:
+        return self._call("round", ndigits or 0)
 
     def reshape(self, *shape: Any) -> Tensor:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
@@ -383,6 +445,11 @@ class Tensor(_Fields):
     def dot(self, other: Any) -> Tensor:
         """`tg.dot` of the Tensor with another."""
         record: Tensor = NUMPY[np.dot](self, other)
+        return record
+
+    def compress(self, condition: Any, axis: int | None = None) -> Tensor:
+        """`tg.compress` of the Tensor by a condition."""
+        record: Tensor = OPS["compress"](condition, self, axis)
         return record
 
     def ravel(self) -> Tensor:
@@ -410,7 +477,9 @@ class Tensor(_Fields):
         if method != "__call__":
             raise TypeError(
                 f"np.{ufunc.__name__}.{method} is not supported on a Tensor; "
-                "use the function with an axis (np.sum, np.max, ...)"
+                + advice.UFUNC_METHODS.get(
+                    method, "use the function with an axis (np.sum, np.max, ...)"
+                )
             )
         return _dispatch(ufunc, ufunc.__name__, inputs, kwargs)
 
@@ -425,6 +494,8 @@ _INFIX = {
     "subtract": "array - t",
     "multiply": "array * t",
     "divide": "array / t",
+    "floor_divide": "array // t",
+    "remainder": "array % t",
     "power": "array ** t",
     "matmul": "array @ t",
 }
@@ -435,12 +506,35 @@ def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str,
     ours = NUMPY.get(function)
     if ours is None:
         module = getattr(function, "__module__", None) or "numpy"
+        instead = (
+            "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
+            "the values (t.value) if no gradient is to pass"
+        )
         raise TypeError(
-            f"{module}.{name} is not supported on a Tensor; write it with the functions of "
-            "tapegrad, declare it with tg.custom_op, or give it the values (t.value) if no "
-            "gradient is to pass"
+            f"{module}.{name} is not supported on a Tensor; " + advice.FUNCTIONS.get(name, instead)
         )
     return ours(*args, **kwargs)
+
+
+class Absent:
+    """An attribute that a Tensor has not; reading it says what to use instead.
+
+    A descriptor for each, for ``__getattr__`` would slow down all other attributes.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, record: Any, kind: Any = None) -> NoReturn:
+        instead = f"call tg.{self.name}" if self.name in OPS else advice.ATTRIBUTES[self.name]
+        raise AttributeError(f"a Tensor has no attribute {self.name!r}: {instead}")
+
+
+for _name in advice.ATTRIBUTES:
+    if not hasattr(Tensor, _name):
+        setattr(Tensor, _name, Absent(_name))
 
 
 @attrs.frozen(eq=False)
@@ -506,6 +600,11 @@ def frozen(value: Any) -> Array:
     array: Array = value if type(value) is np.ndarray else np.asarray(value)
     array.setflags(write=False)
     return array
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an array, a Tensor or what makes an array."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
 def is_frozen(array: Array) -> bool:

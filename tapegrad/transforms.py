@@ -405,8 +405,8 @@ def released(x: Any) -> Any:
     current = CURRENT.get()
     if current is None or current.origin is not x.origin:
         return x.value
-    # a Python number comes out as an array, as it does where no recording goes on
-    return x if type(x.primal) is np.ndarray else OPS["asarray"](x)
+    # a Python float comes out as an array, as it does where no recording goes on
+    return OPS["asarray"](x) if type(x.primal) is float else x
 
 
 def released_tree(output: Any) -> Any:

@@ -1,5 +1,6 @@
 """For every op of the package, a strategy for calls of it, and what they should give."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -84,6 +85,89 @@ def last_writes(shape: Any, index: Any) -> Any:
     return np.array(stays, bool).reshape(places.shape)
 
 
+def integral(f: Callable[[Any], Any]) -> Any:
+    """The integral from 0 to 1 of a smooth function of a number."""
+    nodes, weights = np.polynomial.legendre.leggauss(40)
+    return sum(
+        w / 2 * f((t + 1) / 2) for t, w in zip(nodes.tolist(), weights.tolist(), strict=True)
+    )
+
+
+def sinc_derivative_reference(x: Any, n: int) -> Any:
+    z, turn = np.pi * x.astype(float), n * np.pi / 2
+    return (np.pi**n * integral(lambda t: t**n * np.cos(t * z + turn))).astype(x.dtype)
+
+
+def i0_derivative_reference(x: Any, n: int) -> Any:
+    z = x.astype(float)
+
+    def at(t: float) -> Any:
+        cosine = math.cos(math.pi * t)
+        return cosine**n * np.exp(z * cosine)
+
+    return integral(at).astype(x.dtype)
+
+
+def piece_reference(x: Any, xp: Any) -> Any:
+    return np.maximum((x[..., None] >= xp[1:-1]).sum(axis=-1), 0)
+
+
+def recurrence_reference(a: Any, b: Any, axis: int) -> Any:
+    def line(ab: Any) -> Any:
+        a, b = np.split(ab, 2)
+        steps = range(len(b))
+        return np.array(
+            [sum(b[i] * np.prod(a[i + 1 : k + 1]) for i in range(k + 1)) for k in steps]
+        )
+
+    y = np.apply_along_axis(line, axis, np.concatenate([a, b], axis)) if b.size else b
+    return y.astype(np.result_type(a, b))
+
+
+def eigh_reference(a: Any, **given: Any) -> Any:
+    w, v = np.linalg.eigh(a, **given)
+    return np.concatenate([w[..., None], v.mT], axis=-1)
+
+
+def svd_reference(a: Any) -> Any:
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    return np.concatenate([s[..., None], u.mT, vh], axis=-1)
+
+
+def qr_reference(a: Any) -> Any:
+    q, r = np.linalg.qr(a)
+    return np.concatenate([q.mT, r], axis=-1)
+
+
+def cofactor_reference(arrays: Any) -> Any:
+    """Cofactors of up to 3 by 3 matrices, by minors; directions by differences, exact here."""
+    a, *directions = [x.astype(np.float64) for x in arrays]
+    y = np.zeros_like(a)
+    for signs in itertools.product([1, -1], repeat=len(directions)):
+        moved = a + sum(s * d for s, d in zip(signs, directions, strict=True))
+        for i, j in np.ndindex(a.shape[-2:]):
+            minor = np.delete(np.delete(moved, i, axis=-2), j, axis=-1)
+            y[..., i, j] += math.prod(signs) * (-1) ** (i + j) * np.linalg.det(minor)
+    return (y / 2 ** len(directions)).astype(np.result_type(*arrays))
+
+
+def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
+    y = np.array(arr, order="C")
+    if y.size:
+        np.put_along_axis(y, indices, values, axis)
+    return y
+
+
+def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
+    """Each window's elements added where it shows them, found by their numbers."""
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    y = np.zeros(math.prod(shape), values.dtype)
+    window = values.shape[len(shape) :]
+    places = np.lib.stride_tricks.sliding_window_view(numbers, window, axis)
+    np.add.at(y, places.reshape(-1), values.reshape(-1))
+    return y.reshape(shape)
+
+
 # what the ops give that are no NumPy function, as functions of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "asarray": np.asarray,
@@ -108,6 +192,33 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "softplus": softplus,
     "stopped": lambda x: x,
     "unpick": unpick,
+    "row_places": lambda i, n: (
+        np.ravel_multi_index((np.arange(i.size), i.ravel()), (i.size, n))
+        if i.size
+        else np.zeros(0, int)
+    ),
+    "add_at_places": lambda a, values, places: np.add.reduce(
+        [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
+    ),
+    "from_zero": lambda indices: indices,
+    "seed": np.ones,
+    "clip_both": np.clip,
+    "exponent": lambda x: np.frexp(x)[1],
+    "i0_derivative": i0_derivative_reference,
+    "piece": piece_reference,
+    "linear_recurrence": recurrence_reference,
+    "sinc_derivative": sinc_derivative_reference,
+    "cofactor": cofactor_reference,
+    "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
+    "eigh_joined": eigh_reference,
+    "qr_joined": qr_reference,
+    "slogdet_joined": lambda a: np.stack(np.linalg.slogdet(a), axis=-1),
+    "svd_joined": svd_reference,
+    "array": np.array,
+    "full": np.full,
+    "overlap_add": overlap_add_reference,
+    "permute_dims": np.permute_dims,
+    "put_along_axis": put_along_axis_reference,
 }
 
 # what moves, selects or rounds once: every bit is as in the reference

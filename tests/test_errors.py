@@ -9,6 +9,7 @@ import pytest
 
 import tapegrad as tg
 from tapegrad.errors import TapeError, TapegradError, TraceError
+from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
 
 
 def said(kind: type[BaseException], call: Any) -> str:
@@ -291,13 +292,47 @@ def test_what_is_not_an_op_is_refused_by_write(thing):
 
 @pytest.mark.parametrize(
     "function",
-    [np.fft.fft, np.linalg.eig, np.unique, np.histogram, np.spacing, np.isnat],
+    [np.fft.fft, np.linalg.eig, np.unwrap, np.isnat],
 )
 def test_a_numpy_function_without_an_op_is_refused_by_name(function):
     message = said(TypeError, lambda: tg.record(function)(np.ones((2, 2))))
     assert function.__name__ in message
     assert "not supported" in message
     assert "custom_op" in message
+
+
+@pytest.mark.parametrize(
+    ("call", "remedy"),
+    [
+        (np.histogram, "t.value"),
+        (np.unique, "t.value"),
+        (lambda x: np.allclose(x, 1.0), "t.value"),
+        (lambda x: np.array_equal(x, x), "t.value"),
+        (lambda x: np.copyto(np.zeros(2), x), "array = tg.at(array)[...].set(t)"),
+        (lambda x: np.put(np.zeros(2), [0, 1], x), "array = tg.at(array)[index].set(t)"),
+        (lambda x: np.fill_diagonal(x[None] * x[:, None], 0.0), "tg.at(a)[i, i].set(t)"),
+        (lambda x: np.place(np.zeros(2), np.ones(2) > 0, x), "array = tg.at(array)[mask].set(t)"),
+        (lambda x: np.add.at(np.zeros(2), [0, 1], x), "tg.at(array)[index].add(t)"),
+        (lambda x: np.multiply.outer(x, x), "x[:, None]"),
+    ],
+)
+def test_what_is_asked_for_often_has_its_replacement_named(call, remedy):
+    assert remedy in said(TypeError, lambda: tg.record(call)(np.ones(2)))
+
+
+def test_the_replacements_for_writing_into_an_array_work():
+    array, mask, i = np.zeros((2, 2)), np.array([[True, False], [False, True]]), np.arange(2)
+    for write, replacement in (
+        (lambda a, t: np.copyto(a, t), lambda a, t: tg.at(a)[...].set(t)),
+        (lambda a, t: np.put(a[0], [1], t[0]), lambda a, t: tg.at(a)[0, 1].set(t[0])),
+        (lambda a, t: np.fill_diagonal(a, t), lambda a, t: tg.at(a)[i, i].set(t)),
+        (lambda a, t: np.putmask(a, mask, t), lambda a, t: tg.where(mask, t, a)),
+        (lambda a, t: np.place(a, mask, t), lambda a, t: tg.at(a)[mask].set(t)),
+        (lambda a, t: np.add.at(a, i, t), lambda a, t: tg.at(a)[i].add(t)),
+    ):
+        changed, t = array.copy(), np.array([3.0, 4.0])
+        write(changed, t)
+        np.testing.assert_array_equal(tg.record(replacement)(array, t)[0].value, changed)
 
 
 @pytest.mark.parametrize("method", ["reduce", "accumulate", "outer", "reduceat", "at"])
@@ -392,6 +427,42 @@ def test_a_custom_op_with_more_rules_than_parameters_is_refused():
         tg.custom_op(vjps=(None, None))(lambda x: x)
 
 
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda rule: tg.custom_op(rule),
+        lambda rule: tg.custom_op(vjps=rule),
+        lambda rule: tg.custom_op(vjps=(rule, 3)),
+    ],
+)
+def test_custom_op_without_a_tuple_of_rules_shows_how(declare):
+    assert "@tg.custom_op(vjps=(rule,))" in said(TypeError, lambda: declare(lambda g, y, x: g))
+
+
+def test_a_named_custom_op_is_called_so():
+    op = tg.custom_op(vjps=(None,), name="nice")(lambda x: x)
+    assert "differentiate nice" in said(TypeError, lambda: tg.grad(op)(1))
+
+
+def test_an_option_that_is_a_tensor_is_refused_by_name():
+    @tg.custom_op(vjps=(lambda g, y, x, k: g * k,))
+    def scale(x, k):
+        return x * k
+
+    tape, x, _ = square()
+    for call in (
+        lambda: tg.grad(lambda k: tg.sum(scale(np.ones(3), k)))(2.0),
+        lambda: tg.grad(lambda x: tg.sum(scale(x, k=x[0])))(np.ones(3)),
+        lambda: tape.write(scale, x, k=x),
+    ):
+        message = said(TypeError, call)
+        assert "scale: k is an option" in message
+        assert "t.value" in message
+    np.testing.assert_array_equal(
+        tg.grad(lambda x: tg.sum(scale(x, x[0].value)))(np.full(3, 2.0)), np.full(3, 2.0)
+    )
+
+
 def test_a_custom_op_that_raises_is_named_and_the_error_kept():
     @tg.custom_op(vjps=(None,))
     def broken(x):
@@ -431,6 +502,76 @@ def test_a_record_below_the_tapes_last_line_is_told_to_use_the_newer_tape():
     assert "newer" in message
 
 
+# --- attributes -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("grad", "tg.grad(fn)(x)"),
+        ("backward", "tg.grad(fn)(x)"),
+        ("requires_grad", "tg.stop_gradient(t)"),
+        ("detach", "tg.stop_gradient(t)"),
+        ("numpy", "t.value"),
+        ("data", "t.value"),
+        ("tobytes", "t.value.tobytes"),
+        ("sort", "tg.sort"),
+        ("fill", "t = t.at[index].set(value)"),
+        ("put", "t = t.at[index].set(value)"),
+        ("view", "t.reshape(shape)"),
+        ("clone", "its own copy"),
+    ],
+)
+def test_an_attribute_that_is_looked_for_says_what_to_use(name, remedy):
+    _, _, t = square()
+    message = said(AttributeError, lambda: getattr(t, name))
+    assert repr(name) in message
+    assert remedy in message
+    assert not hasattr(t, name)
+    assert not hasattr(tg.Tensor, name)
+    assert name not in dir(t)
+
+
+def test_every_attribute_of_an_array_is_there_or_says_what_to_use():
+    _, _, t = square()
+    for name in dir(np.ndarray):
+        if not name.startswith("_") and not hasattr(tg.Tensor, name):
+            message = said(AttributeError, lambda name=name: getattr(t, name))
+            assert re.search(r"t\.|tg\.|read-only|own copy", message), name
+
+
+@pytest.mark.parametrize(
+    "name", ["nonsense", "_repr_html_", "__array_interface__", "__array_struct__", "__dlpack__"]
+)
+def test_other_attributes_are_missing_as_anywhere(name):
+    _, _, t = square()
+    assert said(AttributeError, lambda: getattr(t, name)) == (
+        f"'Tensor' object has no attribute {name!r}"
+    )
+
+
+def test_ordinary_attributes_cost_what_they_do_without_advice():
+    assert not hasattr(tg.Tensor, "__getattr__")
+    assert tg.Tensor.__getattribute__ is object.__getattribute__
+
+
+def test_a_format_is_for_one_number():
+    texts = []
+
+    def fn(x):
+        texts.append((f"{x[0]:.3f}", f"{x[0]:8.1e}|", f"{tg.argmax(x):d}", f"{x}"))
+        message = said(TypeError, lambda: format(x, ".3f"))
+        assert "(3,)" in message
+        return tg.sum(x)
+
+    tg.grad(fn)(np.arange(3.0) + 0.5)
+    ((a, b, c, d),) = texts
+    assert (a, b, c) == ("0.500", " 5.0e-01|", "2")
+    assert d.startswith("Tensor([0.5, 1.5, 2.5]")
+    tg.compile(lambda x: texts.append(f"{x[0]:.3f}"))(np.ones(3))
+    assert "shape ()" in texts[-1]
+
+
 # --- layers, losses, optimizers ------------------------------------------------------------
 
 
@@ -446,20 +587,36 @@ def test_losses_say_which_shapes_do_not_fit():
     message = said(TypeError, lambda: tg.nn.cross_entropy_loss(np.ones((4, 3)), np.zeros(4)))
     assert "integer" in message
     assert "float64" in message
-    for targets in ([0, 3], [0, 100]):
-        said(IndexError, lambda t=targets: tg.nn.cross_entropy_loss(np.ones((2, 3)), np.array(t)))
+    assert "np.argmax" in message
+    for logits in (np.ones(()), np.ones((4, 0))):
+        message = said(
+            ValueError, lambda x=logits: tg.nn.cross_entropy_loss(x, np.zeros(x.shape[:-1], int))
+        )
+        assert str(logits.shape) in message
     for loss, targets in (
         (tg.nn.mse_loss, np.ones((1, 2))),
         (tg.nn.cross_entropy_loss, np.zeros(1, int)),
     ):
-        message = said(ValueError, lambda f=loss, t=targets: f(np.ones((1, 2)), t, "avg"))
-        assert "avg" in message
-        assert "mean" in message
+        for reduction in ("avg", None, ["mean"]):
+            message = said(
+                ValueError, lambda f=loss, t=targets, r=reduction: f(np.ones((1, 2)), t, r)
+            )
+            assert repr(reduction) in message
+            assert "mean" in message
 
 
-def test_a_class_below_zero_is_an_index_error():
-    logits = np.ones((2, 3))
-    said(IndexError, lambda: tg.nn.cross_entropy_loss(logits, np.array([0, -1])))
+@pytest.mark.parametrize("bad", [-1, 3, 100])
+def test_a_target_that_is_no_class_is_named(bad):
+    logits, targets = np.ones((2, 3)), np.array([0, bad])
+    loss = tg.nn.cross_entropy_loss
+    for call in (loss, tg.grad(loss), tg.compile(loss)):
+        message = said(IndexError, lambda call=call: call(logits, targets))
+        assert "cross_entropy_loss" in message
+        assert "3 classes" in message
+        assert f"index {bad} " in message
+    compiled = tg.compile(loss)
+    compiled(logits, np.array([0, 1]))
+    assert f"index {bad} " in said(IndexError, lambda: compiled(logits, targets))
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, "3", True, None])
@@ -489,24 +646,192 @@ def test_a_key_that_is_none_is_refused(key):
     assert "SeedSequence" in message
 
 
-def test_a_model_called_with_the_wrong_parameters_says_so():
+@pytest.mark.parametrize("shape", [3, (-1, 2), (2.0, 2), (True, 2), [2, 2], None])
+@pytest.mark.parametrize(
+    "make", [lambda s: he_normal(0, s), lambda s: centred_uniform(0, s), lambda s: zeros(s)]
+)
+def test_a_shape_that_is_none_is_refused(make, shape):
+    assert repr(shape) in said(ValueError, lambda: make(shape))
+
+
+def test_what_initializers_cannot_do_is_refused():
+    said(ValueError, lambda: he_normal(0, ()))
+    said(ValueError, lambda: centred_uniform(0, ()))
+    assert zeros(()) == 0
+    for dtype in (int, complex, bool, "i4"):
+        assert "floating" in said(TypeError, lambda d=dtype: tg.nn.Linear(2, 2).init(0, d))
+    for n in (-1, 2.0, None):
+        assert repr(n) in said(ValueError, lambda n=n: split(0, n))
+
+
+LINEAR, CELL, TABLE = tg.nn.Linear(3, 2), tg.nn.RNNCell(3, 4, 2), tg.nn.Embedding(5, 3)
+X = np.ones((4, 3))
+
+
+@pytest.mark.parametrize(
+    ("layer", "args"),
+    [
+        (LINEAR, (X,)),
+        (CELL, (X, np.zeros((4, 4)))),
+        (TABLE, (np.array([1]),)),
+        (tg.nn.Sequential(LINEAR, tg.nn.Tanh()), (X,)),
+        (tg.nn.Tanh(), (X,)),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_parameters_that_are_not_the_layers_are_refused(layer, args):
+    class Other(NamedTuple):
+        weight: Any
+        bias: Any
+
+    own = layer.init(0)
+    layer(own, *args)
+    others = [{"weight": X}, X, 1.0, layer, attrs.make_class("Other", ["weight"])(X)]
+    if layer != tg.nn.Sequential(LINEAR, tg.nn.Tanh()):
+        others += [(X, X), Other(X, X)]
+    others += [None] if own is not None else []
+    for params in others:
+        message = said(TypeError, lambda p=params: layer(p, *args))
+        assert type(layer).__name__ in message
+        assert "layer(" in message
+
+
+@pytest.mark.parametrize(
+    ("call", "parts"),
+    [
+        (
+            lambda: LINEAR(LINEAR.init(0), np.ones((4, 5))),
+            ["Linear(n_inputs=3", "(4, 5)", "(3, 2)"],
+        ),
+        (lambda: LINEAR(LINEAR.init(0), 1.0), ["Linear(n_inputs=3", "()", "(3, 2)"]),
+        (lambda: LINEAR(tg.nn.Linear(3, 4).init(0), X), ["weight", "(3, 4)", "(3, 2)"]),
+        (
+            lambda: LINEAR(attrs.evolve(LINEAR.init(0), bias=np.ones(1)), X),
+            ["bias", "(1,)", "(2,)"],
+        ),
+        (lambda: TABLE(tg.nn.Embedding(7, 3).init(0), np.array([6])), ["(7, 3)", "(5, 3)"]),
+        (
+            lambda: CELL(CELL.init(0), np.ones((4, 4)), np.ones((4, 4))),
+            ["RNNCell(n_inputs=3", "x has", "(4, 4)", "w_ih.weight", "(3, 4)"],
+        ),
+        (
+            lambda: CELL(CELL.init(0), X, X),
+            ["RNNCell(n_inputs=3", "hidden has", "(4, 3)", "w_hh.weight", "(4, 4)"],
+        ),
+        (
+            lambda: CELL(CELL.init(0), X, CELL.initial_hidden(3)),
+            ["RNNCell(n_inputs=3", "(4, 3)", "(3, 4)", "batch"],
+        ),
+        (
+            lambda: CELL(
+                attrs.evolve(CELL.init(0), w_ho=LINEAR.init(0)), X, CELL.initial_hidden(4)
+            ),
+            ["w_ho.weight", "(3, 2)", "(4, 2)"],
+        ),
+    ],
+)
+def test_shapes_that_do_not_fit_a_layer_are_named(call, parts):
+    for run in (call, lambda: tg.record(lambda _: call())(1.0)):
+        message = said(ValueError, run)
+        for part in parts:
+            assert part in message
+
+
+@pytest.mark.parametrize("bad", [-1, 5])
+def test_an_index_outside_an_embedding_is_an_error_also_compiled(bad):
+    params, indices = TABLE.init(0), np.array([0, bad])
+    for call in (TABLE, tg.grad(lambda p, i: tg.sum(TABLE(p, i)))):
+        message = said(IndexError, lambda call=call: call(params, indices))
+        assert "Embedding(vocab_size=5" in message
+        assert f"index {bad} " in message
+        compiled = tg.compile(call)
+        compiled(params, np.array([0, 1]))
+        assert f"index {bad} " in said(IndexError, lambda c=compiled: c(params, indices))
+    assert said(TypeError, lambda: TABLE(params, np.array([0.5])))
+
+
+def test_a_model_called_with_the_wrong_number_of_parameters_says_so():
     model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
     params = model.init(0)
-    said(ValueError, lambda: model(params[:1], np.ones((1, 2))))
-    said(ValueError, lambda: tg.record(model)(params, np.ones((1, 5))))
+    for wrong in (params[:1], (*params, None), ()):
+        message = said(ValueError, lambda p=wrong: model(p, np.ones((1, 2))))
+        assert "Sequential" in message
+        assert str(len(wrong)) in message
+        assert "2" in message
 
 
-def test_an_optimizer_says_where_trees_differ():
-    optimizer = tg.optim.SGD(0.1)
-    params = {"a": [1.0, 2.0], "b": 3.0}
-    state = optimizer.init(params)
-    message = said(ValueError, lambda: optimizer.update(params, {"a": [1.0], "b": 3.0}, state))
-    assert "a" in message
-    said(ValueError, lambda: optimizer.update(params, {"a": [1.0, 2.0]}, state))
-    said(ValueError, lambda: optimizer.update(params, {"a": [1.0, (2.0,)], "b": 3.0}, state))
+@pytest.mark.parametrize(
+    ("layers", "part"),
+    [
+        (([LINEAR, tg.nn.Tanh()],), "Sequential(*layers)"),
+        ((LINEAR, tg.nn.Tanh), "Tanh(...)"),
+        ((LINEAR, 3), "not 3"),
+        ((LINEAR, None), "not None"),
+        (("Linear",), "'Linear'"),
+    ],
+)
+def test_what_is_no_layer_is_refused_at_once(layers, part):
+    assert part in said(TypeError, lambda: tg.nn.Sequential(*layers))
 
 
-@pytest.mark.parametrize("rate", [-0.1, float("nan"), -1, np.float32(-1)])
+PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("grads", "parts"),
+    [
+        ({"a": [np.ones(2)], "b": 1.0}, ["grads", "at a:"]),
+        ({"a": PARAMS["a"]}, ["grads"]),
+        ({"a": [np.ones(2), (np.ones(3),)], "b": 1.0}, ["grads", "a.1"]),
+        ({"b": 1.0, "a": [np.ones(2), np.ones(4)]}, ["grads.a.1", "(3,)", "(4,)"]),
+        ({"a": [np.ones(2), np.ones(1)], "b": 1.0}, ["grads.a.1", "(3,)", "(1,)"]),
+        ({"a": PARAMS["a"], "b": np.ones(1)}, ["grads.b", "()", "(1,)"]),
+        ({"a": PARAMS["a"], "b": "text"}, ["grads.b", "<U4"]),
+        ({"a": PARAMS["a"], "b": np.longdouble(1)}, ["grads.b", str(np.dtype(np.longdouble))]),
+        (None, ["grads"]),
+        (1.0, ["grads"]),
+    ],
+)
+def test_an_optimizer_says_where_trees_differ(momentum, grads, parts):
+    optimizer = tg.optim.SGD(0.1, momentum)
+    message = said(ValueError, lambda: optimizer.update(PARAMS, grads, optimizer.init(PARAMS)))
+    for part in ("SGD.update", "params", *parts):
+        assert part in message
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_an_optimizer_needs_its_state_last(momentum):
+    optimizer = tg.optim.SGD(0.1, momentum)
+    state = optimizer.init(PARAMS)
+    for args in ((PARAMS, state, PARAMS), (state, PARAMS, PARAMS), (PARAMS, PARAMS, None)):
+        message = said(TypeError, lambda args=args: optimizer.update(*args))
+        assert "SGD.update(params, grads, state)" in message
+        assert type(args[2]).__name__ in message
+    integers = {"w": np.arange(3)}
+    message = said(
+        ValueError, lambda: optimizer.update(integers, integers, optimizer.init(integers))
+    )
+    assert "params.w is int64" in message
+
+
+@pytest.mark.parametrize(
+    "other", [{"a": [np.ones(2), np.ones(1)], "b": np.ones(())}, {"a": np.ones(1)}, None]
+)
+def test_a_velocity_of_other_parameters_is_named(other):
+    optimizer = tg.optim.SGD(0.1, 0.5)
+    state = (optimizer if other else tg.optim.SGD(0.1)).init(other)
+    assert "state.velocity" in said(ValueError, lambda: optimizer.update(PARAMS, PARAMS, state))
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), -1, np.float32(-1)])
 def test_an_optimizers_numbers_are_not_negative(rate):
     assert "learning_rate" in said(ValueError, lambda: tg.optim.SGD(rate))
     assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=rate))
+    assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=1.0))
+
+
+@pytest.mark.parametrize("rate", ["0.1", None, True, [0.1], np.ones(2), 1j, len])
+def test_an_optimizers_numbers_are_numbers(rate):
+    assert "learning_rate" in said(TypeError, lambda: tg.optim.SGD(rate))
+    assert "momentum" in said(TypeError, lambda: tg.optim.SGD(0.1, momentum=rate))

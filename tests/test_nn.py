@@ -179,6 +179,21 @@ def test_a_sequential_applies_its_layers_in_order():
     assert tg.nn.Sequential().init(0) == ()
 
 
+def test_a_function_is_a_layer_without_parameters():
+    a = tg.nn.Linear(3, 4)
+    flat = tg.nn.Sequential(a, np.tanh, tg.relu, lambda x: x.reshape(-1))
+    params = flat.init(0)
+    assert params[1:] == (None, None, None)
+    assert tg.tree.paths(params) == ["0.weight", "0.bias"]
+    x = np.linspace(-1, 1, 6).reshape(2, 3)
+    want = np.maximum(np.tanh(a(params[0], x)), 0).reshape(-1)
+    np.testing.assert_array_equal(flat(params, x), want)
+    g = tg.grad(lambda p: tg.sum(flat(p, x)))(params)
+    assert np.any(g[0].weight != 0)
+    assert tg.nn.Sequential(a, np.tanh) == tg.nn.Sequential(a, np.tanh)
+    assert tg.nn.Sequential(a, np.tanh) != tg.nn.Sequential(a, np.sin)
+
+
 def test_models_made_without_an_argument_share_nothing():
     assert tg.nn.Sequential().layers == ()
     assert tg.nn.Sequential(tg.nn.Tanh()).layers == (tg.nn.Tanh(),)

@@ -239,6 +239,20 @@ def test_rows_that_are_not_selected_have_no_influence(strange, passes):
     assert_close(got, step(table, w, indices), np.dtype(float), 10)
 
 
+def test_indices_of_joined_rows_are_checked_at_once():
+    table = tg.nn.Embedding(5, 3)
+
+    def fn(params, words):
+        return np.concatenate([table(params, words[:, i]) for i in range(4)])
+
+    args = table.init(0), np.arange(8).reshape(2, 4) % 5
+    assert ops_of(fn, *args).count("from_zero") == 1
+    compiled = tg.compile(fn)
+    np.testing.assert_array_equal(compiled(*args), fn(*args))
+    with pytest.raises(IndexError, match="index -3 "):
+        compiled(args[0], args[1] - 3)
+
+
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(1,), (6,), (2, 3), (90,)])
 @many(thorough=10, default=5)

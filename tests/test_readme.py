@@ -183,11 +183,10 @@ def test_the_map_stands_in_the_order_of_imports():
 # --- what it says the package does not do -----------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [np.linalg.det, np.sinc, np.convolve, np.fft.fft])
+@pytest.mark.parametrize("function", [np.linalg.eig, np.unwrap, np.fft.fft])
 def test_a_numpy_function_without_an_op_raises_a_type_error_that_names_it(function):
-    args = (np.ones(2),) if function is np.convolve else ()
     with pytest.raises(TypeError, match=function.__name__):
-        tg.grad(lambda x: function(x, *args))(np.eye(2))
+        tg.grad(function)(np.eye(2))
 
 
 @pytest.mark.parametrize(

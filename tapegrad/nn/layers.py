@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -9,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, split, zeros
-from tapegrad.ops import add, index_select, matmul, relu, sigmoid, tanh
+from tapegrad.ops import add, from_zero, index_select, matmul, relu, sigmoid, tanh
+from tapegrad.tensor import shape_of
 
 
 class Layer(Protocol):
@@ -25,6 +27,26 @@ class Layer(Protocol):
 def _size(instance: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{attribute.name} is a positive integer, not {value!r}")
+
+
+def check_params(layer: Any, params: Any, kind: type, name: str = "params") -> None:
+    """Raise unless these are parameters of this kind."""
+    if not isinstance(params, kind):
+        raise TypeError(
+            f"{layer}: {name} is to be the {kind.__name__} that init returns; got "
+            f"{type(params).__name__} (a layer is called as layer(params, x))"
+        )
+
+
+def _check_shape(layer: Any, at: str, name: str, x: Any, expected: tuple[int, ...]) -> None:
+    if shape_of(x) != expected:
+        raise ValueError(
+            f"{layer}: {_joined(at, name)} has shape {shape_of(x)}; {expected} is needed"
+        )
+
+
+def _joined(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name
 
 
 @attrs.frozen
@@ -66,8 +88,31 @@ class Linear:
         return LinearParams(weight, zeros((self.n_outputs,), dtype))
 
     def __call__(self, params: LinearParams, x: Any) -> Any:
-        """``x @ weight + bias`` for x of shape (..., n_inputs)."""
-        return add(matmul(x, params.weight), params.bias)
+        """``x @ weight + bias`` for x of shape (..., n_inputs).
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `LinearParams`.
+        ValueError
+            If a shape is another than the sizes of the layer say.
+        """
+        return affine(self, params, x, self.n_inputs, self.n_outputs)
+
+
+def affine(
+    layer: Any, params: Any, x: Any, n_inputs: int, n_outputs: int, at: str = "", of: str = "x"
+) -> Any:
+    """``x @ weight + bias``, of a layer or of its part at a path; its errors name them."""
+    check_params(layer, params, LinearParams, at or "params")
+    _check_shape(layer, at, "weight", params.weight, (n_inputs, n_outputs))
+    _check_shape(layer, at, "bias", params.bias, (n_outputs,))
+    if shape_of(x)[-1:] != (n_inputs,):
+        raise ValueError(
+            f"{layer}: {of} has shape {shape_of(x)}, which does not fit {_joined(at, 'weight')} of "
+            f"shape {(n_inputs, n_outputs)}; its last axis is to be of length {n_inputs}"
+        )
+    return add(matmul(x, params.weight), params.bias)
 
 
 @attrs.frozen
@@ -106,8 +151,21 @@ class Embedding:
         return EmbeddingParams(centred_uniform(key, (self.vocab_size, self.dim), dtype))
 
     def __call__(self, params: EmbeddingParams, indices: Any) -> Any:
-        """The vectors at integer indices of any shape."""
-        return index_select(params.weight, indices)
+        """The vectors at integer indices of any shape.
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `EmbeddingParams`, or the indices not integers.
+        IndexError
+            If an index is negative, or not less than `vocab_size`.
+        """
+        check_params(self, params, EmbeddingParams)
+        _check_shape(self, "", "weight", params.weight, (self.vocab_size, self.dim))
+        try:
+            return index_select(params.weight, from_zero(indices))
+        except IndexError as error:
+            raise IndexError(f"{self}: {error}") from error
 
 
 @attrs.frozen
@@ -116,35 +174,59 @@ class _Activation:
 
     __tree_leaf__: ClassVar[bool] = True
 
+    function: ClassVar[Any]
+
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
 
+    def __call__(self, params: None, x: Any) -> Any:
+        """The function of x."""
+        if params is not None:
+            raise TypeError(
+                f"{self} has no parameters, so that it is called with None: layer(None, x)"
+            )
+        return self.function(x)
 
-@attrs.frozen
+
 class Tanh(_Activation):
     """`tapegrad.tanh` as a layer."""
 
-    def __call__(self, params: None, x: Any) -> Any:
-        """``tanh(x)``."""
-        return tanh(x)
+    __slots__ = ()
+    function = tanh
 
 
-@attrs.frozen
 class Sigmoid(_Activation):
     """`tapegrad.sigmoid` as a layer."""
 
-    def __call__(self, params: None, x: Any) -> Any:
-        """``sigmoid(x)``."""
-        return sigmoid(x)
+    __slots__ = ()
+    function = sigmoid
 
 
-@attrs.frozen
 class Relu(_Activation):
     """`tapegrad.relu` as a layer."""
 
-    def __call__(self, params: None, x: Any) -> Any:
-        """``relu(x)``."""
-        return relu(x)
+    __slots__ = ()
+    function = relu
+
+
+@attrs.frozen
+class _Function(_Activation):
+    """A function of the user's as a layer."""
+
+    function: Callable[[Any], Any]  # type: ignore[misc]
+
+
+def _as_layer(layer: Any) -> Layer:
+    """A layer, or a function made into one."""
+    if isinstance(layer, list | tuple):
+        raise TypeError("layers are given one by one: Sequential(*layers), not in a list")
+    if isinstance(layer, type):
+        raise TypeError(
+            f"{layer.__name__} is a class; a layer is made by calling it: {layer.__name__}(...)"
+        )
+    if not callable(layer):
+        raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")
+    return layer if hasattr(layer, "init") else _Function(layer)
 
 
 @attrs.frozen(init=False)
@@ -154,7 +236,13 @@ class Sequential:
     Parameters
     ----------
     *layers
-        Each takes the output of the one before.
+        Each takes the output of the one before. A pure function of x serves as a
+        layer without parameters.
+
+    Raises
+    ------
+    TypeError
+        If one is neither.
 
     Examples
     --------
@@ -172,7 +260,7 @@ class Sequential:
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
-        self.__attrs_init__(layers)
+        self.__attrs_init__(tuple(map(_as_layer, layers)))
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
         """Each layer's parameters, drawn with keys of their own."""
@@ -180,7 +268,19 @@ class Sequential:
         return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
 
     def __call__(self, params: tuple[Any, ...], x: Any) -> Any:
-        """The last layer's output."""
+        """The last layer's output.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the parameters are not a tuple with a tree for each layer.
+        """
+        if not isinstance(params, list):
+            check_params("Sequential", params, tuple)
+        if len(params) != len(self.layers):
+            raise ValueError(
+                f"Sequential: params has trees for {len(params)} layers, of {len(self.layers)}"
+            )
         for layer, p in zip(self.layers, params, strict=True):
             x = layer(p, x)
         return x

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops import log_softmax, mean, negative, pick, square, subtract, sum
-from tapegrad.tensor import Tensor
+from tapegrad.tensor import Tensor, shape_of
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "mean": mean,
@@ -17,14 +17,10 @@ _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def _reduced(losses: Any, reduction: str) -> Any:
-    if reduction not in _REDUCTIONS:
-        raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}; not {reduction!r}")
-    return _REDUCTIONS[reduction](losses)
-
-
-def _shape(x: Any) -> tuple[int, ...]:
-    return x.shape if hasattr(x, "shape") else np.shape(x)
+def _reduction(name: Any) -> Callable[[Any], Any]:
+    if not isinstance(name, str) or name not in _REDUCTIONS:
+        raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}; not {name!r}")
+    return _REDUCTIONS[name]
 
 
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -48,12 +44,13 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     >>> tg.grad(tg.nn.mse_loss)(np.array([1.0, 2.0]), np.array([0.0, 0.0]))
     array([1., 2.])
     """
-    shape, expected = _shape(predictions), _shape(targets)
+    reduced = _reduction(reduction)
+    shape, expected = shape_of(predictions), shape_of(targets)
     if shape != expected:
         raise ValueError(
             f"mse_loss: predictions have shape {shape}, targets {expected}; they must be the same"
         )
-    return _reduced(square(subtract(predictions, targets)), reduction)
+    return reduced(square(subtract(predictions, targets)))
 
 
 def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -84,14 +81,26 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     >>> tg.nn.cross_entropy_loss(logits, np.array([0, 0]), reduction="none")
     array([1.00000000e+04, 6.93147181e-01])
     """
+    reduced = _reduction(reduction)
     if not isinstance(targets, Tensor):
         targets = np.asarray(targets)
     if targets.dtype.kind not in "iu":
-        raise TypeError(f"cross_entropy_loss takes integer targets, not {targets.dtype}")
-    shape = _shape(logits)
-    if targets.shape != shape[:-1] or not shape:
+        raise TypeError(
+            f"cross_entropy_loss(logits, targets) takes integer targets, not {targets.dtype}; "
+            "write np.argmax(targets, axis=-1) if they are one-hot, or targets.astype(int)"
+        )
+    shape = shape_of(logits)
+    if not shape or not shape[-1]:
+        raise ValueError(f"cross_entropy_loss: logits of shape {shape} have no axis of classes")
+    if targets.shape != shape[:-1]:
         raise ValueError(
             f"cross_entropy_loss: logits of shape {shape} need targets of shape {shape[:-1]}, "
             f"not {targets.shape}"
         )
-    return _reduced(negative(pick(log_softmax(logits), targets)), reduction)
+    try:
+        picked = pick(log_softmax(logits), targets)
+    except IndexError as error:
+        raise IndexError(
+            f"cross_entropy_loss: a target is none of the {shape[-1]} classes: {error}"
+        ) from error
+    return reduced(negative(picked))

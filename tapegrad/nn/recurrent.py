@@ -8,11 +8,16 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.nn.initializers import Key, split, zeros
-from tapegrad.nn.layers import Linear, LinearParams, _size
+from tapegrad.nn.layers import Linear, LinearParams, _size, affine, check_params
 from tapegrad.ops import add, relu, sigmoid, tanh
-from tapegrad.tensor import Array
+from tapegrad.tensor import Array, shape_of
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
+
+
+def _known(instance: Any, attribute: Any, value: Any) -> None:
+    if not isinstance(value, str) or value not in _ACTIVATIONS:
+        raise ValueError(f"{attribute.name} is one of {', '.join(_ACTIVATIONS)}; not {value!r}")
 
 
 @attrs.frozen
@@ -50,7 +55,7 @@ class RNNCell:
     n_inputs: int = attrs.field(validator=_size)
     n_hidden: int = attrs.field(validator=_size)
     n_outputs: int = attrs.field(validator=_size)
-    activation: str = attrs.field(default="sigmoid", validator=attrs.validators.in_(_ACTIVATIONS))
+    activation: str = attrs.field(default="sigmoid", validator=_known)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> RNNCellParams:
         """Parameters of three `Linear` layers, drawn with keys of their own."""
@@ -76,10 +81,25 @@ class RNNCell:
             The input, of shape (batch, n_inputs).
         hidden
             The hidden state, of shape (batch, n_hidden).
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `RNNCellParams`.
+        ValueError
+            If a shape is another than the sizes of the cell say.
         """
-        ih = Linear(self.n_inputs, self.n_hidden)
-        hh = Linear(self.n_hidden, self.n_hidden)
-        ho = Linear(self.n_hidden, self.n_outputs)
-        combined = add(ih(params.w_ih, x), hh(params.w_hh, hidden))
+        check_params(self, params, RNNCellParams)
+        from_x = affine(self, params.w_ih, x, self.n_inputs, self.n_hidden, "w_ih")
+        from_hidden = affine(
+            self, params.w_hh, hidden, self.n_hidden, self.n_hidden, "w_hh", "hidden"
+        )
+        try:
+            combined = add(from_x, from_hidden)
+        except ValueError as error:
+            raise ValueError(
+                f"{self}: x of shape {shape_of(x)} and hidden of shape {shape_of(hidden)} are not "
+                "of one batch"
+            ) from error
         hidden = _ACTIVATIONS[self.activation](combined)
-        return ho(params.w_ho, hidden), hidden
+        return affine(self, params.w_ho, hidden, self.n_hidden, self.n_outputs, "w_ho"), hidden

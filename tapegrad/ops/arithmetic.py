@@ -6,19 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Elements, each
+from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
 from tapegrad.op import op
+from tapegrad.ops.record import array, double
 
 __all__ = [
     "abs",
     "add",
+    "cbrt",
+    "clip",
+    "conj",
+    "conjugate",
     "divide",
+    "fabs",
+    "float_power",
+    "fmax",
+    "fmin",
+    "heaviside",
+    "imag",
     "maximum",
     "minimum",
     "multiply",
     "negative",
     "positive",
     "power",
+    "real",
     "reciprocal",
     "sign",
     "sqrt",
@@ -150,6 +162,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     source="power({0}, {1}, {out})",
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
+    kink="0 in the base at exponent 0, 0 in the exponent at base 0",
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -165,6 +178,26 @@ def power(x1: Any, x2: Any) -> Any:
     array(12.)
     """
     return x1**x2 if isinstance(x1, np.ndarray) else np.power(x1, x2)
+
+
+@op(
+    composite=True,
+    numpy=np.float_power,
+    # the slope of larger exponents is more than float16 holds
+    domain=each(POSITIVE, Elements(-2.0, 2.0)),
+)
+def float_power(x1: Any, x2: Any) -> Any:
+    """`power` in float64 at least, so that whole numbers may have negative exponents.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.float_power(np.array([1, 2]), -1)
+    array([1. , 0.5])
+    >>> tg.grad(lambda x: tg.float_power(x, 3))(2.0)
+    array(12.)
+    """
+    return power(double(x1), double(x2))
 
 
 @op(
@@ -216,9 +249,24 @@ def sqrt(x: Any) -> Any:
 
 
 @op(
+    lambda g, y, x: g / (3 * y * y),
+    ufunc=np.cbrt,
+    domain=each(NONZERO),
+)
+def cbrt(x: Any) -> Any:
+    """The cube root. Its slope at 0 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.cbrt)(8.0).round(12)
+    np.float64(0.083333333333)
+    """
+
+
+@op(
     lambda g, y, x: g * np.sign(x),
     ufunc=np.absolute,
-    numpy=np.fabs,
     keeps_weak=True,
     kink="0 at 0",
 )
@@ -230,6 +278,22 @@ def abs(x: Any) -> Any:
     >>> import tapegrad as tg
     >>> tg.grad(lambda x: tg.sum(tg.abs(x)))(np.array([-2.0, 0.0, 3.0]))
     array([-1.,  0.,  1.])
+    """
+
+
+@op(
+    lambda g, y, x: g * np.sign(x),
+    ufunc=np.fabs,
+    kink="0 at 0",
+)
+def fabs(x: Any) -> Any:
+    """The absolute value, of whole numbers too as a floating number. Its slope at 0 is 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fabs(np.array([-2, 3]))
+    array([2., 3.])
     """
 
 
@@ -289,3 +353,194 @@ def minimum(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.minimum(x, 0.0)))(np.array([-1.0, 0.0, 1.0]))
     array([1. , 0.5, 0. ])
     """
+
+
+@op(
+    lambda g, y, x1, x2: _shared(g, x1, x2, np.greater(x1, x2) | np.isnan(x2)),
+    lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1) | np.isnan(x1)),
+    ufunc=np.fmax,
+    keeps_weak=True,
+    kink="ties share equally",
+)
+def fmax(x1: Any, x2: Any) -> Any:
+    """The larger of two, or the one that is not nan. At a tie both get half the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.fmax, argnums=(0, 1))(1.0, np.nan)
+    (array(1.), array(0.))
+    """
+
+
+@op(
+    lambda g, y, x1, x2: _shared(g, x1, x2, np.less(x1, x2) | np.isnan(x2)),
+    lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1) | np.isnan(x1)),
+    ufunc=np.fmin,
+    keeps_weak=True,
+    kink="ties share equally",
+)
+def fmin(x1: Any, x2: Any) -> Any:
+    """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.fmin, argnums=(0, 1))(1.0, np.nan)
+    (array(1.), array(0.))
+    """
+
+
+def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
+    """The cotangent of one of the three where it is the result, half of it at a tie of two."""
+    wins = [
+        np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
+        np.less_equal(a, low) & np.less_equal(low, high) & np.less(a, high),
+        np.less_equal(high, np.maximum(a, low)),
+    ]
+    won = wins.pop(i)
+    return np.where(won, np.where(wins[0] | wins[1], g * 0.5, g), 0)
+
+
+@op(
+    lambda g, y, a, low, high: _clip_share(0, g, a, low, high),
+    lambda g, y, a, low, high: _clip_share(1, g, a, low, high),
+    lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
+    keeps_weak=True,
+    source="clip({0}, {1}, {2}, {out})",
+    domain=each(REAL, REAL, REAL),
+)
+def clip_both(a: Any, low: Any, high: Any) -> Any:
+    """`clip` with two bounds."""
+    return np.clip(a, low, high)
+
+
+def _clip_calls(choose: Choices) -> Call:
+    a, low, high = each(REAL, Elements(-4.0, 0.0), REAL)(choose).args
+    return choose.among(
+        [
+            Call((a, low, high)),
+            Call((a, low, None)),
+            Call((a, None, high)),
+            Call((a, -1.0, 1)),
+            Call((a,), {"min": -0.5}),
+            Call((a,), {"max": 0.5}),
+            Call((a,), {"a_min": -1, "a_max": 2}),
+        ]
+    )
+
+
+@op(
+    composite=True,
+    numpy=np.clip,
+    domain=_clip_calls,
+    kink="two that tie share equally",
+)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """The values kept between two bounds, with broadcasting.
+
+    Where two of the value and the bounds tie for the result they share the gradient
+    equally; where all three do it is the upper bound's, for neither of the others can
+    move the result alone.
+
+    Parameters
+    ----------
+    a
+        An array.
+    a_min, a_max
+        The bounds, or None for none. Where the lower one is above, the upper counts.
+    min, max
+        Other names of the bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.clip(x, 0, 1)))(np.array([-1.0, 0.0, 0.5, 2.0]))
+    array([0. , 0.5, 1. , 0. ])
+    """
+    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
+        raise TypeError("clip: a_min and min name one bound, as do a_max and max; give one of them")
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if low is None and high is None:
+        return positive(a)
+    if low is None:
+        return minimum(array(a), high)
+    if high is None:
+        return maximum(array(a), low)
+    return clip_both(a, low, high)
+
+
+def _whole_steps(choose: Choices) -> Call:
+    return Call((choose.integers((2, 3), -1, 1), choose.array((3,))))
+
+
+@op(
+    None,
+    lambda g, y, x1, x2: np.where(np.equal(x1, 0), g, 0),
+    ufunc=np.heaviside,
+    domain=any_of(each(NONZERO, REAL), _whole_steps),
+    kink="0 at 0",
+)
+def heaviside(x1: Any, x2: Any) -> Any:
+    """0 where x1 is negative, 1 where it is positive, x2 where it is 0.
+
+    No gradient passes to x1.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.heaviside(np.array([-1.0, 0.0, 2.0]), 0.5)
+    array([0. , 0.5, 1. ])
+    """
+
+
+@op(
+    lambda g, y, x: g,
+    ufunc=np.conjugate,
+    keeps_weak=True,
+)
+def conj(x: Any) -> Any:
+    """x itself, as all numbers here are real. `conjugate` is another name for it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.conj)(2.0)
+    array(1.)
+    """
+
+
+conjugate = conj
+
+
+@op(
+    lambda g, y, val: g,
+    numpy=np.real,
+    keeps_weak=True,
+    source="asarray({0})",
+    view=True,
+    domain=each(REAL),
+)
+def real(val: Any) -> Any:
+    """x itself, as all numbers here are real.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.real)(2.0)
+    array(1.)
+    """
+    return np.asarray(val) if type(val) is np.ndarray else val
+
+
+@op(None, numpy=np.imag, domain=each(REAL))
+def imag(val: Any) -> Any:
+    """Zeros, as all numbers here are real. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.imag(np.ones(2))
+    array([0., 0.])
+    """
+    return np.zeros_like(val)

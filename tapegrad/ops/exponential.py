@@ -1,16 +1,20 @@
-"""Exponentials, logarithms, trigonometry and the activations made of them."""
+"""Exponentials and logarithms."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import POSITIVE, REAL, Elements, each
+from tapegrad.domain import POSITIVE, Elements, each
 from tapegrad.op import op
-from tapegrad.ops.record import floating
+from tapegrad.ops.activation import sigmoid
 
-__all__ = ["cos", "exp", "log", "log1p", "relu", "sigmoid", "sin", "softplus", "tanh"]
+__all__ = ["exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "logaddexp", "logaddexp2"]
+
+_LN2 = math.log(2)
+_LN10 = math.log(10)
 
 
 @op(lambda g, y, x: g * y, ufunc=np.exp)
@@ -21,6 +25,32 @@ def exp(x: Any) -> Any:
     --------
     >>> import tapegrad as tg
     >>> tg.grad(tg.exp)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2)
+def exp2(x: Any) -> Any:
+    """2 to the power of x.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.exp2)(1.0) == 2 * np.log(2))
+    True
+    """
+
+
+@op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1)
+def expm1(x: Any) -> Any:
+    """``exp(x) - 1``, exact for small x.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.expm1(1e-20)
+    np.float64(1e-20)
+    >>> tg.grad(tg.expm1)(0.0)
     array(1.)
     """
 
@@ -49,97 +79,70 @@ def log1p(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.cos(x), ufunc=np.sin)
-def sin(x: Any) -> Any:
-    """The sine.
+@op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, domain=each(POSITIVE))
+def log2(x: Any) -> Any:
+    """The logarithm to base 2; minus infinity at 0, nan below, as in NumPy.
 
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.grad(tg.sin)(0.0)
-    array(1.)
+    >>> bool(tg.grad(tg.log2)(1.0) == 1 / np.log(2))
+    True
     """
 
 
-@op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos)
-def cos(x: Any) -> Any:
-    """The cosine.
+@op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, domain=each(POSITIVE))
+def log10(x: Any) -> Any:
+    """The logarithm to base 10; minus infinity at 0, nan below, as in NumPy.
 
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.grad(tg.grad(tg.cos))(0.0)
-    array(-1.)
+    >>> bool(tg.grad(tg.log10)(1.0) == 1 / np.log(10))
+    True
     """
 
 
-@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh)
-def tanh(x: Any) -> Any:
-    """The hyperbolic tangent.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(tg.tanh)(0.0)
-    array(1.)
-    """
-
-
-def _sigmoid_slope(g: Any, y: Any, x: Any) -> Any:
-    # y * (1 - y), without the difference that would be lost to rounding for large x
-    decay = np.exp(-np.absolute(x))
-    return g * (decay / np.square(1 + decay))
-
-
-@op(_sigmoid_slope, composite=True, domain=each(REAL))
-def sigmoid(x: Any) -> Any:
-    """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(tg.sigmoid)(0.0)
-    array(0.25)
-    >>> tg.sigmoid(np.array([-1e4, 0.0, 1e4]))
-    array([0. , 0.5, 1. ])
-    """
-    x = floating(x)
-    # 1 / (1 + exp(-x)), or exp(x) / (1 + exp(x)) for negative x: no exponential exceeds 1
-    decay = np.exp(-np.absolute(x))
-    return np.maximum(decay, np.greater_equal(x, 0)) / (1 + decay)
-
-
-@op(lambda g, y, x: g * sigmoid(x), composite=True, domain=each(REAL))
-def softplus(x: Any) -> Any:
-    """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.softplus(np.array([-1e4, 1e4]))
-    array([    0., 10000.])
-    >>> tg.grad(tg.softplus)(0.0)
-    array(0.5)
-    """
-    x = floating(x)
-    return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
+def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
+    """How much of a sum of exponentials, of base ``exp(unit)``, is the first one's."""
+    # of equal infinities half, where the difference would be nan
+    tie = np.equal(x1, x2) & np.isinf(x1)
+    return sigmoid(unit * (np.where(tie, 0, x1) - np.where(tie, 0, x2)))
 
 
 @op(
-    lambda g, y, x: np.where(np.greater(x, 0), g, 0),
-    composite=True,
-    domain=each(REAL),
-    kink="0 at 0",
+    lambda g, y, x1, x2: g * _share(x1, x2),
+    lambda g, y, x1, x2: g * _share(x2, x1),
+    ufunc=np.logaddexp,
+    kink="equal infinities share equally",
 )
-def relu(x: Any) -> Any:
-    """x where it is positive, else 0.
-
-    Its slope at 0 is 0, while that of ``maximum(x, 0)``, a tie, is 0.5.
+def logaddexp(x1: Any, x2: Any) -> Any:
+    """``log(exp(x1) + exp(x2))`` without overflow. Equal infinities share the gradient equally.
 
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.grad(lambda x: tg.sum(tg.relu(x)))(np.array([-1.0, 0.0, 1.0]))
-    array([0., 0., 1.])
+    >>> tg.grad(tg.logaddexp, argnums=(0, 1))(1e4, 1e4)
+    (array(0.5), array(0.5))
+    >>> tg.grad(tg.logaddexp, argnums=(0, 1))(-np.inf, 0.0)
+    (array(0.), array(1.))
     """
-    return np.maximum(x, 0)
+
+
+@op(
+    lambda g, y, x1, x2: g * _share(x1, x2, _LN2),
+    lambda g, y, x1, x2: g * _share(x2, x1, _LN2),
+    ufunc=np.logaddexp2,
+    kink="equal infinities share equally",
+)
+def logaddexp2(x1: Any, x2: Any) -> Any:
+    """``log2(2**x1 + 2**x2)`` without overflow. Equal infinities share the gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.logaddexp2, argnums=(0, 1))(1e4, 1e4)
+    (array(0.5), array(0.5))
+    >>> tg.grad(tg.logaddexp2, argnums=(0, 1))(-np.inf, 0.0)
+    (array(0.), array(1.))
+    """

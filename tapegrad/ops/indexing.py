@@ -20,6 +20,7 @@ from tapegrad.tensor import At, Tensor
 
 __all__ = [
     "at",
+    "from_zero",
     "getitem",
     "index_add",
     "index_select",
@@ -223,8 +224,8 @@ def _add_rows(y: Any, indices: Any, values: Any) -> None:
         places = np.arange(y.size).reshape(y.shape).take(indices, axis=0)
     else:
         n = len(y)
-        if indices.size and (indices.min() < -n or indices.max() >= n):
-            raise IndexError(f"an index is out of bounds for axis 0 with size {n}")
+        if indices.size and ((bad := indices.min()) < -n or (bad := indices.max()) >= n):
+            raise IndexError(f"index {bad} is out of bounds for axis 0 with size {n}")
         width = math.prod(y.shape[1:])
         places = np.add.outer(indices.astype(np.intp) % n * width, np.arange(width))
     np.add.at(y.reshape(-1), places.reshape(-1), values.reshape(-1))
@@ -264,6 +265,31 @@ def index_select(x: Any, indices: Any) -> Any:
     if indices.dtype.kind not in "iu":
         raise TypeError(f"index_select takes integer indices, not {indices.dtype}")
     return np.asarray(x).take(indices, axis=0)
+
+
+@op(None, view=True, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
+def from_zero(indices: Any) -> Any:
+    """The indices themselves, where none is negative.
+
+    Raises
+    ------
+    TypeError
+        If the indices are not integers.
+    IndexError
+        If one is negative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.from_zero(np.array([0, 2]))
+    array([0, 2])
+    """
+    indices = np.asarray(indices)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices are integers, not {indices.dtype}")
+    if indices.size and (least := np.minimum.reduce(indices, None)) < 0:
+        raise IndexError(f"index {least} is out of bounds: they go from 0")
+    return indices
 
 
 def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
@@ -408,8 +434,8 @@ def pick(a: Any, indices: Any) -> Any:
     >>> tg.pick(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
     array([2., 3.])
     """
-    rows, columns = _each_row(indices, a.shape[-1])
-    return a.reshape(-1, a.shape[-1])[rows, columns].reshape(indices.shape)
+    places = row_places(indices, a.shape[-1])
+    return a.reshape(-1).take(places).reshape(indices.shape)
 
 
 def _chosen(choose: Choices) -> Call:
@@ -428,18 +454,69 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
     array([[0., 5.],
            [7., 0.]])
     """
-    rows, columns = _each_row(indices, n)
-    y = np.zeros((len(rows), n), values.dtype)
-    y[rows, columns] = values.reshape(-1)
-    return y.reshape(*indices.shape, n)
+    y = np.zeros((*indices.shape, n), values.dtype)
+    y.reshape(-1)[row_places(indices, n)] = values.reshape(-1)
+    return y
 
 
-def _each_row(indices: Any, n: int) -> tuple[Any, Any]:
-    """The indices with their rows' numbers, checked."""
-    columns = indices.reshape(-1)
-    if columns.size and (columns.min() < 0 or columns.max() >= n):
-        raise IndexError(f"an index is out of bounds: they go from 0 to {n - 1}")
-    return np.arange(columns.size), columns
+def _few_classes(choose: Choices) -> tuple[Any, int]:
+    """Some classes and how many there are."""
+    n = choose.integer(1, 4)
+    return choose.integers(choose.shape(max_dims=2), 0, n - 1), n
+
+
+@op(None, domain=lambda choose: Call(_few_classes(choose)))
+def row_places(indices: Any, n: int) -> Any:
+    """Where the elements that `pick` takes stand in the flat array of rows of n.
+
+    Raises
+    ------
+    IndexError
+        If an index is negative or too large.
+    """
+    columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
+    # a negative one is a large one without its sign
+    if columns.size and columns.view(np.uintp).max() >= n:
+        bad = columns[(columns < 0) | (columns >= n)][0]
+        raise IndexError(f"index {bad} is out of bounds: they go from 0 to {n - 1}")
+    return np.arange(0, columns.size * n, n) + columns
+
+
+def _add_at_places_call(choose: Choices) -> Call:
+    indices, n = _few_classes(choose)
+    a = choose.array((*indices.shape, n))
+    values = choose.array(indices.shape, dtypes=a.dtype.char)
+    return Call((a, values, row_places(indices, n)))
+
+
+@op(
+    lambda g, y, a, values, places: g,
+    lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
+    None,
+    source="add_at_places({0}, {1}, {2}, {out})",
+    domain=_add_at_places_call,
+)
+def add_at_places(a: Any, values: Any, places: Any) -> Any:
+    """A copy of `a` with values added at places of its flat form, none of them twice.
+
+    Examples
+    --------
+    >>> from tapegrad.ops.indexing import add_at_places
+    >>> add_at_places(np.zeros((2, 2)), np.ones(2), np.array([1, 2]))
+    array([[0., 1.],
+           [1., 0.]])
+    """
+    return add_at_places_into(a, values, places)
+
+
+def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any:
+    """`add_at_places` in a buffer, which may be that of `a`."""
+    if out is None:
+        out = np.array(a, order="C")
+    elif out is not a:
+        np.copyto(out, a)
+    out.reshape(-1)[places] += values.reshape(-1)
+    return out
 
 
 def at(a: Any) -> At:

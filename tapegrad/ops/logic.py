@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import TYING, Call, Choices, Domain, Elements, each
+from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
 from tapegrad.op import op
 
 __all__ = [
@@ -21,7 +21,14 @@ __all__ = [
     "greater",
     "greater_equal",
     "invert",
+    "isclose",
+    "isfinite",
+    "isinf",
+    "isnan",
+    "isneginf",
+    "isposinf",
     "keep",
+    "left_shift",
     "less",
     "less_equal",
     "logical_and",
@@ -29,6 +36,7 @@ __all__ = [
     "logical_or",
     "logical_xor",
     "not_equal",
+    "right_shift",
     "where",
 ]
 
@@ -77,6 +85,58 @@ def greater_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 >= x2``, element by element. It passes no gradient."""
 
 
+@op(None, ufunc=np.isfinite)
+def isfinite(x: Any) -> Any:
+    """Where x is a number, neither infinite nor nan. It passes no gradient."""
+
+
+@op(None, ufunc=np.isinf)
+def isinf(x: Any) -> Any:
+    """Where x is infinite. It passes no gradient."""
+
+
+@op(None, ufunc=np.isnan)
+def isnan(x: Any) -> Any:
+    """Where x is nan. It passes no gradient."""
+
+
+@op(None, numpy=np.isposinf, domain=each(REAL))
+def isposinf(x: Any) -> Any:
+    """Where x is plus infinity. It passes no gradient."""
+    return np.isposinf(x)
+
+
+@op(None, numpy=np.isneginf, domain=each(REAL))
+def isneginf(x: Any) -> Any:
+    """Where x is minus infinity. It passes no gradient."""
+    return np.isneginf(x)
+
+
+def _isclose_calls(choose: Choices) -> Call:
+    call = each(REAL, REAL)(choose)
+    return Call(call.args, choose.among([{}, {"rtol": 0.5}, {"atol": 1.0, "equal_nan": True}]))
+
+
+def _read_isclose(
+    a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    # the tolerances may be arrays, or depend on a Tensor
+    return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
+
+
+@op(None, None, None, None, numpy=np.isclose, read=_read_isclose, domain=_isclose_calls)
+def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+    """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isclose(np.array([1.0, 2.0]), 1 + 1e-9)
+    array([ True, False])
+    """
+    return np.isclose(a, b, rtol, atol, equal_nan)
+
+
 @op(None, None, ufunc=np.bitwise_and, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; of booleans, whether both are true. It passes no gradient."""
@@ -90,6 +150,21 @@ def bitwise_or(x1: Any, x2: Any) -> Any:
 @op(None, None, ufunc=np.bitwise_xor, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
+
+
+def _shifts(choose: Choices) -> Call:
+    shapes = choose.broadcastable(2)
+    return Call((choose.integers(shapes[0], -9, 9), choose.integers(shapes[1], 0, 4)))
+
+
+@op(None, None, ufunc=np.left_shift, domain=_shifts)
+def left_shift(x1: Any, x2: Any) -> Any:
+    """The bits of integers x1, x2 places up. It passes no gradient."""
+
+
+@op(None, None, ufunc=np.right_shift, domain=_shifts)
+def right_shift(x1: Any, x2: Any) -> Any:
+    """The bits of integers x1, x2 places down. It passes no gradient."""
 
 
 @op(None, ufunc=np.invert, domain=_bits(1))

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.domain import REAL, Call, Choices, each
+from tapegrad.domain import REAL, Call, Choices, each, on_array
 from tapegrad.op import op
 from tapegrad.tensor import NUMPY, Tensor
 
-__all__ = ["asarray", "ascontiguousarray", "astype", "parameter", "stop_gradient"]
+__all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
 
 
 @op(lambda g, y, x: g, keeps_weak=True, domain=each(REAL))
@@ -21,6 +21,18 @@ def parameter(x: Any) -> Any:
     Written by `Tape.parameter` and `record`.
     """
     return x
+
+
+@op(
+    source="ones({shape}, {dtype})",
+    domain=lambda choose: Call((), {"shape": choose.shape(), "dtype": np.dtype(float)}),
+)
+def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
+    """The cotangent of ones that a sweep begins with, where a program is to be made.
+
+    It is recorded then, so that a pass can begin the sweep with a multiple of it.
+    """
+    return np.ones(shape, dtype)
 
 
 @op(
@@ -51,6 +63,19 @@ def ascontiguousarray(a: Any) -> Any:
     True
     """
     return np.ascontiguousarray(a)
+
+
+@op(lambda g, y, a: g, numpy=np.copy, source="{0}.copy()", domain=on_array(lambda c, a: {}))
+def copy(a: Any) -> Any:
+    """The same values in an array of their own.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.copy(x)))(np.ones(2))
+    array([1., 1.])
+    """
+    return np.copy(a)
 
 
 def _casts(choose: Choices) -> Call:
@@ -85,6 +110,34 @@ def floating(x: Any) -> Any:
     """`array` of x, of float64 if it is not floating."""
     x = array(x)
     return x if x.dtype.kind == "f" else x.astype(float)
+
+
+def double(x: Any) -> Any:
+    """`array` of x, in float64 or a dtype that is wider still."""
+    x = array(x)
+    dtype = np.promote_types(x.dtype, np.float64)
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def over(x1: Any, x2: Any) -> Any:
+    """``x1 / x2``, and 0 where x2 is 0, with all its derivatives."""
+    zero = np.equal(x2, 0)
+    return np.where(zero, 0, x1 / np.where(zero, 1, x2))
+
+
+def known(x: Any) -> Any:
+    """x, or the value of a Tensor without gradient, on which a result's shape depends."""
+    return np.asarray(x) if isinstance(x, Tensor) else x
+
+
+def fitted(values: Any, dtype: Any) -> Any:
+    """The values in the dtype of the array that they enter."""
+    if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+        raise TypeError(
+            f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
+            "make that array one of floats, with .astype(float)"
+        )
+    return array(values).astype(dtype)
 
 
 def stop_gradient(tree_: Any) -> Any:

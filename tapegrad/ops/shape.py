@@ -8,15 +8,29 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices
+from tapegrad.domain import Call, Choices, on_array, several
 from tapegrad.op import EachOperand, op
 
 __all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
     "broadcast_to",
     "concatenate",
     "expand",
     "expand_dims",
+    "flip",
+    "fliplr",
+    "flipud",
+    "matrix_transpose",
+    "moveaxis",
+    "permute_dims",
+    "ravel",
     "reshape",
+    "roll",
+    "rollaxis",
+    "rot90",
     "squeeze",
     "stack",
     "swapaxes",
@@ -56,6 +70,99 @@ def transpose(a: Any, axes: Any = None) -> Any:
            [2, 4]])
     """
     return np.transpose(a, axes)
+
+
+def stand_in(a: Any) -> Any:
+    """An array of the shape of `a` without its elements, to ask NumPy for a result's shape."""
+    return np.broadcast_to(False, np.shape(a))
+
+
+def _order(move: Any, a: Any, *args: Any) -> Any:
+    """The axes in the order that a NumPy function moves them to."""
+    # every axis has its number for its length
+    return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
+
+
+@op(
+    composite=True,
+    domain=on_array(lambda c, a: {"axes": c.among([None, tuple(c.permutation(a.ndim))])}),
+)
+def permute_dims(a: Any, axes: Any = None) -> Any:
+    """`transpose`, by its name in the array API.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.permute_dims(np.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    return np.transpose(a, axes)
+
+
+def _moves(choose: Choices, a: Any) -> Any:
+    if a.ndim and choose.among([False, True]):
+        return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
+    n = choose.integer(0, a.ndim)
+    source, destination = (choose.permutation(a.ndim)[:n] for _ in range(2))
+    return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
+
+
+@op(composite=True, numpy=np.moveaxis, domain=on_array(_moves))
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """Axes moved to other places; the others keep their order.
+
+    Parameters
+    ----------
+    a
+        An array.
+    source, destination
+        An axis and its place in the result, or a sequence of each.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.moveaxis(np.ones((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    return np.transpose(a, _order(np.moveaxis, a, source, destination))
+
+
+@op(
+    composite=True,
+    numpy=np.rollaxis,
+    domain=on_array(
+        lambda c, a: {"axis": c.axis(a.ndim), "start": c.integer(-a.ndim, a.ndim)}, min_dims=1
+    ),
+)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """An axis moved back until it stands before another; `moveaxis` is easier to read.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.rollaxis(np.ones((2, 3, 4)), 2, 1).shape
+    (2, 4, 3)
+    """
+    return np.transpose(a, _order(np.rollaxis, a, axis, start))
+
+
+@op(
+    composite=True,
+    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
+    domain=on_array(lambda c, x: {}, min_dims=2),
+)
+def matrix_transpose(x: Any) -> Any:
+    """The last two axes exchanged.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.matrix_transpose(np.ones((2, 3, 4))).shape
+    (2, 4, 3)
+    """
+    if np.ndim(x) < 2:
+        raise ValueError(f"matrix_transpose takes two axes or more; the shape is {np.shape(x)}")
+    return np.swapaxes(x, -1, -2)
 
 
 def _swaps(choose: Choices) -> Call:
@@ -108,6 +215,69 @@ def reshape(a: Any, shape: Any) -> Any:
            [2, 3]])
     """
     return np.reshape(a, shape)
+
+
+_ARRAY = on_array(lambda c, a: {})
+
+
+@op(composite=True, numpy=np.ravel, domain=_ARRAY)
+def ravel(a: Any) -> Any:
+    """The elements along one axis, in C order.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ravel(np.array([[1, 2], [3, 4]]))
+    array([1, 2, 3, 4])
+    """
+    return np.reshape(a, -1)
+
+
+def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
+    """NumPy's function of one array or of several, as a change of shape."""
+    results = tuple(np.reshape(a, at_least(stand_in(a)).shape) for a in arys)
+    return results[0] if len(results) == 1 else results
+
+
+@op(composite=True, numpy=np.atleast_1d, domain=several(_ARRAY))
+def atleast_1d(*arys: Any) -> Any:
+    """The array with an axis if it has none; a tuple for several arrays.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.atleast_1d(3.0)
+    array([3.])
+    """
+    return _each_at_least(np.atleast_1d, arys)
+
+
+@op(composite=True, numpy=np.atleast_2d, domain=several(_ARRAY))
+def atleast_2d(*arys: Any) -> Any:
+    """The array with two axes or more, new ones first; a tuple for several arrays.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.atleast_2d(np.ones(3)).shape
+    (1, 3)
+    """
+    return _each_at_least(np.atleast_2d, arys)
+
+
+@op(composite=True, numpy=np.atleast_3d, domain=several(_ARRAY))
+def atleast_3d(*arys: Any) -> Any:
+    """The array with three axes or more; a tuple for several arrays.
+
+    A vector lies along the middle one, a matrix along the first two.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.atleast_3d(np.ones(3)).shape
+    (1, 3, 1)
+    """
+    return _each_at_least(np.atleast_3d, arys)
 
 
 def _new_axes(choose: Choices) -> Call:
@@ -194,6 +364,25 @@ def broadcast_to(array: Any, shape: Any) -> Any:
         filled[...] = array
         return filled
     return np.broadcast_to(array, shape)
+
+
+def _broadcastable(choose: Choices) -> Call:
+    shapes = choose.broadcastable(choose.integer(1, 3))
+    return Call(tuple(choose.array(shape) for shape in shapes))
+
+
+@op(composite=True, numpy=np.broadcast_arrays, domain=_broadcastable)
+def broadcast_arrays(*args: Any) -> Any:
+    """A tuple of the arrays, each repeated to the shape that they broadcast to.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> [y.shape for y in tg.broadcast_arrays(np.ones((2, 1)), np.ones(3))]
+    [(2, 3), (2, 3)]
+    """
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple(np.broadcast_to(a, shape) for a in args)
 
 
 def _expansions(choose: Choices) -> Call:
@@ -297,3 +486,107 @@ def stack(*arrays: Any, axis: int = 0) -> Any:
            [0., 1.]])
     """
     return np.stack(arrays, axis=axis)
+
+
+@op(
+    lambda g, y, m, axis=None: np.flip(g, axis),
+    numpy=np.flip,
+    view=True,
+    domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
+)
+def flip(m: Any, axis: Any = None) -> Any:
+    """The elements in reverse order along an axis, several, or all.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.flip(np.array([[1, 2], [3, 4]]), axis=1)
+    array([[2, 1],
+           [4, 3]])
+    """
+    return np.flip(m, axis)
+
+
+@op(composite=True, numpy=np.fliplr, domain=on_array(lambda c, m: {}, min_dims=2))
+def fliplr(m: Any) -> Any:
+    """The columns in reverse order: `flip` along axis 1.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fliplr(np.array([[1, 2], [3, 4]]))
+    array([[2, 1],
+           [4, 3]])
+    """
+    return np.flip(m, 1)
+
+
+@op(composite=True, numpy=np.flipud, domain=on_array(lambda c, m: {}, min_dims=1))
+def flipud(m: Any) -> Any:
+    """The rows in reverse order: `flip` along axis 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.flipud(np.array([[1, 2], [3, 4]]))
+    array([[3, 4],
+           [1, 2]])
+    """
+    return np.flip(m, 0)
+
+
+@op(
+    composite=True,
+    numpy=np.rot90,
+    domain=on_array(
+        lambda c, m: {"k": c.integer(-4, 4), "axes": tuple(c.permutation(m.ndim)[:2])}, min_dims=2
+    ),
+)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """A plane turned by k quarters, from its first axis towards the second.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.rot90(np.array([[1, 2], [3, 4]]))
+    array([[2, 4],
+           [1, 3]])
+    """
+    np.rot90(stand_in(m), k, axes)  # raises where the axes are no plane
+    if k % 2:
+        m = np.swapaxes(m, *axes)
+    turned = [axis for axis, back in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in back]
+    return np.flip(m, tuple(turned))
+
+
+def _rolls(choose: Choices, a: Any) -> Any:
+    axis = choose.axes(a.ndim) if a.ndim else None
+    if not isinstance(axis, tuple):
+        return {"shift": choose.integer(-4, 4), "axis": axis}
+    return {"shift": tuple(choose.integer(-4, 4) for _ in axis), "axis": axis}
+
+
+@op(
+    lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift).tolist(), axis),
+    numpy=np.roll,
+    domain=on_array(_rolls),
+)
+def roll(a: Any, shift: Any, axis: Any = None) -> Any:
+    """The elements moved on along axes; what leaves at the end enters at the beginning.
+
+    Parameters
+    ----------
+    a
+        An array.
+    shift
+        By how many places, or a tuple with as many numbers as there are axes.
+    axis
+        An axis or a tuple of axes; None rolls the array as if it had one axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.roll(np.array([1, 2, 3]), 1)
+    array([3, 1, 2])
+    """
+    return np.roll(a, shift, axis)

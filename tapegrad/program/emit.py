@@ -16,13 +16,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ops.logic import keep_into as keep
+from tapegrad.ops.indexing import add_at_places_into
+from tapegrad.ops.logic import keep_into
 from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.tensor import OPS, Array, frozen, is_frozen
 
 _FORMATTER = string.Formatter()
-_HELPERS = {"keep": keep}
+_HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
 
 
 @attrs.frozen
@@ -72,8 +73,9 @@ def written(program: Any) -> Writing:
     given = ", ".join(names[Ref("input", i)] for i in range(len(program.inputs)))
     text = [_header(program, names, buffers), "def make():"]
     text += [
-        f"    b{i} = empty({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
+        f"    b{i} = buffer({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
     ]
+    text += [f"    {line}" for line in writer.parts]
     text.append(f"    def run({given}):")
     text += [f"        {line}" for line in writer.body]
     text.append("    return run")
@@ -146,6 +148,17 @@ def _apart(x: Any) -> Array:
     return x if type(x) is np.ndarray and is_frozen(x) else frozen(np.array(x))
 
 
+_LINE = 64  # bytes
+
+
+def _buffer(shape: tuple[int, ...], dtype: str) -> Array:
+    """An array that begins with a line of the cache, as `empty` gives it by chance only."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
 class _Writer:
     """The lines of a program as they are written, and the buffers that are free."""
 
@@ -153,27 +166,91 @@ class _Writer:
         self.program = program
         self.names = _names(program)
         self.taken = set(self.names.values())
-        self.namespace: dict[str, Any] = {"empty": np.empty, "array": np.array}
+        self.namespace: dict[str, Any] = {
+            "buffer": _buffer,
+            "empty": np.empty,
+            "array": np.array,
+        }
         for i, constant in enumerate(program.constants):
             self.namespace[self.names[Ref("constant", i)]] = constant.value
         self.body: list[str] = []
         self.buffers: list[Key] = []
         self.owner = _owners(program)
-        self.last_use: dict[Ref, int] = {}
-        for i, instruction in enumerate(program.instructions):
-            for x in instruction.operands:
-                if type(x) is Ref:
-                    self.last_use[self.owner.get(x, x)] = i
         self.results_of = {x for x in program.outputs if type(x) is Ref}
         # what an output is a view of is never written over
         self.kept = {self.owner.get(x, x) for x in self.results_of}
         self.free: dict[Key, list[int]] = {}
         self.held: dict[Ref, int] = {}
+        self.runs = _runs(program)
+        # parts of a concatenation are written where they will stand
+        self.part_of: dict[Ref, str] = {}
+        self.joined: dict[Ref, int] = {}
+        self.parts: list[str] = []
+        for i, instruction in enumerate(program.instructions):
+            if instruction.kind == "concatenate":
+                self.place(i)
+        self.last_use: dict[Ref, int] = {}
+        for i, instruction in enumerate(program.instructions):
+            for x in instruction.operands:
+                if type(x) is Ref:
+                    self.last_use[self.owner.get(x, x)] = i
+
+    def place(self, i: int) -> None:
+        """Give the parts of a concatenation their places in its buffer, where they can be."""
+        instruction, ref = self.program.instructions[i], Ref("instruction", i)
+        if instruction.options.get("axis", 0) != 0 or ref in self.kept or 0 in instruction.shape:
+            return
+        parts = instruction.operands
+        placeable = [x for x in parts if self.may_place(x, instruction, parts.count(x))]
+        if not placeable:
+            return
+        self.buffers.append((instruction.shape, instruction.dtype))
+        buffer = self.joined[ref] = len(self.buffers) - 1
+        start = 0
+        for x in parts:
+            stop = start + _like(self.program, x).shape[0]
+            if x in placeable:
+                self.part_of[x] = f"b{buffer}_{start}"
+                self.parts.append(f"b{buffer}_{start} = b{buffer}[{start}:{stop}]")
+            start = stop
+        # the buffer is in use as long as any part is
+        whole = dict.fromkeys(placeable, ref)
+        self.owner = {x: whole.get(y, y) for x, y in self.owner.items()} | whole
+
+    def may_place(self, x: Any, whole: Instruction, count: int) -> bool:
+        """Whether a value can be written where it will stand in a concatenation."""
+        if (
+            type(x) is not Ref
+            or x.kind != "instruction"
+            or x in self.kept
+            or x in self.part_of
+            or count > 1
+        ):
+            return False
+        if any(start <= x.index < stop for start, stop in self.runs):
+            return False
+        made = self.program.instructions[x.index]
+        template = _template(self.program, made, self.namespace, self.taken)
+        is_new = "{out}" in template and not made.number and x not in self.joined
+        return is_new and made.dtype == whole.dtype
+
+    def join(self, i: int) -> None:
+        """Write a concatenation whose parts stand in their places, or most of them."""
+        ref, start = Ref("instruction", i), 0
+        buffer = self.joined[ref]
+        for x in self.program.instructions[i].operands:
+            stop = start + _like(self.program, x).shape[0]
+            if not self.part_of.get(x, "").startswith(f"b{buffer}_"):
+                self.body.append(f"b{buffer}[{start}:{stop}] = {self.names[x]}")
+            start = stop
+        self.release(self.ending(i))
+        self.held[ref] = buffer
+        self.body.append(f"{self.names[ref]} = b{buffer}  # its parts were written there")
 
     def instructions(self) -> None:
         """Write all of them."""
         i = 0
-        for start, stop in _runs(self.program):
+        for start, stop in self.runs:
             for j in range(i, start):
                 self.line(j)
             _write_blocks(self, start, stop)
@@ -185,22 +262,33 @@ class _Writer:
         """Write an instruction; its buffer is free after its last use."""
         instruction = self.program.instructions[i]
         ref = Ref("instruction", i)
+        if ref in self.joined:
+            self.join(i)
+            return
         template = _template(self.program, instruction, self.namespace, self.taken)
         ending = self.ending(i)
-        if _is_elementwise(instruction):
-            # an operand of the result's shape that is not needed again can be written over
-            self.release(ending)
+        # an operand of the result's shape that is not needed again can be written over
+        over = [x for x in ending if self.may_write_over(instruction, x)]
+        self.release(over)
         buffer = None
-        if "{out}" in template and not instruction.number and ref not in self.results_of:
+        part = self.part_of.get(ref)
+        is_new = "{out}" in template and not instruction.number and ref not in self.results_of
+        if part is None and is_new:
             buffer = self.take(ref, (instruction.shape, instruction.dtype))
-        if not _is_elementwise(instruction):
-            self.release(ending)
+        self.release([x for x in ending if x not in over])
         if buffer is not None and ref not in self.last_use and ref not in self.kept:
             self.release([ref])
-        out = None if buffer is None else f"b{buffer}"
+        out = part if buffer is None else f"b{buffer}"
         text = _filled(self.program, instruction, template, self.names, out)
         note = f"  # {instruction.note}" if instruction.note else ""
         self.body.append(f"{self.names[ref]} = {text}{note}")
+
+    def may_write_over(self, instruction: Instruction, x: Ref) -> bool:
+        """Whether an instruction may have its result where a value that it uses is."""
+        if instruction.kind == "add_at_places":
+            first, *rest = [self.owner.get(y, y) for y in instruction.operands]  # type: ignore[arg-type]
+            return x == first and x not in rest
+        return _is_elementwise(instruction)
 
     def ending(self, i: int) -> list[Ref]:
         """The values with a buffer that an instruction is the last to use."""
@@ -255,7 +343,7 @@ class _Writer:
                 settled.append(names[x])
             returned.append(settled[-1])
             seen.add(x)
-        self.body += [f"{name}.setflags(write=False)" for name in settled]
+        self.body += [f"{name}.setflags(False)" for name in settled]
         self.body.append(
             f"return {packed(program.structure, returned, self.namespace, self.taken)}"
         )

@@ -96,7 +96,7 @@ def from_tape(
             continue
         if OPS.get(record.op.name) is record.op and record.op.name in _SAME and record.operands:
             refs[record] = operand(record.operands[0])
-        elif not record.operands:
+        elif not record.operands and record.op is not OPS["seed"]:
             refs[record] = operand(record.primal)
         else:
             number = type(record.primal) is not np.ndarray
@@ -151,6 +151,10 @@ class Builder:
         op = OPS[name]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
         return self.append(Instruction(op, operands, options, shape, dtype, note=note))
+
+    def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
+        """The operand in this shape: itself, if it has it."""
+        return x if self.shape(x) == shape else self.emit("reshape", x, shape=shape)
 
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
@@ -207,7 +211,7 @@ def infer(op: Operation, operands: list[Any], options: Mapping[str, Any]) -> Any
     """The shape and dtype of an op's result, given operands like those it will have."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and forward.signature is None:
-        kinds = [x.dtype if isinstance(x, np.ndarray) else type(x) for x in operands]
+        kinds = [type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in operands]
         dtype = forward.resolve_dtypes((*kinds, None))[-1]
         return np.broadcast_shapes(*map(np.shape, operands)), dtype
     with np.errstate(all="ignore"):

@@ -16,30 +16,33 @@ def expand_composites(program: Program) -> Program:
     """The program with each composite op replaced by the ops that its forward calls."""
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if not instruction.op.composite:
-            return None
-        start = last = Origin(instruction.op.name)
-        refs: dict[Tensor, Any] = {}
-        operands = []
-        for x in instruction.operands:
-            like = builder.like(x)
-            if isinstance(like, np.ndarray):
-                like = last = write_parameter(last, like, None)  # type: ignore[assignment]
-                refs[last] = x  # type: ignore[index]
-            operands.append(like)
-        token = CURRENT.set(last)
-        try:
-            with np.errstate(all="ignore"):
-                result = instruction.op.forward(*operands, **instruction.options)
-            tape = Tape(last_written(), start)
-        finally:
-            CURRENT.reset(token)
-        for step in tape:
-            if step not in refs:
-                refs[step] = builder.append(_moved(builder, refs, step))
-        return refs[result]
+        return written_out(builder, instruction) if instruction.op.composite else None
 
     return rewrite(program, visit)
+
+
+def written_out(builder: Builder, instruction: Instruction) -> Any:
+    """The operand that stands for a composite's result, its parts appended."""
+    start = last = Origin(instruction.op.name)
+    refs: dict[Tensor, Any] = {}
+    operands = []
+    for x in instruction.operands:
+        like = builder.like(x)
+        if isinstance(like, np.ndarray):
+            like = last = write_parameter(last, like, None)  # type: ignore[assignment]
+            refs[last] = x  # type: ignore[index]
+        operands.append(like)
+    token = CURRENT.set(last)
+    try:
+        with np.errstate(all="ignore"):
+            result = instruction.op.forward(*operands, **instruction.options)
+        tape = Tape(last_written(), start)
+    finally:
+        CURRENT.reset(token)
+    for step in tape:
+        if step not in refs:
+            refs[step] = builder.append(_moved(builder, refs, step))
+    return refs[result]
 
 
 def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instruction:

@@ -39,7 +39,7 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
     operands = list(instruction.operands)
     for i, x in enumerate(operands):
         if type(x) is Ref and x.kind == "constant" and builder.shape(x) != ():
-            number = _splat(builder, x)
+            number = splat(builder, x)
             rest = [builder.shape(y) for j, y in enumerate(operands) if j != i]
             if number is not None and rest and np.broadcast_shapes(*rest) == instruction.shape:
                 operands[i] = builder.constant(np.asarray(number, builder.dtype(x)))
@@ -55,7 +55,9 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
-    if not instruction.operands or np.prod(instruction.shape) > _LARGEST_FOLDED:
+    if np.prod(instruction.shape) > _LARGEST_FOLDED:
+        return None
+    if not instruction.operands and instruction.kind != "seed":
         return None
     values = []
     for x in instruction.operands:
@@ -70,7 +72,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     return result.item() if instruction.number else builder.constant(result)
 
 
-def _splat(builder: Builder, x: Any) -> Any:
+def splat(builder: Builder, x: Any) -> Any:
     """The one number that an operand is made of, if it is."""
     if type(x) is not Ref:
         return x
@@ -101,13 +103,13 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
         return same(operands[0])
     if name == "multiply":
         left, right = operands
-        if _splat(builder, left) == 1:
+        if splat(builder, left) == 1:
             return same(right)
-        if _splat(builder, right) == 1:
+        if splat(builder, right) == 1:
             return same(left)
-    if name in ("divide", "power") and _splat(builder, operands[1]) == 1:
+    if name in ("divide", "power") and splat(builder, operands[1]) == 1:
         return same(operands[0])
-    if name == "subtract" and _splat(builder, operands[1]) == 0:
+    if name == "subtract" and splat(builder, operands[1]) == 0:
         return same(operands[0])
     if name == "negative":
         inner = builder.source(operands[0], "negative")
@@ -137,7 +139,7 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
         x = instruction.operands[0]
         inner = builder.source(x, "reshape")
         if inner is not None:
-            return _reshaped(builder, inner.operands[0], instruction.shape)
+            return builder.reshaped(inner.operands[0], instruction.shape)
     if name == "transpose" and not instruction.options.get("axes"):
         inner = builder.source(instruction.operands[0], "transpose")
         if inner is not None and not inner.options.get("axes"):
@@ -145,12 +147,8 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
     return None
 
 
-def _reshaped(builder: Builder, x: Any, shape: tuple[int, ...]) -> Any:
-    return x if builder.shape(x) == shape else builder.emit("reshape", x, shape=shape)
-
-
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
-    """``exp(x - log(s))`` as ``exp(x) / s``, where x is shifted not to exceed 0."""
+    """``exp(x - log(s))`` as ``exp(x) * (1 / s)``, where x is shifted not to exceed 0."""
     if instruction.kind != "exp":
         return None
     difference = builder.source(instruction.operands[0], "subtract")
@@ -164,7 +162,9 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
     largest = builder.source(shifted.operands[1], "max")
     if largest is None or largest.operands[0] != shifted.operands[0]:
         return None
-    return builder.emit("divide", builder.emit("exp", x), logarithm.operands[0])
+    # the sum is 1 at least, for the largest x is 0
+    share = builder.emit("reciprocal", logarithm.operands[0])
+    return builder.emit("multiply", builder.emit("exp", x), share)
 
 
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
@@ -175,7 +175,7 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     axis = instruction.options.get("axis")
     if row is None or axis not in (-1, len(row.shape) - 1, (-1,)):
         return None
-    return _reshaped(builder, row.operands[0], instruction.shape)
+    return builder.reshaped(row.operands[0], instruction.shape)
 
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
@@ -188,7 +188,7 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
         return None
     if builder.dtype(x) != instruction.dtype or () in shapes:
         return None
-    number = _splat(builder, otherwise)
+    number = splat(builder, otherwise)
     if number != 0 or str(number).startswith("-"):
         return None
     return builder.emit("keep", condition, x)

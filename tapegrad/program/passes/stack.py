@@ -8,11 +8,11 @@ matrices takes a fraction of the time of many small ones.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import attrs
-import numpy as np
 
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
@@ -23,13 +23,13 @@ _MOST_ROWS = 1024
 
 def stack_sums(program: Program) -> Program:
     """The program with sums of products, of row sums and of scattered rows stacked."""
-    inner = _inner_sums(program)
+    inner = sums_inside(program)
     numbers = itertools.count()
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if next(numbers) in inner or instruction.kind != "add" or instruction.number:
             return None
-        terms = _terms(builder, instruction)
+        terms = sum_terms(builder, instruction)
         if any(builder.shape(x) != instruction.shape for x in terms):
             return None
         if any(builder.dtype(x) != instruction.dtype for x in terms):
@@ -43,7 +43,7 @@ def stack_sums(program: Program) -> Program:
     return rewrite(program, visit)
 
 
-def _inner_sums(program: Program) -> set[int]:
+def sums_inside(program: Program) -> set[int]:
     """The adds whose only use is as a term of a larger sum."""
     users: dict[int, list[int | None]] = {}
     for i, instruction in enumerate(program.instructions):
@@ -64,7 +64,7 @@ def _inner_sums(program: Program) -> set[int]:
     }
 
 
-def _terms(builder: Builder, instruction: Instruction) -> list[Any]:
+def sum_terms(builder: Builder, instruction: Instruction) -> list[Any]:
     """The terms of a sum: of an add, the operands, and those of operands that are adds."""
     terms: list[Any] = []
     waiting = list(reversed(instruction.operands))
@@ -79,6 +79,12 @@ def _terms(builder: Builder, instruction: Instruction) -> list[Any]:
 
 
 def _concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
+    parts = tuple(parts)
+    checked = [check for x in parts if (check := builder.source(x, "from_zero"))]
+    if len(checked) == len(parts):
+        # one check for all of them
+        whole = _concatenated(builder, [check.operands[0] for check in checked], axis)
+        return builder.emit("from_zero", whole)
     if axis == 0:
         return builder.emit("concatenate", *parts)
     return builder.emit("concatenate", *parts, axis=axis)
@@ -314,7 +320,11 @@ def join_gathers(program: Program) -> Program:
 
 
 def commute_gathers(program: Program) -> Program:
-    """The program with ``table[i] @ w`` as ``(table @ w)[i]``, where that is less work."""
+    """The program with ``table[i] @ w`` as ``(table @ w)[i]``, where that is less work.
+
+    The weight's gradient stays a product with the selected rows: the others may be
+    infinite, and have no part in it.
+    """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.kind != "matmul":
@@ -324,8 +334,9 @@ def commute_gathers(program: Program) -> Program:
         if selected is None or len(builder.shape(right)) != 2:
             return None
         table, indices = selected.operands
-        n_rows = int(np.prod(builder.shape(indices)))
-        if len(builder.shape(table)) != 2 or builder.shape(table)[0] * 2 > n_rows:
+        if len(builder.shape(table)) != 2:
+            return None
+        if builder.shape(table)[0] * 2 > math.prod(builder.shape(indices)):
             return None
         if len({builder.dtype(table), builder.dtype(right)}) != 1:
             return None

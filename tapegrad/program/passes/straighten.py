@@ -1,4 +1,4 @@
-"""Transposed matrices that several products have on the right are copied in order.
+"""Transposed matrices that products have on the right are copied in order.
 
 A product with few rows takes up to twice as long where the right operand is
 transposed; on the left it makes no difference.
@@ -6,21 +6,26 @@ transposed; on the left it makes no difference.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
 _MOST_ROWS = 256
+# multiplications from which a copy pays for one product too
+_WORK = 1 << 15
 
 
 def straighten(program: Program) -> Program:
-    """The program with a copy of each transpose that is used so more than once."""
+    """The program with a copy of each transpose that is used so often, or for much."""
     uses: dict[Any, int] = {}
     for instruction in program.instructions:
         if instruction.kind == "matmul" and _is_thin(instruction):
-            right = instruction.operands[1]
-            uses[right] = uses.get(right, 0) + 1
+            left, right = instruction.operands
+            width = _width(program, left)
+            much = math.prod(instruction.shape) * width >= _WORK and instruction.shape[0] >= 32
+            uses[right] = uses.get(right, 0) + 1 + much
     wanted = {
         x.index
         for x, n in uses.items()
@@ -54,3 +59,9 @@ def straighten(program: Program) -> Program:
 
 def _is_thin(product: Instruction) -> bool:
     return len(product.shape) == 2 and product.shape[0] <= _MOST_ROWS
+
+
+def _width(program: Program, x: Any) -> int:
+    made = program.of(x)
+    shape: tuple[int, ...] = made.value.shape if type(made) is Constant else made.shape
+    return shape[-1]

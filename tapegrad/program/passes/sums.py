@@ -6,6 +6,7 @@ squares is the product of an array with itself.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,19 +26,47 @@ def sums_as_products(program: Program) -> Program:
         (x,) = instruction.operands
         shape, dtype = builder.shape(x), builder.dtype(x)
         axis = instruction.options.get("axis")
-        if instruction.options.get("keepdims") or dtype != instruction.dtype or 0 in shape:
+        if dtype != instruction.dtype or 0 in shape:
             return None
         if axis is None or (isinstance(axis, tuple) and len(axis) == len(shape)):
-            return _sum_of_products(builder, x)
-        if len(shape) != 2:
-            return None
-        (axis,) = axis if isinstance(axis, tuple) else (axis,)
-        ones = builder.constant(np.ones(shape[axis], dtype))
-        if axis % 2 == 0:
-            return builder.emit("matmul", ones, x, note="the sum over rows, as a product")
-        return builder.emit("matmul", x, ones, note="the sum over columns, as a product")
+            keepdims = instruction.options.get("keepdims")
+            return None if keepdims else _sum_of_products(builder, x)
+        axes = axis if isinstance(axis, tuple) else (axis,)
+        return _sum_of_rows(builder, x, axes, instruction.shape)
 
     return rewrite(program, visit)
+
+
+def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
+    """The sum over the first axes or over the last, as a product with ones."""
+    shape = builder.shape(x)
+    n = len(shape)
+    ordered = sorted(axis % n for axis in axes)
+    if len(shape) > 2 and not _is_contiguous(builder, x):
+        return None
+    if ordered == list(range(len(axes))):
+        height = math.prod(shape[: len(axes)])
+        rows = builder.reshaped(x, (height, math.prod(shape[len(axes) :])))
+        ones = builder.constant(np.ones(height, builder.dtype(x)))
+        total = builder.emit("matmul", ones, rows, note="the sum over rows, as a product")
+    elif ordered == list(range(n - len(axes), n)):
+        width = math.prod(shape[n - len(axes) :])
+        rows = builder.reshaped(x, (math.prod(shape[: n - len(axes)]), width))
+        ones = builder.constant(np.ones(width, builder.dtype(x)))
+        total = builder.emit("matmul", rows, ones, note="the sum over columns, as a product")
+    else:
+        return None
+    return builder.reshaped(total, wanted)
+
+
+def _is_contiguous(builder: Builder, x: Any) -> bool:
+    """Whether a value is surely in C order."""
+    made = builder.source(x)
+    if made is None:
+        return False
+    if made.kind == "reshape":
+        return _is_contiguous(builder, made.operands[0])
+    return not made.op.view
 
 
 def _sum_of_products(builder: Builder, x: Any) -> Any:
@@ -53,6 +82,5 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     same = builder.shape(left) == builder.shape(right) == builder.shape(x)
     if not same or builder.dtype(left) != builder.dtype(right) or size > _LARGEST:
         return None
-    flat_left = builder.emit("reshape", left, shape=(size,))
-    flat_right = flat_left if right == left else builder.emit("reshape", right, shape=(size,))
+    flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
     return builder.emit("matmul", flat_left, flat_right, note="the sum of products, as a product")

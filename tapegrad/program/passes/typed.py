@@ -1,6 +1,7 @@
 """Python numbers beside arrays become 0-d arrays of the dtype they are used in.
 
-A ufunc takes twice as long to start with a Python number, which it must convert.
+A ufunc takes twice as long to start with a Python number, which it must convert, and
+four times as long with an array of one element, which it must broadcast.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ def type_numbers(program: Program) -> Program:
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        if dtype.kind != "f" or all(type(x) is Ref for x in instruction.operands):
+        if dtype.kind != "f":
             return None
+        instruction = _without_axes(builder, instruction)
+        if all(type(x) is Ref for x in instruction.operands):
+            return builder.append(instruction)
         # the quick loops of these two are for arrays only
         full = instruction.kind in ("maximum", "minimum") and _is_middling(instruction)
         shape = instruction.shape if full else ()
@@ -37,6 +41,21 @@ def type_numbers(program: Program) -> Program:
         return builder.append(attrs.evolve(instruction, operands=operands))
 
     return rewrite(program, visit)
+
+
+def _without_axes(builder: Builder, instruction: Instruction) -> Instruction:
+    """An operand of one element without its axes: to broadcast it takes four times as long."""
+    operands = instruction.operands
+    if len(operands) != 2 or instruction.kind == "matmul":
+        return instruction
+    shapes = [builder.shape(x) for x in operands]
+    for i in (0, 1):
+        alone = math.prod(shapes[i]) == 1 and shapes[i] and type(operands[i]) is Ref
+        if alone and shapes[1 - i] == instruction.shape and math.prod(instruction.shape) > 1:
+            scalar = builder.emit("reshape", operands[i], shape=())
+            both = (scalar, operands[1]) if i == 0 else (operands[0], scalar)
+            return attrs.evolve(instruction, operands=both)
+    return instruction
 
 
 def _is_middling(instruction: Instruction) -> bool:

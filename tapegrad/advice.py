@@ -1,0 +1,86 @@
+"""What to use instead of what a Tensor has not: attributes, and functions of NumPy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+_READ = "write t.value{}, which passes no gradient"
+_CHANGES = "a Tensor is never changed; {}"
+
+# attributes that users of PyTorch and NumPy look for; those of ndarray are all here
+ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+    {name: _READ.format(f".{name}") for name in dir(np.ndarray) if not name.startswith("_")}
+    | dict.fromkeys(
+        ("grad", "backward"),
+        "gradients are returned, not kept: tg.grad(fn)(x), or tg.reverse_sweep(tape, output)[x]",
+    )
+    | dict.fromkeys(
+        ("requires_grad", "requires_grad_", "retain_grad", "is_leaf"),
+        "what tg.grad and tg.record are given has gradients; tg.stop_gradient(t) has none",
+    )
+    | dict.fromkeys(("numpy", "data"), _READ.format(""))
+    | dict.fromkeys(
+        ("cpu", "cuda", "to", "device"), "arrays are NumPy's; t.astype(dtype) changes the dtype"
+    )
+    | dict.fromkeys(("float", "double", "half"), "write t.astype(dtype)")
+    | dict.fromkeys(
+        ("fill", "put", "itemset", "resize", "setfield", "copy_", "zero_", "fill_", "add_"),
+        _CHANGES.format("write t = t.at[index].set(value) or .add(value)"),
+    )
+    | {
+        "clone": "a Tensor is never changed, so that it is its own copy",
+        "detach": "write tg.stop_gradient(t), or t.value for the array",
+        "grad_fn": "t.op wrote it, from t.operands",
+        "permute": "write t.transpose(axes)",
+        "unsqueeze": "write tg.expand_dims(t, axis)",
+        "view": "write t.reshape(shape), or t.astype(dtype)",
+        "flat": "write t.ravel()",
+        "sort": _CHANGES.format("write tg.sort(t)"),
+        "partition": _CHANGES.format("write tg.partition(t, kth)"),
+        "byteswap": "read it as an array (t.value.byteswap())",
+        "setflags": "its array is read-only, always",
+    }
+)
+
+_UPDATES = "arrays are never changed; {}"
+_READS = "no gradient passes through it: give it the value (t.value)"
+
+# functions of NumPy without an op, by their names
+FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        (
+            "allclose",
+            "array2string",
+            "array_equal",
+            "array_equiv",
+            "array_repr",
+            "array_str",
+            "digitize",
+            "histogram",
+            "save",
+            "savetxt",
+            "savez",
+            "unique",
+        ),
+        _READS,
+    )
+    | {
+        "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
+        "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
+        "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
+        "put": _UPDATES.format("write array = tg.at(array)[index].set(t)"),
+        "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
+        "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
+    }
+)
+
+UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "at": "write array = tg.at(array)[index].add(t), or .set(t)",
+        "outer": "add an axis and call the function itself: x[:, None] and y",
+        "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
+    }
+)

@@ -1,0 +1,77 @@
+"""Activations, stable at any input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.domain import REAL, each
+from tapegrad.op import op
+from tapegrad.ops.record import floating
+
+__all__ = ["relu", "sigmoid", "softplus"]
+
+
+# exp of more than this would overflow
+_LARGEST = {np.dtype(char): float(np.log(np.finfo(char).max)) - 1e-3 for char in "fdg"}
+
+
+def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
+    # y * (1 - y), without the difference that would be lost to rounding for large x
+    return g * (y * sigmoid(-x))
+
+
+@op(_sigmoid_vjp, composite=True, domain=each(REAL))
+def sigmoid(x: Any) -> Any:
+    """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.sigmoid)(0.0)
+    array(0.25)
+    >>> tg.sigmoid(np.array([-1e4, 0.0, 1e4]))
+    array([0. , 0.5, 1. ])
+    """
+    x = floating(x)
+    if x.dtype == np.float16:
+        return sigmoid(x.astype(np.float32)).astype(np.float16)
+    grown = np.exp(np.minimum(x, _LARGEST[x.dtype]))
+    return grown / (1 + grown)
+
+
+@op(lambda g, y, x: g * sigmoid(x), composite=True, domain=each(REAL))
+def softplus(x: Any) -> Any:
+    """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.softplus(np.array([-1e4, 1e4]))
+    array([    0., 10000.])
+    >>> tg.grad(tg.softplus)(0.0)
+    array(0.5)
+    """
+    x = floating(x)
+    return np.maximum(x, 0) + np.log1p(np.exp(-np.absolute(x)))
+
+
+@op(
+    lambda g, y, x: np.where(np.greater(x, 0), g, 0),
+    composite=True,
+    domain=each(REAL),
+    kink="0 at 0",
+)
+def relu(x: Any) -> Any:
+    """x where it is positive, else 0.
+
+    Its slope at 0 is 0, while that of ``maximum(x, 0)``, a tie, is 0.5.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.relu(x)))(np.array([-1.0, 0.0, 1.0]))
+    array([0., 0., 1.])
+    """
+    return np.maximum(x, 0)

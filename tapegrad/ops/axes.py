@@ -1,0 +1,67 @@
+"""The axes of ops that work along some: brought to the front, and back."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+Rule = Callable[..., Any]
+
+
+def _order(ndim: int, axis: Any) -> tuple[tuple[int, ...], int]:
+    """All axes, those in question first, and how many these are."""
+    axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
+    return (*axes, *[i for i in range(ndim) if i not in axes]), len(axes)
+
+
+def lines(x: Any, axis: Any) -> Any:
+    """The array with an axis, several, or all as one, in front of the others."""
+    order, n = _order(x.ndim, axis)
+    moved = np.transpose(x, order)
+    return np.reshape(moved, (math.prod(moved.shape[:n]), *moved.shape[n:]))
+
+
+def from_lines(rows: Any, shape: tuple[int, ...], axis: Any) -> Any:
+    """An array of this shape, given its `lines`."""
+    order, _ = _order(len(shape), axis)
+    moved = np.reshape(rows, tuple(shape[i] for i in order))
+    return np.transpose(moved, tuple(np.argsort(order).tolist()))
+
+
+def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """The shape with the axes reduced to length 1."""
+    order, n = _order(len(shape), axis)
+    return tuple(1 if i in order[:n] else side for i, side in enumerate(shape))
+
+
+def in_front(x: Any, axis: int | None) -> Any:
+    """The array with the axis first, or flat for None."""
+    return np.swapaxes(x, 0, axis) if axis is not None and x.ndim else np.reshape(x, -1)
+
+
+def on_first_axis(rule: Rule, default: int | None) -> Rule:
+    """A VJP rule that is written for the first axis, for any, or None for the array flat.
+
+    Cotangent, output and operands come to the rule with the axis in front.
+    """
+
+    @functools.wraps(rule)
+    def along(*arrays: Any, axis: int | None = default, **options: Any) -> Any:
+        shape = np.shape(arrays[-1])
+        if axis is not None and shape and axis % len(shape) == 0:
+            return rule(*arrays, **options)
+        c = rule(*[in_front(x, axis) for x in arrays], **options)
+        return np.reshape(c, shape) if axis is None or not shape else np.swapaxes(c, 0, axis)
+
+    return along
+
+
+def shifted(y: Any, first: float) -> Any:
+    """The elements one place further along the first axis, where another comes first."""
+    head = np.full((1, *y.shape[1:]), first, y.dtype)
+    return np.concatenate([head, y])[: y.shape[0]]

@@ -1,0 +1,474 @@
+"""Sorting, order statistics, and the places of elements."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.domain import Call, Choices, Domain, Elements
+from tapegrad.op import op
+from tapegrad.ops.axes import in_front, kept, lines, on_first_axis
+from tapegrad.ops.indexing import getitem, index_select, segment_sum
+from tapegrad.ops.record import array
+from tapegrad.ops.reduction import any, mean
+from tapegrad.tensor import Tensor
+
+__all__ = [
+    "argpartition",
+    "argsort",
+    "argwhere",
+    "bincount",
+    "flatnonzero",
+    "median",
+    "nonzero",
+    "partition",
+    "percentile",
+    "quantile",
+    "searchsorted",
+    "sort",
+]
+
+_TIES = "ties share equally"
+
+
+def _taken(x: Any, order: Any) -> Any:
+    """Each line along the first axis in an order of its own."""
+    sides = x.shape[1:]
+    others = [np.arange(n).reshape(-1, *(1,) * (len(sides) - i)) for i, n in enumerate(sides, 1)]
+    # as an op, for x may be an array and the order a Tensor
+    return getitem(x, (order, *others))
+
+
+def _shared(g: Any, y: Any) -> Any:
+    """The cotangent of what is sorted along the first axis, the mean of it where elements tie."""
+    if y.size == 0:
+        return g
+    if g.dtype == np.float16:
+        # in which sums of many stay what they are
+        g = g.astype(np.float32)
+    first = np.full((1, *y.shape[1:]), True)
+    # line after line, so that each run of equal elements gets a number of its own
+    begins = np.concatenate([first, np.not_equal(y[1:], y[:-1])]).T
+    runs = np.cumsum(begins) - 1
+    total = segment_sum(np.reshape(g.T, -1), runs, n=y.size)
+    count = segment_sum(np.ones(y.size, g.dtype), runs, n=y.size)
+    return np.reshape(index_select(total / np.maximum(count, 1), runs), begins.shape).T
+
+
+def _sort_vjp(g: Any, y: Any, a: Any) -> Any:
+    places = np.argsort(np.argsort(a, axis=0), axis=0)
+    return _taken(_shared(g, y), places)
+
+
+def _partition_vjp(g: Any, y: Any, a: Any) -> Any:
+    order = np.argsort(y, axis=0)
+    return _sort_vjp(_taken(g, order), _taken(y, order), a)
+
+
+def _sorted(distinct: bool) -> Domain:
+    """Calls on an array with one axis of it, or None, and a way to sort."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims=1), distinct=distinct)
+        axis = choose.among([None, choose.axis(x.ndim)])
+        ways: list[dict[str, Any]] = [{}, {"kind": "heapsort"}, {"kind": "stable"}]
+        return Call((x, axis), choose.among([*ways, {"stable": True}]))
+
+    return call
+
+
+@op(
+    on_first_axis(lambda g, y, a, kind=None, stable=None: _sort_vjp(g, y, a), -1),
+    numpy=np.sort,
+    domain=_sorted(distinct=True),
+    kink=_TIES,
+)
+def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
+    """The elements in ascending order, along an axis or of the array flattened.
+
+    Elements that tie share the gradient of their places equally.
+
+    Parameters
+    ----------
+    a
+        An array.
+    axis
+        The axis to sort along; None for all elements.
+    kind, stable
+        The algorithm, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sort(x) @ np.array([1.0, 2.0, 4.0]))(np.array([3.0, 1.0, 1.0]))
+    array([4. , 1.5, 1.5])
+    """
+    return np.sort(a, axis, kind, stable=stable)
+
+
+@op(None, numpy=np.argsort, domain=_sorted(distinct=False))
+def argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
+    """The indices that sort; arguments as for `sort`. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.argsort(np.array([3.0, 1.0, 2.0]))
+    array([1, 2, 0])
+    """
+    return np.argsort(a, axis, kind, stable=stable)
+
+
+def _parted(distinct: bool) -> Domain:
+    """Calls on an array with places along one axis of it, or None."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims=1, min_side=1), distinct=distinct)
+        axis = choose.among([None, choose.axis(x.ndim)])
+        n = x.size if axis is None else x.shape[axis]
+        places = [choose.integer(-n, n - 1) for _ in range(2)]
+        return Call((x, choose.among([places[0], places]), axis))
+
+    return call
+
+
+@op(
+    on_first_axis(lambda g, y, a, kth, kind=None: _partition_vjp(g, y, a), -1),
+    numpy=np.partition,
+    domain=_parted(distinct=True),
+    kink=_TIES,
+)
+def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
+    """The elements with those in the k-th places as if sorted, the smaller before them.
+
+    Elements that tie share the gradient of their places equally.
+
+    Parameters
+    ----------
+    a
+        An array.
+    kth
+        A place, or several.
+    axis
+        The axis to go along; None for the array flattened.
+    kind
+        The algorithm, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.partition(x, 0)[0])(np.array([3.0, 1.0, 2.0]))
+    array([0., 1., 0.])
+    """
+    return np.partition(a, kth, axis, kind)
+
+
+@op(None, numpy=np.argpartition, domain=_parted(distinct=False))
+def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
+    """The indices that partition; arguments as for `partition`. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> int(tg.argpartition(np.array([3.0, 1.0, 2.0]), 0)[0])
+    1
+    """
+    return np.argpartition(a, kth, axis, kind)
+
+
+def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
+    """A statistic of the lines of an array: nan where they have nan, and axes kept if wanted."""
+    y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
+    before = y.shape[: y.ndim - rows.ndim + 1]
+    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else y
+
+
+def _distinct(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1), distinct=True)
+    return Call((x, choose.axes(x.ndim)), {"keepdims": choose.among([False, True])})
+
+
+@op(composite=True, numpy=np.median, domain=_distinct, kink=_TIES)
+def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The element in the middle, or the mean of the two there, over axes; as for `sum`.
+
+    Elements that tie for a place in the middle share its gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.median)(np.array([3.0, 1.0, 2.0, 9.0]))
+    array([0.5, 0. , 0.5, 0. ])
+    """
+    a = array(a)
+    rows = sort(lines(a, axis), axis=0)
+    n = len(rows)
+    return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
+
+
+# how far the first and the last element are from the ends of what they are drawn from
+_ENDS = {
+    "linear": (1, 1),
+    "hazen": (0.5, 0.5),
+    "weibull": (0, 0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+    "interpolated_inverted_cdf": (0, 1),
+}
+_BETWEEN = ("lower", "higher", "midpoint")
+
+
+def _place(n: int, q: Any, method: str) -> Any:
+    """Where among n sorted elements a quantile is; between two if it is not whole."""
+    if method == "linear" or method in _BETWEEN:
+        return (n - 1) * q
+    first, last = _ENDS[method]
+    return n * q + (first + q * (1 - first - last)) - 1
+
+
+def _checked(q: Any, most: int) -> Any:
+    """q as an array unless it is a number that leaves dtypes as they are."""
+    if isinstance(q, Tensor) and q.origin.compiling:
+        return q
+    known = q.value if isinstance(q, Tensor) else np.asarray(q)
+    if not ((known >= 0) & (known <= most)).all():
+        raise ValueError(f"q is from 0 to {most}; got {known}")
+    return q if isinstance(q, Tensor) or type(q) in (int, float) else known
+
+
+def _interpolated(rows: Any, q: Any, method: str) -> Any:
+    """The elements of sorted lines at a quantile, or between the two beside it."""
+    n = len(rows)
+    weak = type(q.primal if isinstance(q, Tensor) else q) in (int, float)
+    place = array(_place(n, q, method))
+    low = place.astype(np.intp)
+    between = np.greater(place, low)
+    if method == "lower" or (method == "linear" and place.dtype.kind in "iu"):
+        return index_select(rows, low)
+    if method == "higher":
+        return index_select(rows, low + between)
+    if method == "midpoint":
+        share = np.where(between, 0.5, 0.0)
+    else:
+        # the last place of all is seen from the one before, from where it has a slope
+        last = max(n - 2, 0) if isinstance(q, Tensor) else n - 1
+        low = np.minimum(np.maximum(low, 0), last)
+        share = place - low
+        share = np.where(share < 0, 0, np.where(share > 1, 1, share))
+    if weak:
+        share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
+    else:
+        share = share.astype(place.dtype)
+    share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
+    below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
+    step = above - below
+    # from either side, so that no rounding leads past the other
+    return np.where(share < 0.5, below + step * share, above - step * (1 - share))
+
+
+def _quantiles(most: int) -> Domain:
+    """Calls with one quantile or several, which are differentiated if they are an array."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_side=1), distinct=True)
+        shape = choose.shape(max_dims=2, min_side=1, max_side=2)
+        some = choose.array(shape, Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
+        given = {"method": choose.among([*_ENDS, *_BETWEEN]), "axis": choose.axes(x.ndim)}
+        return Call((x, q), given | {"keepdims": choose.among([False, True])})
+
+    return call
+
+
+@op(composite=True, numpy=np.quantile, domain=_quantiles(1), kink=_TIES)
+def quantile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """The element that is larger than a part q of all, over an axis, several, or all.
+
+    Elements that tie for a place share its gradient equally. Where a quantile is just an
+    element, q has the slope to the right; for the last, to the left.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    q
+        A number or an array of numbers from 0 to 1, whose axes come first in the result.
+    method
+        What is taken between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
+        ``"midpoint"``, or one of ``"hazen"``, ``"weibull"``, ``"median_unbiased"``,
+        ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``, as in NumPy.
+
+    Raises
+    ------
+    ValueError
+        If a q is not from 0 to 1, or the method is none of these.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
+    array([0. , 0.5, 0.5])
+    """
+    a, q = array(a), _checked(q, 1)
+    if method not in (*_ENDS, *_BETWEEN):
+        known = ", ".join([*_ENDS, *_BETWEEN])
+        raise ValueError(f"the method {method!r} is not supported; there are {known}")
+    rows = sort(lines(a, axis), axis=0)
+    return _statistic(_interpolated(rows, q, method), rows, a, axis, keepdims)
+
+
+@op(composite=True, numpy=np.percentile, domain=_quantiles(100), kink=_TIES)
+def percentile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """`quantile` with q in percent, from 0 to 100.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
+    array(2.5)
+    """
+    return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
+
+
+def _searched(choose: Choices) -> Call:
+    a = choose.array(choose.shape(min_dims=1, max_dims=1))
+    v = choose.array(choose.shape(), dtypes=a.dtype.char)
+    return Call((choose.laid_out(np.sort(a)), v), {"side": choose.among(["left", "right"])})
+
+
+@op(None, None, numpy=np.searchsorted, domain=_searched)
+def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
+    """Where elements belong in a sorted array. It passes no gradient.
+
+    Parameters
+    ----------
+    a
+        An array of one axis, in ascending order.
+    v
+        An array of what is to be placed.
+    side
+        Whether ``"left"`` or ``"right"`` of elements that are equal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.searchsorted(np.array([1.0, 2.0, 3.0]), np.array([0.0, 2.0, 9.0]))
+    array([0, 1, 3])
+    """
+    return np.searchsorted(a, v, side)
+
+
+def _known(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(a, Tensor):
+        a._read("finding elements that are not zero")
+    return (a,), {}
+
+
+def _with_zeros(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_dims=1))
+    return Call((choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x))),))
+
+
+@op(None, read=_known, numpy=np.argwhere, domain=_with_zeros)
+def argwhere(a: Any) -> Any:
+    """The indices of the elements that are not zero, a row each. It passes no gradient.
+
+    Raises
+    ------
+    TraceError
+        Inside `compile`, for how many there are depends on the values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.argwhere(np.array([[0, 1], [2, 0]]))
+    array([[0, 1],
+           [1, 0]])
+    """
+    return np.argwhere(a)
+
+
+@op(composite=True, numpy=np.nonzero, domain=_with_zeros)
+def nonzero(a: Any) -> Any:
+    """The indices of the elements that are not zero, a tuple of an array for each axis.
+
+    They pass no gradient, and are not known inside `compile`, as for `argwhere`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(x[tg.nonzero(x > 1)]))(np.array([1.0, 2.0]))
+    array([0., 1.])
+    """
+    a = array(a)
+    if a.ndim == 0:
+        raise ValueError("nonzero needs an array with an axis")
+    places = argwhere(a)
+    return tuple([places[:, i] for i in range(a.ndim)])
+
+
+@op(composite=True, numpy=np.flatnonzero, domain=_with_zeros)
+def flatnonzero(a: Any) -> Any:
+    """`nonzero` of the array flattened: one array of indices.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.flatnonzero(np.array([[0, 1], [2, 0]]))
+    array([1, 2])
+    """
+    return argwhere(in_front(array(a), None))[:, 0]
+
+
+def _counted(choose: Choices) -> Call:
+    # of none NumPy returns whole numbers, even with weights
+    x = choose.integers(choose.shape(min_dims=1, max_dims=1, min_side=1), 0, 4)
+    return Call((x, choose.array(x.shape)), {"minlength": choose.integer(0, 6)})
+
+
+@op(composite=True, numpy=np.bincount, domain=_counted)
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each whole number occurs, or the sum of the weights where it does.
+
+    Parameters
+    ----------
+    x
+        Whole numbers from 0, along one axis.
+    weights
+        What each one weighs; None for 1 each.
+    minlength
+        How long the result is at least; it is as long as the largest number needs.
+
+    Raises
+    ------
+    ValueError
+        If x has not one axis, or a number is negative, or the weights' shape is not that
+        of x.
+    TypeError
+        If x is not of whole numbers.
+    TraceError
+        Inside `compile`, if x is a Tensor.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.bincount(np.array([0, 2, 2])), tg.bincount(np.array([0, 2]), np.array([0.5, 1.5]))
+    (array([1, 0, 2]), array([0.5, 0. , 1.5]))
+    """
+    x = array(x)
+    if x.dtype.kind not in "iub":
+        raise TypeError(f"bincount counts whole numbers, not {x.dtype}")
+    known = x._read("counting what occurs") if isinstance(x, Tensor) else x
+    weights = np.ones(x.shape, np.intp) if weights is None else array(weights).astype(float)
+    if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
+        raise ValueError(
+            f"bincount takes numbers from 0, of one axis, with weights of that shape; got shapes "
+            f"{x.shape} and {weights.shape}, and minlength={minlength}"
+        )
+    n = max(minlength, int(known.max()) + 1 if known.size else 0)
+    return segment_sum(weights, x.astype(np.intp), n)

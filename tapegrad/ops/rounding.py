@@ -1,0 +1,231 @@
+"""Rounding, and what is left over of a division.
+
+What is constant between its steps is recorded, but passes no gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.domain import Call, Choices, Elements, any_of, each
+from tapegrad.op import op
+from tapegrad.ops.record import array
+
+__all__ = [
+    "around",
+    "ceil",
+    "divmod",
+    "fix",
+    "floor",
+    "floor_divide",
+    "fmod",
+    "mod",
+    "modf",
+    "remainder",
+    "rint",
+    "round",
+    "trunc",
+]
+
+
+@op(None, ufunc=np.floor)
+def floor(x: Any) -> Any:
+    """The largest whole number that is not above x. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.floor(np.array([-1.5, 0.5, 2.5]))
+    array([-2.,  0.,  2.])
+    """
+
+
+@op(None, ufunc=np.ceil)
+def ceil(x: Any) -> Any:
+    """The smallest whole number that is not below x. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ceil(np.array([-1.5, 0.5, 2.5]))
+    array([-1.,  1.,  3.])
+    """
+
+
+@op(None, ufunc=np.trunc)
+def trunc(x: Any) -> Any:
+    """The nearest whole number towards 0. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.trunc(np.array([-1.5, 0.5, 2.5]))
+    array([-1.,  0.,  2.])
+    """
+
+
+@op(None, ufunc=np.rint)
+def rint(x: Any) -> Any:
+    """The nearest whole number; of two, the even one. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.rint(np.array([-1.5, 0.5, 2.5]))
+    array([-2.,  0.,  2.])
+    """
+
+
+@op(None, numpy=np.fix, domain=each(Elements()))
+def fix(x: Any) -> Any:
+    """The nearest whole number towards 0, as `trunc`. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fix(np.array([-1.5, 0.5, 2.5]))
+    array([-1.,  0.,  2.])
+    """
+    return np.trunc(x)
+
+
+def _round_calls(choose: Choices) -> Call:
+    (a,) = each(Elements())(choose).args
+    return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
+
+
+@op(None, numpy=(np.round, np.around), domain=_round_calls)
+def round(a: Any, decimals: int = 0) -> Any:
+    """The nearest number with so many decimals; of two, the one with an even last digit.
+
+    `around` is another name for it. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.round(np.array([1.25, 1.75]), 1)
+    array([1.2, 1.8])
+    """
+    return np.round(a, decimals)
+
+
+around = round
+
+
+# a step is nowhere near: the quotients are in (0, 1) or in (2, 3)
+_DIVISIONS = any_of(
+    each(Elements(0.125, 0.875), Elements(1.0, 4.0)),
+    each(Elements(0.125, 0.875), Elements(-4.0, -1.0)),
+    each(Elements(-3.5, -3.25), Elements(1.25, 1.5)),
+    each(Elements(-3.5, -3.25), Elements(-1.5, -1.25)),
+)
+
+
+@op(None, None, ufunc=np.floor_divide, keeps_weak=True, domain=_DIVISIONS)
+def floor_divide(x1: Any, x2: Any) -> Any:
+    """The quotient ``x1 // x2`` as a whole number, the next one below. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.floor_divide(np.array([-7, 7]), 2)
+    array([-4,  3])
+    """
+
+
+def _times(y: Any, x1: Any, x2: Any) -> Any:
+    """How often x2 was taken off x1, which left y."""
+    return np.rint((x1 - y) / x2)
+
+
+@op(
+    lambda g, y, x1, x2: g,
+    lambda g, y, x1, x2: -g * _times(y, x1, x2),
+    ufunc=np.remainder,
+    keeps_weak=True,
+    domain=_DIVISIONS,
+    kink="the slope beside a step",
+)
+def remainder(x1: Any, x2: Any) -> Any:
+    """What ``x1 // x2`` leaves: ``x1 % x2``, of the sign of x2. `mod` is another name for it.
+
+    Its gradient is that between the steps, at a step too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.remainder, argnums=(0, 1))(7.5, 2.0)
+    (array(1.), array(-3.))
+    """
+
+
+mod = remainder
+
+
+@op(
+    lambda g, y, x1, x2: g,
+    lambda g, y, x1, x2: -g * _times(y, x1, x2),
+    ufunc=np.fmod,
+    domain=_DIVISIONS,
+    kink="the slope beside a step",
+)
+def fmod(x1: Any, x2: Any) -> Any:
+    """What the quotient rounded towards 0 leaves, of the sign of x1.
+
+    Its gradient is that between the steps, at a step too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fmod(-7.5, 2.0), tg.remainder(-7.5, 2.0)
+    (np.float64(-1.5), np.float64(0.5))
+    >>> tg.grad(tg.fmod, argnums=(0, 1))(-7.5, 2.0)
+    (array(1.), array(3.))
+    """
+
+
+@op(
+    composite=True,
+    numpy=np.divmod,
+    domain=_DIVISIONS,
+    kink="the slope beside a step",
+)
+def divmod(x1: Any, x2: Any) -> Any:
+    """`floor_divide` and `remainder`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.divmod(np.array([-7, 7]), 2)
+    (array([-4,  3]), array([1, 1]))
+    """
+    return floor_divide(x1, x2), remainder(x1, x2)
+
+
+@op(
+    composite=True,
+    numpy=np.modf,
+    domain=each(Elements(poles=tuple(range(-4, 5)))),
+    kink="the slope beside a step",
+)
+def modf(x: Any) -> Any:
+    """The fractional and the whole part, each of the sign of x.
+
+    The slope of the first is 1, of the second 0, at a step too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.modf(np.array([-1.5, 2.25]))
+    (array([-0.5 ,  0.25]), array([-1.,  2.]))
+    """
+    x = array(x)
+    if x.dtype.kind != "f":
+        # the same whole numbers, in the floating dtype that NumPy takes for them
+        x = rint(x)
+    # of an infinity nothing is left
+    infinite = np.isinf(x)
+    left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
+    return left, np.trunc(x)

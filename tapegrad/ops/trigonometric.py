@@ -1,0 +1,269 @@
+"""Angles, circles and hyperbolas."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.domain import NONZERO, POSITIVE, REAL, Elements, any_of, each
+from tapegrad.op import op
+from tapegrad.ops.record import over
+
+__all__ = [
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "degrees",
+    "hypot",
+    "rad2deg",
+    "radians",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+]
+
+_INSIDE = each(Elements(-0.9375, 0.9375))
+_ABOVE_ONE = each(Elements(1.0625, 4.0))
+_BETWEEN_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
+
+
+@op(lambda g, y, x: g * np.cos(x), ufunc=np.sin)
+def sin(x: Any) -> Any:
+    """The sine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.sin)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos)
+def cos(x: Any) -> Any:
+    """The cosine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.grad(tg.cos))(0.0)
+    array(-1.)
+    """
+
+
+@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, domain=_BETWEEN_POLES)
+def tan(x: Any) -> Any:
+    """The tangent.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.tan)(0.0)
+    array(1.)
+    """
+
+
+def _cathetus(x: Any) -> Any:
+    """``sqrt(1 - x**2)``, exact near -1 and 1 too."""
+    return np.sqrt((1 - x) * (1 + x))
+
+
+@op(lambda g, y, x: g / _cathetus(x), ufunc=np.arcsin, domain=_INSIDE)
+def arcsin(x: Any) -> Any:
+    """The angle in [-pi/2, pi/2] whose sine is x; nan outside of [-1, 1].
+
+    Its slope at -1 and 1 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arcsin)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: -g / _cathetus(x), ufunc=np.arccos, domain=_INSIDE)
+def arccos(x: Any) -> Any:
+    """The angle in [0, pi] whose cosine is x; nan outside of [-1, 1].
+
+    Its slope at -1 and 1 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arccos)(0.0)
+    array(-1.)
+    """
+
+
+def _arctan_slope(x: Any) -> Any:
+    # 1 / (1 + x * x), where the square could overflow
+    y = 1 / np.hypot(1, x)
+    return y * y
+
+
+@op(lambda g, y, x: g * _arctan_slope(x), ufunc=np.arctan)
+def arctan(x: Any) -> Any:
+    """The angle in [-pi/2, pi/2] whose tangent is x.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arctan)(1.0).round(12)
+    np.float64(0.5)
+    """
+
+
+def _by_square(x: Any, x1: Any, x2: Any) -> Any:
+    """``x / (x1**2 + x2**2)``, where the squares could overflow; 0 at the origin."""
+    r = np.hypot(x1, x2)
+    return over(over(x, r), r)
+
+
+@op(
+    lambda g, y, x1, x2: g * _by_square(x2, x1, x2),
+    lambda g, y, x1, x2: g * _by_square(-x1, x1, x2),
+    ufunc=np.arctan2,
+    domain=any_of(each(NONZERO, REAL), each(REAL, POSITIVE)),
+    kink="0 at the origin",
+)
+def arctan2(x1: Any, x2: Any) -> Any:
+    """The angle in [-pi, pi] at which the point (x2, x1) is seen from the origin.
+
+    Both gradients are 0 at the origin itself.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arctan2, argnums=(0, 1))(0.0, 2.0)
+    (array(0.5), array(-0.))
+    """
+
+
+@op(
+    lambda g, y, x1, x2: g * over(x1, y),
+    lambda g, y, x1, x2: g * over(x2, y),
+    ufunc=np.hypot,
+    kink="0 at the origin",
+)
+def hypot(x1: Any, x2: Any) -> Any:
+    """``sqrt(x1**2 + x2**2)`` without overflow. Both gradients are 0 where both are 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.hypot, argnums=(0, 1))(3e200, 4e200)
+    (array(0.6), array(0.8))
+    >>> tg.grad(tg.hypot, argnums=(0, 1))(0.0, 0.0)
+    (array(0.), array(0.))
+    """
+
+
+@op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh)
+def sinh(x: Any) -> Any:
+    """The hyperbolic sine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.sinh)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh)
+def cosh(x: Any) -> Any:
+    """The hyperbolic cosine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.cosh)(0.0)
+    array(0.)
+    """
+
+
+@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh)
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.tanh)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g / np.hypot(1, x), ufunc=np.arcsinh)
+def arcsinh(x: Any) -> Any:
+    """The inverse of `sinh`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arcsinh)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1), ufunc=np.arccosh, domain=_ABOVE_ONE)
+def arccosh(x: Any) -> Any:
+    """The inverse of `cosh`; nan below 1. Its slope at 1 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arccosh)(1.25).round(12)
+    np.float64(1.333333333333)
+    """
+
+
+@op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, domain=_INSIDE)
+def arctanh(x: Any) -> Any:
+    """The inverse of `tanh`; infinite at -1 and 1, nan beyond.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arctanh)(0.5).round(12)
+    np.float64(1.333333333333)
+    """
+
+
+@op(lambda g, y, x: np.deg2rad(g), ufunc=np.deg2rad, numpy=np.radians)
+def deg2rad(x: Any) -> Any:
+    """Degrees as radians. `radians` is another name for it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.deg2rad)(1.0) == np.pi / 180)
+    True
+    """
+
+
+@op(lambda g, y, x: np.rad2deg(g), ufunc=np.rad2deg, numpy=np.degrees)
+def rad2deg(x: Any) -> Any:
+    """Radians as degrees. `degrees` is another name for it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.rad2deg)(1.0) == 180 / np.pi)
+    True
+    """
+
+
+radians = deg2rad
+degrees = rad2deg

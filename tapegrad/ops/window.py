@@ -1,0 +1,106 @@
+"""Windows that slide over an array, and their adjoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.stride_tricks import sliding_window_view as _windows
+
+from tapegrad.domain import Call, Choices, on_array
+from tapegrad.op import op
+
+__all__ = ["overlap_add", "sliding_window_view"]
+
+
+def _arguments(choose: Choices, x: Any) -> Any:
+    axis = choose.axes(x.ndim)
+    if isinstance(axis, int):
+        return {"window_shape": choose.integer(0, x.shape[axis]), "axis": axis}
+    axes = range(x.ndim) if axis is None else axis
+    return {"window_shape": tuple(choose.integer(0, x.shape[i]) for i in axes), "axis": axis}
+
+
+def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
+    return overlap_add(g, shape, axis)
+
+
+@op(
+    lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
+    numpy=_windows,
+    view=True,
+    domain=on_array(_arguments),
+)
+def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
+    """All windows of a shape that fit in an array, as a view without copies.
+
+    Parameters
+    ----------
+    x
+        An array.
+    window_shape
+        The length of the window along each of the axes.
+    axis
+        The axes that the window slides along; all by default.
+
+    Returns
+    -------
+    An array whose first axes say where the window begins, and whose last axes are the
+    window's.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.sliding_window_view(np.arange(4), 2)
+    array([[0, 1],
+           [1, 2],
+           [2, 3]])
+    >>> tg.grad(lambda x: tg.sum(tg.sliding_window_view(x, 2)))(np.ones(4))
+    array([1., 2., 2., 1.])
+    """
+    return _windows(x, window_shape, axis)
+
+
+def _overlaps(choose: Choices) -> Call:
+    x = choose.array(choose.shape(max_dims=2))
+    arguments = _arguments(choose, x)
+    windows = _windows(x, **arguments)
+    return Call((windows.copy(), x.shape), {"axis": arguments["axis"]})
+
+
+@op(
+    lambda g, y, values, shape, axis=None: sliding_window_view(
+        g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
+    ),
+    domain=_overlaps,
+)
+def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
+    """Windows added where they overlap; the adjoint of `sliding_window_view`.
+
+    Parameters
+    ----------
+    values
+        The windows, as `sliding_window_view` gives them.
+    shape
+        The shape of the result.
+    axis
+        The axes that the window slides along; all by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.overlap_add(np.ones((3, 2)), (4,))
+    array([1., 2., 2., 1.])
+    """
+    y = np.zeros(shape, values.dtype)
+    n = len(shape)
+    axes = normalize_axis_tuple(range(n) if axis is None else axis, n, allow_duplicate=True)
+    for place in np.ndindex(values.shape[n:]):
+        starts = [0] * n
+        for i, start in zip(axes, place, strict=True):
+            starts[i] += start
+        # all windows at once, one element of each
+        part = tuple(slice(s, s + m) for s, m in zip(starts, values.shape, strict=False))
+        y[part] += values[(..., *place)]
+    return y

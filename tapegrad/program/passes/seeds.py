@@ -1,0 +1,94 @@
+"""A factor of all gradients is taken into the cotangent that the sweep begins with.
+
+The sweep is linear in that cotangent, a scalar, so that the learning rate is
+multiplied with it once and not with every parameter's gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import Builder, Program, rewrite
+
+# linear in the first operand, and in all
+_IN_FIRST = frozenset(
+    {"sum", "reshape", "expand_dims", "squeeze", "transpose", "swapaxes", "broadcast_to"}
+    | {"expand", "negative", "positive", "getitem", "scatter", "segment_sum", "index_select"}
+    | {"pick", "unpick", "ascontiguousarray", "divide"}
+)
+_IN_ALL = frozenset({"add", "subtract", "concatenate", "stack"})
+_BILINEAR = frozenset({"multiply", "matmul"})
+
+
+def scale_seeds(program: Program) -> Program:
+    """The program with ``k * gradient`` as the gradient of a sweep that begins with k."""
+    for i, instruction in enumerate(program.instructions):
+        if instruction.kind == "seed" and instruction.dtype.char in "fd":
+            program = _scaled(program, i)
+    return program
+
+
+def _scaled(program: Program, at: int) -> Program:
+    """The program with one seed scaled, if all that comes of it is scaled alike."""
+    instructions = program.instructions
+    dependent = {Ref("instruction", at)}
+    for i in range(at + 1, len(instructions)):
+        if _is_linear(instructions[i], dependent):
+            dependent.add(Ref("instruction", i))
+    # what leaves the linear part must be products with one number
+    leaving = {x for x in program.outputs if x in dependent}
+    for i in range(at + 1, len(instructions)):
+        if Ref("instruction", i) not in dependent:
+            leaving.update(x for x in instructions[i].operands if x in dependent)
+    factors = {_factor(program, x, dependent) for x in leaving}
+    if len(factors) != 1:
+        return program
+    (factor,) = factors
+    if factor is None:
+        return program
+    seen = -1
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        nonlocal seen
+        seen += 1
+        if seen == at:
+            return builder.emit("multiply", factor, builder.append(instruction))
+        if Ref("instruction", seen) in leaving:
+            return next(x for x in instruction.operands if x != factor)
+        return None
+
+    return rewrite(program, visit)
+
+
+def _is_linear(instruction: Instruction, dependent: set[Ref]) -> bool:
+    """Whether a result is linear in the operands that depend on the seed, and so in it."""
+    operands = instruction.operands
+    on_seed = [x in dependent for x in operands]
+    if not any(on_seed):
+        return False
+    kind = instruction.kind
+    if kind in _IN_ALL:
+        return all(on_seed)
+    if kind in _BILINEAR:
+        return sum(on_seed) == 1
+    if kind in ("where", "keep"):
+        return not on_seed[0] and all(
+            depends or x == 0 for x, depends in zip(operands[1:], on_seed[1:], strict=True)
+        )
+    return kind in _IN_FIRST and on_seed[0] and not any(on_seed[1:])
+
+
+def _factor(program: Program, x: Ref, dependent: set[Ref]) -> Any:
+    """The number that a value is a multiple by, if it is, known from the start."""
+    instruction = program.of(x)
+    if instruction.kind != "multiply":
+        return None
+    for factor, other in (instruction.operands, instruction.operands[::-1]):
+        if other not in dependent or factor in dependent:
+            continue
+        if type(factor) is not Ref:
+            return factor
+        if factor.kind == "input" and program.of(factor).number:
+            return factor
+    return None

@@ -1,0 +1,110 @@
+"""Small terms of a sum are added together, and before the rows they are added to part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.stack import sum_terms, sums_inside
+from tapegrad.program.program import Builder, Program, rewrite
+
+
+def add_small_first(program: Program) -> Program:
+    """The program with ``(x + b) + (y + c)`` as ``(x + (b + c)) + y`` for small b and c."""
+    inside = sums_inside(program)
+    numbers = iter(range(len(program.instructions)))
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if next(numbers) in inside or instruction.kind != "add" or instruction.number:
+            return None
+        terms = sum_terms(builder, instruction)
+        if any(builder.dtype(x) != instruction.dtype for x in terms):
+            return None
+        whole = [x for x in terms if builder.shape(x) == instruction.shape]
+        small = [x for x in terms if builder.shape(x) != instruction.shape]
+        if len(small) < 2 or not whole or len({builder.shape(x) for x in small}) != 1:
+            return None
+        # the rows that were selected or computed for all steps at once take it for all
+        whole.sort(key=lambda x: builder.source(x, "getitem") is None)
+        total = builder.emit("add", whole[0], _total(builder, small))
+        return _total(builder, [total, *whole[1:]])
+
+    return rewrite(program, visit)
+
+
+def _total(builder: Builder, terms: list[Any]) -> Any:
+    total, *rest = terms
+    for x in rest:
+        total = builder.emit("add", total, x)
+    return total
+
+
+def add_before_parting(program: Program) -> Program:
+    """The program with ``x[i] + b`` as ``(x + b)[i]``, where all parts of x get b.
+
+    Where x is rows selected from a smaller table, the table gets b.
+    """
+    sums = _sums_of_parts(program)
+    numbers = iter(range(len(program.instructions)))
+    wholes: dict[Any, Any] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if next(numbers) not in sums:
+            return None
+        part, small = instruction.operands
+        taken = builder.source(part, "getitem")
+        assert taken is not None
+        x = taken.operands[0]
+        if (x, small) not in wholes:
+            wholes[x, small] = _with(builder, x, small)
+        return builder.emit("getitem", wholes[x, small], index=taken.options["index"])
+
+    return rewrite(program, visit)
+
+
+def _with(builder: Builder, x: Any, small: Any) -> Any:
+    selected = builder.source(x, "index_select")
+    if selected is None:
+        return builder.emit("add", x, small)
+    table, indices = selected.operands
+    if builder.shape(table)[0] * 2 > builder.shape(x)[0]:
+        return builder.emit("add", x, small)
+    return builder.emit("index_select", builder.emit("add", table, small), indices)
+
+
+def _sums_of_parts(program: Program) -> set[int]:
+    """The additions of one small array to all parts of another, by number."""
+    users: dict[Any, list[int]] = {}
+    for i, instruction in enumerate(program.instructions):
+        for x in instruction.operands:
+            users.setdefault(x, []).append(i)
+    results = {x for x in program.outputs if type(x) is Ref}
+
+    def sum_of(i: int) -> tuple[int, Any] | None:
+        """The addition that is the only use of a part, and what is added."""
+        part, ref = program.instructions[i], Ref("instruction", i)
+        if part.kind != "getitem" or len(part.operands) > 1 or ref in results:
+            return None
+        if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
+            return None
+        if len(users.get(ref, [])) != 1:
+            return None
+        (j,) = users[ref]
+        step = program.instructions[j]
+        if step.kind != "add" or step.operands[0] != ref or type(step.operands[1]) is not Ref:
+            return None
+        made = program.of(step.operands[1])
+        shape = getattr(made, "shape", None)
+        if shape is None or len(shape) >= len(part.shape) or step.shape != part.shape:
+            return None
+        return (j, step.operands[1]) if step.dtype == part.dtype == made.dtype else None
+
+    found: set[int] = set()
+    for i, instruction in enumerate(program.instructions):
+        ref = Ref("instruction", i)
+        if instruction.kind not in ("matmul", "index_select") or ref in results:
+            continue
+        sums = [sum_of(j) for j in users.get(ref, [])]
+        if len(sums) > 1 and all(sums) and len({small for _, small in filter(None, sums)}) == 1:
+            found.update(j for j, _ in filter(None, sums))
+    return found

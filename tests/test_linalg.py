@@ -1,0 +1,269 @@
+"""Linear algebra where the table's calls do not reach: singular, degenerate, at zero, refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tapegrad as tg
+from tapegrad.testing import arrays, check_grads
+
+A = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
+ORDERS = [None, 1, 2, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
+MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
+
+
+def close(got: Any, want: Any) -> None:
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+# --- np.linalg's own functions of names that NumPy has twice ----------------------------------
+
+
+@given(data=st.data())
+def test_np_linalgs_diagonal_and_trace_are_over_the_last_two_axes(data: Any) -> None:
+    x = data.draw(
+        arrays(hnp.array_shapes(min_dims=2, max_dims=3, min_side=0, max_side=3), dtypes="d")
+    )
+    offset = data.draw(st.integers(-4, 4))
+    if -x.shape[-2] <= offset <= x.shape[-1]:
+        for f in (np.linalg.diagonal, np.linalg.trace):
+            want = f(x, offset=offset)
+            y, _ = tg.record(lambda x, f=f: f(x, offset=offset))(x)
+            assert y.shape == want.shape
+            close(y.value, want)
+            check_grads(lambda x, f=f: f(x, offset=offset), (x,))
+
+
+@given(data=st.data())
+def test_np_linalgs_products_are_those_of_tapegrad(data: Any) -> None:
+    a, b = (data.draw(arrays((2, 3, 3), dtypes="d")) for _ in range(2))
+    for call in (
+        lambda a, b: np.linalg.outer(a[0, 0], b[0, 0]),
+        lambda a, b: np.linalg.cross(a, b),
+        lambda a, b: np.linalg.cross(a, b, axis=1),
+        lambda a, b: np.linalg.matmul(a, b),
+        lambda a, b: np.linalg.vecdot(a, b, axis=-2),
+        lambda a, b: np.linalg.tensordot(a, b, axes=([0, 2], [0, 1])),
+        lambda a, b: np.linalg.matrix_transpose(a),
+    ):
+        y, _ = tg.record(call)(a, b)
+        close(y.value, call(a, b))
+
+
+@pytest.mark.parametrize("name", sorted(set(np.linalg.__all__) - {"LinAlgError", "test"}))
+def test_linalg_has_numpys_functions_or_they_are_refused(name: str) -> None:
+    assert hasattr(tg.linalg, name) == (name not in {"eig", "eigvals"})
+
+
+# --- results ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["eigh", "qr", "slogdet", "svd"])
+def test_several_results_have_numpys_names(name: str) -> None:
+    want = getattr(np.linalg, name)(A)
+    for y in (getattr(tg, name)(A), tg.record(getattr(np.linalg, name))(A)[0]):
+        assert type(y) is getattr(tg, type(want).__name__)
+        assert y._fields == want._fields
+        for field in want._fields:
+            got = getattr(y, field)
+            close(
+                got if isinstance(got, np.ndarray | np.generic) else got.value,
+                want._asdict()[field],
+            )
+
+
+@pytest.mark.parametrize("name", ["eigh", "qr", "slogdet", "svd"])
+def test_a_decomposition_is_one_record_to_a_rule(name: str) -> None:
+    _, tape = tg.record(lambda a: tg.tree.leaves(getattr(tg, name)(a)))(A)
+    assert [r.op.name for r in tape].count(f"{name}_joined") == 1
+
+
+# --- determinants ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("matrix", "gradient"),
+    [
+        ([[1.0, 2.0], [2.0, 4.0]], [[4.0, -2.0], [-2.0, 1.0]]),
+        (np.zeros((2, 2)), np.zeros((2, 2))),
+        (np.diag([2.0, 3.0, 0.0]), np.diag([0.0, 0.0, 6.0])),
+        (np.diag([2.0, 0.0, 0.0]), np.zeros((3, 3))),
+        (np.eye(3)[[1, 0, 2]], -np.eye(3)[[1, 0, 2]]),
+        ([[0.0]], [[1.0]]),
+        (np.zeros((0, 0)), np.zeros((0, 0))),
+    ],
+)
+def test_the_gradient_of_a_determinant_is_the_matrix_of_cofactors(
+    matrix: Any, gradient: Any
+) -> None:
+    close(tg.grad(np.linalg.det)(np.asarray(matrix)), gradient)
+
+
+def test_the_derivatives_of_a_determinant_at_zero_are_its_coefficients() -> None:
+    zero = np.zeros((3, 3))
+    permutations = np.zeros((3, 3, 3))
+    for i in range(3):
+        permutations[i, (i + 1) % 3, (i + 2) % 3] = 1
+        permutations[i, (i + 2) % 3, (i + 1) % 3] = -1
+    third = tg.jacobian(tg.hessian(np.linalg.det))(zero)
+    close(third, np.einsum("ikm,jln->ijklmn", permutations, permutations))
+    assert not tg.hessian(np.linalg.det)(zero).any()
+
+
+def test_a_determinant_has_third_derivatives_of_both_modes() -> None:
+    check_grads(np.linalg.det, (A,), order=3)
+
+
+def test_slogdet_of_a_singular_matrix_has_no_gradient_and_says_so() -> None:
+    y = tg.slogdet(np.zeros((2, 2)))
+    assert (y.sign, y.logabsdet) == (0, -np.inf)
+    with pytest.raises(ValueError, match="Singular"):
+        tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.zeros((2, 2)))
+
+
+# --- degenerate --------------------------------------------------------------------------------
+
+
+def test_equal_eigenvalues_have_the_gradients_that_do_not_tell_them_apart() -> None:
+    for f, gradient in (
+        (lambda a: np.sum(np.linalg.eigvalsh(a)), np.eye(3)),
+        (lambda a: np.sum(np.linalg.eigvalsh(a) ** 2), 4 * np.eye(3)),
+        (lambda a: np.linalg.norm(a, "nuc"), np.eye(3)),
+        (lambda a: np.linalg.norm(a, 2), np.eye(3) / 3),
+        (lambda a: np.linalg.norm(a, -2), np.eye(3) / 3),
+    ):
+        close(tg.grad(f)(2 * np.eye(3)), gradient)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda a: np.sum(np.linalg.eigh(a).eigenvectors[0]),
+        lambda a: np.sum(np.linalg.eigh(a).eigenvalues),
+        lambda a: np.sum(np.linalg.svd(a).U),
+        lambda a: np.sum(tg.grad(lambda a: np.sum(np.linalg.eigvalsh(a) ** 2))(a)),
+        lambda a: np.sum(tg.grad(lambda a: np.linalg.norm(a, "nuc"))(a)),
+    ],
+)
+def test_what_equal_values_leave_undefined_is_nan_and_never_a_number(f: Any) -> None:
+    with np.errstate(all="ignore"):
+        gradient = tg.grad(f)(np.eye(2))
+    # of a symmetric matrix the lower triangle is read
+    assert np.isnan(gradient[np.tri(2, dtype=bool)]).all()
+
+
+def test_a_pseudo_inverse_has_derivatives_at_constant_rank() -> None:
+    check_grads(lambda u, v: np.linalg.pinv(np.outer(u, v)), (A[0], A[1, :2]))
+
+
+# --- norms -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ord", ORDERS)
+@given(data=st.data())
+def test_the_gradient_of_a_norm_is_zero_at_each_slice_that_is_zero(ord: Any, data: Any) -> None:
+    x = data.draw(hnp.arrays(float, (3, 2), elements=st.sampled_from([1.0, -2.0, 3.0])))
+    x = np.array(x)
+    x[1] = 0
+    f = lambda x: tg.sum(np.linalg.norm(x, ord, axis=1))  # noqa: E731
+    gradient = tg.grad(f)(x)
+    np.testing.assert_array_equal(gradient[1], 0)
+    close(gradient[::2], tg.grad(f)(x[::2]))
+    second = tg.hessian(f)(x)
+    np.testing.assert_array_equal(second[1], 0)
+    assert np.isfinite(second).all()
+
+
+@pytest.mark.parametrize("ord", MATRIX_ORDERS)
+def test_the_gradient_of_a_norm_is_zero_at_each_matrix_that_is_zero(ord: Any) -> None:
+    x = np.stack([A, np.zeros((3, 3)), -A])
+    gradient = tg.grad(lambda x: tg.sum(np.linalg.norm(x, ord, axis=(1, 2))))(x)
+    np.testing.assert_array_equal(gradient[1], 0)
+    close(gradient[0], -gradient[2])
+    assert gradient[0].any()
+
+
+@pytest.mark.parametrize("ord", [2.5, 0.5])
+def test_the_norm_of_another_power_has_a_slope_at_an_element_that_is_zero(ord: float) -> None:
+    x = np.array([3.0, 0.0, -4.0])
+    gradient = tg.grad(lambda x: np.linalg.norm(x, ord))(x)
+    close(gradient[::2], tg.grad(lambda x: np.linalg.norm(x, ord))(x[::2]))
+    assert gradient[1] == 0
+    assert np.linalg.norm(x, ord) == tg.norm(x, ord)
+
+
+@pytest.mark.parametrize("ord", [-1, -2])
+def test_the_norm_of_a_negative_power_is_zero_with_an_element_that_is(ord: int) -> None:
+    x = np.array([3.0, 0.0, -4.0])
+    assert tg.norm(x, ord) == 0
+    assert not tg.grad(lambda x: np.linalg.norm(x, ord))(x).any()
+
+
+def test_elements_that_tie_share_the_gradient_of_a_norm() -> None:
+    x = np.array([2.0, -2.0, 1.0, -1.0])
+    close(tg.grad(lambda x: np.linalg.norm(x, np.inf))(x), [0.5, -0.5, 0, 0])
+    close(tg.grad(lambda x: np.linalg.norm(x, -np.inf))(x), [0, 0, 0.5, -0.5])
+
+
+def test_a_norm_of_all_axes_is_that_of_the_elements() -> None:
+    x = np.arange(8.0).reshape(2, 2, 2)
+    close(tg.norm(x), np.linalg.norm(x))
+    close(tg.grad(np.linalg.norm)(x), x / np.linalg.norm(x))
+    close(tg.norm(2.0), 2.0)
+
+
+# --- refused -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: np.linalg.svd(x[:2]), "full_matrices=False"),
+        (lambda x: np.linalg.qr(x[:, :2], mode="complete"), "'reduced' and 'r'"),
+        (lambda x: np.linalg.qr(x, mode="raw"), "'reduced' and 'r'"),
+        (lambda x: np.linalg.norm(x, "nuc", axis=0), "no order of a vector"),
+        (lambda x: np.linalg.norm(x, 3), "no order of a matrix"),
+        (lambda x: np.linalg.norm(x[None], 2), "vector_norm takes more"),
+        (lambda x: np.linalg.norm(x, 2, axis=(0, 0)), "repeated"),
+        (lambda x: np.linalg.matrix_power(x[:2], 2), "square"),
+        (lambda x: np.linalg.lstsq(x[None], x), "axes"),
+        (lambda x: np.linalg.inv(x * 0), "Singular"),
+        (lambda x: np.linalg.cholesky(-x), "positive definite"),
+        (lambda x: np.linalg.outer(x, x[0]), "vectors"),
+        (lambda x: np.linalg.cross(x[:, :2], x[:, :2]), "3 components"),
+        (lambda x: np.linalg.matrix_transpose(x[0]), "two axes"),
+    ],
+)
+def test_what_is_not_defined_is_a_value_error_that_says_so(call: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tg.record(call)(A)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda x: np.linalg.eig(x), "complex"),
+        (lambda x: np.linalg.eigvals(x), "complex"),
+        (lambda x: np.linalg.svd(x, hermitian=True), "hermitian"),
+        (lambda x: np.linalg.pinv(x, hermitian=True), "hermitian"),
+        (lambda x: np.linalg.matrix_power(x, 0.5), "integer"),
+        (lambda x: np.linalg.inv(x.astype(np.float16)), "float16"),
+    ],
+)
+def test_what_is_not_supported_is_a_type_error_that_says_so(call: Any, words: str) -> None:
+    with pytest.raises(TypeError, match=words):
+        tg.record(call)(A)
+
+
+def test_full_matrices_of_a_square_matrix_are_what_it_has_anyway() -> None:
+    check_grads(lambda a: tuple(np.linalg.svd(a)), (A,))
+
+
+def test_the_residuals_of_least_squares_are_given_at_any_rank() -> None:
+    a, b = np.ones((3, 2)), np.array([1.0, 2.0, 6.0])
+    close(tg.lstsq(a, b)[1], [14.0])
+    close(tg.lstsq(a, b)[0], np.linalg.lstsq(a, b)[0])

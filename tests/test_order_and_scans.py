@@ -1,0 +1,406 @@
+"""Products, scans, sorting and order statistics where the generic tests do not look."""
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from op_cases import CASES, SMOOTH, Case
+
+import tapegrad as tg
+from tapegrad.domain import Elements
+from tapegrad.errors import TraceError
+from tapegrad.ops import order, reduction, scan
+from tapegrad.testing import arrays, check_grads
+from tapegrad.testing.strategies import Drawn
+
+FEWER = settings(max_examples=max(1, settings.default.max_examples // 5))
+NAN = float("nan")
+
+
+def tied(shape: Any, dtypes: str = "dfe") -> Any:
+    """Arrays of few whole numbers, which tie."""
+    return arrays(shape, dtypes=dtypes).map(np.round)
+
+
+# how many there are depends on the values
+COUNTED = {"argwhere", "nonzero", "flatnonzero"}
+NAMES = sorted({*order.__all__, *reduction.__all__, *scan.__all__} - COUNTED)
+
+
+def gradient(fn: Any, x: Any, *args: Any, **options: Any) -> Any:
+    return tg.grad(lambda x: tg.sum(fn(x, *args, **options)))(np.array(x, float))
+
+
+# --- products ------------------------------------------------------------------------
+
+
+def polynomial(x: Any, orders: tuple[int, ...]) -> float:
+    """A derivative of the product of x: by each element at most once, or 0."""
+    if len(set(orders)) < len(orders):
+        return 0.0
+    return math.prod(x[i] for i in range(len(x)) if i not in orders)
+
+
+ZEROS = [
+    [2.0, -3.0, 0.5, 4.0],
+    [2.0, 0.0, 0.5, 4.0],
+    [0.0, -3.0, 0.0, 4.0],
+    [0.0, -0.0, 0.0, 4.0],
+    [0.0, 0.0, 0.0, 0.0],
+]
+
+
+@pytest.mark.parametrize("x", ZEROS, ids=["none", "one", "two", "three", "all"])
+def test_the_product_is_differentiated_as_the_polynomial_it_is(x: list[float]) -> None:
+    point, places = np.array(x), range(len(x))
+    first = tg.grad(tg.prod)
+    second = tg.jacobian(first)
+    third = tg.jacobian(second)
+    for order_, derivative in enumerate((first, second, third), 1):
+        got = derivative(point)
+        for at in itertools.product(places, repeat=order_):
+            assert got[at] == polynomial(x, at)
+
+
+@pytest.mark.parametrize("x", ZEROS, ids=["none", "one", "two", "three", "all"])
+def test_each_product_so_far_is_differentiated_as_the_polynomial_it_is(x: list[float]) -> None:
+    for k in range(len(x)):
+        fn = lambda x, k=k: tg.cumprod(x)[k]  # noqa: E731
+        first, second = tg.grad(fn), tg.hessian(fn)
+        for at in itertools.product(range(len(x)), repeat=2):
+            inside = max(at) <= k
+            assert second(np.array(x))[at] == (polynomial(x[: k + 1], at) if inside else 0)
+            if at[0] <= k:
+                assert first(np.array(x))[at[0]] == polynomial(x[: k + 1], at[:1])
+
+
+def test_the_product_of_none_is_one() -> None:
+    assert tg.prod(np.ones(0)) == 1
+    assert gradient(tg.prod, np.ones((0, 3)), axis=0).shape == (0, 3)
+
+
+def test_a_product_that_overflows_later_leaves_earlier_gradients_finite() -> None:
+    x = np.full(2000, 2.0)
+    with np.errstate(over="ignore"):
+        g = tg.grad(lambda x: tg.cumprod(x)[9])(x)
+    np.testing.assert_array_equal(g, [2.0**9] * 10 + [0] * 1990)
+
+
+# --- deviations ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [[0.0, 0.0], [3.0, 3.0, 3.0], [2.0]])
+def test_a_deviation_of_zero_has_the_gradient_zero(x: list[float]) -> None:
+    np.testing.assert_array_equal(gradient(tg.std, x), np.zeros(len(x)))
+    np.testing.assert_array_equal(tg.hessian(tg.std)(np.array(x)), np.zeros((len(x),) * 2))
+
+
+def test_rows_without_deviation_leave_the_others_theirs() -> None:
+    x = [[1.0, 1.0], [1.0, 3.0]]
+    np.testing.assert_array_equal(gradient(tg.std, x, axis=1), [[0, 0], [-0.5, 0.5]])
+
+
+def test_weights_may_belong_to_axes_in_any_order() -> None:
+    x, weights = np.arange(24.0).reshape(2, 3, 4) ** 2, np.arange(8.0).reshape(4, 2) + 1
+    got, _ = tg.record(lambda x, w: np.average(x, (2, 0), w, returned=True))(x, weights)
+    for ours, numpys in zip(got, np.average(x, (2, 0), weights, returned=True), strict=True):
+        np.testing.assert_allclose(ours.value, numpys)
+
+
+def test_an_average_without_weights_counts_the_elements() -> None:
+    mean, total = tg.average(np.ones((2, 3), np.float32), 0, returned=True)
+    np.testing.assert_array_equal(mean, np.ones(3, np.float32))
+    np.testing.assert_array_equal(total, np.full(3, 2, np.float32))
+
+
+# --- nan -----------------------------------------------------------------------------
+
+WITHOUT_NAN = {
+    "nansum": np.nansum,
+    "nanprod": np.nanprod,
+    "nanmean": np.nanmean,
+    "nanmax": np.nanmax,
+    "nanmin": np.nanmin,
+    "nancumsum": np.nancumsum,
+    "nancumprod": np.nancumprod,
+}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", sorted(WITHOUT_NAN))
+@given(data=st.data())
+def test_nan_is_left_out_and_gets_no_gradient(name: str, data: Any) -> None:
+    x = data.draw(arrays(hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), Elements(-1, 1)))
+    missing = data.draw(hnp.arrays(bool, x.shape))
+    if "cum" in name:
+        axis = st.integers(-x.ndim, x.ndim - 1) if x.ndim else st.none()
+        options = {"axis": data.draw(st.none() | axis)}
+    else:
+        options = {"axis": Drawn(data.draw).axes(x.ndim), "keepdims": data.draw(st.booleans())}
+    fn = getattr(tg, name)
+    holed = np.where(missing, np.nan, x).astype(x.dtype)
+    want = WITHOUT_NAN[name](holed, **options)
+    for got in (fn(holed, **options), tg.record(fn)(holed, **options)[0].value):
+        assert (got.shape, got.dtype) == (np.shape(want), want.dtype)
+        eps = float(np.finfo(x.dtype).eps)
+        np.testing.assert_allclose(got, want, rtol=64 * eps, atol=64 * eps)
+    if np.isfinite(want).all():
+        check_grads(lambda x: fn(tg.where(missing, NAN, x), **options), (x,), order=1)
+        assert not gradient(fn, holed, **options)[missing].any()
+
+
+def test_the_extrema_of_all_but_nan_may_be_anything() -> None:
+    for far in (-1e30, 1e30, -math.inf, math.inf):
+        assert tg.nanmax(np.array([far, NAN])) == tg.nanmin(np.array([far, NAN])) == far
+
+
+@pytest.mark.parametrize("name", ["median", "quantile"])
+def test_a_statistic_of_nan_is_nan(name: str) -> None:
+    x = np.array([[1.0, NAN, 2.0], [1.0, 2.0, 3.0]])
+    args = (0.5,) if name == "quantile" else ()
+    got, _ = tg.record(lambda x: getattr(tg, name)(x, *args, axis=1))(x)
+    np.testing.assert_array_equal(got.value, [NAN, 2.0])
+
+
+# --- ties ----------------------------------------------------------------------------
+
+
+def shares(x: Any, weights: Any) -> Any:
+    """What each element gets of weights for the sorted places: the mean over its ties."""
+    weights = np.asarray(weights, float)
+    return np.array([weights[np.sort(x) == element].mean() for element in x])
+
+
+@given(data=st.data())
+def test_elements_that_tie_share_the_gradient_of_their_places(data: Any) -> None:
+    x = data.draw(tied((5,), "d"))
+    weights = np.arange(5.0) ** 2
+    want = shares(x, weights)
+    g = tg.grad(lambda x: tg.sum(tg.sort(x) * weights))(x)
+    np.testing.assert_allclose(g, want)
+    k = data.draw(st.integers(0, 4))
+    one = np.eye(5)[k]
+    g = tg.grad(lambda x: tg.partition(x, k)[k])(x)
+    np.testing.assert_allclose(g, shares(x, one))
+    np.testing.assert_allclose(tg.grad(lambda x: tg.quantile(x, k / 4))(x), shares(x, one))
+    np.testing.assert_allclose(tg.grad(tg.median)(x), shares(x, np.eye(5)[2]))
+
+
+def test_very_many_ties_share_in_a_narrow_dtype_too() -> None:
+    g = tg.grad(lambda x: tg.sum(tg.sort(x)))(np.zeros(5000, np.float16))
+    np.testing.assert_array_equal(g, np.ones(5000, np.float16))
+
+
+@given(data=st.data())
+def test_the_ends_of_what_is_sorted_are_the_extrema(data: Any) -> None:
+    x = data.draw(tied(hnp.array_shapes(max_dims=3, max_side=3)))
+    axis = data.draw(st.integers(-x.ndim, x.ndim - 1))
+    for name, end, q in (("min", 0, 0.0), ("max", -1, 1.0)):
+        want = gradient(getattr(tg, name), x, axis=axis)
+        ordered = gradient(lambda x, end=end: np.sort(x, axis).swapaxes(0, axis)[end], x)
+        np.testing.assert_allclose(ordered, want)
+        np.testing.assert_allclose(gradient(tg.quantile, x, q, axis), want)
+
+
+@pytest.mark.parametrize("name", ["sort", "partition", "median", "quantile", "percentile", "ptp"])
+@given(data=st.data())
+def test_values_are_numpys_with_ties_and_of_whole_numbers(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    x, *rest = case.operands
+    for tied in (np.round(x / 2), x.astype(int), x.astype(np.float32)):
+        want = Case(case.name, (tied, *rest), case.apply).expected()
+        got, _ = tg.record(case.fn)(tied, *rest)
+        got = got.value if isinstance(got, tg.Tensor) else got
+        assert (got.shape, got.dtype) == (np.shape(want), want.dtype)
+        eps = float(np.finfo(want.dtype).eps) if want.dtype.kind == "f" else 0
+        np.testing.assert_allclose(got, want, rtol=64 * eps, atol=64 * eps)
+
+
+@given(data=st.data())
+def test_orders_and_counts_are_numpys_with_ties(data: Any) -> None:
+    x = data.draw(tied(hnp.array_shapes(max_dims=3, max_side=3)))
+    order_, _ = tg.record(lambda x: np.argsort(x, axis=0, stable=True))(x)
+    np.testing.assert_array_equal(order_.value, np.argsort(x, axis=0, stable=True))
+
+
+def test_the_gradient_of_a_partition_goes_where_its_elements_came_from() -> None:
+    x = np.random.default_rng(0).permutation(300).astype(float)
+    weights = np.arange(300.0)
+    y = np.partition(x, 150)
+    assert (np.diff(y) < 0).any()
+    g = tg.grad(lambda x: tg.sum(tg.partition(x, 150) * weights))(x)
+    np.testing.assert_array_equal(g, weights[np.argsort(y)][x.astype(int)])
+
+
+@pytest.mark.parametrize("method", [*order._ENDS, *order._BETWEEN])
+@pytest.mark.parametrize("n", [1, 2, 3, 4])
+def test_quantiles_of_every_method_are_numpys(method: str, n: int) -> None:
+    x = np.arange(n) ** 2 - 3.0
+    q = np.linspace(0, 1, 13)
+    # where rounding decides which elements a quantile is between, both are right
+    want = np.quantile(x, q, method=method)
+    np.testing.assert_allclose(tg.quantile(x, q, method=method), want, atol=1e-12)
+    recorded, _ = tg.record(lambda x, q: np.percentile(x, q * 100, method=method))(x, q)
+    if method not in order._BETWEEN:
+        np.testing.assert_allclose(recorded.value, want, atol=1e-12)
+    for one, value in zip(q.tolist(), want, strict=True):
+        narrow = tg.quantile(x.astype(np.float32), one, method=method)
+        assert narrow.dtype == np.float32
+        np.testing.assert_allclose(narrow, value, rtol=1e-5, atol=1e-5)
+
+
+def test_a_quantile_has_a_slope_in_q_up_to_either_end() -> None:
+    x = np.array([4.0, 1.0, 2.0])
+    for q, slope in ((0.0, 2.0), (0.25, 2.0), (0.5, 4.0), (0.75, 4.0), (1.0, 4.0)):
+        assert tg.grad(lambda q: tg.quantile(x, q))(q) == slope
+        assert tg.grad(lambda q: tg.percentile(x, q))(100 * q) == slope / 100
+    far = np.array([-1e20, 1.0])
+    assert tg.record(lambda q: tg.quantile(far, q))(1.0)[0].value == tg.quantile(far, 1.0) == 1
+
+
+# --- neighbours ----------------------------------------------------------------------
+
+
+@FEWER
+@given(data=st.data())
+def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
+    f = data.draw(arrays(hnp.array_shapes(max_dims=2, min_side=3, max_side=4)))
+    axis = data.draw(st.none() | st.integers(-f.ndim, f.ndim - 1))
+    along = range(f.ndim) if axis is None else [axis]
+    steps = st.floats(0.25, 2, width=16)
+    spaced = [np.cumsum(data.draw(hnp.arrays(float, (f.shape[i],), elements=steps))) for i in along]
+    spacing = data.draw(st.sampled_from([[], [0.5], [0.5] * len(spaced), spaced]))
+    options = {"axis": axis, "edge_order": data.draw(st.sampled_from([1, 2]))}
+    fn = lambda f, *spacing: np.gradient(f, *spacing, **options)  # noqa: E731
+    got, _ = tg.record(fn)(f, *spacing)
+    for ours, numpys in zip(tg.tree.leaves(got), tg.tree.leaves(fn(f, *spacing)), strict=True):
+        assert (ours.shape, ours.dtype) == (numpys.shape, numpys.dtype)
+        eps = float(np.finfo(f.dtype).eps)
+        np.testing.assert_allclose(ours.value, numpys, rtol=64 * eps, atol=256 * eps)
+    check_grads(fn, (f, *spacing), order=1)
+
+
+@pytest.mark.parametrize("mode", ["full", "same", "valid"])
+@pytest.mark.parametrize("name", ["convolve", "correlate"])
+def test_overlaps_of_all_lengths_are_numpys(name: str, mode: str) -> None:
+    def fn(a: Any, v: Any) -> Any:
+        return getattr(tg, name)(a, v, mode)
+
+    for n, m in itertools.product(range(1, 6), repeat=2):
+        a, v = np.arange(n) + 1.0, np.arange(m) ** 2 + 1.0
+        np.testing.assert_array_equal(fn(a, v), getattr(np, name)(a, v, mode))
+        # what is linear in each has the gradient that gives its value back
+        for i, x in enumerate((a, v)):
+            g = tg.grad(lambda a, v: tg.sum(fn(a, v) ** 2), argnums=i)(a, v)
+            np.testing.assert_allclose(g @ x, 2 * np.sum(fn(a, v) ** 2))
+
+
+def test_differences_of_truths_are_truths() -> None:
+    x = np.array([0.0, 1.0, 1.0])
+    got, _ = tg.record(lambda x: np.diff(x > 0))(x)
+    np.testing.assert_array_equal(got.value, [True, False])
+
+
+def test_counts_need_no_weights() -> None:
+    np.testing.assert_array_equal(
+        tg.bincount(np.array([3, 1, 1], np.uint8), minlength=5), [0, 2, 0, 1, 0]
+    )
+    assert tg.bincount(np.array([1])).dtype == np.intp
+    counted, _ = tg.record(lambda x: np.bincount(np.argsort(x)))(np.array([2.0, 1.0]))
+    np.testing.assert_array_equal(counted.value, [1, 1])
+
+
+def test_places_that_are_not_zero_are_an_index() -> None:
+    x = np.array([[0.0, 2.0], [3.0, 0.0]])
+    for fn in (lambda x: x[np.nonzero(x)], lambda x: x.reshape(-1)[np.flatnonzero(x > 0)]):
+        np.testing.assert_array_equal(gradient(fn, x), x > 0)
+
+
+# --- refusals ------------------------------------------------------------------------
+
+X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
+REFUSED = {
+    "diff -1": (ValueError, lambda x: np.diff(x, -1)),
+    "diff 0-d": (ValueError, lambda x: np.diff(tg.sum(x))),
+    "ediff1d": (TypeError, lambda x: np.ediff1d(np.argsort(x), to_end=x)),
+    "cumulative": (ValueError, lambda x: np.cumulative_sum(x)),
+    "quantile": (ValueError, lambda x: np.quantile(x, 1.5)),
+    "quantile of a Tensor": (ValueError, lambda x: np.quantile(x, x)),
+    "percentile": (ValueError, lambda x: np.percentile(x, [50, 101])),
+    "method": (ValueError, lambda x: np.quantile(x, 0.5, method="closest_observation")),
+    "weights": (TypeError, lambda x: np.quantile(x, 0.5, weights=x, method="inverted_cdf")),
+    "average without axis": (TypeError, lambda x: np.average(x, weights=np.ones(3))),
+    "average of other lengths": (ValueError, lambda x: np.average(x, 0, np.ones(3))),
+    "average of nothing": (ZeroDivisionError, lambda x: np.average(x, weights=np.zeros((2, 3)))),
+    "nonzero 0-d": (ValueError, lambda x: np.nonzero(tg.sum(x))),
+    "bincount of floats": (TypeError, lambda x: np.bincount(x[0])),
+    "bincount of a matrix": (ValueError, lambda x: np.bincount(np.argsort(x))),
+    "bincount of negatives": (ValueError, lambda x: np.bincount(np.array([-1, 1, 0]), x[0])),
+    "bincount of other weights": (ValueError, lambda x: np.bincount(np.array([1]), x[0])),
+    "convolve": (ValueError, lambda x: np.convolve(x[0], x[1], mode="s")),
+    "recurrence": (ValueError, lambda x: tg.linear_recurrence(x, x[0])),
+    "gradient of one": (ValueError, lambda x: np.gradient(x[:, :1])),
+    "gradient edge": (ValueError, lambda x: np.gradient(x, edge_order=3)),
+    "gradient distances": (TypeError, lambda x: np.gradient(x, 1.0, 2.0, 3.0)),
+    "gradient places": (ValueError, lambda x: np.gradient(x, x[0], x[0])),
+    "cumsum out": (TypeError, lambda x: np.cumsum(x, out=np.zeros(6))),
+    "prod where": (TypeError, lambda x: np.prod(x, where=X > 1)),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_not_supported_raises(name: str) -> None:
+    error, fn = REFUSED[name]
+    with pytest.raises(error):
+        tg.record(fn)(X)
+
+
+# --- compiled ------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=max(1, settings.default.max_examples // 8))
+@given(data=st.data())
+def test_a_compiled_call_is_the_recorded_one(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+
+    def fn(*xs: Any) -> Any:
+        rest = iter(xs)
+        operands = [next(rest) if x.dtype.kind == "f" else x for x in case.operands]
+        return tg.tree.map(lambda y: y * 1, case.fn(*operands))
+
+    def loss(*xs: Any) -> Any:
+        return sum(tg.sum(y * y) for y in tg.tree.leaves(fn(*xs)) if y.dtype.kind == "f")
+
+    xs = [x for x in case.operands if x.dtype.kind == "f"]
+    recorded, _ = tg.record(fn)(*xs)
+    want = tg.tree.map(lambda y: y.value, recorded)
+    pairs = [(tg.compile(fn)(*xs), want)]
+    if name in SMOOTH:
+        slopes = tg.grad(loss, argnums=tuple(range(len(xs))))
+        pairs.append((tg.compile(slopes)(*xs), slopes(*xs)))
+    for pair in pairs:
+        for got, want in zip(*map(tg.tree.leaves, pair), strict=True):
+            assert (got.shape, got.dtype) == (want.shape, want.dtype)
+            eps = float(np.finfo(want.dtype).eps) if want.dtype.kind == "f" else 0
+            size = np.max(np.abs(want), initial=1.0)
+            np.testing.assert_allclose(got, want, rtol=64 * eps, atol=64 * eps * size)
+
+
+@pytest.mark.parametrize("name", sorted(COUNTED))
+def test_what_depends_on_values_is_not_known_while_compiling(name: str) -> None:
+    with pytest.raises(TraceError, match="not zero"):
+        tg.compile(lambda x: getattr(np, name)(x))(X)
+
+
+def test_occurrences_are_not_known_while_compiling_unless_they_are_constant() -> None:
+    with pytest.raises(TraceError, match="occurs"):
+        tg.compile(lambda x: np.bincount(np.argsort(x[0])))(X)
+    summed = tg.compile(tg.grad(lambda w: tg.sum(np.bincount(np.array([0, 2, 2]), w) ** 2)))
+    np.testing.assert_array_equal(summed(np.array([1.0, 2.0, 3.0])), [2, 10, 10])
