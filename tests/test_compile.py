@@ -68,7 +68,7 @@ def test_compiled_computes_what_is_recorded(written):
     assert len(compiled.signatures) == 1
 
 
-@many(thorough=60, default=15)
+@many(thorough=30, default=15)
 @given(programs(max_steps=12))
 def test_a_gradient_goes_through_a_compiled_function(written):
     through = tg.compile(written.fn)
@@ -91,7 +91,7 @@ def test_a_gradient_goes_through_a_compiled_function(written):
     assert_close(step(*args), plain(*args), written.narrowest, 1.0)
 
 
-@many(thorough=60, default=15)
+@many(thorough=30, default=15)
 @given(st.data(), programs(max_steps=12))
 def test_arguments_may_lie_in_memory_in_any_way(data, written):
     compiled = tg.compile(written.step)

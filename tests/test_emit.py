@@ -34,7 +34,7 @@ def assert_runs(fn, *args):
     leaves_equal(compiled(*args), expected)
 
 
-@many(thorough=120)
+@many(thorough=60)
 @given(programs())
 def test_the_source_is_what_runs(drawn):
     compiled = tg.compile(drawn.step)
@@ -49,7 +49,7 @@ def test_the_source_is_what_runs(drawn):
         assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
 
 
-@many(thorough=60)
+@many(thorough=30)
 @given(programs())
 def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     program = tg.compile(drawn.step).program(*drawn.arguments[0])
@@ -63,7 +63,7 @@ def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     assert not any(isinstance(node, branching) for node in ast.walk(make))
 
 
-@many(thorough=60)
+@many(thorough=30)
 @given(programs())
 def test_equal_programs_have_equal_source(drawn):
     first = tg.compile(drawn.step).program(*drawn.arguments[0])

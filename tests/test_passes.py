@@ -35,7 +35,7 @@ def assert_computes(written, program):
 
 
 @pytest.mark.parametrize("improve", DISTINCT, ids=lambda f: f.__name__)
-@many(thorough=24, default=8)
+@many(thorough=12, default=8)
 @given(programs(max_steps=16))
 def test_a_pass_alone_changes_no_result(improve, written):
     program = trace(written.step, written.arguments[0], {})
@@ -50,7 +50,7 @@ def test_a_pass_alone_changes_no_result(improve, written):
     assert_computes(written, twice)
 
 
-@many(thorough=300)
+@many(thorough=150)
 @given(programs())
 def test_without_passes_a_program_computes_what_was_recorded(written):
     program = trace(written.step, written.arguments[0], {})
@@ -58,7 +58,7 @@ def test_without_passes_a_program_computes_what_was_recorded(written):
     assert_computes(written, program)
 
 
-@many(thorough=400)
+@many(thorough=200)
 @given(programs())
 def test_a_program_is_well_formed_after_each_of_the_passes(written):
     program = trace(written.step, written.arguments[0], {})
@@ -71,7 +71,7 @@ def test_a_program_is_well_formed_after_each_of_the_passes(written):
     assert_computes(written, again)
 
 
-@many(thorough=300)
+@many(thorough=150)
 @given(st.permutations(DISTINCT), programs(max_steps=24))
 def test_passes_in_any_order_change_no_result(passes, written):
     program = trace(written.step, written.arguments[0], {})
@@ -81,7 +81,7 @@ def test_passes_in_any_order_change_no_result(passes, written):
     assert_computes(written, program)
 
 
-@many(thorough=60)
+@many(thorough=30)
 @given(programs(max_steps=16))
 def test_no_pass_changes_the_inputs_or_the_tree_of_the_outputs(written):
     program = trace(written.step, written.arguments[0], {})
@@ -91,7 +91,7 @@ def test_no_pass_changes_the_inputs_or_the_tree_of_the_outputs(written):
     assert len(after.outputs) == len(program.outputs)
 
 
-@many(thorough=60)
+@many(thorough=30)
 @given(programs(max_steps=16))
 def test_programs_pickle_and_compare_equal(written):
     program = trace(written.step, written.arguments[0], {})
@@ -255,7 +255,7 @@ def test_indices_of_joined_rows_are_checked_at_once():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(1,), (6,), (2, 3), (90,)])
-@many(thorough=20, default=5)
+@many(thorough=10, default=5)
 @given(seed=st.integers(0, 1000), momentum=st.sampled_from([0.0, 0.5]))
 def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum):
     rng = np.random.default_rng(seed)

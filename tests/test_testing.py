@@ -261,6 +261,18 @@ def test_the_message_at_order_two_says_what_is_differentiated() -> None:
     assert message.startswith("the VJP of <lambda> has a wrong derivative at x[")
 
 
+def test_the_message_names_the_op_that_is_wrong() -> None:
+    @tg.custom_op(vjps=(lambda g, y, x: g * x,))
+    def halved(x: Any) -> Any:
+        return x * x
+
+    message = caught(lambda x: tg.sum(tg.sin(x) * halved(x)[..., ::-1]), X)
+    assert "op         halved, line 2 of the tape, is wrong by itself" in message
+    # no op is wrong in its first derivative
+    fn, args = WRONG_SECOND["cubed, with the slope held constant"]
+    assert "by itself" not in caught(fn, *args)
+
+
 def test_the_message_is_the_same_in_each_run() -> None:
     fn, args = WRONG["operands swapped"]
     assert caught(fn, *args) == caught(fn, *args)
@@ -456,8 +468,11 @@ def test_misuse_says_what_to_do() -> None:
         check_grads(lambda x: tg.argmax(x), (X,))
     with pytest.raises(ValueError, match="backward"):
         check_grads(tg.sin, (X,), modes=("backward",))
-    with pytest.raises(ValueError, match="order"):
-        check_grads(tg.sin, (X,), order=0)
+    with pytest.raises(ValueError, match=r"write \('reverse',\)"):
+        check_grads(tg.sin, (X,), modes="reverse")
+    for order in (0, 1.5):
+        with pytest.raises(ValueError, match="order"):
+            check_grads(tg.sin, (X,), order=order)
     with pytest.raises(ValueError, match="modes"):
         check_grads(tg.sin, (X,), modes=())
 

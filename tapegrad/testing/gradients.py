@@ -7,15 +7,16 @@ derivative is called wrong only where it differs by more than that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tape import argument_names, is_floating, label
-from tapegrad.tensor import Array
+from tapegrad.tape import CURRENT, argument_names, is_floating, label, last_written, record, write
+from tapegrad.tensor import Array, Tensor
 from tapegrad.transforms import jvp, vjp
 
 __all__ = ["check_grads"]
@@ -28,6 +29,7 @@ _EPS = float(np.finfo(np.float64).eps)
 _LADDER = np.cbrt(_EPS) * 4.0 ** -np.arange(-6, 13)
 _FIRST = _LADDER[2:4]
 _FEW = 64  # up to so many inputs are each moved alone
+_RECORDS = 200  # so many ops of a function that fails are checked alone
 _SPLITS = 128  # how often directions through kinks are split at most
 _CLOSE = 1e-9  # the relative error that is right without a closer look
 _UNDERFLOW = 1e-290  # what is smaller is zero
@@ -65,7 +67,8 @@ def check_grads(
     ------
     AssertionError
         If a derivative is wrong. At a kink, where differences to the left and to the
-        right disagree, a derivative between the two is right.
+        right disagree, a derivative between the two is right. The message names the op
+        whose rule is wrong, where it is wrong by itself.
     TypeError
         If there is nothing to differentiate.
     ValueError
@@ -88,13 +91,47 @@ def check_grads(
       analytic   4
       numeric    12
     """
-    if order < 1 or not modes or set(modes) - {"reverse", "forward"}:
+    if isinstance(modes, str):
+        raise ValueError(f"modes is a sequence of modes; write ({modes!r},)")
+    if not isinstance(order, int) or order < 1 or not modes or set(modes) - {"reverse", "forward"}:
         raise ValueError(
             f"order is 1 or more and modes are of 'reverse', 'forward'; not {order}, {modes!r}"
         )
     f = flattened(fn, args, np.float64)
     problem = _Problem(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
-    _check(problem, order, tuple(modes))
+    try:
+        _check(problem, order, tuple(modes))
+    except AssertionError as error:
+        raise AssertionError("\n".join([str(error), *_culprits(f)])) from None
+
+
+def _culprits(f: Flat) -> list[str]:
+    """The first op on the tape whose own rule is wrong, as a line of the message."""
+    _, tape = record(f.fn)(*f.xs)
+    for x in list(tape)[:_RECORDS]:
+        operands = [a.value if isinstance(a, Tensor) else a for a in x.operands]
+        alone = partial(_applied, x.op, x.options)
+        try:
+            check = flattened(alone, operands, np.float64)
+            problem = _Problem(
+                x.op.name, check.fn, lambda *xs, f=check.fn: vjp(f, *xs)[0], check.xs, check.paths
+            )
+            _check(problem, 1, ("reverse",))
+        except AssertionError:
+            return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
+        except Exception:
+            # not to be differentiated, or not finite there: it says nothing
+            continue
+    return []
+
+
+def _applied(op: Any, options: Mapping[str, Any], *operands: Any) -> Any:
+    """An op called on what a record has."""
+    if not any(isinstance(x, Tensor) for x in operands):
+        return op.forward(*operands, **options)
+    written = write(last_written(), op, operands, dict(options))
+    CURRENT.set(written)
+    return written
 
 
 @attrs.frozen(eq=False)
