@@ -4,12 +4,12 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 """
 
+from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
 from tapegrad import errors as errors
-from tapegrad import nn as nn
-from tapegrad import optim as optim
-from tapegrad import testing as testing
 from tapegrad import tree as tree
 from tapegrad.calls import checkpoint as checkpoint
 from tapegrad.calls import custom_vjp as custom_vjp
@@ -21,8 +21,6 @@ from tapegrad.op import Op as Op
 from tapegrad.op import custom_op as custom_op
 from tapegrad.ops import *
 from tapegrad.ops import linalg as linalg
-from tapegrad.program import Program as Program
-from tapegrad.program import compile as compile
 from tapegrad.sweep import reverse_sweep as reverse_sweep
 from tapegrad.tape import Tape as Tape
 from tapegrad.tape import record as record
@@ -35,15 +33,36 @@ from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
 
+if _TYPE_CHECKING:
+    from tapegrad import nn as nn
+    from tapegrad import optim as optim
+    from tapegrad import testing as testing
+    from tapegrad.program import Program as Program
+    from tapegrad.program import compile as compile
+
 __version__ = "0.1.0"
+
+# imported when they are first asked for: not every program needs them
+_LATER = ("Program", "compile", "nn", "optim", "testing")
 
 # without the modules that importing leaves here
 __all__ = [
-    name
-    for name, thing in list(globals().items())
-    if not name.startswith("_")
-    and (type(thing) is not _ModuleType or name in ("errors", "nn", "optim", "testing", "tree"))
+    *_LATER,
+    *[
+        name
+        for name, thing in list(globals().items())
+        if not name.startswith("_")
+        and (type(thing) is not _ModuleType or name in ("errors", "linalg", "tree"))
+    ],
 ]
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _LATER:
+        raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
+    if name in ("Program", "compile"):
+        return getattr(_import_module("tapegrad.program"), name)
+    return _import_module(f"tapegrad.{name}")
 
 
 def __dir__() -> list[str]:

@@ -95,16 +95,31 @@ def test_the_face_defines_nothing_but_what_it_shows():
         elif isinstance(node, ast.FunctionDef):
             defined.append(node.name)
         else:
-            assert isinstance(node, ast.ImportFrom) or (
+            # what is imported for type checkers alone is imported when it is asked for
+            assert isinstance(node, ast.ImportFrom | ast.If) or (
                 isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             ), ast.unparse(node)
-    assert defined == ["__version__", "__all__", "__dir__"]
+    assert defined == ["__version__", "_LATER", "__all__", "__getattr__", "__dir__"]
+
+
+def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
+    code = (
+        "import sys, tapegrad; before = set(sys.modules);"
+        "tapegrad.compile, tapegrad.Program, tapegrad.nn, tapegrad.optim, tapegrad.testing;"
+        "print(*sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    later = {name for name in done.stdout.split() if name.startswith("tapegrad")}
+    assert {"tapegrad.program.emit", "tapegrad.nn", "tapegrad.optim", "tapegrad.testing"} <= later
 
 
 def test_the_face_shows_the_public_names_alone():
     modules = {name for name in tg.__all__ if inspect.ismodule(getattr(tg, name))}
-    assert modules == {"errors", "nn", "optim", "testing", "tree"}
-    assert set(public(tg)) | modules == set(tg.__all__)
+    assert modules == {"errors", "linalg", "nn", "optim", "testing", "tree"}
+    later = {"Program", "compile"}
+    assert set(public(tg)) | modules | later == set(tg.__all__)
     assert set(dir(tg)) == {"__version__", *tg.__all__}
     star: dict[str, Any] = {}
     exec("from tapegrad import *", star)
