@@ -15,7 +15,9 @@ parameters, MyGrad with its memory guard and without. tapegrad recorded differen
 function that the peers do, of a list of arrays; compiled, a model of its own layers, with
 trees of parameters going in and coming out. Each workload is described by the function
 that makes it, near the middle of this file; `chain` alone has no update, and is
-``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
+``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient. The last, `transforms`, is of
+tapegrad alone: what a gradient, a jvp and an hvp cost in forward evaluations, recorded
+beside a forward evaluation that is recorded, compiled beside one that is compiled.
 
 glibc gives freed memory back to the system until the process has freed a large array
 for the first time, and the page faults can double the time of code that makes many
@@ -31,6 +33,7 @@ import functools
 import gc
 import importlib
 import importlib.metadata
+import itertools
 import json
 import math
 import os
@@ -58,6 +61,7 @@ BURST_SECONDS = 0.003
 CHAIN_RATE = 0.7
 N_HEADS = 4
 EMBEDDING_RATE = 1e-3
+TRANSFORMS = "transforms"
 HEAP_BYTES = 31 * 2**20  # the largest that glibc takes notice of is 32 MiB
 # absent where tapegrad has no compiler
 COMPILE: Callable[..., Any] | None = getattr(tg, "compile", None)
@@ -742,6 +746,73 @@ def import_time() -> float:
     return statistics.median(times) * 1e3
 
 
+# --- the cost of transforms ---------------------------------------------------------------
+
+
+def transform_entries() -> tuple[Workload, list[Entry]]:
+    """Make a net of three layers, and what is taken of its loss: recorded, and compiled.
+
+    The direction that jvp and hvp are taken in is a tree of all parameters.
+    """
+    sizes = (784, 256, 128, 10)
+    linear = [tg.nn.Linear(m, n) for m, n in itertools.pairwise(sizes)]
+    model = tg.nn.Sequential(linear[0], tg.nn.Tanh(), linear[1], tg.nn.Tanh(), linear[2])
+    rng = np.random.default_rng(7)
+    params = model.init(0, np.float32)
+    direction = tg.tree.map(lambda p: _normal(rng, *p.shape) / 8, params)
+    x, targets = _normal(rng, 128, sizes[0]), rng.integers(sizes[-1], size=128)
+
+    def loss(p: Any) -> Any:
+        return tg.nn.cross_entropy_loss(model(p, x), targets)
+
+    taken: dict[str, Callable[[Any, Any], Any]] = {
+        "forward": lambda p, v: loss(p),
+        "value and gradient": lambda p, v: tg.value_and_grad(loss)(p),
+        "jvp": lambda p, v: tg.jvp(loss, (p,), (v,)),
+        "hvp": lambda p, v: tg.hvp(loss, (p,), (v,)),
+    }
+    entries = []
+    for name, fn in taken.items():
+        recorded = tg.record(fn) if name == "forward" else fn
+        for kind, step in ((RECORDED, recorded), (COMPILED, COMPILE and COMPILE(fn))):
+            if step is not None:
+                label = f"{name}, {kind.split()[-1]}"
+                entries.append(Entry(label, lambda: params, step, (direction,), tg.tree.leaves))
+    title = f"MLP {'-'.join(map(str, sizes))} with tanh, batch 128, f32: loss and derivatives"
+    return Workload(title, params, (direction,), _refuse, _refuse, None), entries
+
+
+def check_transforms(w: Workload, entries: Sequence[Entry]) -> None:
+    """Exit unless the derivatives agree with each other."""
+    results = {entry.name: entry.step(w.params, *w.data) for entry in entries}
+    (direction,) = map(tg.tree.leaves, w.data)
+    for kind in {name.split(", ")[1] for name in results}:
+        gradient = tg.tree.leaves(results[f"value and gradient, {kind}"][1])
+        slope = sum(np.vdot(g, v) for g, v in zip(gradient, direction, strict=True))
+        curved = tg.tree.map(lambda p, v: p + 1e-2 * v, w.params, *w.data)
+        step = next(e.step for e in entries if e.name == f"value and gradient, {kind}")
+        ahead = tg.tree.leaves(step(curved, *w.data)[1])
+        hvp = tg.tree.leaves(results[f"hvp, {kind}"])
+        change = [(a - g) / 1e-2 for a, g in zip(ahead, gradient, strict=True)]
+        error = max(
+            np.max(np.abs(h - c)) / np.max(np.abs(h)) for h, c in zip(hvp, change, strict=True)
+        )
+        if not (np.isclose(results[f"jvp, {kind}"][1], slope, rtol=1e-3) and error < 0.1):
+            sys.exit(f"jvp or hvp, {kind}, disagree with the gradient")
+
+
+def transforms_table(timings: Mapping[str, Timing]) -> str:
+    """Medians, minima, and both over those of the forward evaluation of the same kind."""
+    lines = [
+        f"{'':30}" + "".join(f"{h:>12}" for h in ("median us", "min us", "/ forward", "(min)"))
+    ]
+    for name, t in timings.items():
+        forward = timings[f"forward, {name.split(', ')[1]}"]
+        ratios = f"{t.median / forward.median:12.2f}{t.minimum / forward.minimum:12.2f}"
+        lines.append(f"{name:30}{t.median:12.1f}{t.minimum:12.1f}{ratios}")
+    return "\n".join(lines)
+
+
 # --- the report ---------------------------------------------------------------------------
 
 
@@ -813,7 +884,8 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help="names, by commas")
+    known = [*WORKLOADS, TRANSFORMS]
+    parser.add_argument("--workloads", default=",".join(known), help="names, by commas")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=1)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each workload")
     parser.add_argument("--zipf", action="store_true", help="repeat the embedding's rows")
@@ -822,9 +894,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     options.workloads = options.workloads.split(",")
-    unknown = set(options.workloads) - set(WORKLOADS)
+    unknown = set(options.workloads) - set(known)
     if unknown:
-        parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(WORKLOADS)}")
+        parser.error(f"no workload {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     return options
 
 
@@ -845,6 +917,14 @@ def main() -> None:
     if not options.fresh_heap:
         np.empty(HEAP_BYTES, np.uint8)
     for name in options.workloads:
+        if name == TRANSFORMS:
+            w, entries = transform_entries()
+            check_transforms(w, entries)
+            timings = measure(w, entries, options.seconds)
+            print(f"\n{name}: {w.title}\n{transforms_table(timings)}", flush=True)
+            figures = {entry: attrs.asdict(timing) for entry, timing in timings.items()}
+            report["workloads"][name] = {"title": w.title, "microseconds": figures}
+            continue
         w = embedding(options.zipf) if name == "embedding" else WORKLOADS[name]()
         entries = list(own_entries(name, w))
         for peer in w.peers:

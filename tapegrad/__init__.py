@@ -11,6 +11,9 @@ from tapegrad import nn as nn
 from tapegrad import optim as optim
 from tapegrad import testing as testing
 from tapegrad import tree as tree
+from tapegrad.calls import checkpoint as checkpoint
+from tapegrad.calls import custom_vjp as custom_vjp
+from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError

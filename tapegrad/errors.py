@@ -19,3 +19,7 @@ class TapeError(TapegradError):
 
 class TraceError(TapegradError):
     """A value is read where only the shape and dtype of it are known."""
+
+
+class NonFiniteError(TapegradError, FloatingPointError):
+    """A value or a cotangent is not finite, where ``check_finite=True`` was asked for."""

@@ -45,8 +45,32 @@ class EachOperand:
         return [partial(self.rule, i) if i <= last else None for i in range(n)]
 
 
+@attrs.frozen
+class Joint:
+    """One rule for all operands, where their cotangents are found together.
+
+    Attributes
+    ----------
+    rule
+        A VJP rule that returns a sequence with the cotangent of each operand, or None.
+    """
+
+    rule: Rule
+
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands: the first one called calls the joint rule for all."""
+        cotangents: list[Any] = []
+
+        def one(i: int, *args: Any, **options: Any) -> Any:
+            if not cotangents:
+                cotangents.extend(self.rule(*args, **options))
+            return cotangents[i]
+
+        return [partial(one, i) for i in range(n)]
+
+
 Source = str | Callable[..., str] | None
-VJPs = tuple[Rule | None, ...] | EachOperand
+VJPs = tuple[Rule | None, ...] | EachOperand | Joint
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -88,6 +112,12 @@ class Op(Generic[P]):
         The calls that it is tested on (`tapegrad.domain`).
     kink
         The convention where it has no derivative, in a few words.
+    jvp
+        How a tangent passes, where that is simpler than by the VJP of the VJP:
+        ``"rule"``, as the VJP rule has it, for each element is a function of one alone;
+        ``"linear"``, by the op itself with the tangent in the operand's place; or a
+        function of the tangents by the operands' positions, the output, the operands and
+        the options. By default ``"rule"`` for ufuncs.
     declaration
         The function that has the op's signature and docstring, if `forward` has not.
     """
@@ -102,6 +132,7 @@ class Op(Generic[P]):
     view: bool = False
     domain: Domain | None = None
     kink: str = ""
+    jvp: str | Rule = attrs.field()
     __tree_leaf__: ClassVar[bool] = True
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
@@ -110,6 +141,11 @@ class Op(Generic[P]):
     parameters: tuple[str, ...] = attrs.field(init=False)
     positional: tuple[str, ...] = attrs.field(init=False)
     defaults: Mapping[str, Any] = attrs.field(init=False)
+
+    @jvp.default
+    def _default_jvp(self) -> str | Rule:
+        ufunc = isinstance(self.forward, np.ufunc) and self.forward.signature is None
+        return "rule" if ufunc else ""
 
     def __attrs_post_init__(self) -> None:
         names, n_positional, defaults, is_variadic = _parameters(self.read or self.declaration)
@@ -250,6 +286,7 @@ def op(
     view: bool = False,
     domain: Domain | None = None,
     kink: str = "",
+    jvp: str | Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package and enter it in the table of ops.
 
@@ -265,7 +302,7 @@ def op(
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for.
-    read, keeps_weak, composite, source, view, kink
+    read, keeps_weak, composite, source, view, kink, jvp
         See `Op`.
     domain
         See `Op`; any real numbers by default for a ufunc.
@@ -286,6 +323,7 @@ def op(
             domain,
             kink,
             declaration=forward,
+            **({} if jvp is None else {"jvp": jvp}),
         )
         OPS[declared.name] = declared
         for function in numpy if isinstance(numpy, tuple) else (numpy,):
@@ -384,11 +422,16 @@ def _apart(rule: Rule | None, name: str, i: int) -> Rule | None:
                 f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
                 f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
             )
-        if type(c) is Tensor:
-            return c
-        c = np.asarray(c)
-        if c.dtype.kind not in "fiub":
-            raise TypeError(f"a VJP rule of {name} returned {c.dtype}; real numbers are needed")
-        return c if is_frozen(c) else c.view()
+        return as_cotangent(c, name)
 
     return apart
+
+
+def as_cotangent(c: Any, name: str) -> Any:
+    """What a user's rule returned, as an array of its own, or a Tensor."""
+    if type(c) is Tensor:
+        return c
+    c = np.asarray(c)
+    if c.dtype.kind not in "fiub":
+        raise TypeError(f"a VJP rule of {name} returned {c.dtype}; real numbers are needed")
+    return c if is_frozen(c) else c.view()

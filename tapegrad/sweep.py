@@ -14,13 +14,16 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad.errors import TapeError
+from tapegrad.finite import check_cotangent, check_values
 from tapegrad.tape import CURRENT, Tape, write
 from tapegrad.tensor import OPS, Array, Origin, Tensor, frozen
 
 _ONE = {np.dtype(char): frozen(np.ones((), char)) for char in "fd"}
 
 
-def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[Tensor, Any]:
+def reverse_sweep(
+    tape: Tape, output: Tensor, cotangent: Any = None, check_finite: bool = False
+) -> Mapping[Tensor, Any]:
     """The gradients of an output with respect to the tape's parameters.
 
     Parameters
@@ -32,6 +35,9 @@ def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[
     cotangent
         What the output's elements weigh: an array of its shape. It may be left
         out where the output is a scalar, and is 1 then.
+    check_finite
+        Whether to raise at the first value that the output depends on, and at the
+        first cotangent, that is not finite.
 
     Returns
     -------
@@ -49,6 +55,9 @@ def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[
         If the cotangent's shape is not the output's.
     TapeError
         If the output is not on the tape, or depends on records that are not.
+    NonFiniteError
+        With `check_finite`: a `FloatingPointError` that says on which line of the tape
+        a NaN or an infinity came about, from what, and why where that is known.
 
     Examples
     --------
@@ -71,10 +80,10 @@ def reverse_sweep(tape: Tape, output: Tensor, cotangent: Any = None) -> Mapping[
             f"a gradient needs a scalar, but the output has shape {output.shape}; "
             "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
         )
-    return sweep(tape, {output: seed(output, cotangent)})
+    return sweep(tape, {output: seed(output, cotangent)}, check_finite)
 
 
-def seed(output: Tensor, cotangent: Any) -> Any:
+def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
     """The cotangent that a sweep from `output` begins with, ones by default."""
     if cotangent is None:
         current = CURRENT.get()
@@ -88,28 +97,36 @@ def seed(output: Tensor, cotangent: Any) -> Any:
             if one is not None and output.shape == ()
             else frozen(np.ones(output.shape, output.dtype))
         )
-    if type(cotangent) is not Tensor:
-        cotangent = np.asarray(cotangent)
-    if cotangent.shape != output.shape:
+    cotangent = weighing(output, cotangent, what, "its output")
+    return cotangent if type(cotangent) is Tensor else frozen(cotangent.copy())
+
+
+def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
+    """A cotangent, or a tangent, that fits a record, in its dtype; what and of say which."""
+    if type(weight) is not Tensor:
+        weight = np.asarray(weight)
+    if weight.shape != record.shape:
         raise ValueError(
-            f"the cotangent has shape {cotangent.shape}, its output {output.shape}; "
-            "they must be the same"
+            f"{what} has shape {weight.shape}, {of} {record.shape}; they must be the same"
         )
-    if cotangent.dtype.kind not in "fiub":
-        raise TypeError(f"a cotangent is real numbers, not {cotangent.dtype}")
-    if type(cotangent) is Tensor:
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"{what} is real numbers, not {weight.dtype}")
+    if type(weight) is Tensor:
         current = CURRENT.get()
-        if current is None or current.origin is not cotangent.origin:
+        if current is None or current.origin is not weight.origin:
             raise TapeError(
-                f"the cotangent ({cotangent._line()}) belongs to the tape of "
-                f"{cotangent.origin.label}, which is not being recorded; use its value"
+                f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
+                "is not being recorded; use its value"
             )
-        return cotangent if cotangent.dtype == output.dtype else cotangent.astype(output.dtype)
-    return frozen(cotangent.astype(output.dtype))
+    return weight if weight.dtype == record.dtype else weight.astype(record.dtype)
 
 
-def sweep(tape: Tape, seeds: Mapping[Tensor, Any]) -> Mapping[Tensor, Any]:
+def sweep(
+    tape: Tape, seeds: Mapping[Tensor, Any], check_finite: bool = False
+) -> Mapping[Tensor, Any]:
     """The sweep itself, from several outputs with a cotangent each."""
+    if check_finite:
+        check_values(tape, seeds)
     start = tape.start
     current = CURRENT.get()
     # inside the tape's own recording the rules see Tensors, so that they are recorded
@@ -148,14 +165,19 @@ def sweep(tape: Tape, seeds: Mapping[Tensor, Any]) -> Mapping[Tensor, Any]:
                     if c is None:
                         continue
                     if c.shape != primal.shape or c.dtype is not primal.dtype:
-                        c = _fit(c, primal, op.name, i)
+                        c = fit(c, primal, op.name, i)
                     known = cotangents.get(x)
                     cotangents[x] = c if known is None else known + c
+                    if check_finite:
+                        check_cotangent(tape, record, i, cotangents[x], g)
         record = record.previous
     for x in cotangents:
         if x.index > start.index:
             _refuse_branch(x)
-    return MappingProxyType({p: settled(found.get(p), p) for p in tape.parameters})
+    # a parameter that stands before the tape's start was never come to
+    return MappingProxyType(
+        {p: settled(found.get(p, cotangents.get(p)), p) for p in tape.parameters}
+    )
 
 
 def _dependents(tape: Tape) -> set[Tensor]:
@@ -167,7 +189,7 @@ def _dependents(tape: Tape) -> set[Tensor]:
     return reached
 
 
-def _fit(c: Any, primal: Array, name: str, i: int) -> Any:
+def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
     """A rule's cotangent summed over broadcast axes, in the operand's dtype."""
     shape = primal.shape
     if c.shape != shape:

@@ -173,7 +173,7 @@ def write(
         settled = False
         values.append(x)
     if not settled:
-        last, operands = _settle(last, op, operands)
+        last, operands = settle(last, op, operands)
         values = [x.primal if type(x) is Tensor else x for x in operands]
     try:
         value = op.forward(*values, **options) if options else op.forward(*values)
@@ -198,7 +198,7 @@ def _settled_option(value: Any) -> Any:
     return frozen(value.copy()) if isinstance(value, np.ndarray) else value
 
 
-def _settle(
+def settle(
     last: Tensor | Origin, op: Operation, operands: tuple[Any, ...]
 ) -> tuple[Tensor | Origin, tuple[Any, ...]]:
     """The operands as the tape may keep them.
@@ -214,6 +214,20 @@ def _settle(
             x = last = write(last, OPS["asarray"], (x,), {})
         settled.append(x)
     return last, tuple(settled)
+
+
+def write_known(
+    last: Tensor | Origin,
+    op: Operation,
+    operands: tuple[Any, ...],
+    options: Mapping[str, Any],
+    primal: Any,
+) -> Tensor:
+    """The record that follows `last`, of operands that are settled and a value that is known."""
+    options = MappingProxyType(options) if options else NO_OPTIONS
+    draft = Draft(primal, op, operands, options, last.index + 1, last, last.origin)
+    draft.__class__ = Tensor  # type: ignore[assignment]
+    return draft  # type: ignore[return-value]
 
 
 def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
@@ -330,6 +344,7 @@ def record(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Tape]]:
        2  multiply    %0, %1    ()     float64  6.0
        3  add         %2, 1.0   ()     float64  7.0
     """
+    check_callable(fn)
 
     def recorded(*args: Any, **kwargs: Any) -> tuple[Any, Tape]:
         output, tape, _ = run(fn, args, kwargs)
@@ -416,6 +431,21 @@ def label(fn: Callable[..., Any]) -> str:
     """What to call a function in messages."""
     fn = getattr(fn, "func", fn)  # functools.partial's
     return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def keep_names(made: Any, fn: Callable[..., Any]) -> None:
+    """Give what was made of a function its name, docstring and signature."""
+    check_callable(fn)
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        if hasattr(fn, name):
+            made.__dict__[name] = getattr(fn, name)
+    made.__dict__["__wrapped__"] = fn
+
+
+def check_callable(fn: Any) -> None:
+    """Raise a TypeError for what is no function."""
+    if not callable(fn):
+        raise TypeError(f"a function is needed, not {fn!r}, a {type(fn).__name__}")
 
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ transforms nest in any order.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -14,8 +15,18 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.sweep import seed, sweep
-from tapegrad.tape import CURRENT, Tape, is_floating, label, refuse_stranger, run
+from tapegrad.forward import push
+from tapegrad.sweep import seed, settled, sweep, weighing
+from tapegrad.tape import (
+    CURRENT,
+    Tape,
+    check_callable,
+    is_floating,
+    keep_names,
+    label,
+    refuse_stranger,
+    run,
+)
 from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
 
 Fn = Callable[..., Any]
@@ -23,9 +34,14 @@ Argnums = int | tuple[int, ...]
 
 
 def _as_argnums(argnums: Any) -> Argnums:
-    if isinstance(argnums, int):
-        return argnums
-    return tuple(argnums)
+    try:
+        if isinstance(argnums, tuple | list | range):
+            return tuple([operator.index(i) for i in argnums])
+        return operator.index(argnums)
+    except TypeError:
+        raise TypeError(
+            f"argnums is the position of an argument, or a tuple of positions, not {argnums!r}"
+        ) from None
 
 
 @attrs.frozen(slots=False)
@@ -37,14 +53,10 @@ class _Transform:
     fn: Fn
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
+    check_finite: bool = False
 
     def __attrs_post_init__(self) -> None:
-        if not callable(self.fn):
-            raise TypeError(f"a function is needed, not {type(self.fn).__name__}")
-        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-            if hasattr(self.fn, name):
-                self.__dict__[name] = getattr(self.fn, name)
-        self.__dict__["__wrapped__"] = self.fn
+        keep_names(self, self.fn)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), attrs.astuple(self, recurse=False)
@@ -75,24 +87,17 @@ class ValueAndGrad(_Transform):
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
         positions = self.positions(args)
         output, tape, marked = run(self.fn, args, kwargs, positions)
-        aux = None
-        if self.has_aux:
-            if not (isinstance(output, tuple) and len(output) == 2):
-                raise TypeError(
-                    f"with has_aux, {label(self.fn)} returns (value, aux); got "
-                    f"{type(output).__name__}"
-                )
-            output, aux = output
+        output, aux = _split_aux(self.fn, output, self.has_aux)
         _check_scalar(self.fn, output)
         seeds = {}
         if type(output) is Tensor:
             if output.origin is not tape.start.origin:
                 refuse_stranger(OPS["parameter"], output, tape.last)
             seeds[output] = seed(output, None)
-        gradients = _gradient_trees(tape, seeds, marked)
+        gradients = _gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
         if self.has_aux:
-            value = value, released_tree(aux)
+            value = value, *aux
         return value, self.arranged(gradients, positions)
 
 
@@ -100,12 +105,14 @@ class Grad(_Transform):
     """What `grad` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        both = ValueAndGrad(self.fn, self.argnums, self.has_aux)
+        both = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite)
         value, gradients = both(*args, **kwargs)
         return (gradients, value[1]) if self.has_aux else gradients
 
 
-def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> ValueAndGrad:
+def value_and_grad(
+    fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+) -> ValueAndGrad:
     """A function that returns the value of `fn` and its gradient.
 
     Parameters
@@ -117,6 +124,9 @@ def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Value
         Arguments are trees whose leaves are floating.
     has_aux
         Whether `fn` returns ``(value, aux)``; `aux` is handed on.
+    check_finite
+        Whether to raise at the first value, and on the way back at the first
+        cotangent, that is not finite.
 
     Returns
     -------
@@ -131,6 +141,10 @@ def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Value
     TypeError
         When called: if the result is not a floating scalar, or a leaf to
         differentiate is not floating (with its path).
+    NonFiniteError
+        When called, with `check_finite`: a `FloatingPointError` that says on which line
+        of the tape a NaN or an infinity came about, from what, and why where that is
+        known.
 
     Examples
     --------
@@ -138,10 +152,10 @@ def value_and_grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Value
     >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
     (array(6.), {'w': array([3., 3.])})
     """
-    return ValueAndGrad(fn, argnums, has_aux)
+    return ValueAndGrad(fn, argnums, has_aux, check_finite)
 
 
-def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Grad:
+def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False) -> Grad:
     """A function that returns the gradient of `fn`.
 
     The arguments are those of `value_and_grad`.
@@ -159,7 +173,7 @@ def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Grad:
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
     """
-    return Grad(fn, argnums, has_aux)
+    return Grad(fn, argnums, has_aux, check_finite)
 
 
 @attrs.frozen(eq=False)
@@ -181,17 +195,19 @@ class Pullback:
             A tree like the output.
         """
         seeds: dict[Tensor, Any] = {}
+        paths = iter(tree.paths(self.output))
 
         def weigh(output: Any, c: Any) -> None:
+            path = next(paths)
             if type(output) is Tensor and output.dtype.kind == "f":
-                weight = seed(output, c)
+                weight = seed(output, c, f"the cotangent of {path}" if path else "the cotangent")
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map_up_to(weigh, self.output, cotangent)
         return _gradient_trees(self.tape, seeds, self.marked)
 
 
-def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
+def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     """The output of a function and its pullback, the vector-Jacobian product.
 
     Parameters
@@ -200,12 +216,20 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
         A function of trees with floating leaves that returns a tree.
     *primals
         Its arguments.
+    has_aux
+        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
 
     Returns
     -------
     output, pullback
         ``pullback(cotangent)`` takes a tree like the output to a tuple with a tree
-        for each argument, any number of times.
+        for each argument, any number of times. With `has_aux`, ``output, pullback,
+        aux``.
+
+    Raises
+    ------
+    TypeError
+        If a leaf of the arguments is not floating, with its path.
 
     Examples
     --------
@@ -216,33 +240,51 @@ def vjp(fn: Fn, *primals: Any) -> tuple[Any, Pullback]:
     >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
     """
-    return _vjp(fn, primals, {}, tuple(range(len(primals))))
+    return _vjp(fn, primals, {}, tuple(range(len(primals))), has_aux)
 
 
 def _vjp(
-    fn: Fn, args: tuple[Any, ...], kwargs: dict[str, Any], positions: tuple[int, ...]
-) -> tuple[Any, Pullback]:
+    fn: Fn,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    positions: tuple[int, ...],
+    has_aux: bool,
+) -> tuple[Any, ...]:
+    check_callable(fn)
     output, tape, marked = run(fn, args, kwargs, positions)
-    return released_tree(output), Pullback(tape, output, marked)
+    output, aux = _split_aux(fn, output, has_aux)
+    return released_tree(output), Pullback(tape, output, marked), *aux
 
 
-def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, Any]:
+def jvp(
+    fn: Fn, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
+) -> tuple[Any, ...]:
     """The output of a function and its tangent, the Jacobian-vector product.
 
-    It is the VJP of the VJP, which is linear in the cotangent, so that ops need no
-    further rules (https://j-towns.github.io/2017/06/12/A-new-trick.html).
+    The function is recorded, and the tangents go along the tape from its beginning to
+    its end (`tapegrad.forward`).
 
     Parameters
     ----------
     fn
         A function of trees with floating leaves that returns a tree.
     primals, tangents
-        Its arguments, and the direction they move in: sequences of like trees.
+        Its arguments, and the direction they move in: tuples of like trees.
+    has_aux
+        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
 
     Returns
     -------
     output, tangent
-        Like trees.
+        Like trees. With `has_aux`, ``output, tangent, aux``.
+
+    Raises
+    ------
+    TypeError
+        If primals or tangents are not in a tuple, or a leaf is not floating, with its
+        path.
+    ValueError
+        If a tangent has another structure or shape than its primal, with the path.
 
     Examples
     --------
@@ -250,11 +292,37 @@ def jvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> tuple[Any, A
     >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
     (array(6.), array(3.))
     """
-    primals, tangents = tuple(primals), tuple(tangents)
-    output, pullback = vjp(fn, *primals)
-    _, pushforward = vjp(pullback, tree.map(_zeros, output))
-    (tangent,) = pushforward(tangents)
-    return output, tangent
+    primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
+    check_callable(fn)
+    if len(primals) != len(tangents):
+        raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
+    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
+    output, aux = _split_aux(fn, output, has_aux)
+    paths = iter([p.name for p in tree.leaves(marked)])
+    moved: dict[Tensor, Any] = {}
+
+    def move(p: Tensor, t: Any) -> None:
+        t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
+        moved[p] = t if type(t) is Tensor else frozen(t.view())
+
+    tree.map_up_to(move, marked, tangents)
+    found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])
+
+    def tangent(x: Any) -> Any:
+        t = found.get(x) if type(x) is Tensor else None
+        return frozen(_zeros(x)) if t is None else settled(t, x)
+
+    return released_tree(output), tree.map(tangent, output), *aux
+
+
+def _listed(what: str, trees: Any) -> tuple[Any, ...]:
+    """Arguments in a list or tuple, as they are given to `jvp` and `hvp`."""
+    if type(trees) not in (tuple, list):
+        raise TypeError(
+            f"{what} is a tuple with a tree for each argument, not a {type(trees).__name__}; for "
+            "one argument write (x,)"
+        )
+    return tuple(trees)
 
 
 def _zeros(leaf: Any) -> Any:
@@ -267,13 +335,14 @@ class Jacobian(_Transform):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         positions = self.positions(args)
-        output, pullback = _vjp(self.fn, args, kwargs, positions)
+        output, pullback, *aux = _vjp(self.fn, args, kwargs, positions, self.has_aux)
         leaves, structure = tree.flatten(output)
         rows = [
             self.arranged(self._rows(pullback, structure, leaves, i), positions)
             for i in range(len(leaves))
         ]
-        return tree.unflatten(structure, rows)
+        jacobian = tree.unflatten(structure, rows)
+        return (jacobian, *aux) if self.has_aux else jacobian
 
     def _rows(
         self, pullback: Pullback, structure: tree.Structure, leaves: list[Any], i: int
@@ -297,21 +366,22 @@ class Jacobian(_Transform):
         return tree.map(join, *rows)  # type: ignore[no-any-return]
 
 
-def jacobian(fn: Fn, argnums: Argnums = 0) -> Jacobian:
+def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
     """A function that returns the Jacobian of `fn`.
 
     Parameters
     ----------
     fn
         A function that returns a tree of floating arrays.
-    argnums
+    argnums, has_aux
         As for `value_and_grad`.
 
     Returns
     -------
     A function of the same arguments. For an array argument and an array result it
     returns an array of shape ``output.shape + argument.shape``; for trees, the
-    tree of the output with trees of the argument for leaves.
+    tree of the output with trees of the argument for leaves. With `has_aux`,
+    ``(jacobian, aux)``.
 
     Examples
     --------
@@ -320,17 +390,18 @@ def jacobian(fn: Fn, argnums: Argnums = 0) -> Jacobian:
     array([[2., 0.],
            [0., 4.]])
     """
-    return Jacobian(fn, argnums)
+    return Jacobian(fn, argnums, has_aux)
 
 
 class Hessian(_Transform):
     """What `hessian` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return Jacobian(Grad(self.fn, self.argnums), self.argnums)(*args, **kwargs)
+        gradient = Grad(self.fn, self.argnums, self.has_aux)
+        return Jacobian(gradient, self.argnums, self.has_aux)(*args, **kwargs)
 
 
-def hessian(fn: Fn, argnums: Argnums = 0) -> Hessian:
+def hessian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Hessian:
     """A function that returns the second derivatives of a scalar function.
 
     The Jacobian of the gradient; arguments and result as for `jacobian`.
@@ -342,7 +413,7 @@ def hessian(fn: Fn, argnums: Argnums = 0) -> Hessian:
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    return Hessian(fn, argnums)
+    return Hessian(fn, argnums, has_aux)
 
 
 def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
@@ -353,7 +424,7 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     fn
         A function with a scalar floating result.
     primals, tangents
-        Its arguments and the vector, sequences of like trees.
+        Its arguments and the vector, tuples of like trees.
 
     Returns
     -------
@@ -365,6 +436,7 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     >>> tg.hvp(lambda x: tg.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
     array([6., 0.])
     """
+    primals = _listed("primals", primals)
     argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
     return jvp(Grad(fn, argnums), primals, tangents)[1]
 
@@ -373,11 +445,22 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
 
 
 def _gradient_trees(
-    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...]
+    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...], check_finite: bool = False
 ) -> tuple[Any, ...]:
     """The gradients in the places of the parameters they belong to."""
-    gradients = sweep(tape, seeds)
+    gradients = sweep(tape, seeds, check_finite)
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
+
+
+def _split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
+    """What a function returned, and the auxiliary part of it if it has one."""
+    if not has_aux:
+        return output, ()
+    if not (isinstance(output, tuple) and len(output) == 2):
+        raise TypeError(
+            f"with has_aux, {label(fn)} returns (value, aux); got {type(output).__name__}"
+        )
+    return output[0], (released_tree(output[1]),)
 
 
 def _check_scalar(fn: Fn, output: Any) -> None:

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
+from tapegrad.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
@@ -298,6 +299,44 @@ def test_jvp_of_several_arguments_sums_their_parts(a, b, da, db):
     output, tangent = tg.jvp(lambda a, b: (a * b, a - b), (a, b), (da, db))
     close(output, (a * b, a - b))
     close(tangent, (da * b + a * db, da - db))
+
+
+def test_a_tangent_is_an_array_of_its_own():
+    x, v = np.ones(2), np.array([1.0, 2.0])
+    for fn in (lambda x: x, lambda x: x[::-1], lambda x: (x, x)):
+        for tangent in tg.tree.leaves(tg.jvp(fn, (x,), (v,))[1]):
+            assert not np.shares_memory(tangent, v)
+            assert not tangent.flags.writeable
+    v[0] = 5.0
+
+
+def test_no_tangent_passes_through_integers():
+    fn = lambda x: x.astype(int).astype(float) * x  # noqa: E731
+    x, v = np.array([1.5, -2.5]), np.array([4.0, 8.0])
+    np.testing.assert_array_equal(tg.jvp(fn, (x,), (v,))[1], [4.0, -16.0])
+    output, tangent = tg.jvp(lambda x: (np.argmax(x), x > 0), (x,), (v,))
+    assert output[0] == 0
+    assert tangent[0] == 0.0
+    np.testing.assert_array_equal(tangent[1], [0.0, 0.0])
+
+
+def test_tangents_have_the_dtype_of_what_they_are_of():
+    x = np.ones(2, np.float32)
+
+    def recorded(x):
+        return tg.jvp(lambda y: (y.astype(np.float64), y * np.ones(2), y), (x,), (x,))
+
+    for outputs in (recorded(x), tg.record(recorded)(x)[0]):
+        for output, tangent in zip(*outputs, strict=True):
+            assert output.dtype == tangent.dtype
+
+
+def test_one_cotangent_of_two_operands_gives_both_tangents():
+    total = tg.custom_op(vjps=(lambda g, y, a, b: g, lambda g, y, a, b: g))(lambda a, b: a + b)
+    assert tg.jvp(total, (1.0, 2.0), (10.0, 100.0)) == (3.0, 110.0)
+    x, b = np.ones((2, 3)), np.ones(3)
+    tangent = tg.jvp(total, (x, b), (10 * x, np.arange(3.0)))[1]
+    np.testing.assert_array_equal(tangent, [[10.0, 11.0, 12.0]] * 2)
 
 
 def test_an_output_that_is_an_argument_passes_its_cotangent():
@@ -622,3 +661,210 @@ def test_python_floats_do_not_widen_what_they_meet():
     assert tg.record(fn)(2.0, x)[0].dtype == np.float32
     strong, _ = tg.record(fn)(np.array(2.0), x)
     assert strong.dtype == np.float64
+
+
+# --- any nesting ------------------------------------------------------------------------
+
+# what makes a function of a number of one: the derivatives it takes, and how
+NESTED: dict[str, tuple[int, Any]] = {
+    "grad": (1, tg.grad),
+    "value_and_grad": (1, lambda f: lambda x: tg.value_and_grad(f)(x)[1]),
+    "vjp": (1, lambda f: lambda x: tg.vjp(f, x)[1](1.0)[0]),
+    "jvp": (1, lambda f: lambda x: tg.jvp(f, (x,), (1.0,))[1]),
+    "jacobian": (1, tg.jacobian),
+    "hessian": (2, tg.hessian),
+    "hvp": (2, lambda f: lambda x: tg.hvp(f, (x,), (1.0,))),
+    "compile": (0, tg.compile),
+    "checkpoint": (0, tg.checkpoint),
+    "record": (0, lambda f: lambda x: read(tg.record(f)(x)[0])),
+    "aux": (1, lambda f: lambda x: tg.grad(lambda x: (f(x), x), has_aux=True)(x)[0]),
+    "captured": (1, lambda f: lambda x: tg.grad(lambda y: f(x + y))(0.0)),
+    "captured and checkpointed": (
+        1,
+        lambda f: lambda x: tg.grad(lambda y: tg.checkpoint(lambda z: f(x + z))(y))(0.0),
+    ),
+    "checked": (1, lambda f: tg.grad(f, check_finite=True)),
+}
+
+
+def read(x: Any) -> Any:
+    """A record's value where no recording goes on, which could still use it."""
+    return x if CURRENT.get() is not None or type(x) is not tg.Tensor else x.value
+
+
+@tg.custom_vjp(lambda g, y, x: (g * wave(x + np.pi / 2),))
+def wave(x: Any) -> Any:
+    return np.sin(x)
+
+
+def polynomial(x: Any) -> Any:
+    return ((0.5 * x - 1) * x + 2) * x * x + x
+
+
+def damped(x: Any) -> Any:
+    return tg.exp(-0.5 * x) * 2
+
+
+# functions, and their derivatives of any order
+CLOSED: dict[str, tuple[Any, Any]] = {
+    "sin": (lambda x: tg.sin(2 * x + 1), lambda n, x: 2**n * np.sin(2 * x + 1 + n * np.pi / 2)),
+    "wave": (wave, lambda n, x: np.sin(x + n * np.pi / 2)),
+    "polynomial": (
+        polynomial,
+        lambda n, x: np.polynomial.Polynomial([0, 1, 2, -1, 0.5]).deriv(n)(x),
+    ),
+    "damped": (damped, lambda n, x: 2 * (-0.5) ** n * np.exp(-0.5 * x)),
+}
+
+
+@given(
+    st.sampled_from(sorted(CLOSED)),
+    st.lists(st.sampled_from(sorted(NESTED)), min_size=1, max_size=4),
+    FLOATS,
+)
+def test_transforms_nest_in_any_order_four_levels_deep(function, names, x):
+    fn, derivative = CLOSED[function]
+    order = 0
+    for name in names:
+        taken, transform = NESTED[name]
+        # values are not known while compiling
+        if name == "checked" and "compile" in names:
+            transform = tg.grad
+        order, fn = order + taken, transform(fn)
+    close(fn(x), derivative(order, x), 1e-8)
+
+
+@given(st.lists(st.sampled_from(["grad", "jvp", "jacobian", "checkpoint", "compile"]), max_size=3))
+def test_transforms_of_a_function_of_two_arrays_nest(names):
+    """Of sum(sin(a * b)), by a: the n-th derivative of each element is its own."""
+
+    def total(a, b):
+        return tg.sum(tg.sin(a * b))
+
+    def along(f):
+        # each level sums what the one inside it gives, so that it stays a scalar
+        wrap = {
+            "grad": lambda f: lambda a, b: tg.sum(tg.grad(f)(a, b)),
+            "jvp": lambda f: lambda a, b: tg.jvp(lambda a: f(a, b), (a,), (np.ones(3),))[1],
+            "jacobian": lambda f: lambda a, b: tg.sum(tg.jacobian(f)(a, b)),
+            "checkpoint": tg.checkpoint,
+            "compile": tg.compile,
+        }
+        for name in names:
+            f = wrap[name](f)
+        return f
+
+    a, b = np.array([0.5, -1.0, 2.0]), np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 1.5]])
+    n = sum(name not in ("checkpoint", "compile") for name in names)
+    want = np.sum(b**n * np.sin(a * b + n * np.pi / 2))
+    close(along(total)(a, b), want, 1e-8)
+
+
+# --- aux, and what is refused -------------------------------------------------------------
+
+
+def test_every_transform_hands_aux_on():
+    def fn(x):
+        return tg.sum(x**3), {"x": x * 2, "text": "t"}
+
+    x = np.array([1.0, 2.0])
+    output, pullback, aux = tg.vjp(fn, x, has_aux=True)
+    same, tangent, aux2 = tg.jvp(fn, (x,), (x,), has_aux=True)
+    jacobian, aux3 = tg.jacobian(fn, has_aux=True)(x)
+    hessian, aux4 = tg.hessian(fn, has_aux=True)(x)
+    assert output == same == 9.0
+    np.testing.assert_array_equal(pullback(1.0)[0], 3 * x**2)
+    assert tangent == 3 + 24
+    np.testing.assert_array_equal(jacobian, 3 * x**2)
+    np.testing.assert_array_equal(hessian, np.diag(6 * x))
+    for found in (aux, aux2, aux3, aux4):
+        assert found["text"] == "t"
+        assert type(found["x"]) is np.ndarray
+        np.testing.assert_array_equal(found["x"], 2 * x)
+    for call in (
+        lambda: tg.vjp(tg.sum, x, has_aux=True),
+        lambda: tg.jvp(tg.sum, (x,), (x,), has_aux=True),
+        lambda: tg.jacobian(tg.sum, has_aux=True)(x),
+    ):
+        with pytest.raises(TypeError, match=r"with has_aux, sum returns \(value, aux\)"):
+            call()
+
+
+@pytest.mark.parametrize("transform", [tg.jacobian, tg.hessian])
+def test_derivatives_of_trees_by_several_arguments_are_trees(transform):
+    def fn(p, q, n):
+        return p["a"] ** 2 * q[0] * n + q[1] * p["a"]
+
+    p, q = {"a": 3.0}, (5.0, 7.0)
+    derivative = transform(fn, argnums=(1, 0))(p, q, 2)
+    if transform is tg.jacobian:
+        assert derivative == ((18.0, 3.0), {"a": 67.0})
+    else:
+        assert derivative == (
+            (((0.0, 0.0), {"a": 12.0}), ((0.0, 0.0), {"a": 1.0})),
+            {"a": ((12.0, 1.0), {"a": 20.0})},
+        )
+
+
+REFUSED: list[tuple[Any, type[Exception], str]] = [
+    (lambda: tg.jvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals is a tuple.*\(x,\)"),
+    (lambda: tg.jvp(tg.sum, (np.ones(2),), np.ones(2)), TypeError, r"tangents is a tuple.*ndarray"),
+    (lambda: tg.hvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals is a tuple"),
+    (lambda: tg.hvp(tg.sum, (np.ones(2),), np.ones(2)), TypeError, r"tangents is a tuple"),
+    (lambda: tg.jvp(square, (2.0, 3.0), (1.0,)), ValueError, "2 primals but 1 tangents"),
+    (
+        lambda: tg.jvp(first, ({"a": [2.0, 3.0]},), ({"a": [1.0, np.ones(3)]},)),
+        ValueError,
+        r"tangent of p.a.1 has shape \(3,\), its primal \(\)",
+    ),
+    (
+        lambda: tg.jvp(first, ({"a": [2.0]},), ({"a": [1.0, 2.0]},)),
+        ValueError,
+        "the trees differ at 0.a",
+    ),
+    (lambda: tg.jvp(square, (2.0,), (1j,)), TypeError, "tangent of p is real numbers, not complex"),
+    (lambda: tg.jvp(square, (2.0,), ("x",)), TypeError, "tangent of p is real numbers"),
+    (
+        lambda: tg.vjp(lambda p: {"y": (p, p)}, 2.0)[1]({"y": (1.0, np.ones(2))}),
+        ValueError,
+        r"cotangent of y.1 has shape \(2,\), its output \(\)",
+    ),
+    (lambda: tg.vjp(square, 2.0)[1](1j), TypeError, "the cotangent is real numbers"),
+    (lambda: tg.vjp(square, 2.0)[1]((1.0,)), ValueError, "tuple|must be the same"),
+    (
+        lambda: tg.grad(square)({"a": [2.0, 3]}),
+        TypeError,
+        r"respect to p.a.1, which is int 3.*float",
+    ),
+    (lambda: tg.vjp(square, {"a": [2.0, 3]}), TypeError, r"respect to p.a.1, which is int 3"),
+    (lambda: tg.jvp(square, (3,), (1.0,)), TypeError, r"respect to p, which is int 3"),
+    (lambda: tg.grad("relu"), TypeError, "a function is needed, not 'relu', a str"),
+    (lambda: tg.jvp("relu", (1.0,), (1.0,)), TypeError, "a function is needed, not 'relu'"),
+    (lambda: tg.vjp("relu", 1.0), TypeError, "a function is needed, not 'relu'"),
+    (lambda: tg.hvp("relu", (1.0,), (1.0,)), TypeError, "a function is needed, not 'relu'"),
+    (lambda: tg.record("relu"), TypeError, "a function is needed, not 'relu'"),
+    (lambda: tg.grad(square, "p"), TypeError, "argnums is the position.*not 'p'"),
+    (lambda: tg.grad(square, (0, "p")), TypeError, "argnums is the position"),
+    (lambda: tg.grad(square, None), TypeError, "argnums is the position.*not None"),
+    (lambda: tg.grad(square, 1)(2.0), TypeError, "called with 1 positional"),
+]
+
+
+def square(p: Any) -> Any:
+    return p * p
+
+
+def first(p: Any) -> Any:
+    return p["a"][0]
+
+
+@pytest.mark.parametrize("i", range(len(REFUSED)))
+def test_what_a_transform_cannot_take_is_told(i):
+    call, error, text = REFUSED[i]
+    with pytest.raises(error, match=text):
+        call()
+
+
+def test_a_numpy_integer_is_a_position():
+    assert tg.grad(lambda a, b: a * b, np.int64(1))(2.0, 3.0) == 2.0
+    assert tg.grad(lambda a, b: a * b, [np.int64(1), 0])(2.0, 3.0) == (2.0, 3.0)

@@ -22,7 +22,7 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     return g * (y * sigmoid(-x))
 
 
-@op(_sigmoid_vjp, composite=True, domain=each(REAL))
+@op(_sigmoid_vjp, composite=True, domain=each(REAL), jvp="rule")
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -41,7 +41,7 @@ def sigmoid(x: Any) -> Any:
     return grown / (1 + grown)
 
 
-@op(lambda g, y, x: g * sigmoid(x), composite=True, domain=each(REAL))
+@op(lambda g, y, x: g * sigmoid(x), composite=True, domain=each(REAL), jvp="rule")
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -61,6 +61,7 @@ def softplus(x: Any) -> Any:
     lambda g, y, x: np.where(np.greater(x, 0), g, 0),
     composite=True,
     domain=each(REAL),
+    jvp="rule",
     kink="0 at 0",
 )
 def relu(x: Any) -> Any:

@@ -163,6 +163,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
     kink="0 in the base at exponent 0, 0 in the exponent at base 0",
+    jvp="rule",
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.

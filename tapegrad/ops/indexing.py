@@ -106,6 +106,7 @@ def _takings(choose: Choices) -> Call:
     source="{0}[{index}]",
     view=True,
     domain=_takings,
+    jvp="linear",
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, with all of NumPy's ways to index.
@@ -140,6 +141,7 @@ def _placings(choose: Choices) -> Call:
     each_operand=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
     read=_scatter_arguments,
     domain=_placings,
+    jvp="linear",
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
@@ -179,7 +181,7 @@ def _segments(choose: Choices) -> Call:
     return Call((choose.array((*indices.shape, *row)), indices, n))
 
 
-@op(_segment_sum_vjp, None, domain=_segments)
+@op(_segment_sum_vjp, None, domain=_segments, jvp="linear")
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows that have one index; the adjoint of `index_select`.
 
@@ -241,6 +243,7 @@ def _selections(choose: Choices) -> Call:
     None,
     source="{0}.take({1}, 0)",
     domain=_selections,
+    jvp="linear",
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
@@ -412,7 +415,7 @@ def _choices(choose: Choices) -> Call:
     return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
 
 
-@op(_pick_vjp, None, domain=_choices)
+@op(_pick_vjp, None, domain=_choices, jvp="linear")
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -443,7 +446,7 @@ def _chosen(choose: Choices) -> Call:
     return Call((choose.array(shape), choose.integers(shape, 0, 2), 3))
 
 
-@op(lambda g, y, values, indices, n: pick(g, indices), None, domain=_chosen)
+@op(lambda g, y, values, indices, n: pick(g, indices), None, domain=_chosen, jvp="linear")
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
 

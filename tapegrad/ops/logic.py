@@ -205,6 +205,7 @@ def _selections(choose: Choices) -> Call:
     keeps_weak=True,
     source="where({0}, {1}, {2})",
     domain=_selections,
+    jvp="rule",
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -232,6 +233,7 @@ def _kept(choose: Choices) -> Call:
     lambda g, y, condition, x: np.where(condition, g, 0),
     source="keep({0}, {1}, {out})",
     domain=_kept,
+    jvp="rule",
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, for two arrays of one shape.

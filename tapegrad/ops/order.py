@@ -37,7 +37,7 @@ def _taken(x: Any, order: Any) -> Any:
     sides = x.shape[1:]
     others = [np.arange(n).reshape(-1, *(1,) * (len(sides) - i)) for i, n in enumerate(sides, 1)]
     # as an op, for x may be an array and the order a Tensor
-    return getitem(x, (order, *others))
+    return getitem(x, index=(order, *others))
 
 
 def _shared(g: Any, y: Any) -> Any:

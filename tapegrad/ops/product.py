@@ -98,7 +98,7 @@ def _factors(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)))
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written, domain=_factors)
+@op(_matmul_left, _matmul_right, ufunc=np.matmul, source=_written, domain=_factors, jvp="linear")
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 

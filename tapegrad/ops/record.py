@@ -14,7 +14,7 @@ from tapegrad.tensor import NUMPY, Tensor
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
 
 
-@op(lambda g, y, x: g, keeps_weak=True, domain=each(REAL))
+@op(lambda g, y, x: g, keeps_weak=True, domain=each(REAL), jvp="rule")
 def parameter(x: Any) -> Any:
     """What begins a tape, and marks where a recording inside another begins.
 
@@ -41,6 +41,7 @@ def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
     source="asarray({0})",
     view=True,
     domain=each(REAL),
+    jvp="rule",
 )
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
@@ -52,6 +53,7 @@ def asarray(a: Any) -> Any:
     source="ascontiguousarray({0})",
     view=True,
     domain=each(REAL),
+    jvp="rule",
 )
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one.
@@ -65,7 +67,13 @@ def ascontiguousarray(a: Any) -> Any:
     return np.ascontiguousarray(a)
 
 
-@op(lambda g, y, a: g, numpy=np.copy, source="{0}.copy()", domain=on_array(lambda c, a: {}))
+@op(
+    lambda g, y, a: g,
+    numpy=np.copy,
+    source="{0}.copy()",
+    domain=on_array(lambda c, a: {}),
+    jvp="rule",
+)
 def copy(a: Any) -> Any:
     """The same values in an array of their own.
 
@@ -88,6 +96,7 @@ def _casts(choose: Choices) -> Call:
     numpy=getattr(np, "astype", ()),
     source="{0}.astype({dtype})",
     domain=_casts,
+    jvp="rule",
 )
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.

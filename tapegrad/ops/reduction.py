@@ -81,6 +81,7 @@ def _count(x: Any, axis: Any) -> int:
     numpy=np.sum,
     source="add.reduce({0}, {axis}, None, {out}, {keepdims})",
     domain=reduced(),
+    jvp="linear",
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -115,6 +116,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     numpy=np.mean,
     composite=True,
     domain=reduced(min_side=1),
+    jvp="linear",
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.

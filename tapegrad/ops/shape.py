@@ -58,6 +58,7 @@ def _turns(choose: Choices) -> Call:
     source="{0}.transpose({axes})",
     view=True,
     domain=_turns,
+    jvp="linear",
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -176,6 +177,7 @@ def _swaps(choose: Choices) -> Call:
     source="{0}.swapaxes({axis1}, {axis2})",
     view=True,
     domain=_swaps,
+    jvp="linear",
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -203,6 +205,7 @@ def _reshapes(choose: Choices) -> Call:
     source="{0}.reshape({shape})",
     view=True,
     domain=_reshapes,
+    jvp="linear",
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
@@ -294,6 +297,7 @@ def _new_axes(choose: Choices) -> Call:
     source="{0}.reshape({shape})",
     view=True,
     domain=_new_axes,
+    jvp="linear",
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -322,6 +326,7 @@ def _squeezes(choose: Choices) -> Call:
     source="{0}.reshape({shape})",
     view=True,
     domain=_squeezes,
+    jvp="linear",
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -348,6 +353,7 @@ def _fillings(choose: Choices) -> Call:
     source="broadcast_to({0}, {shape})",
     view=True,
     domain=_fillings,
+    jvp="linear",
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
@@ -390,7 +396,7 @@ def _expansions(choose: Choices) -> Call:
     return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
 
 
-@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions)
+@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions, jvp="linear")
 def expand(x: Any, axis: int, copies: int) -> Any:
     """A new axis at this place of the result, along which x is repeated.
 
@@ -493,6 +499,7 @@ def stack(*arrays: Any, axis: int = 0) -> Any:
     numpy=np.flip,
     view=True,
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
+    jvp="linear",
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The elements in reverse order along an axis, several, or all.
@@ -570,6 +577,7 @@ def _rolls(choose: Choices, a: Any) -> Any:
     lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift).tolist(), axis),
     numpy=np.roll,
     domain=on_array(_rolls),
+    jvp="linear",
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """The elements moved on along axes; what leaves at the end enters at the beginning.

@@ -31,6 +31,7 @@ def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
     numpy=_windows,
     view=True,
     domain=on_array(_arguments),
+    jvp="linear",
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """All windows of a shape that fit in an array, as a view without copies.
@@ -74,6 +75,7 @@ def _overlaps(choose: Choices) -> Call:
         g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
     ),
     domain=_overlaps,
+    jvp="linear",
 )
 def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.

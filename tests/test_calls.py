@@ -1,0 +1,582 @@
+"""Calls recorded as one: checkpoint and custom_vjp."""
+
+import gc
+import inspect
+import pickle
+import tracemalloc
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from tapes import check_tape
+
+import tapegrad as tg
+
+FLOATS = st.floats(-2, 2, allow_subnormal=False)
+VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-9) -> None:
+    tg.tree.map(
+        lambda g, w: np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance), got, want
+    )
+
+
+def busy(p: Any, x: Any, *, scale: Any = 1.0, mode: str = "sin") -> Any:
+    """A function of trees that returns a tree: several arrays, numbers, integers, text."""
+    wave = {"sin": tg.sin, "cos": tg.cos}[mode](p.first * x["x"]) * scale
+    outer = tg.tanh(wave[:, None] * p.second)
+    return {
+        "outer": outer,
+        "pair": Pair(tg.sum(wave * wave), wave),
+        "places": np.argmax(outer, axis=0),
+        "count": 3,
+        "text": mode,
+        "same": x["x"],
+        "constant": np.ones(2),
+        "none": None,
+    }
+
+
+def floating(tree: Any) -> Any:
+    """The sum of a tree's floating leaves, each weighed in a way of its own."""
+    leaves = [x for x in tg.tree.leaves(tree) if getattr(x, "dtype", np.dtype(int)).kind == "f"]
+    return sum(tg.sum(tg.sin(x + i)) for i, x in enumerate(leaves))
+
+
+def numbers(output: Any) -> Any:
+    return [np.asarray(x) for x in tg.tree.leaves(output) if not isinstance(x, str)]
+
+
+def total(fn: Any) -> Any:
+    """A function of three vectors and a number made of one like `busy`."""
+
+    def loss(a: Any, b: Any, x: Any, scale: Any) -> Any:
+        output = fn(Pair(a, b), {"x": x, "n": 2}, scale=scale, mode="cos")
+        assert output["text"] == "cos"
+        assert output["count"] == 3
+        return floating(output) * x[1]
+
+    return loss
+
+
+plain, kept = total(busy), total(tg.checkpoint(busy))
+ALL = (0, 1, 2, 3)
+
+# --- checkpoint ---------------------------------------------------------------------------
+
+
+@given(VECTORS, VECTORS, VECTORS, FLOATS)
+def test_a_checkpointed_function_has_the_values_and_derivatives_of_the_function(a, b, x, s):
+    args = (a, b, x, s)
+    close(tg.value_and_grad(kept, ALL)(*args), tg.value_and_grad(plain, ALL)(*args))
+    close(tg.jvp(kept, args, args), tg.jvp(plain, args, args))
+    close(tg.hvp(kept, args, args), tg.hvp(plain, args, args))
+
+    def third(fn):
+        return tg.grad(lambda *t: tg.sum(tg.hvp(fn, t, args)[0] * t[1]), ALL)
+
+    close(third(kept)(*args), third(plain)(*args))
+    close(tg.compile(tg.grad(kept, ALL))(*args), tg.grad(plain, ALL)(*args))
+
+
+def test_a_checkpointed_call_returns_the_functions_tree():
+    args = (Pair(np.ones(3), np.arange(3.0)), {"x": np.array([1.0, 2.0, 3.0])})
+    want = busy(*args)
+    for checkpointed in (busy, tg.checkpoint(busy)):
+        output, tape = tg.record(checkpointed)(*args)
+        check_tape(tape)
+        assert tg.tree.flatten(output)[1] == tg.tree.flatten(want)[1]
+        assert type(output["places"]) is tg.Tensor
+        assert type(output["constant"]) is np.ndarray
+        for got, expected in zip(tg.tree.leaves(output), tg.tree.leaves(want), strict=True):
+            got = got.value if type(got) is tg.Tensor else got
+            np.testing.assert_array_equal(got, expected)
+            assert getattr(got, "dtype", None) == getattr(expected, "dtype", None)
+    assert [r.op.name for r in tape].count("checkpoint") == 1
+    assert "tanh" not in [r.op.name for r in tape]
+
+
+@given(VECTORS)
+def test_a_checkpoint_within_checkpoints_is_right(x):
+    def inner(y):
+        return tg.sin(y) * y[0]
+
+    def outer(f):
+        return lambda y: tg.sum(f(f(y * 2)) * y)
+
+    nested = tg.checkpoint(outer(tg.checkpoint(inner)))
+    for transform in (tg.grad, tg.hessian):
+        close(transform(nested)(x), transform(outer(inner))(x))
+
+
+def chain(segment: Any, n: int) -> Any:
+    def run(x: Any) -> Any:
+        for _ in range(n):
+            x = segment(x)
+        return tg.sum(x)
+
+    return run
+
+
+def long_segment(steps: int) -> Any:
+    def segment(x: Any) -> Any:
+        for _ in range(steps):
+            x = tg.sin(x)
+        return x
+
+    return segment
+
+
+def peak(fn: Any, *args: Any) -> int:
+    fn(*args)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        fn(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_chain_takes_memory_for_one_segment_and_the_boundaries():
+    n, steps = 12, 12
+    x = np.linspace(0, 1, 20_000)
+    segment = long_segment(steps)
+    boundaries_and_segment = (n + steps) * x.nbytes
+    lean, plain = chain(tg.checkpoint(segment), n), chain(segment, n)
+    for derivative in (tg.grad, lambda f: lambda x: tg.jvp(f, (x,), (x,))):
+        assert peak(derivative(lean), x) < boundaries_and_segment + 6 * x.nbytes
+        assert n * steps * x.nbytes < peak(derivative(plain), x) < (n * steps + 6) * x.nbytes
+    assert peak(lambda x: tg.hvp(lean, (x,), (x,)), x) < 5 * boundaries_and_segment
+
+
+@pytest.mark.parametrize("order", [0, 1, 2])
+def test_what_a_checkpointed_function_computes_is_not_on_the_tape(order):
+    def length(steps):
+        fn = chain(tg.checkpoint(long_segment(steps)), 3)
+        for _ in range(order):
+            fn = tg.grad(fn)
+        return len(tg.record(fn)(0.3)[1])
+
+    assert length(40) == length(1)
+
+
+@given(FLOATS, FLOATS)
+def test_what_a_checkpointed_function_reads_around_it_has_its_gradient(a, b):
+    def fn(wrap):
+        def loss(a, b):
+            c = a * b
+            inner = wrap(lambda x: tg.sin(x * c) + a)
+            return inner(b) * inner(c)
+
+        return loss
+
+    for transform in (tg.grad, tg.hessian):
+        close(
+            transform(fn(tg.checkpoint), (0, 1))(a, b),
+            transform(fn(lambda f: f), (0, 1))(a, b),
+        )
+    close(
+        tg.jvp(fn(tg.checkpoint), (a, b), (1.0, 2.0)), tg.jvp(fn(lambda f: f), (a, b), (1.0, 2.0))
+    )
+
+
+def test_only_what_is_around_may_be_read():
+    w = np.array([1.0, 2.0])
+    loss = lambda x: tg.checkpoint(lambda: tg.sum(x * x * w))()  # noqa: E731
+    np.testing.assert_array_equal(tg.grad(loss)(w), [2.0, 8.0])
+
+
+def test_a_gradient_within_a_checkpointed_function_is_differentiated():
+    @tg.checkpoint
+    def slope(x, y):
+        return tg.grad(lambda z: z**3 * y)(x)
+
+    assert slope(2.0, 3.0) == 36.0
+    assert tg.grad(slope)(2.0, 3.0) == 36.0
+    assert tg.grad(slope, argnums=1)(2.0, 3.0) == 12.0
+    assert tg.grad(tg.grad(slope), 1)(2.0, 3.0) == 12.0
+
+
+def test_a_pullback_of_a_checkpoint_may_be_called_at_will():
+    output, pullback = tg.vjp(tg.checkpoint(lambda x, y: (x * y, x + y)), 2.0, 3.0)
+    assert output == (6.0, 5.0)
+    assert pullback((1.0, 0.0)) == (3.0, 2.0)
+    assert pullback((0.0, 1.0)) == (1.0, 1.0)
+
+
+def test_a_result_may_be_an_argument_or_stand_twice():
+    @tg.checkpoint
+    def fn(x, y):
+        z = x * 3
+        return x, y, z, z
+
+    output, pullback = tg.vjp(lambda x, y: fn(x, y), 2.0, 5.0)
+    assert output == (2.0, 5.0, 6.0, 6.0)
+    assert pullback((1.0, 10.0, 100.0, 1000.0)) == (3301.0, 10.0)
+    assert tg.jvp(fn, (2.0, 5.0), (1.0, 7.0))[1] == (1.0, 7.0, 3.0, 3.0)
+
+
+def test_a_stopped_gradient_stays_stopped():
+    fn = tg.checkpoint(lambda x: tg.stop_gradient(x) * x)
+    assert tg.grad(fn)(3.0) == 3.0
+
+
+def test_python_numbers_stay_weak_and_dtypes_what_they_are():
+    x = np.ones(3, np.float32)
+
+    @tg.checkpoint
+    def fn(s, x):
+        return s * 2, x * s, x.astype(np.float64)
+
+    output, _ = tg.record(lambda s, x: tuple(y * x for y in fn(s, x)))(0.5, x)
+    assert [y.dtype for y in output] == [np.float32, np.float32, np.float64]
+    gs, gx = tg.grad(lambda s, x: sum(map(tg.sum, fn(s, x))), (0, 1))(0.5, x)
+    assert (gs.dtype, gx.dtype) == (np.float64, np.float32)
+    assert gs == 5.0
+    np.testing.assert_array_equal(gx, [1.5, 1.5, 1.5])
+    alone, _ = tg.record(lambda s: tg.checkpoint(lambda s: s * 2)(s) * x)(0.5)
+    assert alone.dtype == np.float32
+
+
+def test_a_function_without_floating_results_is_its_values():
+    output, tape = tg.record(tg.checkpoint(lambda x: (np.argmax(x), "text")))(np.array([1.0, 3.0]))
+    assert output[0].value == 1
+    assert output[1] == "text"
+    check_tape(tape)
+
+
+def test_an_argument_that_is_changed_afterwards_is_as_it_was():
+    data = np.array([1.0, 2.0])
+    listed = [3.0]
+
+    def loss(x):
+        return tg.sum(tg.checkpoint(lambda x, d, n: x * x * d * n[0])(x, data, listed))
+
+    output, tape = tg.record(loss)(np.ones(2))
+    data[:] = 100.0
+    listed[0] = 100.0
+    np.testing.assert_array_equal(tg.reverse_sweep(tape, output)[tape.parameters[0]], [6.0, 12.0])
+
+
+def test_a_function_that_is_not_pure_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match=r"noisy is checkpointed.*random"):
+        tg.grad(tg.checkpoint(noisy))(1.0, rng)
+    grows: list[float] = []
+
+    def growing(x):
+        grows.append(1.0)
+        return [x * 2 for _ in grows]
+
+    with pytest.raises(ValueError, match=r"growing is checkpointed.*\[\*, \*\]"):
+        tg.grad(lambda x: tg.checkpoint(growing)(x)[0])(1.0)
+
+
+def noisy(x: Any, rng: Any) -> Any:
+    """Not the same twice."""
+    return x * rng.normal()
+
+
+def test_an_error_in_a_checkpointed_function_leaves_the_tape_as_it_was():
+    def fails(x):
+        tg.sin(x)
+        raise KeyError("by the user")
+
+    def loss(x):
+        with pytest.raises(KeyError):
+            tg.checkpoint(fails)(x)
+        return x * x
+
+    output, tape = tg.record(loss)(3.0)
+    assert [r.op.name for r in tape] == ["parameter", "multiply"]
+    assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 6.0
+
+
+def test_a_record_that_escapes_from_a_checkpoint_is_refused():
+    found = []
+
+    def leaky(x):
+        found.append(tg.sin(x))
+        return found[-1] * 2
+
+    with pytest.raises(tg.errors.TapeError, match="another branch"):
+        tg.grad(lambda x: tg.checkpoint(leaky)(x) * found[0])(1.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: tg.checkpoint(lambda y: found[0])(x))(1.0)
+
+
+def test_checkpoint_keeps_the_name_docstring_and_signature_and_pickles():
+    made = tg.checkpoint(noisy)
+    assert (made.__name__, made.__doc__) == ("noisy", "Not the same twice.")
+    assert inspect.signature(made) == inspect.signature(noisy)
+    copy = pickle.loads(pickle.dumps(made))
+    assert copy == made
+    with pytest.raises(AttributeError):
+        made.fn = noisy
+    with pytest.raises(TypeError, match="a function is needed, not 'relu'"):
+        tg.checkpoint("relu")
+
+
+def test_a_tape_with_a_checkpoint_goes_through_pickle():
+    output, tape = tg.record(tg.checkpoint(square_sum))(np.arange(3.0))
+    copy_output, copy = pickle.loads(pickle.dumps((output, tape)))
+    check_tape(copy)
+    np.testing.assert_array_equal(
+        tg.reverse_sweep(copy, copy_output)[copy.parameters[0]], [0.0, 2.0, 4.0]
+    )
+
+
+def square_sum(x: Any) -> Any:
+    return tg.sum(x * x)
+
+
+def test_checkpoints_leave_nothing_for_the_garbage_collector():
+    gc.collect()
+    gc.disable()
+    try:
+        tg.grad(kept, ALL)(*[np.ones(3)] * 3, 1.0)
+        tg.hvp(chain(tg.checkpoint(long_segment(3)), 3), (0.5,), (1.0,))
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_checkpoint_of_a_compiled_function_and_the_other_way_round():
+    compiled = tg.compile(square_sum)
+    x = np.arange(3.0)
+    np.testing.assert_array_equal(tg.grad(tg.checkpoint(compiled))(x), 2 * x)
+    np.testing.assert_array_equal(tg.grad(tg.compile(tg.checkpoint(square_sum)))(x), 2 * x)
+    both = tg.compile(tg.value_and_grad(tg.checkpoint(square_sum)))
+    for x in (np.arange(3.0), np.ones(3)):
+        value, g = both(x)
+        assert value == np.sum(x * x)
+        np.testing.assert_array_equal(g, 2 * x)
+    assert len(both.signatures) == 1
+
+
+# --- custom_vjp ---------------------------------------------------------------------------
+
+
+@tg.custom_vjp(lambda g, y, x: (g * tg.sigmoid(x),))
+def log1pexp(x: Any) -> Any:
+    """log(1 + exp(x)), without overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+
+
+def solve_backward(g: Any, y: Any, p: Any, b: Any, name: Any = None) -> Any:
+    """The rule of x = b / w - m, for trees."""
+    db = g["x"] / p["w"] + g["twice"] * 2 / p["w"]
+    return {"w": -db * (y["x"] + p["m"]), "m": -g["x"] - 2 * g["twice"]}, db
+
+
+@tg.custom_vjp(solve_backward)
+def solve(p: Any, b: Any, name: Any = None) -> Any:
+    x = np.array(b) / p["w"] - p["m"]
+    return {"x": x, "twice": 2 * x, "signs": x > 0, "name": name}
+
+
+def solve_plain(p: Any, b: Any, name: Any = None) -> Any:
+    x = b / p["w"] - p["m"]
+    return {"x": x, "twice": 2 * x, "name": name}
+
+
+def of_solve(fn: Any) -> Any:
+    def loss(w: Any, m: Any, b: Any) -> Any:
+        output = fn({"w": w, "m": m}, b, name="text")
+        assert output["name"] == "text"
+        return tg.sum(tg.sin(output["x"]) * output["twice"] * b)
+
+    return loss
+
+
+@given(st.floats(-1e4, 1e4))
+def test_a_stable_form_has_a_stable_derivative(x):
+    slope, curvature = tg.grad(log1pexp), tg.grad(tg.grad(log1pexp))
+    sigmoid = tg.sigmoid(x)
+    close(slope(x), sigmoid)
+    close(curvature(x), sigmoid * (1 - sigmoid))
+    close(tg.jvp(log1pexp, (x,), (2.0,))[1], 2 * sigmoid)
+    close(tg.compile(slope)(x), sigmoid)
+
+
+@given(hnp.arrays(np.float64, 3, elements=st.floats(0.5, 2)), VECTORS, VECTORS)
+def test_a_custom_vjp_of_trees_has_derivatives_of_any_order(w, m, b):
+    ours, plain = of_solve(solve), of_solve(solve_plain)
+    args = w, m, b
+    close(tg.value_and_grad(ours, (0, 1, 2))(*args), tg.value_and_grad(plain, (0, 1, 2))(*args))
+    close(tg.jvp(ours, args, args), tg.jvp(plain, args, args))
+    close(tg.hessian(ours, (0, 1, 2))(*args), tg.hessian(plain, (0, 1, 2))(*args))
+    close(tg.hessian(tg.checkpoint(ours))(*args), tg.hessian(plain)(*args))
+
+
+def fixed_point_backward(g: Any, x: Any, a: Any) -> Any:
+    slope = tg.sin(a * x)
+    return (-g * slope * x / (1 + a * slope),)
+
+
+@tg.custom_vjp(fixed_point_backward)
+def fixed_point(a: Any) -> Any:
+    """x == cos(a * x), by iteration that reads its values."""
+    x = 0.5
+    while abs(x - np.cos(a * x)) > 1e-15:
+        x = float(np.cos(a * x)) / 2 + x / 2
+    return x
+
+
+@given(st.floats(0, 1.2))
+def test_an_implicit_derivative_is_right_in_every_order_and_compiled(a):
+    def around(f):
+        h = 1e-4
+        return (f(a + h) - f(a - h)) / (2 * h)
+
+    close(tg.grad(fixed_point)(a), around(fixed_point), 1e-6)
+    close(tg.grad(tg.grad(fixed_point))(a), around(tg.grad(fixed_point)), 1e-6)
+    third = tg.grad(tg.grad(tg.grad(fixed_point)))
+    close(third(a), around(tg.grad(tg.grad(fixed_point))), 1e-6)
+    close(tg.compile(third)(a), third(a))
+    assert len(tg.record(fixed_point)(a)[1]) == 2
+
+
+def test_a_compiled_custom_vjp_runs_the_function_anew():
+    step = tg.compile(tg.value_and_grad(fixed_point))
+    assert step(0.5) == tg.value_and_grad(fixed_point)(0.5)
+    assert step(0.7) == tg.value_and_grad(fixed_point)(0.7)
+    assert len(step.signatures) == 1
+
+    @tg.custom_vjp(lambda g, y, x: (g[0] * y[1] + g[1] * y[0],))
+    def both(x):
+        return np.sin(x), np.cos(x)
+
+    def loss(x):
+        s, c = both(x)
+        return tg.sum(s * s * c)
+
+    x = np.arange(3.0)
+    close(tg.compile(tg.grad(loss))(x), tg.grad(loss)(x))
+    tg.compile(tg.grad(loss)).check(x)
+    program = tg.compile(log1pexp).program(x)
+    assert pickle.loads(pickle.dumps(program)) == program
+    with pytest.raises(TypeError, match=r"solve has a custom VJP and returned a ndarray.*astype"):
+        tg.compile(of_solve(solve))(x + 1, x, x)
+
+
+def test_a_custom_vjp_is_called_on_arrays_that_it_cannot_change():
+    kinds = []
+
+    @tg.custom_vjp(lambda g, y, x, n: (g * n, None))
+    def look(x, n):
+        kinds.append((type(x), type(n)))
+        return x * n
+
+    x = np.ones(2)
+    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(look(x, 3)))(x), [3.0, 3.0])
+    assert kinds == [(np.ndarray, int)]
+
+    @tg.custom_vjp(lambda g, y, x: (g,))
+    def writes(x):
+        x[0] = 5.0
+        return x
+
+    with pytest.raises(ValueError, match="read-only"):
+        tg.record(writes)(x)
+
+    def spoils(g, y, x):
+        g[0] = 5.0
+        return (g,)
+
+    with pytest.raises(ValueError, match="read-only"):
+        tg.grad(lambda x: tg.sum(tg.custom_vjp(spoils)(lambda x: x)(x) * 2))(x)
+    kept = np.ones(2)
+    returns = tg.custom_vjp(lambda g, y, x: (kept,))(lambda x: kept)
+    output, tape = tg.record(returns)(x)
+    g = tg.reverse_sweep(tape, output, np.ones(2))[tape.parameters[0]]
+    kept[:] = 7.0
+    np.testing.assert_array_equal(output.value, [1.0, 1.0])
+    np.testing.assert_array_equal(g, [1.0, 1.0])
+
+
+def test_a_joint_rule_is_called_once_for_all_arguments():
+    calls = []
+
+    def backward(g, y, a, b, c):
+        calls.append(g)
+        return g * b * c, g * a * c, g * a * b
+
+    product = tg.custom_vjp(backward)(lambda a, b, c: a * b * c)
+    assert tg.grad(product, (0, 1, 2))(2.0, 3.0, 5.0) == (15.0, 10.0, 6.0)
+    assert calls == [1.0]
+
+
+def test_none_passes_no_gradient_and_broadcasting_is_undone():
+    @tg.custom_vjp(lambda g, y, p, x: (None, g * p[0]))
+    def scaled(p, x):
+        return p[0] * x
+
+    p, x = (np.array([[1.0], [2.0]]), 5.0), np.ones(3)
+    gp, gx = tg.grad(lambda p, x: tg.sum(scaled(p, x)), (0, 1))(p, x)
+    np.testing.assert_array_equal(gp[0], [[0.0], [0.0]])
+    assert gp[1] == 0.0
+    np.testing.assert_array_equal(gx, [3.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("error", "backward", "text"),
+    [
+        (TypeError, lambda g, y, p, x: g, "scaled returned ndarray; a tuple with.*2 positional"),
+        (TypeError, lambda g, y, p, x: (g,), "scaled returned a tuple of 1"),
+        (ValueError, lambda g, y, p, x: ({"w": np.ones(4)}, g), r"operand p.w .*\(4,\).*\(3,\)"),
+        (ValueError, lambda g, y, p, x: ({"v": g}, g), "the trees differ"),
+        (TypeError, lambda g, y, p, x: ({"w": "text"}, g), "real numbers"),
+    ],
+)
+def test_a_wrong_backward_rule_is_told(error, backward, text):
+    @tg.custom_vjp(backward)
+    def scaled(p, x):
+        return p["w"] * x
+
+    with pytest.raises(error, match=text):
+        tg.grad(lambda p: tg.sum(scaled(p, np.ones(3))))({"w": np.ones(3)})
+
+
+def test_no_gradient_of_a_custom_vjp_is_lost_in_silence():
+    scaled = tg.custom_vjp(lambda g, y, x, k=1.0: (g * k,))(lambda x, k=1.0: x * k)
+    assert tg.grad(lambda x: scaled(x, k=2.0))(3.0) == 2.0
+    assert tg.grad(lambda x: scaled(x, k=tg.stop_gradient(x)))(3.0) == 3.0
+    with pytest.raises(TypeError, match="passed by keyword: pass it by position"):
+        tg.grad(lambda x: scaled(x, k=x))(3.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: tg.custom_vjp(lambda g, y, z: (g,))(lambda z: z * x)(x))(3.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: tg.custom_vjp(lambda g, y, z: (g,))(lambda z: z * x)(2.0))(3.0)
+    _, tape = tg.record(lambda x: x * 1)(2.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        log1pexp(tape.last)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: log1pexp(tape.last) * x)(2.0)
+
+
+def test_custom_vjp_keeps_the_name_and_pickles():
+    assert (log1pexp.__name__, log1pexp.__doc__) == (
+        "log1pexp",
+        "log(1 + exp(x)), without overflow.",
+    )
+    assert pickle.loads(pickle.dumps(log1pexp)) is log1pexp
+    bare = tg.custom_vjp(solve_backward)(solve_plain)
+    assert pickle.loads(pickle.dumps(bare)) == bare
+    assert pickle.loads(pickle.dumps(tg.grad(log1pexp)))(0.0) == 0.5
+    output, tape = pickle.loads(pickle.dumps(tg.record(log1pexp)(0.0)))
+    assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 0.5
+    with pytest.raises(AttributeError):
+        log1pexp.fn = np.sin
+    with pytest.raises(TypeError, match="a function is needed"):
+        tg.custom_vjp("rule")

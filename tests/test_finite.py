@@ -1,0 +1,146 @@
+"""Where a number went wrong: check_finite names the record, what it was made of, and why."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tapegrad as tg
+
+X = np.array([0.0, 1.0, 4.0])
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def said(fn: Any, *args: Any) -> str:
+    """What check_finite says of a function."""
+    with pytest.raises(tg.errors.NonFiniteError) as caught:
+        tg.value_and_grad(fn, check_finite=True)(*args)
+    return str(caught.value)
+
+
+def guarded_outside(x: Any) -> Any:
+    return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))
+
+
+def test_a_value_is_told_with_its_line_op_operands_and_remedy():
+    assert said(guarded_outside, X).splitlines() == [
+        "the value of line 2 of the tape of guarded_outside, log, is not finite: "
+        "[ -inf 0. 1.3863], with -inf at [0]",
+        "  operand 0: %0 x, [0. 1. 4.]",
+        "  hint: the argument of a log is not positive; the where on line 4 selects among values "
+        "that are all computed, and so are their slopes: guard the argument too, "
+        "np.where(ok, np.log(np.where(ok, x, 1.0)), 0.0)",
+    ]
+
+
+def test_a_cotangent_is_told_with_the_one_that_came_in():
+    def loss(x):
+        return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))
+
+    text = said(loss, X / 2)
+    assert text.splitlines()[:4] == [
+        "the cotangent that line 3 of the tape of loss, sqrt, passes to operand 0 is not finite: "
+        "[ nan 0.5 0.25], with nan at [0]",
+        "  operand 0: %2 multiply, [0. 1. 4.]",
+        "  value: [0. 1. 2.]",
+        "  incoming cotangent: [0. 1. 1.]",
+    ]
+    assert text.endswith("np.where(ok, np.sqrt(np.where(ok, x, 1.0)), 0.0)")
+
+
+def test_the_remedy_that_the_hint_gives_is_one():
+    def loss(x):
+        ok = x > 0
+        logs = np.where(ok, np.log(np.where(ok, x, 1.0)), 0.0)
+        roots = np.where(ok, np.sqrt(np.where(ok, x, 1.0)), 0.0)
+        return tg.sum(logs + roots + np.where(ok, 1 / np.where(ok, x, 1.0), 0.0))
+
+    value, g = tg.value_and_grad(loss, check_finite=True)(X)
+    np.testing.assert_allclose(value, np.log(4) + 3 + 1.25)
+    np.testing.assert_allclose(g, [0.0, 1 + 0.5 - 1, 0.25 + 0.25 - 1 / 16])
+
+
+@pytest.mark.parametrize(
+    ("fn", "cause"),
+    [
+        (lambda x: tg.sum(1 / x), "a denominator is 0"),
+        (lambda x: tg.sum(x**-1), "whole powers"),
+        (lambda x: tg.sum(x**0.5), "infinite for powers below 1"),
+        (lambda x: tg.sum(tg.exp(x * 1e3)), r"tg.softmax"),
+        (tg.checkpoint(lambda x: tg.sum(tg.sqrt(x))), "take the checkpoint off"),
+    ],
+)
+def test_a_hint_says_the_cause(fn, cause):
+    text = said(fn, X)
+    assert cause in text.splitlines()[-1]
+    assert "where" not in text.splitlines()[-1] or "checkpoint" in text
+
+
+def test_a_sum_and_an_argument_may_be_the_cause():
+    assert "line 0 of the tape of fn, parameter 'x'," in said(named(lambda x: x * 0), np.inf)
+    big = 1e308
+    text = said(named(lambda x: x * big + x * big), 0.5)
+    assert "multiply, passes to operand 0 is not finite: inf" in text
+    assert "hint" not in text
+
+
+def named(f: Any) -> Any:
+    def fn(x):
+        return f(x)
+
+    return fn
+
+
+def test_the_error_is_one_that_users_catch():
+    with pytest.raises(FloatingPointError):
+        tg.grad(guarded_outside, check_finite=True)(X)
+    with pytest.raises(tg.errors.TapegradError):
+        tg.grad(guarded_outside, 0, False, True)(X)
+    output, tape = tg.record(guarded_outside)(X)
+    with pytest.raises(tg.errors.NonFiniteError):
+        tg.reverse_sweep(tape, output, check_finite=True)
+    assert tg.reverse_sweep(tape, output)[tape.parameters[0]].shape == (3,)
+
+
+def test_what_the_output_does_not_depend_on_may_be_anything():
+    def loss(x):
+        tg.log(x)
+        return tg.sum(x * x)
+
+    np.testing.assert_array_equal(tg.grad(loss, check_finite=True)(X), 2 * X)
+
+
+def test_a_nested_gradient_is_checked_too():
+    def loss(x):
+        return tg.sum(tg.grad(guarded_outside, check_finite=True)(x))
+
+    with pytest.raises(tg.errors.NonFiniteError, match="line 3 of the tape of loss, log"):
+        tg.grad(loss)(X)
+    with pytest.raises(tg.errors.NonFiniteError, match="line 2 of the tape of <lambda>, sqrt"):
+        tg.grad(lambda x: tg.grad(lambda y: tg.sum(tg.sqrt(y)), check_finite=True)(x)[1])(X)
+
+
+def test_values_are_not_known_while_compiling():
+    with pytest.raises(tg.TraceError, match=r"check_finite reads values.*compiling"):
+        tg.compile(tg.grad(guarded_outside, check_finite=True))(X)
+
+
+@given(hnp.arrays(np.float64, 3, elements=st.sampled_from([-1.0, 0.0, 1e-300, 0.5, 3.0, 1e200])))
+def test_it_raises_if_and_only_if_something_is_not_finite(x):
+    def loss(x):
+        y = tg.sqrt(x) / (x - 0.5)
+        return tg.sum(tg.where(x > 2, x * x, y))
+
+    _, tape = tg.record(loss)(x)
+    finite = all(np.isfinite(record.value).all() for record in tape)
+    value, g = tg.value_and_grad(loss)(x)
+    # every record here passes its cotangent on to x, so that one gone wrong shows there
+    if finite and np.isfinite(g).all():
+        checked = tg.value_and_grad(loss, check_finite=True)(x)
+        np.testing.assert_array_equal(checked[0], value)
+        np.testing.assert_array_equal(checked[1], g)
+    else:
+        said(loss, x)
