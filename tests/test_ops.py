@@ -21,7 +21,7 @@ from tapegrad.testing import (
 )
 
 FEWER = settings(max_examples=max(1, settings.default.max_examples // 3))
-FEWEST = settings(max_examples=max(1, settings.default.max_examples // 5))
+FEWEST = settings(max_examples=max(1, settings.default.max_examples // 8))
 
 every_op = pytest.mark.parametrize("name", sorted(CASES))
 every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
