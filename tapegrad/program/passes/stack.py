@@ -19,6 +19,7 @@ from tapegrad.program.program import Builder, Program, rewrite
 
 # products of more rows than this gain nothing by being stacked
 _MOST_ROWS = 1024
+_FEW_ROWS = 32
 
 
 def stack_sums(program: Program) -> Program:
@@ -207,6 +208,27 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
                 return None
             found = axis, start, stop
     return found
+
+
+def flatten_products(program: Program) -> Program:
+    """The program with a stack of matrices times one matrix as one product.
+
+    Where the matrices are large, that pays only if the one is transposed.
+    """
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.kind != "matmul":
+            return None
+        left, right = instruction.operands
+        shape = builder.shape(left)
+        if len(shape) < 3 or len(builder.shape(right)) != 2 or 0 in shape:
+            return None
+        if shape[-2] >= _FEW_ROWS and not builder.source(right, "transpose"):
+            return None
+        rows = builder.reshaped(left, (math.prod(shape[:-1]), shape[-1]))
+        return builder.reshaped(builder.emit("matmul", rows, right), instruction.shape)
+
+    return rewrite(program, visit)
 
 
 def stack_products(program: Program) -> Program:
