@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.program import Builder, Program, rewrite, users
 
 # products of more rows than this gain nothing by being stacked
 _MOST_ROWS = 1024
@@ -46,23 +46,15 @@ def stack_sums(program: Program) -> Program:
 
 def sums_inside(program: Program) -> set[int]:
     """The adds whose only use is as a term of a larger sum."""
-    users: dict[int, list[int | None]] = {}
+    used = users(program)
+    inside = set()
     for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            if type(x) is Ref and x.kind == "instruction":
-                users.setdefault(x.index, []).append(i)
-    for x in program.outputs:
-        if type(x) is Ref and x.kind == "instruction":
-            users.setdefault(x.index, []).append(None)
-    return {
-        i
-        for i, instruction in enumerate(program.instructions)
-        if instruction.kind == "add"
-        and len(users.get(i, [])) == 1
-        and (user := users[i][0]) is not None
-        and program.instructions[user].kind == "add"
-        and program.instructions[user].shape == instruction.shape
-    }
+        by = used.get(Ref("instruction", i), [])
+        if instruction.kind == "add" and len(by) == 1 and by[0] >= 0:
+            user = program.instructions[by[0]]
+            if user.kind == "add" and user.shape == instruction.shape:
+                inside.add(i)
+    return inside
 
 
 def sum_terms(builder: Builder, instruction: Instruction) -> list[Any]:
