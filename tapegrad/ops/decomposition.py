@@ -427,7 +427,7 @@ def _lstsq_calls(choose: Choices) -> Call:
     return Call((a, right), {"rcond": choose.among([None, -1, 1e-3])})
 
 
-@op(composite=True, numpy=np.linalg.lstsq, domain=_lstsq_calls)
+@op(composite=True, numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     """The solution of least squares, of least norm where there are several.
 

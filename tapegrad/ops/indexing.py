@@ -332,6 +332,7 @@ def _updates(choose: Choices) -> Call:
     each_operand=EachOperand(_index_set_vjp, last=1),
     read=_update_arguments,
     domain=_updates,
+    kink="of values set in one place, the one that stays",
 )
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.

@@ -149,6 +149,7 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     numpy=np.prod,
     domain=reduced(NEAR_ONE),
     source="multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
+    kink="right with any number of zeros",
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -372,7 +373,12 @@ def nansum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return sum(without_nan(a, 0), axis=axis, keepdims=keepdims)
 
 
-@op(composite=True, numpy=np.nanprod, domain=reduced(NEAR_ONE))
+@op(
+    composite=True,
+    numpy=np.nanprod,
+    domain=reduced(NEAR_ONE),
+    kink="right with any number of zeros",
+)
 def nanprod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`prod` with 1 for nan, which gets no gradient.
 
