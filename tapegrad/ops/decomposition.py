@@ -35,14 +35,32 @@ __all__ = [
 
 
 class EighResult(NamedTuple):
-    """What `eigh` gives."""
+    """What `eigh` gives, of matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    eigenvalues
+        In ascending order, of shape (..., n).
+    eigenvectors
+        Of shape (..., n, n), each a column.
+    """
 
     eigenvalues: Any
     eigenvectors: Any
 
 
 class SVDResult(NamedTuple):
-    """What `svd` gives."""
+    """What `svd` gives, of matrices of shape (..., m, n); k is the smaller side.
+
+    Attributes
+    ----------
+    U
+        The left vectors, as columns: (..., m, m), or (..., m, k) without `full_matrices`.
+    S
+        The singular values, in descending order: (..., k).
+    Vh
+        The right vectors, as rows: (..., n, n) or (..., k, n).
+    """
 
     U: Any
     S: Any
@@ -50,7 +68,16 @@ class SVDResult(NamedTuple):
 
 
 class QRResult(NamedTuple):
-    """What `qr` gives."""
+    """What `qr` gives, of matrices of shape (..., m, n).
+
+    Attributes
+    ----------
+    Q
+        Orthonormal columns: (..., m, k), with the smaller side for k, or m with
+        ``mode="complete"``.
+    R
+        Upper triangular: (..., k, n).
+    """
 
     Q: Any
     R: Any

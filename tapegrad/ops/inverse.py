@@ -336,7 +336,15 @@ def det(a: Any) -> Any:
 
 
 class SlogdetResult(NamedTuple):
-    """What `slogdet` gives."""
+    """What `slogdet` gives, of matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    sign
+        1, -1 or 0, of shape (...). It passes no gradient.
+    logabsdet
+        The logarithm of the absolute determinant, of shape (...).
+    """
 
     sign: Any
     logabsdet: Any

@@ -500,7 +500,16 @@ def _places(choose: Choices) -> Call:
     domain=_places,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The index of the first largest element along an axis. It passes no gradient."""
+    """The index of the first largest element along an axis, or of the array flattened.
+
+    It passes no gradient. NaN counts as largest.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.argmax(np.array([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]]), axis=1)
+    array([1, 0])
+    """
     return _argmax(a, axis=axis, keepdims=keepdims)
 
 
@@ -511,7 +520,16 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     domain=_places,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The index of the first smallest element along an axis. It passes no gradient."""
+    """The index of the first smallest element along an axis, or of the array flattened.
+
+    It passes no gradient. NaN counts as smallest.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.argmin(np.array([[1.0, 3.0, 1.0], [2.0, 0.0, 1.0]]), axis=1)
+    array([0, 1])
+    """
     return _argmin(a, axis=axis, keepdims=keepdims)
 
 
