@@ -351,6 +351,7 @@ def _updates(choose: Choices) -> Call:
     each_operand=EachOperand(_index_set_vjp, last=1),
     read=_update_arguments,
     domain=_updates,
+    kink="of values set in one place, the one that stays",
 )
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
@@ -544,8 +545,16 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
 def at(a: Any) -> At:
     """Functional updates of an array or a Tensor.
 
+    Parameters
+    ----------
+    a
+        An array or a Tensor, which stays as it is.
+
+    Returns
+    -------
     ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
-    ``t.at[index].set(values)`` does for a Tensor.
+    ``t.at[index].set(values)`` does for a Tensor. Of values that are set in one place the
+    one that stays has the gradient; values that are added in one place all have it.
 
     Examples
     --------
