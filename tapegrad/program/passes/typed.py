@@ -26,7 +26,7 @@ def type_numbers(program: Program) -> Program:
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        if dtype.kind != "f":
+        if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
             return None
         instruction = _without_axes(builder, instruction)
         if all(type(x) is Ref for x in instruction.operands):
@@ -41,6 +41,11 @@ def type_numbers(program: Program) -> Program:
         return builder.append(attrs.evolve(instruction, operands=operands))
 
     return rewrite(program, visit)
+
+
+def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
+    """Whether a ufunc computes on operands that are all of a dtype, as ldexp does not."""
+    return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
 
 
 def _without_axes(builder: Builder, instruction: Instruction) -> Instruction:
