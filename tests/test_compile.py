@@ -660,9 +660,13 @@ def item(x):
     return x * tg.argmax(x).item()  # the line
 
 
+def option(x):
+    return tg.sum(np.eye(3) * x[0], axis=tg.argmax(x) * 0)  # the line
+
+
 UNREADABLE = [
     branch, loop, as_int, value, mask, shape_from_value, as_index, sized, conjunction, contained,
-    ranged, item,
+    ranged, item, option,
 ]  # fmt: skip
 
 
