@@ -291,7 +291,8 @@ def compile(
     -----
     A program calls NumPy as the recorded function does, under the caller's
     ``np.errstate``, but for what it does not compute: a value that nothing depends on,
-    or that it can do without, gives no warning. Sums are taken in another order here and
+    or that it can do without, gives no warning, and a ``with np.errstate`` inside the
+    function holds for its recording only. Sums are taken in another order here and
     there, so that results agree to rounding errors.
 
     Raises

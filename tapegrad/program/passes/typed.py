@@ -29,7 +29,9 @@ def type_numbers(program: Program) -> Program:
         if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
             return None
         instruction = _without_axes(builder, instruction)
-        if all(type(x) is Ref for x in instruction.operands):
+        numbers: list[Any] = [x for x in instruction.operands if type(x) is not Ref]
+        # one that is too large is left to the run, which warns
+        if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
             return builder.append(instruction)
         # the quick loops of these two are for arrays only
         full = instruction.kind in ("maximum", "minimum") and _is_middling(instruction)
