@@ -477,6 +477,9 @@ def test_stack_sums_makes_one_product_of_a_sum_of_products():
     assert after(stack_sums, fn, x, x, x, x) == [
         "concatenate", "concatenate", "transpose", "matmul"
     ]  # fmt: skip
+    assert after(stack_sums, lambda b, d: SQUARE.T @ b + d.T @ d, SQUARE, SQUARE) == [
+        "concatenate", "concatenate", "transpose", "matmul"
+    ]  # fmt: skip
     assert untouched(stack_sums, lambda a, b: a.T @ b + a @ b.T, SQUARE, SQUARE)
     assert untouched(stack_sums, lambda a, b: a.T @ b + b, SQUARE, SQUARE)
 
@@ -625,3 +628,12 @@ def test_numbers_are_typed_where_they_are_converted():
     assert constant.value.dtype == np.float32
     assert not type_numbers(trace(lambda x: x * 2, (np.arange(3),), {})).constants
     assert not type_numbers(trace(lambda x: tg.ldexp(x, 2), (SQUARE,), {})).constants
+
+
+def test_a_number_too_large_for_its_dtype_warns_at_each_run_as_recorded():
+    compiled = tg.compile(lambda x: x * 1e60)
+    x = np.ones(3, np.float32)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        compiled(x)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        compiled(x)

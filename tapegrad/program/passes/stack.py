@@ -31,6 +31,8 @@ def stack_sums(program: Program) -> Program:
             return None
         if any(builder.dtype(x) != instruction.dtype for x in terms):
             return None
+        # a sweep adds from the last step to the first; in their order they meet others
+        terms = terms[::-1]
         for gather in (_products, _row_sums, _scattered_rows, _parts):
             stacked = gather(builder, terms)
             if stacked is not None:
@@ -119,20 +121,28 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
         product = builder.source(x, "matmul")
         if product is None:
             return None
-        left = builder.source(product.operands[0], "transpose")
-        right = product.operands[1]
-        if left is None or len(builder.shape(right)) != 2 or left.options.get("axes"):
+        left, right = _turned(builder, product.operands[0]), product.operands[1]
+        if left is None or len(builder.shape(right)) != 2 or builder.shape(right)[0] > _MOST_ROWS:
             return None
-        if len(builder.shape(left.operands[0])) != 2 or builder.shape(right)[0] > _MOST_ROWS:
+        if len({builder.dtype(left), builder.dtype(right), product.dtype}) != 1:
             return None
-        if len({builder.dtype(left.operands[0]), builder.dtype(right), product.dtype}) != 1:
-            return None
-        lefts.append(left.operands[0])
+        lefts.append(left)
         rights.append(right)
     left_all = _concatenated(builder, lefts)
     right_all = _concatenated(builder, rights)
     turned = builder.emit("transpose", left_all)
     return builder.emit("matmul", turned, right_all, note=f"{len(terms)} products, stacked")
+
+
+def _turned(builder: Builder, x: Any) -> Any:
+    """The matrix that a value is the transpose of, if that is known."""
+    if len(builder.shape(x)) != 2:
+        return None
+    if x.kind == "constant":
+        constant = builder.of(x)
+        return builder.constant(constant.value.T, constant.captured)
+    made = builder.source(x, "transpose")
+    return None if made is None or made.options.get("axes") else made.operands[0]
 
 
 def _row_sums(builder: Builder, terms: list[Any]) -> Any:
