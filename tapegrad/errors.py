@@ -18,8 +18,30 @@ class TapeError(TapegradError):
 
 
 class TraceError(TapegradError):
-    """A value is read where only the shape and dtype of it are known."""
+    """A value is read where only the shape and dtype of it are known.
+
+    Raised inside `compile`, for a program serves any values: by ``if``, ``float``,
+    ``.value``, a mask as an index. `where` chooses by value, and an argument in
+    `static_argnums` has one.
+    """
 
 
 class NonFiniteError(TapegradError, FloatingPointError):
-    """A value or a cotangent is not finite, where ``check_finite=True`` was asked for."""
+    """A value or a cotangent is not finite, where ``check_finite=True`` was asked for.
+
+    The message names the first line of the tape that made such a number, what it was made
+    of, and the likely cause if there is one.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> try:
+    ...     with np.errstate(all="ignore"):
+    ...         tg.grad(tg.log, check_finite=True)(np.array(0.0))
+    ... except tg.NonFiniteError as error:
+    ...     print(error)
+    the value of line 1 of the tape of log, log, is not finite: -inf
+      operand 0: %0 x, 0.0
+      hint: the argument of a log is not positive
+    """

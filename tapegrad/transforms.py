@@ -158,12 +158,20 @@ def value_and_grad(
 def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False) -> Grad:
     """A function that returns the gradient of `fn`.
 
-    The arguments are those of `value_and_grad`.
+    Parameters
+    ----------
+    fn, argnums, has_aux, check_finite
+        As for `value_and_grad`.
 
     Returns
     -------
     A function of the same arguments that returns the gradient, or
     ``(gradient, aux)``.
+
+    Raises
+    ------
+    TypeError, NonFiniteError
+        When called, as for `value_and_grad`.
 
     Examples
     --------
@@ -383,6 +391,11 @@ def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
     tree of the output with trees of the argument for leaves. With `has_aux`,
     ``(jacobian, aux)``.
 
+    Raises
+    ------
+    TypeError
+        When called: if a leaf to differentiate is not floating, with its path.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -404,7 +417,23 @@ class Hessian(_Transform):
 def hessian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Hessian:
     """A function that returns the second derivatives of a scalar function.
 
-    The Jacobian of the gradient; arguments and result as for `jacobian`.
+    Parameters
+    ----------
+    fn
+        A function with a scalar floating result.
+    argnums, has_aux
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    A function of the same arguments that returns the Jacobian of the gradient: for an
+    array an array of shape ``argument.shape + argument.shape``, for trees a tree of
+    trees, as `jacobian` does; with `has_aux`, ``(hessian, aux)``.
+
+    Raises
+    ------
+    TypeError
+        When called, as for `value_and_grad`.
 
     Examples
     --------
@@ -429,6 +458,11 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
     Returns
     -------
     A tree like the argument; for several arguments, a tuple of such trees.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `jvp`; if the result is not a floating scalar, too.
 
     Examples
     --------

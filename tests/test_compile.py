@@ -5,6 +5,7 @@ import pickle
 import sys
 import threading
 import warnings
+import weakref
 from pathlib import Path
 from typing import NamedTuple
 
@@ -1063,3 +1064,88 @@ def test_the_workloads_of_the_benchmark_compile_and_agree(name):
     step(workload.params, *workload.data)
     assert all(np.array_equal(a, b) for a, b in zip(before, workload.leaves, strict=True))
     assert len(step.signatures) == 1
+
+
+# --- tables that are updated in few rows ------------------------------------------------------
+
+N_ROWS, WIDTH = 4096, 32
+
+
+def embedding_step(table, indices, targets):
+    """Descent on the squares of some rows less targets."""
+    loss = tg.value_and_grad(lambda p: tg.sum(tg.square(tg.index_select(p, indices) - targets)))
+    value, gradient = loss(table)
+    return value, table - 0.125 * gradient
+
+
+def rows_given(data):
+    n = data.draw(st.integers(1, 6))
+    some = st.lists(st.integers(-N_ROWS, N_ROWS - 1) | st.integers(0, 2), min_size=n, max_size=n)
+    return np.array(data.draw(some)), np.full((n, WIDTH), data.draw(st.integers(-3, 3)) / 2.0)
+
+
+@given(data=st.data())
+def test_a_table_updated_in_few_rows_is_as_recorded_whoever_keeps_the_older_ones(data):
+    compiled = tg.compile(embedding_step)
+    table = expected = np.zeros((N_ROWS, WIDTH))
+    kept = []
+    for _ in range(data.draw(st.integers(1, 8))):
+        indices, targets = rows_given(data)
+        what = data.draw(
+            st.sampled_from(["go on", "go on", "go on", "keep", "view", "weak", "back"])
+        )
+        if what == "keep":
+            kept.append((table, expected))
+        elif what == "view":
+            kept.append((table[:3, ::2], expected[:3, ::2]))
+        elif what == "weak":
+            kept.append((weakref.ref(table), expected))
+        elif what == "back" and kept and getattr(kept[-1][0], "shape", None) == table.shape:
+            table, expected = kept[-1]
+        _, table = compiled(table, indices, targets)
+        _, expected = embedding_step(expected, indices, targets)
+        assert not table.flags.writeable
+        np.testing.assert_array_equal(table, expected)
+    for array, was in kept:
+        array = array() if isinstance(array, weakref.ref) else array
+        if array is not None:
+            np.testing.assert_array_equal(array, was)
+
+
+def test_a_table_that_nobody_keeps_is_not_copied():
+    compiled = tg.compile(embedding_step)
+    table = np.zeros((N_ROWS, WIDTH))
+    places = []
+    for i in range(8):
+        _, table = compiled(table, np.array([i, i + 1]), np.ones((2, WIDTH)))
+        places.append(table.ctypes.data)
+    assert "rows_" in str(compiled.program(table, np.array([0, 1]), np.ones((2, WIDTH))))
+    assert len(set(places[2:])) == 2
+
+
+def test_an_index_out_of_bounds_leaves_the_table_and_later_steps_as_they_are():
+    compiled = tg.compile(embedding_step)
+    table = expected = np.zeros((N_ROWS, WIDTH))
+    for i in range(6):
+        indices, targets = np.array([i, 7]), np.ones((2, WIDTH))
+        with pytest.raises(IndexError):
+            compiled(table, np.array([0, N_ROWS]), targets)
+        _, table = compiled(table, indices, targets)
+        _, expected = embedding_step(expected, indices, targets)
+        np.testing.assert_array_equal(table, expected)
+
+
+@pytest.mark.parametrize("hold", [lambda x: x, lambda x: x[1:5, ::2], memoryview, weakref.ref])
+def test_a_table_that_somebody_can_still_reach_is_never_changed(hold):
+    compiled = tg.compile(embedding_step)
+    table = np.zeros((N_ROWS, WIDTH))
+    held = []
+    for i in range(8):
+        _, table = compiled(table, np.array([i, i + 1]), np.ones((2, WIDTH)))
+        held.append(
+            (hold(table), np.array(hold(table.copy()) if hold is not weakref.ref else table))
+        )
+    for reached, was in held:
+        now = reached() if isinstance(reached, weakref.ref) else reached
+        if now is not None:
+            np.testing.assert_array_equal(np.asarray(now), was)

@@ -231,6 +231,15 @@ def test_there_are_examples_to_be_found():
     assert "tapegrad.tensor.Place.set" in with_examples
 
 
+@pytest.mark.parametrize("face", [tg.nn, tg.testing], ids=["nn", "testing"])
+def test_every_layer_loss_check_and_strategy_has_an_example(face):
+    names = [name for name in dir(face) if not name.startswith("_")]
+    for name in names:
+        if not inspect.ismodule(thing := getattr(face, name)):
+            assert ">>>" in inspect.getdoc(thing), name
+    assert len(names) > 8
+
+
 def test_every_op_that_passes_a_gradient_has_an_example():
     for name, op in public(tg).items():
         if isinstance(op, tg.Op) and (not isinstance(op.vjps, tuple) or any(op.vjps)):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.tensor import NUMPY
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -117,6 +118,31 @@ def test_all_that_has_a_kink_is_in_the_table():
             assert f"`{name}" in text, name
     for name in ("sigmoid", "softplus", "logsumexp", "cross_entropy_loss"):
         assert f"`{name}`" in text, name
+
+
+def test_an_op_that_is_in_the_table_names_its_convention_too():
+    named = 0
+    for where, *_ in KINKS:
+        if "far out" in where:  # there it has a derivative
+            continue
+        for name in re.findall(r"`(\w+)`", where):
+            op = getattr(tg, name, None)
+            if isinstance(op, tg.Op) and (op.is_parts or any(op.vjps)):
+                assert op.kink, name
+                named += 1
+    assert named > 25
+
+
+def test_the_readme_counts_the_functions_of_numpy():
+    (count,) = re.findall(r"some (\d+) functions of NumPy", TEXT)
+    assert abs(len(NUMPY) - int(count)) <= 10
+
+
+def test_the_links_lead_to_files():
+    links = re.findall(r"\[[a-z ]+\]\(([^)]+)\)", TEXT)
+    assert "examples/ops.md" in links
+    for link in links:
+        assert (ROOT / link).is_file(), link
 
 
 def test_the_ten_faults_are_answered_one_by_one():

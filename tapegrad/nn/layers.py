@@ -189,21 +189,42 @@ class _Activation:
 
 
 class Tanh(_Activation):
-    """`tapegrad.tanh` as a layer."""
+    """`tapegrad.tanh` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Tanh()(None, np.array([-1.0, 0.0, 1.0]))
+    array([-0.76159416,  0.        ,  0.76159416])
+    """
 
     __slots__ = ()
     function = tanh
 
 
 class Sigmoid(_Activation):
-    """`tapegrad.sigmoid` as a layer."""
+    """`tapegrad.sigmoid` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Sigmoid()(None, np.array([-1.0, 0.0, 1.0]))
+    array([0.26894142, 0.5       , 0.73105858])
+    """
 
     __slots__ = ()
     function = sigmoid
 
 
 class Relu(_Activation):
-    """`tapegrad.relu` as a layer."""
+    """`tapegrad.relu` as a layer, without parameters. Its slope at 0 is 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Relu()(None, np.array([-1.0, 0.0, 1.0]))
+    array([0., 0., 1.])
+    """
 
     __slots__ = ()
     function = relu

@@ -33,6 +33,10 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     reduction
         ``"mean"`` or ``"sum"`` over all elements, or ``"none"``.
 
+    Returns
+    -------
+    A scalar; with ``"none"`` an array of the predictions' shape.
+
     Raises
     ------
     ValueError
@@ -64,6 +68,10 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
         The right classes: integers from 0, of the logits' leading shape.
     reduction
         ``"mean"`` or ``"sum"`` over all targets, or ``"none"``.
+
+    Returns
+    -------
+    A scalar; with ``"none"`` an array of the targets' shape.
 
     Raises
     ------

@@ -148,6 +148,9 @@ def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
 
 
+_POWERS = "0 in the base at exponent 0, 0 in the exponent at base 0"
+
+
 def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     # 0**p is 0 for all p > 0, where y * log(0) would be nan
     zero = np.equal(x1, 0)
@@ -162,7 +165,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     source="power({0}, {1}, {out})",
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
-    kink="0 in the base at exponent 0, 0 in the exponent at base 0",
+    kink=_POWERS,
     jvp="rule",
 )
 def power(x1: Any, x2: Any) -> Any:
@@ -186,6 +189,7 @@ def power(x1: Any, x2: Any) -> Any:
     numpy=np.float_power,
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2.0, 2.0)),
+    kink=_POWERS,
 )
 def float_power(x1: Any, x2: Any) -> Any:
     """`power` in float64 at least, so that whole numbers may have negative exponents.
@@ -237,6 +241,7 @@ def reciprocal(x: Any) -> Any:
     lambda g, y, x: g * 0.5 / y,
     ufunc=np.sqrt,
     domain=each(POSITIVE),
+    kink="inf at 0",
 )
 def sqrt(x: Any) -> Any:
     """The square root. Its slope at 0 is infinite, as is the gradient.
@@ -253,6 +258,7 @@ def sqrt(x: Any) -> Any:
     lambda g, y, x: g / (3 * y * y),
     ufunc=np.cbrt,
     domain=each(NONZERO),
+    kink="inf at 0",
 )
 def cbrt(x: Any) -> Any:
     """The cube root. Its slope at 0 is infinite, as is the gradient.

@@ -35,14 +35,32 @@ __all__ = [
 
 
 class EighResult(NamedTuple):
-    """What `eigh` gives."""
+    """What `eigh` gives, of matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    eigenvalues
+        In ascending order, of shape (..., n).
+    eigenvectors
+        Of shape (..., n, n), each a column.
+    """
 
     eigenvalues: Any
     eigenvectors: Any
 
 
 class SVDResult(NamedTuple):
-    """What `svd` gives."""
+    """What `svd` gives, of matrices of shape (..., m, n); k is the smaller side.
+
+    Attributes
+    ----------
+    U
+        The left vectors, as columns: (..., m, m), or (..., m, k) without `full_matrices`.
+    S
+        The singular values, in descending order: (..., k).
+    Vh
+        The right vectors, as rows: (..., n, n) or (..., k, n).
+    """
 
     U: Any
     S: Any
@@ -50,7 +68,16 @@ class SVDResult(NamedTuple):
 
 
 class QRResult(NamedTuple):
-    """What `qr` gives."""
+    """What `qr` gives, of matrices of shape (..., m, n).
+
+    Attributes
+    ----------
+    Q
+        Orthonormal columns: (..., m, k), with the smaller side for k, or m with
+        ``mode="complete"``.
+    R
+        Upper triangular: (..., k, n).
+    """
 
     Q: Any
     R: Any
@@ -427,7 +454,7 @@ def _lstsq_calls(choose: Choices) -> Call:
     return Call((a, right), {"rcond": choose.among([None, -1, 1e-3])})
 
 
-@op(composite=True, numpy=np.linalg.lstsq, domain=_lstsq_calls)
+@op(composite=True, numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     """The solution of least squares, of least norm where there are several.
 

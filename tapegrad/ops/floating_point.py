@@ -124,6 +124,7 @@ def spacing(x: Any) -> Any:
     lambda g, y, x, **options: np.where(np.isfinite(x), g, 0),
     numpy=np.nan_to_num,
     domain=each(REAL),
+    kink="0 where it replaces",
 )
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None

@@ -202,7 +202,7 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """
     indices = np.asarray(indices)
     y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
-    _add_rows(y, indices, values)
+    add_rows(y, indices, values)
     return y
 
 
@@ -217,19 +217,38 @@ def _add_at(y: Any, index: tuple[Any, ...], values: Any) -> None:
     np.add.at(y, index, np.ascontiguousarray(full) if full.ndim else full)
 
 
-def _add_rows(y: Any, indices: Any, values: Any) -> None:
+def add_rows(y: Any, indices: Any, values: Any) -> None:
     """``y[indices] += values``, all of them where an index is repeated.
 
-    A flat add.at takes a tenth of the time of one by rows.
+    A flat add.at takes a tenth of the time of one by rows, and rows that are taken, added
+    to and written back take a third of that.
     """
+    if y.size <= 2 * values.size:
+        _add_flat(y, indices, values)
+        return
+    indices = indices.reshape(-1).astype(np.intp, copy=False)
+    values = values.reshape(-1, *y.shape[1:])
+    n = len(y)
+    if indices.size and ((bad := indices.min()) < -n or (bad := indices.max()) >= n):
+        raise IndexError(f"index {bad} is out of bounds for axis 0 with size {n}")
+    added = y.take(indices, axis=0) + values
+    place = np.arange(indices.size)
+    written = np.empty(n, np.intp)
+    written[indices] = place
+    y[indices] = added
+    # of those with one index the last was written, here as there
+    (lost,) = np.nonzero(written.take(indices) != place)
+    if lost.size:
+        _add_flat(y, indices[lost] % n, values[lost])
+
+
+def _add_flat(y: Any, indices: Any, values: Any) -> None:
+    """`add_rows` by add.at on the elements."""
     if y.size <= 2 * values.size:
         places = np.arange(y.size).reshape(y.shape).take(indices, axis=0)
     else:
-        n = len(y)
-        if indices.size and ((bad := indices.min()) < -n or (bad := indices.max()) >= n):
-            raise IndexError(f"index {bad} is out of bounds for axis 0 with size {n}")
         width = math.prod(y.shape[1:])
-        places = np.add.outer(indices.astype(np.intp) % n * width, np.arange(width))
+        places = np.add.outer(indices * width, np.arange(width))
     np.add.at(y.reshape(-1), places.reshape(-1), values.reshape(-1))
 
 
@@ -332,6 +351,7 @@ def _updates(choose: Choices) -> Call:
     each_operand=EachOperand(_index_set_vjp, last=1),
     read=_update_arguments,
     domain=_updates,
+    kink="of values set in one place, the one that stays",
 )
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
@@ -400,7 +420,7 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     y = np.array(a, order="C")
     rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
     if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:
-        _add_rows(y, arrays[0], values)
+        add_rows(y, arrays[0], values)
     else:
         _add_at(y, _filled(index, arrays), values)
     return y
@@ -525,8 +545,16 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
 def at(a: Any) -> At:
     """Functional updates of an array or a Tensor.
 
+    Parameters
+    ----------
+    a
+        An array or a Tensor, which stays as it is.
+
+    Returns
+    -------
     ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
-    ``t.at[index].set(values)`` does for a Tensor.
+    ``t.at[index].set(values)`` does for a Tensor. Of values that are set in one place the
+    one that stays has the gradient; values that are added in one place all have it.
 
     Examples
     --------

@@ -69,7 +69,7 @@ def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
     _pinv_vjp,
     numpy=np.linalg.pinv,
     domain=matrices(*SHAPES, rcond=[None, 1e-3]),
-    kink="no derivative where the rank changes",
+    kink="where the rank changes, as if it did not",
 )
 def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
     """The pseudo-inverse of Moore and Penrose.
@@ -317,6 +317,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
     lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactor([a]),
     numpy=np.linalg.det,
     domain=_det_calls,
+    kink="right where it is 0",
 )
 def det(a: Any) -> Any:
     """The determinant, with derivatives of singular matrices too.
@@ -335,7 +336,15 @@ def det(a: Any) -> Any:
 
 
 class SlogdetResult(NamedTuple):
-    """What `slogdet` gives."""
+    """What `slogdet` gives, of matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    sign
+        1, -1 or 0, of shape (...). It passes no gradient.
+    logabsdet
+        The logarithm of the absolute determinant, of shape (...).
+    """
 
     sign: Any
     logabsdet: Any

@@ -205,6 +205,7 @@ def _selections(choose: Choices) -> Call:
     keeps_weak=True,
     source="where({0}, {1}, {2})",
     domain=_selections,
+    kink="an exact 0 for the side not taken",
     jvp="rule",
 )
 def where(condition: Any, x: Any, y: Any) -> Any:

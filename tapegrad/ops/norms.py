@@ -204,7 +204,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     composite=True,
     numpy=np.linalg.cond,
     domain=matrices((2, 2), (3, 3), (1, 1), p=[None, *_MATRIX_ORDERS]),
-    kink="as `norm`",
+    kink="as `norm`; of order 2 as `svdvals`",
 )
 def cond(x: Any, p: Any = None) -> Any:
     """The condition number: the norm times that of the inverse.

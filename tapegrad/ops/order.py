@@ -30,6 +30,7 @@ __all__ = [
 ]
 
 _TIES = "ties share equally"
+_TIES_AND_STEPS = f"{_TIES}; of `q`, the slope to the right, at the last element to the left"
 
 
 def _taken(x: Any, order: Any) -> Any:
@@ -281,7 +282,7 @@ def _quantiles(most: int) -> Domain:
     return call
 
 
-@op(composite=True, numpy=np.quantile, domain=_quantiles(1), kink=_TIES)
+@op(composite=True, numpy=np.quantile, domain=_quantiles(1), kink=_TIES_AND_STEPS)
 def quantile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
@@ -320,7 +321,7 @@ def quantile(
     return _statistic(_interpolated(rows, q, method), rows, a, axis, keepdims)
 
 
-@op(composite=True, numpy=np.percentile, domain=_quantiles(100), kink=_TIES)
+@op(composite=True, numpy=np.percentile, domain=_quantiles(100), kink=_TIES_AND_STEPS)
 def percentile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:

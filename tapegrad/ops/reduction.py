@@ -149,6 +149,7 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     numpy=np.prod,
     domain=reduced(NEAR_ONE),
     source="multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
+    kink="right with any number of zeros",
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -372,7 +373,12 @@ def nansum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return sum(without_nan(a, 0), axis=axis, keepdims=keepdims)
 
 
-@op(composite=True, numpy=np.nanprod, domain=reduced(NEAR_ONE))
+@op(
+    composite=True,
+    numpy=np.nanprod,
+    domain=reduced(NEAR_ONE),
+    kink="right with any number of zeros",
+)
 def nanprod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`prod` with 1 for nan, which gets no gradient.
 
@@ -494,7 +500,16 @@ def _places(choose: Choices) -> Call:
     domain=_places,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The index of the first largest element along an axis. It passes no gradient."""
+    """The index of the first largest element along an axis, or of the array flattened.
+
+    It passes no gradient. NaN counts as largest.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.argmax(np.array([[1.0, 3.0, 3.0], [2.0, 0.0, 1.0]]), axis=1)
+    array([1, 0])
+    """
     return _argmax(a, axis=axis, keepdims=keepdims)
 
 
@@ -505,7 +520,16 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     domain=_places,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The index of the first smallest element along an axis. It passes no gradient."""
+    """The index of the first smallest element along an axis, or of the array flattened.
+
+    It passes no gradient. NaN counts as smallest.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.argmin(np.array([[1.0, 3.0, 1.0], [2.0, 0.0, 1.0]]), axis=1)
+    array([0, 1])
+    """
     return _argmin(a, axis=axis, keepdims=keepdims)
 
 

@@ -30,6 +30,8 @@ __all__ = [
     "trapezoid",
 ]
 
+_ZEROS = "right with any number of zeros"
+
 # Any, for by NumPy's stubs mode is a literal
 _convolve: Any = np.convolve
 
@@ -125,6 +127,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
     numpy=np.cumprod,
     domain=_scanned(NEAR_ONE),
+    kink=_ZEROS,
 )
 def cumprod(a: Any, axis: int | None = None) -> Any:
     """The products of the elements up to each, along an axis or of the array flattened.
@@ -155,7 +158,7 @@ def nancumsum(a: Any, axis: int | None = None) -> Any:
     return cumsum(without_nan(a, 0), axis=axis)
 
 
-@op(composite=True, numpy=np.nancumprod, domain=_scanned(NEAR_ONE))
+@op(composite=True, numpy=np.nancumprod, domain=_scanned(NEAR_ONE), kink=_ZEROS)
 def nancumprod(a: Any, axis: int | None = None) -> Any:
     """`cumprod` with 1 for nan.
 
@@ -213,7 +216,7 @@ def cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = F
     return _whole(cumsum, 0, x, axis, include_initial)
 
 
-@op(composite=True, numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE))
+@op(composite=True, numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=_ZEROS)
 def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
     """`cumprod` along an axis; arguments as for `cumulative_sum`, with 1 for none.
 

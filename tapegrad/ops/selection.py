@@ -147,7 +147,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return arr[_aligned(arr, indices, axis)]
 
 
-@op(composite=True, domain=_alongs(with_values=True))
+@op(composite=True, domain=_alongs(with_values=True), kink="as `index_set`")
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
     """A copy with values at an index for each place of the other axes.
 

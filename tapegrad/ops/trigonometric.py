@@ -78,7 +78,7 @@ def _cathetus(x: Any) -> Any:
     return np.sqrt((1 - x) * (1 + x))
 
 
-@op(lambda g, y, x: g / _cathetus(x), ufunc=np.arcsin, domain=_INSIDE)
+@op(lambda g, y, x: g / _cathetus(x), ufunc=np.arcsin, domain=_INSIDE, kink="inf at 1 and -1")
 def arcsin(x: Any) -> Any:
     """The angle in [-pi/2, pi/2] whose sine is x; nan outside of [-1, 1].
 
@@ -92,7 +92,7 @@ def arcsin(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: -g / _cathetus(x), ufunc=np.arccos, domain=_INSIDE)
+@op(lambda g, y, x: -g / _cathetus(x), ufunc=np.arccos, domain=_INSIDE, kink="-inf at 1 and -1")
 def arccos(x: Any) -> Any:
     """The angle in [0, pi] whose cosine is x; nan outside of [-1, 1].
 
@@ -217,7 +217,12 @@ def arcsinh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1), ufunc=np.arccosh, domain=_ABOVE_ONE)
+@op(
+    lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1),
+    ufunc=np.arccosh,
+    domain=_ABOVE_ONE,
+    kink="inf at 1",
+)
 def arccosh(x: Any) -> Any:
     """The inverse of `cosh`; nan below 1. Its slope at 1 is infinite, as is the gradient.
 

@@ -16,10 +16,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ops.indexing import add_at_places_into
+from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
 from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
+from tapegrad.program.reuse import RowUpdates
 from tapegrad.tensor import OPS, Array, frozen, is_frozen
 
 _FORMATTER = string.Formatter()
@@ -265,7 +266,9 @@ class _Writer:
         if ref in self.joined:
             self.join(i)
             return
-        template = _template(self.program, instruction, self.namespace, self.taken)
+        template = self.row_updates(i) or _template(
+            self.program, instruction, self.namespace, self.taken
+        )
         ending = self.ending(i)
         # an operand of the result's shape that is not needed again can be written over
         over = [x for x in ending if self.may_write_over(instruction, x)]
@@ -282,6 +285,24 @@ class _Writer:
         text = _filled(self.program, instruction, template, self.names, out)
         note = f"  # {instruction.note}" if instruction.note else ""
         self.body.append(f"{self.names[ref]} = {text}{note}")
+
+    def row_updates(self, i: int) -> str | None:
+        """How a large table is given back with a few rows updated, if that is what is done."""
+        instruction = self.program.instructions[i]
+        if instruction.kind != "index_add" or instruction.options["index"] != (HOLE,):
+            return None
+        table, values, _ = instruction.operands
+        like = _like(self.program, values)
+        rows = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
+        if type(table) is not Ref or table.kind != "input" or not rows:
+            return None
+        if Ref("instruction", i) not in self.results_of or like.dtype != instruction.dtype:
+            return None
+        if math.prod(instruction.shape) < _LARGE:
+            return None
+        self.namespace["RowUpdates"] = RowUpdates
+        self.parts.append(f"rows_{i} = RowUpdates()")
+        return f"rows_{i}({{0}}, {{1}}, {{2}})"
 
     def may_write_over(self, instruction: Instruction, x: Ref) -> bool:
         """Whether an instruction may have its result where a value that it uses is."""
@@ -358,6 +379,8 @@ def _is_elementwise(instruction: Instruction) -> bool:
 # more elements than the cache holds several arrays of, and a part that it does hold
 _LARGE = 1 << 17
 _BLOCK = 1 << 14
+# rows are few if they have this part of a table's elements
+_SPARSE = 4
 
 
 def _runs(program: Any) -> list[tuple[int, int]]:

@@ -219,6 +219,19 @@ def infer(op: Operation, operands: list[Any], options: Mapping[str, Any]) -> Any
     return np.shape(result), np.asarray(result).dtype
 
 
+def users(program: Program) -> dict[Any, list[int]]:
+    """The numbers of the instructions that use each value, once a use; -1 for an output."""
+    found: dict[Any, list[int]] = {}
+    for i, instruction in enumerate(program.instructions):
+        for x in instruction.operands:
+            if type(x) is Ref:
+                found.setdefault(x, []).append(i)
+    for x in program.outputs:
+        if type(x) is Ref:
+            found.setdefault(x, []).append(-1)
+    return found
+
+
 Visit = Callable[[Builder, Instruction], Any]
 
 

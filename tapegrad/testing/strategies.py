@@ -83,6 +83,10 @@ def arrays(
         What the numbers are multiplied by, where the dtype can hold that: one of these
         for each array.
 
+    Returns
+    -------
+    A strategy for arrays.
+
     Examples
     --------
     >>> from hypothesis import given, settings
@@ -122,6 +126,10 @@ def broadcasting(
         How many.
     elements, dtypes, scales
         As for `arrays`.
+
+    Returns
+    -------
+    A strategy for tuples of arrays, each with a shape and a dtype of its own.
 
     Examples
     --------
@@ -168,6 +176,10 @@ def parameter_trees(
         What they hold; small `arrays` by default.
     max_leaves
         About how many leaves there may be; there is at least one.
+
+    Returns
+    -------
+    A strategy for trees.
 
     Examples
     --------

@@ -15,6 +15,7 @@ from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
 from tapegrad.program.passes.stack import (
     commute_gathers,
+    flatten_products,
     join_gathers,
     stack_products,
     stack_sums,
@@ -38,6 +39,7 @@ PASSES: tuple[Pass, ...] = (
     share_common,
     stack_sums,
     drop_dead,
+    flatten_products,
     stack_products,
     join_gathers,
     commute_gathers,

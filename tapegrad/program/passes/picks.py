@@ -8,17 +8,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.program import Builder, Program, rewrite, users
 
 _FEW = 1 << 8
 
 
 def pick_first(program: Program) -> Program:
     """The program with elements picked before a column is taken off, by flat indices."""
-    uses: dict[Any, int] = {}
-    for x in (*program.outputs, *(x for step in program.instructions for x in step.operands)):
-        if type(x) is Ref:
-            uses[x] = uses.get(x, 0) + 1
+    used = users(program)
     once: set[Any] = set()
     numbers = iter(range(len(program.instructions)))
 
@@ -26,7 +23,7 @@ def pick_first(program: Program) -> Program:
         number = next(numbers)
         if instruction.kind in ("add", "subtract"):
             result = _added(builder, instruction) or builder.append(instruction)
-            if uses.get(Ref("instruction", number)) == 1:
+            if len(used.get(Ref("instruction", number), [])) == 1:
                 once.add(result)
             return result
         if instruction.kind == "pick" and 0 not in builder.shape(instruction.operands[0]):

@@ -17,10 +17,11 @@ from typing import Any
 import attrs
 
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.program import Builder, Program, rewrite, users
 
 # products of more rows than this gain nothing by being stacked
 _MOST_ROWS = 1024
+_FEW_ROWS = 32
 
 
 def stack_sums(program: Program) -> Program:
@@ -69,23 +70,15 @@ def rewrite_sums(program: Program, improve: Improve) -> Program:
 
 def _sums_inside(program: Program) -> set[int]:
     """The adds whose only use is as a term of a larger sum."""
-    users: dict[int, list[int | None]] = {}
+    used = users(program)
+    inside = set()
     for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            if type(x) is Ref and x.kind == "instruction":
-                users.setdefault(x.index, []).append(i)
-    for x in program.outputs:
-        if type(x) is Ref and x.kind == "instruction":
-            users.setdefault(x.index, []).append(None)
-    return {
-        i
-        for i, instruction in enumerate(program.instructions)
-        if instruction.kind == "add"
-        and len(users.get(i, [])) == 1
-        and (user := users[i][0]) is not None
-        and program.instructions[user].kind == "add"
-        and program.instructions[user].shape == instruction.shape
-    }
+        by = used.get(Ref("instruction", i), [])
+        if instruction.kind == "add" and len(by) == 1 and by[0] >= 0:
+            user = program.instructions[by[0]]
+            if user.kind == "add" and user.shape == instruction.shape:
+                inside.add(i)
+    return inside
 
 
 def _terms(builder: Builder, instruction: Instruction, opened: set[Ref]) -> list[Any]:
@@ -247,6 +240,27 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
                 return None
             found = axis, start, stop
     return found
+
+
+def flatten_products(program: Program) -> Program:
+    """The program with a stack of matrices times one matrix as one product.
+
+    Where the matrices are large, that pays only if the one is transposed.
+    """
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.kind != "matmul":
+            return None
+        left, right = instruction.operands
+        shape = builder.shape(left)
+        if len(shape) < 3 or len(builder.shape(right)) != 2 or 0 in shape:
+            return None
+        if shape[-2] >= _FEW_ROWS and not builder.source(right, "transpose"):
+            return None
+        rows = builder.reshaped(left, (math.prod(shape[:-1]), shape[-1]))
+        return builder.reshaped(builder.emit("matmul", rows, right), instruction.shape)
+
+    return rewrite(program, visit)
 
 
 def stack_products(program: Program) -> Program:

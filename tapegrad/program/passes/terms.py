@@ -6,7 +6,7 @@ from typing import Any
 
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.stack import rewrite_sums
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.program import Builder, Program, rewrite, users
 
 
 def add_small_first(program: Program) -> Program:
@@ -70,22 +70,18 @@ def _with(builder: Builder, x: Any, small: Any) -> Any:
 
 def _sums_of_parts(program: Program) -> set[int]:
     """The additions of one small array to all parts of another, by number."""
-    users: dict[Any, list[int]] = {}
-    for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            users.setdefault(x, []).append(i)
-    results = {x for x in program.outputs if type(x) is Ref}
+    used = users(program)
 
     def sum_of(i: int) -> tuple[int, Any] | None:
         """The addition that is the only use of a part, and what is added."""
         part, ref = program.instructions[i], Ref("instruction", i)
-        if part.kind != "getitem" or len(part.operands) > 1 or ref in results:
+        if part.kind != "getitem" or len(part.operands) > 1:
             return None
         if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
             return None
-        if len(users.get(ref, [])) != 1:
+        if len(used.get(ref, [])) != 1 or used[ref] == [-1]:
             return None
-        (j,) = users[ref]
+        (j,) = used[ref]
         step = program.instructions[j]
         if step.kind != "add" or step.operands[0] != ref or type(step.operands[1]) is not Ref:
             return None
@@ -98,9 +94,9 @@ def _sums_of_parts(program: Program) -> set[int]:
     found: set[int] = set()
     for i, instruction in enumerate(program.instructions):
         ref = Ref("instruction", i)
-        if instruction.kind not in ("matmul", "index_select") or ref in results:
+        if instruction.kind not in ("matmul", "index_select") or -1 in used.get(ref, []):
             continue
-        sums = [sum_of(j) for j in users.get(ref, [])]
+        sums = [sum_of(j) for j in used.get(ref, [])]
         if len(sums) > 1 and all(sums) and len({small for _, small in filter(None, sums)}) == 1:
             found.update(j for j, _ in filter(None, sums))
     return found

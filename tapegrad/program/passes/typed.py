@@ -66,4 +66,4 @@ def _without_axes(builder: Builder, instruction: Instruction) -> Instruction:
 
 
 def _is_middling(instruction: Instruction) -> bool:
-    return 1 << 12 <= math.prod(instruction.shape) < 1 << 17
+    return 1 << 8 <= math.prod(instruction.shape) <= 1 << 18

@@ -1,0 +1,138 @@
+"""The table of what works on Tensors, printed from what the ops declare.
+
+``python examples/support_table.py > examples/ops.md`` writes it anew.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import operator
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import tapegrad as tg
+from tapegrad.op import EachOperand
+from tapegrad.tensor import NUMPY
+
+HEAD = """\
+# What works on Tensors
+
+The functions of tapegrad, by their file in `tapegrad/ops/`, and the functions of NumPy that
+they answer for: either may be called on Tensors, and the methods and operators of arrays too.
+Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
+is not listed here. `examples/support_table.py` writes this table from what the ops declare.
+
+- **gradient**: the operands that have one. *By its parts*: the function is written with other
+  ops and recorded as these, and what they pass on is passed on.
+- **convention**: the gradient where there is no derivative, or where formulas would fail. A
+  function without one that goes by its parts has theirs.
+"""
+
+PARTS, NONE = "by its parts", "none"
+# these have another answer than a derivative: what they give is complex
+REFUSED = {np.linalg.eig, np.linalg.eigvals}
+# of a Tensor these read no value
+SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
+CONSTANT = {NUMPY[function] for function in SHAPES}
+FACES = {"np": np, "np.linalg": np.linalg, "np.lib.stride_tricks": np.lib.stride_tricks}
+
+
+class Row(NamedTuple):
+    """A line of the table, and the module it belongs to."""
+
+    module: str
+    call: str
+    names: list[str]
+    gradient: str
+    convention: str
+
+
+def rows() -> Iterator[Row]:
+    """A row for each function, in no order."""
+    names = {
+        function: [f"{face}.{name}" for face, name in faced(function)]
+        for function in NUMPY.keys() - REFUSED
+    }
+    ops = {thing for thing in vars(tg).values() if isinstance(thing, tg.Op)}
+    for function in ops | {NUMPY[f] for f in names}:
+        found = sorted(itertools.chain(*[names[f] for f in names if NUMPY[f] is function]))
+        if isinstance(function, tg.Op):
+            called, gradient, kink = function.name, operands(function), function.kink
+            function = function.read or function.declaration
+        else:
+            called, gradient, kink = found[0], NONE if function in CONSTANT else PARTS, ""
+            ours = called.removeprefix("np.")
+            called = ours if attribute(ours) is function else called
+        yield Row(function.__module__, called + signature(function), found, gradient, kink)
+
+
+def faced(function: Any) -> Iterator[tuple[str, str]]:
+    """Where NumPy has a function, and under which names."""
+    for face, module in FACES.items():
+        for name, thing in vars(module).items():
+            if thing is function:
+                yield face, name
+
+
+def attribute(path: str) -> Any:
+    """What tapegrad has under a dotted name; None if nothing."""
+    try:
+        return operator.attrgetter(path)(tg)
+    except AttributeError:
+        return None
+
+
+def signature(function: Callable[..., Any]) -> str:
+    """A function's parameters with their defaults."""
+    given = inspect.signature(function)
+    shown = [p.replace(annotation=p.empty) for p in given.parameters.values()]
+    bare = given.replace(parameters=shown, return_annotation=given.empty)
+    return str(bare).replace(repr(np._NoValue), "...")
+
+
+def operands(op: tg.Op[Any]) -> str:
+    """The operands of an op that have a gradient."""
+    if op.is_parts:
+        return PARTS if passes(op) else NONE
+    if isinstance(op.vjps, EachOperand):
+        have = op.parameters[: 1 if op.vjps.last is None else op.vjps.last + 1]
+    else:
+        rules = op.vjps if isinstance(op.vjps, tuple) else ()
+        have = tuple(name for name, rule in zip(op.parameters, rules, strict=False) if rule)
+    return ", ".join(map(code, have)) or NONE
+
+
+def passes(op: tg.Op[Any]) -> bool:
+    """Whether what an op made of parts gives can be floating, and made of its operands."""
+    for call in tg.testing.sample_calls(op, 20):
+        output, _ = tg.record(lambda *args, call=call: op(*args, **call.kwargs))(*call.args)
+        if any(type(x) is tg.Tensor and x.dtype.kind == "f" for x in tg.tree.leaves(output)):
+            return True
+    return False
+
+
+def code(text: str) -> str:
+    """Text as code, in a cell."""
+    return f"`{text}`".replace("|", r"\|")
+
+
+def table() -> str:
+    """All of it, as Markdown."""
+    parts = [HEAD]
+    for module, group in itertools.groupby(sorted(rows()), key=lambda row: row.module):
+        summary = (sys.modules[module].__doc__ or "").splitlines()[0]
+        parts.append(f"## {module.removeprefix('tapegrad.ops.')}\n\n{summary}\n")
+        parts.append("| call | answers for | gradient | convention |\n|---|---|---|---|")
+        for row in group:
+            cells = code(row.call), ", ".join(map(code, row.names)), row.gradient, row.convention
+            parts[-1] += f"\n| {' | '.join(cells)} |".replace("|  |", "| |")
+        parts[-1] += "\n"
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(table(), end="")

@@ -1,0 +1,63 @@
+"""Updates of a few rows of a table, without a copy of it where nobody would notice.
+
+A training loop gives back the table that it was given last, and keeps no older one. The
+older one is like the new but for the rows that the last step changed, so that it takes
+less to bring it up to date than to copy the new one.
+"""
+
+from __future__ import annotations
+
+import sys
+import weakref
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.indexing import add_rows
+from tapegrad.tensor import Array
+
+
+class RowUpdates:
+    """``table`` with values added to rows, as an array of its own: one line of a program.
+
+    Memory is used again only if it was allocated here and no reference to it is left but
+    the one kept here. Each run of a program has an instance of its own.
+    """
+
+    def __init__(self) -> None:
+        self._older: Array | None = np.empty(0)
+        # how many references there are to what is kept here alone
+        self._alone = sys.getrefcount(self._older)
+        self._older = None
+        self._newest: weakref.ref[Array] | None = None
+        self._changed: Array = np.empty(0, np.intp)
+
+    def __call__(self, table: Array, values: Array, indices: Any) -> Array:
+        """A new table, which the caller owns until it drops it."""
+        is_ours = self._newest is not None and self._newest() is table
+        updated = self._up_to_date(table) if is_ours else np.array(table)
+        self._older = self._newest = None
+        changed = np.array(indices)
+        add_rows(updated, changed, values)
+        self._older = table if is_ours else None
+        self._newest = weakref.ref(updated)
+        self._changed = changed
+        return updated
+
+    def _up_to_date(self, table: Array) -> Array:
+        """An array like the newest table: the one before it, or a copy."""
+        if self._older is None or not self._is_older_dropped():
+            return np.array(table)
+        older = self._older
+        older.setflags(write=True)
+        older[self._changed] = table.take(self._changed, 0)
+        return older
+
+    def _is_older_dropped(self) -> bool:
+        # without the lock another thread may be about to take a reference
+        locked: bool = getattr(sys, "_is_gil_enabled", bool(1).__bool__)()
+        return (
+            locked
+            and sys.getrefcount(self._older) == self._alone
+            and weakref.getweakrefcount(self._older) == 0
+        )
