@@ -499,6 +499,9 @@ def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
     ]  # fmt: skip
     assert after(stack_sums, two_slices, np.ones((4, 3))) == ["concatenate"]
     assert untouched(stack_sums, lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), SQUARE, SQUARE)
+    many = np.ones((2000, 3))
+    assert untouched(stack_sums, rows, many, many)
+    assert untouched(stack_sums, scattered, many, many, np.zeros(2000, int))
 
 
 def test_sums_of_sums_that_are_used_themselves_are_not_taken_apart():
@@ -596,8 +599,14 @@ def test_elements_are_picked_before_a_column_is_taken_off():
 
 def test_the_largest_of_wide_rows_is_found_by_its_index():
     x = np.ones((16, 32))
-    assert "argmax" in after(pick_first, lambda x: tg.max(x, axis=-1), x)
-    for fn in (lambda x: tg.max(x), lambda x: tg.max(x, 0), lambda x: tg.max(x[:2, :2], -1)):
+    assert "argmax" in after(pick_first, lambda x: tg.max(tg.tanh(x), axis=-1), x)
+    for fn in (
+        lambda x: tg.max(tg.tanh(x)),
+        lambda x: tg.max(tg.tanh(x), 0),
+        lambda x: tg.max(tg.tanh(x[:2, :2]), -1),
+        lambda x: tg.max(tg.tanh(x).T, -1),
+        lambda x: tg.max(x, -1),
+    ):
         assert "argmax" not in after(pick_first, fn, x)
 
 

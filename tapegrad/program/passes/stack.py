@@ -19,7 +19,7 @@ import attrs
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite, users
 
-# products of more rows than this gain nothing by being stacked
+# products and sums of more rows than this gain nothing by being stacked
 _MOST_ROWS = 1024
 _FEW_ROWS = 32
 
@@ -147,7 +147,8 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
             return None
         if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
             return None
-        if len(builder.shape(total.operands[0])) != 2:
+        shape = builder.shape(total.operands[0])
+        if len(shape) != 2 or shape[0] > _MOST_ROWS:
             return None
         parts.append(total.operands[0])
     return builder.emit("sum", _concatenated(builder, parts), axis=0)
@@ -163,7 +164,8 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     weights: list[Any] = []
     for scattered in found:
         rows, index = scattered.operands
-        if len(builder.shape(index)) != 1 or type(index) is not Ref:
+        shape = builder.shape(index)
+        if len(shape) != 1 or shape[0] > _MOST_ROWS or type(index) is not Ref:
             return None
         product = builder.source(rows, "matmul")
         if (
