@@ -324,6 +324,12 @@ def after_row(x, rate):
     return x - update, rate * (update + x), rate * update
 
 
+def twice_scaled(x, rate):
+    g = gradient(x)
+    update = rate * g
+    return update, rate * (update + g)
+
+
 def two_ways(x, y, v, w):
     return tg.tanh(tg.tanh(x) @ w) @ v + tg.tanh(tg.tanh(y) @ v) @ w
 
@@ -344,7 +350,9 @@ def two_segments(values, w, i, j):
 
 def two_options(x):
     op = tg.custom_op(vjps=(lambda g, y, x, of: g,))(lambda x, of: x + of[0].sum())
-    return op(x, of=(np.zeros(3000),)) + op(x, of=(np.arange(3000) == 1500,))
+    first, second = np.zeros(3000), np.zeros(3000)
+    second[1500] = 1.0
+    return op(x, of=(first,)) + op(x, of=(second,))
 
 
 def shifted(x, s):
@@ -353,9 +361,7 @@ def shifted(x, s):
 
 WRONG_BEFORE = {
     "a product with the rate that is multiplied again": (after_row, SQUARE, 0.1),
-    "an update scaled and added to a gradient": (
-        lambda x, k: (k * gradient(x), k * (k * gradient(x) + gradient(x))), SQUARE, 0.5,
-    ),
+    "an update scaled and added to a gradient": (twice_scaled, SQUARE, 0.5),
     "products by two weights, each after the other": (two_ways, SQUARE, SQUARE, SQUARE.T, SQUARE),
     "what is added to selected rows is as long as the table": (
         positions, np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(2, 3) / 8,
@@ -378,7 +384,9 @@ WRONG_BEFORE = {
     "numbers whose product is too large": (
         lambda x: (x * 1e30) * 1e30, np.full(3, 1e-30, np.float32),
     ),
-    "numbers whose product is too small": (lambda x: (x * 1e-200) * 1e-200, np.full(3, 1e300)),
+    "numbers whose product is too small": (
+        lambda x: (x * 1e-200) * 1e-200 * 1e100, np.full(3, 1e300),
+    ),
     "zeros of both signs": (
         lambda x: (x / np.array([0.0, -0.0]), tg.where(x > 5, x, np.array([0.0, -0.0]))),
         np.ones(2),
