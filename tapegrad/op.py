@@ -198,6 +198,8 @@ class Op(Generic[P]):
         if not self.is_parts:
             for name, value in options.items():
                 if type(value) is Tensor:
+                    if value.origin.compiling:
+                        value._read(f"{name} of {self.name}, an option,")
                     raise TypeError(
                         f"{self.name}: {name} is an option, which passes no gradient, and a "
                         "Tensor was given; pass its value (t.value), or make it an operand with a "

@@ -569,6 +569,41 @@ def test_check_finds_a_function_that_is_not_pure():
         compiled.check(X)
 
 
+@pytest.mark.parametrize(
+    ("fn", "captured", "x"),
+    [
+        (lambda x, c: x * c, np.ones(4), X),
+        (lambda x, c: x + c.T, np.ones((4, 4)), X),
+        (lambda x, c: (x > 0) == c, np.ones(4, bool), X),
+        (lambda x, c: x + c, np.full(4, 10**6, np.int32), np.arange(4, dtype=np.int32)),
+        (lambda x, c: x + c, np.full(4, 200, np.uint8), np.arange(4, dtype=np.uint8)),
+    ],
+    ids=["folded", "transposed", "boolean", "off by one", "unsigned"],
+)
+def test_check_reports_any_change_of_a_captured_array_whatever_became_of_it(fn, captured, x):
+    captured = captured.copy()
+    compiled = tg.compile(lambda x: fn(x, captured))
+    compiled.check(x)
+    captured.flat[0] = 0 if captured.flat[0] == 1 else captured.flat[0] - 1
+    with pytest.raises(AssertionError, match=f"differs.*captured arrays: {captured.dtype}"):
+        compiled.check(x)
+
+
+def test_check_lets_rounding_errors_of_any_dtype_pass():
+    compiled = tg.compile(tg.value_and_grad(lambda x: tg.mean((tg.tanh(x) / 3.0 + 0.1) ** 3)))
+    for dtype in (np.float16, np.float32, np.float64):
+        compiled.check(np.linspace(-2, 2, 999).astype(dtype))
+
+
+def test_an_array_of_a_class_of_its_own_is_refused_or_taken_as_it_is_recorded():
+    compiled = tg.compile(lambda x: (x * x) @ x)
+    x = np.arange(4.0).reshape(2, 2)
+    wanted = compiled(x)
+    assert_same(compiled(x.view(np.matrix)), wanted)
+    with pytest.raises(TypeError, match="masked"):
+        compiled(np.ma.masked_array(x, x > 1))
+
+
 # --- what cannot be compiled ----------------------------------------------------------------
 
 
@@ -626,9 +661,13 @@ def item(x):
     return x * tg.argmax(x).item()  # the line
 
 
+def option(x):
+    return tg.sum(np.eye(3) * x[0], axis=tg.argmax(x) * 0)  # the line
+
+
 UNREADABLE = [
     branch, loop, as_int, value, mask, shape_from_value, as_index, sized, conjunction, contained,
-    ranged, item,
+    ranged, item, option,
 ]  # fmt: skip
 
 

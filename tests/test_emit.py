@@ -86,6 +86,14 @@ def test_the_header_names_the_function_the_inputs_and_the_captured_arrays():
     assert "captured, float32 (2, 3)" in header
 
 
+def test_constants_and_slices_are_written_as_a_person_would():
+    captured = np.arange(3.0)
+    text = str(tg.compile(lambda x: (x[1:4] + 1e-05) * captured).program(np.ones(5)))
+    assert "x[1:4]\n" in text
+    assert ", k_1em05, " in text
+    assert ", captured0)" in text
+
+
 NAMES = [
     "b0", "b1", "make", "run", "empty", "array", "result0", "result1", "static0", "k_1_0", "k_2_0",
     "captured0", "add_0", "multiply_1", "tanh_0", "tanh", "add", "np", "zeros", "type", "float",

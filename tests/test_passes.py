@@ -12,6 +12,23 @@ import tapegrad as tg
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.emit import runner
+from tapegrad.program.passes import (
+    add_before_parting,
+    add_small_first,
+    commute_gathers,
+    drop_dead,
+    join_factors,
+    join_gathers,
+    join_sigmoids,
+    pick_first,
+    scale_seeds,
+    share_common,
+    stack_products,
+    stack_sums,
+    sums_as_products,
+    type_numbers,
+    update_rows,
+)
 from tapegrad.program.program import check_program
 from tapegrad.testing import programs
 
@@ -289,3 +306,351 @@ def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum)
         kept.append((after, after.tobytes()))
         table = after
     assert all(x.tobytes() == data for x, data in kept)
+
+
+# --- where a pass would be wrong ----------------------------------------------------------
+
+
+SQUARE = np.arange(9.0).reshape(3, 3) / 4 - 1
+STEPS = np.array([[0, 1], [1, 1], [0, 0], [1, 0]])
+
+
+def gradient(x):
+    return tg.grad(lambda x: tg.sum(tg.tanh(x) * x))(x)
+
+
+def after_row(x, rate):
+    update = rate * gradient(x)
+    return x - update, rate * (update + x), rate * update
+
+
+def twice_scaled(x, rate):
+    g = gradient(x)
+    update = rate * g
+    return update, rate * (update + g)
+
+
+def two_ways(x, y, v, w):
+    return tg.tanh(tg.tanh(x) @ w) @ v + tg.tanh(tg.tanh(y) @ v) @ w
+
+
+def positions(table, place):
+    rows = tg.index_select(table, STEPS)
+    return rows[:2] + place, rows[2:] + place
+
+
+def two_slices(values):
+    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
+    return tg.scatter(values, (4, 6), left) + tg.scatter(values, (4, 6), right)
+
+
+def two_segments(values, w, i, j):
+    return tg.segment_sum(values @ w, i, 4) + tg.segment_sum(values @ w, j, 4)
+
+
+def two_options(x):
+    op = tg.custom_op(vjps=(lambda g, y, x, of: g,))(lambda x, of: x + of[0].sum())
+    first, second = np.zeros(3000), np.zeros(3000)
+    second[1500] = 1.0
+    return op(x, of=(first,)) + op(x, of=(second,))
+
+
+def shifted(x, s):
+    return tg.exp((x - tg.max(x)) - tg.log(s))
+
+
+WRONG_BEFORE = {
+    "a product with the rate that is multiplied again": (after_row, SQUARE, 0.1),
+    "an update scaled and added to a gradient": (twice_scaled, SQUARE, 0.5),
+    "products by two weights, each after the other": (two_ways, SQUARE, SQUARE, SQUARE.T, SQUARE),
+    "what is added to selected rows is as long as the table": (
+        positions, np.arange(6.0).reshape(2, 3), np.arange(6.0).reshape(2, 3) / 8,
+    ),
+    "what is added to selected rows does not fit the table": (
+        positions, np.arange(6.0).reshape(2, 3), np.arange(3.0),
+    ),
+    "slices that are broadcast to their place": (two_slices, np.ones((1, 3))),
+    "slices of fewer axes": (two_slices, np.arange(3.0)),
+    "indices of two dtypes": (
+        two_segments, SQUARE, SQUARE, np.array([0, 1, 1]), np.array([0, 1, 3], np.uint64),
+    ),
+    "rows of a narrower dtype than their product": (
+        two_segments, (SQUARE * 1.1).astype("f4"), SQUARE, np.zeros(3, int), np.zeros(3, int),
+    ),
+    "a sum that is wider than its rows": (
+        lambda v: tg.sum(tg.unpick(v, np.array([0, 1]), 3), -1), np.array([1, 2], np.int32),
+    ),
+    "an exponent that is an integer": (lambda x: tg.ldexp(x, 3), np.array([1.0, 2.0])),
+    "numbers whose product is too large": (
+        lambda x: (x * 1e30) * 1e30, np.full(3, 1e-30, np.float32),
+    ),
+    "numbers whose product is too small": (
+        lambda x: (x * 1e-200) * 1e-200 * 1e100, np.full(3, 1e300),
+    ),
+    "zeros of both signs": (
+        lambda x: (x / np.array([0.0, -0.0]), tg.where(x > 5, x, np.array([0.0, -0.0]))),
+        np.ones(2),
+    ),
+    "less -0.0": (lambda x: (x - (-0.0), x - np.full(2, -0.0)), np.array([-0.0, 1.0])),
+    "the logarithm of what is no sum": (shifted, np.arange(3.0), np.asarray(-2.0)),
+    "options with arrays inside that look alike": (two_options, np.ones(2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", WRONG_BEFORE.values(), ids=WRONG_BEFORE)
+def test_what_looks_like_a_case_for_a_pass_and_is_none(case):
+    step, *args = case
+    with np.errstate(all="ignore"):
+        wanted, got = step(*args), tg.compile(step)(*args)
+    assert_close(got, wanted, np.dtype(float), 1)
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+        if b.dtype.kind == "f":
+            np.testing.assert_array_equal(np.signbit(a)[b == 0], np.signbit(b)[b == 0])
+
+
+def test_a_long_sum_of_narrow_numbers_is_as_precise_as_recorded():
+    x = np.full((2, 1 << 20), 0.1, np.float32)
+    for laid in (x, np.ones_like(x).T * np.float32(0.1)):
+        axis = int(laid.shape[0] == 2)
+        got = tg.compile(lambda x: tg.sum(x, axis=axis))(laid)  # noqa: B023
+        np.testing.assert_allclose(got, tg.sum(laid, axis=axis), rtol=1e-6)
+
+
+# --- what each pass does --------------------------------------------------------------------
+
+
+def kinds(program):
+    return [x.kind for x in program.instructions]
+
+
+def after(improve, fn, *args):
+    """The kinds of the instructions that a pass, and dropping what is dead, leaves of fn."""
+    return kinds(drop_dead(improve(drop_dead(trace(fn, args, {})))))
+
+
+def untouched(improve, fn, *args):
+    return after(improve, fn, *args) == kinds(drop_dead(trace(fn, args, {})))
+
+
+def test_scale_seeds_multiplies_each_sweep_once():
+    def step(x, y, rate):
+        return x - rate * gradient(x), y - rate * gradient(y)
+
+    ops = after(scale_seeds, step, SQUARE, SQUARE, 0.1)
+    assert [ops[i + 1] for i, kind in enumerate(ops) if kind == "seed"] == ["multiply"] * 2
+    assert len(ops) == len(after(drop_dead, step, SQUARE, SQUARE, 0.1))
+
+
+def test_scale_seeds_leaves_gradients_that_are_wanted_themselves():
+    def returned(x, rate):
+        g = gradient(x)
+        return x - rate * g, g
+
+    def at_two_rates(x, rate):
+        g = gradient(x)
+        return rate * g, 2 * g
+
+    assert untouched(scale_seeds, returned, SQUARE, 0.1)
+    assert untouched(scale_seeds, lambda x, r: x - tg.sum(x) * gradient(x), SQUARE, 0.1)
+    assert untouched(scale_seeds, at_two_rates, SQUARE, 0.1)
+    assert untouched(scale_seeds, lambda x, r: r * gradient(x) ** 2, SQUARE, 0.1)
+
+
+def test_join_sigmoids_needs_one_exponential():
+    def fn(x):
+        return tg.sigmoid(x) * tg.sigmoid(-x), tg.sigmoid(x)
+
+    assert after(join_sigmoids, fn, SQUARE).count("exp") == 1
+    assert "exp" not in after(join_sigmoids, fn, SQUARE.astype(np.float16))
+
+
+def test_join_factors_leaves_one_number():
+    assert after(join_factors, lambda x: -(x * 2.0) / 4.0, SQUARE) == ["multiply"]
+    assert after(join_factors, lambda x, y: x - (y * -2.0), SQUARE, SQUARE) == ["multiply", "add"]
+    assert untouched(join_factors, lambda x, y: x * 2.0 - y * 2.0, SQUARE, SQUARE)
+    assert untouched(join_factors, lambda x: (x * 2) * 3, np.arange(3))
+
+
+def test_join_factors_multiplies_the_smaller():
+    program = join_factors(trace(lambda x, y: (x * y) * 2.0, (SQUARE, SQUARE[0]), {}))
+    assert [x.shape for x in drop_dead(program).instructions] == [(3,), (3, 3)]
+
+
+def test_stack_sums_makes_one_product_of_a_sum_of_products():
+    x = np.ones((4, 2))
+
+    def fn(a, b, c, d):
+        return a.T @ b + c.T @ d
+
+    assert after(stack_sums, fn, x, x, x, x) == [
+        "concatenate", "concatenate", "transpose", "matmul"
+    ]  # fmt: skip
+    assert after(stack_sums, lambda b, d: SQUARE.T @ b + d.T @ d, SQUARE, SQUARE) == [
+        "concatenate", "concatenate", "transpose", "matmul"
+    ]  # fmt: skip
+    assert untouched(stack_sums, lambda a, b: a.T @ b + a @ b.T, SQUARE, SQUARE)
+    assert untouched(stack_sums, lambda a, b: a.T @ b + b, SQUARE, SQUARE)
+
+
+def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
+    i = np.array([0, 2, 2])
+
+    def rows(a, b):
+        return tg.sum(a, 0) + tg.sum(b, 0)
+
+    def scattered(a, b, i):
+        return tg.segment_sum(a, i, 4) + tg.segment_sum(b, i, 4)
+
+    assert after(stack_sums, rows, SQUARE, SQUARE) == ["concatenate", "sum"]
+    assert after(stack_sums, scattered, SQUARE, SQUARE, i) == [
+        "concatenate", "concatenate", "segment_sum"
+    ]  # fmt: skip
+    assert after(stack_sums, two_slices, np.ones((4, 3))) == ["concatenate"]
+    assert untouched(stack_sums, lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), SQUARE, SQUARE)
+    many = np.ones((2000, 3))
+    assert untouched(stack_sums, rows, many, many)
+    assert untouched(stack_sums, scattered, many, many, np.zeros(2000, int))
+
+
+def test_sums_of_sums_that_are_used_themselves_are_not_taken_apart():
+    def running(xs, w):
+        sums = [xs[0].T @ w]
+        for x in xs[1:]:
+            sums.append(sums[-1] + x.T @ w)
+        return sums
+
+    def sizes(n):
+        ops = tg.compile(running).program([SQUARE] * n, SQUARE).instructions
+        return sum(len(x.operands) for x in ops)
+
+    assert sizes(16) < 2.5 * sizes(8)
+
+
+def test_stack_products_multiplies_by_a_weight_once():
+    def fn(x, y, w):
+        return tg.tanh(x) @ w, tg.tanh(y) @ w
+
+    ops = after(stack_products, fn, SQUARE, SQUARE, SQUARE)
+    assert sorted(ops) == ["concatenate", "getitem", "getitem", "matmul", "tanh", "tanh"]
+    assert untouched(stack_products, lambda x, w: tg.tanh(tg.tanh(x) @ w) @ w, SQUARE, SQUARE)
+
+
+def test_stack_products_takes_what_it_can_of_weights_that_wait_for_each_other():
+    assert after(stack_products, two_ways, SQUARE, SQUARE, SQUARE, SQUARE).count("matmul") == 3
+
+
+@given(st.data(), st.integers(2, 12))
+def test_products_by_weights_in_any_order_are_stacked_and_right(data, n):
+    plan = data.draw(
+        st.lists(st.tuples(st.integers(0, 99), st.integers(0, 99), st.integers(0, 2)), min_size=n)
+    )
+
+    def fn(x, *weights):
+        made = [tg.tanh(x)]
+        for i, j, k in plan:
+            made.append(tg.tanh((made[i % len(made)] - made[j % len(made)] + x) @ weights[k]))
+        return made
+
+    args = SQUARE, SQUARE.T, SQUARE + 0.5, -SQUARE
+    program = stack_products(trace(fn, args, {}))
+    check_program(program)
+    assert_close(run(program, args), fn(*args), np.dtype(float), 10)
+
+
+def test_gathers_are_joined_and_commuted():
+    table, i = SQUARE, np.zeros(8, int)
+
+    def joined(table, i):
+        return np.concatenate([tg.index_select(table, i), tg.index_select(table, i)])
+
+    assert after(join_gathers, joined, table, i) == ["concatenate", "index_select"]
+
+    def product(table, w, i):
+        return tg.index_select(table, i) @ w
+
+    assert after(commute_gathers, product, table, SQUARE, i) == ["matmul", "index_select"]
+    assert untouched(commute_gathers, product, table, SQUARE, i[:5])
+
+
+def test_small_terms_are_added_first():
+    def fn(x, y, b, c):
+        return (x + b) + (y + c)
+
+    program = drop_dead(add_small_first(trace(fn, (SQUARE, SQUARE, SQUARE[0], SQUARE[1]), {})))
+    assert [x.shape for x in program.instructions] == [(3,), (3, 3), (3, 3)]
+    assert untouched(add_small_first, fn, SQUARE, SQUARE, SQUARE[0], SQUARE)
+
+
+def test_what_is_added_to_all_parts_is_added_to_the_whole():
+    def fn(x, w, b):
+        y = x @ w
+        return y[:2] + b, y[2:] + b
+
+    ops = after(add_before_parting, fn, SQUARE, SQUARE, SQUARE[0])
+    assert ops == ["matmul", "add", "getitem", "getitem"]
+    assert untouched(
+        add_before_parting, lambda x, w, b: (fn(x, w, b)[0], (x @ w)[:2]), SQUARE, SQUARE, SQUARE[0]
+    )
+
+
+def test_elements_are_picked_before_a_column_is_taken_off():
+    i = np.array([0, 2, 1])
+
+    def fn(x, i):
+        return tg.pick(x - tg.sum(x, -1, keepdims=True), i)
+
+    ops = after(pick_first, fn, SQUARE, i)
+    assert ops.index("subtract") > ops.index("index_select")
+    program = trace(lambda x, i: (fn(x, i), x - tg.sum(x, -1, keepdims=True)), (SQUARE, i), {})
+    assert kinds(pick_first(share_common(program))).count("subtract") == 1
+
+
+def test_the_largest_of_wide_rows_is_found_by_its_index():
+    x = np.ones((16, 32))
+    assert "argmax" in after(pick_first, lambda x: tg.max(tg.tanh(x), axis=-1), x)
+    for fn in (
+        lambda x: tg.max(tg.tanh(x)),
+        lambda x: tg.max(tg.tanh(x), 0),
+        lambda x: tg.max(tg.tanh(x[:2, :2]), -1),
+        lambda x: tg.max(tg.tanh(x).T, -1),
+        lambda x: tg.max(x, -1),
+    ):
+        assert "argmax" not in after(pick_first, fn, x)
+
+
+def test_rows_are_updated_alone_where_they_are_few():
+    def fn(table, values, i):
+        return table - 0.1 * tg.segment_sum(values, i, len(table))
+
+    table, values = np.ones((40, 3)), np.ones((5, 3))
+    assert after(update_rows, fn, table, values, np.arange(5))[-1] == "index_add"
+    assert untouched(update_rows, fn, table[:8], values, np.arange(5))
+    assert untouched(
+        update_rows, lambda t, v, i: t - t * tg.segment_sum(v, i, 40), table, values, np.arange(5)
+    )
+
+
+def test_sums_become_products():
+    assert after(sums_as_products, lambda x: tg.sum(x, 0), SQUARE) == ["matmul"]
+    assert after(sums_as_products, lambda x: tg.sum(x, -1), SQUARE) == ["matmul"]
+    assert after(sums_as_products, lambda x: tg.sum(x * x), SQUARE)[-1] == "matmul"
+    assert untouched(sums_as_products, lambda x: tg.sum(x), SQUARE)
+    assert untouched(sums_as_products, lambda x: tg.sum(x, 0), np.arange(9).reshape(3, 3))
+    assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
+
+
+def test_numbers_are_typed_where_they_are_converted():
+    program = type_numbers(trace(lambda x: x * 2, (SQUARE.astype(np.float32),), {}))
+    (constant,) = program.constants
+    assert constant.value.dtype == np.float32
+    assert not type_numbers(trace(lambda x: x * 2, (np.arange(3),), {})).constants
+    assert not type_numbers(trace(lambda x: tg.ldexp(x, 2), (SQUARE,), {})).constants
+
+
+def test_a_number_too_large_for_its_dtype_warns_at_each_run_as_recorded():
+    compiled = tg.compile(lambda x: x * 1e60)
+    x = np.ones(3, np.float32)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        compiled(x)
+    with pytest.warns(RuntimeWarning, match="overflow"):
+        compiled(x)

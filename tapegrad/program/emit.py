@@ -91,8 +91,7 @@ def _names(program: Any) -> dict[Ref, str]:
     names: dict[Ref, str] = {}
     taken: set[str] = set(OPS) | set(dir(np))
 
-    def take(ref: Ref, wanted: str) -> None:
-        name = identifier(wanted, "_")
+    def take(ref: Ref, name: str) -> None:
         unique, n = name, 2
         while unique in taken:
             unique, n = f"{name}_{n}", n + 1
@@ -100,19 +99,20 @@ def _names(program: Any) -> dict[Ref, str]:
         names[ref] = unique
 
     for i, given in enumerate(program.inputs):
-        take(Ref("input", i), given.path)
+        take(Ref("input", i), identifier(given.path, "_"))
     for i, constant in enumerate(program.constants):
         value = constant.value
         if constant.captured or value.size == 0:
             take(Ref("constant", i), f"captured{i}")
         elif value.ndim == 0:
-            take(Ref("constant", i), "k_" + repr(value.item()).replace("-", "m"))
+            text = repr(value.item()).replace("-", "m")
+            take(Ref("constant", i), "k_" + re.sub(r"\W", "_", text))
         elif (value == 1).all():
             take(Ref("constant", i), f"ones_{'_'.join(map(str, value.shape))}")
         else:
             take(Ref("constant", i), f"k{i}")
     for i, instruction in enumerate(program.instructions):
-        take(Ref("instruction", i), f"{instruction.op.name}_{i}")
+        take(Ref("instruction", i), identifier(f"{instruction.op.name}_{i}", "_"))
     return names
 
 
@@ -611,7 +611,7 @@ def _filled(
         fields["index"] = _index(index, arrays)
     if "dtype" in fields:
         fields["dtype"] = repr(np.dtype(fields["dtype"]).str)
-    fields["all"] = f"({', '.join(operands)},)"
+    fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
     fields["out"] = out
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
@@ -634,4 +634,6 @@ def _index(index: tuple[Any, ...], arrays: Any) -> str:
             parts.append("...")
         else:
             parts.append(next(arrays))
-    return ", ".join(parts) if len(parts) > 1 else f"{parts[0]}," if parts else "()"
+    if len(parts) == 1 and not isinstance(index[0], slice):
+        return f"{parts[0]},"
+    return ", ".join(parts) or "()"

@@ -31,7 +31,13 @@ def share_common(program: Program) -> Program:
 def _content(option: Any) -> Any:
     if isinstance(option, np.ndarray):
         return option.dtype.str, option.shape, option.tobytes()
-    return type(option), repr(option)
+    if type(option) is tuple:
+        return tuple(map(_content, option))
+    # of anything else the text may leave out what makes the difference
+    return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
+
+
+_TOLD_BY_TEXT = (bool, int, float, str, bytes, slice, type(None), np.dtype)
 
 
 def _key(x: Any) -> Any:

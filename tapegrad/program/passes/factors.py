@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.fold import splat
 from tapegrad.program.program import Builder, Program, rewrite
@@ -35,7 +37,8 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
         inner = builder.source(x)
     elif inner.kind != "multiply":
         return None
-    if not math.isfinite(number) or builder.dtype(x) != instruction.dtype:
+    limits = np.finfo(instruction.dtype)
+    if not limits.tiny <= abs(number) <= limits.max or builder.dtype(x) != instruction.dtype:
         return None
     if inner is not None and inner.kind == "multiply":
         smaller = _smaller(builder, inner)

@@ -6,6 +6,7 @@ exponent, which becomes products.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -79,9 +80,20 @@ def splat(builder: Builder, x: Any) -> Any:
     if x.kind == "constant":
         value = builder.of(x).value
         first = value.reshape(-1)[0] if value.size else None
-        if first is not None and (value == first).all():
+        if first is not None and (value == first).all() and _one_sign(value):
             return first.item()
     return None
+
+
+def _one_sign(value: Any) -> bool:
+    # 0.0 equals -0.0
+    signs = np.signbit(value)
+    return bool(signs.all() or not signs.any())
+
+
+def _is_zero(number: Any) -> bool:
+    """Whether a number is 0 and not -0.0."""
+    return number == 0 and math.copysign(1, number) > 0
 
 
 def _identity(builder: Builder, instruction: Instruction) -> Any:
@@ -109,7 +121,7 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
             return same(left)
     if name in ("divide", "power") and splat(builder, operands[1]) == 1:
         return same(operands[0])
-    if name == "subtract" and splat(builder, operands[1]) == 0:
+    if name == "subtract" and _is_zero(splat(builder, operands[1])):
         return same(operands[0])
     if name == "negative":
         inner = builder.source(operands[0], "negative")
@@ -162,8 +174,15 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
     largest = builder.source(shifted.operands[1], "max")
     if largest is None or largest.operands[0] != shifted.operands[0]:
         return None
+    (total,) = logarithm.operands
+    summed = builder.source(total, "sum")
+    grown = builder.source(summed.operands[0], "exp") if summed is not None else None
+    if summed is None or grown is None or grown.operands[0] != x:
+        return None
+    if summed.options.get("axis") != largest.options.get("axis"):
+        return None
     # the sum is 1 at least, for the largest x is 0
-    share = builder.emit("reciprocal", logarithm.operands[0])
+    share = builder.emit("reciprocal", total)
     return builder.emit("multiply", builder.emit("exp", x), share)
 
 
@@ -173,7 +192,9 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
         return None
     row = builder.source(instruction.operands[0], "unpick")
     axis = instruction.options.get("axis")
-    if row is None or axis not in (-1, len(row.shape) - 1, (-1,)):
+    if row is None or row.dtype != instruction.dtype:
+        return None
+    if axis not in (-1, len(row.shape) - 1, (-1,)):
         return None
     return builder.reshaped(row.operands[0], instruction.shape)
 
@@ -188,7 +209,6 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
         return None
     if builder.dtype(x) != instruction.dtype or () in shapes:
         return None
-    number = splat(builder, otherwise)
-    if number != 0 or str(number).startswith("-"):
+    if not _is_zero(splat(builder, otherwise)):
         return None
     return builder.emit("keep", condition, x)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.sums import is_contiguous
 from tapegrad.program.program import Builder, Program, rewrite, users
 
 _FEW = 1 << 8
@@ -84,6 +85,9 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     if len(shape) < 2 or math.prod(shape) < _FEW or 0 in shape or shape[-1] == 1:
         return None
     if instruction.dtype.char not in "fd" or builder.dtype(a) != instruction.dtype:
+        return None
+    # others would have to be copied for it
+    if not is_contiguous(builder, a):
         return None
     if instruction.options.get("axis") not in (-1, len(shape) - 1, (-1,), (len(shape) - 1,)):
         return None

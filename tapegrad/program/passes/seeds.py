@@ -23,10 +23,17 @@ _BILINEAR = frozenset({"multiply", "matmul"})
 
 def scale_seeds(program: Program) -> Program:
     """The program with ``k * gradient`` as the gradient of a sweep that begins with k."""
-    for i, instruction in enumerate(program.instructions):
-        if instruction.kind == "seed" and instruction.dtype.char in "fd":
-            program = _scaled(program, i)
+    for n in range(len(_seeds(program))):
+        program = _scaled(program, _seeds(program)[n])
     return program
+
+
+def _seeds(program: Program) -> list[int]:
+    return [
+        i
+        for i, instruction in enumerate(program.instructions)
+        if instruction.kind == "seed" and instruction.dtype.char in "fd"
+    ]
 
 
 def _scaled(program: Program, at: int) -> Program:
@@ -38,11 +45,13 @@ def _scaled(program: Program, at: int) -> Program:
             dependent.add(Ref("instruction", i))
     # what leaves the linear part must be products with one number
     leaving = {x for x in program.outputs if x in dependent}
+    staying: set[Any] = set()
     for i in range(at + 1, len(instructions)):
-        if Ref("instruction", i) not in dependent:
-            leaving.update(x for x in instructions[i].operands if x in dependent)
+        used = staying if Ref("instruction", i) in dependent else leaving
+        used.update(x for x in instructions[i].operands if x in dependent)
     factors = {_factor(program, x, dependent) for x in leaving}
-    if len(factors) != 1:
+    # what leaves and goes on too would be scaled twice
+    if len(factors) != 1 or leaving & staying:
         return program
     (factor,) = factors
     if factor is None:

@@ -7,9 +7,11 @@ matrices takes a fraction of the time of many small ones.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable
+import operator
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import attrs
@@ -17,34 +19,56 @@ import attrs
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite, users
 
-# products of more rows than this gain nothing by being stacked
+# products and sums of more rows than this gain nothing by being stacked
 _MOST_ROWS = 1024
 _FEW_ROWS = 32
 
 
 def stack_sums(program: Program) -> Program:
     """The program with sums of products, of row sums and of scattered rows stacked."""
-    inner = sums_inside(program)
-    numbers = itertools.count()
 
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if next(numbers) in inner or instruction.kind != "add" or instruction.number:
-            return None
-        terms = sum_terms(builder, instruction)
+    def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
         if any(builder.shape(x) != instruction.shape for x in terms):
             return None
         if any(builder.dtype(x) != instruction.dtype for x in terms):
             return None
+        # a sweep adds from the last step to the first; in their order they meet others
+        terms = terms[::-1]
         for gather in (_products, _row_sums, _scattered_rows, _parts):
             stacked = gather(builder, terms)
             if stacked is not None:
                 return stacked
         return None
 
+    return rewrite_sums(program, improve)
+
+
+Improve = Callable[[Builder, Instruction, list[Any]], Any]
+
+
+def rewrite_sums(program: Program, improve: Improve) -> Program:
+    """The program with each sum replaced by what `improve` makes of it and its terms.
+
+    A sum is all the adds that have no other use than in it: what is a sum of its own
+    is one term of a larger one, or a long chain of sums would be done in quadratic time.
+    """
+    inside = _sums_inside(program)
+    numbers = itertools.count()
+    opened: set[Ref] = set()
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if next(numbers) in inside:
+            result = builder.append(instruction)
+            opened.add(result)
+            return result
+        if instruction.kind != "add" or instruction.number:
+            return None
+        return improve(builder, instruction, _terms(builder, instruction, opened))
+
     return rewrite(program, visit)
 
 
-def sums_inside(program: Program) -> set[int]:
+def _sums_inside(program: Program) -> set[int]:
     """The adds whose only use is as a term of a larger sum."""
     used = users(program)
     inside = set()
@@ -57,14 +81,14 @@ def sums_inside(program: Program) -> set[int]:
     return inside
 
 
-def sum_terms(builder: Builder, instruction: Instruction) -> list[Any]:
-    """The terms of a sum: of an add, the operands, and those of operands that are adds."""
+def _terms(builder: Builder, instruction: Instruction, opened: set[Ref]) -> list[Any]:
+    """The terms of a sum: the operands of an add, and those of the adds inside."""
     terms: list[Any] = []
     waiting = list(reversed(instruction.operands))
     while waiting:
         x = waiting.pop()
-        inner = builder.source(x, "add")
-        if inner is not None and inner.shape == instruction.shape and not inner.number:
+        inner = builder.source(x, "add") if x in opened else None
+        if inner is not None and not inner.number:
             waiting += reversed(inner.operands)
         else:
             terms.append(x)
@@ -90,20 +114,28 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
         product = builder.source(x, "matmul")
         if product is None:
             return None
-        left = builder.source(product.operands[0], "transpose")
-        right = product.operands[1]
-        if left is None or len(builder.shape(right)) != 2 or left.options.get("axes"):
+        left, right = _turned(builder, product.operands[0]), product.operands[1]
+        if left is None or len(builder.shape(right)) != 2 or builder.shape(right)[0] > _MOST_ROWS:
             return None
-        if len(builder.shape(left.operands[0])) != 2 or builder.shape(right)[0] > _MOST_ROWS:
+        if len({builder.dtype(left), builder.dtype(right), product.dtype}) != 1:
             return None
-        if len({builder.dtype(left.operands[0]), builder.dtype(right), product.dtype}) != 1:
-            return None
-        lefts.append(left.operands[0])
+        lefts.append(left)
         rights.append(right)
     left_all = _concatenated(builder, lefts)
     right_all = _concatenated(builder, rights)
     turned = builder.emit("transpose", left_all)
     return builder.emit("matmul", turned, right_all, note=f"{len(terms)} products, stacked")
+
+
+def _turned(builder: Builder, x: Any) -> Any:
+    """The matrix that a value is the transpose of, if that is known."""
+    if len(builder.shape(x)) != 2:
+        return None
+    if x.kind == "constant":
+        constant = builder.of(x)
+        return builder.constant(constant.value.T, constant.captured)
+    made = builder.source(x, "transpose")
+    return None if made is None or made.options.get("axes") else made.operands[0]
 
 
 def _row_sums(builder: Builder, terms: list[Any]) -> Any:
@@ -115,7 +147,8 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
             return None
         if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
             return None
-        if len(builder.shape(total.operands[0])) != 2:
+        shape = builder.shape(total.operands[0])
+        if len(shape) != 2 or shape[0] > _MOST_ROWS:
             return None
         parts.append(total.operands[0])
     return builder.emit("sum", _concatenated(builder, parts), axis=0)
@@ -131,16 +164,23 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     weights: list[Any] = []
     for scattered in found:
         rows, index = scattered.operands
-        if len(builder.shape(index)) != 1 or type(index) is not Ref:
+        shape = builder.shape(index)
+        if len(shape) != 1 or shape[0] > _MOST_ROWS or type(index) is not Ref:
             return None
         product = builder.source(rows, "matmul")
-        if product is not None and len(builder.shape(product.operands[0])) == 2:
+        if (
+            product is not None
+            and len(builder.shape(product.operands[0])) == 2
+            and builder.dtype(product.operands[0]) == product.dtype
+        ):
             weights.append(product.operands[1])
             values.append(product.operands[0])
         else:
             weights.append(None)
             values.append(rows)
         indices.append(index)
+    if len({builder.dtype(index) for index in indices}) != 1:
+        return None
     n = found[0].options["n"]
     if len(set(weights)) == 1 and weights[0] is not None:
         # the rows are summed before the product, which is linear
@@ -170,7 +210,9 @@ def _parts(builder: Builder, terms: list[Any]) -> Any:
         axis, start, stop = place
         if builder.dtype(scattered.operands[0]) != scattered.dtype:
             return None
-        if builder.shape(scattered.operands[0])[axis] != stop - start:
+        filled = list(scattered.shape)
+        filled[axis] = stop - start
+        if builder.shape(scattered.operands[0]) != tuple(filled):
             return None
         found.append((start, stop, scattered.operands[0]))
     found.sort(key=lambda part: part[0])
@@ -225,7 +267,6 @@ def flatten_products(program: Program) -> Program:
 
 def stack_products(program: Program) -> Program:
     """The program with products by one weight that do not wait for each other stacked."""
-    before = _ancestors(program)
     groups: dict[Any, list[int]] = {}
     for i, instruction in enumerate(program.instructions):
         if instruction.kind != "matmul":
@@ -237,25 +278,37 @@ def stack_products(program: Program) -> Program:
         if len(shapes[0]) != 2 or len(shapes[1]) != 2 or shapes[0][0] > _MOST_ROWS:
             continue
         groups.setdefault((right, shapes[0], instruction.dtype), []).append(i)
+    several = [group for group in groups.values() if len(group) > 1]
+    bit = {i: 1 << k for k, i in enumerate(itertools.chain.from_iterable(several))}
+    before = _waited_for(program, bit)
     members: dict[int, list[int]] = {}
-    for group in groups.values():
-        bits = sum(1 << i for i in group)
-        if len(group) > 1 and not any(before[i] & bits & ~(1 << i) for i in group):
-            members.update(dict.fromkeys(group, group))
-    if not members:
-        return program
-    return _reordered(program, members)
+    for group in several:
+        own = sum(bit[i] for i in group)
+        if any(before[i] & own for i in group):
+            continue
+        members.update(dict.fromkeys(group, group))
+        # from here on each of them waits for what any of them does, as does what needs one
+        bits = functools.reduce(operator.or_, (before[i] for i in group))
+        for i in bit:
+            if bit[i] & own:
+                before[i] = bits
+            elif before[i] & own:
+                before[i] |= bits | own
+    return _reordered(program, members) if members else program
 
 
-def _ancestors(program: Program) -> list[int]:
-    """For each instruction, the instructions that it depends on, itself too, as bits."""
-    before: list[int] = []
+def _waited_for(program: Program, bit: Mapping[int, int]) -> dict[int, int]:
+    """For each instruction that has a bit, the bits of those that it depends on."""
+    before: dict[int, int] = {}
+    known: list[int] = []
     for i, instruction in enumerate(program.instructions):
-        bits = 1 << i
+        bits = 0
         for x in instruction.operands:
             if type(x) is Ref and x.kind == "instruction":
-                bits |= before[x.index]
-        before.append(bits)
+                bits |= known[x.index]
+        if i in bit:
+            before[i] = bits
+        known.append(bits | bit.get(i, 0))
     return before
 
 

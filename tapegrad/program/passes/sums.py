@@ -15,6 +15,8 @@ from tapegrad.program.ir import Instruction
 from tapegrad.program.program import Builder, Program, rewrite
 
 _LARGEST = 1 << 16
+# a product adds one after another what a sum adds in pairs, which costs precision
+_MOST_ADDED = 1 << 16
 
 
 def sums_as_products(program: Program) -> Program:
@@ -42,7 +44,9 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
     shape = builder.shape(x)
     n = len(shape)
     ordered = sorted(axis % n for axis in axes)
-    if len(shape) > 2 and not _is_contiguous(builder, x):
+    if len(shape) > 2 and not is_contiguous(builder, x):
+        return None
+    if math.prod(shape[axis] for axis in axes) > _MOST_ADDED:
         return None
     if ordered == list(range(len(axes))):
         height = math.prod(shape[: len(axes)])
@@ -59,13 +63,13 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
     return builder.reshaped(total, wanted)
 
 
-def _is_contiguous(builder: Builder, x: Any) -> bool:
+def is_contiguous(builder: Builder, x: Any) -> bool:
     """Whether a value is surely in C order."""
     made = builder.source(x)
     if made is None:
         return False
     if made.kind == "reshape":
-        return _is_contiguous(builder, made.operands[0])
+        return is_contiguous(builder, made.operands[0])
     return not made.op.view
 
 

@@ -5,19 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.stack import sum_terms, sums_inside
+from tapegrad.program.passes.stack import rewrite_sums
 from tapegrad.program.program import Builder, Program, rewrite, users
 
 
 def add_small_first(program: Program) -> Program:
     """The program with ``(x + b) + (y + c)`` as ``(x + (b + c)) + y`` for small b and c."""
-    inside = sums_inside(program)
-    numbers = iter(range(len(program.instructions)))
 
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if next(numbers) in inside or instruction.kind != "add" or instruction.number:
-            return None
-        terms = sum_terms(builder, instruction)
+    def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
         if any(builder.dtype(x) != instruction.dtype for x in terms):
             return None
         whole = [x for x in terms if builder.shape(x) == instruction.shape]
@@ -29,7 +24,7 @@ def add_small_first(program: Program) -> Program:
         total = builder.emit("add", whole[0], _total(builder, small))
         return _total(builder, [total, *whole[1:]])
 
-    return rewrite(program, visit)
+    return rewrite_sums(program, improve)
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
@@ -67,7 +62,8 @@ def _with(builder: Builder, x: Any, small: Any) -> Any:
     if selected is None:
         return builder.emit("add", x, small)
     table, indices = selected.operands
-    if builder.shape(table)[0] * 2 > builder.shape(x)[0]:
+    is_row = len(builder.shape(small)) < len(builder.shape(table))
+    if not is_row or builder.shape(table)[0] * 2 > builder.shape(x)[0]:
         return builder.emit("add", x, small)
     return builder.emit("index_select", builder.emit("add", table, small), indices)
 

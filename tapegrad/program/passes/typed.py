@@ -26,10 +26,12 @@ def type_numbers(program: Program) -> Program:
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        if dtype.kind != "f":
+        if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
             return None
         instruction = _without_axes(builder, instruction)
-        if all(type(x) is Ref for x in instruction.operands):
+        numbers: list[Any] = [x for x in instruction.operands if type(x) is not Ref]
+        # one that is too large is left to the run, which warns
+        if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
             return builder.append(instruction)
         # the quick loops of these two are for arrays only
         full = instruction.kind in ("maximum", "minimum") and _is_middling(instruction)
@@ -41,6 +43,11 @@ def type_numbers(program: Program) -> Program:
         return builder.append(attrs.evolve(instruction, operands=operands))
 
     return rewrite(program, visit)
+
+
+def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
+    """Whether a ufunc computes on operands that are all of a dtype, as ldexp does not."""
+    return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
 
 
 def _without_axes(builder: Builder, instruction: Instruction) -> Instruction:
