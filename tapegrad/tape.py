@@ -253,9 +253,8 @@ def own(x: Any, op: Operation) -> Any:
         if flags.writeable or not flags.owndata:
             x = x.copy("K")
             x.setflags(write=False)
-        if x.dtype.kind in "fiub":
-            return x
-        raise TypeError(f"{op.name}: an operand is {x.dtype}; tapegrad takes real numbers only")
+        require_real(x.dtype, f"{op.name}: an operand")
+        return x
     if kind in _PYTHON_NUMBERS:
         return x
     if isinstance(x, np.generic):
@@ -265,6 +264,12 @@ def own(x: Any, op: Operation) -> Any:
     if isinstance(x, list | tuple | np.ndarray):
         return own(np.array(x), op)
     raise TypeError(f"{op.name}: an operand is a {kind.__name__}; an array or a number is needed")
+
+
+def require_real(dtype: np.dtype[Any], what: str) -> None:
+    """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
+    if dtype.kind not in "fiub":
+        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
 def is_floating(x: Any) -> bool:

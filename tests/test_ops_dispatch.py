@@ -189,6 +189,14 @@ def test_complex_arrays_are_refused() -> None:
     refuses(lambda x: x * 1j)
 
 
+@pytest.mark.parametrize("dtype", [complex, "c8", object, str, "M8[s]"])
+def test_no_tensor_turns_into_what_has_no_gradient(dtype: Any) -> None:
+    custom = tg.custom_op(vjps=(lambda g, y, x: g,), name="turned")(lambda x: x.astype(dtype))
+    refuses(lambda x: np.sum(np.abs(x.astype(dtype))), "astype")
+    refuses(lambda x: tg.array(x, dtype), "astype")
+    refuses(custom, "turned")
+
+
 @pytest.mark.parametrize("bad", ["text", object(), np.array(["a"]), None])
 def test_operands_that_are_no_numbers_are_refused(bad: Any) -> None:
     refuses(lambda x: tg.add(x, bad), "add")

@@ -9,6 +9,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, each, on_array
 from tapegrad.op import op
+from tapegrad.tape import require_real
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
@@ -101,12 +102,18 @@ def _casts(choose: Choices) -> Call:
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
 
+    Raises
+    ------
+    TypeError
+        If the dtype is not of real numbers: `tapegrad` has no gradients of others.
+
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.grad(lambda x: tg.sum(tg.astype(x, np.float32)))(np.ones(2)).dtype
     dtype('float64')
     """
+    require_real(np.dtype(dtype), "astype: the dtype")
     return np.asarray(a).astype(dtype)
 
 
