@@ -126,6 +126,9 @@ WITHOUT_NAN = {
     "nanmean": np.nanmean,
     "nanmax": np.nanmax,
     "nanmin": np.nanmin,
+    "nanvar": np.nanvar,
+    "nanstd": np.nanstd,
+    "nanmedian": np.nanmedian,
     "nancumsum": np.nancumsum,
     "nancumprod": np.nancumprod,
 }

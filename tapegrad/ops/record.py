@@ -195,5 +195,19 @@ def _size(a: Tensor) -> int:
     return a.size
 
 
+def _result_type(*args: Any) -> np.dtype[Any]:
+    known = [x.primal if isinstance(x, Tensor) else x for x in args]
+    return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
+
+
 # What is known of a Tensor without reading its value needs no record.
-NUMPY.update({np.shape: _shape, np.ndim: _ndim, np.size: _size})
+NUMPY.update(
+    {
+        np.shape: _shape,
+        np.ndim: _ndim,
+        np.size: _size,
+        np.result_type: _result_type,
+        np.iscomplexobj: lambda x: False,
+        np.isrealobj: lambda x: True,
+    }
+)
