@@ -99,7 +99,26 @@ def test_quantiles_of_all_but_nan_are_numpys(q: Any) -> None:
         np.testing.assert_allclose(got, np.nanquantile(x, q, axis=axis))
 
 
+@pytest.mark.parametrize("axis", [None, 0, 1])
+def test_nan_gets_no_gradient_of_a_quantile(axis: Any) -> None:
+    x = np.array([[3.0, 5.0, 1.0], [2.5, 2.0, 7.0], [4.0, 0.0, 6.0], [8.0, 5.5, -1.0]])
+    missing = np.arange(12).reshape(4, 3) % 5 == 0
+    check_grads(lambda x: np.nanquantile(np.where(missing, np.nan, x), 0.3, axis), (x,))
+    holed = np.where(missing, np.nan, x)
+    slopes = tg.grad(lambda x: tg.sum(np.nanmedian(x, axis)))(holed)
+    np.testing.assert_array_equal(slopes[missing], 0.0)
+    assert tg.sum(slopes) == np.size(np.nanmedian(holed, axis))
+
+
 def test_a_quantile_of_all_but_nan_has_a_slope_in_q() -> None:
     x = np.array([1.0, np.nan, 2.0, 4.0])
     slopes = [tg.grad(lambda q: tg.nanquantile(x, q))(q) for q in (0.25, 0.5, 1.0)]
     np.testing.assert_array_equal(slopes, [2.0, 4.0, 4.0])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_quantile_of_nothing_is_nan() -> None:
+    for axis in (None, 0, 1):
+        want = np.nanmedian(np.zeros((0, 3)), axis)
+        np.testing.assert_array_equal(tg.nanmedian(np.zeros((0, 3)), axis), want)
+    assert tg.grad(tg.nanmedian)(np.zeros((0, 3))).shape == (0, 3)

@@ -128,7 +128,6 @@ WITHOUT_NAN = {
     "nanmin": np.nanmin,
     "nanvar": np.nanvar,
     "nanstd": np.nanstd,
-    "nanmedian": np.nanmedian,
     "nancumsum": np.nancumsum,
     "nancumprod": np.nancumprod,
 }

@@ -340,11 +340,14 @@ def percentile(
 
 
 def _some_quantiles(most: int) -> Domain:
-    """Calls of `_quantiles` without a method."""
+    """Calls with one quantile or a line of them: of more NumPy leaves the axes where they are."""
 
     def call(choose: Choices) -> Call:
-        whole = _quantiles(most)(choose)
-        return Call(whole.args, {n: x for n, x in whole.kwargs.items() if n != "method"})
+        drawn = _distinct(choose)
+        x, axis = drawn.args
+        some = choose.array((choose.integer(1, 2),), Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, most, some])
+        return Call((x, q), {"axis": axis, **drawn.kwargs})
 
     return call
 
@@ -364,6 +367,8 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     a, q = floating(a), _checked(q, 1)
     weak = type(q.primal if isinstance(q, Tensor) else q) in (int, float)
     rows = sort(lines(a, axis), axis=0)
+    if len(rows) == 0:
+        rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
     last = np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
     q = array(q)
     place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
@@ -371,8 +376,9 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     low = np.minimum(place.astype(np.intp), np.maximum(last - 1, 0))
     share = (place - low).astype(rows.dtype if weak else place.dtype)
     below = np.take_along_axis(rows, low, axis=0)
-    step = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0) - below
-    y = np.where(share < 0.5, below + step * share, below + step - step * (1 - share))
+    above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
+    step = above - below
+    y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
     return np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape)))
 
 
