@@ -261,6 +261,11 @@ def own(x: Any, op: Operation) -> Any:
         return own(frozen(x), op)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{op.name}: masked arrays are not supported; fill it first (x.filled(0))")
+    if isinstance(x, np.matrix):
+        raise TypeError(
+            f"{op.name}: np.matrix is not supported, whose * and ** are not those of arrays; make "
+            "it an array first (np.asarray(m)), and write @ for products of matrices"
+        )
     if isinstance(x, list | tuple | np.ndarray):
         return own(np.array(x), op)
     raise TypeError(f"{op.name}: an operand is a {kind.__name__}; an array or a number is needed")
@@ -297,6 +302,9 @@ def refuse_stranger(op: Operation, x: Tensor, last: Tensor | Origin | None) -> N
     )
 
 
+_KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
+
+
 def _explained(
     error: Exception,
     op: Operation,
@@ -310,8 +318,8 @@ def _explained(
     message = (
         f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
     )
-    kind = type(error) if type(error) in (ValueError, TypeError, IndexError) else ValueError
-    return kind(message)
+    # of NumPy's own kinds too, for a function may catch them
+    return next(kind for kind in _KINDS if isinstance(error, kind))(message)
 
 
 def _describe(x: Any) -> str:

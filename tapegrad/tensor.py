@@ -473,22 +473,20 @@ class Tensor(_Fields):
     # --- NumPy's protocols ---------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         out = kwargs.pop("out", None)
         if out is not None:
-            changed = "array" if out[0] is inputs[0] else "out"
-            call = f"np.{ufunc.__name__}({'array, t' if changed == 'array' else '...'})"
-            if changed == "array" and method == "__call__":
-                call = _INFIX.get(ufunc.__name__, call)
+            changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             raise TypeError(
-                f"np.{ufunc.__name__}: out= (and an in-place operator such as +=) would write a "
-                f"Tensor into an array, which is never done; bind the result instead: "
-                f"{changed} = {call}"
+                f"np.{name}: out= (and an in-place operator such as +=) would write a Tensor into "
+                "an array, which is never done; bind the result instead: "
+                f"{changed} = {_INFIX.get(name, f'np.{name}({given})')}"
             )
         if (method, ufunc) in UFUNC_METHODS:
             return UFUNC_METHODS[method, ufunc](*inputs, **kwargs)
         if method != "__call__":
             raise TypeError(
-                f"np.{ufunc.__name__}.{method} is not supported on a Tensor; "
+                f"np.{name} is not supported on a Tensor; "
                 + advice.UFUNC_METHODS.get(
                     method, "use the function with an axis (np.sum, np.max, ...)"
                 )

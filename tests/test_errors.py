@@ -832,3 +832,30 @@ def test_an_optimizers_numbers_are_not_negative(rate):
 def test_an_optimizers_numbers_are_numbers(rate):
     assert "learning_rate" in said(TypeError, lambda: tg.optim.SGD(rate))
     assert "momentum" in said(TypeError, lambda: tg.optim.SGD(0.1, momentum=rate))
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (np.linalg.LinAlgError, lambda x: np.linalg.inv(x * 0)),
+        (np.linalg.LinAlgError, lambda x: np.linalg.cholesky(-x)),
+        (np.exceptions.AxisError, lambda x: np.sum(x, axis=2)),
+        (IndexError, lambda x: x[2]),
+        (IndexError, lambda x: x["a"]),
+        (IndexError, lambda x: x[1.0]),
+        (TypeError, lambda x: x & 1),
+        (ValueError, lambda x: x + np.ones(3)),
+    ],
+)
+def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
+    for f in (call, tg.record(call)):
+        with pytest.raises(kind):
+            f(np.eye(2))
+
+    def guarded(x):
+        try:
+            return tg.sum(call(x))
+        except kind:
+            return tg.sum(x * x)
+
+    np.testing.assert_array_equal(tg.grad(guarded)(np.eye(2)), 2 * np.eye(2))

@@ -244,7 +244,7 @@ def test_in_place_operators_of_arrays_raise_and_name_the_line_to_write(operator:
 def test_a_result_for_an_array_is_bound_instead() -> None:
     refuses(lambda x: np.exp(x, OUT), "out = np.exp(...)")
     refuses(lambda x: np.arctan2(OUT, x, out=OUT), "array = np.arctan2(array, t)")
-    refuses(lambda x: np.add.reduce(x, out=np.zeros(3)), "out = np.add(...)")
+    refuses(lambda x: np.add.reduce(x, out=np.zeros(3)), "out = np.add.reduce(...)")
 
 
 def test_complex_arrays_are_refused() -> None:
@@ -267,6 +267,15 @@ def test_operands_that_are_no_numbers_are_refused(bad: Any) -> None:
 
 def test_masked_arrays_are_refused() -> None:
     refuses(lambda x: tg.add(x, np.ma.masked_array(X, X > 2)), "masked")
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_matrices_are_refused_for_they_multiply_in_another_way() -> None:
+    square = np.ones((3, 3))
+    refuses(lambda x: x * np.matrix(square), "np.matrix")
+    refuses(lambda x: np.matrix(square) * x.T, "np.matrix")
+    with pytest.raises(TypeError, match=r"np\.matrix"):
+        tg.grad(lambda m: tg.sum(m * m))(np.matrix(square))
 
 
 def test_too_many_or_unknown_arguments_are_type_errors_that_name_the_op() -> None:
