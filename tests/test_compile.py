@@ -1024,3 +1024,8 @@ def test_the_workloads_of_the_benchmark_compile_and_agree(name):
     step(workload.params, *workload.data)
     assert all(np.array_equal(a, b) for a, b in zip(before, workload.leaves, strict=True))
     assert len(step.signatures) == 1
+
+
+def test_a_whole_number_beside_an_array_stays_whole_where_it_must():
+    x = np.array([1.5, 2.0])
+    np.testing.assert_array_equal(tg.compile(lambda x: np.ldexp(x, 2))(x), 4 * x)

@@ -135,6 +135,13 @@ def double(x: Any) -> Any:
     return x if x.dtype == dtype else x.astype(dtype)
 
 
+def alike(*xs: Any, beside: Any = ()) -> list[Any]:
+    """Arrays of the dtype that holds all, `beside` included, where Python numbers are weak."""
+    xs = tuple([x if type(x) in (int, float) else array(x) for x in xs])
+    dtype = np.result_type(*xs, *beside)
+    return [x if x.dtype == dtype else x.astype(dtype) for x in map(array, xs)]
+
+
 def over(x1: Any, x2: Any) -> Any:
     """``x1 / x2``, and 0 where x2 is 0, with all its derivatives."""
     zero = np.equal(x2, 0)

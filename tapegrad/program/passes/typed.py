@@ -26,7 +26,8 @@ def type_numbers(program: Program) -> Program:
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        if dtype.kind != "f":
+        # the second operand of ldexp is a whole number beside any other
+        if dtype.kind != "f" or instruction.kind == "ldexp":
             return None
         instruction = _without_axes(builder, instruction)
         if all(type(x) is Ref for x in instruction.operands):
