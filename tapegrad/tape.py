@@ -431,6 +431,9 @@ def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
         if isinstance(leaf, np.ndarray)
         else f"pass float({path})"
         if isinstance(leaf, int)
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
+        "differentiated argument"
+        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
         else "take it out of the differentiated argument"
     )
     raise TypeError(

@@ -175,13 +175,23 @@ def stop_gradient(tree_: Any) -> Any:
     -------
     The tree with its Tensors written anew, so that the way back ends there.
 
+    Raises
+    ------
+    TypeError
+        If there are Tensors in what is no tree, such as a set or a dataclass.
+
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.grad(lambda x: tg.stop_gradient(x) * x)(3.0)
     array(3.)
     """
-    return tree.map(stopped, tree_)
+    return tree.map(_stopped, tree_)
+
+
+def _stopped(leaf: Any) -> Any:
+    tree.refuse_hidden(leaf, "what stop_gradient is given")
+    return stopped(leaf)
 
 
 @op(None, keeps_weak=True, domain=each(REAL))
