@@ -1,5 +1,6 @@
 """compile: what a compiled function takes and gives, and that it is the function it was made of."""
 
+import gc
 import importlib.util
 import pickle
 import sys
@@ -719,6 +720,20 @@ def test_an_error_in_the_function_is_its_own_and_leaves_nothing_behind():
     assert compiled(X, X) == pytest.approx(X @ X)
     with pytest.raises(KeyError):
         tg.compile(lambda p: p["missing"])({"w": X})
+
+
+def test_an_error_in_the_function_keeps_nothing_of_the_call():
+    class Setting:
+        pass
+
+    compiled = tg.compile(lambda x, setting: x + np.zeros(7))
+    setting = Setting()
+    gone = weakref.ref(setting)
+    with pytest.raises(ValueError, match="add"):
+        compiled(X, setting)
+    del setting
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("n", [3, True, 2.5, "text", None])

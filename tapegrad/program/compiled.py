@@ -172,24 +172,30 @@ class Compiled:
         with self._lock:
             lock = self._locks.setdefault(signature, threading.RLock())
         with lock:
-            kept = self._kept.get(signature)
-            if kept is None:
-                recorded = trace(self.fn, args, kwargs, self.static_argnums)
-                program = recorded
-                for improve in self.passes:
-                    program = improve(program)
-                shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
-                captured = tuple(dict.fromkeys(shown))
-                kept = Kept(program, captured, unpacker(signature), runner(program))
+            try:
+                kept = self._kept.get(signature)
+                if kept is None:
+                    kept = self._compile(signature, args, kwargs)
+            finally:
                 with self._lock:
-                    self._kept[signature] = kept
-                    evicted = len(self._kept) > MOST_SIGNATURES
-                    if evicted:
-                        oldest = next(iter(self._kept))
-                        del self._kept[oldest]
-                        self._locks.pop(oldest, None)
-                if evicted:
-                    self._warn()
+                    self._locks.pop(signature, None)
+        return kept
+
+    def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
+        recorded = trace(self.fn, args, kwargs, self.static_argnums)
+        program = recorded
+        for improve in self.passes:
+            program = improve(program)
+        shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
+        captured = tuple(dict.fromkeys(shown))
+        kept = Kept(program, captured, unpacker(signature), runner(program))
+        with self._lock:
+            self._kept[signature] = kept
+            evicted = len(self._kept) > MOST_SIGNATURES
+            if evicted:
+                del self._kept[next(iter(self._kept))]
+        if evicted:
+            self._warn()
         return kept
 
     def _warn(self) -> None:
@@ -199,7 +205,7 @@ class Compiled:
                 f"{label(self.fn)} was compiled for more than {MOST_SIGNATURES} signatures; the "
                 "oldest programs are dropped. Do its arguments' shapes, or its static values, "
                 "change with every call? See .signatures",
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
