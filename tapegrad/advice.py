@@ -80,7 +80,6 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
 UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
     {
         "at": "write array = tg.at(array)[index].add(t), or .set(t)",
-        "outer": "add an axis and call the function itself: x[:, None] and y",
         "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
     }
 )

@@ -62,6 +62,7 @@ class Layout:
                 primal = x.primal if type(x) is Tensor else x
                 start, stop = stop, stop + math.prod(np.shape(primal))
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
+            tree.refuse_hidden(x, "a result")
             places.append(x)
         found = [x for x in places if type(x) is _Place]
         shape = found[0].shape if len(found) == 1 else (stop,)

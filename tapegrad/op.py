@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 
 from tapegrad.domain import REAL, Domain, each
-from tapegrad.tape import CURRENT, refuse_stranger, write
+from tapegrad.tape import CURRENT, refuse_stranger, require_real, write
 from tapegrad.tensor import NUMPY, OPS, Tensor, frozen, is_frozen
 
 P = ParamSpec("P")
@@ -233,7 +233,10 @@ class Op(Generic[P]):
             raise TypeError(f"{self.name} needs {', '.join(missing)}")
         if self.read is not None:
             return self.read(**given)
-        operands = tuple(given.pop(name) for name in names[: self.arity])
+        operands = tuple(
+            given.pop(name) if name in given else self.defaults[name]
+            for name in names[: self.arity]
+        )
         operands += args[len(self.positional) :]
         options = {
             n: v for n, v in given.items() if n not in self.defaults or v is not self.defaults[n]
@@ -394,24 +397,39 @@ def custom_op(
                     f"{called}: the function returned a {type(y).__name__}; one array of real "
                     "numbers is needed (is a return missing?)"
                 )
+            require_real(np.asarray(y).dtype, f"{called}: the result")
             return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
 
-        apart = tuple(_apart(rule, called, i) for i, rule in enumerate(rules))
+        names, _, defaults, _ = _parameters(function)
+        defaults = {n: defaults[n] for n in names[len(rules) :] if n in defaults}
+        apart = tuple(_apart(rule, called, i, defaults) for i, rule in enumerate(rules))
         return Op(called, forward, apart, domain=domain)
 
     return declare
 
 
-def _apart(rule: Rule | None, name: str, i: int) -> Rule | None:
-    """A user's rule, kept from writing to a cotangent and from handing out its own array."""
+def _apart(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
+    """A user's rule, kept from writing to a cotangent and from handing out its own array.
+
+    Options that a call leaves at their defaults reach it too, where it has a place for them.
+    """
     if rule is None:
         return None
+    named = _parameters(rule)[0] if hasattr(rule, "__code__") else ()
+    left = {n: value for n, value in defaults.items() if n in named}
 
     @functools.wraps(rule)
     def apart(g: Any, *args: Any, **options: Any) -> Any:
         if type(g) is np.ndarray:
             g = frozen(g.view())
-        c = rule(g, *args, **options)
+        try:
+            c = rule(g, *args, **(left | options))
+        except Exception as error:
+            error.add_note(
+                f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
+                "the output and the operands, and with the options by keyword"
+            )
+            raise
         if c is None:
             raise TypeError(
                 f"a VJP rule of {name} returned None (is a return missing?); where no gradient "
@@ -434,6 +452,5 @@ def as_cotangent(c: Any, name: str) -> Any:
     if type(c) is Tensor:
         return c
     c = np.asarray(c)
-    if c.dtype.kind not in "fiub":
-        raise TypeError(f"a VJP rule of {name} returned {c.dtype}; real numbers are needed")
+    require_real(c.dtype, f"the cotangent that a VJP rule of {name} returned")
     return c if is_frozen(c) else c.view()

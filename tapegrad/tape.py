@@ -253,18 +253,28 @@ def own(x: Any, op: Operation) -> Any:
         if flags.writeable or not flags.owndata:
             x = x.copy("K")
             x.setflags(write=False)
-        if x.dtype.kind in "fiub":
-            return x
-        raise TypeError(f"{op.name}: an operand is {x.dtype}; tapegrad takes real numbers only")
+        require_real(x.dtype, f"{op.name}: an operand")
+        return x
     if kind in _PYTHON_NUMBERS:
         return x
     if isinstance(x, np.generic):
         return own(frozen(x), op)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{op.name}: masked arrays are not supported; fill it first (x.filled(0))")
+    if isinstance(x, np.matrix):
+        raise TypeError(
+            f"{op.name}: np.matrix is not supported, whose * and ** are not those of arrays; make "
+            "it an array first (np.asarray(m)), and write @ for products of matrices"
+        )
     if isinstance(x, list | tuple | np.ndarray):
         return own(np.array(x), op)
     raise TypeError(f"{op.name}: an operand is a {kind.__name__}; an array or a number is needed")
+
+
+def require_real(dtype: np.dtype[Any], what: str) -> None:
+    """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
+    if dtype.kind not in "fiub":
+        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
 def is_floating(x: Any) -> bool:
@@ -292,6 +302,9 @@ def refuse_stranger(op: Operation, x: Tensor, last: Tensor | Origin | None) -> N
     )
 
 
+_KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
+
+
 def _explained(
     error: Exception,
     op: Operation,
@@ -305,8 +318,8 @@ def _explained(
     message = (
         f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
     )
-    kind = type(error) if type(error) in (ValueError, TypeError, IndexError) else ValueError
-    return kind(message)
+    # of NumPy's own kinds too, for a function may catch them
+    return next(kind for kind in _KINDS if isinstance(error, kind))(message)
 
 
 def _describe(x: Any) -> str:
@@ -418,6 +431,9 @@ def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
         if isinstance(leaf, np.ndarray)
         else f"pass float({path})"
         if isinstance(leaf, int)
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
+        "differentiated argument"
+        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
         else "take it out of the differentiated argument"
     )
     raise TypeError(

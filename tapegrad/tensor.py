@@ -68,6 +68,8 @@ class Operation(Protocol):
 # NumPy functions they answer for.
 OPS: dict[str, Operation] = {}
 NUMPY: dict[Any, Callable[..., Any]] = {}
+# The methods of ufuncs, by method and ufunc.
+UFUNC_METHODS: dict[tuple[str, Any], Callable[..., Any]] = {}
 
 
 def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], Callable[[Any, Any], Tensor]]:
@@ -311,9 +313,9 @@ class Tensor(_Fields):
         if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
                 f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
-                "functions take the Tensor as it is, tg.stack joins several, and "
-                "tg.at(array)[i].set(t) puts one into a copy of an array; to read the number on "
-                "purpose write .value, or tg.stop_gradient(t) to go on without gradient"
+                "functions take the Tensor as it is, tg.array makes one of a list of "
+                "them, and tg.at(array)[i].set(t) puts one into a copy of an array; to read the "
+                "number on purpose write .value, or tg.stop_gradient(t) to go on without gradient"
             )
         return value
 
@@ -421,7 +423,6 @@ class Tensor(_Fields):
     cumsum = _method("cumsum")
     cumprod = _method("cumprod")
     argsort = _method("argsort")
-    astype = _method("astype")
     clip = _method("clip")
     round = _method("round")
     conj = conjugate = _method("conj")
@@ -444,6 +445,10 @@ class Tensor(_Fields):
     def transpose(self, *axes: Any) -> Tensor:
         """`tg.transpose` of the Tensor; the axes as one tuple or as integers."""
         return self._call("transpose", axes[0] if len(axes) == 1 else axes or None)
+
+    def astype(self, dtype: Any, *, copy: bool = True) -> Tensor:
+        """`tg.astype` of the Tensor; without a copy it is the same, as nothing is changed."""
+        return self._call("astype", dtype)
 
     def dot(self, other: Any) -> Tensor:
         """`tg.dot` of the Tensor with another."""
@@ -468,18 +473,20 @@ class Tensor(_Fields):
     # --- NumPy's protocols ---------------------------------------------------
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
         out = kwargs.pop("out", None)
         if out is not None:
-            changed = "array" if out[0] is inputs[0] else "out"
-            call = f"np.{ufunc.__name__}({changed}, tensor)" if changed == "array" else "the call"
+            changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             raise TypeError(
-                f"np.{ufunc.__name__}: out= (and an in-place operator such as +=) would write a "
-                f"Tensor into an array, which is never done; bind the result instead: "
-                f"{changed} = {_INFIX.get(ufunc.__name__, call)}"
+                f"np.{name}: out= (and an in-place operator such as +=) would write a Tensor into "
+                "an array, which is never done; bind the result instead: "
+                f"{changed} = {_INFIX.get(name, f'np.{name}({given})')}"
             )
+        if (method, ufunc) in UFUNC_METHODS:
+            return UFUNC_METHODS[method, ufunc](*inputs, **kwargs)
         if method != "__call__":
             raise TypeError(
-                f"np.{ufunc.__name__}.{method} is not supported on a Tensor; "
+                f"np.{name} is not supported on a Tensor; "
                 + advice.UFUNC_METHODS.get(
                     method, "use the function with an axis (np.sum, np.max, ...)"
                 )

@@ -516,9 +516,13 @@ def _check_scalar(fn: Fn, output: Any) -> None:
 def released(x: Any) -> Any:
     """A result as it leaves a transform: its value, unless a recording goes on."""
     if type(x) is np.ndarray:
+        tree.refuse_hidden(x, "a result")
         return x if is_frozen(x) else frozen(x.copy())
     if type(x) is not Tensor:
-        return frozen(np.array(x)) if is_floating(x) else x
+        if is_floating(x):
+            return frozen(np.array(x))
+        tree.refuse_hidden(x, "a result")
+        return x
     current = CURRENT.get()
     if current is None or current.origin is not x.origin:
         return x.value

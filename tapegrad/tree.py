@@ -7,7 +7,8 @@ fields) and None, which is an empty node. Anything else is a leaf. A tree's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, TypeGuard
 
 import attrs
@@ -334,3 +335,27 @@ def structure_paths(structure: Structure) -> list[str]:
 
 def _fields(structure: Structure) -> Any:
     return getattr(structure.node, "_fields", range(len(structure.children)))
+
+
+def refuse_hidden(leaf: Any, what: str) -> None:
+    """Raise for a leaf that has Tensors in it, whose gradients would be lost.
+
+    Such as a set, a dict of another class, a dataclass or an array of objects.
+    """
+    if type(leaf) is Tensor:
+        return
+    inside: Any = ()
+    if isinstance(leaf, np.ndarray):
+        inside = leaf.ravel() if leaf.dtype.kind == "O" else ()
+    elif isinstance(leaf, Mapping):
+        inside = leaf.values()
+    elif isinstance(leaf, set | frozenset | deque):
+        inside = leaf
+    elif hasattr(leaf, "__dict__") and not isinstance(leaf, type):
+        inside = vars(leaf).values()
+    if any(type(x) is Tensor for part in inside for x in leaves(part)):
+        raise TypeError(
+            f"{what} is a {type(leaf).__name__} with Tensors in it, which is no tree, so that "
+            "their gradients would be lost; trees are of dict, list, tuple, NamedTuple and attrs "
+            "classes"
+        )

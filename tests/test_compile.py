@@ -1081,6 +1081,11 @@ def test_the_workloads_of_the_benchmark_compile_and_agree(name):
     assert len(step.signatures) == 1
 
 
+def test_a_whole_number_beside_an_array_stays_whole_where_it_must():
+    x = np.array([1.5, 2.0])
+    np.testing.assert_array_equal(tg.compile(lambda x: np.ldexp(x, 2))(x), 4 * x)
+
+
 # --- tables that are updated in few rows ------------------------------------------------------
 
 N_ROWS, WIDTH = 4096, 32

@@ -39,18 +39,75 @@ def test_a_function_without_an_op_is_a_type_error_that_names_it(name: str) -> No
     refuses(UNSUPPORTED[name], name)
 
 
+METHODS_AS_FUNCTIONS = {
+    "add.reduce": (lambda x: np.add.reduce(x), lambda x: np.sum(x, axis=0)),
+    "multiply.reduce": (lambda x: np.multiply.reduce(x, 1), lambda x: np.prod(x, axis=1)),
+    "maximum.reduce": (
+        lambda x: np.maximum.reduce(x, axis=None, keepdims=True),
+        lambda x: np.max(x, keepdims=True),
+    ),
+    "minimum.reduce": (lambda x: np.minimum.reduce(x, (0, 1)), np.min),
+    "logaddexp.reduce": (lambda x: np.logaddexp.reduce(x), lambda x: tg.logsumexp(x, axis=0)),
+    "logical_and.reduce": (lambda x: np.logical_and.reduce(x > 1), lambda x: np.all(x > 1, 0)),
+    "logical_or.reduce": (lambda x: np.logical_or.reduce(x > 1), lambda x: np.any(x > 1, 0)),
+    "add.accumulate": (lambda x: np.add.accumulate(x), lambda x: np.cumsum(x, axis=0)),
+    "multiply.accumulate": (lambda x: np.multiply.accumulate(x, 1), lambda x: np.cumprod(x, 1)),
+    "subtract.outer": (
+        lambda x: np.subtract.outer(x, x[0]),
+        lambda x: x[:, :, None] - x[0],
+    ),
+    "power.outer": (lambda x: np.power.outer([1.0, 2.0], x), lambda x: 2.0 ** (x * [[[0]], [[1]]])),
+    "less.outer": (lambda x: np.less.outer(x[0], x[1]), lambda x: x[0][:, None] < x[1]),
+}
+
+
+@pytest.mark.parametrize("name", sorted(METHODS_AS_FUNCTIONS))
+def test_a_ufuncs_method_is_the_function_that_does_the_same(name: str) -> None:
+    method, function = METHODS_AS_FUNCTIONS[name]
+    y, _ = tg.record(method)(X)
+    assert isinstance(y, tg.Tensor)
+    np.testing.assert_allclose(y.value, method(X), rtol=1e-14)
+    np.testing.assert_array_equal(y.value, function(X))
+    if y.dtype.kind == "f":
+        got, want = (tg.jacobian(f)(X) for f in (method, function))
+        np.testing.assert_allclose(got, want, rtol=1e-14)
+
+
 UFUNC_METHODS = {
-    "reduce": lambda x: np.add.reduce(x),
-    "accumulate": lambda x: np.add.accumulate(x),
+    "reduce": lambda x: np.hypot.reduce(x),
+    "sum dtype": lambda x: np.add.reduce(x, dtype=np.float32),
+    "accumulate": lambda x: np.maximum.accumulate(x),
     "reduceat": lambda x: np.add.reduceat(x, [0, 1]),
-    "outer": lambda x: np.multiply.outer(x, x),
+    "multiply out": lambda x: np.multiply.outer(x, x, out=np.zeros((2, 3, 2, 3))),
     "at": lambda x: np.add.at(np.zeros((2, 3)), [0], x),
 }
 
 
 @pytest.mark.parametrize("name", sorted(UFUNC_METHODS))
 def test_a_ufuncs_method_is_a_type_error_that_names_it(name: str) -> None:
-    refuses(UFUNC_METHODS[name], name)
+    refuses(UFUNC_METHODS[name], *name.split())
+
+
+def test_where_with_a_condition_alone_gives_the_places() -> None:
+    np.testing.assert_array_equal(
+        tg.grad(lambda x: tg.sum(x[np.where(x > 2)]))(X), np.where(X > 2, 1.0, 0.0)
+    )
+
+
+def test_what_is_known_of_a_tensor_needs_no_record() -> None:
+    def known(x: Any) -> Any:
+        return np.result_type(x, np.float32, 1.0), np.iscomplexobj(x), np.isrealobj(x)
+
+    for x in (X, X.astype(np.float32)):
+        output, tape = tg.record(known)(x)
+        assert output == known(x)
+        assert len(tape) == 1
+    assert tg.record(lambda t: np.result_type(t, np.float32))(1.0)[0] == np.float32
+
+
+def test_astype_may_say_that_it_needs_no_copy() -> None:
+    got, _ = tg.record(lambda x: x.astype(np.float32, copy=False))(X)
+    assert got.dtype == np.float32
 
 
 def test_the_first_operand_of_at_may_be_the_tensor() -> None:
@@ -184,9 +241,23 @@ def test_in_place_operators_of_arrays_raise_and_name_the_line_to_write(operator:
     np.testing.assert_array_equal(array, np.ones((3, 3)))
 
 
+def test_a_result_for_an_array_is_bound_instead() -> None:
+    refuses(lambda x: np.exp(x, OUT), "out = np.exp(...)")
+    refuses(lambda x: np.arctan2(OUT, x, out=OUT), "array = np.arctan2(array, t)")
+    refuses(lambda x: np.add.reduce(x, out=np.zeros(3)), "out = np.add.reduce(...)")
+
+
 def test_complex_arrays_are_refused() -> None:
     refuses(lambda x: x * np.ones(3, complex), "complex")
     refuses(lambda x: x * 1j)
+
+
+@pytest.mark.parametrize("dtype", [complex, "c8", object, str, "M8[s]"])
+def test_no_tensor_turns_into_what_has_no_gradient(dtype: Any) -> None:
+    custom = tg.custom_op(vjps=(lambda g, y, x: g,), name="turned")(lambda x: x.astype(dtype))
+    refuses(lambda x: np.sum(np.abs(x.astype(dtype))), "astype")
+    refuses(lambda x: tg.array(x, dtype), "astype")
+    refuses(custom, "turned")
 
 
 @pytest.mark.parametrize("bad", ["text", object(), np.array(["a"]), None])
@@ -196,6 +267,15 @@ def test_operands_that_are_no_numbers_are_refused(bad: Any) -> None:
 
 def test_masked_arrays_are_refused() -> None:
     refuses(lambda x: tg.add(x, np.ma.masked_array(X, X > 2)), "masked")
+
+
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_matrices_are_refused_for_they_multiply_in_another_way() -> None:
+    square = np.ones((3, 3))
+    refuses(lambda x: x * np.matrix(square), "np.matrix")
+    refuses(lambda x: np.matrix(square) * x.T, "np.matrix")
+    with pytest.raises(TypeError, match=r"np\.matrix"):
+        tg.grad(lambda m: tg.sum(m * m))(np.matrix(square))
 
 
 def test_too_many_or_unknown_arguments_are_type_errors_that_name_the_op() -> None:

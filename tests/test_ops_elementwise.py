@@ -553,3 +553,8 @@ def test_interpolation_of_points_that_do_not_fit_is_refused(xp: Any, fp: Any) ->
 def test_interpolation_with_a_period_is_refused() -> None:
     with pytest.raises(TypeError, match="period"):
         tg.record(lambda x: np.interp(x, XP, FP, period=3))(1.0)
+
+
+def test_a_neighbour_moves_as_its_number_does() -> None:
+    x = np.array([1.0, -2.0])
+    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(np.nextafter(x, 3.0)))(x), [1.0, 1.0])

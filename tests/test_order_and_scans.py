@@ -126,6 +126,8 @@ WITHOUT_NAN = {
     "nanmean": np.nanmean,
     "nanmax": np.nanmax,
     "nanmin": np.nanmin,
+    "nanvar": np.nanvar,
+    "nanstd": np.nanstd,
     "nancumsum": np.nancumsum,
     "nancumprod": np.nancumprod,
 }

@@ -405,3 +405,17 @@ def test_a_window_is_a_view_of_any_size() -> None:
     x = np.zeros(100_000)
     window = tg.sliding_window_view(x, 50_000)
     assert np.shares_memory(window, x)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.longdouble])
+def test_python_numbers_beside_an_array_leave_its_dtype(dtype: Any) -> None:
+    x = np.array([1.5, 2.0], dtype)
+    for call in (
+        lambda x: np.linspace(x[0], 2, 3),
+        lambda x: np.linspace(0.0, x, 3),
+        lambda x: np.logspace(x[0], 2.0, 3),
+        lambda x: np.geomspace(x[0], 2, 3),
+        lambda x: np.choose([0, 1], [x, 1.5]),
+    ):
+        assert recorded(call, x).dtype == np.asarray(call(x)).dtype
+    assert tg.record(lambda t: tg.linspace(t, np.float32(2), 3))(1.0)[0].dtype == np.float32

@@ -488,3 +488,14 @@ def test_importing_it_needs_neither_hypothesis_nor_pytest() -> None:
         "assert not {'hypothesis', 'pytest', 'scipy'} & set(sys.modules), sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_function_that_is_another_each_time_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="two values at one point"):
+        check_grads(lambda x: x * rng.normal(), (np.ones(3),))
+
+
+def test_an_op_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="'nothing'"):
+        tg.testing.operands_for("nothing")

@@ -1,6 +1,8 @@
 """Gradients, pullbacks, tangents, second derivatives, and all of them nested."""
 
+import dataclasses
 import inspect
+from collections import OrderedDict, deque
 from typing import Any, NamedTuple
 
 import attrs
@@ -600,6 +602,31 @@ def test_a_custom_op_has_operands_first_and_then_options():
     assert tg.grad(product)(2.0, 3.0) == 3.0
 
 
+def test_options_left_at_their_defaults_reach_the_rules_that_name_them():
+    @tg.custom_op(
+        vjps=(lambda g, y, x, w, n: g * w * n * x ** (n - 1), lambda g, y, x, w: g * y / w)
+    )
+    def scaled_power(x, w=3.0, n=2):
+        return w * x**n
+
+    for call, slope in (
+        (lambda x: scaled_power(x), 12.0),
+        (lambda x: scaled_power(x, n=2), 12.0),
+        (lambda x: scaled_power(w=5.0, x=x), 20.0),
+        (lambda x: scaled_power(x, 1.0, n=1), 1.0),
+    ):
+        np.testing.assert_array_equal(tg.grad(call)(2.0), slope)
+        np.testing.assert_array_equal(tg.jvp(call, (2.0,), (1.0,))[1], slope)
+
+
+def test_an_error_in_a_rule_says_which_rule_it_was():
+    twice = tg.custom_op(vjps=(lambda g, y: 2 * g,), name="twice")(lambda x: 2 * x)
+    with pytest.raises(TypeError) as caught:
+        tg.grad(twice)(1.0)
+    assert "twice" in caught.value.__notes__[0]
+    assert "operand 0" in caught.value.__notes__[0]
+
+
 def test_a_custom_op_keeps_its_name_docstring_and_signature():
     assert cube.__name__ == "cube"
     assert cube.__doc__ == "The cube."
@@ -868,3 +895,59 @@ def test_what_a_transform_cannot_take_is_told(i):
 def test_a_numpy_integer_is_a_position():
     assert tg.grad(lambda a, b: a * b, np.int64(1))(2.0, 3.0) == 2.0
     assert tg.grad(lambda a, b: a * b, [np.int64(1), 0])(2.0, 3.0) == (2.0, 3.0)
+
+
+# --- what is no tree ------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class NoTree:
+    inside: Any
+
+
+def objects(x):
+    array = np.empty(1, object)
+    array[0] = x
+    return array
+
+
+HIDING = {
+    "dataclass": NoTree,
+    "of a list": lambda x: NoTree([x]),
+    "set": lambda x: {x},
+    "deque": lambda x: deque([x]),
+    "ordered": lambda x: OrderedDict(x=x),
+    "objects": objects,
+}
+
+
+@pytest.mark.parametrize("name", sorted(HIDING))
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda f: tg.jvp(f, (2.0,), (1.0,)),
+        lambda f: tg.vjp(f, 2.0),
+        lambda f: tg.jacobian(f)(2.0),
+        lambda f: tg.grad(lambda x: (x, f(x)), has_aux=True)(2.0),
+        lambda f: tg.grad(lambda x: tg.stop_gradient([f(x)]) and x)(2.0),
+        lambda f: tg.grad(lambda x: tg.checkpoint(f)(x) and x)(2.0),
+        lambda f: tg.compile(f)(2.0),
+    ],
+)
+def test_no_tensor_hides_in_what_is_no_tree(name, lose):
+    with pytest.raises(TypeError, match="no tree"):
+        lose(HIDING[name])
+
+
+@pytest.mark.parametrize("name", sorted(set(HIDING) - {"of a list"}))
+def test_what_is_no_tree_may_hold_anything_else(name):
+    thing = HIDING[name](3.0)
+    _, aux = tg.grad(lambda x: (x * x, [thing, len, int]), has_aux=True)(2.0)
+    assert aux[1:] == [len, int]
+    assert tg.stop_gradient([thing])[0] is not None
+    assert tg.grad(lambda x: tg.checkpoint(lambda x: (x * x, thing))(x)[0])(2.0) == 4.0
+
+
+def test_a_container_that_is_no_tree_is_told_how_to_be_one():
+    with pytest.raises(TypeError, match="attrs class"):
+        tg.grad(lambda p: p.inside)(NoTree(2.0))

@@ -9,12 +9,14 @@ from tapegrad.ops.decomposition import *
 from tapegrad.ops.diagonals import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.floating_point import *
+from tapegrad.ops.functional import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.interpolation import *
 from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
 from tapegrad.ops.norms import *
 from tapegrad.ops.order import *
+from tapegrad.ops.polynomial import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
@@ -23,5 +25,7 @@ from tapegrad.ops.scan import *
 from tapegrad.ops.selection import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *
+from tapegrad.ops.statistics import *
 from tapegrad.ops.trigonometric import *
+from tapegrad.ops.ufunc_methods import *
 from tapegrad.ops.window import *

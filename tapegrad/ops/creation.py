@@ -9,8 +9,8 @@ import numpy as np
 
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.op import op
+from tapegrad.ops.record import alike, double, fitted
 from tapegrad.ops.record import array as as_array
-from tapegrad.ops.record import fitted, floating
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = [
@@ -238,7 +238,7 @@ def linspace(
     >>> tg.grad(lambda x: tg.sum(tg.linspace(0, x, 5)))(1.0)
     array(2.5)
     """
-    start, stop = floating(start), floating(stop)
+    start, stop = alike(start, stop, beside=(1.0,))
     v, w = _weights(start, stop, num, endpoint)
     whole = stop - start
     # the last is stop itself, not stop nearly
@@ -262,8 +262,8 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     >>> tg.geomspace(1.0, 8.0, 4).round(6)
     array([1., 2., 4., 8.])
     """
-    # NumPy's numbers are float64 here, whatever the ends are
-    start, stop = as_array(start).astype(float), as_array(stop).astype(float)
+    # NumPy's numbers are float64 or wider here, whatever the ends are
+    start, stop = double(start), double(stop)
     v, w = _weights(start, stop, num, endpoint)
     sign = np.sign(start)
     y = sign * (start / sign) ** v * (stop / sign) ** w

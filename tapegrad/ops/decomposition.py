@@ -145,7 +145,7 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
     Raises
     ------
     LinAlgError
-        If a matrix is not positive definite; recorded, a ValueError.
+        If a matrix is not positive definite.
 
     Notes
     -----

@@ -96,9 +96,9 @@ def frexp(x: Any) -> Any:
     return np.ldexp(x, -whole), whole
 
 
-@op(None, None, ufunc=np.nextafter)
+@op(lambda g, y, x1, x2: g, None, ufunc=np.nextafter)
 def nextafter(x1: Any, x2: Any) -> Any:
-    """The next floating number from x1 towards x2. It passes no gradient.
+    """The next floating number from x1 towards x2: x1 as far as its gradient is concerned.
 
     Examples
     --------

@@ -59,16 +59,20 @@ def _split(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             if part.dtype.kind == "f" and part.size == 0:
                 part = part.astype(np.intp)
             if part.dtype.kind not in "iub":
-                raise IndexError(
-                    f"an index is integers or booleans, slices, None or ...; got {part.dtype}"
-                )
+                raise _no_index(part.dtype)
             if isinstance(part, Tensor) and part.dtype.kind == "b":
                 part._read("indexing with a mask")
             arrays.append(part)
             template.append(HOLE)
-        else:
+        elif hasattr(part, "__index__"):
             template.append(operator.index(part))
+        else:
+            raise _no_index(type(part).__name__)
     return tuple(arrays), tuple(template)
+
+
+def _no_index(kind: Any) -> IndexError:
+    return IndexError(f"an index is integers or booleans, slices, None or ...; got {kind}")
 
 
 def _ends(part: slice) -> tuple[Any, Any, Any]:

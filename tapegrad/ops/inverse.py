@@ -49,7 +49,7 @@ def inv(a: Any) -> Any:
     Raises
     ------
     LinAlgError
-        If a matrix is singular; recorded, a ValueError.
+        If a matrix is singular.
 
     Examples
     --------
@@ -137,7 +137,7 @@ def solve(a: Any, b: Any) -> Any:
     Raises
     ------
     LinAlgError
-        If a matrix is singular; recorded, a ValueError.
+        If a matrix is singular.
 
     Examples
     --------
@@ -364,7 +364,7 @@ def slogdet(a: Any) -> SlogdetResult:
     """The sign of the determinant, and the logarithm of its size.
 
     The sign passes no gradient. A singular matrix has no gradient, and raises where
-    it is asked for: a LinAlgError, recorded a ValueError.
+    it is asked for: a LinAlgError.
 
     Examples
     --------

@@ -10,9 +10,10 @@ from tapegrad.domain import Call, Choices, Domain, Elements
 from tapegrad.op import op
 from tapegrad.ops.axes import in_front, kept, lines, on_first_axis
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
-from tapegrad.ops.record import array
+from tapegrad.ops.logic import where
+from tapegrad.ops.record import array, floating
 from tapegrad.ops.reduction import any, mean
-from tapegrad.tensor import Tensor
+from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = [
     "argpartition",
@@ -21,6 +22,9 @@ __all__ = [
     "bincount",
     "flatnonzero",
     "median",
+    "nanmedian",
+    "nanpercentile",
+    "nanquantile",
     "nonzero",
     "partition",
     "percentile",
@@ -336,6 +340,75 @@ def percentile(
     return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
 
+def _some_quantiles(most: int) -> Domain:
+    """Calls with one quantile or a line of them: of more NumPy leaves the axes where they are."""
+
+    def call(choose: Choices) -> Call:
+        drawn = _distinct(choose)
+        x, axis = drawn.args
+        some = choose.array((choose.integer(1, 2),), Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, most, some])
+        return Call((x, q), {"axis": axis, **drawn.kwargs})
+
+    return call
+
+
+@op(composite=True, numpy=np.nanquantile, domain=_some_quantiles(1), kink=_TIES)
+def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`quantile` of the elements that are not nan, which get no gradient; nan if all are.
+
+    Between two elements it is linear.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.nanquantile(x, 0.25))(np.array([3.0, np.nan, 1.0, 2.0]))
+    array([0. , 0. , 0.5, 0.5])
+    """
+    a, q = floating(a), _checked(q, 1)
+    weak = type(q.primal if isinstance(q, Tensor) else q) in (int, float)
+    rows = sort(lines(a, axis), axis=0)
+    if len(rows) == 0:
+        rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
+    last = np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
+    q = array(q)
+    place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
+    # the last place of all is seen from the one before, from where q has a slope
+    low = np.minimum(place.astype(np.intp), np.maximum(last - 1, 0))
+    share = (place - low).astype(rows.dtype if weak else place.dtype)
+    below = np.take_along_axis(rows, low, axis=0)
+    above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
+    step = above - below
+    y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    return np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape)))
+
+
+@op(composite=True, numpy=np.nanpercentile, domain=_some_quantiles(100), kink=_TIES)
+def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`nanquantile` with q in percent, from 0 to 100.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
+    array(2.5)
+    """
+    return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
+
+
+@op(composite=True, numpy=np.nanmedian, domain=_distinct, kink=_TIES)
+def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`median` of the elements that are not nan, which get no gradient; nan if all are.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmedian)(np.array([3.0, np.nan, 1.0, 2.0]))
+    array([0., 0., 0., 1.])
+    """
+    return nanquantile(a, 0.5, axis=axis, keepdims=keepdims)
+
+
 def _searched(choose: Choices) -> Call:
     a = choose.array(choose.shape(min_dims=1, max_dims=1))
     v = choose.array(choose.shape(), dtypes=a.dtype.char)
@@ -473,3 +546,11 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
         )
     n = max(minlength, int(known.max()) + 1 if known.size else 0)
     return segment_sum(weights, x.astype(np.intp), n)
+
+
+def _where(condition: Any, *sides: Any) -> Any:
+    """`where`, or with a condition alone `nonzero`."""
+    return where(condition, *sides) if sides else nonzero(condition)
+
+
+NUMPY[np.where] = _where

@@ -9,6 +9,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, each, on_array
 from tapegrad.op import op
+from tapegrad.tape import require_real
 from tapegrad.tensor import NUMPY, Tensor
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
@@ -101,12 +102,18 @@ def _casts(choose: Choices) -> Call:
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
 
+    Raises
+    ------
+    TypeError
+        If the dtype is not of real numbers: `tapegrad` has no gradients of others.
+
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.grad(lambda x: tg.sum(tg.astype(x, np.float32)))(np.ones(2)).dtype
     dtype('float64')
     """
+    require_real(np.dtype(dtype), "astype: the dtype")
     return np.asarray(a).astype(dtype)
 
 
@@ -126,6 +133,13 @@ def double(x: Any) -> Any:
     x = array(x)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
+
+
+def alike(*xs: Any, beside: Any = ()) -> list[Any]:
+    """Arrays of the dtype that holds all, `beside` included, where Python numbers are weak."""
+    xs = tuple([x if type(x) in (int, float) else array(x) for x in xs])
+    dtype = np.result_type(*xs, *beside)
+    return [x if x.dtype == dtype else x.astype(dtype) for x in map(array, xs)]
 
 
 def over(x1: Any, x2: Any) -> Any:
@@ -161,13 +175,23 @@ def stop_gradient(tree_: Any) -> Any:
     -------
     The tree with its Tensors written anew, so that the way back ends there.
 
+    Raises
+    ------
+    TypeError
+        If there are Tensors in what is no tree, such as a set or a dataclass.
+
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.grad(lambda x: tg.stop_gradient(x) * x)(3.0)
     array(3.)
     """
-    return tree.map(stopped, tree_)
+    return tree.map(_stopped, tree_)
+
+
+def _stopped(leaf: Any) -> Any:
+    tree.refuse_hidden(leaf, "what stop_gradient is given")
+    return stopped(leaf)
 
 
 @op(None, keeps_weak=True, domain=each(REAL))
@@ -188,5 +212,19 @@ def _size(a: Tensor) -> int:
     return a.size
 
 
+def _result_type(*args: Any) -> np.dtype[Any]:
+    known = [x.primal if isinstance(x, Tensor) else x for x in args]
+    return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
+
+
 # What is known of a Tensor without reading its value needs no record.
-NUMPY.update({np.shape: _shape, np.ndim: _ndim, np.size: _size})
+NUMPY.update(
+    {
+        np.shape: _shape,
+        np.ndim: _ndim,
+        np.size: _size,
+        np.result_type: _result_type,
+        np.iscomplexobj: lambda x: False,
+        np.isrealobj: lambda x: True,
+    }
+)

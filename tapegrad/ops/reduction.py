@@ -32,7 +32,9 @@ __all__ = [
     "nanmean",
     "nanmin",
     "nanprod",
+    "nanstd",
     "nansum",
+    "nanvar",
     "prod",
     "ptp",
     "softmax",
@@ -208,7 +210,11 @@ def std(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) ->
     >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
     (array([-0.5,  0.5]), array([0., 0.]))
     """
-    variance = var(a, axis=axis, ddof=ddof, keepdims=keepdims)
+    return _deviation(var(a, axis=axis, ddof=ddof, keepdims=keepdims))
+
+
+def _deviation(variance: Any) -> Any:
+    """The square root, with the gradient 0 at 0."""
     zero = np.equal(variance, 0)
     return np.where(zero, 0, np.sqrt(np.where(zero, 1, variance)))
 
@@ -404,6 +410,38 @@ def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     a = floating(a)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims)
     return nansum(a, axis=axis, keepdims=keepdims) / array(n).astype(a.dtype)
+
+
+@op(composite=True, numpy=np.nanvar, domain=_spread_out)
+def nanvar(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """`var` of the elements that are not nan, which get no gradient; nan if they are too few.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanvar)(np.array([1.0, np.nan, 3.0]))
+    array([-1.,  0.,  1.])
+    """
+    a = floating(a)
+    is_number = np.equal(a, a)
+    apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True), 0)
+    n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
+    too_few = np.less_equal(n, 0)
+    squares = sum(np.square(apart), axis=axis, keepdims=keepdims)
+    return np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype))
+
+
+@op(composite=True, numpy=np.nanstd, domain=_spread_out, kink="0 where nothing deviates")
+def nanstd(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """`std` of the elements that are not nan, which get no gradient; nan if they are too few.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanstd)(np.array([1.0, np.nan, 3.0]))
+    array([-0.5,  0. ,  0.5])
+    """
+    return _deviation(nanvar(a, axis=axis, ddof=ddof, keepdims=keepdims))
 
 
 def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:

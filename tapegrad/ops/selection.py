@@ -10,8 +10,8 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.op import op
 from tapegrad.ops.indexing import index_select, index_set, pick
+from tapegrad.ops.record import alike, known
 from tapegrad.ops.record import array as as_array
-from tapegrad.ops.record import known
 from tapegrad.tensor import Tensor
 
 __all__ = [
@@ -314,5 +314,5 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     >>> tg.choose([0, 1, 0], [np.zeros(3), np.ones(3)])
     array([0., 1., 0.])
     """
-    a, *choices = np.broadcast_arrays(as_array(a), *choices)
+    a, *choices = np.broadcast_arrays(as_array(a), *alike(*choices))
     return pick(np.stack(choices, axis=-1), _within(a, len(choices), mode))

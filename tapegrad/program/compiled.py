@@ -264,6 +264,8 @@ def trace(
     finally:
         CURRENT.reset(token)
     leaves, structure = tree.flatten(output)
+    for x in leaves:
+        tree.refuse_hidden(x, f"what {label(fn)} returns")
     leaves = [frozen(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
     return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
 

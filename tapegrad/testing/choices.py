@@ -142,7 +142,9 @@ class Sampled(Chosen):
 
 def domain_of(op: Op[Any] | str) -> Domain:
     """The domain that an op declares."""
-    declared: Any = OPS[op] if isinstance(op, str) else op
+    declared: Any = OPS.get(op) if isinstance(op, str) else op
+    if declared is None:
+        raise ValueError(f"there is no op {op!r}; an op of your own is given itself")
     if declared.domain is None:
         raise TypeError(f"{declared.name} declares no domain; name one where it is declared")
     domain: Domain = declared.domain

@@ -72,7 +72,7 @@ def check_grads(
     TypeError
         If there is nothing to differentiate.
     ValueError
-        If the function is not finite at the point.
+        If the function is not finite at the point, or is another each time.
 
     Examples
     --------
@@ -99,6 +99,13 @@ def check_grads(
         )
     f = flattened(fn, args, np.float64)
     problem = _Problem(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
+    once, again = pack(problem.evaluate(*f.xs)), pack(problem.evaluate(*f.xs))
+    rounding = _CLOSE * np.max(np.abs(once), initial=0)
+    if not np.allclose(once, again, _CLOSE, rounding, equal_nan=True):
+        raise ValueError(
+            f"{f.name} gives two values at one point, of which differences say nothing; draw "
+            "random numbers outside, or from a key that is an argument"
+        )
     try:
         _check(problem, order, tuple(modes))
     except AssertionError as error:

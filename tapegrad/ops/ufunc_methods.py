@@ -1,0 +1,46 @@
+"""The methods of ufuncs, as the functions that do the same."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.record import array
+from tapegrad.ops.reduction import all, any, logsumexp, max, min, prod, sum
+from tapegrad.ops.scan import cumprod, cumsum
+from tapegrad.tensor import NUMPY, UFUNC_METHODS
+
+__all__: list[str] = []
+
+
+def _reduce(function: Any, array: Any, axis: Any = 0, **options: Any) -> Any:
+    """``ufunc.reduce``: unlike the function, along the first axis unless another is named."""
+    return function(array, axis=axis, **options)
+
+
+def _outer(ufunc: Any, x1: Any, x2: Any, **options: Any) -> Any:
+    """``ufunc.outer``: of each element of x1 with each of x2."""
+    x1, x2 = array(x1), array(x2)
+    return ufunc(np.reshape(x1, x1.shape + (1,) * x2.ndim), x2, **options)
+
+
+_REDUCTIONS = {
+    np.add: sum,
+    np.multiply: prod,
+    np.maximum: max,
+    np.minimum: min,
+    np.logaddexp: logsumexp,
+    np.logical_and: all,
+    np.logical_or: any,
+}
+_SCANS = {np.add: cumsum, np.multiply: cumprod}
+
+UFUNC_METHODS |= {("reduce", u): partial(_reduce, f) for u, f in _REDUCTIONS.items()}
+UFUNC_METHODS |= {("accumulate", u): partial(_reduce, f) for u, f in _SCANS.items()}
+UFUNC_METHODS |= {
+    ("outer", u): partial(_outer, u)
+    for u in NUMPY
+    if isinstance(u, np.ufunc) and (u.nin, u.nout, u.signature) == (2, 1, None)
+}
