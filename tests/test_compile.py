@@ -600,9 +600,15 @@ def test_an_array_of_a_class_of_its_own_is_refused_or_taken_as_it_is_recorded():
     compiled = tg.compile(lambda x: (x * x) @ x)
     x = np.arange(4.0).reshape(2, 2)
     wanted = compiled(x)
-    assert_same(compiled(x.view(np.matrix)), wanted)
-    with pytest.raises(TypeError, match="masked"):
-        compiled(np.ma.masked_array(x, x > 1))
+
+    class Own(np.ndarray):
+        def __matmul__(self, other):
+            return other
+
+    assert_same(compiled(x.view(Own)), wanted)
+    for strange in (np.ma.masked_array(x, x > 1), x.view(np.matrix)):
+        with pytest.raises(TypeError, match="not supported"):
+            compiled(strange)
 
 
 # --- what cannot be compiled ----------------------------------------------------------------

@@ -16,8 +16,8 @@ from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unp
 from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
-from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
-from tapegrad.tensor import Origin, Tensor, frozen
+from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, own, write_parameter
+from tapegrad.tensor import OPS, Origin, Tensor, frozen
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same
@@ -153,7 +153,8 @@ class Compiled:
             for leaf in leaves:
                 if isinstance(leaf, np.ndarray | np.generic):
                     if type(leaf) is not np.ndarray:
-                        leaf = _plain(leaf)
+                        # refused, or made plain, as it is when recorded
+                        leaf = own(leaf, OPS["parameter"])
                     kinds.append(ArrayLike(leaf.dtype, leaf.shape))
                 elif type(leaf) in (float, int):
                     kinds.append(NumberLike(type(leaf)))
@@ -207,13 +208,6 @@ class Compiled:
                 "change with every call? See .signatures",
                 stacklevel=5,
             )
-
-
-def _plain(leaf: Any) -> Any:
-    """A scalar, or an array of a class of its own, as a plain array."""
-    if isinstance(leaf, np.ma.MaskedArray):
-        raise TypeError("masked arrays are not supported; fill it first (x.filled(0))")
-    return np.asarray(leaf)
 
 
 def _static(leaf: Any, name: Any) -> Static:
