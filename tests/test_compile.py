@@ -1,5 +1,6 @@
 """compile: what a compiled function takes and gives, and that it is the function it was made of."""
 
+import gc
 import importlib.util
 import pickle
 import sys
@@ -599,9 +600,15 @@ def test_an_array_of_a_class_of_its_own_is_refused_or_taken_as_it_is_recorded():
     compiled = tg.compile(lambda x: (x * x) @ x)
     x = np.arange(4.0).reshape(2, 2)
     wanted = compiled(x)
-    assert_same(compiled(x.view(np.matrix)), wanted)
-    with pytest.raises(TypeError, match="masked"):
-        compiled(np.ma.masked_array(x, x > 1))
+
+    class Own(np.ndarray):
+        def __matmul__(self, other):
+            return other
+
+    assert_same(compiled(x.view(Own)), wanted)
+    for strange in (np.ma.masked_array(x, x > 1), x.view(np.matrix)):
+        with pytest.raises(TypeError, match="not supported"):
+            compiled(strange)
 
 
 # --- what cannot be compiled ----------------------------------------------------------------
@@ -719,6 +726,20 @@ def test_an_error_in_the_function_is_its_own_and_leaves_nothing_behind():
     assert compiled(X, X) == pytest.approx(X @ X)
     with pytest.raises(KeyError):
         tg.compile(lambda p: p["missing"])({"w": X})
+
+
+def test_an_error_in_the_function_keeps_nothing_of_the_call():
+    class Setting:
+        pass
+
+    compiled = tg.compile(lambda x, setting: x + np.zeros(7))
+    setting = Setting()
+    gone = weakref.ref(setting)
+    with pytest.raises(ValueError, match="add"):
+        compiled(X, setting)
+    del setting
+    gc.collect()
+    assert gone() is None
 
 
 @pytest.mark.parametrize("n", [3, True, 2.5, "text", None])

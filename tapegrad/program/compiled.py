@@ -16,8 +16,8 @@ from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unp
 from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
-from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
-from tapegrad.tensor import Origin, Tensor, frozen
+from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, own, write_parameter
+from tapegrad.tensor import OPS, Origin, Tensor, frozen
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same
@@ -153,7 +153,8 @@ class Compiled:
             for leaf in leaves:
                 if isinstance(leaf, np.ndarray | np.generic):
                     if type(leaf) is not np.ndarray:
-                        leaf = _plain(leaf)
+                        # refused, or made plain, as it is when recorded
+                        leaf = own(leaf, OPS["parameter"])
                     kinds.append(ArrayLike(leaf.dtype, leaf.shape))
                 elif type(leaf) in (float, int):
                     kinds.append(NumberLike(type(leaf)))
@@ -172,24 +173,30 @@ class Compiled:
         with self._lock:
             lock = self._locks.setdefault(signature, threading.RLock())
         with lock:
-            kept = self._kept.get(signature)
-            if kept is None:
-                recorded = trace(self.fn, args, kwargs, self.static_argnums)
-                program = recorded
-                for improve in self.passes:
-                    program = improve(program)
-                shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
-                captured = tuple(dict.fromkeys(shown))
-                kept = Kept(program, captured, unpacker(signature), runner(program))
+            try:
+                kept = self._kept.get(signature)
+                if kept is None:
+                    kept = self._compile(signature, args, kwargs)
+            finally:
                 with self._lock:
-                    self._kept[signature] = kept
-                    evicted = len(self._kept) > MOST_SIGNATURES
-                    if evicted:
-                        oldest = next(iter(self._kept))
-                        del self._kept[oldest]
-                        self._locks.pop(oldest, None)
-                if evicted:
-                    self._warn()
+                    self._locks.pop(signature, None)
+        return kept
+
+    def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
+        recorded = trace(self.fn, args, kwargs, self.static_argnums)
+        program = recorded
+        for improve in self.passes:
+            program = improve(program)
+        shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
+        captured = tuple(dict.fromkeys(shown))
+        kept = Kept(program, captured, unpacker(signature), runner(program))
+        with self._lock:
+            self._kept[signature] = kept
+            evicted = len(self._kept) > MOST_SIGNATURES
+            if evicted:
+                del self._kept[next(iter(self._kept))]
+        if evicted:
+            self._warn()
         return kept
 
     def _warn(self) -> None:
@@ -199,15 +206,8 @@ class Compiled:
                 f"{label(self.fn)} was compiled for more than {MOST_SIGNATURES} signatures; the "
                 "oldest programs are dropped. Do its arguments' shapes, or its static values, "
                 "change with every call? See .signatures",
-                stacklevel=4,
+                stacklevel=5,
             )
-
-
-def _plain(leaf: Any) -> Any:
-    """A scalar, or an array of a class of its own, as a plain array."""
-    if isinstance(leaf, np.ma.MaskedArray):
-        raise TypeError("masked arrays are not supported; fill it first (x.filled(0))")
-    return np.asarray(leaf)
 
 
 def _static(leaf: Any, name: Any) -> Static:
