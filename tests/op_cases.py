@@ -255,7 +255,8 @@ class Case:
     @property
     def ulps(self) -> int:
         """How far the value may be off; 0 where every bit must be the same."""
-        return 0 if self.name in EXACT else 64
+        # the references of the last two are sums that lose some digits
+        return 0 if self.name in EXACT else 4096 if self.name.endswith("_derivative") else 64
 
     def expected(self) -> Any:
         functions = [f for f, op in NUMPY.items() if op is OPS[self.name]]
