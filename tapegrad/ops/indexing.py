@@ -487,9 +487,10 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
 
 
 def _few_classes(choose: Choices) -> tuple[Any, int]:
-    """Some classes and how many there are."""
-    n = choose.integer(1, 4)
-    return choose.integers(choose.shape(max_dims=2), 0, n - 1), n
+    """Some classes and how many there are; none of none."""
+    n = choose.integer(0, 4)
+    shape = choose.shape(max_dims=2) if n else (0, 2)
+    return choose.integers(shape, 0, n - 1) if n else np.zeros(shape, np.intp), n
 
 
 @op(None, domain=lambda choose: Call(_few_classes(choose)))
@@ -506,7 +507,7 @@ def row_places(indices: Any, n: int) -> Any:
     if columns.size and columns.view(np.uintp).max() >= n:
         bad = columns[(columns < 0) | (columns >= n)][0]
         raise IndexError(f"index {bad} is out of bounds: they go from 0 to {n - 1}")
-    return np.arange(0, columns.size * n, n) + columns
+    return np.arange(columns.size) * n + columns
 
 
 def _add_at_places_call(choose: Choices) -> Call:
