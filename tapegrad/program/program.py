@@ -132,6 +132,8 @@ class Builder:
         self.inputs = inputs
         self.constants = list(constants)
         self.instructions: list[Instruction] = []
+        # which instruction of the old program `rewrite` has come to
+        self.at = 0
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant."""
@@ -254,6 +256,7 @@ def rewrite(program: Program, visit: Visit) -> Program:
 
     for i, instruction in enumerate(program.instructions):
         moved = attrs.evolve(instruction, operands=tuple(map(new, instruction.operands)))
+        builder.at = i
         result = visit(builder, moved)
         replaced[Ref("instruction", i)] = builder.append(moved) if result is None else result
     return builder.program(program, tuple(map(new, program.outputs)))

@@ -18,13 +18,11 @@ def pick_first(program: Program) -> Program:
     """The program with elements picked before a column is taken off, by flat indices."""
     used = users(program)
     once: set[Any] = set()
-    numbers = iter(range(len(program.instructions)))
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        number = next(numbers)
         if instruction.kind in ("add", "subtract"):
             result = _added(builder, instruction) or builder.append(instruction)
-            if len(used.get(Ref("instruction", number), [])) == 1:
+            if len(used.get(Ref("instruction", builder.at), [])) == 1:
                 once.add(result)
             return result
         if instruction.kind == "pick" and 0 not in builder.shape(instruction.operands[0]):

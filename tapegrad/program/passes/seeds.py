@@ -56,14 +56,11 @@ def _scaled(program: Program, at: int) -> Program:
     (factor,) = factors
     if factor is None:
         return program
-    seen = -1
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen == at:
+        if builder.at == at:
             return builder.emit("multiply", factor, builder.append(instruction))
-        if Ref("instruction", seen) in leaving:
+        if Ref("instruction", builder.at) in leaving:
             return next(x for x in instruction.operands if x != factor)
         return None
 

@@ -53,11 +53,10 @@ def rewrite_sums(program: Program, improve: Improve) -> Program:
     is one term of a larger one, or a long chain of sums would be done in quadratic time.
     """
     inside = _sums_inside(program)
-    numbers = itertools.count()
     opened: set[Ref] = set()
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if next(numbers) in inside:
+        if builder.at in inside:
             result = builder.append(instruction)
             opened.add(result)
             return result

@@ -36,13 +36,10 @@ def straighten(program: Program) -> Program:
     }
     if not wanted:
         return program
-    seen = -1
     copies: dict[Ref, Ref] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        nonlocal seen
-        seen += 1
-        if seen in wanted:
+        if builder.at in wanted:
             turned = builder.append(instruction)
             copies[turned] = builder.emit(
                 "ascontiguousarray", turned, note="products with it are quicker so"

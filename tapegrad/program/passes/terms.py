@@ -40,11 +40,10 @@ def add_before_parting(program: Program) -> Program:
     Where x is rows selected from a smaller table, the table gets b.
     """
     sums = _sums_of_parts(program)
-    numbers = iter(range(len(program.instructions)))
     wholes: dict[Any, Any] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if next(numbers) not in sums:
+        if builder.at not in sums:
             return None
         part, small = instruction.operands
         taken = builder.source(part, "getitem")
