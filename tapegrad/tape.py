@@ -167,7 +167,7 @@ def write(
             if x.origin is not origin:
                 refuse_stranger(op, x, last)
             value = x.primal
-            if type(value) is np.ndarray or op.keeps_weak:
+            if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
         settled = False
@@ -210,7 +210,7 @@ def settle(
     for x in operands:
         if type(x) is not Tensor:
             x = own(x, op)
-        elif type(x.primal) is not np.ndarray and not op.keeps_weak:
+        elif type(x.primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, OPS["asarray"], (x,), {})
         settled.append(x)
     return last, tuple(settled)

@@ -118,8 +118,13 @@ def astype(a: Any, dtype: Any) -> Any:
 
 
 def array(x: Any) -> Any:
-    """x itself if it is an array or a Tensor, else an array made of it."""
-    return x if isinstance(x, np.ndarray | Tensor) else np.asarray(x)
+    """x itself if it is an array, recorded or not, else an array made of it.
+
+    NumPy's functions begin so, unless Python numbers are weak in them.
+    """
+    if isinstance(x, Tensor):
+        return x if type(x.primal) is np.ndarray else asarray(x)
+    return x if isinstance(x, np.ndarray) else np.asarray(x)
 
 
 def floating(x: Any) -> Any:
@@ -135,9 +140,14 @@ def double(x: Any) -> Any:
     return x if x.dtype == dtype else x.astype(dtype)
 
 
+def is_weak(x: Any) -> bool:
+    """Whether x is a Python number, recorded or not, and takes the dtype of what is beside it."""
+    return type(x.primal if isinstance(x, Tensor) else x) in (int, float)
+
+
 def alike(*xs: Any, beside: Any = ()) -> list[Any]:
     """Arrays of the dtype that holds all, `beside` included, where Python numbers are weak."""
-    xs = tuple([x if type(x) in (int, float) else array(x) for x in xs])
+    xs = tuple([x if is_weak(x) else array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(array, xs)]
 
