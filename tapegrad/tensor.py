@@ -9,6 +9,7 @@ is theirs to say (`tapegrad.ops`), and how a tape is written is in
 
 from __future__ import annotations
 
+import ast
 import linecache
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,9 @@ class Operation(Protocol):
 
     @property
     def keeps_weak(self) -> bool: ...
+
+    @property
+    def takes_weak(self) -> bool: ...
 
     @property
     def composite(self) -> bool: ...
@@ -84,6 +88,22 @@ def _operators(name: str) -> tuple[Callable[[Tensor, Any], Tensor], Callable[[An
         return record
 
     return operator, reflected
+
+
+def _in_place(symbol: str, name: str) -> Callable[[Tensor, Any], Tensor]:
+    """The method of an in-place operator, such as ``+=``."""
+
+    def operator(self: Tensor, other: Any) -> Tensor:
+        if not self._is_a_number():
+            raise TypeError(
+                f"{symbol} changes an array in NumPy, for its other names, its views and the "
+                f"caller too, and a Tensor (this one has shape {self.shape}) is never changed; "
+                f"write: {_augmented(symbol)}"
+            )
+        record: Tensor = OPS[name](self, other)
+        return record
+
+    return operator
 
 
 def _method(name: str) -> Callable[..., Tensor]:
@@ -350,6 +370,15 @@ class Tensor(_Fields):
     def __delitem__(self, index: Any) -> NoReturn:
         raise TypeError("a Tensor is never changed; select what stays: t = t[index]")
 
+    def _is_a_number(self) -> bool:
+        """Whether an in-place operator binds its name anew, as it does for NumPy's numbers.
+
+        So it is for what has no axes, but for an array of the caller's.
+        """
+        if type(self.primal) is not np.ndarray or self.op is not OPS["parameter"]:
+            return self.shape == ()
+        return any(x._is_a_number() for x in self.operands)
+
     def __reduce__(self) -> tuple[Any, ...]:
         fields = (self.primal, self.op, self.operands, dict(self.options), self.index)
         return _restore, (self._landmarks(), self.previous, *fields, self.origin, self.name)
@@ -394,6 +423,19 @@ class Tensor(_Fields):
     __xor__, __rxor__ = _operators("bitwise_xor")
     __lshift__, __rlshift__ = _operators("left_shift")
     __rshift__, __rrshift__ = _operators("right_shift")
+    __iadd__ = _in_place("+=", "add")
+    __isub__ = _in_place("-=", "subtract")
+    __imul__ = _in_place("*=", "multiply")
+    __itruediv__ = _in_place("/=", "divide")
+    __ifloordiv__ = _in_place("//=", "floor_divide")
+    __imod__ = _in_place("%=", "remainder")
+    __ipow__ = _in_place("**=", "power")
+    __imatmul__ = _in_place("@=", "matmul")
+    __iand__ = _in_place("&=", "bitwise_and")
+    __ior__ = _in_place("|=", "bitwise_or")
+    __ixor__ = _in_place("^=", "bitwise_xor")
+    __ilshift__ = _in_place("<<=", "left_shift")
+    __irshift__ = _in_place(">>=", "right_shift")
     __eq__ = _method("equal")  # type: ignore[assignment]
     __ne__ = _method("not_equal")  # type: ignore[assignment]
     __lt__ = _method("less")
@@ -595,14 +637,35 @@ class Place:
 
 def _users_line() -> str:
     """The line of the caller's source that led here, for a message."""
+    file, number, code = _users_place()
+    return f", at {file}:{number}: {code}" if file else ""
+
+
+def _augmented(symbol: str) -> str:
+    """The caller's line with an in-place operator, written without it."""
+    try:
+        line = ast.parse(_users_place()[2])
+    except SyntaxError:  # a part of a longer statement
+        line = ast.Module([], [])
+    found = [node for node in ast.walk(line) if isinstance(node, ast.AugAssign)]
+    if len(found) != 1 or f" {symbol} " not in ast.unparse(found[0]):
+        return f"t = t {symbol[:-1]} v"
+    (node,) = found
+    target = ast.unparse(node.target)
+    result = ast.BinOp(ast.parse(target, mode="eval").body, node.op, node.value)
+    return f"{target} = {ast.unparse(result)}"
+
+
+def _users_place() -> tuple[str, int, str]:
+    """The file, the number and the text of the caller's line that led here."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(("tapegrad.", "numpy")):
-            code = linecache.getline(frame.f_code.co_filename, frame.f_lineno).strip()
-            return f", at {frame.f_code.co_filename}:{frame.f_lineno}: {code}"
+            file, number = frame.f_code.co_filename, frame.f_lineno
+            return file, number, linecache.getline(file, number).strip()
         frame = frame.f_back
-    return ""
+    return "", 0, ""
 
 
 def frozen(value: Any) -> Array:

@@ -426,22 +426,6 @@ def test_out_of_a_ufunc_names_the_line_to_write():
     tg.record(fn)(np.ones(3))
 
 
-def test_in_place_operators_only_bind_the_name_anew():
-    def fn(t):
-        first = t
-        for op in ("+=", "-=", "*=", "/=", "**="):
-            before = t
-            scope = {"t": t}
-            exec(f"t {op} 2.0", scope)
-            t = scope["t"]
-            assert t is not before
-        assert first.index == 0
-        np.testing.assert_array_equal(first.value, np.ones(3))
-        return tg.sum(t)
-
-    np.testing.assert_allclose(tg.grad(fn)(np.ones(3)), np.full(3, 2 * 1.0))
-
-
 def test_a_functional_update_leaves_the_tensor_and_passes_the_gradient():
     def fn(x, v):
         y = x.at[1].set(v)

@@ -189,9 +189,14 @@ def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
     return Flat(
         label(fn),
         flat,
-        tuple(leaves[i] if dtype is None else np.array(leaves[i], dtype) for i in places),
+        tuple(leaves[i] if dtype is None else _widened(leaves[i], dtype) for i in places),
         tuple(paths[i] for i in places),
     )
+
+
+def _widened(leaf: Any, dtype: Any) -> Any:
+    """A leaf in another dtype; a number stays one."""
+    return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else float(leaf)
 
 
 @attrs.frozen(eq=False)
@@ -571,8 +576,11 @@ def pack(arrays: Sequence[Any]) -> Array:
     return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
 
 
-def unpack(vector: Array, like: Sequence[Any]) -> tuple[Array, ...]:
-    """A vector as arrays of the shapes of others."""
+def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
+    """A vector as arrays of the shapes of others, and numbers where those are numbers."""
     ends = np.cumsum([np.size(a) for a in like])
     parts = np.split(vector, ends[:-1])
-    return tuple(part.reshape(np.shape(a)) for part, a in zip(parts, like, strict=True))
+    return tuple(
+        part.reshape(a.shape) if isinstance(a, np.ndarray) else float(part[0])
+        for part, a in zip(parts, like, strict=True)
+    )

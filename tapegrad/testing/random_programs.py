@@ -458,7 +458,7 @@ def programs(max_steps: int = 40) -> st.SearchStrategy[Written]:
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
-    >>> @settings(max_examples=5, database=None)
+    >>> @settings(max_examples=5, deadline=None, database=None)
     ... @given(tg.testing.programs(max_steps=10))
     ... def test(program):
     ...     for args in program.arguments:

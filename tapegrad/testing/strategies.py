@@ -91,7 +91,7 @@ def arrays(
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
-    >>> @settings(max_examples=5, database=None)
+    >>> @settings(max_examples=5, deadline=None, database=None)
     ... @given(tg.testing.arrays((2, 3), dtypes="d", scales=(1e-6, 1.0, 1e6)))
     ... def test(x):
     ...     assert (x.shape, x.dtype) == ((2, 3), np.float64)
@@ -135,7 +135,7 @@ def broadcasting(
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
-    >>> @settings(max_examples=5, database=None)
+    >>> @settings(max_examples=5, deadline=None, database=None)
     ... @given(tg.testing.broadcasting(2))
     ... def test(arrays):
     ...     assert np.broadcast_shapes(*[x.shape for x in arrays]) == np.add(*arrays).shape
@@ -185,7 +185,7 @@ def parameter_trees(
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
-    >>> @settings(max_examples=5, database=None)
+    >>> @settings(max_examples=5, deadline=None, database=None)
     ... @given(tg.testing.parameter_trees())
     ... def test(params):
     ...     total = lambda params: sum(map(tg.sum, tg.tree.leaves(params)))
@@ -231,7 +231,7 @@ def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
     --------
     >>> from hypothesis import given, settings
     >>> import tapegrad as tg
-    >>> @settings(max_examples=5, database=None)
+    >>> @settings(max_examples=5, deadline=None, database=None)
     ... @given(tg.testing.operands_for(tg.maximum))
     ... def test(call):
     ...     assert tg.maximum(*call.args).shape == np.broadcast(*call.args).shape

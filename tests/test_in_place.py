@@ -1,0 +1,226 @@
+"""In-place operators on a Tensor: what NumPy gives, or an error that names the line to write."""
+
+import operator
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+
+X = np.array([[3.0, 1.0], [2.0, 5.0]])
+
+# each in-place operator with an operator that gives the same in a new array
+FLOATING = {
+    "+=": (operator.iadd, operator.add),
+    "-=": (operator.isub, operator.sub),
+    "*=": (operator.imul, operator.mul),
+    "/=": (operator.itruediv, operator.truediv),
+    "//=": (operator.ifloordiv, operator.floordiv),
+    "%=": (operator.imod, operator.mod),
+    "**=": (operator.ipow, operator.pow),
+}
+INTEGER = {
+    "&=": (operator.iand, operator.and_),
+    "|=": (operator.ior, operator.or_),
+    "^=": (operator.ixor, operator.xor),
+    "<<=": (operator.ilshift, operator.lshift),
+    ">>=": (operator.irshift, operator.rshift),
+}
+OPERATORS = FLOATING | {"@=": (operator.imatmul, operator.matmul)} | INTEGER
+
+
+def run_recorded(fn: Any, *args: Any) -> Any:
+    return tg.record(fn)(*args)[0]
+
+
+def run_compiled(fn: Any, *args: Any) -> Any:
+    return tg.compile(fn)(*args)
+
+
+def run_compiled_gradient(fn: Any, *args: Any) -> Any:
+    return tg.compile(tg.grad(lambda *xs: tg.sum(fn(*xs))))(*args)
+
+
+each_way = pytest.mark.parametrize("run", [run_recorded, run_compiled, run_compiled_gradient])
+
+
+def of_integers(t: Any) -> Any:
+    return np.argsort(t, axis=-1)
+
+
+@each_way
+@pytest.mark.parametrize("symbol", OPERATORS)
+def test_with_axes_each_operator_raises(symbol: str, run: Any) -> None:
+    in_place, _ = OPERATORS[symbol]
+
+    def fn(x: Any) -> Any:
+        t = of_integers(x) if symbol in INTEGER else x * 1.0
+        return in_place(t, 1 if symbol in INTEGER else X)
+
+    with pytest.raises(TypeError, match=rf"^{re.escape(symbol)} .*\(2, 2\).*write: t = t"):
+        run(fn, X)
+
+
+def of_another_name(x: Any) -> Any:
+    b = x * 1.0
+    c = b
+    c *= 3.0
+    return b
+
+
+def of_a_view(x: Any) -> Any:
+    y = x * 1.0
+    row = y[0]
+    row += 1
+    return y
+
+
+def of_the_array_of_a_view(x: Any) -> Any:
+    y = x * 1.0
+    row = y.T[0]
+    y += 1
+    return row
+
+
+def of_the_caller(x: Any) -> Any:
+    def scale(r: Any) -> None:
+        r *= 3
+
+    y = x * 1.0
+    scale(y)
+    return y
+
+
+def of_an_argument(x: Any) -> Any:
+    x *= 3
+    return x
+
+
+def of_a_list(x: Any) -> Any:
+    parts = [x * 1.0]
+    first = parts[0]
+    parts[0] -= 1
+    return first
+
+
+@each_way
+@pytest.mark.parametrize(
+    ("fn", "line"),
+    [
+        (of_another_name, "c = c * 3.0"),
+        (of_a_view, "row = row + 1"),
+        (of_the_array_of_a_view, "y = y + 1"),
+        (of_the_caller, "r = r * 3"),
+        (of_an_argument, "x = x * 3"),
+        (of_a_list, "parts[0] = parts[0] - 1"),
+    ],
+)
+def test_what_another_could_see_raises_and_names_the_line_to_write(
+    fn: Any, line: str, run: Any
+) -> None:
+    with pytest.raises(TypeError, match=re.escape(f"write: {line}") + "$"):
+        run(fn, X)
+
+
+def test_the_line_to_write_is_right_where_precedence_or_layout_matter() -> None:
+    def sum_on_the_right(x: Any) -> Any:
+        x *= x + 1  # all of it
+        return x
+
+    def in_one_line(x: Any) -> Any:
+        # fmt: off
+        for _ in range(2): x **= 2  # noqa: E701
+        # fmt: on
+        return x
+
+    def over_two_lines(x: Any) -> Any:
+        x -= np.add(
+            x,
+            1,
+        )
+        return x
+
+    def without_a_name(x: Any) -> Any:
+        return operator.iadd(x, 1.0)
+
+    for fn, line in (
+        (sum_on_the_right, "x = x * (x + 1)"),
+        (in_one_line, "x = x ** 2"),
+        (over_two_lines, "t = t - v"),
+        (without_a_name, "t = t + v"),
+    ):
+        with pytest.raises(TypeError, match=re.escape(f"write: {line}") + "$"):
+            run_recorded(fn, X)
+
+
+@pytest.mark.parametrize("run", [run_recorded, run_compiled])
+@pytest.mark.parametrize("symbol", FLOATING | INTEGER)
+@given(first=st.integers(1, 6), second=st.integers(1, 6))
+def test_without_axes_each_operator_gives_what_numpy_gives(
+    symbol: str, run: Any, first: int, second: int
+) -> None:
+    in_place, plain = OPERATORS[symbol]
+
+    def fn(x: Any, apply: Any) -> tuple[Any, Any]:
+        before = np.argmax(x) if symbol in INTEGER else np.sum(x)
+        after = apply(before, second)
+        return before, after
+
+    x = np.zeros(8)
+    x[first] = first
+    for got, want in zip(run(lambda x: fn(x, in_place), x), fn(x, plain), strict=True):
+        value = np.asarray(got.value if isinstance(got, tg.Tensor) else got)
+        assert value.dtype == np.asarray(want).dtype
+        np.testing.assert_array_equal(value, want)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_losses_add_up(compiled: bool) -> None:
+    def total(x: Any, scale: Any) -> Any:
+        loss = np.mean(x * x)
+        total = 0.0
+        for row in x:
+            total += np.sum(row) * scale
+        total -= x[0, 0]
+        loss += total
+        scale *= 2.0
+        return loss * scale
+
+    gradient = tg.grad(total)
+    gradient = tg.compile(gradient) if compiled else gradient
+    want = 6.0 * (X / 2 + 3.0 - np.array([[1.0, 0.0], [0.0, 0.0]]))
+    np.testing.assert_allclose(gradient(X, 3.0), want)
+    tg.testing.check_grads(total, (X, 3.0))
+
+
+def test_a_number_of_an_outer_recording_is_still_a_number() -> None:
+    def square(s: Any) -> Any:
+        s *= s
+        return s
+
+    assert tg.grad(lambda x: tg.grad(square)(np.sum(x)) ** 2)(np.ones(2)).tolist() == [16, 16]
+    assert tg.grad(square)(3.0) == 6
+
+
+def test_an_array_without_axes_of_the_caller_is_an_array() -> None:
+    def scale(r: Any) -> Any:
+        r *= 3
+        return r
+
+    for run in (run_recorded, run_compiled):
+        with pytest.raises(TypeError, match=re.escape("write: r = r * 3")):
+            run(scale, np.array(2.0))
+
+
+def test_an_array_in_place_raises_as_before() -> None:
+    def fn(x: Any) -> Any:
+        array = np.zeros((2, 2))
+        array += x
+        return array
+
+    with pytest.raises(TypeError, match=re.escape("array = array + t")):
+        run_recorded(fn, X)
