@@ -397,3 +397,11 @@ def test_what_a_call_lacks_is_said() -> None:
         norm(norm.init(0), np.ones((1, 2)), norm.initial_state(), training=True)
     with pytest.raises(TypeError, match="pair"):
         cell(cell.init(0), np.ones((1, 2)), np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("cell", [nn.RNNCell(3, 2, 2), nn.GRUCell(3, 2), nn.LSTMCell(3, 2)])
+def test_a_state_in_float64_widens_no_model_of_float32(cell: Any) -> None:
+    params, x = cell.init(0, np.float32), np.ones((4, 3), np.float32)
+    output, state = cell(params, x, cell.initial_hidden(4))
+    again = cell(params, x, state)
+    assert {y.dtype for y in tg.tree.leaves((output, state, again))} == {np.dtype(np.float32)}

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, split, zeros
 from tapegrad.nn.layers import LinearParams, _size, affine, check_params
+from tapegrad.nn.recurrent import as_wide
 from tapegrad.ops import concatenate, sigmoid, tanh
 from tapegrad.tensor import Array, frozen
 
@@ -48,10 +49,9 @@ class _GatedCell:
         """What the input and the hidden state give to the gates."""
         check_params(self, params, GatedParams)
         width = self.n_gates * self.n_hidden
-        return (
-            affine(self, params.w_ih, x, self.n_inputs, width, "w_ih"),
-            affine(self, params.w_hh, hidden, self.n_hidden, width, "w_hh", "hidden"),
-        )
+        from_x = affine(self, params.w_ih, x, self.n_inputs, width, "w_ih")
+        hidden = as_wide(hidden, from_x)
+        return from_x, affine(self, params.w_hh, hidden, self.n_hidden, width, "w_hh", "hidden")
 
 
 class GRUCell(_GatedCell):
@@ -92,7 +92,7 @@ class GRUCell(_GatedCell):
         x
             The input, of shape (batch, n_inputs).
         hidden
-            The hidden state, of shape (batch, n_hidden).
+            The hidden state, of shape (batch, n_hidden), in any floating dtype.
 
         Raises
         ------
@@ -102,6 +102,7 @@ class GRUCell(_GatedCell):
             If a shape is not what the sizes of the cell say.
         """
         from_x, from_hidden = self._gates(params, x, hidden)
+        hidden = as_wide(hidden, from_x)
         n = self.n_hidden
         gates = sigmoid(from_x[..., : 2 * n] + from_hidden[..., : 2 * n])
         reset, update = gates[..., :n], gates[..., n:]
@@ -151,7 +152,8 @@ class LSTMCell(_GatedCell):
         x
             The input, of shape (batch, n_inputs).
         hidden
-            The hidden and the cell state, each of shape (batch, n_hidden).
+            The hidden and the cell state, each of shape (batch, n_hidden), in any
+            floating dtype.
 
         Raises
         ------
@@ -167,6 +169,6 @@ class LSTMCell(_GatedCell):
         gates, n = from_x + from_hidden, self.n_hidden
         into, forget = sigmoid(gates[..., :n]), sigmoid(gates[..., n : 2 * n])
         new, out = tanh(gates[..., 2 * n : 3 * n]), sigmoid(gates[..., 3 * n :])
-        cell = forget * cell + into * new
+        cell = forget * as_wide(cell, gates) + into * new
         output = out * tanh(cell)
         return output, (output, cell)
