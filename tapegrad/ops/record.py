@@ -8,6 +8,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, each, on_array
+from tapegrad.hidden import refuse_hidden
 from tapegrad.op import op
 from tapegrad.tape import require_real
 from tapegrad.tensor import NUMPY, Tensor
@@ -188,7 +189,7 @@ def stop_gradient(tree_: Any) -> Any:
     Raises
     ------
     TypeError
-        If there are Tensors in what is no tree, such as a set or a dataclass.
+        If there are Tensors in what is no tree, such as a set or a generator.
 
     Examples
     --------
@@ -200,7 +201,7 @@ def stop_gradient(tree_: Any) -> Any:
 
 
 def _stopped(leaf: Any) -> Any:
-    tree.refuse_hidden(leaf, "what stop_gradient is given")
+    refuse_hidden(leaf, "what stop_gradient is given")
     return stopped(leaf)
 
 
