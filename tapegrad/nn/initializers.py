@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.tensor import Array, frozen
+from tapegrad.ownership import Array, give
 
 # a string, for numpy.random takes long to import
 Key: TypeAlias = "int | np.random.SeedSequence"
@@ -42,20 +42,20 @@ def he_normal(key: Key, shape: tuple[int, ...], dtype: npt.DTypeLike = float) ->
     """Normal, with variance 2 / ``shape[0]`` (He et al. 2015, arXiv:1502.01852)."""
     _check(shape, dtype, least=1)
     draws = _generator(key).standard_normal(shape)
-    return frozen((draws * np.sqrt(2 / max(shape[0], 1))).astype(dtype))
+    return give((draws * np.sqrt(2 / max(shape[0], 1))).astype(dtype))
 
 
 def centred_uniform(key: Key, shape: tuple[int, ...], dtype: npt.DTypeLike = float) -> Array:
     """Uniform between -1/2 and 1/2, over ``shape[-1]``."""
     _check(shape, dtype, least=1)
     draws = _generator(key).random(shape)
-    return frozen(((draws - 0.5) / max(shape[-1], 1)).astype(dtype))
+    return give(((draws - 0.5) / max(shape[-1], 1)).astype(dtype))
 
 
 def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike = float) -> Array:
     """Zeros."""
     _check(shape, dtype)
-    return frozen(np.zeros(shape, dtype))
+    return give(np.zeros(shape, dtype))
 
 
 def _is_count(n: Any) -> bool:
