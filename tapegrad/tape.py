@@ -182,7 +182,7 @@ def write(
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, values, options, last) from error
     if type(value) is np.ndarray:
-        value.setflags(write=False)
+        value.setflags(False)  # type: ignore[call-arg]
     elif op.keeps_weak and all(type(x) in _PYTHON_NUMBERS for x in values):
         value = value.item() if isinstance(value, np.generic) else value
     else:

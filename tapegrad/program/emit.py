@@ -18,7 +18,7 @@ import numpy as np
 
 from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
-from tapegrad.ownership import Array, give, keep
+from tapegrad.ownership import LARGE, Array, give, keep
 from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.reuse import RowUpdates
@@ -339,7 +339,6 @@ class _Writer:
         """Write the lines that hand out the outputs: new arrays that nobody else holds."""
         program, names = self.program, self.names
         returned: list[str] = []
-        new: list[str] = []
         seen: set[Ref] = set()
         for j, x in enumerate(program.outputs):
             if type(x) is not Ref:
@@ -358,15 +357,18 @@ class _Writer:
                 continue
             if x.kind == "constant" or x in self.owner or x in seen or made.shape == ():
                 # a view, a scalar, or what is handed out already
-                self.body.append(f"result{j} = array({names[x]})")
-                new.append(f"result{j}")
+                name = f"result{j}"
+                self.body.append(f"{name} = array({names[x]})")
             else:
-                new.append(names[x])
-            returned.append(new[-1])
+                name = names[x]
             seen.add(x)
-        if new:
-            self.namespace["give"] = give
-        self.body += [f"{name} = give({name})" for name in new]
+            if math.prod(made.shape) * made.dtype.itemsize < LARGE:
+                # what `give` does with a small array
+                self.body.append(f"{name}.setflags(False)")
+                returned.append(f"{name}.view()")
+            else:
+                self.namespace["give"] = give
+                returned.append(f"give({name})")
         self.body.append(
             f"return {packed(program.structure, returned, self.namespace, self.taken)}"
         )
