@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad import tree
-from tapegrad.tape import CURRENT, argument_names, is_floating, label, last_written, record, write
+from tapegrad.tape import CURRENT, last_written, record, write
 from tapegrad.tensor import Array, Tensor
+from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.testing.values import check_values
 from tapegrad.transforms import jvp, vjp
 
 __all__ = ["check_grads"]
@@ -68,7 +69,8 @@ def check_grads(
     AssertionError
         If a derivative is wrong. At a kink, where differences to the left and to the
         right disagree, a derivative between the two is right. The message names the op
-        whose rule is wrong, where it is wrong by itself.
+        whose rule is wrong, where it is wrong by itself. Or if the function gives
+        another value recorded than on plain arrays, as by `check_values`.
     TypeError
         If there is nothing to differentiate.
     ValueError
@@ -107,6 +109,7 @@ def check_grads(
             f"{f.name} gives two values at one point, of which differences say nothing; draw "
             "random numbers outside, or from a key that is an argument"
         )
+    check_values(fn, f.args)
     try:
         _check(problem, order, tuple(modes))
     except AssertionError as error:
@@ -140,63 +143,6 @@ def _applied(op: Any, options: Mapping[str, Any], *operands: Any) -> Any:
     written = write(last_written(), op, operands, dict(options))
     CURRENT.set(written)
     return written
-
-
-@attrs.frozen(eq=False)
-class Flat:
-    """A function as one of its floating leaves, which returns its floating leaves.
-
-    Attributes
-    ----------
-    name, paths
-        What messages call the function and each leaf.
-    fn
-        The function.
-    xs
-        The leaves.
-    """
-
-    name: str
-    fn: Fn
-    xs: tuple[Any, ...]
-    paths: tuple[str, ...]
-
-
-def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
-    """A function and its arguments as one of their floating leaves, of a dtype or as they are."""
-    if not isinstance(args, tuple | list):
-        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
-    leaves, structure = tree.flatten(tuple(args))
-    paths = [
-        f"{name}.{path}" if path else name
-        for name, arg in zip(argument_names(fn, len(args)), args, strict=True)
-        for path in tree.paths(arg)
-    ]
-    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-    if not places:
-        raise TypeError(f"{label(fn)} has no floating argument to differentiate")
-
-    def flat(*xs: Any) -> list[Any]:
-        filled = list(leaves)
-        for i, x in zip(places, xs, strict=True):
-            filled[i] = x
-        output = fn(*tree.unflatten(structure, filled))
-        outputs = [y for y in tree.leaves(output) if is_floating(y)]
-        if not outputs:
-            raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")
-        return outputs
-
-    return Flat(
-        label(fn),
-        flat,
-        tuple(leaves[i] if dtype is None else _widened(leaves[i], dtype) for i in places),
-        tuple(paths[i] for i in places),
-    )
-
-
-def _widened(leaf: Any, dtype: Any) -> Any:
-    """A leaf in another dtype; a number stays one."""
-    return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else float(leaf)
 
 
 @attrs.frozen(eq=False)
@@ -461,7 +407,7 @@ def _check_next(comparison: _Comparison, order: int) -> None:
         ("reverse", "VJP", pulled_back, cotangents, [f"output {i}" for i in range(len(outputs))]),
         ("forward", "JVP", pushed_forward, tangents, problem.paths),
     )
-    for mode, name, f, weights, of in steps:
+    for mode, name, f, weighed, of in steps:
         if mode in comparison.modes:
             weight = "cotangent" if mode == "reverse" else "tangent"
             paths = (*problem.paths, *[f"{weight} of {path}" for path in of])
@@ -470,10 +416,10 @@ def _check_next(comparison: _Comparison, order: int) -> None:
                 name=f"the {name} of {problem.name}",
                 f=f,
                 evaluate=f,
-                x=(*problem.x, *weights),
+                x=(*problem.x, *weighed),
                 paths=paths,
                 order=problem.order + 1,
-                scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weights]),
+                scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weighed]),
             )
             _check(derivative, order, comparison.modes)
 
@@ -552,35 +498,5 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
     return "\n".join(lines)
 
 
-def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
-    """The name and index of an element, given its number in the packed arrays."""
-    for array, name in zip(arrays, names, strict=True):
-        if at < np.size(array):
-            index = ", ".join(str(int(i)) for i in np.unravel_index(at, np.shape(array)))
-            return f"{name}[{index}]" if index else name
-        at -= np.size(array)
-    raise IndexError(at)
-
-
 def _norm(vector: Array) -> Any:
     return np.sqrt(np.sum(vector**2))
-
-
-def weights(rng: np.random.Generator, n: int) -> Array:
-    """Random signs, and sizes near 1: none vanishes, and no two cancel by design."""
-    return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
-
-
-def pack(arrays: Sequence[Any]) -> Array:
-    """The elements of several arrays as one vector of float64."""
-    return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
-
-
-def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
-    """A vector as arrays of the shapes of others, and numbers where those are numbers."""
-    ends = np.cumsum([np.size(a) for a in like])
-    parts = np.split(vector, ends[:-1])
-    return tuple(
-        part.reshape(a.shape) if isinstance(a, np.ndarray) else float(part[0])
-        for part, a in zip(parts, like, strict=True)
-    )
