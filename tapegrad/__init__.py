@@ -36,6 +36,7 @@ from tapegrad.transforms import vjp as vjp
 if _TYPE_CHECKING:
     from tapegrad import nn as nn
     from tapegrad import optim as optim
+    from tapegrad import random as random
     from tapegrad import testing as testing
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
@@ -43,7 +44,7 @@ if _TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
-_LATER = ("Program", "compile", "nn", "optim", "testing")
+_LATER = ("Program", "compile", "nn", "optim", "random", "testing")
 
 # without the modules that importing leaves here
 __all__ = [

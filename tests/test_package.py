@@ -117,7 +117,7 @@ def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
 
 def test_the_face_shows_the_public_names_alone():
     modules = {name for name in tg.__all__ if inspect.ismodule(getattr(tg, name))}
-    assert modules == {"errors", "linalg", "nn", "optim", "testing", "tree"}
+    assert modules == {"errors", "linalg", "nn", "optim", "random", "testing", "tree"}
     later = {"Program", "compile"}
     assert set(public(tg)) | modules | later == set(tg.__all__)
     assert set(dir(tg)) == {"__version__", *tg.__all__}
@@ -175,7 +175,7 @@ def test_every_module_has_a_docstring(module):
 
 def test_every_public_name_has_a_docstring():
     checked = 0
-    faces = [tg, tg.nn, tg.optim, tg.tree, tg.errors]
+    faces = [tg, tg.nn, tg.optim, tg.random, tg.tree, tg.errors]
     for face in faces:
         for name, thing in public(face).items():
             assert inspect.getdoc(thing), f"{face.__name__}.{name}"

@@ -1,0 +1,376 @@
+"""Keys and draws: pure functions of a key, recorded and compiled as any op is."""
+
+import copy
+import itertools
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+
+SEEDS = st.integers(0, 2**70)
+SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
+# a draw of each kind, as a function of a key
+DRAWS: dict[str, Any] = {
+    "uniform": lambda k: tg.random.uniform(k, (3, 2)),
+    "uniform between arrays": lambda k: tg.random.uniform(k, (3, 2), np.zeros(2), np.ones((3, 1))),
+    "uniform float32": lambda k: tg.random.uniform(k, 5, -1.0, 1.0, np.float32),
+    "uniform float16": lambda k: tg.random.uniform(k, 5, dtype=np.float16),
+    "normal": lambda k: tg.random.normal(k, (3, 2)),
+    "normal float32": lambda k: tg.random.normal(k, (3, 2), "float32"),
+    "one normal number": tg.random.normal,
+    "truncated_normal": lambda k: tg.random.truncated_normal(k, (2, 9), -0.5, 1.0),
+    "bernoulli": lambda k: tg.random.bernoulli(k, 0.25, (4, 5)),
+    "bernoulli of an array": lambda k: tg.random.bernoulli(k, np.linspace(0, 1, 64)),
+    "integers": lambda k: tg.random.integers(k, -5, 1000, (4,)),
+    "integers below an array": lambda k: tg.random.integers(k, 0, np.array([9, 2**40]), (3, 2)),
+    "permutation": lambda k: tg.random.permutation(k, 50),
+    "permutation of rows": lambda k: tg.random.permutation(k, np.arange(40.0).reshape(20, 2)),
+    "choice": lambda k: tg.random.choice(k, 1000, (3, 2)),
+    "choice of rows": lambda k: tg.random.choice(k, np.arange(40.0).reshape(20, 2), 3),
+    "choice without replacement": lambda k: tg.random.choice(k, 50, 20, replace=False),
+    "choice by weight": lambda k: tg.random.choice(k, 50, 20, p=np.arange(50) / 1225),
+    "split": lambda k: tg.random.split(k, 3),
+    "fold_in": lambda k: tg.random.fold_in(k, 7),
+    "a key of a split": lambda k: tg.random.normal(tg.random.split(k)[1], 3),
+}
+every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
+
+
+def same(a: Any, b: Any) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+# --- the same key, the same numbers ---------------------------------------------------------
+
+
+@every_draw
+@given(seed=SEEDS)
+def test_the_same_key_gives_the_same_numbers_however_it_is_given(draw: Any, seed: int) -> None:
+    key = tg.random.key(seed)
+    want = draw(key)
+    assert same(draw(key), want)
+    assert same(draw(seed), want)
+    assert same(draw(np.random.SeedSequence(seed)), want)
+    assert same(draw(pickle.loads(pickle.dumps(key))), want)
+    assert same(draw(copy.deepcopy(key)), want)
+
+
+@every_draw
+def test_another_key_gives_other_numbers(draw: Any) -> None:
+    drawn = [np.asarray(draw(seed)).tobytes() for seed in range(4)]
+    assert len(set(drawn)) == 4
+
+
+@every_draw
+def test_a_draw_leaves_the_key_and_the_global_generator_alone(draw: Any) -> None:
+    key = tg.random.key(5)
+    before, state = key.tobytes(), np.random.get_state()[1].tobytes()  # noqa: NPY002
+    draw(key)
+    assert key.tobytes() == before
+    assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
+
+
+def test_keys_and_draws_are_those_that_they_were() -> None:
+    # saved keys and published results depend on these
+    key = tg.random.key(0)
+    assert key.tolist() == [15793235383387715774, 12390638538380655177]
+    assert tg.random.split(key).tolist() == [
+        [5312087694084997812, 2167078804631760376],
+        [6593286206677252513, 11570076281104695815],
+    ]
+    assert tg.random.fold_in(key, 3).tolist() == [4004728888094030335, 17097738721075660937]
+    assert tg.random.fold_in(key, -3).tolist() == [12215742377095486139, 11777391666646269798]
+    first = np.random.Generator(np.random.Philox(key=key)).random(3)
+    assert tg.random.uniform(key, 3).tolist() == first.tolist()
+
+
+# --- recorded and compiled --------------------------------------------------------------------
+
+
+@every_draw
+def test_a_compiled_draw_is_the_plain_one_and_is_drawn_as_the_program_runs(draw: Any) -> None:
+    compiled = tg.compile(draw)
+    for seed in range(3):
+        key = tg.random.key(seed)
+        want = draw(key)
+        assert same(compiled(key), want)
+        recorded, _ = tg.record(draw)(key)
+        assert same(recorded, want)
+    assert len(compiled.signatures) == 1
+
+
+@every_draw
+def test_an_integer_argument_is_a_seed_in_a_compiled_function_too(draw: Any) -> None:
+    compiled = tg.compile(draw)
+    for seed in (0, 1, 2**40):
+        assert same(compiled(seed), draw(seed))
+    assert len(compiled.signatures) == 1
+
+
+def test_a_training_step_splits_its_key_and_compiles_once() -> None:
+    def step(x: Any, key: Any) -> Any:
+        key, now = tg.random.split(key)
+        kept = tg.random.bernoulli(now, 0.5, x.shape)
+        return tg.where(kept, x, 0.0), key
+
+    compiled = tg.compile(step)
+    x, key = np.ones((8, 8)), tg.random.key(0)
+    masks = set()
+    for _ in range(5):
+        want = step(x, key)
+        x_, key = compiled(x, key)
+        assert same(x_, want[0])
+        assert same(key, want[1])
+        assert not key.flags.writeable
+        masks.add(x_.tobytes())
+    assert len(masks) == 5
+    assert len(compiled.signatures) == 1
+
+
+def test_the_step_that_is_folded_in_may_vary() -> None:
+    compiled = tg.compile(lambda k, i: tg.random.fold_in(k, i))
+    key = tg.random.key(0)
+    for i in (0, 1, -1, 2**62, -(2**63)):
+        want = tg.random.fold_in(key, i)
+        assert same(compiled(key, i), want)
+        assert same(tg.random.fold_in(key, np.int64(i)), want)
+        assert same(compiled(key, np.array(i)), want)
+
+
+def test_bounds_and_probabilities_may_vary() -> None:
+    def fn(k: Any, low: Any, high: Any, p: Any) -> Any:
+        return (
+            tg.random.integers(k, low, high, 4),
+            tg.random.uniform(k, 4, low, high),
+            tg.random.bernoulli(k, p, 9),
+            tg.random.choice(k, 2, 9, p=tg.array([p, 1 - p])),
+        )
+
+    compiled = tg.compile(fn)
+    for case in [(1, 0, 5, 0.5), (2, -7, 70, 0.125)]:
+        for got, want in zip(compiled(*case), fn(*case), strict=True):
+            assert same(got, want)
+    assert len(compiled.signatures) == 1
+
+
+def test_gradients_pass_to_what_draws_are_scaled_by_and_not_to_draws() -> None:
+    def loss(mean: Any, scale: Any, low: Any, rows: Any) -> Any:
+        key = tg.random.key(1)
+        shuffled = tg.random.permutation(key, rows) * np.arange(4.0)
+        return (
+            tg.sum(mean + scale * tg.random.normal(key, 3))
+            + tg.sum(tg.random.uniform(key, 3, low, 2.0))
+            + tg.sum(shuffled)
+        )
+
+    args = (1.0, 2.0, -1.0, np.arange(4.0))
+    mean, scale, low, rows = tg.grad(loss, argnums=(0, 1, 2, 3))(*args)
+    assert mean == 3
+    np.testing.assert_allclose(scale, tg.random.normal(1, 3).sum())
+    np.testing.assert_allclose(low, (1 - tg.random.uniform(1, 3)).sum())
+    np.testing.assert_array_equal(tg.random.permutation(1, 4)[rows.astype(int)], np.arange(4))
+    tg.testing.check_grads(loss, args)
+
+
+def test_a_recorded_key_is_drawn_from_under_a_gradient() -> None:
+    def loss(w: Any, k: Any) -> Any:
+        return tg.sum(w * tg.random.normal(k, 3))
+
+    key = tg.random.key(4)
+    step = tg.compile(tg.grad(loss))
+    np.testing.assert_array_equal(step(np.ones(3), key), tg.random.normal(key, 3))
+    _, tangent = tg.jvp(lambda w: loss(w, key), (np.ones(3),), (np.ones(3),))
+    np.testing.assert_allclose(tangent, tg.random.normal(key, 3).sum())
+
+
+# --- keys are apart ---------------------------------------------------------------------------
+
+
+def bits(key: Any, n: int = 64) -> set[int]:
+    """The words that draws with a key are made of."""
+    return set(np.random.Philox(key=key).random_raw(n).tolist())
+
+
+@given(SEEDS, st.integers(0, 8))
+def test_a_split_never_repeats_its_parents_numbers_nor_its_siblings(seed: int, n: int) -> None:
+    parent = tg.random.key(seed)
+    children = tg.random.split(parent, n)
+    assert children.shape == (n, 2)
+    folded = [tg.random.fold_in(parent, i) for i in range(-4, 4)]
+    grandchildren = [k for child in children for k in tg.random.split(child)]
+    keys = [parent, *children, *folded, *grandchildren]
+    drawn = [bits(k) for k in keys]
+    for a, b in itertools.combinations(drawn, 2):
+        assert not a & b
+    # nor is a key itself among the words that another one draws
+    words = {word for k in keys for word in k.tolist()}
+    assert len(words) == 2 * len(keys)
+    assert not words & set.union(*drawn)
+
+
+def test_the_first_keys_of_a_split_do_not_depend_on_how_many_there_are() -> None:
+    np.testing.assert_array_equal(tg.random.split(0, 9)[:4], tg.random.split(0, 4))
+
+
+def test_keys_of_many_steps_and_of_many_splits_differ() -> None:
+    key = tg.random.key(0)
+    folded = [tg.random.fold_in(key, i).tobytes() for i in range(2000)]
+    keys = [k.tobytes() for k in tg.random.split(key, 2000)]
+    chain = []
+    for _ in range(2000):
+        key, now = tg.random.split(key)
+        chain.append(now.tobytes())
+    seeds = [tg.random.key(seed).tobytes() for seed in range(2000)]
+    assert len({*folded, *keys, *chain, *seeds}) == 8000 - 1  # chain and keys share a parent
+
+
+def test_a_key_is_read_only_and_a_leaf_of_trees() -> None:
+    key = tg.random.key(0)
+    for k in (key, tg.random.split(key), tg.random.split(key)[0], tg.random.fold_in(key, 0)):
+        with pytest.raises(ValueError, match="read-only"):
+            k[0] = 1
+    assert tg.tree.leaves({"key": key}) == [key]
+    # a key is no parameter
+    assert tg.record(lambda state: state["key"])({"key": key, "w": 1.0})[1].parameters[0].name == (
+        "state.w"
+    )
+
+
+# --- shapes, dtypes, bounds ---------------------------------------------------------------------
+
+
+@given(SEEDS, SHAPES, st.sampled_from(["e", "f", "d", "g"]))
+def test_draws_have_the_shape_and_the_dtype_that_are_asked_for(
+    seed: int, shape: Any, dtype: str
+) -> None:
+    u = tg.random.uniform(seed, shape, dtype=dtype)
+    between = tg.random.uniform(seed, shape, np.float64(-2), np.float64(3), dtype)
+    n = tg.random.normal(seed, shape, dtype)
+    t = tg.random.truncated_normal(seed, shape, dtype=dtype)
+    for x in (u, between, n, t):
+        assert (np.shape(x), x.dtype.char) == (shape, dtype)
+    assert np.all((u >= 0) & (u < 1))
+    assert np.all((between >= -2) & (between <= 3))
+    assert np.all(np.abs(t) <= 2)
+    assert tg.random.bernoulli(seed, 0.5, shape).shape == shape
+    assert tg.random.integers(seed, 0, 9, shape, np.int8).dtype == np.int8
+    assert tg.random.choice(seed, 9, shape).shape == shape
+
+
+def test_float32_is_drawn_natively() -> None:
+    drawn = np.random.Generator(np.random.Philox(key=tg.random.key(2)))
+    np.testing.assert_array_equal(
+        tg.random.normal(2, 5, np.float32), drawn.standard_normal(5, np.float32)
+    )
+
+
+def test_a_half_precision_number_is_never_one() -> None:
+    assert tg.random.uniform(0, 100_000, dtype=np.float16).max() < 1
+
+
+@given(SEEDS, st.integers(0, 30))
+def test_a_permutation_has_each_number_once(seed: int, n: int) -> None:
+    order = tg.random.permutation(seed, n)
+    np.testing.assert_array_equal(np.sort(order), np.arange(n))
+    rows = np.arange(2.0 * n).reshape(n, 2)
+    np.testing.assert_array_equal(tg.random.permutation(seed, rows), rows[order])
+    some = tg.random.choice(seed, n, n // 2, replace=False) if n else np.zeros(0)
+    assert len(set(some.tolist())) == n // 2
+
+
+# --- statistics, of fixed keys ------------------------------------------------------------------
+
+N = 40_000
+
+
+def near(got: Any, want: float, deviation: float) -> None:
+    """Within five standard deviations of the mean of N."""
+    assert abs(float(np.mean(got)) - want) < 5 * deviation / math.sqrt(N)
+
+
+@pytest.mark.parametrize("dtype", ["f", "d"])
+@pytest.mark.parametrize("seed", range(3))
+def test_draws_have_the_moments_of_their_distribution(seed: int, dtype: str) -> None:
+    u = tg.random.uniform(seed, N, -1.0, 3.0, dtype)
+    near(u, 1.0, 4 / math.sqrt(12))
+    near((u - 1) ** 2, 16 / 12, 16 * math.sqrt(1 / 180))
+    x = tg.random.normal(seed, N, dtype)
+    for power, mean, square in [(1, 0, 1), (2, 1, 3), (3, 0, 15), (4, 3, 105)]:
+        near(x.astype(float) ** power, mean, math.sqrt(square - mean**2))
+    # half the mass of the normal distribution is within 0.6745 of 0
+    t = tg.random.truncated_normal(seed, N, -0.6745, 0.6745, dtype)
+    near(t, 0, 0.3775)
+    near(t > 0.3186, 0.25, 0.433)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_frequencies_are_as_likely_as_they_should_be(seed: int) -> None:
+    near(tg.random.bernoulli(seed, 0.3, N), 0.3, math.sqrt(0.21))
+    p = np.array([0.1, 0.2, 0.7])
+    chosen = tg.random.choice(seed, 3, N, p=p)
+    for i in range(3):
+        near(tg.random.integers(seed, 0, 3, N) == i, 1 / 3, math.sqrt(2) / 3)
+        near(chosen == i, p[i], math.sqrt(p[i] * (1 - p[i])))
+
+
+def test_numbers_of_neighbouring_keys_do_not_go_together() -> None:
+    x = np.stack([tg.random.normal(k, N) for k in tg.random.split(0, 4)])
+    x = np.concatenate([x, [tg.random.normal(i, N) for i in range(4)]])
+    x = np.concatenate([x, [tg.random.normal(tg.random.fold_in(0, i), N) for i in range(4)]])
+    assert np.max(np.abs(np.corrcoef(x) - np.eye(12))) < 5 / math.sqrt(N)
+    # and across keys the first number of each is uniform
+    first = np.array([tg.random.uniform(k) for k in tg.random.split(1, N // 4)])
+    assert np.max(np.abs(np.sort(first) - np.linspace(0, 1, N // 4))) < 2 / math.sqrt(N // 4)
+
+
+# --- refusals -----------------------------------------------------------------------------------
+
+REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
+    "a generator": (lambda: tg.random.normal(np.random.default_rng(0)), TypeError, "Generator"),
+    "a float seed": (lambda: tg.random.key(0.5), TypeError, "0.5"),
+    "a truth value": (lambda: tg.random.key(True), TypeError, "True"),
+    "a negative seed": (lambda: tg.random.key(-1), ValueError, "-1"),
+    "an array": (lambda: tg.random.normal(np.zeros(2)), TypeError, r"float64 \(2,\)"),
+    "several keys": (lambda: tg.random.normal(tg.random.split(0)), ValueError, r"keys\[i\]"),
+    "no number of keys": (lambda: tg.random.split(0, 2.5), ValueError, "2.5"),
+    "fewer than no keys": (lambda: tg.random.split(0, -1), ValueError, "-1"),
+    "a float folded in": (lambda: tg.random.fold_in(0, 1.5), TypeError, "1.5"),
+    "too large to fold in": (lambda: tg.random.fold_in(0, 2**64), OverflowError, "large"),
+    "too small to fold in": (lambda: tg.random.fold_in(0, -(2**63) - 1), OverflowError, "large|neg|bound"),
+    "a negative side": (lambda: tg.random.normal(0, (2, -1)), ValueError, "-1"),
+    "a float side": (lambda: tg.random.normal(0, 2.0), ValueError, "2.0"),
+    "integer normals": (lambda: tg.random.normal(0, 2, int), TypeError, "int64"),
+    "integer uniforms": (lambda: tg.random.uniform(0, 2, dtype=int), TypeError, "int64"),
+    "bounds that would repeat draws": (lambda: tg.random.uniform(0, 2, np.zeros((3, 2))), ValueError, "low"),
+    "probabilities too": (lambda: tg.random.bernoulli(0, np.zeros(3), ()), ValueError, "p has"),
+    "float bounds of integers": (lambda: tg.random.integers(0, 0, 2.5), TypeError, "high"),
+    "no integers": (lambda: tg.random.integers(0, 3, 3), ValueError, "low >= high"),
+    "floating integers": (lambda: tg.random.integers(0, 0, 3, dtype=float), TypeError, "float"),
+    "a float permuted": (lambda: tg.random.permutation(0, 2.5), TypeError, "2.5"),
+    "a negative number permuted": (lambda: tg.random.permutation(0, -2), TypeError, "-2"),
+    "nothing to choose from": (lambda: tg.random.choice(0, 0, 2), ValueError, "a must|empty"),
+    "too little to choose from": (lambda: tg.random.choice(0, 2, 3, replace=False), ValueError, "larger"),
+    "weights that do not fit": (lambda: tg.random.choice(0, 2, 3, p=np.ones(3) / 3), ValueError, "size"),
+    "bounds with nothing between": (lambda: tg.random.truncated_normal(0, 2, 3.0, 9.0), ValueError, "0.0013"),
+    "bounds in the wrong order": (lambda: tg.random.truncated_normal(0, 2, 1.0, -1.0), ValueError, "-0.68"),
+    "bounds that are no numbers": (lambda: tg.random.truncated_normal(0, 2, math.nan), ValueError, "nan"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "error", "said"), REFUSED.values(), ids=REFUSED)
+def test_what_is_refused_is_named(call: Any, error: type[Exception], said: str) -> None:
+    with pytest.raises(error, match=said):
+        call()
+
+
+def test_a_size_that_is_not_known_while_compiling_is_refused() -> None:
+    with pytest.raises(tg.TraceError, match="index"):
+        tg.compile(lambda n: tg.random.permutation(0, n))(5)
