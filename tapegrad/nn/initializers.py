@@ -14,9 +14,10 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.ops import ascontiguousarray
+from tapegrad.ownership import Array, give
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
-from tapegrad.tensor import Array, Tensor, frozen
+from tapegrad.tensor import Tensor
 
 Shape = tuple[int, ...]
 
@@ -103,13 +104,13 @@ def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any
 def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
     """Zeros."""
     _check(shape, dtype)
-    return frozen(np.zeros(shape, dtype))
+    return give(np.zeros(shape, dtype))
 
 
 def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
     """Ones."""
     _check(shape, dtype)
-    return frozen(np.ones(shape, dtype))
+    return give(np.ones(shape, dtype))
 
 
 def _fan(shape: Any, dtype: Any, axis: int) -> int:
@@ -129,7 +130,7 @@ def _normal(key: Key, shape: Shape, dtype: Any, variance: float) -> Any:
 
 def settled(x: Any) -> Any:
     """What was drawn, read-only; with a key that is being recorded, a Tensor."""
-    return x if type(x) is Tensor else frozen(x)
+    return x if type(x) is Tensor else give(x)
 
 
 def _is_count(n: Any) -> bool:
