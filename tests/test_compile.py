@@ -841,7 +841,7 @@ def test_two_threads_at_once_get_their_own_results():
         tg.value_and_grad(lambda w, x: tg.sum(tg.tanh(tg.tanh(w @ x) @ x)), (0, 1))
     )
     wrong = []
-    start = threading.Barrier(4)
+    start = threading.Barrier(4, timeout=60)
 
     def work(seed):
         rng = np.random.default_rng(seed)
@@ -856,11 +856,12 @@ def test_two_threads_at_once_get_their_own_results():
     old = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
     try:
-        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        threads = [threading.Thread(target=work, args=(seed,), daemon=True) for seed in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join()
+            thread.join(300)
+            assert not thread.is_alive()
     finally:
         sys.setswitchinterval(old)
     assert wrong == []
@@ -878,7 +879,7 @@ def test_a_function_may_call_itself_compiled_while_it_is_recorded():
     result = []
     thread = threading.Thread(target=lambda: result.append(compiled(np.ones(3))), daemon=True)
     thread.start()
-    thread.join(10)
+    thread.join(300)
     assert result
     np.testing.assert_array_equal(result[0], np.full(2, 6.0))
 

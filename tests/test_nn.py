@@ -54,7 +54,12 @@ def test_a_key_gives_the_same_parameters_in_another_process():
     """.replace("        ", "")
     here = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.nn.RNNCell(2, 2, 2)).init(7)
     there = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=300,
     )
     assert there.stdout.strip() == b"".join(bytes_of(here)).hex()
 

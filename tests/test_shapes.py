@@ -50,6 +50,8 @@ def test_compiled_is_what_is_recorded(name: str, data: Any) -> None:
         pairs = zip(case.operands, floating, strict=True)
         return case.fn(*(next(rest) if is_floating else x for x, is_floating in pairs))
 
+    if not tg.tree.leaves(fn(*xs)):  # unstacked along an axis of length 0
+        return
     want, pullback = tg.vjp(fn, *xs)
     same(tg.compile(fn)(*xs), want)
     cotangent = tg.tree.map(np.ones_like, want)
