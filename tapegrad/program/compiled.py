@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.ownership import keep
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.emit import runner
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
@@ -18,7 +19,7 @@ from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
-from tapegrad.tensor import Origin, Tensor, frozen
+from tapegrad.tensor import Origin, Tensor
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same
@@ -211,7 +212,7 @@ def trace(
     refuse_draws(before, fn, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
-    leaves = [frozen(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
+    leaves = [keep(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
     return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
 
 

@@ -18,11 +18,12 @@ import numpy as np
 
 from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
+from tapegrad.ownership import LARGE, Array, give, keep
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.names import Names
 from tapegrad.program.results import packed
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.tensor import OPS, Array, Operation, frozen, is_frozen
+from tapegrad.tensor import OPS, Operation
 
 _FORMATTER = string.Formatter()
 _HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
@@ -97,7 +98,7 @@ def _names(program: Any, allot: Names) -> dict[Ref, str]:
     for i, given in enumerate(program.inputs):
         names[Ref("input", i)] = allot.new(given.path)
     for i, constant in enumerate(program.constants):
-        value = constant.value
+        value = constant.array
         if constant.captured or value.size == 0:
             wanted = f"captured{i}"
         elif value.ndim == 0:
@@ -124,8 +125,7 @@ def _header(program: Any, names: Mapping[Ref, str], buffers: list[Buffer]) -> st
     for i, constant in enumerate(program.constants):
         if constant.captured:
             lines.append(
-                f"#   {names[Ref('constant', i)]}: captured, "
-                f"{constant.value.dtype} {constant.value.shape}"
+                f"#   {names[Ref('constant', i)]}: captured, {constant.dtype} {constant.shape}"
             )
     return "\n".join(lines)
 
@@ -150,8 +150,8 @@ class Buffer:
 
 
 def _apart(x: Any) -> Array:
-    """An argument as it may be handed out: itself if nobody can change it, else a copy."""
-    return x if type(x) is np.ndarray and is_frozen(x) else frozen(np.array(x))
+    """An argument as it may be handed out: a copy, unless nobody can change it."""
+    return give(keep(np.asarray(x)))
 
 
 _LINE = 64  # bytes
@@ -173,7 +173,7 @@ class _Writer:
         self.allot = Names()
         self.names = _names(program, self.allot)
         for i, constant in enumerate(program.constants):
-            self.allot.namespace[self.names[Ref("constant", i)]] = constant.value
+            self.allot.namespace[self.names[Ref("constant", i)]] = constant.array
         self.body: list[str] = []
         self.buffers: list[Buffer] = []
         self.owner = _owners(program)
@@ -338,7 +338,6 @@ class _Writer:
         """Write the lines that hand out the outputs: new arrays that nobody else holds."""
         program, names = self.program, self.names
         returned: list[str] = []
-        settled: list[str] = []
         seen: set[Ref] = set()
 
         def copied(function: str, x: Ref) -> str:
@@ -359,12 +358,16 @@ class _Writer:
                 continue
             if x.kind == "constant" or x in self.owner or x in seen or made.shape == ():
                 # a view, a scalar, or what is handed out already
-                settled.append(copied(self.allot.library("array", np.array), x))
+                name = copied(self.allot.library("array", np.array), x)
             else:
-                settled.append(names[x])
-            returned.append(settled[-1])
+                name = names[x]
             seen.add(x)
-        self.body += [f"{name}.setflags(False)" for name in settled]
+            if math.prod(made.shape) * made.dtype.itemsize < LARGE:
+                # what `give` does with a small array
+                self.body.append(f"{name}.setflags(False)")
+                returned.append(f"{name}.view()")
+            else:
+                returned.append(f"{self.allot.of(give, 'give')}({name})")
         self.body.append(f"return {packed(program.structure, returned, self.allot)}")
 
 
@@ -529,7 +532,7 @@ def _like(program: Any, x: Any) -> _Like:
         return _Like((), type(x))
     made = program.of(x)
     if type(made) is Constant:
-        return _Like(made.value.shape, made.value.dtype)
+        return _Like(made.shape, made.dtype)
     return _Like(made.shape, float if made.number else made.dtype)
 
 
