@@ -559,7 +559,7 @@ def test_two_threads_record_at_once():
     barrier = threading.Barrier(2)
 
     def run(x):
-        output, tape = tg.record(lambda x: slow(lambda: barrier.wait(10), x))(x)
+        output, tape = tg.record(lambda x: slow(lambda: barrier.wait(300), x))(x)
         check_tape(tape)
         assert len(tape) == 20
         return tg.reverse_sweep(tape, output)[tape.parameters[0]], output.value
