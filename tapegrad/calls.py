@@ -18,6 +18,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.forward import push
+from tapegrad.hidden import refuse_hidden
 from tapegrad.op import Joint, Op, as_cotangent
 from tapegrad.sweep import fit, sweep
 from tapegrad.tape import (
@@ -62,7 +63,8 @@ class Layout:
                 primal = x.primal if type(x) is Tensor else x
                 start, stop = stop, stop + math.prod(np.shape(primal))
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
-            tree.refuse_hidden(x, "a result")
+            else:
+                refuse_hidden(x, "a result")
             places.append(x)
         found = [x for x in places if type(x) is _Place]
         shape = found[0].shape if len(found) == 1 else (stop,)
@@ -380,6 +382,8 @@ class CustomVJP:
                     f"arguments; {x._line()} was passed by keyword: pass it by position, or "
                     "tg.stop_gradient of it"
                 )
+        for x in leaves:
+            refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
         last, operands = settle(start, customized, tuple([x for x in leaves if _is_number(x)]))
         for x in tensors:
             if x.origin is not start.origin:
@@ -459,8 +463,6 @@ class CustomCall:
 
         for arg, path, c in zip(args, names, given, strict=True):
             paths = iter(tree.paths(arg))
-            if c is None:
-                c = tree.map(lambda x: None, arg)
             tree.map_up_to(
                 lambda x, c, path=path, paths=paths: collect(x, _joined(path, next(paths)), c),
                 arg,

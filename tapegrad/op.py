@@ -92,8 +92,11 @@ class Op(Generic[P]):
         operand's cotangent. Rules are written with ops, so that they are recorded
         when a derivative is itself differentiated. The sweep undoes broadcasting.
     keeps_weak
-        Whether Python numbers give a Python number, as with the arithmetic
-        operators, and so leave a float32 array beside them what it is.
+        Whether Python numbers alone give a Python number, as with the arithmetic
+        operators.
+    takes_weak
+        Whether a Python number leaves a float32 array beside it what it is: where
+        `keeps_weak` holds, and for ufuncs. Other ops are given an array in its place.
     read
         Turns a call's arguments into operands and options where it is not the
         rule that the first ``len(vjps)`` are the operands.
@@ -133,6 +136,7 @@ class Op(Generic[P]):
     domain: Domain | None = None
     kink: str = ""
     jvp: str | Rule = attrs.field()
+    takes_weak: bool = attrs.field()
     __tree_leaf__: ClassVar[bool] = True
     declaration: Callable[..., Any] = attrs.Factory(lambda self: self.forward, takes_self=True)
     arity: int = attrs.field(init=False)
@@ -144,8 +148,17 @@ class Op(Generic[P]):
 
     @jvp.default
     def _default_jvp(self) -> str | Rule:
-        ufunc = isinstance(self.forward, np.ufunc) and self.forward.signature is None
-        return "rule" if ufunc else ""
+        return "rule" if self._n_elements() else ""
+
+    @takes_weak.default
+    def _default_takes_weak(self) -> bool:
+        # of one operand the dtype is the same either way, and arrays are simpler for rules
+        return self.keeps_weak or self._n_elements() > 1
+
+    def _n_elements(self) -> int:
+        """The number of operands of a function of elements; 0 for another function."""
+        ufunc = self.forward
+        return ufunc.nin if isinstance(ufunc, np.ufunc) and ufunc.signature is None else 0
 
     def __attrs_post_init__(self) -> None:
         names, n_positional, defaults, is_variadic = _parameters(self.read or self.declaration)
@@ -292,6 +305,7 @@ def op(
     domain: Domain | None = None,
     kink: str = "",
     jvp: str | Rule | None = None,
+    takes_weak: bool | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package and enter it in the table of ops.
 
@@ -307,13 +321,16 @@ def op(
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for.
-    read, keeps_weak, composite, source, view, kink, jvp
+    read, keeps_weak, composite, source, view, kink, jvp, takes_weak
         See `Op`.
     domain
         See `Op`; any real numbers by default for a ufunc.
     """
     if domain is None and isinstance(ufunc, np.ufunc) and ufunc.signature is None:
         domain = each(*(REAL,) * ufunc.nin)
+
+    given = {"jvp": jvp, "takes_weak": takes_weak}
+    further: dict[str, Any] = {name: x for name, x in given.items() if x is not None}
 
     def declare(forward: Callable[P, Any]) -> Op[P]:
         declared = Op(
@@ -328,7 +345,7 @@ def op(
             domain,
             kink,
             declaration=forward,
-            **({} if jvp is None else {"jvp": jvp}),
+            **further,
         )
         OPS[declared.name] = declared
         for function in numpy if isinstance(numpy, tuple) else (numpy,):

@@ -61,6 +61,7 @@ class Tape:
     parameters: tuple[Tensor, ...] = ()
 
     __tree_leaf__: ClassVar[bool] = True
+    __recording__: ClassVar[bool] = True
 
     def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
         """Write a parameter: a value that gradients are wanted for.
@@ -167,7 +168,7 @@ def write(
             if x.origin is not origin:
                 refuse_stranger(op, x, last)
             value = x.primal
-            if type(value) is np.ndarray or op.keeps_weak:
+            if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
         settled = False
@@ -210,7 +211,7 @@ def settle(
     for x in operands:
         if type(x) is not Tensor:
             x = own(x, op)
-        elif type(x.primal) is not np.ndarray and not op.keeps_weak:
+        elif type(x.primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, OPS["asarray"], (x,), {})
         settled.append(x)
     return last, tuple(settled)
@@ -431,8 +432,8 @@ def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
         if isinstance(leaf, np.ndarray)
         else f"pass float({path})"
         if isinstance(leaf, int)
-        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
-        "differentiated argument"
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class, dataclass), take it "
+        "out of the differentiated argument"
         if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
         else "take it out of the differentiated argument"
     )

@@ -44,6 +44,9 @@ class Operation(Protocol):
     def keeps_weak(self) -> bool: ...
 
     @property
+    def takes_weak(self) -> bool: ...
+
+    @property
     def composite(self) -> bool: ...
 
     @property

@@ -16,6 +16,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.forward import push
+from tapegrad.hidden import refuse_hidden
 from tapegrad.sweep import seed, settled, sweep, weighing
 from tapegrad.tape import (
     CURRENT,
@@ -189,6 +190,7 @@ class Pullback:
     """The VJP of a recorded call: takes a cotangent back. A value; call it at will."""
 
     __tree_leaf__: ClassVar[bool] = True
+    __recording__: ClassVar[bool] = True
 
     tape: Tape
     output: Any
@@ -200,14 +202,14 @@ class Pullback:
         Parameters
         ----------
         cotangent
-            A tree like the output.
+            A tree like the output; None for what has no weight.
         """
         seeds: dict[Tensor, Any] = {}
         paths = iter(tree.paths(self.output))
 
         def weigh(output: Any, c: Any) -> None:
             path = next(paths)
-            if type(output) is Tensor and output.dtype.kind == "f":
+            if c is not None and type(output) is Tensor and output.dtype.kind == "f":
                 weight = seed(output, c, f"the cotangent of {path}" if path else "the cotangent")
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
@@ -237,7 +239,8 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     Raises
     ------
     TypeError
-        If a leaf of the arguments is not floating, with its path.
+        If a leaf of the arguments is not floating, with its path; if no leaf of the
+        output is, or one hides Tensors in what is no tree.
 
     Examples
     --------
@@ -261,7 +264,15 @@ def _vjp(
     check_callable(fn)
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = _split_aux(fn, output, has_aux)
-    return released_tree(output), Pullback(tape, output, marked), *aux
+    given = released_tree(output)
+    leaves = tree.leaves(output)
+    if not any(is_floating(x) for x in leaves):
+        kinds = dict.fromkeys(str(getattr(x, "dtype", type(x).__name__)) for x in leaves)
+        raise TypeError(
+            f"{label(fn)} has no derivative: no leaf of what it returned is floating "
+            f"({', '.join(kinds) or 'there is none'})"
+        )
+    return given, Pullback(tape, output, marked), *aux
 
 
 def jvp(
@@ -394,7 +405,8 @@ def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
     Raises
     ------
     TypeError
-        When called: if a leaf to differentiate is not floating, with its path.
+        When called: if a leaf to differentiate is not floating, with its path; if no
+        leaf of the result is, or one hides Tensors in what is no tree.
 
     Examples
     --------
@@ -516,12 +528,12 @@ def _check_scalar(fn: Fn, output: Any) -> None:
 def released(x: Any) -> Any:
     """A result as it leaves a transform: its value, unless a recording goes on."""
     if type(x) is np.ndarray:
-        tree.refuse_hidden(x, "a result")
+        refuse_hidden(x, "a result")
         return x if is_frozen(x) else frozen(x.copy())
     if type(x) is not Tensor:
         if is_floating(x):
             return frozen(np.array(x))
-        tree.refuse_hidden(x, "a result")
+        refuse_hidden(x, "a result")
         return x
     current = CURRENT.get()
     if current is None or current.origin is not x.origin:

@@ -1,15 +1,15 @@
 """Parameter trees: nested containers with arrays for leaves.
 
 Nodes are dict, list, tuple, NamedTuple, attrs classes (their ``__init__``
-fields) and None, which is an empty node. Anything else is a leaf. A tree's
-`Structure` is what is left when the leaves are taken out.
+fields), dataclasses and None, which is an empty node. Anything else is a leaf. A
+tree's `Structure` is what is left when the leaves are taken out.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, TypeGuard
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
 
 import attrs
 import numpy as np
@@ -28,8 +28,8 @@ class Structure:
     node
         The container's type, or None for a leaf.
     keys
-        A dict's keys, in order, or the field names of an attrs class; empty
-        elsewhere.
+        A dict's keys, in order, or the field names of an attrs class or a dataclass;
+        empty elsewhere.
     children
         The structures of what it contains.
     """
@@ -105,15 +105,46 @@ def _open(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
         return node, tuple(tree), tuple(tree.values())
     if tree is None:
         return node, (), ()
-    if _is_record(node):
-        keys = tuple([field.name for field in node.__attrs_attrs__ if field.init])
+    fields = fields_of(node)
+    if fields is not None:
+        keys = tuple([name for name, _ in fields])
         return node, keys, tuple([getattr(tree, key) for key in keys])
     return None, (), ()
 
 
-def _is_record(node: Any) -> TypeGuard[type[attrs.AttrsInstance]]:
-    """Whether a class is attrs's, and not one of tapegrad's that are leaves."""
-    return hasattr(node, "__attrs_attrs__") and not hasattr(node, "__tree_leaf__")
+def fields_of(node: Any) -> list[tuple[str, str]] | None:
+    """The fields of an attrs class or a dataclass, with the names its ``__init__`` has for them.
+
+    None for any other class, and for those of tapegrad that are leaves.
+
+    Raises
+    ------
+    TypeError
+        For a dataclass whose ``__init__`` does not take just its fields, so that it
+        cannot be made anew of them.
+    """
+    is_attrs = hasattr(node, "__attrs_attrs__")
+    if not is_attrs and not hasattr(node, "__dataclass_fields__"):
+        return None
+    if hasattr(node, "__tree_leaf__"):
+        return None
+    if is_attrs:
+        return [(field.name, field.alias) for field in node.__attrs_attrs__ if field.init]
+    names = [field.name for field in dataclasses.fields(node)]
+    init = node.__init__
+    while hasattr(init, "__wrapped__"):
+        init = init.__wrapped__
+    code = init.__code__
+    taken = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    other = [name for name in names if name not in taken]
+    other += [name for name in taken if name not in names]
+    if other:
+        raise TypeError(
+            f"the dataclass {node.__name__} is no node of a tree: to be made anew of its fields, "
+            f"its __init__ takes each of them and nothing else, unlike {', '.join(other)} "
+            "(field(init=False), InitVar or an __init__ of its own)"
+        )
+    return [(name, name) for name in names]
 
 
 def _is_named_tuple(node: type) -> bool:
@@ -169,8 +200,8 @@ def _unflatten(structure: Structure, leaves: Any) -> Any:
         return node(children)
     if _is_named_tuple(node):
         return node(*children)
-    aliases = [field.alias for field in node.__attrs_attrs__ if field.init]  # type: ignore[attr-defined]
-    return node(**dict(zip(aliases, children, strict=True)))
+    arguments = [argument for _, argument in fields_of(node) or ()]
+    return node(**dict(zip(arguments, children, strict=True)))
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -201,9 +232,13 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     return _map_beside(f, tree, rest, ())
 
 
-def map_up_to(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
-    """`map`, where the other trees may go deeper: `f` gets what is at the leaf's place."""
-    return _map_beside(f, tree, rest, (), strict=False)
+def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
+    """`map` over a tree and another that need not be quite like it.
+
+    The other may go deeper: `f` gets what is at the leaf's place. It may have None for
+    any part, which is then None for each leaf, and a plain tuple for a named one.
+    """
+    return _map_beside(f, tree, (other,), (), strict=False)
 
 
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
@@ -222,17 +257,18 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
         return tuple(mapped) if node is tuple else mapped
     if node is dict:
         return {key: map_with_path(f, x, f"{start}{key}") for key, x in tree.items()}
-    if _is_record(node):
-        fields = {}
-        for field in node.__attrs_attrs__:
-            if field.init:
-                name = field.name
-                fields[field.alias] = map_with_path(f, getattr(tree, name), start + name)
-        return node(**fields)
     if _is_named_tuple(node):
         for name, x in zip(node._fields, tree, strict=True):
             mapped.append(map_with_path(f, x, start + name))
         return node(*mapped)
+    fields = fields_of(node)
+    if fields is not None:
+        return node(
+            **{
+                argument: map_with_path(f, getattr(tree, name), start + name)
+                for name, argument in fields
+            }
+        )
     return f(tree, path)
 
 
@@ -247,6 +283,8 @@ def _map_beside(
                 if type(x) is not np.ndarray and _open(x)[0] is not None:
                     _refuse_difference(tree, rest, path)
         return f(tree, *rest)
+    if not strict and rest[0] is None:
+        return map(lambda leaf: f(leaf, None), tree)
     if node is dict:
         for x in rest:
             if type(x) is not dict or x.keys() != tree.keys():
@@ -262,25 +300,23 @@ def _map_beside(
         return None
     if node is tuple or node is list or _is_named_tuple(node):
         for x in rest:
-            if type(x) is not node or len(x) != len(tree):
+            alike = type(x) is node or (not strict and type(x) is tuple and node is not list)
+            if not alike or len(x) != len(tree):
                 _refuse_difference(tree, rest, path)
         mapped = []
         for i, row in enumerate(zip(tree, *rest, strict=True)):
             mapped.append(_map_beside(f, row[0], row[1:], (path, i), strict))
         return node(mapped) if node is tuple or node is list else node(*mapped)
-    if _is_record(node):
+    fields = fields_of(node)
+    if fields is not None:
         for x in rest:
             if type(x) is not node:
                 _refuse_difference(tree, rest, path)
-        fields = {}
-        for field in node.__attrs_attrs__:
-            if field.init:
-                name = field.name
-                values = [getattr(x, name) for x in rest]
-                fields[field.alias] = _map_beside(
-                    f, getattr(tree, name), values, (path, name), strict
-                )
-        return node(**fields)
+        made = {}
+        for name, argument in fields:
+            values = [getattr(x, name) for x in rest]
+            made[argument] = _map_beside(f, getattr(tree, name), values, (path, name), strict)
+        return node(**made)
     if strict and any(_open(x)[0] is not None for x in rest):
         _refuse_difference(tree, rest, path)
     return f(tree, *rest)
@@ -335,27 +371,3 @@ def structure_paths(structure: Structure) -> list[str]:
 
 def _fields(structure: Structure) -> Any:
     return getattr(structure.node, "_fields", range(len(structure.children)))
-
-
-def refuse_hidden(leaf: Any, what: str) -> None:
-    """Raise for a leaf that has Tensors in it, whose gradients would be lost.
-
-    Such as a set, a dict of another class, a dataclass or an array of objects.
-    """
-    if type(leaf) is Tensor:
-        return
-    inside: Any = ()
-    if isinstance(leaf, np.ndarray):
-        inside = leaf.ravel() if leaf.dtype.kind == "O" else ()
-    elif isinstance(leaf, Mapping):
-        inside = leaf.values()
-    elif isinstance(leaf, set | frozenset | deque):
-        inside = leaf
-    elif hasattr(leaf, "__dict__") and not isinstance(leaf, type):
-        inside = vars(leaf).values()
-    if any(type(x) is Tensor for part in inside for x in leaves(part)):
-        raise TypeError(
-            f"{what} is a {type(leaf).__name__} with Tensors in it, which is no tree, so that "
-            "their gradients would be lost; trees are of dict, list, tuple, NamedTuple and attrs "
-            "classes"
-        )

@@ -203,6 +203,32 @@ def test_the_norm_of_a_negative_power_is_zero_with_an_element_that_is(ord: int) 
     assert not tg.grad(lambda x: np.linalg.norm(x, ord))(x).any()
 
 
+@pytest.mark.parametrize("ord", [1.0, 2.0, 3.0, 0.5, -1.0, -2.0])
+@pytest.mark.parametrize("norm", [tg.norm, lambda x, p: tg.vector_norm(x, ord=p)])
+def test_a_norm_has_a_gradient_by_its_order(ord: float, norm: Any) -> None:
+    x = np.array([1.0, -2.0, 3.0])
+    check_grads(norm, (x, ord))
+    s = np.abs(x)
+    y, total = norm(x, ord), np.sum(s**ord)
+    slope = y * (np.sum(s**ord * np.log(s)) / (ord * total) - np.log(total) / ord**2)
+    close(tg.grad(norm, argnums=1)(x, ord), slope)
+    # NumPy's own hands on to us if the array is a Tensor
+    close(tg.grad(np.linalg.norm, argnums=(0, 1))(x, ord)[1], slope)
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        tg.norm,
+        lambda x, p: tg.matrix_norm(x, ord=p),
+        tg.cond,
+    ],
+)
+def test_a_matrix_norms_order_has_no_gradient_and_is_refused(f: Any) -> None:
+    with pytest.raises(TypeError, match="single orders"):
+        tg.grad(f, argnums=1)(A, 2.0)
+
+
 def test_elements_that_tie_share_the_gradient_of_a_norm() -> None:
     x = np.array([2.0, -2.0, 1.0, -1.0])
     close(tg.grad(lambda x: np.linalg.norm(x, np.inf))(x), [0.5, -0.5, 0, 0])

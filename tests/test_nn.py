@@ -1,9 +1,11 @@
 """Layers, initializers and losses: frozen, keyed and pure."""
 
+import math
 import subprocess
 import sys
 from pathlib import Path
 
+import attrs
 import numpy as np
 import pytest
 from hypothesis import given
@@ -101,6 +103,25 @@ def test_the_shapes_of_an_rnn_cells_parameters():
     assert params.w_ho.bias.shape == (4,)
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("hidden_dtype", [None, np.float16, np.float32, np.float64])
+def test_a_hidden_state_does_not_widen_a_model(dtype, hidden_dtype):
+    cell = tg.nn.RNNCell(2, 3, 4)
+    params, x = cell.init(0, dtype), np.ones((5, 2), dtype)
+    hidden = cell.initial_hidden(5)
+    hidden = hidden if hidden_dtype is None else hidden.astype(hidden_dtype)
+
+    def loss(params, hidden):
+        output, after = cell(params, x, hidden)
+        assert output.dtype == after.dtype == dtype
+        return tg.sum(output) + tg.sum(after)
+
+    grads = tg.grad(loss, argnums=(0, 1))(params, hidden)
+    assert all(g.dtype == dtype for g in tg.tree.leaves(grads[0]))
+    assert grads[1].dtype == hidden.dtype
+    assert grads[1].any()
+
+
 @pytest.mark.parametrize("layer", LAYERS.values(), ids=LAYERS)
 def test_parameters_may_be_float32_and_stay_so(layer):
     params = layer.init(0, np.float32)
@@ -192,6 +213,64 @@ def test_a_function_is_a_layer_without_parameters():
     assert np.any(g[0].weight != 0)
     assert tg.nn.Sequential(a, np.tanh) == tg.nn.Sequential(a, np.tanh)
     assert tg.nn.Sequential(a, np.tanh) != tg.nn.Sequential(a, np.sin)
+
+
+class Affine:
+    """What a layer is not: it keeps its weight to itself."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, x):
+        return x @ self.weight
+
+    def apply(self, x):
+        return self(x)
+
+
+class Slotted:
+    __slots__ = ("parts",)
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __call__(self, x):
+        return x
+
+
+@attrs.frozen
+class Frozen:
+    inner: object
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+AFFINE = Affine(np.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("thing", "where"),
+    [
+        (AFFINE, "weight"),
+        (AFFINE.apply, "weight"),
+        (Affine({"w": [np.float32(1) * np.ones(2)]}), "weight"),
+        (Slotted((1, np.ones(2))), "parts"),
+        (Slotted([np.tanh, AFFINE]), "parts.weight"),
+        (Frozen(AFFINE), "inner.weight"),
+        (Frozen(Frozen(AFFINE.apply)), "inner.weight"),
+    ],
+)
+def test_a_callable_that_keeps_arrays_to_itself_is_no_layer(thing, where):
+    with pytest.raises(TypeError, match=rf"keeps an array in {where}, .* layer\(params, x\)"):
+        tg.nn.Sequential(tg.nn.Tanh(), thing)
+
+
+def test_a_callable_without_arrays_is_a_function_of_x():
+    loop = Affine(2.0)
+    loop.itself = loop
+    for thing in (Frozen(np.tanh), Slotted((1, "a")), loop, tg.checkpoint(np.sin), math.sin):
+        assert tg.nn.Sequential(thing).init(0) == (None,)
 
 
 def test_models_made_without_an_argument_share_nothing():

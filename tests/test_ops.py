@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from op_cases import CASES, SMOOTH, Case, case_of, index_add, index_set
+from op_cases import CASES, SMOOTH, Case, case_of, index_add, index_set, passes
 
 import tapegrad as tg
 from tapegrad.tensor import NUMPY, OPS
@@ -32,7 +32,7 @@ every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
 
 
 def is_floating(x: Any) -> bool:
-    return isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    return isinstance(x, float) or (isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "f")
 
 
 def recorded(case: Case) -> Any:
@@ -382,13 +382,67 @@ def test_where_with_a_python_number_keeps_float32() -> None:
     assert result.dtype == np.where(x > 0, x, 0.0).dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["add", "subtract", "multiply", "divide", "power", "maximum"])
-def test_a_python_float_that_is_differentiated_stays_weak(name: str) -> None:
-    x = np.array([0.5, 1.0, 2.0], np.float32)
-    (result, tape) = tg.record(lambda p, t: getattr(tg, name)(t, p))(1.5, x)
-    assert result.dtype == np.float32
-    gradients = tg.reverse_sweep(tape, result, np.ones(3))
-    assert [g.dtype for g in gradients.values()] == [np.float64, np.float32]
+TWO_ELEMENTS = sorted(name for name, op in OPS.items() if op.takes_weak and op.arity == 2)
+
+
+@pytest.mark.parametrize("name", TWO_ELEMENTS)
+@pytest.mark.parametrize("first", [False, True])
+def test_a_python_float_that_is_recorded_is_weak_as_numpys(name: str, first: bool) -> None:
+    x = np.array([0.1, 1.0, 2.0], np.float32)
+
+    def fn(p: Any, t: Any) -> Any:
+        return getattr(np, name)(p, t) if first else getattr(np, name)(t, p)
+
+    try:
+        want = fn(0.1, x)
+    except TypeError:
+        pytest.skip("of whole numbers only")
+    result, tape = tg.record(fn)(0.1, x)
+    # 0.1 is that of float32 where two are compared, too
+    same(result.value, want)
+    same(tg.compile(fn)(0.1, x), want)
+    if passes(name):
+        gradients = tg.reverse_sweep(tape, result, np.ones(3)).values()
+        assert [(g.dtype, g.shape) for g in gradients] == [(np.float64, ()), (np.float32, (3,))]
+
+
+# one operand of a call as another kind of number, or in another dtype
+KINDS: dict[str, Any] = {
+    "as it is": lambda x: x,
+    "float": lambda x: 1.5,
+    "np.float32": lambda x: np.float32(1.5),
+    "np.float64": lambda x: np.float64(1.5),
+    "float32": lambda x: x.astype(np.float32),
+    "float64": lambda x: x.astype(np.float64),
+}
+
+
+@every_op
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@SOME
+@given(data=st.data())
+def test_the_dtype_is_numpys_for_scalars_of_python_and_of_numpy(name: str, data: Any) -> None:
+    case = data.draw(CASES[name])
+    kinds = [data.draw(st.sampled_from(list(KINDS))) for x in case.operands if is_floating(x)]
+    chosen = iter(kinds)
+    operands = [KINDS[next(chosen)](x) if is_floating(x) else x for x in case.operands]
+    mixed = Case(name, tuple(operands), case.apply)
+    fn, floating = floating_operands(mixed)
+    try:
+        want = dtypes(mixed.expected())
+        got = dtypes(tg.record(fn)(*floating)[0])
+        compiled = dtypes(tg.compile(fn)(*floating))
+    except (AttributeError, TypeError, ValueError, IndexError, tg.TraceError):
+        return  # what is refused has no dtype
+    assert got == want, kinds
+    assert compiled == want, kinds
+
+
+def dtypes(results: Any) -> list[Any]:
+    """The dtypes of results, recorded or not."""
+    return [
+        y.dtype if hasattr(y, "dtype") else np.asarray(y).dtype for y in tg.tree.leaves(results)
+    ]
 
 
 @given(data=st.data())

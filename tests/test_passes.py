@@ -657,6 +657,12 @@ def test_a_number_too_large_for_its_dtype_warns_at_each_run_as_recorded():
         compiled(x)
 
 
+@pytest.mark.parametrize("axis", [0, -1, ()])
+def test_the_sum_of_a_scalar_along_its_axis_is_the_scalar(axis):
+    # NumPy takes axis 0 of none for no axis
+    np.testing.assert_array_equal(tg.compile(lambda x: np.sum(x * 1.5, axis=axis))(2.0), 3.0)
+
+
 # --- large arrays --------------------------------------------------------------------------
 
 

@@ -140,3 +140,17 @@ def test_products_of_what_does_not_fit_are_value_errors(call: Any, words: str) -
     for f in (call, lambda x: tg.record(call)(x)):
         with pytest.raises(ValueError, match=words):
             f(np.ones((4, 4)))
+
+
+@pytest.mark.parametrize("product", [np.dot, np.inner])
+@pytest.mark.parametrize("scalar", [7, 7.0, True, np.float32(7), np.int64(7)])
+def test_products_with_a_scalar_have_numpys_dtype(product: Any, scalar: Any) -> None:
+    a = np.arange(3, dtype=np.float32)
+    for f in (lambda t: product(t, scalar), lambda t: product(scalar, t)):
+        want = f(a)
+        got, _ = tg.record(f)(a)
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got.value, want)
+        assert tg.compile(f)(a).dtype == want.dtype
+        assert tg.grad(lambda t, f=f: tg.sum(f(t)))(a).dtype == np.float32
+    assert getattr(tg, product.__name__)(a, scalar).dtype == want.dtype

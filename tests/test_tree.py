@@ -1,8 +1,9 @@
 """Parameter trees: taken apart, put together, mapped and named."""
 
+import dataclasses
 import pickle
 from collections import OrderedDict
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import attrs
 import numpy as np
@@ -42,6 +43,20 @@ class Private:
     last: Any = attrs.field(kw_only=True, default=0)
 
 
+@dataclasses.dataclass
+class Plain:
+    weight: Any
+    bias: Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sealed:
+    last: Any = dataclasses.field(kw_only=True, default=0)
+    first: Any
+    rest: list[Any] = dataclasses.field(default_factory=list)
+    count: ClassVar[int] = 3
+
+
 LEAVES = st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
 KEYS = st.text("abc", min_size=1, max_size=2) | st.integers(0, 9)
 TREES = st.recursive(
@@ -53,6 +68,8 @@ TREES = st.recursive(
         | st.builds(Point, children, children)
         | st.builds(Params, children, children)
         | st.builds(Private, children, given=children, last=children)
+        | st.builds(Plain, children, children)
+        | st.builds(Sealed, first=children, rest=children, last=children)
     ),
     max_leaves=12,
 )
@@ -116,6 +133,8 @@ def _walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
         children = [(str(i), x) for i, x in enumerate(t)]
     elif attrs.has(type(t)):
         children = [(f.name, getattr(t, f.name)) for f in attrs.fields(type(t)) if f.init]
+    elif dataclasses.is_dataclass(t):
+        children = [(f.name, getattr(t, f.name)) for f in dataclasses.fields(t)]
     elif t is None:
         children = []
     else:
@@ -149,6 +168,7 @@ def test_paths_are_joined_by_dots():
         range(3),
         int,
         Params,
+        Plain,
         object(),
         tg.Tape(),
         tg.add,
@@ -208,6 +228,8 @@ def test_structures_are_equal_hash_and_pickle_by_content(t):
         ({"a": 1, "b": 2}, {"a": 1}),
         (Params(1, 2), Point(1, 2)),
         (Params(1, None), Params(1, 2)),
+        (Plain(1, None), Plain(1, 2)),
+        (Plain(1, 2), Params(1, 2)),
         ([None], [()]),
         ([], ()),
         ([], {}),
@@ -251,6 +273,63 @@ def test_classes_are_made_through_their_init():
     private = Private(1, given=2, last=3)
     assert tree.paths(private) == ["_hidden", "shown", "last"]
     assert tree.map(lambda x: x * 10, private) == Private(10, given=20, last=30)
+
+
+@dataclasses.dataclass
+class Derived:
+    given: Any
+    total: Any = dataclasses.field(init=False, default=0.0)
+
+
+@dataclasses.dataclass
+class Scaled:
+    given: Any
+    scale: dataclasses.InitVar[float] = 2.0
+
+    def __post_init__(self, scale):
+        self.given = self.given * scale
+
+
+@dataclasses.dataclass(init=False)
+class Renamed:
+    given: Any
+
+    def __init__(self, start):
+        self.given = start
+
+
+@pytest.mark.parametrize(
+    ("tree_", "name"), [(Derived(1.0), "total"), (Scaled(1.0), "scale"), (Renamed(1.0), "start")]
+)
+def test_a_dataclass_that_is_not_made_of_its_fields_alone_is_refused_by_name(tree_, name):
+    for call in (
+        lambda: tree.flatten([tree_]),
+        lambda: tree.map(abs, tree_),
+        lambda: tg.grad(lambda p: p.given)(tree_),
+        lambda: tg.record(lambda p: p.given)(tree_),
+        lambda: tg.vjp(lambda x: tree_, 1.0),
+    ):
+        with pytest.raises(TypeError, match=rf"{type(tree_).__name__}.*{name}"):
+            call()
+
+
+def test_a_dataclass_is_differentiated_and_compiled_like_any_tree():
+    def moved(p, q):
+        return Sealed(first=p.weight * q.first, rest=[p.bias], last=q.last)
+
+    p, q = Plain(np.array([1.0, 2.0]), 3.0), Sealed(first=5.0, last=7.0)
+    output, pullback = tg.vjp(moved, p, q)
+    assert type(output) is Sealed
+    dp, dq = pullback(Sealed(first=np.ones(2), rest=[1.0], last=11.0))
+    np.testing.assert_array_equal(dp.weight, [5.0, 5.0])
+    assert dp.bias == 1.0
+    assert dq == Sealed(first=3.0, rest=[], last=11.0)
+    compiled = tg.compile(moved)
+    for _ in range(2):
+        again = compiled(p, q)
+        assert type(again) is Sealed
+        np.testing.assert_array_equal(again.first, output.first)
+        assert (again.rest, again.last) == ([3.0], 7.0)
 
 
 @pytest.mark.parametrize(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad import tree
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, split, zeros
 from tapegrad.ops import add, from_zero, index_select, matmul, relu, sigmoid, tanh
 from tapegrad.tensor import shape_of
@@ -245,9 +247,37 @@ def _as_layer(layer: Any) -> Layer:
         raise TypeError(
             f"{layer.__name__} is a class; a layer is made by calling it: {layer.__name__}(...)"
         )
+    if hasattr(layer, "init") and callable(layer):
+        return layer  # type: ignore[no-any-return]
     if not callable(layer):
         raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")
-    return layer if hasattr(layer, "init") else _Function(layer)
+    kept = _array_kept(layer, [])
+    if kept is not None:
+        raise TypeError(
+            f"{type(layer).__name__} keeps an array in {kept}, which would never be trained. A "
+            "layer keeps none: it has init(key, dtype), which returns its parameters, a tree of "
+            "arrays, and is called as layer(params, x)"
+        )
+    return _Function(layer)
+
+
+def _array_kept(thing: Any, seen: list[Any]) -> str | None:
+    """Where an object that can be called, or a method's, keeps a floating array; or None."""
+    owner = getattr(thing, "__self__", thing)
+    if isinstance(owner, type | ModuleType) or any(owner is x for x in seen):
+        return None
+    seen.append(owner)
+    slots: list[str] = [
+        name for kind in type(owner).__mro__ for name in getattr(kind, "__slots__", ())
+    ]
+    for name in (*map(str, getattr(owner, "__dict__", ())), *slots):
+        for leaf in tree.leaves(getattr(owner, name, None)):
+            if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
+                return name
+            inner = _array_kept(leaf, seen) if callable(leaf) else None
+            if inner is not None:
+                return f"{name}.{inner}"
+    return None
 
 
 @attrs.frozen(init=False)
@@ -257,13 +287,15 @@ class Sequential:
     Parameters
     ----------
     *layers
-        Each takes the output of the one before. A pure function of x serves as a
-        layer without parameters.
+        Each takes the output of the one before. A layer is an object with
+        ``init(key, dtype)``, which returns its parameters, and is called as
+        ``layer(params, x)``. A pure function of x serves as a layer without parameters.
 
     Raises
     ------
     TypeError
-        If one is neither.
+        If one is neither, or is an object without `init` that keeps arrays to itself:
+        they would never be trained.
 
     Examples
     --------

@@ -9,10 +9,17 @@ import numpy.typing as npt
 
 from tapegrad.nn.initializers import Key, split, zeros
 from tapegrad.nn.layers import Linear, LinearParams, _size, affine, check_params
-from tapegrad.ops import add, relu, sigmoid, tanh
+from tapegrad.ops import add, astype, relu, sigmoid, tanh
+from tapegrad.ops.record import array
 from tapegrad.tensor import Array, shape_of
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
+
+
+def as_wide(hidden: Any, x: Any) -> Any:
+    """A hidden state in the dtype of x, for it is a part of the model, which it must not widen."""
+    hidden = array(hidden)
+    return hidden if hidden.dtype == x.dtype else astype(hidden, x.dtype)
 
 
 def _known(instance: Any, attribute: Any, value: Any) -> None:
@@ -67,7 +74,10 @@ class RNNCell:
         )
 
     def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> Array:
-        """A hidden state of zeros, of shape (batch_size, n_hidden)."""
+        """A hidden state of zeros, of shape (batch_size, n_hidden).
+
+        A call brings it to the dtype of the parameters and the input.
+        """
         return zeros((batch_size, self.n_hidden), dtype)
 
     def __call__(self, params: RNNCellParams, x: Any, hidden: Any) -> tuple[Any, Any]:
@@ -80,7 +90,8 @@ class RNNCell:
         x
             The input, of shape (batch, n_inputs).
         hidden
-            The hidden state, of shape (batch, n_hidden).
+            The hidden state, of shape (batch, n_hidden), in any floating dtype: the new one
+            has the dtype that the parameters and the input give.
 
         Raises
         ------
@@ -92,7 +103,13 @@ class RNNCell:
         check_params(self, params, RNNCellParams)
         from_x = affine(self, params.w_ih, x, self.n_inputs, self.n_hidden, "w_ih")
         from_hidden = affine(
-            self, params.w_hh, hidden, self.n_hidden, self.n_hidden, "w_hh", "hidden"
+            self,
+            params.w_hh,
+            as_wide(hidden, from_x),
+            self.n_hidden,
+            self.n_hidden,
+            "w_hh",
+            "hidden",
         )
         try:
             combined = add(from_x, from_hidden)

@@ -470,10 +470,11 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     low, high = a_min if min is None else min, a_max if max is None else max
     if low is None and high is None:
         return positive(a)
+    a = array(a)
     if low is None:
-        return minimum(array(a), high)
+        return minimum(a, high)
     if high is None:
-        return maximum(array(a), low)
+        return maximum(a, low)
     return clip_both(a, low, high)
 
 

@@ -13,6 +13,7 @@ from tapegrad.ops.decomposition import svdvals
 from tapegrad.ops.inverse import inv
 from tapegrad.ops.product import moved
 from tapegrad.ops.record import floating
+from tapegrad.tensor import Tensor
 
 __all__ = [
     "cond",
@@ -36,7 +37,8 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if isinstance(ord, str):
         raise ValueError(f"{ord!r} is no order of a vector's norm")
     of = {"axis": axis, "keepdims": keepdims}
-    if ord == 2:
+    # the shorter forms have no slope by the order
+    if ord == 2 and not isinstance(ord, Tensor):
         return _root(np.sum(x * x, **of))
     if ord == 0:
         return np.sum(np.not_equal(x, 0).astype(x.dtype), **of)
@@ -45,7 +47,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
         return np.max(size, **of)
     if ord == -np.inf:
         return np.min(size, **of)
-    if ord == 1:
+    if ord == 1 and not isinstance(ord, Tensor):
         return np.sum(size, **of)
     # the slopes of powers are infinite at 0, and below 0 the powers too
     none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
@@ -59,7 +61,17 @@ _REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: np.max, -2: np.min}
 _REDUCTIONS |= {1: np.max, np.inf: np.max, -1: np.min, -np.inf: np.min}
 
 
-def _norm_ofmatrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
+def _check_single(name: str, ord: Any) -> None:
+    """Raise for an order that would have a gradient: between those of matrices are none."""
+    if isinstance(ord, Tensor):
+        raise TypeError(
+            f"{name}: a matrix has norms of single orders, and no gradient by them; pass the "
+            "order's value (t.value)"
+        )
+
+
+def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
+    _check_single("norm", ord)
     if ord in ("fro", "f"):
         return _norm_of_vectors(x, 2, axes, keepdims)
     if ord not in _REDUCTIONS:
@@ -130,12 +142,15 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     ------
     ValueError
         If there is no norm of this order, or for more than two axes.
+    TypeError
+        If the order of a matrix's norm is a Tensor.
 
     Notes
     -----
     The gradient at 0 is 0, for each vector or matrix on its own. What ties for the
     largest or smallest shares the gradient equally. The order 0 counts, and passes
-    no gradient.
+    no gradient. The order of a vector's norm has a gradient too, which is 0 at 0, inf
+    and -inf.
 
     Examples
     --------
@@ -151,7 +166,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
         return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
     if len(axes) != 2:
         raise ValueError(f"norm takes one axis or two, not {len(axes)}; vector_norm takes more")
-    return _norm_ofmatrices(x, ord, (axes[0], axes[1]), keepdims)
+    return _norm_of_matrices(x, ord, (axes[0], axes[1]), keepdims)
 
 
 def _vector_norm_calls(choose: Choices) -> Call:
@@ -197,7 +212,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
            [ 0., -1.]])
     """
     x = floating(x)
-    return _norm_ofmatrices(x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
+    return _norm_of_matrices(x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
 
 
 @op(
@@ -224,6 +239,7 @@ def cond(x: Any, p: Any = None) -> Any:
     2.0
     """
     x = floating(x)
+    _check_single("cond", p)
     if p is None or p in (2, -2):
         s = svdvals(x)
         first, last = s[..., 0], s[..., -1]

@@ -11,7 +11,7 @@ from tapegrad.op import op
 from tapegrad.ops.axes import in_front, kept, lines, on_first_axis
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
 from tapegrad.ops.logic import where
-from tapegrad.ops.record import array, floating
+from tapegrad.ops.record import array, floating, is_weak
 from tapegrad.ops.reduction import any, mean
 from tapegrad.tensor import NUMPY, Tensor
 
@@ -245,7 +245,7 @@ def _checked(q: Any, most: int) -> Any:
 def _interpolated(rows: Any, q: Any, method: str) -> Any:
     """The elements of sorted lines at a quantile, or between the two beside it."""
     n = len(rows)
-    weak = type(q.primal if isinstance(q, Tensor) else q) in (int, float)
+    weak = is_weak(q)
     place = array(_place(n, q, method))
     low = place.astype(np.intp)
     between = np.greater(place, low)
@@ -366,7 +366,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     array([0. , 0. , 0.5, 0.5])
     """
     a, q = floating(a), _checked(q, 1)
-    weak = type(q.primal if isinstance(q, Tensor) else q) in (int, float)
+    weak = is_weak(q)
     rows = sort(lines(a, axis), axis=0)
     if len(rows) == 0:
         rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
@@ -375,7 +375,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
     # the last place of all is seen from the one before, from where q has a slope
     low = np.minimum(place.astype(np.intp), np.maximum(last - 1, 0))
-    share = (place - low).astype(rows.dtype if weak else place.dtype)
+    share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
     below = np.take_along_axis(rows, low, axis=0)
     above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
     step = above - below

@@ -280,7 +280,8 @@ def dot(a: Any, b: Any) -> Any:
     >>> tg.grad(lambda x: tg.dot(x, x))(np.array([1.0, 2.0]))
     array([2., 4.])
     """
-    left, right = np.ndim(a), np.ndim(b)
+    a, b = array(a), array(b)
+    left, right = a.ndim, b.ndim
     if left == 0 or right == 0:
         return multiply(a, b)
     if left > 2 or right > 2:
@@ -298,7 +299,8 @@ def inner(a: Any, b: Any) -> Any:
     >>> tg.grad(lambda x: tg.inner(x, x))(np.array([1.0, 2.0]))
     array([2., 4.])
     """
-    if np.ndim(a) == 0 or np.ndim(b) == 0:
+    a, b = array(a), array(b)
+    if a.ndim == 0 or b.ndim == 0:
         return multiply(a, b)
     return tensordot(a, b, axes=(-1, -1))
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, each, on_array
+from tapegrad.hidden import refuse_hidden
 from tapegrad.op import op
 from tapegrad.tape import require_real
 from tapegrad.tensor import NUMPY, Tensor
@@ -118,8 +119,13 @@ def astype(a: Any, dtype: Any) -> Any:
 
 
 def array(x: Any) -> Any:
-    """x itself if it is an array or a Tensor, else an array made of it."""
-    return x if isinstance(x, np.ndarray | Tensor) else np.asarray(x)
+    """x itself if it is an array, recorded or not, else an array made of it.
+
+    NumPy's functions begin so, unless Python numbers are weak in them.
+    """
+    if isinstance(x, Tensor):
+        return x if type(x.primal) is np.ndarray else asarray(x)
+    return x if isinstance(x, np.ndarray) else np.asarray(x)
 
 
 def floating(x: Any) -> Any:
@@ -135,9 +141,14 @@ def double(x: Any) -> Any:
     return x if x.dtype == dtype else x.astype(dtype)
 
 
+def is_weak(x: Any) -> bool:
+    """Whether x is a Python number, recorded or not, and takes the dtype of what is beside it."""
+    return type(x.primal if isinstance(x, Tensor) else x) in (int, float)
+
+
 def alike(*xs: Any, beside: Any = ()) -> list[Any]:
     """Arrays of the dtype that holds all, `beside` included, where Python numbers are weak."""
-    xs = tuple([x if type(x) in (int, float) else array(x) for x in xs])
+    xs = tuple([x if is_weak(x) else array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(array, xs)]
 
@@ -178,7 +189,7 @@ def stop_gradient(tree_: Any) -> Any:
     Raises
     ------
     TypeError
-        If there are Tensors in what is no tree, such as a set or a dataclass.
+        If there are Tensors in what is no tree, such as a set or a generator.
 
     Examples
     --------
@@ -190,7 +201,7 @@ def stop_gradient(tree_: Any) -> Any:
 
 
 def _stopped(leaf: Any) -> Any:
-    tree.refuse_hidden(leaf, "what stop_gradient is given")
+    refuse_hidden(leaf, "what stop_gradient is given")
     return stopped(leaf)
 
 

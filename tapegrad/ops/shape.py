@@ -447,6 +447,7 @@ def _pieces(choose: Choices) -> Call:
     numpy=np.concatenate,
     source="concatenate({all}, {axis}, {out})",
     domain=_pieces,
+    takes_weak=True,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     """A sequence of arrays joined along an axis they have, or flattened for None.

@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.hidden import refuse_hidden
 from tapegrad.program.emit import runner
 from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unpack, unpacker
 from tapegrad.program.ir import Input
@@ -259,7 +260,7 @@ def trace(
         CURRENT.reset(token)
     leaves, structure = tree.flatten(output)
     for x in leaves:
-        tree.refuse_hidden(x, f"what {label(fn)} returns")
+        refuse_hidden(x, f"what {label(fn)} returns", recordings=False)
     leaves = [frozen(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
     return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
 

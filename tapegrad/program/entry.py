@@ -212,10 +212,9 @@ def packed(
         while name in taken or namespace.setdefault(name, node) is not node:
             name += "_"
         if structure.keys:
-            fields = [field for field in attrs.fields(node) if field.init]
+            fields = tree.fields_of(node) or ()
             parts = [
-                f"{field.alias}={part}" if field.kw_only else part
-                for field, part in zip(fields, parts, strict=True)
+                f"{argument}={part}" for (_, argument), part in zip(fields, parts, strict=True)
             ]
         return f"{name}({', '.join(parts)})"
 

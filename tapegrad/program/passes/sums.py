@@ -28,7 +28,8 @@ def sums_as_products(program: Program) -> Program:
         (x,) = instruction.operands
         shape, dtype = builder.shape(x), builder.dtype(x)
         axis = instruction.options.get("axis")
-        if dtype != instruction.dtype or 0 in shape:
+        # of no axes NumPy takes axis 0 for none
+        if dtype != instruction.dtype or 0 in shape or not shape:
             return None
         if axis is None or (isinstance(axis, tuple) and len(axis) == len(shape)):
             keepdims = instruction.options.get("keepdims")
