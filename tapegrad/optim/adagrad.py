@@ -8,8 +8,8 @@ import attrs
 import numpy as np
 
 from tapegrad.ops import sqrt
-from tapegrad.optim import checks
 from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import is_known, not_negative, plain
 from tapegrad.tensor import frozen
 
 __all__ = ["Adagrad", "AdagradState"]
@@ -70,8 +70,8 @@ class Adagrad(Optimizer):
 
     state: ClassVar[type[Any]] = AdagradState
 
-    initial: Any = attrs.field(converter=checks.plain, validator=checks.not_negative, default=0.0)
-    epsilon: Any = attrs.field(converter=checks.plain, validator=checks.not_negative, default=1e-10)
+    initial: Any = attrs.field(converter=plain, validator=not_negative, default=0.0)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-10)
 
     def moments(self) -> tuple[str, ...]:
         """The sums of squares."""
@@ -82,7 +82,7 @@ class Adagrad(Optimizer):
         zeros = super().start(p)
         return (
             frozen(np.full_like(zeros, self.initial))
-            if checks.is_known(self.initial)
+            if is_known(self.initial)
             else (zeros + self.initial)
         )
 

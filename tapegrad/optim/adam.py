@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import attrs
 
 from tapegrad.ops import sqrt
-from tapegrad.optim import checks
 from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import below_one, not_negative, plain
 
 __all__ = ["Adam", "AdamState", "AdamW"]
 
@@ -78,9 +78,9 @@ class Adam(Optimizer):
 
     state: ClassVar[type[Any]] = AdamState
 
-    beta1: Any = attrs.field(converter=checks.plain, validator=checks.below_one, default=0.9)
-    beta2: Any = attrs.field(converter=checks.plain, validator=checks.below_one, default=0.999)
-    epsilon: Any = attrs.field(converter=checks.plain, validator=checks.not_negative, default=1e-8)
+    beta1: Any = attrs.field(converter=plain, validator=below_one, default=0.9)
+    beta2: Any = attrs.field(converter=plain, validator=below_one, default=0.999)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
 
     def moments(self) -> tuple[str, ...]:
         """The two means."""
@@ -132,7 +132,7 @@ class AdamW(Adam):
     """
 
     weight_decay: Any = attrs.field(
-        converter=checks.plain, validator=checks.not_negative, default=0.01, kw_only=True
+        converter=plain, validator=not_negative, default=0.01, kw_only=True
     )
 
     def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.optim import checks
+from tapegrad.optim.checks import is_known, not_negative, number_or_schedule, plain
 from tapegrad.tensor import Tensor, frozen, shape_of
 
 
@@ -41,9 +41,9 @@ class Optimizer:
 
     state: ClassVar[type[Any]]
 
-    learning_rate: Any = attrs.field(converter=checks.plain, validator=checks.rate)
+    learning_rate: Any = attrs.field(converter=plain, validator=number_or_schedule)
     weight_decay: Any = attrs.field(
-        converter=checks.plain, validator=checks.not_negative, default=0.0, kw_only=True
+        converter=plain, validator=not_negative, default=0.0, kw_only=True
     )
     decay: Callable[[str, Any], bool] = attrs.field(default=everywhere, kw_only=True)
 
@@ -132,7 +132,7 @@ class Optimizer:
 
     def _decays(self, params: Any) -> list[bool]:
         """For each parameter whether it decays; nothing if none does."""
-        if checks.is_known(self.weight_decay) and self.weight_decay == 0:
+        if is_known(self.weight_decay) and self.weight_decay == 0:
             return []
         leaves = tree.leaves(params)
         return [self.decay(path, x) for path, x in zip(tree.paths(params), leaves, strict=True)]

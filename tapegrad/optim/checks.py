@@ -56,7 +56,7 @@ def count(instance: Any, attribute: Any, value: Any) -> None:
         raise ValueError(f"{attribute.name} is a number of steps; it is {value!r}")
 
 
-def rate(instance: Any, attribute: Any, value: Any) -> None:
+def number_or_schedule(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field is a learning rate: a number or a function of the step."""
     if not callable(value):
         not_negative(instance, attribute, value)

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad import tree as trees
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
-from tapegrad.optim import checks
+from tapegrad.optim.checks import is_known, plain
 from tapegrad.tensor import Tensor, frozen
 
 __all__ = ["clip_by_global_norm", "global_norm"]
@@ -70,8 +70,8 @@ def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
     >>> clipped["w"], float(norm)
     (array([ 0.6, -0.8]), 5.0)
     """
-    most = checks.plain(most)
-    if checks.is_known(most) and not most > 0:
+    most = plain(most)
+    if is_known(most) and not most > 0:
         raise ValueError(f"the largest norm is more than 0; it is {most!r}")
     norm = global_norm(grads)
     factor = most / maximum(norm, most)

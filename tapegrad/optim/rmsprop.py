@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import attrs
 
 from tapegrad.ops import sqrt
-from tapegrad.optim import checks
 from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import below_one, is_known, not_negative, plain
 
 __all__ = ["RMSProp", "RMSPropState"]
 
@@ -83,14 +83,14 @@ class RMSProp(Optimizer):
 
     state: ClassVar[type[Any]] = RMSPropState
 
-    alpha: Any = attrs.field(converter=checks.plain, validator=checks.below_one, default=0.99)
-    epsilon: Any = attrs.field(converter=checks.plain, validator=checks.not_negative, default=1e-8)
-    momentum: Any = attrs.field(converter=checks.plain, validator=checks.below_one, default=0.0)
+    alpha: Any = attrs.field(converter=plain, validator=below_one, default=0.99)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
+    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
     centered: bool = False
 
     def moments(self) -> tuple[str, ...]:
         """The means that are needed, and the velocity if there is momentum."""
-        still = checks.is_known(self.momentum) and self.momentum == 0
+        still = is_known(self.momentum) and self.momentum == 0
         return ("square", *["mean"] * bool(self.centered), *["velocity"] * (not still))
 
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad.ops import cos, index_select, minimum, where
-from tapegrad.optim import checks
+from tapegrad.optim.checks import count, is_known, not_negative, plain, positive
 
 __all__ = ["constant", "exponential_decay", "linear", "piecewise", "warmup_cosine"]
 
@@ -35,7 +35,7 @@ class constant:  # noqa: N801
     0.1
     """
 
-    value: Any = attrs.field(converter=checks.plain, validator=checks.not_negative)
+    value: Any = attrs.field(converter=plain, validator=not_negative)
 
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
@@ -60,9 +60,9 @@ class linear:  # noqa: N801
     array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
     """
 
-    start: Any = attrs.field(converter=checks.plain, validator=checks.not_negative)
-    end: Any = attrs.field(converter=checks.plain, validator=checks.not_negative)
-    steps: Any = attrs.field(converter=checks.plain, validator=[checks.count, checks.positive])
+    start: Any = attrs.field(converter=plain, validator=not_negative)
+    end: Any = attrs.field(converter=plain, validator=not_negative)
+    steps: Any = attrs.field(converter=plain, validator=[count, positive])
 
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
@@ -103,14 +103,14 @@ class warmup_cosine:  # noqa: N801
     array([0.25, 0.5 , 0.75, 1.  , 1.  , 0.85, 0.5 , 0.15, 0.  , 0.  ])
     """
 
-    peak: Any = attrs.field(converter=checks.plain, validator=checks.not_negative)
-    warmup: Any = attrs.field(converter=checks.plain, validator=checks.count)
-    total: Any = attrs.field(converter=checks.plain, validator=checks.count)
-    end: Any = attrs.field(converter=checks.plain, validator=checks.not_negative, default=0.0)
+    peak: Any = attrs.field(converter=plain, validator=not_negative)
+    warmup: Any = attrs.field(converter=plain, validator=count)
+    total: Any = attrs.field(converter=plain, validator=count)
+    end: Any = attrs.field(converter=plain, validator=not_negative, default=0.0)
 
     @total.validator
     def _after_warmup(self, attribute: Any, value: Any) -> None:
-        known = checks.is_known(value) and checks.is_known(self.warmup)
+        known = is_known(value) and is_known(self.warmup)
         if known and value <= self.warmup:
             raise ValueError(f"total is more than warmup, {self.warmup!r}; it is {value!r}")
 
@@ -118,7 +118,7 @@ class warmup_cosine:  # noqa: N801
         """The rate at a step."""
         done = minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
         down = self.end + (self.peak - self.end) * (1 + cos(math.pi * done)) / 2
-        if checks.is_known(self.warmup) and self.warmup == 0:
+        if is_known(self.warmup) and self.warmup == 0:
             return down
         return where(step < self.warmup, self.peak * ((step + 1) / self.warmup), down)
 
@@ -145,13 +145,9 @@ class exponential_decay:  # noqa: N801
     array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
     """
 
-    start: Any = attrs.field(converter=checks.plain, validator=checks.not_negative)
-    factor: Any = attrs.field(
-        converter=checks.plain, validator=[checks.not_negative, checks.positive]
-    )
-    steps: Any = attrs.field(
-        converter=checks.plain, validator=[checks.count, checks.positive], default=1
-    )
+    start: Any = attrs.field(converter=plain, validator=not_negative)
+    factor: Any = attrs.field(converter=plain, validator=[not_negative, positive])
+    steps: Any = attrs.field(converter=plain, validator=[count, positive], default=1)
 
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
@@ -187,12 +183,12 @@ class piecewise:  # noqa: N801
     @values.validator
     def _are_rates(self, attribute: Any, value: Any) -> None:
         for x in value:
-            checks.not_negative(self, attribute, checks.plain(x))
+            not_negative(self, attribute, plain(x))
 
     @boundaries.validator
     def _are_steps(self, attribute: Any, value: Any) -> None:
         for x in value:
-            checks.count(self, attribute, checks.plain(x))
+            count(self, attribute, plain(x))
         if len(value) + 1 != len(self.values):
             raise ValueError(
                 f"there is a boundary between each two values: {len(self.values)} values and "

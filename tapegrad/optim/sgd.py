@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 
 import attrs
 
-from tapegrad.optim import checks
 from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import below_one, is_known, plain
 
 __all__ = ["SGD", "SGDState"]
 
@@ -71,7 +71,7 @@ class SGD(Optimizer):
 
     state: ClassVar[type[Any]] = SGDState
 
-    momentum: Any = attrs.field(converter=checks.plain, validator=checks.below_one, default=0.0)
+    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
     nesterov: bool = attrs.field(default=False)
 
     @nesterov.validator
@@ -81,7 +81,7 @@ class SGD(Optimizer):
 
     def moments(self) -> tuple[str, ...]:
         """The velocity, if there is momentum."""
-        none = checks.is_known(self.momentum) and self.momentum == 0
+        none = is_known(self.momentum) and self.momentum == 0
         return () if none else ("velocity",)
 
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
