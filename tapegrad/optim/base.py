@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.optim.checks import is_known, not_negative, number_or_schedule, plain
+from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
 from tapegrad.tensor import Tensor, frozen, shape_of
+
+_PYTHON = frozenset({float, int})
 
 
 def everywhere(path: str, leaf: Any) -> bool:
@@ -94,26 +96,34 @@ class Optimizer:
             )
         names = self.moments()
         moments = [getattr(state, name) for name in names]
-        numbers = functools.cache(
-            functools.partial(_cast, self.numbers(state.step, self.rate(state)))
+        now = self.numbers(state.step, self.rate(state))
+        cast = (
+            functools.cache(functools.partial(_cast, now))
+            if not _PYTHON.issuperset(map(type, now))
+            else None
         )
-        decays = iter(self._decays(params))
+        decays = self._decays(params)
         made: list[tuple[Any, ...]] = []
 
+        # this runs for each parameter in each step: nothing that is not needed
         def stepped(p: Any, g: Any, *moments: Any) -> Any:
-            for x in (g, *moments):
-                if shape_of(x) != shape_of(p):
-                    # where NumPy would broadcast; `_refuse_difference` says it better
-                    raise ValueError(f"shape {shape_of(x)} for a parameter of {shape_of(p)}")
-            now = numbers(_dtype(p))
-            start = p
-            if next(decays, False):
-                start, g = self.decayed(p, g, *now)
-            new, *rest = self.leaf(start, g, moments, *now)
-            for x, old in zip((new, *rest), (p, *moments), strict=True):
-                if type(old) is np.ndarray and x.dtype != old.dtype:
-                    raise ValueError(f"a step of {x.dtype} for a parameter of {old.dtype}")
-            made.append(tuple([_settled(x) for x in rest]))
+            shape = shape_of(p)
+            if shape_of(g) != shape:
+                # where NumPy would broadcast; `_refuse_difference` says it better
+                raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
+            numbers = now if cast is None else cast(_dtype(p))
+            at = p
+            if decays is not None and next(decays):
+                at, g = self.decayed(p, g, *numbers)
+            row = self.leaf(at, g, moments, *numbers)
+            new = row[0]
+            if type(p) is np.ndarray and new.dtype != p.dtype:
+                raise ValueError(f"a step of {new.dtype} for a parameter of {p.dtype}")
+            if moments:
+                for x, old in zip(row[1:], moments, strict=True):
+                    if shape_of(old) != shape or x.dtype != _dtype(old):
+                        raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
+                made.append(row)
             return _settled(new)
 
         try:
@@ -125,17 +135,16 @@ class Optimizer:
                 _refuse_difference(who, params, f"state.{name}", moment)
             raise
         after = {}
-        for i, name in enumerate(names):
-            leaves = iter([row[i] for row in made])
+        for i, name in enumerate(names, 1):
+            leaves = iter([_settled(row[i]) for row in made])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
         return new, self.state(step=_settled(state.step + 1), **after)
 
-    def _decays(self, params: Any) -> list[bool]:
-        """For each parameter whether it decays; nothing if none does."""
-        if is_known(self.weight_decay) and self.weight_decay == 0:
-            return []
-        leaves = tree.leaves(params)
-        return [self.decay(path, x) for path, x in zip(tree.paths(params), leaves, strict=True)]
+    def _decays(self, params: Any) -> Iterator[bool] | None:
+        """For each parameter whether it decays; None if none does."""
+        if is_none(self.weight_decay):
+            return None
+        return map(self.decay, tree.paths(params), tree.leaves(params))
 
     # --- what a subclass says ---------------------------------------------------------------
 

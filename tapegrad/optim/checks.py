@@ -19,6 +19,11 @@ def is_known(x: Any) -> bool:
     return not isinstance(x, Tensor)
 
 
+def is_none(x: Any) -> bool:
+    """Whether a number is known to be 0, and what it is for can be left out."""
+    return type(x) is not Tensor and x == 0
+
+
 def number(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field is a finite number."""
     if isinstance(value, Tensor) and value.shape == ():

@@ -8,7 +8,7 @@ import attrs
 
 from tapegrad.ops import sqrt
 from tapegrad.optim.base import Optimizer
-from tapegrad.optim.checks import below_one, is_known, not_negative, plain
+from tapegrad.optim.checks import below_one, is_none, not_negative, plain
 
 __all__ = ["RMSProp", "RMSPropState"]
 
@@ -90,8 +90,8 @@ class RMSProp(Optimizer):
 
     def moments(self) -> tuple[str, ...]:
         """The means that are needed, and the velocity if there is momentum."""
-        still = is_known(self.momentum) and self.momentum == 0
-        return ("square", *["mean"] * bool(self.centered), *["velocity"] * (not still))
+        velocity = () if is_none(self.momentum) else ("velocity",)
+        return ("square", *["mean"] * bool(self.centered), *velocity)
 
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step along the gradient over the root, or along the velocity."""

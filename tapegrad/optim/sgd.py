@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 
 from tapegrad.optim.base import Optimizer
-from tapegrad.optim.checks import below_one, is_known, plain
+from tapegrad.optim.checks import below_one, is_none, plain
 
 __all__ = ["SGD", "SGDState"]
 
@@ -81,8 +81,7 @@ class SGD(Optimizer):
 
     def moments(self) -> tuple[str, ...]:
         """The velocity, if there is momentum."""
-        none = is_known(self.momentum) and self.momentum == 0
-        return () if none else ("velocity",)
+        return () if is_none(self.momentum) else ("velocity",)
 
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step down the gradient, or along the velocity."""
