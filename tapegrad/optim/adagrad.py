@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.ops import sqrt
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import is_known, not_negative, plain
-from tapegrad.tensor import frozen
+from tapegrad.ownership import give
 
 __all__ = ["Adagrad", "AdagradState"]
 
@@ -81,7 +81,7 @@ class Adagrad(Optimizer):
         """What the sum of squares of a parameter begins with."""
         zeros = super().start(p)
         return (
-            frozen(np.full_like(zeros, self.initial))
+            give(np.full_like(zeros, self.initial))
             if is_known(self.initial)
             else (zeros + self.initial)
         )

@@ -11,7 +11,8 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
-from tapegrad.tensor import Tensor, frozen, shape_of
+from tapegrad.ownership import give
+from tapegrad.tensor import Tensor, shape_of
 
 _PYTHON = frozenset({float, int})
 
@@ -52,7 +53,7 @@ class Optimizer:
     def init(self, params: Any) -> Any:
         """The state to begin with: no step made, and zeros like the parameters."""
         start = {name: tree.map(self.start, params) for name in self.moments()}
-        return self.state(step=frozen(np.zeros((), np.int64)), **start)
+        return self.state(step=give(np.zeros((), np.int64)), **start)
 
     def rate(self, state: Any) -> Any:
         """The learning rate of the next step."""
@@ -124,7 +125,7 @@ class Optimizer:
                     if shape_of(old) != shape or x.dtype != _dtype(old):
                         raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
                 made.append(row)
-            return _settled(new)
+            return _given(new)
 
         try:
             new = tree.map(stepped, params, grads, *moments)
@@ -136,9 +137,9 @@ class Optimizer:
             raise
         after = {}
         for i, name in enumerate(names, 1):
-            leaves = iter([_settled(row[i]) for row in made])
+            leaves = iter([_given(row[i]) for row in made])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
-        return new, self.state(step=_settled(state.step + 1), **after)
+        return new, self.state(step=_given(state.step + 1), **after)
 
     def _decays(self, params: Any) -> Iterator[bool] | None:
         """For each parameter whether it decays; None if none does."""
@@ -154,7 +155,7 @@ class Optimizer:
 
     def start(self, p: Any) -> Any:
         """What a moment of a parameter begins with."""
-        return frozen(np.zeros(np.shape(p), _dtype(p)))
+        return give(np.zeros(np.shape(p), _dtype(p)))
 
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
         """What `leaf` needs to know of a step, the first of them the learning rate."""
@@ -203,6 +204,6 @@ def _dtype(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
-def _settled(x: Any) -> Any:
+def _given(x: Any) -> Any:
     """A new leaf: read-only, unless it is being recorded."""
-    return x if type(x) is Tensor else frozen(x)
+    return x if type(x) is Tensor else give(x)

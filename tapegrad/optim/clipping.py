@@ -9,7 +9,8 @@ import numpy as np
 from tapegrad import tree as trees
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
 from tapegrad.optim.checks import is_known, plain
-from tapegrad.tensor import Tensor, frozen
+from tapegrad.ownership import give
+from tapegrad.tensor import Tensor
 
 __all__ = ["clip_by_global_norm", "global_norm"]
 
@@ -79,6 +80,6 @@ def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
     def clipped(g: Any) -> Any:
         dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)
         scaled = g * factor.astype(dtype)
-        return scaled if type(scaled) is Tensor else frozen(scaled)
+        return scaled if type(scaled) is Tensor else give(scaled)
 
     return trees.map(clipped, grads), norm
