@@ -337,6 +337,12 @@ def test_an_rnn_cell_is_one_step_of_its_formula(activation, function):
     np.testing.assert_allclose(output, want @ params.w_ho.weight + params.w_ho.bias, rtol=1e-12)
 
 
+@pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])
+def test_an_activation_that_there_is_not_is_refused(activation):
+    with pytest.raises(ValueError, match="activation is one of relu, sigmoid, tanh"):
+        tg.nn.RNNCell(2, 3, 4, activation=activation)
+
+
 def test_an_rnn_cell_is_a_sigmoid_by_default():
     assert tg.nn.RNNCell(2, 3, 4) == tg.nn.RNNCell(2, 3, 4, activation="sigmoid")
 
