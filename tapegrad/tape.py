@@ -161,8 +161,6 @@ def write(
     origin = last.origin
     values = []
     settled = True
-    if options:
-        options = {name: _settled_option(value) for name, value in options.items()}
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
@@ -186,6 +184,9 @@ def write(
         value = value.item() if isinstance(value, np.generic) else value
     else:
         value = frozen(value)
+    if options:
+        # the op itself was given them as they are, for it may refuse a list
+        options = {name: _settled_option(value) for name, value in options.items()}
     frozen_options = MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft(value, op, operands, frozen_options, last.index + 1, last, origin)
     draft.__class__ = Tensor  # type: ignore[assignment]
