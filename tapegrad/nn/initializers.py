@@ -6,15 +6,17 @@ arrays, and nothing is drawn from a global stream.
 
 from __future__ import annotations
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.tensor import Array, frozen
+from tapegrad.ownership import Array, give
 
 # a string, for numpy.random takes long to import
 Key: TypeAlias = "int | np.random.SeedSequence"
+Shape = tuple[int, ...]
 
 
 def split(key: Key, n: int) -> tuple[np.random.SeedSequence, ...]:
@@ -38,24 +40,110 @@ def split(key: Key, n: int) -> tuple[np.random.SeedSequence, ...]:
     )
 
 
-def he_normal(key: Key, shape: tuple[int, ...], dtype: npt.DTypeLike = float) -> Array:
-    """Normal, with variance 2 / ``shape[0]`` (He et al. 2015, arXiv:1502.01852)."""
-    _check(shape, dtype, least=1)
-    draws = _generator(key).standard_normal(shape)
-    return frozen((draws * np.sqrt(2 / max(shape[0], 1))).astype(dtype))
+def he_normal(
+    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+) -> Array:
+    """Normal, with variance 2 / fan-in, for what a relu follows.
+
+    (He et al. 2015, arXiv:1502.01852.)
+
+    Parameters
+    ----------
+    key, shape, dtype
+        The key to draw with, and what to draw.
+    in_axis, out_axis
+        The axes of the inputs and of the outputs. The fan-in is the size without the
+        axis of outputs, the fan-out that without the axis of inputs. By default these
+        are the last two; the kernels of a convolution have them first, outputs before
+        inputs: ``in_axis=1, out_axis=0``.
+
+    Examples
+    --------
+    >>> kernels = he_normal(0, (64, 16, 3, 3), in_axis=1, out_axis=0)
+    >>> float((np.var(kernels) * 16 * 3 * 3).round(1))
+    2.0
+    """
+    return _normal(key, shape, dtype, 2 / _fan(shape, dtype, out_axis))
 
 
-def centred_uniform(key: Key, shape: tuple[int, ...], dtype: npt.DTypeLike = float) -> Array:
+def lecun_normal(
+    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+) -> Array:
+    """Normal, with variance 1 / fan-in; see `he_normal` for the axes.
+
+    (LeCun et al. 1998, Efficient BackProp, section 4.6.)
+    """
+    return _normal(key, shape, dtype, 1 / _fan(shape, dtype, out_axis))
+
+
+def glorot_normal(
+    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+) -> Array:
+    """Normal, with variance 2 / (fan-in + fan-out); see `he_normal` for the axes.
+
+    (Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html.)
+    """
+    return _normal(key, shape, dtype, _glorot(shape, dtype, in_axis, out_axis))
+
+
+def glorot_uniform(
+    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+) -> Array:
+    """Uniform around 0, with the variance of `glorot_normal`."""
+    bound = np.sqrt(3 * _glorot(shape, dtype, in_axis, out_axis))
+    return give(_generator(key).uniform(-bound, bound, shape).astype(dtype))
+
+
+def orthogonal(
+    key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
+) -> Array:
+    """Orthonormal rows or columns, whichever are fewer, drawn uniformly.
+
+    (Saxe et al. 2014, arXiv:1312.6120.) The rows are all axes but that of the outputs.
+    """
+    rows = _fan(shape, dtype, out_axis)
+    columns = shape[out_axis]
+    draws = _generator(key).standard_normal((max(rows, columns), min(rows, columns)))
+    q, r = np.linalg.qr(draws)
+    # of the signs that QR leaves open, those with which all q are equally likely
+    q = q * np.where(np.diagonal(r) < 0, -1, 1)
+    q = q if rows >= columns else q.T
+    others = [n for i, n in enumerate(shape) if i != out_axis % len(shape)]
+    return give(np.ascontiguousarray(np.moveaxis(q.reshape(*others, -1), -1, out_axis), dtype))
+
+
+def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Array:
     """Uniform between -1/2 and 1/2, over ``shape[-1]``."""
     _check(shape, dtype, least=1)
     draws = _generator(key).random(shape)
-    return frozen(((draws - 0.5) / max(shape[-1], 1)).astype(dtype))
+    return give(((draws - 0.5) / max(shape[-1], 1)).astype(dtype))
 
 
-def zeros(shape: tuple[int, ...], dtype: npt.DTypeLike = float) -> Array:
+def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
     """Zeros."""
     _check(shape, dtype)
-    return frozen(np.zeros(shape, dtype))
+    return give(np.zeros(shape, dtype))
+
+
+def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
+    """Ones."""
+    _check(shape, dtype)
+    return give(np.ones(shape, dtype))
+
+
+def _fan(shape: Any, dtype: Any, axis: int) -> int:
+    """The size of what is drawn without one axis."""
+    _check(shape, dtype, least=1)
+    sides = [int(n) for i, n in enumerate(shape) if i != axis % len(shape)]
+    return max(math.prod(sides), 1)
+
+
+def _glorot(shape: Shape, dtype: Any, in_axis: int, out_axis: int) -> float:
+    return 2 / (_fan(shape, dtype, in_axis) + _fan(shape, dtype, out_axis))
+
+
+def _normal(key: Key, shape: Shape, dtype: Any, variance: float) -> Array:
+    return give((_generator(key).standard_normal(shape) * np.sqrt(variance)).astype(dtype))
 
 
 def _is_count(n: Any) -> bool:

@@ -12,13 +12,22 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.hidden import refuse_hidden
+from tapegrad.ownership import keep
 from tapegrad.program.emit import runner
 from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unpack, unpacker
 from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
-from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, own, write_parameter
-from tapegrad.tensor import OPS, Origin, Tensor, frozen
+from tapegrad.tape import (
+    CURRENT,
+    Tape,
+    argument_names,
+    as_constant,
+    label,
+    last_written,
+    write_parameter,
+)
+from tapegrad.tensor import OPS, Origin, Tensor
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same
@@ -155,7 +164,7 @@ class Compiled:
                 if isinstance(leaf, np.ndarray | np.generic):
                     if type(leaf) is not np.ndarray:
                         # refused, or made plain, as it is when recorded
-                        leaf = own(leaf, OPS["parameter"])
+                        leaf = as_constant(leaf, OPS["parameter"])
                     kinds.append(ArrayLike(leaf.dtype, leaf.shape))
                 elif type(leaf) in (float, int):
                     kinds.append(NumberLike(type(leaf)))
@@ -261,7 +270,7 @@ def trace(
     leaves, structure = tree.flatten(output)
     for x in leaves:
         refuse_hidden(x, f"what {label(fn)} returns", recordings=False)
-    leaves = [frozen(np.array(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
+    leaves = [keep(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
     return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
 
 

@@ -18,10 +18,11 @@ import numpy as np
 
 from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
+from tapegrad.ownership import LARGE, Array, give, keep
 from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.tensor import OPS, Array, frozen, is_frozen
+from tapegrad.tensor import OPS
 
 _FORMATTER = string.Formatter()
 _HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
@@ -101,7 +102,7 @@ def _names(program: Any) -> dict[Ref, str]:
     for i, given in enumerate(program.inputs):
         take(Ref("input", i), identifier(given.path, "_"))
     for i, constant in enumerate(program.constants):
-        value = constant.value
+        value = constant.array
         if constant.captured or value.size == 0:
             take(Ref("constant", i), f"captured{i}")
         elif value.ndim == 0:
@@ -128,8 +129,7 @@ def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
     for i, constant in enumerate(program.constants):
         if constant.captured:
             lines.append(
-                f"#   {names[Ref('constant', i)]}: captured, "
-                f"{constant.value.dtype} {constant.value.shape}"
+                f"#   {names[Ref('constant', i)]}: captured, {constant.dtype} {constant.shape}"
             )
     return "\n".join(lines)
 
@@ -145,8 +145,8 @@ Key = tuple[tuple[int, ...], np.dtype[Any]]
 
 
 def _apart(x: Any) -> Array:
-    """An argument as it may be handed out: itself if nobody can change it, else a copy."""
-    return x if type(x) is np.ndarray and is_frozen(x) else frozen(np.array(x))
+    """An argument as it may be handed out: a copy, unless nobody can change it."""
+    return give(keep(np.asarray(x)))
 
 
 _LINE = 64  # bytes
@@ -173,7 +173,7 @@ class _Writer:
             "array": np.array,
         }
         for i, constant in enumerate(program.constants):
-            self.namespace[self.names[Ref("constant", i)]] = constant.value
+            self.namespace[self.names[Ref("constant", i)]] = constant.array
         self.body: list[str] = []
         self.buffers: list[Key] = []
         self.owner = _owners(program)
@@ -339,7 +339,6 @@ class _Writer:
         """Write the lines that hand out the outputs: new arrays that nobody else holds."""
         program, names = self.program, self.names
         returned: list[str] = []
-        settled: list[str] = []
         seen: set[Ref] = set()
         for j, x in enumerate(program.outputs):
             if type(x) is not Ref:
@@ -358,13 +357,18 @@ class _Writer:
                 continue
             if x.kind == "constant" or x in self.owner or x in seen or made.shape == ():
                 # a view, a scalar, or what is handed out already
-                self.body.append(f"result{j} = array({names[x]})")
-                settled.append(f"result{j}")
+                name = f"result{j}"
+                self.body.append(f"{name} = array({names[x]})")
             else:
-                settled.append(names[x])
-            returned.append(settled[-1])
+                name = names[x]
             seen.add(x)
-        self.body += [f"{name}.setflags(False)" for name in settled]
+            if math.prod(made.shape) * made.dtype.itemsize < LARGE:
+                # what `give` does with a small array
+                self.body.append(f"{name}.setflags(False)")
+                returned.append(f"{name}.view()")
+            else:
+                self.namespace["give"] = give
+                returned.append(f"give({name})")
         self.body.append(
             f"return {packed(program.structure, returned, self.namespace, self.taken)}"
         )
@@ -532,7 +536,7 @@ def _like(program: Any, x: Any) -> _Like:
         return _Like((), type(x))
     made = program.of(x)
     if type(made) is Constant:
-        return _Like(made.value.shape, made.value.dtype)
+        return _Like(made.shape, made.dtype)
     return _Like(made.shape, float if made.number else made.dtype)
 
 

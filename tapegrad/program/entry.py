@@ -160,7 +160,7 @@ def unpacker(signature: Signature) -> Unpack:
 
 # what the source calls its own: buffers, blocks, results, options
 _RESERVED = re.compile(
-    r"make|run|empty|buffer|array|apart|lo|n|[bt]\d+|b\d+_\d+|rows_\d+|RowUpdates|(flat|key|result|static|option|dtype|captured|k_).*"
+    r"make|run|give|empty|buffer|array|apart|lo|n|[bt]\d+|b\d+_\d+|rows_\d+|RowUpdates|(flat|key|result|static|option|dtype|captured|k_).*"
 )
 
 

@@ -102,9 +102,7 @@ def from_tape(
             number = type(record.primal) is not np.ndarray
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
-                Instruction(
-                    record.op, operands, dict(record.options), record.shape, record.dtype, number
-                )
+                Instruction(record.op, operands, record.options, record.shape, record.dtype, number)
             )
     results = tuple(operand(x) for x in outputs)
     return Program(
@@ -176,7 +174,7 @@ class Builder:
         if type(x) is not Ref:
             return ()
         made = self.of(x)
-        shape: tuple[int, ...] = made.value.shape if type(made) is Constant else made.shape
+        shape: tuple[int, ...] = made.shape
         return shape
 
     def dtype(self, x: Any) -> Any:
@@ -185,7 +183,7 @@ class Builder:
             return NUMBER
         made = self.of(x)
         if type(made) is Constant:
-            return made.value.dtype
+            return made.dtype
         return NUMBER if made.number else made.dtype
 
     def like(self, x: Any) -> Any:
@@ -194,7 +192,7 @@ class Builder:
             return x
         made = self.of(x)
         if type(made) is Constant:
-            return made.value
+            return made.array
         if made.number:
             return made.dtype.type(1).item()
         return np.zeros(made.shape, made.dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
@@ -16,7 +17,8 @@ from tapegrad.ops.record import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.tape import label, record
 from tapegrad.tensor import Array
-from tapegrad.testing.gradients import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.testing.values import check_values, on_plain_arrays, rounding
 from tapegrad.transforms import jvp, vjp
 
 __all__ = [
@@ -32,7 +34,6 @@ __all__ = [
 
 Fn = Callable[..., Any]
 
-_CLOSE = 1e-9  # the relative error that rounding may leave
 _FLOOR = 1e-3  # the part of it that is left of what cancels, beside what that was made of
 
 
@@ -144,7 +145,7 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     >>> tg.testing.check_stop_gradient(tg.exp, (np.ones(3),))
     """
     f = flattened(fn, args)
-    stopped = Flat(f.name, lambda *xs: f.fn(*stop_gradient(list(xs))), f.xs, f.paths)
+    stopped = attrs.evolve(f, fn=lambda *xs: f.fn(*stop_gradient(list(xs))))
     (outputs, _), (values, pulled) = _pullback(f), _pullback(stopped)
     if outputs.tobytes() != values.tobytes():
         raise AssertionError(f"{f.name} gives another value of stop_gradient(x) than of x")
@@ -205,7 +206,7 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
     """
     f = flattened(fn, args)
     before = _fingerprint(args)
-    fn(*args)
+    on_plain_arrays(fn, args, f.name)
     _everything(f)
     after = _fingerprint(args)
     for path in before | after:
@@ -260,6 +261,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 _ALL = (
     check_unchanged,
     check_deterministic,
+    check_values,
     check_linear_in_cotangent,
     check_transposes,
     check_symmetric_hessian,
@@ -268,7 +270,7 @@ _ALL = (
 
 
 def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> None:
-    """Check all properties of this module.
+    """Check all properties of this module, and the values by `check_values`.
 
     Parameters
     ----------
@@ -348,10 +350,7 @@ def _agree(f: Flat, what: str, got: Any, other: str, want: Any, size: Any) -> No
 
 
 def _rounding(f: Flat) -> float:
-    """The relative error that rounding may leave, by the narrowest dtype on the way."""
-    _, tape = record(f.fn)(*f.xs)
-    floating = [x.dtype for x in tape if x.dtype.kind == "f"]
-    return max([_CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in floating]])
+    return rounding(record(f.fn)(*f.xs)[1])
 
 
 def _length(u: Array, v: Array) -> Any:
