@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.errors import TapeError
 from tapegrad.finite import check_cotangent, check_values
-from tapegrad.tape import CURRENT, Tape, write
+from tapegrad.tape import CURRENT, Tape, advance, write
 from tapegrad.tensor import OPS, Array, Origin, Tensor, frozen
 
 _ONE = {np.dtype(char): frozen(np.ones((), char)) for char in "fd"}
@@ -89,7 +89,7 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
         current = CURRENT.get()
         if current is not None and current.origin.compiling and current.origin is output.origin:
             record = write(current, OPS["seed"], (), {"shape": output.shape, "dtype": output.dtype})
-            CURRENT.set(record)
+            advance(record)
             return record
         one = _ONE.get(output.dtype)
         return (

@@ -17,7 +17,7 @@ from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unp
 from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
-from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, own, write_parameter
+from tapegrad.tape import Tape, argument_names, label, own, recorded_from, write_parameter
 from tapegrad.tensor import OPS, Origin, Tensor, frozen
 
 MOST_SIGNATURES = 64
@@ -252,12 +252,7 @@ def trace(
         for i, x in enumerate(args)
     ]
     named = {name: tree.map_with_path(mark, x, name) for name, x in sorted(kwargs.items())}
-    token = CURRENT.set(last)
-    try:
-        output = fn(*marked, **named)
-        last = last_written()
-    finally:
-        CURRENT.reset(token)
+    output, last = recorded_from(last, fn, tuple(marked), named)
     leaves, structure = tree.flatten(output)
     for x in leaves:
         refuse_hidden(x, f"what {label(fn)} returns", recordings=False)

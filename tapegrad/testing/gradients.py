@@ -15,7 +15,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tape import CURRENT, argument_names, is_floating, label, last_written, record, write
+from tapegrad.tape import advance, argument_names, is_floating, label, last_written, record, write
 from tapegrad.tensor import Array, Tensor
 from tapegrad.transforms import jvp, vjp
 
@@ -138,7 +138,7 @@ def _applied(op: Any, options: Mapping[str, Any], *operands: Any) -> Any:
     if not any(isinstance(x, Tensor) for x in operands):
         return op.forward(*operands, **options)
     written = write(last_written(), op, operands, dict(options))
-    CURRENT.set(written)
+    advance(written)
     return written
 
 

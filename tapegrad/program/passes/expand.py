@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.program.ir import Instruction
 from tapegrad.program.program import Builder, Program, rewrite
-from tapegrad.tape import CURRENT, Tape, last_written, write_parameter
+from tapegrad.tape import Tape, recorded_from, write_parameter
 from tapegrad.tensor import Origin, Tensor
 
 
@@ -32,14 +32,11 @@ def written_out(builder: Builder, instruction: Instruction) -> Any:
             like = last = write_parameter(last, like, None)  # type: ignore[assignment]
             refs[last] = x  # type: ignore[index]
         operands.append(like)
-    token = CURRENT.set(last)
-    try:
-        with np.errstate(all="ignore"):
-            result = instruction.op.forward(*operands, **instruction.options)
-        tape = Tape(last_written(), start)
-    finally:
-        CURRENT.reset(token)
-    for step in tape:
+    with np.errstate(all="ignore"):
+        result, last = recorded_from(
+            last, instruction.op.forward, tuple(operands), instruction.options
+        )
+    for step in Tape(last, start):
         if step not in refs:
             refs[step] = builder.append(_moved(builder, refs, step))
     return refs[result]
