@@ -27,12 +27,29 @@ model that does better on the lines that it trains on has learnt them by heart.
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+
+if __name__ == "__main__":
+
+    def _leave(*_: object) -> None:
+        """End with one line and the status after Ctrl-C, whatever is under way."""
+        os.write(2, b"train_babi.py: interrupted\n")
+        os._exit(130)
+
+    # the imports that follow take a while; `main` sees to Ctrl-C after them
+    _interruptible = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if _interruptible:
+        signal.signal(signal.SIGINT, _leave)
+
 import argparse
+import contextlib
+import errno
 import importlib
+import io
 import itertools
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -474,12 +491,15 @@ def open_plot(path: str) -> Any:
     What would go wrong in the end is found out here, before the training.
     """
     target = Path(path)
-    if target.is_dir():
-        raise InputError(f"{path}: Is a directory")
-    if not target.parent.is_dir():
-        raise InputError(f"{path}: there is no directory {target.parent}")
-    if not os.access(target if target.exists() else target.parent, os.W_OK):
-        raise InputError(f"{path}: Permission denied")
+    try:
+        if target.is_dir():
+            raise InputError(f"{path}: Is a directory")
+        if not target.parent.is_dir():
+            raise InputError(f"{path}: there is no directory {target.parent}")
+        if not os.access(target if target.exists() else target.parent, os.W_OK):
+            raise InputError(f"{path}: Permission denied")
+    except OSError as error:  # a name that is too long
+        raise InputError(f"{path}: {error.strerror}") from None
     try:  # imported here, for it takes longer than many a training
         figure = importlib.import_module("matplotlib.figure").Figure()
     except ImportError:
@@ -503,28 +523,41 @@ def draw(figure: Any, losses: Sequence[float], path: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line."""
+    """A parser whose errors are one line, and whose help is written or is an error."""
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help now, so that what is wrong with the output is known here."""
+        print(self.format_help(), end="", file=file, flush=True)
 
     def error(self, message: str) -> NoReturn:
         """Leave with status 2."""
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
+MOST = 10**9  # the product of two sizes is one that an array may have
+
+
+def _file(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file is needed, not ''")
+    return text
+
+
 def _positive(text: str) -> int:
-    return _integer(text, 1)
+    return _integer(text, f"an integer from 1 to {MOST}", lambda n: 1 <= n <= MOST)
 
 
 def _not_negative(text: str) -> int:
-    return _integer(text, 0)
+    return _integer(text, "an integer from 0", lambda n: n >= 0)
 
 
-def _integer(text: str, least: int) -> int:
+def _integer(text: str, needed: str, fits: Callable[[int], bool]) -> int:
     try:
         number = int(text)
     except ValueError:
-        number = least - 1
-    if number < least:
-        raise argparse.ArgumentTypeError(f"an integer from {least} is needed, not {text!r}")
+        number = -1
+    if not fits(number):
+        raise argparse.ArgumentTypeError(f"{needed} is needed, not {text!r}")
     return number
 
 
@@ -570,9 +603,12 @@ def make_parser() -> Parser:
         "or the output cannot be written; 130 after Ctrl-C.",
     )
     text = parser.add_argument_group("text")
-    text.add_argument("--data", metavar="FILE", help="train on this text, not on made-up stories")
+    text.add_argument(
+        "--data", type=_file, metavar="FILE", help="train on this text, not on made-up stories"
+    )
     text.add_argument(
         "--test",
+        type=_file,
         metavar="FILE",
         help="a text to evaluate only. Without it, the lines of --data after those trained on "
         "are held out; for made-up stories, as many other ones",
@@ -652,7 +688,10 @@ def make_parser() -> Parser:
         help="steps from one line of progress to the next (default: a tenth of all)",
     )
     output.add_argument(
-        "--plot", metavar="FILE", help="draw the loss curve into FILE (needs matplotlib)"
+        "--plot",
+        type=_file,
+        metavar="FILE",
+        help="draw the loss curve into FILE (needs matplotlib)",
     )
     return parser
 
@@ -702,6 +741,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The command; what it returns is the exit status."""
     parser = make_parser()
     try:
+        if sys.stdout is None:  # closed before Python began
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # words that its encoding lacks
+            sys.stdout.reconfigure(errors="backslashreplace")
         # a loss that is not finite is reported once, and not by NumPy
         with np.errstate(all="ignore"):
             run(make_task(parser.parse_args(arguments)))
@@ -715,15 +759,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
     except OSError as error:  # of standard output, to which Python writes the rest as it leaves
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if sys.stdout is not None:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # nobody reads on, as with `| head`
             return 1
         status, message = 1, f"error: standard output: {error.strerror}"
     else:
         return 0
-    print(f"{parser.prog}: {message}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # the status is left to tell it
+        print(f"{parser.prog}: {message}", file=sys.stderr)
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        if _interruptible:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        sys.exit(main())
+    except KeyboardInterrupt:  # before or after what `main` sees to
+        _leave()

@@ -20,24 +20,25 @@ from tapegrad import tree
 from tapegrad.forward import push
 from tapegrad.hidden import refuse_hidden
 from tapegrad.op import Joint, Op, as_cotangent
+from tapegrad.ownership import keep, lend
 from tapegrad.sweep import fit, sweep
 from tapegrad.tape import (
     CURRENT,
     Tape,
     advance,
     argument_names,
+    as_constant,
+    as_operands,
     check_callable,
     is_floating,
     keep_names,
     label,
     last_written,
-    own,
     recorded_from,
     refuse_stranger,
-    settle,
     write_known,
 )
-from tapegrad.tensor import NO_OPTIONS, OPS, Origin, Tensor, frozen, is_frozen
+from tapegrad.tensor import NO_OPTIONS, OPS, Origin, Tensor
 
 Fn = Callable[..., Any]
 
@@ -75,15 +76,20 @@ class Layout:
 
     def pack(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout as one array; a lone one as it is."""
-        values = [x.primal if type(x) is Tensor else x for x in _floating_leaves(output)]
+        leaves = _floating_leaves(output)
+        values = [x.primal if type(x) is Tensor else x for x in leaves]
         if len(values) == 1:
             (x,) = values
-            own = type(x) is float or (type(x) is np.ndarray and is_frozen(x))
-            return x if own else frozen(np.array(x))
+            if type(x) is float:
+                return x
+            # a record's is ours, but a view would keep more than itself in memory
+            return x if type(leaves[0]) is Tensor and x.base is None else keep(np.asarray(x))
+        # written once, and read from then on
         flat = np.empty(self.shape, self.dtype)
         for place, x in zip(self._places(), values, strict=True):
             flat[place.start : place.stop] = np.reshape(x, -1)
-        return frozen(flat)
+        flat.setflags(write=False)
+        return flat
 
     def apart(self, packed: Any) -> list[Any]:
         """The floating leaves in an array or a Tensor of them."""
@@ -287,7 +293,7 @@ class Call:
 
 def _unchanging(leaf: Any) -> Any:
     """An argument as a later call may have it."""
-    return own(leaf, checkpointed) if type(leaf) is np.ndarray else leaf
+    return as_constant(leaf, checkpointed) if type(leaf) is np.ndarray else leaf
 
 
 def _kept(start: Tensor | Origin, leaf: Any) -> Any:
@@ -369,6 +375,8 @@ class CustomVJP:
         if start is None:
             for x in tensors:
                 refuse_stranger(customized, x, None)
+            lent = [lend(x) if type(x) is np.ndarray else x for x in leaves]
+            args, kwargs = tree.unflatten(structure, lent)
             return self.fn(*args, **kwargs)
         for x in tree.leaves(kwargs):
             if type(x) is Tensor and x.dtype.kind == "f" and x.op is not OPS["stopped"]:
@@ -379,7 +387,7 @@ class CustomVJP:
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        last, operands = settle(start, customized, tuple([x for x in leaves if _is_number(x)]))
+        last, operands = as_operands(start, customized, tuple([x for x in leaves if _is_number(x)]))
         for x in tensors:
             if x.origin is not start.origin:
                 refuse_stranger(customized, x, start)
@@ -424,14 +432,13 @@ class CustomCall:
 
     def run(self, operands: Sequence[Any]) -> Any:
         """What the function gives."""
-        args, kwargs = self.arguments(operands)
+        args, kwargs = self.arguments([lend(x) if type(x) is np.ndarray else x for x in operands])
         return self.custom.fn(*args, **kwargs)
 
     def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
-        if type(g) is np.ndarray:
-            g = frozen(g.view())
+        g, y, *operands = [lend(x) if type(x) is np.ndarray else x for x in (g, y, *operands)]
         args, kwargs = self.arguments(operands)
         cotangent, output = layout.tree(layout.apart(g)), layout.tree(layout.apart(y))
         given = self.custom.backward(cotangent, output, *args, **kwargs)
@@ -480,7 +487,7 @@ def _is_number(x: Any) -> bool:
 )
 def customized(*operands: Any, call: CustomCall) -> Any:
     """A call that has a rule of its own for the way back."""
-    return frozen(np.asarray(call.layout.pack(call.run(operands))))
+    return np.asarray(call.layout.pack(call.run(operands)))
 
 
 def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:

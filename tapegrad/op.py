@@ -16,8 +16,9 @@ import attrs
 import numpy as np
 
 from tapegrad.domain import REAL, Domain, each
+from tapegrad.ownership import keep, lend
 from tapegrad.tape import CURRENT, advance, refuse_stranger, require_real, write
-from tapegrad.tensor import NUMPY, OPS, Tensor, frozen, is_frozen
+from tapegrad.tensor import NUMPY, OPS, Tensor
 
 P = ParamSpec("P")
 
@@ -407,26 +408,26 @@ def custom_op(
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
-            views = [frozen(x.view()) if type(x) is np.ndarray else x for x in args]
-            y = function(*views, **kwargs)  # type: ignore[arg-type]
+            lent = [lend(x) if type(x) is np.ndarray else x for x in args]
+            y = function(*lent, **kwargs)  # type: ignore[arg-type]
             if not isinstance(y, np.ndarray | np.generic | float | int):
                 raise TypeError(
                     f"{called}: the function returned a {type(y).__name__}; one array of real "
                     "numbers is needed (is a return missing?)"
                 )
             require_real(np.asarray(y).dtype, f"{called}: the result")
-            return y if type(y) is np.ndarray and is_frozen(y) else np.array(y)
+            return np.array(y)
 
         names, _, defaults, _ = _parameters(function)
         defaults = {n: defaults[n] for n in names[len(rules) :] if n in defaults}
-        apart = tuple(_apart(rule, called, i, defaults) for i, rule in enumerate(rules))
-        return Op(called, forward, apart, domain=domain)
+        guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
+        return Op(called, forward, guarded, domain=domain)
 
     return declare
 
 
-def _apart(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
-    """A user's rule, kept from writing to a cotangent and from handing out its own array.
+def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
+    """A user's rule, kept from writing to the arrays it reads and from handing out its own.
 
     Options that a call leaves at their defaults reach it too, where it has a place for them.
     """
@@ -436,11 +437,10 @@ def _apart(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) ->
     left = {n: value for n, value in defaults.items() if n in named}
 
     @functools.wraps(rule)
-    def apart(g: Any, *args: Any, **options: Any) -> Any:
-        if type(g) is np.ndarray:
-            g = frozen(g.view())
+    def guarded(*args: Any, **options: Any) -> Any:
+        lent = [lend(x) if type(x) is np.ndarray else x for x in args]
         try:
-            c = rule(g, *args, **(left | options))
+            c = rule(*lent, **(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -452,7 +452,7 @@ def _apart(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) ->
                 f"a VJP rule of {name} returned None (is a return missing?); where no gradient "
                 "passes, write None for the rule in vjps"
             )
-        shapes = {np.shape(x) for x in args}
+        shapes = {np.shape(x) for x in args[1:]}
         if np.ndim(c) > max(map(len, shapes)):
             known = ", ".join(map(str, sorted(shapes)))
             raise ValueError(
@@ -461,13 +461,13 @@ def _apart(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) ->
             )
         return as_cotangent(c, name)
 
-    return apart
+    return guarded
 
 
 def as_cotangent(c: Any, name: str) -> Any:
-    """What a user's rule returned, as an array of its own, or a Tensor."""
+    """What a user's rule returned: a Tensor, or an array that the rule cannot change."""
     if type(c) is Tensor:
         return c
     c = np.asarray(c)
     require_real(c.dtype, f"the cotangent that a VJP rule of {name} returned")
-    return c if is_frozen(c) else c.view()
+    return keep(c)

@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tensor import Tensor, frozen, shape_of
+from tapegrad.ownership import give
+from tapegrad.tensor import Tensor, shape_of
 
 
 def _plain(rate: Any) -> Any:
@@ -116,14 +117,14 @@ class SGD:
 
     def _gone_on(self, v: Any, g: Any) -> Any:
         _check_shapes(v, g)
-        return _settled(self.momentum * v + g)
+        return _given(self.momentum * v + g)
 
     def _stepped(self, p: Any, v: Any) -> Any:
         _check_shapes(p, v)
         stepped = p - self.learning_rate * v
         if type(p) is np.ndarray and stepped.dtype != p.dtype:
             raise ValueError(f"a step of {stepped.dtype} for a parameter of {p.dtype}")
-        return _settled(stepped)
+        return _given(stepped)
 
     def _has_no_momentum(self) -> bool:
         return not isinstance(self.momentum, Tensor) and self.momentum == 0
@@ -162,10 +163,10 @@ def _dtype(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
 
 
-def _settled(x: Any) -> Any:
+def _given(x: Any) -> Any:
     """A new leaf: read-only, unless it is being recorded."""
-    return x if type(x) is Tensor else frozen(x)
+    return x if type(x) is Tensor else give(x)
 
 
 def _zeros_like(p: Any) -> Any:
-    return frozen(np.zeros(np.shape(p), getattr(p, "dtype", float)))
+    return give(np.zeros(np.shape(p), getattr(p, "dtype", float)))

@@ -39,7 +39,8 @@ import numpy.typing as npt
 
 from tapegrad.op import Op
 from tapegrad.ops.indexing import index_select
-from tapegrad.tensor import Array, Tensor, frozen
+from tapegrad.ownership import Array, give
+from tapegrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -481,7 +482,7 @@ def _choice(key: Any, p: Any, *, n: int, shape: tuple[int, ...], replace: bool) 
 
 
 def _of_sequence(sequence: np.random.SeedSequence) -> Array:
-    return frozen(sequence.generate_state(2, np.uint64))
+    return give(sequence.generate_state(2, np.uint64))
 
 
 def _generator(key: Any) -> Generator:
@@ -491,7 +492,7 @@ def _generator(key: Any) -> Generator:
 def _blocks(key: Any, counter: tuple[int, ...], n: int) -> Array:
     """The first half of each of the n blocks of Philox that follow a counter."""
     philox = np.random.Philox(key=key, counter=np.array(counter, np.uint64))
-    return frozen(philox.random_raw(4 * n).reshape(n, 4)[:, :2].copy())
+    return give(philox.random_raw(4 * n).reshape(n, 4)[:, :2].copy())
 
 
 def _drawn(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any) -> Array:

@@ -15,10 +15,11 @@ import numpy as np
 
 from tapegrad.errors import TapeError
 from tapegrad.finite import check_cotangent, check_values
+from tapegrad.ownership import give, keep, lend
 from tapegrad.tape import CURRENT, Tape, advance, write
-from tapegrad.tensor import OPS, Array, Origin, Tensor, frozen
+from tapegrad.tensor import OPS, Array, Origin, Tensor
 
-_ONE = {np.dtype(char): frozen(np.ones((), char)) for char in "fd"}
+_ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 
 
 def reverse_sweep(
@@ -91,14 +92,10 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
             record = write(current, OPS["seed"], (), {"shape": output.shape, "dtype": output.dtype})
             advance(record)
             return record
-        one = _ONE.get(output.dtype)
-        return (
-            one
-            if one is not None and output.shape == ()
-            else frozen(np.ones(output.shape, output.dtype))
-        )
+        one = _ONE.get(output.dtype) if output.shape == () else None
+        return np.ones(output.shape, output.dtype) if one is None else one
     cotangent = weighing(output, cotangent, what, "its output")
-    return cotangent if type(cotangent) is Tensor else frozen(cotangent.copy())
+    return cotangent if type(cotangent) is Tensor else keep(cotangent)
 
 
 def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
@@ -158,7 +155,7 @@ def sweep(
                         continue
                     primal = x.primal
                     if type(primal) is not np.ndarray:
-                        primal = frozen(primal)
+                        primal = np.asarray(primal)
                     if primal.dtype.kind != "f" or (reached is not None and x not in reached):
                         continue
                     c = rule(*args, **options) if options else rule(*args)
@@ -175,8 +172,9 @@ def sweep(
         if x.index > start.index:
             _refuse_branch(x)
     # a parameter that stands before the tape's start was never come to
+    given: set[int] = set()
     return MappingProxyType(
-        {p: settled(found.get(p, cotangents.get(p)), p) for p in tape.parameters}
+        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
     )
 
 
@@ -215,16 +213,18 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
     return c if c.dtype == primal.dtype else c.astype(primal.dtype)
 
 
-def settled(g: Any, p: Tensor) -> Any:
-    """A parameter's gradient as it is handed out: an array that nobody can change."""
-    if type(g) is np.ndarray:
-        if not g.flags.owndata or g.dtype != p.dtype:
-            g = g.astype(p.dtype)
-        g.setflags(write=False)
-        return g
-    if type(g) is Tensor:
-        return g
-    return frozen(np.zeros(p.shape, p.dtype) if g is None else g)
+def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
+    """A record's gradient or tangent as it is handed out, apart from those given before."""
+    if type(c) is np.ndarray:
+        if c.dtype != record.dtype:
+            c = c.astype(record.dtype)
+        # a number may be the seed, and one cotangent be that of several records
+        if c.shape == () or id(c) in given:
+            return lend(c)
+        given.add(id(c))
+    elif type(c) is Tensor:
+        return c
+    return give(np.zeros(record.shape, record.dtype) if c is None else c)
 
 
 def _refuse_branch(x: Tensor) -> NoReturn:

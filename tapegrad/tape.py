@@ -17,7 +17,8 @@ import numpy as np
 
 from tapegrad import show, tree
 from tapegrad.errors import TapeError
-from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor, frozen
+from tapegrad.ownership import keep
+from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -159,13 +160,13 @@ def write(
 ) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
-    Constant operands are copied unless they are frozen already.
+    Constant operands and options are kept as `tapegrad.ownership` says.
     """
     origin = last.origin
     values = []
-    settled = True
+    constants = False
     if options:
-        options = {name: _settled_option(value) for name, value in options.items()}
+        options = {name: keep(value) for name, value in options.items()}
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
@@ -174,50 +175,43 @@ def write(
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
-        settled = False
+        constants = True
         values.append(x)
-    if not settled:
-        last, operands = settle(last, op, operands)
+    if constants:
+        last, operands = as_operands(last, op, operands)
         values = [x.primal if type(x) is Tensor else x for x in operands]
     try:
         value = op.forward(*values, **options) if options else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, values, options, last) from error
     if type(value) is np.ndarray:
-        value.setflags(write=False)
+        value.setflags(False)  # type: ignore[call-arg]
     elif op.keeps_weak and all(type(x) in _PYTHON_NUMBERS for x in values):
         value = value.item() if isinstance(value, np.generic) else value
     else:
-        value = frozen(value)
+        value = np.asarray(value)
+        value.setflags(write=False)
     frozen_options = MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft(value, op, operands, frozen_options, last.index + 1, last, origin)
     draft.__class__ = Tensor  # type: ignore[assignment]
     return draft  # type: ignore[return-value]
 
 
-def _settled_option(value: Any) -> Any:
-    """An option that nobody can change."""
-    if isinstance(value, list):
-        return tuple([_settled_option(x) for x in value])
-    return frozen(value.copy()) if isinstance(value, np.ndarray) else value
-
-
-def settle(
+def as_operands(
     last: Tensor | Origin, op: Operation, operands: tuple[Any, ...]
 ) -> tuple[Tensor | Origin, tuple[Any, ...]]:
-    """The operands as the tape may keep them.
+    """The operands as the tape may keep them: Tensors and what `as_constant` makes.
 
-    Constants are copied unless nobody can change them; where an op needs arrays, a
-    record that is a Python number is written anew as an array.
+    Where an op needs arrays, a record that is a Python number is written anew as one.
     """
-    settled = []
+    kept = []
     for x in operands:
         if type(x) is not Tensor:
-            x = own(x, op)
+            x = as_constant(x, op)
         elif type(x.primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, OPS["asarray"], (x,), {})
-        settled.append(x)
-    return last, tuple(settled)
+        kept.append(x)
+    return last, tuple(kept)
 
 
 def write_known(
@@ -227,7 +221,7 @@ def write_known(
     options: Mapping[str, Any],
     primal: Any,
 ) -> Tensor:
-    """The record that follows `last`, of operands that are settled and a value that is known."""
+    """The record that follows `last`, of what `as_operands` made and a value that is known."""
     options = MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft(primal, op, operands, options, last.index + 1, last, last.origin)
     draft.__class__ = Tensor  # type: ignore[assignment]
@@ -243,26 +237,22 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     """
     op = OPS["parameter"]
     operands = (value,) if type(value) is Tensor else ()
-    primal = value.primal if operands else own(value, op)
+    primal = value.primal if operands else as_constant(value, op)
     draft = Draft(primal, op, operands, NO_OPTIONS, last.index + 1, last, last.origin, name)
     draft.__class__ = Tensor  # type: ignore[assignment]
     return draft  # type: ignore[return-value]
 
 
-def own(x: Any, op: Operation) -> Any:
-    """A constant operand as the tape may keep it: nobody else can change it."""
+def as_constant(x: Any, op: Operation) -> Any:
+    """A constant operand as the tape may keep it: a Python number or an array."""
     kind = type(x)
     if kind is np.ndarray:
-        flags = x.flags
-        if flags.writeable or not flags.owndata:
-            x = x.copy("K")
-            x.setflags(write=False)
         require_real(x.dtype, f"{op.name}: an operand")
-        return x
+        return keep(x)
     if kind in _PYTHON_NUMBERS:
         return x
     if isinstance(x, np.generic):
-        return own(frozen(x), op)
+        return as_constant(np.asarray(x), op)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{op.name}: masked arrays are not supported; fill it first (x.filled(0))")
     if isinstance(x, np.matrix):
@@ -271,7 +261,7 @@ def own(x: Any, op: Operation) -> Any:
             "it an array first (np.asarray(m)), and write @ for products of matrices"
         )
     if isinstance(x, list | tuple | np.ndarray):
-        return own(np.array(x), op)
+        return as_constant(np.asarray(x), op)
     raise TypeError(f"{op.name}: an operand is a {kind.__name__}; an array or a number is needed")
 
 

@@ -18,12 +18,11 @@ from typing import Any, ClassVar, NoReturn, Protocol
 
 import attrs
 import numpy as np
-import numpy.typing as npt
 
 from tapegrad import advice
 from tapegrad.errors import TraceError
-
-Array = npt.NDArray[Any]
+from tapegrad.ownership import Array as Array
+from tapegrad.ownership import give, keep, lend
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
@@ -219,7 +218,7 @@ class Tensor(_Fields):
         """
         if self.origin.compiling:
             raise self._unreadable("reading .value")
-        return self.primal if type(self.primal) is np.ndarray else frozen(self.primal)
+        return lend(self.primal) if type(self.primal) is np.ndarray else give(self.primal)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -668,22 +667,9 @@ def _users_place() -> tuple[str, int, str]:
     return "", 0, ""
 
 
-def frozen(value: Any) -> Array:
-    """The value as a read-only array, itself where it is an array already."""
-    array: Array = value if type(value) is np.ndarray else np.asarray(value)
-    array.setflags(write=False)
-    return array
-
-
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a Tensor or what makes an array."""
     return x.shape if hasattr(x, "shape") else np.shape(x)
-
-
-def is_frozen(array: Array) -> bool:
-    """Whether nobody can change the array: it is read-only and owns its data."""
-    flags = array.flags
-    return flags.owndata and not flags.writeable
 
 
 def _restore(
@@ -698,7 +684,8 @@ def _restore(
     name: str | None,
 ) -> Tensor:
     """Unpickle a record; the landmarks have served by being pickled before it."""
-    if type(primal) is np.ndarray:
-        primal = frozen(primal)
-    operands = tuple(frozen(x) if type(x) is np.ndarray else x for x in operands)
+    # an unpickled array may be in a buffer of the caller's
+    primal = keep(primal)
+    operands = tuple(keep(x) if type(x) is np.ndarray else x for x in operands)
+    options = {option: keep(value) for option, value in options.items()}
     return Tensor(primal, op, operands, MappingProxyType(options), index, previous, origin, name)

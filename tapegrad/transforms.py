@@ -17,7 +17,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.forward import push
 from tapegrad.hidden import refuse_hidden
-from tapegrad.sweep import seed, settled, sweep, weighing
+from tapegrad.ownership import give, keep
+from tapegrad.sweep import result_for, seed, sweep, weighing
 from tapegrad.tape import (
     CURRENT,
     Tape,
@@ -28,7 +29,7 @@ from tapegrad.tape import (
     refuse_stranger,
     run,
 )
-from tapegrad.tensor import OPS, Tensor, frozen, is_frozen
+from tapegrad.tensor import OPS, Tensor
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -322,14 +323,16 @@ def jvp(
 
     def move(p: Tensor, t: Any) -> None:
         t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
-        moved[p] = t if type(t) is Tensor else frozen(t.view())
+        # a view, so that it is copied where it is a result itself
+        moved[p] = t if type(t) is Tensor else t.view()
 
     tree.map_up_to(move, marked, tangents)
     found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])
+    given: set[int] = set()
 
     def tangent(x: Any) -> Any:
         t = found.get(x) if type(x) is Tensor else None
-        return frozen(_zeros(x)) if t is None else settled(t, x)
+        return give(_zeros(x)) if t is None else result_for(x, t, given)
 
     return released_tree(output), tree.map(tangent, output), *aux
 
@@ -376,11 +379,11 @@ class Jacobian(_Transform):
             rows.append(pullback(tree.unflatten(structure, weights)))
         if not rows:
             empty = pullback(tree.unflatten(structure, weights))
-            return tree.map(lambda g: frozen(np.zeros(shape + g.shape, g.dtype)), empty)  # type: ignore[no-any-return]
+            return tree.map(lambda g: give(np.zeros(shape + g.shape, g.dtype)), empty)  # type: ignore[no-any-return]
 
         def join(*parts: Any) -> Any:
             joined = OPS["reshape"](OPS["stack"](parts), shape + parts[0].shape)
-            return frozen(joined) if isinstance(joined, np.ndarray) else joined
+            return give(joined) if isinstance(joined, np.ndarray) else joined
 
         return tree.map(join, *rows)  # type: ignore[no-any-return]
 
@@ -529,10 +532,10 @@ def released(x: Any) -> Any:
     """A result as it leaves a transform: its value, unless a recording goes on."""
     if type(x) is np.ndarray:
         refuse_hidden(x, "a result")
-        return x if is_frozen(x) else frozen(x.copy())
+        return give(keep(x))
     if type(x) is not Tensor:
         if is_floating(x):
-            return frozen(np.array(x))
+            return give(np.array(x))
         refuse_hidden(x, "a result")
         return x
     current = CURRENT.get()

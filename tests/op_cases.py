@@ -16,8 +16,8 @@ from tapegrad.tensor import NUMPY, OPS
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:
     """A reference that computes in long double and rounds once."""
 
-    def rounded(x: Any, **given: Any) -> Any:
-        return np.asarray(f(x.astype(np.longdouble), **given)).astype(x.dtype)
+    def rounded(x: Any, *args: Any, **given: Any) -> Any:
+        return np.asarray(f(x.astype(np.longdouble), *args, **given)).astype(x.dtype)
 
     return rounded
 
@@ -45,6 +45,52 @@ def softmax(a: Any, axis: int = -1) -> Any:
 @precise
 def log_softmax(a: Any, axis: int = -1) -> Any:
     return a - np.log(np.sum(np.exp(a), axis=axis, keepdims=True))
+
+
+@precise
+def erf(x: Any) -> Any:
+    return np.reshape([math.erf(v) for v in x.ravel().tolist()], x.shape)
+
+
+@precise
+def silu(x: Any) -> Any:
+    return x / (1 + np.exp(-x))
+
+
+@precise
+def leaky_relu(x: Any, slope: float) -> Any:
+    return np.maximum(x, 0) + slope * np.minimum(x, 0)
+
+
+@precise
+def elu(x: Any, alpha: float) -> Any:
+    return np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1)
+
+
+@precise
+def gelu(x: Any, approximate: bool) -> Any:
+    if approximate:
+        return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return x / 2 * np.reshape([math.erfc(-v / 2**0.5) for v in x.ravel().tolist()], x.shape)
+
+
+def patches_reference(x: Any, size: Any, stride: Any) -> Any:
+    """Windows that slide over the last axes, of which some are taken."""
+    axes = tuple(range(-len(size), 0))
+    windows = np.lib.stride_tricks.sliding_window_view(x, size, axes)
+    taken = windows[(..., *[slice(None, None, s) for s in stride], *[slice(None)] * len(size))]
+    return np.moveaxis(taken, axes, [i - len(size) for i in axes])
+
+
+def add_patches_reference(values: Any, sides: Any, stride: Any) -> Any:
+    """Each patch's elements added where it shows them, found by their numbers."""
+    n = len(sides)
+    shape = (*values.shape[: values.ndim - 2 * n], *sides)
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    y = np.zeros(math.prod(shape), values.dtype)
+    places = patches_reference(numbers, values.shape[values.ndim - 2 * n : values.ndim - n], stride)
+    np.add.at(y, places.reshape(-1), values.reshape(-1))
+    return y.reshape(shape)
 
 
 def scatter(values: Any, shape: Any, index: Any) -> Any:
@@ -168,6 +214,27 @@ def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
     return y.reshape(shape)
 
 
+# --- NumPy's functions where the lowest version that we support falls short of the newest ---
+
+
+def matrix_rank_reference(A: Any, **given: Any) -> Any:  # noqa: N803
+    return np.linalg.matrix_rank(A, **given) if A.size else np.zeros(A.shape[:-2], int)
+
+
+def pad_reference(array: Any, pad_width: Any, **given: Any) -> Any:
+    if isinstance(pad_width, dict):
+        widths = np.zeros((array.ndim, 2), int)
+        for axis, width in pad_width.items():
+            widths[axis] = width
+        pad_width = widths
+    return np.pad(array, pad_width, **given)
+
+
+@precise
+def sinc_reference(x: Any) -> Any:
+    return np.sinc(x)
+
+
 # what the ops give that are no NumPy function, as functions of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "asarray": np.asarray,
@@ -180,6 +247,13 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "index_set": index_set,
     "keep": lambda condition, x: np.where(condition, x, 0),
     "last_writes": last_writes,
+    "add_patches": add_patches_reference,
+    "elu": elu,
+    "erf": erf,
+    "gelu": gelu,
+    "leaky_relu": leaky_relu,
+    "silu": silu,
+    "patches": patches_reference,
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
     "parameter": lambda x: x,
@@ -207,6 +281,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "i0_derivative": i0_derivative_reference,
     "piece": piece_reference,
     "linear_recurrence": recurrence_reference,
+    "sinc": sinc_reference,
     "sinc_derivative": sinc_derivative_reference,
     "cofactor": cofactor_reference,
     "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
@@ -217,6 +292,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "array": np.array,
     "full": np.full,
     "overlap_add": overlap_add_reference,
+    "matrix_rank": matrix_rank_reference,
+    "pad": pad_reference,
     "permute_dims": np.permute_dims,
     "put_along_axis": put_along_axis_reference,
 }

@@ -279,7 +279,7 @@ def test_any_option_of_a_custom_op_reaches_it(option):
     seen.clear()
     compiled(np.ones(3))
     assert len(seen) == 1
-    assert type(seen[0]) is type(option)
+    assert isinstance(seen[0], type(option))
     assert repr(seen[0]) == repr(option)
 
 

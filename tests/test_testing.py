@@ -314,6 +314,43 @@ def test_a_slope_outside_of_the_one_sided_ones_fails_and_says_it_is_a_kink(
     assert "-1 to the left, 1 to the right" in message
 
 
+TIED: dict[str, Any] = {
+    "sort": np.sort,
+    "partition": lambda x: np.partition(x, 1),
+    "median": np.median,
+    "quantile": lambda x: np.quantile(x, 0.3),
+    "max": np.max,
+    "middle": lambda x: np.minimum(np.maximum(x[0], x[1]), x[2]),
+    "several": lambda x: (np.sort(x) * np.arange(x.size), np.median(x) + np.sum(x * x)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(TIED))
+@pytest.mark.parametrize("n", [3, 5])
+@each_mode
+def test_ties_of_any_number_are_no_false_alarm(name: str, n: int, modes: Any) -> None:
+    tied = np.full(n, 0.3)
+    for x in (np.append(tied, [2.0, 2.0]), 1e6 * tied):
+        check_grads(TIED[name], (x,), modes=modes)
+    check_grads(TIED[name], (np.append(np.linspace(1, 2, 70), tied),), order=1, modes=modes)
+
+
+@each_mode
+@pytest.mark.parametrize("share", [-0.1, 1.1, 5.0])
+def test_a_share_that_no_point_close_by_has_is_wrong_among_ties(share: float, modes: Any) -> None:
+    middle = planted(np.median, lambda g, y, x: g * np.full(x.shape, share))
+    message = caught(middle, np.ones(5), modes=modes)
+    assert "numeric    from 0 to 1 at points close by: this is a kink," in message
+    assert "tolerance" not in message
+
+
+@pytest.mark.parametrize("distance", [1e-2, 1e-4, 1e-6])
+@each_mode
+def test_close_to_ties_there_is_no_kink_to_excuse_a_share(distance: float, modes: Any) -> None:
+    middle = planted(np.median, lambda g, y, x: g / 5 * np.ones(x.shape))
+    caught(middle, 1 + distance * np.array([3.0, 1.0, 0.0, 4.0, 2.0]), modes=modes)
+
+
 def test_a_kink_does_not_hide_a_wrong_entry_elsewhere() -> None:
     for n in (20, 200):
         x = np.where(np.arange(n) % 2 == 0, 0.0, 1.0)
@@ -377,6 +414,60 @@ RIGHT: dict[str, Any] = {
 @given(x=hnp.arrays(np.float64, 3, elements=st.floats(0.5, 1) | st.floats(-1, -0.5)))
 def test_right_rules_raise_no_alarm_at_any_size(name: str, size: float, x: Any) -> None:
     check_grads(RIGHT[name], (size * x,))
+
+
+NAN = np.array([1.5, np.nan, -2.0, np.inf])
+
+
+@each_mode
+def test_what_is_not_finite_in_an_argument_is_no_false_alarm(modes: Any) -> None:
+    def squares(x: Any) -> Any:
+        return tg.where(np.isfinite(x), x * x, 0.0)
+
+    for fn in (np.nansum, np.nanmean, np.nanmax, np.nanmedian, np.nanvar):
+        check_grads(fn, (NAN[:3],), modes=modes)
+    for fn in (squares, lambda x: np.tanh(x) * ~np.isnan(x), lambda x: tg.sum(squares(x))):
+        with np.errstate(invalid="ignore"):
+            check_grads(fn, (np.where(np.isnan(NAN), 0.0, NAN),), modes=modes)
+    with np.errstate(invalid="ignore"):
+        check_grads(squares, (NAN,), modes=modes)
+        check_grads(squares, (np.append(NAN, np.linspace(1, 2, 70)),), order=1, modes=modes)
+        # nothing is left to move
+        check_grads(squares, (NAN[1:2],), modes=modes)
+
+
+@each_mode
+@pytest.mark.parametrize("more", [0, 70])
+def test_what_is_not_finite_does_not_hide_a_wrong_rule(modes: Any, more: int) -> None:
+    off = np.ones(4 + more)
+    off[2] += 1e-4
+    wrong = planted(lambda x: np.where(np.isfinite(x), x, 0), lambda g, y, x: g * off)
+    assert "x[2]" in caught(wrong, np.append(NAN, np.linspace(1, 2, more)), modes=modes)
+
+
+def conditioned(condition: float, seed: int) -> Any:
+    """A matrix of 3 rows and 2 columns with this condition number."""
+    rng = np.random.default_rng(seed)
+    left, _ = np.linalg.qr(rng.normal(size=(3, 2)))
+    right, _ = np.linalg.qr(rng.normal(size=(2, 2)))
+    return left * [1, 1 / condition] @ right
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("condition", [340.0, 1e4])
+def test_a_derivative_is_known_no_better_than_the_rounding_of_its_inputs(
+    condition: float, seed: int
+) -> None:
+    a = conditioned(condition, seed)
+    check_grads(np.linalg.pinv, (a,))
+    check_grads(np.linalg.inv, (a[:2],))
+
+
+@each_mode
+def test_the_rounding_of_the_inputs_excuses_no_wrong_rule(modes: Any) -> None:
+    a = conditioned(1e4, 0)[:2]
+    wrong = planted(np.linalg.inv, lambda g, y, a: -(y.T @ g @ y.T) * (1 + 1e-4))
+    caught(wrong, a, order=1, modes=modes)
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
@@ -487,7 +578,7 @@ def test_importing_it_needs_neither_hypothesis_nor_pytest() -> None:
         "import sys, tapegrad.testing\n"
         "assert not {'hypothesis', 'pytest', 'scipy'} & set(sys.modules), sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_a_function_that_is_another_each_time_is_refused():

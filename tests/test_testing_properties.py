@@ -39,6 +39,26 @@ def of_another_branch() -> Any:
     return lambda x: x * float(next(numbers))
 
 
+def centred_where_plain(x: Any) -> Any:
+    return {"out": [x - x.mean()] if isinstance(x, np.ndarray) else [x - 0.0]}
+
+
+def narrowed_where_recorded(x: Any) -> Any:
+    return x if isinstance(x, np.ndarray) else x.astype(np.float32)
+
+
+def longer_where_plain(x: Any) -> Any:
+    return [x * 2] * (1 + isinstance(x, np.ndarray))
+
+
+def counted_where_plain(x: Any) -> Any:
+    return x, np.sum(x > 0) + isinstance(x, np.ndarray)
+
+
+def broken_where_plain(x: Any) -> Any:
+    return x / np.linalg.norm(x) if not isinstance(x, np.ndarray) else x.missing
+
+
 SQUARED = planted(lambda x: x * x, lambda g, y, x: g * g * 2 * x)
 LOPSIDED = planted(lambda a, b: a * b, lambda g, y, a, b: g * 2 * b, lambda g, y, a, b: g * a)
 
@@ -57,7 +77,12 @@ WRONG: dict[str, Any] = {
         "not 2 and -3 times theirs",
     ),
     "modes that differ": ("check_transposes", SQUARED, (X,), r"<u, J v> by the JVP is"),
-    "slopes of no function": ("check_symmetric_hessian", LOPSIDED, (X, X + 1.5), r"<v, H w> is"),
+    "slopes of no function": (
+        "check_symmetric_hessian",
+        LOPSIDED,
+        (X, X + 1.5),
+        "depend on the order",
+    ),
     "another value each time": (
         "check_deterministic",
         of_another_branch(),
@@ -66,6 +91,26 @@ WRONG: dict[str, Any] = {
     ),
     "an argument overwritten": ("check_unchanged", overwrite, (X.copy(),), "its argument 0"),
     "an argument grown": ("check_unchanged", grow, ({"w": X},), "its argument 0.seen"),
+    "a value that is not NumPy's": (
+        "check_values",
+        centred_where_plain,
+        (X,),
+        r"<?centred_where_plain>? gives another value recorded than on plain arrays\n"
+        r"  recorded   0\.5\n  plain      -0\.458333333333\n  of         output\.out\.0\[0, 0\]$",
+    ),
+    "a dtype that is not NumPy's": (
+        "check_values",
+        narrowed_where_recorded,
+        (X,),
+        r"dtype recorded than on plain arrays\n  recorded   float32 .*\n  plain      float64 \(2, 3\)",
+    ),
+    "a tree that is not NumPy's": ("check_values", longer_where_plain, (X,), "another tree"),
+    "an integer that is not NumPy's": (
+        "check_values",
+        counted_where_plain,
+        (X,),
+        "recorded   4\n  plain      5\n  of         output.1",
+    ),
     "a number baked in": ("check_compiled", of_another_branch(), (X,), "compiled, gives"),
 }
 
@@ -78,6 +123,86 @@ def test_a_check_fails_and_says_why(fault: str) -> None:
     if name != "check_compiled":
         with pytest.raises(AssertionError):
             check_properties(fn, copy.deepcopy(args))
+
+
+@pytest.mark.parametrize("fault", sorted(f for f in WRONG if WRONG[f][0] == "check_values"))
+def test_a_value_that_is_not_numpys_fails_check_grads_too(fault: str) -> None:
+    _, fn, args, message = WRONG[fault]
+    with pytest.raises(AssertionError, match=message):
+        testing.check_grads(fn, args)
+
+
+def test_what_only_a_tensor_has_is_no_fault_and_what_neither_has_is() -> None:
+    testing.check_values(lambda x: x.at[0].set(1.0), (X,))
+    check_properties(lambda x: x.at[0].set(1.0), (X,))
+    for broken in (broken_where_plain, lambda x: 1 / 0 if isinstance(x, np.ndarray) else x):
+        for check in (testing.check_values, testing.check_grads, testing.check_unchanged):
+            with pytest.raises((AttributeError, ZeroDivisionError)) as error:
+                check(broken, (X,))
+            assert "raised this when it was called on plain arrays" in error.value.__notes__[0]
+
+
+def test_values_are_compared_up_to_rounding_and_copies_are_given() -> None:
+    def summed(x: Any) -> Any:
+        return x[::-1].cumsum() if isinstance(x, np.ndarray) else np.cumsum(x[::-1]) * (1 + 1e-14)
+
+    def in_place(x: Any) -> Any:
+        if isinstance(x, np.ndarray):
+            x *= 2
+            return x
+        return x * 2
+
+    x = np.array([0.1, np.nan, np.inf, 0.3])
+    testing.check_values(summed, (x[[0, 3]],))
+    testing.check_values(in_place, (x,))
+    testing.check_grads(in_place, (x[[0, 3]],))
+    np.testing.assert_array_equal(x, [0.1, np.nan, np.inf, 0.3])
+    for other in (1 + 1e-8, np.nan):
+        with pytest.raises(AssertionError, match=r"output\[1\]"):
+            testing.check_values(
+                lambda x, other=other: x * [1, 1 if isinstance(x, np.ndarray) else other],
+                (X[0, 1:],),
+            )
+
+
+def said_of_the_hessian(fn: Any, *args: Any) -> str:
+    with pytest.raises(AssertionError) as error:
+        testing.check_symmetric_hessian(fn, args)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("n", [3, 200])
+def test_a_hessian_that_is_not_symmetric_is_pinned_to_two_inputs(n: int) -> None:
+    twice = np.where(np.arange(n) == 1, 2.0, 1.0)
+    wrong = planted(lambda a, b: a * b, lambda g, y, a, b: g * twice * b, lambda g, y, a, b: g * a)
+    message = said_of_the_hessian(
+        lambda p: tg.sum(wrong(p["a"], p["b"])), {"a": np.ones(n), "b": np.ones(n)}
+    )
+    first, by_a, by_b, point, _, *verdict = message.splitlines()
+    assert first == "<lambda> has second derivatives that depend on the order"
+    # the rule of a is the wrong one: its slope by b is twice that of the other's by a
+    assert {line.rsplit(maxsplit=1)[0].strip() for line in (by_a, by_b)} == {
+        "by p.a[1], then by p.b[1]",
+        "by p.b[1], then by p.a[1]",
+    }
+    slopes = {line.rsplit(maxsplit=1)[0].strip(): float(line.split()[-1]) for line in (by_a, by_b)}
+    ratio = slopes["by p.a[1], then by p.b[1]"] / slopes["by p.b[1], then by p.a[1]"]
+    np.testing.assert_allclose(ratio, 2)
+    assert "p.a[1] = 1.0" in point
+    assert "at points close by too" in verdict[0]
+
+
+def test_a_hessian_that_is_not_symmetric_at_a_kink_alone_says_so() -> None:
+    folded = planted(
+        lambda a, b: np.where(a > 0, a * b, 2 * a * b),
+        lambda g, y, a, b: g * b * tg.where(np.greater(a, 0), 1.0, 2.0),
+        lambda g, y, a, b: g * a * tg.where(np.greater_equal(a, 0), 1.0, 2.0),
+    )
+    testing.check_symmetric_hessian(folded, (0.5, 3.0))
+    testing.check_grads(folded, (0.0, 3.0), order=1)
+    message = said_of_the_hessian(folded, 0.0, 3.0)
+    assert "not at points close by: this is a kink" in message
+    assert "a = 0.0, b = 3.0" in message or "b = 3.0, a = 0.0" in message
 
 
 def test_what_passes_through_a_stopped_gradient_is_caught(monkeypatch: Any) -> None:

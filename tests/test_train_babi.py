@@ -1,5 +1,6 @@
 """The training example: its stories, its reader, its figures and its errors."""
 
+import contextlib
 import doctest
 import importlib.util
 import os
@@ -346,6 +347,13 @@ def test_a_missing_file_and_a_directory_are_one_error_each(command, tmp_path, op
         ("--batch", "0"),
         ("--hidden", "0"),
         ("--embedding", "-1"),
+        ("--embedding", "99999999999999999999"),
+        ("--hidden", "1000000001"),
+        ("--steps", "99999999999999999999"),
+        ("--steps", "9" * 5000),
+        ("--plot", ""),
+        ("--data", ""),
+        ("--test", ""),
         ("--every", "0"),
         ("--lines", "0"),
         ("--seed", "-1"),
@@ -357,7 +365,7 @@ def test_a_missing_file_and_a_directory_are_one_error_each(command, tmp_path, op
         ("--preset", "unheard-of"),
         ("--no-such-option",),
     ],
-    ids=" ".join,
+    ids=lambda arguments: " ".join(arguments)[:30],
 )
 def test_a_bad_option_is_one_error_that_names_it(command, arguments):
     status, _, errors = command(*arguments)
@@ -391,7 +399,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(command):
 
 
 def test_a_plot_that_cannot_be_written_is_found_out_before_training(command, tmp_path):
-    for path in (tmp_path, tmp_path / "nowhere" / "loss.png"):
+    for path in (tmp_path, tmp_path / "nowhere" / "loss.png", tmp_path / ("n" * 500)):
         status, output, errors = command("--plot", path)
         assert (status, output) == (2, "")
         assert len(errors) == 1
@@ -455,47 +463,126 @@ def test_an_unknown_plot_format_is_one_error(command, tmp_path, plotting):
 # --- as a process ---------------------------------------------------------------------------
 
 
-def _start(*arguments):
-    environment = {**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])}
-    return subprocess.Popen(
+# What a process is asked to do comes to an end by itself, and it is killed when its test ends:
+# none is waited for longer than it runs, and none outlives a test that fails.
+
+
+@contextlib.contextmanager
+def _start(*arguments, path=(), stdout=subprocess.PIPE, **environment):
+    """The script in a process of its own."""
+    paths = os.pathsep.join(map(str, (*path, SCRIPT.parents[1])))
+    with subprocess.Popen(
         [sys.executable, str(SCRIPT), *arguments],
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
+        encoding="utf-8",
+        errors="backslashreplace",
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _ended(*arguments, **settings):
+    """Its exit status, output and error lines."""
+    with _start(*arguments, **settings) as process:
+        output, errors = process.communicate()
+    return process.returncode, output, errors.splitlines()
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are others there")
 
 
 def test_the_script_runs_as_a_process():
-    with _start("--steps", "20", "--stories", "10") as process:
-        output, errors = process.communicate(timeout=30)
-    assert (process.returncode, errors) == (0, "")
+    status, output, errors = _ended("--steps", "20", "--stories", "10")
+    assert (status, errors) == (0, [])
     assert "held out" in figures(output)
 
 
 def test_a_bad_file_ends_the_process_with_status_2(tmp_path):
-    with _start("--data", str(tmp_path / "nowhere.txt")) as process:
-        _, errors = process.communicate(timeout=30)
-    assert process.returncode == 2
-    assert len(errors.splitlines()) == 1
+    status, _, errors = _ended("--data", str(tmp_path / "nowhere.txt"))
+    assert status == 2
+    assert len(errors) == 1
 
 
-@pytest.mark.skipif(os.name == "nt", reason="no SIGINT to send")
+# children ignore it too where these tests are started in the background
+interruptible = pytest.mark.skipif(
+    os.name == "nt" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+    reason="Ctrl-C does not come here",
+)
+INTERRUPTED = ["train_babi.py: interrupted"]
+
+
+@interruptible
 def test_ctrl_c_is_one_line_and_status_130():
-    with _start("--steps", "1000000", "--every", "10") as process:
-        while not process.stdout.readline().startswith("step"):
-            pass
+    with _start("--steps", "100000", "--every", "10") as process:
+        assert any(line.startswith("step") for line in process.stdout)
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
+        _, errors = process.communicate()
     assert process.returncode == 130
-    assert errors == "train_babi.py: interrupted\n"
+    assert errors.splitlines() == INTERRUPTED
 
 
-@pytest.mark.skipif(os.name == "nt", reason="pipes end otherwise there")
+@interruptible
+@pytest.mark.parametrize("name", ["argparse", "attrs", "numpy", "tapegrad"])
+def test_ctrl_c_during_the_imports_is_one_line_and_status_130(tmp_path, name):
+    # a module of that name that presses it, and then would run for ever but for an end
+    (tmp_path / f"{name}.py").write_text(
+        "import os, signal\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "for _ in range(1000):\n    pass\n"
+        "raise ImportError('it went on')\n"
+    )
+    status, output, errors = _ended(path=[tmp_path])
+    assert (status, output, errors) == (130, "", INTERRUPTED)
+
+
+@posix
 def test_output_that_nobody_reads_is_no_traceback():
     with _start("--steps", "1000", "--every", "1") as process:
         process.stdout.readline()
         process.stdout.close()
         errors = process.stderr.read()
-        process.wait(timeout=30)
+        process.wait()
     assert (process.returncode, errors) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+@pytest.mark.parametrize("arguments", [(), ("--help",)], ids=["run", "help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuffered):
+    with open("/dev/full", "w") as full:
+        status, _, errors = _ended(
+            "--steps", "2", "--stories", "7", *arguments, stdout=full, PYTHONUNBUFFERED=unbuffered
+        )
+    assert status == 1
+    assert len(errors) == 1
+    assert "standard output" in errors[0]
+
+
+@posix
+@pytest.mark.parametrize("arguments", ["--steps 2 --stories 7", "--help"])
+def test_a_closed_output_is_one_line_and_status_1(arguments):
+    command = f'"{sys.executable}" "{SCRIPT}" {arguments} >&-'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command],
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": str(SCRIPT.parents[1])},
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "standard output" in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_words_that_the_output_cannot_encode_are_escaped(story, encoding):
+    path = story("1 Ada ran to the \u6771.\n2 Ben ran to the caf\xe9.\n")
+    status, output, errors = _ended(
+        *("--data", str(path), "--steps", "2"), PYTHONIOENCODING=f"{encoding}:strict"
+    )
+    assert (status, errors) == (0, [])
+    assert ("True: \u6771." if encoding == "utf-8" else "True: \\u6771.") in output

@@ -4,12 +4,36 @@ A layer is a frozen description: ``layer.init(key)`` draws its parameters, a tre
 read-only arrays, and ``layer(params, x)`` is a pure function of them.
 """
 
+from tapegrad.nn.activations import Elu as Elu
+from tapegrad.nn.activations import Gelu as Gelu
+from tapegrad.nn.activations import LeakyRelu as LeakyRelu
+from tapegrad.nn.activations import LogSoftmax as LogSoftmax
+from tapegrad.nn.activations import Silu as Silu
+from tapegrad.nn.activations import Softmax as Softmax
+from tapegrad.nn.attention import MultiHeadAttention as MultiHeadAttention
+from tapegrad.nn.attention import attention as attention
+from tapegrad.nn.convolution import Conv1d as Conv1d
+from tapegrad.nn.convolution import Conv2d as Conv2d
+from tapegrad.nn.dropout import Dropout as Dropout
+from tapegrad.nn.gated import GRUCell as GRUCell
+from tapegrad.nn.gated import LSTMCell as LSTMCell
 from tapegrad.nn.layers import Embedding as Embedding
 from tapegrad.nn.layers import Linear as Linear
 from tapegrad.nn.layers import Relu as Relu
-from tapegrad.nn.layers import Sequential as Sequential
 from tapegrad.nn.layers import Sigmoid as Sigmoid
 from tapegrad.nn.layers import Tanh as Tanh
+from tapegrad.nn.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
 from tapegrad.nn.losses import cross_entropy_loss as cross_entropy_loss
+from tapegrad.nn.losses import huber_loss as huber_loss
+from tapegrad.nn.losses import kl_loss as kl_loss
+from tapegrad.nn.losses import l1_loss as l1_loss
 from tapegrad.nn.losses import mse_loss as mse_loss
+from tapegrad.nn.metrics import accuracy as accuracy
+from tapegrad.nn.normalization import BatchNorm as BatchNorm
+from tapegrad.nn.normalization import LayerNorm as LayerNorm
+from tapegrad.nn.normalization import RMSNorm as RMSNorm
+from tapegrad.nn.pooling import AvgPool2d as AvgPool2d
+from tapegrad.nn.pooling import Flatten as Flatten
+from tapegrad.nn.pooling import MaxPool2d as MaxPool2d
 from tapegrad.nn.recurrent import RNNCell as RNNCell
+from tapegrad.nn.sequential import Sequential as Sequential

@@ -7,7 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops import log_softmax, mean, negative, pick, square, subtract, sum
+from tapegrad.ops import (
+    abs,
+    greater,
+    log,
+    log_softmax,
+    mean,
+    minimum,
+    negative,
+    pick,
+    softplus,
+    square,
+    subtract,
+    sum,
+    where,
+)
+from tapegrad.ops.record import array, floating
 from tapegrad.tensor import Tensor, shape_of
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -21,6 +36,21 @@ def _reduction(name: Any) -> Callable[[Any], Any]:
     if not isinstance(name, str) or name not in _REDUCTIONS:
         raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}; not {name!r}")
     return _REDUCTIONS[name]
+
+
+def _errors(name: str, predictions: Any, targets: Any) -> Any:
+    """The predictions less the targets, which have the same shape."""
+    return subtract(predictions, _targets_like(name, "predictions", predictions, targets))
+
+
+def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:
+    """The targets, if they have the shape of x."""
+    shape, expected = shape_of(x), shape_of(targets)
+    if shape != expected:
+        raise ValueError(
+            f"{loss}: {name} have shape {shape}, targets {expected}; they must be the same"
+        )
+    return targets
 
 
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
@@ -49,12 +79,142 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     array([1., 2.])
     """
     reduced = _reduction(reduction)
-    shape, expected = shape_of(predictions), shape_of(targets)
-    if shape != expected:
-        raise ValueError(
-            f"mse_loss: predictions have shape {shape}, targets {expected}; they must be the same"
-        )
-    return reduced(square(subtract(predictions, targets)))
+    return reduced(square(_errors("mse_loss", predictions, targets)))
+
+
+def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The absolute errors, ``|predictions - targets|``, with slope 0 at 0.
+
+    Parameters
+    ----------
+    predictions, targets, reduction
+        As for `mse_loss`.
+
+    Returns
+    -------
+    A scalar; with ``"none"`` an array of the predictions' shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.l1_loss(np.array([1.0, 2.0]), np.array([0.0, 4.0])).item()
+    1.5
+    """
+    return _reduction(reduction)(abs(_errors("l1_loss", predictions, targets)))
+
+
+def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
+    """Half the squared errors, and straight lines on where they are larger than `delta`.
+
+    With the error e: ``e**2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``
+    (Huber 1964, https://doi.org/10.1214/aoms/1177703732).
+
+    Parameters
+    ----------
+    predictions, targets, reduction
+        As for `mse_loss`.
+    delta
+        The size of an error from which on the loss grows linearly.
+
+    Returns
+    -------
+    A scalar; with ``"none"`` an array of the predictions' shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or `delta` is not positive.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.huber_loss(np.array([1.0, 4.0]), np.array([0.0, 0.0]), reduction="none")
+    array([0.5, 3.5])
+    """
+    reduced = _reduction(reduction)
+    if not delta > 0:
+        raise ValueError(f"huber_loss: delta is positive, not {delta!r}")
+    size = abs(_errors("huber_loss", predictions, targets))
+    near = minimum(size, delta)
+    return reduced(near * (size - 0.5 * near))
+
+
+def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The cross entropy of a sigmoid with its target, without overflow.
+
+    Parameters
+    ----------
+    logits
+        What the sigmoid is taken of.
+    targets
+        The probabilities that are right, from 0 to 1; of the logits' shape.
+    reduction
+        ``"mean"`` or ``"sum"`` over all elements, or ``"none"``.
+
+    Returns
+    -------
+    A scalar; with ``"none"`` an array of the logits' shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> logits, targets = np.array([0.0, -1e4]), np.array([1, 1])
+    >>> tg.nn.binary_cross_entropy_loss(logits, targets, reduction="none")
+    array([6.93147181e-01, 1.00000000e+04])
+    """
+    reduced = _reduction(reduction)
+    name = "binary_cross_entropy_loss"
+    logits = floating(logits)
+    targets = array(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
+    # for either kind of target the term that is not 0 keeps its digits
+    return reduced(targets * softplus(-logits) + (1 - targets) * softplus(logits))
+
+
+def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
+    """The Kullback-Leibler divergence of a softmax from the target's probabilities.
+
+    ``sum(targets * (log(targets) - log_softmax(logits)))`` along the last axis. Logarithms of
+    probabilities are logits too, and then are used as they are.
+
+    Parameters
+    ----------
+    logits
+        Any leading shape, and classes along the last axis.
+    targets
+        The probabilities that are right; of the logits' shape. Those of 0 add nothing.
+    reduction
+        ``"mean"`` or ``"sum"`` over all distributions (PyTorch's ``"batchmean"`` and
+        ``"sum"``), or ``"none"``.
+
+    Returns
+    -------
+    A scalar; with ``"none"`` an array of the logits' leading shape.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> float(tg.nn.kl_loss(np.zeros(2), np.array([1.0, 0.0])).round(4))
+    0.6931
+    """
+    reduced = _reduction(reduction)
+    targets = array(_targets_like("kl_loss", "logits", logits, targets))
+    logs = log(where(greater(targets, 0), targets, 1))
+    return reduced(sum(targets * (logs - log_softmax(logits)), axis=-1))
 
 
 def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:

@@ -16,6 +16,7 @@ from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
 from tapegrad.ops.norms import *
 from tapegrad.ops.order import *
+from tapegrad.ops.patches import *
 from tapegrad.ops.polynomial import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *

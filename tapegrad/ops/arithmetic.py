@@ -181,7 +181,10 @@ def power(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.power(x, 3))(2.0)
     array(12.)
     """
-    return x1**x2 if isinstance(x1, np.ndarray) else np.power(x1, x2)
+    # for a number the operator is faster; by its dtype, NumPy before 2.3 takes a scalar for one
+    if isinstance(x1, np.ndarray) and type(x2) in (int, float):
+        return x1**x2
+    return np.power(x1, x2)
 
 
 @op(

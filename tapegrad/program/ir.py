@@ -8,7 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.tensor import OPS, Array, Operation, frozen
+from tapegrad.ownership import keep, lend
+from tapegrad.tensor import OPS, Array, Operation
 
 
 @attrs.frozen
@@ -46,8 +47,9 @@ def _content(array: Array) -> tuple[str, tuple[int, ...], bytes]:
     return array.dtype.str, array.shape, array.tobytes()
 
 
-def _copied(array: Any) -> Array:
-    return frozen(np.array(array))
+def _kept(array: Any) -> Array:
+    kept: Array = keep(np.asarray(array))
+    return kept
 
 
 @attrs.frozen
@@ -56,17 +58,32 @@ class Constant:
 
     Attributes
     ----------
-    value
-        The array.
+    array
+        The array, as the program reads it.
     captured
         Whether the recorded function brought it in, rather than tapegrad.
     """
 
-    value: Array = attrs.field(eq=_content, converter=_copied)
+    array: Array = attrs.field(eq=_content, converter=_kept)
     captured: bool = True
 
+    @property
+    def value(self) -> Array:
+        """The array, for others to read."""
+        return lend(self.array)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The array's shape."""
+        return self.array.shape
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The array's dtype."""
+        return self.array.dtype
+
     def __reduce__(self) -> tuple[Any, ...]:
-        return Constant, (self.value, self.captured)
+        return Constant, (self.array, self.captured)
 
 
 def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
@@ -85,7 +102,7 @@ class Instruction:
     operands
         Values of the program, and Python numbers.
     options
-        The op's options.
+        The op's options; a read-only mapping.
     shape, dtype
         Of the result.
     number
@@ -96,7 +113,7 @@ class Instruction:
 
     op: Operation
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
-    options: Mapping[str, Any]
+    options: Mapping[str, Any] = attrs.field(converter=keep)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     number: bool = False

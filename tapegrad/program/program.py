@@ -102,9 +102,7 @@ def from_tape(
             number = type(record.primal) is not np.ndarray
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
-                Instruction(
-                    record.op, operands, dict(record.options), record.shape, record.dtype, number
-                )
+                Instruction(record.op, operands, record.options, record.shape, record.dtype, number)
             )
     results = tuple(operand(x) for x in outputs)
     return Program(
@@ -131,17 +129,26 @@ class Builder:
     def __init__(self, inputs: tuple[Input, ...], constants: Iterable[Constant] = ()) -> None:
         self.inputs = inputs
         self.constants = list(constants)
+        # those that tapegrad made, by content; found when first asked for
+        self._made: dict[Constant, Ref] | None = None
         self.instructions: list[Instruction] = []
         # which instruction of the old program `rewrite` has come to
         self.at = 0
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant."""
-        made = Constant(value, captured)
-        if not captured and made in self.constants:
-            return Ref("constant", self.constants.index(made))
+        made, ref = Constant(value, captured), Ref("constant", len(self.constants))
+        if not captured:
+            if self._made is None:
+                self._made = {}
+                for i, x in enumerate(self.constants):
+                    if not x.captured:
+                        self._made.setdefault(x, Ref("constant", i))
+            known = self._made.setdefault(made, ref)
+            if known is not ref:
+                return known
         self.constants.append(made)
-        return Ref("constant", len(self.constants) - 1)
+        return ref
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last."""
@@ -176,7 +183,7 @@ class Builder:
         if type(x) is not Ref:
             return ()
         made = self.of(x)
-        shape: tuple[int, ...] = made.value.shape if type(made) is Constant else made.shape
+        shape: tuple[int, ...] = made.shape
         return shape
 
     def dtype(self, x: Any) -> Any:
@@ -185,7 +192,7 @@ class Builder:
             return NUMBER
         made = self.of(x)
         if type(made) is Constant:
-            return made.value.dtype
+            return made.dtype
         return NUMBER if made.number else made.dtype
 
     def like(self, x: Any) -> Any:
@@ -194,7 +201,7 @@ class Builder:
             return x
         made = self.of(x)
         if type(made) is Constant:
-            return made.value
+            return made.array
         if made.number:
             return made.dtype.type(1).item()
         return np.zeros(made.shape, made.dtype)

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.indexing import add_rows
+from tapegrad.ownership import give
 from tapegrad.tensor import Array
 
 
@@ -21,7 +22,9 @@ class RowUpdates:
     """``table`` with values added to rows, as an array of its own: one line of a program.
 
     Memory is used again only if it was allocated here and no reference to it is left but
-    the one kept here. Each run of a program has an instance of its own.
+    the one kept here: whatever `give` hands out, and every view of that, refers to the
+    array with the memory, which nobody else is given. Each run of a program has an
+    instance of its own.
     """
 
     def __init__(self) -> None:
@@ -29,20 +32,32 @@ class RowUpdates:
         # how many references there are to what is kept here alone
         self._alone = sys.getrefcount(self._older)
         self._older = None
+        # the array with the newest table's memory, and the base of what was handed out of it
         self._newest: weakref.ref[Array] | None = None
+        self._handed_out: weakref.ref[Array] | None = None
         self._changed: Array = np.empty(0, np.intp)
 
     def __call__(self, table: Array, values: Array, indices: Any) -> Array:
         """A new table, which the caller owns until it drops it."""
-        is_ours = self._newest is not None and self._newest() is table
-        updated = self._up_to_date(table) if is_ours else np.array(table)
-        self._older = self._newest = None
+        newest = self._memory_of(table)
+        updated = np.array(table) if newest is None else self._up_to_date(table)
+        self._older = self._newest = self._handed_out = None
         changed = np.array(indices)
         add_rows(updated, changed, values)
-        self._older = table if is_ours else None
+        result = give(updated)
+        self._older = newest
         self._newest = weakref.ref(updated)
+        self._handed_out = weakref.ref(result.base)  # type: ignore[arg-type]
         self._changed = changed
-        return updated
+        return result
+
+    def _memory_of(self, table: Array) -> Array | None:
+        """The array with the table's memory, if it is the newest table as it was handed out."""
+        if self._newest is None or self._handed_out is None:
+            return None
+        whole = table.base is not None and table.base is self._handed_out()
+        # the caller may have set the strides of the object that it was given
+        return self._newest() if whole and table.flags.c_contiguous else None
 
     def _up_to_date(self, table: Array) -> Array:
         """An array like the newest table: the one before it, or a copy."""

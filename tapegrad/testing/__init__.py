@@ -18,6 +18,7 @@ from tapegrad.testing.properties import check_stop_gradient as check_stop_gradie
 from tapegrad.testing.properties import check_symmetric_hessian as check_symmetric_hessian
 from tapegrad.testing.properties import check_transposes as check_transposes
 from tapegrad.testing.properties import check_unchanged as check_unchanged
+from tapegrad.testing.values import check_values as check_values
 
 if TYPE_CHECKING:
     from tapegrad.testing.random_programs import programs as programs

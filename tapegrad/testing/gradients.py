@@ -14,9 +14,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad import tree
-from tapegrad.tape import advance, argument_names, is_floating, label, last_written, record, write
+from tapegrad.tape import advance, last_written, record, write
 from tapegrad.tensor import Array, Tensor
+from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.testing.values import check_values
 from tapegrad.transforms import jvp, vjp
 
 __all__ = ["check_grads"]
@@ -36,6 +37,8 @@ _UNDERFLOW = 1e-290  # what is smaller is zero
 _TAIL = 5  # how many smaller steps a limit must agree with
 _FLAT = 8  # at so many of the smallest steps a function that is constant stays so
 _SURE = 1e-2  # the relative doubt up to which a one-sided slope counts as known
+_NEAR = 1e-4, 1e-7  # how far around a point slopes are taken, as _LADDER
+_JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
 
 
 def check_grads(
@@ -68,7 +71,8 @@ def check_grads(
     AssertionError
         If a derivative is wrong. At a kink, where differences to the left and to the
         right disagree, a derivative between the two is right. The message names the op
-        whose rule is wrong, where it is wrong by itself.
+        whose rule is wrong, where it is wrong by itself. Or if the function gives
+        another value recorded than on plain arrays, as by `check_values`.
     TypeError
         If there is nothing to differentiate.
     ValueError
@@ -107,6 +111,7 @@ def check_grads(
             f"{f.name} gives two values at one point, of which differences say nothing; draw "
             "random numbers outside, or from a key that is an argument"
         )
+    check_values(fn, f.args)
     try:
         _check(problem, order, tuple(modes))
     except AssertionError as error:
@@ -143,63 +148,6 @@ def _applied(op: Any, options: Mapping[str, Any], *operands: Any) -> Any:
 
 
 @attrs.frozen(eq=False)
-class Flat:
-    """A function as one of its floating leaves, which returns its floating leaves.
-
-    Attributes
-    ----------
-    name, paths
-        What messages call the function and each leaf.
-    fn
-        The function.
-    xs
-        The leaves.
-    """
-
-    name: str
-    fn: Fn
-    xs: tuple[Any, ...]
-    paths: tuple[str, ...]
-
-
-def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
-    """A function and its arguments as one of their floating leaves, of a dtype or as they are."""
-    if not isinstance(args, tuple | list):
-        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
-    leaves, structure = tree.flatten(tuple(args))
-    paths = [
-        f"{name}.{path}" if path else name
-        for name, arg in zip(argument_names(fn, len(args)), args, strict=True)
-        for path in tree.paths(arg)
-    ]
-    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
-    if not places:
-        raise TypeError(f"{label(fn)} has no floating argument to differentiate")
-
-    def flat(*xs: Any) -> list[Any]:
-        filled = list(leaves)
-        for i, x in zip(places, xs, strict=True):
-            filled[i] = x
-        output = fn(*tree.unflatten(structure, filled))
-        outputs = [y for y in tree.leaves(output) if is_floating(y)]
-        if not outputs:
-            raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")
-        return outputs
-
-    return Flat(
-        label(fn),
-        flat,
-        tuple(leaves[i] if dtype is None else _widened(leaves[i], dtype) for i in places),
-        tuple(paths[i] for i in places),
-    )
-
-
-def _widened(leaf: Any, dtype: Any) -> Any:
-    """A leaf in another dtype; a number stays one."""
-    return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else float(leaf)
-
-
-@attrs.frozen(eq=False)
 class _Problem:
     """A function of arrays that returns arrays, and the point to check it at.
 
@@ -232,7 +180,21 @@ class _Problem:
 
 @attrs.frozen(eq=False)
 class _Finding:
-    """What was found along one direction, for the rows that were not close at once."""
+    """What was found along one direction, for the rows that were not close at once.
+
+    Attributes
+    ----------
+    rows
+        Which ones.
+    analytic, numeric, error
+        The derivative by the rules, by differences, and how far off that one may be.
+    left, right
+        The one-sided slopes.
+    low, high
+        The least and the largest slope of points close by, if that is a kink.
+    kink, wrong
+        Whether the sides differ, and whether the derivative is none of what it may be.
+    """
 
     rows: Array
     analytic: Array
@@ -240,6 +202,8 @@ class _Finding:
     error: Array
     left: Array
     right: Array
+    low: Array
+    high: Array
     kink: Array
     wrong: Array
 
@@ -302,6 +266,11 @@ class _Comparison:
         tangents = unpack(self.direction(support), self.problem.x)
         return pack(jvp(self.problem.f, self.problem.x, tangents)[1])
 
+    def analytic(self, support: Array) -> Array:
+        """The derivative of each row along a direction, by the rules."""
+        tangent = self.tangent(support) if "forward" in self.modes else self.y
+        return self.rows(np.sum(self.gradient[support] * self.v[support]), tangent)
+
     def slopes(self, support: Array, h: float) -> tuple[Array, Array]:
         """One-sided differences of each output, to the left and to the right."""
         step = h * self.direction(support)
@@ -311,10 +280,11 @@ class _Comparison:
 
     def probe(self, support: Array) -> _Finding | None:
         """Compare along the direction through some of the inputs; None if all is close."""
-        terms = self.gradient[support] * self.v[support]
-        tangent = self.tangent(support) if "forward" in self.modes else self.y
-        analytic = self.rows(terms.sum(), tangent)
-        size = self.rows(np.sqrt(np.sum(terms**2)), np.abs(tangent))
+        analytic = self.analytic(support)
+        size = np.abs(analytic)
+        if "reverse" in self.modes:
+            # the terms may cancel
+            size[0] = _norm(self.gradient[support] * self.v[support])
         # a step may leave the function's domain
         with np.errstate(all="ignore"):
             first, second = (np.mean(self.slopes(support, h), axis=0) for h in _FIRST)
@@ -365,6 +335,13 @@ class _Comparison:
         # zero is right where nothing changes for many steps: what does further off is a kink
         constant = (central[-_FLAT:] == 0).all(axis=0)
         wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
+        if wrong.any():
+            error += self.doubt(support, analytic)[rows]
+            wrong &= np.abs(analytic[rows] - numeric) > error + spread
+        low, high = np.full(error.shape, np.inf), np.full(error.shape, -np.inf)
+        if wrong.any() and support.size == 1:
+            low, high = (side[rows] for side in self.beside(int(support[0])))
+            wrong &= ~((low - error <= analytic[rows]) & (analytic[rows] <= high + error))
         nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
         return _Finding(
@@ -374,9 +351,65 @@ class _Comparison:
             error,
             self.rows(left @ self.u, left)[rows],
             self.rows(right @ self.u, right)[rows],
+            low,
+            high,
             spread > 0,
             wrong,
         )
+
+    def doubt(self, support: Array, analytic: Array) -> Array:
+        """How far the derivative moves as the inputs round: no better is it known.
+
+        At a kink it jumps instead, which says nothing of its rounding.
+        """
+        rng = np.random.default_rng(0)
+        moved = []
+        for _ in range(8):
+            xs = unpack(self.x * (1 + _EPS * rng.integers(-1, 2, self.x.size)), self.problem.x)
+            output, pullback = vjp(self.problem.f, *xs)
+            if pack(output).size == self.y.size:
+                gradient = pack(pullback(list(unpack(self.u, self.outputs))))
+                at = attrs.evolve(self, problem=attrs.evolve(self.problem, x=xs), gradient=gradient)
+                moved.append(np.abs(at.analytic(support) - analytic))
+        doubt = 4 * np.max(moved, axis=0, initial=0)
+        return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
+
+    def beside(self, at: int) -> tuple[Array, Array]:
+        """The least and the largest slope of each row by one input, next to the point.
+
+        Where several inputs tie, no step of one alone shows what the function does next
+        to the point: the median of three equal numbers stays as it is. There a
+        derivative may be anything between the slopes of points close by (Clarke's
+        generalised gradient, Optimization and Nonsmooth Analysis, 1983). All inputs but
+        one are moved to places of their own, and that one goes past them all. A smooth
+        function's slopes come together as the points come closer, and rounding drives
+        them apart; those of a kink stay.
+        """
+        rng = np.random.default_rng(0)
+        moving = np.flatnonzero(self.v)
+        scale = np.zeros_like(self.x)
+        scale[moving] = np.maximum(1, np.abs(self.x[moving]))
+        steps = np.linspace(-1.25, 1.25, 3 * min(moving.size, _FEW) + 8)
+        order = rng.permutation(np.linspace(-1, 1, self.x.size))
+        lows, highs = [], []
+        for near in _NEAR:
+            slopes = []
+            # whichever of two inputs must be the larger, in one of the orders it is
+            for places in (order, -order):
+                point = self.x + near * scale * places
+                values = []
+                for step in steps:
+                    point[at] = self.x[at] + near * scale[at] * step
+                    values.append(self.evaluate(point))
+                slopes.append(np.diff(values, axis=0) / (near * scale[at] * (steps[1] - steps[0])))
+            each = np.concatenate(slopes) * self.v[at]
+            each = self.rows(each @ self.u, each)
+            lows.append(np.fmin.reduce(each))
+            highs.append(np.fmax.reduce(each))
+        low, high = np.max(lows, axis=0), np.min(highs, axis=0)
+        changes = np.maximum(np.ptp(lows, axis=0), np.ptp(highs, axis=0))
+        stays = (changes <= (high - low) / 8) & (low < high)
+        return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
 
     def sharpened(self, support: Array, finding: _Finding) -> tuple[_Comparison, _Finding]:
         """A finding about weighed outputs as one about a single output, if it can be."""
@@ -392,14 +425,15 @@ class _Comparison:
 
     def supports(self) -> list[Array]:
         """The directions to begin with, as the inputs that move."""
-        n = self.x.size
-        if n <= _FEW:
-            return list(np.arange(n)[:, None])
+        moving = np.flatnonzero(self.v)
+        if moving.size <= _FEW:
+            return list(moving[:, None])
         # alike in size, so that none hides behind a larger one
         with np.errstate(divide="ignore"):
             sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
         sizes = np.maximum(sizes, np.max(sizes) - 14)
-        return [np.arange(n), *[np.flatnonzero(sizes == size) for size in np.unique(sizes)]]
+        groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
+        return [moving, *groups]
 
 
 def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
@@ -411,8 +445,10 @@ def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
     u = weights(rng, y.size)
-    v = weights(rng, x.size) * np.maximum(1, np.abs(x))
-    gradient = pack(pullback(list(unpack(u, outputs))))
+    # an input that is not finite has nothing next to it: it stays as it is
+    moves = np.isfinite(x)
+    v = weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
+    gradient = np.where(moves, pack(pullback(list(unpack(u, outputs)))), 0)
     for i in np.flatnonzero(~np.isfinite(gradient))[:1]:
         raise AssertionError(
             f"{problem.name} has a derivative of {gradient[i]} at "
@@ -421,7 +457,7 @@ def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
     eps = max([problem.eps, *[float(np.finfo(y.dtype).eps) for y in outputs]])
     problem = attrs.evolve(problem, eps=eps)
     comparison = _Comparison(problem, modes, outputs, x, y, u, v, gradient, pullback, y[:0])
-    tangent = comparison.tangent(np.arange(x.size)) if "forward" in modes else y
+    tangent = comparison.tangent(np.flatnonzero(moves)) if "forward" in modes else y
     sizes = comparison.rows(np.max(np.abs(gradient * v), initial=0.0), np.abs(tangent))
     comparison = attrs.evolve(comparison, sizes=sizes)
     supports = comparison.supports()
@@ -452,16 +488,16 @@ def _check_next(comparison: _Comparison, order: int) -> None:
     n = len(problem.x)
 
     def pulled_back(*inputs: Any) -> list[Any]:
-        return list(vjp(problem.f, *inputs[:n])[1](list(inputs[n:])))
+        return _of_finite(vjp(problem.f, *inputs[:n])[1](list(inputs[n:])), problem.x)
 
     def pushed_forward(*inputs: Any) -> list[Any]:
-        return list(jvp(problem.f, inputs[:n], inputs[n:])[1])
+        return list(jvp(problem.f, inputs[:n], _of_finite(inputs[n:], problem.x))[1])
 
     steps = (
         ("reverse", "VJP", pulled_back, cotangents, [f"output {i}" for i in range(len(outputs))]),
         ("forward", "JVP", pushed_forward, tangents, problem.paths),
     )
-    for mode, name, f, weights, of in steps:
+    for mode, name, f, weighed, of in steps:
         if mode in comparison.modes:
             weight = "cotangent" if mode == "reverse" else "tangent"
             paths = (*problem.paths, *[f"{weight} of {path}" for path in of])
@@ -470,12 +506,20 @@ def _check_next(comparison: _Comparison, order: int) -> None:
                 name=f"the {name} of {problem.name}",
                 f=f,
                 evaluate=f,
-                x=(*problem.x, *weights),
+                x=(*problem.x, *weighed),
                 paths=paths,
                 order=problem.order + 1,
-                scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weights]),
+                scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weighed]),
             )
             _check(derivative, order, comparison.modes)
+
+
+def _of_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
+    """Cotangents or tangents of inputs, zero for what is not finite."""
+    return [
+        d if np.isfinite(x).all() else np.where(np.isfinite(x), d, 0.0)
+        for d, x in zip(derivatives, xs, strict=True)
+    ]
 
 
 def _limit(slopes: Array, power: int, rounding: Array, size: float) -> tuple[Array, Array]:
@@ -531,7 +575,14 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
         f"(order {problem.order}, {'reverse' if reverse else 'forward'} mode)",
         f"  analytic   {finding.analytic[i] / per:.12g}",
     ]
-    if finding.kink[i]:
+    low, high = sorted((finding.low[i] / per, finding.high[i] / per))
+    apart = abs(finding.right[i] - finding.left[i]) + finding.error[i]
+    if finding.high[i] - finding.low[i] > apart:
+        lines += [
+            f"  numeric    from {low:.12g} to {high:.12g} at points close by: this is a kink,",
+            "             where a derivative between the two would be right",
+        ]
+    elif finding.kink[i]:
         left, right = finding.left[i] / per, finding.right[i] / per
         if comparison.v[at] < 0:
             left, right = right, left
@@ -552,35 +603,5 @@ def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
     return "\n".join(lines)
 
 
-def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
-    """The name and index of an element, given its number in the packed arrays."""
-    for array, name in zip(arrays, names, strict=True):
-        if at < np.size(array):
-            index = ", ".join(str(int(i)) for i in np.unravel_index(at, np.shape(array)))
-            return f"{name}[{index}]" if index else name
-        at -= np.size(array)
-    raise IndexError(at)
-
-
 def _norm(vector: Array) -> Any:
     return np.sqrt(np.sum(vector**2))
-
-
-def weights(rng: np.random.Generator, n: int) -> Array:
-    """Random signs, and sizes near 1: none vanishes, and no two cancel by design."""
-    return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
-
-
-def pack(arrays: Sequence[Any]) -> Array:
-    """The elements of several arrays as one vector of float64."""
-    return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
-
-
-def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
-    """A vector as arrays of the shapes of others, and numbers where those are numbers."""
-    ends = np.cumsum([np.size(a) for a in like])
-    parts = np.split(vector, ends[:-1])
-    return tuple(
-        part.reshape(a.shape) if isinstance(a, np.ndarray) else float(part[0])
-        for part, a in zip(parts, like, strict=True)
-    )

@@ -64,7 +64,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     for x in instruction.operands:
         if type(x) is Ref and x.kind != "constant":
             return None
-        values.append(builder.of(x).value if type(x) is Ref else x)
+        values.append(builder.of(x).array if type(x) is Ref else x)
     with np.errstate(all="ignore"):
         result = np.asarray(instruction.op.forward(*values, **instruction.options))
     # a warning, such as of log(0), is left to the run
@@ -78,7 +78,7 @@ def splat(builder: Builder, x: Any) -> Any:
     if type(x) is not Ref:
         return x
     if x.kind == "constant":
-        value = builder.of(x).value
+        value = builder.of(x).array
         first = value.reshape(-1)[0] if value.size else None
         if first is not None and (value == first).all() and _one_sign(value):
             return first.item()

@@ -132,7 +132,7 @@ def _turned(builder: Builder, x: Any) -> Any:
         return None
     if x.kind == "constant":
         constant = builder.of(x)
-        return builder.constant(constant.value.T, constant.captured)
+        return builder.constant(constant.array.T, constant.captured)
     made = builder.source(x, "transpose")
     return None if made is None or made.options.get("axes") else made.operands[0]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tapegrad.program.ir import Constant, Instruction, Ref
+from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
 _MOST_ROWS = 256
@@ -60,5 +60,5 @@ def _is_thin(product: Instruction) -> bool:
 
 def _width(program: Program, x: Any) -> int:
     made = program.of(x)
-    shape: tuple[int, ...] = made.value.shape if type(made) is Constant else made.shape
+    shape: tuple[int, ...] = made.shape
     return shape[-1]

@@ -1,0 +1,145 @@
+"""Attention: what each query takes from the values, by its products with the keys."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
+from tapegrad.nn.layers import LinearParams, _size, affine, check_params
+from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
+from tapegrad.tensor import shape_of
+
+
+def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
+    """Scaled dot-product attention, ``softmax(q @ k.T / sqrt(n)) @ v``.
+
+    (Vaswani et al. 2017, arXiv:1706.03762.)
+
+    Parameters
+    ----------
+    queries
+        Of shape (..., n_queries, n).
+    keys, values
+        Of shapes (..., n_keys, n) and (..., n_keys, m).
+    mask
+        Booleans that broadcast to (..., n_queries, n_keys), true where a query may look.
+        One that may look nowhere looks at all alike.
+
+    Returns
+    -------
+    An array of shape (..., n_queries, m).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = np.eye(2)
+    >>> tg.nn.attention(x, x, np.array([[1.0], [2.0]]), mask=np.tri(2, dtype=bool)).round(3)
+    array([[1.  ],
+           [1.67]])
+    """
+    scores = matmul(queries / math.sqrt(shape_of(queries)[-1]), swapaxes(keys, -1, -2))
+    if mask is not None:
+        scores = where(mask, scores, float(np.finfo(scores.dtype).min))
+    return matmul(softmax(scores), values)
+
+
+@attrs.frozen
+class MultiHeadAttentionParams:
+    """The parameters of `MultiHeadAttention`: four of `Linear`, each (n, n) and (n,)."""
+
+    query: LinearParams
+    key: LinearParams
+    value: LinearParams
+    output: LinearParams
+
+
+@attrs.frozen
+class MultiHeadAttention:
+    """Attention by several heads side by side, with a linear map before and after.
+
+    (Vaswani et al. 2017, arXiv:1706.03762.)
+
+    Parameters
+    ----------
+    n
+        The length of the last axis of its input and its output.
+    heads
+        Their number, which divides `n`.
+    causal
+        Whether a query looks only at what is not later than itself.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.MultiHeadAttention(8, 2, causal=True)
+    >>> layer(layer.init(0), np.ones((3, 5, 8))).shape
+    (3, 5, 8)
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    n: int = attrs.field(validator=_size)
+    heads: int = attrs.field(validator=_size)
+    causal: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        if self.n % self.heads:
+            raise ValueError(f"heads={self.heads} do not divide n={self.n}")
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> MultiHeadAttentionParams:
+        """Glorot-uniform weights and biases of zeros."""
+        return MultiHeadAttentionParams(
+            *(
+                LinearParams(glorot_uniform(k, (self.n, self.n), dtype), zeros((self.n,), dtype))
+                for k in split(key, 4)
+            )
+        )
+
+    def __call__(
+        self, params: MultiHeadAttentionParams, x: Any, memory: Any = None, mask: Any = None
+    ) -> Any:
+        """What each vector of x takes from the memory.
+
+        Parameters
+        ----------
+        params
+            From `init`.
+        x
+            Of shape (..., n_queries, n).
+        memory
+            What is looked at, of shape (..., n_keys, n); x itself by default.
+        mask
+            Booleans that broadcast to (..., n_queries, n_keys), the same for all heads, true
+            where a query may look.
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `MultiHeadAttentionParams`.
+        ValueError
+            If a shape does not fit.
+        """
+        check_params(self, params, MultiHeadAttentionParams)
+        memory = x if memory is None else memory
+        queries = self._parted(affine(self, params.query, x, self.n, self.n, "query"))
+        keys, values = (
+            self._parted(affine(self, p, memory, self.n, self.n, at, "memory"))
+            for p, at in ((params.key, "key"), (params.value, "value"))
+        )
+        if mask is not None:
+            mask = expand_dims(mask, -3) if len(shape_of(mask)) > 2 else mask
+        if self.causal:
+            earlier = np.tri(queries.shape[-2], keys.shape[-2], dtype=bool)
+            mask = earlier if mask is None else logical_and(mask, earlier)
+        taken = swapaxes(attention(queries, keys, values, mask), -3, -2)
+        joined = reshape(taken, shape_of(x))
+        return affine(self, params.output, joined, self.n, self.n, "output")
+
+    def _parted(self, x: Any) -> Any:
+        """(..., n_vectors, n) as (..., heads, n_vectors, n / heads)."""
+        return swapaxes(reshape(x, (*x.shape[:-1], self.heads, self.n // self.heads)), -3, -2)

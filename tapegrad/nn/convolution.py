@@ -1,0 +1,181 @@
+"""Convolutions: patches of the input, and one matrix product."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tapegrad.nn.initializers import Key, he_normal, zeros
+from tapegrad.nn.layers import _check_shape, _size, check_params
+from tapegrad.ops import add, matmul, pad, patches, reshape
+from tapegrad.tensor import shape_of
+
+Sides = int | tuple[int, ...]
+
+
+def sides(instance: Any, attribute: Any, value: Any) -> None:
+    """Raise unless a value is a length, or one for each of a layer's spatial axes."""
+    least = 0 if attribute.name == "padding" else 1
+    for side in each_side(instance, value):
+        if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < least:
+            raise ValueError(
+                f"{attribute.name} is a whole number, at least {least}, or a tuple of "
+                f"{instance.n_axes} of them; not {value!r}"
+            )
+
+
+def each_side(layer: Any, value: Any) -> tuple[Any, ...]:
+    """A length for each spatial axis of a layer."""
+    if not isinstance(value, tuple):
+        return (value,) * int(layer.n_axes)
+    return value if len(value) == layer.n_axes else (None,)
+
+
+@attrs.frozen
+class ConvParams:
+    """The parameters of a convolution, laid out as PyTorch has them.
+
+    ``weight`` (n_out, n_in / groups, *size), ``bias`` (n_out,).
+    """
+
+    weight: Any
+    bias: Any
+
+
+@attrs.frozen
+class _Conv:
+    """What convolutions along any number of axes share."""
+
+    __tree_leaf__: ClassVar[bool] = True
+    n_axes: ClassVar[int]
+
+    n_in: int = attrs.field(validator=_size)
+    n_out: int = attrs.field(validator=_size)
+    size: Sides = attrs.field(validator=sides)
+    stride: Sides = attrs.field(default=1, validator=sides)
+    padding: Sides = attrs.field(default=0, validator=sides)
+    groups: int = attrs.field(default=1, validator=_size)
+
+    def __attrs_post_init__(self) -> None:
+        if self.n_in % self.groups or self.n_out % self.groups:
+            raise ValueError(
+                f"groups of {self.groups} divide neither or only one of n_in={self.n_in} and "
+                f"n_out={self.n_out}"
+            )
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> ConvParams:
+        """A He-normal weight and a bias of zeros."""
+        weight = he_normal(key, self._weight_shape, dtype, in_axis=1, out_axis=0)
+        return ConvParams(weight, zeros((self.n_out,), dtype))
+
+    def __call__(self, params: ConvParams, x: Any) -> Any:
+        """The convolution of x of shape (batch, n_in, *sides).
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `ConvParams`.
+        ValueError
+            If a shape is not what the sizes of the layer say, or no kernel fits.
+        """
+        check_params(self, params, ConvParams)
+        _check_shape(self, "", "weight", params.weight, self._weight_shape)
+        _check_shape(self, "", "bias", params.bias, (self.n_out,))
+        shape = shape_of(x)
+        if len(shape) != self.n_axes + 2 or shape[1] != self.n_in:
+            raise ValueError(
+                f"{self}: x has shape {shape}; (batch, {self.n_in}, "
+                f"{', '.join(['side'] * self.n_axes)}) is needed"
+            )
+        y = convolve(
+            x,
+            params.weight,
+            each_side(self, self.stride),
+            each_side(self, self.padding),
+            self.groups,
+        )
+        return add(y, reshape(params.bias, (self.n_out, *(1,) * self.n_axes)))
+
+    @property
+    def _weight_shape(self) -> tuple[int, ...]:
+        return self.n_out, self.n_in // self.groups, *each_side(self, self.size)
+
+
+def convolve(
+    x: Any, weight: Any, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
+) -> Any:
+    """The products of kernels with all patches: a cross-correlation, as layers have it.
+
+    The patches stand on the tape, as many times larger than x as a kernel has places.
+    """
+    n_out, n_in, *size = shape_of(weight)
+    if any(padding):
+        x = pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
+    cut = patches(x, tuple(size), stride)
+    batch, counts = cut.shape[0], cut.shape[-len(size) :]
+    inner = n_in * math.prod(size)
+    columns = reshape(cut, (batch, groups, inner, math.prod(counts)))
+    kernels = reshape(weight, (groups, n_out // groups, inner))
+    return reshape(matmul(kernels, columns), (batch, n_out, *counts))
+
+
+class Conv1d(_Conv):
+    """A convolution along one axis.
+
+    Parameters
+    ----------
+    n_in, n_out
+        The numbers of channels.
+    size
+        The length of a kernel.
+    stride
+        The step from one place of the kernel to the next.
+    padding
+        How many zeros are put before the first and after the last element.
+    groups
+        In how many groups the channels are, each with kernels of its own.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.Conv1d(3, 4, 5, padding=2)
+    >>> params = layer.init(0)
+    >>> params.weight.shape
+    (4, 3, 5)
+    >>> layer(params, np.ones((2, 3, 10))).shape
+    (2, 4, 10)
+    """
+
+    __slots__ = ()
+    n_axes = 1
+
+
+class Conv2d(_Conv):
+    """A convolution of images, of shape (batch, channels, height, width).
+
+    Parameters
+    ----------
+    n_in, n_out
+        The numbers of channels.
+    size, stride, padding
+        As for `Conv1d`; a pair where height and width differ.
+    groups
+        In how many groups the channels are, each with kernels of its own.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.Conv2d(3, 4, (3, 5), stride=2)
+    >>> params = layer.init(0)
+    >>> params.weight.shape
+    (4, 3, 3, 5)
+    >>> layer(params, np.ones((2, 3, 9, 9))).shape
+    (2, 4, 4, 3)
+    """
+
+    __slots__ = ()
+    n_axes = 2

@@ -1,0 +1,36 @@
+"""How good predictions are, as one counts it; without gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.ops import argmax, equal, mean
+from tapegrad.tensor import shape_of
+
+
+def accuracy(logits: Any, labels: Any) -> Any:
+    """The share of predictions whose largest logit is that of the label.
+
+    Parameters
+    ----------
+    logits
+        Any leading shape, and classes along the last axis. Of equal ones the first counts.
+    labels
+        The right classes: integers from 0, of the logits' leading shape.
+
+    Raises
+    ------
+    ValueError
+        If the labels' shape is not the logits' leading shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> tg.nn.accuracy(np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([1, 1])).item()
+    0.5
+    """
+    shape, expected = shape_of(labels), shape_of(logits)[:-1]
+    if shape != expected:
+        raise ValueError(f"accuracy: the labels have shape {shape}; {expected} is needed")
+    return mean(equal(argmax(logits, axis=-1), labels))

@@ -1,0 +1,218 @@
+"""Normalization: numbers with mean 0 and variance 1, then scaled as is learned."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import attrs
+import numpy.typing as npt
+
+from tapegrad.nn.initializers import Key, ones, zeros
+from tapegrad.nn.layers import _check_shape, _size, check_params
+from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
+from tapegrad.tensor import shape_of
+
+
+@attrs.frozen
+class NormParams:
+    """The parameters of `LayerNorm` and `BatchNorm`: ``weight`` and ``bias``, each (n,)."""
+
+    weight: Any
+    bias: Any
+
+
+@attrs.frozen
+class RMSNormParams:
+    """The parameters of `RMSNorm`: ``weight`` (n,)."""
+
+    weight: Any
+
+
+def _positive(instance: Any, attribute: Any, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{attribute.name} is a positive number, not {value!r}")
+
+
+def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
+    check_params(layer, params, kind)
+    for field in attrs.fields(kind):
+        _check_shape(layer, "", field.name, getattr(params, field.name), (layer.n,))
+    shape = shape_of(x)
+    if shape[axis:][:1] != (layer.n,):
+        raise ValueError(
+            f"{layer}: x has shape {shape}; its {'last' if axis == -1 else 'second'} axis must "
+            f"have length {layer.n}"
+        )
+
+
+@attrs.frozen
+class LayerNorm:
+    """Each vector less its mean and over its standard deviation, scaled and moved.
+
+    (Ba et al. 2016, arXiv:1607.06450.)
+
+    Parameters
+    ----------
+    n
+        The length of the last axis, along which it normalizes.
+    epsilon
+        What is added to the variance.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.LayerNorm(2)
+    >>> layer(layer.init(0), np.array([[1.0, 3.0]])).round(3)
+    array([[-1.,  1.]])
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    n: int = attrs.field(validator=_size)
+    epsilon: float = attrs.field(default=1e-5, validator=_positive)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
+        """A weight of ones and a bias of zeros, whatever the key."""
+        return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
+
+    def __call__(self, params: NormParams, x: Any) -> Any:
+        """X of shape (..., n), normalized."""
+        _check(self, params, NormParams, x, -1)
+        centred = x - mean(x, axis=-1, keepdims=True)
+        variance = mean(square(centred), axis=-1, keepdims=True)
+        return centred / sqrt(variance + self.epsilon) * params.weight + params.bias
+
+
+@attrs.frozen
+class RMSNorm:
+    """Each vector over the root of its mean square, scaled.
+
+    (Zhang and Sennrich 2019, arXiv:1910.07467.)
+
+    Parameters
+    ----------
+    n
+        The length of the last axis, along which it normalizes.
+    epsilon
+        What is added to the mean square.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.RMSNorm(2)
+    >>> layer(layer.init(0), np.array([[3.0, 3.0]])).round(3)
+    array([[1., 1.]])
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    n: int = attrs.field(validator=_size)
+    epsilon: float = attrs.field(default=1e-6, validator=_positive)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> RMSNormParams:
+        """A weight of ones, whatever the key."""
+        return RMSNormParams(ones((self.n,), dtype))
+
+    def __call__(self, params: RMSNormParams, x: Any) -> Any:
+        """X of shape (..., n), normalized."""
+        _check(self, params, RMSNormParams, x, -1)
+        return x / sqrt(mean(square(x), axis=-1, keepdims=True) + self.epsilon) * params.weight
+
+
+@attrs.frozen
+class BatchNormState:
+    """The running statistics of `BatchNorm`: ``mean`` and ``variance``, each (n,)."""
+
+    mean: Any
+    variance: Any
+
+
+@attrs.frozen
+class BatchNorm:
+    """Each channel less its mean and over its standard deviation in the batch.
+
+    (Ioffe and Szegedy 2015, arXiv:1502.03167.) Its running statistics go in and come
+    out with the call; no gradient passes through them.
+
+    Parameters
+    ----------
+    n
+        The number of channels, the length of the second axis.
+    momentum
+        The share of the running statistics that each training batch replaces.
+    epsilon
+        What is added to the variance.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.BatchNorm(1)
+    >>> state = layer.initial_state()
+    >>> y, state = layer(layer.init(0), np.array([[1.0], [3.0]]), state, training=True)
+    >>> y.round(3).tolist(), state
+    ([[-1.0], [1.0]], BatchNormState(mean=array([0.2]), variance=array([1.1])))
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    n: int = attrs.field(validator=_size)
+    momentum: float = attrs.field(default=0.1, validator=_positive)
+    epsilon: float = attrs.field(default=1e-5, validator=_positive)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
+        """A weight of ones and a bias of zeros, whatever the key."""
+        return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
+
+    def initial_state(self, dtype: npt.DTypeLike = float) -> BatchNormState:
+        """Running statistics to begin with: mean 0 and variance 1."""
+        return BatchNormState(zeros((self.n,), dtype), ones((self.n,), dtype))
+
+    def __call__(
+        self, params: NormParams, x: Any, state: BatchNormState, training: bool = False
+    ) -> tuple[Any, BatchNormState]:
+        """X of shape (batch, n, ...), normalized, and the state to go on with.
+
+        Parameters
+        ----------
+        params, x
+            The parameters, and the input.
+        state
+            From `initial_state` or the last call.
+        training
+            Whether to normalize by the batch's statistics and let them into the running
+            ones (the variance without bias, as PyTorch), or by the running ones, which
+            then stay as they are.
+
+        Raises
+        ------
+        TypeError
+            If the parameters or the state are not what this layer has.
+        ValueError
+            If a shape does not fit, or there is one number a channel to train with.
+        """
+        _check(self, params, NormParams, x, 1)
+        check_params(self, state, BatchNormState, "state")
+        shape = shape_of(x)
+        axes = (0, *range(2, len(shape)))
+        channels = (self.n, *(1,) * (len(shape) - 2))
+        if training:
+            count = math.prod(shape) // self.n
+            if count < 2:
+                raise ValueError(f"{self}: x has shape {shape}, which is one number a channel")
+            average = mean(x, axis=axes)
+            centred = x - reshape(average, channels)
+            variance = mean(square(centred), axis=axes)
+            state = BatchNormState(
+                self._moved(state.mean, average),
+                self._moved(state.variance, variance * (count / (count - 1))),
+            )
+        else:
+            variance = astype(state.variance, x.dtype)
+            centred = x - reshape(astype(state.mean, x.dtype), channels)
+        scale = params.weight / sqrt(variance + self.epsilon)
+        return centred * reshape(scale, channels) + reshape(params.bias, channels), state
+
+    def _moved(self, old: Any, new: Any) -> Any:
+        moved = (1 - self.momentum) * old + self.momentum * stop_gradient(new).astype(old.dtype)
+        return stop_gradient(moved)

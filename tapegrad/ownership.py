@@ -1,0 +1,192 @@
+"""Who may change an array: nobody, once it is on a tape or handed out.
+
+Every array that enters the package goes through `keep`, and every array that leaves it
+through `lend` or `give`. NumPy's flags cannot tell whether somebody may still write to an
+array: one that is read-only and owns its data may have a writeable view. So `keep` copies
+whatever comes, except what `give` made and marked.
+
+Flags are set by position here, which takes half the time.
+"""
+
+from __future__ import annotations
+
+import copy
+import types
+from collections.abc import Callable, Mapping
+from enum import Enum
+from pickle import PickleBuffer
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+
+# From this size on (bytes) a copy takes longer than to make an array known as ours.
+LARGE = 1 << 14
+
+
+class _Made(np.ndarray[Any, Any]):
+    """The base of each array that `give` marks: read-only memory of ours alone."""
+
+
+def _at_writes() -> bool:
+    """Whether ``ufunc.at`` writes to read-only arrays, as it does in NumPy before 2.5.
+
+    It does so for arrays of one axis.
+    """
+    x = np.zeros(1)
+    x.setflags(write=False)
+    try:
+        np.add.at(x, np.zeros(1, np.intp), 1.0)
+    except ValueError:
+        return False
+    return bool(x[0])
+
+
+_AT_WRITES = _at_writes()
+
+
+def keep(x: Any) -> Any:
+    """What the package may hold on to: nothing that the caller does to `x` changes it.
+
+    Parameters
+    ----------
+    x
+        An array, which is copied unless `give` made it, or an option of an op: lists
+        become tuples, sets frozen sets, and dicts read-only ones, at any depth. What
+        compares by value, functions and classes stay themselves. Other objects are
+        copied deeply.
+
+    Raises
+    ------
+    TypeError
+        If an object can be neither shared nor copied.
+    """
+    kind = type(x)
+    if kind is np.ndarray:
+        if _is_made(x) and not (_AT_WRITES and x.ndim == 1):
+            # the caller may set the shape, dtype and strides of the object it has
+            return x.view()
+        x = x.copy("K")
+        x.setflags(False)
+        return x
+    if kind in _CONSTANT:
+        return x
+    if kind is list or kind is tuple:
+        return tuple([keep(part) for part in x])
+    if kind is dict:
+        return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
+    return _keep_object(x)
+
+
+def lend(x: Array) -> Array:
+    """An array that the package, or the caller, still holds, for others to read.
+
+    It is a new object, so that setting its shape, dtype or strides stays its own affair,
+    and NumPy refuses to make it, or its base, writeable. Where ``ufunc.at`` writes to
+    read-only arrays, it is a copy.
+    """
+    if _AT_WRITES or not x.flags.c_contiguous:
+        return give(x.copy("K"))
+    x = x.view()
+    x.setflags(False)  # type: ignore[call-arg]
+    return np.ndarray(x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
+
+
+def give(x: Any) -> Array:
+    """An array, or number, that was just made and that nobody else holds, to hand out.
+
+    NumPy refuses to make it writeable. If it is large, nor its base, and it is marked:
+    `keep` takes it in again without a copy.
+    """
+    if type(x) is not np.ndarray:
+        x = np.asarray(x)
+    elif x.base is not None:
+        if _is_made(x):
+            return x
+        x = x.copy("K")
+    x.setflags(False)
+    if x.nbytes < LARGE:
+        return x.view()  # type: ignore[no-any-return]
+    if x.flags.c_contiguous:
+        return _marked(x)
+    return _marked(x.T).T if x.flags.f_contiguous else x.view()
+
+
+def _marked(x: Array) -> Array:
+    # a base of another class, and one that is not an array: NumPy looks through neither
+    made = np.ndarray.__new__(_Made, x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
+    return made.view(np.ndarray)
+
+
+def _is_made(x: Array) -> bool:
+    """Whether an array is one that `give` marked, or a view of one."""
+    base = x.base
+    return type(base) is _Made or (type(base) is np.ndarray and type(base.base) is _Made)
+
+
+# --- options ------------------------------------------------------------------------------
+
+
+class _ReadOnlyDict(dict[Any, Any]):
+    """A dict that is never changed."""
+
+    def _refuse(self, *args: Any, **kwargs: Any) -> NoReturn:
+        raise TypeError("an option is never changed; change a copy: dict(option)")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    update = setdefault = pop = popitem = clear = _refuse
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return _ReadOnlyDict, (dict(self),)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _ReadOnlyDict:
+        return self
+
+
+# types whose values cannot change; object() is a mark, known by its identity
+_CONSTANT: frozenset[Any] = frozenset(
+    {
+        *(bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented)),
+        *(slice, range, object, _ReadOnlyDict, np.ufunc, type(np.sum)),
+        *(types.FunctionType, types.BuiltinFunctionType, types.MethodType, types.ModuleType),
+    }
+)
+
+
+def _keep_object(x: Any) -> Any:
+    """An option that is no array and no plain container."""
+    if isinstance(x, np.ndarray):
+        x = x.copy("K")
+        x.setflags(write=False)
+        return x
+    if isinstance(x, tuple) and hasattr(x, "_make"):
+        return x._make(map(keep, x))
+    if isinstance(x, set):
+        return frozenset(map(keep, x))
+    if isinstance(x, Mapping):
+        return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
+    if isinstance(x, type | Enum | np.generic | np.dtype) or _is_value(x):
+        return x
+    try:
+        return copy.deepcopy(x)
+    except Exception as error:
+        raise TypeError(
+            f"an option is a {type(x).__name__}, which may change and cannot be copied; pass "
+            "arrays, numbers, strings, or containers of these"
+        ) from error
+
+
+def _is_value(x: Any) -> bool:
+    """Whether an object is one of ours, which never change, or is hashed by what it holds."""
+    if getattr(type(x), "__tree_leaf__", False):
+        return True
+    by_identity: Any = object.__hash__
+    if type(x).__hash__ is by_identity:
+        return False
+    try:
+        hash(x)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,117 @@
+"""A function of trees as one of its floating leaves, for what checks derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.tape import argument_names, is_floating, label
+from tapegrad.tensor import Array
+
+__all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
+
+Fn = Callable[..., Any]
+
+
+@attrs.frozen(eq=False)
+class Flat:
+    """A function as one of its floating leaves, which returns its floating leaves.
+
+    Attributes
+    ----------
+    name, paths
+        What messages call the function and each leaf.
+    fn
+        The function.
+    xs
+        The leaves.
+    args
+        The arguments that they are of.
+    """
+
+    name: str
+    fn: Fn
+    xs: tuple[Any, ...]
+    paths: tuple[str, ...]
+    args: tuple[Any, ...]
+
+
+def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
+    """A function and its arguments as one of their floating leaves, of a dtype or as they are."""
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
+    if dtype is not None:
+        args = tree.map(partial(_widened, dtype), tuple(args))
+    leaves, structure = tree.flatten(tuple(args))
+    paths = [
+        f"{name}.{path}" if path else name
+        for name, arg in zip(argument_names(fn, len(args)), args, strict=True)
+        for path in tree.paths(arg)
+    ]
+    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
+    if not places:
+        raise TypeError(f"{label(fn)} has no floating argument to differentiate")
+
+    def flat(*xs: Any) -> list[Any]:
+        filled = list(leaves)
+        for i, x in zip(places, xs, strict=True):
+            filled[i] = x
+        return floating(fn, fn(*tree.unflatten(structure, filled)))
+
+    return Flat(
+        label(fn),
+        flat,
+        tuple(leaves[i] for i in places),
+        tuple(paths[i] for i in places),
+        tuple(args),
+    )
+
+
+def floating(fn: Fn, output: Any) -> list[Any]:
+    """The floating leaves of what a function returned."""
+    outputs = [y for y in tree.leaves(output) if is_floating(y)]
+    if not outputs:
+        raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")
+    return outputs
+
+
+def _widened(dtype: Any, leaf: Any) -> Any:
+    """A floating leaf in another dtype; a number stays one."""
+    if not is_floating(leaf):
+        return leaf
+    return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else float(leaf)
+
+
+def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
+    """The name and index of an element, given its number in the packed arrays."""
+    for array, name in zip(arrays, names, strict=True):
+        if at < np.size(array):
+            index = ", ".join(str(int(i)) for i in np.unravel_index(at, np.shape(array)))
+            return f"{name}[{index}]" if index else name
+        at -= np.size(array)
+    raise IndexError(at)
+
+
+def weights(rng: np.random.Generator, n: int) -> Array:
+    """Random signs, and sizes near 1: none vanishes, and no two cancel by design."""
+    return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
+
+
+def pack(arrays: Sequence[Any]) -> Array:
+    """The elements of several arrays as one vector of float64."""
+    return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
+
+
+def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
+    """A vector as arrays of the shapes of others, and numbers where those are numbers."""
+    ends = np.cumsum([np.size(a) for a in like])
+    parts = np.split(vector, ends[:-1])
+    return tuple(
+        part.reshape(a.shape) if isinstance(a, np.ndarray) else float(part[0])
+        for part, a in zip(parts, like, strict=True)
+    )

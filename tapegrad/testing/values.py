@@ -1,0 +1,111 @@
+"""check_values: what is recorded against what NumPy computes from plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.tape import record
+from tapegrad.tensor import Tensor
+from tapegrad.testing.flat import flattened, floating
+
+__all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding"]
+
+Fn = Callable[..., Any]
+
+CLOSE = 1e-9  # the relative error that rounding may leave
+
+
+def check_values(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that a function gives the same recorded as on plain arrays.
+
+    A function that asks for what only a Tensor has, such as ``x.at``, does not run on
+    plain arrays, and nothing is checked.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_grads`. Arrays are copied first, for NumPy code may write to them.
+
+    Raises
+    ------
+    AssertionError
+        If a value, a shape, a dtype or the tree is another.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_values(tg.tanh, (np.ones(3),))
+    >>> def centred(x):
+    ...     return x - (x.mean() if isinstance(x, np.ndarray) else 0.0)
+    >>> try:
+    ...     tg.testing.check_values(centred, (np.array([1.0, 3.0]),))
+    ... except AssertionError as error:
+    ...     print(error)
+    centred gives another value recorded than on plain arrays
+      recorded   1
+      plain      -1
+      of         output[0]
+    """
+    name = flattened(fn, args).name
+    output, tape = record(fn)(*args)
+    floating(fn, output)
+    relative = rounding(tape)
+    for plain in on_plain_arrays(fn, tree.map(_copied, tuple(args)), name):
+        _compare(name, output, plain, relative)
+
+
+def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
+    """What a function returns without being recorded; nothing if it asks for a Tensor."""
+    try:
+        return (fn(*args),)
+    except Exception as error:
+        if isinstance(error, AttributeError) and hasattr(Tensor, error.name or ""):
+            return ()
+        error.add_note(f"{name} raised this when it was called on plain arrays, not recorded")
+        raise
+
+
+def rounding(tape: Any) -> float:
+    """The relative error that rounding may leave, by the narrowest dtype on the way."""
+    dtypes = {x.dtype for x in tape if x.dtype.kind == "f"}
+    return max([CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in dtypes]])
+
+
+def _copied(leaf: Any) -> Any:
+    return leaf.copy() if isinstance(leaf, np.ndarray) else leaf
+
+
+def _compare(name: str, recorded: Any, plain: Any, relative: float) -> None:
+    (got, structure), (want, other) = tree.flatten(recorded), tree.flatten(plain)
+    if structure != other:
+        raise AssertionError(
+            f"{name} returns another tree recorded than on plain arrays\n"
+            f"  recorded   {structure}\n"
+            f"  plain      {other}"
+        )
+    for path, x, y in zip(tree.paths(plain), got, want, strict=True):
+        a, b = np.asarray(x.value if isinstance(x, Tensor) else x), np.asarray(y)
+        if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
+            continue
+        place = f"output.{path}" if path else "output"
+        if (a.shape, a.dtype) != (b.shape, b.dtype):
+            raise AssertionError(
+                f"{name} gives another shape or dtype recorded than on plain arrays\n"
+                f"  recorded   {a.dtype} {a.shape}\n"
+                f"  plain      {b.dtype} {b.shape}\n"
+                f"  of         {place}"
+            )
+        size = np.max(np.abs(b[np.isfinite(b)]), initial=0) if b.dtype.kind == "f" else 0
+        close = np.isclose(a, b, relative if size else 0, relative * size, equal_nan=True)
+        for at in np.argwhere(~close)[:1]:
+            index = ", ".join(str(int(i)) for i in at)
+            raise AssertionError(
+                f"{name} gives another value recorded than on plain arrays\n"
+                f"  recorded   {a[tuple(at)]:.12g}\n"
+                f"  plain      {b[tuple(at)]:.12g}\n"
+                f"  of         {f'{place}[{index}]' if index else place}"
+            )
