@@ -593,9 +593,10 @@ INTERRUPTED = {
 @pytest.mark.parametrize("name", sorted(INTERRUPTED))
 def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     files = ("tape.py", "calls.py", "transforms.py", "expand.py", __file__)
-    at = 0
+    at, errors = 0, np.geterr()
     while interrupted(INTERRUPTED[name], files, at):
         assert CURRENT.get() is None
+        assert np.geterr() == errors
         at += 1
     assert at > 100
     assert CURRENT.get() is None

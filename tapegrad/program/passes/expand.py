@@ -32,14 +32,17 @@ def written_out(builder: Builder, instruction: Instruction) -> Any:
             like = last = write_parameter(last, like, None)  # type: ignore[assignment]
             refs[last] = x  # type: ignore[index]
         operands.append(like)
-    with np.errstate(all="ignore"):
-        result, last = recorded_from(
-            last, instruction.op.forward, tuple(operands), instruction.options
-        )
+    result, last = recorded_from(last, _silent, (instruction, operands))
     for step in Tape(last, start):
         if step not in refs:
             refs[step] = builder.append(_moved(builder, refs, step))
     return refs[result]
+
+
+def _silent(instruction: Instruction, operands: list[Any]) -> Any:
+    """What an instruction's op gives, without warnings of values that stand for others."""
+    with np.errstate(all="ignore"):
+        return instruction.op.forward(*operands, **instruction.options)
 
 
 def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instruction:
