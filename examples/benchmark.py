@@ -545,11 +545,11 @@ def gru() -> Workload:
 
 def lenet() -> Workload:
     """Make LeNet-5, with relu and pools of the largest, trained by Adam."""
-    convolutions = [
+    convolutions: list[Any] = [
         *(tg.nn.Conv2d(1, 6, 5, padding=2), tg.nn.Relu(), tg.nn.MaxPool2d(2)),
         *(tg.nn.Conv2d(6, 16, 5), tg.nn.Relu(), tg.nn.MaxPool2d(2), tg.nn.Flatten()),
     ]
-    dense = [tg.nn.Linear(400, 120), tg.nn.Relu(), tg.nn.Linear(120, 84), tg.nn.Relu()]
+    dense: list[Any] = [tg.nn.Linear(400, 120), tg.nn.Relu(), tg.nn.Linear(120, 84), tg.nn.Relu()]
     model = tg.nn.Sequential(*convolutions, *dense, tg.nn.Linear(84, 10))
 
     def model_loss(params: Any, x: Any, targets: Any) -> Any:
@@ -633,7 +633,7 @@ def adam_of(w: Workload) -> Any:
 
 def plain_step(both: Step, w: Workload) -> Step:
     """Add the update of a list of parameters to a function that gives loss and gradients."""
-    rate, decay = w.rate, w.decay
+    rate, decay = w.rate, w.decay or 0.0
     if rate is None:
         return both
 
@@ -654,7 +654,7 @@ def plain_step(both: Step, w: Workload) -> Step:
         ]
         return loss, [new, first, second, t]
 
-    return step if decay is None else adam_step
+    return step if w.decay is None else adam_step
 
 
 def own_entries(name: str, w: Workload) -> Iterator[Entry]:
@@ -901,7 +901,8 @@ def check(w: Workload, entry: Entry) -> None:
     """Exit unless a step agrees with NumPy, to a fraction of the update."""
     tolerance = 1e-10 if all(p.dtype == np.float64 for p in w.leaves) else 1e-3
     loss, gradients = w.by_hand(w.leaves, *w.data)
-    rate, before = (-1, np.zeros(len(w.leaves))) if w.rate is None else (w.rate, w.leaves)
+    before: Sequence[Any] = w.leaves if w.rate is not None else np.zeros(len(w.leaves)).tolist()
+    rate = -1 if w.rate is None else w.rate
     if w.decay is not None:
         # of the moments that it is divided by, a first step leaves the sign
         gradients = [
