@@ -92,10 +92,8 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
             record = write(current, OPS["seed"], (), {"shape": output.shape, "dtype": output.dtype})
             CURRENT.set(record)
             return record
-        one = _ONE.get(output.dtype)
-        return (
-            one if one is not None and output.shape == () else np.ones(output.shape, output.dtype)
-        )
+        one = _ONE.get(output.dtype) if output.shape == () else None
+        return np.ones(output.shape, output.dtype) if one is None else one
     cotangent = weighing(output, cotangent, what, "its output")
     return cotangent if type(cotangent) is Tensor else keep(cotangent)
 

@@ -164,8 +164,11 @@ def write(
     origin = last.origin
     values = []
     constants = False
+    given = options
     if options:
-        options = {name: keep(value) for name, value in options.items()}
+        options = {name: keep(value) for name, value in given.items()}
+        # kept as a tuple, a list is given to the op as one, for NumPy takes none as an axis
+        given = {n: value if type(value) is list else options[n] for n, value in given.items()}
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
@@ -180,9 +183,9 @@ def write(
         last, operands = as_operands(last, op, operands)
         values = [x.primal if type(x) is Tensor else x for x in operands]
     try:
-        value = op.forward(*values, **options) if options else op.forward(*values)
+        value = op.forward(*values, **given) if given else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        raise _explained(error, op, values, options, last) from error
+        raise _explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
         value.setflags(False)  # type: ignore[call-arg]
     elif op.keeps_weak and all(type(x) in _PYTHON_NUMBERS for x in values):

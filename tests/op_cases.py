@@ -214,6 +214,27 @@ def overlap_add_reference(values: Any, shape: Any, axis: Any = None) -> Any:
     return y.reshape(shape)
 
 
+# --- NumPy's functions where the lowest version that we support falls short of the newest ---
+
+
+def matrix_rank_reference(A: Any, **given: Any) -> Any:  # noqa: N803
+    return np.linalg.matrix_rank(A, **given) if A.size else np.zeros(A.shape[:-2], int)
+
+
+def pad_reference(array: Any, pad_width: Any, **given: Any) -> Any:
+    if isinstance(pad_width, dict):
+        widths = np.zeros((array.ndim, 2), int)
+        for axis, width in pad_width.items():
+            widths[axis] = width
+        pad_width = widths
+    return np.pad(array, pad_width, **given)
+
+
+@precise
+def sinc_reference(x: Any) -> Any:
+    return np.sinc(x)
+
+
 # what the ops give that are no NumPy function, as functions of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "asarray": np.asarray,
@@ -260,6 +281,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "i0_derivative": i0_derivative_reference,
     "piece": piece_reference,
     "linear_recurrence": recurrence_reference,
+    "sinc": sinc_reference,
     "sinc_derivative": sinc_derivative_reference,
     "cofactor": cofactor_reference,
     "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
@@ -270,6 +292,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "array": np.array,
     "full": np.full,
     "overlap_add": overlap_add_reference,
+    "matrix_rank": matrix_rank_reference,
+    "pad": pad_reference,
     "permute_dims": np.permute_dims,
     "put_along_axis": put_along_axis_reference,
 }

@@ -10,7 +10,11 @@ BENCHMARK = Path(__file__).parents[1] / "examples" / "benchmark.py"
 def test_the_benchmark_prints_a_table_of_checked_implementations():
     options = ["--workloads", "xor,transforms", "--seconds", "0.2", "--no-peers"]
     run = subprocess.run(
-        [sys.executable, str(BENCHMARK), *options], capture_output=True, text=True, check=False
+        [sys.executable, str(BENCHMARK), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     assert run.returncode == 0, run.stderr
     rows = {line[:22].strip(): line[22:].split() for line in run.stdout.splitlines()}

@@ -636,7 +636,7 @@ def test_an_activation_that_is_not_known_is_refused():
     assert "sigmoid" in message
 
 
-@pytest.mark.parametrize("key", [None, -1, 1.5, "key", True, np.random.default_rng(0), [1, 2]])
+@pytest.mark.parametrize("key", [None, 1.5, "key", True, np.random.default_rng(0), [1, 2]])
 def test_a_key_that_is_none_is_refused(key):
     message = said(TypeError, lambda: tg.nn.Linear(2, 2).init(key))
     assert "key" in message

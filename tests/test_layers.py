@@ -405,3 +405,208 @@ def test_a_state_in_float64_widens_no_model_of_float32(cell: Any) -> None:
     output, state = cell(params, x, cell.initial_hidden(4))
     again = cell(params, x, state)
     assert {y.dtype for y in tg.tree.leaves((output, state, again))} == {np.dtype(np.float32)}
+
+
+# --- what a Sequential hands on ------------------------------------------------------------
+
+
+def test_a_sequential_splits_its_key_among_the_layers_that_need_one() -> None:
+    inner = nn.Sequential(np.tanh, nn.Dropout(0.5))
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 40), inner, nn.Dropout(0.5))
+    params, x, key = model.init(0), np.ones((20, 50)), tg.random.key(1)
+    np.testing.assert_array_equal(model(params, x), inner(params[2], model.layers[1](params[1], x)))
+    k0, k1, k2 = tg.random.split(key, 3)
+    y = model.layers[0](None, x, key=k0)
+    y = inner(params[2], model.layers[1](params[1], y), key=k1)
+    y = model.layers[3](None, y, key=k2)
+    np.testing.assert_array_equal(model(params, x, key=key), y)
+    # an integer stands for its key; another key drops others
+    np.testing.assert_array_equal(model(params, x, key=1), y)
+    assert np.any(model(params, x, key=2) != y)
+    # a model that needs none does without
+    plain = nn.Sequential(nn.Linear(50, 40), np.tanh)
+    assert plain.initial_state() is None
+    params = nn.Linear(50, 40).init(0), None
+    np.testing.assert_array_equal(plain(params, x, key=key), plain(params, x))
+
+
+def test_dropout_draws_with_the_key_of_each_call_of_a_compiled_program() -> None:
+    model = nn.Sequential(nn.Linear(6, 50), tg.relu, nn.Dropout(0.4), nn.Linear(50, 3))
+    params, x = model.init(0), np.linspace(-1, 1, 24).reshape(4, 6)
+
+    def step(params: Any, x: Any, key: Any) -> Any:
+        return tg.value_and_grad(lambda p: tg.sum(model(p, x, key=key) ** 2))(params)
+
+    fast = tg.compile(step)
+    values = set()
+    for seed in range(3):
+        key = tg.random.key(seed)
+        value, grads = fast(params, x, key)
+        want, want_grads = step(params, x, key)
+        values.add(float(value))
+        np.testing.assert_allclose(value, want, rtol=1e-12)
+        for g, w in zip(tg.tree.leaves(grads), tg.tree.leaves(want_grads), strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12)
+    assert len(values) == 3
+    assert len(fast.signatures) == 1
+
+
+@given(rate=st.floats(0, 0.9), seed=st.integers(0, 1000))
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> None:
+    x = np.linspace(1, 2, 4000)
+    y = nn.Dropout(rate)(None, x, key=seed)
+    kept = y != 0
+    np.testing.assert_allclose(y[kept], x[kept] / (1 - rate), rtol=1e-12)
+    assert abs(np.mean(kept) - (1 - rate)) < 0.05
+    g = tg.grad(lambda x: tg.sum(nn.Dropout(rate)(None, x, key=seed)))(x)
+    np.testing.assert_array_equal(g, np.where(kept, 1 / (1 - rate), 0))
+
+
+def test_a_sequential_with_state_takes_it_and_returns_it() -> None:
+    norm, linear = nn.BatchNorm(3), nn.Linear(3, 2)
+    inner = nn.Sequential(norm, np.tanh)
+    model = nn.Sequential(inner, linear, nn.BatchNorm(2), nn.Dropout(0.5))
+    params, state = model.init(0), model.initial_state()
+    assert tg.tree.paths(state) == ["0.0.mean", "0.0.variance", "2.mean", "2.variance"]
+    assert state[1] is state[3] is state[0][1] is None
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    y, after = model(params, x, state, training=True)
+    h, first = norm(params[0][0], x, state[0][0], training=True)
+    h = linear(params[1], np.tanh(h))
+    want, second = nn.BatchNorm(2)(params[2], h, state[2], training=True)
+    np.testing.assert_array_equal(y, want)
+    np.testing.assert_array_equal(after[0][0].mean, first.mean)
+    np.testing.assert_array_equal(after[2].variance, second.variance)
+    assert tg.tree.flatten(after)[1] == tg.tree.flatten(state)[1]
+    evaluated, same = model(params, x, after)
+    assert [s.tobytes() for s in tg.tree.leaves(same)] == [
+        s.tobytes() for s in tg.tree.leaves(after)
+    ]
+    assert np.any(evaluated != y)
+    with pytest.raises(TypeError, match="initial_state"):
+        model(params, x)
+    with pytest.raises(ValueError, match="state has trees"):
+        model(params, x, state[:1])
+
+
+def test_a_state_goes_through_compiled_training_steps() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), tg.relu, nn.Linear(4, 1))
+    params, state = model.init(0), model.initial_state()
+    x = np.random.default_rng(0).normal(size=(8, 3))
+
+    def step(params: Any, state: Any, x: Any) -> Any:
+        def loss(p: Any) -> Any:
+            y, after = model(p, x, state, training=True)
+            return tg.mean(y**2), after
+
+        (value, after), grads = tg.value_and_grad(loss, has_aux=True)(params)
+        return value, tg.tree.map(lambda p, g: p - 0.1 * g, params, grads), after
+
+    fast = tg.compile(step)
+    recorded = compiled = params, state
+    for _ in range(3):
+        recorded, compiled = step(*recorded, x)[1:], fast(*compiled, x)[1:]
+    for got, want in zip(tg.tree.leaves(compiled), tg.tree.leaves(recorded), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_a_layer_of_the_users_gets_what_its_call_asks_for() -> None:
+    class Noise:
+        def init(self, key: Any, dtype: Any = float) -> None:
+            return None
+
+        def __call__(self, params: None, x: Any, *, key: Any = None, training: bool = False) -> Any:
+            return x + tg.random.normal(key, x.shape) if training and key is not None else x
+
+    model = nn.Sequential(Noise(), np.tanh)
+    params, x, key = model.init(0), np.zeros(3), tg.random.key(5)
+    np.testing.assert_array_equal(model(params, x, key=key), np.zeros(3))
+    (mine,) = tg.random.split(key, 1)
+    want = np.tanh(tg.random.normal(mine, (3,)))
+    np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
+
+
+# --- losses -------------------------------------------------------------------------------
+
+LOSSES = {
+    "l1": (nn.l1_loss, lambda t: t.nn.functional.l1_loss, {}),
+    "huber": (nn.huber_loss, lambda t: t.nn.functional.huber_loss, {"delta": 0.75}),
+    "huber, wide": (nn.huber_loss, lambda t: t.nn.functional.huber_loss, {}),
+    "binary": (
+        nn.binary_cross_entropy_loss,
+        lambda t: t.nn.functional.binary_cross_entropy_with_logits,
+        {},
+    ),
+    "kl": (
+        nn.kl_loss,
+        lambda t: (
+            lambda x, target, reduction: (
+                t.nn.functional.kl_div(
+                    x.log_softmax(-1),
+                    target,
+                    reduction={"mean": "batchmean"}.get(reduction, reduction),
+                )
+                if reduction != "none"
+                else t.nn.functional.kl_div(x.log_softmax(-1), target, reduction="none").sum(-1)
+            )
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_their_gradients_are_pytorchs(name: str, reduction: str) -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs, given = LOSSES[name]
+    rng = np.random.default_rng(0)
+    x, targets = 2 * rng.normal(size=(4, 3)), rng.uniform(size=(4, 3))
+    if name == "kl":
+        targets[0] = [0, 1, 0]
+        targets /= targets.sum(axis=-1, keepdims=True)
+    tensor = torch.tensor(x, requires_grad=True)
+    want = theirs(torch)(tensor, torch.tensor(targets), reduction=reduction, **given)
+    cotangent = rng.normal(size=want.shape)
+    want.backward(torch.tensor(cotangent))
+    y, pullback = tg.vjp(lambda x: ours(x, targets, reduction=reduction, **given), x)
+    np.testing.assert_allclose(y, want.detach().numpy(), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(pullback(cotangent)[0], tensor.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_have_the_properties_of_any_function(name: str) -> None:
+    loss, _, given = LOSSES[name]
+    rng = np.random.default_rng(1)
+    x, targets = 2 * rng.normal(size=(2, 3)), rng.uniform(0.25, 0.75, size=(2, 3))
+    fn = lambda x, targets: loss(x, targets, **given)  # noqa: E731
+    check_grads(fn, (x, targets), order=1 if "huber" in name else 2)
+    check_properties(fn, (x, targets), compiled=True)
+    narrow = tg.grad(fn)(x.astype(np.float32), targets.astype(np.float32))
+    assert narrow.dtype == np.float32
+    assert fn(x.astype(np.float32), targets.astype(np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match=loss.__name__):
+        fn(x, targets[:1])
+    with pytest.raises(ValueError, match="reduction"):
+        loss(x, targets, reduction="all")
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4])
+def test_binary_cross_entropy_is_stable(size: float) -> None:
+    logits, targets = np.array([size, -size, size, -size]), np.array([0, 1, 1, 0])
+    losses = nn.binary_cross_entropy_loss(logits, targets, reduction="none")
+    np.testing.assert_allclose(losses, [size, size, np.exp(-size), np.exp(-size)], rtol=1e-12)
+    g = tg.grad(nn.binary_cross_entropy_loss)(logits, targets, reduction="sum")
+    np.testing.assert_allclose(g, [1, -1, -np.exp(-size), np.exp(-size)], rtol=1e-12)
+    assert nn.binary_cross_entropy_loss(logits.astype(np.float32), targets).dtype == np.float32
+
+
+@given(st.integers(0, 100), st.sampled_from([(), (5,), (2, 3)]))
+def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(*shape, 3)), rng.integers(0, 3, shape)
+    want = np.mean(np.argmax(logits, axis=-1) == labels)
+    assert nn.accuracy(logits, labels) == want
+    assert tg.compile(nn.accuracy)(logits, labels) == want
+    with pytest.raises(ValueError, match="labels"):
+        nn.accuracy(logits, np.zeros((*shape, 1), int))

@@ -54,7 +54,12 @@ def test_a_key_gives_the_same_parameters_in_another_process():
     """.replace("        ", "")
     here = tg.nn.Sequential(tg.nn.Linear(3, 4), tg.nn.RNNCell(2, 2, 2)).init(7)
     there = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        timeout=300,
     )
     assert there.stdout.strip() == b"".join(bytes_of(here)).hex()
 
@@ -71,16 +76,53 @@ def test_layers_of_one_model_are_drawn_apart():
     assert len({p.weight.tobytes() for p in (cell.w_ih, cell.w_hh, cell.w_ho)}) == 3
 
 
-def test_keys_split_into_keys_that_differ_and_that_only_depend_on_the_key():
-    keys = initializers.split(5, 3)
-    draws = [np.random.default_rng(key).random() for key in keys]
-    assert len(set(draws)) == 3
-    assert [np.random.default_rng(key).random() for key in initializers.split(5, 3)] == draws
-    parent = np.random.SeedSequence(5)
-    spawned = [np.random.default_rng(key).random() for key in parent.spawn(3)]
-    assert draws == spawned
-    # a key that has been split gives other draws than its children
-    assert np.random.default_rng(np.random.SeedSequence(5)).random() not in draws
+def test_a_seed_stands_for_its_key_and_a_compiled_program_draws_as_it_runs():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Embedding(3, 2), tg.nn.GRUCell(2, 2))
+    draw = tg.compile(lambda key: model.init(key))
+    for seed in range(3):
+        key = tg.random.key(seed)
+        params = model.init(seed)
+        assert bytes_of(model.init(key)) == bytes_of(params)
+        for got, want in zip(tg.tree.leaves(draw(key)), tg.tree.leaves(params), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-15)
+    assert len(draw.signatures) == 1
+
+
+# of n_in=12 and n_out=40 with 3 by 3 places: fan-in 108, fan-out 360
+KERNELS = ((40, 12, 3, 3), {"in_axis": 1, "out_axis": 0})
+IMAGES_LAST = ((3, 3, 12, 40), {})
+
+
+@pytest.mark.parametrize(("shape", "axes"), [KERNELS, IMAGES_LAST])
+@pytest.mark.parametrize(
+    ("initializer", "variance"),
+    [
+        (initializers.he_normal, 2 / 108),
+        (initializers.lecun_normal, 1 / 108),
+        (initializers.glorot_normal, 2 / 468),
+        (initializers.glorot_uniform, 2 / 468),
+    ],
+)
+def test_the_variance_of_kernels_goes_by_their_fans(initializer, variance, shape, axes):
+    drawn = initializer(0, shape, **axes)
+    np.testing.assert_allclose(np.var(drawn), variance, rtol=0.1)
+    np.testing.assert_allclose(np.mean(drawn), 0, atol=0.01)
+    assert initializer(0, shape, np.float32, **axes).dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (2, 3, 4), (1, 5)])
+@pytest.mark.parametrize("out_axis", [0, -1])
+def test_orthogonal_weights_have_orthonormal_rows_or_columns(shape, out_axis):
+    drawn = initializers.orthogonal(3, shape, out_axis=out_axis)
+    assert drawn.shape == shape
+    matrix = np.moveaxis(drawn, out_axis, -1).reshape(-1, shape[out_axis])
+    gram = matrix @ matrix.T if matrix.shape[0] < matrix.shape[1] else matrix.T @ matrix
+    np.testing.assert_allclose(gram, np.eye(len(gram)), atol=1e-12)
+
+
+def test_orthogonal_weights_take_either_sign():
+    signs = {float(np.sign(initializers.orthogonal(key, (1, 1))[0, 0])) for key in range(20)}
+    assert signs == {-1.0, 1.0}
 
 
 def test_init_draws_as_the_notebook_does():
@@ -293,6 +335,12 @@ def test_an_rnn_cell_is_one_step_of_its_formula(activation, function):
     )
     np.testing.assert_allclose(after, want, rtol=1e-12)
     np.testing.assert_allclose(output, want @ params.w_ho.weight + params.w_ho.bias, rtol=1e-12)
+
+
+@pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])
+def test_an_activation_that_there_is_not_is_refused(activation):
+    with pytest.raises(ValueError, match="activation is one of relu, sigmoid, tanh"):
+        tg.nn.RNNCell(2, 3, 4, activation=activation)
 
 
 def test_an_rnn_cell_is_a_sigmoid_by_default():

@@ -92,6 +92,25 @@ def test_old_parameters_and_states_are_as_they_were():
     assert again["w"].tobytes() == p1["w"].tobytes()
 
 
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+@pytest.mark.parametrize(
+    "gradient", [np.ones(2), np.ones(3, complex), np.ones(3, np.longdouble), np.array(["a"] * 3)]
+)
+def test_a_gradient_that_does_not_fit_is_named(gradient, momentum):
+    optimizer = tg.optim.SGD(0.1, momentum)
+    params = {"w": np.ones(3)}
+    with pytest.raises(ValueError, match=r"SGD\.update: params\.w is float64 \(3,\), but grads\.w"):
+        optimizer.update(params, {"w": gradient}, optimizer.init(params))
+
+
+def test_a_velocity_that_does_not_fit_is_named_and_a_number_is_none_of_bool():
+    optimizer = tg.optim.SGD(0.1, 0.5)
+    with pytest.raises(ValueError, match=r"but state\.velocity is"):
+        optimizer.update(np.ones(3), np.ones(3), optimizer.init(np.ones(2)))
+    with pytest.raises(TypeError, match="learning_rate is a number, not True"):
+        tg.optim.SGD(True)
+
+
 def test_optimizers_compare_by_their_numbers():
     assert tg.optim.SGD(0.1) == tg.optim.SGD(0.1)
     assert tg.optim.SGD(0.1) != tg.optim.SGD(0.1, momentum=0.5)

@@ -281,6 +281,25 @@ def test_assigning_a_tensor_into_an_array_raises_and_says_so():
     tg.record(fn)(1.5)
 
 
+def test_what_is_read_depends_on_the_dtype_and_on_whether_the_op_has_a_rule():
+    rounds = tg.custom_op(vjps=(None,), name="rounds")(np.round)
+
+    def fn(x):
+        # integers have no gradient, whatever op they are of
+        assert int(x.astype(int)[1]) == 2
+        assert np.asarray(tg.concatenate([np.argsort(x), [7]])).tolist() == [0, 1, 7]
+        # nor has what no gradient passes
+        assert float(rounds(x)[1].astype(int)) == 2.0
+        assert np.asarray(rounds(x)).tolist() == [1.0, 2.0]
+        # an op of any number of operands has rules like any other
+        for t in (x, x * 2, tg.concatenate([x, x]), tg.stack([x])):
+            with pytest.raises(TypeError, match="cut the gradient off"):
+                np.asarray(t)
+        return tg.sum(x)
+
+    tg.record(fn)(np.array([1.0, 2.0]))
+
+
 def test_value_reads_on_purpose():
     def fn(t):
         assert type(t.value) is np.ndarray
@@ -540,7 +559,7 @@ def test_two_threads_record_at_once():
     barrier = threading.Barrier(2)
 
     def run(x):
-        output, tape = tg.record(lambda x: slow(lambda: barrier.wait(10), x))(x)
+        output, tape = tg.record(lambda x: slow(lambda: barrier.wait(300), x))(x)
         check_tape(tape)
         assert len(tape) == 20
         return tg.reverse_sweep(tape, output)[tape.parameters[0]], output.value

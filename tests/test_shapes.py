@@ -50,6 +50,8 @@ def test_compiled_is_what_is_recorded(name: str, data: Any) -> None:
         pairs = zip(case.operands, floating, strict=True)
         return case.fn(*(next(rest) if is_floating else x for x, is_floating in pairs))
 
+    if not tg.tree.leaves(fn(*xs)):  # unstacked along an axis of length 0
+        return
     want, pullback = tg.vjp(fn, *xs)
     same(tg.compile(fn)(*xs), want)
     cotangent = tg.tree.map(np.ones_like, want)
@@ -74,6 +76,8 @@ def test_arguments_have_numpys_names_order_and_defaults(name: str) -> None:
         wanted = inspect.signature(SIGNATURES[name]).parameters
     except ValueError:  # of NumPy's functions in C, before it gave them signatures
         pytest.skip("NumPy does not say")
+    if "newshape" in wanted:
+        pytest.skip("this NumPy takes reshape's shape under its old name too")
     ours = inspect.signature(inspect.unwrap(OPS[name].declaration)).parameters  # type: ignore[attr-defined]
     if OPS[name].read is None:  # type: ignore[attr-defined]
         by_position = [p.name for p in ours.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
@@ -381,7 +385,9 @@ def test_ranges_of_ratios_take_negative_and_far_ends() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert np.isnan(tg.geomspace(-1.0, 1.0, 3)[1])
-        assert np.isnan(tg.geomspace(0.0, 1.0, 3)).all()
+    for f in (tg.geomspace, lambda *ends: tg.record(tg.geomspace)(*ends)):
+        with pytest.raises(ValueError, match="from 0"):
+            f(0.0, 1.0)
 
 
 @pytest.mark.parametrize("base", [2, np.array([2.0, 3.0]), np.array([[2.0], [3.0]])])

@@ -20,6 +20,7 @@ def run(code: str) -> list[float]:
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
         cwd=ROOT,
     )
     assert done.returncode == 0, done.stderr

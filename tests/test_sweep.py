@@ -57,6 +57,17 @@ def test_a_parameter_that_the_output_does_not_depend_on_has_zeros():
     np.testing.assert_array_equal(tg.reverse_sweep(tape, y)[p], np.zeros((2, 3), np.float32))
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_an_output_of_one_element_needs_no_cotangent_whatever_its_shape(shape, dtype):
+    tape, x = tg.Tape().parameter(np.full(shape, 3, dtype))
+    for op in (tg.square, tg.transpose, tg.negative):
+        tape, y = tape.write(op, x)
+        g = tg.reverse_sweep(tape, y)[x]
+        assert (g.shape, g.dtype) == (shape, dtype)
+        np.testing.assert_array_equal(g, {tg.square: 6, tg.transpose: 1, tg.negative: -1}[op])
+
+
 def test_a_parameter_can_be_the_output():
     tape, x = tg.Tape().parameter(3.0)
     assert tg.reverse_sweep(tape, x)[x] == 1.0

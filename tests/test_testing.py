@@ -578,7 +578,7 @@ def test_importing_it_needs_neither_hypothesis_nor_pytest() -> None:
         "import sys, tapegrad.testing\n"
         "assert not {'hypothesis', 'pytest', 'scipy'} & set(sys.modules), sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
 def test_a_function_that_is_another_each_time_is_refused():

@@ -77,7 +77,12 @@ WRONG: dict[str, Any] = {
         "not 2 and -3 times theirs",
     ),
     "modes that differ": ("check_transposes", SQUARED, (X,), r"<u, J v> by the JVP is"),
-    "slopes of no function": ("check_symmetric_hessian", LOPSIDED, (X, X + 1.5), r"<v, H w> is"),
+    "slopes of no function": (
+        "check_symmetric_hessian",
+        LOPSIDED,
+        (X, X + 1.5),
+        "depend on the order",
+    ),
     "another value each time": (
         "check_deterministic",
         of_another_branch(),
@@ -158,6 +163,46 @@ def test_values_are_compared_up_to_rounding_and_copies_are_given() -> None:
                 lambda x, other=other: x * [1, 1 if isinstance(x, np.ndarray) else other],
                 (X[0, 1:],),
             )
+
+
+def said_of_the_hessian(fn: Any, *args: Any) -> str:
+    with pytest.raises(AssertionError) as error:
+        testing.check_symmetric_hessian(fn, args)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("n", [3, 200])
+def test_a_hessian_that_is_not_symmetric_is_pinned_to_two_inputs(n: int) -> None:
+    twice = np.where(np.arange(n) == 1, 2.0, 1.0)
+    wrong = planted(lambda a, b: a * b, lambda g, y, a, b: g * twice * b, lambda g, y, a, b: g * a)
+    message = said_of_the_hessian(
+        lambda p: tg.sum(wrong(p["a"], p["b"])), {"a": np.ones(n), "b": np.ones(n)}
+    )
+    first, by_a, by_b, point, _, *verdict = message.splitlines()
+    assert first == "<lambda> has second derivatives that depend on the order"
+    # the rule of a is the wrong one: its slope by b is twice that of the other's by a
+    assert {line.rsplit(maxsplit=1)[0].strip() for line in (by_a, by_b)} == {
+        "by p.a[1], then by p.b[1]",
+        "by p.b[1], then by p.a[1]",
+    }
+    slopes = {line.rsplit(maxsplit=1)[0].strip(): float(line.split()[-1]) for line in (by_a, by_b)}
+    ratio = slopes["by p.a[1], then by p.b[1]"] / slopes["by p.b[1], then by p.a[1]"]
+    np.testing.assert_allclose(ratio, 2)
+    assert "p.a[1] = 1.0" in point
+    assert "at points close by too" in verdict[0]
+
+
+def test_a_hessian_that_is_not_symmetric_at_a_kink_alone_says_so() -> None:
+    folded = planted(
+        lambda a, b: np.where(a > 0, a * b, 2 * a * b),
+        lambda g, y, a, b: g * b * tg.where(np.greater(a, 0), 1.0, 2.0),
+        lambda g, y, a, b: g * a * tg.where(np.greater_equal(a, 0), 1.0, 2.0),
+    )
+    testing.check_symmetric_hessian(folded, (0.5, 3.0))
+    testing.check_grads(folded, (0.0, 3.0), order=1)
+    message = said_of_the_hessian(folded, 0.0, 3.0)
+    assert "not at points close by: this is a kink" in message
+    assert "a = 0.0, b = 3.0" in message or "b = 3.0, a = 0.0" in message
 
 
 def test_what_passes_through_a_stopped_gradient_is_caught(monkeypatch: Any) -> None:

@@ -14,12 +14,12 @@ from tapegrad.nn.attention import MultiHeadAttention as MultiHeadAttention
 from tapegrad.nn.attention import attention as attention
 from tapegrad.nn.convolution import Conv1d as Conv1d
 from tapegrad.nn.convolution import Conv2d as Conv2d
+from tapegrad.nn.dropout import Dropout as Dropout
 from tapegrad.nn.gated import GRUCell as GRUCell
 from tapegrad.nn.gated import LSTMCell as LSTMCell
 from tapegrad.nn.layers import Embedding as Embedding
 from tapegrad.nn.layers import Linear as Linear
 from tapegrad.nn.layers import Relu as Relu
-from tapegrad.nn.layers import Sequential as Sequential
 from tapegrad.nn.layers import Sigmoid as Sigmoid
 from tapegrad.nn.layers import Tanh as Tanh
 from tapegrad.nn.losses import binary_cross_entropy_loss as binary_cross_entropy_loss
@@ -36,3 +36,4 @@ from tapegrad.nn.pooling import AvgPool2d as AvgPool2d
 from tapegrad.nn.pooling import Flatten as Flatten
 from tapegrad.nn.pooling import MaxPool2d as MaxPool2d
 from tapegrad.nn.recurrent import RNNCell as RNNCell
+from tapegrad.nn.sequential import Sequential as Sequential

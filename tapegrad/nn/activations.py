@@ -6,11 +6,11 @@ from typing import Any
 
 import attrs
 
-from tapegrad.nn.layers import _Activation
+from tapegrad.nn.layers import WithoutParameters
 from tapegrad.ops import elu, gelu, leaky_relu, log_softmax, silu, softmax
 
 
-class Silu(_Activation):
+class Silu(WithoutParameters):
     """`tapegrad.silu` as a layer, without parameters.
 
     Examples
@@ -25,7 +25,7 @@ class Silu(_Activation):
 
 
 @attrs.frozen
-class Gelu(_Activation):
+class Gelu(WithoutParameters):
     """`tapegrad.gelu` as a layer, without parameters.
 
     Examples
@@ -43,7 +43,7 @@ class Gelu(_Activation):
 
 
 @attrs.frozen
-class LeakyRelu(_Activation):
+class LeakyRelu(WithoutParameters):
     """`tapegrad.leaky_relu` as a layer, without parameters.
 
     Examples
@@ -61,7 +61,7 @@ class LeakyRelu(_Activation):
 
 
 @attrs.frozen
-class Elu(_Activation):
+class Elu(WithoutParameters):
     """`tapegrad.elu` as a layer, without parameters.
 
     Examples
@@ -79,7 +79,7 @@ class Elu(_Activation):
 
 
 @attrs.frozen
-class Softmax(_Activation):
+class Softmax(WithoutParameters):
     """`tapegrad.softmax` as a layer, without parameters.
 
     Examples
@@ -97,7 +97,7 @@ class Softmax(_Activation):
 
 
 @attrs.frozen
-class LogSoftmax(_Activation):
+class LogSoftmax(WithoutParameters):
     """`tapegrad.log_softmax` as a layer, without parameters.
 
     Examples

@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
-from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, split, zeros
+from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import LinearParams, _size, affine, check_params
 from tapegrad.nn.recurrent import as_wide
 from tapegrad.ops import concatenate, sigmoid, tanh
-from tapegrad.ownership import Array, give
+from tapegrad.ownership import Array
 
 
 @attrs.frozen
@@ -43,7 +43,7 @@ class _GatedCell:
         w_ih = glorot_uniform(ih, (self.n_inputs, width), dtype)
         w_hh = concatenate([orthogonal(k, (self.n_hidden,) * 2, dtype) for k in hh], axis=1)
         bias = zeros((width,), dtype)
-        return GatedParams(LinearParams(w_ih, bias), LinearParams(give(w_hh), bias))
+        return GatedParams(LinearParams(w_ih, bias), LinearParams(settled(w_hh), bias))
 
     def _gates(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
         """What the input and the hidden state give to the gates."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import ModuleType
 from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad import tree
-from tapegrad.nn.initializers import Key, centred_uniform, he_normal, split, zeros
+from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, from_zero, index_select, matmul, relu, sigmoid, tanh
 from tapegrad.tensor import shape_of
 
@@ -171,7 +168,7 @@ class Embedding:
 
 
 @attrs.frozen
-class _Activation:
+class WithoutParameters:
     """A layer without parameters."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -190,7 +187,7 @@ class _Activation:
         return self.function(x)
 
 
-class Tanh(_Activation):
+class Tanh(WithoutParameters):
     """`tapegrad.tanh` as a layer, without parameters.
 
     Examples
@@ -204,7 +201,7 @@ class Tanh(_Activation):
     function = tanh
 
 
-class Sigmoid(_Activation):
+class Sigmoid(WithoutParameters):
     """`tapegrad.sigmoid` as a layer, without parameters.
 
     Examples
@@ -218,7 +215,7 @@ class Sigmoid(_Activation):
     function = sigmoid
 
 
-class Relu(_Activation):
+class Relu(WithoutParameters):
     """`tapegrad.relu` as a layer, without parameters. Its slope at 0 is 0.
 
     Examples
@@ -230,110 +227,3 @@ class Relu(_Activation):
 
     __slots__ = ()
     function = relu
-
-
-@attrs.frozen
-class _Function(_Activation):
-    """A function of the user's as a layer."""
-
-    function: Callable[[Any], Any]  # type: ignore[misc]
-
-
-def _as_layer(layer: Any) -> Layer:
-    """A layer, or a function made into one."""
-    if isinstance(layer, list | tuple):
-        raise TypeError("layers are given one by one: Sequential(*layers), not in a list")
-    if isinstance(layer, type):
-        raise TypeError(
-            f"{layer.__name__} is a class; a layer is made by calling it: {layer.__name__}(...)"
-        )
-    if hasattr(layer, "init") and callable(layer):
-        return layer  # type: ignore[no-any-return]
-    if not callable(layer):
-        raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")
-    kept = _array_kept(layer, [])
-    if kept is not None:
-        raise TypeError(
-            f"{type(layer).__name__} keeps an array in {kept}, which would never be trained. A "
-            "layer keeps none: it has init(key, dtype), which returns its parameters, a tree of "
-            "arrays, and is called as layer(params, x)"
-        )
-    return _Function(layer)
-
-
-def _array_kept(thing: Any, seen: list[Any]) -> str | None:
-    """Where an object that can be called, or a method's, keeps a floating array; or None."""
-    owner = getattr(thing, "__self__", thing)
-    if isinstance(owner, type | ModuleType) or any(owner is x for x in seen):
-        return None
-    seen.append(owner)
-    slots: list[str] = [
-        name for kind in type(owner).__mro__ for name in getattr(kind, "__slots__", ())
-    ]
-    for name in (*map(str, getattr(owner, "__dict__", ())), *slots):
-        for leaf in tree.leaves(getattr(owner, name, None)):
-            if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
-                return name
-            inner = _array_kept(leaf, seen) if callable(leaf) else None
-            if inner is not None:
-                return f"{name}.{inner}"
-    return None
-
-
-@attrs.frozen(init=False)
-class Sequential:
-    """Layers one after another; its parameters are a tuple, a tree for each layer.
-
-    Parameters
-    ----------
-    *layers
-        Each takes the output of the one before. A layer is an object with
-        ``init(key, dtype)``, which returns its parameters, and is called as
-        ``layer(params, x)``. A pure function of x serves as a layer without parameters.
-
-    Raises
-    ------
-    TypeError
-        If one is neither, or is an object without `init` that keeps arrays to itself:
-        they would never be trained.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
-    >>> params = model.init(0)
-    >>> tg.tree.paths(params)
-    ['0.weight', '0.bias', '2.weight', '2.bias']
-    >>> model(params, np.ones((4, 2))).shape
-    (4, 1)
-    """
-
-    __tree_leaf__: ClassVar[bool] = True
-
-    layers: tuple[Layer, ...]
-
-    def __init__(self, *layers: Layer) -> None:
-        self.__attrs_init__(tuple(map(_as_layer, layers)))
-
-    def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
-        """Each layer's parameters, drawn with keys of their own."""
-        keys = split(key, len(self.layers))
-        return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
-
-    def __call__(self, params: tuple[Any, ...], x: Any) -> Any:
-        """The last layer's output.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If the parameters are not a tuple with a tree for each layer.
-        """
-        if not isinstance(params, list):
-            check_params("Sequential", params, tuple)
-        if len(params) != len(self.layers):
-            raise ValueError(
-                f"Sequential: params has trees for {len(params)} layers, of {len(self.layers)}"
-            )
-        for layer, p in zip(self.layers, params, strict=True):
-            x = layer(p, x)
-        return x

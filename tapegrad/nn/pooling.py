@@ -9,13 +9,13 @@ from typing import Any, ClassVar
 import attrs
 
 from tapegrad.nn.convolution import Sides, each_side, sides
-from tapegrad.nn.layers import _Activation
+from tapegrad.nn.layers import WithoutParameters
 from tapegrad.ops import max, mean, patches, reshape
 from tapegrad.tensor import shape_of
 
 
 @attrs.frozen
-class _Pool(_Activation):
+class _Pool(WithoutParameters):
     """What pools share."""
 
     n_axes: ClassVar[int] = 2
@@ -78,7 +78,7 @@ class AvgPool2d(_Pool):
     reduce = mean
 
 
-class Flatten(_Activation):
+class Flatten(WithoutParameters):
     """All axes but the first made one.
 
     Examples

@@ -23,7 +23,7 @@ def as_wide(hidden: Any, x: Any) -> Any:
 
 
 def _known(instance: Any, attribute: Any, value: Any) -> None:
-    if not isinstance(value, str) or value not in _ACTIVATIONS:
+    if value not in tuple(_ACTIVATIONS):
         raise ValueError(f"{attribute.name} is one of {', '.join(_ACTIVATIONS)}; not {value!r}")
 
 

@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.hidden import refuse_hidden
 from tapegrad.ownership import keep
+from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.emit import runner
-from tapegrad.program.entry import ArrayLike, NumberLike, Signature, Static, Unpack, unpacker
+from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
-from tapegrad.tape import (
-    CURRENT,
-    Tape,
-    argument_names,
-    as_constant,
-    label,
-    last_written,
-    write_parameter,
-)
-from tapegrad.tensor import OPS, Origin, Tensor
+from tapegrad.program.results import check_results
+from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
+from tapegrad.tensor import Origin, Tensor
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same
@@ -59,7 +51,14 @@ class Kept:
 
 
 class Compiled:
-    """What `compile` returns: call it as the function is called."""
+    """What `compile` returns: call it as the function is called.
+
+    No lock is held while the function is recorded: two threads may both record it for one
+    signature, and the program of the first to end is kept.
+    """
+
+    # a function, as far as other compiled functions are concerned
+    __compiled__: ClassVar[bool] = True
 
     def __init__(
         self, fn: Callable[..., Any], static_argnums: tuple[int, ...], passes: tuple[Pass, ...]
@@ -69,8 +68,6 @@ class Compiled:
         self.passes = passes
         self._kept: dict[Signature, Kept] = {}
         self._latest: Kept | None = None
-        self._lock = threading.Lock()
-        self._locks: dict[Signature, Any] = {}
         self._warned = False
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             if hasattr(fn, name):
@@ -80,31 +77,31 @@ class Compiled:
     def __reduce__(self) -> tuple[Any, ...]:
         return Compiled, (self.fn, self.static_argnums, self.passes)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         latest = self._latest
         if latest is not None:
             known = latest.unpack(args, kwargs)
             if known is not None:
                 return latest.run(known)
-        signature, values, traced = self._read(args, kwargs)
-        if traced:
+        call = read(args, kwargs, self.static_argnums)
+        if call.is_traced:
             return self.fn(*args, **kwargs)
-        self._latest = latest = self._keep(signature, args, kwargs)
-        return latest.run(values)
+        self._latest = latest = self._keep(call.signature, args, kwargs)
+        return latest.run(call.values)
 
     @property
     def signatures(self) -> tuple[Signature, ...]:
         """The signatures that programs are kept for, the oldest first."""
         return tuple(self._kept)
 
-    def program(self, *args: Any, **kwargs: Any) -> Program:
+    def program(self, /, *args: Any, **kwargs: Any) -> Program:
         """The program for these arguments; ``str()`` of it is the source that runs."""
-        signature, _, traced = self._read(args, kwargs)
-        if traced:
+        call = read(args, kwargs, self.static_argnums)
+        if call.is_traced:
             raise TypeError("a program is made for arrays; an argument here is a Tensor")
-        return self._keep(signature, args, kwargs).program
+        return self._keep(call.signature, args, kwargs).program
 
-    def check(self, *args: Any, **kwargs: Any) -> None:
+    def check(self, /, *args: Any, **kwargs: Any) -> None:
         """Run recorded and compiled, and compare.
 
         Raises
@@ -115,8 +112,8 @@ class Compiled:
         """
         compiled = self(*args, **kwargs)
         expected = self.fn(*args, **kwargs)
-        signature, _, _ = self._read(args, kwargs)
-        captured = ", ".join(self._keep(signature, args, kwargs).captured)
+        call = read(args, kwargs, self.static_argnums)
+        captured = ", ".join(self._keep(call.signature, args, kwargs).captured)
         suspects = f"; captured arrays: {captured}" if captured else ""
         paths = iter(tree.paths(expected))
 
@@ -144,52 +141,15 @@ class Compiled:
 
         tree.map(compare, compiled, expected)
 
-    def _read(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[Signature, list[Any], bool]:
-        """The signature of a call, its leaves that vary, and whether a Tensor is among them."""
-        structures: list[tuple[Any, tree.Structure]] = []
-        kinds: list[Any] = []
-        values: list[Any] = []
-        traced = False
-        static = {i + len(args) if i < 0 else i for i in self.static_argnums}
-        for name, arg in [*enumerate(args), *sorted(kwargs.items())]:
-            if name in static:
-                structures.append((name, tree.LEAF))
-                kinds.append(_static(arg, name))
-                continue
-            leaves, structure = tree.flatten(arg)
-            structures.append((name, structure))
-            for leaf in leaves:
-                if isinstance(leaf, np.ndarray | np.generic):
-                    if type(leaf) is not np.ndarray:
-                        # refused, or made plain, as it is when recorded
-                        leaf = as_constant(leaf, OPS["parameter"])
-                    kinds.append(ArrayLike(leaf.dtype, leaf.shape))
-                elif type(leaf) in (float, int):
-                    kinds.append(NumberLike(type(leaf)))
-                else:
-                    traced = traced or type(leaf) is Tensor
-                    kinds.append(Static(None, Tensor) if traced else _static(leaf, name))
-                    continue
-                values.append(leaf)
-        return Signature(tuple(structures), tuple(kinds)), values, traced
-
     def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         kept = self._kept.get(signature)
-        if kept is not None:
-            return kept
-        # one recording a signature; re-entrant, for the function may call itself
-        with self._lock:
-            lock = self._locks.setdefault(signature, threading.RLock())
-        with lock:
-            try:
-                kept = self._kept.get(signature)
-                if kept is None:
-                    kept = self._compile(signature, args, kwargs)
-            finally:
-                with self._lock:
-                    self._locks.pop(signature, None)
+        if kept is None:
+            kept = self._kept.setdefault(signature, self._compile(signature, args, kwargs))
+            oldest = list(self._kept)[:-MOST_SIGNATURES]
+            for dropped in oldest:
+                self._kept.pop(dropped, None)
+            if oldest:
+                self._warn()
         return kept
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
@@ -199,15 +159,7 @@ class Compiled:
             program = improve(program)
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        kept = Kept(program, captured, unpacker(signature), runner(program))
-        with self._lock:
-            self._kept[signature] = kept
-            evicted = len(self._kept) > MOST_SIGNATURES
-            if evicted:
-                del self._kept[next(iter(self._kept))]
-        if evicted:
-            self._warn()
-        return kept
+        return Kept(program, captured, unpacker(signature), runner(program))
 
     def _warn(self) -> None:
         if not self._warned:
@@ -216,19 +168,8 @@ class Compiled:
                 f"{label(self.fn)} was compiled for more than {MOST_SIGNATURES} signatures; the "
                 "oldest programs are dropped. Do its arguments' shapes, or its static values, "
                 "change with every call? See .signatures",
-                stacklevel=5,
+                stacklevel=4,
             )
-
-
-def _static(leaf: Any, name: Any) -> Static:
-    try:
-        hash(leaf)
-    except TypeError:
-        raise TypeError(
-            f"argument {name} holds a {type(leaf).__name__}, which is neither an array nor a "
-            "number, nor can it be hashed as a static value"
-        ) from None
-    return Static(leaf, type(leaf))
 
 
 def trace(
@@ -260,16 +201,17 @@ def trace(
         x if i in static or i - len(args) in static else tree.map_with_path(mark, x, names[i])
         for i, x in enumerate(args)
     ]
-    named = {name: tree.map_with_path(mark, x, name) for name, x in sorted(kwargs.items())}
+    named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
+    before = states(fn)
     token = CURRENT.set(last)
     try:
         output = fn(*marked, **named)
         last = last_written()
     finally:
         CURRENT.reset(token)
+    refuse_draws(before, fn, label(fn))
     leaves, structure = tree.flatten(output)
-    for x in leaves:
-        refuse_hidden(x, f"what {label(fn)} returns", recordings=False)
+    check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
     return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
 
@@ -285,7 +227,9 @@ def compile(
     ----------
     fn
         A pure function of trees: of arrays and Python numbers, which may vary, and of
-        anything else that can be hashed, which makes a program of its own.
+        static values, each of which makes a program of its own. Static is what compares
+        by content and never changes: strings, None, bools, enums, functions, classes,
+        ops, and tuples and frozen records of these, such as layers.
     static_argnums
         Positions of arguments whose value the program is made for.
     passes
@@ -311,7 +255,11 @@ def compile(
     ------
     TraceError
         When called: if the function reads a value (``if``, ``float``, ``.value``, a
-        mask) of which only shape and dtype are known.
+        mask) of which only shape and dtype are known, or draws from a random generator,
+        whose numbers would be the same in every call.
+    TypeError
+        When called: for an argument that neither varies nor is static, and for a result
+        that is neither an array, a number nor static, such as a pullback.
 
     Examples
     --------

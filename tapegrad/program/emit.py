@@ -19,10 +19,11 @@ import numpy as np
 from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
 from tapegrad.ownership import LARGE, Array, give, keep
-from tapegrad.program.entry import identifier, packed
 from tapegrad.program.ir import Constant, Instruction, Ref
+from tapegrad.program.names import Names
+from tapegrad.program.results import packed
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.tensor import OPS
+from tapegrad.tensor import OPS, Operation
 
 _FORMATTER = string.Formatter()
 _HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
@@ -38,10 +39,13 @@ class Writing:
         The source.
     namespace
         The names it needs, besides what it defines.
+    entry
+        The name of the function that it defines.
     """
 
     text: str
     namespace: Mapping[str, Any]
+    entry: str
 
 
 def source(program: Any) -> str:
@@ -61,8 +65,8 @@ def runner(program: Any) -> Callable[[], Callable[..., Any]]:
     """A function that allocates the buffers and returns the program, ready to run."""
     writing = written(program)
     namespace = dict(writing.namespace)
-    exec(compile(writing.text, f"<program of {program.label}>", "exec"), namespace)
-    make: Callable[[], Callable[..., Any]] = namespace["make"]
+    exec(compile(writing.text, f"<program of {_shown(program.label)}>", "exec"), namespace)
+    make: Callable[[], Callable[..., Any]] = namespace[writing.entry]
     return make
 
 
@@ -71,54 +75,46 @@ def written(program: Any) -> Writing:
     writer = _Writer(program)
     writer.instructions()
     writer.results()
-    names, buffers = writer.names, writer.buffers
+    names = writer.names
     given = ", ".join(names[Ref("input", i)] for i in range(len(program.inputs)))
-    text = [_header(program, names, buffers), "def make():"]
-    text += [
-        f"    b{i} = buffer({shape}, {dtype.str!r})" for i, (shape, dtype) in enumerate(buffers)
-    ]
+    make, run = writer.allot.new("make"), writer.allot.new("run")
+    text = [_header(program, names, writer.buffers), f"def {make}():"]
+    if writer.buffers:
+        buffer = writer.allot.of(_buffer, "buffer")
+        text += [f"    {x.name} = {buffer}({x.shape}, {x.dtype.str!r})" for x in writer.buffers]
     text += [f"    {line}" for line in writer.parts]
-    text.append(f"    def run({given}):")
+    text.append(f"    def {run}({given}):")
     text += [f"        {line}" for line in writer.body]
-    text.append("    return run")
-    return Writing("\n".join(text) + "\n", writer.namespace)
+    text.append(f"    return {run}")
+    return Writing("\n".join(text) + "\n", writer.allot.namespace, make)
 
 
 # --- names ------------------------------------------------------------------------------
 
 
-def _names(program: Any) -> dict[Ref, str]:
+def _names(program: Any, allot: Names) -> dict[Ref, str]:
     """A name for each value: paths for inputs, the op and its line for the rest."""
     names: dict[Ref, str] = {}
-    taken: set[str] = set(OPS) | set(dir(np))
-
-    def take(ref: Ref, name: str) -> None:
-        unique, n = name, 2
-        while unique in taken:
-            unique, n = f"{name}_{n}", n + 1
-        taken.add(unique)
-        names[ref] = unique
-
     for i, given in enumerate(program.inputs):
-        take(Ref("input", i), identifier(given.path, "_"))
+        names[Ref("input", i)] = allot.new(given.path)
     for i, constant in enumerate(program.constants):
         value = constant.array
         if constant.captured or value.size == 0:
-            take(Ref("constant", i), f"captured{i}")
+            wanted = f"captured{i}"
         elif value.ndim == 0:
-            text = repr(value.item()).replace("-", "m")
-            take(Ref("constant", i), "k_" + re.sub(r"\W", "_", text))
+            wanted = "k_" + repr(value.item()).replace("-", "m")
         elif (value == 1).all():
-            take(Ref("constant", i), f"ones_{'_'.join(map(str, value.shape))}")
+            wanted = f"ones_{'_'.join(map(str, value.shape))}"
         else:
-            take(Ref("constant", i), f"k{i}")
+            wanted = f"k{i}"
+        names[Ref("constant", i)] = allot.new(wanted)
     for i, instruction in enumerate(program.instructions):
-        take(Ref("instruction", i), identifier(f"{instruction.op.name}_{i}", "_"))
+        names[Ref("instruction", i)] = allot.new(f"{instruction.op.name}_{i}")
     return names
 
 
-def _header(program: Any, names: Mapping[Ref, str], buffers: list[Any]) -> str:
-    size = sum(int(np.prod(shape)) * dtype.itemsize for shape, dtype in buffers)
+def _header(program: Any, names: Mapping[Ref, str], buffers: list[Buffer]) -> str:
+    size = sum(math.prod(x.shape) * x.dtype.itemsize for x in buffers)
     lines = [
         f"# {_shown(program.label)}: {len(program.inputs)} inputs, {len(program.instructions)} "
         f"instructions, {len(buffers)} buffers of {size:,} bytes in all"
@@ -144,6 +140,15 @@ def _shown(text: str) -> str:
 Key = tuple[tuple[int, ...], np.dtype[Any]]
 
 
+@attrs.frozen
+class Buffer:
+    """Memory that is allocated once, for values of one shape and dtype at a time."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
 def _apart(x: Any) -> Array:
     """An argument as it may be handed out: a copy, unless nobody can change it."""
     return give(keep(np.asarray(x)))
@@ -165,27 +170,22 @@ class _Writer:
 
     def __init__(self, program: Any) -> None:
         self.program = program
-        self.names = _names(program)
-        self.taken = set(self.names.values())
-        self.namespace: dict[str, Any] = {
-            "buffer": _buffer,
-            "empty": np.empty,
-            "array": np.array,
-        }
+        self.allot = Names()
+        self.names = _names(program, self.allot)
         for i, constant in enumerate(program.constants):
-            self.namespace[self.names[Ref("constant", i)]] = constant.array
+            self.allot.namespace[self.names[Ref("constant", i)]] = constant.array
         self.body: list[str] = []
-        self.buffers: list[Key] = []
+        self.buffers: list[Buffer] = []
         self.owner = _owners(program)
         self.results_of = {x for x in program.outputs if type(x) is Ref}
         # what an output is a view of is never written over
         self.kept = {self.owner.get(x, x) for x in self.results_of}
-        self.free: dict[Key, list[int]] = {}
-        self.held: dict[Ref, int] = {}
+        self.free: dict[Key, list[Buffer]] = {}
+        self.held: dict[Ref, Buffer] = {}
         self.runs = _runs(program)
         # parts of a concatenation are written where they will stand
-        self.part_of: dict[Ref, str] = {}
-        self.joined: dict[Ref, int] = {}
+        self.part_of: dict[Ref, tuple[Buffer, str]] = {}
+        self.joined: dict[Ref, Buffer] = {}
         self.parts: list[str] = []
         for i, instruction in enumerate(program.instructions):
             if instruction.kind == "concatenate":
@@ -205,14 +205,14 @@ class _Writer:
         placeable = [x for x in parts if self.may_place(x, instruction, parts.count(x))]
         if not placeable:
             return
-        self.buffers.append((instruction.shape, instruction.dtype))
-        buffer = self.joined[ref] = len(self.buffers) - 1
+        buffer = self.joined[ref] = self.buffer((instruction.shape, instruction.dtype))
         start = 0
         for x in parts:
             stop = start + _like(self.program, x).shape[0]
             if x in placeable:
-                self.part_of[x] = f"b{buffer}_{start}"
-                self.parts.append(f"b{buffer}_{start} = b{buffer}[{start}:{stop}]")
+                part = self.allot.new(f"{buffer.name}_{start}")
+                self.part_of[x] = buffer, part
+                self.parts.append(f"{part} = {buffer.name}[{start}:{stop}]")
             start = stop
         # the buffer is in use as long as any part is
         whole = dict.fromkeys(placeable, ref)
@@ -231,7 +231,7 @@ class _Writer:
         if any(start <= x.index < stop for start, stop in self.runs):
             return False
         made = self.program.instructions[x.index]
-        template = _template(self.program, made, self.namespace, self.taken)
+        template = _template(self.program, made, self.allot)
         is_new = "{out}" in template and not made.number and x not in self.joined
         return is_new and made.dtype == whole.dtype
 
@@ -241,12 +241,12 @@ class _Writer:
         buffer = self.joined[ref]
         for x in self.program.instructions[i].operands:
             stop = start + _like(self.program, x).shape[0]
-            if not self.part_of.get(x, "").startswith(f"b{buffer}_"):
-                self.body.append(f"b{buffer}[{start}:{stop}] = {self.names[x]}")
+            if x not in self.part_of or self.part_of[x][0] is not buffer:
+                self.body.append(f"{buffer.name}[{start}:{stop}] = {self.names[x]}")
             start = stop
         self.release(self.ending(i))
         self.held[ref] = buffer
-        self.body.append(f"{self.names[ref]} = b{buffer}  # its parts were written there")
+        self.body.append(f"{self.names[ref]} = {buffer.name}  # its parts were written there")
 
     def instructions(self) -> None:
         """Write all of them."""
@@ -266,22 +266,20 @@ class _Writer:
         if ref in self.joined:
             self.join(i)
             return
-        template = self.row_updates(i) or _template(
-            self.program, instruction, self.namespace, self.taken
-        )
+        template = self.row_updates(i) or _template(self.program, instruction, self.allot)
         ending = self.ending(i)
         # an operand of the result's shape that is not needed again can be written over
         over = [x for x in ending if self.may_write_over(instruction, x)]
         self.release(over)
         buffer = None
-        part = self.part_of.get(ref)
+        _, out = self.part_of.get(ref, (None, None))
         is_new = "{out}" in template and not instruction.number and ref not in self.results_of
-        if part is None and is_new:
+        if out is None and is_new:
             buffer = self.take(ref, (instruction.shape, instruction.dtype))
+            out = buffer.name
         self.release([x for x in ending if x not in over])
         if buffer is not None and ref not in self.last_use and ref not in self.kept:
             self.release([ref])
-        out = part if buffer is None else f"b{buffer}"
         text = _filled(self.program, instruction, template, self.names, out)
         note = f"  # {instruction.note}" if instruction.note else ""
         self.body.append(f"{self.names[ref]} = {text}{note}")
@@ -300,9 +298,9 @@ class _Writer:
             return None
         if math.prod(instruction.shape) < _LARGE:
             return None
-        self.namespace["RowUpdates"] = RowUpdates
-        self.parts.append(f"rows_{i} = RowUpdates()")
-        return f"rows_{i}({{0}}, {{1}}, {{2}})"
+        rows_of = self.allot.new(f"rows_{i}")
+        self.parts.append(f"{rows_of} = {self.allot.of(RowUpdates, 'RowUpdates')}()")
+        return f"{rows_of}({{0}}, {{1}}, {{2}})"
 
     def may_write_over(self, instruction: Instruction, x: Ref) -> bool:
         """Whether an instruction may have its result where a value that it uses is."""
@@ -318,47 +316,49 @@ class _Writer:
         }
         return [x for x in used if self.last_use[x] == i and x in self.held and x not in self.kept]
 
-    def take(self, ref: Ref, key: Key) -> int:
+    def buffer(self, key: Key) -> Buffer:
+        """A new buffer."""
+        made = Buffer(self.allot.new(f"b{len(self.buffers)}"), *key)
+        self.buffers.append(made)
+        return made
+
+    def take(self, ref: Ref, key: Key) -> Buffer:
         """A buffer for a value."""
-        stack = self.free.setdefault(key, [])
-        if stack:
-            buffer = stack.pop()
-        else:
-            self.buffers.append(key)
-            buffer = len(self.buffers) - 1
-        self.held[ref] = buffer
+        free = self.free.get(key)
+        self.held[ref] = buffer = free.pop() if free else self.buffer(key)
         return buffer
 
     def release(self, refs: list[Ref]) -> None:
         """Free the buffers of values."""
         for x in refs:
             buffer = self.held.pop(x)
-            self.free.setdefault(self.buffers[buffer], []).append(buffer)
+            self.free.setdefault((buffer.shape, buffer.dtype), []).append(buffer)
 
     def results(self) -> None:
         """Write the lines that hand out the outputs: new arrays that nobody else holds."""
         program, names = self.program, self.names
         returned: list[str] = []
         seen: set[Ref] = set()
-        for j, x in enumerate(program.outputs):
+
+        def copied(function: str, x: Ref) -> str:
+            result = self.allot.new(f"result{len(returned)}")
+            self.body.append(f"{result} = {function}({names[x]})")
+            return result
+
+        for x in program.outputs:
             if type(x) is not Ref:
-                name = f"static{j}"
-                self.namespace[name] = x
-                returned.append(name)
+                returned.append(self.allot.of(x, f"static{len(returned)}"))
                 continue
             made = program.of(x)
             if getattr(made, "number", None):
                 returned.append(names[x])
                 continue
             if x.kind == "input":
-                self.namespace["apart"] = _apart
-                self.body.append(f"result{j} = apart({names[x]})")
-                returned.append(f"result{j}")
+                returned.append(copied(self.allot.of(_apart, "apart"), x))
                 continue
             if x.kind == "constant" or x in self.owner or x in seen or made.shape == ():
                 # a view, a scalar, or what is handed out already
-                name = f"result{j}"
-                self.body.append(f"{name} = array({names[x]})")
+                name = copied(self.allot.library("array", np.array), x)
             else:
                 name = names[x]
             seen.add(x)
@@ -367,11 +367,8 @@ class _Writer:
                 self.body.append(f"{name}.setflags(False)")
                 returned.append(f"{name}.view()")
             else:
-                self.namespace["give"] = give
-                returned.append(f"give({name})")
-        self.body.append(
-            f"return {packed(program.structure, returned, self.namespace, self.taken)}"
-        )
+                returned.append(f"{self.allot.of(give, 'give')}({name})")
+        self.body.append(f"return {packed(program.structure, returned, self.allot)}")
 
 
 def _is_elementwise(instruction: Instruction) -> bool:
@@ -425,7 +422,8 @@ def _block_shape(program: Any, instruction: Instruction) -> tuple[int, ...] | No
 
 def _write_blocks(writer: _Writer, start: int, stop: int) -> None:
     """Write a run of elementwise instructions as a loop over blocks that fit the cache."""
-    program, names, body = writer.program, writer.names, writer.body
+    program, names, body, allot = writer.program, writer.names, writer.body, writer.allot
+    low, length = allot.new("lo"), allot.new("n")
     run = range(start, stop)
     shape = _block_shape(program, program.instructions[start])
     assert shape is not None
@@ -445,9 +443,9 @@ def _write_blocks(writer: _Writer, start: int, stop: int) -> None:
 
     def block_of(ref: Ref) -> None:
         name = names[ref]
-        flat.append(f"flat_{name} = {name}.reshape({size})")
-        loop.append(f"    {name}_ = flat_{name}[lo:lo + {_BLOCK}]")
-        local[ref] = f"{name}_"
+        whole, local[ref] = allot.new(f"flat_{name}"), allot.new(f"{name}_block")
+        flat.append(f"{whole} = {name}.reshape({size})")
+        loop.append(f"    {local[ref]} = {whole}[{low}:{low} + {_BLOCK}]")
 
     for x in sorted(
         {
@@ -466,42 +464,40 @@ def _write_blocks(writer: _Writer, start: int, stop: int) -> None:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         if instruction.kind == "sum":
             summed = local[instruction.operands[0]]
-            writer.namespace["add"] = np.add
-            writer.namespace[f"dtype{i}"] = instruction.dtype.type
+            kind = allot.library(instruction.dtype.type.__name__, instruction.dtype.type)
             flat.append(f"{names[ref]} = 0.0")
-            loop.append(f"    {names[ref]} += add.reduce({summed})")
-            after.append(f"{names[ref]} = dtype{i}({names[ref]})")
+            loop.append(f"    {names[ref]} += {allot.library('add', np.add)}.reduce({summed})")
+            after.append(f"{names[ref]} = {kind}({names[ref]})")
             continue
-        template = _template(program, instruction, writer.namespace, writer.taken)
+        template = _template(program, instruction, allot)
         for x in {x for x in instruction.operands if type(x) is Ref and last[x] == i}:
             if x in held:
-                buffer = held.pop(x)
-                free.setdefault(_like(program, x).dtype, []).append(buffer)
+                free.setdefault(_like(program, x).dtype, []).append(held.pop(x))
         if ref in later or ref in viewed:
             if ref in writer.results_of:
-                flat.append(f"{names[ref]} = empty({shape}, {instruction.dtype.str!r})")
+                empty = allot.library("empty", np.empty)
+                flat.append(f"{names[ref]} = {empty}({shape}, {instruction.dtype.str!r})")
             else:
-                buffer_number = writer.take(ref, (shape, instruction.dtype))
-                flat.append(f"{names[ref]} = b{buffer_number}")
+                buffer = writer.take(ref, (shape, instruction.dtype))
+                flat.append(f"{names[ref]} = {buffer.name}")
             block_of(ref)
             out = local[ref]
         else:
             stack = free.setdefault(instruction.dtype, [])
             if not stack:
-                writer.buffers.append(((_BLOCK,), instruction.dtype))
-                name = f"t{len(writer.buffers) - 1}"
-                loop.append(f"    {name} = b{len(writer.buffers) - 1}[:n]")
-                stack.append(name)
+                buffer = writer.buffer(((_BLOCK,), instruction.dtype))
+                stack.append(allot.new(f"{buffer.name}_block"))
+                loop.append(f"    {stack[-1]} = {buffer.name}[:{length}]")
             out = held[ref] = stack.pop()
-            local[ref] = f"{names[ref]}"
+            local[ref] = names[ref]
         text = _filled(program, instruction, template, {**names, **local}, out)
         loop.append(f"    {local[ref]} = {text}")
     body.append(
         f"# {stop - start} instructions, block by block: {_BLOCK} elements stay in the cache"
     )
     body += flat
-    body.append(f"for lo in range(0, {size}, {_BLOCK}):")
-    body.append(f"    n = min({_BLOCK}, {size} - lo)")
+    body.append(f"for {low} in range(0, {size}, {_BLOCK}):")
+    body.append(f"    {length} = min({_BLOCK}, {size} - {low})")
     body += loop
     body += after
     ended = {x for i in run for x in writer.ending(i)}
@@ -540,39 +536,41 @@ def _like(program: Any, x: Any) -> _Like:
     return _Like(made.shape, float if made.number else made.dtype)
 
 
-def _template(
-    program: Any, instruction: Instruction, namespace: dict[str, Any], taken: set[str]
-) -> str:
+def _template(program: Any, instruction: Instruction, names: Names) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
     template: str | None = op.source
     if callable(op.source):
         template = op.source(*[_like(program, x) for x in instruction.operands])
-    if template is None:
-        inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
-        if isinstance(op.forward, np.ufunc):
-            name = op.forward.__name__
-            # positional out= of these two is deprecated, and slow to say so
-            out = "out={out}" if name in ("maximum", "minimum") else "{out}"
-            template = f"{name}({inputs}, {out})"
-            namespace[name] = op.forward
-        else:
-            options = "".join(
-                f", {name}={_option(value, namespace)}"
-                for name, value in instruction.options.items()
-            )
-            # the package's ops keep their names, which nothing else is given
-            name = op.name if OPS.get(op.name) is op else identifier(op.name, "op_")
-            while name in taken or namespace.get(name, op.forward) is not op.forward:
-                name += "_"
-            template = f"{name}({inputs}{options})".replace("{", "{{").replace("}", "}}")
-            template = re.sub(r"\{\{(\d+)\}\}", r"{\1}", template)
-            namespace[name] = op.forward
-    else:
+    if template is not None:
         called = re.match(r"(\w+)[.(]", template)
         if called:
-            namespace[called[1]] = _HELPERS.get(called[1]) or getattr(np, called[1])
-    return template
+            function = _HELPERS.get(called[1]) or getattr(np, called[1])
+            return names.library(called[1], function) + template[called.end(1) :]
+        return template
+    inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
+    if isinstance(op.forward, np.ufunc):
+        # of maximum and minimum positional out= is deprecated, and slow to say so
+        out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
+        return f"{_function(op, names)}({inputs}, {out})"
+    options = [f", {name}={_option(x, names)}" for name, x in instruction.options.items()]
+    # the operands' places are the only braces that are for the format
+    return f"{_function(op, names)}({inputs}{_escaped(''.join(options))})"
+
+
+def _function(op: Operation, names: Names) -> str:
+    """The name of an op's function: NumPy's, the op's if it is one of ours, or a new one."""
+    forward = op.forward
+    if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
+        return names.library(forward.__name__, forward)
+    if OPS.get(op.name) is op:
+        return names.library(op.name, forward)
+    return names.of(forward, op.name)
+
+
+def _escaped(text: str) -> str:
+    """Text as it is in a format string."""
+    return text.replace("{", "{{").replace("}", "}}")
 
 
 def _number(x: Any) -> str:
@@ -580,21 +578,16 @@ def _number(x: Any) -> str:
     return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
 
 
-def _option(value: Any, namespace: dict[str, Any]) -> str:
+def _option(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name for what has none."""
     if type(value) is tuple:
-        parts = [_option(part, namespace) for part in value]
+        parts = [_option(part, names) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
     if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
         return repr(value)
     if type(value) is float:
         return _number(value)
-    for name, known in namespace.items():
-        if name.startswith("option") and known is value:
-            return name
-    name = f"option{len(namespace)}"
-    namespace[name] = value
-    return name
+    return names.of(value, "option")
 
 
 def _filled(

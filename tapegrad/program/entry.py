@@ -1,18 +1,19 @@
-"""The way into a program and out of it: trees taken apart and put together as source."""
+"""What an argument is: what varies, what a program is made for, and what is refused."""
 
 from __future__ import annotations
 
-import builtins
-import keyword
-import re
-from collections.abc import Callable, Sequence
+import operator
+from collections.abc import Callable, Collection, Hashable, Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tensor import OPS
+from tapegrad.program.results import check_keys
+from tapegrad.program.static import static_key
+from tapegrad.tape import as_constant
+from tapegrad.tensor import OPS, Tensor
 
 
 @attrs.frozen
@@ -40,13 +41,26 @@ class NumberLike:
 class Static:
     """An argument that a program is made for: its value."""
 
-    value: Any
-    kind: type
-    # equal values may not be the same: 0.0 and -0.0, (1,) and (True,)
-    text: str = attrs.Factory(lambda self: repr(self.value), takes_self=True)
+    value: Any = attrs.field(eq=False)
+    key: Hashable
 
     def __repr__(self) -> str:
-        return self.text
+        return repr(self.value)
+
+
+Leaf = ArrayLike | NumberLike | Static
+
+
+def _told_apart(structures: tuple[tuple[Any, tree.Structure], ...]) -> Hashable:
+    return tuple([(name, _exact(structure)) for name, structure in structures])
+
+
+def _exact(structure: tree.Structure) -> Hashable:
+    """A structure in which the keys 1, True and 1.0 are not the same."""
+    keys: Any = structure.keys
+    if structure.node is dict:
+        keys = tuple([static_key(key, "a dict") for key in keys])
+    return structure.node, keys, tuple(map(_exact, structure.children))
 
 
 @attrs.frozen(repr=False)
@@ -61,8 +75,8 @@ class Signature:
         What matters of each leaf.
     """
 
-    structures: tuple[tuple[Any, tree.Structure], ...]
-    leaves: tuple[ArrayLike | NumberLike | Static, ...]
+    structures: tuple[tuple[Any, tree.Structure], ...] = attrs.field(eq=_told_apart)
+    leaves: tuple[Leaf, ...]
 
     def __repr__(self) -> str:
         rest = iter(self.leaves)
@@ -73,7 +87,64 @@ class Signature:
         return f"({', '.join(parts)})"
 
 
+@attrs.frozen
+class Call:
+    """One call, read: its signature, its leaves that vary, and whether a Tensor is among them."""
+
+    signature: Signature
+    values: list[Any]
+    is_traced: bool
+
+
+def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Collection[int]) -> Call:
+    """What the arguments of a call are.
+
+    Arrays and Python floats and ints vary. Everything else, and all of an argument that
+    is listed in `static_argnums`, is static (`tapegrad.program.static`).
+
+    Raises
+    ------
+    TypeError
+        For an argument, or a dict's key, that is none of these.
+    """
+    structures: list[tuple[Any, tree.Structure]] = []
+    kinds: list[Leaf] = []
+    values: list[Any] = []
+    traced = False
+    static = {i + len(args) if i < 0 else i for i in static_argnums}
+    # a key of kwargs may be of a class that is text and more
+    named = [(str.__str__(name), x) for name, x in kwargs.items()]
+    for name, arg in [*enumerate(args), *named]:
+        what = f"argument {name}"
+        if name in static:
+            structures.append((name, tree.LEAF))
+            kinds.append(Static(arg, static_key(arg, what)))
+            continue
+        leaves, structure = tree.flatten(arg)
+        check_keys(structure, what)
+        structures.append((name, structure))
+        for leaf in leaves:
+            if type(leaf) is Tensor:
+                traced = True
+            elif isinstance(leaf, np.ndarray | np.generic):
+                if type(leaf) is not np.ndarray:
+                    # refused, or made plain, as it is when recorded
+                    leaf = as_constant(leaf, OPS["parameter"])
+                kinds.append(ArrayLike(leaf.dtype, leaf.shape))
+                values.append(leaf)
+            elif type(leaf) in (float, int):
+                kinds.append(NumberLike(type(leaf)))
+                values.append(leaf)
+            else:
+                kinds.append(Static(leaf, static_key(leaf, what)))
+    return Call(Signature(tuple(structures), tuple(kinds)), values, traced)
+
+
 Unpack = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[Any, ...] | None"]
+
+
+# equal values of one of these classes are the same
+_PLAIN = {str, bytes, int}
 
 
 def unpacker(signature: Signature) -> Unpack:
@@ -82,14 +153,13 @@ def unpacker(signature: Signature) -> Unpack:
     It is straight-line source: a walk through the trees would take longer than a small
     program does.
     """
-    namespace: dict[str, Any] = {"ndarray": np.ndarray}
-    names = [name for name, _ in signature.structures]
-    n_args = sum(isinstance(name, int) for name in names)
-    keys = {name for name in names if isinstance(name, str)}
-    namespace["keys"] = keys
-    lines = [f"if len(args) != {n_args} or kwargs.keys() != keys: return None"]
-    if not keys:
-        lines = [f"if kwargs or len(args) != {n_args}: return None"]
+    namespace: dict[str, Any] = {"ndarray": np.ndarray, "is_": operator.is_}
+    n_args = sum(isinstance(name, int) for name, _ in signature.structures)
+    keywords = tuple([name for name, _ in signature.structures if isinstance(name, str)])
+    lines = [f"if kwargs or len(args) != {n_args}: return None"]
+    if keywords:
+        namespace["keywords"] = keywords
+        lines = [f"if len(args) != {n_args} or tuple(kwargs) != keywords: return None"]
     leaves = iter(signature.leaves)
     values: list[str] = []
     count = 0
@@ -115,10 +185,11 @@ def unpacker(signature: Signature) -> Unpack:
             values.append(name)
             lines.append(f"if type({name}) is not {kind.kind.__name__}: return None")
         else:
-            value = bind(kind.value)
+            # what is static does not change, so that the same object is the same value
+            value, made = bind(kind.value), type(kind.value)
             same = f"{name} is {value}"
-            if kind.kind in (str, bytes, int):
-                same += f" or (type({name}) is {kind.kind.__name__} and {name} == {value})"
+            if made in _PLAIN:
+                same += f" or (type({name}) is {made.__name__} and {name} == {value})"
             lines.append(f"if not ({same}): return None")
 
     def walk(name: str, structure: tree.Structure) -> None:
@@ -132,9 +203,14 @@ def unpacker(signature: Signature) -> Unpack:
         children = [fresh() for _ in structure.children]
         lines.append(f"if type({name}) is not {bind(node)}: return None")
         if node is dict:
-            lines.append(f"if {name}.keys() != {bind(set(structure.keys))}: return None")
-            for child, key in zip(children, structure.keys, strict=True):
-                lines.append(f"{child} = {name}[{bind(key)}]")
+            lines.append(f"if tuple({name}) != {bind(structure.keys)}: return None")
+            kinds = tuple(map(type, structure.keys))
+            if kinds and set(kinds) <= _PLAIN:
+                lines.append(f"if tuple(map(type, {name})) != {bind(kinds)}: return None")
+            else:
+                lines.append(f"if not all(map(is_, {name}, {bind(structure.keys)})): return None")
+            if children:
+                lines.append(f"{', '.join(children)}, = {name}.values()")
         elif structure.keys:
             for child, key in zip(children, structure.keys, strict=True):
                 lines.append(f"{child} = {name}.{key}")
@@ -148,7 +224,7 @@ def unpacker(signature: Signature) -> Unpack:
     for name, structure in signature.structures:
         at = fresh()
         lines.append(
-            f"{at} = args[{name}]" if isinstance(name, int) else f"{at} = kwargs[{name!r}]"
+            f"{at} = args[{name}]" if isinstance(name, int) else f"{at} = kwargs[{bind(name)}]"
         )
         walk(at, structure)
     result = "(" + "".join(f"{value}, " for value in values) + ")"
@@ -156,74 +232,3 @@ def unpacker(signature: Signature) -> Unpack:
     exec(compile(text, "<arguments>", "exec"), namespace)
     unpack: Unpack = namespace["unpack"]
     return unpack
-
-
-# what the source calls its own: buffers, blocks, results, options
-_RESERVED = re.compile(
-    r"make|run|give|empty|buffer|array|apart|lo|n|[bt]\d+|b\d+_\d+|rows_\d+|RowUpdates|(flat|key|result|static|option|dtype|captured|k_).*"
-)
-
-
-def identifier(wanted: str, prefix: str) -> str:
-    """A name for the source made of any text, that is no function's nor one of its own."""
-    name = re.sub(r"\W", "_", wanted, flags=re.ASCII)
-    if (
-        not name.isidentifier()
-        or keyword.iskeyword(name)
-        or _RESERVED.fullmatch(name)
-        or name in OPS
-        or hasattr(np, name)
-        or hasattr(builtins, name)
-    ):
-        name = prefix + name
-    return name
-
-
-def packed(
-    structure: tree.Structure,
-    leaves: Sequence[str],
-    namespace: dict[str, Any],
-    taken: set[str],
-) -> str:
-    """The expression that puts a tree together from the names of its leaves.
-
-    The classes it needs enter the namespace, under names that are not taken.
-    """
-    rest = iter(leaves)
-
-    def write(structure: tree.Structure) -> str:
-        node = structure.node
-        if node is None:
-            return next(rest)
-        if node is type(None):
-            return "None"
-        parts = [write(child) for child in structure.children]
-        if node is dict:
-            pairs = ", ".join(
-                f"{_key(key, namespace)}: {part}"
-                for key, part in zip(structure.keys, parts, strict=True)
-            )
-            return f"{{{pairs}}}"
-        if node is list:
-            return f"[{', '.join(parts)}]"
-        if node is tuple:
-            return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
-        name = identifier(node.__name__, "class_")
-        while name in taken or namespace.setdefault(name, node) is not node:
-            name += "_"
-        if structure.keys:
-            fields = tree.fields_of(node) or ()
-            parts = [
-                f"{argument}={part}" for (_, argument), part in zip(fields, parts, strict=True)
-            ]
-        return f"{name}({', '.join(parts)})"
-
-    return write(structure)
-
-
-def _key(key: Any, namespace: dict[str, Any]) -> str:
-    if isinstance(key, str | int):
-        return repr(key)
-    name = f"key{len(namespace)}"
-    namespace[name] = key
-    return name

@@ -129,17 +129,26 @@ class Builder:
     def __init__(self, inputs: tuple[Input, ...], constants: Iterable[Constant] = ()) -> None:
         self.inputs = inputs
         self.constants = list(constants)
+        # those that tapegrad made, by content; found when first asked for
+        self._made: dict[Constant, Ref] | None = None
         self.instructions: list[Instruction] = []
         # which instruction of the old program `rewrite` has come to
         self.at = 0
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant."""
-        made = Constant(value, captured)
-        if not captured and made in self.constants:
-            return Ref("constant", self.constants.index(made))
+        made, ref = Constant(value, captured), Ref("constant", len(self.constants))
+        if not captured:
+            if self._made is None:
+                self._made = {}
+                for i, x in enumerate(self.constants):
+                    if not x.captured:
+                        self._made.setdefault(x, Ref("constant", i))
+            known = self._made.setdefault(made, ref)
+            if known is not ref:
+                return known
         self.constants.append(made)
-        return Ref("constant", len(self.constants) - 1)
+        return ref
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last."""

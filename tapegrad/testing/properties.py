@@ -34,6 +34,7 @@ __all__ = [
 
 Fn = Callable[..., Any]
 
+_NEAR = 1e-4  # how far off the points are that tell whether one is a kink
 _FLOOR = 1e-3  # the part of it that is left of what cancels, beside what that was made of
 
 
@@ -104,26 +105,73 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If the VJP rules are not the derivatives of any function.
+        If the VJP rules are not the derivatives of any function. At a kink they may not
+        be, and still be right; the message says whether the point is one.
 
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.testing.check_symmetric_hessian(lambda x: tg.sum(x) ** 3, (np.ones(3),))
+    >>> @tg.custom_op(vjps=(lambda g, y, a, b: g * 2 * b, lambda g, y, a, b: g * a))
+    ... def product(a, b):
+    ...     return a * b
+    >>> try:
+    ...     tg.testing.check_symmetric_hessian(product, (1.0, 3.0))
+    ... except AssertionError as error:
+    ...     for line in str(error).splitlines()[:4]:
+    ...         print(line)
+    product has second derivatives that depend on the order
+      by b, then by a   1
+      by a, then by b   2
+      point             a = 1.0, b = 3.0
     """
     f = flattened(fn, args, np.float64)
     outputs, _ = _pullback(f)
     rng = np.random.default_rng(3)
     like = [np.asarray(y) for y in vjp(f.fn, *f.xs)[0]]
-    u = list(unpack(weights(rng, outputs.size), like))
-    v, w = (weights(rng, pack(f.xs).size) for _ in range(2))
+    u = list(unpack(weights(rng, outputs.size) if outputs.size > 1 else outputs**0, like))
+    n = pack(f.xs).size
+    v, w = (weights(rng, n) for _ in range(2))
+    close = _rounding(f)
 
     def slope(*xs: Any) -> list[Any]:
         return list(vjp(f.fn, *xs)[1](u))
 
-    hv, hw = (pack(jvp(slope, f.xs, unpack(t, f.xs))[1]) for t in (v, w))
-    size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + _FLOOR * _length(v, w)
-    _agree(f, "<w, H v>", np.sum(w * hv), "<v, H w>", np.sum(v * hw), size)
+    def product(xs: tuple[Any, ...], t: Array) -> Array:
+        return pack(jvp(slope, xs, unpack(t, xs))[1])
+
+    def is_symmetric(xs: tuple[Any, ...]) -> Any:
+        hv, hw = product(xs, v), product(xs, w)
+        size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + _FLOOR * _length(v, w)
+        return np.abs(np.sum(w * hv) - np.sum(v * hw)) <= close * size
+
+    if is_symmetric(f.xs):
+        return
+    turned = pack(vjp(slope, *f.xs)[1](list(unpack(v, f.xs))))
+    i = int(np.argmax(np.abs(product(f.xs, v) - turned)))
+    by_i = product(f.xs, np.eye(1, n, i)[0])
+    turned = pack(vjp(slope, *f.xs)[1](list(unpack(np.eye(1, n, i)[0], f.xs))))
+    j = int(np.argmax(np.abs(by_i - turned)))
+    i, j = sorted((i, j))
+    by_i, by_j = (product(f.xs, np.eye(1, n, k)[0]) for k in (i, j))
+    x = pack(f.xs)
+    beside = x + _NEAR * np.maximum(1, np.abs(x)) * weights(rng, n)
+    verdict = (
+        "not at points close by: this is a kink, where they may; check at a point that is none"
+        if is_symmetric(unpack(beside, f.xs))
+        else "at points close by too: a VJP rule is not the derivative of its op (check_grads\n"
+        "  names the op), or there is a kink at each of them"
+    )
+    first, second = (locate(k, f.xs, f.paths) for k in (i, j))
+    width = len(f"by {first}, then by {second}")
+    raise AssertionError(
+        f"{f.name} has second derivatives that depend on the order\n"
+        f"  by {second}, then by {first}   {by_i[j]:.12g}\n"
+        f"  by {first}, then by {second}   {by_j[i]:.12g}\n"
+        f"  {'point':{width}}   {first} = {x[i]}, {second} = {x[j]}\n"
+        f"  {'of':{width}}   the outputs, weighed and summed\n"
+        f"  {verdict}"
+    )
 
 
 def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:

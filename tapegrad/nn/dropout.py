@@ -1,0 +1,55 @@
+"""Dropout: some elements set to 0, drawn with a key."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy.typing as npt
+
+from tapegrad import random
+from tapegrad.nn.initializers import Key
+from tapegrad.ops import where
+from tapegrad.tensor import shape_of
+
+
+def _rate(instance: Any, attribute: Any, value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+        raise ValueError(f"rate is a number, at least 0 and less than 1; not {value!r}")
+
+
+@attrs.frozen
+class Dropout:
+    """Each element set to 0 with some probability, the others made larger by as much.
+
+    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The mean stays
+    what it was.
+
+    Parameters
+    ----------
+    rate
+        The probability that an element is dropped.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.Dropout(0.5)
+    >>> layer(None, np.ones(4))
+    array([1., 1., 1., 1.])
+    >>> sorted(set(layer(None, np.ones(100), key=tg.random.key(0)).tolist()))
+    [0.0, 2.0]
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    rate: float = attrs.field(validator=_rate)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
+        """None: there are no parameters."""
+
+    def __call__(self, params: None, x: Any, key: Any = None) -> Any:
+        """X with elements dropped; without a key, x as it is."""
+        if key is None or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        return where(random.bernoulli(key, keep, shape_of(x)), x / keep, 0)

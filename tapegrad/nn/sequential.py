@@ -1,0 +1,210 @@
+"""Layers one after another, and what a layer may ask of its caller."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from tapegrad import tree
+from tapegrad.nn.initializers import Key, split
+from tapegrad.nn.layers import Layer, WithoutParameters, check_params
+
+# the arguments of a call, besides the parameters and x, that `Sequential` hands on
+_HANDED_ON = ("state", "training", "key")
+
+
+@attrs.frozen
+class _Function(WithoutParameters):
+    """A function of the user's as a layer."""
+
+    function: Callable[[Any], Any]  # type: ignore[misc]
+
+
+def _as_layer(layer: Any) -> Layer:
+    """A layer, or a function made into one."""
+    if isinstance(layer, list | tuple):
+        raise TypeError("layers are given one by one: Sequential(*layers), not in a list")
+    if isinstance(layer, type):
+        raise TypeError(
+            f"{layer.__name__} is a class; a layer is made by calling it: {layer.__name__}(...)"
+        )
+    if hasattr(layer, "init") and callable(layer):
+        return layer  # type: ignore[no-any-return]
+    if not callable(layer):
+        raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")
+    kept = _array_kept(layer, [])
+    if kept is not None:
+        raise TypeError(
+            f"{type(layer).__name__} keeps an array in {kept}, which would never be trained. A "
+            "layer keeps none: it has init(key, dtype), which returns its parameters, a tree of "
+            "arrays, and is called as layer(params, x)"
+        )
+    return _Function(layer)
+
+
+def _array_kept(thing: Any, seen: list[Any]) -> str | None:
+    """Where an object that can be called, or a method's, keeps a floating array; or None."""
+    owner = getattr(thing, "__self__", thing)
+    if isinstance(owner, type | ModuleType) or any(owner is x for x in seen):
+        return None
+    seen.append(owner)
+    slots: list[str] = [
+        name for kind in type(owner).__mro__ for name in getattr(kind, "__slots__", ())
+    ]
+    for name in (*map(str, getattr(owner, "__dict__", ())), *slots):
+        for leaf in tree.leaves(getattr(owner, name, None)):
+            if isinstance(leaf, np.ndarray) and leaf.dtype.kind == "f":
+                return name
+            inner = _array_kept(leaf, seen) if callable(leaf) else None
+            if inner is not None:
+                return f"{name}.{inner}"
+    return None
+
+
+def _wants(layer: Any) -> frozenset[str]:
+    """Which of the arguments that are handed on a layer's call has."""
+    if isinstance(layer, Sequential):
+        return frozenset().union(*layer.wants)
+    code = getattr(type(layer).__call__, "__code__", None)
+    # inspect.signature would say the same, but takes long to import
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
+    return frozenset(name for name in _HANDED_ON if name in names)
+
+
+@attrs.frozen(init=False)
+class Sequential:
+    """Layers one after another; its parameters are a tuple, a tree for each layer.
+
+    Parameters
+    ----------
+    *layers
+        Each takes the output of the one before. A layer is an object with
+        ``init(key, dtype)``, which returns its parameters, and is called as
+        ``layer(params, x)``. A pure function of x serves as a layer without parameters.
+
+    Raises
+    ------
+    TypeError
+        If one is neither, or is an object without `init` that keeps arrays to itself:
+        they would never be trained.
+
+    Notes
+    -----
+    A layer whose call has a parameter ``key``, as that of `Dropout`, gets a key of its
+    own, split from the one given; one that has ``training`` gets that. A layer with state,
+    as `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state`` and returns a pair,
+    its output and the new state. A `Sequential` that holds such a layer does the same:
+    its state is a tuple beside the parameters, None for layers without.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
+    >>> params = model.init(0)
+    >>> tg.tree.paths(params)
+    ['0.weight', '0.bias', '2.weight', '2.bias']
+    >>> model(params, np.ones((4, 2))).shape
+    (4, 1)
+
+    A key and a state, for layers that need them:
+
+    >>> model = tg.nn.Sequential(tg.nn.BatchNorm(2), np.tanh, tg.nn.Dropout(0.5))
+    >>> params, state = model.init(0), model.initial_state()
+    >>> y, state = model(params, np.ones((4, 2)), state, training=True, key=tg.random.key(1))
+    >>> tg.tree.paths(state)
+    ['0.mean', '0.variance']
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    layers: tuple[Layer, ...]
+    wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
+
+    def __init__(self, *layers: Layer) -> None:
+        made = tuple(map(_as_layer, layers))
+        self.__attrs_init__(made, tuple(map(_wants, made)))
+
+    @property
+    def has_state(self) -> bool:
+        """Whether one of the layers has state, that goes in and comes out."""
+        return any("state" in names for names in self.wants)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
+        """Each layer's parameters, drawn with keys of their own."""
+        keys = split(key, len(self.layers))
+        return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
+
+    def initial_state(self, dtype: npt.DTypeLike = float) -> tuple[Any, ...] | None:
+        """Each layer's state to begin with, None for one without; None if all are."""
+        if not self.has_state:
+            return None
+        layers: tuple[Any, ...] = self.layers
+        return tuple(
+            layer.initial_state(dtype) if "state" in names else None
+            for layer, names in zip(layers, self.wants, strict=True)
+        )
+
+    def __call__(
+        self,
+        params: tuple[Any, ...],
+        x: Any,
+        state: tuple[Any, ...] | None = None,
+        training: bool = False,
+        key: Key | None = None,
+    ) -> Any:
+        """The last layer's output; a pair of it and the new state, if a layer has state.
+
+        Parameters
+        ----------
+        params, x
+            The parameters, and the first layer's input.
+        state
+            From `initial_state` or the last call, if a layer has state.
+        training
+            Handed on to layers that ask for it.
+        key
+            Split among the layers that ask for one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the parameters or the state are not a tuple with a tree for each layer.
+        """
+        self._check("params", params)
+        if state is None:
+            if self.has_state:
+                raise TypeError(
+                    "Sequential: a layer has state: y, state = model(params, x, state), with "
+                    "state = model.initial_state() to begin with"
+                )
+            states: Any = (None,) * len(self.layers)
+        else:
+            self._check("state", state)
+            states = state
+        keys = iter(() if key is None else split(key, sum("key" in w for w in self.wants)))
+        after = []
+        for layer, p, s, names in zip(self.layers, params, states, self.wants, strict=True):
+            if not names:
+                x = layer(p, x)
+            else:
+                given = {"training": training, "state": s}
+                if "key" in names:
+                    given["key"] = next(keys, None)
+                x = layer(p, x, **{name: given[name] for name in names})
+                if "state" in names:
+                    x, s = x
+            after.append(s)
+        return (x, tuple(after)) if self.has_state else x
+
+    def _check(self, name: str, given: Any) -> None:
+        if not isinstance(given, list):
+            check_params("Sequential", given, tuple, name)
+        if len(given) != len(self.layers):
+            raise ValueError(
+                f"Sequential: {name} has trees for {len(given)} layers, of {len(self.layers)}"
+            )

@@ -1,0 +1,64 @@
+"""Where the names in a program's source come from: one allocator, which gives each once."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import re
+from typing import Any
+
+import numpy as np
+
+from tapegrad.tensor import OPS
+
+
+class Names:
+    """The names of one source, and the values that it is run with.
+
+    A name is as like the wanted text as it can be, and no two are the same: neither two
+    that were asked for, whoever wanted them, nor one of Python, NumPy or an op.
+
+    Attributes
+    ----------
+    namespace
+        The values that the source needs from outside, by name.
+
+    Examples
+    --------
+    >>> names = Names()
+    >>> names.new("layer.w"), names.new("layer_w"), names.new("sum"), names.new("0")
+    ('layer_w', 'layer_w_2', 'sum_2', '_0')
+    """
+
+    def __init__(self) -> None:
+        self.namespace: dict[str, Any] = {}
+        self._taken = {*dir(builtins), *dir(np), *OPS, *keyword.kwlist}
+        # for each wanted name, the last number that was put after it
+        self._count: dict[str, int] = {}
+        # by identity; the namespace keeps the values alive
+        self._known: dict[int, str] = {}
+
+    def new(self, wanted: str) -> str:
+        """A name that nothing else has, made of any text."""
+        wanted = name = re.sub(r"\W", "_", wanted, flags=re.ASCII)
+        if not wanted.isidentifier():
+            wanted = name = f"_{wanted}"
+        while name in self._taken:
+            count = self._count[wanted] = self._count.get(wanted, 1) + 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+    def of(self, value: Any, wanted: str) -> str:
+        """The name of a value from outside: the same each time."""
+        name = self._known.get(id(value))
+        if name is None:
+            name = self._known[id(value)] = self.new(wanted)
+            self.namespace[name] = value
+        return name
+
+    def library(self, name: str, value: Any) -> str:
+        """The name of a function of NumPy or of an op: its own, which nothing else is given."""
+        if self.namespace.setdefault(name, value) is value:
+            return name
+        return self.of(value, name)

@@ -1,0 +1,117 @@
+"""What a program can be made for: a value that compares by content and never changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import random
+import types
+from collections.abc import Hashable
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.op import Op
+
+
+@attrs.frozen
+class Same:
+    """Something that is equal to itself alone, whatever its class says."""
+
+    value: Any = attrs.field(eq=id)
+
+
+# builtin values, told apart by class and by how they are written: 1, True and 1.0, 0.0 and -0.0
+_WRITTEN = (type(None), bool, int, float, complex, str, bytes, range, type(...), np.dtype)
+# code, which is what it is
+_CODE = (
+    *(types.FunctionType, types.ModuleType, type, Op, np.ufunc, type(np.sum)),
+    *(types.MethodDescriptorType, types.WrapperDescriptorType, type(functools.cache(len))),
+)
+_RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, random.Random)
+
+
+def static_key(x: Any, what: str) -> Hashable:
+    """What tells a static value from every other that a program would differ for.
+
+    Static are strings, None, bools, enums and the other plain values of Python, functions,
+    classes and ops, and tuples, frozensets, slices, partial functions, methods and frozen
+    records (attrs classes, such as layers, and dataclasses) of these.
+
+    Parameters
+    ----------
+    x
+        The value.
+    what
+        What a message calls it.
+
+    Raises
+    ------
+    TypeError
+        If the value may change, or is known by its identity alone.
+    """
+    kind = type(x)
+    if kind in _WRITTEN or isinstance(x, np.dtype):
+        return kind, x if kind is int else repr(x)
+    if isinstance(x, (*_CODE, enum.Enum)) or hasattr(kind, "__compiled__"):
+        return Same(x)
+    parts = _parts(x)
+    if parts is not None:
+        return Same(kind), tuple([static_key(part, what) for part in parts])
+    if kind is frozenset:
+        return kind, frozenset([static_key(part, what) for part in x])
+    if isinstance(x, np.generic) and not x.dtype.hasobject:
+        return Same(kind), x.dtype.str, x.tobytes()
+    raise TypeError(
+        f"{what} holds a {kind.__name__}, which is neither an array nor a number that may vary, "
+        f"nor a static value that a program can be made for; {_remedy(x)}"
+    )
+
+
+def _parts(x: Any) -> Any:
+    """What a static value is made of, beside its class; None for what is not made of parts."""
+    kind = type(x)
+    if kind is tuple or (isinstance(x, tuple) and hasattr(kind, "_fields")):
+        return x
+    if kind is slice:
+        return x.start, x.stop, x.step
+    if isinstance(x, types.MethodType):
+        return x.__func__, x.__self__
+    if isinstance(x, types.BuiltinFunctionType):
+        return x.__name__, x.__self__
+    if isinstance(x, functools.partial):
+        return x.func, x.args, *x.keywords.items()
+    if hasattr(kind, "__attrs_attrs__") and _is_frozen(kind):
+        return [getattr(x, field.name) for field in attrs.fields(kind)]
+    if dataclasses.is_dataclass(x) and kind.__dataclass_params__.frozen:
+        return [getattr(x, field.name) for field in dataclasses.fields(x)]
+    return None
+
+
+def _is_frozen(kind: Any) -> bool:
+    """Whether the instances of an attrs class refuse to be changed."""
+    try:
+        kind.__setattr__(object(), "", None)
+    except attrs.exceptions.FrozenError:
+        return True
+    except Exception:
+        return False
+    return False
+
+
+def _remedy(x: Any) -> str:
+    if isinstance(x, _RANDOM):
+        return (
+            "its numbers would be drawn once and for all: draw before the call and pass the "
+            "numbers, or pass a key (tg.random.key(0)) and draw with tg.random"
+        )
+    if isinstance(x, np.ndarray):
+        return "an array varies: leave it out of static_argnums, or pass it as a tuple of numbers"
+    if isinstance(x, list | dict | set | bytearray):
+        return "it can change: pass a tuple, a frozenset or a frozen record instead"
+    return (
+        "it can change, or is known by its identity alone: pass the arrays and numbers that it "
+        "holds as a tree, or make its class frozen (attrs.frozen)"
+    )

@@ -1,0 +1,95 @@
+"""Names in a program's source: no two values ever share one, whatever a user calls his."""
+
+import keyword
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from programs import many
+
+import tapegrad as tg
+from tapegrad.program.names import Names
+
+# more than a block, so that programs have loops, and their parts' names
+LARGE = np.linspace(0.0, 1.0, (1 << 17) + 3)
+
+
+@given(st.lists(st.text(max_size=6) | st.sampled_from(["a", "a_2", "a_2_2", "if", "sum"])))
+def test_names_are_identifiers_and_never_given_twice(wanted):
+    names = Names()
+    given_ = [names.new(text) for text in wanted]
+    given_ += [names.of([text], text) for text in wanted]
+    assert len({*given_}) == len(given_)
+    for name in given_:
+        assert name.isidentifier()
+        assert not keyword.iskeyword(name)
+        assert name not in tg.tensor.OPS
+        assert not hasattr(np, name)
+
+
+def test_a_value_has_one_name_and_a_library_function_its_own():
+    names = Names()
+    value, other = [1], [1]
+    assert names.of(value, "value") == names.of(value, "else") == "value"
+    assert names.of(other, "value") == "value_2"
+    assert names.library("sum", np.sum) == names.library("sum", np.sum) == "sum"
+    assert names.library("sum", sum) not in ("sum", "value")
+    assert names.namespace["sum"] is np.sum
+
+
+def step(p):
+    """Blocks, buffers, a sum, views, a concatenation, an option, results of all kinds."""
+    a, b = p.values()
+    c = np.tanh(a * b + a) * b
+    d = np.concatenate([np.sin(a[:3]), np.cos(b[:3])])
+    e = np.linalg.norm(np.outer(d, d), ord="fro")
+    return {"c": c, "d": d, "e": e, "a": a, "sum": np.sum(c * c), "view": c[1:]}
+
+
+def names_in_programs():
+    """Every name that a program of `step` gives to something of its own."""
+    program = tg.compile(step).program({"a": LARGE, "b": LARGE})
+    words = "".join(x if x.isidentifier() or x.isdigit() else " " for x in str(program)).split()
+    return sorted({word for word in words if word.isidentifier()})
+
+
+def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
+    wanted = step({"a": LARGE, "b": LARGE + 5})
+    names = names_in_programs()
+    assert {"make", "run"} < {*names}
+    for first in names:
+        second = f"{first}_2"
+        got = tg.compile(step)({first: LARGE, second: LARGE + 5})
+        for key in wanted:
+            np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, err_msg=first)
+
+
+@many(thorough=200, default=20)
+@given(st.lists(st.sampled_from(["a", "b"]).flatmap(
+    lambda x: st.sampled_from([x, f"{x}_", f"{x}_2", f"flat_{x}", f"{x}_block", "b0", "lo", "n"])
+), min_size=2, max_size=2, unique=True))  # fmt: skip
+def test_no_argument_overwrites_another(pair):
+    first, second = pair
+    grads = tg.compile(tg.grad(lambda p: tg.sum(step(p)["c"])))
+    got = grads({first: LARGE, second: LARGE + 5})
+    wanted = tg.grad(lambda p: tg.sum(step(p)["c"]))({first: LARGE, second: LARGE + 5})
+    for key in pair:
+        np.testing.assert_allclose(got[key], wanted[key], rtol=1e-10)
+
+
+@pytest.mark.parametrize("key", ["0", "a b", "a.b", "f(x)", "é", "__debug__", "lambda", "x\n1/0"])
+def test_keys_are_any_text(key):
+    compiled = tg.compile(lambda p: {k: np.tanh(x) * x for k, x in p.items()})
+    np.testing.assert_allclose(compiled({key: LARGE})[key], np.tanh(LARGE) * LARGE, rtol=1e-12)
+
+
+def test_a_custom_op_may_have_the_name_of_anything():
+    for name in ("sum", "make", "b0", "x", "lambda", "a\nb", "numpy"):
+
+        @tg.custom_op(vjps=(lambda g, y, x: g * 2.0,), name=name)
+        def twice(x):
+            return x * 2.0
+
+        compiled = tg.compile(lambda x, op=twice: np.sum(op(x) + np.sin(x)))
+        np.testing.assert_allclose(compiled(LARGE), np.sum(LARGE * 2.0 + np.sin(LARGE)))
