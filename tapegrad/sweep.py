@@ -68,6 +68,8 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
+    if type(tape) is not Tape:
+        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
     if type(output) is not Tensor:
         raise TypeError(
             f"the output of a sweep is a record of the tape, not a {type(output).__name__}"

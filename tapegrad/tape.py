@@ -7,6 +7,7 @@ last record written, and an op called on a Tensor rebinds it to the next.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from types import MappingProxyType
@@ -478,6 +479,19 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
         if hasattr(fn, name):
             made.__dict__[name] = getattr(fn, name)
     made.__dict__["__wrapped__"] = fn
+
+
+def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+    """The position of an argument, or positions, as integers; what says which they are."""
+    several = isinstance(given, tuple | list | range | set | frozenset)
+    try:
+        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+            raise TypeError
+        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+    except TypeError:
+        raise TypeError(
+            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+        ) from None
 
 
 def check_callable(fn: Any) -> None:

@@ -348,7 +348,8 @@ class Tensor(_Fields):
         return TraceError(
             f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
             f"{self.dtype} are known of {self._line()}{_users_line()}; select with tg.where, list "
-            "the argument in static_argnums, or compile the inner part that does not read it"
+            "the argument in static_argnums, return it and convert it outside, or compile the "
+            "inner part that does not read it"
         )
 
     def _line(self) -> str:
@@ -558,15 +559,25 @@ def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str,
     """Call what the table of ops holds for a NumPy function."""
     ours = NUMPY.get(function)
     if ours is None:
-        module = getattr(function, "__module__", None) or "numpy"
+        name = _full_name(function, name)
         instead = (
             "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
             "the values (t.value) if no gradient is to pass"
         )
         raise TypeError(
-            f"{module}.{name} is not supported on a Tensor; " + advice.FUNCTIONS.get(name, instead)
+            f"{name} is not supported on a Tensor; "
+            + advice.FUNCTIONS.get(function.__name__, instead)
         )
     return ours(*args, **kwargs)
+
+
+def _full_name(function: Any, name: str) -> str:
+    """A function's name with its module's; a ufunc does not know where it is from."""
+    module = getattr(function, "__module__", None)
+    if module is None and getattr(np, name, None) is not function:
+        special = sys.modules.get("scipy.special")
+        module = "scipy.special" if getattr(special, name, None) is function else ""
+    return f"{'numpy' if module is None else module}.{name}".lstrip(".")
 
 
 class Absent:
