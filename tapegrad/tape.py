@@ -19,6 +19,7 @@ from tapegrad import show, tree
 from tapegrad.errors import TapeError
 from tapegrad.ownership import keep
 from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
+from tapegrad.whole import forward_of
 
 # The last record of the recording that runs in this thread or task, if any.
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
@@ -177,8 +178,11 @@ def write(
     if constants:
         last, operands = as_operands(last, op, operands)
         values = [x.primal if type(x) is Tensor else x for x in operands]
+    forward = op.forward
+    if origin.compiling and op.keeps_weak:
+        forward = forward_of(op, values)
     try:
-        value = op.forward(*values, **options) if options else op.forward(*values)
+        value = forward(*values, **options) if options else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, values, options, last) from error
     if type(value) is np.ndarray:

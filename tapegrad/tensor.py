@@ -228,8 +228,9 @@ class Tensor(_Fields):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        array: Array = self.primal if type(self.primal) is np.ndarray else np.asarray(self.primal)
-        return array.dtype
+        # of a Python int too, which may have more than 64 bits
+        value = self.primal
+        return value.dtype if type(value) is np.ndarray else np.dtype(type(value))
 
     @property
     def ndim(self) -> int:
@@ -275,8 +276,10 @@ class Tensor(_Fields):
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
     def __format__(self, spec: str) -> str:
-        if not spec or self.origin.compiling:
+        if not spec:
             return str(self)
+        if self.origin.compiling:
+            raise self._unreadable(f"the format {spec!r}")
         if self.shape:
             raise TypeError(
                 f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
