@@ -61,7 +61,7 @@ class Layout:
         stop = 0
         for x in leaves:
             if is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 start, stop = stop, stop + math.prod(np.shape(primal))
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
             else:
@@ -75,7 +75,7 @@ class Layout:
     def pack(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout as one array; a lone one as it is."""
         leaves = _floating_leaves(output)
-        values = [x.primal if type(x) is Tensor else x for x in leaves]
+        values = [x._primal if type(x) is Tensor else x for x in leaves]
         if len(values) == 1:
             (x,) = values
             if type(x) is float:
@@ -309,7 +309,7 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
         refuse_stranger(checkpointed, leaf, start)
     if leaf.dtype.kind == "f" or leaf.index <= start.index:
         return leaf
-    last = write_known(last_written(), OPS["stopped"], (leaf.primal,), NO_OPTIONS, leaf.primal)
+    last = write_known(last_written(), OPS["stopped"], (leaf._primal,), NO_OPTIONS, leaf._primal)
     CURRENT.set(last)
     return last
 
@@ -332,9 +332,9 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     for x, result in zip(_floating_leaves(output), layout.apart(record), strict=True):
         if type(x) is not Tensor:
             result = x
-        elif type(x.primal) is not np.ndarray and result is not record:
+        elif type(x._primal) is not np.ndarray and result is not record:
             # a Python number stays one
-            result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x.primal)
+            result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x._primal)
             CURRENT.set(result)
         results.append(result)
     return layout.tree(results)
@@ -400,7 +400,7 @@ class CustomVJP:
         # the function sees arrays; a Tensor that it finds around it is refused
         token = CURRENT.set(None)
         try:
-            output = call.run([x.primal if type(x) is Tensor else x for x in operands])
+            output = call.run([x._primal if type(x) is Tensor else x for x in operands])
         finally:
             CURRENT.reset(token)
         if not tensors:
@@ -464,7 +464,7 @@ class CustomCall:
             if not _is_number(x):
                 return
             if c is not None and is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 c = fit(as_cotangent(c, name), np.asarray(primal), name, path)
             cotangents.append(c)
 
