@@ -25,6 +25,7 @@ from tapegrad.sweep import fit, sweep
 from tapegrad.tape import (
     CURRENT,
     Tape,
+    advance,
     argument_names,
     as_constant,
     as_operands,
@@ -33,6 +34,7 @@ from tapegrad.tape import (
     keep_names,
     label,
     last_written,
+    recorded_from,
     refuse_stranger,
     write_known,
 )
@@ -158,11 +160,8 @@ class Checkpoint:
             return self.fn(*args, **kwargs)
         args, kwargs = tree.map(_unchanging, (args, kwargs))
         # a tape is a value: the call's records are let go by going on from the one before
-        try:
-            output = self.fn(*args, **kwargs)
-            records = Tape(last_written(), start)
-        finally:
-            CURRENT.set(start)
+        output, last = recorded_from(start, self.fn, args, kwargs)
+        records = Tape(last, start)
         output = tree.map(partial(_kept, start), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in _floating_leaves(output)):
@@ -171,7 +170,7 @@ class Checkpoint:
         reads = _read(records, output)
         call = Call(self.fn, args, kwargs, start, reads, layout, primal)
         record = write_known(last_written(), checkpointed, reads, {"call": call}, primal)
-        CURRENT.set(record)
+        advance(record)
         return _results(output, layout, record)
 
 
@@ -268,11 +267,7 @@ class Call:
         if current is not None and current.origin is self.start.origin:
             output, tape = self._call(current)
         else:
-            token = CURRENT.set(self.start)
-            try:
-                output, tape = self._call(self.start)
-            finally:
-                CURRENT.reset(token)
+            (output, tape), _ = recorded_from(self.start, self._call, (self.start,))
         return tape, _floating_leaves(output)
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
@@ -310,7 +305,7 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
     if leaf.dtype.kind == "f" or leaf.index <= start.index:
         return leaf
     last = write_known(last_written(), OPS["stopped"], (leaf._primal,), NO_OPTIONS, leaf._primal)
-    CURRENT.set(last)
+    advance(last)
     return last
 
 
@@ -335,7 +330,7 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
         elif type(x._primal) is not np.ndarray and result is not record:
             # a Python number stays one
             result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x._primal)
-            CURRENT.set(result)
+            advance(result)
         results.append(result)
     return layout.tree(results)
 
@@ -398,11 +393,8 @@ class CustomVJP:
                 refuse_stranger(customized, x, start)
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
-        token = CURRENT.set(None)
-        try:
-            output = call.run([x._primal if type(x) is Tensor else x for x in operands])
-        finally:
-            CURRENT.reset(token)
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+        output, _ = recorded_from(None, call.run, (values,))
         if not tensors:
             return output
         layout = Layout.of(output)
@@ -414,7 +406,7 @@ class CustomVJP:
             )
         call = attrs.evolve(call, layout=layout)
         record = write_known(last, customized, operands, {"call": call}, layout.pack(output))
-        CURRENT.set(record)
+        advance(record)
         return layout.tree(layout.apart(record))
 
 

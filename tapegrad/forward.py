@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.sweep import fit, sweep
-from tapegrad.tape import CURRENT, Tape, last_written, run, write
+from tapegrad.tape import CURRENT, Tape, advance, last_written, run, write
 from tapegrad.tensor import OPS, Operation, Tensor
 
 
@@ -92,7 +92,7 @@ def _apply(op: Operation, operands: tuple[Any, ...], options: Mapping[str, Any])
     if not any(type(x) is Tensor for x in operands):
         return op.forward(*operands, **options)
     record = write(last_written(), op, operands, dict(options))
-    CURRENT.set(record)
+    advance(record)
     return record
 
 

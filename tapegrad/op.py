@@ -17,7 +17,7 @@ import numpy as np
 
 from tapegrad.domain import REAL, Domain, each
 from tapegrad.ownership import keep, lend
-from tapegrad.tape import CURRENT, refuse_stranger, require_real, write
+from tapegrad.tape import CURRENT, advance, refuse_stranger, require_real, write
 from tapegrad.tensor import NUMPY, OPS, Tensor
 
 P = ParamSpec("P")
@@ -193,7 +193,7 @@ class Op(Generic[P]):
                 if last is None:
                     refuse_stranger(self, x, None)
                 record = write(last, self, operands, options)
-                CURRENT.set(record)
+                advance(record)
                 return record
         return self.forward(*operands, **options)
 

@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad.errors import TapeError
 from tapegrad.finite import check_cotangent, check_values
 from tapegrad.ownership import give, keep, lend
-from tapegrad.tape import CURRENT, Tape, write
+from tapegrad.tape import CURRENT, Tape, advance, write
 from tapegrad.tensor import OPS, Array, Origin, Tensor
 
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
@@ -90,7 +90,7 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
         current = CURRENT.get()
         if current is not None and current.origin.compiling and current.origin is output.origin:
             record = write(current, OPS["seed"], (), {"shape": output.shape, "dtype": output.dtype})
-            CURRENT.set(record)
+            advance(record)
             return record
         one = _ONE.get(output.dtype) if output.shape == () else None
         return np.ones(output.shape, output.dtype) if one is None else one

@@ -8,7 +8,7 @@ last record written, and an op called on a Tensor rebinds it to the next.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn
 
@@ -21,8 +21,11 @@ from tapegrad.ownership import keep
 from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
 from tapegrad.whole import forward_of
 
-# The last record of the recording that runs in this thread or task, if any.
+# The last record of the recording that runs in this thread or task, if any. It is set
+# by `recorded_from` and `advance` alone.
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
+# The recording that runs goes on from the record that this is called with.
+advance = CURRENT.set
 
 _PYTHON_NUMBERS = (float, int, bool)
 
@@ -163,8 +166,11 @@ def write(
     origin = last.origin
     values = []
     constants = False
+    given = options
     if options:
-        options = {name: keep(value) for name, value in options.items()}
+        options = {name: keep(value) for name, value in given.items()}
+        # kept as a tuple, a list is given to the op as one, for NumPy takes none as an axis
+        given = {n: value if type(value) is list else options[n] for n, value in given.items()}
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
@@ -182,9 +188,9 @@ def write(
     if origin.compiling and op.keeps_weak:
         forward = forward_of(op, values)
     try:
-        value = forward(*values, **options) if options else forward(*values)
+        value = forward(*values, **given) if given else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        raise _explained(error, op, values, options, last) from error
+        raise _explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
         value.setflags(False)  # type: ignore[call-arg]
     elif op.keeps_weak and all(type(x) in _PYTHON_NUMBERS for x in values):
@@ -399,18 +405,40 @@ def run(
         marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
         args = tuple([marked[argnums.index(i)] if i in argnums else x for i, x in enumerate(args)])
     if outer is None:
-        token = CURRENT.set(last)
-        try:
-            output = fn(*args, **kwargs)
-            last = last_written()
-        finally:
-            CURRENT.reset(token)
+        output, last = recorded_from(last, fn, args, kwargs)
     else:
         # the outer recording goes on from here, also where fn raises
-        CURRENT.set(last)
+        advance(last)
         output = fn(*args, **kwargs)
         last = last_written()
     return output, Tape(last, start, tuple(parameters)), marked
+
+
+def recorded_from(
+    last: Tensor | Origin | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = NO_OPTIONS,
+) -> tuple[Any, Any]:
+    """What a function returns, and the last record, of a recording that goes on from `last`.
+
+    With None nothing is recorded. The recording around it, if any, stays where it was.
+    The call has a context of its own (PEP 567), which ends with it, so that no
+    interrupt, whenever it comes, can leave a recording open. So do other context
+    variables that the function sets, NumPy's error state among them.
+    """
+    return copy_context().run(_from, last, fn, args, kwargs)
+
+
+def _from(
+    last: Tensor | Origin | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> tuple[Any, Any]:
+    CURRENT.set(last)
+    output = fn(*args, **kwargs)
+    return output, CURRENT.get()
 
 
 def last_written() -> Tensor | Origin:

@@ -497,6 +497,8 @@ class Tensor(_Fields):
 
     def reshape(self, *shape: Any) -> Tensor:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
+        if not shape:
+            raise TypeError("reshape takes a shape, such as t.reshape(()) for that of a scalar")
         return self._call("reshape", shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Tensor:

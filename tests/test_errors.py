@@ -828,7 +828,7 @@ def test_an_optimizers_numbers_are_not_negative(rate):
     assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=1.0))
 
 
-@pytest.mark.parametrize("rate", ["0.1", None, True, [0.1], np.ones(2), 1j, len])
+@pytest.mark.parametrize("rate", ["0.1", None, True, [0.1], np.ones(2), 1j])
 def test_an_optimizers_numbers_are_numbers(rate):
     assert "learning_rate" in said(TypeError, lambda: tg.optim.SGD(rate))
     assert "momentum" in said(TypeError, lambda: tg.optim.SGD(0.1, momentum=rate))

@@ -28,6 +28,7 @@ from tapegrad.program.passes import (
     sums_as_products,
     type_numbers,
     update_rows,
+    use_at_once,
 )
 from tapegrad.program.program import check_program
 from tapegrad.testing import programs
@@ -669,3 +670,42 @@ def test_a_number_too_large_for_its_dtype_warns_at_each_run_as_recorded():
 def test_the_sum_of_a_scalar_along_its_axis_is_the_scalar(axis):
     # NumPy takes axis 0 of none for no axis
     np.testing.assert_array_equal(tg.compile(lambda x: np.sum(x * 1.5, axis=axis))(2.0), 3.0)
+
+
+# --- large arrays --------------------------------------------------------------------------
+
+
+def test_what_is_computed_on_large_arrays_is_computed_where_it_is_used():
+    x = np.linspace(0, 1, 1 << 17)
+
+    def fn(x, scale):
+        early = x * scale  # used at the end only, after a sum that stands between
+        total = tg.sum(np.ones(3) * scale)
+        return early * total + x
+
+    program = trace(fn, (x, 2.0), {})
+    after = use_at_once(program)
+    check_program(after)
+    kinds = [instruction.op.name for instruction in after.instructions]
+    assert kinds[-3:] == ["multiply", "multiply", "add"]
+    assert sorted(kinds) == sorted(instruction.op.name for instruction in program.instructions)
+    np.testing.assert_array_equal(run(after, (x, 2.0)), x * 2.0 * 6.0 + x)
+    assert use_at_once(after) == after
+    assert str(tg.compile(fn).program(x, 2.0)).count("block by block") == 1
+
+
+def test_what_would_keep_two_large_arrays_alive_stays():
+    x = np.linspace(0, 1, 1 << 17)
+
+    def fn(x, w):
+        early = np.sin(x) * np.cos(x)
+        return (w @ w) @ np.ones(2), early * np.sum(w)
+
+    program = trace(fn, (x, np.ones((2, 2))), {})
+    kinds = [instruction.op.name for instruction in use_at_once(program).instructions]
+    assert kinds.index("multiply") < kinds.index("matmul")
+
+
+def test_a_small_program_keeps_its_order():
+    program = trace(lambda x: (x * 2.0, np.sum(x), x * 2.0 + x), (np.ones(8),), {})
+    assert use_at_once(program) is program

@@ -73,6 +73,16 @@ def test_the_setup_commands_name_what_there_is():
     assert extra[1] in project["optional-dependencies"]
 
 
+def test_the_lowest_versions_are_those_of_the_project():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for requirement in project["dependencies"]:
+        name, lowest = requirement.split(">=")
+        assert re.search(rf"\b{name}\s+{re.escape(lowest)}\s+or\s+newer", section("Install"), re.I)
+    named = [c.split(" :: ")[-1] for c in project["classifiers"] if "Python :: 3." in c]
+    assert f"Python {named[0]} to {named[-1]}" in section("Install")
+    assert project["requires-python"] == f">={named[0]}"
+
+
 # --- tables ---------------------------------------------------------------------------------
 
 

@@ -468,8 +468,9 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     >>> tg.grad(lambda x: tg.sum(tg.clip(x, 0, 1)))(np.array([-1.0, 0.0, 0.5, 2.0]))
     array([0. , 0.5, 1. , 0. ])
     """
-    if (a_min is not None and min is not None) or (a_max is not None and max is not None):
-        raise TypeError("clip: a_min and min name one bound, as do a_max and max; give one of them")
+    former = a_min is not None or a_max is not None
+    if former and (min is not None or max is not None):
+        raise ValueError("clip: give the bounds as a_min and a_max, or as min and max, not as both")
     low, high = a_min if min is None else min, a_max if max is None else max
     if low is None and high is None:
         return positive(a)

@@ -168,6 +168,8 @@ def block(arrays: Any) -> Any:
     ndim = max([depth, *map(np.ndim, tree.leaves(arrays))])
 
     def joined(x: Any, depth: int) -> Any:
+        if isinstance(x, tuple):
+            raise TypeError("block takes lists, which a tuple is not")
         if isinstance(x, list) != (depth > 0) or (depth and not x):
             raise ValueError("block takes lists nested to one depth, none of them empty")
         if depth:
@@ -476,7 +478,7 @@ _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 
 
 @op(composite=True, numpy=np.pad, domain=on_array(_pads, max_dims=2))
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = 0) -> Any:
+def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None) -> Any:
     """An array with elements added around it.
 
     Parameters
@@ -493,11 +495,13 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     constant_values
         A number, a pair of numbers before and after, or a pair for each axis. Where two
         axes are padded the later one's are in the corner. A Tensor keeps its gradient.
+        By default 0.
 
     Raises
     ------
     ValueError
-        For another mode, or an empty axis that would have to be repeated.
+        For another mode, an empty axis that would have to be repeated, or constant values
+        in a mode that has none.
     TypeError
         For a floating Tensor as constant value in an array of integers.
 
@@ -513,12 +517,15 @@ def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: 
     widths = _pairs(pad_width, array.ndim)
     sides = array.shape
     if mode in _BY_PLACE:
+        if constant_values is not None:
+            raise ValueError(f"pad: mode {mode!r} takes no constant_values")
         for axis, (n, width) in enumerate(zip(sides, widths, strict=True)):
             if any(width):
                 array = take(array, _pad(np.arange(n), width, mode), axis)
         return array
     if mode != "constant":
         raise ValueError(f"pad has the modes constant, {', '.join(_BY_PLACE)}; got {mode!r}")
+    constant_values = 0 if constant_values is None else constant_values
     if type(constant_values) in (int, float) and constant_values == 0:
         inner = [slice(start, start + n) for n, (start, _) in zip(sides, widths, strict=True)]
         shape = tuple(n + sum(width) for n, width in zip(sides, widths, strict=True))

@@ -39,6 +39,12 @@ def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in order[:n] else side for i, side in enumerate(shape))
 
 
+def check_matrices(name: str, x: Any) -> None:
+    """Raise NumPy's error unless an array has the two axes of a matrix."""
+    if x.ndim < 2:
+        raise np.linalg.LinAlgError(f"{name} takes matrices; got an array of shape {x.shape}")
+
+
 def in_front(x: Any, axis: int | None) -> Any:
     """The array with the axis first, or flat for None."""
     return np.swapaxes(x, 0, axis) if axis is not None and x.ndim else np.reshape(x, -1)

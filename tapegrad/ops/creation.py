@@ -243,7 +243,7 @@ def linspace(
     whole = stop - start
     # the last is stop itself, not stop nearly
     y = np.where(v == 0, stop, start + whole * w)
-    y = np.moveaxis(y, 0, axis) if axis else y
+    y = np.moveaxis(y, 0, axis) if axis != 0 else y
     if not retstep:
         return y
     steps = num - 1 if endpoint else num
@@ -256,6 +256,11 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 
     Both ends are positive, or both negative; nan otherwise.
 
+    Raises
+    ------
+    ValueError
+        If an end is 0.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -264,10 +269,14 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     """
     # NumPy's numbers are float64 or wider here, whatever the ends are
     start, stop = double(start), double(stop)
+    for end in (start, stop):
+        # the ends of a program are not known yet: from 0 it has nan
+        if not (isinstance(end, Tensor) and end.origin.compiling) and np.equal(end, 0).any():
+            raise ValueError("geomspace: no ratios lead to or from 0")
     v, w = _weights(start, stop, num, endpoint)
     sign = np.sign(start)
     y = sign * (start / sign) ** v * (stop / sign) ** w
-    return np.moveaxis(y, 0, axis) if axis else y
+    return np.moveaxis(y, 0, axis) if axis != 0 else y
 
 
 @op(composite=True, numpy=np.logspace, domain=_between(REAL))
@@ -298,7 +307,7 @@ def logspace(
     if np.ndim(base):
         start = np.broadcast_to(start, np.broadcast_shapes(*map(np.shape, (start, stop, base))))
     y = np.power(base, linspace(start, stop, num, endpoint))
-    return np.moveaxis(y, 0, axis) if axis else y
+    return np.moveaxis(y, 0, axis) if axis != 0 else y
 
 
 def _grids(choose: Choices) -> Call:

@@ -14,6 +14,7 @@ import numpy as np
 
 from tapegrad.domain import REAL, SHAPES, WELL, Call, Choices, matrices, matrix
 from tapegrad.op import op
+from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.inverse import columns, inv, pinv, solve
 from tapegrad.ops.product import turned
 from tapegrad.ops.record import array, floating
@@ -351,6 +352,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
            [0.8]])
     """
     a = array(a)
+    check_matrices("svd", a)
     if not compute_uv:
         return svdvals(a)
     n, m = a.shape[-2:]
@@ -422,6 +424,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
            [8.]])
     """
     a = array(a)
+    check_matrices("qr", a)
     n, m = a.shape[-2:]
     if mode not in ("reduced", "complete", "r") or (mode == "complete" and n > m):
         raise ValueError(
@@ -488,13 +491,15 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     array([[0.5, 0.5]])
     """
     a, b = floating(a), floating(b)
-    if a.ndim != 2 or b.ndim not in (1, 2):
-        raise ValueError(
-            f"lstsq takes a matrix and a vector or matrix, not {a.ndim} and {b.ndim} axes"
+    if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
+        raise np.linalg.LinAlgError(
+            "lstsq takes a matrix, and a vector or a matrix with as many rows; got arrays of "
+            f"{a.ndim} and {b.ndim} axes, of shapes {a.shape} and {b.shape}"
         )
     dtype = np.result_type(a.dtype, b.dtype)
     a, b = a.astype(dtype), b.astype(dtype)
     eps = float(np.finfo(dtype).eps)
+    rcond = None if rcond is None else float(rcond)
     if rcond is None or rcond == -1:
         rcond = eps if rcond == -1 else eps * max(a.shape)
     x = pinv(a, rcond=rcond) @ b

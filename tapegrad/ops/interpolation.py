@@ -60,6 +60,8 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
     ------
     ValueError
         If xp and fp are not one-dimensional, of one length, or are empty.
+    TypeError
+        If left or right is no number.
 
     Examples
     --------
@@ -76,6 +78,11 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
             "interp: xp and fp are one-dimensional, of one length from 1 on; "
             f"their shapes are {xp.shape} and {fp.shape}"
         )
+    left, right = (fp[i] if end is None else double(end) for i, end in ((0, left), (-1, right)))
+    if left.ndim or right.ndim:
+        raise TypeError(
+            f"interp: left and right are numbers; got shapes {left.shape} and {right.shape}"
+        )
     before, beyond = np.less(x, xp[0]), np.greater(x, xp[-1])
     x = np.where(before | beyond, xp[0], x)
     i = piece(x, xp)
@@ -84,5 +91,4 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
     width = x1 - x0
     t = (x - x0) / np.where(np.equal(width, 0), 1, width)
     y = index_select(fp, i) * (1 - t) + index_select(fp, j) * t
-    y = np.where(before, fp[0] if left is None else left, y)
-    return np.where(beyond, fp[-1] if right is None else right, y)
+    return np.where(beyond, right, np.where(before, left, y))

@@ -176,7 +176,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     array([0.5, 0.5, 0.5, 0.5])
     """
     a, b = array(a), array(b)
-    last = () if axes is None else normalize_axis_tuple(axes, a.ndim)
+    last = () if axes is None else normalize_axis_tuple(tuple(axes), a.ndim)
     a = np.transpose(a, (*[i for i in range(a.ndim) if i not in last], *last))
     shape = a.shape[b.ndim :]
     return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)
@@ -208,6 +208,11 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     if ind <= 0:
         raise ValueError(f"tensorinv: ind is the number of axes before, 1 or more; not {ind}")
     first, last = a.shape[:ind], a.shape[ind:]
+    if math.prod(first) != math.prod(last) or not last:
+        raise np.linalg.LinAlgError(
+            f"tensorinv: an array of shape {a.shape} is no square matrix when its first {ind} axes "
+            "are one, and the others"
+        )
     return np.reshape(inv(np.reshape(a, (math.prod(first), -1))), (*last, *first))
 
 
@@ -228,7 +233,7 @@ def matrix_power(a: Any, n: int) -> Any:
     """
     a, n = array(a), operator.index(n)
     if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise ValueError(f"matrix_power takes square matrices; the shape is {a.shape}")
+        raise np.linalg.LinAlgError(f"matrix_power takes square matrices; the shape is {a.shape}")
     if n == 0:
         return at(a)[...].set(np.eye(a.shape[-1], dtype=a.dtype))
     square, n = (inv(a), -n) if n < 0 else (a, n)

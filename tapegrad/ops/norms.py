@@ -9,6 +9,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.domain import REAL, SHAPES, Call, Choices, Elements, matrices
 from tapegrad.op import op
+from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import svdvals
 from tapegrad.ops.inverse import inv
 from tapegrad.ops.product import moved
@@ -30,6 +31,8 @@ def _root(total: Any) -> Any:
 
 
 def _axes(axis: Any, n: int) -> tuple[int, ...]:
+    if isinstance(axis, list | np.ndarray):
+        raise TypeError(f"an axis is a whole number, several a tuple; not {axis!r}")
     return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
 
 
@@ -212,7 +215,8 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
            [ 0., -1.]])
     """
     x = floating(x)
-    return _norm_of_matrices(x, ord, (x.ndim - 2, x.ndim - 1), keepdims)
+    first, last = _axes((-2, -1), x.ndim)
+    return _norm_of_matrices(x, ord, (first, last), keepdims)
 
 
 @op(
@@ -240,6 +244,7 @@ def cond(x: Any, p: Any = None) -> Any:
     """
     x = floating(x)
     _check_single("cond", p)
+    check_matrices("cond", x)
     if p is None or p in (2, -2):
         s = svdvals(x)
         first, last = s[..., 0], s[..., -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,8 @@ def _checked(q: Any, most: int) -> Any:
     if isinstance(q, Tensor) and q.origin.compiling:
         return q
     known = q.value if isinstance(q, Tensor) else np.asarray(q)
+    if known.ndim > 2:
+        raise ValueError(f"q is a number or an array of up to two axes; its shape is {known.shape}")
     if not ((known >= 0) & (known <= most)).all():
         raise ValueError(f"q is from 0 to {most}; got {known}")
     return q if isinstance(q, Tensor) or type(q) in (int, float) else known
@@ -537,6 +540,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     x = array(x)
     if x.dtype.kind not in "iub":
         raise TypeError(f"bincount counts whole numbers, not {x.dtype}")
+    minlength = operator.index(minlength)
     known = x._read("counting what occurs") if isinstance(x, Tensor) else x
     weights = np.ones(x.shape, np.intp) if weights is None else array(weights).astype(float)
     if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     Raises
     ------
     ValueError
-        If x has not one axis.
+        If x does not have one axis, or there would be fewer columns than none.
 
     Examples
     --------
@@ -78,12 +79,25 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     x = array(x)
     if x.ndim != 1:
         raise ValueError(f"vander takes an array of one axis, not of {x.ndim}")
-    powers = np.arange(len(x) if N is None else N)
+    n = len(x) if N is None else operator.index(N)
+    if n < 0:
+        raise ValueError(f"vander has 0 columns or more, not {n}")
+    powers = np.arange(n)
     return x[:, None] ** (powers if increasing else powers[::-1])
 
 
 def _coefficients(choose: Choices) -> Call:
     return Call((choose.array((choose.integer(1, 5),)), choose.integer(0, 3)))
+
+
+def _of_one_axis(name: str, p: Any) -> Any:
+    """The coefficients of a polynomial."""
+    p = array(p)
+    if p.ndim != 1:
+        # of no axis NumPy says that it has no length
+        kind = ValueError if p.ndim else TypeError
+        raise kind(f"{name} takes coefficients in an array of one axis, not of shape {p.shape}")
+    return p
 
 
 @op(composite=True, numpy=np.polyder, domain=_coefficients)
@@ -98,7 +112,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     """
     if m < 0:
         raise ValueError(f"polyder takes a derivative of order 0 or more, not {m}")
-    p = array(p)
+    p = _of_one_axis("polyder", p)
     for _ in range(m):
         p = p[:-1] * np.arange(len(p) - 1, 0, -1)
     return p
@@ -116,7 +130,7 @@ def polyint(p: Any, m: int = 1) -> Any:
     """
     if m < 0:
         raise ValueError(f"polyint takes an integral of order 0 or more, not {m}")
-    p = array(p)
+    p = _of_one_axis("polyint", p)
     for _ in range(m):
         p = np.concatenate([p / np.arange(len(p), 0, -1), np.zeros(1, p.dtype)])
     return p

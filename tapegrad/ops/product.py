@@ -440,8 +440,10 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
     chain = [array(x) for x in arrays]
     n = len(chain)
     n_axes = [x.ndim for x in chain]
-    if n < 2 or not {n_axes[0], n_axes[-1]} <= {1, 2} or any(d != 2 for d in n_axes[1:-1]):
-        raise ValueError(
+    if n < 2:
+        raise ValueError(f"multi_dot takes two or more matrices; got {n}")
+    if not {n_axes[0], n_axes[-1]} <= {1, 2} or any(d != 2 for d in n_axes[1:-1]):
+        raise np.linalg.LinAlgError(
             "multi_dot takes two or more matrices, of which the first and the last may be "
             f"vectors; got arrays of {n_axes} axes"
         )

@@ -131,12 +131,14 @@ def array(x: Any) -> Any:
 def floating(x: Any) -> Any:
     """`array` of x, of float64 if it is not floating."""
     x = array(x)
+    require_real(x.dtype, "an operand")
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
 def double(x: Any) -> Any:
     """`array` of x, in float64 or a dtype that is wider still."""
     x = array(x)
+    require_real(x.dtype, "an operand")
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
 

@@ -72,9 +72,9 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def _count(x: Any, axis: Any) -> int:
-    """How many elements each result is reduced from."""
+    """How many elements each result is reduced from; an AxisError for a bad axis, of 0-d too."""
     shape = np.shape(x)
-    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
     return math.prod(shape[i] for i in axes)
 
 
@@ -266,6 +266,7 @@ def average(
     array([0.75, 0.25])
     """
     a = floating(a)
+    _count(a, axis)
     if weights is None:
         y = mean(a, axis=axis, keepdims=keepdims)
         return (y, np.full(y.shape, _count(a, axis), y.dtype)) if returned else y
@@ -408,6 +409,7 @@ def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     array([0.5, 0. , 0.5])
     """
     a = floating(a)
+    _count(a, axis)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims)
     return nansum(a, axis=axis, keepdims=keepdims) / array(n).astype(a.dtype)
 
@@ -423,6 +425,8 @@ def nanvar(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False)
     array([-1.,  0.,  1.])
     """
     a = floating(a)
+    if np.ndim(ddof):
+        raise TypeError(f"ddof is a number; got an array of shape {np.shape(ddof)}")
     is_number = np.equal(a, a)
     apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True), 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof

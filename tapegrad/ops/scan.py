@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.op import op
@@ -231,7 +231,7 @@ def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = 
 
 def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
     """A slice along an axis."""
-    return x[(slice(None),) * (axis % x.ndim) + (slice(start, stop),)]
+    return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
 
 
 def _apart(x: Any, axis: int = 0) -> Any:
@@ -290,6 +290,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
         raise ValueError(f"differences are taken 0 or more times, not {n}")
     if a.ndim == 0:
         raise ValueError("diff needs an array with an axis")
+    axis = normalize_axis_index(axis, a.ndim)
     if n > 0:
         a = _joined(a, (prepend, append), axis)
     for _ in range(n):
@@ -373,6 +374,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     array([1., 2., 1.])
     """
     y = array(y)
+    normalize_axis_index(axis, y.ndim)
     if x is not None:
         x = array(x)
         dx = _across(_apart(x), y, axis) if x.ndim == 1 else _apart(x, axis)
@@ -508,7 +510,9 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     >>> tg.correlate(np.array([1.0, 2.0, 4.0]), np.array([-1.0, 1.0]))
     array([1., 2.])
     """
-    a, v = in_front(array(a), None), in_front(array(v), None)
+    a, v = array(a), array(v)
+    if a.ndim != 1 or v.ndim != 1:
+        raise ValueError(f"correlate takes arrays of one axis; got shapes {a.shape} and {v.shape}")
     if a.size < v.size:
         return convolve(v, a[::-1], mode=mode)[::-1]
     return convolve(a, v[::-1], mode=mode)

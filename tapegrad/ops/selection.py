@@ -307,6 +307,8 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     ------
     IndexError
         If a number is out of bounds and the mode is to raise.
+    TypeError
+        If the numbers are not whole.
 
     Examples
     --------
@@ -314,5 +316,8 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     >>> tg.choose([0, 1, 0], [np.zeros(3), np.ones(3)])
     array([0., 1., 0.])
     """
-    a, *choices = np.broadcast_arrays(as_array(a), *alike(*choices))
+    a = as_array(a)
+    if a.dtype.kind not in "iub":
+        raise TypeError(f"choose: numbers of choices are whole, not {a.dtype}")
+    a, *choices = np.broadcast_arrays(a, *alike(*choices))
     return pick(np.stack(choices, axis=-1), _within(a, len(choices), mode))

@@ -10,6 +10,7 @@ from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
 from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.joint import join_sigmoids
+from tapegrad.program.passes.late import use_at_once
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
@@ -58,4 +59,5 @@ PASSES: tuple[Pass, ...] = (
     straighten,
     type_numbers,
     drop_dead,
+    use_at_once,
 )

@@ -1,0 +1,24 @@
+"""Optimizers, learning rate schedules and clipping: pure functions on trees.
+
+An optimizer is a frozen description: ``init(params)`` gives its state, and
+``update(params, grads, state)`` new parameters and a new state. The state is a tree, its
+step count included, so that it is compiled, saved and resumed as parameters are.
+"""
+
+from tapegrad.optim.adagrad import Adagrad as Adagrad
+from tapegrad.optim.adagrad import AdagradState as AdagradState
+from tapegrad.optim.adam import Adam as Adam
+from tapegrad.optim.adam import AdamState as AdamState
+from tapegrad.optim.adam import AdamW as AdamW
+from tapegrad.optim.base import Optimizer as Optimizer
+from tapegrad.optim.clipping import clip_by_global_norm as clip_by_global_norm
+from tapegrad.optim.clipping import global_norm as global_norm
+from tapegrad.optim.rmsprop import RMSProp as RMSProp
+from tapegrad.optim.rmsprop import RMSPropState as RMSPropState
+from tapegrad.optim.schedules import constant as constant
+from tapegrad.optim.schedules import exponential_decay as exponential_decay
+from tapegrad.optim.schedules import linear as linear
+from tapegrad.optim.schedules import piecewise as piecewise
+from tapegrad.optim.schedules import warmup_cosine as warmup_cosine
+from tapegrad.optim.sgd import SGD as SGD
+from tapegrad.optim.sgd import SGDState as SGDState

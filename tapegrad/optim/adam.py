@@ -1,0 +1,140 @@
+"""Adam, and AdamW, which decays weights apart from the gradient."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+
+from tapegrad.ops import sqrt
+from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import below_one, not_negative, plain
+
+__all__ = ["Adam", "AdamState", "AdamW"]
+
+
+@attrs.frozen
+class AdamState:
+    """The state of `Adam` and `AdamW`.
+
+    Attributes
+    ----------
+    step
+        How many steps were made, an integer array without axes.
+    mean, square
+        Fading means of the gradient and of its square, trees like the parameters.
+    """
+
+    step: Any
+    mean: Any
+    square: Any
+
+
+@attrs.frozen
+class Adam(Optimizer):
+    """Steps of about one length in each parameter (Kingma and Ba 2015, arXiv:1412.6980).
+
+    With gradient g and parameters p, at the t-th step, counted from 1::
+
+        mean = beta1 * mean + (1 - beta1) * g
+        square = beta2 * square + (1 - beta2) * g * g
+        p = p - learning_rate * (mean / (1 - beta1**t)) / (sqrt(square / (1 - beta2**t)) + epsilon)
+
+    Parameters
+    ----------
+    learning_rate
+        The length of a step: a number that is not negative, or a function of the step,
+        counted from 0. 0.001 is where to begin.
+    beta1, beta2
+        How much of the means stays with each step, less than 1.
+    epsilon
+        What keeps the division from a division by 0.
+    weight_decay, decay
+        ``weight_decay * p`` is added to the gradient of the parameters for which
+        ``decay(path, p)`` is true, all by default. `AdamW` decays better.
+
+    Raises
+    ------
+    TypeError
+        If one is no number.
+    ValueError
+        If one is out of its bounds.
+
+    Notes
+    -----
+    A step is not differentiable where a gradient is 0 at its first step, for the square
+    root is not.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.Adam(0.5)
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> state = optimizer.init(params)
+    >>> params, state = optimizer.update(params, {"w": np.array([100.0, -0.1])}, state)
+    >>> params["w"].round(4), state.step
+    (array([0.5, 2.5]), array(1))
+    """
+
+    state: ClassVar[type[Any]] = AdamState
+
+    beta1: Any = attrs.field(converter=plain, validator=below_one, default=0.9)
+    beta2: Any = attrs.field(converter=plain, validator=below_one, default=0.999)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
+
+    def moments(self) -> tuple[str, ...]:
+        """The two means."""
+        return ("mean", "square")
+
+    def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
+        """The rate, the length of a step and what is added to the root, both corrected."""
+        t = step + 1
+        # both means begin with 0: what they lack is made up for once a step, not once an element
+        correction = sqrt(1 - self.beta2**t)
+        return rate, rate * correction / (1 - self.beta1**t), self.epsilon * correction
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A step along the mean, over the root of the mean square."""
+        _, length, epsilon = numbers
+        mean = self.beta1 * moments[0] + (1 - self.beta1) * g
+        square = self.beta2 * moments[1] + (1 - self.beta2) * (g * g)
+        return p - length * mean / (sqrt(square) + epsilon), mean, square
+
+
+@attrs.frozen
+class AdamW(Adam):
+    """`Adam`, with weights that decay apart from it (Loshchilov and Hutter 2019).
+
+    Before the step of Adam, ``p = p - learning_rate * weight_decay * p``
+    (arXiv:1711.05101, in the form of PyTorch, where the rate's schedule is the decay's).
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As in `Adam`.
+    weight_decay
+        How fast weights decay.
+    decay
+        Which parameters decay: a function of a parameter's path and of the parameter; all
+        by default. Go by the path, for a rule by the number of axes is wrong where layers
+        are stacked.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.AdamW(0.1, decay=lambda path, leaf: path.endswith("weight"))
+    >>> params = tg.nn.Linear(2, 1).init(0)
+    >>> still = tg.tree.map(np.zeros_like, params)
+    >>> new, state = optimizer.update(params, still, optimizer.init(params))
+    >>> new.weight / params.weight
+    array([[0.999],
+           [0.999]])
+    """
+
+    weight_decay: Any = attrs.field(
+        converter=plain, validator=not_negative, default=0.01, kw_only=True
+    )
+
+    def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
+        """The parameter, smaller."""
+        return p * (1 - rate * self.weight_decay), g

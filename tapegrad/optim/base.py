@@ -1,0 +1,209 @@
+"""What all optimizers share: the step count, the learning rate, weight decay, the trees."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
+from tapegrad.ownership import give
+from tapegrad.tensor import Tensor, shape_of
+
+_PYTHON = frozenset({float, int})
+
+
+def everywhere(path: str, leaf: Any) -> bool:
+    """Decay each parameter."""
+    return True
+
+
+@attrs.frozen
+class Optimizer:
+    """The base of the optimizers.
+
+    A subclass names the class of its state, whose first field is ``step``, the number of
+    steps made, and says which of the others it uses (`moments`), which numbers a step needs
+    (`numbers`) and what it does to one parameter (`leaf`).
+
+    Attributes
+    ----------
+    learning_rate
+        The length of a step: a number that is not negative, or a function of the step,
+        counted from 0, such as those of this package.
+    weight_decay
+        How much of each parameter is added to its gradient.
+    decay
+        Which parameters decay: a function of a parameter's path and of the parameter.
+        ``lambda path, leaf: path.endswith("weight")`` leaves biases alone.
+    """
+
+    state: ClassVar[type[Any]]
+
+    learning_rate: Any = attrs.field(converter=plain, validator=number_or_schedule)
+    weight_decay: Any = attrs.field(
+        converter=plain, validator=not_negative, default=0.0, kw_only=True
+    )
+    decay: Callable[[str, Any], bool] = attrs.field(default=everywhere, kw_only=True)
+
+    def init(self, params: Any) -> Any:
+        """The state to begin with: no step made, and zeros like the parameters."""
+        start = {name: tree.map(self.start, params) for name in self.moments()}
+        return self.state(step=give(np.zeros((), np.int64)), **start)
+
+    def rate(self, state: Any) -> Any:
+        """The learning rate of the next step."""
+        if not callable(self.learning_rate):
+            return self.learning_rate
+        rate = self.learning_rate(state.step)
+        if np.shape(rate) != ():
+            raise ValueError(
+                f"learning_rate is a function of the step that gives one number; it gave an array "
+                f"of shape {np.shape(rate)}"
+            )
+        return rate
+
+    def update(self, params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
+        """New parameters and a new state; the old ones are as they were.
+
+        Parameters
+        ----------
+        params, grads
+            Trees of one structure.
+        state
+            From `init` or the last update.
+
+        Returns
+        -------
+        params, state
+            Of the structure, shapes and dtypes that they had.
+
+        Raises
+        ------
+        TypeError
+            If the state is not one.
+        ValueError
+            If the trees differ, in structure, shapes or dtypes, with the path of the
+            first difference.
+        """
+        if not isinstance(state, self.state):
+            raise TypeError(
+                f"{type(self).__name__}.update(params, grads, state): state is to be what init or "
+                f"the last update returned; got {type(state).__name__}"
+            )
+        names = self.moments()
+        moments = [getattr(state, name) for name in names]
+        now = self.numbers(state.step, self.rate(state))
+        cast = (
+            functools.cache(functools.partial(_cast, now))
+            if not _PYTHON.issuperset(map(type, now))
+            else None
+        )
+        decays = self._decays(params)
+        made: list[tuple[Any, ...]] = []
+
+        # this runs for each parameter in each step: nothing that is not needed
+        def stepped(p: Any, g: Any, *moments: Any) -> Any:
+            shape = shape_of(p)
+            if shape_of(g) != shape:
+                # where NumPy would broadcast; `_refuse_difference` says it better
+                raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
+            numbers = now if cast is None else cast(_dtype(p))
+            at = p
+            if decays is not None and next(decays):
+                at, g = self.decayed(p, g, *numbers)
+            row = self.leaf(at, g, moments, *numbers)
+            new = row[0]
+            if type(p) is np.ndarray and new.dtype != p.dtype:
+                raise ValueError(f"a step of {new.dtype} for a parameter of {p.dtype}")
+            if moments:
+                for x, old in zip(row[1:], moments, strict=True):
+                    if shape_of(old) != shape or x.dtype != _dtype(old):
+                        raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
+                made.append(row)
+            return _given(new)
+
+        try:
+            new = tree.map(stepped, params, grads, *moments)
+        except (TypeError, ValueError):
+            who = f"{type(self).__name__}.update"
+            _refuse_difference(who, params, "grads", grads)
+            for name, moment in zip(names, moments, strict=True):
+                _refuse_difference(who, params, f"state.{name}", moment)
+            raise
+        after = {}
+        for i, name in enumerate(names, 1):
+            leaves = iter([_given(row[i]) for row in made])
+            after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
+        return new, self.state(step=_given(state.step + 1), **after)
+
+    def _decays(self, params: Any) -> Iterator[bool] | None:
+        """For each parameter whether it decays; None if none does."""
+        if is_none(self.weight_decay):
+            return None
+        return map(self.decay, tree.paths(params), tree.leaves(params))
+
+    # --- what a subclass says ---------------------------------------------------------------
+
+    def moments(self) -> tuple[str, ...]:
+        """The fields of the state that are trees like the parameters."""
+        raise NotImplementedError
+
+    def start(self, p: Any) -> Any:
+        """What a moment of a parameter begins with."""
+        return give(np.zeros(np.shape(p), _dtype(p)))
+
+    def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
+        """What `leaf` needs to know of a step, the first of them the learning rate."""
+        return (rate,)
+
+    def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
+        """A parameter and its gradient with the decay in one of them."""
+        return p, g + self.weight_decay * p
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A new parameter and its new moments."""
+        raise NotImplementedError
+
+
+def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
+    """Python numbers as they are, and arrays in a parameter's dtype, so that they widen nothing."""
+    return tuple(
+        [x.astype(dtype) if hasattr(x, "dtype") and x.dtype != dtype else x for x in numbers]
+    )
+
+
+def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
+    """Raise for the first place where another tree is not like the parameters."""
+    pairs: list[tuple[Any, Any]] = []
+    try:
+        tree.map(lambda *pair: pairs.append(pair), params, other)
+    except ValueError as error:
+        raise ValueError(f"{who}: {name} is no tree like params: {error}") from None
+    for path, (p, x) in zip(tree.paths(params), pairs, strict=True):
+        ours, theirs = _dtype(p), _dtype(x)
+        where = f".{path}" if path else ""
+        if ours.kind != "f":
+            raise ValueError(f"{who}: params{where} is {ours}; a parameter is floating")
+        if (
+            shape_of(p) != shape_of(x)
+            or theirs.kind not in "fiub"
+            or np.result_type(ours, theirs) != ours
+        ):
+            raise ValueError(
+                f"{who}: params{where} is {ours} {shape_of(p)}, but {name}{where} is "
+                f"{theirs} {shape_of(x)}"
+            )
+
+
+def _dtype(x: Any) -> Any:
+    return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+
+
+def _given(x: Any) -> Any:
+    """A new leaf: read-only, unless it is being recorded."""
+    return x if type(x) is Tensor else give(x)

@@ -1,0 +1,85 @@
+"""The norm of a whole tree, and gradients whose norm is bounded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree as trees
+from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
+from tapegrad.optim.checks import is_known, plain
+from tapegrad.ownership import give
+from tapegrad.tensor import Tensor
+
+__all__ = ["clip_by_global_norm", "global_norm"]
+
+
+def global_norm(tree: Any) -> Any:
+    """The root of the sum of the squares of all numbers in a tree.
+
+    Its gradient is 0 where all are 0. The squares of float16 are added up in float32.
+
+    Parameters
+    ----------
+    tree
+        A tree of floating arrays.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> float(tg.optim.global_norm({"w": np.array([3.0, 0.0]), "b": np.array(-4.0)}))
+    5.0
+    """
+    total: Any = 0.0
+    for x in trees.leaves(tree):
+        x = x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x
+        total = total + sum(multiply(x, x))
+    none = equal(total, 0)
+    # the square root has no slope at 0
+    return where(none, 0.0, sqrt(where(none, 1.0, total)))
+
+
+def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
+    """Gradients scaled down, where their norm is too large (Pascanu et al. 2013).
+
+    All are multiplied by ``most / norm`` if that is less than 1, and else they stay what
+    they are to the last bit (arXiv:1211.5063).
+
+    Parameters
+    ----------
+    grads
+        A tree of floating arrays.
+    most
+        The largest norm, more than 0.
+
+    Returns
+    -------
+    clipped, norm
+        The new tree, of the same dtypes, and the `global_norm` that the old one has. A norm
+        that is not finite makes all of the new one nan or 0: look at it.
+
+    Raises
+    ------
+    ValueError
+        If most is not a number above 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> clipped, norm = tg.optim.clip_by_global_norm({"w": np.array([3.0, -4.0])}, most=1.0)
+    >>> clipped["w"], float(norm)
+    (array([ 0.6, -0.8]), 5.0)
+    """
+    most = plain(most)
+    if is_known(most) and not most > 0:
+        raise ValueError(f"the largest norm is more than 0; it is {most!r}")
+    norm = global_norm(grads)
+    factor = most / maximum(norm, most)
+
+    def clipped(g: Any) -> Any:
+        dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)
+        scaled = g * factor.astype(dtype)
+        return scaled if type(scaled) is Tensor else give(scaled)
+
+    return trees.map(clipped, grads), norm

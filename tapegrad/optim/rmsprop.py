@@ -1,0 +1,110 @@
+"""RMSProp."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+
+from tapegrad.ops import sqrt
+from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import below_one, is_none, not_negative, plain
+
+__all__ = ["RMSProp", "RMSPropState"]
+
+
+@attrs.frozen
+class RMSPropState:
+    """The state of `RMSProp`.
+
+    Attributes
+    ----------
+    step
+        How many steps were made, an integer array without axes.
+    square
+        A fading mean of the gradient's square, a tree like the parameters.
+    mean
+        That of the gradient, if the optimizer is centred.
+    velocity
+        The velocity, if there is momentum.
+    """
+
+    step: Any
+    square: Any
+    mean: Any = None
+    velocity: Any = None
+
+
+@attrs.frozen
+class RMSProp(Optimizer):
+    """The gradient over the root of a fading mean of its square (Tieleman and Hinton 2012).
+
+    Lecture 6.5 of "Neural networks for machine learning", in the form of PyTorch; centred
+    as in Graves 2013, arXiv:1308.0850. With gradient g and parameters p::
+
+        square = alpha * square + (1 - alpha) * g * g
+        mean = alpha * mean + (1 - alpha) * g               # if centred, else 0
+        velocity = momentum * velocity + g / (sqrt(square - mean * mean) + epsilon)
+        p = p - learning_rate * velocity
+
+    Parameters
+    ----------
+    learning_rate
+        The length of a step: a number that is not negative, or a function of the step,
+        counted from 0.
+    alpha
+        How much of the means stays with each step, less than 1.
+    epsilon
+        What keeps the division from a division by 0.
+    momentum
+        How much of the last step's velocity stays: 0 for none, and less than 1.
+    centered
+        Whether to divide by the deviation rather than by the root mean square.
+    weight_decay, decay
+        ``weight_decay * p`` is added to the gradient of the parameters for which
+        ``decay(path, p)`` is true; all by default.
+
+    Raises
+    ------
+    TypeError
+        If one is no number.
+    ValueError
+        If one is out of its bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.RMSProp(0.1)
+    >>> params = np.array([1.0, 2.0])
+    >>> params, _ = optimizer.update(params, np.array([100.0, -0.1]), optimizer.init(params))
+    >>> params.round(4)
+    array([0., 3.])
+    """
+
+    state: ClassVar[type[Any]] = RMSPropState
+
+    alpha: Any = attrs.field(converter=plain, validator=below_one, default=0.99)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
+    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
+    centered: bool = False
+
+    def moments(self) -> tuple[str, ...]:
+        """The means that are needed, and the velocity if there is momentum."""
+        velocity = () if is_none(self.momentum) else ("velocity",)
+        return ("square", *["mean"] * bool(self.centered), *velocity)
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A step along the gradient over the root, or along the velocity."""
+        (rate,) = numbers
+        old = dict(zip(self.moments(), moments, strict=True))
+        square = self.alpha * old["square"] + (1 - self.alpha) * (g * g)
+        new, variance = [square], square
+        if "mean" in old:
+            mean = self.alpha * old["mean"] + (1 - self.alpha) * g
+            new.append(mean)
+            variance = square - mean * mean
+        v = g / (sqrt(variance) + self.epsilon)
+        if "velocity" in old:
+            v = self.momentum * old["velocity"] + v
+            new.append(v)
+        return p - rate * v, *new

@@ -1,0 +1,205 @@
+"""Learning rates as functions of the step, which is counted from 0.
+
+Each is a frozen description, called with the step: a number, an array of steps, or a
+Tensor. So it is recorded and compiled as anything else is, and pickles.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.ops import cos, index_select, minimum, where
+from tapegrad.optim.checks import count, is_known, not_negative, plain, positive
+
+__all__ = ["constant", "exponential_decay", "linear", "piecewise", "warmup_cosine"]
+
+
+@attrs.frozen
+class constant:  # noqa: N801
+    """The same rate at each step.
+
+    Parameters
+    ----------
+    value
+        The rate.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.constant(0.1)(7)
+    0.1
+    """
+
+    value: Any = attrs.field(converter=plain, validator=not_negative)
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step."""
+        return self.value
+
+
+@attrs.frozen
+class linear:  # noqa: N801
+    """From one rate to another in equal steps, and then the last.
+
+    Parameters
+    ----------
+    start, end
+        The rate at step 0, and from the last step on.
+    steps
+        After how many steps the end is reached, 1 at least.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.linear(1.0, 0.0, steps=4)(np.arange(6))
+    array([1.  , 0.75, 0.5 , 0.25, 0.  , 0.  ])
+    """
+
+    start: Any = attrs.field(converter=plain, validator=not_negative)
+    end: Any = attrs.field(converter=plain, validator=not_negative)
+    steps: Any = attrs.field(converter=plain, validator=[count, positive])
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step."""
+        return self.start + (self.end - self.start) * minimum(step / self.steps, 1.0)
+
+
+@attrs.frozen
+class warmup_cosine:  # noqa: N801
+    """Up in equal steps from above zero to a peak, then down half a cosine.
+
+    At step t it is ``peak * (t + 1) / warmup`` for the first `warmup` steps, the last of
+    which is at the peak; then ``end + (peak - end) * (1 + cos(pi * x)) / 2``, with x from 0
+    to 1 on the way from step `warmup` to step `total`; and then `end` (Loshchilov and
+    Hutter 2017, arXiv:1608.03983, without restarts; warm-up as in Goyal et al. 2017,
+    arXiv:1706.02677).
+
+    Parameters
+    ----------
+    peak
+        The highest rate.
+    warmup
+        The number of steps on the way up, 0 for none.
+    total
+        The number of all steps, those of the warm-up among them.
+    end
+        The rate from step `total` on.
+
+    Raises
+    ------
+    ValueError
+        If total is not more than warmup.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> rate = tg.optim.warmup_cosine(1.0, warmup=4, total=8)
+    >>> rate(np.arange(10)).round(2)
+    array([0.25, 0.5 , 0.75, 1.  , 1.  , 0.85, 0.5 , 0.15, 0.  , 0.  ])
+    """
+
+    peak: Any = attrs.field(converter=plain, validator=not_negative)
+    warmup: Any = attrs.field(converter=plain, validator=count)
+    total: Any = attrs.field(converter=plain, validator=count)
+    end: Any = attrs.field(converter=plain, validator=not_negative, default=0.0)
+
+    @total.validator
+    def _after_warmup(self, attribute: Any, value: Any) -> None:
+        known = is_known(value) and is_known(self.warmup)
+        if known and value <= self.warmup:
+            raise ValueError(f"total is more than warmup, {self.warmup!r}; it is {value!r}")
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step."""
+        done = minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
+        down = self.end + (self.peak - self.end) * (1 + cos(math.pi * done)) / 2
+        if is_known(self.warmup) and self.warmup == 0:
+            return down
+        return where(step < self.warmup, self.peak * ((step + 1) / self.warmup), down)
+
+
+@attrs.frozen
+class exponential_decay:  # noqa: N801
+    """A rate that is multiplied by a factor every so many steps, little by little.
+
+    At step t it is ``start * factor ** (t / steps)``.
+
+    Parameters
+    ----------
+    start
+        The rate at step 0.
+    factor
+        What it is multiplied by.
+    steps
+        After how many steps, 1 at least.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.exponential_decay(1.0, 0.25, steps=2)(np.arange(5))
+    array([1.    , 0.5   , 0.25  , 0.125 , 0.0625])
+    """
+
+    start: Any = attrs.field(converter=plain, validator=not_negative)
+    factor: Any = attrs.field(converter=plain, validator=[not_negative, positive])
+    steps: Any = attrs.field(converter=plain, validator=[count, positive], default=1)
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step."""
+        return self.start * self.factor ** (step / self.steps)
+
+
+@attrs.frozen
+class piecewise:  # noqa: N801
+    """One rate up to a step, another up to the next one, and so on.
+
+    Parameters
+    ----------
+    values
+        The rates.
+    boundaries
+        The steps at which the second one, the third one and so on begin, in order.
+
+    Raises
+    ------
+    ValueError
+        Unless there is one boundary less than values, and they rise.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.piecewise([1.0, 0.1, 0.01], boundaries=[2, 4])(np.arange(6))
+    array([1.  , 1.  , 0.1 , 0.1 , 0.01, 0.01])
+    """
+
+    values: Any = attrs.field(converter=tuple)
+    boundaries: Any = attrs.field(converter=tuple)
+
+    @values.validator
+    def _are_rates(self, attribute: Any, value: Any) -> None:
+        for x in value:
+            not_negative(self, attribute, plain(x))
+
+    @boundaries.validator
+    def _are_steps(self, attribute: Any, value: Any) -> None:
+        for x in value:
+            count(self, attribute, plain(x))
+        if len(value) + 1 != len(self.values):
+            raise ValueError(
+                f"there is a boundary between each two values: {len(self.values)} values and "
+                f"{len(value)} boundaries do not fit"
+            )
+        if any(a >= b for a, b in itertools.pairwise(value)):
+            raise ValueError(f"boundaries rise; they are {value!r}")
+
+    def __call__(self, step: Any) -> Any:
+        """The rate at a step."""
+        passed = 0
+        for boundary in self.boundaries:
+            passed = passed + (step >= boundary) * 1
+        return index_select(np.array(self.values), passed)

@@ -1,0 +1,92 @@
+"""Stochastic gradient descent."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+
+from tapegrad.optim.base import Optimizer
+from tapegrad.optim.checks import below_one, is_none, plain
+
+__all__ = ["SGD", "SGDState"]
+
+
+@attrs.frozen
+class SGDState:
+    """The state of `SGD`.
+
+    Attributes
+    ----------
+    step
+        How many steps were made, an integer array without axes.
+    velocity
+        A tree like the parameters; None without momentum.
+    """
+
+    step: Any
+    velocity: Any = None
+
+
+@attrs.frozen
+class SGD(Optimizer):
+    """Stochastic gradient descent, with momentum.
+
+    With gradient g, parameters p and velocity v: ``v = momentum * v + g`` and
+    ``p = p - learning_rate * v`` (Sutskever et al. 2013,
+    https://proceedings.mlr.press/v28/sutskever13.html, in the form that leaves the
+    rate out of the velocity, as PyTorch's does). Nesterov's form takes
+    ``g + momentum * v`` in the place of v in the step.
+
+    Parameters
+    ----------
+    learning_rate
+        The length of a step: a number that is not negative, or a function of the step,
+        counted from 0.
+    momentum
+        How much of the last step's velocity stays: 0 for none, and less than 1.
+    nesterov
+        Whether to step as if the velocity had gone on once more.
+    weight_decay, decay
+        ``weight_decay * p`` is added to the gradient of the parameters for which
+        ``decay(path, p)`` is true; all by default.
+
+    Raises
+    ------
+    TypeError
+        If one is no number.
+    ValueError
+        If one is out of its bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.SGD(0.5)
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> state = optimizer.init(params)
+    >>> params, state = optimizer.update(params, {"w": np.ones(2)}, state)
+    >>> params
+    {'w': array([0.5, 1.5])}
+    """
+
+    state: ClassVar[type[Any]] = SGDState
+
+    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
+    nesterov: bool = attrs.field(default=False)
+
+    @nesterov.validator
+    def _needs_momentum(self, attribute: Any, value: Any) -> None:
+        if value and not self.moments():
+            raise ValueError("nesterov needs a momentum, which is 0")
+
+    def moments(self) -> tuple[str, ...]:
+        """The velocity, if there is momentum."""
+        return () if is_none(self.momentum) else ("velocity",)
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A step down the gradient, or along the velocity."""
+        (rate,) = numbers
+        if not moments:
+            return (p - rate * g,)
+        v = self.momentum * moments[0] + g
+        return p - rate * (g + self.momentum * v if self.nesterov else v), v

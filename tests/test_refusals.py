@@ -1,0 +1,127 @@
+"""Bad arguments: what NumPy refuses is refused here too, recorded or not, in NumPy's terms."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from op_cases import CASES
+
+import tapegrad as tg
+from tapegrad.domain import Call
+from tapegrad.tensor import NUMPY, OPS
+from tapegrad.testing import sample_calls
+
+# what is put in the place of each argument in turn: each is right for some
+ODD = {
+    "0": 0,
+    "-1": -1,
+    "7": 7,
+    "-7": -7,
+    "1.5": 1.5,
+    "text": "a",
+    "list": [0],
+    "pair": (0, 0),
+    "0-d": np.array(2.5),
+    "1-d": np.arange(3.0),
+    "3-d": np.ones((2, 3, 4)),
+    "integers": np.array([0, 1]),
+}
+# NumPy's functions by the ops that answer for them; methods of ufuncs have tests of their own
+FUNCTIONS = {
+    name: next(f for f, op in NUMPY.items() if op is OPS[name])
+    for name in sorted(CASES)
+    if OPS[name] in NUMPY.values()
+}
+# in which the wrong kind of value has no other meaning that could be taken in silence
+LENIENT = {
+    ("astype", "a"): "takes lists, as other functions do",
+    ("meshgrid", "copy"): "every result is new anyway",
+    ("nan_to_num", "copy"): "every result is new anyway",
+} | {
+    ("cross", name): "NumPy 2.5 gave up vectors with two components"
+    for name in OPS["cross"].parameters
+}
+
+
+def odd_calls(name: str, call: Call) -> Iterator[tuple[str, Call]]:
+    """The call with one argument replaced, added or left out."""
+    positional = OPS[name].positional
+    for what, odd in ODD.items():
+        for i in range(len(call.args)):
+            label = positional[i] if i < len(positional) else f"operand {i}"
+            yield f"{label}={what}", Call((*call.args[:i], odd, *call.args[i + 1 :]), call.kwargs)
+        for parameter in OPS[name].parameters:
+            if parameter not in positional[: len(call.args)]:
+                yield f"{parameter}={what}", Call(call.args, {**call.kwargs, parameter: odd})
+    yield "nonsense", Call(call.args, {**call.kwargs, "nonsense": 1})
+    yield "too many", Call((*call.args, *range(9)), call.kwargs)
+    yield "none", Call((), call.kwargs)
+
+
+def refusal(f: Any, call: Call) -> Exception | None:
+    """What a call raises."""
+    try:
+        f(*call.args, **call.kwargs)
+    except Exception as error:
+        return error
+    return None
+
+
+def recorded(f: Any) -> Any:
+    """The function with its floating arrays on a tape, at any depth."""
+    return lambda *args, **kwargs: tg.record(lambda args: f(*args, **kwargs))(args)
+
+
+def fits(error: Exception | None, theirs: Exception, label: str) -> bool:
+    """Whether an error is what NumPy's error promises those who catch it."""
+    for kind in (np.exceptions.AxisError, np.linalg.LinAlgError, ArithmeticError):
+        # text, an axis given twice and one that is no whole number are wrong in more than one way
+        if isinstance(theirs, kind) and not label.endswith(("text", "pair", "1.5")):
+            return isinstance(error, kind)
+    # NumPy now says TypeError, now ValueError for the same mistake
+    return isinstance(error, TypeError | ValueError | IndexError)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_numpy_refuses_is_refused(name: str) -> None:
+    numpys = FUNCTIONS[name]
+    wrong = set()
+    for drawn in sample_calls(name, 5):
+        if refusal(numpys, drawn) is not None:
+            continue  # that of an older NumPy, which has less
+        for label, call in odd_calls(name, drawn):
+            theirs = refusal(numpys, call)
+            # NumPy fails at an attribute where it did not think of a mistake
+            if theirs is None or isinstance(theirs, AttributeError | KeyError):
+                continue
+            if (name, label.partition("=")[0]) in LENIENT:
+                continue
+            for f in (OPS[name], recorded(OPS[name])):
+                ours = refusal(f, call)
+                if not fits(ours, theirs, label):
+                    wrong.add(f"{label}: {ours!r} for {theirs!r}")
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+_, TENSOR = tg.Tape().parameter(1.0)
+# not those that a Tensor says it has not
+METHODS = sorted(
+    name
+    for name in dir(np.ndarray)
+    if not name.startswith("_") and callable(getattr(np.ndarray, name)) and hasattr(TENSOR, name)
+)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
+def test_what_an_arrays_method_refuses_is_refused(name: str, shape: tuple[int, ...]) -> None:
+    x = np.ones(shape)
+    for args in [(), *[(odd,) for odd in ODD.values()], (0, 1), (0, 7), (2, 3), (1, 2, 3)]:
+        try:
+            getattr(x, name)(*args)
+        except Exception:
+            with pytest.raises((TypeError, ValueError, IndexError)):
+                tg.record(lambda t, args=args: getattr(t, name)(*args))(x)
