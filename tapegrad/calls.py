@@ -68,6 +68,7 @@ class Layout:
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
             else:
                 refuse_hidden(x, "a result")
+                x = keep(x) if type(x) is np.ndarray else x
             places.append(x)
         found = [x for x in places if type(x) is _Place]
         shape = found[0].shape if len(found) == 1 else (stop,)
@@ -110,7 +111,10 @@ class Layout:
     def tree(self, floating: Sequence[Any]) -> Any:
         """The tree with these for floating leaves."""
         rest = iter(floating)
-        leaves = [next(rest) if type(x) is _Place else x for x in self.leaves]
+        leaves = [
+            next(rest) if type(x) is _Place else lend(x) if type(x) is np.ndarray else x
+            for x in self.leaves
+        ]
         return tree.unflatten(self.structure, leaves)
 
     def _places(self) -> list[_Place]:

@@ -216,8 +216,10 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     """A record's gradient or tangent as it is handed out, apart from those given before."""
     if type(c) is np.ndarray:
-        if c.dtype != record.dtype:
-            c = c.astype(record.dtype)
+        primal = record.primal
+        if type(primal) is np.ndarray and c.dtype != primal.dtype:
+            # of another byte order
+            c = c.astype(primal.dtype)
         # a number may be the seed, and one cotangent be that of several records
         if c.shape == () or id(c) in given:
             return lend(c)

@@ -28,6 +28,8 @@ CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", defaul
 advance = CURRENT.set
 
 _PYTHON_NUMBERS = (float, int, bool)
+# the kinds of dtypes that ops take
+_REAL = "fiub"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -254,7 +256,8 @@ def as_constant(x: Any, op: Operation) -> Any:
     """A constant operand as the tape may keep it: a Python number or an array."""
     kind = type(x)
     if kind is np.ndarray:
-        require_real(x.dtype, f"{op.name}: an operand")
+        if x.dtype.kind not in _REAL:
+            require_real(x.dtype, f"{op.name}: an operand")
         return keep(x)
     if kind in _PYTHON_NUMBERS:
         return x
@@ -274,7 +277,7 @@ def as_constant(x: Any, op: Operation) -> Any:
 
 def require_real(dtype: np.dtype[Any], what: str) -> None:
     """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
-    if dtype.kind not in "fiub":
+    if dtype.kind not in _REAL:
         raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
