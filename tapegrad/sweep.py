@@ -216,7 +216,7 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     """A record's gradient or tangent as it is handed out, apart from those given before."""
     if type(c) is np.ndarray:
-        primal = record.primal
+        primal = record._primal
         if type(primal) is np.ndarray and c.dtype != primal.dtype:
             # of another byte order
             c = c.astype(primal.dtype)
