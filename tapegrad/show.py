@@ -46,7 +46,7 @@ def _row(record: Tensor) -> tuple[str, ...]:
     what = _printable(record.name or record.op.name)
     operands = [_operand(x) for x in record.operands]
     operands += [f"{name}={value}" for name, value in record.options.items()]
-    value = "" if record.origin.compiling else short(record.primal)
+    value = "" if record.origin.compiling else short(record._primal)
     return (
         str(record.index),
         what,

@@ -535,7 +535,7 @@ def released(x: Any) -> Any:
     if current is None or current.origin is not x.origin:
         return x.value
     # a Python float comes out as an array, as it does where no recording goes on
-    return OPS["asarray"](x) if type(x.primal) is float else x
+    return OPS["asarray"](x) if type(x._primal) is float else x
 
 
 def released_tree(output: Any) -> Any:
