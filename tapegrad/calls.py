@@ -25,6 +25,7 @@ from tapegrad.sweep import fit, sweep
 from tapegrad.tape import (
     CURRENT,
     Tape,
+    advance,
     argument_names,
     as_constant,
     as_operands,
@@ -33,6 +34,7 @@ from tapegrad.tape import (
     keep_names,
     label,
     last_written,
+    recorded_from,
     refuse_stranger,
     write_known,
 )
@@ -61,11 +63,12 @@ class Layout:
         stop = 0
         for x in leaves:
             if is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 start, stop = stop, stop + math.prod(np.shape(primal))
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
             else:
                 refuse_hidden(x, "a result")
+                x = keep(x) if type(x) is np.ndarray else x
             places.append(x)
         found = [x for x in places if type(x) is _Place]
         shape = found[0].shape if len(found) == 1 else (stop,)
@@ -75,7 +78,7 @@ class Layout:
     def pack(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout as one array; a lone one as it is."""
         leaves = _floating_leaves(output)
-        values = [x.primal if type(x) is Tensor else x for x in leaves]
+        values = [x._primal if type(x) is Tensor else x for x in leaves]
         if len(values) == 1:
             (x,) = values
             if type(x) is float:
@@ -108,7 +111,10 @@ class Layout:
     def tree(self, floating: Sequence[Any]) -> Any:
         """The tree with these for floating leaves."""
         rest = iter(floating)
-        leaves = [next(rest) if type(x) is _Place else x for x in self.leaves]
+        leaves = [
+            next(rest) if type(x) is _Place else lend(x) if type(x) is np.ndarray else x
+            for x in self.leaves
+        ]
         return tree.unflatten(self.structure, leaves)
 
     def _places(self) -> list[_Place]:
@@ -158,11 +164,8 @@ class Checkpoint:
             return self.fn(*args, **kwargs)
         args, kwargs = tree.map(_unchanging, (args, kwargs))
         # a tape is a value: the call's records are let go by going on from the one before
-        try:
-            output = self.fn(*args, **kwargs)
-            records = Tape(last_written(), start)
-        finally:
-            CURRENT.set(start)
+        output, last = recorded_from(start, self.fn, args, kwargs)
+        records = Tape(last, start)
         output = tree.map(partial(_kept, start), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in _floating_leaves(output)):
@@ -171,7 +174,7 @@ class Checkpoint:
         reads = _read(records, output)
         call = Call(self.fn, args, kwargs, start, reads, layout, primal)
         record = write_known(last_written(), checkpointed, reads, {"call": call}, primal)
-        CURRENT.set(record)
+        advance(record)
         return _results(output, layout, record)
 
 
@@ -268,11 +271,7 @@ class Call:
         if current is not None and current.origin is self.start.origin:
             output, tape = self._call(current)
         else:
-            token = CURRENT.set(self.start)
-            try:
-                output, tape = self._call(self.start)
-            finally:
-                CURRENT.reset(token)
+            (output, tape), _ = recorded_from(self.start, self._call, (self.start,))
         return tape, _floating_leaves(output)
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
@@ -309,8 +308,8 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
         refuse_stranger(checkpointed, leaf, start)
     if leaf.dtype.kind == "f" or leaf.index <= start.index:
         return leaf
-    last = write_known(last_written(), OPS["stopped"], (leaf.primal,), NO_OPTIONS, leaf.primal)
-    CURRENT.set(last)
+    last = write_known(last_written(), OPS["stopped"], (leaf._primal,), NO_OPTIONS, leaf._primal)
+    advance(last)
     return last
 
 
@@ -332,10 +331,10 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     for x, result in zip(_floating_leaves(output), layout.apart(record), strict=True):
         if type(x) is not Tensor:
             result = x
-        elif type(x.primal) is not np.ndarray and result is not record:
+        elif type(x._primal) is not np.ndarray and result is not record:
             # a Python number stays one
-            result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x.primal)
-            CURRENT.set(result)
+            result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x._primal)
+            advance(result)
         results.append(result)
     return layout.tree(results)
 
@@ -398,11 +397,8 @@ class CustomVJP:
                 refuse_stranger(customized, x, start)
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
-        token = CURRENT.set(None)
-        try:
-            output = call.run([x.primal if type(x) is Tensor else x for x in operands])
-        finally:
-            CURRENT.reset(token)
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+        output, _ = recorded_from(None, call.run, (values,))
         if not tensors:
             return output
         layout = Layout.of(output)
@@ -414,7 +410,7 @@ class CustomVJP:
             )
         call = attrs.evolve(call, layout=layout)
         record = write_known(last, customized, operands, {"call": call}, layout.pack(output))
-        CURRENT.set(record)
+        advance(record)
         return layout.tree(layout.apart(record))
 
 
@@ -464,7 +460,7 @@ class CustomCall:
             if not _is_number(x):
                 return
             if c is not None and is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 c = fit(as_cotangent(c, name), np.asarray(primal), name, path)
             cotangents.append(c)
 

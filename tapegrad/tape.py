@@ -7,8 +7,9 @@ last record written, and an op called on a Tensor rebinds it to the next.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from types import MappingProxyType
 from typing import Any, ClassVar, NoReturn
 
@@ -19,11 +20,17 @@ from tapegrad import show, tree
 from tapegrad.errors import TapeError
 from tapegrad.ownership import keep
 from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
+from tapegrad.whole import forward_of
 
-# The last record of the recording that runs in this thread or task, if any.
+# The last record of the recording that runs in this thread or task, if any. It is set
+# by `recorded_from` and `advance` alone.
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
+# The recording that runs goes on from the record that this is called with.
+advance = CURRENT.set
 
 _PYTHON_NUMBERS = (float, int, bool)
+# the kinds of dtypes that ops take
+_REAL = "fiub"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -171,7 +178,7 @@ def write(
         if type(x) is Tensor:
             if x.origin is not origin:
                 refuse_stranger(op, x, last)
-            value = x.primal
+            value = x._primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
@@ -179,9 +186,12 @@ def write(
         values.append(x)
     if constants:
         last, operands = as_operands(last, op, operands)
-        values = [x.primal if type(x) is Tensor else x for x in operands]
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+    forward = op.forward
+    if origin.compiling and op.keeps_weak:
+        forward = forward_of(op, values)
     try:
-        value = op.forward(*values, **given) if given else op.forward(*values)
+        value = forward(*values, **given) if given else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
@@ -208,7 +218,7 @@ def as_operands(
     for x in operands:
         if type(x) is not Tensor:
             x = as_constant(x, op)
-        elif type(x.primal) is not np.ndarray and not op.takes_weak:
+        elif type(x._primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, OPS["asarray"], (x,), {})
         kept.append(x)
     return last, tuple(kept)
@@ -237,7 +247,7 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     """
     op = OPS["parameter"]
     operands = (value,) if type(value) is Tensor else ()
-    primal = value.primal if operands else as_constant(value, op)
+    primal = value._primal if operands else as_constant(value, op)
     draft = Draft(primal, op, operands, NO_OPTIONS, last.index + 1, last, last.origin, name)
     draft.__class__ = Tensor  # type: ignore[assignment]
     return draft  # type: ignore[return-value]
@@ -247,7 +257,8 @@ def as_constant(x: Any, op: Operation) -> Any:
     """A constant operand as the tape may keep it: a Python number or an array."""
     kind = type(x)
     if kind is np.ndarray:
-        require_real(x.dtype, f"{op.name}: an operand")
+        if x.dtype.kind not in _REAL:
+            require_real(x.dtype, f"{op.name}: an operand")
         return keep(x)
     if kind in _PYTHON_NUMBERS:
         return x
@@ -267,7 +278,7 @@ def as_constant(x: Any, op: Operation) -> Any:
 
 def require_real(dtype: np.dtype[Any], what: str) -> None:
     """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
-    if dtype.kind not in "fiub":
+    if dtype.kind not in _REAL:
         raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
@@ -398,18 +409,40 @@ def run(
         marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
         args = tuple([marked[argnums.index(i)] if i in argnums else x for i, x in enumerate(args)])
     if outer is None:
-        token = CURRENT.set(last)
-        try:
-            output = fn(*args, **kwargs)
-            last = last_written()
-        finally:
-            CURRENT.reset(token)
+        output, last = recorded_from(last, fn, args, kwargs)
     else:
         # the outer recording goes on from here, also where fn raises
-        CURRENT.set(last)
+        advance(last)
         output = fn(*args, **kwargs)
         last = last_written()
     return output, Tape(last, start, tuple(parameters)), marked
+
+
+def recorded_from(
+    last: Tensor | Origin | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = NO_OPTIONS,
+) -> tuple[Any, Any]:
+    """What a function returns, and the last record, of a recording that goes on from `last`.
+
+    With None nothing is recorded. The recording around it, if any, stays where it was.
+    The call has a context of its own (PEP 567), which ends with it, so that no
+    interrupt, whenever it comes, can leave a recording open. So do other context
+    variables that the function sets, NumPy's error state among them.
+    """
+    return copy_context().run(_from, last, fn, args, kwargs)
+
+
+def _from(
+    last: Tensor | Origin | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> tuple[Any, Any]:
+    CURRENT.set(last)
+    output = fn(*args, **kwargs)
+    return output, CURRENT.get()
 
 
 def last_written() -> Tensor | Origin:
@@ -450,6 +483,19 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
         if hasattr(fn, name):
             made.__dict__[name] = getattr(fn, name)
     made.__dict__["__wrapped__"] = fn
+
+
+def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+    """The position of an argument, or positions, as integers; what says which they are."""
+    several = isinstance(given, tuple | list | range | set | frozenset)
+    try:
+        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+            raise TypeError
+        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+    except TypeError:
+        raise TypeError(
+            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+        ) from None
 
 
 def check_callable(fn: Any) -> None:

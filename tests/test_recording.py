@@ -4,8 +4,10 @@ import asyncio
 import contextvars
 import gc
 import math
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import FrameType
 from typing import Any
 
 import attrs
@@ -17,6 +19,9 @@ from tapes import check_tape
 
 import tapegrad as tg
 from tapegrad.errors import TapeError
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes.expand import expand_composites
+from tapegrad.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 
@@ -542,6 +547,87 @@ def test_nested_recordings_that_raise_anywhere_leave_the_context_clean(catches, 
     except OopsError:
         pass
     assert nothing_is_being_recorded()
+
+
+def interrupted(call: Any, files: tuple[str, ...], at: int) -> bool:
+    """Call with an interrupt before the at-th instruction of these files; whether it came."""
+    left = at
+
+    def step(frame: FrameType, event: str, _: Any) -> Any:
+        nonlocal left
+        if not frame.f_code.co_filename.endswith(files):
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode":
+            left -= 1
+            if left < 0:
+                raise KeyboardInterrupt
+        return step
+
+    before = sys.gettrace()
+    sys.settrace(step)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+@tg.custom_vjp(lambda g, y, x: (2 * g * x,))
+def squared(x: Any) -> Any:
+    return x * x
+
+
+INTERRUPTED = {
+    "grad": lambda: tg.grad(lambda x: x * x)(3.0),
+    "record": lambda: tg.record(lambda x: x * x)(3.0),
+    "jvp": lambda: tg.jvp(lambda x: x * x, (3.0,), (1.0,)),
+    "checkpoint": lambda: tg.grad(tg.checkpoint(lambda x: x * x))(3.0),
+    "custom_vjp": lambda: tg.grad(squared)(3.0),
+    "compile": lambda: expand_composites(trace(lambda x: tg.mean(x) * x, (3.0,), {})),
+}
+
+
+@pytest.mark.parametrize("name", sorted(INTERRUPTED))
+def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
+    files = ("tape.py", "calls.py", "transforms.py", "expand.py", __file__)
+    at, errors = 0, np.geterr()
+    while interrupted(INTERRUPTED[name], files, at):
+        assert CURRENT.get() is None
+        assert np.geterr() == errors
+        at += 1
+    assert at > 100
+    assert CURRENT.get() is None
+    assert tg.grad(lambda x: x * x)(3.0) == 6.0
+
+
+def test_an_interrupted_inner_recording_leaves_the_outer_one_as_it_was():
+    def fn(x, at):
+        y = x * x
+
+        def inner():
+            return squared(y) + tg.checkpoint(lambda z: z * z)(y)
+
+        came = interrupted(inner, ("calls.py", __file__), at)
+        return y * x, came
+
+    at, came = 0, True
+    while came:
+        (value, came), pullback = tg.vjp(lambda x, at=at: fn(x, at), 2.0)
+        assert value == 8.0
+        assert pullback((1.0, None)) == (12.0,)
+        at += 1
+    assert at > 50
+
+
+def test_a_recording_keeps_the_context_that_it_is_called_in():
+    setting: contextvars.ContextVar[float] = contextvars.ContextVar("setting", default=1.0)
+    setting.set(3.0)
+    assert tg.grad(lambda x: x * setting.get())(2.0) == 3.0
+    with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
+        tg.record(lambda x: 1.0 / x)(np.zeros(2))
 
 
 # --- threads and tasks ------------------------------------------------------------------

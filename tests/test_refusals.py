@@ -38,6 +38,9 @@ LENIENT = {
     ("astype", "a"): "takes lists, as other functions do",
     ("meshgrid", "copy"): "every result is new anyway",
     ("nan_to_num", "copy"): "every result is new anyway",
+} | {
+    ("cross", name): "NumPy 2.5 gave up vectors with two components"
+    for name in OPS["cross"].parameters
 }
 
 
@@ -86,6 +89,8 @@ def test_what_numpy_refuses_is_refused(name: str) -> None:
     numpys = FUNCTIONS[name]
     wrong = set()
     for drawn in sample_calls(name, 5):
+        if refusal(numpys, drawn) is not None:
+            continue  # that of an older NumPy, which has less
         for label, call in odd_calls(name, drawn):
             theirs = refusal(numpys, call)
             # NumPy fails at an attribute where it did not think of a mistake

@@ -18,7 +18,15 @@ from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
-from tapegrad.tape import CURRENT, Tape, argument_names, label, last_written, write_parameter
+from tapegrad.tape import (
+    Tape,
+    argument_names,
+    as_positions,
+    check_callable,
+    label,
+    recorded_from,
+    write_parameter,
+)
 from tapegrad.tensor import Origin, Tensor
 
 MOST_SIGNATURES = 64
@@ -203,12 +211,7 @@ def trace(
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
     before = states(fn)
-    token = CURRENT.set(last)
-    try:
-        output = fn(*marked, **named)
-        last = last_written()
-    finally:
-        CURRENT.reset(token)
+    output, last = recorded_from(last, fn, tuple(marked), named)
     refuse_draws(before, fn, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
@@ -268,5 +271,8 @@ def compile(
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
     array([1., 2.])
     """
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    check_callable(fn)
+    numbers = as_positions("static_argnums", static_argnums)
+    if isinstance(numbers, int):
+        numbers = (numbers,)
     return Compiled(fn, numbers, PASSES if passes is None else tuple(passes))

@@ -23,8 +23,8 @@ def check_results(structure: tree.Structure, leaves: Sequence[Any], function: st
     """
     what = f"what {function} returns"
     for x in leaves:
+        refuse_hidden(x, what, recordings=False)
         if not isinstance(x, Tensor | np.ndarray | np.generic | float | int):
-            refuse_hidden(x, what, recordings=False)
             static_key(x, what)
     check_keys(structure, what)
 

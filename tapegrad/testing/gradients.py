@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.tape import CURRENT, last_written, record, write
+from tapegrad.tape import advance, last_written, record, write
 from tapegrad.tensor import Array, Tensor
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values
@@ -143,7 +143,7 @@ def _applied(op: Any, options: Mapping[str, Any], *operands: Any) -> Any:
     if not any(isinstance(x, Tensor) for x in operands):
         return op.forward(*operands, **options)
     written = write(last_written(), op, operands, dict(options))
-    CURRENT.set(written)
+    advance(written)
     return written
 
 

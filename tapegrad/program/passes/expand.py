@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.program.ir import Instruction
 from tapegrad.program.program import Builder, Program, rewrite
-from tapegrad.tape import CURRENT, Tape, last_written, write_parameter
+from tapegrad.tape import Tape, recorded_from, write_parameter
 from tapegrad.tensor import Origin, Tensor
 
 
@@ -32,17 +32,17 @@ def written_out(builder: Builder, instruction: Instruction) -> Any:
             like = last = write_parameter(last, like, None)  # type: ignore[assignment]
             refs[last] = x  # type: ignore[index]
         operands.append(like)
-    token = CURRENT.set(last)
-    try:
-        with np.errstate(all="ignore"):
-            result = instruction.op.forward(*operands, **instruction.options)
-        tape = Tape(last_written(), start)
-    finally:
-        CURRENT.reset(token)
-    for step in tape:
+    result, last = recorded_from(last, _silent, (instruction, operands))
+    for step in Tape(last, start):
         if step not in refs:
             refs[step] = builder.append(_moved(builder, refs, step))
     return refs[result]
+
+
+def _silent(instruction: Instruction, operands: list[Any]) -> Any:
+    """What an instruction's op gives, without warnings of values that stand for others."""
+    with np.errstate(all="ignore"):
+        return instruction.op.forward(*operands, **instruction.options)
 
 
 def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instruction:
@@ -51,5 +51,5 @@ def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instructi
         refs[x] if type(x) is Tensor else builder.constant(x) if isinstance(x, np.ndarray) else x
         for x in step.operands
     )
-    number = type(step.primal) is not np.ndarray
+    number = type(step._primal) is not np.ndarray
     return Instruction(step.op, operands, dict(step.options), step.shape, step.dtype, number)
