@@ -48,8 +48,8 @@ def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterat
     >>> for epoch in range(2):
     ...     key = tg.random.fold_in(0, epoch)
     ...     print(*[batch["y"] for batch in tg.data.batches(key, data, 2, drop_last=True)])
-    [4 1] [0 3]
-    [0 1] [2 3]
+    [3 1] [4 0]
+    [3 2] [4 1]
     """
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
         raise ValueError(f"a batch has a whole number of rows, 1 at least; size is {size!r}")
