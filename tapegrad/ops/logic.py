@@ -137,17 +137,17 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
     return np.isclose(a, b, rtol, atol, equal_nan)
 
 
-@op(None, None, ufunc=np.bitwise_and, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_and, keeps_weak=True, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; of booleans, whether both are true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_or, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_or, keeps_weak=True, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that either has; of booleans, whether either is true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_xor, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
 
@@ -157,17 +157,17 @@ def _shifts(choose: Choices) -> Call:
     return Call((choose.integers(shapes[0], -9, 9), choose.integers(shapes[1], 0, 4)))
 
 
-@op(None, None, ufunc=np.left_shift, domain=_shifts)
+@op(None, None, ufunc=np.left_shift, keeps_weak=True, domain=_shifts)
 def left_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places up. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.right_shift, domain=_shifts)
+@op(None, None, ufunc=np.right_shift, keeps_weak=True, domain=_shifts)
 def right_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places down. It passes no gradient."""
 
 
-@op(None, ufunc=np.invert, domain=_bits(1))
+@op(None, ufunc=np.invert, keeps_weak=True, domain=_bits(1))
 def invert(x: Any) -> Any:
     """The bits that x has not; of booleans, whether x is false. It passes no gradient."""
 
