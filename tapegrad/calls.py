@@ -63,7 +63,7 @@ class Layout:
         stop = 0
         for x in leaves:
             if is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 start, stop = stop, stop + math.prod(np.shape(primal))
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
             else:
@@ -78,7 +78,7 @@ class Layout:
     def pack(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout as one array; a lone one as it is."""
         leaves = _floating_leaves(output)
-        values = [x.primal if type(x) is Tensor else x for x in leaves]
+        values = [x._primal if type(x) is Tensor else x for x in leaves]
         if len(values) == 1:
             (x,) = values
             if type(x) is float:
@@ -308,7 +308,7 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
         refuse_stranger(checkpointed, leaf, start)
     if leaf.dtype.kind == "f" or leaf.index <= start.index:
         return leaf
-    last = write_known(last_written(), OPS["stopped"], (leaf.primal,), NO_OPTIONS, leaf.primal)
+    last = write_known(last_written(), OPS["stopped"], (leaf._primal,), NO_OPTIONS, leaf._primal)
     advance(last)
     return last
 
@@ -331,9 +331,9 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     for x, result in zip(_floating_leaves(output), layout.apart(record), strict=True):
         if type(x) is not Tensor:
             result = x
-        elif type(x.primal) is not np.ndarray and result is not record:
+        elif type(x._primal) is not np.ndarray and result is not record:
             # a Python number stays one
-            result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x.primal)
+            result = write_known(last_written(), OPS["asarray"], (result,), NO_OPTIONS, x._primal)
             advance(result)
         results.append(result)
     return layout.tree(results)
@@ -397,7 +397,7 @@ class CustomVJP:
                 refuse_stranger(customized, x, start)
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
-        values = [x.primal if type(x) is Tensor else x for x in operands]
+        values = [x._primal if type(x) is Tensor else x for x in operands]
         output, _ = recorded_from(None, call.run, (values,))
         if not tensors:
             return output
@@ -460,7 +460,7 @@ class CustomCall:
             if not _is_number(x):
                 return
             if c is not None and is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 c = fit(as_cotangent(c, name), np.asarray(primal), name, path)
             cotangents.append(c)
 

@@ -39,9 +39,9 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
         if moved and record.dtype.kind == "f":
-            y, operands = record if recorded else record.primal, record.operands
+            y, operands = record if recorded else record._primal, record.operands
             if not recorded:
-                operands = tuple([x.primal if type(x) is Tensor else x for x in operands])
+                operands = tuple([x._primal if type(x) is Tensor else x for x in operands])
             t = _tangent(record, y, operands, moved)
             if t is not None:
                 found[record] = _like(t, record)
@@ -104,7 +104,7 @@ def _by_the_vjp_of_the_vjp(
     def back(g: Any) -> dict[int, Any]:
         cotangents = {i: rules[i](g, y, *operands, **options) for i in moved}
         return {
-            i: fit(c, np.asarray(record.operands[i].primal), op.name, i)
+            i: fit(c, np.asarray(record.operands[i]._primal), op.name, i)
             for i, c in cotangents.items()
             if c is not None
         }

@@ -395,11 +395,11 @@ def custom_op(
     >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
     (array(12.), array(12.))
     """
-    rules = () if callable(vjps) else tuple(vjps)
-    if callable(vjps) or not all(rule is None or callable(rule) for rule in rules):
+    rules = tuple(vjps) if isinstance(vjps, Iterable) and not callable(vjps) else None
+    if rules is None or not all(rule is None or callable(rule) for rule in rules):
         raise TypeError(
-            "custom_op takes a tuple of rules, one an operand and None where no gradient passes: "
-            "@tg.custom_op(vjps=(rule,))"
+            "custom_op takes vjps, a tuple of rules, one an operand and None where no "
+            "gradient passes: @tg.custom_op(vjps=(rule,))"
         )
 
     def declare(function: Callable[P, Any]) -> Op[P]:

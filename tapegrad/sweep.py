@@ -68,6 +68,8 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
+    if type(tape) is not Tape:
+        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
     if type(output) is not Tensor:
         raise TypeError(
             f"the output of a sweep is a record of the tape, not a {type(output).__name__}"
@@ -145,15 +147,15 @@ def sweep(
                 if recorded:
                     args = [g, record, *operands]
                 else:
-                    args = [g, record.primal]
+                    args = [g, record._primal]
                     for x in operands:
-                        args.append(x.primal if type(x) is Tensor else x)
+                        args.append(x._primal if type(x) is Tensor else x)
                 options = record.options
                 rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
                 for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
                     if rule is None or type(x) is not Tensor:
                         continue
-                    primal = x.primal
+                    primal = x._primal
                     if type(primal) is not np.ndarray:
                         primal = np.asarray(primal)
                     if primal.dtype.kind != "f" or (reached is not None and x not in reached):
@@ -216,7 +218,7 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     """A record's gradient or tangent as it is handed out, apart from those given before."""
     if type(c) is np.ndarray:
-        primal = record.primal
+        primal = record._primal
         if type(primal) is np.ndarray and c.dtype != primal.dtype:
             # of another byte order
             c = c.astype(primal.dtype)

@@ -7,6 +7,7 @@ last record written, and an op called on a Tensor rebinds it to the next.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from types import MappingProxyType
@@ -19,6 +20,7 @@ from tapegrad import show, tree
 from tapegrad.errors import TapeError
 from tapegrad.ownership import keep
 from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
+from tapegrad.whole import forward_of
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -176,7 +178,7 @@ def write(
         if type(x) is Tensor:
             if x.origin is not origin:
                 refuse_stranger(op, x, last)
-            value = x.primal
+            value = x._primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
@@ -184,9 +186,12 @@ def write(
         values.append(x)
     if constants:
         last, operands = as_operands(last, op, operands)
-        values = [x.primal if type(x) is Tensor else x for x in operands]
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+    forward = op.forward
+    if origin.compiling and op.keeps_weak:
+        forward = forward_of(op, values)
     try:
-        value = op.forward(*values, **given) if given else op.forward(*values)
+        value = forward(*values, **given) if given else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise _explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
@@ -213,7 +218,7 @@ def as_operands(
     for x in operands:
         if type(x) is not Tensor:
             x = as_constant(x, op)
-        elif type(x.primal) is not np.ndarray and not op.takes_weak:
+        elif type(x._primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, OPS["asarray"], (x,), {})
         kept.append(x)
     return last, tuple(kept)
@@ -242,7 +247,7 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     """
     op = OPS["parameter"]
     operands = (value,) if type(value) is Tensor else ()
-    primal = value.primal if operands else as_constant(value, op)
+    primal = value._primal if operands else as_constant(value, op)
     draft = Draft(primal, op, operands, NO_OPTIONS, last.index + 1, last, last.origin, name)
     draft.__class__ = Tensor  # type: ignore[assignment]
     return draft  # type: ignore[return-value]
@@ -478,6 +483,19 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
         if hasattr(fn, name):
             made.__dict__[name] = getattr(fn, name)
     made.__dict__["__wrapped__"] = fn
+
+
+def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+    """The position of an argument, or positions, as integers; what says which they are."""
+    several = isinstance(given, tuple | list | range | set | frozenset)
+    try:
+        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+            raise TypeError
+        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+    except TypeError:
+        raise TypeError(
+            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+        ) from None
 
 
 def check_callable(fn: Any) -> None:

@@ -143,7 +143,7 @@ class Origin:
 class _Fields:
     """The fields of a record; see `Tensor`."""
 
-    primal: Any
+    _primal: Any
     op: Operation
     operands: tuple[Any, ...]
     options: Mapping[str, Any]
@@ -218,18 +218,32 @@ class Tensor(_Fields):
         """
         if self.origin.compiling:
             raise self._unreadable("reading .value")
-        return lend(self.primal) if type(self.primal) is np.ndarray else give(self.primal)
+        return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
+
+    @property
+    def primal(self) -> Any:
+        """The value as the ops read it: a Python number stays one.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        if self.origin.compiling:
+            raise self._unreadable("reading .primal")
+        return lend(self._primal) if type(self._primal) is np.ndarray else self._primal
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The value's shape."""
-        return self.primal.shape if type(self.primal) is np.ndarray else ()
+        return self._primal.shape if type(self._primal) is np.ndarray else ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        array: Array = self.primal if type(self.primal) is np.ndarray else np.asarray(self.primal)
-        return array.dtype
+        # of a Python int too, which may have more than 64 bits
+        value = self._primal
+        return value.dtype if type(value) is np.ndarray else np.dtype(type(value))
 
     @property
     def ndim(self) -> int:
@@ -275,8 +289,10 @@ class Tensor(_Fields):
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
     def __format__(self, spec: str) -> str:
-        if not spec or self.origin.compiling:
+        if not spec:
             return str(self)
+        if self.origin.compiling:
+            raise self._unreadable(f"the format {spec!r}")
         if self.shape:
             raise TypeError(
                 f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
@@ -348,7 +364,8 @@ class Tensor(_Fields):
         return TraceError(
             f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
             f"{self.dtype} are known of {self._line()}{_users_line()}; select with tg.where, list "
-            "the argument in static_argnums, or compile the inner part that does not read it"
+            "the argument in static_argnums, return it and convert it outside, or compile the "
+            "inner part that does not read it"
         )
 
     def _line(self) -> str:
@@ -374,12 +391,12 @@ class Tensor(_Fields):
 
         So it is for what has no axes, but for an array of the caller's.
         """
-        if type(self.primal) is not np.ndarray or self.op is not OPS["parameter"]:
+        if type(self._primal) is not np.ndarray or self.op is not OPS["parameter"]:
             return self.shape == ()
         return any(x._is_a_number() for x in self.operands)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        fields = (self.primal, self.op, self.operands, dict(self.options), self.index)
+        fields = (self._primal, self.op, self.operands, dict(self.options), self.index)
         return _restore, (self._landmarks(), self.previous, *fields, self.origin, self.name)
 
     def _landmarks(self) -> tuple[Tensor, ...]:
@@ -558,15 +575,25 @@ def _dispatch(function: Any, name: str, args: tuple[Any, ...], kwargs: dict[str,
     """Call what the table of ops holds for a NumPy function."""
     ours = NUMPY.get(function)
     if ours is None:
-        module = getattr(function, "__module__", None) or "numpy"
+        name = _full_name(function, name)
         instead = (
             "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
             "the values (t.value) if no gradient is to pass"
         )
         raise TypeError(
-            f"{module}.{name} is not supported on a Tensor; " + advice.FUNCTIONS.get(name, instead)
+            f"{name} is not supported on a Tensor; "
+            + advice.FUNCTIONS.get(function.__name__, instead)
         )
     return ours(*args, **kwargs)
+
+
+def _full_name(function: Any, name: str) -> str:
+    """A function's name with its module's; a ufunc does not know where it is from."""
+    module = getattr(function, "__module__", None)
+    if module is None and getattr(np, name, None) is not function:
+        special = sys.modules.get("scipy.special")
+        module = "scipy.special" if getattr(special, name, None) is function else ""
+    return f"{'numpy' if module is None else module}.{name}".lstrip(".")
 
 
 class Absent:

@@ -7,7 +7,6 @@ transforms nest in any order.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ from tapegrad.sweep import result_for, seed, sweep, weighing
 from tapegrad.tape import (
     CURRENT,
     Tape,
+    as_positions,
     check_callable,
     is_floating,
     keep_names,
@@ -36,14 +36,7 @@ Argnums = int | tuple[int, ...]
 
 
 def _as_argnums(argnums: Any) -> Argnums:
-    try:
-        if isinstance(argnums, tuple | list | range):
-            return tuple([operator.index(i) for i in argnums])
-        return operator.index(argnums)
-    except TypeError:
-        raise TypeError(
-            f"argnums is the position of an argument, or a tuple of positions, not {argnums!r}"
-        ) from None
+    return as_positions("argnums", argnums)
 
 
 @attrs.frozen(slots=False)
@@ -542,7 +535,7 @@ def released(x: Any) -> Any:
     if current is None or current.origin is not x.origin:
         return x.value
     # a Python float comes out as an array, as it does where no recording goes on
-    return OPS["asarray"](x) if type(x.primal) is float else x
+    return OPS["asarray"](x) if type(x._primal) is float else x
 
 
 def released_tree(output: Any) -> Any:

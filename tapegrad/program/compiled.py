@@ -18,7 +18,15 @@ from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
-from tapegrad.tape import Tape, argument_names, label, recorded_from, write_parameter
+from tapegrad.tape import (
+    Tape,
+    argument_names,
+    as_positions,
+    check_callable,
+    label,
+    recorded_from,
+    write_parameter,
+)
 from tapegrad.tensor import Origin, Tensor
 
 MOST_SIGNATURES = 64
@@ -263,5 +271,8 @@ def compile(
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
     array([1., 2.])
     """
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    check_callable(fn)
+    numbers = as_positions("static_argnums", static_argnums)
+    if isinstance(numbers, int):
+        numbers = (numbers,)
     return Compiled(fn, numbers, PASSES if passes is None else tuple(passes))
