@@ -531,6 +531,20 @@ def test_large_arrays_of_the_packages_own_are_shared():
     assert not np.shares_memory(keep(lend(np.ones(LARGE))), x)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_nothing_that_is_done_to_an_array_of_the_packages_own_is_seen_where_it_came_in(way, n):
+    a = give(np.linspace(0.5, 1, n))
+    later = way(a)
+    expected = content(later())
+    vandalize(a)
+    # what is asked for later goes by its shape
+    a.shape = (-1,)
+    a.dtype = np.float64
+    assert content(later()) == expected
+
+
 @pytest.mark.parametrize("order", ["C", "F"])
 @pytest.mark.parametrize("n", [2, LARGE])
 def test_give_keeps_the_order_of_the_axes(order, n):
