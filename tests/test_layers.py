@@ -496,6 +496,8 @@ def test_a_sequential_with_state_takes_it_and_returns_it() -> None:
         model(params, x)
     with pytest.raises(ValueError, match="state has trees"):
         model(params, x, state[:1])
+    with pytest.raises(TypeError, match="no layer has state"):
+        nn.Sequential(linear)(params[1:2], x, state[:1])
 
 
 def test_a_state_goes_through_compiled_training_steps() -> None:
