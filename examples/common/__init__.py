@@ -1,0 +1,1 @@
+"""What the example scripts share: stories, the command line, the loss curve."""

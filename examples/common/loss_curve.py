@@ -1,0 +1,44 @@
+"""The loss over the steps of a training, drawn into a file by matplotlib."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common.command_line import InputError, check_writable
+
+
+def open_plot(path: str | None) -> Any:
+    """An empty figure; None if none is asked for or matplotlib, as is said then, is missing.
+
+    What would go wrong in the end is found out here, before the training.
+    """
+    if path is None:
+        return None
+    check_writable(path)
+    try:  # imported here, for it takes longer than many a training
+        figure = importlib.import_module("matplotlib.figure").Figure()
+    except ImportError:
+        print("to draw the loss curve: pip install 'tapegrad[plot]'", file=sys.stderr)
+        return None
+    formats = figure.canvas.get_supported_filetypes()
+    suffix = Path(path).suffix
+    if suffix and suffix[1:].lower() not in formats:
+        raise InputError(f"{path}: the format is none of {', '.join(sorted(formats))}")
+    return figure
+
+
+def draw(figure: Any, losses: Sequence[float], path: str | None, first: int = 1) -> None:
+    """Draw the losses from step `first` on into a file, if there is a figure."""
+    if figure is None or path is None:
+        return
+    axes = figure.add_subplot(xlabel="step", ylabel="mean cross entropy of the batch")
+    axes.plot(range(first, first + len(losses)), losses, linewidth=1)
+    try:
+        figure.savefig(path, format=Path(path).suffix[1:].lower() or "png")
+    except OSError as error:
+        raise InputError(f"{path}: {error.strerror or error}") from None
+    print(f"loss curve: {path}")
