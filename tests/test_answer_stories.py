@@ -1,0 +1,326 @@
+"""The README's example: what it reads, what it learns, and what it saves and resumes."""
+
+import re
+
+import answer_stories
+import numpy as np
+import pytest
+from common import babi
+from hypothesis import given
+from hypothesis import strategies as st
+from scripts import STORY, run, written
+
+import tapegrad as tg
+
+PROGRESS = re.compile(
+    r"^step +(\d+)  loss (\d\.\d{4})  accuracy ([01]\.\d{3})  rate (0\.\d{5})  \d+ s left$", re.M
+)
+LAST = re.compile(r"^held out: accuracy ([01]\.\d{3})  \((\d+) questions\)$")
+
+
+@pytest.fixture
+def command(capsys):
+    """Run the command in this process: its exit status, output and error lines."""
+    return lambda *arguments: run(answer_stories.main, capsys, *arguments)
+
+
+def questions(stories, seed, facts=1):
+    return tuple(babi.questions(babi.read_text(babi.make_stories(stories, seed, facts), "stories")))
+
+
+# --- stories as numbers -----------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 2]))
+def test_encoded_questions_are_read_back(seed, facts):
+    asked = questions(2, seed, facts)
+    vocabulary = answer_stories.Vocabulary.of(asked)
+    batch = vocabulary.encode(asked)
+
+    def text(row):
+        return [vocabulary.words[i - 1] for i in row if i]
+
+    for i, q in enumerate(asked):
+        assert text(batch.question[i]) == babi.words(q.text)
+        assert vocabulary.answers[batch.answer[i]] == q.answer
+        told = [text(row) for row in batch.story[i] if row.any()]
+        assert told == [babi.words(fact) for fact in reversed(q.facts)]
+
+
+def test_what_training_never_saw_is_no_word_and_no_answer():
+    (known,) = babi.questions(babi.read_text(STORY, "story"))
+    vocabulary = answer_stories.Vocabulary.of([known])
+    long = babi.Question(
+        ("Eve ran to the moon.", *known.facts), "Where is Eve ... or her cat?", "moon"
+    )
+    batch = vocabulary.encode([long])
+    assert batch.story.shape == (1, 2, vocabulary.length)
+    np.testing.assert_array_equal(batch.story, vocabulary.encode([known]).story)
+    assert vocabulary.words[batch.question[0, 0] - 1] == "where"
+    assert 0 in batch.question
+    assert batch.answer == [-1]
+
+
+# --- the model --------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[1, 3], ids=["one hop", "three hops"])
+def small(request):
+    """A model, its training, and a batch."""
+    asked = questions(3, 0, 2)
+    vocabulary = answer_stories.Vocabulary.of(asked)
+    sizes = len(vocabulary.words) + 1, vocabulary.sentences, len(vocabulary.answers)
+    model = answer_stories.MemoryNetwork(*sizes, 5, request.param)
+    optimizer = answer_stories.make_optimizer(answer_stories.Settings(steps=20))
+    training = answer_stories.begin(model, optimizer, 0)
+    return model, optimizer, training, vocabulary.encode(asked)
+
+
+def test_attention_is_a_share_of_what_was_told(small):
+    model, _, training, batch = small
+    _, attention = model(training.params, batch.story, batch.question)
+    assert attention.shape == (len(batch.answer), model.hops, model.sentences)
+    np.testing.assert_allclose(attention.sum(axis=-1), 1, rtol=1e-5)
+    told = np.any(batch.story > 0, axis=-1)
+    assert not told.all()
+    assert not np.any(attention * ~told[:, None])
+
+
+def test_no_word_has_no_vector(small):
+    model, _, training, batch = small
+    changed = training.params.words.copy()
+    changed[:, 0] += 9.0
+    other = tg.tree.update(training.params, {"words": changed})
+    for a, b in zip(
+        model(training.params, batch.story, batch.question),
+        model(other, batch.story, batch.question),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_model_is_the_one_of_the_paper(small):
+    model, _, training, batch = small
+    words, ages = training.params.words, training.params.ages
+    logits, attention = model(training.params, batch.story, batch.question)
+    for i, question in enumerate(batch.question):
+        sentences = [row for row in batch.story[i] if row.any()]
+        u = sum(words[0][w] for w in question if w)
+        for k in range(model.hops):
+            m, c = (
+                np.array(
+                    [
+                        sum(words[j][w] for w in s if w) + ages[j][age]
+                        for age, s in enumerate(sentences)
+                    ]
+                )
+                for j in (k, k + 1)
+            )
+            p = np.exp(m @ u) / np.sum(np.exp(m @ u))
+            np.testing.assert_allclose(attention[i, k, : len(p)], p, rtol=1e-4)
+            u = u + p @ c
+        expected = u @ training.params.answer.weight + training.params.answer.bias
+        np.testing.assert_allclose(logits[i], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_is_pure_and_compiles(small):
+    model, optimizer, training, batch = small
+    step = answer_stories.make_step(model, optimizer)
+    before = tg.tree.map(np.copy, training)
+    first, compiled = step(training, batch), tg.compile(step)(training, batch)
+    for a, b in zip(tg.tree.leaves(before), tg.tree.leaves(training), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert tg.tree.all_close(first, compiled, rtol=1e-4, atol=1e-5)
+    assert first[2].step == training.step + 1
+    assert all(leaf.dtype == np.float32 for leaf in tg.tree.leaves(first[2].params))
+
+
+# --- the command ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("facts", "steps"), [(1, 400), (2, 600)])
+def test_it_learns_to_answer(command, facts, steps):
+    arguments = ("--facts", facts, "--stories", 500, "--steps", steps, "--every", 150)
+    status, output, errors = command(*arguments)
+    assert (status, errors) == (0, [])
+    assert [int(m[0]) for m in PROGRESS.findall(output)] == [*range(150, steps, 150), steps]
+    accuracy, count = LAST.search(output.splitlines()[-1]).groups()
+    assert count == "1000"
+    assert float(accuracy) > 0.93
+    # what an answer rests on has most of the last hop's attention
+    stories = output.split("\n\n")[1:-1]
+    assert len(stories) == 3
+    for story in stories:
+        *told, answered = story.splitlines()
+        shares = [float(line.split()[2 * facts - 2]) for line in told]
+        assert sum(shares) == pytest.approx(1, abs=0.06)
+        place = re.search(r"\? (\w+) \(", answered)[1]
+        assert f" {place}." in told[int(np.argmax(shares))]
+
+
+def test_the_same_command_trains_the_same_and_another_seed_another(command):
+    arguments = ("--stories", 20, "--steps", 20, "--every", 5, "--seed")
+    first, second, other = (command(*arguments, seed)[1] for seed in (3, 3, 4))
+    figures = [[m[:3] for m in PROGRESS.findall(output)] for output in (first, second, other)]
+    assert len(figures[0]) == 4
+    assert figures[0] == figures[1] != figures[2]
+
+
+def test_the_last_stories_of_a_file_are_held_out(command, tmp_path):
+    path = written(tmp_path, babi.make_stories(20, 0))
+    status, output, _ = command("--data", path, "--steps", 2)
+    assert status == 0
+    assert output.startswith("training on 90 questions")
+    assert LAST.search(output.splitlines()[-1])[2] == "10"
+
+
+def test_a_second_file_is_evaluated(command, tmp_path):
+    data = written(tmp_path, babi.make_stories(10, 0))
+    test = written(tmp_path, STORY.replace("attic", "moon"), "test.txt")
+    status, output, _ = command("--data", data, "--test", test, "--steps", 2)
+    assert status == 0
+    assert "(wrong: moon)" in output
+    assert output.endswith("held out: accuracy 0.000  (1 questions)\n")
+
+
+def test_without_stories_to_hold_out_it_says_so(command, tmp_path):
+    status, output, _ = command("--data", written(tmp_path, STORY), "--steps", 2)
+    assert status == 0
+    assert "1 questions a step" in output
+    assert output.endswith("held out: no questions\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--facts", "3"),
+        ("--hops", "0"),
+        ("--width", "-1"),
+        ("--steps", "many"),
+        ("--batch", "0"),
+        ("--learning-rate", "nan"),
+        ("--seed", "-1"),
+        ("--every", "0"),
+        ("--save", ""),
+        ("--resume", ""),
+        ("--batch", "200", "--stories", "3"),
+        ("--stories", "3", "--data", __file__),
+        ("--no-such-option",),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_option_is_one_error_that_names_it(command, arguments):
+    status, _, errors = command(*arguments)
+    assert status == 2
+    assert len(errors) == 1
+    assert arguments[0] in errors[0]
+
+
+def test_a_text_without_questions_is_one_error(command, tmp_path):
+    path = written(tmp_path, "1 Ada ran to the attic.\n")
+    status, _, errors = command("--data", path)
+    assert status == 2
+    assert errors == [f"answer_stories.py: error: {path}: there are no questions to train on"]
+
+
+def test_a_loss_that_is_not_finite_ends_the_training(command):
+    status, _, errors = command("--learning-rate", "1e38", "--steps", 50, "--stories", 20)
+    assert status == 1
+    assert len(errors) == 1
+    assert "--learning-rate" in errors[0]
+
+
+# --- saving and resuming ----------------------------------------------------------------------
+
+
+SMALL = ("--stories", 10, "--steps", 12, "--batch", 20, "--every", 3)
+
+
+@pytest.mark.parametrize("saves", [1, 2])
+def test_resumed_after_ctrl_c_it_ends_as_if_never_stopped(command, tmp_path, monkeypatch, saves):
+    whole, parts = tmp_path / "whole.npz", tmp_path / "parts.npz"
+    status, expected, _ = command(*SMALL, "--save", whole)
+    assert status == 0
+
+    save, calls = answer_stories.save, []
+
+    def save_then_stop(task, training):
+        save(task, training)
+        calls.append(training.step)
+        if len(calls) == saves:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(answer_stories, "save", save_then_stop)
+        assert command(*SMALL, "--save", parts)[0] == 130
+    status, output, _ = command(*SMALL, "--resume", parts, "--save", parts)
+    assert status == 0
+    # 2.5 batches an epoch: it went on within an epoch
+    assert [int(m[0]) for m in PROGRESS.findall(output)] == [3, 6, 9, 12][saves:]
+    assert parts.read_bytes() == whole.read_bytes()
+    assert output.split("\n\n")[1:] == expected.split("\n\n")[1:]
+
+
+@pytest.fixture
+def saved(command, tmp_path):
+    path = tmp_path / "model.npz"
+    assert command(*SMALL, "--save", path)[0] == 0
+    return path
+
+
+def test_a_training_goes_on_for_longer(command, saved):
+    status, output, _ = command(*SMALL, "--steps", 15, "--resume", saved)
+    assert status == 0
+    assert [m[0] for m in PROGRESS.findall(output)] == ["15"]
+
+
+@pytest.mark.parametrize(
+    ("other", "named"),
+    [
+        (("--seed", 1), "--seed 0, not 1"),
+        (("--width", 9), "--width 32, not 9"),
+        (("--facts", 2), "--hops 1, not 3"),
+        (("--learning-rate", 0.5), "--learning-rate 0.01, not 0.5"),
+        (("--batch", 10), "--batch 20, not 10"),
+        (("--stories", 11), "other stories"),
+    ],
+    ids=lambda case: str(case[0]) if isinstance(case, tuple) else "",
+)
+def test_resuming_with_other_options_is_one_error_that_names_them(command, saved, other, named):
+    status, _, errors = command(*SMALL, *other, "--resume", saved)
+    assert status == 2
+    assert len(errors) == 1
+    assert str(saved) in errors[0]
+    assert named in errors[0]
+
+
+def test_what_cannot_be_resumed_is_one_error_that_names_it(command, saved, tmp_path):
+    text = written(tmp_path, STORY)
+    other = tmp_path / "other.npz"
+    tg.save(other, {"w": np.ones(2)}, **tg.load_metadata(saved))
+    cut = written(tmp_path, saved.read_bytes()[:-400], "cut.npz")
+    for path in (text, other, cut, tmp_path, tmp_path / "nowhere.npz"):
+        status, _, errors = command(*SMALL, "--resume", path)
+        assert status == 2
+        assert len(errors) == 1
+        assert str(path) in errors[0]
+
+
+def test_a_step_that_cannot_be_is_one_error(command, saved, tmp_path):
+    arrays = dict(np.load(saved))
+    tree = {name.removesuffix(".npy"): x for name, x in arrays.items() if not name.endswith("json")}
+    tree["optimizer.step"] = np.array(-1)
+    path = tmp_path / "negative.npz"
+    tg.save(path, tree, **tg.load_metadata(saved))
+    status, _, errors = command(*SMALL, "--resume", path)
+    assert status == 2
+    assert len(errors) == 1
+    assert "-1 steps" in errors[0]
+
+
+def test_a_file_that_cannot_be_saved_is_found_out_before_training(command, tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere" / "model.npz"):
+        status, output, errors = command("--save", path)
+        assert (status, output) == (2, "")
+        assert len(errors) == 1
+        assert str(path) in errors[0]

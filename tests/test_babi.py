@@ -1,0 +1,116 @@
+"""Stories: made up, read and taken apart."""
+
+import doctest
+
+import pytest
+from common import babi
+from hypothesis import given
+from hypothesis import strategies as st
+from scripts import STORY, written
+
+# --- stories ----------------------------------------------------------------------------
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+def test_the_same_seed_makes_the_same_stories(seed, count):
+    assert babi.make_stories(count, seed) == babi.make_stories(count, seed)
+
+
+def test_another_seed_makes_other_stories():
+    assert babi.make_stories(2, 0) != babi.make_stories(2, 1)
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 2]))
+def test_made_up_stories_are_read_as_they_are_written(seed, facts):
+    lines = babi.read_text(babi.make_stories(2, seed, facts), "stories")
+    assert [line.number for line in lines] == [*range(1, 16), *range(1, 16)]
+    assert all((line.answer is not None) == (line.number % 3 == 0) for line in lines)
+    assert all(line.sentence.endswith("?" if line.number % 3 == 0 else ".") for line in lines)
+
+
+def last_about(facts, verb, word):
+    """The number and the words of the last fact that has a word, with the verb or without."""
+    found = [
+        (number, words)
+        for number, fact in facts
+        if word in (words := babi.words(fact)) and ("took" in words) == (verb == "took")
+    ]
+    return found[-1]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([1, 2]))
+def test_answers_follow_from_the_last_facts(seed, facts):
+    told = []
+    asked = 0
+    for line in babi.read_text(babi.make_stories(1, seed, facts), "story"):
+        if line.answer is None:
+            told.append((line.number, line.sentence))
+            continue
+        subject = babi.words(line.sentence)[-1]
+        rests_on = []
+        if facts == 2:
+            number, (subject, *_) = last_about(told, "took", subject)
+            rests_on.append(number)
+        number, (*_, place) = last_about(told, "went", subject)
+        rests_on.append(number)
+        assert line.answer == place
+        assert line.text.split("\t")[2] == " ".join(map(str, rests_on))
+        asked += 1
+    assert asked == babi.QUESTIONS
+
+
+@given(st.integers(0, 2**32))
+def test_nobody_takes_what_is_theirs_or_goes_where_they_are(seed):
+    places, holders = {}, {}
+    for line in babi.read_text(babi.make_stories(1, seed, 2), "story"):
+        person, *_, last = babi.words(line.sentence)
+        if line.answer is None:
+            known, key, value = (
+                (holders, last, person) if "took" in line.text else (places, person, last)
+            )
+            assert known.get(key) != value
+            known[key] = value
+
+
+# --- reading ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        STORY.replace("\n", "\r\n"),
+        "\ufeff" + STORY,
+        STORY.replace("\n", "\n\n"),
+        STORY[:-1],
+        STORY.replace(".\n", ". \n"),
+    ],
+    ids=["crlf", "bom", "blank lines", "no last newline", "trailing spaces"],
+)
+def test_line_ends_and_blanks_do_not_matter(tmp_path, text):
+    read = babi.read_file(str(written(tmp_path, text)))
+    assert babi.read_text(read, "a file") == babi.read_text(STORY, "a story")
+
+
+def test_stories_are_held_out_whole():
+    lines = babi.read_text(babi.make_stories(20, 0), "stories")
+    training, held_out = babi.cut(lines, None)
+    assert training + held_out == lines
+    assert len(held_out) == 2 * 15
+    assert held_out[0].number == 1
+
+
+def test_a_short_text_is_trained_on_whole():
+    lines = babi.read_text(STORY, "story")
+    assert babi.cut(lines, None) == (lines, ())
+
+
+def test_a_question_knows_the_facts_of_its_own_story_that_came_before_it():
+    text = STORY + "4 Ben ran to the cellar.\n5 Where is Ben? \tcellar\t4\n"
+    first, second, other = babi.questions(babi.read_text(text + STORY, "stories"))
+    assert first.facts == other.facts == ("Ada ran to the attic.", "Ben ran to the studio.")
+    assert second.facts == (*first.facts, "Ben ran to the cellar.")
+    assert (second.text, second.answer) == ("Where is Ben?", "cellar")
+
+
+def test_documented_examples_hold():
+    assert doctest.testmod(babi) == (0, 2)

@@ -1,0 +1,265 @@
+"""The command lines of the example scripts: bad files, plots, Ctrl-C and closed output."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import answer_stories
+import pytest
+import train_babi
+from scripts import STORY, run, written
+
+ROOT = str(Path(__file__).parents[1])
+
+
+@pytest.fixture(params=[train_babi, answer_stories], ids=lambda module: module.__name__)
+def script(request):
+    return request.param
+
+
+@pytest.fixture
+def command(script, capsys):
+    """Run a command in this process: its exit status, output and error lines."""
+    return lambda *arguments: run(script.main, capsys, *arguments)
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("Ada ran to the attic.\n", 1),
+        (STORY + "Ada ran to the attic.\n", 4),
+        (STORY + "4\n", 4),
+        (STORY + "4 \n", 4),
+        (STORY + "9" * 5000 + " Ada ran to the attic.\n", 4),
+        ("\n" + STORY + "4 Where is Ada? \tattic\n", 5),
+        (STORY + "4 Where is Ada? \tattic\there\n", 4),
+        (STORY.encode() + b"4 \xff\xfe\n", 4),
+    ],
+    ids=["first", "last", "bare", "blank", "huge number", "one tab", "no number", "binary"],
+)
+@pytest.mark.parametrize("option", ["--data", "--test"])
+def test_a_malformed_line_is_one_error_that_names_it(command, tmp_path, text, line, option):
+    path = written(tmp_path, text)
+    status, _, errors = command(option, path)
+    assert status == 2
+    assert len(errors) == 1
+    assert f"{path}, line {line}: " in errors[0]
+
+
+@pytest.mark.parametrize("option", ["--data", "--test"])
+@pytest.mark.parametrize("text", ["", "\n \n"], ids=["empty", "blank"])
+def test_an_empty_file_is_one_error(command, script, tmp_path, text, option):
+    path = written(tmp_path, text)
+    assert command(option, path) == (
+        2,
+        "",
+        [f"{script.NAME}: error: {path}: the file has no lines"],
+    )
+
+
+@pytest.mark.parametrize("option", ["--data", "--test"])
+def test_a_missing_file_and_a_directory_are_one_error_each(command, tmp_path, option):
+    for path in (tmp_path / "nowhere.txt", tmp_path):
+        status, _, errors = command(option, path)
+        assert status == 2
+        assert len(errors) == 1
+        assert str(path) in errors[0]
+
+
+def test_a_plot_that_cannot_be_written_is_found_out_before_training(command, tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere" / "loss.png", tmp_path / ("n" * 500)):
+        status, output, errors = command("--plot", path)
+        assert (status, output) == (2, "")
+        assert len(errors) == 1
+        assert str(path) in errors[0]
+
+
+def test_a_plot_without_matplotlib_says_how_to_install_it(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, output, errors = command("--stories", 7, "--steps", 2, "--plot", tmp_path / "loss.png")
+    assert status == 0
+    assert len(errors) == 1
+    assert "pip install 'tapegrad[plot]'" in errors[0]
+    assert "held out: " in output
+    assert not (tmp_path / "loss.png").exists()
+
+
+class _Figure:
+    """What the example asks of matplotlib, which tests must do without."""
+
+    def __init__(self):
+        self.canvas = self
+        self.drawn = None
+
+    def get_supported_filetypes(self):
+        return {"png": "an image"}
+
+    def add_subplot(self, **labels):
+        return self
+
+    def plot(self, x, y, **style):
+        self.drawn = list(zip(x, y, strict=True))
+
+    def savefig(self, path, format):
+        Path(path).write_text(f"{format} of {len(self.drawn)} losses")
+
+
+@pytest.fixture
+def plotting(monkeypatch):
+    module = type(sys)("matplotlib.figure")
+    module.Figure = _Figure
+    monkeypatch.setitem(sys.modules, "matplotlib", type(sys)("matplotlib"))
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", module)
+
+
+@pytest.mark.parametrize("name", ["loss.png", "loss"])
+def test_a_plot_shows_the_loss_of_every_step(command, tmp_path, plotting, name):
+    path = tmp_path / name
+    status, output, errors = command("--stories", 7, "--steps", 5, "--plot", path)
+    assert (status, errors) == (0, [])
+    assert path.read_text() == "png of 5 losses"
+    assert f"loss curve: {path}\n" in output
+
+
+def test_an_unknown_plot_format_is_one_error(command, tmp_path, plotting):
+    status, output, errors = command("--plot", tmp_path / "loss.doc")
+    assert (status, output) == (2, "")
+    assert len(errors) == 1
+    assert "png" in errors[0]
+
+
+# --- as a process ---------------------------------------------------------------------------
+
+
+# What a process is asked to do comes to an end by itself, and it is killed when its test ends:
+# none is waited for longer than it runs, and none outlives a test that fails.
+
+
+@contextlib.contextmanager
+def _start(*arguments, script=train_babi, path=(), stdout=subprocess.PIPE, **environment):
+    """A script in a process of its own."""
+    paths = os.pathsep.join(map(str, (*path, ROOT)))
+    with subprocess.Popen(
+        [sys.executable, script.__file__, *arguments],
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="backslashreplace",
+        env={**os.environ, "PYTHONPATH": paths, **environment},
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _ended(*arguments, **settings):
+    """Its exit status, output and error lines."""
+    with _start(*arguments, **settings) as process:
+        output, errors = process.communicate()
+    return process.returncode, output, errors.splitlines()
+
+
+posix = pytest.mark.skipif(os.name == "nt", reason="signals and pipes are others there")
+
+
+def test_the_script_runs_as_a_process(script):
+    status, output, errors = _ended("--steps", "20", "--stories", "10", script=script)
+    assert (status, errors) == (0, [])
+    assert "held out: " in output
+
+
+def test_a_bad_file_ends_the_process_with_status_2(tmp_path):
+    status, _, errors = _ended("--data", str(tmp_path / "nowhere.txt"))
+    assert status == 2
+    assert len(errors) == 1
+
+
+# children ignore it too where these tests are started in the background
+interruptible = pytest.mark.skipif(
+    os.name == "nt" or signal.getsignal(signal.SIGINT) is signal.SIG_IGN,
+    reason="Ctrl-C does not come here",
+)
+
+
+def interrupted(script):
+    return [f"{script.NAME}: interrupted"]
+
+
+@interruptible
+def test_ctrl_c_is_one_line_and_status_130(script):
+    with _start("--steps", "100000", "--every", "10", script=script) as process:
+        assert any(line.startswith("step") for line in process.stdout)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate()
+    assert process.returncode == 130
+    assert errors.splitlines() == interrupted(script)
+
+
+@interruptible
+@pytest.mark.parametrize("name", ["argparse", "attrs", "numpy", "tapegrad"])
+def test_ctrl_c_during_the_imports_is_one_line_and_status_130(script, tmp_path, name):
+    # a module of that name that presses it, and then would run for ever but for an end
+    (tmp_path / f"{name}.py").write_text(
+        "import os, signal\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "for _ in range(1000):\n    pass\n"
+        "raise ImportError('it went on')\n"
+    )
+    status, output, errors = _ended(script=script, path=[tmp_path])
+    assert (status, output, errors) == (130, "", interrupted(script))
+
+
+@posix
+def test_output_that_nobody_reads_is_no_traceback(script):
+    with _start("--steps", "1000", "--every", "1", script=script) as process:
+        process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+        process.wait()
+    assert (process.returncode, errors) == (1, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
+@pytest.mark.parametrize("arguments", [(), ("--help",)], ids=["run", "help"])
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuffered):
+    with open("/dev/full", "w") as full:
+        status, _, errors = _ended(
+            "--steps", "2", "--stories", "7", *arguments, stdout=full, PYTHONUNBUFFERED=unbuffered
+        )
+    assert status == 1
+    assert len(errors) == 1
+    assert "standard output" in errors[0]
+
+
+@posix
+@pytest.mark.parametrize("arguments", ["--steps 2 --stories 7", "--help"])
+def test_a_closed_output_is_one_line_and_status_1(arguments):
+    command = f'"{sys.executable}" "{train_babi.__file__}" {arguments} >&-'
+    ended = subprocess.run(
+        ["/bin/sh", "-c", command],
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONPATH": ROOT},
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1
+    assert "standard output" in ended.stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_words_that_the_output_cannot_encode_are_escaped(tmp_path, encoding):
+    path = written(tmp_path, "1 Ada ran to the \u6771.\n2 Ben ran to the caf\xe9.\n")
+    status, output, errors = _ended(
+        *("--data", str(path), "--steps", "2"), PYTHONIOENCODING=f"{encoding}:strict"
+    )
+    assert (status, errors) == (0, [])
+    assert ("True: \u6771." if encoding == "utf-8" else "True: \\u6771.") in output
