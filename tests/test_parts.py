@@ -36,22 +36,17 @@ GUESSES = {
 }
 
 
-def run(source, folder):
-    """Run a page from another folder, as a learner would: its status and what it prints."""
-    page = folder / "parts" / "page.py"
-    page.parent.mkdir(exist_ok=True)
-    page.write_text(source, encoding="utf-8")
-    for name in ("stateful.py", "train_babi.py"):
-        (folder / name).write_bytes((ROOT / "examples" / name).read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-W", "error", str(page)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=60,
-    )
-    return done.returncode, done.stdout, done.stderr
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a page, or what a learner made of it: what it prints."""
+
+    def run(page, source):
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        names = {"__name__": "__main__", "__file__": str(page)}
+        exec(compile(source, str(page), "exec"), names)
+        return capsys.readouterr().out
+
+    return run
 
 
 def test_all_pages_are_there():
@@ -60,23 +55,37 @@ def test_all_pages_are_there():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_a_page_runs_and_judges_guesses(page, tmp_path):
+def test_a_page_runs_by_itself_and_waits_for_a_guess(page, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(page)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run this file again" in done.stdout.splitlines()[-1]
+    assert "line  record" in done.stdout, "it prints no tape"
+
+
+def test_a_page_finds_its_neighbours_as_a_notebook_in_its_folder(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "stateful", raising=False)
+    monkeypatch.chdir(PARTS)
+    exec((PARTS / "08_optimizer.py").read_text(encoding="utf-8"), {"__name__": "__main__"})
+    assert "run this file again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_judges_guesses(page, run):
     source = page.read_text(encoding="utf-8")
     assert len(BLANK.findall(source)) == 1
     right, wrong = GUESSES[page.stem]
-
-    status, said, errors = run(source, tmp_path)
-    assert status == 0, errors
-    assert "run this file again" in said.splitlines()[-1]
-    assert "line  record" in said, "it prints no tape"
-
-    status, said, errors = run(BLANK.sub(lambda _: f"guess = {right}", source), tmp_path)
-    assert status == 0, errors
+    said = run(page, BLANK.sub(lambda _: f"guess = {right}", source))
     assert said.splitlines()[-1].endswith("is right.")
-
-    status, said, errors = run(BLANK.sub(lambda _: f"guess = {wrong}", source), tmp_path)
-    assert status == 1
-    assert "AssertionError" in errors.splitlines()[-1] or "wrong derivative" in errors
+    with pytest.raises(AssertionError):
+        run(page, BLANK.sub(lambda _: f"guess = {wrong}", source))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -87,17 +96,20 @@ def test_a_page_is_made_of_cells_and_of_moderate_length(page):
     assert len(lines) < 200
 
 
-def test_a_sweep_of_ones_own_is_judged(tmp_path):
-    source = (PARTS / "sweep_by_hand.py").read_text(encoding="utf-8")
-    solution = re.search(r"^def sweep\(.*?\n(.*?)\n\n", source, re.M | re.S)[1]
+def test_a_sweep_of_ones_own_is_judged(run):
+    page = PARTS / "sweep_by_hand.py"
+    source = page.read_text(encoding="utf-8")
     blank = "def your_sweep(tape, output):\n    return ...\n"
     assert blank in source
-    for body, status in ((solution, 0), (solution.replace("cotangents.get(x, 0) + ", ""), 1)):
-        filled = source.replace(blank, f"def your_sweep(tape, output):\n{body}\n")
-        ended, said, errors = run(filled, tmp_path)
-        assert ended == status, errors
-        assert ("Your sweep is right." in said) is (status == 0)
-    assert "it should be" in errors
+    solution = re.search(r"^def sweep\(.*?\n(.*?)\n\n", source, re.M | re.S)[1]
+    assert len(solution.splitlines()) < 12
+
+    def judged(body):
+        return run(page, source.replace(blank, f"def your_sweep(tape, output):\n{body}\n"))
+
+    assert "Your sweep is right." in judged(solution)
+    with pytest.raises(AssertionError, match="it should be"):
+        judged(solution.replace("cotangents.get(x, 0) + ", ""))
 
 
 def test_the_table_of_contents_names_every_page():

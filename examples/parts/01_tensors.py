@@ -39,7 +39,7 @@ print("x + x should be", x.data + x.data, "but y is", y.data)
 assert not np.array_equal(y.data, x.data + x.data)
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # A tensor is a frozen record on a tape. Writing on a tape gives a new tape and the
 # record; it changes neither the old tape nor any record on it.

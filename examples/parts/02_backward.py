@@ -53,7 +53,7 @@ print("the gradient of z was", of_z, "and x.grad is now", x.grad)
 assert not np.array_equal(x.grad, of_z)
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # The tape is a list of records in the order in which they were written. A reverse
 # sweep reads it from the last record to the first. The gradient of a record is called

@@ -41,7 +41,7 @@ assert np.array_equal(b.grad, np.ones(5))
 # %% [markdown]
 # `backward` comes to `b` twice, and the second visit overwrites what the first had left.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 
 # %%
 a, b, c = np.array([[1.0, 2, 3, 4, 5], [2, 2, 2, 2, 2], [5, 4, 3, 2, 1]])

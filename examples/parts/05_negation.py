@@ -43,7 +43,7 @@ print("x.grad", x.grad, "and it should be [2. 4. 6.]")
 assert np.array_equal(x.grad, [1, 1, 1])
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # A record does not hold a name but the op itself, and the op holds its rules. A rule is
 # called a VJP, and takes the cotangent `g` of the output, the output `y` and the operands.

@@ -37,7 +37,7 @@ assert w.grad is None
 # One constant, and the gradient of everything above it is gone, without a word. In an
 # optimizer `None` may raise an error; a gradient that is partly cut off will not.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # An op is recorded if *any* of its operands is on the tape. Constants are simply operands
 # that have no line of their own:

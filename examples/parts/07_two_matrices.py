@@ -21,14 +21,14 @@ import tapegrad as tg
 x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 y = np.array([[0.0], [1.0], [0.0], [1.0]])
 
-# weights to begin with, drawn as the stateful framework draws them: its tensors take
-# their ids from the same stream
+# The first weights, drawn as the stateful framework draws them: each of its tensors takes
+# an id from the same stream.
 np.random.seed(0)
 stateful.Tensor(x), stateful.Tensor(y)
 w0 = stateful.Tensor(np.random.rand(2, 3)).data
 w1 = stateful.Tensor(np.random.rand(3, 1)).data
 
-# the losses that are to come out
+# the losses that all three should give
 FIGURES = [0.58128304, 0.48988149, 0.41375111, 0.34489412, 0.28210124]
 FIGURES += [0.2254484, 0.17538853, 0.1324231, 0.09682769, 0.06849361]
 

@@ -43,7 +43,7 @@ assert left[2] != 4
 # %% [markdown]
 # The steps grow, the loss still falls for a while, and no error is ever raised.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # `update` takes parameters, gradients and a state, and returns new parameters and a new
 # state. Gradients are what `tg.grad` returned; there is nothing to clear, because nothing

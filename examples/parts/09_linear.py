@@ -40,7 +40,7 @@ assert not np.allclose(before, after)
 # Every tensor draws an id from the same stream. So does every shuffle, every dropout and
 # every other layer: the weights depend on all that happened before.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # A layer is a description, and holds no weights. `init` draws them with a key: same key,
 # same weights, whatever else the program does. To call it, hand it the weights.

@@ -32,7 +32,7 @@ assert decoder.layers is encoder.layers
 encoder.layers.clear()  # or it would be in every model below, too
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # A `Sequential` is frozen and holds a tuple. Nothing can be appended to it, and nothing
 # is shared. Its parameters are a tuple with an entry for each layer.

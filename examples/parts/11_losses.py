@@ -48,7 +48,7 @@ print("whole batch", whole.grad.T, " two halves", halves.grad.T)
 assert np.allclose(halves.grad, 2 * whole.grad)
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # `mse_loss` says in the call what it does: `reduction` is "mean", "sum" or "none". If
 # gradients are to be added, you write the addition, and see what is missing beside it.

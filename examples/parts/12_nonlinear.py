@@ -36,7 +36,7 @@ else:
     raise AssertionError("no overflow")
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # The same function, computed with an exponential that cannot overflow. The gradient far
 # out is 0, as it should be, and not `nan`.

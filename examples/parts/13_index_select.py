@@ -31,7 +31,7 @@ assert np.array_equal(grad[:, 0], [0, 1, 1, 1, 1])
 # `a[i] = a[i] + b`: NumPy reads each row once, and the last one written wins. Changing
 # things in place is hard to reason about, even within one line.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # `index_select(x, indices)`, or `x[indices]`, is an op like any other. Its rule sums the
 # gradients of a row that is selected several times.

@@ -43,7 +43,7 @@ assert np.array_equal(layer.weight.data, larger)
 # The fault: the optimizer still holds the *old* table. It steps a table that nobody uses,
 # and the model learns nothing any more. Both objects are in order, taken by themselves.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # Neither the layer nor the optimizer holds a table. There is one, in your hands: it goes
 # in and a new one comes out.

@@ -2,7 +2,7 @@
 # # Part 15. An embedding in a network
 #
 # Words in, a table, a tanh, a layer, a sigmoid: all the ops that we have, together. This is
-# where a framework shows whether its backward pass holds for *any* graph.
+# where a framework shows whether its backward pass works for *any* graph.
 
 # %%
 import sys
@@ -41,7 +41,7 @@ assert np.allclose(x.grad, 1.5 * gradient)
 # come, the *sum of both*. The first is counted twice. No error is raised, and the network
 # will still learn something.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # An op cannot forget, because it is not asked. Its rule says how a cotangent is passed on;
 # the sweep alone sees to the order and to the sum.

@@ -39,15 +39,15 @@ print("the gradient of 10 times the loss is that of the loss:", np.array_equal(x
 assert np.array_equal(x.grad, plain)
 
 with np.errstate(all="ignore"):
-    overflown = stateful.Tensor(np.array([[1000.0, 0.0]])).cross_entropy(np.array([0])).data
-print("the loss of a very sure and right prediction:", overflown)
-assert np.isnan(overflown)
+    overflowed = stateful.Tensor(np.array([[1000.0, 0.0]])).cross_entropy(np.array([0])).data
+print("the loss of a very sure and right prediction:", overflowed)
+assert np.isnan(overflowed)
 
 # %% [markdown]
 # Three faults in one op, and the training works all the same, with a learning rate that was
 # found by trying.
 #
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # The loss is made of ops, each with its rule, and cannot overflow.
 

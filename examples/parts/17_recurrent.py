@@ -53,7 +53,7 @@ else:
     raise AssertionError("no error")
 
 # %% [markdown]
-# ## The way of tapegrad
+# ## With tapegrad
 #
 # `(params, x, hidden) -> (output, hidden)`: the state is an argument and a result. A state
 # that you hand to the next call is a plain array, and its past is not part of that call's

@@ -65,8 +65,8 @@ print(unbroadcast(np.ones((2, 3)), (3,)))
 # complete: call each rule, and add what it gives to the cotangent of the operand. At the
 # end return what the parameters have got.
 #
-# Twelve lines are enough. Write them in the place of the three dots, and run this file. It
-# will say whether you are right. One solution is further down.
+# Twelve lines are enough. Write them in the place of `return ...`, and run this file. It will
+# say whether you are right. One solution is further down.
 
 
 # %%
@@ -153,7 +153,7 @@ try:
 except AssertionError as error:
     print("AssertionError:", error)
 else:
-    raise SystemExit("the wrong rule was not found out")
+    raise SystemExit("the wrong rule was not caught")
 
 # %% [markdown]
 # ## 6. Yours
