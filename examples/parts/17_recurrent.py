@@ -15,6 +15,7 @@ sys.path.append(str(here.parent))  # stateful.py and train_babi.py are one folde
 
 import stateful
 import train_babi
+from common import babi
 
 import tapegrad as tg
 
@@ -92,12 +93,12 @@ guess = ...
 # %% [markdown]
 # ## A language model
 #
-# Five words in, the sixth to be predicted. The lines are made up by `train_babi.py`, the
-# larger example, in the form of the first task of the bAbI collection. There are 100 of
-# them, and they are read 1000 times. The step is compiled, so this takes a moment only.
+# Five words in, the sixth to be predicted. The lines are made up in the form of the first task
+# of the bAbI collection, and their words are numbered as in `train_babi.py`, the larger example.
+# There are 100 lines, read 1000 times. The step is compiled, so this takes a moment only.
 
 # %%
-lines = train_babi.read_text(train_babi.make_stories(7, 0), "stories")[:100]
+lines = babi.read_text(babi.make_stories(7, 0), "stories")[:100]
 vocabulary = train_babi.Vocabulary.of(lines)
 tokens = vocabulary.encode(lines)
 size = len(vocabulary.words)
