@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.op import EachOperand
-from tapegrad.tensor import NUMPY
+from tapegrad.core.op import EachOperand
+from tapegrad.core.tensor import NUMPY
 
 HEAD = """\
 # What works on Tensors

@@ -17,12 +17,12 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.forward import push
-from tapegrad.hidden import refuse_hidden
-from tapegrad.op import Joint, Op, as_cotangent
-from tapegrad.ownership import keep, lend
-from tapegrad.sweep import fit, sweep
-from tapegrad.tape import (
+from tapegrad.core.forward import push
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.op import Joint, Op, as_cotangent
+from tapegrad.core.ownership import keep, lend
+from tapegrad.core.sweep import fit, sweep
+from tapegrad.core.tape import (
     CURRENT,
     Tape,
     advance,
@@ -38,7 +38,7 @@ from tapegrad.tape import (
     refuse_stranger,
     write_known,
 )
-from tapegrad.tensor import NO_OPTIONS, OPS, Origin, Tensor
+from tapegrad.core.tensor import NO_OPTIONS, OPS, Origin, Tensor
 
 Fn = Callable[..., Any]
 

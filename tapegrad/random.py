@@ -37,10 +37,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.op import Op
+from tapegrad.core.op import Op
 from tapegrad.ops.indexing import index_select
-from tapegrad.ownership import Array, give
-from tapegrad.tensor import Tensor
+from tapegrad.core.ownership import Array, give
+from tapegrad.core.tensor import Tensor
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -15,11 +15,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.forward import push
-from tapegrad.hidden import refuse_hidden
-from tapegrad.ownership import give, keep
-from tapegrad.sweep import result_for, seed, sweep, weighing
-from tapegrad.tape import (
+from tapegrad.core.forward import push
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.ownership import give, keep
+from tapegrad.core.sweep import result_for, seed, sweep, weighing
+from tapegrad.core.tape import (
     CURRENT,
     Tape,
     check_callable,
@@ -29,7 +29,7 @@ from tapegrad.tape import (
     refuse_stranger,
     run,
 )
-from tapegrad.tensor import OPS, Tensor
+from tapegrad.core.tensor import OPS, Tensor
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -282,7 +282,7 @@ def jvp(
     """The output of a function and its tangent, the Jacobian-vector product.
 
     The function is recorded, and the tangents go along the tape from its beginning to
-    its end (`tapegrad.forward`).
+    its end (`tapegrad.core.forward`).
 
     Parameters
     ----------

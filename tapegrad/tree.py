@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 import attrs
 import numpy as np
 
-from tapegrad.tensor import Tensor
+from tapegrad.core.tensor import Tensor
 
 __all__ = ["Structure", "flatten", "leaves", "map", "paths", "unflatten"]
 

@@ -10,7 +10,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.domain import Call
-from tapegrad.tensor import NUMPY, OPS
+from tapegrad.core.tensor import NUMPY, OPS
 
 
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:

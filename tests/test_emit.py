@@ -12,7 +12,7 @@ from programs import many
 
 import tapegrad as tg
 from tapegrad.program.emit import source, written
-from tapegrad.tensor import OPS
+from tapegrad.core.tensor import OPS
 from tapegrad.testing import programs
 
 

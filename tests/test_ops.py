@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from op_cases import CASES, SMOOTH, Case, case_of, index_add, index_set, passes
 
 import tapegrad as tg
-from tapegrad.tensor import NUMPY, OPS
+from tapegrad.core.tensor import NUMPY, OPS
 from tapegrad.testing import (
     arrays,
     broadcasting,

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.tensor import NUMPY, OPS
+from tapegrad.core.tensor import NUMPY, OPS
 
 PACKAGE = Path(tg.__file__).parent
 ROOT = Path(__file__).parents[1]
@@ -228,7 +228,7 @@ def test_there_are_examples_to_be_found():
     with_examples = {test.name for test in tests if test.examples}
     for name in ("ops.arithmetic.add", "ops.reduction.sum", "transforms.grad", "tape.Tape"):
         assert f"tapegrad.{name}" in with_examples
-    assert "tapegrad.tensor.Place.set" in with_examples
+    assert "tapegrad.core.tensor.Place.set" in with_examples
 
 
 @pytest.mark.parametrize("face", [tg.nn, tg.testing], ids=["nn", "testing"])

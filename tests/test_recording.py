@@ -21,7 +21,7 @@ import tapegrad as tg
 from tapegrad.errors import TapeError
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.expand import expand_composites
-from tapegrad.tape import CURRENT
+from tapegrad.core.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 

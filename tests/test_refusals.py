@@ -9,7 +9,7 @@ from op_cases import CASES
 
 import tapegrad as tg
 from tapegrad.domain import Call
-from tapegrad.tensor import NUMPY, OPS
+from tapegrad.core.tensor import NUMPY, OPS
 from tapegrad.testing import sample_calls
 
 # what is put in the place of each argument in turn: each is right for some

@@ -12,7 +12,7 @@ from op_cases import CASES
 
 import tapegrad as tg
 from tapegrad.ops import assembly, creation, diagonals, selection, shape, window
-from tapegrad.tensor import NUMPY, OPS
+from tapegrad.core.tensor import NUMPY, OPS
 from tapegrad.testing import arrays
 
 FILES = (assembly, creation, diagonals, selection, shape, window)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
-from tapegrad.tensor import NUMPY
+from tapegrad.core.tensor import NUMPY
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

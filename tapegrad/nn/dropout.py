@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tapegrad import random
 from tapegrad.nn.initializers import Key
 from tapegrad.ops import where
-from tapegrad.tensor import shape_of
+from tapegrad.core.tensor import shape_of
 
 
 def _rate(instance: Any, attribute: Any, value: Any) -> None:

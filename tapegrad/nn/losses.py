@@ -23,7 +23,7 @@ from tapegrad.ops import (
     where,
 )
 from tapegrad.ops.record import array, floating
-from tapegrad.tensor import Tensor, shape_of
+from tapegrad.core.tensor import Tensor, shape_of
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "mean": mean,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.ops import argmax, equal, mean
-from tapegrad.tensor import shape_of
+from tapegrad.core.tensor import shape_of
 
 
 def accuracy(logits: Any, labels: Any) -> Any:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import _check_shape, _size, check_params
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
-from tapegrad.tensor import shape_of
+from tapegrad.core.tensor import shape_of
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ import attrs
 from tapegrad.nn.convolution import Sides, each_side, sides
 from tapegrad.nn.layers import WithoutParameters
 from tapegrad.ops import max, mean, patches, reshape
-from tapegrad.tensor import shape_of
+from tapegrad.core.tensor import shape_of
 
 
 @attrs.frozen

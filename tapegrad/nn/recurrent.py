@@ -11,7 +11,7 @@ from tapegrad.nn.initializers import Key, split, zeros
 from tapegrad.nn.layers import Linear, LinearParams, _size, affine, check_params
 from tapegrad.ops import add, astype, relu, sigmoid, tanh
 from tapegrad.ops.record import array
-from tapegrad.tensor import Array, shape_of
+from tapegrad.core.tensor import Array, shape_of
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 

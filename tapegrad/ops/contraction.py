@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad.domain import Call, Choices
-from tapegrad.op import EachOperand, op
-from tapegrad.tensor import NUMPY
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
+from tapegrad.core.tensor import NUMPY
 
 __all__ = [
     "einsum",

@@ -15,8 +15,9 @@ import numpy as np
 
 from tapegrad.domain import Call, Choices, rows
 from tapegrad.domain import index as any_index
-from tapegrad.op import EachOperand, op
-from tapegrad.tensor import At, Tensor
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
+from tapegrad.core.tensor import At, Tensor
 
 __all__ = [
     "at",
@@ -107,8 +108,6 @@ def _takings(choose: Choices) -> Call:
 @op(
     each_operand=_first(_getitem_vjp),
     read=_getitem_arguments,
-    source="{0}[{index}]",
-    view=True,
     domain=_takings,
     jvp="linear",
 )
@@ -264,7 +263,6 @@ def _selections(choose: Choices) -> Call:
 @op(
     lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
     None,
-    source="{0}.take({1}, 0)",
     domain=_selections,
     jvp="linear",
 )
@@ -293,7 +291,7 @@ def index_select(x: Any, indices: Any) -> Any:
     return np.asarray(x).take(indices, axis=0)
 
 
-@op(None, view=True, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
+@op(None, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
 def from_zero(indices: Any) -> Any:
     """The indices themselves, where none is negative.
 
@@ -521,7 +519,6 @@ def _add_at_places_call(choose: Choices) -> Call:
     lambda g, y, a, values, places: g,
     lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
     None,
-    source="add_at_places({0}, {1}, {2}, {out})",
     domain=_add_at_places_call,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:

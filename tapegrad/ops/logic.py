@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
-from tapegrad.op import op
+from tapegrad.declare import op
 
 __all__ = [
     "bitwise_and",
@@ -203,7 +203,6 @@ def _selections(choose: Choices) -> Call:
     lambda g, y, condition, x, otherwise: np.where(condition, 0, g),
     numpy=np.where,
     keeps_weak=True,
-    source="where({0}, {1}, {2})",
     domain=_selections,
     kink="an exact 0 for the side not taken",
     jvp="rule",
@@ -232,7 +231,6 @@ def _kept(choose: Choices) -> Call:
 @op(
     None,
     lambda g, y, condition, x: np.where(condition, g, 0),
-    source="keep({0}, {1}, {out})",
     domain=_kept,
     jvp="rule",
 )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from tapegrad.domain import Call, Choices
-from tapegrad.op import op
+from tapegrad.declare import op
 
 __all__ = ["add_patches", "patches"]
 

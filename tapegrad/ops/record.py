@@ -8,10 +8,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Choices, each, on_array
-from tapegrad.hidden import refuse_hidden
-from tapegrad.op import op
-from tapegrad.tape import require_real
-from tapegrad.tensor import NUMPY, Tensor
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.declare import op
+from tapegrad.core.tape import require_real
+from tapegrad.core.tensor import NUMPY, Tensor
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
 
@@ -26,7 +26,6 @@ def parameter(x: Any) -> Any:
 
 
 @op(
-    source="ones({shape}, {dtype})",
     domain=lambda choose: Call((), {"shape": choose.shape(), "dtype": np.dtype(float)}),
 )
 def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -40,8 +39,6 @@ def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
 @op(
     lambda g, y, a: g,
     keeps_weak=True,
-    source="asarray({0})",
-    view=True,
     domain=each(REAL),
     jvp="rule",
 )
@@ -52,8 +49,6 @@ def asarray(a: Any) -> Any:
 
 @op(
     lambda g, y, a: g,
-    source="ascontiguousarray({0})",
-    view=True,
     domain=each(REAL),
     jvp="rule",
 )
@@ -72,7 +67,6 @@ def ascontiguousarray(a: Any) -> Any:
 @op(
     lambda g, y, a: g,
     numpy=np.copy,
-    source="{0}.copy()",
     domain=on_array(lambda c, a: {}),
     jvp="rule",
 )
@@ -96,7 +90,6 @@ def _casts(choose: Choices) -> Call:
 @op(
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
-    source="{0}.astype({dtype})",
     domain=_casts,
     jvp="rule",
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.domain import REAL, Call, Choices, each
-from tapegrad.op import op
+from tapegrad.declare import op
 from tapegrad.ops.record import floating
 
 __all__ = ["erf", "i0", "sinc"]

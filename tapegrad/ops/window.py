@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
 from tapegrad.domain import Call, Choices, on_array
-from tapegrad.op import op
+from tapegrad.declare import op
 
 __all__ = ["overlap_add", "sliding_window_view"]
 
@@ -29,7 +29,6 @@ def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
 @op(
     lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
     numpy=_windows,
-    view=True,
     domain=on_array(_arguments),
     jvp="linear",
 )

@@ -18,12 +18,12 @@ import numpy as np
 
 from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
-from tapegrad.ownership import LARGE, Array, give, keep
+from tapegrad.core.ownership import LARGE, Array, give, keep
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.names import Names
 from tapegrad.program.results import packed
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.tensor import OPS, Operation
+from tapegrad.core.tensor import OPS, Operation
 
 _FORMATTER = string.Formatter()
 _HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}

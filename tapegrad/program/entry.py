@@ -12,8 +12,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key
-from tapegrad.tape import as_constant
-from tapegrad.tensor import OPS, Tensor
+from tapegrad.core.tape import as_constant
+from tapegrad.core.tensor import OPS, Tensor
 
 
 @attrs.frozen

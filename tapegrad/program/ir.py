@@ -8,8 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ownership import keep, lend
-from tapegrad.tensor import OPS, Array, Operation
+from tapegrad.core.ownership import keep, lend
+from tapegrad.core.tensor import OPS, Array, Operation
 
 
 @attrs.frozen

@@ -16,8 +16,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.program.emit import source
 from tapegrad.program.ir import Constant, Input, Instruction, Operand, Ref
-from tapegrad.tape import Tape
-from tapegrad.tensor import OPS, Operation, Tensor
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import OPS, Operation, Tensor
 
 
 @attrs.frozen(hash=False)

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.indexing import add_rows
-from tapegrad.ownership import give
-from tapegrad.tensor import Array
+from tapegrad.core.ownership import give
+from tapegrad.core.tensor import Array
 
 
 class RowUpdates:

@@ -11,8 +11,8 @@ import attrs
 import numpy as np
 
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements
-from tapegrad.op import Op
-from tapegrad.tensor import OPS, Array
+from tapegrad.core.op import Op
+from tapegrad.core.tensor import OPS, Array
 
 __all__ = ["Chosen", "clear_numbers", "domain_of", "is_clear", "sample_calls"]
 

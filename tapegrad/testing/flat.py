@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tape import argument_names, is_floating, label
-from tapegrad.tensor import Array
+from tapegrad.core.tape import argument_names, is_floating, label
+from tapegrad.core.tensor import Array
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 

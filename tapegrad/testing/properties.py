@@ -15,8 +15,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program import compile as compile_
-from tapegrad.tape import label, record
-from tapegrad.tensor import Array
+from tapegrad.core.tape import label, record
+from tapegrad.core.tensor import Array
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
 from tapegrad.transforms import jvp, vjp

@@ -13,8 +13,8 @@ from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
 from tapegrad.domain import REAL, Call, Elements
-from tapegrad.op import Op
-from tapegrad.tensor import Array
+from tapegrad.core.op import Op
+from tapegrad.core.tensor import Array
 from tapegrad.testing.choices import Chosen, clear_numbers, domain_of, is_clear
 
 __all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]

@@ -8,8 +8,8 @@ import numpy as np
 
 from tapegrad.program.ir import Instruction
 from tapegrad.program.program import Builder, Program, rewrite
-from tapegrad.tape import Tape, recorded_from, write_parameter
-from tapegrad.tensor import Origin, Tensor
+from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tensor import Origin, Tensor
 
 
 def expand_composites(program: Program) -> Program:

@@ -9,16 +9,17 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad import tree
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat, on_array
-from tapegrad.op import op
-from tapegrad.ops.creation import array as nested
+from tapegrad.functions.creation import array as nested
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
 from tapegrad.ops.record import fitted, known
-from tapegrad.ops.selection import on_axis, take
+from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.shape import expand
 
 __all__ = [
@@ -69,7 +70,7 @@ def _listed(arrays: Any) -> list[Any]:
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
-@op(composite=True, numpy=np.hstack, domain=_stacks(lambda n: min(n - 1, 1) if n else None))
+@function(numpy=np.hstack, domain=_stacks(lambda n: min(n - 1, 1) if n else None))
 def hstack(tup: Any) -> Any:
     """Arrays joined along their second axis; vectors along their first.
 
@@ -84,7 +85,7 @@ def hstack(tup: Any) -> Any:
     return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
-@op(composite=True, numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
+@function(numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
 def vstack(tup: Any) -> Any:
     """Arrays joined along their first axis; vectors are rows.
 
@@ -98,7 +99,7 @@ def vstack(tup: Any) -> Any:
     return np.concatenate(_listed(np.atleast_2d(*tup)), axis=0)
 
 
-@op(composite=True, numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
+@function(numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
 def dstack(tup: Any) -> Any:
     """Arrays joined along their third axis, which vectors and matrices are given.
 
@@ -112,8 +113,7 @@ def dstack(tup: Any) -> Any:
     return np.concatenate(_listed(np.atleast_3d(*tup)), axis=2)
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.column_stack,
     domain=_stacks(lambda n: 1 if n == 2 else None, max_dims=2),
 )
@@ -141,7 +141,7 @@ def _blocks(choose: Choices) -> Call:
     return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
 
 
-@op(composite=True, numpy=np.block, domain=_blocks)
+@function(numpy=np.block, domain=_blocks)
 def block(arrays: Any) -> Any:
     """Arrays in nested lists, joined as they stand there.
 
@@ -187,7 +187,7 @@ def _appends(choose: Choices) -> Call:
     return Call(tuple(_joinable(choose, shape, axis, 2)), {"axis": axis})
 
 
-@op(composite=True, numpy=np.append, domain=_appends)
+@function(numpy=np.append, domain=_appends)
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     """Two arrays joined along an axis, or for None as if they had one axis.
 
@@ -221,7 +221,7 @@ def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Do
     return on_array(arguments, min_dims=min_dims)
 
 
-@op(composite=True, numpy=np.array_split, domain=_splits(even=False))
+@function(numpy=np.array_split, domain=_splits(even=False))
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """A list of the parts of an array, of nearly one length; see `split`.
 
@@ -246,7 +246,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return [ary[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
 
 
-@op(composite=True, numpy=np.split, domain=_splits())
+@function(numpy=np.split, domain=_splits())
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """A list of the parts of an array, cut along an axis.
 
@@ -286,7 +286,7 @@ def _with_axes(name: str, ary: Any, ndim: int) -> Any:
     return ary
 
 
-@op(composite=True, numpy=np.hsplit, domain=_splits(axis=1))
+@function(numpy=np.hsplit, domain=_splits(axis=1))
 def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the second axis, or the only one.
 
@@ -299,7 +299,7 @@ def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("hsplit", ary, 1), indices_or_sections, min(1, np.ndim(ary) - 1))
 
 
-@op(composite=True, numpy=np.vsplit, domain=_splits(axis=0, min_dims=2))
+@function(numpy=np.vsplit, domain=_splits(axis=0, min_dims=2))
 def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the first of two axes or more.
 
@@ -312,7 +312,7 @@ def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("vsplit", ary, 2), indices_or_sections, 0)
 
 
-@op(composite=True, numpy=np.dsplit, domain=_splits(axis=2, min_dims=3))
+@function(numpy=np.dsplit, domain=_splits(axis=2, min_dims=3))
 def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the third axis.
 
@@ -325,8 +325,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("dsplit", ary, 3), indices_or_sections, 2)
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.unstack,
     domain=on_array(lambda c, x: {"axis": c.axis(x.ndim)}, min_dims=1),
 )
@@ -351,7 +350,7 @@ def _repeats(choose: Choices, a: Any) -> Any:
     return {"repeats": repeats, "axis": axis}
 
 
-@op(composite=True, numpy=np.repeat, domain=on_array(_repeats))
+@function(numpy=np.repeat, domain=on_array(_repeats))
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element or row several times.
 
@@ -381,8 +380,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     return np.reshape(expand(a, axis + 1, copies), shape)
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.tile,
     domain=on_array(
         lambda c, a: {
@@ -420,8 +418,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     return np.reshape(spread, [math.prod(pair) for pair in pairs])
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.resize,
     domain=on_array(
         lambda c, a: {"new_shape": c.among([c.integer(0, 9), c.shape()])}, max_dims=2, min_side=1
@@ -477,7 +474,7 @@ _pad: Any = np.pad
 _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 
 
-@op(composite=True, numpy=np.pad, domain=on_array(_pads, max_dims=2))
+@function(numpy=np.pad, domain=on_array(_pads, max_dims=2))
 def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None) -> Any:
     """An array with elements added around it.
 
@@ -580,7 +577,7 @@ def _inserts(choose: Choices) -> Call:
     return Call((arr,), {"obj": obj, "values": choose.array(tuple(values)), "axis": axis})
 
 
-@op(composite=True, numpy=np.insert, domain=_inserts)
+@function(numpy=np.insert, domain=_inserts)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """An array with values put before the elements at some places.
 
@@ -628,7 +625,7 @@ def _deletes(choose: Choices, arr: Any) -> Any:
     return {"obj": _places(choose, n), "axis": axis}
 
 
-@op(composite=True, numpy=np.delete, domain=on_array(_deletes))
+@function(numpy=np.delete, domain=on_array(_deletes))
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     """An array without the elements at some places.
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.tensor import Tensor
+from tapegrad.core.tensor import Tensor
 
 # Values that hold nothing, and what leads from a value to the rest of the program.
 _OPAQUE = (

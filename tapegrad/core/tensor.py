@@ -4,7 +4,7 @@ A record knows its value, the op that wrote it, the operands it was written from
 and the record before it, so a tape is its last record: an immutable linked list.
 This file holds the record, its operators and NumPy's protocols; what the ops do
 is theirs to say (`tapegrad.ops`), and how a tape is written is in
-`tapegrad.tape`.
+`tapegrad.core.tape`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any, ClassVar, NoReturn, Protocol
 import attrs
 import numpy as np
 
-from tapegrad import advice
+from tapegrad.face import advice
 from tapegrad.errors import TraceError
-from tapegrad.ownership import Array as Array
-from tapegrad.ownership import give, keep, lend
+from tapegrad.core.ownership import Array as Array
+from tapegrad.core.ownership import give, keep, lend
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 class Operation(Protocol):
-    """What a record needs of the op that wrote it; `tapegrad.op.Op` is one."""
+    """What a record needs of the op that wrote it; `tapegrad.core.op.Op` is one."""
 
     @property
     def name(self) -> str: ...

@@ -13,8 +13,8 @@ import numpy as np
 
 from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.show import short
-from tapegrad.tape import Tape
-from tapegrad.tensor import OPS, Tensor
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import OPS, Tensor
 
 _LOG = "the argument of a log is not positive"
 _OVERFLOW = (

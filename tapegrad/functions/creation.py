@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.declare import function
+
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
-from tapegrad.op import op
 from tapegrad.ops.record import alike, double, fitted
 from tapegrad.ops.record import array as as_array
-from tapegrad.tensor import NUMPY, Tensor
+from tapegrad.core.tensor import NUMPY, Tensor
 
 __all__ = [
     "array",
@@ -48,7 +49,7 @@ def _joined(x: Any) -> Any:
     return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
 
 
-@op(composite=True, domain=_nested)
+@function(domain=_nested)
 def array(object: Any, dtype: Any = None) -> Any:
     """An array of nested lists that may hold Tensors, which `np.array` cannot take.
 
@@ -120,7 +121,7 @@ def _fills(choose: Choices) -> Call:
     return Call((shape, choose.array(part)), {"dtype": choose.among([None, np.float32])})
 
 
-@op(composite=True, domain=_fills)
+@function(domain=_fills)
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     """An array of a shape filled with a number, or with an array that broadcasts to it.
 
@@ -153,7 +154,7 @@ def _likes(choose: Choices) -> Call:
     return Call((a, choose.array(part)), {"dtype": choose.among([None, np.float32])})
 
 
-@op(composite=True, numpy=np.full_like, domain=_likes)
+@function(numpy=np.full_like, domain=_likes)
 def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
     """An array of the shape and dtype of another, filled as `full` does.
 
@@ -201,7 +202,7 @@ def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
     return (1 - w).astype(dtype), w.astype(dtype)
 
 
-@op(composite=True, numpy=np.linspace, domain=_between(REAL))
+@function(numpy=np.linspace, domain=_between(REAL))
 def linspace(
     start: Any,
     stop: Any,
@@ -250,7 +251,7 @@ def linspace(
     return y, whole / steps if steps > 0 else np.nan
 
 
-@op(composite=True, numpy=np.geomspace, domain=_between(POSITIVE))
+@function(numpy=np.geomspace, domain=_between(POSITIVE))
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
     """Numbers at equal ratios from one to another; arguments as for `linspace`.
 
@@ -279,7 +280,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     return np.moveaxis(y, 0, axis) if axis != 0 else y
 
 
-@op(composite=True, numpy=np.logspace, domain=_between(REAL))
+@function(numpy=np.logspace, domain=_between(REAL))
 def logspace(
     start: Any,
     stop: Any,
@@ -316,7 +317,7 @@ def _grids(choose: Choices) -> Call:
     return Call(tuple(xi), options)
 
 
-@op(composite=True, numpy=np.meshgrid, domain=_grids)
+@function(numpy=np.meshgrid, domain=_grids)
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     """A tuple of the coordinates of a grid's points, given the places along each axis.
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.declare import function
+
 from tapegrad.domain import REAL, Call, Choices
-from tapegrad.op import op
-from tapegrad.ops.creation import array
-from tapegrad.ops.decomposition import lstsq
+from tapegrad.functions.creation import array
+from tapegrad.functions.decomposition import lstsq
 from tapegrad.ops.record import floating
 
 __all__ = ["polyder", "polyfit", "polyint", "polyval", "vander"]
@@ -20,7 +21,7 @@ def _evaluations(choose: Choices) -> Call:
     return Call((choose.array((choose.integer(1, 4),)), choose.array(choose.shape())))
 
 
-@op(composite=True, numpy=np.polyval, domain=_evaluations)
+@function(numpy=np.polyval, domain=_evaluations)
 def polyval(p: Any, x: Any) -> Any:
     """``p[0] * x**n + ... + p[n - 1] * x + p[n]``, by Horner's rule.
 
@@ -51,7 +52,7 @@ def _columns(choose: Choices) -> Call:
     return Call((x, choose.among([None, 0, 1, 3]), choose.among([False, True])))
 
 
-@op(composite=True, numpy=np.vander, domain=_columns)
+@function(numpy=np.vander, domain=_columns)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
     """The powers of the elements, a column each.
 
@@ -100,7 +101,7 @@ def _of_one_axis(name: str, p: Any) -> Any:
     return p
 
 
-@op(composite=True, numpy=np.polyder, domain=_coefficients)
+@function(numpy=np.polyder, domain=_coefficients)
 def polyder(p: Any, m: int = 1) -> Any:
     """The coefficients of the m-th derivative of a polynomial.
 
@@ -118,7 +119,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     return p
 
 
-@op(composite=True, numpy=np.polyint, domain=_coefficients)
+@function(numpy=np.polyint, domain=_coefficients)
 def polyint(p: Any, m: int = 1) -> Any:
     """The coefficients of the m-th integral of a polynomial, which is 0 at 0.
 
@@ -142,7 +143,7 @@ def _fits(choose: Choices) -> Call:
     return Call((choose.laid_out(x), y, choose.integer(0, 2)))
 
 
-@op(composite=True, numpy=np.polyfit, domain=_fits)
+@function(numpy=np.polyfit, domain=_fits)
 def polyfit(x: Any, y: Any, deg: int) -> Any:
     """The coefficients of the polynomial that fits best, in the least squares.
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.declare import function
+
 from tapegrad.domain import Choices, on_array
-from tapegrad.op import op
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
 
@@ -31,7 +32,7 @@ def _flat(m: int, offset: int) -> slice:
     return slice(start, start + max(0, m - up) * (m + 1), m + 1)
 
 
-@op(composite=True, numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2))
+@function(numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2))
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The diagonals of the matrices that two axes make, along a last axis.
 
@@ -55,7 +56,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
 
 
-@op(composite=True, numpy=np.trace, domain=on_array(_diagonals, min_dims=2))
+@function(numpy=np.trace, domain=on_array(_diagonals, min_dims=2))
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a diagonal, or of the diagonals of several matrices; see `diagonal`.
 
@@ -69,7 +70,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
 
 
-@op(composite=True, numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2))
+@function(numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2))
 def diag(v: Any, k: int = 0) -> Any:
     """A matrix with the vector on its k-th diagonal; of a matrix, that diagonal.
 
@@ -91,7 +92,7 @@ def diag(v: Any, k: int = 0) -> Any:
     return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, k),)), (n, n))
 
 
-@op(composite=True, numpy=np.diagflat, domain=on_array(_offset, max_dims=2))
+@function(numpy=np.diagflat, domain=on_array(_offset, max_dims=2))
 def diagflat(v: Any, k: int = 0) -> Any:
     """A matrix with all elements of an array on its k-th diagonal.
 
@@ -110,7 +111,7 @@ def _lower(m: Any, k: int) -> Any:
     return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
 
 
-@op(composite=True, numpy=np.tril, domain=on_array(_offset, min_dims=1))
+@function(numpy=np.tril, domain=on_array(_offset, min_dims=1))
 def tril(m: Any, k: int = 0) -> Any:
     """The lower triangle of a matrix, or of several: 0 above the k-th diagonal.
 
@@ -125,7 +126,7 @@ def tril(m: Any, k: int = 0) -> Any:
     return np.where(_lower(m, k), m, np.zeros((), m.dtype))
 
 
-@op(composite=True, numpy=np.triu, domain=on_array(_offset, min_dims=1))
+@function(numpy=np.triu, domain=on_array(_offset, min_dims=1))
 def triu(m: Any, k: int = 0) -> Any:
     """The upper triangle of a matrix, or of several: 0 below the k-th diagonal.
 

@@ -16,9 +16,9 @@ import attrs
 import numpy as np
 
 from tapegrad.domain import REAL, Domain, each
-from tapegrad.ownership import keep, lend
-from tapegrad.tape import CURRENT, advance, refuse_stranger, require_real, write
-from tapegrad.tensor import NUMPY, OPS, Tensor
+from tapegrad.core.ownership import keep, lend
+from tapegrad.core.tape import CURRENT, advance, refuse_stranger, require_real, write
+from tapegrad.core.tensor import NUMPY, OPS, Tensor
 
 P = ParamSpec("P")
 

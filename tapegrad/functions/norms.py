@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.domain import REAL, SHAPES, Call, Choices, Elements, matrices
-from tapegrad.op import op
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import svdvals
 from tapegrad.ops.inverse import inv
 from tapegrad.ops.product import moved
 from tapegrad.ops.record import floating
-from tapegrad.tensor import Tensor
+from tapegrad.core.tensor import Tensor
 
 __all__ = [
     "cond",
@@ -118,8 +119,7 @@ def _norm_calls(choose: Choices) -> Call:
     return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among([False, True])})
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.linalg.norm,
     domain=_norm_calls,
     kink="0 at 0; ties share equally",
@@ -179,8 +179,7 @@ def _vector_norm_calls(choose: Choices) -> Call:
     return Call((x,), {"axis": axis, "keepdims": choose.among([False, True]), "ord": ord})
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.linalg.vector_norm,
     domain=_vector_norm_calls,
     kink="0 at 0; ties share equally",
@@ -198,8 +197,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
     return _norm_of_vectors(x, ord, _axes(axis, x.ndim), keepdims)
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.linalg.matrix_norm,
     domain=matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=[False, True]),
     kink="0 at 0; ties share equally",
@@ -219,8 +217,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     return _norm_of_matrices(x, ord, (first, last), keepdims)
 
 
-@op(
-    composite=True,
+@function(
     numpy=np.linalg.cond,
     # of 1 by 1 it is 1, and what is left of the gradient is rounding
     domain=matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),

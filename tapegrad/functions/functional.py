@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.ops.creation import array, zeros_like
+from tapegrad.functions.creation import array, zeros_like
 from tapegrad.ops.indexing import at
-from tapegrad.tensor import NUMPY
+from tapegrad.core.tensor import NUMPY
 
 __all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
 

@@ -17,8 +17,8 @@ import numpy as np
 
 from tapegrad import show, tree
 from tapegrad.errors import TapeError
-from tapegrad.ownership import keep
-from tapegrad.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
+from tapegrad.core.ownership import keep
+from tapegrad.core.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -160,7 +160,7 @@ def write(
 ) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
-    Constant operands and options are kept as `tapegrad.ownership` says.
+    Constant operands and options are kept as `tapegrad.core.ownership` says.
     """
     origin = last.origin
     values = []

@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.sweep import fit, sweep
-from tapegrad.tape import CURRENT, Tape, advance, last_written, run, write
-from tapegrad.tensor import OPS, Operation, Tensor
+from tapegrad.core.sweep import fit, sweep
+from tapegrad.core.tape import CURRENT, Tape, advance, last_written, run, write
+from tapegrad.core.tensor import OPS, Operation, Tensor
 
 
 def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+
+from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
-from tapegrad.op import op
 from tapegrad.ops.indexing import index_select, index_set, pick
 from tapegrad.ops.record import alike, known
 from tapegrad.ops.record import array as as_array
-from tapegrad.tensor import Tensor
+from tapegrad.core.tensor import Tensor
 
 __all__ = [
     "choose",
@@ -53,7 +54,7 @@ def _takes(choose: Choices) -> Call:
     return Call((a, indices), {"axis": axis, "mode": mode})
 
 
-@op(composite=True, numpy=np.take, domain=_takes)
+@function(numpy=np.take, domain=_takes)
 def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """The elements at integer indices along an axis.
 
@@ -121,7 +122,7 @@ def _alongs(with_values: bool) -> Domain:
     return call
 
 
-@op(composite=True, numpy=np.take_along_axis, domain=_alongs(with_values=False))
+@function(numpy=np.take_along_axis, domain=_alongs(with_values=False))
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """The elements at an index for each place of the other axes, as `argmax` finds them.
 
@@ -147,7 +148,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return arr[_aligned(arr, indices, axis)]
 
 
-@op(composite=True, domain=_alongs(with_values=True), kink="as `index_set`")
+@function(domain=_alongs(with_values=True), kink="as `index_set`")
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
     """A copy with values at an index for each place of the other axes.
 
@@ -181,7 +182,7 @@ def _masks(choose: Choices) -> Call:
     return Call((choose.booleans((choose.integer(0, n),)), a), {"axis": axis})
 
 
-@op(composite=True, numpy=np.compress, domain=_masks)
+@function(numpy=np.compress, domain=_masks)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The parts of an array along an axis for which a condition holds.
 
@@ -211,7 +212,7 @@ def _extracts(choose: Choices) -> Call:
     return Call((choose.booleans(shape), choose.array(shape)))
 
 
-@op(composite=True, numpy=np.extract, domain=_extracts)
+@function(numpy=np.extract, domain=_extracts)
 def extract(condition: Any, arr: Any) -> Any:
     """The elements for which a condition holds, along one axis.
 
@@ -244,7 +245,7 @@ def _typed(x: Any) -> Any:
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
 
-@op(composite=True, numpy=np.select, domain=_selects)
+@function(numpy=np.select, domain=_selects)
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The first of several choices whose condition holds, element by element.
 
@@ -290,7 +291,7 @@ def _chooses(choose: Choices) -> Call:
     return Call((a, [choose.array(shape) for shape in shapes[1:]]), {"mode": mode})
 
 
-@op(composite=True, numpy=np.choose, domain=_chooses)
+@function(numpy=np.choose, domain=_chooses)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     """The element of one of several arrays, whose number is given, at each place.
 

@@ -14,10 +14,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad.errors import TapeError
-from tapegrad.finite import check_cotangent, check_values
-from tapegrad.ownership import give, keep, lend
-from tapegrad.tape import CURRENT, Tape, advance, write
-from tapegrad.tensor import OPS, Array, Origin, Tensor
+from tapegrad.core.finite import check_cotangent, check_values
+from tapegrad.core.ownership import give, keep, lend
+from tapegrad.core.tape import CURRENT, Tape, advance, write
+from tapegrad.core.tensor import OPS, Array, Origin, Tensor
 
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.declare import function
+
 from tapegrad.domain import Call, Choices
-from tapegrad.op import op
 from tapegrad.ops.record import array, double, stopped
 
 __all__ = ["corrcoef", "cov"]
@@ -32,7 +33,7 @@ def _covariances(choose: Choices) -> Call:
     return Call(tuple(args), given | choose.among([{}, {"bias": True}, {"ddof": 0}]))
 
 
-@op(composite=True, numpy=np.cov, domain=_covariances)
+@function(numpy=np.cov, domain=_covariances)
 def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
     """The covariances of variables, of each with each.
 
@@ -83,7 +84,7 @@ def _correlations(choose: Choices) -> Call:
     return Call(tuple(args), given)
 
 
-@op(composite=True, numpy=np.corrcoef, domain=_correlations)
+@function(numpy=np.corrcoef, domain=_correlations)
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     """The correlations of variables, of each with each, from -1 to 1; arguments as for `cov`.
 

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.ops.record import array
 from tapegrad.ops.reduction import all, any, logsumexp, max, min, prod, sum
 from tapegrad.ops.scan import cumprod, cumsum
-from tapegrad.tensor import NUMPY, UFUNC_METHODS
+from tapegrad.core.tensor import NUMPY, UFUNC_METHODS
 
 __all__: list[str] = []
 

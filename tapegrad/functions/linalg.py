@@ -8,16 +8,16 @@ import numpy as np
 
 from tapegrad.ops.decomposition import *  # noqa: F403
 from tapegrad.ops.inverse import *  # noqa: F403
-from tapegrad.ops.norms import *  # noqa: F403
-from tapegrad.ops.product import cross as _cross
+from tapegrad.functions.norms import *  # noqa: F403
+from tapegrad.functions.product import cross as _cross
 from tapegrad.ops.product import matmul as matmul
-from tapegrad.ops.product import multi_dot as multi_dot
-from tapegrad.ops.product import outer as _outer
-from tapegrad.ops.product import tensordot as tensordot
+from tapegrad.functions.product import multi_dot as multi_dot
+from tapegrad.functions.product import outer as _outer
+from tapegrad.functions.product import tensordot as tensordot
 from tapegrad.ops.product import vecdot as vecdot
 from tapegrad.ops.record import array
-from tapegrad.ops.shape import matrix_transpose as matrix_transpose
-from tapegrad.tensor import NUMPY
+from tapegrad.functions.shape import matrix_transpose as matrix_transpose
+from tapegrad.core.tensor import NUMPY
 
 
 def diagonal(x: Any, *, offset: int = 0) -> Any:
