@@ -56,7 +56,7 @@ import tapegrad as tg
 Array = np.ndarray[Any, np.dtype[Any]]
 Step = Callable[..., tuple[Any, Any]]
 
-RECORDED, COMPILED, NUMPY = "tapegrad recorded", "tapegrad compiled", "NumPy by hand"
+RECORDED, COMPILED, ANSWERS = "tapegrad recorded", "tapegrad compiled", "NumPy by hand"
 PEERS = ("autograd", "mygrad", "torch", "jax")
 BURST_SECONDS = 0.003
 CHAIN_RATE = 0.7
@@ -461,7 +461,7 @@ def own_entries(name: str, w: Workload) -> Iterator[Entry]:
         step = COMPILE(tapegrad_step(w))
         yield Entry(COMPILED, lambda: w.params, step, w.data, tg.tree.leaves)
     leaves = w.leaves
-    yield Entry(NUMPY, lambda: leaves, sgd_step(w.by_hand, w.rate), w.data, list)
+    yield Entry(ANSWERS, lambda: leaves, sgd_step(w.by_hand, w.rate), w.data, list)
     if name == "embedding":
         # one array for all bursts: a fresh copy of 12 MB would be cold
         table, indices = leaves[0].copy(), w.data[0]
@@ -827,7 +827,7 @@ def transforms_table(timings: Mapping[str, Timing]) -> str:
 
 def table(timings: Mapping[str, Timing]) -> str:
     """Medians, minima, and each median over those of the references."""
-    references = [name for name in (RECORDED, COMPILED, NUMPY) if name in timings]
+    references = [name for name in (RECORDED, COMPILED, ANSWERS) if name in timings]
     heads = ["", "median us", "min us", *(f"/ {name.split()[-1]}" for name in references)]
     heads = [head.replace("/ hand", "/ NumPy") for head in heads]
     lines = [f"{heads[0]:22}" + "".join(f"{head:>12}" for head in heads[1:])]

@@ -16,7 +16,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.core.op import EachOperand
-from tapegrad.core.tensor import NUMPY
+from tapegrad.face.table import ANSWERS
 
 HEAD = """\
 # What works on Tensors
@@ -37,7 +37,7 @@ PARTS, NONE = "by its parts", "none"
 REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
-CONSTANT = {NUMPY[function] for function in SHAPES}
+CONSTANT = {ANSWERS[function] for function in SHAPES}
 FACES = {"np": np, "np.linalg": np.linalg, "np.lib.stride_tricks": np.lib.stride_tricks}
 
 
@@ -55,11 +55,11 @@ def rows() -> Iterator[Row]:
     """A row for each function, in no order."""
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)]
-        for function in NUMPY.keys() - REFUSED
+        for function in ANSWERS.keys() - REFUSED
     }
     ops = {thing for thing in vars(tg).values() if isinstance(thing, tg.Op)}
-    for function in ops | {NUMPY[f] for f in names}:
-        found = sorted(itertools.chain(*[names[f] for f in names if NUMPY[f] is function]))
+    for function in ops | {ANSWERS[f] for f in names}:
+        found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
         if isinstance(function, tg.Op):
             called, gradient, kink = function.name, operands(function), function.kink
             function = function.read or function.declaration

@@ -17,7 +17,7 @@ from op_cases import SMOOTH, Case, case_of
 
 import tapegrad as tg
 from tapegrad.core.op import EachOperand, Op
-from tapegrad.core.tensor import OPS
+from tapegrad.declare import OPS
 from tapegrad.testing import check_grads, sample_calls
 
 THOROUGH = settings.default.max_examples > 30

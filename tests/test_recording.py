@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.core.tape import CURRENT
 from tapegrad.errors import TapeError
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.expand import expand_composites
-from tapegrad.core.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 

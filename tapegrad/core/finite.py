@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.show import short
-from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import OPS, Tensor
 
 _LOG = "the argument of a log is not positive"
 _OVERFLOW = (
@@ -127,11 +127,11 @@ def _operands(record: Tensor) -> str:
 def _hint(tape: Tape, record: Tensor) -> str:
     """The likely cause, and the remedy where the record is on one side of a `where`."""
     name = record.op.name
-    if name not in _CAUSES or OPS.get(name, record.op) is not record.op:
+    if name not in _CAUSES or not _is_ours(record):
         return ""
     hint = f"\n  hint: {_CAUSES[name]}"
     where = _selecting(tape, record)
-    if where is None or name not in OPS:
+    if where is None or name == "checkpoint":
         return hint
     guarded = _WRITTEN.get(name, f"np.{name}({{}})").format("np.where(ok, x, 1.0)")
     return (
@@ -140,12 +140,17 @@ def _hint(tape: Tape, record: Tensor) -> str:
     )
 
 
+def _is_ours(record: Tensor) -> bool:
+    """Whether the package made the op: names are not unique."""
+    return str(record.op.__module__).startswith("tapegrad.")
+
+
 def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
     """The first `where` that a record is one side of, itself or what is made of it."""
     made = {record}
     for later in tape:
         within = [type(x) is Tensor and x in made for x in later.operands]
-        if later.op is OPS["where"] and any(within[1:]):
+        if later.op.name == "where" and _is_ours(later) and any(within[1:]):
             return later
         if any(within):
             made.add(later)

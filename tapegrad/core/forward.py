@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.sweep import fit, sweep
 from tapegrad.core.tape import CURRENT, Tape, advance, last_written, run, write
-from tapegrad.core.tensor import OPS, Operation, Tensor
+from tapegrad.core.tensor import Rules, Tensor
 
 
 def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
@@ -67,59 +67,72 @@ def _needed(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[T
 
 def _tangent(record: Tensor, y: Any, operands: tuple[Any, ...], moved: dict[int, Any]) -> Any:
     """The tangent of a record whose operands move; None where it does not."""
-    op, options = record.op, record.options
-    rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
+    rules = record.op.rules(len(operands))
     moved = {i: t for i, t in moved.items() if i < len(rules) and rules[i] is not None}
-    if not moved:
-        return None
-    if callable(op.jvp):
-        return op.jvp(moved, y, *operands, **options)
-    if not op.jvp:
-        return _by_the_vjp_of_the_vjp(record, y, operands, moved, rules)
+    return record.op.jvp(record.op, moved, y, *operands, **record.options) if moved else None
+
+
+def elementwise(
+    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
+) -> Any:
+    """The tangent of a function of elements: by the VJP rules, whose Jacobian is diagonal."""
+    rules = op.rules(len(operands))
+    return _total([rules[i](t, y, *operands, **options) for i, t in tangents.items()])
+
+
+def linear(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any) -> Any:
+    """The tangent of a function that is linear in each operand: the function itself of it."""
+    return _total(
+        [apply(op, (*operands[:i], t, *operands[i + 1 :]), options) for i, t in tangents.items()]
+    )
+
+
+def by_transposing(
+    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
+) -> Any:
+    """The tangent of any op: the VJP of the VJP, which is linear in the cotangent."""
+    rules = op.rules(len(operands))
+
+    def back(g: Any) -> dict[int, Any]:
+        cotangents = {i: rules[i](g, y, *operands, **options) for i in tangents}
+        return {
+            i: fit(c, np.asarray(_primal(operands[i])), op.name, i)
+            for i, c in cotangents.items()
+            if c is not None
+        }
+
+    y = np.asarray(_primal(y))
+    cotangents, tape, (g,) = run(back, (np.zeros(y.shape, y.dtype),), argnums=(0,))
+    seeds: dict[Tensor, Any] = {}
+    for i, c in cotangents.items():
+        if type(c) is Tensor:
+            seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
+    return sweep(tape, seeds)[g]
+
+
+def _total(parts: list[Any]) -> Any:
     total = None
-    for i, t in moved.items():
-        if op.jvp == "linear":
-            part = _apply(op, (*operands[:i], t, *operands[i + 1 :]), options)
-        else:
-            part = rules[i](t, y, *operands, **options)
+    for part in parts:
         if part is not None:
             total = part if total is None else total + part
     return total
 
 
-def _apply(op: Operation, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+def _primal(x: Any) -> Any:
+    return x.primal if type(x) is Tensor else x
+
+
+def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """An op of operands and options as records have them."""
     if not any(type(x) is Tensor for x in operands):
         return op.forward(*operands, **options)
-    record = write(last_written(), op, operands, dict(options))
+    record = write(last_written(), op, operands, options)
     advance(record)
     return record
-
-
-def _by_the_vjp_of_the_vjp(
-    record: Tensor, y: Any, operands: tuple[Any, ...], moved: dict[int, Any], rules: Any
-) -> Any:
-    op, options = record.op, record.options
-
-    def back(g: Any) -> dict[int, Any]:
-        cotangents = {i: rules[i](g, y, *operands, **options) for i in moved}
-        return {
-            i: fit(c, np.asarray(record.operands[i].primal), op.name, i)
-            for i, c in cotangents.items()
-            if c is not None
-        }
-
-    zeros = np.zeros(record.shape, record.dtype)
-    cotangents, tape, (g,) = run(back, (zeros,), argnums=(0,))
-    seeds: dict[Tensor, Any] = {}
-    for i, c in cotangents.items():
-        if type(c) is Tensor:
-            seeds[c] = seeds[c] + moved[i] if c in seeds else moved[i]
-    return sweep(tape, seeds)[g]
 
 
 def _like(t: Any, record: Tensor) -> Any:
     """A tangent in the shape and dtype of its record."""
     if t.shape != record.shape:
-        t = OPS["broadcast_to"](t, record.shape)
+        t = np.broadcast_to(t, record.shape)
     return t if t.dtype == record.dtype else t.astype(record.dtype)

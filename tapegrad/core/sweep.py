@@ -7,17 +7,22 @@ cotangent is complete when the loop comes to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from types import MappingProxyType
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
-from tapegrad.errors import TapeError
 from tapegrad.core.finite import check_cotangent, check_values
-from tapegrad.core.ownership import give, keep, lend
-from tapegrad.core.tape import CURRENT, Tape, advance, write
-from tapegrad.core.tensor import OPS, Array, Origin, Tensor
+from tapegrad.core.ownership import Array, give, keep, lend
+from tapegrad.core.refusals import refuse_branch
+from tapegrad.core.tape import CURRENT, PARAMETER, Tape, advance, write
+from tapegrad.core.tensor import Origin, Rules, Tensor
+from tapegrad.errors import TapeError
+
+# The cotangent of ones that a sweep begins with. It is recorded while compiling, so that
+# the sweep may begin with a multiple of it.
+SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
 
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 
@@ -89,7 +94,7 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
     if cotangent is None:
         current = CURRENT.get()
         if current is not None and current.origin.compiling and current.origin is output.origin:
-            record = write(current, OPS["seed"], (), {"shape": output.shape, "dtype": output.dtype})
+            record = write(current, SEED, (), {"shape": output.shape, "dtype": output.dtype})
             advance(record)
             return record
         one = _ONE.get(output.dtype) if output.shape == () else None
@@ -129,53 +134,64 @@ def sweep(
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = current is not None and current.origin is start.origin
     reached = None if type(start) is Origin else _dependents(tape)
-    parameter = OPS["parameter"]
     wanted = frozenset(tape.parameters)
     found: dict[Tensor, Any] = {}
     cotangents = dict(seeds)
     record: Any = tape.last
     while record is not start:
         g = cotangents.pop(record, None)
-        if g is not None:
-            op = record.op
-            if op is parameter and record in wanted:
-                found[record] = g
-            else:
-                operands = record.operands
-                if recorded:
-                    args = [g, record, *operands]
-                else:
-                    args = [g, record.primal]
-                    for x in operands:
-                        args.append(x.primal if type(x) is Tensor else x)
-                options = record.options
-                rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
-                for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
-                    if rule is None or type(x) is not Tensor:
-                        continue
-                    primal = x.primal
-                    if type(primal) is not np.ndarray:
-                        primal = np.asarray(primal)
-                    if primal.dtype.kind != "f" or (reached is not None and x not in reached):
-                        continue
-                    c = rule(*args, **options) if options else rule(*args)
-                    if c is None:
-                        continue
-                    if c.shape != primal.shape or c.dtype is not primal.dtype:
-                        c = fit(c, primal, op.name, i)
-                    known = cotangents.get(x)
-                    cotangents[x] = c if known is None else known + c
-                    if check_finite:
-                        check_cotangent(tape, record, i, cotangents[x], g)
+        if g is None:
+            pass
+        elif record.op is PARAMETER and record in wanted:
+            found[record] = g
+        else:
+            for i, x, c in contributions(record, g, recorded, reached):
+                known = cotangents.get(x)
+                cotangents[x] = c if known is None else known + c
+                if check_finite:
+                    check_cotangent(tape, record, i, cotangents[x], g)
         record = record.previous
     for x in cotangents:
         if x.index > start.index:
-            _refuse_branch(x)
+            refuse_branch(x)
     # a parameter that stands before the tape's start was never come to
     given: set[int] = set()
     return MappingProxyType(
         {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
     )
+
+
+def contributions(
+    record: Tensor, g: Any, recorded: bool, reached: Container[Tensor] | None
+) -> list[tuple[int, Tensor, Any]]:
+    """What a record's cotangent g contributes to those of its operands.
+
+    A list of the operand's position, the operand and its cotangent. With `recorded` the
+    rules are called on the records, not on their values; operands that are not among
+    the `reached` are passed over.
+    """
+    op, operands, options = record.op, record.operands, record.options
+    if recorded:
+        args = [g, record, *operands]
+    else:
+        args = [g, record.primal]
+        for x in operands:
+            args.append(x.primal if type(x) is Tensor else x)
+    found = []
+    rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
+    for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
+        if rule is None or type(x) is not Tensor:
+            continue
+        primal = x.primal
+        if type(primal) is not np.ndarray:
+            primal = np.asarray(primal)
+        if primal.dtype.kind == "f" and (reached is None or x in reached):
+            c = rule(*args, **options) if options else rule(*args)
+            if c is not None:
+                if c.shape != primal.shape or c.dtype is not primal.dtype:
+                    c = fit(c, primal, op.name, i)
+                found.append((i, x, c))
+    return found
 
 
 def _dependents(tape: Tape) -> set[Tensor]:
@@ -202,7 +218,7 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
                 )
             axes += tuple(extra + j for j, m in enumerate(rest) if m != shape[j])
         if type(c) is not np.ndarray:
-            c = OPS["sum"](c, axes)
+            c = np.sum(c, axes)
         elif axes == (0,) and c.ndim == 2:
             # a product takes a third of the time of a sum over the first axis
             c = np.ones(len(c), c.dtype).dot(c)
@@ -225,10 +241,3 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     elif type(c) is Tensor:
         return c
     return give(np.zeros(record.shape, record.dtype) if c is None else c)
-
-
-def _refuse_branch(x: Tensor) -> NoReturn:
-    raise TapeError(
-        f"the output depends on {x._line()}, a record that this tape does not have: it was "
-        "written on another branch; sweep the tape that both were written on"
-    )

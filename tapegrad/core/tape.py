@@ -10,15 +10,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from types import MappingProxyType
-from typing import Any, ClassVar, NoReturn
+from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
 from tapegrad import show, tree
-from tapegrad.errors import TapeError
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
 from tapegrad.core.ownership import keep
-from tapegrad.core.tensor import NO_OPTIONS, OPS, Draft, Operation, Origin, Tensor
+from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
+from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
+from tapegrad.face.table import ANSWERS
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -26,7 +29,15 @@ CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", defaul
 # The recording that runs goes on from the record that this is called with.
 advance = CURRENT.set
 
-_PYTHON_NUMBERS = (float, int, bool)
+# What begins a tape, and marks where a recording inside another begins.
+PARAMETER = Rules(
+    "parameter",
+    lambda x: x,
+    (lambda g, y, x: g,),
+    jvp=lambda op, tangents, y, x: tangents[0],
+    keeps_weak=True,
+    takes_weak=True,
+)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -65,7 +76,6 @@ class Tape:
     parameters: tuple[Tensor, ...] = ()
 
     __tree_leaf__: ClassVar[bool] = True
-    __recording__: ClassVar[bool] = True
 
     def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
         """Write a parameter: a value that gradients are wanted for.
@@ -73,7 +83,8 @@ class Tape:
         Parameters
         ----------
         value
-            A floating array, or what makes one. It is copied.
+            A floating array, or anything that makes one; it is copied. A Python
+            float stays one, and takes part in promotion as one.
         name
             What the printed tape calls it.
 
@@ -90,12 +101,12 @@ class Tape:
             value = np.asarray(value)
         if not is_floating(value):
             raise TypeError(
-                f"a parameter is floating, not {_describe(value)}; write value.astype(float)"
+                f"a parameter is floating, not {describe(value)}; write value.astype(float)"
             )
         record = write_parameter(self.last, value, name)
         return Tape(record, self.start, (*self.parameters, record)), record
 
-    def write(self, op: Operation, *operands: Any, **options: Any) -> tuple[Tape, Tensor]:
+    def write(self, op: Any, *operands: Any, **options: Any) -> tuple[Tape, Tensor]:
         """Apply an op and write the result.
 
         Parameters
@@ -123,7 +134,7 @@ class Tape:
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
-                refuse_stranger(op, x, self.last)
+                refuse_stranger(op.name, x, self.last)
         record = write(self.last, op, operands, options)
         return Tape(record, self.start, self.parameters), record
 
@@ -156,7 +167,7 @@ class Tape:
 
 
 def write(
-    last: Tensor | Origin, op: Operation, operands: tuple[Any, ...], options: dict[str, Any]
+    last: Tensor | Origin, op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
@@ -173,7 +184,7 @@ def write(
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
-                refuse_stranger(op, x, last)
+                refuse_stranger(op.name, x, last)
             value = x.primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
@@ -186,49 +197,29 @@ def write(
     try:
         value = op.forward(*values, **given) if given else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        raise _explained(error, op, values, given, last) from error
+        raise explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
-        value.setflags(False)  # type: ignore[call-arg]
-    elif op.keeps_weak and all(type(x) in _PYTHON_NUMBERS for x in values):
+        value.setflags(write=False)
+    elif op.keeps_weak and all(type(x) in PYTHON_NUMBERS for x in values):
         value = value.item() if isinstance(value, np.generic) else value
     else:
         value = np.asarray(value)
         value.setflags(write=False)
-    frozen_options = MappingProxyType(options) if options else NO_OPTIONS
-    draft = Draft(value, op, operands, frozen_options, last.index + 1, last, origin)
-    draft.__class__ = Tensor  # type: ignore[assignment]
-    return draft  # type: ignore[return-value]
-
-
-def as_operands(
-    last: Tensor | Origin, op: Operation, operands: tuple[Any, ...]
-) -> tuple[Tensor | Origin, tuple[Any, ...]]:
-    """The operands as the tape may keep them: Tensors and what `as_constant` makes.
-
-    Where an op needs arrays, a record that is a Python number is written anew as one.
-    """
-    kept = []
-    for x in operands:
-        if type(x) is not Tensor:
-            x = as_constant(x, op)
-        elif type(x.primal) is not np.ndarray and not op.takes_weak:
-            x = last = write(last, OPS["asarray"], (x,), {})
-        kept.append(x)
-    return last, tuple(kept)
+    return write_known(last, op, operands, options, value)
 
 
 def write_known(
     last: Tensor | Origin,
-    op: Operation,
+    op: Rules,
     operands: tuple[Any, ...],
     options: Mapping[str, Any],
     primal: Any,
+    name: str | None = None,
 ) -> Tensor:
     """The record that follows `last`, of what `as_operands` made and a value that is known."""
-    options = MappingProxyType(options) if options else NO_OPTIONS
-    draft = Draft(primal, op, operands, options, last.index + 1, last, last.origin)
-    draft.__class__ = Tensor  # type: ignore[assignment]
-    return draft  # type: ignore[return-value]
+    options = MappingProxyType(options) if options else NO_OPTIONS  # type: ignore[arg-type]
+    index, origin = last.index + 1, last.origin
+    return Draft(primal, op, operands, options, index, last, origin, name).sealed()
 
 
 def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
@@ -238,91 +229,26 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     parameter record has the Tensor for its operand, so that an outer sweep goes
     on through it.
     """
-    op = OPS["parameter"]
-    operands = (value,) if type(value) is Tensor else ()
-    primal = value.primal if operands else as_constant(value, op)
-    draft = Draft(primal, op, operands, NO_OPTIONS, last.index + 1, last, last.origin, name)
-    draft.__class__ = Tensor  # type: ignore[assignment]
-    return draft  # type: ignore[return-value]
+    if type(value) is Tensor:
+        return write_known(last, PARAMETER, (value,), NO_OPTIONS, value.primal, name)
+    return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
 
 
-def as_constant(x: Any, op: Operation) -> Any:
-    """A constant operand as the tape may keep it: a Python number or an array."""
-    kind = type(x)
-    if kind is np.ndarray:
-        require_real(x.dtype, f"{op.name}: an operand")
-        return keep(x)
-    if kind in _PYTHON_NUMBERS:
-        return x
-    if isinstance(x, np.generic):
-        return as_constant(np.asarray(x), op)
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{op.name}: masked arrays are not supported; fill it first (x.filled(0))")
-    if isinstance(x, np.matrix):
-        raise TypeError(
-            f"{op.name}: np.matrix is not supported, whose * and ** are not those of arrays; make "
-            "it an array first (np.asarray(m)), and write @ for products of matrices"
-        )
-    if isinstance(x, list | tuple | np.ndarray):
-        return as_constant(np.asarray(x), op)
-    raise TypeError(f"{op.name}: an operand is a {kind.__name__}; an array or a number is needed")
+def as_operands(
+    last: Tensor | Origin, op: Rules, operands: tuple[Any, ...]
+) -> tuple[Tensor | Origin, tuple[Any, ...]]:
+    """The operands as the tape may keep them: Tensors and what `as_constant` makes.
 
-
-def require_real(dtype: np.dtype[Any], what: str) -> None:
-    """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
-    if dtype.kind not in "fiub":
-        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
-
-
-def is_floating(x: Any) -> bool:
-    """Whether a gradient can be taken for x: a floating array, Tensor or number."""
-    if type(x) is np.ndarray:
-        return bool(x.dtype.kind == "f")
-    if isinstance(x, float):
-        return True
-    return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind == "f"
-
-
-def refuse_stranger(op: Operation, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
-    """Raise for an operand that is not on the tape being written."""
-    here = f"{op.name}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
-    if last is None:
-        raise TapeError(
-            f"{here}, and no recording is running in this thread or task; write with "
-            "tape.write(op, ...), do the work inside the recorded function, or use its value"
-        )
-    if x.origin is last.origin:
-        raise TapeError(f"{here}, but to a later record than this tape has: use the newer tape")
-    raise TapeError(
-        f"{here}, not to that of {last.origin.label}, which is being written; "
-        "pass it as an argument, or use its value (t.value)"
-    )
-
-
-_KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
-
-
-def _explained(
-    error: Exception,
-    op: Operation,
-    values: list[Any],
-    options: Mapping[str, Any],
-    last: Tensor | Origin,
-) -> Exception:
-    """The error again, saying which op it was, what it was given and where."""
-    given = ", ".join(map(_describe, values))
-    given += "".join(f", {name}={value!r}" for name, value in options.items())
-    message = (
-        f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
-    )
-    # of NumPy's own kinds too, for a function may catch them
-    return next(kind for kind in _KINDS if isinstance(error, kind))(message)
-
-
-def _describe(x: Any) -> str:
-    if isinstance(x, np.ndarray | Tensor):
-        return f"{x.dtype} {x.shape}"
-    return f"{type(x).__name__} {x!r}"
+    Where an op needs arrays, a record that is a Python number is written anew as one.
+    """
+    kept = []
+    for x in operands:
+        if type(x) is not Tensor:
+            x = as_constant(x, op.name)
+        elif type(x.primal) is not np.ndarray and not op.takes_weak:
+            x = last = write(last, ANSWERS[np.asarray], (x,), NO_OPTIONS)  # type: ignore[arg-type]
+        kept.append(x)
+    return last, tuple(kept)
 
 
 # --- recording ------------------------------------------------------------------
@@ -384,9 +310,9 @@ def run(
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
         if not is_floating(leaf):
-            return leaf if argnums is None else _refuse_leaf(fn, leaf, path)
+            return leaf if argnums is None else refuse_leaf(fn, leaf, path)
         if type(leaf) is Tensor and leaf.origin is not start.origin:
-            refuse_stranger(OPS["parameter"], leaf, start)
+            refuse_stranger("parameter", leaf, start)
         last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last
@@ -423,18 +349,12 @@ def recorded_from(
     interrupt, whenever it comes, can leave a recording open. So do other context
     variables that the function sets, NumPy's error state among them.
     """
-    return copy_context().run(_from, last, fn, args, kwargs)
 
+    def call() -> tuple[Any, Any]:
+        advance(last)
+        return fn(*args, **kwargs), CURRENT.get()
 
-def _from(
-    last: Tensor | Origin | None,
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> tuple[Any, Any]:
-    CURRENT.set(last)
-    output = fn(*args, **kwargs)
-    return output, CURRENT.get()
+    return copy_context().run(call)
 
 
 def last_written() -> Tensor | Origin:
@@ -442,53 +362,3 @@ def last_written() -> Tensor | Origin:
     last = CURRENT.get()
     assert last is not None
     return last
-
-
-def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
-    remedy = (
-        f"pass {path}.astype(float)"
-        if isinstance(leaf, np.ndarray)
-        else f"pass float({path})"
-        if isinstance(leaf, int)
-        else "make it a tree (dict, list, tuple, NamedTuple, attrs class, dataclass), take it "
-        "out of the differentiated argument"
-        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
-        else "take it out of the differentiated argument"
-    )
-    raise TypeError(
-        f"cannot differentiate {label(fn)} with respect to {path}, which is "
-        f"{_describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
-        "argument out of argnums"
-    )
-
-
-def label(fn: Callable[..., Any]) -> str:
-    """What to call a function in messages."""
-    fn = getattr(fn, "func", fn)  # functools.partial's
-    return getattr(fn, "__name__", None) or type(fn).__name__
-
-
-def keep_names(made: Any, fn: Callable[..., Any]) -> None:
-    """Give what was made of a function its name, docstring and signature."""
-    check_callable(fn)
-    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
-        if hasattr(fn, name):
-            made.__dict__[name] = getattr(fn, name)
-    made.__dict__["__wrapped__"] = fn
-
-
-def check_callable(fn: Any) -> None:
-    """Raise a TypeError for what is no function."""
-    if not callable(fn):
-        raise TypeError(f"a function is needed, not {fn!r}, a {type(fn).__name__}")
-
-
-def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
-    """The names of the first n positional arguments, "arg0" where unknown."""
-    while hasattr(fn, "__wrapped__"):
-        fn = fn.__wrapped__
-    code = getattr(fn, "__code__", None)
-    known = code.co_varnames[: code.co_argcount] if code is not None else ()
-    if getattr(fn, "__self__", None) is not None:
-        known = known[1:]
-    return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))

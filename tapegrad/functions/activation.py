@@ -8,13 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
 from tapegrad.domain import REAL, Call, Choices, each
+from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.record import floating
 from tapegrad.ops.special import erf
-
-
-from tapegrad.ops.activation import sigmoid
 
 __all__ = [
     "elu",
@@ -102,4 +99,3 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     positive = np.greater(x, 0)
     # of large x the exponential would overflow, and nan come back from the side not taken
     return np.where(positive, x, alpha * np.expm1(np.where(positive, 0, x)))
-

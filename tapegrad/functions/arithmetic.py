@@ -7,12 +7,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
-from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
-from tapegrad.ops.record import array, double
-
-
+from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.ops.arithmetic import _POWERS, clip_both, maximum, minimum, positive, power
+from tapegrad.ops.record import array, double
 
 __all__ = [
     "clip",
@@ -94,4 +91,3 @@ def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: 
     if high is None:
         return maximum(a, low)
     return clip_both(a, low, high)
-

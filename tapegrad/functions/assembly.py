@@ -9,17 +9,16 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-
-from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad import tree
+from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat, on_array
 from tapegrad.functions.creation import array as nested
+from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
 from tapegrad.ops.record import fitted, known
-from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.shape import expand
 
 __all__ = [

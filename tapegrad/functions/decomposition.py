@@ -7,22 +7,28 @@ takes the array apart.
 
 from __future__ import annotations
 
-import itertools
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tapegrad.declare import function
-
-from tapegrad.domain import REAL, SHAPES, WELL, Call, Choices, matrices, matrix
+from tapegrad.domain import REAL, SHAPES, Call, Choices, matrices, matrix
 from tapegrad.ops.axes import check_matrices
-from tapegrad.ops.inverse import columns, inv, pinv, solve
+from tapegrad.ops.decomposition import (
+    EighResult,
+    SVDResult,
+    _apart,
+    _joined,
+    _svd_calls,
+    eigh_joined,
+    matrix_rank,
+    qr_joined,
+    svd_joined,
+    svdvals,
+)
+from tapegrad.ops.inverse import columns, pinv
 from tapegrad.ops.product import turned
 from tapegrad.ops.record import array, floating
-from tapegrad.core.tensor import NUMPY
-
-
-from tapegrad.ops.decomposition import EighResult, SVDResult, _apart, _joined, _svd_calls, eigh_joined, matrix_rank, qr_joined, svd_joined, svdvals
 
 __all__ = [
     "QRResult",
@@ -253,4 +259,3 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     residuals = np.sum(columns(np.square(b - a @ x), b), axis=0)
     rank = matrix_rank(a, rtol=rcond).astype(np.int32)
     return x, residuals if n > m else residuals[:0], rank, svdvals(a)
-

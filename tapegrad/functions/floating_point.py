@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
-from tapegrad.domain import NONZERO, REAL, Call, Choices, Elements, each
-
-
+from tapegrad.domain import Elements, each
 from tapegrad.ops.floating_point import exponent
 
 __all__ = [
@@ -39,4 +36,3 @@ def frexp(x: Any) -> Any:
     """
     whole = exponent(x)
     return np.ldexp(x, -whole), whole
-

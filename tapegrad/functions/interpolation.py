@@ -7,13 +7,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
 from tapegrad.domain import Call, Choices, Elements
 from tapegrad.ops.indexing import index_select
-from tapegrad.ops.record import double
-
-
 from tapegrad.ops.interpolation import piece
+from tapegrad.ops.record import double
 
 __all__ = [
     "interp",
@@ -86,4 +83,3 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
     t = (x - x0) / np.where(np.equal(width, 0), 1, width)
     y = index_select(fp, i) * (1 - t) + index_select(fp, j) * t
     return np.where(beyond, right, np.where(before, left, y))
-

@@ -7,25 +7,18 @@ where no other source is named.
 
 from __future__ import annotations
 
-import itertools
 import math
 import operator
-import string
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
-from tapegrad.core.op import EachOperand, op
+from tapegrad.declare import function
+from tapegrad.domain import REAL, Call, Choices, matrices, matrix
 from tapegrad.ops.indexing import at
-from tapegrad.ops.product import turned
-from tapegrad.ops.record import array
-
-
 from tapegrad.ops.inverse import inv, slogdet_joined, solve
+from tapegrad.ops.record import array
 
 __all__ = [
     "SlogdetResult",
@@ -166,4 +159,3 @@ def slogdet(a: Any) -> SlogdetResult:
     """
     joined = slogdet_joined(a)
     return SlogdetResult(joined[..., 0], joined[..., 1])
-

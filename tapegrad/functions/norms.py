@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
 from tapegrad.domain import REAL, SHAPES, Call, Choices, Elements, matrices
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import svdvals
 from tapegrad.ops.inverse import inv
 from tapegrad.ops.product import moved
 from tapegrad.ops.record import floating
-from tapegrad.core.tensor import Tensor
 
 __all__ = [
     "cond",

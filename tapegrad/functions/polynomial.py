@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
 from tapegrad.domain import REAL, Call, Choices
 from tapegrad.functions.creation import array
 from tapegrad.functions.decomposition import lstsq

@@ -10,16 +10,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
-
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.domain import Call, Choices
 from tapegrad.ops.arithmetic import multiply
-from tapegrad.ops.record import array
-
-
 from tapegrad.ops.product import _shaped, matmul, moved
+from tapegrad.ops.record import array
 
 __all__ = [
     "cross",
@@ -300,4 +297,3 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
         return chain[i] if j - i == 1 else matmul(product(i, k), product(k, j))
 
     return product(0, n)
-

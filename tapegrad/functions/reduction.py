@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import builtins
-import math
 from typing import Any
 
 import numpy as np
-
-from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import NEAR_ONE, POSITIVE, TYING, Call, Choices, along, reduced
-from tapegrad.ops.axes import from_lines, lines, shifted
-from tapegrad.ops.record import array, floating
-from tapegrad.ops.shape import broadcast_to
 from tapegrad.core.tensor import Tensor
-
-
+from tapegrad.declare import function
+from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
+from tapegrad.ops.record import array, floating
 from tapegrad.ops.reduction import _count, _is_nan, all, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
     "average",
@@ -288,4 +283,3 @@ def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     array([1., 0., 0.])
     """
     return _but_nan(min, np.inf, a, axis, keepdims)
-

@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
-from tapegrad.domain import Call, Choices, Elements, any_of, each
+from tapegrad.domain import Elements, each
 from tapegrad.ops.record import array
-
-
 from tapegrad.ops.rounding import _DIVISIONS, floor_divide, remainder, rint
 
 __all__ = [
@@ -64,4 +61,3 @@ def modf(x: Any) -> Any:
     infinite = np.isinf(x)
     left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
     return left, np.trunc(x)
-

@@ -5,19 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
-
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
-from tapegrad.ops.axes import in_front, kept, on_first_axis, shifted
-from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import array, floating
+from tapegrad.ops.axes import in_front, kept
+from tapegrad.ops.record import array
 from tapegrad.ops.reduction import without_nan
-from tapegrad.core.tensor import NUMPY
-
-
-from tapegrad.ops.scan import _ZEROS, _across, _apart, _overlaps, _part, _scanned, convolve, cumprod, cumsum
+from tapegrad.ops.scan import (
+    _ZEROS,
+    _across,
+    _apart,
+    _overlaps,
+    _part,
+    _scanned,
+    convolve,
+    cumprod,
+    cumsum,
+)
 
 __all__ = [
     "correlate",
@@ -270,4 +275,3 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     if a.size < v.size:
         return convolve(v, a[::-1], mode=mode)[::-1]
     return convolve(a, v[::-1], mode=mode)
-

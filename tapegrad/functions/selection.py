@@ -5,15 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-
-from tapegrad.declare import function
 from numpy.lib.array_utils import normalize_axis_index
 
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.ops.indexing import index_select, index_set, pick
 from tapegrad.ops.record import alike, known
 from tapegrad.ops.record import array as as_array
-from tapegrad.core.tensor import Tensor
 
 __all__ = [
     "choose",

@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tapegrad.declare import function
-
 from tapegrad.domain import Call, Choices, on_array, several
-from tapegrad.core.op import EachOperand, op
-
-
 from tapegrad.ops.shape import stand_in
 
 __all__ = [
@@ -248,4 +242,3 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
         m = np.swapaxes(m, *axes)
     turned = [axis for axis, back in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in back]
     return np.flip(m, tuple(turned))
-

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-
 from tapegrad.domain import Call, Choices
 from tapegrad.ops.record import array, double, stopped
 

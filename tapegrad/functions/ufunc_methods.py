@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.face.table import ANSWERS, answers
 from tapegrad.ops.record import array
 from tapegrad.ops.reduction import all, any, logsumexp, max, min, prod, sum
 from tapegrad.ops.scan import cumprod, cumsum
-from tapegrad.core.tensor import NUMPY, UFUNC_METHODS
 
 __all__: list[str] = []
 
@@ -37,10 +37,10 @@ _REDUCTIONS = {
 }
 _SCANS = {np.add: cumsum, np.multiply: cumprod}
 
-UFUNC_METHODS |= {("reduce", u): partial(_reduce, f) for u, f in _REDUCTIONS.items()}
-UFUNC_METHODS |= {("accumulate", u): partial(_reduce, f) for u, f in _SCANS.items()}
-UFUNC_METHODS |= {
-    ("outer", u): partial(_outer, u)
-    for u in NUMPY
-    if isinstance(u, np.ufunc) and (u.nin, u.nout, u.signature) == (2, 1, None)
-}
+for _ufunc, _function in _REDUCTIONS.items():
+    answers([("reduce", _ufunc)], partial(_reduce, _function))
+for _ufunc, _function in _SCANS.items():
+    answers([("accumulate", _ufunc)], partial(_reduce, _function))
+for _ufunc in list(ANSWERS):
+    if isinstance(_ufunc, np.ufunc) and (_ufunc.nin, _ufunc.nout, _ufunc.signature) == (2, 1, None):
+        answers([("outer", _ufunc)], partial(_outer, _ufunc))

@@ -9,10 +9,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, he_normal, zeros
 from tapegrad.nn.layers import _check_shape, _size, check_params
 from tapegrad.ops import add, matmul, pad, patches, reshape
-from tapegrad.core.tensor import shape_of
 
 Sides = int | tuple[int, ...]
 

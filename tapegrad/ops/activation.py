@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import REAL, Call, Choices, each
+from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
+from tapegrad.domain import REAL, each
 from tapegrad.ops.record import floating
-from tapegrad.ops.special import erf
-
 
 __all__ = [
     "relu",
@@ -29,7 +27,7 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     return g * (y * sigmoid(-x))
 
 
-@op(_sigmoid_vjp, domain=each(REAL), jvp="rule")
+@op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise)
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -48,7 +46,7 @@ def sigmoid(x: Any) -> Any:
     return grown / (1 + grown)
 
 
-@op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp="rule")
+@op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise)
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -67,7 +65,7 @@ def softplus(x: Any) -> Any:
 @op(
     lambda g, y, x: np.where(np.greater(x, 0), g, 0),
     domain=each(REAL),
-    jvp="rule",
+    jvp=elementwise,
     kink="0 at 0",
 )
 def relu(x: Any) -> Any:
@@ -82,4 +80,3 @@ def relu(x: Any) -> Any:
     array([0., 0., 1.])
     """
     return np.maximum(x, 0)
-

@@ -6,10 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
+from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
-from tapegrad.ops.record import array, double
-
+from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
 
 __all__ = [
     "abs",
@@ -164,7 +163,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
     kink=_POWERS,
-    jvp="rule",
+    jvp=elementwise,
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -473,4 +472,3 @@ def imag(val: Any) -> Any:
     array([0., 0.])
     """
     return np.zeros_like(val)
-

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.core.tensor import NUMPY
+from tapegrad.domain import Call, Choices
+from tapegrad.face.table import answers
 
 __all__ = [
     "einsum",
@@ -126,7 +126,7 @@ def einsum(*operands: Any, optimize: Any = False) -> Any:
     return contract(arrays, subscripts=explicit, optimize=optimize)
 
 
-NUMPY[np.einsum] = einsum
+answers([np.einsum], einsum)
 
 
 def _lettered(operands: tuple[Any, ...]) -> str:

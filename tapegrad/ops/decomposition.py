@@ -12,14 +12,11 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
-from tapegrad.domain import REAL, SHAPES, WELL, Call, Choices, matrices, matrix
 from tapegrad.declare import op
-from tapegrad.ops.axes import check_matrices
-from tapegrad.ops.inverse import columns, inv, pinv, solve
+from tapegrad.domain import SHAPES, WELL, Call, Choices, matrices
+from tapegrad.face.table import answers
+from tapegrad.ops.inverse import inv, solve
 from tapegrad.ops.product import turned
-from tapegrad.ops.record import array, floating
-from tapegrad.core.tensor import NUMPY
-
 
 __all__ = [
     "EighResult",
@@ -143,7 +140,7 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
 
 
 def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
-    v = eigh(a, UPLO=UPLO).eigenvectors
+    v = np.linalg.eigh(a, UPLO).eigenvectors
     return _of_triangle(v * np.expand_dims(g, -2) @ turned(v), UPLO in "Uu")
 
 
@@ -195,7 +192,7 @@ def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 
 
 def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
-    u, s, vh = svd(x, full_matrices=False)
+    u, s, vh = np.linalg.svd(x, full_matrices=False)
     return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
 
 
@@ -278,7 +275,7 @@ def _refuse_complex(a: Any) -> NoReturn:
     )
 
 
-NUMPY.update({np.linalg.eig: _refuse_complex, np.linalg.eigvals: _refuse_complex})
+answers((np.linalg.eig, np.linalg.eigvals), _refuse_complex)
 
 
 @op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]))
@@ -295,4 +292,3 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
         # NumPy before 2.4 asks for the largest of no singular values
         tol, rtol = 0.0, None
     return np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol)
-

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import NONZERO, REAL, Call, Choices, Elements, each
 from tapegrad.declare import op
-
+from tapegrad.domain import NONZERO, REAL, Call, Choices, each
 
 __all__ = [
     "copysign",
@@ -136,4 +135,3 @@ def nan_to_num(
     if not copy:
         raise TypeError("nan_to_num: copy=False would change the argument, which is never done")
     return np.nan_to_num(x, nan=nan, posinf=posinf, neginf=neginf)
-

@@ -6,14 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices, Elements
 from tapegrad.declare import op
-from tapegrad.ops.indexing import index_select
-from tapegrad.ops.record import double
+from tapegrad.domain import Call, Choices
 
-
-__all__ = [
-]
+__all__ = []
 
 
 def _piece_calls(choose: Choices) -> Call:
@@ -25,4 +21,3 @@ def _piece_calls(choose: Choices) -> Call:
 def piece(x: Any, xp: Any) -> Any:
     """The number of the piece between increasing points that x is in, or next to."""
     return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(len(xp) - 2, 0))
-

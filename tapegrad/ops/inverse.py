@@ -8,21 +8,15 @@ where no other source is named.
 from __future__ import annotations
 
 import itertools
-import math
-import operator
 import string
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.ops.indexing import at
+from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
 from tapegrad.ops.product import turned
-from tapegrad.ops.record import array
-
 
 __all__ = [
     "det",
@@ -245,4 +239,3 @@ def det(a: Any) -> Any:
 def slogdet_joined(a: Any) -> Any:
     """The two results of `slogdet` along a last axis."""
     return np.stack(np.linalg.slogdet(a), axis=-1)
-

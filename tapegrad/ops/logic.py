@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
+from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
+from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
 
 __all__ = [
     "bitwise_and",
@@ -201,11 +202,10 @@ def _selections(choose: Choices) -> Call:
     None,
     lambda g, y, condition, x, otherwise: np.where(condition, g, 0),
     lambda g, y, condition, x, otherwise: np.where(condition, 0, g),
-    numpy=np.where,
     keeps_weak=True,
     domain=_selections,
     kink="an exact 0 for the side not taken",
-    jvp="rule",
+    jvp=elementwise,
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -232,7 +232,7 @@ def _kept(choose: Choices) -> Call:
     None,
     lambda g, y, condition, x: np.where(condition, g, 0),
     domain=_kept,
-    jvp="rule",
+    jvp=elementwise,
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, for two arrays of one shape.

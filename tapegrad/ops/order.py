@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import operator
 from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices, Domain, Elements
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.ops.axes import in_front, kept, lines, on_first_axis
+from tapegrad.domain import Call, Choices, Domain
+from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
-from tapegrad.ops.logic import where
-from tapegrad.ops.record import array, floating, is_weak
-from tapegrad.ops.reduction import any, mean
-from tapegrad.core.tensor import NUMPY, Tensor
-
 
 __all__ = [
     "argpartition",
@@ -230,12 +225,3 @@ def argwhere(a: Any) -> Any:
            [1, 0]])
     """
     return np.argwhere(a)
-
-
-def _where(condition: Any, *sides: Any) -> Any:
-    """`where`, or with a condition alone `nonzero`."""
-    return where(condition, *sides) if sides else nonzero(condition)
-
-
-NUMPY[np.where] = _where
-

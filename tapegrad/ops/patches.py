@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from tapegrad.domain import Call, Choices
+from tapegrad.core.forward import linear
 from tapegrad.declare import op
+from tapegrad.domain import Call, Choices
 
 __all__ = ["add_patches", "patches"]
 
@@ -34,7 +35,7 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
 @op(
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
     domain=_calls,
-    jvp="linear",
+    jvp=linear,
 )
 def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """All patches of a size, a stride apart, copied out so that a product can take them.
@@ -79,7 +80,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
         g, values.shape[-2 * len(sides) : -len(sides)], stride
     ),
     domain=_adjoint_calls,
-    jvp="linear",
+    jvp=linear,
 )
 def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """Patches added where they overlap; the adjoint of `patches`.

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import operator
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.core.forward import linear
 from tapegrad.declare import op
-from tapegrad.ops.arithmetic import multiply
-from tapegrad.ops.record import array
-
+from tapegrad.domain import Call, Choices, Domain
 
 __all__ = [
     "matmul",
@@ -91,7 +85,7 @@ def _factors(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)))
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul, domain=_factors, jvp="linear")
+@op(_matmul_left, _matmul_right, ufunc=np.matmul, domain=_factors, jvp=linear)
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
@@ -191,4 +185,3 @@ def vecmat(x1: Any, x2: Any) -> Any:
     array([3., 7.])
     """
     return np.vecmat(x1, x2)
-

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import NEAR_ONE, POSITIVE, TYING, Call, Choices, along, reduced
+from tapegrad.core.forward import linear
 from tapegrad.declare import op
+from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, reduced
 from tapegrad.ops.axes import from_lines, lines, shifted
 from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
-from tapegrad.core.tensor import Tensor
-
 
 __all__ = [
     "all",
@@ -72,7 +69,7 @@ def _count(x: Any, axis: Any) -> int:
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     domain=reduced(),
-    jvp="linear",
+    jvp=linear,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -106,7 +103,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     ),
     numpy=np.mean,
     domain=reduced(min_side=1),
-    jvp="linear",
+    jvp=linear,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -377,4 +374,3 @@ def log_softmax(a: Any, axis: Any = -1) -> Any:
     a = floating(a)
     shifted = a - np.max(a, axis=axis, keepdims=True)
     return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))
-

@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices, Elements, any_of, each
 from tapegrad.declare import op
-from tapegrad.ops.record import array
-
+from tapegrad.domain import Call, Choices, Elements, any_of, each
 
 __all__ = [
     "around",
@@ -183,4 +181,3 @@ def fmod(x1: Any, x2: Any) -> Any:
     >>> tg.grad(tg.fmod, argnums=(0, 1))(-7.5, 2.0)
     (array(1.), array(3.))
     """
-

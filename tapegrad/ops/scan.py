@@ -7,14 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.declare import op
-from tapegrad.ops.axes import in_front, kept, on_first_axis, shifted
+from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
+from tapegrad.face.table import answers
+from tapegrad.ops.axes import in_front, on_first_axis, shifted
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import array, floating
-from tapegrad.ops.reduction import without_nan
-from tapegrad.core.tensor import NUMPY
-
+from tapegrad.ops.record import floating
 
 __all__ = [
     "convolve",
@@ -225,7 +223,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     return slopes[0] if len(axes) == 1 else tuple(slopes)
 
 
-NUMPY[np.gradient] = gradient
+answers([np.gradient], gradient)
 
 
 def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
@@ -268,4 +266,3 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     if mode not in ("full", "same", "valid"):
         raise ValueError(f"mode is 'full', 'same' or 'valid', not {mode!r}")
     return _convolve(a, v, mode)
-

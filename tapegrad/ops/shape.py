@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices, on_array, several
+from tapegrad.core.forward import linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-
+from tapegrad.domain import Call, Choices, on_array
 
 __all__ = [
     "broadcast_to",
@@ -46,7 +46,7 @@ def _turns(choose: Choices) -> Call:
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
     domain=_turns,
-    jvp="linear",
+    jvp=linear,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -75,7 +75,7 @@ def _swaps(choose: Choices) -> Call:
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
     domain=_swaps,
-    jvp="linear",
+    jvp=linear,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -101,7 +101,7 @@ def _reshapes(choose: Choices) -> Call:
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
     domain=_reshapes,
-    jvp="linear",
+    jvp=linear,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
@@ -128,7 +128,7 @@ def _new_axes(choose: Choices) -> Call:
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
     domain=_new_axes,
-    jvp="linear",
+    jvp=linear,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -155,7 +155,7 @@ def _squeezes(choose: Choices) -> Call:
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
     domain=_squeezes,
-    jvp="linear",
+    jvp=linear,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -180,7 +180,7 @@ def _fillings(choose: Choices) -> Call:
     lambda g, y, array, shape: g,
     numpy=np.broadcast_to,
     domain=_fillings,
-    jvp="linear",
+    jvp=linear,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
@@ -204,7 +204,7 @@ def _expansions(choose: Choices) -> Call:
     return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
 
 
-@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions, jvp="linear")
+@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions, jvp=linear)
 def expand(x: Any, axis: int, copies: int) -> Any:
     """A new axis at this place of the result, along which x is repeated.
 
@@ -305,7 +305,7 @@ def stack(*arrays: Any, axis: int = 0) -> Any:
     lambda g, y, m, axis=None: np.flip(g, axis),
     numpy=np.flip,
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
-    jvp="linear",
+    jvp=linear,
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The elements in reverse order along an axis, several, or all.
@@ -331,7 +331,7 @@ def _rolls(choose: Choices, a: Any) -> Any:
     lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift).tolist(), axis),
     numpy=np.roll,
     domain=on_array(_rolls),
-    jvp="linear",
+    jvp=linear,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """The elements moved on along axes; what leaves at the end enters at the beginning.
@@ -352,4 +352,3 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     array([3, 1, 2])
     """
     return np.roll(a, shift, axis)
-

@@ -16,14 +16,17 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.op import Op
+from tapegrad.core.ownership import LARGE, Array, give, keep
+from tapegrad.core.tensor import Rules
+from tapegrad.declare import OPS
 from tapegrad.ops.indexing import HOLE, add_at_places_into
 from tapegrad.ops.logic import keep_into
-from tapegrad.core.ownership import LARGE, Array, give, keep
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.names import Names
 from tapegrad.program.results import packed
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.core.tensor import OPS, Operation
+from tapegrad.program.templates import TEMPLATES, VIEWS
 
 _FORMATTER = string.Formatter()
 _HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
@@ -508,7 +511,7 @@ def _owners(program: Any) -> dict[Ref, Ref]:
     """For each value that may be a view, the value whose memory it is."""
     owner: dict[Ref, Ref] = {}
     for i, instruction in enumerate(program.instructions):
-        if instruction.op.view:
+        if instruction.op in VIEWS:
             base = instruction.operands[0]
             if type(base) is Ref:
                 owner[Ref("instruction", i)] = owner.get(base, base)
@@ -539,9 +542,9 @@ def _like(program: Any, x: Any) -> _Like:
 def _template(program: Any, instruction: Instruction, names: Names) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
-    template: str | None = op.source
-    if callable(op.source):
-        template = op.source(*[_like(program, x) for x in instruction.operands])
+    template = TEMPLATES.get(op)
+    if callable(template):
+        template = template(*[_like(program, x) for x in instruction.operands])
     if template is not None:
         called = re.match(r"(\w+)[.(]", template)
         if called:
@@ -558,7 +561,7 @@ def _template(program: Any, instruction: Instruction, names: Names) -> str:
     return f"{_function(op, names)}({inputs}{_escaped(''.join(options))})"
 
 
-def _function(op: Operation, names: Names) -> str:
+def _function(op: Rules, names: Names) -> str:
     """The name of an op's function: NumPy's, the op's if it is one of ours, or a new one."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
@@ -599,8 +602,9 @@ def _filled(
 ) -> str:
     operands = [names[x] if type(x) is Ref else _number(x) for x in instruction.operands]
     fields: dict[str, Any] = {}
-    if instruction.op.source is not None:
-        fields = {**instruction.op.defaults, **instruction.options}
+    if instruction.op in TEMPLATES:
+        defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}
+        fields = {**defaults, **instruction.options}
     fields["shape"] = instruction.shape
     index = fields.pop("index", None)
     if index is not None:

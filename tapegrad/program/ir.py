@@ -8,8 +8,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import keep, lend
-from tapegrad.core.tensor import OPS, Array, Operation
+from tapegrad.core.ownership import Array, keep, lend
+from tapegrad.core.sweep import SEED
+from tapegrad.core.tensor import Rules
+from tapegrad.declare import OPS
 
 
 @attrs.frozen
@@ -111,7 +113,7 @@ class Instruction:
         What a reader may wonder at.
     """
 
-    op: Operation
+    op: Rules
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
     options: Mapping[str, Any] = attrs.field(converter=keep)
     shape: tuple[int, ...]
@@ -122,4 +124,4 @@ class Instruction:
     @property
     def kind(self) -> str:
         """The op's name if it is one of the package's, else nothing: names are not unique."""
-        return self.op.name if OPS.get(self.op.name) is self.op else ""
+        return self.op.name if OPS.get(self.op.name, SEED) is self.op else ""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import OPS
+from tapegrad.declare import OPS
 
 
 class Names:

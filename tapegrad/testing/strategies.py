@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
-from tapegrad.domain import REAL, Call, Elements
 from tapegrad.core.op import Op
-from tapegrad.core.tensor import Array
+from tapegrad.core.ownership import Array
+from tapegrad.domain import REAL, Call, Elements
 from tapegrad.testing.choices import Chosen, clear_numbers, domain_of, is_clear
 
 __all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
