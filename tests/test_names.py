@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from programs import many
 
 import tapegrad as tg
+from tapegrad.declare import OPS
 from tapegrad.program.names import Names
 
 # more than a block, so that programs have loops, and their parts' names

@@ -12,7 +12,8 @@ from op_cases import CASES, TABLE
 
 import tapegrad as tg
 from tapegrad.face.table import ANSWERS
-from tapegrad.ops import assembly, creation, diagonals, selection, shape, window
+from tapegrad.functions import assembly, creation, diagonals, selection
+from tapegrad.ops import shape, window
 from tapegrad.testing import arrays
 
 FILES = (assembly, creation, diagonals, selection, shape, window)

@@ -104,4 +104,5 @@ class _Place:
 
 
 def floating_leaves(output: Any) -> list[Any]:
+    """The floating leaves of a tree, in order."""
     return [x for x in tree.leaves(output) if is_floating(x)]

@@ -76,6 +76,7 @@ class Tape:
     parameters: tuple[Tensor, ...] = ()
 
     __tree_leaf__: ClassVar[bool] = True
+    __recording__: ClassVar[bool] = True
 
     def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
         """Write a parameter: a value that gradients are wanted for.

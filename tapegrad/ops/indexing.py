@@ -548,6 +548,7 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
     return out
 
 
+@attrs.frozen(eq=False)
 class At:
     """Functional updates of a Tensor, as ``t.at[index]``."""
 
