@@ -8,16 +8,17 @@ its turn each makes one call to warm up, and then as many as last a few millisec
 Before anything is timed, each must agree with the NumPy code: in its loss, and in its
 new parameters to a fraction of the update.
 
-A call is a training step: forward, backward and the update of plain SGD. tapegrad and
-NumPy return new parameters and keep the old. The peers run in their best form: JAX
-under ``jit`` with the parameters donated, PyTorch with one in-place update of all
-parameters, MyGrad with its memory guard and without. tapegrad recorded differentiates the
-function that the peers do, of a list of arrays; compiled, a model of its own layers, with
-trees of parameters going in and coming out. Each workload is described by the function
-that makes it, near the middle of this file; `chain` alone has no update, and is
-``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient. The last, `transforms`, is of
-tapegrad alone: what a gradient, a jvp and an hvp cost in forward evaluations, recorded
-beside a forward evaluation that is recorded, compiled beside one that is compiled.
+A call is a training step: forward, backward and the update of plain SGD, or of Adam for
+`lenet` and AdamW for `adamw`. tapegrad and NumPy return new parameters and keep the old.
+The peers run in their best form: JAX under ``jit`` with the parameters donated, PyTorch
+with one in-place update of all parameters, MyGrad with its memory guard and without.
+tapegrad recorded differentiates the function that the peers do, of a list of arrays;
+compiled, a model of its own layers, with trees of parameters going in and coming out.
+Each workload is described by the function that makes it, near the middle of this file;
+`chain` alone has no update, and is ``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
+The last, `transforms`, is of tapegrad alone: what a gradient, a jvp and an hvp cost in
+forward evaluations, recorded beside a forward evaluation that is recorded, compiled
+beside one that is compiled.
 
 glibc gives freed memory back to the system until the process has freed a large array
 for the first time, and the page faults can double the time of code that makes many
@@ -63,6 +64,10 @@ CHAIN_RATE = 0.7
 N_HEADS = 4
 EMBEDDING_RATE = 1e-3
 TRANSFORMS = "transforms"
+BETA1, BETA2 = 0.9, 0.999
+# so large that a first step of Adam is no jump where a gradient is 0 up to rounding, and
+# implementations can be compared
+EPSILON = 1e-3
 WARM_UP = 3  # calls, after which memory that is used again has been used once
 HEAP_BYTES = 31 * 2**20  # the largest that glibc takes notice of is 32 MiB
 # absent where tapegrad has no compiler
@@ -84,6 +89,8 @@ class Ops:
     attention: Callable[[Any, Any, Any], Any] = _refuse
     affine: Callable[[Any, Any, Any], Any] = lambda x, w, b: x @ w + b
     rows: Callable[[Any, Any], Any] = lambda table, indices: table[indices]
+    convolution: Callable[[Any, Any, Any, int], Any] = _refuse
+    pool: Callable[[Any], Any] = _refuse  # the largest of each 2 by 2 elements
 
 
 @attrs.frozen(eq=False)
@@ -95,14 +102,27 @@ class Workload:
     data: tuple[Array, ...]
     loss: Callable[..., Any]  # loss(ops, leaves, *data)
     by_hand: Callable[..., tuple[Any, list[Array]]]  # loss and gradients of (leaves, *data)
-    rate: float | None  # of SGD; None where value and gradient are all
+    rate: float | None  # of the optimizer; None where value and gradient are all
     model_loss: Callable[..., Any] | None = None  # (params, *data), with tapegrad's own layers
     peers: tuple[str, ...] = ("torch", "jax")
+    decay: float | None = None  # of weights, by AdamW, which is Adam with 0; None for SGD
 
     @property
     def leaves(self) -> list[Array]:
         """The parameters as a list."""
         return tg.tree.leaves(self.params)
+
+    @property
+    def start(self) -> Any:
+        """The parameters as a list; with Adam, its moments and count of steps too."""
+        if self.decay is None:
+            return self.leaves
+        zeros = [np.zeros_like(p) for p in self.leaves]
+        return [self.leaves, zeros, zeros, np.float32(0)]
+
+    def read(self, state: Any) -> list[Any]:
+        """The parameters in such a state, or in one of tapegrad's."""
+        return tg.tree.leaves(state if self.decay is None else state[0])
 
 
 @attrs.frozen(eq=False)
@@ -273,6 +293,121 @@ def lstm_by_hand(params: Any, x: Array, start: Array, targets: Array) -> tuple[A
     return np.mean(d * d), [d_x, d_h, db]
 
 
+def gru_loss(ops: Ops, params: Any, x: Any, start: Any, targets: Any) -> Any:
+    """Take the steps one after another; the mean square of the last hidden state."""
+    w_x, b_x, w_h, b_h = params
+    n, h = start.shape[1], start
+    for t in range(x.shape[0]):
+        from_x, from_h = ops.affine(x[t], w_x, b_x), ops.affine(h, w_h, b_h)
+        gates = ops.sigmoid(from_x[:, : 2 * n] + from_h[:, : 2 * n])
+        r, z = gates[:, :n], gates[:, n:]
+        new = ops.numpy.tanh(from_x[:, 2 * n :] + r * from_h[:, 2 * n :])
+        h = new + z * (h - new)
+    d = h - targets
+    return ops.numpy.mean(d * d)
+
+
+def gru_by_hand(params: Any, x: Array, start: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`gru_loss` and its gradients."""
+    w_x, b_x, w_h, b_h = params
+    n, h = start.shape[1], start
+    saved = []
+    for x_t in x:
+        from_x, from_h = x_t @ w_x + b_x, h @ w_h + b_h
+        gates = _sigmoid(from_x[:, : 2 * n] + from_h[:, : 2 * n])
+        r, z = gates[:, :n], gates[:, n:]
+        new = np.tanh(from_x[:, 2 * n :] + r * from_h[:, 2 * n :])
+        saved.append((x_t, h, r, z, new, from_h[:, 2 * n :]))
+        h = new + z * (h - new)
+    d = h - targets
+    dh = 2 * d / d.size
+    d_x, db_x, d_h, db_h = (np.zeros_like(p) for p in params)
+    for x_t, before, r, z, new, hidden in reversed(saved):
+        d_new = dh * (1 - z) * (1 - new * new)
+        d_z = dh * (before - new) * z * (1 - z)
+        d_r = d_new * hidden * r * (1 - r)
+        d_from_x = np.concatenate([d_r, d_z, d_new], axis=1)
+        d_from_h = np.concatenate([d_r, d_z, d_new * r], axis=1)
+        d_x += x_t.T @ d_from_x
+        d_h += before.T @ d_from_h
+        db_x += d_from_x.sum(axis=0)
+        db_h += d_from_h.sum(axis=0)
+        dh = d_from_h @ w_h.T + dh * z
+    return np.mean(d * d), [d_x, db_x, d_h, db_h]
+
+
+def lenet_loss(ops: Ops, params: Any, x: Any, targets: Any) -> Any:
+    """Two convolutions with pools, three layers, and the mean cross entropy."""
+    w1, b1, w2, b2, *others = params
+    x = ops.pool(ops.relu(ops.convolution(x, w1, b1, 2)))
+    x = ops.pool(ops.relu(ops.convolution(x, w2, b2, 0)))
+    w3, b3, w4, b4, w5, b5 = others
+    x = ops.relu(ops.affine(x.reshape(x.shape[0], -1), w3, b3))
+    return ops.cross_entropy(ops.affine(ops.relu(ops.affine(x, w4, b4)), w5, b5), targets)
+
+
+def _columns(x: Array, size: int) -> Array:
+    """The patches of images, (batch, channels * size * size, places)."""
+    windows = np.lib.stride_tricks.sliding_window_view(x, (size, size), (2, 3))
+    batch, channels, height, width = windows.shape[:4]
+    shape = batch, channels * size * size, height * width
+    return windows.transpose(0, 1, 4, 5, 2, 3).reshape(shape)
+
+
+def _convolved(x: Array, w: Array, b: Array, padding: int) -> tuple[Array, Array]:
+    """A convolution, and the patches that it multiplied."""
+    columns = _columns(np.pad(x, ((0, 0), (0, 0), (padding,) * 2, (padding,) * 2)), w.shape[-1])
+    side = x.shape[-1] + 2 * padding - w.shape[-1] + 1
+    y = w.reshape(len(w), -1) @ columns + b[:, None]
+    return y.reshape(len(x), len(w), side, side), columns
+
+
+def _convolved_back(g: Array, w: Array, columns: Array) -> tuple[Array, Array]:
+    """The gradients of a convolution's kernels and biases."""
+    flat = g.reshape(*g.shape[:2], -1)
+    return (flat @ columns.mT).sum(axis=0).reshape(w.shape), flat.sum(axis=(0, 2))
+
+
+def _corners(x: Array) -> list[Array]:
+    return [x[..., i::2, j::2] for i in (0, 1) for j in (0, 1)]
+
+
+def _pooled_back(g: Array, y: Array, x: Array) -> Array:
+    """The gradient of a relu and the pool that follows."""
+    d = np.empty_like(x)
+    for part, of_x in zip(_corners(d), _corners(x), strict=True):
+        np.multiply(g, (of_x == y) & (y > 0), out=part)
+    return d
+
+
+def lenet_by_hand(params: Any, x: Array, targets: Array) -> tuple[Any, list[Array]]:
+    """`lenet_loss` and its gradients."""
+    w1, b1, w2, b2, w3, b3, w4, b4, w5, b5 = params
+    r1, columns1 = _convolved(x, w1, b1, 2)
+    np.maximum(r1, 0, out=r1)
+    p1 = functools.reduce(np.maximum, _corners(r1))
+    r2, columns2 = _convolved(p1, w2, b2, 0)
+    np.maximum(r2, 0, out=r2)
+    p2 = functools.reduce(np.maximum, _corners(r2))
+    h0 = p2.reshape(len(x), -1)
+    h1 = np.maximum(h0 @ w3 + b3, 0)
+    h2 = np.maximum(h1 @ w4 + b4, 0)
+    loss, dz5 = _cross_entropy(h2 @ w5 + b5, targets)
+    dz4 = dz5 @ w5.T * (h2 > 0)
+    dz3 = dz4 @ w4.T * (h1 > 0)
+    dr2 = _pooled_back((dz3 @ w3.T).reshape(p2.shape), p2, r2)
+    d_columns = w2.reshape(len(w2), -1).T @ dr2.reshape(*dr2.shape[:2], -1)
+    size, side = w2.shape[-1], dr2.shape[-1]
+    parts = d_columns.reshape(len(x), w2.shape[1], size, size, side, side)
+    dp1 = np.zeros_like(p1)
+    for i, j in itertools.product(range(size), repeat=2):
+        dp1[:, :, i : i + side, j : j + side] += parts[:, :, i, j]
+    dr1 = _pooled_back(dp1, p1, r1)
+    dense = [h0.T @ dz3, dz3.sum(axis=0), h1.T @ dz4, dz4.sum(axis=0), h2.T @ dz5, dz5.sum(axis=0)]
+    first, second = _convolved_back(dr1, w1, columns1), _convolved_back(dr2, w2, columns2)
+    return loss, [*first, *second, *dense]
+
+
 def embedding_loss(ops: Ops, params: Any, indices: Any, targets: Any) -> Any:
     """Sum the squares of some rows of a table, less targets."""
     d = ops.rows(params[0], indices) - targets
@@ -392,6 +527,46 @@ def lstm() -> Workload:
     return Workload(title, params, data, lstm_loss, lstm_by_hand, 0.5)
 
 
+def gru() -> Workload:
+    """Make a GRU with the gates side by side in its weights."""
+    cell = tg.nn.GRUCell(128, 128)
+
+    def model_loss(params: Any, x: Any, hidden: Any, targets: Any) -> Any:
+        for t in range(x.shape[0]):
+            output, hidden = cell(params, x[t], hidden)
+        return tg.nn.mse_loss(output, targets)
+
+    rng = np.random.default_rng(8)
+    params = cell.init(0, np.float32)
+    data = (_normal(rng, 20, 32, 128), np.zeros((32, 128), np.float32), _normal(rng, 32, 128))
+    title = "GRU, batch 32, hidden 128, 20 steps, f32"
+    return Workload(title, params, data, gru_loss, gru_by_hand, 0.5, model_loss)
+
+
+def lenet() -> Workload:
+    """Make LeNet-5, with relu and pools of the largest, trained by Adam."""
+    convolutions: list[Any] = [
+        *(tg.nn.Conv2d(1, 6, 5, padding=2), tg.nn.Relu(), tg.nn.MaxPool2d(2)),
+        *(tg.nn.Conv2d(6, 16, 5), tg.nn.Relu(), tg.nn.MaxPool2d(2), tg.nn.Flatten()),
+    ]
+    dense: list[Any] = [tg.nn.Linear(400, 120), tg.nn.Relu(), tg.nn.Linear(120, 84), tg.nn.Relu()]
+    model = tg.nn.Sequential(*convolutions, *dense, tg.nn.Linear(84, 10))
+
+    def model_loss(params: Any, x: Any, targets: Any) -> Any:
+        return tg.nn.cross_entropy_loss(model(params, x), targets)
+
+    rng = np.random.default_rng(9)
+    params = model.init(0, np.float32)
+    data = (_normal(rng, 64, 1, 28, 28), rng.integers(10, size=64))
+    title = "LeNet-5 with Adam, batch 64 of 28 by 28, f32"
+    return Workload(title, params, data, lenet_loss, lenet_by_hand, 1e-3, model_loss, decay=0.0)
+
+
+def adamw() -> Workload:
+    """Make the net of `mlp`, trained by AdamW."""
+    return attrs.evolve(mlp(), title="MLP 784-256-10 with AdamW, batch 128, f32", decay=0.01)
+
+
 def embedding(zipf: bool = False) -> Workload:
     """Make a loss of few rows of a large table."""
     rng = np.random.default_rng(5)
@@ -418,7 +593,8 @@ def _normal(rng: np.random.Generator, *shape: int) -> Array:
 
 
 WORKLOADS: Mapping[str, Callable[[], Workload]] = {
-    make.__name__: make for make in (xor, rnn, mlp, chain, lstm, embedding, attention)
+    make.__name__: make
+    for make in (xor, rnn, mlp, chain, lstm, gru, embedding, attention, lenet, adamw)
 }
 
 
@@ -430,6 +606,15 @@ def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
     both = tg.value_and_grad(loss or w.model_loss or functools.partial(w.loss, tapegrad_ops()))
     if w.rate is None:
         return both
+    if w.decay is not None:
+        adam = adam_of(w)
+
+        def adam_step(state: Any, *data: Any) -> tuple[Any, Any]:
+            params, moments = state
+            loss, gradients = both(params, *data)
+            return loss, adam.update(params, gradients, moments)
+
+        return adam_step
     optimizer = tg.optim.SGD(w.rate)
     state = optimizer.init(w.params)
 
@@ -441,8 +626,14 @@ def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
     return step
 
 
-def sgd_step(both: Step, rate: float | None) -> Step:
+def adam_of(w: Workload) -> Any:
+    """Make tapegrad's optimizer of a workload with Adam."""
+    return tg.optim.AdamW(w.rate, BETA1, BETA2, EPSILON, weight_decay=w.decay)
+
+
+def plain_step(both: Step, w: Workload) -> Step:
     """Add the update of a list of parameters to a function that gives loss and gradients."""
+    rate, decay = w.rate, w.decay or 0.0
     if rate is None:
         return both
 
@@ -450,18 +641,37 @@ def sgd_step(both: Step, rate: float | None) -> Step:
         loss, gradients = both(params, *data)
         return loss, [p - rate * g for p, g in zip(params, gradients, strict=True)]
 
-    return step
+    def adam_step(state: Any, *data: Any) -> tuple[Any, Any]:
+        params, first, second, t = state
+        loss, gradients = both(params, *data)
+        t = t + 1
+        first = [BETA1 * m + (1 - BETA1) * g for m, g in zip(first, gradients, strict=True)]
+        second = [BETA2 * v + (1 - BETA2) * g * g for v, g in zip(second, gradients, strict=True)]
+        scale, shrink = rate / (1 - BETA1**t), (1 - BETA2**t) ** -0.5
+        new = [
+            p * (1 - rate * decay) - scale * m / (shrink * v**0.5 + EPSILON)
+            for p, m, v in zip(params, first, second, strict=True)
+        ]
+        return loss, [new, first, second, t]
+
+    return step if w.decay is None else adam_step
 
 
 def own_entries(name: str, w: Workload) -> Iterator[Entry]:
     """Make those of tapegrad, compiled where it can be, and of NumPy."""
     same = functools.partial(w.loss, tapegrad_ops())
-    yield Entry(RECORDED, lambda: w.leaves, tapegrad_step(w, same), w.data, list)
-    if COMPILE is not None:
-        step = COMPILE(tapegrad_step(w))
-        yield Entry(COMPILED, lambda: w.params, step, w.data, tg.tree.leaves)
+
+    def started(params: Any) -> Any:
+        return params if w.decay is None else (params, adam_of(w).init(params))
+
     leaves = w.leaves
-    yield Entry(ANSWERS, lambda: leaves, sgd_step(w.by_hand, w.rate), w.data, list)
+    recorded = started(leaves)
+    yield Entry(RECORDED, lambda: recorded, tapegrad_step(w, same), w.data, w.read)
+    if COMPILE is not None:
+        step, compiled = COMPILE(tapegrad_step(w)), started(w.params)
+        yield Entry(COMPILED, lambda: compiled, step, w.data, w.read)
+    by_hand = w.start
+    yield Entry(ANSWERS, lambda: by_hand, plain_step(w.by_hand, w), w.data, w.read)
     if name == "embedding":
         # one array for all bursts: a fresh copy of 12 MB would be cold
         table, indices = leaves[0].copy(), w.data[0]
@@ -496,6 +706,10 @@ def tapegrad_ops() -> Ops:
         attention,
         affine=lambda x, w, b: tg.add(tg.matmul(x, w), b),
         rows=tg.index_select,
+        convolution=lambda x, w, b, padding: tg.nn.Conv2d(
+            w.shape[1], w.shape[0], w.shape[2:], padding=padding
+        )(tg.nn.convolution.ConvParams(w, b), x),
+        pool=lambda x: tg.nn.MaxPool2d(2)(None, x),
     )
 
 
@@ -511,7 +725,7 @@ def autograd_entries(name: str, w: Workload) -> Iterator[Entry]:
 
     ops = Ops(anp, lambda z: 1 / (1 + anp.exp(-z)), cross_entropy)
     both = autograd.value_and_grad(functools.partial(w.loss, ops))
-    yield Entry("autograd", lambda: w.leaves, sgd_step(both, w.rate), w.data, list)
+    yield Entry("autograd", lambda: w.leaves, plain_step(both, w), w.data, list)
 
 
 def mygrad_entries(name: str, w: Workload) -> Iterator[Entry]:
@@ -526,7 +740,7 @@ def mygrad_entries(name: str, w: Workload) -> Iterator[Entry]:
         loss.backward()
         return loss.data, [t.grad for t in tensors]
 
-    step = sgd_step(both, w.rate)
+    step = plain_step(both, w)
     yield Entry("MyGrad", lambda: w.leaves, mg.mem_guard_on(step), w.data, list)
     yield Entry("MyGrad, no guard", lambda: w.leaves, mg.mem_guard_off(step), w.data, list)
 
@@ -543,15 +757,21 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
         functional.scaled_dot_product_attention,
         affine=lambda x, w, b: torch.addmm(b, x, w),
         rows=lambda table, indices: functional.embedding(indices, table),
+        convolution=lambda x, w, b, padding: functional.conv2d(x, w, b, padding=padding),
+        pool=lambda x: functional.max_pool2d(x, 2),
     )
 
     def tensors(arrays: Sequence[Array]) -> list[Any]:
         return [torch.from_numpy(np.array(a)) for a in arrays]
 
-    def start() -> tuple[list[Any], list[Any]]:
-        # the parameters, and the same memory outside of autograd to update
+    def start() -> tuple[list[Any], Any]:
+        # the parameters, and the same memory outside of autograd to update, or an optimizer
         raw = tensors(w.leaves)
-        return [t.detach().requires_grad_() for t in raw], raw
+        params = [t.detach().requires_grad_() for t in raw]
+        if w.decay is None:
+            return params, raw
+        given: dict[str, Any] = {"betas": (BETA1, BETA2), "eps": EPSILON, "foreach": True}
+        return params, torch.optim.AdamW(params, w.rate, weight_decay=w.decay, **given)
 
     def read(state: Any) -> list[Any]:
         return [t.detach().numpy() for t in state[0]]
@@ -563,6 +783,11 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
             gradients = torch.autograd.grad(loss, params)
             if w.rate is None:
                 return loss.detach(), (gradients, raw)
+            if w.decay is not None:
+                for p, g in zip(params, gradients, strict=True):
+                    p.grad = g
+                raw.step()
+                return loss.detach(), state
             torch._foreach_add_(raw, gradients, alpha=-w.rate)
             return loss.detach(), state
 
@@ -612,21 +837,36 @@ def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
     def cross_entropy(logits: Any, targets: Any) -> Any:
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(targets)), targets])
 
-    attention = _plain_attention(jax.nn.softmax)
-    ops = Ops(jnp, jax.nn.sigmoid, cross_entropy, jax.nn.relu, attention)
+    def convolution(x: Any, w: Any, b: Any, padding: int) -> Any:
+        y = jax.lax.conv_general_dilated(x, w, (1, 1), [(padding, padding)] * 2)
+        return y + b[:, None, None]
 
-    def start() -> list[Any]:
+    def pool(x: Any) -> Any:
+        window = (1, 1, 2, 2)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+    ops = Ops(
+        jnp,
+        jax.nn.sigmoid,
+        cross_entropy,
+        jax.nn.relu,
+        _plain_attention(jax.nn.softmax),
+        convolution=convolution,
+        pool=pool,
+    )
+
+    def start() -> Any:
         # a copy, for the step gives the memory away
-        return jax.block_until_ready([jnp.array(a) for a in w.leaves])  # type: ignore[no-any-return]
+        return jax.block_until_ready(jax.tree.map(lambda a: jnp.array(a), w.start))
 
     def entry(label: str, step: Callable[..., Any]) -> Entry:
         jitted = jax.jit(step, donate_argnums=() if w.rate is None else 0)
-        return Entry(label, start, jitted, data, list, jax.block_until_ready)
+        return Entry(label, start, jitted, data, w.read, jax.block_until_ready)
 
     data = tuple(jnp.asarray(a, jnp.int32 if a.dtype.kind == "i" else a.dtype) for a in w.data)
     both = jax.value_and_grad(functools.partial(w.loss, ops))
     label = {"lstm": "jax.jit unrolled", "embedding": "jax.jit dense"}.get(name, "jax.jit")
-    yield entry(label, sgd_step(both, w.rate))
+    yield entry(label, plain_step(both, w))
     if name == "lstm":
 
         def scan_loss(params: Any, x: Any, start: Any, targets: Any) -> Any:
@@ -636,7 +876,7 @@ def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
             (h, _), _ = jax.lax.scan(body, (start, start), x)
             return jnp.mean((h - targets) ** 2)
 
-        yield entry("jax.jit scan", sgd_step(jax.value_and_grad(scan_loss), w.rate))
+        yield entry("jax.jit scan", plain_step(jax.value_and_grad(scan_loss), w))
     if name == "embedding":
 
         def rows_step(params: Any, indices: Any, targets: Any) -> tuple[Any, Any]:
@@ -661,7 +901,13 @@ def check(w: Workload, entry: Entry) -> None:
     """Exit unless a step agrees with NumPy, to a fraction of the update."""
     tolerance = 1e-10 if all(p.dtype == np.float64 for p in w.leaves) else 1e-3
     loss, gradients = w.by_hand(w.leaves, *w.data)
-    rate, before = (-1, np.zeros(len(w.leaves))) if w.rate is None else (w.rate, w.leaves)
+    before: Sequence[Any] = w.leaves if w.rate is not None else np.zeros(len(w.leaves)).tolist()
+    rate = -1 if w.rate is None else w.rate
+    if w.decay is not None:
+        # of the moments that it is divided by, a first step leaves the sign
+        gradients = [
+            g / (np.abs(g) + EPSILON) + w.decay * p for p, g in zip(before, gradients, strict=True)
+        ]
     got_loss, result = entry.step(entry.start(), *entry.data)
     arrays = entry.read(result)
     wanted: list[tuple[str, Any, Any, Any]] = [("the loss", 0, loss, got_loss)]

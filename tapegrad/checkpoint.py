@@ -166,7 +166,7 @@ class Call:
                 f"{self.layout.shape}: it must do the same each time"
             )
         again = layout.pack(output)
-        if not np.allclose(again, self.primal, rtol=1e-3, atol=1e-6, equal_nan=True):
+        if not np.allclose(again, self._primal, rtol=1e-3, atol=1e-6, equal_nan=True):
             raise ValueError(
                 f"{label(self.fn)} is checkpointed, but called again it gave other numbers: are "
                 "there random ones in it (pass a key), or an array that has changed (pass it as "
@@ -188,7 +188,7 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
         refuse_stranger("checkpoint", leaf, start)
     if leaf.dtype.kind == "f" or leaf.index <= start.index:
         return leaf
-    last = write_known(last_written(), stopped, (leaf.primal,), NO_OPTIONS, leaf.primal)
+    last = write_known(last_written(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
     advance(last)
     return last
 
@@ -211,9 +211,9 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
     for x, result in zip(floating_leaves(output), layout.apart(record), strict=True):
         if type(x) is not Tensor:
             result = x
-        elif type(x.primal) is not np.ndarray and result is not record:
+        elif type(x._primal) is not np.ndarray and result is not record:
             # a Python number stays one
-            result = write_known(last_written(), asarray, (result,), NO_OPTIONS, x.primal)
+            result = write_known(last_written(), asarray, (result,), NO_OPTIONS, x._primal)
             advance(result)
         results.append(result)
     return layout.tree(results)
@@ -221,7 +221,7 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
 
 def _checkpointed(*reads: Any, call: Call) -> Any:
     """A call that is made again on the way back."""
-    return call.primal
+    return call._primal
 
 
 CHECKPOINT = Rules(

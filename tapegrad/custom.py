@@ -69,11 +69,11 @@ def custom_op(
     >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
     (array(12.), array(12.))
     """
-    rules = () if callable(vjps) else tuple(vjps)
-    if callable(vjps) or not all(rule is None or callable(rule) for rule in rules):
+    rules = tuple(vjps) if isinstance(vjps, Iterable) and not callable(vjps) else None
+    if rules is None or not all(rule is None or callable(rule) for rule in rules):
         raise TypeError(
-            "custom_op takes a tuple of rules, one an operand and None where no gradient passes: "
-            "@tg.custom_op(vjps=(rule,))"
+            "custom_op takes vjps, a tuple of rules, one an operand and None where no "
+            "gradient passes: @tg.custom_op(vjps=(rule,))"
         )
 
     def decorate(function: Callable[P, Any]) -> Op[P]:
@@ -198,7 +198,7 @@ class CustomVJP:
                 refuse_stranger("custom_vjp", x, start)
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
-        values = [x.primal if type(x) is Tensor else x for x in operands]
+        values = [x._primal if type(x) is Tensor else x for x in operands]
         output, _ = recorded_from(None, call.run, (values,))
         if not tensors:
             return output
@@ -261,7 +261,7 @@ class CustomCall:
             if not _is_number(x):
                 return
             if c is not None and is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 c = fit(as_cotangent(c, name), np.asarray(primal), name, path)
             cotangents.append(c)
 

@@ -43,10 +43,10 @@ def table(records: Iterable[Tensor]) -> str:
 
 
 def _row(record: Tensor) -> tuple[str, ...]:
-    what = record.name or record.op.name
+    what = _printable(record.name or record.op.name)
     operands = [_operand(x) for x in record.operands]
     operands += [f"{name}={value}" for name, value in record.options.items()]
-    value = "" if record.origin.compiling else short(record.primal)
+    value = "" if record.origin.compiling else short(record._primal)
     return (
         str(record.index),
         what,
@@ -55,6 +55,11 @@ def _row(record: Tensor) -> tuple[str, ...]:
         str(record.dtype),
         value,
     )
+
+
+def _printable(name: str) -> str:
+    """A name in which control characters are escaped."""
+    return "".join([c if c.isprintable() else repr(c)[1:-1] for c in name])
 
 
 def _operand(x: Any) -> str:

@@ -7,7 +7,6 @@ transforms nest in any order.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -15,7 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import check_callable, keep_names, label
+from tapegrad.core.callables import as_positions, check_callable, keep_names, label
 from tapegrad.core.forward import push
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
@@ -31,14 +30,7 @@ Argnums = int | tuple[int, ...]
 
 
 def _as_argnums(argnums: Any) -> Argnums:
-    try:
-        if isinstance(argnums, tuple | list | range):
-            return tuple([operator.index(i) for i in argnums])
-        return operator.index(argnums)
-    except TypeError:
-        raise TypeError(
-            f"argnums is the position of an argument, or a tuple of positions, not {argnums!r}"
-        ) from None
+    return as_positions("argnums", argnums)
 
 
 @attrs.frozen(slots=False)
@@ -537,7 +529,7 @@ def released(x: Any) -> Any:
     if current is None or current.origin is not x.origin:
         return x.value
     # a Python float comes out as an array, as it does where no recording goes on
-    return asarray(x) if type(x.primal) is float else x
+    return asarray(x) if type(x._primal) is float else x
 
 
 def released_tree(output: Any) -> Any:

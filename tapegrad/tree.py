@@ -229,6 +229,8 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     >>> tg.tree.map(lambda p, g: p - 0.1 * g, {"w": 1.0}, {"w": 10.0})
     {'w': 0.0}
     """
+    if not callable(f):
+        raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
     return _map_beside(f, tree, rest, ())
 
 

@@ -859,3 +859,54 @@ def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
             return tg.sum(x * x)
 
     np.testing.assert_array_equal(tg.grad(guarded)(np.eye(2)), 2 * np.eye(2))
+
+
+# --- arguments that are not what they should be ------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "name"),
+    [
+        (lambda: tg.custom_op(None), "vjps"),
+        (lambda: tg.custom_op(3), "vjps"),
+        (lambda: tg.compile(None), "function"),
+        (lambda: tg.compile(abs, static_argnums="a"), "static_argnums"),
+        (lambda: tg.compile(abs, static_argnums=(0, "a")), "static_argnums"),
+        (lambda: tg.compile(abs, static_argnums=True), "static_argnums"),
+        (lambda: tg.compile(abs, static_argnums=None), "static_argnums"),
+        (lambda: tg.grad(abs, argnums=True), "argnums"),
+        (lambda: tg.grad(abs, argnums=(0, np.True_)), "argnums"),
+        (lambda: tg.reverse_sweep(None, square()[1]), "tape"),
+        (lambda: tg.tree.map(None, [1.0]), r"tree\.map"),
+        (lambda: tg.tree.map(None, []), r"tree\.map"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(call, name):
+    with pytest.raises(TypeError, match=name):
+        call()
+
+
+def test_a_number_read_while_compiling_is_returned_and_converted_outside():
+    with pytest.raises(TraceError, match="return it and convert it outside"):
+        tg.compile(lambda x: float(tg.sum(x)))(np.ones(3))
+
+
+def test_a_ufunc_is_not_called_numpys_unless_it_is():
+    def two(a, b):
+        return a
+
+    unknown = np.frompyfunc(two, 2, 1)
+    message = said(TypeError, lambda: tg.record(lambda x: unknown(x, x))(1.0))
+    assert "numpy" not in message.split("is not supported")[0]
+    special = pytest.importorskip("scipy.special")
+    with pytest.raises(TypeError, match=r"^scipy\.special\.gammaln is not supported"):
+        tg.record(special.gammaln)(1.0)
+
+
+@pytest.mark.parametrize("control", ["\x1b[31m", "a\nb", "\x00", "\u202e", "\t"])
+def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(control):
+    tape, _ = tg.Tape().parameter(1.0, name=f"w{control}")
+    lines = str(tape).splitlines()
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+    assert "w" in lines[1]

@@ -305,6 +305,15 @@ def test_a_convolution_is_its_sum(
     np.testing.assert_allclose(layer(params, x), want, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_patches_of_many_small_images_are_added_as_those_of_each(stride: Any) -> None:
+    values = tg.patches(np.arange(30 * 63.0).reshape(5, 6, 7, 9), (3, 2), stride)
+    got = tg.add_patches(values, (7, 9), stride)
+    assert got.flags.c_contiguous
+    for place in np.ndindex(5, 6):
+        np.testing.assert_array_equal(got[place], tg.add_patches(values[place], (7, 9), stride))
+
+
 def test_elements_of_a_patch_that_tie_share_the_gradient() -> None:
     pool = nn.MaxPool2d(2)
     x = np.array([[[[1.0, 1.0], [1.0, 0.0]]]])

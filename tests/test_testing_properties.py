@@ -165,6 +165,17 @@ def test_values_are_compared_up_to_rounding_and_copies_are_given() -> None:
             )
 
 
+def test_integers_are_compared_exactly_and_zeros_with_nothing_to_spare() -> None:
+    def counted(x: Any, other: Any) -> Any:
+        return x, 2**40 + np.sum(np.isfinite(x)) + (0 if isinstance(x, np.ndarray) else other)
+
+    testing.check_values(lambda x: counted(x, 0), (X,))
+    with pytest.raises(AssertionError, match="another value"):
+        testing.check_values(lambda x: counted(x, 1), (X,))
+    with pytest.raises(AssertionError, match="recorded   1e-12"):
+        testing.check_values(lambda x: x * 0 + (not isinstance(x, np.ndarray)) * 1e-12, (X,))
+
+
 def said_of_the_hessian(fn: Any, *args: Any) -> str:
     with pytest.raises(AssertionError) as error:
         testing.check_symmetric_hessian(fn, args)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 
 def check_callable(fn: Any) -> None:
@@ -36,3 +39,16 @@ def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     if getattr(fn, "__self__", None) is not None:
         known = known[1:]
     return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))
+
+
+def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+    """The position of an argument, or positions, as integers; what says which they are."""
+    several = isinstance(given, tuple | list | range | set | frozenset)
+    try:
+        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+            raise TypeError
+        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+    except TypeError:
+        raise TypeError(
+            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+        ) from None

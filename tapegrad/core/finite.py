@@ -73,9 +73,9 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
         if record in needed:
             needed.update(x for x in record.operands if type(x) is Tensor)
     for record in tape:
-        if record in needed and not _is_finite(record.primal):
+        if record in needed and not _is_finite(record._primal):
             raise NonFiniteError(
-                f"the value of {_where(record)} is not finite: {_shown(record.primal)}"
+                f"the value of {_where(record)} is not finite: {_shown(record._primal)}"
                 f"{_operands(record)}{_hint(tape, record)}"
             )
 
@@ -91,13 +91,13 @@ def check_cotangent(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
     if not _is_finite(c):
         raise NonFiniteError(
             f"the cotangent that {_where(record)} passes to operand {i} is not finite: "
-            f"{_shown(c)}{_operands(record)}\n  value: {short(record.primal)}"
+            f"{_shown(c)}{_operands(record)}\n  value: {short(record._primal)}"
             f"\n  incoming cotangent: {_shown(g)}{_hint(tape, record)}"
         )
 
 
 def _is_finite(x: Any) -> bool:
-    x = x.primal if type(x) is Tensor else x
+    x = x._primal if type(x) is Tensor else x
     return bool(np.isfinite(x).all())
 
 
@@ -108,7 +108,7 @@ def _where(record: Tensor) -> str:
 
 def _shown(x: Any) -> str:
     """A value, and the first place where it is not finite."""
-    x = x.primal if type(x) is Tensor else x
+    x = x._primal if type(x) is Tensor else x
     places = np.argwhere(~np.isfinite(x))
     if np.ndim(x) == 0 or not len(places):
         return short(x)
@@ -120,7 +120,7 @@ def _operands(record: Tensor) -> str:
     lines = []
     for i, x in enumerate(record.operands):
         of = f"%{x.index} {x.name or x.op.name}, " if type(x) is Tensor else ""
-        lines.append(f"\n  operand {i}: {of}{short(x.primal if type(x) is Tensor else x)}")
+        lines.append(f"\n  operand {i}: {of}{short(x._primal if type(x) is Tensor else x)}")
     return "".join(lines)
 
 

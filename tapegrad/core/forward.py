@@ -39,9 +39,9 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
         if moved and record.dtype.kind == "f":
-            y, operands = record if recorded else record.primal, record.operands
+            y, operands = record if recorded else record._primal, record.operands
             if not recorded:
-                operands = tuple([x.primal if type(x) is Tensor else x for x in operands])
+                operands = tuple([x._primal if type(x) is Tensor else x for x in operands])
             t = _tangent(record, y, operands, moved)
             if t is not None:
                 found[record] = _like(t, record)
@@ -119,7 +119,7 @@ def _total(parts: list[Any]) -> Any:
 
 
 def _primal(x: Any) -> Any:
-    return x.primal if type(x) is Tensor else x
+    return x._primal if type(x) is Tensor else x
 
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

@@ -10,6 +10,8 @@ from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
 
 PYTHON_NUMBERS = (float, int, bool)
+# the kinds of dtypes that ops take
+_REAL = "fiub"
 
 
 def as_constant(x: Any, what: str) -> Any:
@@ -22,7 +24,8 @@ def as_constant(x: Any, what: str) -> Any:
     """
     kind = type(x)
     if kind is np.ndarray:
-        require_real(x.dtype, f"{what}: an operand")
+        if x.dtype.kind not in _REAL:
+            require_real(x.dtype, f"{what}: an operand")
         return keep(x)
     if kind in PYTHON_NUMBERS:
         return x
@@ -42,7 +45,7 @@ def as_constant(x: Any, what: str) -> Any:
 
 def require_real(dtype: np.dtype[Any], what: str) -> None:
     """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
-    if dtype.kind not in "fiub":
+    if dtype.kind not in _REAL:
         raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 

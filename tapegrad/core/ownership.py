@@ -65,7 +65,7 @@ def keep(x: Any) -> Any:
     """
     kind = type(x)
     if kind is np.ndarray:
-        if _is_made(x) and not (_AT_WRITES and x.ndim == 1):
+        if x.nbytes >= LARGE and _is_made(x) and not (_AT_WRITES and x.ndim == 1):
             # the caller may set the shape, dtype and strides of the object it has
             return x.view()
         x = x.copy("K")

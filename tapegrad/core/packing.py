@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
-from tapegrad.core.ownership import keep
+from tapegrad.core.ownership import keep, lend
 from tapegrad.core.tensor import Tensor
 
 
@@ -33,11 +33,12 @@ class Layout:
         stop = 0
         for x in leaves:
             if is_floating(x):
-                primal = x.primal if type(x) is Tensor else x
+                primal = x._primal if type(x) is Tensor else x
                 start, stop = stop, stop + math.prod(np.shape(primal))
                 x = _Place(start, stop, np.shape(primal), np.asarray(primal).dtype)
             else:
                 refuse_hidden(x, "a result")
+                x = keep(x) if type(x) is np.ndarray else x
             places.append(x)
         found = [x for x in places if type(x) is _Place]
         shape = found[0].shape if len(found) == 1 else (stop,)
@@ -47,7 +48,7 @@ class Layout:
     def pack(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout as one array; a lone one as it is."""
         leaves = floating_leaves(output)
-        values = [x.primal if type(x) is Tensor else x for x in leaves]
+        values = [x._primal if type(x) is Tensor else x for x in leaves]
         if len(values) == 1:
             (x,) = values
             if type(x) is float:
@@ -80,7 +81,10 @@ class Layout:
     def tree(self, floating: Sequence[Any]) -> Any:
         """The tree with these for floating leaves."""
         rest = iter(floating)
-        leaves = [next(rest) if type(x) is _Place else x for x in self.leaves]
+        leaves = [
+            next(rest) if type(x) is _Place else lend(x) if type(x) is np.ndarray else x
+            for x in self.leaves
+        ]
         return tree.unflatten(self.structure, leaves)
 
     def _places(self) -> list[_Place]:

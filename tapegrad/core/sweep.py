@@ -73,6 +73,10 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
+    if type(tape) is not Tape:
+        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
+    if type(tape) is not Tape:
+        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
     if type(output) is not Tensor:
         raise TypeError(
             f"the output of a sweep is a record of the tape, not a {type(output).__name__}"
@@ -174,15 +178,15 @@ def contributions(
     if recorded:
         args = [g, record, *operands]
     else:
-        args = [g, record.primal]
+        args = [g, record._primal]
         for x in operands:
-            args.append(x.primal if type(x) is Tensor else x)
+            args.append(x._primal if type(x) is Tensor else x)
     found = []
     rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
     for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
         if rule is None or type(x) is not Tensor:
             continue
-        primal = x.primal
+        primal = x._primal
         if type(primal) is not np.ndarray:
             primal = np.asarray(primal)
         if primal.dtype.kind == "f" and (reached is None or x in reached):
@@ -232,8 +236,10 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     """A record's gradient or tangent as it is handed out, apart from those given before."""
     if type(c) is np.ndarray:
-        if c.dtype != record.dtype:
-            c = c.astype(record.dtype)
+        primal = record._primal
+        if type(primal) is np.ndarray and c.dtype != primal.dtype:
+            # of another byte order
+            c = c.astype(primal.dtype)
         # a number may be the seed, and one cotangent be that of several records
         if c.shape == () or id(c) in given:
             return lend(c)

@@ -21,6 +21,7 @@ from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
 from tapegrad.core.ownership import keep
 from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
+from tapegrad.core.whole import forward_of
 from tapegrad.face.table import ANSWERS
 
 # The last record of the recording that runs in this thread or task, if any. It is set
@@ -186,7 +187,7 @@ def write(
         if type(x) is Tensor:
             if x.origin is not origin:
                 refuse_stranger(op.name, x, last)
-            value = x.primal
+            value = x._primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
@@ -194,9 +195,12 @@ def write(
         values.append(x)
     if constants:
         last, operands = as_operands(last, op, operands)
-        values = [x.primal if type(x) is Tensor else x for x in operands]
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+    forward = op.forward
+    if origin.compiling and op.keeps_weak:
+        forward = forward_of(op, values)
     try:
-        value = op.forward(*values, **given) if given else op.forward(*values)
+        value = forward(*values, **given) if given else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
@@ -231,7 +235,7 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     on through it.
     """
     if type(value) is Tensor:
-        return write_known(last, PARAMETER, (value,), NO_OPTIONS, value.primal, name)
+        return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
     return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
 
 
@@ -246,7 +250,7 @@ def as_operands(
     for x in operands:
         if type(x) is not Tensor:
             x = as_constant(x, op.name)
-        elif type(x.primal) is not np.ndarray and not op.takes_weak:
+        elif type(x._primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, ANSWERS[np.asarray], (x,), NO_OPTIONS)  # type: ignore[arg-type]
         kept.append(x)
     return last, tuple(kept)

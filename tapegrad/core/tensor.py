@@ -104,7 +104,7 @@ class Draft:
     takes a third of the time, and a record is made for every op that is called.
     """
 
-    primal: Any
+    _primal: Any
     op: Rules
     operands: tuple[Any, ...]
     options: Mapping[str, Any]
@@ -175,15 +175,28 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
         return self._read("reading .value")
 
     @property
+    def primal(self) -> Any:
+        """The value as the ops read it: a Python number stays one.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        value = self._read("reading .primal")
+        return value if type(self._primal) is np.ndarray else self._primal
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The value's shape."""
-        return self.primal.shape if type(self.primal) is np.ndarray else ()
+        return self._primal.shape if type(self._primal) is np.ndarray else ()
 
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        array: Array = self.primal if type(self.primal) is np.ndarray else np.asarray(self.primal)
-        return array.dtype
+        # of a Python int too, which may have more than 64 bits
+        value = self._primal
+        return value.dtype if type(value) is np.ndarray else np.dtype(type(value))
 
     @property
     def ndim(self) -> int:

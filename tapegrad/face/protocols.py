@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NoReturn
 
 import numpy as np
@@ -59,11 +60,20 @@ class Protocols:
 
 def _refuse(function: Any, name: str) -> NoReturn:
     """Raise for a function that nothing answers for."""
-    module = getattr(function, "__module__", None) or "numpy"
     instead = (
         "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
         "the values (t.value) if no gradient is to pass"
     )
     raise TypeError(
-        f"{module}.{name} is not supported on a Tensor; " + advice.FUNCTIONS.get(name, instead)
+        f"{_full_name(function, name)} is not supported on a Tensor; "
+        + advice.FUNCTIONS.get(function.__name__, instead)
     )
+
+
+def _full_name(function: Any, name: str) -> str:
+    """A function's name with its module's; a ufunc does not know where it is from."""
+    module = getattr(function, "__module__", None)
+    if module is None and getattr(np, name, None) is not function:
+        special = sys.modules.get("scipy.special")
+        module = "scipy.special" if getattr(special, name, None) is function else ""
+    return f"{'numpy' if module is None else module}.{name}".lstrip(".")

@@ -28,12 +28,12 @@ class Reading:
     def __format__(self: Any, spec: str) -> str:
         if not spec:
             return str(self)
-        if self.shape:
+        if self.shape and not self.origin.compiling:
             raise TypeError(
                 f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
                 "format its elements, or leave the format out"
             )
-        return format(self._read("formatting")[()], spec)
+        return format(self._read(f"the format {spec!r}")[()], spec)
 
     def __len__(self: Any) -> int:
         if not self.shape:
@@ -93,16 +93,16 @@ class Reading:
             raise TraceError(
                 f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
                 f"{self.dtype} are known of {self._line()}{users_line()}; select with tg.where, "
-                "list the argument in static_argnums, or compile the inner part that does not "
-                "read it"
+                "list the argument in static_argnums, return it and convert it outside, or "
+                "compile the inner part that does not read it"
             )
-        return lend(self.primal) if type(self.primal) is np.ndarray else give(self.primal)
+        return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 
     def _is_a_number(self: Any) -> bool:
         """Whether an in-place operator binds its name anew, as it does for NumPy's numbers.
 
         So it is for what has no axes, except for an array of the caller's.
         """
-        if type(self.primal) is not np.ndarray or self.op.name != "parameter":
+        if type(self._primal) is not np.ndarray or self.op.name != "parameter":
             return bool(self.shape == ())
         return any(x._is_a_number() for x in self.operands)

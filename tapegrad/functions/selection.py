@@ -240,7 +240,7 @@ def _selects(choose: Choices) -> Call:
 
 def _typed(x: Any) -> Any:
     """What x brings to a promotion: its dtype, or itself if it is a Python number."""
-    x = x.primal if isinstance(x, Tensor) else x
+    x = x._primal if isinstance(x, Tensor) else x
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
 

@@ -125,7 +125,7 @@ class Sequential:
     layers: tuple[Layer, ...]
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
 
-    def __init__(self, *layers: Layer) -> None:
+    def __init__(self, *layers: Callable[..., Any]) -> None:
         made = tuple(map(_as_layer, layers))
         self.__attrs_init__(made, tuple(map(_wants, made)))
 

@@ -138,17 +138,17 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
     return np.isclose(a, b, rtol, atol, equal_nan)
 
 
-@op(None, None, ufunc=np.bitwise_and, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_and, keeps_weak=True, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; of booleans, whether both are true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_or, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_or, keeps_weak=True, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that either has; of booleans, whether either is true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_xor, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
 
@@ -158,17 +158,17 @@ def _shifts(choose: Choices) -> Call:
     return Call((choose.integers(shapes[0], -9, 9), choose.integers(shapes[1], 0, 4)))
 
 
-@op(None, None, ufunc=np.left_shift, domain=_shifts)
+@op(None, None, ufunc=np.left_shift, keeps_weak=True, domain=_shifts)
 def left_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places up. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.right_shift, domain=_shifts)
+@op(None, None, ufunc=np.right_shift, keeps_weak=True, domain=_shifts)
 def right_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places down. It passes no gradient."""
 
 
-@op(None, ufunc=np.invert, domain=_bits(1))
+@op(None, ufunc=np.invert, keeps_weak=True, domain=_bits(1))
 def invert(x: Any) -> Any:
     """The bits that x has not; of booleans, whether x is false. It passes no gradient."""
 
@@ -225,7 +225,8 @@ def where(condition: Any, x: Any, y: Any) -> Any:
 
 def _kept(choose: Choices) -> Call:
     shape = choose.shape()
-    return Call((choose.booleans(shape), choose.array(shape)))
+    narrow = tuple(choose.among([side, 1]) for side in shape)
+    return Call((choose.booleans(shape), choose.array(narrow)))
 
 
 @op(
@@ -235,7 +236,7 @@ def _kept(choose: Choices) -> Call:
     jvp=elementwise,
 )
 def keep(condition: Any, x: Any) -> Any:
-    """x where the condition holds, 0 elsewhere, for two arrays of one shape.
+    """x where the condition holds, 0 elsewhere, in the shape of the condition.
 
     Examples
     --------
@@ -253,8 +254,8 @@ def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
     """`keep` of floating arrays, by masking bits: a tenth of the time of a selection."""
     whole = _WHOLE.get(x.dtype.itemsize)
     if out is None:
-        out = np.empty(x.shape, x.dtype)
-    if whole is None or not (x.flags.c_contiguous and condition.flags.c_contiguous):
+        out = np.empty(condition.shape, x.dtype)
+    if whole is None or not condition.flags.c_contiguous:
         out[...] = np.where(condition, x, 0)
         return out
     mask = out.view(whole)

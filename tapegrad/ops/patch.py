@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,10 @@ from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
 
 __all__ = ["add_patches", "patches"]
+
+# Rows of fewer elements take longer to begin than to add, so that it is worth two copies
+# to add along the other axes.
+_SHORT = 12
 
 
 def _calls(choose: Choices) -> Call:
@@ -101,12 +106,16 @@ def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) ->
     array([1., 2., 2., 1.])
     """
     n = len(sides)
-    y = np.zeros((*values.shape[: -2 * n], *sides), values.dtype)
+    leading, counts = values.shape[: -2 * n], values.shape[-n:]
+    many = math.prod(leading)
+    parts = np.moveaxis(values.reshape(many, *values.shape[-2 * n :]), 0, -1)
+    y = np.moveaxis(np.zeros((many, *sides), values.dtype), 0, -1)
+    if counts[-1] < _SHORT < many:
+        parts, y = np.ascontiguousarray(parts), np.zeros((*sides, many), values.dtype)
     # all patches at once, one place of each
     for place in itertools.product(*map(range, values.shape[-2 * n : -n])):
-        part: list[Any] = [
-            slice(i, i + s * count, s)
-            for i, s, count in zip(place, stride, values.shape[-n:], strict=True)
+        of_place = [
+            slice(i, i + s * count, s) for i, s, count in zip(place, stride, counts, strict=True)
         ]
-        y[..., *part] += values[..., *place, *[slice(None)] * n]
-    return y
+        y[tuple(of_place)] += parts[place]
+    return np.ascontiguousarray(np.moveaxis(y, -1, 0)).reshape(*leading, *sides)

@@ -100,7 +100,7 @@ def array(x: Any) -> Any:
     NumPy's functions begin so, unless Python numbers are weak in them.
     """
     if isinstance(x, Tensor):
-        return x if type(x.primal) is np.ndarray else asarray(x)
+        return x if type(x._primal) is np.ndarray else asarray(x)
     return x if isinstance(x, np.ndarray) else np.asarray(x)
 
 
@@ -121,7 +121,7 @@ def double(x: Any) -> Any:
 
 def is_weak(x: Any) -> bool:
     """Whether x is a Python number, recorded or not, and takes the dtype of what is beside it."""
-    return type(x.primal if isinstance(x, Tensor) else x) in (int, float)
+    return type(x._primal if isinstance(x, Tensor) else x) in (int, float)
 
 
 def alike(*xs: Any, beside: Any = ()) -> list[Any]:
@@ -202,7 +202,7 @@ def _size(a: Tensor) -> int:
 
 
 def _result_type(*args: Any) -> np.dtype[Any]:
-    known = [x.primal if isinstance(x, Tensor) else x for x in args]
+    known = [x._primal if isinstance(x, Tensor) else x for x in args]
     return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
 
 

@@ -155,7 +155,7 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     ties = np.equal(a, _unreduced(y, a, axis, keepdims))
     # nan is equal to nothing, so that there may be no winner
-    n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1)
+    n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1).astype(g.dtype)
     share = _unreduced(g, a, axis, keepdims) / n
     return np.where(ties, share, 0)
 

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, label
+from tapegrad.core.callables import argument_names, as_positions, check_callable, label
 from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
@@ -264,5 +264,8 @@ def compile(
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
     array([1., 2.])
     """
-    numbers = (static_argnums,) if isinstance(static_argnums, int) else tuple(static_argnums)
+    check_callable(fn)
+    numbers = as_positions("static_argnums", static_argnums)
+    if isinstance(numbers, int):
+        numbers = (numbers,)
     return Compiled(fn, numbers, PASSES if passes is None else tuple(passes))

@@ -7,6 +7,7 @@ returns the outputs.
 
 from __future__ import annotations
 
+import builtins
 import math
 import re
 import string
@@ -19,17 +20,17 @@ import numpy as np
 from tapegrad.core.op import Op
 from tapegrad.core.ownership import LARGE, Array, give, keep
 from tapegrad.core.tensor import Rules
+from tapegrad.core.whole import WHOLE, Whole
 from tapegrad.declare import OPS
-from tapegrad.ops.indexing import HOLE, add_at_places_into
-from tapegrad.ops.logic import keep_into
+from tapegrad.ops.indexing import HOLE
 from tapegrad.program.ir import Constant, Instruction, Ref
-from tapegrad.program.names import Names
+from tapegrad.program.names import HELPERS, Names
 from tapegrad.program.results import packed
 from tapegrad.program.reuse import RowUpdates
 from tapegrad.program.templates import TEMPLATES, VIEWS
 
 _FORMATTER = string.Formatter()
-_HELPERS = {"keep": keep_into, "add_at_places": add_at_places_into}
+_NUMBERS = {"f": "float", "i": "int", "b": "bool"}
 
 
 @attrs.frozen
@@ -542,13 +543,14 @@ def _like(program: Any, x: Any) -> _Like:
 def _template(program: Any, instruction: Instruction, names: Names) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
-    template = TEMPLATES.get(op)
+    whole = _whole(program, instruction)
+    template = TEMPLATES.get(op) if whole is None else whole.source
     if callable(template):
         template = template(*[_like(program, x) for x in instruction.operands])
     if template is not None:
         called = re.match(r"(\w+)[.(]", template)
-        if called:
-            function = _HELPERS.get(called[1]) or getattr(np, called[1])
+        if called and not hasattr(builtins, called[1]):
+            function = HELPERS.get(called[1]) or getattr(np, called[1])
             return names.library(called[1], function) + template[called.end(1) :]
         return template
     inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
@@ -559,6 +561,18 @@ def _template(program: Any, instruction: Instruction, names: Names) -> str:
     options = [f", {name}={_option(x, names)}" for name, x in instruction.options.items()]
     # the operands' places are the only braces that are for the format
     return f"{_function(op, names)}({inputs}{_escaped(''.join(options))})"
+
+
+def _whole(program: Any, instruction: Instruction) -> Whole | None:
+    """What stands for an instruction of Python ints alone; None for any other."""
+    if not instruction.number:
+        return None
+    for x in instruction.operands:
+        made = program.of(x) if type(x) is Ref else None
+        is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
+        if not is_whole or (made is not None and not getattr(made, "number", None)):
+            return None
+    return WHOLE.get(instruction.kind)
 
 
 def _function(op: Rules, names: Names) -> str:
@@ -618,7 +632,10 @@ def _filled(
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     text = _FORMATTER.vformat(template, operands, fields)
     text = text.replace(".transpose(None)", ".T")
-    return f"{text}.item()" if instruction.number else text
+    if instruction.number and _whole(program, instruction) is None:
+        # not .item(), for NumPy has Python's own numbers in place of ints of many bits
+        return f"{_NUMBERS[instruction.dtype.kind]}({text})"
+    return text
 
 
 def _index(index: tuple[Any, ...], arrays: Any) -> str:

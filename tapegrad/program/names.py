@@ -5,11 +5,22 @@ from __future__ import annotations
 import builtins
 import keyword
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.whole import whole_power
 from tapegrad.declare import OPS
+from tapegrad.ops.indexing import add_at_places_into
+from tapegrad.ops.logic import keep_into
+
+# functions of this package that ops have in their sources
+HELPERS: Mapping[str, Any] = {
+    "keep": keep_into,
+    "add_at_places": add_at_places_into,
+    "whole_power": whole_power,
+}
 
 
 class Names:
@@ -32,7 +43,7 @@ class Names:
 
     def __init__(self) -> None:
         self.namespace: dict[str, Any] = {}
-        self._taken = {*dir(builtins), *dir(np), *OPS, *keyword.kwlist}
+        self._taken = {*dir(builtins), *dir(np), *OPS, *keyword.kwlist, *HELPERS}
         # for each wanted name, the last number that was put after it
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive

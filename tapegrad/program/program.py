@@ -100,9 +100,9 @@ def from_tape(
         if record.op in _SAME and record.operands:
             refs[record] = operand(record.operands[0])
         elif not record.operands and record.op is not SEED:
-            refs[record] = operand(record.primal)
+            refs[record] = operand(record._primal)
         else:
-            number = type(record.primal) is not np.ndarray
+            number = type(record._primal) is not np.ndarray
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
                 Instruction(record.op, operands, record.options, record.shape, record.dtype, number)

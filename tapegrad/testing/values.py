@@ -99,8 +99,10 @@ def _compare(name: str, recorded: Any, plain: Any, relative: float) -> None:
                 f"  plain      {b.dtype} {b.shape}\n"
                 f"  of         {place}"
             )
-        size = np.max(np.abs(b[np.isfinite(b)]), initial=0) if b.dtype.kind == "f" else 0
-        close = np.isclose(a, b, relative if size else 0, relative * size, equal_nan=True)
+        close = a == b
+        if b.dtype.kind == "f":
+            size = np.max(np.abs(b[np.isfinite(b)]), initial=0)
+            close = np.isclose(a, b, relative, relative * size, equal_nan=True)
         for at in np.argwhere(~close)[:1]:
             index = ", ".join(str(int(i)) for i in at)
             raise AssertionError(

@@ -52,5 +52,5 @@ def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instructi
         refs[x] if type(x) is Tensor else builder.constant(x) if isinstance(x, np.ndarray) else x
         for x in step.operands
     )
-    number = type(step.primal) is not np.ndarray
+    number = type(step._primal) is not np.ndarray
     return Instruction(step.op, operands, dict(step.options), step.shape, step.dtype, number)

@@ -200,14 +200,13 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
-    """``where(condition, x, 0)`` as the masking of bits, for arrays of one shape."""
+    """``where(condition, x, 0)`` as the masking of bits, in the shape of the condition."""
     if instruction.kind != "where" or instruction.dtype.char not in "fd":
         return None
     condition, x, otherwise = instruction.operands
-    shapes = {builder.shape(condition), builder.shape(x)}
-    if shapes != {instruction.shape} or builder.dtype(condition) != np.dtype(bool):
+    if builder.shape(condition) != instruction.shape or builder.dtype(condition) != np.dtype(bool):
         return None
-    if builder.dtype(x) != instruction.dtype or () in shapes:
+    if builder.dtype(x) != instruction.dtype or builder.shape(x) == ():
         return None
     if not _is_zero(splat(builder, otherwise)):
         return None

@@ -1,0 +1,112 @@
+"""Python ints in a compiled function: Python's own, of any size."""
+
+import operator
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tapegrad.whole import WHOLE
+
+import tapegrad as tg
+from tapegrad.errors import TraceError
+
+BINARY = [
+    *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod),
+    *(operator.and_, operator.or_, operator.xor, np.maximum, np.minimum),
+    lambda a, b: a << (b % 99),
+    lambda a, b: a >> (b % 99),
+    lambda a, b: a ** (b % 9),
+    lambda a, b: divmod(a, b)[0],
+]
+UNARY = [operator.neg, operator.pos, abs, operator.invert, np.square]
+INTS = st.integers(-9, 9) | st.integers(-(10**40), 10**40)
+
+
+def outcome(fn, *args):
+    """What a function gives with its type, or the class of the error that it raises."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            result = fn(*args)
+    except (ArithmeticError, ValueError, TypeError) as error:
+        return type(error)
+    return type(result), result
+
+
+def plain(f, *values):
+    """A function of ints, where NumPy's wrap or fail Python's."""
+    python = {np.maximum: max, np.minimum: min, np.square: lambda x: x * x}
+    return python.get(f, f)(*values)
+
+
+@given(
+    st.lists(st.sampled_from(BINARY + UNARY), min_size=1, max_size=5), st.lists(INTS, min_size=3)
+)
+def test_a_compiled_function_of_ints_gives_what_python_does(functions, numbers):
+    def step(call, n, m):
+        k = n
+        for f in functions:
+            k = call(f, k) if f in UNARY else call(f, k, m)
+            if f is operator.truediv:
+                break
+        return k
+
+    compiled = tg.compile(lambda n, m: step(lambda f, *x: f(*x), n, m))
+    compiled(7, 2)
+    for n in numbers:
+        for m in (numbers[0], 3, 0):
+            assert outcome(compiled, n, m) == outcome(lambda n, m: step(plain, n, m), n, m)
+
+
+@pytest.mark.parametrize("first", [3, 10**30])
+@pytest.mark.parametrize("n", [0, 3, -5, 2**63, 10**30])
+def test_an_int_of_many_bits_meets_floats_and_arrays_as_in_python(first, n):
+    x = np.array([0.5, 2.0])
+    compiled = tg.compile(lambda n, rate, x: (n * rate, n * n * 0.5, x * n, n > 2))
+    compiled(first, 2.0, x)
+    scaled, squared, array, large = compiled(n, 2.0, x)
+    assert (type(scaled), scaled) == (float, n * 2.0)
+    assert squared == n * n * 0.5
+    np.testing.assert_array_equal(array, x * float(n))
+    assert large == (n > 2)
+
+
+def test_an_int_too_large_for_an_array_of_ints_is_an_error_as_in_numpy():
+    compiled = tg.compile(lambda n, x: x * n)
+    compiled(3, np.arange(3))
+    with pytest.raises(OverflowError):
+        compiled(2**64, np.arange(3))
+
+
+def test_a_negative_power_of_ints_raises_whenever_it_comes():
+    compiled = tg.compile(lambda n: 2**n)
+    for n in (-1, 5, -1):
+        assert outcome(compiled, n) == (ValueError if n < 0 else (int, 32))
+
+
+@pytest.mark.parametrize("name", sorted(WHOLE))
+def test_the_source_is_the_function(name):
+    whole = WHOLE[name]
+    n = whole.source.count("{1}") + 1
+    source = whole.source.replace("{0}", "(7)").replace("{1}", "(2)")
+    namespace = {"whole_power": WHOLE["power"].forward}
+    assert eval(source, namespace) == whole.forward(*(7, 2)[:n])
+    assert tg.tensor.OPS[name].keeps_weak
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: x.primal,
+        lambda x: (x * 2.0).primal,
+        lambda x: f"{x:.3f}",
+        lambda x: format(x, "g"),
+        lambda x: f"{np.sum(x):6.2f}",
+    ],
+)
+@pytest.mark.parametrize("x", [1.0, np.array(1.0), np.ones(2)])
+def test_a_value_is_not_read_while_compiling(fn, x):
+    with pytest.raises(TraceError, match=r"primal|format"):
+        tg.compile(fn)(x)
