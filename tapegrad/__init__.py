@@ -19,6 +19,7 @@ from tapegrad.core.tape import record as record
 from tapegrad.core.tensor import Tensor as Tensor
 from tapegrad.custom import custom_op as custom_op
 from tapegrad.custom import custom_vjp as custom_vjp
+from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
@@ -35,17 +36,25 @@ from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
 
 if _TYPE_CHECKING:
+    from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
     from tapegrad import random as random
     from tapegrad import testing as testing
+    from tapegrad.files import load as load
+    from tapegrad.files import load_metadata as load_metadata
+    from tapegrad.files import save as save
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
-_LATER = ("Program", "compile", "nn", "optim", "random", "testing")
+_PLACES = {
+    **dict.fromkeys(("Program", "compile"), "tapegrad.program"),
+    **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
+}
+_LATER = (*_PLACES, "data", "nn", "optim", "random", "testing")
 
 # without the modules that importing leaves here
 __all__ = [
@@ -62,8 +71,8 @@ __all__ = [
 def __getattr__(name: str) -> _Any:
     if name not in _LATER:
         raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
-    if name in ("Program", "compile"):
-        return getattr(_import_module("tapegrad.program"), name)
+    if name in _PLACES:
+        return getattr(_import_module(_PLACES[name]), name)
     return _import_module(f"tapegrad.{name}")
 
 

@@ -166,7 +166,7 @@ class Call:
                 f"{self.layout.shape}: it must do the same each time"
             )
         again = layout.pack(output)
-        if not np.allclose(again, self._primal, rtol=1e-3, atol=1e-6, equal_nan=True):
+        if not np.allclose(again, self.primal, rtol=1e-3, atol=1e-6, equal_nan=True):
             raise ValueError(
                 f"{label(self.fn)} is checkpointed, but called again it gave other numbers: are "
                 "there random ones in it (pass a key), or an array that has changed (pass it as "
@@ -221,7 +221,7 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
 
 def _checkpointed(*reads: Any, call: Call) -> Any:
     """A call that is made again on the way back."""
-    return call._primal
+    return call.primal
 
 
 CHECKPOINT = Rules(

@@ -45,3 +45,10 @@ class NonFiniteError(TapegradError, FloatingPointError):
       operand 0: %0 x, 0.0
       hint: the argument of a log is not positive
     """
+
+
+class FileError(TapegradError, ValueError):
+    """A file is not one that `save` wrote, or not of the tree that is to be loaded.
+
+    The message names the file and all that is wrong with it.
+    """

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tapegrad.ownership import LARGE, give, keep, lend
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.core.ownership import LARGE, give, keep, lend
 from tapegrad.declare import OPS
 from tapegrad.program.ir import Constant
 
@@ -529,6 +529,20 @@ def test_large_arrays_of_the_packages_own_are_shared():
             assert np.shares_memory(keep(view), x)
     assert keep(x) is not x
     assert not np.shares_memory(keep(lend(np.ones(LARGE))), x)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("way", WAYS_IN)
+def test_nothing_that_is_done_to_an_array_of_the_packages_own_is_seen_where_it_came_in(way, n):
+    a = give(np.linspace(0.5, 1, n))
+    later = way(a)
+    expected = content(later())
+    vandalize(a)
+    # what is asked for later goes by its shape
+    a.shape = (-1,)
+    a.dtype = np.float64
+    assert content(later()) == expected
 
 
 @pytest.mark.parametrize("order", ["C", "F"])

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tapegrad.whole import WHOLE
 
 import tapegrad as tg
+from tapegrad.core.whole import WHOLE
 from tapegrad.errors import TraceError
 
 BINARY = [

@@ -65,7 +65,7 @@ def keep(x: Any) -> Any:
     """
     kind = type(x)
     if kind is np.ndarray:
-        if x.nbytes >= LARGE and _is_made(x) and not (_AT_WRITES and x.ndim == 1):
+        if x.nbytes >= LARGE and _is_made(x):
             # the caller may set the shape, dtype and strides of the object it has
             return x.view()
         x = x.copy("K")
@@ -121,7 +121,9 @@ def _marked(x: Array) -> Array:
 
 
 def _is_made(x: Array) -> bool:
-    """Whether an array is one that `give` marked, or a view of one."""
+    """Whether an array is one that `give` marked, or a view of one, and nobody can change it."""
+    if _AT_WRITES and x.ndim == 1:
+        return False
     base = x.base
     return type(base) is _Made or (type(base) is np.ndarray and type(base.base) is _Made)
 

@@ -222,7 +222,7 @@ def write_known(
     name: str | None = None,
 ) -> Tensor:
     """The record that follows `last`, of what `as_operands` made and a value that is known."""
-    options = MappingProxyType(options) if options else NO_OPTIONS  # type: ignore[arg-type]
+    options = MappingProxyType(options) if options else NO_OPTIONS
     index, origin = last.index + 1, last.origin
     return Draft(primal, op, operands, options, index, last, origin, name).sealed()
 

@@ -115,7 +115,7 @@ class Draft:
 
     def sealed(self) -> Tensor:
         """The record, never changed from now on."""
-        self.__class__ = Tensor  # type: ignore[assignment]
+        self.__class__ = Tensor
         return self  # type: ignore[return-value]
 
 

@@ -83,8 +83,8 @@ class Operators:
     __ixor__ = _in_place("^=", np.bitwise_xor)
     __ilshift__ = _in_place("<<=", np.left_shift)
     __irshift__ = _in_place(">>=", np.right_shift)
-    __eq__ = _method(np.equal)  # type: ignore[assignment]
-    __ne__ = _method(np.not_equal)  # type: ignore[assignment]
+    __eq__ = _method(np.equal)
+    __ne__ = _method(np.not_equal)
     __lt__ = _method(np.less)
     __le__ = _method(np.less_equal)
     __gt__ = _method(np.greater)

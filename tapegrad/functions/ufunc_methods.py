@@ -39,8 +39,8 @@ _SCANS = {np.add: cumsum, np.multiply: cumprod}
 
 for _ufunc, _function in _REDUCTIONS.items():
     answers([("reduce", _ufunc)], partial(_reduce, _function))
-for _ufunc, _function in _SCANS.items():
-    answers([("accumulate", _ufunc)], partial(_reduce, _function))
+for _ufunc, _scan in _SCANS.items():
+    answers([("accumulate", _ufunc)], partial(_reduce, _scan))
 for _ufunc in list(ANSWERS):
     if isinstance(_ufunc, np.ufunc) and (_ufunc.nin, _ufunc.nout, _ufunc.signature) == (2, 1, None):
         answers([("outer", _ufunc)], partial(_outer, _ufunc))

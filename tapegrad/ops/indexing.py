@@ -577,7 +577,7 @@ class Place:
         >>> tg.grad(lambda x: tg.sum(x.at[0].set(5.0) * 3))(np.ones(2))
         array([0., 3.])
         """
-        return index_set(self.tensor, values, self.index)
+        return index_set(self.tensor, values, index=self.index)
 
     def add(self, values: Any) -> Any:
         """A copy of the Tensor with `values` added at the place.
@@ -591,7 +591,7 @@ class Place:
         >>> output.value
         array([3., 1.])
         """
-        return index_add(self.tensor, values, self.index)
+        return index_add(self.tensor, values, index=self.index)
 
 
 def at(a: Any) -> At:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 
 from tapegrad.core.callables import label
-from tapegrad.core.op import Op
 from tapegrad.core.ownership import Array
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements
@@ -142,7 +141,7 @@ class Sampled(Chosen):
         return tying[self.integer(0, len(tying) - 1)]
 
 
-def domain_of(op: Op[Any] | str) -> Domain:
+def domain_of(op: Callable[..., Any] | str) -> Domain:
     """The domain that an op declares."""
     function: Any = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
     if function is None:
@@ -153,7 +152,7 @@ def domain_of(op: Op[Any] | str) -> Domain:
     return said.domain
 
 
-def sample_calls(op: Op[Any] | str, n: int, seed: int = 0) -> list[Call]:
+def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Call]:
     """Calls of an op from the domain that its declaration names, without Hypothesis.
 
     Parameters

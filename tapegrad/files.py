@@ -1,0 +1,320 @@
+"""Trees in files: saved whole or not at all, and checked as they are loaded.
+
+A file is an ``.npz``: a zip of one ``.npy`` for each leaf, named by its path, and
+``metadata.json``. ``np.load(path, allow_pickle=False)`` reads it too. Nothing in a file is
+ever run, and nothing of it is read into memory before its size is known to be right.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import secrets
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.ownership import Array, give
+from tapegrad.errors import FileError
+
+__all__ = ["load", "load_metadata", "save"]
+
+FilePath: TypeAlias = "str | os.PathLike[str]"
+
+_METADATA = "metadata.json"
+_MOST_METADATA = 1 << 24  # bytes
+
+
+@attrs.frozen
+class _Entry:
+    """What a file says that it holds under a name, and how to read it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    read: Callable[[], Array]
+
+
+def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
+    """Write a tree of arrays to a file.
+
+    It is written beside the file and then renamed: a crash leaves the old file as it was.
+
+    Parameters
+    ----------
+    path
+        The file; it is replaced if there is one. If it ends in ``.safetensors``, it is
+        written by the package of that name.
+    tree
+        A tree of arrays and numbers: parameters, the state of an optimizer and a key in
+        one dict, say.
+    **metadata
+        What JSON can hold, for `load_metadata`.
+
+    Raises
+    ------
+    TypeError
+        If a leaf is no array of numbers, with its path, or the metadata are not JSON.
+    ValueError
+        If two leaves have one path.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> import tapegrad as tg
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.save(f"{folder}/model.npz", {"w": np.ones(2)}, epoch=3)
+    ...     tg.load(f"{folder}/model.npz", like={"w": np.zeros(2)})
+    ...     tg.load_metadata(f"{folder}/model.npz")
+    {'w': array([1., 1.])}
+    {'epoch': 3}
+    """
+    arrays = _arrays(tree)
+    text = json.dumps(metadata, default=_plain)
+    if len(text) > _MOST_METADATA:
+        raise ValueError(f"metadata of {len(text):,} bytes are too large; save them as arrays")
+    if _is_safetensors(path):
+        from safetensors.numpy import save as pack
+
+        packed = pack(
+            {name: np.asarray(x, order="C") for name, x in arrays.items()}, {"json": text}
+        )
+        _replace(path, lambda file: file.write(packed))
+        return
+
+    def write(file: Any) -> None:
+        with zipfile.ZipFile(file, "w") as archive:
+            # without the time of day, so that the same tree gives the same file
+            archive.writestr(zipfile.ZipInfo(_METADATA), text)
+            for name, x in arrays.items():
+                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, x, allow_pickle=False)
+
+    _replace(path, write)
+
+
+def load(path: FilePath, like: Any) -> Any:
+    """Read a tree from a file that `save` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    like
+        A tree of the same paths, shapes and dtypes, such as newly initialized parameters.
+
+    Returns
+    -------
+    A tree of the structure of `like` with the arrays of the file.
+
+    Raises
+    ------
+    FileError
+        If it is not such a file, is damaged, or holds anything else than what `like` does,
+        with every difference.
+    OSError
+        If it cannot be read.
+    """
+    leaves, structure = tree.flatten(like)
+    wanted = dict(zip(tree.structure_paths(structure), leaves, strict=True))
+    if len(wanted) != len(leaves):
+        raise ValueError("two leaves of the tree have one path")
+
+    def read(entries: Mapping[str, _Entry]) -> list[Any]:
+        differences = _differences(wanted, entries)
+        if differences:
+            raise FileError("; ".join(differences))
+        return [_as(leaf, entries[name].read()) for name, leaf in wanted.items()]
+
+    return tree.unflatten(structure, _with_entries(path, read))
+
+
+def load_metadata(path: FilePath) -> dict[str, Any]:
+    """Read the metadata from a file that `save` wrote.
+
+    Raises
+    ------
+    FileError
+        If it is not such a file.
+    OSError
+        If it cannot be read.
+    """
+
+    def read(file: Any) -> dict[str, Any]:
+        if _is_safetensors(path):
+            with _safe_open(path) as opened:
+                text = (opened.metadata() or {}).get("json", "{}")
+        else:
+            with zipfile.ZipFile(file) as archive, archive.open(_METADATA) as member:
+                text = member.read(_MOST_METADATA + 1)
+        if len(text) > _MOST_METADATA:
+            raise FileError("its metadata are too large")
+        metadata = json.loads(text)
+        if not isinstance(metadata, dict):
+            raise FileError("its metadata are not names with values")
+        return metadata
+
+    metadata: dict[str, Any] = _guarded(path, read)
+    return metadata
+
+
+# --- reading ------------------------------------------------------------------------------
+
+
+def _with_entries(path: FilePath, use: Callable[[Mapping[str, _Entry]], Any]) -> Any:
+    def read(file: Any) -> Any:
+        if _is_safetensors(path):
+            with _safe_open(path) as opened:
+                return use({name: _safetensors_entry(opened, name) for name in opened.keys()})  # noqa: SIM118
+        with zipfile.ZipFile(file) as archive:
+            entries: dict[str, _Entry] = {}
+            for info in archive.infolist():
+                if info.filename == _METADATA:
+                    continue
+                name = info.filename.removesuffix(".npy")
+                if name == info.filename or name in entries:
+                    raise FileError(f"{info.filename!r} is no array, or is there twice")
+                entries[name] = _npy_entry(archive, info)
+            return use(entries)
+
+    return _guarded(path, read)
+
+
+def _guarded(path: FilePath, read: Callable[[Any], Any]) -> Any:
+    """What is read from a file, or one error that names it."""
+    with open(path, "rb") as file:
+        try:
+            return read(file)
+        except FileError as error:
+            raise FileError(f"{os.fspath(path)}: {error}") from None
+        # what a hostile file ends in is anything: MemoryError, RecursionError, struct.error, ...
+        except Exception as error:
+            raise FileError(
+                f"{os.fspath(path)} is damaged, or is no file that tapegrad.save wrote: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+def _npy_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
+    """The header of an array in a zip."""
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read_header(member)
+        start = member.tell()
+
+    def read() -> Array:
+        n_bytes = math.prod(shape) * dtype.itemsize
+        with archive.open(info) as member:
+            member.read(start)
+            data = member.read(n_bytes)
+            # the checksum is compared where the end is read
+            if len(data) != n_bytes or member.read(1):
+                raise FileError(f"{info.filename} has not the size that it says")
+        return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
+
+    return _Entry(shape, dtype, read)
+
+
+def _safe_open(path: FilePath) -> Any:
+    from safetensors import safe_open
+
+    return safe_open(os.fspath(path), framework="np")
+
+
+# the names that the format has for what NumPy has
+_SAFE_DTYPES = {
+    **{f"F{8 * n}": f"f{n}" for n in (2, 4, 8)},
+    **{f"{kind}{8 * n}": f"{kind.lower()}{n}" for kind in "IU" for n in (1, 2, 4, 8)},
+    "BOOL": "?",
+}
+
+
+def _safetensors_entry(opened: Any, name: str) -> _Entry:
+    part = opened.get_slice(name)
+    dtype = _SAFE_DTYPES.get(part.get_dtype())
+    if dtype is None:
+        raise FileError(f"{name} is of the dtype {part.get_dtype()}")
+    return _Entry(tuple(part.get_shape()), np.dtype(dtype), lambda: opened.get_tensor(name))
+
+
+def _differences(wanted: Mapping[str, Any], entries: Mapping[str, _Entry]) -> list[str]:
+    """What a file has otherwise than is wanted, each in some words."""
+    told = []
+    for name, leaf in wanted.items():
+        entry = entries.get(name)
+        if entry is None:
+            told.append(f"{name!r} is missing")
+            continue
+        shape, dtype = np.shape(leaf), _dtype(leaf)
+        if (entry.shape, entry.dtype.newbyteorder("=")) != (shape, dtype.newbyteorder("=")):
+            told.append(f"{name!r} is {entry.dtype} {entry.shape}, where {dtype} {shape} is wanted")
+    told += [f"{name!r} is not in the tree" for name in entries if name not in wanted]
+    return told
+
+
+def _as(leaf: Any, x: Array) -> Any:
+    """An array of a file as the leaf that it is for: an array, or a Python number."""
+    if type(leaf) in (bool, int, float):
+        return x.item()
+    return give(x.astype(_dtype(leaf), order="K"))
+
+
+# --- writing ------------------------------------------------------------------------------
+
+
+def _arrays(tree_: Any) -> dict[str, Array]:
+    """The leaves by their paths."""
+    leaves, structure = tree.flatten(tree_)
+    arrays: dict[str, Array] = {}
+    for path, x in zip(tree.structure_paths(structure), leaves, strict=True):
+        if path in arrays:
+            raise ValueError(f"two leaves have the path {path!r}")
+        if not isinstance(x, np.ndarray | np.generic | bool | int | float):
+            raise TypeError(
+                f"{path or 'the leaf'} is a {type(x).__name__}; arrays and numbers are saved, and "
+                "what JSON can hold as metadata"
+            )
+        arrays[path] = np.asarray(x)
+        if arrays[path].dtype.kind not in "biuf":
+            raise TypeError(f"{path or 'the leaf'} is {arrays[path].dtype}; numbers are saved")
+    return arrays
+
+
+def _replace(path: FilePath, write: Callable[[Any], Any]) -> None:
+    """Write a file beside another, and put it in its place when all of it is on the disk."""
+    target = os.path.realpath(path)
+    beside = f"{target}.{secrets.token_hex(4)}.tmp"
+    try:
+        with open(beside, "xb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _plain(x: Any) -> Any:
+    """NumPy's numbers and arrays, which JSON does not know."""
+    if isinstance(x, np.generic | np.ndarray):
+        return x.tolist()
+    raise TypeError(f"metadata are what JSON can hold; {x!r} is not")
+
+
+def _dtype(x: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    return dtype
+
+
+def _is_safetensors(path: FilePath) -> bool:
+    return os.fspath(path).endswith(".safetensors")

@@ -1,0 +1,54 @@
+"""Batches: every row once, in an order that the key decides."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+
+
+@given(st.integers(0, 40), st.integers(1, 12), st.booleans(), st.integers(0, 99))
+def test_an_epoch_has_every_row_once_beside_its_own(
+    n: int, size: int, drop_last: bool, seed: int
+) -> None:
+    arrays = {"x": np.arange(2.0 * n).reshape(n, 2), "y": (np.arange(n),)}
+    found = list(tg.data.batches(seed, arrays, size, drop_last))
+    sizes = [len(batch["y"][0]) for batch in found]
+    whole, rest = divmod(n, size)
+    assert sizes == [size] * whole + [rest] * (rest > 0 and not drop_last)
+    rows = [int(i) for batch in found for i in batch["y"][0]]
+    assert len(set(rows)) == len(rows) == sum(sizes)
+    for batch in found:
+        np.testing.assert_array_equal(batch["x"], arrays["x"][batch["y"][0]])
+        assert batch["x"].dtype == np.float64
+        assert not batch["x"].flags.writeable
+
+
+def test_the_key_decides_the_order_and_no_key_keeps_it() -> None:
+    def order(key: Any) -> list[int]:
+        return np.concatenate(list(tg.data.batches(key, np.arange(50), 8))).tolist()
+
+    assert order(None) == list(range(50))
+    assert order(3) == order(tg.random.key(3)) != order(4)
+    assert order(3) == tg.random.permutation(3, 50).tolist()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "size", "error", "said"),
+    [
+        ({"x": np.ones(3), "y": np.ones(4)}, 2, ValueError, r"arrays\.x has 3, arrays\.y has 4"),
+        ({"x": np.ones(3), "y": 1.0}, 2, TypeError, r"arrays\.y"),
+        (np.ones(()), 2, TypeError, "arrays"),
+        ([], 2, ValueError, "no arrays"),
+        (np.ones(3), 0, ValueError, "size is 0"),
+        (np.ones(3), 1.5, ValueError, r"size is 1\.5"),
+    ],
+)
+def test_what_has_no_batches_is_refused_at_once(
+    arrays: Any, size: Any, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        tg.data.batches(0, arrays, size)

@@ -1,0 +1,359 @@
+"""Trees in files: whole, checked, and never run."""
+
+import contextlib
+import io
+import json
+import os
+import stat
+import struct
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.testing import arrays
+
+KINDS = ["npz", "safetensors"]
+
+
+@pytest.fixture(params=KINDS)
+def file(request: Any, tmp_path: Path) -> Path:
+    if request.param == "safetensors":
+        pytest.importorskip("safetensors")
+    return tmp_path / f"model.{request.param}"
+
+
+@attrs.frozen
+class Params:
+    weight: Any
+    bias: Any
+
+
+def a_tree() -> Any:
+    rng = np.random.default_rng(0)
+    return {
+        "layers": [Params(rng.standard_normal((3, 4)), np.float32([1, np.nan, -0.0])), None],
+        "key": tg.random.key(3),
+        "step": np.array(7),
+        "mask": np.array([True, False]),
+        "empty": np.zeros((0, 2), np.float16),
+        "rate": 0.1,
+        "epoch": 2**40,
+        "done": False,
+    }
+
+
+def zeros_like(tree: Any) -> Any:
+    return tg.tree.map(
+        lambda x: type(x)(0) if type(x) in (int, float, bool) else np.zeros_like(x), tree
+    )
+
+
+def same(a: Any, b: Any) -> bool:
+    def bits(x: Any) -> Any:
+        return type(x), np.asarray(x).dtype, np.shape(x), np.asarray(x).tobytes()
+
+    same_leaves = [bits(x) for x in tg.tree.leaves(a)] == [bits(x) for x in tg.tree.leaves(b)]
+    return same_leaves and tg.tree.flatten(a)[1] == tg.tree.flatten(b)[1]
+
+
+def test_a_tree_comes_back_as_it_was(file: Path) -> None:
+    tree = a_tree()
+    tg.save(file, tree, epoch=3, path="a", tree=[1, None, "ü"], loss=np.float32(0.5))
+    again = tg.load(file, like=zeros_like(tree))
+    assert same(again, tree)
+    assert not any(x.flags.writeable for x in tg.tree.leaves(again) if isinstance(x, np.ndarray))
+    told = {"epoch": 3, "path": "a", "tree": [1, None, "ü"], "loss": 0.5}
+    assert tg.load_metadata(str(file)) == told
+    # the same tree is the same file
+    first = file.read_bytes()
+    tg.save(file, tree, **told)
+    assert file.read_bytes() == first
+    assert [x.name for x in file.parent.iterdir()] == [file.name]
+
+
+@given(st.data())
+def test_any_array_comes_back_bit_for_bit(tmp_path_factory: Any, data: Any) -> None:
+    path = tmp_path_factory.mktemp("any") / "a.npz"
+    x = data.draw(arrays())
+    for tree in (x, {"": x}, [x, np.asfortranarray(x), x.T, np.asarray(x)[..., None]]):
+        tg.save(path, tree)
+        assert same(tg.load(path, tree), tg.tree.map(np.asarray, tree))
+
+
+def test_numpy_reads_the_file_too(tmp_path: Path) -> None:
+    path = tmp_path / "model.npz"
+    tg.save(path, a_tree(), note="x")
+    with np.load(path, allow_pickle=False) as archive:
+        assert set(archive.files) == {*tg.tree.paths(a_tree()), "metadata.json"}
+        np.testing.assert_array_equal(archive["layers.0.weight"], a_tree()["layers"][0].weight)
+        assert json.loads(archive["metadata.json"]) == {"note": "x"}
+
+
+def test_a_file_of_numpys_with_the_right_names_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "other.npz"
+    for save in (np.savez, np.savez_compressed):
+        save(path, w=np.arange(3.0, dtype=">f8"), b=np.ones(()))
+        got = tg.load(path, {"w": np.zeros(3), "b": np.zeros(())})
+        assert same(got, {"w": np.arange(3.0), "b": np.ones(())})
+
+
+# --- training goes on -----------------------------------------------------------------------
+
+
+def test_a_resumed_training_is_the_one_that_never_stopped(file: Path) -> None:
+    model = tg.nn.Sequential(tg.nn.Linear(4, 8), tg.nn.Tanh(), tg.nn.Linear(8, 2))
+    optimizer = tg.optim.AdamW(tg.optim.warmup_cosine(0.01, 3, 20))
+    x, y = tg.random.normal(1, (32, 4)), tg.random.integers(2, 0, 2, (32,))
+
+    def loss(params: Any, x: Any, y: Any) -> Any:
+        return tg.nn.cross_entropy_loss(model(params, x), y)
+
+    @tg.compile
+    def step(params: Any, state: Any, key: Any) -> Any:
+        key, now = tg.random.split(key)
+        rows = tg.random.choice(now, 32, (8,))
+        _, grads = tg.value_and_grad(loss)(
+            params, tg.index_select(x, rows), tg.index_select(y, rows)
+        )
+        grads, _ = tg.optim.clip_by_global_norm(grads, 1.0)
+        return *optimizer.update(params, grads, state), key
+
+    def begin() -> Any:
+        params = model.init(0)
+        return params, optimizer.init(params), tg.random.key(5)
+
+    whole = begin()
+    for _ in range(10):
+        whole = step(*whole)
+    part = begin()
+    for _ in range(5):
+        part = step(*part)
+    tg.save(file, part)
+    part = tg.load(file, like=begin())
+    for _ in range(5):
+        part = step(*part)
+    assert same(part, whole)
+
+
+# --- what does not fit ----------------------------------------------------------------------
+
+
+def test_every_difference_is_named(file: Path) -> None:
+    tg.save(file, {"a": np.ones(2), "b": np.ones(3), "c": np.ones(2), "d": np.ones(1)})
+    like = {"a": np.ones(2, np.float32), "b": np.ones((3, 1)), "c": np.ones(2), "e": np.ones(1)}
+    with pytest.raises(tg.FileError) as caught:
+        tg.load(file, like)
+    message = str(caught.value)
+    for part in (
+        str(file),
+        "'a' is float64 (2,), where float32 (2,)",
+        "'b' is float64 (3,), where float64 (3, 1)",
+        "'e' is missing",
+        "'d' is not in the tree",
+    ):
+        assert part in message
+    assert "'c'" not in message
+    assert isinstance(caught.value, ValueError)
+    assert isinstance(caught.value, tg.TapegradError)
+
+
+@pytest.mark.parametrize(
+    ("tree", "error", "said"),
+    [
+        ({"a": ["text"]}, TypeError, "a.0 is a str"),
+        ({"f": len}, TypeError, "f is a builtin"),
+        (np.array([object()]), TypeError, "object"),
+        ({"t": np.array("text")}, TypeError, "<U4"),
+        ({"a.b": 1.0, "a": {"b": 2.0}}, ValueError, "'a.b'"),
+    ],
+)
+def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(
+    file: Path, tree: Any, error: type[Exception], said: str
+) -> None:
+    tg.save(file, 1.0)
+    before = file.read_bytes()
+    with pytest.raises(error, match=said):
+        tg.save(file, tree)
+    with pytest.raises(TypeError, match="JSON"):
+        tg.save(file, 2.0, f=len)
+    assert file.read_bytes() == before
+    assert [x.name for x in file.parent.iterdir()] == [file.name]
+
+
+def test_a_crash_while_writing_leaves_the_old_file(file: Path, monkeypatch: Any) -> None:
+    tg.save(file, np.ones(3))
+
+    def crash(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    for name in ("fsync", "replace"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, name, crash)
+            with pytest.raises(KeyboardInterrupt):
+                tg.save(file, np.zeros(3))
+        np.testing.assert_array_equal(tg.load(file, np.zeros(3)), np.ones(3))
+        assert [x.name for x in file.parent.iterdir()] == [file.name]
+
+
+def test_a_link_stays_a_link_and_the_file_is_as_readable_as_any(tmp_path: Path) -> None:
+    (tmp_path / "model.npz").symlink_to("there.npz")
+    (tmp_path / "plain").write_bytes(b"")
+    tg.save(tmp_path / "model.npz", 1.0)
+    assert (tmp_path / "model.npz").is_symlink()
+    assert tg.load(tmp_path / "there.npz", 0.0) == 1.0
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("there.npz", "plain")]
+    assert modes[0] == modes[1]
+
+
+def test_a_file_that_is_not_there_or_is_a_folder_is_an_error_of_the_system(tmp_path: Path) -> None:
+    for load in (lambda p: tg.load(p, 1.0), tg.load_metadata):
+        with pytest.raises(FileNotFoundError):
+            load(tmp_path / "none.npz")
+        with pytest.raises(OSError, match=r"irectory|denied"):
+            load(tmp_path)
+
+
+# --- damaged and hostile files ------------------------------------------------------------------
+
+LIKE = {"w": np.zeros((4, 4)), "b": np.zeros(4)}
+
+
+def refused(path: Path, like: Any = LIKE) -> str:
+    with pytest.raises(tg.FileError) as caught:
+        tg.load(path, like)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_file_cut_anywhere_is_refused(file: Path) -> None:
+    tg.save(file, LIKE, note="x")
+    whole = file.read_bytes()
+    for n in range(0, len(whole), 7):
+        file.write_bytes(whole[:n])
+        refused(file)
+
+
+@given(st.data())
+def test_a_file_with_a_changed_byte_is_read_right_or_refused(
+    tmp_path_factory: Any, data: Any
+) -> None:
+    path = tmp_path_factory.mktemp("changed") / "a.npz"
+    tree = {"w": np.arange(16.0).reshape(4, 4), "b": np.ones(4)}
+    tg.save(path, tree, note="x")
+    whole = bytearray(path.read_bytes())
+    for _ in range(8):
+        i = data.draw(st.integers(0, len(whole) - 1))
+        changed = whole.copy()
+        changed[i] ^= data.draw(st.integers(1, 255))
+        path.write_bytes(changed)
+        with contextlib.suppress(tg.FileError):
+            assert same(tg.load(path, LIKE), tree)
+
+
+def npy(header: str, data: bytes = b"", version: bytes = b"\x01\x00") -> bytes:
+    return b"\x93NUMPY" + version + struct.pack("<H", len(header)) + header.encode() + data
+
+
+def write_zip(path: Path, members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -> None:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+
+
+def as_npy(x: Any, **options: Any) -> bytes:
+    file = io.BytesIO()
+    np.save(file, x, **options)
+    return file.getvalue()
+
+
+RIGHT = {"w.npy": as_npy(LIKE["w"]), "b.npy": as_npy(LIKE["b"])}
+HOSTILE = {
+    "text": {"w.npy": b"no array", "b.npy": RIGHT["b.npy"]},
+    "no arrays": {"w": b"", "b": b""},
+    "a huge shape": {
+        **RIGHT,
+        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (10000000, 10000000)}"),
+    },
+    "a negative shape": {
+        **RIGHT,
+        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (-4, -4)}", b"\0" * 128),
+    },
+    "too little data": {
+        **RIGHT,
+        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}", b"\0" * 127),
+    },
+    "too much data": {
+        **RIGHT,
+        "w.npy": npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}", b"\0" * 129),
+    },
+    "a header that is code": {**RIGHT, "w.npy": npy("__import__('os').abort()")},
+    "a deep header": {**RIGHT, "w.npy": npy("(" * 5000)},
+    "a long header": {**RIGHT, "w.npy": npy(" " * 60000)},
+    "another version": {**RIGHT, "w.npy": npy("{}", version=b"\x09\x00")},
+    "an unknown dtype": {
+        **RIGHT,
+        "w.npy": npy("{'descr': '<q9', 'fortran_order': False, 'shape': (4, 4)}"),
+    },
+    "a path out of the folder": {**RIGHT, "../w.npy": RIGHT["w.npy"]},
+}
+
+
+@pytest.mark.parametrize("members", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_file_is_refused(tmp_path: Path, members: dict[str, bytes]) -> None:
+    path = tmp_path / "hostile.npz"
+    write_zip(path, members)
+    refused(path)
+
+
+def test_what_is_pickled_in_a_file_is_never_run(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "sprung"),)
+
+    path = tmp_path / "trap.npz"
+    write_zip(path, {**RIGHT, "w.npy": as_npy(np.array([Trap()], object), allow_pickle=True)})
+    assert "object" in refused(path)
+    refused(path, {"w": np.zeros(1, object), "b": np.zeros(4)})
+    assert not (tmp_path / "sprung").exists()
+
+
+def test_what_is_packed_tightly_is_not_unpacked_beyond_what_is_wanted(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    header = npy("{'descr': '<f8', 'fortran_order': False, 'shape': (4, 4)}")
+    write_zip(path, {**RIGHT, "w.npy": header + bytes(1 << 27)}, zipfile.ZIP_DEFLATED)
+    assert path.stat().st_size < 1 << 20
+    refused(path)
+    write_zip(path, {**RIGHT, "metadata.json": b" " * (1 << 25)}, zipfile.ZIP_DEFLATED)
+    with pytest.raises(tg.FileError, match="too large"):
+        tg.load_metadata(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_arrays_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "twice.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in ("w.npy", "b.npy", "w.npy"):
+            archive.writestr(name, RIGHT[name])
+    assert "twice" in refused(path)
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", "nonsense", "[" * 100_000])
+def test_metadata_that_are_none_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "bad.npz"
+    write_zip(path, {**RIGHT, "metadata.json": text.encode()})
+    with pytest.raises(tg.FileError, match=r"bad\.npz"):
+        tg.load_metadata(path)
+    assert same(tg.load(path, LIKE), LIKE)
+
+
+def test_a_file_without_metadata_says_so(tmp_path: Path) -> None:
+    write_zip(tmp_path / "none.npz", RIGHT)
+    with pytest.raises(tg.FileError, match=r"metadata\.json"):
+        tg.load_metadata(tmp_path / "none.npz")
