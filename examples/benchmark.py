@@ -631,6 +631,11 @@ def adam_of(w: Workload) -> Any:
     return tg.optim.AdamW(w.rate, BETA1, BETA2, EPSILON, weight_decay=w.decay)
 
 
+def tapegrad_start(w: Workload, params: Any) -> Any:
+    """Make what such a step begins with: parameters, and with Adam the optimizer's state."""
+    return params if w.decay is None else (params, adam_of(w).init(params))
+
+
 def plain_step(both: Step, w: Workload) -> Step:
     """Add the update of a list of parameters to a function that gives loss and gradients."""
     rate, decay = w.rate, w.decay or 0.0
@@ -660,15 +665,11 @@ def plain_step(both: Step, w: Workload) -> Step:
 def own_entries(name: str, w: Workload) -> Iterator[Entry]:
     """Make those of tapegrad, compiled where it can be, and of NumPy."""
     same = functools.partial(w.loss, tapegrad_ops())
-
-    def started(params: Any) -> Any:
-        return params if w.decay is None else (params, adam_of(w).init(params))
-
     leaves = w.leaves
-    recorded = started(leaves)
+    recorded = tapegrad_start(w, leaves)
     yield Entry(RECORDED, lambda: recorded, tapegrad_step(w, same), w.data, w.read)
     if COMPILE is not None:
-        step, compiled = COMPILE(tapegrad_step(w)), started(w.params)
+        step, compiled = COMPILE(tapegrad_step(w)), tapegrad_start(w, w.params)
         yield Entry(COMPILED, lambda: compiled, step, w.data, w.read)
     by_hand = w.start
     yield Entry(ANSWERS, lambda: by_hand, plain_step(w.by_hand, w), w.data, w.read)

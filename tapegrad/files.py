@@ -79,6 +79,7 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     if len(text) > _MOST_METADATA:
         raise ValueError(f"metadata of {len(text):,} bytes are too large; save them as arrays")
     if _is_safetensors(path):
+        _import_safetensors()
         from safetensors.numpy import save as pack
 
         packed = pack(
@@ -187,6 +188,8 @@ def _with_entries(path: FilePath, use: Callable[[Mapping[str, _Entry]], Any]) ->
 
 def _guarded(path: FilePath, read: Callable[[Any], Any]) -> Any:
     """What is read from a file, or one error that names it."""
+    if _is_safetensors(path):
+        _import_safetensors()
     with open(path, "rb") as file:
         try:
             return read(file)
@@ -222,6 +225,16 @@ def _npy_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
         return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
     return _Entry(shape, dtype, read)
+
+
+def _import_safetensors() -> None:
+    try:
+        import safetensors  # noqa: F401
+    except ImportError as error:
+        raise ImportError(
+            "files that end in .safetensors are written and read by the package of that name: "
+            "pip install safetensors, or name the file .npz"
+        ) from error
 
 
 def _safe_open(path: FilePath) -> Any:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import struct
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,16 @@ def test_a_file_that_is_not_there_or_is_a_folder_is_an_error_of_the_system(tmp_p
             load(tmp_path / "none.npz")
         with pytest.raises(OSError, match=r"irectory|denied"):
             load(tmp_path)
+
+
+def test_the_package_that_a_file_needs_is_named(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"")
+    calls = (lambda: tg.save(path, 1.0), lambda: tg.load(path, 1.0), lambda: tg.load_metadata(path))
+    for call in calls:
+        with pytest.raises(ImportError, match="pip install safetensors"):
+            call()
 
 
 # --- damaged and hostile files ------------------------------------------------------------------

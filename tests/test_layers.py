@@ -471,6 +471,16 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> N
     np.testing.assert_array_equal(g, np.where(kept, 1 / (1 - rate), 0))
 
 
+def test_dropout_with_a_key_has_the_properties_of_any_function() -> None:
+    def dropped(x: Any) -> Any:
+        return nn.Dropout(0.5)(None, x, key=3) ** 2
+
+    x = np.linspace(-1, 1, 12).reshape(3, 4)
+    check_grads(dropped, (x,))
+    check_properties(dropped, (x,), compiled=True)
+    assert dropped(x.astype(np.float32)).dtype == np.float32
+
+
 def test_a_sequential_with_state_takes_it_and_returns_it() -> None:
     norm, linear = nn.BatchNorm(3), nn.Linear(3, 2)
     inner = nn.Sequential(norm, np.tanh)
@@ -496,6 +506,8 @@ def test_a_sequential_with_state_takes_it_and_returns_it() -> None:
         model(params, x)
     with pytest.raises(ValueError, match="state has trees"):
         model(params, x, state[:1])
+    with pytest.raises(TypeError, match="no layer has state"):
+        nn.Sequential(linear)(params[1:2], x, state[:1])
 
 
 def test_a_state_goes_through_compiled_training_steps() -> None:

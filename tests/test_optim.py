@@ -245,6 +245,45 @@ def run(optimizer: Any, n: int, dtype: Any = float, update: Any = None) -> Any:
     return params, state
 
 
+def by_definition(o: Any, p: Any, grads: list[Any]) -> Any:
+    """The formulas as they are published, on one array."""
+    v = m = s = np.zeros(p.shape)
+    total = np.full(p.shape, getattr(o, "initial", 0.0))
+    for t, g in enumerate(grads, 1):
+        if isinstance(o, tg.optim.AdamW):
+            p = p - o.learning_rate * o.weight_decay * p
+        else:
+            g = g + o.weight_decay * p
+        if isinstance(o, tg.optim.SGD):
+            v = o.momentum * v + g
+            p = p - o.learning_rate * (g + o.momentum * v if o.nesterov else v)
+        elif isinstance(o, tg.optim.Adam):
+            m, s = o.beta1 * m + (1 - o.beta1) * g, o.beta2 * s + (1 - o.beta2) * g**2
+            m_hat, s_hat = m / (1 - o.beta1**t), s / (1 - o.beta2**t)
+            p = p - o.learning_rate * m_hat / (np.sqrt(s_hat) + o.epsilon)
+        elif isinstance(o, tg.optim.RMSProp):
+            s = o.alpha * s + (1 - o.alpha) * g**2
+            m = o.alpha * m + (1 - o.alpha) * g if o.centered else m
+            v = o.momentum * v + g / (np.sqrt(s - m**2) + o.epsilon)
+            p = p - o.learning_rate * v
+        else:
+            total = total + g**2
+            p = p - o.learning_rate * g / (np.sqrt(total) + o.epsilon)
+    return p
+
+
+@every_optimizer
+def test_steps_are_those_of_the_definition(optimizer: Any) -> None:
+    trees = [random_tree(i) for i in range(8)]
+    params, state = run(optimizer, 7)
+    assert state.step == 7
+    leaves = zip(*map(tg.tree.leaves, (params, *trees)), strict=True)
+    for x, start, *grads in leaves:
+        np.testing.assert_allclose(
+            x, by_definition(optimizer, start, grads), rtol=1e-12, atol=1e-12
+        )
+
+
 @pytest.mark.parametrize(("optimizer", "theirs"), OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_a_hundred_steps_are_those_of_pytorch(optimizer: Any, theirs: Any) -> None:
     torch = pytest.importorskip("torch")

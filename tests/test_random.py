@@ -350,6 +350,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "integer normals": (lambda: tg.random.normal(0, 2, int), TypeError, "int64"),
     "integer uniforms": (lambda: tg.random.uniform(0, 2, dtype=int), TypeError, "int64"),
     "bounds that would repeat draws": (lambda: tg.random.uniform(0, 2, np.zeros((3, 2))), ValueError, "low"),
+    "bounds of nothing": (lambda: tg.random.uniform(0, 2, np.zeros(0)), ValueError, "low"),
     "probabilities too": (lambda: tg.random.bernoulli(0, np.zeros(3), ()), ValueError, "p has"),
     "float bounds of integers": (lambda: tg.random.integers(0, 0, 2.5), TypeError, "high"),
     "no integers": (lambda: tg.random.integers(0, 3, 3), ValueError, "low >= high"),

@@ -95,6 +95,9 @@ def described(x):
         return frozenset, sorted(repr(described(part)) for part in x)
     if isinstance(x, functools.partial):
         return functools.partial, described(x.args)
+    if isinstance(x, np.number | np.ndarray):
+        # handed out as an array, as all results are
+        return np.ndarray, x.dtype, repr(np.asarray(x))
     return type(x), repr(x)
 
 

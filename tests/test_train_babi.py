@@ -191,7 +191,8 @@ def test_a_step_reads_no_value_of_what_it_records(small):
     for a, b in zip(
         tg.tree.leaves(recorded), tg.tree.leaves(step(params, state, tokens)), strict=True
     ):
-        np.testing.assert_allclose(a.value, b, rtol=1e-12)
+        # the count of steps is a whole number, which is no parameter of the recording
+        np.testing.assert_allclose(a.value if isinstance(a, tg.Tensor) else a, b, rtol=1e-12)
 
 
 def test_a_step_reports_the_loss_of_the_parameters_it_was_given(small):

@@ -307,12 +307,13 @@ def test_jvp_of_several_arguments_sums_their_parts(a, b, da, db):
 
 
 def test_a_tangent_is_an_array_of_its_own():
-    x, v = np.ones(2), np.array([1.0, 2.0])
-    for fn in (lambda x: x, lambda x: x[::-1], lambda x: (x, x)):
-        for tangent in tg.tree.leaves(tg.jvp(fn, (x,), (v,))[1]):
-            assert not np.shares_memory(tangent, v)
-            assert not tangent.flags.writeable
-    v[0] = 5.0
+    for v in (np.array(2.0), np.array([1.0, 2.0]), np.arange(3000.0)):
+        x = np.ones_like(v)
+        for fn in (lambda x: x, lambda x: x[...], lambda x: (x, x), lambda x: (x.T, x.T, x.T)):
+            for tangent in tg.tree.leaves(tg.jvp(fn, (x,), (v,))[1]):
+                assert not np.shares_memory(tangent, v)
+                assert not tangent.flags.writeable
+        v[...] = 5.0
 
 
 def test_no_tangent_passes_through_integers():

@@ -123,16 +123,14 @@ class Sequential:
     __tree_leaf__: ClassVar[bool] = True
 
     layers: tuple[Layer, ...]
+    # what follows from the layers: what each one's call has, and whether one has state
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
+    has_state: bool = attrs.field(eq=False, repr=False)
 
     def __init__(self, *layers: Callable[..., Any]) -> None:
         made = tuple(map(_as_layer, layers))
-        self.__attrs_init__(made, tuple(map(_wants, made)))
-
-    @property
-    def has_state(self) -> bool:
-        """Whether one of the layers has state, that goes in and comes out."""
-        return any("state" in names for names in self.wants)
+        wants = tuple(map(_wants, made))
+        self.__attrs_init__(made, wants, any("state" in names for names in wants))
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
         """Each layer's parameters, drawn with keys of their own."""
@@ -176,16 +174,16 @@ class Sequential:
             If the parameters or the state are not a tuple with a tree for each layer.
         """
         self._check("params", params)
-        if state is None:
-            if self.has_state:
-                raise TypeError(
-                    "Sequential: a layer has state: y, state = model(params, x, state), with "
-                    "state = model.initial_state() to begin with"
-                )
-            states: Any = (None,) * len(self.layers)
-        else:
+        if self.has_state and state is None:
+            raise TypeError(
+                "Sequential: a layer has state: y, state = model(params, x, state), with "
+                "state = model.initial_state() to begin with"
+            )
+        if state is not None:
+            if not self.has_state:
+                raise TypeError("Sequential: no layer has state; y = model(params, x)")
             self._check("state", state)
-            states = state
+        states = (None,) * len(self.layers) if state is None else state
         keys = iter(() if key is None else split(key, sum("key" in w for w in self.wants)))
         after = []
         for layer, p, s, names in zip(self.layers, params, states, self.wants, strict=True):

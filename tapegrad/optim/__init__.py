@@ -3,6 +3,16 @@
 An optimizer is a frozen description: ``init(params)`` gives its state, and
 ``update(params, grads, state)`` new parameters and a new state. The state is a tree, its
 step count included, so that it is compiled, saved and resumed as parameters are.
+
+What is one `tapegrad.tree.map` is no part of this package. Gradients of several batches
+are added up, and a moving average of the parameters is kept, in one line each:
+
+>>> import tapegrad as tg
+>>> grads, params, mean = ({"w": np.full(2, x)} for x in (1.0, 2.0, 3.0))
+>>> tg.tree.map(lambda *batches: sum(batches) / len(batches), grads, params)
+{'w': array([1.5, 1.5])}
+>>> tg.tree.map(lambda m, p: 0.75 * m + 0.25 * p, mean, params)
+{'w': array([2.75, 2.75])}
 """
 
 from tapegrad.optim.adagrad import Adagrad as Adagrad

@@ -27,8 +27,8 @@ def use_at_once(program: Program) -> Program:
     uses = users(program)
     place = list(range(len(program.instructions)))
     for i, instruction in reversed([*enumerate(program.instructions)]):
-        used = uses.get(Ref("instruction", i), [-1])
-        if _is_large(instruction) and -1 not in used and _ending(program, uses, i) <= 1:
+        used = [user for user in uses.get(Ref("instruction", i), ()) if user >= 0]
+        if used and _is_large(instruction) and _ending(program, uses, i) <= 1:
             place[i] = min(place[user] for user in used)
     # an operand stands before its user in the old order, and so it does where they share a place
     order = sorted(range(len(place)), key=lambda i: (place[i], i))
