@@ -10,6 +10,7 @@ import itertools
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from operator import getitem, setitem
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,8 @@ is not listed here. `examples/support_table.py` writes this table from what the 
 
 PARTS, NONE = "by its parts", "none"
 # these have another answer than a derivative: what they give is complex
+# of the table, without the methods of ufuncs and the operators of Python
+OF_NUMPY = {f for f in ANSWERS if type(f) is not tuple and f not in (getitem, setitem)}
 REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
@@ -56,7 +59,7 @@ def rows() -> Iterator[Row]:
     """A row for each function, in no order."""
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)]
-        for function in ANSWERS.keys() - REFUSED
+        for function in OF_NUMPY - REFUSED
     }
     ops = {thing for thing in vars(tg).values() if declaration(thing)}
     for function in ops | {ANSWERS[f] for f in names}:

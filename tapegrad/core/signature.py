@@ -67,7 +67,8 @@ class Signature:
                 "rule an operand, None where no gradient passes"
             )
         # a flag of code objects, by which inspect knows them too
-        return cls(name, names, n, defaults, n_operands, bool(code.co_flags & 0x04))
+        is_variadic = not n_operands and bool(code.co_flags & 0x04)
+        return cls(name, names, n, defaults, n_operands, is_variadic)
 
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name; arguments that ask for nothing are left out.
@@ -105,7 +106,7 @@ class Signature:
             return args, self.changed(kwargs)
         given = self.named(args, kwargs)
         operands = [given.pop(x) if x in given else self.defaults[x] for x in self.names[:n]]
-        return (*operands, *args[self.n_positional :]), self.changed(given)
+        return tuple(operands), self.changed(given)
 
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options that are not the default."""

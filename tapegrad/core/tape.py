@@ -22,7 +22,6 @@ from tapegrad.core.ownership import keep
 from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
-from tapegrad.face.table import ANSWERS
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -37,6 +36,15 @@ PARAMETER = Rules(
     (lambda g, y, x: g,),
     jvp=lambda op, tangents, y, x: tangents[0],
     keeps_weak=True,
+    takes_weak=True,
+)
+
+# A record that is a Python number as an array, for ops that need one.
+ASARRAY = Rules(
+    "asarray",
+    lambda a: np.asarray(a),
+    (lambda g, y, a: g,),
+    jvp=lambda op, tangents, y, a: tangents[0],
     takes_weak=True,
 )
 
@@ -251,7 +259,7 @@ def as_operands(
         if type(x) is not Tensor:
             x = as_constant(x, op.name)
         elif type(x._primal) is not np.ndarray and not op.takes_weak:
-            x = last = write(last, ANSWERS[np.asarray], (x,), NO_OPTIONS)  # type: ignore[arg-type]
+            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
         kept.append(x)
     return last, tuple(kept)
 

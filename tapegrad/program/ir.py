@@ -10,6 +10,7 @@ import numpy as np
 
 from tapegrad.core.ownership import Array, keep, lend
 from tapegrad.core.sweep import SEED
+from tapegrad.core.tape import ASARRAY
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import OPS
 
@@ -124,4 +125,5 @@ class Instruction:
     @property
     def kind(self) -> str:
         """The op's name if it is one of the package's, else nothing: names are not unique."""
-        return self.op.name if OPS.get(self.op.name, SEED) is self.op else ""
+        ours = self.op in (SEED, ASARRAY) or OPS.get(self.op.name) is self.op
+        return self.op.name if ours else ""

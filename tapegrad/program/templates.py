@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tapegrad.core.sweep import SEED
+from tapegrad.core.tape import ASARRAY
 from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import clip_both, power, real
 from tapegrad.ops.indexing import add_at_places, from_zero, getitem, index_select
@@ -63,6 +64,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     keep: "keep({0}, {1}, {out})",
     matmul: _matmul,
     SEED: "ones({shape}, {dtype})",
+    ASARRAY: "asarray({0})",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
     copy: "{0}.copy()",
@@ -86,7 +88,17 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
 # Ops whose result may share the first operand's memory.
 VIEWS = frozenset(
     {
-        *(real, getitem, from_zero, asarray, ascontiguousarray, transpose, swapaxes, reshape),
+        *(
+            real,
+            getitem,
+            from_zero,
+            ASARRAY,
+            asarray,
+            ascontiguousarray,
+            transpose,
+            swapaxes,
+            reshape,
+        ),
         *(expand_dims, squeeze, broadcast_to, flip, sliding_window_view),
     }
 )

@@ -72,7 +72,7 @@ def is_contiguous(builder: Builder, x: Any) -> bool:
         return False
     if made.kind == "reshape":
         return is_contiguous(builder, made.operands[0])
-    return not made.op in VIEWS
+    return made.op not in VIEWS
 
 
 def _sum_of_products(builder: Builder, x: Any) -> Any:
