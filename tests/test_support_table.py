@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+from tapegrad.declare import declaration
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 

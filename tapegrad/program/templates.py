@@ -99,7 +99,7 @@ VIEWS = frozenset(
             swapaxes,
             reshape,
         ),
-        *(expand_dims, squeeze, broadcast_to, flip, sliding_window_view),
+        *(reshape, expand_dims, squeeze, broadcast_to, flip, sliding_window_view),
     }
 )
 
