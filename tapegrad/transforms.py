@@ -310,7 +310,8 @@ def jvp(
 
     def move(p: Tensor, t: Any) -> None:
         t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
-        moved[p] = t if type(t) is Tensor else keep(t)
+        # a view, so that it is copied where it is a result itself
+        moved[p] = t if type(t) is Tensor else t.view()
 
     tree.map_up_to(move, marked, tangents)
     found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])

@@ -242,7 +242,8 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
             c = c.astype(primal.dtype)
         # a number may be the seed, and one cotangent be that of several records
         if c.shape == () or id(c) in given:
-            return lend(c)
+            # a view may be one of the caller's tangent
+            return lend(c if c.base is None else c.copy("K"))
         given.add(id(c))
     elif type(c) is Tensor:
         return c

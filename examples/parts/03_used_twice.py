@@ -1,0 +1,81 @@
+# %% [markdown]
+# # Part 3. A tensor used twice
+#
+# In `(a + b) + (b + c)` the tensor `b` is used twice. If `b` grows by 1, each
+# use adds 1 to the result, so the result grows by 2. The gradient of `b` is the *sum*
+# of what its uses contribute. That is all there is to the chain rule here, and it is the
+# first thing that home-made frameworks get wrong.
+
+# %%
+import numpy as np
+
+import tapegrad as tg
+
+# %% [markdown]
+# ## The stateful way
+#
+# The class of part 2, as it was.
+
+
+# %%
+class Tensor:
+    def __init__(self, data, creators=()):
+        self.data = np.array(data)
+        self.creators = creators
+        self.grad = None
+
+    def __add__(self, other):
+        return Tensor(self.data + other.data, (self, other))
+
+    def backward(self, grad):
+        self.grad = grad  # here is the fault
+        for creator in self.creators:
+            creator.backward(grad)
+
+
+a, b, c = Tensor([1, 2, 3, 4, 5]), Tensor([2, 2, 2, 2, 2]), Tensor([5, 4, 3, 2, 1])
+((a + b) + (b + c)).backward(np.ones(5))
+print("the stateful gradient of b:", b.grad, "and it should be all 2")
+assert np.array_equal(b.grad, np.ones(5))
+
+# %% [markdown]
+# `backward` comes to `b` twice, and the second visit overwrites what the first had left.
+#
+# ## With tapegrad
+
+# %%
+a, b, c = np.array([[1.0, 2, 3, 4, 5], [2, 2, 2, 2, 2], [5, 4, 3, 2, 1]])
+output, tape = tg.record(lambda a, b, c: (a + b) + (b + c))(a, b, c)
+print(tape)
+
+# %% [markdown]
+# Look for `%1`, which is `b`, among the operands: it is there on lines 3 and 4. The
+# sweep begins at line 5 and goes up. It comes to line 4 and notes a contribution for
+# `b`; it comes to line 3 and adds another. Only then does it come to line 1, and by
+# then the cotangent of `b` is complete: all lines that use a record stand below it.
+
+# %%
+gradients = tg.reverse_sweep(tape, output, cotangent=np.ones(5))
+for parameter in tape.parameters:
+    print(parameter.name, gradients[parameter])
+
+# %% [markdown]
+# ## Your guess
+#
+# What is the gradient of `b` for `((a + b) + (b + c)) + b`? All five elements are the
+# same; give one number.
+
+# %%
+guess = ...
+
+# %%
+assert np.array_equal(gradients[tape.parameters[1]], [2, 2, 2, 2, 2])
+
+_, pullback = tg.vjp(lambda a, b, c: ((a + b) + (b + c)) + b, a, b, c)
+_, of_b, _ = pullback(np.ones(5))
+answer = of_b[0]
+if guess is ...:
+    print("No guess yet: fill one in above, and run this file again.")
+else:
+    assert guess == answer, f"not {guess}: count how often b is used"
+    print("Your guess is right.")

@@ -1,0 +1,162 @@
+# %% [markdown]
+# # Part 7. Two matrices, by hand and by tape
+#
+# The first training: two matrices learn to map four rows of inputs to four targets. First
+# with a backward pass written by hand, then with a recorded one, then as the program that
+# tapegrad writes. It is the same computation three times, and you can lay them side by side.
+
+# %%
+import sys
+from pathlib import Path
+
+import numpy as np
+
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+sys.path.append(str(here.parent))  # stateful.py is one folder up
+
+import stateful
+
+import tapegrad as tg
+
+x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+y = np.array([[0.0], [1.0], [0.0], [1.0]])
+
+# The first weights, drawn as the stateful framework draws them: each of its tensors takes
+# an id from the same stream.
+np.random.seed(0)
+stateful.Tensor(x), stateful.Tensor(y)
+w0 = stateful.Tensor(np.random.rand(2, 3)).data
+w1 = stateful.Tensor(np.random.rand(3, 1)).data
+
+# the losses that all three should give
+FIGURES = [0.58128304, 0.48988149, 0.41375111, 0.34489412, 0.28210124]
+FIGURES += [0.2254484, 0.17538853, 0.1324231, 0.09682769, 0.06849361]
+
+# %% [markdown]
+# ## By hand
+#
+# Forward, keep what is needed; backward, one line for each line forward, in reverse
+# order. This is all that an autodiff library does for you.
+
+
+# %%
+def step_by_hand(w0, w1):
+    hidden = x @ w0
+    error = hidden @ w1 - y
+    loss = np.sum(error**2)
+
+    d_error = 2 * error
+    d_w1 = hidden.T @ d_error
+    d_hidden = d_error @ w1.T
+    d_w0 = x.T @ d_hidden
+    return loss, w0 - 0.1 * d_w0, w1 - 0.1 * d_w1
+
+
+losses_by_hand, a, b = [], w0, w1
+for _ in range(10):
+    loss, a, b = step_by_hand(a, b)
+    losses_by_hand.append(loss)
+print(np.round(losses_by_hand, 8))
+
+# %% [markdown]
+# ## The stateful way, and its fault
+#
+# `backward` reads `.data` when it runs, not as it was when the product was taken. Change
+# it in between (to normalize weights, to clip them, to try a smaller step) and the
+# gradient is silently wrong.
+
+# %%
+a, b = stateful.Tensor(w0, autograd=True), stateful.Tensor(w1.copy(), autograd=True)
+targets = stateful.Tensor(y, autograd=True)
+error = stateful.Tensor(x, autograd=True).mm(a).mm(b) - targets
+loss = (error * error).sum(0)
+b.data += 1.0  # after the forward pass, before the backward pass
+loss.backward()
+
+hand = x.T @ (2 * (x @ w0 @ w1 - y) @ w1.T)
+print("the gradient of w0 should be")
+print(hand)
+print("and the stateful version says")
+print(a.grad)
+assert not np.allclose(a.grad, hand)
+
+# %% [markdown]
+# ## By tape
+#
+# Write the forward pass alone.
+
+
+# %%
+def loss_of(w0, w1):
+    error = x @ w0 @ w1 - y
+    return np.sum(error**2)
+
+
+output, tape = tg.record(loss_of)(w0, w1)
+print(tape)
+
+gradients = tg.reverse_sweep(tape, output)
+of_w0, of_w1 = (gradients[parameter] for parameter in tape.parameters)
+print(of_w0)
+
+# %% [markdown]
+# The values on a tape are read-only, and arrays of yours are copied as they go on it. There
+# is no "in between" in which a value could change.
+#
+# A step of training is then a function from parameters to parameters:
+
+
+# %%
+def step(w0, w1):
+    loss, (d_w0, d_w1) = tg.value_and_grad(loss_of, argnums=(0, 1))(w0, w1)
+    return loss, w0 - 0.1 * d_w0, w1 - 0.1 * d_w1
+
+
+losses, a, b = [], w0, w1
+for _ in range(10):
+    loss, a, b = step(a, b)
+    losses.append(float(loss))
+print(np.round(losses, 8))
+
+# %% [markdown]
+# ## The program
+#
+# `tg.compile` records the step once and writes it down as NumPy source. Lay it beside
+# `step_by_hand`: every line above has its line here. (`.dot` is `@` with a place to put the
+# result; `np.sum(error**2)` has become the product of `error` with itself.)
+
+# %%
+compiled = tg.compile(step)
+print(compiled.program(w0, w1))
+
+losses_compiled, a, b = [], w0, w1
+for _ in range(10):
+    loss, a, b = compiled(a, b)
+    losses_compiled.append(float(loss))
+
+# %% [markdown]
+# ## Your guess
+#
+# Record the gradient too, and its sweep is on the tape, line by line. How many matrix
+# products (`matmul`) does that tape have, forward and backward together? Count in
+# `step_by_hand`.
+
+# %%
+guess = ...
+
+# %%
+_, whole = tg.record(tg.value_and_grad(loss_of, argnums=(0, 1)))(w0, w1)
+print(whole)
+
+# %%
+assert np.round(losses_by_hand, 8).tolist() == FIGURES
+assert np.round(losses, 8).tolist() == FIGURES
+assert np.round(losses_compiled, 8).tolist() == FIGURES
+assert np.allclose(of_w0, hand)
+
+answer = sum(record.op is tg.matmul for record in whole)
+if guess is ...:
+    print("No guess yet: fill one in above, and run this file again.")
+else:
+    assert guess == answer, f"not {guess}: count every @ of step_by_hand"
+    print("Your guess is right.")

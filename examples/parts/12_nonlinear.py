@@ -1,0 +1,103 @@
+# %% [markdown]
+# # Part 12. Tanh and sigmoid
+#
+# Two linear layers in a row are one linear layer. What stands between them must not be
+# linear: tanh, or the sigmoid `1 / (1 + exp(-x))`. Formulas from a textbook are right for
+# real numbers. A computer has floats.
+
+# %%
+import sys
+from pathlib import Path
+
+import numpy as np
+
+here = Path(__file__).parent if "__file__" in globals() else Path.cwd()
+sys.path.append(str(here.parent))  # stateful.py is one folder up
+
+import stateful
+
+import tapegrad as tg
+
+# %% [markdown]
+# ## The stateful way
+#
+# It uses the formula as it stands. `exp(1000)` is too large for a float, so NumPy warns
+# of an overflow. Here the result survives, for 1 divided by infinity is 0; in the softmax of
+# part 16 it will not. We ask NumPy to raise an error, so that you can see where:
+
+# %%
+far = np.array([-1000.0, 0.0, 1000.0])
+try:
+    with np.errstate(over="raise"):
+        stateful.Tensor(far).sigmoid()
+except FloatingPointError as error:
+    print("FloatingPointError:", error)
+else:
+    raise AssertionError("no overflow")
+
+# %% [markdown]
+# ## With tapegrad
+#
+# The same function, computed with an exponential that cannot overflow. The gradient far
+# out is 0, as it should be, and not `nan`.
+
+# %%
+with np.errstate(all="raise", under="ignore"):
+    print(tg.sigmoid(far), tg.grad(lambda x: tg.sum(tg.sigmoid(x)))(far))
+
+# %% [markdown]
+# ## Training
+
+# %%
+x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+y = np.array([[0.0], [1.0], [0.0], [1.0]])
+
+np.random.seed(0)
+stateful.Tensor(x), stateful.Tensor(y)
+old = stateful.Sequential([stateful.Linear(2, 3), stateful.Linear(3, 1)])
+model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1), tg.nn.Sigmoid())
+_, structure = tg.tree.flatten(model.init(0))
+params = tg.tree.unflatten(structure, [p.data for p in old.parameters])
+
+
+def loss_of(params):
+    return tg.nn.mse_loss(model(params, x), y, reduction="sum")
+
+
+output, tape = tg.record(loss_of)(params)
+print(tape)
+
+optimizer = tg.optim.SGD(learning_rate=1.0)
+state = optimizer.init(params)
+losses = []
+for _ in range(10):
+    loss, gradients = tg.value_and_grad(loss_of)(params)
+    params, state = optimizer.update(params, gradients, state)
+    losses.append(float(loss))
+print(np.round(losses, 8))
+
+# %% [markdown]
+# ## Your guess
+#
+# The derivative of the sigmoid is easiest to write with its *output* `y`. Write its VJP
+# rule, a function of the cotangent `g`, the output `y` and the operand `x`. (That of tanh is
+# `g * (1 - y**2)`.)
+
+# %%
+guess = ...  # lambda g, y, x: ...
+
+# %%
+FIGURES = [1.06372865, 0.75148144, 0.57384259, 0.39574294, 0.2482279]
+FIGURES += [0.15515294, 0.10423398, 0.07571169, 0.05837623, 0.04700013]
+assert np.round(losses, 8).tolist() == FIGURES
+assert np.array_equal(tg.sigmoid(far), [0, 0.5, 1])
+tg.testing.check_grads(
+    tg.custom_op(vjps=(lambda g, y, x: g * (1 - y**2),))(np.tanh), (np.array([-2.0, 0.0, 0.5]),)
+)
+
+if guess is ...:
+    print("No guess yet: fill one in above, and run this file again.")
+else:
+    mine = tg.custom_op(vjps=(guess,))(lambda x: 1 / (1 + np.exp(-x)))
+    tg.testing.check_grads(mine, (np.array([-2.0, 0.0, 0.5]),))
+    print("Your rule is right.")

@@ -1,0 +1,84 @@
+"""The table of contrasts: each row shows what it says, and would be refused if it did not."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def _load():
+    sys.path.insert(0, str(EXAMPLES))
+    try:
+        spec = importlib.util.spec_from_file_location("contrast", EXAMPLES / "contrast.py")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(EXAMPLES))
+    return module
+
+
+contrast = _load()
+
+
+@pytest.mark.parametrize("case", contrast.CASES, ids=lambda case: type(case).__name__)
+def test_a_row_shows_what_it_says(case):
+    printed = contrast.row(1, case)
+    assert printed.count("\n           -> ") == 2
+    assert "    why       " in printed
+    assert max(map(len, printed.splitlines())) < 120
+
+
+@pytest.mark.parametrize("base", [contrast.Fault, contrast.Cost])
+def test_a_row_that_does_not_show_it_is_refused(base):
+    class Both(base):
+        """A title.
+
+        A reason.
+        """
+
+        right = 1
+
+        def stateful(self):
+            return 1
+
+        def tapegrad(self):
+            return 1
+
+    with pytest.raises(AssertionError, match="is right, too"):
+        contrast.row(1, Both())
+
+
+@pytest.mark.parametrize(
+    ("found", "right", "want"),
+    [
+        (1.0, 1, True),
+        ((1, 2), (1, 2), True),
+        ((1, 2), (1, 3), False),
+        (1.0, (1.0,), False),
+        (float("nan"), 0, False),
+        (False, True, False),
+        (None, 1, False),
+        ("an error", 1, False),
+    ],
+)
+def test_results_are_compared_as_wholes(found, right, want):
+    assert contrast.same(found, right) is want
+
+
+def test_rows_are_chosen_by_number(capsys):
+    contrast.main(["5", "6"])
+    printed = capsys.readouterr().out
+    assert " 5. " in printed
+    assert " 6. " in printed
+    assert " 7. " not in printed
+
+
+def test_faults_come_first_and_costs_stand_in_the_same_table():
+    costs = [isinstance(case, contrast.Cost) for case in contrast.CASES]
+    assert costs == sorted(costs)
+    assert costs.count(False) >= 30
+    assert costs.count(True) >= 5

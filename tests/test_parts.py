@@ -1,0 +1,125 @@
+"""The pages for learners: each runs by itself, and judges a guess rightly."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PARTS = ROOT / "examples" / "parts"
+PAGES = sorted(PARTS.glob("*.py"))
+BLANK = re.compile(r"^guess = \.\.\.(  # .*)?$", re.M)
+
+# for each page a right guess and a wrong one
+GUESSES = {
+    "01_tensors": ("1", "2"),
+    "02_backward": ("[1, 2, 3, 4, 5]", "[1, 1, 1, 1, 1]"),
+    "03_used_twice": ("3", "2"),
+    "04_order": ("1024", "20"),
+    "05_negation": ("lambda g, y, x: -g", "lambda g, y, x: -x"),
+    "06_more_ops": ("lambda g, x, w: x.T @ g", "lambda g, x, w: g.T @ x"),
+    "07_two_matrices": ("5", "4"),
+    "08_optimizer": ("12", "4"),
+    "09_linear": ("[10, 10, 10]", "[1, 1, 1]"),
+    "10_sequential": ("4", "6"),
+    "11_losses": ("0.2", "0.0125"),
+    "12_nonlinear": ("lambda g, y, x: g * y * (1 - y)", "lambda g, y, x: y * (1 - y)"),
+    "13_index_select": ("[3, 0, 1, 0, 0]", "[1, 0, 1, 0, 0]"),
+    "14_embedding": ("[0, 1, 2, 3, 4]", "[0]"),
+    "15_training_embedding": ("2", "5"),
+    "16_cross_entropy": ("0.4", "0.1"),
+    "17_recurrent": ("0", "1"),
+    "sweep_by_hand": ("lambda g, y, x: -2 * g * x * y", "lambda g, y, x: -2 * g * x"),
+}
+
+
+@pytest.fixture
+def run(monkeypatch, capsys):
+    """Run a page, or what a learner made of it: what it prints."""
+
+    def run(page, source):
+        monkeypatch.setattr(sys, "path", list(sys.path))
+        names = {"__name__": "__main__", "__file__": str(page)}
+        exec(compile(source, str(page), "exec"), names)
+        return capsys.readouterr().out
+
+    return run
+
+
+def test_all_pages_are_there():
+    assert [page.stem for page in PAGES] == sorted(GUESSES)
+    assert [page.stem[:2] for page in PAGES[:17]] == [f"{i:02}" for i in range(1, 18)]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_runs_by_itself_and_waits_for_a_guess(page, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(page)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "run this file again" in done.stdout.splitlines()[-1]
+    assert "line  record" in done.stdout, "it prints no tape"
+
+
+def test_a_page_finds_its_neighbours_as_a_notebook_in_its_folder(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "stateful", raising=False)
+    monkeypatch.chdir(PARTS)
+    exec((PARTS / "08_optimizer.py").read_text(encoding="utf-8"), {"__name__": "__main__"})
+    assert "run this file again" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_judges_guesses(page, run):
+    source = page.read_text(encoding="utf-8")
+    assert len(BLANK.findall(source)) == 1
+    right, wrong = GUESSES[page.stem]
+    said = run(page, BLANK.sub(lambda _: f"guess = {right}", source))
+    assert said.splitlines()[-1].endswith("is right.")
+    with pytest.raises(AssertionError):
+        run(page, BLANK.sub(lambda _: f"guess = {wrong}", source))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_a_page_is_made_of_cells_and_of_moderate_length(page):
+    lines = page.read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "# %% [markdown]"
+    assert lines[1].startswith("# # ")
+    assert len(lines) < 200
+
+
+def test_a_sweep_of_ones_own_is_judged(run):
+    page = PARTS / "sweep_by_hand.py"
+    source = page.read_text(encoding="utf-8")
+    blank = "def your_sweep(tape, output):\n    return ...\n"
+    assert blank in source
+    solution = re.search(r"^def sweep\(.*?\n(.*?)\n\n", source, re.M | re.S)[1]
+    assert len(solution.splitlines()) < 12
+
+    def judged(body):
+        return run(page, source.replace(blank, f"def your_sweep(tape, output):\n{body}\n"))
+
+    assert "Your sweep is right." in judged(solution)
+    with pytest.raises(AssertionError, match="it should be"):
+        judged(solution.replace("cotangents.get(x, 0) + ", ""))
+
+
+def test_the_table_of_contents_names_every_page():
+    contents = (PARTS / "README.md").read_text(encoding="utf-8")
+    assert re.findall(r"\]\((\w+\.py)\)", contents) == [page.name for page in PAGES]
+    assert contents.count("### Lesson") == 4
+
+
+def test_the_stateful_framework_is_short_and_stands_alone():
+    lines = (ROOT / "examples" / "stateful.py").read_text(encoding="utf-8").splitlines()
+    assert len(lines) < 200
+    for module in (ROOT / "tapegrad").rglob("*.py"):
+        assert "stateful" not in re.findall(r"import (\w+)", module.read_text(encoding="utf-8"))
