@@ -166,6 +166,16 @@ def test_the_same_command_trains_the_same_and_another_seed_another(command):
     assert figures[0] == figures[1] != figures[2]
 
 
+def test_progress_tells_the_means_since_the_last_line(command):
+    arguments = ("--stories", 20, "--steps", 8, "--every")
+    each, some = (
+        np.array([m[1:3] for m in PROGRESS.findall(command(*arguments, every)[1])], float)
+        for every in (1, 3)
+    )
+    expected = [each[:3].mean(axis=0), each[3:6].mean(axis=0), each[6:].mean(axis=0)]
+    np.testing.assert_allclose(some, expected, atol=2e-3)
+
+
 def test_the_last_stories_of_a_file_are_held_out(command, tmp_path):
     path = written(tmp_path, babi.make_stories(20, 0))
     status, output, _ = command("--data", path, "--steps", 2)
