@@ -57,7 +57,7 @@ import tapegrad as tg
 Array = np.ndarray[Any, np.dtype[Any]]
 Step = Callable[..., tuple[Any, Any]]
 
-RECORDED, COMPILED, NUMPY = "tapegrad recorded", "tapegrad compiled", "NumPy by hand"
+RECORDED, COMPILED, ANSWERS = "tapegrad recorded", "tapegrad compiled", "NumPy by hand"
 PEERS = ("autograd", "mygrad", "torch", "jax")
 BURST_SECONDS = 0.003
 CHAIN_RATE = 0.7
@@ -672,7 +672,7 @@ def own_entries(name: str, w: Workload) -> Iterator[Entry]:
         step, compiled = COMPILE(tapegrad_step(w)), tapegrad_start(w, w.params)
         yield Entry(COMPILED, lambda: compiled, step, w.data, w.read)
     by_hand = w.start
-    yield Entry(NUMPY, lambda: by_hand, plain_step(w.by_hand, w), w.data, w.read)
+    yield Entry(ANSWERS, lambda: by_hand, plain_step(w.by_hand, w), w.data, w.read)
     if name == "embedding":
         # one array for all bursts: a fresh copy of 12 MB would be cold
         table, indices = leaves[0].copy(), w.data[0]
@@ -1074,7 +1074,7 @@ def transforms_table(timings: Mapping[str, Timing]) -> str:
 
 def table(timings: Mapping[str, Timing]) -> str:
     """Medians, minima, and each median over those of the references."""
-    references = [name for name in (RECORDED, COMPILED, NUMPY) if name in timings]
+    references = [name for name in (RECORDED, COMPILED, ANSWERS) if name in timings]
     heads = ["", "median us", "min us", *(f"/ {name.split()[-1]}" for name in references)]
     heads = [head.replace("/ hand", "/ NumPy") for head in heads]
     lines = [f"{heads[0]:22}" + "".join(f"{head:>12}" for head in heads[1:])]

@@ -10,18 +10,20 @@ import itertools
 import operator
 import sys
 from collections.abc import Callable, Iterator
+from operator import getitem, setitem
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.op import EachOperand
-from tapegrad.tensor import NUMPY
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import declaration
+from tapegrad.face.table import ANSWERS
 
 HEAD = """\
 # What works on Tensors
 
-The functions of tapegrad, by their file in `tapegrad/ops/`, and the functions of NumPy that
+The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy that
 they answer for: either may be called on Tensors, and the methods and operators of arrays too.
 Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
 is not listed here. `examples/support_table.py` writes this table from what the ops declare.
@@ -34,10 +36,12 @@ is not listed here. `examples/support_table.py` writes this table from what the 
 
 PARTS, NONE = "by its parts", "none"
 # these have another answer than a derivative: what they give is complex
+# of the table, without the methods of ufuncs and the operators of Python
+OF_NUMPY = {f for f in ANSWERS if type(f) is not tuple and f not in (getitem, setitem)}
 REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
-CONSTANT = {NUMPY[function] for function in SHAPES}
+CONSTANT = {ANSWERS[function] for function in SHAPES}
 FACES = {"np": np, "np.linalg": np.linalg, "np.lib.stride_tricks": np.lib.stride_tricks}
 
 
@@ -55,14 +59,16 @@ def rows() -> Iterator[Row]:
     """A row for each function, in no order."""
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)]
-        for function in NUMPY.keys() - REFUSED
+        for function in OF_NUMPY - REFUSED
     }
-    ops = {thing for thing in vars(tg).values() if isinstance(thing, tg.Op)}
-    for function in ops | {NUMPY[f] for f in names}:
-        found = sorted(itertools.chain(*[names[f] for f in names if NUMPY[f] is function]))
-        if isinstance(function, tg.Op):
-            called, gradient, kink = function.name, operands(function), function.kink
-            function = function.read or function.declaration
+    ops = {thing for thing in vars(tg).values() if declaration(thing)}
+    for function in ops | {ANSWERS[f] for f in names}:
+        found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
+        said = declaration(function)
+        if said is not None:
+            called, kink = function.__name__, said.kink
+            gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
+            function = getattr(function, "read", None) or inspect.unwrap(function)
         else:
             called, gradient, kink = found[0], NONE if function in CONSTANT else PARTS, ""
             ours = called.removeprefix("np.")
@@ -96,23 +102,21 @@ def signature(function: Callable[..., Any]) -> str:
 
 def operands(op: tg.Op[Any]) -> str:
     """The operands of an op that have a gradient."""
-    if op.is_parts:
-        return PARTS if passes(op) else NONE
     if isinstance(op.vjps, EachOperand):
-        have = op.parameters[: 1 if op.vjps.last is None else op.vjps.last + 1]
+        have = op.signature.names[: 1 if op.vjps.last is None else op.vjps.last + 1]
     else:
         rules = op.vjps if isinstance(op.vjps, tuple) else ()
-        have = tuple(name for name, rule in zip(op.parameters, rules, strict=False) if rule)
+        have = tuple(name for name, rule in zip(op.signature.names, rules, strict=False) if rule)
     return ", ".join(map(code, have)) or NONE
 
 
-def passes(op: tg.Op[Any]) -> bool:
-    """Whether what an op made of parts gives can be floating, and made of its operands."""
+def parts(op: Callable[..., Any]) -> str:
+    """Whether what a function composed of ops gives can have a gradient by its parts."""
     for call in tg.testing.sample_calls(op, 20):
         output, _ = tg.record(lambda *args, call=call: op(*args, **call.kwargs))(*call.args)
         if any(type(x) is tg.Tensor and x.dtype.kind == "f" for x in tg.tree.leaves(output)):
-            return True
-    return False
+            return PARTS
+    return NONE
 
 
 def code(text: str) -> str:
@@ -125,7 +129,7 @@ def table() -> str:
     parts = [HEAD]
     for module, group in itertools.groupby(sorted(rows()), key=lambda row: row.module):
         summary = (sys.modules[module].__doc__ or "").splitlines()[0]
-        parts.append(f"## {module.removeprefix('tapegrad.ops.')}\n\n{summary}\n")
+        parts.append(f"## {module.removeprefix('tapegrad.')}\n\n{summary}\n")
         parts.append("| call | answers for | gradient | convention |\n|---|---|---|---|")
         for row in group:
             cells = code(row.call), ", ".join(map(code, row.names)), row.gradient, row.convention

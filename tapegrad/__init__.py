@@ -11,21 +11,22 @@ from typing import Any as _Any
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
-from tapegrad.calls import checkpoint as checkpoint
-from tapegrad.calls import custom_vjp as custom_vjp
+from tapegrad.checkpoint import checkpoint as checkpoint
+from tapegrad.core.op import Op as Op
+from tapegrad.core.sweep import reverse_sweep as reverse_sweep
+from tapegrad.core.tape import Tape as Tape
+from tapegrad.core.tape import record as record
+from tapegrad.core.tensor import Tensor as Tensor
+from tapegrad.custom import custom_op as custom_op
+from tapegrad.custom import custom_vjp as custom_vjp
 from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
-from tapegrad.op import Op as Op
-from tapegrad.op import custom_op as custom_op
+from tapegrad.functions import *
+from tapegrad.functions import linalg as linalg
 from tapegrad.ops import *
-from tapegrad.ops import linalg as linalg
-from tapegrad.sweep import reverse_sweep as reverse_sweep
-from tapegrad.tape import Tape as Tape
-from tapegrad.tape import record as record
-from tapegrad.tensor import Tensor as Tensor
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import hessian as hessian
 from tapegrad.transforms import hvp as hvp

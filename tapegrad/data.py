@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.ownership import give
+from tapegrad.core.ownership import give
 from tapegrad.random import permutation
 
 __all__ = ["batches"]

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 import attrs
 import numpy as np
 
-from tapegrad.tensor import Array
+from tapegrad.core.ownership import Array
 
 T = TypeVar("T")
 Shape = tuple[int, ...]

@@ -20,8 +20,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.ownership import Array, give
 from tapegrad.errors import FileError
-from tapegrad.ownership import Array, give
 
 __all__ = ["load", "load_metadata", "save"]
 

@@ -37,10 +37,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tapegrad.op import Op
+from tapegrad.core.forward import by_transposing
+from tapegrad.core.op import Op
+from tapegrad.core.ownership import Array, give
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops.indexing import index_select
-from tapegrad.ownership import Array, give
-from tapegrad.tensor import Tensor
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -415,7 +416,9 @@ def _drawing(n_operands: int) -> Callable[[Callable[..., Any]], Op[...]]:
     """An op of this module, with the key for its first operand and no derivative."""
 
     def declare(forward: Callable[..., Any]) -> Op[...]:
-        return Op(forward.__name__.strip("_"), forward, (None,) * n_operands)
+        rules = (None,) * n_operands
+        name = forward.__name__.strip("_")
+        return Op(name, forward, rules, by_transposing, declared=forward)
 
     return declare
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.tensor import Tensor
+from tapegrad.core.tensor import Tensor
 
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 _WIDEST_VALUE = 40

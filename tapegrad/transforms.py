@@ -14,22 +14,16 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.forward import push
-from tapegrad.hidden import refuse_hidden
-from tapegrad.ownership import give, keep
-from tapegrad.sweep import result_for, seed, sweep, weighing
-from tapegrad.tape import (
-    CURRENT,
-    Tape,
-    as_positions,
-    check_callable,
-    is_floating,
-    keep_names,
-    label,
-    refuse_stranger,
-    run,
-)
-from tapegrad.tensor import OPS, Tensor
+from tapegrad.core.callables import as_positions, check_callable, keep_names, label
+from tapegrad.core.forward import push
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.operands import is_floating
+from tapegrad.core.ownership import give, keep
+from tapegrad.core.refusals import refuse_stranger
+from tapegrad.core.sweep import result_for, seed, sweep, weighing
+from tapegrad.core.tape import CURRENT, Tape, run
+from tapegrad.core.tensor import Tensor
+from tapegrad.ops.record import asarray
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -87,7 +81,7 @@ class ValueAndGrad(_Transform):
         seeds = {}
         if type(output) is Tensor:
             if output.origin is not tape.start.origin:
-                refuse_stranger(OPS["parameter"], output, tape.last)
+                refuse_stranger("parameter", output, tape.last)
             seeds[output] = seed(output, None)
         gradients = _gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
@@ -275,7 +269,7 @@ def jvp(
     """The output of a function and its tangent, the Jacobian-vector product.
 
     The function is recorded, and the tangents go along the tape from its beginning to
-    its end (`tapegrad.forward`).
+    its end (`tapegrad.core.forward`).
 
     Parameters
     ----------
@@ -375,7 +369,7 @@ class Jacobian(_Transform):
             return tree.map(lambda g: give(np.zeros(shape + g.shape, g.dtype)), empty)  # type: ignore[no-any-return]
 
         def join(*parts: Any) -> Any:
-            joined = OPS["reshape"](OPS["stack"](parts), shape + parts[0].shape)
+            joined = np.reshape(np.stack(parts), shape + parts[0].shape)
             return give(joined) if isinstance(joined, np.ndarray) else joined
 
         return tree.map(join, *rows)  # type: ignore[no-any-return]
@@ -535,7 +529,7 @@ def released(x: Any) -> Any:
     if current is None or current.origin is not x.origin:
         return x.value
     # a Python float comes out as an array, as it does where no recording goes on
-    return OPS["asarray"](x) if type(x._primal) is float else x
+    return asarray(x) if type(x._primal) is float else x
 
 
 def released_tree(output: Any) -> Any:

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 import attrs
 import numpy as np
 
-from tapegrad.ownership import give
-from tapegrad.tensor import Tensor
+from tapegrad.core.ownership import give
+from tapegrad.core.tensor import Tensor
 
 __all__ = [
     "Structure",

@@ -9,8 +9,9 @@ import attrs
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
-from tapegrad.tensor import NUMPY, OPS
+from tapegrad.face.table import ANSWERS
 
 
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -298,6 +299,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "put_along_axis": put_along_axis_reference,
 }
 
+TABLE: dict[str, Any] = OPS | FUNCTIONS
+
 # what moves, selects or rounds once: every bit is as in the reference
 EXACT = {
     *("abs", "add", "divide", "multiply", "negative", "positive", "reciprocal", "sqrt", "square"),
@@ -327,7 +330,7 @@ class Case:
     apply: Callable[..., Any]
 
     def fn(self, *operands: Any) -> Any:
-        return self.apply(OPS[self.name], *operands)
+        return self.apply(TABLE[self.name], *operands)
 
     @property
     def ulps(self) -> int:
@@ -336,16 +339,16 @@ class Case:
         return 0 if self.name in EXACT else 4096 if self.name.endswith("_derivative") else 64
 
     def expected(self) -> Any:
-        functions = [f for f, op in NUMPY.items() if op is OPS[self.name]]
+        functions = [f for f, op in ANSWERS.items() if op is TABLE[self.name]]
         reference = REFERENCES.get(self.name) or getattr(np, self.name, None) or functions[0]
         return self.apply(reference, *self.operands)
 
     @property
     def recorded_whole(self) -> tuple[bool, ...]:
         """Which operands are whole numbers or truth values that may be Tensors."""
-        operands = OPS[self.name].bind(
-            *self.apply(lambda *args, **kwargs: (args, kwargs), *self.operands)
-        )[0]
+        args, kwargs = self.apply(lambda *args, **kwargs: (args, kwargs), *self.operands)
+        op = TABLE[self.name]
+        operands = op.bind(args, kwargs)[0] if isinstance(op, tg.Op) else args
         return tuple(x.dtype.kind in "iub" and any(x is y for y in operands) for x in self.operands)
 
 
@@ -367,14 +370,16 @@ def cases_of(name: str) -> Any:
     return tg.testing.operands_for(name).map(lambda call: case_of(name, call))
 
 
-CASES = {name: cases_of(name) for name, op in OPS.items() if op.domain}
+CASES = {name: cases_of(name) for name in TABLE if declaration(TABLE[name]).domain}
 
 
 def passes(name: str) -> bool:
     """Whether an op passes a gradient to an operand."""
-    op = OPS[name]
+    op = TABLE[name]
+    if not isinstance(op, tg.Op):
+        return True
     if isinstance(op.vjps, tuple):
-        return op.is_parts or any(rule is not None for rule in op.vjps)
+        return any(rule is not None for rule in op.vjps)
     return op.vjps.last is None or op.vjps.last >= 0
 
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from programs import assert_close, many, scale_of
 
 import tapegrad as tg
+from tapegrad.core.operands import is_floating
 from tapegrad.errors import TraceError
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
@@ -198,7 +199,7 @@ TREES = st.recursive(
 
 
 def doubled(tree):
-    return tg.tree.map(lambda x: x * 2.0 if tg.tape.is_floating(x) else x, tree)
+    return tg.tree.map(lambda x: x * 2.0 if is_floating(x) else x, tree)
 
 
 @given(TREES, TREES)

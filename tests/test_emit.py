@@ -11,8 +11,8 @@ from hypothesis import given
 from programs import many
 
 import tapegrad as tg
+from tapegrad.declare import OPS
 from tapegrad.program.emit import source, written
-from tapegrad.tensor import OPS
 from tapegrad.testing import programs
 
 

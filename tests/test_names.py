@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from programs import many
 
 import tapegrad as tg
+from tapegrad.declare import OPS
 from tapegrad.program.names import Names
 
 # more than a block, so that programs have loops, and their parts' names
@@ -24,7 +25,7 @@ def test_names_are_identifiers_and_never_given_twice(wanted):
     for name in given_:
         assert name.isidentifier()
         assert not keyword.iskeyword(name)
-        assert name not in tg.tensor.OPS
+        assert name not in OPS
         assert not hasattr(np, name)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.tensor import OPS
+from tapegrad.declare import OPS
 from tapegrad.testing import check_grads
 
 INF, NAN, PI = float("inf"), float("nan"), math.pi

@@ -10,9 +10,9 @@ import pytest
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.ownership import LARGE, give, keep, lend
+from tapegrad.core.ownership import LARGE, give, keep, lend
+from tapegrad.declare import OPS
 from tapegrad.program.ir import Constant
-from tapegrad.tensor import OPS
 
 # below and above the size from which arrays of the package's own are shared
 SIZES = (6, LARGE // 8 + 2)

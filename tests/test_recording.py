@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.core.tape import CURRENT
 from tapegrad.errors import TapeError
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.expand import expand_composites
-from tapegrad.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 
@@ -601,7 +601,7 @@ interrupts = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 @interrupts
 @pytest.mark.parametrize("name", sorted(INTERRUPTED))
 def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
-    files = ("tape.py", "calls.py", "transforms.py", "expand.py", __file__)
+    files = ("tape.py", "checkpoint.py", "custom.py", "transforms.py", "expand.py", __file__)
     at, errors = 0, np.geterr()
     while interrupted(INTERRUPTED[name], files, at):
         assert CURRENT.get() is None
@@ -620,7 +620,7 @@ def test_an_interrupted_inner_recording_leaves_the_outer_one_as_it_was():
         def inner():
             return squared(y) + tg.checkpoint(lambda z: z * z)(y)
 
-        came = interrupted(inner, ("calls.py", __file__), at)
+        came = interrupted(inner, ("checkpoint.py", "custom.py", __file__), at)
         return y * x, came
 
     at, came = 0, True

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
-from tapegrad.hidden import tensor_inside
-from tapegrad.tape import CURRENT
+from tapegrad.core.hidden import tensor_inside
+from tapegrad.core.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)

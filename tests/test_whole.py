@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.core.whole import WHOLE
+from tapegrad.declare import OPS
 from tapegrad.errors import TraceError
-from tapegrad.whole import WHOLE
 
 BINARY = [
     *(operator.add, operator.sub, operator.mul, operator.truediv, operator.floordiv, operator.mod),
@@ -93,7 +94,7 @@ def test_the_source_is_the_function(name):
     source = whole.source.replace("{0}", "(7)").replace("{1}", "(2)")
     namespace = {"whole_power": WHOLE["power"].forward}
     assert eval(source, namespace) == whole.forward(*(7, 2)[:n])
-    assert tg.tensor.OPS[name].keeps_weak
+    assert OPS[name].keeps_weak
 
 
 @pytest.mark.parametrize(

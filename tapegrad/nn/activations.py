@@ -6,8 +6,9 @@ from typing import Any
 
 import attrs
 
+from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.layers import WithoutParameters
-from tapegrad.ops import elu, gelu, leaky_relu, log_softmax, silu, softmax
+from tapegrad.ops import log_softmax, softmax
 
 
 class Silu(WithoutParameters):
@@ -21,7 +22,7 @@ class Silu(WithoutParameters):
     """
 
     __slots__ = ()
-    function = silu
+    function = staticmethod(silu)
 
 
 @attrs.frozen

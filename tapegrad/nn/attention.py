@@ -9,10 +9,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import LinearParams, _size, affine, check_params
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
-from tapegrad.tensor import shape_of
 
 
 def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:

@@ -9,10 +9,11 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.operands import shape_of
+from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
 from tapegrad.nn.layers import _check_shape, _size, check_params
-from tapegrad.ops import add, matmul, pad, patches, reshape
-from tapegrad.tensor import shape_of
+from tapegrad.ops import add, matmul, patches, reshape
 
 Sides = int | tuple[int, ...]
 

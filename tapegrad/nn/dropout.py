@@ -8,9 +8,9 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad import random
+from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key
 from tapegrad.ops import where
-from tapegrad.tensor import shape_of
 
 
 def _rate(instance: Any, attribute: Any, value: Any) -> None:

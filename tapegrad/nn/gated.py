@@ -7,11 +7,11 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
+from tapegrad.core.ownership import Array
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import LinearParams, _size, affine, check_params
 from tapegrad.nn.recurrent import as_wide
 from tapegrad.ops import concatenate, sigmoid, tanh
-from tapegrad.ownership import Array
 
 
 @attrs.frozen

@@ -13,11 +13,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
+from tapegrad.core.ownership import Array, give
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops import ascontiguousarray
-from tapegrad.ownership import Array, give
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
-from tapegrad.tensor import Tensor
 
 Shape = tuple[int, ...]
 

@@ -8,9 +8,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, from_zero, index_select, matmul, relu, sigmoid, tanh
-from tapegrad.tensor import shape_of
 
 
 class Layer(Protocol):

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.operands import shape_of
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops import (
     abs,
     greater,
@@ -23,7 +25,6 @@ from tapegrad.ops import (
     where,
 )
 from tapegrad.ops.record import array, floating
-from tapegrad.tensor import Tensor, shape_of
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "mean": mean,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tapegrad.core.operands import shape_of
 from tapegrad.ops import argmax, equal, mean
-from tapegrad.tensor import shape_of
 
 
 def accuracy(logits: Any, labels: Any) -> Any:

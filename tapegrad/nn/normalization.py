@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
+from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import _check_shape, _size, check_params
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
-from tapegrad.tensor import shape_of
 
 
 @attrs.frozen

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 import attrs
 
+from tapegrad.core.operands import shape_of
 from tapegrad.nn.convolution import Sides, each_side, sides
 from tapegrad.nn.layers import WithoutParameters
 from tapegrad.ops import max, mean, patches, reshape
-from tapegrad.tensor import shape_of
 
 
 @attrs.frozen

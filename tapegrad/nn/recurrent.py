@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
+from tapegrad.core.operands import shape_of
+from tapegrad.core.ownership import Array
 from tapegrad.nn.initializers import Key, split, zeros
 from tapegrad.nn.layers import Linear, LinearParams, _size, affine, check_params
 from tapegrad.ops import add, astype, relu, sigmoid, tanh
 from tapegrad.ops.record import array
-from tapegrad.tensor import Array, shape_of
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 

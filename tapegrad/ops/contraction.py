@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
-from tapegrad.op import EachOperand, op
-from tapegrad.tensor import NUMPY
+from tapegrad.face.table import answers
 
 __all__ = [
     "einsum",
@@ -125,7 +126,7 @@ def einsum(*operands: Any, optimize: Any = False) -> Any:
     return contract(arrays, subscripts=explicit, optimize=optimize)
 
 
-NUMPY[np.einsum] = einsum
+answers([np.einsum], einsum)
 
 
 def _lettered(operands: tuple[Any, ...]) -> str:

@@ -6,10 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import NONZERO, REAL, Call, Choices, Elements, each
-from tapegrad.op import op
+from tapegrad.declare import op
+from tapegrad.domain import NONZERO, REAL, Call, Choices, each
 
-__all__ = ["copysign", "frexp", "ldexp", "nan_to_num", "nextafter", "signbit", "spacing"]
+__all__ = [
+    "copysign",
+    "ldexp",
+    "nan_to_num",
+    "nextafter",
+    "signbit",
+    "spacing",
+]
 
 
 @op(
@@ -70,30 +77,6 @@ def ldexp(x1: Any, x2: Any) -> Any:
 def exponent(x: Any) -> Any:
     """The second result of `frexp`. It passes no gradient."""
     return np.frexp(x)[1]
-
-
-_STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
-
-
-@op(
-    composite=True,
-    numpy=np.frexp,
-    domain=each(Elements(poles=_STEPS)),
-    kink="the slope beside a step",
-)
-def frexp(x: Any) -> Any:
-    """The mantissa, in size from 0.5 to 1, and the exponent of 2, a whole number.
-
-    A gradient passes to the mantissa; at a step its slope is that further from 0.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.frexp(np.array([3.0, 8.0]))
-    (array([0.75, 0.5 ]), array([2, 4], dtype=int32))
-    """
-    whole = exponent(x)
-    return np.ldexp(x, -whole), whole
 
 
 @op(lambda g, y, x1, x2: g, None, ufunc=np.nextafter)

@@ -11,12 +11,16 @@ import math
 import operator
 from typing import Any
 
+import attrs
 import numpy as np
 
+from tapegrad.core.forward import linear
+from tapegrad.core.op import EachOperand
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, rows
 from tapegrad.domain import index as any_index
-from tapegrad.op import EachOperand, op
-from tapegrad.tensor import At, Tensor
+from tapegrad.face.table import answers
 
 __all__ = [
     "at",
@@ -106,11 +110,10 @@ def _takings(choose: Choices) -> Call:
 
 @op(
     each_operand=_first(_getitem_vjp),
+    numpy=operator.getitem,
     read=_getitem_arguments,
-    source="{0}[{index}]",
-    view=True,
     domain=_takings,
-    jvp="linear",
+    jvp=linear,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, with all of NumPy's ways to index.
@@ -145,7 +148,7 @@ def _placings(choose: Choices) -> Call:
     each_operand=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
     read=_scatter_arguments,
     domain=_placings,
-    jvp="linear",
+    jvp=linear,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
@@ -185,7 +188,7 @@ def _segments(choose: Choices) -> Call:
     return Call((choose.array((*indices.shape, *row)), indices, n))
 
 
-@op(_segment_sum_vjp, None, domain=_segments, jvp="linear")
+@op(_segment_sum_vjp, None, domain=_segments, jvp=linear)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows that have one index; the adjoint of `index_select`.
 
@@ -264,9 +267,8 @@ def _selections(choose: Choices) -> Call:
 @op(
     lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
     None,
-    source="{0}.take({1}, 0)",
     domain=_selections,
-    jvp="linear",
+    jvp=linear,
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
@@ -293,7 +295,7 @@ def index_select(x: Any, indices: Any) -> Any:
     return np.asarray(x).take(indices, axis=0)
 
 
-@op(None, view=True, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
+@op(None, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
 def from_zero(indices: Any) -> Any:
     """The indices themselves, where none is negative.
 
@@ -439,7 +441,7 @@ def _choices(choose: Choices) -> Call:
     return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
 
 
-@op(_pick_vjp, None, domain=_choices, jvp="linear")
+@op(_pick_vjp, None, domain=_choices, jvp=linear)
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -470,7 +472,7 @@ def _chosen(choose: Choices) -> Call:
     return Call((choose.array(shape), choose.integers(shape, 0, 2), 3))
 
 
-@op(lambda g, y, values, indices, n: pick(g, indices), None, domain=_chosen, jvp="linear")
+@op(lambda g, y, values, indices, n: pick(g, indices), None, domain=_chosen, jvp=linear)
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
 
@@ -521,7 +523,6 @@ def _add_at_places_call(choose: Choices) -> Call:
     lambda g, y, a, values, places: g,
     lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
     None,
-    source="add_at_places({0}, {1}, {2}, {out})",
     domain=_add_at_places_call,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:
@@ -547,6 +548,52 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
     return out
 
 
+@attrs.frozen(eq=False)
+class At:
+    """Functional updates of a Tensor, as ``t.at[index]``."""
+
+    tensor: Any
+
+    def __getitem__(self, index: Any) -> Place:
+        return Place(self.tensor, index)
+
+
+@attrs.frozen(eq=False)
+class Place:
+    """The place that an update goes to: ``t.at[index]``."""
+
+    tensor: Any
+    index: Any
+
+    def set(self, values: Any) -> Any:
+        """A copy of the Tensor with `values` at the place.
+
+        Where an index occurs more than once the last value stays, and only it
+        has a gradient.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tg.grad(lambda x: tg.sum(x.at[0].set(5.0) * 3))(np.ones(2))
+        array([0., 3.])
+        """
+        return index_set(self.tensor, values, index=self.index)
+
+    def add(self, values: Any) -> Any:
+        """A copy of the Tensor with `values` added at the place.
+
+        Where an index occurs more than once, all its values are added.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> output, _ = tg.record(lambda x: x.at[[0, 0]].add(1.0))(np.ones(2))
+        >>> output.value
+        array([3., 1.])
+        """
+        return index_add(self.tensor, values, index=self.index)
+
+
 def at(a: Any) -> At:
     """Functional updates of an array or a Tensor.
 
@@ -568,3 +615,6 @@ def at(a: Any) -> At:
     array([0., 5., 0.])
     """
     return At(a)
+
+
+answers([operator.setitem], at)

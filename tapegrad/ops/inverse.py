@@ -8,30 +8,21 @@ where no other source is named.
 from __future__ import annotations
 
 import itertools
-import math
-import operator
 import string
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
 from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
-from tapegrad.op import EachOperand, op
-from tapegrad.ops.indexing import at
 from tapegrad.ops.product import turned
-from tapegrad.ops.record import array
 
 __all__ = [
-    "SlogdetResult",
     "det",
     "inv",
-    "matrix_power",
     "pinv",
-    "slogdet",
     "solve",
-    "tensorinv",
-    "tensorsolve",
 ]
 
 
@@ -148,105 +139,6 @@ def solve(a: Any, b: Any) -> Any:
     return np.linalg.solve(a, b)
 
 
-def _tensorsolve_calls(choose: Choices) -> Call:
-    a = matrix(choose, 2, 2).reshape(2, 1, 2)
-    axes = choose.among([None, (0,), [1, 2], (0, 1)])
-    if isinstance(axes, tuple):
-        a = np.transpose(a, (2, 0, 1) if len(axes) == 1 else (1, 2, 0))
-    return Call((a, choose.array((2,), REAL, "df")), {"axes": axes})
-
-
-@op(composite=True, numpy=np.linalg.tensorsolve, domain=_tensorsolve_calls)
-def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    """The x whose sum of products with the last axes of `a` is `b`.
-
-    Parameters
-    ----------
-    a
-        An array of shape ``b.shape + x.shape``, square when these are one axis each.
-    b
-        An array.
-    axes
-        Axes of `a` to take to its end first.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.tensorsolve(2 * np.eye(4).reshape(2, 2, 4), np.ones((2, 2)))
-    array([0.5, 0.5, 0.5, 0.5])
-    """
-    a, b = array(a), array(b)
-    last = () if axes is None else normalize_axis_tuple(tuple(axes), a.ndim)
-    a = np.transpose(a, (*[i for i in range(a.ndim) if i not in last], *last))
-    shape = a.shape[b.ndim :]
-    return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)
-
-
-def _tensorinv_calls(choose: Choices) -> Call:
-    a = matrix(choose, 3, 3)
-    return Call((a.reshape(3, 1, 3),), {"ind": choose.among([1, 2])})
-
-
-@op(composite=True, numpy=np.linalg.tensorinv, domain=_tensorinv_calls)
-def tensorinv(a: Any, ind: int = 2) -> Any:
-    """The inverse of `tensordot` with an array, over its axes from `ind` on.
-
-    Parameters
-    ----------
-    a
-        An array, square when the axes before `ind` are one axis, and the others.
-    ind
-        How many axes of the array are the last axes of the inverse.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.tensorinv(2 * np.eye(4).reshape(2, 2, 4)).shape
-    (4, 2, 2)
-    """
-    a, ind = array(a), operator.index(ind)
-    if ind <= 0:
-        raise ValueError(f"tensorinv: ind is the number of axes before, 1 or more; not {ind}")
-    first, last = a.shape[:ind], a.shape[ind:]
-    if math.prod(first) != math.prod(last) or not last:
-        raise np.linalg.LinAlgError(
-            f"tensorinv: an array of shape {a.shape} is no square matrix when its first {ind} axes "
-            "are one, and the others"
-        )
-    return np.reshape(inv(np.reshape(a, (math.prod(first), -1))), (*last, *first))
-
-
-def _power_calls(choose: Choices) -> Call:
-    (a,) = matrices()(choose).args
-    return Call((a, choose.integer(-3, 5)))
-
-
-@op(composite=True, numpy=np.linalg.matrix_power, domain=_power_calls)
-def matrix_power(a: Any, n: int) -> Any:
-    """A square matrix to a whole power; to a negative one, that of the inverse.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda a: tg.matrix_power(a, 3)[0, 0])(2 * np.eye(1))
-    array([[12.]])
-    """
-    a, n = array(a), operator.index(n)
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise np.linalg.LinAlgError(f"matrix_power takes square matrices; the shape is {a.shape}")
-    if n == 0:
-        return at(a)[...].set(np.eye(a.shape[-1], dtype=a.dtype))
-    square, n = (inv(a), -n) if n < 0 else (a, n)
-    y = None
-    while True:
-        n, odd = divmod(n, 2)
-        if odd:
-            y = square if y is None else y @ square
-        if n == 0:
-            return y
-        square = square @ square
-
-
 # --- determinants --------------------------------------------------------------------------
 
 
@@ -340,21 +232,6 @@ def det(a: Any) -> Any:
     return np.linalg.det(a)
 
 
-class SlogdetResult(NamedTuple):
-    """What `slogdet` gives, of matrices of shape (..., n, n).
-
-    Attributes
-    ----------
-    sign
-        1, -1 or 0, of shape (...). It passes no gradient.
-    logabsdet
-        The logarithm of the absolute determinant, of shape (...).
-    """
-
-    sign: Any
-    logabsdet: Any
-
-
 @op(
     lambda g, y, a: g[..., 1, None, None] * turned(inv(a)),
     domain=matrices(),
@@ -362,21 +239,3 @@ class SlogdetResult(NamedTuple):
 def slogdet_joined(a: Any) -> Any:
     """The two results of `slogdet` along a last axis."""
     return np.stack(np.linalg.slogdet(a), axis=-1)
-
-
-@op(composite=True, numpy=np.linalg.slogdet, domain=matrices())
-def slogdet(a: Any) -> SlogdetResult:
-    """The sign of the determinant, and the logarithm of its size.
-
-    The sign passes no gradient. A singular matrix has no gradient, and raises where
-    it is asked for: a LinAlgError.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.diag([2.0, 4.0]))
-    array([[0.5 , 0.  ],
-           [0.  , 0.25]])
-    """
-    joined = slogdet_joined(a)
-    return SlogdetResult(joined[..., 0], joined[..., 1])

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.forward import elementwise
+from tapegrad.declare import op
 from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
-from tapegrad.op import op
 
 __all__ = [
     "bitwise_and",
@@ -201,12 +202,10 @@ def _selections(choose: Choices) -> Call:
     None,
     lambda g, y, condition, x, otherwise: np.where(condition, g, 0),
     lambda g, y, condition, x, otherwise: np.where(condition, 0, g),
-    numpy=np.where,
     keeps_weak=True,
-    source="where({0}, {1}, {2})",
     domain=_selections,
     kink="an exact 0 for the side not taken",
-    jvp="rule",
+    jvp=elementwise,
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -233,9 +232,8 @@ def _kept(choose: Choices) -> Call:
 @op(
     None,
     lambda g, y, condition, x: np.where(condition, g, 0),
-    source="keep({0}, {1}, {out})",
     domain=_kept,
-    jvp="rule",
+    jvp=elementwise,
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, in the shape of the condition.

@@ -7,43 +7,22 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.forward import elementwise
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.operands import require_real
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import op
 from tapegrad.domain import REAL, Call, Choices, each, on_array
-from tapegrad.hidden import refuse_hidden
-from tapegrad.op import op
-from tapegrad.tape import require_real
-from tapegrad.tensor import NUMPY, Tensor
+from tapegrad.face.table import answers
 
-__all__ = ["asarray", "ascontiguousarray", "astype", "copy", "parameter", "stop_gradient"]
-
-
-@op(lambda g, y, x: g, keeps_weak=True, domain=each(REAL), jvp="rule")
-def parameter(x: Any) -> Any:
-    """What begins a tape, and marks where a recording inside another begins.
-
-    Written by `Tape.parameter` and `record`.
-    """
-    return x
-
-
-@op(
-    source="ones({shape}, {dtype})",
-    domain=lambda choose: Call((), {"shape": choose.shape(), "dtype": np.dtype(float)}),
-)
-def seed(*, shape: tuple[int, ...], dtype: Any) -> Any:
-    """The cotangent of ones that a sweep begins with, where a program is to be made.
-
-    It is recorded then, so that a pass can begin the sweep with a multiple of it.
-    """
-    return np.ones(shape, dtype)
+__all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 
 
 @op(
     lambda g, y, a: g,
     keeps_weak=True,
-    source="asarray({0})",
-    view=True,
     domain=each(REAL),
-    jvp="rule",
+    jvp=elementwise,
 )
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
@@ -52,10 +31,8 @@ def asarray(a: Any) -> Any:
 
 @op(
     lambda g, y, a: g,
-    source="ascontiguousarray({0})",
-    view=True,
     domain=each(REAL),
-    jvp="rule",
+    jvp=elementwise,
 )
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one.
@@ -72,9 +49,8 @@ def ascontiguousarray(a: Any) -> Any:
 @op(
     lambda g, y, a: g,
     numpy=np.copy,
-    source="{0}.copy()",
     domain=on_array(lambda c, a: {}),
-    jvp="rule",
+    jvp=elementwise,
 )
 def copy(a: Any) -> Any:
     """The same values in an array of their own.
@@ -96,9 +72,8 @@ def _casts(choose: Choices) -> Call:
 @op(
     lambda g, y, a, dtype: g,
     numpy=getattr(np, "astype", ()),
-    source="{0}.astype({dtype})",
     domain=_casts,
-    jvp="rule",
+    jvp=elementwise,
 )
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
@@ -231,13 +206,9 @@ def _result_type(*args: Any) -> np.dtype[Any]:
 
 
 # What is known of a Tensor without reading its value needs no record.
-NUMPY.update(
-    {
-        np.shape: _shape,
-        np.ndim: _ndim,
-        np.size: _size,
-        np.result_type: _result_type,
-        np.iscomplexobj: lambda x: False,
-        np.isrealobj: lambda x: True,
-    }
-)
+answers([np.shape], _shape)
+answers([np.ndim], _ndim)
+answers([np.size], _size)
+answers([np.result_type], _result_type)
+answers([np.iscomplexobj], lambda x: False)
+answers([np.isrealobj], lambda x: True)

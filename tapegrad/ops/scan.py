@@ -7,27 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tapegrad.declare import op
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
-from tapegrad.op import op
-from tapegrad.ops.axes import in_front, kept, on_first_axis, shifted
+from tapegrad.face.table import answers
+from tapegrad.ops.axes import in_front, on_first_axis, shifted
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import array, floating
-from tapegrad.ops.reduction import without_nan
-from tapegrad.tensor import NUMPY
+from tapegrad.ops.record import floating
 
 __all__ = [
     "convolve",
-    "correlate",
     "cumprod",
     "cumsum",
-    "cumulative_prod",
-    "cumulative_sum",
-    "diff",
-    "ediff1d",
     "linear_recurrence",
-    "nancumprod",
-    "nancumsum",
-    "trapezoid",
 ]
 
 _ZEROS = "right with any number of zeros"
@@ -145,90 +136,6 @@ def cumprod(a: Any, axis: int | None = None) -> Any:
     return np.cumprod(a, axis)
 
 
-@op(composite=True, numpy=np.nancumsum, domain=_scanned(REAL))
-def nancumsum(a: Any, axis: int | None = None) -> Any:
-    """`cumsum` with 0 for nan.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.nancumsum(np.array([1.0, np.nan, 3.0]))
-    array([1., 1., 4.])
-    """
-    return cumsum(without_nan(a, 0), axis=axis)
-
-
-@op(composite=True, numpy=np.nancumprod, domain=_scanned(NEAR_ONE), kink=_ZEROS)
-def nancumprod(a: Any, axis: int | None = None) -> Any:
-    """`cumprod` with 1 for nan.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.nancumprod(np.array([2.0, np.nan, 3.0]))
-    array([2., 2., 6.])
-    """
-    return cumprod(without_nan(a, 1), axis=axis)
-
-
-def _whole(scan: Any, first: int, x: Any, axis: int | None, include_initial: bool) -> Any:
-    """A scan as the array API has it: of one axis, or with a first element before it."""
-    x = array(x)
-    if axis is None and x.ndim > 1:
-        raise ValueError(f"an array of {x.ndim} axes needs axis=: the one to go along")
-    y = scan(x, axis=axis)
-    if not include_initial:
-        return y
-    along = 0 if axis is None else axis
-    return np.concatenate([np.full(kept(y.shape, along), first, y.dtype), y], axis=along)
-
-
-def _from_initial(elements: Elements) -> Any:
-    """Calls on an array with one axis, and with the first element or without."""
-
-    def call(choose: Choices) -> Call:
-        x = choose.array(choose.shape(min_dims=1), elements)
-        axis = choose.among([choose.axis(x.ndim), None]) if x.ndim == 1 else choose.axis(x.ndim)
-        return Call((x,), {"axis": axis, "include_initial": choose.among([False, True])})
-
-    return call
-
-
-@op(composite=True, numpy=np.cumulative_sum, domain=_from_initial(REAL))
-def cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
-    """`cumsum` along an axis, which an array of one need not name.
-
-    Parameters
-    ----------
-    x
-        An array.
-    axis
-        The axis, for an array that has several.
-    include_initial
-        Whether 0, the sum of none, comes first.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
-    array([0., 1., 3.])
-    """
-    return _whole(cumsum, 0, x, axis, include_initial)
-
-
-@op(composite=True, numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=_ZEROS)
-def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
-    """`cumprod` along an axis; arguments as for `cumulative_sum`, with 1 for none.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
-    array([1., 2., 6.])
-    """
-    return _whole(cumprod, 1, x, axis, include_initial)
-
-
 def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
     """A slice along an axis."""
     return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
@@ -240,146 +147,9 @@ def _apart(x: Any, axis: int = 0) -> Any:
     return np.not_equal(after, before) if x.dtype.kind == "b" else after - before
 
 
-def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
-    """The array with what comes before and after it, numbers as often as they are needed."""
-    parts = [array(end) for end in ends if end is not None]
-    parts = [np.broadcast_to(x, kept(a.shape, axis)) if x.ndim == 0 else x for x in parts]
-    if not parts:
-        return a
-    return np.concatenate([a, *parts] if ends[0] is None else [parts[0], a, *parts[1:]], axis=axis)
-
-
-def _differences(choose: Choices) -> Call:
-    x = choose.array(choose.shape(min_dims=1))
-    axis = choose.axis(x.ndim)
-    sides = list(x.shape)
-    sides[axis] = choose.integer(0, 2)
-    ends = [choose.array(choose.among([tuple(sides), ()])) for _ in range(2)]
-    call = (x, choose.integer(0, 2), axis)
-    return choose.among([Call(call), Call((*call, *ends[:1])), Call((*call, *ends))])
-
-
-@op(composite=True, numpy=np.diff, domain=_differences)
-def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """What each element is more than the one before it.
-
-    Parameters
-    ----------
-    a
-        An array.
-    n
-        How often the differences are taken anew.
-    axis
-        The axis to go along.
-    prepend, append
-        What comes before and after the array: a number or an array, or None.
-
-    Raises
-    ------
-    ValueError
-        If n is negative, or the array has no axis.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.diff(np.array([1.0, 4.0, 9.0])), tg.diff(np.array([1.0, 4.0, 9.0]), n=2)
-    (array([3., 5.]), array([2.]))
-    """
-    a = array(a)
-    if n < 0:
-        raise ValueError(f"differences are taken 0 or more times, not {n}")
-    if a.ndim == 0:
-        raise ValueError("diff needs an array with an axis")
-    axis = normalize_axis_index(axis, a.ndim)
-    if n > 0:
-        a = _joined(a, (prepend, append), axis)
-    for _ in range(n):
-        a = _apart(a, axis)
-    return a
-
-
-def _padded_differences(choose: Choices) -> Call:
-    x = choose.array(choose.shape(), dtypes="d")
-    to_end, to_begin = (
-        choose.among([None, choose.array(choose.shape(max_dims=2))]) for _ in range(2)
-    )
-    return Call((x, to_end, to_begin))
-
-
-@op(composite=True, numpy=np.ediff1d, domain=_padded_differences)
-def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """The differences of the array flattened, with others before and after them.
-
-    Parameters
-    ----------
-    ary
-        An array.
-    to_end, to_begin
-        What comes after and before the differences, or None.
-
-    Raises
-    ------
-    TypeError
-        If what comes before or after does not fit the array's dtype.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
-    array([0., 3., 5.])
-    """
-    a = in_front(array(ary), None)
-    parts = [array(x) for x in (to_begin, to_end) if x is not None]
-    for x in parts:
-        if not np.can_cast(x.dtype, a.dtype, casting="same_kind"):
-            raise TypeError(f"differences of {a.dtype} cannot be joined with {x.dtype}")
-    ends = [in_front(x, None).astype(a.dtype) for x in parts]
-    y = _apart(a)
-    if not ends:
-        return y
-    return np.concatenate([y, *ends] if to_begin is None else [ends[0], y, *ends[1:]])
-
-
 def _across(x: Any, y: Any, axis: int) -> Any:
     """An array of one axis as one along an axis of another."""
     return np.reshape(x, (-1, *(1,) * (y.ndim - 1 - axis % y.ndim)))
-
-
-def _integrals(choose: Choices) -> Call:
-    y = choose.array(choose.shape(min_dims=1, min_side=1))
-    axis = choose.axis(y.ndim)
-    x = choose.among([None, choose.array(y.shape), choose.array((y.shape[axis],))])
-    return Call((y, x), {"dx": choose.among([1.0, 0.5]), "axis": axis})
-
-
-@op(composite=True, numpy=np.trapezoid, domain=_integrals)
-def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    """The integral of a function that is straight between the points.
-
-    Parameters
-    ----------
-    y
-        Its values at the points.
-    x
-        Where the points are: an array of the shape of `y`, or of one axis, or None.
-    dx
-        How far they are apart, where x is not given.
-    axis
-        The axis to integrate along.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda y: tg.trapezoid(y, dx=2.0))(np.ones(3))
-    array([1., 2., 1.])
-    """
-    y = array(y)
-    normalize_axis_index(axis, y.ndim)
-    if x is not None:
-        x = array(x)
-        dx = _across(_apart(x), y, axis) if x.ndim == 1 else _apart(x, axis)
-    both = _part(y, axis, 1, None) + _part(y, axis, None, -1)
-    return np.sum(dx * both / 2.0, axis=axis)
 
 
 def _edge(f: Any, h: Any, edge_order: int) -> Any:
@@ -453,7 +223,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     return slopes[0] if len(axes) == 1 else tuple(slopes)
 
 
-NUMPY[np.gradient] = gradient
+answers([np.gradient], gradient)
 
 
 def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
@@ -496,23 +266,3 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     if mode not in ("full", "same", "valid"):
         raise ValueError(f"mode is 'full', 'same' or 'valid', not {mode!r}")
     return _convolve(a, v, mode)
-
-
-@op(composite=True, numpy=np.correlate, domain=_overlaps)
-def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """The correlation of two sequences: ``y[k]`` is the sum of all ``a[i + k] * v[i]``.
-
-    Arguments as for `convolve`.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.correlate(np.array([1.0, 2.0, 4.0]), np.array([-1.0, 1.0]))
-    array([1., 2.])
-    """
-    a, v = array(a), array(v)
-    if a.ndim != 1 or v.ndim != 1:
-        raise ValueError(f"correlate takes arrays of one axis; got shapes {a.shape} and {v.shape}")
-    if a.size < v.size:
-        return convolve(v, a[::-1], mode=mode)[::-1]
-    return convolve(a, v[::-1], mode=mode)

@@ -8,29 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.domain import Call, Choices, on_array, several
-from tapegrad.op import EachOperand, op
+from tapegrad.core.forward import linear
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
+from tapegrad.domain import Call, Choices, on_array
 
 __all__ = [
-    "atleast_1d",
-    "atleast_2d",
-    "atleast_3d",
-    "broadcast_arrays",
     "broadcast_to",
     "concatenate",
     "expand",
     "expand_dims",
     "flip",
-    "fliplr",
-    "flipud",
-    "matrix_transpose",
-    "moveaxis",
-    "permute_dims",
-    "ravel",
     "reshape",
     "roll",
-    "rollaxis",
-    "rot90",
     "squeeze",
     "stack",
     "swapaxes",
@@ -55,10 +45,8 @@ def _turns(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
-    source="{0}.transpose({axes})",
-    view=True,
     domain=_turns,
-    jvp="linear",
+    jvp=linear,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -78,94 +66,6 @@ def stand_in(a: Any) -> Any:
     return np.broadcast_to(False, np.shape(a))
 
 
-def _order(move: Any, a: Any, *args: Any) -> Any:
-    """The axes in the order that a NumPy function moves them to."""
-    # every axis has its number for its length
-    return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
-
-
-@op(
-    composite=True,
-    domain=on_array(lambda c, a: {"axes": c.among([None, tuple(c.permutation(a.ndim))])}),
-)
-def permute_dims(a: Any, axes: Any = None) -> Any:
-    """`transpose`, by its name in the array API.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.permute_dims(np.ones((2, 3, 4)), (2, 0, 1)).shape
-    (4, 2, 3)
-    """
-    return np.transpose(a, axes)
-
-
-def _moves(choose: Choices, a: Any) -> Any:
-    if a.ndim and choose.among([False, True]):
-        return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
-    n = choose.integer(0, a.ndim)
-    source, destination = (choose.permutation(a.ndim)[:n] for _ in range(2))
-    return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
-
-
-@op(composite=True, numpy=np.moveaxis, domain=on_array(_moves))
-def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    """Axes moved to other places; the others keep their order.
-
-    Parameters
-    ----------
-    a
-        An array.
-    source, destination
-        An axis and its place in the result, or a sequence of each.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.moveaxis(np.ones((2, 3, 4)), 0, -1).shape
-    (3, 4, 2)
-    """
-    return np.transpose(a, _order(np.moveaxis, a, source, destination))
-
-
-@op(
-    composite=True,
-    numpy=np.rollaxis,
-    domain=on_array(
-        lambda c, a: {"axis": c.axis(a.ndim), "start": c.integer(-a.ndim, a.ndim)}, min_dims=1
-    ),
-)
-def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    """An axis moved back until it stands before another; `moveaxis` is easier to read.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.rollaxis(np.ones((2, 3, 4)), 2, 1).shape
-    (2, 4, 3)
-    """
-    return np.transpose(a, _order(np.rollaxis, a, axis, start))
-
-
-@op(
-    composite=True,
-    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
-    domain=on_array(lambda c, x: {}, min_dims=2),
-)
-def matrix_transpose(x: Any) -> Any:
-    """The last two axes exchanged.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.matrix_transpose(np.ones((2, 3, 4))).shape
-    (2, 4, 3)
-    """
-    if np.ndim(x) < 2:
-        raise ValueError(f"matrix_transpose takes two axes or more; the shape is {np.shape(x)}")
-    return np.swapaxes(x, -1, -2)
-
-
 def _swaps(choose: Choices) -> Call:
     a = choose.array(choose.shape(min_dims=1))
     return Call((a, choose.axis(a.ndim), choose.axis(a.ndim)))
@@ -174,10 +74,8 @@ def _swaps(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
-    source="{0}.swapaxes({axis1}, {axis2})",
-    view=True,
     domain=_swaps,
-    jvp="linear",
+    jvp=linear,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -202,10 +100,8 @@ def _reshapes(choose: Choices) -> Call:
 @op(
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
-    source="{0}.reshape({shape})",
-    view=True,
     domain=_reshapes,
-    jvp="linear",
+    jvp=linear,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
@@ -220,69 +116,6 @@ def reshape(a: Any, shape: Any) -> Any:
     return np.reshape(a, shape)
 
 
-_ARRAY = on_array(lambda c, a: {})
-
-
-@op(composite=True, numpy=np.ravel, domain=_ARRAY)
-def ravel(a: Any) -> Any:
-    """The elements along one axis, in C order.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.ravel(np.array([[1, 2], [3, 4]]))
-    array([1, 2, 3, 4])
-    """
-    return np.reshape(a, -1)
-
-
-def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
-    """NumPy's function of one array or of several, as a change of shape."""
-    results = tuple(np.reshape(a, at_least(stand_in(a)).shape) for a in arys)
-    return results[0] if len(results) == 1 else results
-
-
-@op(composite=True, numpy=np.atleast_1d, domain=several(_ARRAY))
-def atleast_1d(*arys: Any) -> Any:
-    """The array with an axis if it has none; a tuple for several arrays.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.atleast_1d(3.0)
-    array([3.])
-    """
-    return _each_at_least(np.atleast_1d, arys)
-
-
-@op(composite=True, numpy=np.atleast_2d, domain=several(_ARRAY))
-def atleast_2d(*arys: Any) -> Any:
-    """The array with two axes or more, new ones first; a tuple for several arrays.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.atleast_2d(np.ones(3)).shape
-    (1, 3)
-    """
-    return _each_at_least(np.atleast_2d, arys)
-
-
-@op(composite=True, numpy=np.atleast_3d, domain=several(_ARRAY))
-def atleast_3d(*arys: Any) -> Any:
-    """The array with three axes or more; a tuple for several arrays.
-
-    A vector lies along the middle one, a matrix along the first two.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.atleast_3d(np.ones(3)).shape
-    (1, 3, 1)
-    """
-    return _each_at_least(np.atleast_3d, arys)
-
-
 def _new_axes(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     n = choose.integer(1, 2)
@@ -294,10 +127,8 @@ def _new_axes(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
-    source="{0}.reshape({shape})",
-    view=True,
     domain=_new_axes,
-    jvp="linear",
+    jvp=linear,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -323,10 +154,8 @@ def _squeezes(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
-    source="{0}.reshape({shape})",
-    view=True,
     domain=_squeezes,
-    jvp="linear",
+    jvp=linear,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -350,10 +179,8 @@ def _fillings(choose: Choices) -> Call:
 @op(
     lambda g, y, array, shape: g,
     numpy=np.broadcast_to,
-    source="broadcast_to({0}, {shape})",
-    view=True,
     domain=_fillings,
-    jvp="linear",
+    jvp=linear,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
@@ -372,31 +199,12 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     return np.broadcast_to(array, shape)
 
 
-def _broadcastable(choose: Choices) -> Call:
-    shapes = choose.broadcastable(choose.integer(1, 3))
-    return Call(tuple(choose.array(shape) for shape in shapes))
-
-
-@op(composite=True, numpy=np.broadcast_arrays, domain=_broadcastable)
-def broadcast_arrays(*args: Any) -> Any:
-    """A tuple of the arrays, each repeated to the shape that they broadcast to.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> [y.shape for y in tg.broadcast_arrays(np.ones((2, 1)), np.ones(3))]
-    [(2, 3), (2, 3)]
-    """
-    shape = np.broadcast_shapes(*map(np.shape, args))
-    return tuple(np.broadcast_to(a, shape) for a in args)
-
-
 def _expansions(choose: Choices) -> Call:
     x = choose.array(choose.shape(max_dims=2))
     return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
 
 
-@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions, jvp="linear")
+@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions, jvp=linear)
 def expand(x: Any, axis: int, copies: int) -> Any:
     """A new axis at this place of the result, along which x is repeated.
 
@@ -445,7 +253,6 @@ def _pieces(choose: Choices) -> Call:
     each_operand=EachOperand(_concatenate_vjp),
     read=_parts,
     numpy=np.concatenate,
-    source="concatenate({all}, {axis}, {out})",
     domain=_pieces,
     takes_weak=True,
 )
@@ -477,7 +284,6 @@ def _layers(choose: Choices) -> Call:
     each_operand=EachOperand(_stack_vjp),
     read=_parts,
     numpy=np.stack,
-    source="stack({all}, {axis}, {out})",
     domain=_layers,
 )
 def stack(*arrays: Any, axis: int = 0) -> Any:
@@ -498,9 +304,8 @@ def stack(*arrays: Any, axis: int = 0) -> Any:
 @op(
     lambda g, y, m, axis=None: np.flip(g, axis),
     numpy=np.flip,
-    view=True,
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
-    jvp="linear",
+    jvp=linear,
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The elements in reverse order along an axis, several, or all.
@@ -515,58 +320,6 @@ def flip(m: Any, axis: Any = None) -> Any:
     return np.flip(m, axis)
 
 
-@op(composite=True, numpy=np.fliplr, domain=on_array(lambda c, m: {}, min_dims=2))
-def fliplr(m: Any) -> Any:
-    """The columns in reverse order: `flip` along axis 1.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.fliplr(np.array([[1, 2], [3, 4]]))
-    array([[2, 1],
-           [4, 3]])
-    """
-    return np.flip(m, 1)
-
-
-@op(composite=True, numpy=np.flipud, domain=on_array(lambda c, m: {}, min_dims=1))
-def flipud(m: Any) -> Any:
-    """The rows in reverse order: `flip` along axis 0.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.flipud(np.array([[1, 2], [3, 4]]))
-    array([[3, 4],
-           [1, 2]])
-    """
-    return np.flip(m, 0)
-
-
-@op(
-    composite=True,
-    numpy=np.rot90,
-    domain=on_array(
-        lambda c, m: {"k": c.integer(-4, 4), "axes": tuple(c.permutation(m.ndim)[:2])}, min_dims=2
-    ),
-)
-def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
-    """A plane turned by k quarters, from its first axis towards the second.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.rot90(np.array([[1, 2], [3, 4]]))
-    array([[2, 4],
-           [1, 3]])
-    """
-    np.rot90(stand_in(m), k, axes)  # raises where the axes are no plane
-    if k % 2:
-        m = np.swapaxes(m, *axes)
-    turned = [axis for axis, back in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in back]
-    return np.flip(m, tuple(turned))
-
-
 def _rolls(choose: Choices, a: Any) -> Any:
     axis = choose.axes(a.ndim) if a.ndim else None
     if not isinstance(axis, tuple):
@@ -578,7 +331,7 @@ def _rolls(choose: Choices, a: Any) -> Any:
     lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift).tolist(), axis),
     numpy=np.roll,
     domain=on_array(_rolls),
-    jvp="linear",
+    jvp=linear,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """The elements moved on along axes; what leaves at the end enters at the beginning.

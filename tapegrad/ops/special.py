@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.forward import elementwise
+from tapegrad.declare import op
 from tapegrad.domain import REAL, Call, Choices, each
-from tapegrad.op import op
 from tapegrad.ops.record import floating
 
 __all__ = ["erf", "i0", "sinc"]
@@ -42,7 +43,7 @@ def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
 @op(
     lambda g, y, x: g * ((2 / math.sqrt(math.pi)) * np.exp(-np.square(x))),
     domain=each(REAL),
-    jvp="rule",
+    jvp=elementwise,
 )
 def erf(x: Any) -> Any:
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.

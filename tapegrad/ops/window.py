@@ -8,8 +8,9 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
+from tapegrad.core.forward import linear
+from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, on_array
-from tapegrad.op import op
 
 __all__ = ["overlap_add", "sliding_window_view"]
 
@@ -29,9 +30,8 @@ def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
 @op(
     lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
     numpy=_windows,
-    view=True,
     domain=on_array(_arguments),
-    jvp="linear",
+    jvp=linear,
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """All windows of a shape that fit in an array, as a view without copies.
@@ -75,7 +75,7 @@ def _overlaps(choose: Choices) -> Call:
         g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
     ),
     domain=_overlaps,
-    jvp="linear",
+    jvp=linear,
 )
 def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.

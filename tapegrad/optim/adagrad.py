@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.core.ownership import give
 from tapegrad.ops import sqrt
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import is_known, not_negative, plain
-from tapegrad.ownership import give
 
 __all__ = ["Adagrad", "AdagradState"]
 

@@ -10,9 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.operands import shape_of
+from tapegrad.core.ownership import give
+from tapegrad.core.tensor import Tensor
 from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
-from tapegrad.ownership import give
-from tapegrad.tensor import Tensor, shape_of
 
 _PYTHON = frozenset({float, int})
 

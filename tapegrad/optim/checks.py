@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.tensor import Tensor
+from tapegrad.core.tensor import Tensor
 
 
 def plain(x: Any) -> Any:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree as trees
+from tapegrad.core.ownership import give
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
 from tapegrad.optim.checks import is_known, plain
-from tapegrad.ownership import give
-from tapegrad.tensor import Tensor
 
 __all__ = ["clip_by_global_norm", "global_norm"]
 

@@ -10,7 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.ownership import keep
+from tapegrad.core.callables import argument_names, as_positions, check_callable, label
+from tapegrad.core.ownership import keep
+from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.emit import runner
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
@@ -18,16 +21,6 @@ from tapegrad.program.ir import Input
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
-from tapegrad.tape import (
-    Tape,
-    argument_names,
-    as_positions,
-    check_callable,
-    label,
-    recorded_from,
-    write_parameter,
-)
-from tapegrad.tensor import Origin, Tensor
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same

@@ -17,14 +17,17 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.op import Op
+from tapegrad.core.ownership import LARGE, Array, give, keep
+from tapegrad.core.tensor import Rules
+from tapegrad.core.whole import WHOLE, Whole
+from tapegrad.declare import OPS
 from tapegrad.ops.indexing import HOLE
-from tapegrad.ownership import LARGE, Array, give, keep
 from tapegrad.program.ir import Constant, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
 from tapegrad.program.results import packed
 from tapegrad.program.reuse import RowUpdates
-from tapegrad.tensor import OPS, Operation
-from tapegrad.whole import WHOLE, Whole
+from tapegrad.program.templates import TEMPLATES, VIEWS
 
 _FORMATTER = string.Formatter()
 _NUMBERS = {"f": "float", "i": "int", "b": "bool"}
@@ -509,7 +512,7 @@ def _owners(program: Any) -> dict[Ref, Ref]:
     """For each value that may be a view, the value whose memory it is."""
     owner: dict[Ref, Ref] = {}
     for i, instruction in enumerate(program.instructions):
-        if instruction.op.view:
+        if instruction.op in VIEWS:
             base = instruction.operands[0]
             if type(base) is Ref:
                 owner[Ref("instruction", i)] = owner.get(base, base)
@@ -541,12 +544,9 @@ def _template(program: Any, instruction: Instruction, names: Names) -> str:
     """The format string of an instruction; the function it calls enters the namespace."""
     op = instruction.op
     whole = _whole(program, instruction)
-    if whole is not None:
-        template: str | None = whole.source
-    elif callable(op.source):
-        template = op.source(*[_like(program, x) for x in instruction.operands])
-    else:
-        template = op.source
+    template = TEMPLATES.get(op) if whole is None else whole.source
+    if callable(template):
+        template = template(*[_like(program, x) for x in instruction.operands])
     if template is not None:
         called = re.match(r"(\w+)[.(]", template)
         if called and not hasattr(builtins, called[1]):
@@ -575,7 +575,7 @@ def _whole(program: Any, instruction: Instruction) -> Whole | None:
     return WHOLE.get(instruction.kind)
 
 
-def _function(op: Operation, names: Names) -> str:
+def _function(op: Rules, names: Names) -> str:
     """The name of an op's function: NumPy's, the op's if it is one of ours, or a new one."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
@@ -616,8 +616,9 @@ def _filled(
 ) -> str:
     operands = [names[x] if type(x) is Ref else _number(x) for x in instruction.operands]
     fields: dict[str, Any] = {}
-    if instruction.op.source is not None:
-        fields = {**instruction.op.defaults, **instruction.options}
+    if instruction.op in TEMPLATES:
+        defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}
+        fields = {**defaults, **instruction.options}
     fields["shape"] = instruction.shape
     index = fields.pop("index", None)
     if index is not None:

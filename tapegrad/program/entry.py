@@ -10,10 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.operands import as_constant
+from tapegrad.core.tensor import Tensor
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key
-from tapegrad.tape import as_constant
-from tapegrad.tensor import OPS, Tensor
 
 
 @attrs.frozen
@@ -129,7 +129,7 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
             elif isinstance(leaf, np.ndarray | np.generic):
                 if type(leaf) is not np.ndarray:
                     # refused, or made plain, as it is when recorded
-                    leaf = as_constant(leaf, OPS["parameter"])
+                    leaf = as_constant(leaf, "parameter")
                 kinds.append(ArrayLike(leaf.dtype, leaf.shape))
                 values.append(leaf)
             elif type(leaf) in (float, int):

@@ -8,8 +8,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ownership import keep, lend
-from tapegrad.tensor import OPS, Array, Operation
+from tapegrad.core.ownership import Array, keep, lend
+from tapegrad.core.sweep import SEED
+from tapegrad.core.tape import ASARRAY
+from tapegrad.core.tensor import Rules
+from tapegrad.declare import OPS
 
 
 @attrs.frozen
@@ -111,7 +114,7 @@ class Instruction:
         What a reader may wonder at.
     """
 
-    op: Operation
+    op: Rules
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
     options: Mapping[str, Any] = attrs.field(converter=keep)
     shape: tuple[int, ...]
@@ -122,4 +125,5 @@ class Instruction:
     @property
     def kind(self) -> str:
         """The op's name if it is one of the package's, else nothing: names are not unique."""
-        return self.op.name if OPS.get(self.op.name) is self.op else ""
+        ours = self.op in (SEED, ASARRAY) or OPS.get(self.op.name) is self.op
+        return self.op.name if ours else ""

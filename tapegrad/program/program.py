@@ -14,10 +14,13 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.sweep import SEED
+from tapegrad.core.tape import PARAMETER, Tape
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.declare import OPS
+from tapegrad.ops.record import stopped
 from tapegrad.program.emit import source
 from tapegrad.program.ir import Constant, Input, Instruction, Operand, Ref
-from tapegrad.tape import Tape
-from tapegrad.tensor import OPS, Operation, Tensor
 
 
 @attrs.frozen(hash=False)
@@ -94,9 +97,9 @@ def from_tape(
     for record in tape:
         if record in refs:
             continue
-        if OPS.get(record.op.name) is record.op and record.op.name in _SAME and record.operands:
+        if record.op in _SAME and record.operands:
             refs[record] = operand(record.operands[0])
-        elif not record.operands and record.op is not OPS["seed"]:
+        elif not record.operands and record.op is not SEED:
             refs[record] = operand(record._primal)
         else:
             number = type(record._primal) is not np.ndarray
@@ -116,7 +119,7 @@ def from_tape(
 
 
 # records that are their operand, as far as values go
-_SAME = frozenset({"parameter", "stopped"})
+_SAME = frozenset({PARAMETER, stopped})
 
 
 # in the place of a dtype; None would not do, for it equals that of float64
@@ -216,7 +219,7 @@ class Builder:
         )
 
 
-def infer(op: Operation, operands: list[Any], options: Mapping[str, Any]) -> Any:
+def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     """The shape and dtype of an op's result, given operands like those it will have."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and forward.signature is None:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.hidden import refuse_hidden
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.tensor import Tensor
 from tapegrad.program.names import Names
 from tapegrad.program.static import static_key
-from tapegrad.tensor import Tensor
 
 
 def check_results(structure: tree.Structure, leaves: Sequence[Any], function: str) -> None:

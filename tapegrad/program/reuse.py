@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.ownership import Array, give
 from tapegrad.ops.indexing import add_rows
-from tapegrad.ownership import give
-from tapegrad.tensor import Array
 
 
 class RowUpdates:

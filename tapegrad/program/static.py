@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.op import Op
+from tapegrad.core.op import Op
 
 
 @attrs.frozen

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 
+from tapegrad.core.callables import label
+from tapegrad.core.ownership import Array
+from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import REAL, Call, Choices, Domain, Elements
-from tapegrad.op import Op
-from tapegrad.tensor import OPS, Array
 
 __all__ = ["Chosen", "clear_numbers", "domain_of", "is_clear", "sample_calls"]
 
@@ -140,18 +141,18 @@ class Sampled(Chosen):
         return tying[self.integer(0, len(tying) - 1)]
 
 
-def domain_of(op: Op[Any] | str) -> Domain:
+def domain_of(op: Callable[..., Any] | str) -> Domain:
     """The domain that an op declares."""
-    declared: Any = OPS.get(op) if isinstance(op, str) else op
-    if declared is None:
+    function: Any = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
+    if function is None:
         raise ValueError(f"there is no op {op!r}; an op of your own is given itself")
-    if declared.domain is None:
-        raise TypeError(f"{declared.name} declares no domain; name one where it is declared")
-    domain: Domain = declared.domain
-    return domain
+    said = declaration(function)
+    if said is None or said.domain is None:
+        raise TypeError(f"{label(function)} declares no domain; name one where it is declared")
+    return said.domain
 
 
-def sample_calls(op: Op[Any] | str, n: int, seed: int = 0) -> list[Call]:
+def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Call]:
     """Calls of an op from the domain that its declaration names, without Hypothesis.
 
     Parameters

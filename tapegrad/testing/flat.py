@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tape import argument_names, is_floating, label
-from tapegrad.tensor import Array
+from tapegrad.core.callables import argument_names, label
+from tapegrad.core.operands import is_floating
+from tapegrad.core.ownership import Array
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 

@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.tape import advance, last_written, record, write
-from tapegrad.tensor import Array, Tensor
+from tapegrad.core.ownership import Array
+from tapegrad.core.tape import advance, last_written, record, write
+from tapegrad.core.tensor import Tensor
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values
 from tapegrad.transforms import jvp, vjp

@@ -13,10 +13,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.ownership import Array
+from tapegrad.core.tape import record
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program import compile as compile_
-from tapegrad.tape import label, record
-from tapegrad.tensor import Array
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
 from tapegrad.transforms import jvp, vjp

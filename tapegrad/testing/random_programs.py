@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 from hypothesis import strategies as st
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.tensor import Tensor
 from tapegrad.testing.strategies import whole
 from tapegrad.transforms import value_and_grad
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import attrs
@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
+from tapegrad.core.ownership import Array
 from tapegrad.domain import REAL, Call, Elements
-from tapegrad.op import Op
-from tapegrad.tensor import Array
 from tapegrad.testing.choices import Chosen, clear_numbers, domain_of, is_clear
 
 __all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
@@ -210,7 +209,7 @@ def parameter_trees(
     return st.recursive(leaves, nodes, max_leaves=max_leaves).filter(tree.leaves)
 
 
-def operands_for(op: Op[Any] | str) -> st.SearchStrategy[Call]:
+def operands_for(op: Callable[..., Any] | str) -> st.SearchStrategy[Call]:
     """Calls of an op: arguments from the domain that its declaration names.
 
     Parameters

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.tape import record
-from tapegrad.tensor import Tensor
+from tapegrad.core.tape import record
+from tapegrad.core.tensor import Tensor
 from tapegrad.testing.flat import flattened, floating
 
 __all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding"]

@@ -6,17 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.program.ir import Instruction
 from tapegrad.program.program import Builder, Program, rewrite
-from tapegrad.tape import Tape, recorded_from, write_parameter
-from tapegrad.tensor import Origin, Tensor
+from tapegrad.program.templates import COMPOSITES
 
 
 def expand_composites(program: Program) -> Program:
     """The program with each composite op replaced by the ops that its forward calls."""
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        return written_out(builder, instruction) if instruction.op.composite else None
+        return written_out(builder, instruction) if instruction.op in COMPOSITES else None
 
     return rewrite(program, visit)
 

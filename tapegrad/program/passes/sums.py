@@ -13,6 +13,7 @@ import numpy as np
 
 from tapegrad.program.ir import Instruction
 from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.templates import VIEWS
 
 _LARGEST = 1 << 16
 # a product adds one after another what a sum adds in pairs, which costs precision
@@ -71,7 +72,7 @@ def is_contiguous(builder: Builder, x: Any) -> bool:
         return False
     if made.kind == "reshape":
         return is_contiguous(builder, made.operands[0])
-    return not made.op.view
+    return made.op not in VIEWS
 
 
 def _sum_of_products(builder: Builder, x: Any) -> Any:

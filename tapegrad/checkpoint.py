@@ -1,0 +1,232 @@
+"""checkpoint: a call recorded as one, and made again on the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import keep_names, label
+from tapegrad.core.forward import push
+from tapegrad.core.op import Joint
+from tapegrad.core.operands import as_constant
+from tapegrad.core.packing import Layout, floating_leaves
+from tapegrad.core.refusals import refuse_stranger
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import CURRENT, Tape, advance, last_written, recorded_from, write_known
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
+from tapegrad.ops.record import asarray, stopped
+
+Fn = Callable[..., Any]
+
+
+@attrs.frozen(slots=False)
+class Checkpoint:
+    """What `checkpoint` returns."""
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    fn: Fn
+
+    def __attrs_post_init__(self) -> None:
+        keep_names(self, self.fn)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Checkpoint, (self.fn,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        start = CURRENT.get()
+        if start is None or start.origin.compiling:
+            return self.fn(*args, **kwargs)
+        args, kwargs = tree.map(_kept_apart, (args, kwargs))
+        # a tape is a value: the call's records are let go by going on from the one before
+        output, last = recorded_from(start, self.fn, args, kwargs)
+        records = Tape(last, start)
+        output = tree.map(partial(_kept, start), output)
+        layout = Layout.of(output)
+        if not any(type(x) is Tensor for x in floating_leaves(output)):
+            return output
+        primal = layout.pack(output)
+        reads = _read(records, output)
+        call = Call(self.fn, args, kwargs, start, reads, layout, primal)
+        record = write_known(last_written(), CHECKPOINT, reads, {"call": call}, primal)
+        advance(record)
+        return _results(output, layout, record)
+
+
+def checkpoint(fn: Fn) -> Checkpoint:
+    """A function that is computed again on the way back, instead of remembered.
+
+    A call of it is one record: what it computes in between takes no memory until a
+    sweep comes to it, calls it once more, and lets go of it again. A chain of
+    n equal checkpointed segments takes the memory of one segment and n boundaries, for
+    the time of one more forward evaluation.
+
+    Parameters
+    ----------
+    fn
+        A pure function: called twice with the same arguments it does the same. Its
+        arguments and its result are trees of anything. Tensors that it reads from
+        around it have their gradient, as its arguments do.
+
+    Returns
+    -------
+    A function of the same arguments, with the name, docstring and signature of `fn`,
+    that pickles where `fn` does. Inside `compile` it is `fn` itself, for there a
+    program's buffers are planned as a whole.
+
+    Raises
+    ------
+    ValueError
+        On the way back: if the function did not give again what it gave before.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.checkpoint(lambda w, x: tg.tanh(tg.sin(x * w)))
+    >>> output, tape = tg.record(lambda w: layer(w, layer(w, 1.0)))(0.5)
+    >>> [record.op.name for record in tape]
+    ['parameter', 'checkpoint', 'checkpoint']
+    >>> round(float(tg.reverse_sweep(tape, output)[tape.parameters[0]]), 4)
+    0.7409
+    """
+    return Checkpoint(fn)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Call:
+    """A checkpointed call: all that is needed to make it again.
+
+    Attributes
+    ----------
+    fn, args, kwargs
+        The call.
+    start
+        The record before it.
+    reads
+        The records that it was made from: arguments, and what the function found
+        around it.
+    layout, primal
+        What it gave.
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    fn: Fn
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+    start: Tensor | Origin
+    reads: tuple[Tensor, ...]
+    layout: Layout
+    primal: Any
+
+    def __repr__(self) -> str:
+        return label(self.fn)
+
+    def pull(self, g: Any) -> list[Any]:
+        """The cotangents of what was read, from a second call."""
+        tape, outputs = self._again()
+        seeds: dict[Tensor, Any] = {}
+        for x, c in zip(outputs, self.layout.apart(g), strict=True):
+            if type(x) is Tensor:
+                seeds[x] = seeds[x] + c if x in seeds else c
+        gradients = sweep(tape, seeds)
+        return [gradients[x] for x in self.reads]
+
+    def push(self, moved: Mapping[int, Any]) -> Any:
+        """The tangent of the results, packed, from a second call."""
+        tape, outputs = self._again()
+        tangents = {self.reads[i]: t for i, t in moved.items()}
+        found = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
+        parts = [found.get(x) if type(x) is Tensor else None for x in outputs]
+        return self.layout.joined(parts)
+
+    def _again(self) -> tuple[Tape, list[Any]]:
+        """What a second call writes, and its floating results."""
+        current = CURRENT.get()
+        if current is not None and current.origin is self.start.origin:
+            output, tape = self._call(current)
+        else:
+            (output, tape), _ = recorded_from(self.start, self._call, (self.start,))
+        return tape, floating_leaves(output)
+
+    def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
+        """The function's result, checked, and what it wrote from the start."""
+        output = self.fn(*self.args, **self.kwargs)
+        tape = Tape(last_written(), start, self.reads)
+        layout = Layout.of(output)
+        if layout.structure != self.layout.structure or layout.shape != self.layout.shape:
+            raise ValueError(
+                f"{label(self.fn)} is checkpointed, but called again it returned "
+                f"{layout.structure} of shape {layout.shape}, not {self.layout.structure} of "
+                f"{self.layout.shape}: it must do the same each time"
+            )
+        again = layout.pack(output)
+        if not np.allclose(again, self.primal, rtol=1e-3, atol=1e-6, equal_nan=True):
+            raise ValueError(
+                f"{label(self.fn)} is checkpointed, but called again it gave other numbers: are "
+                "there random ones in it (pass a key), or an array that has changed (pass it as "
+                "an argument)?"
+            )
+        return output, tape
+
+
+def _kept_apart(leaf: Any) -> Any:
+    """An argument as a later call may have it."""
+    return as_constant(leaf, "checkpoint") if type(leaf) is np.ndarray else leaf
+
+
+def _kept(start: Tensor | Origin, leaf: Any) -> Any:
+    """A result; if no gradient passes to it, then apart from the records that are let go."""
+    if type(leaf) is not Tensor:
+        return leaf
+    if leaf.origin is not start.origin:
+        refuse_stranger("checkpoint", leaf, start)
+    if leaf.dtype.kind == "f" or leaf.index <= start.index:
+        return leaf
+    last = write_known(last_written(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
+    advance(last)
+    return last
+
+
+def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
+    """The floating records before a tape's start that its own, or the output, are made of."""
+    operands = [x for record in tape for x in record.operands] + tree.leaves(output)
+    return tuple(
+        dict.fromkeys(
+            x
+            for x in operands
+            if type(x) is Tensor and x.index <= tape.start.index and x.dtype.kind == "f"
+        )
+    )
+
+
+def _results(output: Any, layout: Layout, record: Tensor) -> Any:
+    """What a call gave, as records that are made of its own."""
+    results = []
+    for x, result in zip(floating_leaves(output), layout.apart(record), strict=True):
+        if type(x) is not Tensor:
+            result = x
+        elif type(x._primal) is not np.ndarray and result is not record:
+            # a Python number stays one
+            result = write_known(last_written(), asarray, (result,), NO_OPTIONS, x._primal)
+            advance(result)
+        results.append(result)
+    return layout.tree(results)
+
+
+def _checkpointed(*reads: Any, call: Call) -> Any:
+    """A call that is made again on the way back."""
+    return call.primal
+
+
+CHECKPOINT = Rules(
+    "checkpoint",
+    _checkpointed,
+    Joint(lambda g, y, *reads, call: Checkpoint(call.pull)(g)),
+    jvp=lambda op, tangents, y, *reads, call: Checkpoint(call.push)(tangents),
+)

@@ -1,0 +1,54 @@
+"""Functions that the package is given: what to call them and their arguments."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def check_callable(fn: Any) -> None:
+    """Raise a TypeError for what is not a function."""
+    if not callable(fn):
+        raise TypeError(f"a function is needed, not {fn!r}, a {type(fn).__name__}")
+
+
+def label(fn: Callable[..., Any]) -> str:
+    """What to call a function in messages."""
+    fn = getattr(fn, "func", fn)  # functools.partial's
+    return getattr(fn, "__name__", None) or type(fn).__name__
+
+
+def keep_names(made: Any, fn: Callable[..., Any]) -> None:
+    """Give what was made of a function its name, docstring and signature."""
+    check_callable(fn)
+    for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+        if hasattr(fn, name):
+            made.__dict__[name] = getattr(fn, name)
+    made.__dict__["__wrapped__"] = fn
+
+
+def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
+    """The names of the first n positional arguments, "arg0" where unknown."""
+    while hasattr(fn, "__wrapped__"):
+        fn = fn.__wrapped__
+    code = getattr(fn, "__code__", None)
+    known = code.co_varnames[: code.co_argcount] if code is not None else ()
+    if getattr(fn, "__self__", None) is not None:
+        known = known[1:]
+    return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))
+
+
+def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+    """The position of an argument, or positions, as integers; what says which they are."""
+    several = isinstance(given, tuple | list | range | set | frozenset)
+    try:
+        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+            raise TypeError
+        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+    except TypeError:
+        raise TypeError(
+            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+        ) from None

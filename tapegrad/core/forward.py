@@ -1,0 +1,138 @@
+"""The forward sweep: from a tape to the tangents of what is on it.
+
+One loop over the records from the oldest to the newest. Ops have no rules of their own
+for it: what is elementwise takes the VJP rule, what is linear the op itself, and the
+rest goes by the VJP of the VJP, which is linear in the cotangent
+(https://j-towns.github.io/2017/06/12/A-new-trick.html).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.sweep import fit, sweep
+from tapegrad.core.tape import CURRENT, Tape, advance, last_written, run, write
+from tapegrad.core.tensor import Rules, Tensor
+
+
+def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
+    """The tangents of records, by record, where they depend on what has a tangent.
+
+    Parameters
+    ----------
+    tape
+        The tape that the outputs are on.
+    tangents
+        For its parameters, each of the shape and dtype of its own.
+    outputs
+        The records whose tangents are wanted.
+    """
+    current = CURRENT.get()
+    # inside the tape's own recording the rules see Tensors, so that they are recorded
+    recorded = current is not None and current.origin is tape.start.origin
+    found = dict(tangents)
+    for record, done in _needed(tape, frozenset(outputs)):
+        moved = {
+            i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
+        }
+        if moved and record.dtype.kind == "f":
+            y, operands = record if recorded else record._primal, record.operands
+            if not recorded:
+                operands = tuple([x._primal if type(x) is Tensor else x for x in operands])
+            t = _tangent(record, y, operands, moved)
+            if t is not None:
+                found[record] = _like(t, record)
+        for x in done:
+            found.pop(x, None)
+    return found
+
+
+def _needed(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+    """The records that the outputs depend on, the oldest first.
+
+    Each with the operands that no later one of them has.
+    """
+    needed = set(outputs)
+    records = []
+    for record in reversed(tape):
+        if record in needed:
+            operands = [x for x in record.operands if type(x) is Tensor and x not in needed]
+            needed.update(operands)
+            records.append((record, operands))
+    return records[::-1]
+
+
+def _tangent(record: Tensor, y: Any, operands: tuple[Any, ...], moved: dict[int, Any]) -> Any:
+    """The tangent of a record whose operands move; None where it does not."""
+    rules = record.op.rules(len(operands))
+    moved = {i: t for i, t in moved.items() if i < len(rules) and rules[i] is not None}
+    return record.op.jvp(record.op, moved, y, *operands, **record.options) if moved else None
+
+
+def elementwise(
+    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
+) -> Any:
+    """The tangent of a function of elements: by the VJP rules, whose Jacobian is diagonal."""
+    rules = op.rules(len(operands))
+    return _total([rules[i](t, y, *operands, **options) for i, t in tangents.items()])
+
+
+def linear(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any) -> Any:
+    """The tangent of a function that is linear in each operand: the function itself of it."""
+    return _total(
+        [apply(op, (*operands[:i], t, *operands[i + 1 :]), options) for i, t in tangents.items()]
+    )
+
+
+def by_transposing(
+    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
+) -> Any:
+    """The tangent of any op: the VJP of the VJP, which is linear in the cotangent."""
+    rules = op.rules(len(operands))
+
+    def back(g: Any) -> dict[int, Any]:
+        cotangents = {i: rules[i](g, y, *operands, **options) for i in tangents}
+        return {
+            i: fit(c, np.asarray(_primal(operands[i])), op.name, i)
+            for i, c in cotangents.items()
+            if c is not None
+        }
+
+    y = np.asarray(_primal(y))
+    cotangents, tape, (g,) = run(back, (np.zeros(y.shape, y.dtype),), argnums=(0,))
+    seeds: dict[Tensor, Any] = {}
+    for i, c in cotangents.items():
+        if type(c) is Tensor:
+            seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
+    return sweep(tape, seeds)[g]
+
+
+def _total(parts: list[Any]) -> Any:
+    total = None
+    for part in parts:
+        if part is not None:
+            total = part if total is None else total + part
+    return total
+
+
+def _primal(x: Any) -> Any:
+    return x._primal if type(x) is Tensor else x
+
+
+def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    """An op of operands and options as records have them."""
+    if not any(type(x) is Tensor for x in operands):
+        return op.forward(*operands, **options)
+    record = write(last_written(), op, operands, options)
+    advance(record)
+    return record
+
+
+def _like(t: Any, record: Tensor) -> Any:
+    """A tangent in the shape and dtype of its record."""
+    if t.shape != record.shape:
+        t = np.broadcast_to(t, record.shape)
+    return t if t.dtype == record.dtype else t.astype(record.dtype)

@@ -1,0 +1,151 @@
+"""Op: what can stand on a tape, a forward function on arrays and its VJP rules.
+
+An op is one declaration (`tapegrad.declare`, or `tapegrad.custom_op` for your own): a
+function that computes on arrays, a rule for each operand that a gradient can pass to,
+and how a tangent passes. It serves calls on plain arrays, recording, derivatives of any
+order, and compiling.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, ClassVar, Generic, ParamSpec
+
+import attrs
+
+from tapegrad.core.refusals import refuse_option, refuse_stranger
+from tapegrad.core.signature import Signature
+from tapegrad.core.tape import CURRENT, advance, write
+from tapegrad.core.tensor import Rule, Rules, Tensor
+
+P = ParamSpec("P")
+
+
+@attrs.frozen
+class EachOperand:
+    """The rules of an op that takes any number of operands.
+
+    Attributes
+    ----------
+    rule
+        Called with the operand's position before the arguments of a VJP rule.
+    last
+        The position of the last operand that has a rule; None if all have.
+    """
+
+    rule: Rule
+    last: int | None = None
+
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands."""
+        last = n if self.last is None else self.last
+        return [partial(self.rule, i) if i <= last else None for i in range(n)]
+
+
+@attrs.frozen
+class Joint:
+    """One rule for all operands, where their cotangents are found together.
+
+    Attributes
+    ----------
+    rule
+        A VJP rule that returns a sequence with the cotangent of each operand, or None.
+    """
+
+    rule: Rule
+
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands: the first one called calls the joint rule for all."""
+        cotangents: list[Any] = []
+
+        def one(i: int, *args: Any, **options: Any) -> Any:
+            if not cotangents:
+                cotangents.extend(self.rule(*args, **options))
+            return cotangents[i]
+
+        return [partial(one, i) for i in range(n)]
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Op(Rules, Generic[P]):
+    """A pure function of arrays that is recorded when an operand is a Tensor.
+
+    Called on plain arrays it computes and writes nothing. It pickles by name, as
+    functions do.
+
+    Attributes
+    ----------
+    name, forward, vjps, jvp, keeps_weak, takes_weak
+        What a record needs of it; see `Rules`.
+    declared
+        The function that has its signature, its docstring and its place in a module.
+    read
+        Turns a call's arguments into operands and options where it is not the rule that
+        the first ``len(vjps)`` are the operands.
+    """
+
+    declared: Callable[P, Any] = attrs.field(kw_only=True)
+    read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = attrs.field(
+        default=None, kw_only=True
+    )
+    arity: int = attrs.field(init=False)
+    signature: Signature = attrs.field(init=False)
+    __tree_leaf__: ClassVar[bool] = True
+
+    def __attrs_post_init__(self) -> None:
+        arity = len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1
+        set_ = self.__dict__.__setitem__
+        set_("arity", arity)
+        set_("signature", Signature.of(self.read or self.declared, self.name, max(arity, 0)))
+        for name in ("__doc__", "__module__", "__qualname__"):
+            set_(name, getattr(self.declared, name, None))
+        set_("__name__", self.name)
+        set_("__wrapped__", self.declared)
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        operands: tuple[Any, ...] = args
+        options: dict[str, Any] = kwargs
+        if kwargs or len(args) != self.arity:
+            operands, options = self.bind(args, kwargs)
+        for x in operands:
+            if type(x) is Tensor:
+                last = CURRENT.get()
+                if last is None:
+                    refuse_stranger(self.name, x, None)
+                record = write(last, self, operands, options)
+                advance(record)
+                return record
+        return self.forward(*operands, **options)
+
+    def bind(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """A call's arguments as operands, and options that are not the default.
+
+        Raises
+        ------
+        TypeError
+            For an argument the op does not have, one that is missing, or a Tensor where
+            no gradient would pass.
+        """
+        if self.read is None:
+            operands, options = self.signature.split(args, kwargs)
+        else:
+            operands, options = self.read(**self.signature.named(args, kwargs))
+        for name, value in options.items():
+            if type(value) is Tensor:
+                refuse_option(self.name, name, value)
+        return operands, options
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}>"
+
+    def __reduce__(self) -> str:
+        return str(self.__dict__["__qualname__"])
+
+    def __copy__(self) -> Op[P]:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Op[P]:
+        return self

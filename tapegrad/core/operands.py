@@ -1,0 +1,63 @@
+"""Constants as operands: what may stand on a tape beside Tensors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.ownership import keep
+from tapegrad.core.tensor import Tensor
+
+PYTHON_NUMBERS = (float, int, bool)
+# the kinds of dtypes that ops take
+_REAL = "fiub"
+
+
+def as_constant(x: Any, what: str) -> Any:
+    """A constant operand as the tape may keep it: a Python number or an array.
+
+    Raises
+    ------
+    TypeError
+        For anything else; `what` says whose operand it is.
+    """
+    kind = type(x)
+    if kind is np.ndarray:
+        if x.dtype.kind not in _REAL:
+            require_real(x.dtype, f"{what}: an operand")
+        return keep(x)
+    if kind in PYTHON_NUMBERS:
+        return x
+    if isinstance(x, np.generic):
+        return as_constant(np.asarray(x), what)
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
+    if isinstance(x, np.matrix):
+        raise TypeError(
+            f"{what}: np.matrix is not supported, whose * and ** are not those of arrays; make "
+            "it an array first (np.asarray(m)), and write @ for products of matrices"
+        )
+    if isinstance(x, list | tuple | np.ndarray):
+        return as_constant(np.asarray(x), what)
+    raise TypeError(f"{what}: an operand is a {kind.__name__}; an array or a number is needed")
+
+
+def require_real(dtype: np.dtype[Any], what: str) -> None:
+    """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
+    if dtype.kind not in _REAL:
+        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
+
+
+def is_floating(x: Any) -> bool:
+    """Whether a gradient can be taken for x: a floating array, Tensor or number."""
+    if type(x) is np.ndarray:
+        return bool(x.dtype.kind == "f")
+    if isinstance(x, float):
+        return True
+    return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind == "f"
+
+
+def shape_of(x: Any) -> tuple[int, ...]:
+    """The shape of an array, a Tensor or what makes an array."""
+    return x.shape if hasattr(x, "shape") else np.shape(x)

@@ -1,0 +1,91 @@
+"""What is refused where a tape is written or swept, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapegrad.core.callables import label
+from tapegrad.core.tensor import Origin, Rules, Tensor
+from tapegrad.errors import TapeError
+
+_KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
+
+
+def describe(x: Any) -> str:
+    """An operand in a few words: dtype and shape, or type and value."""
+    if isinstance(x, np.ndarray | Tensor):
+        return f"{x.dtype} {x.shape}"
+    return f"{type(x).__name__} {x!r}"
+
+
+def explained(
+    error: Exception,
+    op: Rules,
+    values: list[Any],
+    options: Mapping[str, Any],
+    last: Tensor | Origin,
+) -> Exception:
+    """The error again, saying which op it was, what it was given and where."""
+    given = ", ".join(map(describe, values))
+    given += "".join(f", {name}={value!r}" for name, value in options.items())
+    message = (
+        f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
+    )
+    # of NumPy's own kinds too, for a function may catch them
+    return next(kind for kind in _KINDS if isinstance(error, kind))(message)
+
+
+def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
+    """Raise for an operand that is not on the tape being written."""
+    here = f"{what}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
+    if last is None:
+        raise TapeError(
+            f"{here}, and no recording is running in this thread or task; write with "
+            "tape.write(op, ...), do the work inside the recorded function, or use its value"
+        )
+    if x.origin is last.origin:
+        raise TapeError(f"{here}, but to a later record than this tape has: use the newer tape")
+    raise TapeError(
+        f"{here}, not to that of {last.origin.label}, which is being written; "
+        "pass it as an argument, or use its value (t.value)"
+    )
+
+
+def refuse_branch(x: Tensor) -> NoReturn:
+    """Raise for a record that an output depends on and that is on another branch."""
+    raise TapeError(
+        f"the output depends on {x._line()}, a record that this tape does not have: it was "
+        "written on another branch; sweep the tape that both were written on"
+    )
+
+
+def refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
+    """Raise for a Tensor as an option of an op."""
+    if value.origin.compiling:
+        value._read(f"{name} of {op}, an option,")
+    raise TypeError(
+        f"{op}: {name} is an option, which passes no gradient, and a Tensor was given; pass its "
+        "value (t.value), or make it an operand with a VJP rule of its own"
+    )
+
+
+def refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
+    """Raise for a leaf that is not floating, of an argument to differentiate."""
+    remedy = (
+        f"pass {path}.astype(float)"
+        if isinstance(leaf, np.ndarray)
+        else f"pass float({path})"
+        if isinstance(leaf, int)
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
+        "differentiated argument"
+        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
+        else "take it out of the differentiated argument"
+    )
+    raise TypeError(
+        f"cannot differentiate {label(fn)} with respect to {path}, which is "
+        f"{describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
+        "argument out of argnums"
+    )

@@ -1,0 +1,113 @@
+"""Signature: a call's arguments told apart into operands and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+# Arguments that NumPy's functions have, at the value that asks for nothing.
+HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None}
+
+
+@attrs.frozen
+class Signature:
+    """How an op, or a function composed of ops, is called.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    names
+        The parameters.
+    n_positional
+        How many of them may be given by position.
+    defaults
+        The values of those that may be left out.
+    n_operands
+        How many of the first are operands; the others are options.
+    is_variadic
+        Whether further arguments by position are taken too, as by ``*arrays``.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    n_positional: int
+    defaults: Mapping[str, Any]
+    n_operands: int = 0
+    is_variadic: bool = False
+
+    @classmethod
+    def of(cls, function: Any, name: str, n_operands: int = 0) -> Signature:
+        """The signature of a Python function or a ufunc.
+
+        Raises
+        ------
+        TypeError
+            If it is neither, or has fewer parameters than operands.
+        """
+        while hasattr(function, "__wrapped__"):
+            function = function.__wrapped__
+        if isinstance(function, np.ufunc):
+            return cls(name, tuple(f"x{i + 1}" for i in range(function.nin)), function.nin, {})
+        if not hasattr(function, "__code__"):
+            raise TypeError(f"an op is made of a Python function or a ufunc, not of {function!r}")
+        # inspect.signature would say the same, but takes long to import
+        code = function.__code__
+        n = code.co_argcount
+        names = code.co_varnames[: n + code.co_kwonlyargcount]
+        values = function.__defaults__ or ()
+        defaults = dict(zip(names[n - len(values) : n], values, strict=True))
+        defaults.update(function.__kwdefaults__ or {})
+        if n_operands > len(names):
+            raise TypeError(
+                f"{name} takes {len(names)} arguments but has {n_operands} VJP rules; give one "
+                "rule an operand, None where no gradient passes"
+            )
+        # a flag of code objects, by which inspect knows them too
+        is_variadic = not n_operands and bool(code.co_flags & 0x04)
+        return cls(name, names, n, defaults, n_operands, is_variadic)
+
+    def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """The arguments by name; arguments that ask for nothing are left out.
+
+        Raises
+        ------
+        TypeError
+            For an argument that there is no place for, or one that is missing.
+        """
+        given = dict(zip(self.names[: self.n_positional], args, strict=False))
+        if len(args) > self.n_positional and not self.is_variadic:
+            names = ", ".join(self.names[: self.n_positional])
+            raise TypeError(f"{self.name} takes {names} by position; got {len(args)}")
+        for name, value in kwargs.items():
+            if name in given:
+                raise TypeError(f"{self.name} got {name} twice")
+            if name in self.names:
+                given[name] = value
+            elif not (name in HARMLESS and value is HARMLESS[name]):
+                raise TypeError(
+                    f"{self.name} does not support the argument {name!r}; "
+                    f"it takes {', '.join(self.names)}"
+                )
+        missing = [name for name in self.names if name not in given and name not in self.defaults]
+        if missing:
+            raise TypeError(f"{self.name} needs {', '.join(missing)}")
+        return given
+
+    def split(
+        self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """The operands, and the options that are not the default."""
+        n = self.n_operands
+        if len(args) == n and set(kwargs) <= set(self.names[n:]):
+            return args, self.changed(kwargs)
+        given = self.named(args, kwargs)
+        operands = [given.pop(x) if x in given else self.defaults[x] for x in self.names[:n]]
+        return tuple(operands), self.changed(given)
+
+    def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """The options that are not the default."""
+        return {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}

@@ -1,0 +1,377 @@
+"""Tape, records in order, and the two ways to write one.
+
+By hand, `Tape.parameter` and `Tape.write` return a new tape each time. Inside
+`record(fn)` the tape is threaded for the user: one context variable holds the
+last record written, and an op called on a Tensor rebinds it to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextvars import ContextVar, copy_context
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad import show, tree
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
+from tapegrad.core.ownership import keep
+from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
+from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
+from tapegrad.core.whole import forward_of
+
+# The last record of the recording that runs in this thread or task, if any. It is set
+# by `recorded_from` and `advance` alone.
+CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
+# The recording that runs goes on from the record that this is called with.
+advance = CURRENT.set
+
+# What begins a tape, and marks where a recording inside another begins.
+PARAMETER = Rules(
+    "parameter",
+    lambda x: x,
+    (lambda g, y, x: g,),
+    jvp=lambda op, tangents, y, x: tangents[0],
+    keeps_weak=True,
+    takes_weak=True,
+)
+
+# A record that is a Python number as an array, for ops that need one.
+ASARRAY = Rules(
+    "asarray",
+    lambda a: np.asarray(a),
+    (lambda g, y, a: g,),
+    jvp=lambda op, tangents, y, a: tangents[0],
+    takes_weak=True,
+)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Tape:
+    """Records in order, from `start` (not included) to `last`. Never changed.
+
+    Writing returns a new tape; every older one still reads as it did.
+
+    Attributes
+    ----------
+    last
+        The newest record, or the `Origin` of a tape that has none.
+    start
+        Where the tape begins: its `Origin`, or, for the tape of a recording
+        inside a recording, the record before its own first one.
+    parameters
+        The records that `reverse_sweep` gives gradients for.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape, x = tg.Tape().parameter([1.0, 2.0, 3.0], name="x")
+    >>> tape, y = tape.write(tg.multiply, x, x)
+    >>> tape, z = tape.write(tg.sum, y)
+    >>> print(tape)
+    line  record      operands  shape  dtype    value
+       0  x                     (3,)   float64  [1. 2. 3.]
+       1  multiply    %0, %0    (3,)   float64  [1. 4. 9.]
+       2  sum         %1        ()     float64  14.0
+    >>> tg.reverse_sweep(tape, z)[x]
+    array([2., 4., 6.])
+    """
+
+    last: Tensor | Origin = attrs.Factory(Origin)
+    start: Tensor | Origin = attrs.Factory(lambda self: self.last.origin, takes_self=True)
+    parameters: tuple[Tensor, ...] = ()
+
+    __tree_leaf__: ClassVar[bool] = True
+    __recording__: ClassVar[bool] = True
+
+    def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
+        """Write a parameter: a value that gradients are wanted for.
+
+        Parameters
+        ----------
+        value
+            A floating array, or anything that makes one; it is copied. A Python
+            float stays one, and takes part in promotion as one.
+        name
+            What the printed tape calls it.
+
+        Returns
+        -------
+        tape, record
+
+        Raises
+        ------
+        TypeError
+            If the value is not floating.
+        """
+        if not isinstance(value, np.ndarray | np.generic | float):
+            value = np.asarray(value)
+        if not is_floating(value):
+            raise TypeError(
+                f"a parameter is floating, not {describe(value)}; write value.astype(float)"
+            )
+        record = write_parameter(self.last, value, name)
+        return Tape(record, self.start, (*self.parameters, record)), record
+
+    def write(self, op: Any, *operands: Any, **options: Any) -> tuple[Tape, Tensor]:
+        """Apply an op and write the result.
+
+        Parameters
+        ----------
+        op
+            The op, such as ``tg.multiply``.
+        *operands
+            Tensors of this tape, and constants, which are copied.
+        **options
+            The op's options, such as ``axis``.
+
+        Returns
+        -------
+        tape, record
+
+        Raises
+        ------
+        TapeError
+            If an operand is a record of another tape.
+        TypeError, ValueError, IndexError
+            If the op does not take these operands.
+        """
+        if not hasattr(op, "bind"):
+            raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
+        operands, options = op.bind(operands, options)
+        for x in operands:
+            if type(x) is Tensor and x.index > self.last.index:
+                refuse_stranger(op.name, x, self.last)
+        record = write(self.last, op, operands, options)
+        return Tape(record, self.start, self.parameters), record
+
+    def __len__(self) -> int:
+        return self.last.index - self.start.index
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter(list(reversed(self))[::-1])
+
+    def __reversed__(self) -> Iterator[Tensor]:
+        record = self.last
+        while record is not self.start:
+            yield record  # type: ignore[misc]
+            record = record.previous  # type: ignore[union-attr]
+
+    def __repr__(self) -> str:
+        return f"<Tape of {self.last.origin.label}: {len(self)} records>"
+
+    def __str__(self) -> str:
+        return show.table(self)
+
+    def __copy__(self) -> Tape:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tape:
+        return self
+
+
+# --- writing ------------------------------------------------------------------
+
+
+def write(
+    last: Tensor | Origin, op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]
+) -> Tensor:
+    """The record that follows `last`: `op` applied to `operands`.
+
+    Constant operands and options are kept as `tapegrad.core.ownership` says.
+    """
+    origin = last.origin
+    values = []
+    constants = False
+    given = options
+    if options:
+        options = {name: keep(value) for name, value in given.items()}
+        # kept as a tuple, a list is given to the op as one, for NumPy takes none as an axis
+        given = {n: value if type(value) is list else options[n] for n, value in given.items()}
+    for x in operands:
+        if type(x) is Tensor:
+            if x.origin is not origin:
+                refuse_stranger(op.name, x, last)
+            value = x._primal
+            if type(value) is np.ndarray or op.takes_weak:
+                values.append(value)
+                continue
+        constants = True
+        values.append(x)
+    if constants:
+        last, operands = as_operands(last, op, operands)
+        values = [x._primal if type(x) is Tensor else x for x in operands]
+    forward = op.forward
+    if origin.compiling and op.keeps_weak:
+        forward = forward_of(op, values)
+    try:
+        value = forward(*values, **given) if given else forward(*values)
+    except (ValueError, TypeError, IndexError) as error:
+        raise explained(error, op, values, given, last) from error
+    if type(value) is np.ndarray:
+        value.setflags(write=False)
+    elif op.keeps_weak and all(type(x) in PYTHON_NUMBERS for x in values):
+        value = value.item() if isinstance(value, np.generic) else value
+    else:
+        value = np.asarray(value)
+        value.setflags(write=False)
+    return write_known(last, op, operands, options, value)
+
+
+def write_known(
+    last: Tensor | Origin,
+    op: Rules,
+    operands: tuple[Any, ...],
+    options: Mapping[str, Any],
+    primal: Any,
+    name: str | None = None,
+) -> Tensor:
+    """The record that follows `last`, of what `as_operands` made and a value that is known."""
+    options = MappingProxyType(options) if options else NO_OPTIONS
+    index, origin = last.index + 1, last.origin
+    return Draft(primal, op, operands, options, index, last, origin, name).sealed()
+
+
+def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
+    """The record of a parameter that follows `last`.
+
+    Where a recording is inside another, a Tensor of the outer tape is marked: its
+    parameter record has the Tensor for its operand, so that an outer sweep goes
+    on through it.
+    """
+    if type(value) is Tensor:
+        return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
+    return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
+
+
+def as_operands(
+    last: Tensor | Origin, op: Rules, operands: tuple[Any, ...]
+) -> tuple[Tensor | Origin, tuple[Any, ...]]:
+    """The operands as the tape may keep them: Tensors and what `as_constant` makes.
+
+    Where an op needs arrays, a record that is a Python number is written anew as one.
+    """
+    kept = []
+    for x in operands:
+        if type(x) is not Tensor:
+            x = as_constant(x, op.name)
+        elif type(x._primal) is not np.ndarray and not op.takes_weak:
+            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
+        kept.append(x)
+    return last, tuple(kept)
+
+
+# --- recording ------------------------------------------------------------------
+
+
+def record(fn: Callable[..., Any]) -> Callable[..., tuple[Any, Tape]]:
+    """Record what a function does.
+
+    Parameters
+    ----------
+    fn
+        Any function. Every floating leaf in its arguments' trees (arrays and
+        Python floats) becomes a parameter; ops called on them are written down.
+
+    Returns
+    -------
+    A function of the same arguments that returns what `fn` returned, its Tensors
+    records of the tape, and the `Tape`. Called inside a recording, it goes on
+    writing on the tape that is there, and returns its own part of it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda x, y: x * y + 1.0)(2.0, y=3.0)
+    >>> print(tape)
+    line  record      operands  shape  dtype    value
+       0  x                     ()     float64  2.0
+       1  y                     ()     float64  3.0
+       2  multiply    %0, %1    ()     float64  6.0
+       3  add         %2, 1.0   ()     float64  7.0
+    """
+    check_callable(fn)
+
+    def recorded(*args: Any, **kwargs: Any) -> tuple[Any, Tape]:
+        output, tape, _ = run(fn, args, kwargs)
+        return output, tape
+
+    recorded.__name__ = f"record({label(fn)})"
+    recorded.__doc__ = fn.__doc__
+    return recorded
+
+
+def run(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = NO_OPTIONS,
+    argnums: tuple[int, ...] | None = None,
+) -> tuple[Any, Tape, tuple[Any, ...]]:
+    """Record one call, with the leaves of the given arguments as parameters.
+
+    With `argnums` every leaf of those arguments must be floating; without, the
+    floating leaves of all arguments are parameters and the others stay as they are.
+    Returns the output, the tape, and the marked arguments: trees of parameters.
+    """
+    outer = CURRENT.get()
+    start = last = Origin(label(fn)) if outer is None else outer
+    parameters: list[Tensor] = []
+
+    def mark(leaf: Any, path: str) -> Any:
+        nonlocal last
+        if not is_floating(leaf):
+            return leaf if argnums is None else refuse_leaf(fn, leaf, path)
+        if type(leaf) is Tensor and leaf.origin is not start.origin:
+            refuse_stranger("parameter", leaf, start)
+        last = write_parameter(last, leaf, path)
+        parameters.append(last)
+        return last
+
+    names = argument_names(fn, len(args))
+    if argnums is None:
+        args = tuple([tree.map_with_path(mark, x, names[i]) for i, x in enumerate(args)])
+        kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
+        marked = args
+    else:
+        argnums = tuple(dict.fromkeys(argnums))
+        marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
+        args = tuple([marked[argnums.index(i)] if i in argnums else x for i, x in enumerate(args)])
+    if outer is None:
+        output, last = recorded_from(last, fn, args, kwargs)
+    else:
+        # the outer recording goes on from here, also where fn raises
+        advance(last)
+        output = fn(*args, **kwargs)
+        last = last_written()
+    return output, Tape(last, start, tuple(parameters)), marked
+
+
+def recorded_from(
+    last: Tensor | Origin | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = NO_OPTIONS,
+) -> tuple[Any, Any]:
+    """What a function returns, and the last record, of a recording that goes on from `last`.
+
+    With None nothing is recorded. The recording around it, if any, stays where it was.
+    The call has a context of its own (PEP 567), which ends with it, so that no
+    interrupt, whenever it comes, can leave a recording open. So do other context
+    variables that the function sets, NumPy's error state among them.
+    """
+
+    def call() -> tuple[Any, Any]:
+        advance(last)
+        return fn(*args, **kwargs), CURRENT.get()
+
+    return copy_context().run(call)
+
+
+def last_written() -> Tensor | Origin:
+    """The last record of the recording that runs."""
+    last = CURRENT.get()
+    assert last is not None
+    return last

@@ -1,0 +1,219 @@
+"""Tensor, the frozen record that ops write on a tape.
+
+A record knows its value, the op that wrote it, the operands it was written from and the
+record before it, so a tape is its last record: an immutable linked list. Operators,
+reading out and NumPy's protocols are in `tapegrad.face`; how a tape is written is in
+`tapegrad.core.tape`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.core.pickling import Pickled
+from tapegrad.face.absent import Absences
+from tapegrad.face.operators import Operators
+from tapegrad.face.protocols import Protocols
+from tapegrad.face.reading import Reading
+
+Rule = Callable[..., Any]
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Rules:
+    """What a record needs of the op that wrote it.
+
+    Attributes
+    ----------
+    name
+        What tapes and messages call it.
+    forward
+        The function itself: operands, then options.
+    vjps
+        A rule for each operand, or None where no gradient passes: a function of the
+        cotangent, the output, the operands and the options that returns the operand's
+        cotangent. Rules are written in NumPy, so that they are recorded when a derivative
+        is itself differentiated. The sweep undoes broadcasting. For any number of
+        operands, `EachOperand` or `Joint`.
+    jvp
+        How a tangent passes: a function of the op, the tangents by the operands'
+        positions, the output, the operands and the options.
+    keeps_weak
+        Whether Python numbers alone give a Python number, as with the arithmetic
+        operators.
+    takes_weak
+        Whether a Python number leaves a float32 array beside it what it is (NEP 50).
+        Other ops are given an array in its place.
+    """
+
+    name: str
+    forward: Callable[..., Any]
+    vjps: Any
+    jvp: Rule
+    keeps_weak: bool = False
+    takes_weak: bool = False
+
+    def __attrs_post_init__(self) -> None:
+        self.__dict__["__module__"] = self.forward.__module__
+
+    def __reduce__(self) -> str:
+        # a constant of its module
+        return self.name.upper()
+
+    def rules(self, n: int) -> Any:
+        """The VJP rules of n operands."""
+        return self.vjps if type(self.vjps) is tuple else self.vjps.rules(n)
+
+
+@attrs.frozen(eq=False)
+class Origin:
+    """Where a tape begins, and by which records of one tape know each other.
+
+    Attributes
+    ----------
+    label
+        What is recorded, for error messages.
+    compiling
+        Whether only shapes and dtypes may be read from the records.
+    """
+
+    label: str = "a Tape()"
+    compiling: bool = False
+    index: ClassVar[int] = -1
+    __tree_leaf__: ClassVar[bool] = True
+
+    @property
+    def origin(self) -> Origin:
+        """Itself, so that an empty tape reads like any other."""
+        return self
+
+
+@attrs.define(eq=False, repr=False)
+class Draft:
+    """A record being made.
+
+    attrs sets each field of a frozen class through ``object.__setattr__``; this way
+    takes a third of the time, and a record is made for every op that is called.
+    """
+
+    _primal: Any
+    op: Rules
+    operands: tuple[Any, ...]
+    options: Mapping[str, Any]
+    index: int
+    previous: Tensor | Origin
+    origin: Origin
+    name: str | None = None
+
+    def sealed(self) -> Tensor:
+        """The record, never changed from now on."""
+        self.__class__ = Tensor
+        return self  # type: ignore[return-value]
+
+
+@attrs.frozen(eq=False, repr=False)
+class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
+    """One record of a tape: a value and how it came about. Never changed.
+
+    Tensors are made by writing on a tape (`Tape.parameter`, `Tape.write`, or an
+    op called inside `record`), not by calling the class. They hash by identity,
+    so that they can be keys; ``==`` is NumPy's, element by element.
+
+    Attributes
+    ----------
+    primal
+        The value as the ops read it: a read-only array, or a Python number
+        where the value is one and so takes part in promotion as one (NEP 50).
+        Use `value` to read it.
+    op
+        The op that wrote the record.
+    operands
+        What the op was given: Tensors of the same tape, constant arrays of the tape's
+        own and Python numbers.
+    options
+        The op's static options, such as ``axis``; a read-only mapping.
+    index
+        The line of the tape that the record stands on.
+    previous
+        The record on the line before, or the tape's `Origin`.
+    origin
+        The `Origin` that all records of one tape share.
+    name
+        A parameter's name, or None.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tape, x = tg.Tape().parameter([1.0, 2.0], name="x")
+    >>> tape, y = tape.write(tg.multiply, x, x)
+    >>> y
+    Tensor([1., 4.], line 1: multiply)
+    >>> y.operands == (x, x), y.shape, y.dtype
+    (True, (2,), dtype('float64'))
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+    __hash__ = object.__hash__
+
+    @property
+    def value(self) -> Array:
+        """The value, a read-only array.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        return self._read("reading .value")
+
+    @property
+    def primal(self) -> Any:
+        """The value as the ops read it: a Python number stays one.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        value = self._read("reading .primal")
+        return value if type(self._primal) is np.ndarray else self._primal
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The value's shape."""
+        return self._primal.shape if type(self._primal) is np.ndarray else ()
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The value's dtype."""
+        # of a Python int too, which may have more than 64 bits
+        value = self._primal
+        return value.dtype if type(value) is np.ndarray else np.dtype(type(value))
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """The number of elements."""
+        return int(np.prod(self.shape))
+
+    def _line(self) -> str:
+        name = f" {self.name!r}" if self.name else ""
+        return f"line {self.index} of the tape, {self.op.name}{name}"
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
+        return self

@@ -1,0 +1,79 @@
+"""NumPy's protocols: what NumPy does with a record in a call of its own."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapegrad.face import advice
+from tapegrad.face.table import ANSWERS
+
+_INFIX = {
+    "add": "array + t",
+    "subtract": "array - t",
+    "multiply": "array * t",
+    "divide": "array / t",
+    "floor_divide": "array // t",
+    "remainder": "array % t",
+    "power": "array ** t",
+    "matmul": "array @ t",
+}
+
+
+class Protocols:
+    """NumPy's functions and ufuncs, recorded."""
+
+    __slots__ = ()
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        out = kwargs.pop("out", None)
+        if out is not None:
+            changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
+            raise TypeError(
+                f"np.{name}: out= (and an in-place operator such as +=) would write a Tensor into "
+                "an array, which is never done; bind the result instead: "
+                f"{changed} = {_INFIX.get(name, f'np.{name}({given})')}"
+            )
+        ours = ANSWERS.get(ufunc if method == "__call__" else (method, ufunc))
+        if ours is not None:
+            return ours(*inputs, **kwargs)
+        if method == "__call__":
+            _refuse(ufunc, name)
+        raise TypeError(
+            f"np.{name} is not supported on a Tensor; "
+            + advice.UFUNC_METHODS.get(
+                method, "use the function with an axis (np.sum, np.max, ...)"
+            )
+        )
+
+    def __array_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        ours = ANSWERS.get(function)
+        if ours is None:
+            _refuse(function, function.__name__)
+        return ours(*args, **kwargs)
+
+
+def _refuse(function: Any, name: str) -> NoReturn:
+    """Raise for a function that nothing answers for."""
+    instead = (
+        "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
+        "the values (t.value) if no gradient is to pass"
+    )
+    raise TypeError(
+        f"{_full_name(function, name)} is not supported on a Tensor; "
+        + advice.FUNCTIONS.get(function.__name__, instead)
+    )
+
+
+def _full_name(function: Any, name: str) -> str:
+    """A function's name with its module's; a ufunc does not know where it is from."""
+    module = getattr(function, "__module__", None)
+    if module is None and getattr(np, name, None) is not function:
+        special = sys.modules.get("scipy.special")
+        module = "scipy.special" if getattr(special, name, None) is function else ""
+    return f"{'numpy' if module is None else module}.{name}".lstrip(".")

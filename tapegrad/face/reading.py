@@ -1,0 +1,108 @@
+"""Reading a record out: explicit where a gradient would be lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.ownership import Array, give, lend
+from tapegrad.errors import TraceError
+from tapegrad.face.lines import users_line
+
+
+class Reading:
+    """What Python and NumPy read of an array."""
+
+    __slots__ = ()
+
+    def __repr__(self: Any) -> str:
+        if self.origin.compiling:
+            text = f"shape {self.shape}, {self.dtype}"
+        else:
+            text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
+        name = f", {self.name}" if self.name else ""
+        return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
+
+    def __format__(self: Any, spec: str) -> str:
+        if not spec:
+            return str(self)
+        if self.shape and not self.origin.compiling:
+            raise TypeError(
+                f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
+                "format its elements, or leave the format out"
+            )
+        return format(self._read(f"the format {spec!r}")[()], spec)
+
+    def __len__(self: Any) -> int:
+        if not self.shape:
+            raise TypeError("len() of a 0-d Tensor: it has no axis to count along")
+        n: int = self.shape[0]
+        return n
+
+    def __iter__(self: Any) -> Iterator[Any]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self: Any) -> bool:
+        return bool(self._read("bool()"))
+
+    def __int__(self: Any) -> int:
+        return int(self._number("int()"))
+
+    def __index__(self: Any) -> int:
+        if self.dtype.kind not in "iu":
+            raise TypeError(f"only an integer Tensor can be an index; this one is {self.dtype}")
+        index: int = self._read("use as an index").__index__()
+        return index
+
+    def __float__(self: Any) -> float:
+        return float(self._number("float() and math functions"))
+
+    def __complex__(self: Any) -> complex:
+        return complex(self._number("complex()"))
+
+    def item(self: Any) -> bool | int | float:
+        """The single element, of a Tensor that carries no gradient, as a Python number."""
+        number: bool | int | float = self._number(".item()").item()
+        return number
+
+    def tolist(self: Any) -> Any:
+        """The elements, of a Tensor that carries no gradient, in nested lists."""
+        return self._number(".tolist()").tolist()
+
+    def __array__(self: Any, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self._number("turning a Tensor into an array"), dtype, copy=copy)
+
+    def _number(self: Any, what: str) -> Array:
+        """The value, unless a gradient would be lost with it."""
+        value: Array = self._read(what)
+        rules = self.op.vjps
+        if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
+            raise TypeError(
+                f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
+                "functions take the Tensor as it is, tg.array makes one of a list of "
+                "them, and tg.at(array)[i].set(t) puts one into a copy of an array; to read the "
+                "number on purpose write .value, or tg.stop_gradient(t) to go on without gradient"
+            )
+        return value
+
+    def _read(self: Any, what: str) -> Array:
+        """The value, for others to read; `what` is for the message while compiling."""
+        if self.origin.compiling:
+            raise TraceError(
+                f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
+                f"{self.dtype} are known of {self._line()}{users_line()}; select with tg.where, "
+                "list the argument in static_argnums, return it and convert it outside, or "
+                "compile the inner part that does not read it"
+            )
+        return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
+
+    def _is_a_number(self: Any) -> bool:
+        """Whether an in-place operator binds its name anew, as it does for NumPy's numbers.
+
+        So it is for what has no axes, except for an array of the caller's.
+        """
+        if type(self._primal) is not np.ndarray or self.op.name != "parameter":
+            return bool(self.shape == ())
+        return any(x._is_a_number() for x in self.operands)

@@ -1,0 +1,23 @@
+"""What answers for NumPy's functions on a Tensor: one table, and one way into it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+# By NumPy's function; a ufunc's method by the pair of its name and the ufunc.
+ANSWERS: dict[Any, Callable[..., Any]] = {}
+
+
+def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
+    """Let ours answer for functions of NumPy when they are called on a Tensor.
+
+    Raises
+    ------
+    ValueError
+        If another answers for one of them already.
+    """
+    for function in functions:
+        if function in ANSWERS:
+            raise ValueError(f"{function!r} is in the table of NumPy's functions already")
+        ANSWERS[function] = ours

@@ -1,0 +1,71 @@
+"""NumPy's functions composed of ops, one file a family."""
+
+from tapegrad.functions import (
+    activation,
+    arithmetic,
+    assembly,
+    creation,
+    decomposition,
+    diagonals,
+    floating_point,
+    functional,
+    interpolation,
+    inverse,
+    norms,
+    order,
+    polynomial,
+    product,
+    reduction,
+    rounding,
+    scan,
+    selection,
+    shape,
+    statistics,
+    ufunc_methods,
+)
+from tapegrad.functions.activation import *
+from tapegrad.functions.arithmetic import *
+from tapegrad.functions.assembly import *
+from tapegrad.functions.creation import *
+from tapegrad.functions.decomposition import *
+from tapegrad.functions.diagonals import *
+from tapegrad.functions.floating_point import *
+from tapegrad.functions.functional import *
+from tapegrad.functions.interpolation import *
+from tapegrad.functions.inverse import *
+from tapegrad.functions.norms import *
+from tapegrad.functions.order import *
+from tapegrad.functions.polynomial import *
+from tapegrad.functions.product import *
+from tapegrad.functions.reduction import *
+from tapegrad.functions.rounding import *
+from tapegrad.functions.scan import *
+from tapegrad.functions.selection import *
+from tapegrad.functions.shape import *
+from tapegrad.functions.statistics import *
+from tapegrad.functions.ufunc_methods import *
+
+# the names, without the modules that importing leaves here
+__all__ = [
+    *activation.__all__,
+    *arithmetic.__all__,
+    *assembly.__all__,
+    *creation.__all__,
+    *decomposition.__all__,
+    *diagonals.__all__,
+    *floating_point.__all__,
+    *functional.__all__,
+    *interpolation.__all__,
+    *inverse.__all__,
+    *norms.__all__,
+    *order.__all__,
+    *polynomial.__all__,
+    *product.__all__,
+    *reduction.__all__,
+    *rounding.__all__,
+    *scan.__all__,
+    *selection.__all__,
+    *shape.__all__,
+    *statistics.__all__,
+    *ufunc_methods.__all__,
+]

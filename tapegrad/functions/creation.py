@@ -1,0 +1,356 @@
+"""Arrays made of numbers, of Tensors among numbers, and of the shapes of others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
+from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
+from tapegrad.face.table import answers
+from tapegrad.ops.record import alike, double, fitted
+from tapegrad.ops.record import array as as_array
+
+__all__ = [
+    "array",
+    "empty_like",
+    "full",
+    "full_like",
+    "geomspace",
+    "linspace",
+    "logspace",
+    "meshgrid",
+    "ones_like",
+    "zeros_like",
+]
+
+
+def _nested(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=1)
+
+    def item() -> Any:
+        return choose.among([1, 2.5, True]) if not shape and choose.integer(0, 1) else part()
+
+    def part() -> Any:
+        return choose.array(shape)
+
+    m = choose.integer(1, 2)
+    rows = [[part(), *(item() for _ in range(m))] for _ in range(choose.integer(1, 2))]
+    return Call((choose.among([part(), rows[0], rows, tuple(rows)]),))
+
+
+def _joined(x: Any) -> Any:
+    if not isinstance(x, list | tuple):
+        return as_array(x)
+    parts = [_joined(part) for part in x]
+    return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
+
+
+@function(domain=_nested)
+def array(object: Any, dtype: Any = None) -> Any:
+    """An array of nested lists that may hold Tensors, which `np.array` cannot take.
+
+    Parameters
+    ----------
+    object
+        Tensors, arrays and numbers in lists or tuples of one length at each depth. As
+        in NumPy, a Python float among them counts as float64.
+    dtype
+        The result's dtype; the one that holds all parts by default.
+
+    Raises
+    ------
+    ValueError
+        If the parts' shapes differ.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.array([[1, 2.5], [3, 4]])
+    array([[1. , 2.5],
+           [3. , 4. ]])
+    >>> tg.grad(lambda t: tg.sum(tg.array([[t, 1.0], [2.0, t * t]])))(3.0)
+    array(7.)
+    """
+    y = _joined(object)
+    y = y if isinstance(y, Tensor) else np.array(y)
+    return y if dtype is None else y.astype(dtype)
+
+
+def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
+    """`zeros_like` or its kin: of what is known without reading a value."""
+
+    def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+        return make(np.shape(a) if shape is None else shape, dtype or as_array(a).dtype)
+
+    like.__name__ = like.__qualname__ = name
+    like.__doc__ = f"""A plain array of the shape and dtype of another, or of a Tensor.
+
+    It has no gradient.
+
+    Parameters
+    ----------
+    a
+        An array or a Tensor.
+    dtype, shape
+        What it should have instead.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.{name}(np.ones((2, 3), np.float32)).dtype
+    dtype('float32')
+    """
+    return like
+
+
+zeros_like = _like("zeros_like", np.zeros)
+ones_like = _like("ones_like", np.ones)
+# the same each time, so that a function's results are
+empty_like = _like("empty_like", np.zeros)
+
+answers([np.zeros_like], zeros_like)
+answers([np.ones_like], ones_like)
+answers([np.empty_like], empty_like)
+
+
+def _fills(choose: Choices) -> Call:
+    whole, part = choose.broadcastable(2)
+    shape = np.broadcast_shapes(whole, part)
+    return Call((shape, choose.array(part)), {"dtype": choose.among([None, np.float32])})
+
+
+@function(domain=_fills)
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
+    """An array of a shape filled with a number, or with an array that broadcasts to it.
+
+    A Tensor that fills it keeps its gradient.
+
+    Parameters
+    ----------
+    shape
+        A tuple or a number.
+    fill_value
+        A number, an array or a Tensor.
+    dtype
+        The result's dtype; that of the fill value by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.full((2, 3), x)))(1.0)
+    array(6.)
+    """
+    if not isinstance(fill_value, Tensor):
+        return np.full(shape, fill_value, dtype)
+    fill_value = fill_value if dtype is None else fill_value.astype(dtype)
+    return np.broadcast_to(fill_value, shape)
+
+
+def _likes(choose: Choices) -> Call:
+    whole, part = choose.broadcastable(2)
+    a = choose.array(np.broadcast_shapes(whole, part))
+    return Call((a, choose.array(part)), {"dtype": choose.among([None, np.float32])})
+
+
+@function(numpy=np.full_like, domain=_likes)
+def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
+    """An array of the shape and dtype of another, filled as `full` does.
+
+    Parameters
+    ----------
+    a
+        An array or a Tensor.
+    fill_value
+        A number, an array or a Tensor, which keeps its gradient.
+    dtype, shape
+        What the result should have instead.
+
+    Raises
+    ------
+    TypeError
+        If a floating Tensor is to fill an array of integers.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.full_like(np.ones(2), x)))(1.0)
+    array(2.)
+    """
+    dtype = as_array(a).dtype if dtype is None else dtype
+    return full(np.shape(a) if shape is None else shape, fitted(fill_value, dtype), dtype)
+
+
+def _between(elements: Elements) -> Domain:
+    """Calls on two ends whose shapes broadcast."""
+
+    def call(choose: Choices) -> Call:
+        shapes = choose.broadcastable(2)
+        n = len(np.broadcast_shapes(*shapes)) + 1
+        steps = {"num": choose.integer(0, 4), "endpoint": choose.among([True, False])}
+        ends = [choose.array(shape, elements) for shape in shapes]
+        return Call(tuple(ends), {**steps, "axis": choose.axis(n)})
+
+    return call
+
+
+def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
+    """The shares of start and of stop in each of num numbers, along a new first axis."""
+    w = np.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(start.ndim, stop.ndim))
+    dtype = np.result_type(start.dtype, stop.dtype)
+    return (1 - w).astype(dtype), w.astype(dtype)
+
+
+@function(numpy=np.linspace, domain=_between(REAL))
+def linspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    retstep: bool = False,
+    *,
+    axis: int = 0,
+) -> Any:
+    """Numbers at equal steps from one to another.
+
+    Parameters
+    ----------
+    start, stop
+        Numbers, arrays or Tensors; they broadcast.
+    num
+        How many.
+    endpoint
+        Whether stop is the last of them.
+    retstep
+        Whether to return the step as well.
+    axis
+        The axis of the result that they lie along.
+
+    Returns
+    -------
+    The numbers, or a tuple of them and the step.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linspace(0, 1, 5)
+    array([0.  , 0.25, 0.5 , 0.75, 1.  ])
+    >>> tg.grad(lambda x: tg.sum(tg.linspace(0, x, 5)))(1.0)
+    array(2.5)
+    """
+    start, stop = alike(start, stop, beside=(1.0,))
+    v, w = _weights(start, stop, num, endpoint)
+    whole = stop - start
+    # the last is stop itself, not stop nearly
+    y = np.where(v == 0, stop, start + whole * w)
+    y = np.moveaxis(y, 0, axis) if axis != 0 else y
+    if not retstep:
+        return y
+    steps = num - 1 if endpoint else num
+    return y, whole / steps if steps > 0 else np.nan
+
+
+@function(numpy=np.geomspace, domain=_between(POSITIVE))
+def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
+    """Numbers at equal ratios from one to another; arguments as for `linspace`.
+
+    Both ends are positive, or both negative; nan otherwise.
+
+    Raises
+    ------
+    ValueError
+        If an end is 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.geomspace(1.0, 8.0, 4).round(6)
+    array([1., 2., 4., 8.])
+    """
+    # NumPy's numbers are float64 or wider here, whatever the ends are
+    start, stop = double(start), double(stop)
+    for end in (start, stop):
+        # the ends of a program are not known yet: from 0 it has nan
+        if not (isinstance(end, Tensor) and end.origin.compiling) and np.equal(end, 0).any():
+            raise ValueError("geomspace: no ratios lead to or from 0")
+    v, w = _weights(start, stop, num, endpoint)
+    sign = np.sign(start)
+    y = sign * (start / sign) ** v * (stop / sign) ** w
+    return np.moveaxis(y, 0, axis) if axis != 0 else y
+
+
+@function(numpy=np.logspace, domain=_between(REAL))
+def logspace(
+    start: Any,
+    stop: Any,
+    num: int = 50,
+    endpoint: bool = True,
+    base: Any = 10.0,
+    *,
+    axis: int = 0,
+) -> Any:
+    """A base to the power of each number of `linspace`; other arguments as there.
+
+    Parameters
+    ----------
+    start, stop, num, endpoint, axis
+        As for `linspace`.
+    base
+        The base, which broadcasts with start and stop.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.logspace(0, 3, 4, base=2.0)
+    array([1., 2., 4., 8.])
+    """
+    if np.ndim(base):
+        start = np.broadcast_to(start, np.broadcast_shapes(*map(np.shape, (start, stop, base))))
+    y = np.power(base, linspace(start, stop, num, endpoint))
+    return np.moveaxis(y, 0, axis) if axis != 0 else y
+
+
+def _grids(choose: Choices) -> Call:
+    xi = [choose.array(choose.shape(max_dims=1)) for _ in range(choose.integer(1, 3))]
+    options = {"sparse": choose.among([False, True]), "indexing": choose.among(["xy", "ij"])}
+    return Call(tuple(xi), options)
+
+
+@function(numpy=np.meshgrid, domain=_grids)
+def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
+    """A tuple of the coordinates of a grid's points, given the places along each axis.
+
+    Parameters
+    ----------
+    *xi
+        The places along each axis.
+    copy
+        Of no effect, for nothing is written to.
+    sparse
+        Whether each array has length 1 along the axes of the others.
+    indexing
+        "ij" where the first of xi lies along the first axis, "xy" where it lies along
+        the second and the second along the first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x, y = tg.meshgrid(np.arange(3), np.arange(2))
+    >>> x
+    array([[0, 1, 2],
+           [0, 1, 2]])
+    """
+    if indexing not in ("xy", "ij"):
+        raise ValueError(f"indexing is 'xy' or 'ij'; got {indexing!r}")
+    axes = [*range(len(xi))]
+    if indexing == "xy":
+        axes[:2] = axes[:2][::-1]
+    last = len(xi) - 1
+    grids = tuple(
+        np.reshape(x, (*(1,) * axis, -1, *(1,) * (last - axis)))
+        for x, axis in zip(xi, axes, strict=True)
+    )
+    return grids if sparse else np.broadcast_arrays(*grids)

@@ -1,0 +1,261 @@
+"""Decompositions of matrices and of stacks of them, and what singular values tell.
+
+A decomposition is written as two: one record that has its results side by side in
+one array, so that one rule serves them together, and the function itself, which
+takes the array apart.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.domain import REAL, SHAPES, Call, Choices, matrices, matrix
+from tapegrad.ops.axes import check_matrices
+from tapegrad.ops.decomposition import (
+    EighResult,
+    SVDResult,
+    _apart,
+    _joined,
+    _svd_calls,
+    eigh_joined,
+    matrix_rank,
+    qr_joined,
+    svd_joined,
+    svdvals,
+)
+from tapegrad.ops.inverse import columns, pinv
+from tapegrad.ops.product import turned
+from tapegrad.ops.record import array, floating
+
+__all__ = [
+    "QRResult",
+    "eigh",
+    "lstsq",
+    "qr",
+    "svd",
+]
+
+
+class QRResult(NamedTuple):
+    """What `qr` gives, of matrices of shape (..., m, n).
+
+    Attributes
+    ----------
+    Q
+        Orthonormal columns: (..., m, k), with the smaller side for k, or m with
+        ``mode="complete"``.
+    R
+        Upper triangular: (..., k, n).
+    """
+
+    Q: Any
+    R: Any
+
+
+@function(
+    numpy=np.linalg.eigh,
+    domain=matrices(UPLO=["L", "U"]),
+    kink="nan where eigenvalues are equal",
+)
+def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
+    """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
+
+    Arguments as for `eigvalsh`.
+
+    Returns
+    -------
+    eigenvalues, eigenvectors
+        The vectors are columns, with LAPACK's signs.
+
+    Notes
+    -----
+    Vectors of equal eigenvalues have no derivative: the gradient is nan, also that
+    of the eigenvalues, which `eigvalsh` has.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eigh(a).eigenvalues[-1])(np.diag([1.0, 2.0]))
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    a = array(a)
+    w, vt = _apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
+    return EighResult(w[..., 0], turned(vt))
+
+
+@function(
+    numpy=np.linalg.svd,
+    domain=_svd_calls,
+    kink="nan where singular values are equal",
+)
+def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+    """The singular value decomposition.
+
+    Parameters
+    ----------
+    a
+        A matrix, or a stack of them.
+    full_matrices
+        Whether there are vectors for the whole space. These have no derivative, so
+        this is False but for square matrices, where it is the same.
+    compute_uv
+        Whether there are vectors at all, or just the singular values.
+
+    Returns
+    -------
+    U, S, Vh
+        The singular values `S` in descending order, their vectors in the columns of
+        `U` and the rows of `Vh`, with LAPACK's signs. Without `compute_uv`, `S`.
+
+    Raises
+    ------
+    ValueError
+        For full matrices of what is not square.
+
+    Notes
+    -----
+    Vectors of equal singular values, and of 0 where the matrix is not square, have no
+    derivative: the gradient is nan, also that of the singular values, which `svdvals`
+    has. Townsend, "Differentiating the singular value decomposition" (2016).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.svd(a, full_matrices=False).S[0])(np.array([[3.0], [4.0]]))
+    array([[0.6],
+           [0.8]])
+    """
+    a = array(a)
+    check_matrices("svd", a)
+    if not compute_uv:
+        return svdvals(a)
+    n, m = a.shape[-2:]
+    if full_matrices and n != m:
+        raise ValueError(
+            f"svd: the shape is {a.shape}, and full matrices of what is not square have no "
+            "derivative; pass full_matrices=False"
+        )
+    s, ut, vh = _apart(svd_joined(a), 1, n, m)
+    return SVDResult(turned(ut), s[..., 0], vh)
+
+
+def _qr_calls(choose: Choices) -> Call:
+    call = matrices(*SHAPES, mode=["reduced", "r", "complete"])(choose)
+    n, m = call.args[0].shape[-2:]
+    return call if n <= m or call.kwargs["mode"] == "r" else Call(call.args)
+
+
+@function(numpy=np.linalg.qr, domain=_qr_calls)
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """The QR decomposition of a matrix of full rank.
+
+    Parameters
+    ----------
+    a
+        A matrix, or a stack of them.
+    mode
+        ``"reduced"``; ``"complete"`` for what has no more rows than columns, where
+        it is the same; or ``"r"`` for `R` alone.
+
+    Returns
+    -------
+    Q, R
+        With LAPACK's signs.
+
+    Raises
+    ------
+    ValueError
+        For another mode, or a complete `Q` of more rows than columns, some of whose
+        columns have no derivative.
+
+    Notes
+    -----
+    If the first columns, as many as there are rows, are not of full rank there is no
+    derivative; where it is asked for, a singular matrix raises. Walter and Lehmann,
+    "Algorithmic differentiation of linear algebra functions with application in
+    optimum experimental design" (2010).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.qr(a).R[0, 0] ** 2)(np.array([[3.0], [4.0]]))
+    array([[6.],
+           [8.]])
+    """
+    a = array(a)
+    check_matrices("qr", a)
+    n, m = a.shape[-2:]
+    if mode not in ("reduced", "complete", "r") or (mode == "complete" and n > m):
+        raise ValueError(
+            f"qr: mode {mode!r} of shape {a.shape} is not supported; 'reduced' and 'r' are"
+        )
+    qt, r = _apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
+    if m > n:
+        r = _joined(r, qt @ a[..., n:])
+    return r if mode == "r" else QRResult(turned(qt), r)
+
+
+# --- by singular values -------------------------------------------------------------------
+
+
+def _lstsq_calls(choose: Choices) -> Call:
+    n, m = choose.among(SHAPES)
+    a = matrix(choose, n, m)
+    right = choose.array(choose.among([(n,), (n, 2)]), REAL, "df")
+    return Call((a, right), {"rcond": choose.among([None, -1, 1e-3])})
+
+
+@function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
+def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
+    """The solution of least squares, of least norm where there are several.
+
+    Parameters
+    ----------
+    a
+        A matrix.
+    b
+        A vector or a matrix with as many rows.
+    rcond
+        Singular values below this part of the largest count as 0; by default the
+        dtype's rounding times the larger side, for -1 the rounding alone.
+
+    Returns
+    -------
+    x
+        The solution, with the derivative at constant rank, as `pinv`.
+    residuals
+        The sum of squares that is left, for each column of `b`; none if `a` has no
+        more rows than columns. NumPy gives none either where the rank is less than
+        full.
+    rank
+        How many singular values count. It passes no gradient.
+    s
+        The singular values, as `svdvals`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jacobian(lambda b: tg.lstsq(np.ones((2, 1)), b)[0])(np.array([1.0, 3.0]))
+    array([[0.5, 0.5]])
+    """
+    a, b = floating(a), floating(b)
+    if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
+        raise np.linalg.LinAlgError(
+            "lstsq takes a matrix, and a vector or a matrix with as many rows; got arrays of "
+            f"{a.ndim} and {b.ndim} axes, of shapes {a.shape} and {b.shape}"
+        )
+    dtype = np.result_type(a.dtype, b.dtype)
+    a, b = a.astype(dtype), b.astype(dtype)
+    eps = float(np.finfo(dtype).eps)
+    rcond = None if rcond is None else float(rcond)
+    if rcond is None or rcond == -1:
+        rcond = eps if rcond == -1 else eps * max(a.shape)
+    x = pinv(a, rcond=rcond) @ b
+    n, m = a.shape
+    residuals = np.sum(columns(np.square(b - a @ x), b), axis=0)
+    rank = matrix_rank(a, rtol=rcond).astype(np.int32)
+    return x, residuals if n > m else residuals[:0], rank, svdvals(a)

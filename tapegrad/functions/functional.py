@@ -1,0 +1,131 @@
+"""NumPy's functions of functions: for each line of an array, or each part of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad.face.table import answers
+from tapegrad.functions.creation import array, zeros_like
+from tapegrad.ops.indexing import at
+
+__all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
+
+
+def apply_along_axis(
+    func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
+) -> Any:
+    """The results of a function for each line along an axis, in the place of that axis.
+
+    Parameters
+    ----------
+    func1d
+        A function of an array of one axis.
+    axis
+        The axis to go along.
+    arr
+        An array.
+    *args, **kwargs
+        Further arguments of the function.
+
+    Raises
+    ------
+    ValueError
+        If there is no line.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.apply_along_axis(np.sort, 1, np.array([[2.0, 1.0], [3.0, 4.0]]))
+    array([[1., 2.],
+           [3., 4.]])
+    """
+    arr = array(arr)
+    axis = normalize_axis_index(axis, arr.ndim)
+    moved = np.moveaxis(arr, axis, -1)
+    *others, n = moved.shape
+    if math.prod(others) == 0:
+        raise ValueError(f"there is no line along axis {axis} of an array of shape {arr.shape}")
+    results = [array(func1d(row, *args, **kwargs)) for row in np.reshape(moved, (-1, n))]
+    y = np.reshape(np.stack(results), (*others, *results[0].shape))
+    new = results[0].ndim
+    return np.moveaxis(y, range(y.ndim - new, y.ndim), range(axis, axis + new))
+
+
+def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
+    """A function such as `sum`, called with one axis after the other, which all stay.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.apply_over_axes(np.sum, np.ones((2, 3)), [0, 1])
+    array([[6.]])
+    """
+    y = array(a)
+    ndim = y.ndim
+    for axis in np.ravel(axes).tolist():
+        axis = normalize_axis_index(axis, ndim)
+        reduced = func(y, axis)
+        y = reduced if reduced.ndim == ndim else np.expand_dims(reduced, axis)
+        if y.ndim != ndim:
+            raise ValueError("the function returns an array without the axis, or with it")
+    return y
+
+
+def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
+    """One function or another, by where conditions hold.
+
+    Each function gets only those elements that are its own, so that none has a
+    gradient from where it is not defined.
+
+    Parameters
+    ----------
+    x
+        An array.
+    condlist
+        Conditions, each of the shape of `x`; of those that hold the last one counts.
+    funclist
+        For each condition a number, or a function of elements; one more for where none
+        holds, which is 0 without.
+    *args, **kw
+        Further arguments of the functions.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of conditions and functions do not fit.
+    TraceError
+        Inside `compile`, for how many elements there are depends on the values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> f = lambda x: tg.piecewise(x, [x > 0], [np.sqrt, 0.0])
+    >>> tg.grad(lambda x: tg.sum(f(x)))(np.array([-1.0, 4.0]))
+    array([0.  , 0.25])
+    """
+    x = array(x)
+    # as NumPy tells one condition from several
+    first = condlist[0] if isinstance(condlist, list | tuple) or np.ndim(condlist) else None
+    several = first is not None and (x.ndim == 0 or isinstance(first, list) or np.ndim(first) > 0)
+    conditions = [array(c, bool) for c in (condlist if several else [condlist])]
+    if len(funclist) == len(conditions) + 1:
+        conditions.append(~np.any(np.stack(conditions), axis=0))
+    if len(funclist) != len(conditions):
+        raise ValueError(
+            f"with {len(conditions)} conditions piecewise takes as many functions or one more, "
+            f"not {len(funclist)}"
+        )
+    y: Any = zeros_like(x)
+    for condition, f in zip(conditions, funclist, strict=True):
+        y = at(y)[condition].set(f(x[condition], *args, **kw) if callable(f) else f)
+    return y
+
+
+answers([np.apply_along_axis], apply_along_axis)
+answers([np.apply_over_axes], apply_over_axes)
+answers([np.piecewise], piecewise)

@@ -1,0 +1,85 @@
+"""Interpolation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.domain import Call, Choices, Elements
+from tapegrad.ops.indexing import index_select
+from tapegrad.ops.interpolation import piece
+from tapegrad.ops.record import double
+
+__all__ = [
+    "interp",
+]
+
+
+def _interp_calls(choose: Choices) -> Call:
+    n = choose.integer(1, 3)
+    xp = np.sort(choose.array((n,), distinct=True))
+    options = choose.among([{}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
+    # where these are given there is a step at the ends
+    ends = Elements(poles=(float(xp[0]), float(xp[-1])) if options else ())
+    x = choose.array(choose.shape(max_dims=2, max_side=2), ends)
+    return Call((x, xp, choose.array((n,))), options)
+
+
+@function(
+    numpy=np.interp,
+    domain=_interp_calls,
+    kink="the slope to the right, at the last point to the left",
+)
+def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
+    """What lies at x on the straight lines that join the points (xp, fp).
+
+    At a point the slope is that of the line to its right, at the last point of the
+    line to its left. A gradient passes to x, xp and fp, and to left and right.
+
+    Parameters
+    ----------
+    x
+        Where to look, of any shape.
+    xp, fp
+        The points, xp increasing.
+    left, right
+        The results before the first and beyond the last point; by default fp there.
+
+    Raises
+    ------
+    ValueError
+        If xp and fp are not one-dimensional, of one length, or are empty.
+    TypeError
+        If left or right is no number.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x, xp, fp = np.array([0.5, 1.0, 9.0]), np.array([0.0, 1.0, 3.0]), np.array([0.0, 2.0, 0.0])
+    >>> tg.interp(x, xp, fp)
+    array([1., 2., 0.])
+    >>> tg.grad(lambda x: tg.sum(tg.interp(x, xp, fp)))(x)
+    array([ 2., -1.,  0.])
+    """
+    x, xp, fp = double(x), double(xp), double(fp)
+    if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
+        raise ValueError(
+            "interp: xp and fp are one-dimensional, of one length from 1 on; "
+            f"their shapes are {xp.shape} and {fp.shape}"
+        )
+    left, right = (fp[i] if end is None else double(end) for i, end in ((0, left), (-1, right)))
+    if left.ndim or right.ndim:
+        raise TypeError(
+            f"interp: left and right are numbers; got shapes {left.shape} and {right.shape}"
+        )
+    before, beyond = np.less(x, xp[0]), np.greater(x, xp[-1])
+    x = np.where(before | beyond, xp[0], x)
+    i = piece(x, xp)
+    j = np.minimum(i + 1, len(xp) - 1)
+    x0, x1 = index_select(xp, i), index_select(xp, j)
+    width = x1 - x0
+    t = (x - x0) / np.where(np.equal(width, 0), 1, width)
+    y = index_select(fp, i) * (1 - t) + index_select(fp, j) * t
+    return np.where(beyond, right, np.where(before, left, y))

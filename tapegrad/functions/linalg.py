@@ -1,0 +1,55 @@
+"""The names of np.linalg, with its meaning where NumPy has a name twice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.face.table import answers
+from tapegrad.functions.norms import *  # noqa: F403
+from tapegrad.functions.product import cross as _cross
+from tapegrad.functions.product import multi_dot as multi_dot
+from tapegrad.functions.product import outer as _outer
+from tapegrad.functions.product import tensordot as tensordot
+from tapegrad.functions.shape import matrix_transpose as matrix_transpose
+from tapegrad.ops.decomposition import *  # noqa: F403
+from tapegrad.ops.inverse import *  # noqa: F403
+from tapegrad.ops.product import matmul as matmul
+from tapegrad.ops.product import vecdot as vecdot
+from tapegrad.ops.record import array
+
+
+def diagonal(x: Any, *, offset: int = 0) -> Any:
+    """The diagonals of matrices, as np.linalg's: over the last two axes."""
+    x = array(x)
+    n, m = x.shape[-2:]
+    i = np.arange(max(min(n + min(offset, 0), m - max(offset, 0)), 0))
+    return x[..., i - min(offset, 0), i + max(offset, 0)]
+
+
+def trace(x: Any, *, offset: int = 0) -> Any:
+    """The sums of the diagonals of matrices, as np.linalg's: over the last two axes."""
+    return np.sum(diagonal(x, offset=offset), axis=-1)
+
+
+def outer(x1: Any, x2: Any) -> Any:
+    """All products of elements of two vectors, as `tapegrad.outer`."""
+    if not np.ndim(x1) == np.ndim(x2) == 1:
+        raise ValueError(f"outer takes vectors, not {np.ndim(x1)} and {np.ndim(x2)} axes")
+    return _outer(x1, x2)
+
+
+def cross(x1: Any, x2: Any, *, axis: int = -1) -> Any:
+    """The cross products of vectors with 3 components, as `tapegrad.cross`."""
+    sides = np.shape(x1)[axis], np.shape(x2)[axis]
+    if sides != (3, 3):
+        raise ValueError(f"cross takes vectors with 3 components, not {sides}")
+    return _cross(x1, x2, axis=axis)
+
+
+answers([np.linalg.diagonal], diagonal)
+answers([np.linalg.trace], trace)
+answers([np.linalg.outer], outer)
+answers([np.linalg.cross], cross)
+answers([np.linalg.matmul], matmul)

@@ -1,0 +1,351 @@
+"""Sorting, order statistics, and the places of elements."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
+from tapegrad.domain import Call, Choices, Domain, Elements
+from tapegrad.face.table import answers
+from tapegrad.ops.axes import in_front, kept, lines
+from tapegrad.ops.indexing import index_select, segment_sum
+from tapegrad.ops.logic import where
+from tapegrad.ops.order import _TIES, _with_zeros, argwhere, sort
+from tapegrad.ops.record import array, floating, is_weak
+from tapegrad.ops.reduction import any, mean
+
+__all__ = [
+    "bincount",
+    "flatnonzero",
+    "median",
+    "nanmedian",
+    "nanpercentile",
+    "nanquantile",
+    "nonzero",
+    "percentile",
+    "quantile",
+]
+_TIES_AND_STEPS = f"{_TIES}; of `q`, the slope to the right, at the last element to the left"
+
+
+def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
+    """A statistic of the lines of an array: nan where they have nan, and axes kept if wanted."""
+    y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
+    before = y.shape[: y.ndim - rows.ndim + 1]
+    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else y
+
+
+def _distinct(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1), distinct=True)
+    return Call((x, choose.axes(x.ndim)), {"keepdims": choose.among([False, True])})
+
+
+@function(numpy=np.median, domain=_distinct, kink=_TIES)
+def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The element in the middle, or the mean of the two there, over axes; as for `sum`.
+
+    Elements that tie for a place in the middle share its gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.median)(np.array([3.0, 1.0, 2.0, 9.0]))
+    array([0.5, 0. , 0.5, 0. ])
+    """
+    a = array(a)
+    rows = sort(lines(a, axis), axis=0)
+    n = len(rows)
+    return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
+
+
+# how far the first and the last element are from the ends of what they are drawn from
+_ENDS = {
+    "linear": (1, 1),
+    "hazen": (0.5, 0.5),
+    "weibull": (0, 0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+    "interpolated_inverted_cdf": (0, 1),
+}
+_BETWEEN = ("lower", "higher", "midpoint")
+
+
+def _place(n: int, q: Any, method: str) -> Any:
+    """Where among n sorted elements a quantile is; between two if it is not whole."""
+    if method == "linear" or method in _BETWEEN:
+        return (n - 1) * q
+    first, last = _ENDS[method]
+    return n * q + (first + q * (1 - first - last)) - 1
+
+
+def _checked(q: Any, most: int) -> Any:
+    """q as an array unless it is a number that leaves dtypes as they are."""
+    if isinstance(q, Tensor) and q.origin.compiling:
+        return q
+    known = q.value if isinstance(q, Tensor) else np.asarray(q)
+    if known.ndim > 2:
+        raise ValueError(f"q is a number or an array of up to two axes; its shape is {known.shape}")
+    if not ((known >= 0) & (known <= most)).all():
+        raise ValueError(f"q is from 0 to {most}; got {known}")
+    return q if isinstance(q, Tensor) or type(q) in (int, float) else known
+
+
+def _interpolated(rows: Any, q: Any, method: str) -> Any:
+    """The elements of sorted lines at a quantile, or between the two beside it."""
+    n = len(rows)
+    weak = is_weak(q)
+    place = array(_place(n, q, method))
+    low = place.astype(np.intp)
+    between = np.greater(place, low)
+    if method == "lower" or (method == "linear" and place.dtype.kind in "iu"):
+        return index_select(rows, low)
+    if method == "higher":
+        return index_select(rows, low + between)
+    if method == "midpoint":
+        share = np.where(between, 0.5, 0.0)
+    else:
+        # the last place of all is seen from the one before, from where it has a slope
+        last = max(n - 2, 0) if isinstance(q, Tensor) else n - 1
+        low = np.minimum(np.maximum(low, 0), last)
+        share = place - low
+        share = np.where(share < 0, 0, np.where(share > 1, 1, share))
+    if weak:
+        share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
+    else:
+        share = share.astype(place.dtype)
+    share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
+    below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
+    step = above - below
+    # from either side, so that no rounding leads past the other
+    return np.where(share < 0.5, below + step * share, above - step * (1 - share))
+
+
+def _quantiles(most: int) -> Domain:
+    """Calls with one quantile or several, which are differentiated if they are an array."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_side=1), distinct=True)
+        shape = choose.shape(max_dims=2, min_side=1, max_side=2)
+        some = choose.array(shape, Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
+        given = {"method": choose.among([*_ENDS, *_BETWEEN]), "axis": choose.axes(x.ndim)}
+        return Call((x, q), given | {"keepdims": choose.among([False, True])})
+
+    return call
+
+
+@function(numpy=np.quantile, domain=_quantiles(1), kink=_TIES_AND_STEPS)
+def quantile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """The element that is larger than a part q of all, over an axis, several, or all.
+
+    Elements that tie for a place share its gradient equally. Where a quantile is just an
+    element, q has the slope to the right; for the last, to the left.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    q
+        A number or an array of numbers from 0 to 1, whose axes come first in the result.
+    method
+        What is taken between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
+        ``"midpoint"``, or one of ``"hazen"``, ``"weibull"``, ``"median_unbiased"``,
+        ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``, as in NumPy.
+
+    Raises
+    ------
+    ValueError
+        If a q is not from 0 to 1, or the method is none of these.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
+    array([0. , 0.5, 0.5])
+    """
+    a, q = array(a), _checked(q, 1)
+    if method not in (*_ENDS, *_BETWEEN):
+        known = ", ".join([*_ENDS, *_BETWEEN])
+        raise ValueError(f"the method {method!r} is not supported; there are {known}")
+    rows = sort(lines(a, axis), axis=0)
+    return _statistic(_interpolated(rows, q, method), rows, a, axis, keepdims)
+
+
+@function(numpy=np.percentile, domain=_quantiles(100), kink=_TIES_AND_STEPS)
+def percentile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """`quantile` with q in percent, from 0 to 100.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
+    array(2.5)
+    """
+    return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
+
+
+def _some_quantiles(most: int) -> Domain:
+    """Calls with one quantile or a line of them: of more NumPy leaves the axes where they are."""
+
+    def call(choose: Choices) -> Call:
+        drawn = _distinct(choose)
+        x, axis = drawn.args
+        some = choose.array((choose.integer(1, 2),), Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, most, some])
+        return Call((x, q), {"axis": axis, **drawn.kwargs})
+
+    return call
+
+
+@function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=_TIES)
+def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`quantile` of the elements that are not nan, which get no gradient; nan if all are.
+
+    Between two elements it is linear.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.nanquantile(x, 0.25))(np.array([3.0, np.nan, 1.0, 2.0]))
+    array([0. , 0. , 0.5, 0.5])
+    """
+    a, q = floating(a), _checked(q, 1)
+    weak = is_weak(q)
+    rows = sort(lines(a, axis), axis=0)
+    if len(rows) == 0:
+        rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
+    last = np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
+    q = array(q)
+    place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
+    # the last place of all is seen from the one before, from where q has a slope
+    low = np.minimum(place.astype(np.intp), np.maximum(last - 1, 0))
+    share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
+    below = np.take_along_axis(rows, low, axis=0)
+    above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
+    step = above - below
+    y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    return np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape)))
+
+
+@function(numpy=np.nanpercentile, domain=_some_quantiles(100), kink=_TIES)
+def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`nanquantile` with q in percent, from 0 to 100.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
+    array(2.5)
+    """
+    return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
+
+
+@function(numpy=np.nanmedian, domain=_distinct, kink=_TIES)
+def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`median` of the elements that are not nan, which get no gradient; nan if all are.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmedian)(np.array([3.0, np.nan, 1.0, 2.0]))
+    array([0., 0., 0., 1.])
+    """
+    return nanquantile(a, 0.5, axis=axis, keepdims=keepdims)
+
+
+@function(numpy=np.nonzero, domain=_with_zeros)
+def nonzero(a: Any) -> Any:
+    """The indices of the elements that are not zero, a tuple of an array for each axis.
+
+    They pass no gradient, and are not known inside `compile`, as for `argwhere`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(x[tg.nonzero(x > 1)]))(np.array([1.0, 2.0]))
+    array([0., 1.])
+    """
+    a = array(a)
+    if a.ndim == 0:
+        raise ValueError("nonzero needs an array with an axis")
+    places = argwhere(a)
+    return tuple([places[:, i] for i in range(a.ndim)])
+
+
+@function(numpy=np.flatnonzero, domain=_with_zeros)
+def flatnonzero(a: Any) -> Any:
+    """`nonzero` of the array flattened: one array of indices.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.flatnonzero(np.array([[0, 1], [2, 0]]))
+    array([1, 2])
+    """
+    return argwhere(in_front(array(a), None))[:, 0]
+
+
+def _counted(choose: Choices) -> Call:
+    # of none NumPy returns whole numbers, even with weights
+    x = choose.integers(choose.shape(min_dims=1, max_dims=1, min_side=1), 0, 4)
+    return Call((x, choose.array(x.shape)), {"minlength": choose.integer(0, 6)})
+
+
+@function(numpy=np.bincount, domain=_counted)
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each whole number occurs, or the sum of the weights where it does.
+
+    Parameters
+    ----------
+    x
+        Whole numbers from 0, along one axis.
+    weights
+        What each one weighs; None for 1 each.
+    minlength
+        How long the result is at least; it is as long as the largest number needs.
+
+    Raises
+    ------
+    ValueError
+        If x has not one axis, or a number is negative, or the weights' shape is not that
+        of x.
+    TypeError
+        If x is not of whole numbers.
+    TraceError
+        Inside `compile`, if x is a Tensor.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.bincount(np.array([0, 2, 2])), tg.bincount(np.array([0, 2]), np.array([0.5, 1.5]))
+    (array([1, 0, 2]), array([0.5, 0. , 1.5]))
+    """
+    x = array(x)
+    if x.dtype.kind not in "iub":
+        raise TypeError(f"bincount counts whole numbers, not {x.dtype}")
+    minlength = operator.index(minlength)
+    known = x._read("counting what occurs") if isinstance(x, Tensor) else x
+    weights = np.ones(x.shape, np.intp) if weights is None else array(weights).astype(float)
+    if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
+        raise ValueError(
+            f"bincount takes numbers from 0, of one axis, with weights of that shape; got shapes "
+            f"{x.shape} and {weights.shape}, and minlength={minlength}"
+        )
+    n = max(minlength, int(known.max()) + 1 if known.size else 0)
+    return segment_sum(weights, x.astype(np.intp), n)
+
+
+def _where(condition: Any, *sides: Any) -> Any:
+    """`where`, or with a condition alone `nonzero`."""
+    return where(condition, *sides) if sides else nonzero(condition)
+
+
+answers([np.where], _where)

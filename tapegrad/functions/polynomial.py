@@ -1,0 +1,179 @@
+"""Polynomials, by their coefficients from the highest power down."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.domain import REAL, Call, Choices
+from tapegrad.functions.creation import array
+from tapegrad.functions.decomposition import lstsq
+from tapegrad.ops.record import floating
+
+__all__ = ["polyder", "polyfit", "polyint", "polyval", "vander"]
+
+
+def _evaluations(choose: Choices) -> Call:
+    return Call((choose.array((choose.integer(1, 4),)), choose.array(choose.shape())))
+
+
+@function(numpy=np.polyval, domain=_evaluations)
+def polyval(p: Any, x: Any) -> Any:
+    """``p[0] * x**n + ... + p[n - 1] * x + p[n]``, by Horner's rule.
+
+    Parameters
+    ----------
+    p
+        The coefficients: an array of one axis, or a list.
+    x
+        An array.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polyval(np.array([1.0, 0.0, 2.0]), 3.0)
+    np.float64(11.0)
+    >>> tg.grad(tg.polyval, argnums=(0, 1))(np.array([1.0, 0.0, 2.0]), 3.0)
+    (array([9., 3., 1.]), array(6.))
+    """
+    p, x = array(p), array(x)
+    y = np.zeros(x.shape, x.dtype)
+    for coefficient in p:
+        y = y * x + coefficient
+    return y
+
+
+def _columns(choose: Choices) -> Call:
+    x = choose.array((choose.integer(0, 3),))
+    return Call((x, choose.among([None, 0, 1, 3]), choose.among([False, True])))
+
+
+@function(numpy=np.vander, domain=_columns)
+def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
+    """The powers of the elements, a column each.
+
+    Parameters
+    ----------
+    x
+        An array of one axis.
+    N
+        How many columns; None for as many as rows.
+    increasing
+        Whether the powers go up from 0, instead of down to it.
+
+    Raises
+    ------
+    ValueError
+        If x does not have one axis, or there would be fewer columns than none.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.vander(np.array([2.0, 3.0]), 3)
+    array([[4., 2., 1.],
+           [9., 3., 1.]])
+    """
+    x = array(x)
+    if x.ndim != 1:
+        raise ValueError(f"vander takes an array of one axis, not of {x.ndim}")
+    n = len(x) if N is None else operator.index(N)
+    if n < 0:
+        raise ValueError(f"vander has 0 columns or more, not {n}")
+    powers = np.arange(n)
+    return x[:, None] ** (powers if increasing else powers[::-1])
+
+
+def _coefficients(choose: Choices) -> Call:
+    return Call((choose.array((choose.integer(1, 5),)), choose.integer(0, 3)))
+
+
+def _of_one_axis(name: str, p: Any) -> Any:
+    """The coefficients of a polynomial."""
+    p = array(p)
+    if p.ndim != 1:
+        # of no axis NumPy says that it has no length
+        kind = ValueError if p.ndim else TypeError
+        raise kind(f"{name} takes coefficients in an array of one axis, not of shape {p.shape}")
+    return p
+
+
+@function(numpy=np.polyder, domain=_coefficients)
+def polyder(p: Any, m: int = 1) -> Any:
+    """The coefficients of the m-th derivative of a polynomial.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polyder(np.array([1.0, 4.0, 5.0]))
+    array([2., 4.])
+    """
+    if m < 0:
+        raise ValueError(f"polyder takes a derivative of order 0 or more, not {m}")
+    p = _of_one_axis("polyder", p)
+    for _ in range(m):
+        p = p[:-1] * np.arange(len(p) - 1, 0, -1)
+    return p
+
+
+@function(numpy=np.polyint, domain=_coefficients)
+def polyint(p: Any, m: int = 1) -> Any:
+    """The coefficients of the m-th integral of a polynomial, which is 0 at 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polyint(np.array([2.0, 4.0]))
+    array([1., 4., 0.])
+    """
+    if m < 0:
+        raise ValueError(f"polyint takes an integral of order 0 or more, not {m}")
+    p = _of_one_axis("polyint", p)
+    for _ in range(m):
+        p = np.concatenate([p / np.arange(len(p), 0, -1), np.zeros(1, p.dtype)])
+    return p
+
+
+def _fits(choose: Choices) -> Call:
+    x = np.array([-1.0, 0.25, 1.5, 2.0]) + choose.array((4,), dtypes="d") / 32
+    y = choose.array((4, *choose.shape(max_dims=1, min_side=1)), REAL, "d")
+    return Call((choose.laid_out(x), y, choose.integer(0, 2)))
+
+
+@function(numpy=np.polyfit, domain=_fits)
+def polyfit(x: Any, y: Any, deg: int) -> Any:
+    """The coefficients of the polynomial that fits best, in the least squares.
+
+    Parameters
+    ----------
+    x
+        The points: an array of one axis.
+    y
+        What the polynomial should be there; a column each for several.
+    deg
+        Its degree.
+
+    Raises
+    ------
+    ValueError
+        If x and y do not fit each other, or the degree is negative.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polyfit(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), 1).round(12)
+    array([2., 1.])
+    """
+    x, y = floating(x), floating(y)
+    if x.ndim != 1 or y.ndim not in (1, 2) or x.shape != y.shape[:1] or deg < 0:
+        raise ValueError(
+            f"polyfit takes x of one axis, y as long, and a degree from 0; got shapes {x.shape} "
+            f"and {y.shape}, and deg={deg}"
+        )
+    columns = vander(x, deg + 1)
+    # of columns alike in size the fit is known best
+    size = np.sqrt(np.sum(columns * columns, axis=0))
+    fit = lstsq(columns / size, y)[0]
+    return (fit.T / size).T

@@ -1,0 +1,285 @@
+"""Reductions along axes, and the normalisations made of them."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
+from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
+from tapegrad.ops.record import array, floating
+from tapegrad.ops.reduction import _count, _is_nan, all, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.shape import broadcast_to
+
+__all__ = [
+    "average",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nanprod",
+    "nanstd",
+    "nansum",
+    "nanvar",
+    "ptp",
+    "std",
+    "var",
+]
+
+
+def _spread_out(choose: Choices) -> Call:
+    """Calls on an array whose elements are well apart, with the axes to reduce."""
+    x = choose.array(choose.shape(min_side=1), distinct=True)
+    axis = choose.axes(x.ndim)
+    given = {"axis": axis, "keepdims": choose.among([False, True])}
+    return Call((x,), given | {"ddof": choose.among([0, 1])} if _count(x, axis) > 1 else given)
+
+
+@function(numpy=np.var, domain=_spread_out)
+def var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The variance over an axis, several, or all.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    ddof
+        What is taken off the number of elements to divide by.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
+    array([-1.,  1.])
+    """
+    a = floating(a)
+    apart = np.square(a - mean(a, axis=axis, keepdims=True))
+    n = _count(a, axis)
+    return sum(apart, axis=axis, keepdims=keepdims) / builtins.max(n - ddof, 0)
+
+
+@function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates")
+def std(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """The standard deviation over an axis, several, or all; arguments as for `var`.
+
+    Where all elements are the same, the gradient is 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
+    (array([-0.5,  0.5]), array([0., 0.]))
+    """
+    return _deviation(var(a, axis=axis, ddof=ddof, keepdims=keepdims))
+
+
+def _deviation(variance: Any) -> Any:
+    """The square root, with the gradient 0 at 0."""
+    zero = np.equal(variance, 0)
+    return np.where(zero, 0, np.sqrt(np.where(zero, 1, variance)))
+
+
+def _weighed(choose: Choices) -> Call:
+    """Calls with weights for each element, or for the places along the axes."""
+    a = choose.array(choose.shape(min_side=1))
+    axis = choose.axes(a.ndim)
+    shapes = [a.shape]
+    if axis is not None:
+        shapes.append(tuple(a.shape[i] for i in normalize_axis_tuple(axis, a.ndim)))
+    weights = choose.among([None, choose.array(choose.among(shapes), POSITIVE)])
+    returned = weights is not None and choose.among([False, True])
+    return Call((a, axis, weights, returned), {"keepdims": choose.among([False, True])})
+
+
+@function(numpy=np.average, domain=_weighed)
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
+    """The weighted mean over an axis, several, or all.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    weights
+        An array of the shape of `a`, or of the lengths of the axes in their order; None
+        for equal weights.
+    returned
+        Whether the sums of the weights are returned too.
+
+    Returns
+    -------
+    The mean, or a tuple of the mean and the sums of the weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the weights have neither shape.
+    ZeroDivisionError
+        If weights that are not a Tensor sum to 0; with a Tensor's the mean is not finite.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> w = np.array([3.0, 1.0])
+    >>> tg.grad(lambda x: tg.average(x, weights=w))(np.array([1.0, 2.0]))
+    array([0.75, 0.25])
+    """
+    a = floating(a)
+    _count(a, axis)
+    if weights is None:
+        y = mean(a, axis=axis, keepdims=keepdims)
+        return (y, np.full(y.shape, _count(a, axis), y.dtype)) if returned else y
+    weights = array(weights)
+    if weights.shape != a.shape:
+        if axis is None:
+            raise TypeError(
+                f"weights of shape {weights.shape} for an array of shape {a.shape} need axis="
+            )
+        axes = normalize_axis_tuple(axis, a.ndim)
+        if weights.shape != tuple(a.shape[i] for i in axes):
+            raise ValueError(
+                f"weights of shape {weights.shape} fit neither the shape {a.shape} nor its axes "
+                f"{axes}"
+            )
+        across = tuple(side if i in axes else 1 for i, side in enumerate(a.shape))
+        weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), across)
+    weights = weights.astype(np.result_type(a.dtype, weights.dtype))
+    total = sum(weights, axis=axis, keepdims=keepdims)
+    if not isinstance(total, Tensor) and np.equal(total, 0).any():
+        raise ZeroDivisionError("the weights sum to 0")
+    y = sum(a * weights, axis=axis, keepdims=keepdims) / total
+    return (y, broadcast_to(total, y.shape)) if returned else y
+
+
+@function(numpy=np.ptp, domain=reduced(min_side=1), kink="ties share equally")
+def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The largest less the smallest over an axis, several, or all; arguments as for `sum`.
+
+    Elements that tie for either share its gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.ptp)(np.array([1.0, 4.0, 2.0]))
+    array([-1.,  1.,  0.])
+    """
+    return max(a, axis=axis, keepdims=keepdims) - min(a, axis=axis, keepdims=keepdims)
+
+
+@function(numpy=np.nansum, domain=reduced())
+def nansum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`sum` with 0 for nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nansum)(np.array([1.0, np.nan]))
+    array([1., 0.])
+    """
+    return sum(without_nan(a, 0), axis=axis, keepdims=keepdims)
+
+
+@function(
+    numpy=np.nanprod,
+    domain=reduced(NEAR_ONE),
+    kink="right with any number of zeros",
+)
+def nanprod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`prod` with 1 for nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanprod)(np.array([2.0, np.nan, 3.0]))
+    array([3., 0., 2.])
+    """
+    return prod(without_nan(a, 1), axis=axis, keepdims=keepdims)
+
+
+@function(numpy=np.nanmean, domain=reduced(min_side=1))
+def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`mean` of the elements that are not nan, which get no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmean)(np.array([1.0, np.nan, 3.0]))
+    array([0.5, 0. , 0.5])
+    """
+    a = floating(a)
+    _count(a, axis)
+    n = sum(np.equal(a, a), axis=axis, keepdims=keepdims)
+    return nansum(a, axis=axis, keepdims=keepdims) / array(n).astype(a.dtype)
+
+
+@function(numpy=np.nanvar, domain=_spread_out)
+def nanvar(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """`var` of the elements that are not nan, which get no gradient; nan if they are too few.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanvar)(np.array([1.0, np.nan, 3.0]))
+    array([-1.,  0.,  1.])
+    """
+    a = floating(a)
+    if np.ndim(ddof):
+        raise TypeError(f"ddof is a number; got an array of shape {np.shape(ddof)}")
+    is_number = np.equal(a, a)
+    apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True), 0)
+    n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
+    too_few = np.less_equal(n, 0)
+    squares = sum(np.square(apart), axis=axis, keepdims=keepdims)
+    return np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype))
+
+
+@function(numpy=np.nanstd, domain=_spread_out, kink="0 where nothing deviates")
+def nanstd(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    """`std` of the elements that are not nan, which get no gradient; nan if they are too few.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanstd)(np.array([1.0, np.nan, 3.0]))
+    array([-0.5,  0. ,  0.5])
+    """
+    return _deviation(nanvar(a, axis=axis, ddof=ddof, keepdims=keepdims))
+
+
+def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:
+    """An extremum of the elements that are not nan; nan if all are."""
+    a = array(a)
+    if a.dtype.kind != "f":
+        return extremum(a, axis=axis, keepdims=keepdims)
+    y = extremum(without_nan(a, worst), axis=axis, keepdims=keepdims)
+    return np.where(all(_is_nan(a), axis=axis, keepdims=keepdims), np.nan, y)
+
+
+@function(numpy=np.nanmax, domain=reduced(min_side=1), kink="ties share equally")
+def nanmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`max` of the elements that are not nan, which get no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmax)(np.array([1.0, np.nan, 3.0]))
+    array([0., 0., 1.])
+    """
+    return _but_nan(max, -np.inf, a, axis, keepdims)
+
+
+@function(numpy=np.nanmin, domain=reduced(min_side=1), kink="ties share equally")
+def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`min` of the elements that are not nan, which get no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmin)(np.array([1.0, np.nan, 3.0]))
+    array([1., 0., 0.])
+    """
+    return _but_nan(min, np.inf, a, axis, keepdims)

@@ -1,0 +1,323 @@
+"""Elements chosen by index, mask or condition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
+from tapegrad.domain import Call, Choices, Domain, axis_or_flat
+from tapegrad.ops.indexing import index_select, index_set, pick
+from tapegrad.ops.record import alike, known
+from tapegrad.ops.record import array as as_array
+
+__all__ = [
+    "choose",
+    "compress",
+    "extract",
+    "put_along_axis",
+    "select",
+    "take",
+    "take_along_axis",
+]
+
+
+def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
+    """An array and one of its axes, from 0; with one axis for None."""
+    a = as_array(a)
+    return (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
+
+
+_MODES = ("raise", "wrap", "clip")
+
+
+def _within(indices: Any, n: int, mode: str) -> Any:
+    """The indices, brought into the range of n as the mode says."""
+    if mode not in _MODES:
+        raise ValueError(f"mode is one of {', '.join(_MODES)}; got {mode!r}")
+    indices = as_array(indices)
+    if mode == "wrap":
+        return np.remainder(indices, n)
+    return np.minimum(np.maximum(indices, 0), n - 1) if mode == "clip" else indices
+
+
+def _takes(choose: Choices) -> Call:
+    a = choose.array(choose.shape(min_side=1))
+    axis, n = axis_or_flat(choose, a)
+    mode = choose.among(_MODES)
+    beyond = 0 if mode == "raise" else 2 * n
+    indices = choose.integers(choose.shape(max_dims=2), -n - beyond, n - 1 + beyond)
+    return Call((a, indices), {"axis": axis, "mode": mode})
+
+
+@function(numpy=np.take, domain=_takes)
+def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
+    """The elements at integer indices along an axis.
+
+    Parameters
+    ----------
+    a
+        An array.
+    indices
+        Integers, in an array of any shape, which stands in place of the axis.
+    axis
+        The axis; None takes from the array as if it had one axis.
+    mode
+        What an index out of bounds does: raise, wrap around, or clip to the ends.
+        When clipped, negative indices do not count from the end.
+
+    Raises
+    ------
+    IndexError
+        If an index is out of bounds and the mode is to raise.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.take(np.array([[1, 2], [3, 4]]), [1, 1, 0], axis=1)
+    array([[2, 2, 1],
+           [4, 4, 3]])
+    """
+    a, axis = on_axis(a, axis)
+    indices = _within(indices, a.shape[axis], mode)
+    places = range(indices.ndim)
+    rows = index_select(np.moveaxis(a, axis, 0) if axis else a, indices)
+    return np.moveaxis(rows, places, [axis + i for i in places]) if axis else rows
+
+
+def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
+    """The index that has `indices` on one axis and every place on the others."""
+    indices = as_array(indices)
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"the indices along an axis are integers; got {indices.dtype}")
+    if indices.ndim != arr.ndim:
+        raise ValueError(
+            f"the indices along an axis have as many axes as the array: {arr.ndim}; "
+            f"got shape {indices.shape}"
+        )
+    places: list[Any] = [*np.indices(arr.shape, sparse=True)]
+    places[axis] = indices
+    return tuple(places)
+
+
+def _alongs(with_values: bool) -> Domain:
+    def call(choose: Choices) -> Call:
+        arr = choose.array(choose.shape(min_dims=1, min_side=1))
+        axis, n = axis_or_flat(choose, arr)
+        shape = [n] if axis is None else [choose.among([1, side]) for side in arr.shape]
+        shape[axis or 0] = choose.integer(0, 3)
+        indices = choose.integers(tuple(shape), -n, n - 1)
+        if not with_values:
+            return Call((arr, indices), {"axis": axis})
+        # what the other axes' places and the indices broadcast to
+        whole = list(shape if axis is None else arr.shape)
+        whole[axis or 0] = shape[axis or 0]
+        values = choose.array(tuple(whole[choose.integer(0, len(whole)) :]))
+        return Call((arr, indices, values.astype(arr.dtype)), {"axis": axis})
+
+    return call
+
+
+@function(numpy=np.take_along_axis, domain=_alongs(with_values=False))
+def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
+    """The elements at an index for each place of the other axes, as `argmax` finds them.
+
+    Parameters
+    ----------
+    arr
+        An array.
+    indices
+        Integers in an array with as many axes, which broadcasts against it but for
+        the axis.
+    axis
+        The axis; None takes from the array as if it had one axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = np.array([[1, 5], [7, 3]])
+    >>> tg.take_along_axis(x, tg.argmax(x, axis=1, keepdims=True), axis=1)
+    array([[5],
+           [7]])
+    """
+    arr, axis = on_axis(arr, axis)
+    return arr[_aligned(arr, indices, axis)]
+
+
+@function(domain=_alongs(with_values=True), kink="as `index_set`")
+def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
+    """A copy with values at an index for each place of the other axes.
+
+    NumPy's function of this name writes into the array, which a Tensor never
+    allows. Where an element is named more than once the last value stays, and only
+    it has a gradient.
+
+    Parameters
+    ----------
+    arr, indices, axis
+        As for `take_along_axis`.
+    values
+        An array that broadcasts to the places.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.put_along_axis(np.array([[1, 5], [7, 3]]), np.array([[1], [0]]), 0, axis=1)
+    array([[1, 0],
+           [0, 3]])
+    """
+    shape = np.shape(arr)
+    arr, axis = on_axis(arr, axis)
+    y = index_set(arr, values, index=_aligned(arr, indices, axis))
+    return y if y.shape == shape else np.reshape(y, shape)
+
+
+def _masks(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    axis, n = axis_or_flat(choose, a)
+    return Call((choose.booleans((choose.integer(0, n),)), a), {"axis": axis})
+
+
+@function(numpy=np.compress, domain=_masks)
+def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
+    """The parts of an array along an axis for which a condition holds.
+
+    Parameters
+    ----------
+    condition
+        Truth values, no more than the axis is long. Inside `compile` they cannot be a
+        Tensor, for the result's shape depends on them.
+    a
+        An array.
+    axis
+        The axis; None selects from the array as if it had one axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.compress([False, True], np.array([[1, 2], [3, 4]]), axis=0)
+    array([[3, 4]])
+    """
+    if np.ndim(condition) != 1:
+        raise ValueError(f"compress takes a condition with one axis, not {np.ndim(condition)}")
+    return take(a, np.flatnonzero(known(condition)), axis)
+
+
+def _extracts(choose: Choices) -> Call:
+    shape = choose.shape()
+    return Call((choose.booleans(shape), choose.array(shape)))
+
+
+@function(numpy=np.extract, domain=_extracts)
+def extract(condition: Any, arr: Any) -> Any:
+    """The elements for which a condition holds, along one axis.
+
+    The condition has truth values, as many as the array has elements. Inside
+    `compile` it cannot be a Tensor, for the result's shape depends on it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = np.array([1.0, -2.0, 3.0])
+    >>> tg.grad(lambda t: tg.sum(tg.extract(x > 0, t)))(x)
+    array([1., 0., 1.])
+    """
+    return take(arr, np.flatnonzero(known(condition)))
+
+
+def _selects(choose: Choices) -> Call:
+    n = choose.integer(1, 2)
+    shapes = choose.broadcastable(2 * n + 1)
+    conditions = [choose.booleans(shape) for shape in shapes[:n]]
+    first, *rest = (choose.array(shape) for shape in shapes[n:])
+    # a Tensor as the default alone would not be seen by NumPy
+    choices = [first, *(choose.among([0, 1.5, x]) for x in rest)]
+    return Call((conditions, choices[:-1], choices[-1]))
+
+
+def _typed(x: Any) -> Any:
+    """What x brings to a promotion: its dtype, or itself if it is a Python number."""
+    x = x._primal if isinstance(x, Tensor) else x
+    return x if type(x) in (int, float) else np.asarray(x).dtype
+
+
+@function(numpy=np.select, domain=_selects)
+def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
+    """The first of several choices whose condition holds, element by element.
+
+    As `where` does, it selects and never multiplies.
+
+    Parameters
+    ----------
+    condlist
+        Arrays of truth values.
+    choicelist
+        An array for each of them; all broadcast.
+    default
+        What stands where no condition holds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = np.array([-1.0, 0.5, 3.0])
+    >>> tg.select([x < 0, x > 1], [x + 1, x**2], x)
+    array([0. , 0.5, 9. ])
+    """
+    if len(condlist) != len(choicelist) or not len(condlist):
+        raise ValueError(
+            "select takes a choice for each condition, one or more; "
+            f"got {len(condlist)} conditions and {len(choicelist)} choices"
+        )
+    # where would promote pair by pair, so that a Python number may become float64
+    y = as_array(default).astype(np.result_type(*map(_typed, [*choicelist, default])))
+    for condition, choice in reversed([*zip(condlist, choicelist, strict=True)]):
+        condition = as_array(condition)
+        if condition.dtype.kind != "b":
+            raise TypeError(f"select takes conditions that are booleans, not {condition.dtype}")
+        y = np.where(condition, choice, y)
+    return y
+
+
+def _chooses(choose: Choices) -> Call:
+    n = choose.integer(1, 3)
+    shapes = choose.broadcastable(n + 1)
+    mode = choose.among(_MODES)
+    beyond = 0 if mode == "raise" else 4
+    a = choose.integers(shapes[0], -beyond, n - 1 + beyond)
+    return Call((a, [choose.array(shape) for shape in shapes[1:]]), {"mode": mode})
+
+
+@function(numpy=np.choose, domain=_chooses)
+def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
+    """The element of one of several arrays, whose number is given, at each place.
+
+    Parameters
+    ----------
+    a
+        Numbers of choices, from 0.
+    choices
+        A sequence of arrays, which broadcast against each other and `a`.
+    mode
+        What a number out of bounds does: raise, wrap around, or clip to the ends.
+
+    Raises
+    ------
+    IndexError
+        If a number is out of bounds and the mode is to raise.
+    TypeError
+        If the numbers are not whole.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.choose([0, 1, 0], [np.zeros(3), np.ones(3)])
+    array([0., 1., 0.])
+    """
+    a = as_array(a)
+    if a.dtype.kind not in "iub":
+        raise TypeError(f"choose: numbers of choices are whole, not {a.dtype}")
+    a, *choices = np.broadcast_arrays(a, *alike(*choices))
+    return pick(np.stack(choices, axis=-1), _within(a, len(choices), mode))

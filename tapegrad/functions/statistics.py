@@ -1,0 +1,103 @@
+"""How variables vary together."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.domain import Call, Choices
+from tapegrad.ops.record import array, double, stopped
+
+__all__ = ["corrcoef", "cov"]
+
+
+def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
+    """One or two arrays of variables, their elements apart, and where the variables are."""
+    n, rowvar = choose.integer(2, 4), choose.among([False, True])
+
+    def some() -> Any:
+        k = choose.integer(1, 2)
+        # more than one, for else NumPy takes the other axis
+        shapes = [(n,), (k, n) if rowvar else (n, k + 1)]
+        return choose.array(choose.among(shapes), distinct=True)
+
+    return [some(), choose.among([None, some()])], {"rowvar": rowvar}
+
+
+def _covariances(choose: Choices) -> Call:
+    args, given = _observations(choose)
+    return Call(tuple(args), given | choose.among([{}, {"bias": True}, {"ddof": 0}]))
+
+
+@function(numpy=np.cov, domain=_covariances)
+def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
+    """The covariances of variables, of each with each.
+
+    Parameters
+    ----------
+    m
+        A variable's observations, or several variables, each in a row.
+    y
+        More variables.
+    rowvar
+        Whether a row is a variable; else a column.
+    bias
+        Whether to divide by the number of observations, not by one less.
+    ddof
+        What is taken off the number of observations instead.
+
+    Returns
+    -------
+    A square array of float64, or a number for one variable.
+
+    Raises
+    ------
+    ValueError
+        If there are more than two axes, or the numbers of observations differ.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cov(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    >>> tg.grad(lambda x: tg.cov(x, np.array([0.0, 1.0, 2.0]))[0, 1])(np.zeros(3))
+    array([-0.5,  0. ,  0.5])
+    """
+    variables = [double(x) for x in (m, y) if x is not None]
+    if builtins.max(x.ndim for x in variables) > 2:
+        raise ValueError("cov takes arrays of up to two axes")
+    x = np.concatenate([np.atleast_2d(v if rowvar or v.ndim < 2 else v.T) for v in variables])
+    apart = x - np.mean(x, axis=1, keepdims=True)
+    ddof = (0 if bias else 1) if ddof is None else ddof
+    if ddof != int(ddof):
+        raise ValueError(f"cov: ddof is a whole number, not {ddof!r}")
+    return np.squeeze(apart @ apart.T / builtins.max(x.shape[1] - ddof, 0))
+
+
+def _correlations(choose: Choices) -> Call:
+    args, given = _observations(choose)
+    return Call(tuple(args), given)
+
+
+@function(numpy=np.corrcoef, domain=_correlations)
+def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
+    """The correlations of variables, of each with each, from -1 to 1; arguments as for `cov`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.corrcoef(np.array([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]]))
+    array([[ 1., -1.],
+           [-1.,  1.]])
+    """
+    c = array(cov(x, y, rowvar))
+    if c.ndim == 0:
+        return c / c
+    deviation = np.sqrt(np.diagonal(c))
+    c = c / deviation[:, None] / deviation
+    # rounding is clipped, but no derivative is
+    return c + stopped(np.clip(c, -1, 1) - c)
