@@ -32,28 +32,35 @@ def test_a_row_shows_what_it_says(case):
     assert max(map(len, printed.splitlines())) < 120
 
 
-@pytest.mark.parametrize("base", [contrast.Fault, contrast.Cost])
-def test_a_row_that_does_not_show_it_is_refused(base):
-    class Both(base):
+@pytest.mark.parametrize(
+    ("base", "stateful", "tapegrad"),
+    [
+        (contrast.Fault, 1, 1),
+        (contrast.Fault, 2, 2),
+        (contrast.Fault, 1, 2),
+        (contrast.Fault, None, 1),
+        (contrast.Cost, 1, 1),
+        (contrast.Cost, 2, 1),
+    ],
+)
+def test_a_row_that_does_not_show_it_is_refused(base, stateful, tapegrad):
+    class Wrong(base):
         """A title.
 
         A reason.
         """
 
-        right = 1
+        right, wrong = 1, 2
 
-        def stateful(self):
-            return 1
-
-        def tapegrad(self):
-            return 1
-
-    with pytest.raises(AssertionError, match="is right, too"):
-        contrast.row(1, Both())
+    case = Wrong()
+    case.stateful = lambda: stateful
+    case.tapegrad = lambda: tapegrad
+    with pytest.raises(AssertionError, match=r"A title\. .* gave"):
+        contrast.row(1, case)
 
 
 @pytest.mark.parametrize(
-    ("found", "right", "want"),
+    ("found", "wanted", "verdict"),
     [
         (1.0, 1, True),
         ((1, 2), (1, 2), True),
@@ -62,11 +69,15 @@ def test_a_row_that_does_not_show_it_is_refused(base):
         (float("nan"), 0, False),
         (False, True, False),
         (None, 1, False),
-        ("an error", 1, False),
+        (None, None, True),
+        ("ValueError: no", 1, False),
+        ("ValueError: no", ValueError, True),
+        ("ValueError: no", TypeError, False),
+        (1, ValueError, False),
     ],
 )
-def test_results_are_compared_as_wholes(found, right, want):
-    assert contrast.same(found, right) is want
+def test_results_are_compared_as_wholes(found, wanted, verdict):
+    assert contrast.same(found, wanted) is verdict
 
 
 def test_rows_are_chosen_by_number(capsys):
