@@ -94,7 +94,8 @@ def test_numpy_reads_the_file_too(tmp_path: Path) -> None:
     with np.load(path, allow_pickle=False) as archive:
         assert set(archive.files) == {*tg.tree.paths(a_tree()), "metadata.json"}
         np.testing.assert_array_equal(archive["layers.0.weight"], a_tree()["layers"][0].weight)
-        assert json.loads(archive["metadata.json"]) == {"note": "x"}
+        # by the zip file, for NumPy 2.3.0 fails to read what is no array
+        assert json.loads(archive.zip.read("metadata.json")) == {"note": "x"}
 
 
 def test_a_file_of_numpys_with_the_right_names_is_read(tmp_path: Path) -> None:

@@ -101,8 +101,8 @@ def by_transposing(
             if c is not None
         }
 
-    y = np.asarray(_primal(y))
-    cotangents, tape, (g,) = run(back, (np.zeros(y.shape, y.dtype),), argnums=(0,))
+    like = np.asarray(_primal(y))
+    cotangents, tape, (g,) = run(back, (np.zeros(like.shape, like.dtype),), argnums=(0,))
     seeds: dict[Tensor, Any] = {}
     for i, c in cotangents.items():
         if type(c) is Tensor:
