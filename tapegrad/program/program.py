@@ -1,12 +1,13 @@
 """Program: what a tape does, without the values.
 
 A Program is made from a tape by `from_tape`, improved by passes
-(`tapegrad.program.passes`), and run as the source that `tapegrad.program.emit`
-writes. Passes make a new Program with a `Builder`, mostly through `rewrite`.
+(`tapegrad.program.passes`), and run as the source that `tapegrad.program.writing`
+makes of it. Passes make a new Program with a `Builder`, mostly through `rewrite`.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -19,43 +20,16 @@ from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare import OPS
 from tapegrad.ops.record import stopped
-from tapegrad.program.emit import source
-from tapegrad.program.ir import Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.observe import NOTHING, Seen, last_step
+from tapegrad.program.writing import source
 
 
-@attrs.frozen(hash=False)
-class Program:
-    """Inputs, constants, instructions in order, outputs. Holds no values; never changed.
+class Program(Code):
+    """What a tape does, as a value. ``str(program)`` is the source that runs.
 
-    Programs compare by content, and pickle. ``str(program)`` is the source that runs.
-
-    Attributes
-    ----------
-    label
-        The function that was recorded.
-    inputs, constants, instructions
-        In order; a `Ref` names one of them.
-    outputs
-        Values of the program, Python numbers, and other static results as they are.
-    structure
-        The tree that the outputs are returned in.
+    Programs compare by content, and pickle.
     """
-
-    label: str
-    inputs: tuple[Input, ...]
-    constants: tuple[Constant, ...]
-    instructions: tuple[Instruction, ...]
-    outputs: tuple[Any, ...]
-    structure: tree.Structure
-
-    def of(self, ref: Ref) -> Any:
-        """The input, constant or instruction that a Ref names."""
-        column = {
-            "input": self.inputs,
-            "constant": self.constants,
-            "instruction": self.instructions,
-        }
-        return column[ref.kind][ref.index]
 
     def __str__(self) -> str:
         return source(self)
@@ -67,6 +41,7 @@ def from_tape(
     outputs: Iterable[Any],
     structure: tree.Structure,
     label: str,
+    seen: Seen = NOTHING,
 ) -> Program:
     """The program that does what a tape did.
 
@@ -80,6 +55,8 @@ def from_tape(
         The results, records of the tape or anything static, and their tree.
     label
         What to call it.
+    seen
+        What was seen of the call, for names.
     """
     builder = Builder(tuple(inputs.values()))
     refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
@@ -94,6 +71,14 @@ def from_tape(
             return known[id(x)]
         return x
 
+    seeds = [record.index for record in tape if record.op is SEED]
+    first = seeds[0] if seeds else tape.last.index + 1
+    # a cotangent that reaches a parameter ends the backward stage; the last one, if several do
+    last = max((x.index for x in seen.gradients), default=tape.last.index)
+
+    def stage(record: Tensor) -> str:
+        return STAGES[(record.index >= first) + (record.index > max(first, last))]
+
     for record in tape:
         if record in refs:
             continue
@@ -105,9 +90,19 @@ def from_tape(
             number = type(record._primal) is not np.ndarray
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
-                Instruction(record.op, operands, record.options, record.shape, record.dtype, number)
+                Instruction(
+                    record.op,
+                    operands,
+                    record.options,
+                    record.shape,
+                    record.dtype,
+                    number,
+                    name=seen.name(record),
+                    stage=stage(record),
+                )
             )
     results = tuple(operand(x) for x in outputs)
+    _name_new(builder, results, structure)
     return Program(
         label,
         builder.inputs,
@@ -118,9 +113,35 @@ def from_tape(
     )
 
 
+def _name_new(builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure) -> None:
+    """Name outputs that stand in the results where an input stands in the arguments.
+
+    That of ``p.w`` in ``(loss, p)`` is ``new_w``, unless it is known as something else.
+    """
+    paths: list[str] = []
+    numbered = tree.unflatten(structure, range(len(outputs)))
+    tree.map_with_path(lambda x, path: paths.append(path), numbered, "")
+    ends: dict[str, list[Input]] = {}
+    for given in builder.inputs:
+        ends.setdefault(_end(given.path), []).append(given)
+    for x, path in zip(outputs, paths, strict=True):
+        made = builder.source(x)
+        like = ends.get(_end(path), [])
+        if made is not None and _end(path) and [x.shape for x in like] == [made.shape]:
+            builder.name(x, f"new_{last_step(like[0].path)}")
+
+
+def _end(path: str) -> str:
+    """A path without its first step."""
+    return "".join(_STEP.findall(path)[1:])
+
+
 # records that are their operand, as far as values go
 _SAME = frozenset({PARAMETER, stopped})
 
+
+# a step of a path: a name or an index
+_STEP = re.compile(r"[.\[]?[^.\[]+")
 
 # in the place of a dtype; None would not do, for it equals that of float64
 NUMBER = object()
@@ -137,6 +158,8 @@ class Builder:
         self.instructions: list[Instruction] = []
         # which instruction of the old program `rewrite` has come to
         self.at = 0
+        # the stage of what is written
+        self.stage = STAGES[0]
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
         """A Ref to a constant."""
@@ -162,7 +185,14 @@ class Builder:
         """Write the op of this name; shape and dtype are found out."""
         op = OPS[name]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
-        return self.append(Instruction(op, operands, options, shape, dtype, note=note))
+        stage = self.stage
+        return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
+
+    def name(self, ref: Any, name: str) -> None:
+        """Name a value, if it is an instruction's and has no name yet."""
+        made = self.source(ref)
+        if made is not None and name and not made.name:
+            self.instructions[ref.index] = attrs.evolve(made, name=name)
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has it."""
@@ -266,9 +296,13 @@ def rewrite(program: Program, visit: Visit) -> Program:
 
     for i, instruction in enumerate(program.instructions):
         moved = attrs.evolve(instruction, operands=tuple(map(new, instruction.operands)))
-        builder.at = i
+        builder.at, builder.stage = i, instruction.stage
         result = visit(builder, moved)
-        replaced[Ref("instruction", i)] = builder.append(moved) if result is None else result
+        if result is None:
+            result = builder.append(moved)
+        # whatever stands for a value is called as it was
+        builder.name(result, instruction.name)
+        replaced[Ref("instruction", i)] = result
     return builder.program(program, tuple(map(new, program.outputs)))
 
 
