@@ -1,6 +1,7 @@
 """The README's example: what it reads, what it learns, and what it saves and resumes."""
 
 import re
+import sys
 
 import answer_stories
 import numpy as np
@@ -334,3 +335,27 @@ def test_a_file_that_cannot_be_saved_is_found_out_before_training(command, tmp_p
         assert (status, output) == (2, "")
         assert len(errors) == 1
         assert str(path) in errors[0]
+
+
+def test_a_format_whose_package_is_missing_is_one_error(command, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "safetensors", None)
+    path = tmp_path / "model.safetensors"
+    for option in ("--save", "--resume"):
+        status, _, errors = command(*SMALL, option, path)
+        assert status == 2
+        assert len(errors) == 1
+        assert "pip install safetensors" in errors[0]
+
+
+def test_the_loss_curve_of_a_resumed_training_begins_where_it_went_on(
+    command, saved, tmp_path, monkeypatch
+):
+    drawn = []
+    monkeypatch.setattr(answer_stories, "open_plot", lambda path: path)
+    monkeypatch.setattr(
+        answer_stories,
+        "draw",
+        lambda figure, losses, path, first: drawn.append((len(losses), first)),
+    )
+    assert command(*SMALL, "--steps", 15, "--resume", saved, "--plot", tmp_path / "x.png")[0] == 0
+    assert drawn == [(3, 13)]

@@ -122,7 +122,7 @@ def rule_of_another(call: Call) -> Any:
 
 
 def axis_off_by_one(call: Call) -> Any:
-    options = {**call.op.defaults, **call.options}
+    options = {**call.op.signature.defaults, **call.options}
     ndim = max(np.ndim(call.x), np.ndim(call.y))
 
     def moved(axis: Any) -> Any:

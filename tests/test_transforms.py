@@ -587,6 +587,22 @@ def test_a_custom_op_is_an_op_like_any(x):
     close(tg.hvp(lambda x: tg.sum(cube(x)), (x,), (np.ones(3),)), 6 * x)
 
 
+@tg.custom_op(vjps=(lambda g, y, x: g * (1 - y * y),))
+def tanh_by_output(x):
+    return np.tanh(x)
+
+
+@given(x=st.floats(-2, 2))
+def test_the_tangent_of_a_custom_op_has_derivatives_through_its_output(x):
+    def slope(f):
+        return lambda x: tg.jvp(f, (x,), (1.0,))[1]
+
+    np.testing.assert_allclose(tg.grad(slope(tanh_by_output))(x), tg.grad(slope(np.tanh))(x))
+    np.testing.assert_allclose(
+        tg.jvp(slope(tanh_by_output), (x,), (1.0,))[1], tg.jvp(slope(np.tanh), (x,), (1.0,))[1]
+    )
+
+
 def test_a_custom_op_is_written_by_hand_and_in_a_recording():
     tape, x = tg.Tape().parameter(2.0)
     tape, y = tape.write(cube, x)
