@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -39,32 +40,46 @@ class Seen:
     cotangents: Mapping[Tensor, Tensor] = attrs.Factory(dict)
     gradients: frozenset[Tensor] = frozenset()
 
-    def name(self, record: Tensor) -> str:
+    def name(self, record: Tensor, inputs: Mapping[Tensor, str]) -> str:
         """What a reader calls a record: ``""`` if nothing is known of it.
 
         The cotangent of a value is ``d_`` and the value's name.
         """
-        of = self.cotangents.get(record)
         prefix = ""
-        while of is not None:
-            record, prefix = of, f"d_{prefix}"
-            of = self.cotangents.get(record)
+        while record in self.cotangents:
+            record, prefix = self.cotangents[record], f"d_{prefix}"
         while record.op is PARAMETER and record.operands:
             (record,) = record.operands
-        if record.op is PARAMETER:
-            known = last_step(record.name or "")
-        else:
-            known = self.variables.get(record, "")
+        known = inputs.get(record) or self.variables.get(record, "")
         return prefix + (known or record.op.name) if prefix else known
 
 
 NOTHING = Seen()
 
 
-def last_step(path: str) -> str:
-    """The end of a path that can be a name: ``w`` of ``params.w``, all of ``params[0]``."""
-    end = re.split(r"[.\[]", path)[-1]
-    return end if end.isidentifier() else re.sub(r"\W+", "_", path).strip("_")
+def short_names(paths: Sequence[str]) -> list[str]:
+    """For each path the shortest end of it that no other has, as a name.
+
+    Examples
+    --------
+    >>> short_names(["p.w", "p.b", "x", "state.velocity.w"])
+    ['p_w', 'b', 'x', 'velocity_w']
+    """
+    ends = [
+        ["_".join(found[i:]) for i in reversed(range(len(found)))] or [path]
+        for path in paths
+        for found in [steps(path)]
+    ]
+    count = Counter(end for found in ends for end in set(found))
+    return [
+        next((x for x in found if count[x] == 1 and x[:1].isalpha()), path)
+        for path, found in zip(paths, ends, strict=True)
+    ]
+
+
+def steps(path: str) -> tuple[str, ...]:
+    """The names and indices that a path is made of."""
+    return tuple(re.findall(r"[^.\[\]]+", path))
 
 
 def observed(

@@ -7,7 +7,6 @@ makes of it. Passes make a new Program with a `Builder`, mostly through `rewrite
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -21,7 +20,7 @@ from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare import OPS
 from tapegrad.ops.record import stopped
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
-from tapegrad.program.observe import NOTHING, Seen, last_step
+from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.writing import source
 
 
@@ -71,6 +70,7 @@ def from_tape(
             return known[id(x)]
         return x
 
+    names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
     seeds = [record.index for record in tape if record.op is SEED]
     first = seeds[0] if seeds else tape.last.index + 1
     # a cotangent that reaches a parameter ends the backward stage; the last one, if several do
@@ -97,12 +97,12 @@ def from_tape(
                     record.shape,
                     record.dtype,
                     number,
-                    name=seen.name(record),
+                    name=seen.name(record, names),
                     stage=stage(record),
                 )
             )
     results = tuple(operand(x) for x in outputs)
-    _name_new(builder, results, structure)
+    _name_new(builder, results, structure, names.values())
     return Program(
         label,
         builder.inputs,
@@ -113,7 +113,9 @@ def from_tape(
     )
 
 
-def _name_new(builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure) -> None:
+def _name_new(
+    builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure, names: Iterable[str]
+) -> None:
     """Name outputs that stand in the results where an input stands in the arguments.
 
     That of ``p.w`` in ``(loss, p)`` is ``new_w``, unless it is known as something else.
@@ -121,27 +123,20 @@ def _name_new(builder: Builder, outputs: tuple[Any, ...], structure: tree.Struct
     paths: list[str] = []
     numbered = tree.unflatten(structure, range(len(outputs)))
     tree.map_with_path(lambda x, path: paths.append(path), numbered, "")
-    ends: dict[str, list[Input]] = {}
-    for given in builder.inputs:
-        ends.setdefault(_end(given.path), []).append(given)
+    ends: dict[tuple[str, ...], list[tuple[str, tuple[int, ...]]]] = {}
+    for given, name in zip(builder.inputs, names, strict=True):
+        ends.setdefault(steps(given.path)[1:], []).append((name, given.shape))
     for x, path in zip(outputs, paths, strict=True):
         made = builder.source(x)
-        like = ends.get(_end(path), [])
-        if made is not None and _end(path) and [x.shape for x in like] == [made.shape]:
-            builder.name(x, f"new_{last_step(like[0].path)}")
-
-
-def _end(path: str) -> str:
-    """A path without its first step."""
-    return "".join(_STEP.findall(path)[1:])
+        for end in filter(None, (steps(path), steps(path)[1:])):
+            like = ends.get(end, [])
+            if made is not None and [shape for _, shape in like] == [made.shape]:
+                builder.name(x, f"new_{like[0][0]}")
 
 
 # records that are their operand, as far as values go
 _SAME = frozenset({PARAMETER, stopped})
 
-
-# a step of a path: a name or an index
-_STEP = re.compile(r"[.\[]?[^.\[]+")
 
 # in the place of a dtype; None would not do, for it equals that of float64
 NUMBER = object()
@@ -153,8 +148,8 @@ class Builder:
     def __init__(self, inputs: tuple[Input, ...], constants: Iterable[Constant] = ()) -> None:
         self.inputs = inputs
         self.constants = list(constants)
-        # those that tapegrad made, by content; found when first asked for
-        self._made: dict[Constant, Ref] | None = None
+        # by dtype and shape; found when first asked for
+        self._known: dict[tuple[str, tuple[int, ...]], list[Ref]] | None = None
         self.instructions: list[Instruction] = []
         # which instruction of the old program `rewrite` has come to
         self.at = 0
@@ -162,17 +157,17 @@ class Builder:
         self.stage = STAGES[0]
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
-        """A Ref to a constant."""
+        """A Ref to a constant: the one of this content, if there is one."""
         made, ref = Constant(value, captured), Ref("constant", len(self.constants))
-        if not captured:
-            if self._made is None:
-                self._made = {}
-                for i, x in enumerate(self.constants):
-                    if not x.captured:
-                        self._made.setdefault(x, Ref("constant", i))
-            known = self._made.setdefault(made, ref)
-            if known is not ref:
+        if self._known is None:
+            self._known = {}
+            for i, x in enumerate(self.constants):
+                self._known.setdefault((x.dtype.str, x.shape), []).append(Ref("constant", i))
+        alike = self._known.setdefault((made.dtype.str, made.shape), [])
+        for known in alike:
+            if self.constants[known.index].array.tobytes() == made.array.tobytes():
                 return known
+        alike.append(ref)
         self.constants.append(made)
         return ref
 

@@ -9,8 +9,6 @@ outputs. What the values are called is decided here, who has which buffer in
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -23,6 +21,7 @@ from tapegrad.program import blocks
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref
 from tapegrad.program.lines import KINDS, expression, number
 from tapegrad.program.names import Names
+from tapegrad.program.observe import short_names
 from tapegrad.program.plan import LARGE as MANY
 from tapegrad.program.plan import Plan, owners, planned
 from tapegrad.program.results import packed
@@ -114,17 +113,10 @@ def written(program: Code) -> Writing:
 
 
 def _values(program: Code, names: Names) -> dict[Ref, str]:
-    """A name for each value.
-
-    That of an input is the end of its path, where no other ends so. Of an instruction it
-    is the one that its record was given, or else the op and the line.
-    """
+    """A name for each value: what a reader knows it by, or else its op and its line."""
     values: dict[Ref, str] = {}
-    ends = [re.split(r"[.\[]", x.path)[-1] for x in program.inputs]
-    count = Counter(ends)
-    for i, (given, end) in enumerate(zip(program.inputs, ends, strict=True)):
-        short = end if end.isidentifier() and count[end] == 1 else given.path
-        values[Ref("input", i)] = names.new(re.sub(r"\W+", "_", short).rstrip("_"))
+    for i, name in enumerate(short_names([x.path for x in program.inputs])):
+        values[Ref("input", i)] = names.new(name)
     for i, constant in enumerate(program.constants):
         splat = _splat(constant)
         if splat is None:
