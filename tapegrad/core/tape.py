@@ -17,7 +17,7 @@ import numpy as np
 
 from tapegrad import show, tree
 from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
 from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
@@ -203,7 +203,7 @@ def write(
         values.append(x)
     if constants:
         last, operands = as_operands(last, op, operands)
-        values = [x._primal if type(x) is Tensor else x for x in operands]
+        values = primals(operands)
     forward = op.forward
     if origin.compiling and op.keeps_weak:
         forward = forward_of(op, values)
@@ -370,8 +370,21 @@ def recorded_from(
     return copy_context().run(call)
 
 
+def is_recording(origin: Origin) -> bool:
+    """Whether the recording that runs writes on the tape that begins there."""
+    last = CURRENT.get()
+    return last is not None and last.origin is origin
+
+
 def last_written() -> Tensor | Origin:
     """The last record of the recording that runs."""
     last = CURRENT.get()
     assert last is not None
     return last
+
+
+def append(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
+    """Write on the tape of the recording that runs."""
+    record = write(last_written(), op, operands, options)
+    advance(record)
+    return record
