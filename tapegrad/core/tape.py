@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -19,7 +20,13 @@ from tapegrad import show, tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
-from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
+from tapegrad.core.refusals import (
+    describe,
+    explained,
+    refuse_function,
+    refuse_leaf,
+    refuse_stranger,
+)
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
 
@@ -137,10 +144,11 @@ class Tape:
         TapeError
             If an operand is a record of another tape.
         TypeError, ValueError, IndexError
-            If the op does not take these operands.
+            If the op does not take these operands, or is a function composed of ops.
         """
         if not hasattr(op, "bind"):
-            raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
+            # recorded on a tape of its own, to say what it is made of
+            refuse_function(op, partial(recorded_from, None, run), operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
