@@ -108,7 +108,9 @@ def test_what_is_composed_of_ops_is_no_op_and_write_says_what_it_is_made_of(name
         def again(*moving, operands=operands, kwargs=call.kwargs):
             rest = iter(moving)
             return function(
-                *tg.tree.map(lambda x: next(rest) if type(x) is tg.Tensor else x, operands),
+                *tg.tree.map(
+                    lambda leaf: next(rest) if type(leaf) is tg.Tensor else leaf, operands
+                ),
                 **kwargs,
             )
 

@@ -910,3 +910,48 @@ def test_control_characters_in_a_name_are_escaped_where_a_tape_is_printed(contro
     assert len(lines) == 2
     assert all(line.isprintable() for line in lines)
     assert "w" in lines[1]
+
+
+# --- advice that fits the line that was written ---------------------------------------------
+
+
+@pytest.mark.parametrize("modulus", [5, 2.0])
+def test_pow_with_three_arguments_is_refused_with_the_line_to_write(modulus):
+    x = np.array([3.0, 4.0])
+    message = said(TypeError, lambda: tg.grad(lambda t: np.sum(pow(t, 2, modulus)))(x))
+    advice = re.search(r"write (.*)", message)[1]
+    assert tg.record(lambda t: eval(advice, {"t": t}))(x)[0].value.tolist() == [
+        9 % modulus,
+        16 % modulus,
+    ]
+
+
+@pytest.mark.parametrize("axis", [[0, 1], np.array([0, 1]), np.array([0])])
+@pytest.mark.parametrize("f", [np.sum, np.mean, np.max, np.cumsum, np.sort])
+def test_a_list_or_an_array_as_an_axis_is_refused_by_the_arguments_name(f, axis):
+    for transform in (tg.record, tg.compile):
+        with pytest.raises(TypeError, match="axis is an integer or a tuple of integers"):
+            transform(lambda x: f(x, axis=axis))(np.ones((2, 3)))
+
+
+@pytest.mark.parametrize("name", ["cos", "exp", "sqrt"])
+@pytest.mark.parametrize("transform", [tg.grad, tg.compile])
+def test_functions_of_math_are_advised_by_their_names(name, transform, tmp_path):
+    path = tmp_path / "written.py"
+    path.write_text(f"import math\ndef f(x):\n    return 2 * math.{name}(x)\n")
+    written: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), written)
+    with pytest.raises((TypeError, TraceError), match=f"; write np.{name} for math.{name};"):
+        transform(written["f"])(1.0)
+
+
+def test_two_functions_of_one_name_are_told_apart_by_their_lines():
+    kept: list[Any] = []
+    first = lambda x: kept.append(x) or np.sum(x)  # noqa: E731
+    second = lambda x: np.sum(x * kept[0])  # noqa: E731
+    lines = [f.__code__.co_firstlineno for f in (first, second)]
+    for outer, inner in ((tg.grad, tg.grad), (tg.compile, tg.grad), (tg.grad, tg.compile)):
+        kept.clear()
+        outer(first)(np.ones(2))
+        message = said(TapeError, lambda inner=inner: inner(second)(np.ones(2)))
+        assert [int(n) for n in re.findall(r"<lambda> at line (\d+)", message)] == lines

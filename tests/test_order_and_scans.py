@@ -14,6 +14,7 @@ from op_cases import CASES, SMOOTH, Case
 import tapegrad as tg
 from tapegrad.domain import Elements
 from tapegrad.errors import TraceError
+from tapegrad.functions import order as order_functions
 from tapegrad.ops import order, reduction, scan
 from tapegrad.testing import arrays, check_grads
 from tapegrad.testing.strategies import Drawn
@@ -239,7 +240,7 @@ def test_the_gradient_of_a_partition_goes_where_its_elements_came_from() -> None
     np.testing.assert_array_equal(g, weights[np.argsort(y)][x.astype(int)])
 
 
-@pytest.mark.parametrize("method", [*order._ENDS, *order._BETWEEN])
+@pytest.mark.parametrize("method", [*order_functions._ENDS, *order_functions._BETWEEN])
 @pytest.mark.parametrize("n", [1, 2, 3, 4])
 def test_quantiles_of_every_method_are_numpys(method: str, n: int) -> None:
     x = np.arange(n) ** 2 - 3.0
@@ -248,7 +249,7 @@ def test_quantiles_of_every_method_are_numpys(method: str, n: int) -> None:
     want = np.quantile(x, q, method=method)
     np.testing.assert_allclose(tg.quantile(x, q, method=method), want, atol=1e-12)
     recorded, _ = tg.record(lambda x, q: np.percentile(x, q * 100, method=method))(x, q)
-    if method not in order._BETWEEN:
+    if method not in order_functions._BETWEEN:
         np.testing.assert_allclose(recorded.value, want, atol=1e-12)
     for one, value in zip(q.tolist(), want, strict=True):
         narrow = tg.quantile(x.astype(np.float32), one, method=method)

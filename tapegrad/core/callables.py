@@ -21,6 +21,12 @@ def label(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 
+def first_line(fn: Callable[..., Any]) -> int:
+    """The line of source where a function begins; 0 for what is not written in Python."""
+    code = getattr(getattr(fn, "func", fn), "__code__", None)
+    return 0 if code is None else int(code.co_firstlineno)
+
+
 def keep_names(made: Any, fn: Callable[..., Any]) -> None:
     """Give what was made of a function its name, docstring and signature."""
     check_callable(fn)

@@ -35,6 +35,9 @@ def explained(
     message = (
         f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
     )
+    for name in ("axis", "axes"):
+        if isinstance(error, TypeError) and isinstance(options.get(name), list | np.ndarray):
+            message += f"; {name} is an integer or a tuple of integers, not an array or a list"
     # of NumPy's own kinds too, for a function may catch them
     return next(kind for kind in _KINDS if isinstance(error, kind))(message)
 
@@ -49,8 +52,12 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
         )
     if x.origin is last.origin:
         raise TapeError(f"{here}, but to a later record than this tape has: use the newer tape")
+    there = last.origin.label
+    if x.origin.label == there:  # two lambdas
+        here += f" at line {x.origin.line} of its source"
+        there += f" at line {last.origin.line}"
     raise TapeError(
-        f"{here}, not to that of {last.origin.label}, which is being written; "
+        f"{here}, not to that of {there}, which is being written; "
         "pass it as an argument, or use its value (t.value)"
     )
 

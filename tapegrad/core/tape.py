@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad import show, tree
-from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.callables import argument_names, check_callable, first_line, label
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
 from tapegrad.core.refusals import (
@@ -325,7 +325,7 @@ def run(
     Returns the output, the tape, and the marked arguments: trees of parameters.
     """
     outer = CURRENT.get()
-    start = last = Origin(label(fn)) if outer is None else outer
+    start = last = Origin(label(fn), line=first_line(fn)) if outer is None else outer
     parameters: list[Tensor] = []
 
     def mark(leaf: Any, path: str) -> Any:

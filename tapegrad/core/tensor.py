@@ -83,10 +83,13 @@ class Origin:
         What is recorded, for error messages.
     compiling
         Whether only shapes and dtypes may be read from the records.
+    line
+        The line of source where the recorded function begins; 0 where there is none.
     """
 
     label: str = "a Tape()"
     compiling: bool = False
+    line: int = 0
     index: ClassVar[int] = -1
     __tree_leaf__: ClassVar[bool] = True
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import linecache
+import re
 import sys
 from types import FrameType
+
+import numpy as np
 
 
 def users_place() -> tuple[str, int, str]:
@@ -24,6 +27,12 @@ def users_line() -> str:
     """The line of the caller's source that led here, for a message."""
     file, number, code = users_place()
     return f", at {file}:{number}: {code}" if file else ""
+
+
+def instead_of_math() -> str:
+    """What to write for functions of `math` on the caller's line, for a message."""
+    names = dict.fromkeys(re.findall(r"\bmath\.(\w+)\(", users_place()[2]))
+    return "".join([f"write np.{name} for math.{name}; " for name in names if hasattr(np, name)])
 
 
 def augmented(symbol: str) -> str:

@@ -63,7 +63,6 @@ class Operators:
     __floordiv__, __rfloordiv__ = _binary(np.floor_divide)
     __mod__, __rmod__ = _binary(np.remainder)
     __divmod__, __rdivmod__ = _binary(np.divmod)
-    __pow__, __rpow__ = _binary(np.power)
     __matmul__, __rmatmul__ = _binary(np.matmul)
     __and__, __rand__ = _binary(np.bitwise_and)
     __or__, __ror__ = _binary(np.bitwise_or)
@@ -124,6 +123,20 @@ class Operators:
     repeat = _method(np.repeat)
     take = _method(np.take)
     trace = _method(np.trace)
+
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        if modulus is not None:
+            raise TypeError(
+                f"pow with three arguments is of ints; write (t ** {other}) % {modulus}"
+            )
+        return ANSWERS[np.power](self, other)
+
+    def __rpow__(self, other: Any, modulus: Any = None) -> Any:
+        if modulus is not None:
+            raise TypeError(
+                f"pow with three arguments is of ints; write ({other} ** t) % {modulus}"
+            )
+        return ANSWERS[np.power](other, self)
 
     def __round__(self, ndigits: int | None = None) -> Any:
         return ANSWERS[np.round](self, ndigits or 0)

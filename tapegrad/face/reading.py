@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.ownership import Array, give, lend
 from tapegrad.errors import TraceError
-from tapegrad.face.lines import users_line
+from tapegrad.face.lines import instead_of_math, users_line
 
 
 class Reading:
@@ -80,7 +80,8 @@ class Reading:
         rules = self.op.vjps
         if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
-                f"{what} would cut the gradient off in silence ({self._line()}); np.* and tg.* "
+                f"{what} would cut the gradient off in silence ({self._line()}); "
+                f"{instead_of_math()}np.* and tg.* "
                 "functions take the Tensor as it is, tg.array makes one of a list of "
                 "them, and tg.at(array)[i].set(t) puts one into a copy of an array; to read the "
                 "number on purpose write .value, or tg.stop_gradient(t) to go on without gradient"
@@ -92,7 +93,8 @@ class Reading:
         if self.origin.compiling:
             raise TraceError(
                 f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
-                f"{self.dtype} are known of {self._line()}{users_line()}; select with tg.where, "
+                f"{self.dtype} are known of {self._line()}{users_line()}; "
+                f"{instead_of_math()}select with tg.where, "
                 "list the argument in static_argnums, return it and convert it outside, or "
                 "compile the inner part that does not read it"
             )

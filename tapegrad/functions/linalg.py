@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.table import answers
+from tapegrad.functions.decomposition import *  # noqa: F403
+from tapegrad.functions.inverse import *  # noqa: F403
 from tapegrad.functions.norms import *  # noqa: F403
 from tapegrad.functions.product import cross as _cross
 from tapegrad.functions.product import multi_dot as multi_dot

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, as_positions, check_callable, label
+from tapegrad.core.callables import argument_names, as_positions, check_callable, first_line, label
 from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
@@ -180,7 +180,7 @@ def trace(
     static_argnums: Iterable[int] = (),
 ) -> Program:
     """The program of one call, as it was recorded."""
-    origin = Origin(label(fn), compiling=True)
+    origin = Origin(label(fn), True, first_line(fn))
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 
