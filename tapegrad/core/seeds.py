@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.ownership import give, keep, lend
-from tapegrad.core.tape import append, is_recording
+from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.errors import TapeError
 
@@ -16,6 +16,26 @@ from tapegrad.errors import TapeError
 SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
 
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
+
+
+def begin(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
+    """The cotangents that a sweep begins with, checked."""
+    if type(tape) is not Tape:
+        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
+    if type(output) is not Tensor:
+        raise TypeError(
+            f"the output of a sweep is a record of the tape, not a {type(output).__name__}"
+        )
+    if output.origin is not tape.start.origin:
+        raise TapeError(f"the output ({output._line()}) is a record of another tape")
+    if output.dtype.kind != "f":
+        raise TypeError(f"only a floating output has a gradient; this one is {output.dtype}")
+    if cotangent is None and output.size != 1:
+        raise TypeError(
+            f"a gradient needs a scalar, but the output has shape {output.shape}; "
+            "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
+        )
+    return {output: seed(output, cotangent)}
 
 
 def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:

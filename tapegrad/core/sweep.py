@@ -17,10 +17,9 @@ from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit
 from tapegrad.core.operands import primals
 from tapegrad.core.refusals import refuse_branch
-from tapegrad.core.seeds import result_for, seed
+from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.errors import TapeError
 
 
 def reverse_sweep(
@@ -69,22 +68,7 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
-    if type(tape) is not Tape:
-        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
-    if type(output) is not Tensor:
-        raise TypeError(
-            f"the output of a sweep is a record of the tape, not a {type(output).__name__}"
-        )
-    if output.origin is not tape.start.origin:
-        raise TapeError(f"the output ({output._line()}) is a record of another tape")
-    if output.dtype.kind != "f":
-        raise TypeError(f"only a floating output has a gradient; this one is {output.dtype}")
-    if cotangent is None and output.size != 1:
-        raise TypeError(
-            f"a gradient needs a scalar, but the output has shape {output.shape}; "
-            "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
-        )
-    return sweep(tape, {output: seed(output, cotangent)}, check_finite)
+    return sweep(tape, begin(tape, output, cotangent), check_finite)
 
 
 def sweep(
@@ -94,8 +78,7 @@ def sweep(
     if check_finite:
         check_values(tape, seeds)
     wanted = frozenset(tape.parameters)
-    reached = None if type(tape.start) is Origin else _dependents(tape)
-    recorded = is_recording(tape.start.origin)
+    recorded, reached = scope(tape)
     cotangents = dict(seeds)
     found: dict[Tensor, Any] = {}
     for record in reversed(tape):
@@ -117,6 +100,13 @@ def sweep(
     return MappingProxyType(
         {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
     )
+
+
+def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
+    """Whether a sweep of a tape is recorded, and the records that it is kept to, if any."""
+    # inside the tape's own recording the rules see Tensors, so that they are recorded
+    recorded = is_recording(tape.start.origin)
+    return recorded, None if type(tape.start) is Origin else _dependents(tape)
 
 
 def contributions(
