@@ -271,7 +271,11 @@ def write(
     else:
         value = np.asarray(value)
         value.setflags(write=False)
-    return write_known(last, op, operands, options, value)
+    # as `write_known` makes it, without the time of two calls
+    options = MappingProxyType(options) if options else NO_OPTIONS
+    draft = Draft(value, op, operands, options, last.index + 1, last, origin)
+    draft.__class__ = Tensor
+    return draft  # type: ignore[return-value]
 
 
 def write_known(
