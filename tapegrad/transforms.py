@@ -21,8 +21,9 @@ from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give, keep
 from tapegrad.core.reach import needed
 from tapegrad.core.refusals import refuse_stranger
-from tapegrad.core.sweep import result_for, seed, sweep, weighing
-from tapegrad.core.tape import CURRENT, Tape, run
+from tapegrad.core.seeds import result_for, seed, weighing
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import asarray
 
@@ -561,8 +562,7 @@ def released(x: Any) -> Any:
             return give(np.array(x))
         refuse_hidden(x, "a result")
         return x
-    current = CURRENT.get()
-    if current is None or current.origin is not x.origin:
+    if not is_recording(x.origin):
         return x.value
     # a Python float comes out as an array, as it does where no recording goes on
     return asarray(x) if type(x._primal) is float else x
