@@ -58,11 +58,25 @@ def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> st
         if node is tuple:
             return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
         if structure.keys:
-            fields = tree.fields_of(node) or ()
-            parts = [f"{name}={part}" for (_, name), part in zip(fields, parts, strict=True)]
+            named = zip(tree.fields_of(node) or (), parts, strict=True)
+            # by position as far as it goes, which takes less time
+            places = iter(_positional(node))
+            parts = [
+                part if next(places, None) == name else f"{name}={part}"
+                for (_, name), part in named
+            ]
         return f"{names.of(node, node.__name__)}({', '.join(parts)})"
 
     return write(structure)
+
+
+def _positional(node: Any) -> tuple[str, ...]:
+    """What the class takes by position, up to the first field that it does not."""
+    code = getattr(node.__init__, "__code__", None)
+    taken = code.co_varnames[1 : code.co_argcount] if code is not None else ()
+    names = [name for _, name in tree.fields_of(node) or ()]
+    n = next((i for i, name in enumerate(names) if taken[i : i + 1] != (name,)), len(names))
+    return tuple(names[:n])
 
 
 def _key(key: Any, names: Names) -> str:
