@@ -14,7 +14,7 @@ import numpy as np
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import NonFiniteError, TraceError
-from tapegrad.show import short
+from tapegrad.face.text import short
 
 _LOG = "the argument of a log is not positive"
 _OVERFLOW = (

@@ -7,7 +7,7 @@ cotangent is complete when the loop comes to it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -73,6 +73,11 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
+    return sweep(tape, begin(tape, output, cotangent), check_finite)
+
+
+def begin(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
+    """The cotangents that a sweep begins with, checked."""
     if type(tape) is not Tape:
         raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
     if type(output) is not Tensor:
@@ -88,7 +93,7 @@ def reverse_sweep(
             f"a gradient needs a scalar, but the output has shape {output.shape}; "
             "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
         )
-    return sweep(tape, {output: seed(output, cotangent)}, check_finite)
+    return {output: seed(output, cotangent)}
 
 
 def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
@@ -132,10 +137,7 @@ def sweep(
     if check_finite:
         check_values(tape, seeds)
     start = tape.start
-    current = CURRENT.get()
-    # inside the tape's own recording the rules see Tensors, so that they are recorded
-    recorded = current is not None and current.origin is start.origin
-    reached = None if type(start) is Origin else _dependents(tape)
+    recorded, reached = scope(tape)
     wanted = frozenset(tape.parameters)
     found: dict[Tensor, Any] = {}
     cotangents = dict(seeds)
@@ -147,28 +149,7 @@ def sweep(
         elif record.op is PARAMETER and record in wanted:
             found[record] = g
         else:
-            op, operands, options = record.op, record.operands, record.options
-            if recorded:
-                args = [g, record, *operands]
-            else:
-                args = [g, record._primal]
-                for x in operands:
-                    args.append(x._primal if type(x) is Tensor else x)
-            rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
-            # written out here: a function for one record's contributions costs 3% of a small step
-            for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
-                if rule is None or type(x) is not Tensor:
-                    continue
-                primal = x._primal
-                if type(primal) is not np.ndarray:
-                    primal = np.asarray(primal)
-                if primal.dtype.kind != "f" or (reached is not None and x not in reached):
-                    continue
-                c = rule(*args, **options) if options else rule(*args)
-                if c is None:
-                    continue
-                if c.shape != primal.shape or c.dtype is not primal.dtype:
-                    c = fit(c, primal, op.name, i)
+            for i, x, c in contributions(record, g, recorded, reached):
                 known = cotangents.get(x)
                 cotangents[x] = c if known is None else known + c
                 if check_finite:
@@ -182,6 +163,52 @@ def sweep(
     return MappingProxyType(
         {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
     )
+
+
+def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
+    """Whether a sweep of a tape is recorded, and the records that it is kept to, if any."""
+    current = CURRENT.get()
+    # inside the tape's own recording the rules see Tensors, so that they are recorded
+    recorded = current is not None and current.origin is tape.start.origin
+    return recorded, None if type(tape.start) is Origin else _dependents(tape)
+
+
+def contributions(
+    record: Tensor,
+    g: Any,
+    recorded: bool,
+    reached: Container[Tensor] | None,
+    fitted: Callable[[Any, Array, str, int], Any] | None = None,
+) -> list[tuple[int, Tensor, Any]]:
+    """What a record's cotangent g contributes to those of its operands.
+
+    A list of the operand's position, the operand and its cotangent. With `recorded` the
+    rules are called on the records, not on their values; operands that are not among
+    the `reached` are passed over. What a rule gives is made to fit its operand by `fit`,
+    or by `fitted` in its place.
+    """
+    op, operands, options = record.op, record.operands, record.options
+    if recorded:
+        args = [g, record, *operands]
+    else:
+        args = [g, record._primal]
+        for x in operands:
+            args.append(x._primal if type(x) is Tensor else x)
+    found = []
+    rules = op.vjps if type(op.vjps) is tuple else op.vjps.rules(len(operands))
+    for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
+        if rule is None or type(x) is not Tensor:
+            continue
+        primal = x._primal
+        if type(primal) is not np.ndarray:
+            primal = np.asarray(primal)
+        if primal.dtype.kind == "f" and (reached is None or x in reached):
+            c = rule(*args, **options) if options else rule(*args)
+            if c is not None:
+                if c.shape != primal.shape or c.dtype is not primal.dtype:
+                    c = (fitted or fit)(c, primal, op.name, i)
+                found.append((i, x, c))
+    return found
 
 
 def _dependents(tape: Tape) -> set[Tensor]:
