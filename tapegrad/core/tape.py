@@ -266,7 +266,7 @@ def write(
     # as `write_known` does; a call of it costs 1% of a small step
     options = MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft(value, op, operands, options, last.index + 1, last, origin)
-    draft.__class__ = Tensor  # type: ignore[assignment]
+    draft.__class__ = Tensor
     return draft  # type: ignore[return-value]
 
 
@@ -282,7 +282,7 @@ def write_known(
     options = MappingProxyType(options) if options else NO_OPTIONS
     index, origin = last.index + 1, last.origin
     draft = Draft(primal, op, operands, options, index, last, origin, name)
-    draft.__class__ = Tensor  # type: ignore[assignment]
+    draft.__class__ = Tensor
     return draft  # type: ignore[return-value]
 
 
