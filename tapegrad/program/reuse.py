@@ -27,7 +27,7 @@ class RowUpdates:
     """
 
     def __init__(self) -> None:
-        self._older: Array | None = np.empty(0)
+        self._older: Any = object()
         # how many references there are to what is kept here alone
         self._alone = sys.getrefcount(self._older)
         self._older = None
@@ -69,9 +69,5 @@ class RowUpdates:
 
     def _is_older_dropped(self) -> bool:
         # without the lock another thread may be about to take a reference
-        locked: bool = getattr(sys, "_is_gil_enabled", bool(1).__bool__)()
-        return (
-            locked
-            and sys.getrefcount(self._older) == self._alone
-            and weakref.getweakrefcount(self._older) == 0
-        )
+        locked: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+        return locked and sys.getrefcount(self._older) == self._alone
