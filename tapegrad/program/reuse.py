@@ -62,7 +62,7 @@ class RowUpdates:
         """An array like the newest table: the one before it, or a copy."""
         if self._older is None or not self._is_older_dropped():
             return np.array(table)
-        older = self._older
+        older: Array = self._older
         older.setflags(write=True)
         older[self._changed] = table.take(self._changed, 0)
         return older
