@@ -10,6 +10,8 @@ import threading
 from typing import NamedTuple
 
 import attrs
+from collections import deque
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -285,9 +287,40 @@ def helper():
     return RNG.standard_normal(4)
 
 
+class Shared:
+    """The generator belongs to the class, and an object keeps what it has in a slot."""
+
+    rng = np.random.default_rng(0)
+    __slots__ = ("rngs",)
+
+    def __init__(self):
+        self.rngs = {"a": [(np.random.default_rng(0),)]}
+
+    def draw(self, x):
+        return x * self.rng.random()
+
+    def draw_from_slot(self, x):
+        return x * self.rngs["a"][0][0].random()
+
+
+def contained():
+    rngs = {"a": [deque([np.random.default_rng(0)])]}
+    return lambda x: x * rngs["a"][0][0].random()
+
+
+def of_bits():
+    bits = np.random.PCG64(0)
+    return lambda x: x * np.random.Generator(bits).random()
+
+
 @pytest.mark.parametrize(
     "fn",
     [
+        Shared().draw,
+        lambda x: x * Shared.rng.random(),
+        Shared().draw_from_slot,
+        contained(),
+        of_bits(),
         lambda x: x * np.random.rand(4),  # noqa: NPY002
         lambda x: x * np.random.normal(),  # noqa: NPY002
         lambda x: x * random.random(),

@@ -8,21 +8,24 @@ from __future__ import annotations
 import functools
 import pickle
 import random
-from types import CodeType, FunctionType, MethodType, ModuleType
+from collections import deque
+from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from tapegrad.errors import TraceError
 
-_LIBRARIES = ("numpy", "tapegrad")
+_LIBRARIES = ("numpy", "tapegrad", "builtins")
+_HOLDS_NOTHING = (str, bytes, int, float, complex, type(None))
 
 
 def states(fn: Any) -> dict[str, bytes]:
     """The states of the random generators within a function's reach, by what to call them.
 
     They are NumPy's and Python's global ones, and those that the function has in its
-    closure, its defaults, its object or the globals that it names.
+    closure, its defaults, its object or the globals that it names, and in containers and
+    objects, and attributes of classes, that it finds there.
     """
     found: dict[str, Any] = {
         "NumPy's global generator (np.random)": np.random.get_state(legacy=False),  # noqa: NPY002
@@ -31,6 +34,8 @@ def states(fn: Any) -> dict[str, bytes]:
     for name, x in _reached(fn):
         if isinstance(x, np.random.Generator):
             found[f"the generator {name}"] = x.bit_generator.state
+        elif isinstance(x, np.random.BitGenerator):
+            found[f"the generator {name}"] = x.state
         elif isinstance(x, np.random.RandomState):
             found[f"the generator {name}"] = x.get_state(legacy=False)
         elif isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
@@ -58,12 +63,12 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [(getattr(fn, "__name__", ""), fn)]
     while waiting:
         name, x = waiting.pop()
-        if id(x) in seen or isinstance(x, type | ModuleType | np.ndarray):
+        if id(x) in seen or isinstance(x, (*_HOLDS_NOTHING, ModuleType, np.ndarray)):
             continue
         seen[id(x)] = x
         found.append((name, x))
         if isinstance(x, FunctionType):
-            if not x.__module__ or x.__module__.split(".")[0] not in _LIBRARIES:
+            if not _is_of_library(x):
                 waiting += _named(x).items()
             # what wraps a user's function may be ours
             waiting += zip(x.__code__.co_freevars, _contents(x), strict=True)
@@ -71,9 +76,29 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             waiting += [(x.__func__.__name__, x.__func__), (name, x.__self__)]
         elif isinstance(x, functools.partial):
             waiting += [(name, part) for part in (x.func, *x.args, *x.keywords.values())]
-        else:
-            waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
+        elif isinstance(x, dict):
+            waiting += [(f"{name}[{key!r}]", part) for key, part in x.items()]
+        elif isinstance(x, list | tuple | set | frozenset | deque):
+            waiting += [(f"{name}[{i}]", part) for i, part in enumerate(x)]
+        elif not (isinstance(x, type) and _is_of_library(x)):
+            waiting += [(f"{name}.{key}", part) for key, part in _attributes(x)]
+            waiting.append((name, type(x)))
     return found
+
+
+def _is_of_library(x: Any) -> bool:
+    """Whether a function or class is NumPy's, Python's or this package's."""
+    return (x.__module__ or "").split(".")[0] in _LIBRARIES
+
+
+def _attributes(x: Any) -> list[tuple[str, Any]]:
+    """What an object or class has in its ``__dict__`` and its slots."""
+    slots = [
+        name
+        for name, part in (vars(type(x)).items() if not isinstance(x, type) else ())
+        if isinstance(part, MemberDescriptorType) and hasattr(x, name)
+    ]
+    return [*getattr(x, "__dict__", {}).items(), *[(name, getattr(x, name)) for name in slots]]
 
 
 def _contents(fn: FunctionType) -> list[Any]:
