@@ -35,6 +35,7 @@ from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
+from tapegrad.why import why_zero as why_zero
 
 if _TYPE_CHECKING:
     from tapegrad import data as data

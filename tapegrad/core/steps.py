@@ -10,8 +10,9 @@ import numpy as np
 
 from tapegrad.core.formula import formula
 from tapegrad.core.ownership import lend
-from tapegrad.core.sweep import begin, contributions, fit, scope
-from tapegrad.core.tape import PARAMETER, Tape
+from tapegrad.core.seeds import begin
+from tapegrad.core.sweep import contributions, scope
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 
 
@@ -77,9 +78,8 @@ class Steps:
             if g is None:
                 continue
             passed = []
-            if not (record.op is PARAMETER and record in wanted):
-                for i, x, c in contributions(record, g, recorded, reached, _as_given):
-                    summed = fit(c, np.asarray(x._primal), record.op.name, i)
+            if record not in wanted:
+                for i, x, c, summed in contributions(record, g, recorded, reached):
                     known = cotangents.get(x)
                     cotangents[x] = summed if known is None else known + summed
                     passed.append(Contribution(record, i, x, _lent(c), _lent(summed)))
@@ -128,10 +128,6 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     0 parameter 4.0
     """
     return Steps(tape, begin(tape, output, cotangent))
-
-
-def _as_given(c: Any, primal: Any, name: str, i: int) -> Any:
-    return c
 
 
 def _lent(c: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, SupportsIndex, overload
 
@@ -17,9 +18,15 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
-from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
-from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
+from tapegrad.core.refusals import (
+    describe,
+    explained,
+    refuse_function,
+    refuse_leaf,
+    refuse_stranger,
+)
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
@@ -139,10 +146,11 @@ class Tape:
         TapeError
             If an operand is a record of another tape.
         TypeError, ValueError, IndexError
-            If the op does not take these operands.
+            If the op does not take these operands, or is a function composed of ops.
         """
         if not hasattr(op, "bind"):
-            raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
+            # recorded on a tape of its own, to say what it is made of
+            refuse_function(op, partial(recorded_from, None, run), operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
@@ -248,7 +256,7 @@ def write(
         values.append(x)
     if constants:
         last, operands = as_operands(last, op, operands)
-        values = [x._primal if type(x) is Tensor else x for x in operands]
+        values = primals(operands)
     forward = op.forward
     if origin.compiling and op.keeps_weak:
         forward = forward_of(op, values)
@@ -415,8 +423,21 @@ def recorded_from(
     return copy_context().run(call)
 
 
+def is_recording(origin: Origin) -> bool:
+    """Whether the recording that runs writes on the tape that begins there."""
+    last = CURRENT.get()
+    return last is not None and last.origin is origin
+
+
 def last_written() -> Tensor | Origin:
     """The last record of the recording that runs."""
     last = CURRENT.get()
     assert last is not None
     return last
+
+
+def append(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
+    """Write on the tape of the recording that runs."""
+    record = write(last_written(), op, operands, options)
+    advance(record)
+    return record

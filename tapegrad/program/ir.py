@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.ownership import Array, keep, lend
-from tapegrad.core.sweep import SEED
+from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import OPS

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.sweep import SEED
+from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare import OPS
