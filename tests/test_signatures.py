@@ -7,11 +7,10 @@ import random
 import subprocess
 import sys
 import threading
+from collections import deque
 from typing import NamedTuple
 
 import attrs
-from collections import deque
-
 import numpy as np
 import pytest
 from hypothesis import given
