@@ -1,7 +1,6 @@
 """compile: what a compiled function takes and gives, and that it is the function it was made of."""
 
 import gc
-import importlib.util
 import pickle
 import sys
 import threading
@@ -13,6 +12,8 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 import pytest
+from bench.peers.tapegrad import tapegrad_start, tapegrad_step
+from bench.workloads import WORKLOADS
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, many, scale_of
@@ -1061,28 +1062,11 @@ def test_a_long_sum_compiles_without_recursion():
     assert_same(tg.compile(step)(x, w), step(x, w), rtol=1e-9)
 
 
-def benchmark():
-    path = Path(__file__).parents[1] / "examples" / "benchmark.py"
-    spec = importlib.util.spec_from_file_location("benchmark_workloads", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-WORKLOADS = (
-    *("xor", "rnn", "mlp", "chain", "lstm", "gru", "embedding", "attention"),
-    *("lenet", "adamw"),
-)
-
-
 @pytest.mark.parametrize("name", WORKLOADS)
 def test_the_workloads_of_the_benchmark_compile_and_agree(name):
-    module = benchmark()
-    assert set(module.WORKLOADS) == set(WORKLOADS)
-    workload = module.WORKLOADS[name]()
-    step = tg.compile(module.tapegrad_step(workload))
-    start = module.tapegrad_start(workload, workload.params)
+    workload = WORKLOADS[name]()
+    step = tg.compile(tapegrad_step(workload))
+    start = tapegrad_start(workload, workload.params)
     step.check(start, *workload.data)
     before = [x.copy() for x in workload.leaves]
     step(start, *workload.data)

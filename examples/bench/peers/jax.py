@@ -1,0 +1,71 @@
+"""JAX, under jit."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bench.peers.plain import plain_attention, plain_step
+from bench.workload import Entry, Ops, Workload
+from bench.workloads.embedding import EMBEDDING_RATE
+from bench.workloads.lstm import lstm_step
+
+
+def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
+    """Make those of JAX, under jit."""
+    jax: Any = importlib.import_module("jax")
+    jnp: Any = importlib.import_module("jax.numpy")
+    jax.config.update("jax_enable_x64", True)
+
+    def cross_entropy(logits: Any, targets: Any) -> Any:
+        return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(targets)), targets])
+
+    def convolution(x: Any, w: Any, b: Any, padding: int) -> Any:
+        y = jax.lax.conv_general_dilated(x, w, (1, 1), [(padding, padding)] * 2)
+        return y + b[:, None, None]
+
+    def pool(x: Any) -> Any:
+        window = (1, 1, 2, 2)
+        return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, window, window, "VALID")
+
+    ops = Ops(
+        jnp,
+        jax.nn.sigmoid,
+        cross_entropy,
+        jax.nn.relu,
+        plain_attention(jax.nn.softmax),
+        convolution=convolution,
+        pool=pool,
+    )
+
+    def start() -> Any:
+        # a copy, for the step gives the memory away
+        return jax.block_until_ready(jax.tree.map(lambda a: jnp.array(a), w.start))
+
+    def entry(label: str, step: Callable[..., Any]) -> Entry:
+        jitted = jax.jit(step, donate_argnums=() if w.rate is None else 0)
+        return Entry(label, start, jitted, data, w.read, jax.block_until_ready)
+
+    data = tuple(jnp.asarray(a, jnp.int32 if a.dtype.kind == "i" else a.dtype) for a in w.data)
+    both = jax.value_and_grad(functools.partial(w.loss, ops))
+    label = {"lstm": "jax.jit unrolled", "embedding": "jax.jit dense"}.get(name, "jax.jit")
+    yield entry(label, plain_step(both, w))
+    if name == "lstm":
+
+        def scan_loss(params: Any, x: Any, start: Any, targets: Any) -> Any:
+            def body(state: Any, x_t: Any) -> tuple[Any, None]:
+                return lstm_step(ops, params, x_t, *state), None
+
+            (h, _), _ = jax.lax.scan(body, (start, start), x)
+            return jnp.mean((h - targets) ** 2)
+
+        yield entry("jax.jit scan", plain_step(jax.value_and_grad(scan_loss), w))
+    if name == "embedding":
+
+        def rows_step(params: Any, indices: Any, targets: Any) -> tuple[Any, Any]:
+            d = params[0][indices] - targets
+            return jnp.sum(d * d), [params[0].at[indices].add(-2 * EMBEDDING_RATE * d)]
+
+        yield entry("jax.jit rows only", rows_step)

@@ -1,0 +1,84 @@
+"""What a workload is, and one way to compute it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+import tapegrad as tg
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Step = Callable[..., tuple[Any, Any]]
+
+PEERS = ("autograd", "mygrad", "torch", "jax")
+BETA1, BETA2 = 0.9, 0.999
+# so large that a first step of Adam does not jump where a gradient is 0 up to rounding, and
+# implementations can be compared
+EPSILON = 1e-3
+
+
+def refuse(*args: Any) -> Any:
+    """Stand in for a function that no workload of this framework needs."""
+    raise NotImplementedError("not written for this framework")
+
+
+@attrs.frozen
+class Ops:
+    """What a framework calls the functions that the losses are written with."""
+
+    numpy: Any  # its module with NumPy's names
+    sigmoid: Callable[[Any], Any]
+    cross_entropy: Callable[[Any, Any], Any]
+    relu: Callable[[Any], Any] = refuse
+    attention: Callable[[Any, Any, Any], Any] = refuse
+    affine: Callable[[Any, Any, Any], Any] = lambda x, w, b: x @ w + b
+    rows: Callable[[Any, Any], Any] = lambda table, indices: table[indices]
+    convolution: Callable[[Any, Any, Any, int], Any] = refuse
+    pool: Callable[[Any], Any] = refuse  # the largest of each 2 by 2 elements
+
+
+@attrs.frozen(eq=False)
+class Workload:
+    """What is to be computed; the loss is written once for all frameworks."""
+
+    title: str
+    params: Any  # the tree that tapegrad trains; the others take its leaves
+    data: tuple[Array, ...]
+    loss: Callable[..., Any]  # loss(ops, leaves, *data)
+    by_hand: Callable[..., tuple[Any, list[Array]]]  # loss and gradients of (leaves, *data)
+    rate: float | None  # of the optimizer; None where value and gradient are all
+    model_loss: Callable[..., Any] | None = None  # (params, *data), with tapegrad's own layers
+    peers: tuple[str, ...] = ("torch", "jax")
+    decay: float | None = None  # of weights, by AdamW, which is Adam with 0; None for SGD
+
+    @property
+    def leaves(self) -> list[Array]:
+        """The parameters as a list."""
+        return tg.tree.leaves(self.params)
+
+    @property
+    def start(self) -> Any:
+        """The parameters as a list; with Adam, its moments and count of steps too."""
+        if self.decay is None:
+            return self.leaves
+        zeros = [np.zeros_like(p) for p in self.leaves]
+        return [self.leaves, zeros, zeros, np.float32(0)]
+
+    def read(self, state: Any) -> list[Any]:
+        """The parameters in such a state, or in one of tapegrad's."""
+        return tg.tree.leaves(state if self.decay is None else state[0])
+
+
+@attrs.frozen(eq=False)
+class Entry:
+    """One way to compute a workload, with parameters and data in a form of its own."""
+
+    name: str
+    start: Callable[[], Any]  # the state that a burst begins with
+    step: Step  # (state, *data) to loss and new state, or gradients
+    data: tuple[Any, ...]
+    read: Callable[[Any], Sequence[Any]]  # the arrays in a state, or gradients
+    wait: Callable[[Any], Any] = lambda result: None  # until the result is there

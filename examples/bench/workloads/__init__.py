@@ -1,0 +1,21 @@
+"""What is timed: one workload a file, with its loss, the same by hand, and its data."""
+
+from collections.abc import Callable, Mapping
+
+from bench.workload import Workload
+from bench.workloads.attention import attention
+from bench.workloads.chain import chain
+from bench.workloads.embedding import embedding
+from bench.workloads.gru import gru
+from bench.workloads.lenet import lenet
+from bench.workloads.lstm import lstm
+from bench.workloads.mlp import adamw, mlp
+from bench.workloads.rnn import rnn
+from bench.workloads.xor import xor
+
+__all__ = ["WORKLOADS"]
+
+WORKLOADS: Mapping[str, Callable[[], Workload]] = {
+    make.__name__: make
+    for make in (xor, rnn, mlp, chain, lstm, gru, embedding, attention, lenet, adamw)
+}
