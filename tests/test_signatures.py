@@ -7,8 +7,8 @@ import random
 import subprocess
 import sys
 import threading
-from collections import deque
-from typing import NamedTuple
+import types
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -286,40 +286,31 @@ def helper():
     return RNG.standard_normal(4)
 
 
-class Shared:
-    """The generator belongs to the class, and an object keeps what it has in a slot."""
-
-    rng = np.random.default_rng(0)
-    __slots__ = ("rngs",)
-
-    def __init__(self):
-        self.rngs = {"a": [(np.random.default_rng(0),)]}
+@attrs.frozen
+class Slotted:
+    inner: Any
 
     def draw(self, x):
-        return x * self.rng.random()
-
-    def draw_from_slot(self, x):
-        return x * self.rngs["a"][0][0].random()
+        return x * self.inner["noise"][0].random()
 
 
-def contained():
-    rngs = {"a": [deque([np.random.default_rng(0)])]}
-    return lambda x: x * rngs["a"][0][0].random()
-
-
-def of_bits():
-    bits = np.random.PCG64(0)
-    return lambda x: x * np.random.Generator(bits).random()
+LIBRARY = types.ModuleType("library")
+LIBRARY.RNG = np.random.default_rng(0)
+LIBRARY.part = types.ModuleType("library.part")
+LIBRARY.part.library = LIBRARY
+LIBRARY.part.generators = [np.random.default_rng(0)]
+GENERATORS = {"noise": [np.random.default_rng(0)]}
 
 
 @pytest.mark.parametrize(
     "fn",
     [
-        Shared().draw,
-        lambda x: x * Shared.rng.random(),
-        Shared().draw_from_slot,
-        contained(),
-        of_bits(),
+        lambda x: x * GENERATORS["noise"][0].random(),
+        lambda x: x * LIBRARY.RNG.random(),
+        lambda x: x * LIBRARY.part.generators[0].random(),
+        Slotted(GENERATORS).draw,
+        Slotted(({1: [Slotted(GENERATORS)]},)).inner[0][1][0].draw,
+        functools.partial(lambda held, x: x * held[0][0].random(), [(np.random.default_rng(0),)]),
         lambda x: x * np.random.rand(4),  # noqa: NPY002
         lambda x: x * np.random.normal(),  # noqa: NPY002
         lambda x: x * random.random(),

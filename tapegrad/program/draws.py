@@ -6,26 +6,27 @@ A program would give the numbers of that one call for ever.
 from __future__ import annotations
 
 import functools
+import gc
 import pickle
 import random
-from collections import deque
-from types import CodeType, FunctionType, MemberDescriptorType, MethodType, ModuleType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.hidden import OPAQUE
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 
-_LIBRARIES = ("numpy", "tapegrad", "builtins")
-_HOLDS_NOTHING = (str, bytes, int, float, complex, type(None))
+_LIBRARIES = ("numpy", "tapegrad")
 
 
 def states(fn: Any) -> dict[str, bytes]:
     """The states of the random generators within a function's reach, by what to call them.
 
     They are NumPy's and Python's global ones, and those that the function has in its
-    closure, its defaults, its object or the globals that it names, and in containers and
-    objects, and attributes of classes, that it finds there.
+    closure, its defaults, its object or the globals that it names, and those inside of
+    these, in modules too.
     """
     found: dict[str, Any] = {
         "NumPy's global generator (np.random)": np.random.get_state(legacy=False),  # noqa: NPY002
@@ -34,8 +35,6 @@ def states(fn: Any) -> dict[str, bytes]:
     for name, x in _reached(fn):
         if isinstance(x, np.random.Generator):
             found[f"the generator {name}"] = x.bit_generator.state
-        elif isinstance(x, np.random.BitGenerator):
-            found[f"the generator {name}"] = x.state
         elif isinstance(x, np.random.RandomState):
             found[f"the generator {name}"] = x.get_state(legacy=False)
         elif isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
@@ -63,12 +62,12 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [(getattr(fn, "__name__", ""), fn)]
     while waiting:
         name, x = waiting.pop()
-        if id(x) in seen or isinstance(x, (*_HOLDS_NOTHING, ModuleType, np.ndarray)):
+        if id(x) in seen or isinstance(x, (*OPAQUE, np.ndarray, Tensor)):
             continue
         seen[id(x)] = x
         found.append((name, x))
         if isinstance(x, FunctionType):
-            if not _is_of_library(x):
+            if not x.__module__ or x.__module__.split(".")[0] not in _LIBRARIES:
                 waiting += _named(x).items()
             # what wraps a user's function may be ours
             waiting += zip(x.__code__.co_freevars, _contents(x), strict=True)
@@ -76,29 +75,11 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             waiting += [(x.__func__.__name__, x.__func__), (name, x.__self__)]
         elif isinstance(x, functools.partial):
             waiting += [(name, part) for part in (x.func, *x.args, *x.keywords.values())]
-        elif isinstance(x, dict):
-            waiting += [(f"{name}[{key!r}]", part) for key, part in x.items()]
-        elif isinstance(x, list | tuple | set | frozenset | deque):
-            waiting += [(f"{name}[{i}]", part) for i, part in enumerate(x)]
-        elif not (isinstance(x, type) and _is_of_library(x)):
-            waiting += [(f"{name}.{key}", part) for key, part in _attributes(x)]
-            waiting.append((name, type(x)))
+        else:
+            # what is in containers and slots is called by the name of the whole
+            waiting += [(name, part) for part in gc.get_referents(x)]
+            waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
     return found
-
-
-def _is_of_library(x: Any) -> bool:
-    """Whether a function or class is NumPy's, Python's or this package's."""
-    return (x.__module__ or "").split(".")[0] in _LIBRARIES
-
-
-def _attributes(x: Any) -> list[tuple[str, Any]]:
-    """What an object or class has in its ``__dict__`` and its slots."""
-    slots = [
-        name
-        for name, part in (vars(type(x)).items() if not isinstance(x, type) else ())
-        if isinstance(part, MemberDescriptorType) and hasattr(x, name)
-    ]
-    return [*getattr(x, "__dict__", {}).items(), *[(name, getattr(x, name)) for name in slots]]
 
 
 def _contents(fn: FunctionType) -> list[Any]:
@@ -113,7 +94,7 @@ def _contents(fn: FunctionType) -> list[Any]:
 
 
 def _named(fn: FunctionType) -> dict[str, Any]:
-    """A function's defaults and the globals that its code names."""
+    """A function's defaults, the globals that its code names, and what it names of modules."""
     names: set[str] = set()
     codes: list[CodeType] = [fn.__code__]
     while codes:
@@ -122,4 +103,13 @@ def _named(fn: FunctionType) -> dict[str, Any]:
         codes += [x for x in code.co_consts if isinstance(x, CodeType)]
     defaults = {f"default {i}": x for i, x in enumerate(fn.__defaults__ or ())}
     known = {name: fn.__globals__[name] for name in names if name in fn.__globals__}
+    modules = {name: x for name, x in known.items() if isinstance(x, ModuleType)}
+    opened: list[ModuleType] = []
+    while modules:
+        path, module = modules.popitem()
+        if module not in opened:
+            opened.append(module)
+            inside = {f"{path}.{name}": vars(module)[name] for name in names & vars(module).keys()}
+            modules |= {name: x for name, x in inside.items() if isinstance(x, ModuleType)}
+            known |= inside
     return known | defaults | dict(fn.__kwdefaults__ or {})
