@@ -278,6 +278,12 @@ def _vjp(
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = _split_aux(fn, output, has_aux)
     given = released_tree(output)
+    _refuse_no_derivative(fn, output)
+    return given, Pullback(tape, output, marked), *aux
+
+
+def _refuse_no_derivative(fn: Fn, output: Any) -> None:
+    """Raise for an output with no floating leaf."""
     leaves = tree.leaves(output)
     if not any(is_floating(x) for x in leaves):
         kinds = dict.fromkeys(str(getattr(x, "dtype", type(x).__name__)) for x in leaves)
@@ -285,7 +291,6 @@ def _vjp(
             f"{label(fn)} has no derivative: no leaf of what it returned is floating "
             f"({', '.join(kinds) or 'there is none'})"
         )
-    return given, Pullback(tape, output, marked), *aux
 
 
 def jvp(
@@ -314,7 +319,7 @@ def jvp(
     ------
     TypeError
         If primals or tangents are not in a tuple, or a leaf is not floating, with its
-        path.
+        path; if no leaf of the output is floating.
     ValueError
         If a tangent has another structure or shape than its primal, with the path.
 
@@ -330,6 +335,7 @@ def jvp(
         raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
     output, aux = _split_aux(fn, output, has_aux)
+    _refuse_no_derivative(fn, output)
     paths = iter([p.name for p in tree.leaves(marked)])
     moved: dict[Tensor, Any] = {}
 

@@ -1055,7 +1055,14 @@ def test_a_tape_and_a_pullback_may_hold_tensors_but_not_for_a_program():
 @pytest.mark.parametrize(
     "output", ["a", 3, None, (), [], {"n": np.arange(3)}, (True, "b"), np.array([1], object)]
 )
-@pytest.mark.parametrize("transform", [lambda f: tg.jacobian(f)(2.0), lambda f: tg.vjp(f, 2.0)])
+@pytest.mark.parametrize(
+    "transform",
+    [
+        lambda f: tg.jacobian(f)(2.0),
+        lambda f: tg.vjp(f, 2.0),
+        lambda f: tg.jvp(f, (2.0,), (1.0,)),
+    ],
+)
 def test_a_result_without_a_floating_leaf_has_no_derivative(transform, output):
     with pytest.raises(TypeError, match="no leaf of what it returned is floating"):
         transform(lambda x: output)
