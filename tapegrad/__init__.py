@@ -13,6 +13,7 @@ from tapegrad import errors as errors
 from tapegrad import tree as tree
 from tapegrad.checkpoint import checkpoint as checkpoint
 from tapegrad.core.op import Op as Op
+from tapegrad.core.steps import sweep_steps as sweep_steps
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
 from tapegrad.core.tape import record as record
@@ -34,12 +35,14 @@ from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
+from tapegrad.why import why_zero as why_zero
 
 if _TYPE_CHECKING:
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
     from tapegrad import random as random
+    from tapegrad import show as show
     from tapegrad import testing as testing
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
@@ -54,7 +57,7 @@ _PLACES = {
     **dict.fromkeys(("Program", "compile"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "random", "testing")
+_LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
 
 # without the modules that importing leaves here
 __all__ = [

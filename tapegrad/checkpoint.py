@@ -17,7 +17,15 @@ from tapegrad.core.operands import as_constant
 from tapegrad.core.packing import Layout, floating_leaves
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import CURRENT, Tape, advance, last_written, recorded_from, write_known
+from tapegrad.core.tape import (
+    CURRENT,
+    Tape,
+    advance,
+    is_recording,
+    last_written,
+    recorded_from,
+    write_known,
+)
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
 from tapegrad.ops.record import asarray, stopped
 
@@ -147,9 +155,8 @@ class Call:
 
     def _again(self) -> tuple[Tape, list[Any]]:
         """What a second call writes, and its floating results."""
-        current = CURRENT.get()
-        if current is not None and current.origin is self.start.origin:
-            output, tape = self._call(current)
+        if is_recording(self.start.origin):
+            output, tape = self._call(last_written())
         else:
             (output, tape), _ = recorded_from(self.start, self._call, (self.start,))
         return tape, floating_leaves(output)

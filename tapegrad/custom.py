@@ -13,15 +13,15 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, keep_names, label
+from tapegrad.core.fitting import fit
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.op import Joint, Op
-from tapegrad.core.operands import is_floating, require_real
+from tapegrad.core.operands import is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.packing import Layout
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.sweep import fit
 from tapegrad.core.tape import CURRENT, advance, as_operands, recorded_from, write_known
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
@@ -198,8 +198,7 @@ class CustomVJP:
                 refuse_stranger("custom_vjp", x, start)
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
-        values = [x._primal if type(x) is Tensor else x for x in operands]
-        output, _ = recorded_from(None, call.run, (values,))
+        output, _ = recorded_from(None, call.run, (primals(operands),))
         if not tensors:
             return output
         layout = Layout.of(output)

@@ -52,9 +52,7 @@ def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterat
     [3 2] [4 1]
     """
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-        raise ValueError(
-            f"size is {size!r}; a batch has a positive integer number of rows"
-        )
+        raise ValueError(f"size is {size!r}; a batch has a positive integer number of rows")
     n = _rows(arrays)
     order = np.arange(n) if key is None else permutation(key, n)
     stop = n - n % size if drop_last else n

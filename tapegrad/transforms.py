@@ -7,7 +7,7 @@ nest in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -19,9 +19,11 @@ from tapegrad.core.forward import push
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give, keep
+from tapegrad.core.reach import needed
 from tapegrad.core.refusals import refuse_stranger
-from tapegrad.core.sweep import result_for, seed, sweep, weighing
-from tapegrad.core.tape import CURRENT, Tape, run
+from tapegrad.core.seeds import result_for, seed, weighing
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import asarray
 
@@ -31,6 +33,11 @@ Argnums = int | tuple[int, ...]
 
 def _as_argnums(argnums: Any) -> Argnums:
     return as_positions("argnums", argnums)
+
+
+def _check_unused(transform: Any, field: Any, unused: Any) -> None:
+    if unused not in ("zero", "raise"):
+        raise ValueError(f'unused is "zero" or "raise", not {unused!r}')
 
 
 @attrs.frozen(slots=False)
@@ -43,6 +50,7 @@ class _Transform:
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
     check_finite: bool = False
+    unused: str = attrs.field(default="zero", validator=_check_unused)
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
@@ -77,12 +85,14 @@ class ValueAndGrad(_Transform):
         positions = self.positions(args)
         output, tape, marked = run(self.fn, args, kwargs, positions)
         output, aux = _split_aux(self.fn, output, self.has_aux)
-        _check_scalar(self.fn, output)
+        check_scalar(self.fn, output)
         seeds = {}
         if type(output) is Tensor:
             if output.origin is not tape.start.origin:
                 refuse_stranger("parameter", output, tape.last)
             seeds[output] = seed(output, None)
+        if self.unused == "raise":
+            _refuse_unused(self.fn, tape, seeds)
         gradients = _gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
         if self.has_aux:
@@ -94,13 +104,17 @@ class Grad(_Transform):
     """What `grad` returns."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        both = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite)
+        both = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite, self.unused)
         value, gradients = both(*args, **kwargs)
         return (gradients, value[1]) if self.has_aux else gradients
 
 
 def value_and_grad(
-    fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+    fn: Fn,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
 ) -> ValueAndGrad:
     """A function that returns the value of `fn` and its gradient.
 
@@ -116,6 +130,9 @@ def value_and_grad(
     check_finite
         Whether to raise at the first value, or during the sweep at the first
         cotangent, that is not finite.
+    unused
+        What the gradient is of a leaf that the result does not depend on: "zero", or
+        "raise" for an error with its path. `why_zero` says why a gradient is zero.
 
     Returns
     -------
@@ -130,6 +147,8 @@ def value_and_grad(
     TypeError
         When called: if the result is not a floating scalar, or a leaf to
         differentiate is not floating (with its path).
+    ValueError
+        When called, with ``unused="raise"``: if the result does not depend on a leaf.
     NonFiniteError
         When called, with `check_finite`: a `FloatingPointError` that says on which line
         of the tape a NaN or an infinity came about, from what, and why where that is
@@ -141,15 +160,21 @@ def value_and_grad(
     >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
     (array(6.), {'w': array([3., 3.])})
     """
-    return ValueAndGrad(fn, argnums, has_aux, check_finite)
+    return ValueAndGrad(fn, argnums, has_aux, check_finite, unused)
 
 
-def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False) -> Grad:
+def grad(
+    fn: Fn,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad:
     """A function that returns the gradient of `fn`.
 
     Parameters
     ----------
-    fn, argnums, has_aux, check_finite
+    fn, argnums, has_aux, check_finite, unused
         As for `value_and_grad`.
 
     Returns
@@ -159,7 +184,7 @@ def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool
 
     Raises
     ------
-    TypeError, NonFiniteError
+    TypeError, ValueError, NonFiniteError
         When called, as for `value_and_grad`.
 
     Examples
@@ -170,7 +195,7 @@ def grad(fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
     """
-    return Grad(fn, argnums, has_aux, check_finite)
+    return Grad(fn, argnums, has_aux, check_finite, unused)
 
 
 @attrs.frozen(eq=False)
@@ -488,6 +513,17 @@ def _gradient_trees(
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
 
 
+def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:
+    """Raise for parameters that the outputs do not depend on."""
+    depended = needed(tape, outputs)
+    unused = [p.name or f"line {p.index}" for p in tape.parameters if p not in depended]
+    if unused:
+        raise ValueError(
+            f"the result of {label(fn)} does not depend on {', '.join(unused)}; tg.why_zero(fn, "
+            '*args) says why; leave it out of argnums, or pass unused="zero"'
+        )
+
+
 def _split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
     """What a function returned, and the auxiliary part of it if it has one."""
     if not has_aux:
@@ -499,7 +535,8 @@ def _split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]
     return output[0], (released_tree(output[1]),)
 
 
-def _check_scalar(fn: Fn, output: Any) -> None:
+def check_scalar(fn: Fn, output: Any) -> None:
+    """Raise unless what a function returned is a floating scalar."""
     if type(output) is Tensor and output.shape == () and output.dtype.kind == "f":
         return
     if not is_floating(output):
@@ -525,8 +562,7 @@ def released(x: Any) -> Any:
             return give(np.array(x))
         refuse_hidden(x, "a result")
         return x
-    current = CURRENT.get()
-    if current is None or current.origin is not x.origin:
+    if not is_recording(x.origin):
         return x.value
     # a Python float comes out as an array, as it does where no recording goes on
     return asarray(x) if type(x._primal) is float else x

@@ -11,7 +11,6 @@ from programs import assert_close, many, scale_of
 import tapegrad as tg
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
-from tapegrad.program.emit import runner
 from tapegrad.program.passes import (
     add_before_parting,
     add_small_first,
@@ -31,6 +30,7 @@ from tapegrad.program.passes import (
     use_at_once,
 )
 from tapegrad.program.program import check_program
+from tapegrad.program.writing import runner
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))

@@ -75,3 +75,67 @@ def test_the_tape_of_a_nested_recording_prints_its_own_lines():
     tg.record(fn)(2.0)
     (inner,) = tapes
     assert [line.split()[0] for line in str(inner).splitlines()[1:]] == ["1", "2"]
+
+
+# --- Tape.show, and reading a tape by position --------------------------------------------
+
+
+def rows(text):
+    head, *lines = text.splitlines()
+    return head.split(), [line.split() for line in lines]
+
+
+def test_a_tape_is_shown_with_its_cotangents():
+    output, tape = tg.record(lambda x, y: tg.sum(x * tg.round(x)) + tg.where(x[0] > 1, 0.0, y))(
+        np.array([2.5, 1.0]), 1.0
+    )
+    text = tape.show(output)
+    assert isinstance(text, str)
+    assert repr(text) == text
+    cotangents = {s.record.index: s.cotangent for s in tg.sweep_steps(tape, output)}
+    head, lines = rows(text)
+    assert head[-2:] == ["cotangent", "gradient"]
+    assert len(lines) == len(tape)
+    for record, line in zip(tape, text.splitlines()[1:], strict=True):
+        if record.index in cotangents and not record.shape:
+            assert str(float(cotangents[record.index])) in line.split()
+        assert line.endswith("stops here") == (record.op.name in ("round", "greater"))
+    head, lines = rows(tape.show())
+    assert head == [*str(tape).split()[:6], "gradient"]
+    assert len(lines) == len(tape)
+
+
+def test_where_no_gradient_passes_is_marked():
+    def fn(x, unused):
+        return tg.stop_gradient(x) * x
+
+    output, tape = tg.record(fn)(2.0, 1.0)
+    _, lines = rows(tape.show(output))
+    assert [line[-1] for line in lines if line[-1] in ("unused", "here")] == ["unused", "here"]
+    assert lines[1][1] == "unused"
+
+
+def test_where_a_recording_inside_another_begins_is_marked():
+    output, tape = tg.record(lambda x: tg.grad(lambda y: y**3)(x) * x)(2.0)
+    marked = [line for line in tape.show(output).splitlines() if "inner recording begins" in line]
+    assert len(marked) == 1
+    assert marked[0].split()[:3] == ["1", "y", "%0"]
+
+
+@given(st.integers(0, 6), st.data())
+def test_a_tape_is_read_by_position_like_a_tuple(n, data):
+    tape, x = tg.Tape().parameter([0.5])
+    for _ in range(n):
+        tape, x = tape.write(tg.sin, x)
+    records = list(tape)
+    i = data.draw(st.integers(-n - 1, n))
+    assert tape[i] is records[i]
+    part = data.draw(st.slices(n + 1))
+    assert isinstance(tape[part], tuple)
+    assert [id(r) for r in tape[part]] == [id(r) for r in records[part]]
+    for beyond in (n + 1, -n - 2):
+        try:
+            tape[beyond]
+        except IndexError:
+            continue
+        raise AssertionError(beyond)

@@ -8,13 +8,15 @@ the VJP, which is linear in the cotangent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tapegrad.core.sweep import fit, sweep
-from tapegrad.core.tape import CURRENT, Tape, advance, last_written, run, write
+from tapegrad.core.fitting import fit, spread
+from tapegrad.core.operands import primals
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape, append, is_recording, run
 from tapegrad.core.tensor import Rules, Tensor
 
 
@@ -30,21 +32,18 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     outputs
         The records whose tangents are wanted.
     """
-    current = CURRENT.get()
     # inside the tape's own recording the rules see Tensors, so that they are recorded
-    recorded = current is not None and current.origin is tape.start.origin
+    recorded = is_recording(tape.start.origin)
     found = dict(tangents)
     for record, done in _needed(tape, frozenset(outputs)):
         moved = {
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
         if moved and record.dtype.kind == "f":
-            y, operands = record if recorded else record._primal, record.operands
-            if not recorded:
-                operands = tuple([x._primal if type(x) is Tensor else x for x in operands])
-            t = _tangent(record, y, operands, moved)
+            args = (record, *record.operands)
+            t = _tangent(record, args if recorded else primals(args), moved)
             if t is not None:
-                found[record] = _like(t, record)
+                found[record] = spread(t, record)
         for x in done:
             found.pop(x, None)
     return found
@@ -65,11 +64,14 @@ def _needed(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[T
     return records[::-1]
 
 
-def _tangent(record: Tensor, y: Any, operands: tuple[Any, ...], moved: dict[int, Any]) -> Any:
-    """The tangent of a record whose operands have tangents; None if it is zero."""
-    rules = record.op.rules(len(operands))
+def _tangent(record: Tensor, args: Sequence[Any], moved: dict[int, Any]) -> Any:
+    """The tangent of a record whose operands have tangents; None if it is zero.
+
+    `args` are what its rules are called on: the output and the operands.
+    """
+    rules = record.op.rules(len(record.operands))
     moved = {i: t for i, t in moved.items() if i < len(rules) and rules[i] is not None}
-    return record.op.jvp(record.op, moved, y, *operands, **record.options) if moved else None
+    return record.op.jvp(record.op, moved, *args, **record.options) if moved else None
 
 
 def elementwise(
@@ -92,16 +94,12 @@ def by_transposing(
 ) -> Any:
     """The tangent of any op: the VJP of the VJP, which is linear in the cotangent."""
     rules = op.rules(len(operands))
+    like, *values = map(np.asarray, primals((y, *operands)))
 
     def back(g: Any) -> dict[int, Any]:
         cotangents = {i: rules[i](g, y, *operands, **options) for i in tangents}
-        return {
-            i: fit(c, np.asarray(_primal(operands[i])), op.name, i)
-            for i, c in cotangents.items()
-            if c is not None
-        }
+        return {i: fit(c, values[i], op.name, i) for i, c in cotangents.items() if c is not None}
 
-    like = np.asarray(_primal(y))
     cotangents, tape, (g,) = run(back, (np.zeros(like.shape, like.dtype),), argnums=(0,))
     seeds: dict[Tensor, Any] = {}
     for i, c in cotangents.items():
@@ -110,29 +108,16 @@ def by_transposing(
     return sweep(tape, seeds)[g]
 
 
+def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    """An op of operands and options as records have them: a value, or a new record."""
+    if any(type(x) is Tensor for x in operands):
+        return append(op, operands, options)
+    return op.forward(*operands, **options)
+
+
 def _total(parts: list[Any]) -> Any:
     total = None
     for part in parts:
         if part is not None:
             total = part if total is None else total + part
     return total
-
-
-def _primal(x: Any) -> Any:
-    return x._primal if type(x) is Tensor else x
-
-
-def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """An op applied to operands and options as records hold them."""
-    if not any(type(x) is Tensor for x in operands):
-        return op.forward(*operands, **options)
-    record = write(last_written(), op, operands, options)
-    advance(record)
-    return record
-
-
-def _like(t: Any, record: Tensor) -> Any:
-    """A tangent in the shape and dtype of its record."""
-    if t.shape != record.shape:
-        t = np.broadcast_to(t, record.shape)
-    return t if t.dtype == record.dtype else t.astype(record.dtype)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,11 @@ def as_constant(x: Any, what: str) -> Any:
     if isinstance(x, list | tuple | np.ndarray):
         return as_constant(np.asarray(x), what)
     raise TypeError(f"{what}: an operand is a {kind.__name__}; an array or a number is needed")
+
+
+def primals(operands: Iterable[Any]) -> list[Any]:
+    """The operands as forward functions and rules read them: values for records."""
+    return [x._primal if type(x) is Tensor else x for x in operands]
 
 
 def require_real(dtype: np.dtype[Any], what: str) -> None:

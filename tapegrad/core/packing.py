@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.hidden import refuse_hidden
-from tapegrad.core.operands import is_floating
+from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.tensor import Tensor
 
@@ -48,7 +48,7 @@ class Layout:
     def pack(self, output: Any) -> Any:
         """The floating leaves of a tree of this layout as one array; a lone one as it is."""
         leaves = floating_leaves(output)
-        values = [x._primal if type(x) is Tensor else x for x in leaves]
+        values = primals(leaves)
         if len(values) == 1:
             (x,) = values
             if type(x) is float:

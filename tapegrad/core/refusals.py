@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tensor import Origin, Rules, Tensor
 from tapegrad.errors import TapeError
@@ -66,6 +67,32 @@ def refuse_branch(x: Tensor) -> NoReturn:
     raise TapeError(
         f"the output depends on {x._line()}, a record that this tape does not have: it was "
         "written on another branch; sweep the tape that both were written on"
+    )
+
+
+def refuse_function(
+    fn: Any, recorded: Callable[..., Any], operands: tuple[Any, ...], options: Mapping[str, Any]
+) -> NoReturn:
+    """Raise for a function where an op is needed, and say which ops it writes."""
+    given = operands, dict(options)
+    values = [x._primal for x in tree.leaves(given) if type(x) is Tensor]
+
+    def call(*moving: Any) -> Any:
+        rest = iter(moving)
+        args, kwargs = tree.map(lambda x: next(rest) if type(x) is Tensor else x, given)
+        return fn(*args, **kwargs)
+
+    try:
+        (_, tape, _), _ = recorded((call, values))
+        parts = [f"tg.{x.op.name}" for x in tape if x.operands]
+    except Exception:
+        # it cannot be recorded of these operands, or is no function
+        parts = []
+    if not parts:
+        raise TypeError(f"an op is needed, such as tg.multiply; {fn!r} is not one")
+    raise TypeError(
+        f"{label(fn)} is not an op but a function: of these operands it writes "
+        f"{', '.join(dict.fromkeys(parts))}; write these, or call it inside tg.record"
     )
 
 

@@ -9,19 +9,28 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
+from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, SupportsIndex, overload
 
 import attrs
 import numpy as np
 
-from tapegrad import show, tree
+from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
-from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
-from tapegrad.core.refusals import describe, explained, refuse_leaf, refuse_stranger
+from tapegrad.core.refusals import (
+    describe,
+    explained,
+    refuse_function,
+    refuse_leaf,
+    refuse_stranger,
+)
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
+from tapegrad.face.later import later
+from tapegrad.face.text import table
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -137,10 +146,11 @@ class Tape:
         TapeError
             If an operand is a record of another tape.
         TypeError, ValueError, IndexError
-            If the op does not take these operands.
+            If the op does not take these operands, or is a function composed of ops.
         """
         if not hasattr(op, "bind"):
-            raise TypeError(f"an op is needed, such as tg.multiply; {op!r} is not one")
+            # recorded on a tape of its own, to say what it is made of
+            refuse_function(op, partial(recorded_from, None, run), operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
@@ -160,11 +170,54 @@ class Tape:
             yield record  # type: ignore[misc]
             record = record.previous  # type: ignore[union-attr]
 
+    @overload
+    def __getitem__(self, i: SupportsIndex) -> Tensor: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> tuple[Tensor, ...]: ...
+
+    def __getitem__(self, i: SupportsIndex | slice) -> Tensor | tuple[Tensor, ...]:
+        return tuple(self)[i]
+
+    def show(self, output: Tensor | None = None, cotangent: Any = None) -> str:
+        """The printed tape with cotangents, and marks where no gradient passes.
+
+        Parameters
+        ----------
+        output, cotangent
+            As for `reverse_sweep`; without an output there are no cotangents.
+
+        Returns
+        -------
+        A string that shows itself at the prompt. The last column says where the way back
+        ends: at an op without a rule, at a value that is not floating, at a parameter that
+        the output does not depend on; and where a recording inside another begins and is
+        swept.
+
+        Raises
+        ------
+        TypeError, ValueError, TapeError
+            As for `reverse_sweep`.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> output, tape = tg.record(lambda x, y: x * tg.stop_gradient(x))(2.0, 1.0)
+        >>> tape.show(output)
+        line  record      operands  shape  dtype    value  cotangent  gradient
+           0  x                     ()     float64  2.0    2.0
+           1  y                     ()     float64  1.0               unused
+           2  stopped     %0        ()     float64  2.0    2.0        stops here
+           3  multiply    %0, %2    ()     float64  4.0    1.0
+        """
+        shown: str = later("tapegrad.show.text", "shown")(self, output, cotangent)
+        return shown
+
     def __repr__(self) -> str:
         return f"<Tape of {self.last.origin.label}: {len(self)} records>"
 
     def __str__(self) -> str:
-        return show.table(self)
+        return table(self)
 
     def __copy__(self) -> Tape:
         return self
@@ -203,7 +256,7 @@ def write(
         values.append(x)
     if constants:
         last, operands = as_operands(last, op, operands)
-        values = [x._primal if type(x) is Tensor else x for x in operands]
+        values = primals(operands)
     forward = op.forward
     if origin.compiling and op.keeps_weak:
         forward = forward_of(op, values)
@@ -370,8 +423,21 @@ def recorded_from(
     return copy_context().run(call)
 
 
+def is_recording(origin: Origin) -> bool:
+    """Whether the recording that runs writes on the tape that begins there."""
+    last = CURRENT.get()
+    return last is not None and last.origin is origin
+
+
 def last_written() -> Tensor | Origin:
     """The last record of the recording that runs."""
     last = CURRENT.get()
     assert last is not None
     return last
+
+
+def append(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
+    """Write on the tape of the recording that runs."""
+    record = write(last_written(), op, operands, options)
+    advance(record)
+    return record

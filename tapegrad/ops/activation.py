@@ -23,6 +23,7 @@ _LARGEST = {np.dtype(char): float(np.log(np.finfo(char).max)) - 1e-3 for char in
 
 
 def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
+    """g * y * (1 - y)."""
     # y * (1 - y), without the difference that would be lost to rounding for large x
     return g * (y * sigmoid(-x))
 

@@ -139,6 +139,7 @@ def positive(x: Any) -> Any:
 
 
 def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """g * x2 * x1 ** (x2 - 1)."""
     # x**0 is constant; its rule must not meet 0 * 0**-1
     if isinstance(x2, int | float):
         return g * (x2 * x1 ** (x2 - 1)) if x2 != 0 else None
@@ -150,6 +151,7 @@ _POWERS = "0 in the base at exponent 0, 0 in the exponent at base 0"
 
 
 def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """g * y * log(x1)."""
     # 0**p is 0 for all p > 0, where y * log(0) would be nan
     zero = np.equal(x1, 0)
     return g * np.where(zero & np.greater(x2, 0), 0, y * np.log(np.where(zero, 1, x1)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import operator
+from functools import wraps
 from typing import Any
 
 import attrs
@@ -91,7 +92,12 @@ def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def _first(rule: Any) -> EachOperand:
     """The rules of an op whose first operand alone has one."""
-    return EachOperand(lambda i, *args, **options: rule(*args, **options), last=0)
+
+    @wraps(rule)
+    def first(i: int, *args: Any, **options: Any) -> Any:
+        return rule(*args, **options)
+
+    return EachOperand(first, last=0)
 
 
 def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -100,6 +106,7 @@ def _getitem_arguments(a: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, A
 
 
 def _getitem_vjp(g: Any, y: Any, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """g at the places that were taken, 0 elsewhere."""
     return scatter(g, shape=np.shape(a), index=_filled(index, arrays))
 
 
@@ -178,6 +185,7 @@ def _repeats(arrays: tuple[Any, ...]) -> bool:
 
 
 def _segment_sum_vjp(g: Any, y: Any, values: Any, indices: Any, n: int) -> Any:
+    """g at the operand's segments."""
     return index_select(g, indices)
 
 
@@ -336,6 +344,7 @@ def _update_arguments(a: Any, values: Any, index: Any) -> tuple[tuple[Any, ...],
 def _index_set_vjp(
     i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
+    """g at the places that hold the operand, 0 elsewhere."""
     if i == 0:
         return index_set(g, 0.0, index=_filled(index, arrays))
     picked = g[_filled(index, arrays)]
@@ -433,6 +442,7 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 
 
 def _pick_vjp(g: Any, y: Any, a: Any, indices: Any) -> Any:
+    """g at the places that were picked, 0 elsewhere."""
     return unpick(g, indices, a.shape[-1])
 
 

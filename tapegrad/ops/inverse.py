@@ -98,6 +98,7 @@ def _solve_adjoint(g: Any, a: Any, b: Any) -> Any:
 
 
 def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """the solution z of a.T @ z = g."""
     c = _solve_adjoint(g, a, b)
     return np.squeeze(c, -1) if b.ndim == 1 else c
 

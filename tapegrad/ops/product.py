@@ -41,6 +41,7 @@ def turned(a: Any) -> Any:
 
 
 def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """g @ x2.T, of each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return g @ x2.T
@@ -54,6 +55,7 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 
 
 def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """x1.T @ g, of each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return x1.T @ g

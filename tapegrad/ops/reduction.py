@@ -153,6 +153,7 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """g where the extremum is, shared where several tie, and 0 elsewhere."""
     ties = np.equal(a, _unreduced(y, a, axis, keepdims))
     # nan is equal to nothing, so that there may be no winner
     n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1).astype(g.dtype)

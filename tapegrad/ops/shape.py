@@ -231,6 +231,7 @@ def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[
 
 
 def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
+    """the operand's part of g."""
     if axis is None:
         start = sum(np.size(array) for array in arrays[:i])
         return g[start : start + np.size(arrays[i])].reshape(np.shape(arrays[i]))
@@ -271,6 +272,7 @@ def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
 
 
 def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
+    """the operand's part of g."""
     return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
 
 

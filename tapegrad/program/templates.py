@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tapegrad.core.sweep import SEED
+from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
 from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import clip_both, power, real

@@ -1,8 +1,8 @@
-"""A tape to look at."""
+"""Records and values as text."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,15 @@ _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 _WIDEST_VALUE = 40
 
 
-def table(records: Iterable[Tensor]) -> str:
+def table(records: Iterable[Tensor], **further: Sequence[str]) -> str:
     """Records as a table, a line each; operands by their line, ``%0``.
 
     Parameters
     ----------
     records
         A tape, or any of its records.
+    **further
+        Columns to the right of those, by their heads, with a cell for each record.
 
     Examples
     --------
@@ -31,20 +33,24 @@ def table(records: Iterable[Tensor]) -> str:
        0  x                     ()     float64  2.0
        1  power       %0, 3     ()     float64  8.0
     """
-    rows = [_row(record) for record in records]
-    widths = [max(map(len, column)) for column in zip(_HEAD, *rows, strict=True)]
+    head = (*_HEAD, *further)
+    rows = [
+        (*cells(record), *more) for record, *more in zip(records, *further.values(), strict=True)
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     widths[1] = max(widths[1], 10)
     lines = []
-    for row in (_HEAD, *rows):
-        cells = [row[0].rjust(widths[0])]
-        cells += [cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
-        lines.append("  ".join(cells).rstrip())
+    for row in (head, *rows):
+        line = [row[0].rjust(widths[0])]
+        line += [cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        lines.append("  ".join(line).rstrip())
     return "\n".join(lines)
 
 
-def _row(record: Tensor) -> tuple[str, ...]:
-    what = _printable(record.name or record.op.name)
-    operands = [_operand(x) for x in record.operands]
+def cells(record: Tensor) -> tuple[str, ...]:
+    """A record's line, operands, shape, dtype and value."""
+    what = printable(record.name or record.op.name)
+    operands = [operand(x) for x in record.operands]
     operands += [f"{name}={value}" for name, value in record.options.items()]
     value = "" if record.origin.compiling else short(record._primal)
     return (
@@ -57,12 +63,13 @@ def _row(record: Tensor) -> tuple[str, ...]:
     )
 
 
-def _printable(name: str) -> str:
+def printable(name: str) -> str:
     """A name in which control characters are escaped."""
     return "".join([c if c.isprintable() else repr(c)[1:-1] for c in name])
 
 
-def _operand(x: Any) -> str:
+def operand(x: Any) -> str:
+    """What a record was given: a record by its line, a constant in short."""
     if isinstance(x, Tensor):
         return f"%{x.index}"
     if isinstance(x, np.ndarray):

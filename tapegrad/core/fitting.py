@@ -1,0 +1,47 @@
+"""Cotangents and tangents in the shape and dtype of what they belong to.
+
+VJP rules may leave a cotangent in the shape that broadcasting gave the operand, and
+tangents in the shape of an operand: here alone is that undone.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.core.tensor import Tensor
+
+
+def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
+    """A rule's cotangent summed over broadcast axes, in the operand's dtype."""
+    shape = primal.shape
+    if c.shape != shape:
+        extra = c.ndim - len(shape)
+        rest = c.shape[max(extra, 0) :]
+        axes = tuple(range(extra))
+        if rest != shape:
+            if extra < 0 or any(n not in (1, m) for n, m in zip(shape, rest, strict=True)):
+                raise ValueError(
+                    f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
+                    f"{c.shape}, which does not fit the operand's {shape}"
+                )
+            axes += tuple(extra + j for j, m in enumerate(rest) if m != shape[j])
+        if type(c) is not np.ndarray:
+            c = np.sum(c, axes)
+        elif axes == (0,) and c.ndim == 2:
+            # a product takes a third of the time of a sum over the first axis
+            c = np.ones(len(c), c.dtype).dot(c)
+        else:
+            c = np.add.reduce(c, axes)
+        if c.shape != shape:
+            c = c.reshape(shape)
+    return c if c.dtype == primal.dtype else c.astype(primal.dtype)
+
+
+def spread(t: Any, record: Tensor) -> Any:
+    """A tangent in the shape and dtype of its record."""
+    if t.shape != record.shape:
+        t = np.broadcast_to(t, record.shape)
+    return t if t.dtype == record.dtype else t.astype(record.dtype)

@@ -1,0 +1,53 @@
+"""A VJP rule in words: the source of the lambda that it is declared with."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+from functools import partial
+from types import CodeType
+
+from tapegrad.core.tensor import Rules
+
+
+def formula(op: Rules, i: int) -> str:
+    """How an op's rule for operand i is written, such as ``g * x2``.
+
+    A rule that is no lambda says what it does in its docstring; where there is none, or the
+    source is not at hand, it is called by its op's name.
+    """
+    rule = op.vjps[i] if type(op.vjps) is tuple else op.vjps.rule
+    while isinstance(rule, partial):
+        rule = rule.func
+    rule = inspect.unwrap(rule)
+    code = getattr(rule, "__code__", None)
+    written = ""
+    if code is not None and code.co_name == "<lambda>":
+        written = _body(code)
+    elif code is not None:
+        written = (rule.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    return written or f"the rule of {op.name}"
+
+
+def _body(code: CodeType) -> str:
+    """The expression that a lambda returns, on one line; nothing where it cannot be read."""
+    begins, ends = [], []
+    for line, last, column, end in code.co_positions():
+        if line is None or last is None or column is None or end is None:
+            continue
+        if (line, column) != (last, end):
+            begins.append((line, column))
+            ends.append((last, end))
+    if not begins:
+        return ""
+    (first, begin), (last, end) = min(begins), max(ends)
+    # columns count bytes
+    lines = [linecache.getline(code.co_filename, n).encode() for n in range(first, last + 1)]
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][begin:]
+    text = b"".join(lines)
+    try:
+        return ast.unparse(ast.parse(b"(" + text + b")", mode="eval")) if text.strip() else ""
+    except (SyntaxError, ValueError):
+        return ""

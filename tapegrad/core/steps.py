@@ -1,0 +1,134 @@
+"""The reverse sweep as a value: each step of it, to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.formula import formula
+from tapegrad.core.ownership import lend
+from tapegrad.core.seeds import begin
+from tapegrad.core.sweep import contributions, scope
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+
+
+@attrs.frozen(eq=False)
+class Contribution:
+    """What one record adds to the cotangent of one of its operands.
+
+    Attributes
+    ----------
+    record, position, operand
+        The record, and which of its operands this is.
+    cotangent
+        As the rule gave it, in the shape that the operand was broadcast to.
+    summed
+        In the operand's shape and dtype.
+    """
+
+    record: Tensor
+    position: int
+    operand: Tensor
+    cotangent: Any
+    summed: Any
+
+    @property
+    def formula(self) -> str:
+        """The rule in words: of the cotangent ``g``, the value ``y`` and the operands."""
+        return formula(self.record.op, self.position)
+
+
+@attrs.frozen(eq=False)
+class Step:
+    """One step of a reverse sweep.
+
+    Attributes
+    ----------
+    record
+        Where the sweep is.
+    cotangent
+        The record's complete cotangent.
+    contributions
+        What the record passes on, one for each operand that a gradient passes to. A
+        parameter of the tape passes nothing on: its cotangent is its gradient.
+    """
+
+    record: Tensor
+    cotangent: Any
+    contributions: tuple[Contribution, ...]
+
+
+@attrs.frozen(eq=False)
+class Steps:
+    """The steps of a reverse sweep; each loop over it sweeps anew."""
+
+    tape: Tape
+    seeds: Mapping[Tensor, Any]
+
+    def __iter__(self) -> Iterator[Step]:
+        tape, cotangents = self.tape, dict(self.seeds)
+        recorded, reached = scope(tape)
+        wanted = frozenset(tape.parameters)
+        for record in reversed(tape):
+            g = cotangents.pop(record, None)
+            if g is None:
+                continue
+            passed = []
+            if record not in wanted:
+                for i, x, c, summed in contributions(record, g, recorded, reached):
+                    known = cotangents.get(x)
+                    cotangents[x] = summed if known is None else known + summed
+                    passed.append(Contribution(record, i, x, _lent(c), _lent(summed)))
+            yield Step(record, _lent(g), tuple(passed))
+
+
+def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
+    """The reverse sweep step by step, from the output back to the parameters.
+
+    Each step is a value: the record, its complete cotangent, and what it passes on to its
+    operands. Records that the output does not depend on have no step. A step is made when
+    the loop comes to it.
+
+    Parameters
+    ----------
+    tape, output, cotangent
+        As for `reverse_sweep`.
+
+    Returns
+    -------
+    What a loop goes through: each has a ``record``, a ``cotangent`` and
+    ``contributions``; a contribution has an ``operand``, the ``cotangent`` as the rule
+    gave it, the same ``summed`` over the axes that the operand was broadcast along, and
+    the ``formula`` of the rule. The cotangents of `Tape.parameters` are what
+    `reverse_sweep` gives.
+
+    Raises
+    ------
+    TypeError, ValueError, TapeError
+        As for `reverse_sweep`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda w, x: tg.sum(w * x))(2.0, np.array([1.0, 3.0]))
+    >>> for step in tg.sweep_steps(tape, output):
+    ...     print(step.record.index, step.record.op.name, step.cotangent)
+    ...     for c in step.contributions:
+    ...         print("   to", c.operand.index, "by", c.formula, c.cotangent, "->", c.summed)
+    3 sum 1.0
+       to 2 by _spread(g, a, axis, keepdims) [1. 1.] -> [1. 1.]
+    2 multiply [1. 1.]
+       to 0 by g * x2 [1. 3.] -> 4.0
+       to 1 by g * x1 [2. 2.] -> [2. 2.]
+    1 parameter [2. 2.]
+    0 parameter 4.0
+    """
+    return Steps(tape, begin(tape, output, cotangent))
+
+
+def _lent(c: Any) -> Any:
+    return c if type(c) is Tensor else lend(np.asarray(c))

@@ -1,0 +1,1 @@
+"""A tape to look at: a page to step through, graphs, tables."""

@@ -1,0 +1,36 @@
+"""What a reader should know of a record: where the way back ends, where a recording begins."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from tapegrad.core.reach import passes
+from tapegrad.core.tape import PARAMETER
+from tapegrad.core.tensor import Tensor
+
+
+def ends(record: Tensor) -> bool:
+    """Whether a record is made of others and passes a gradient to none of them."""
+    made_of = [i for i, x in enumerate(record.operands) if type(x) is Tensor]
+    return bool(made_of) and not any(passes(record, i) for i in made_of)
+
+
+def mark(record: Tensor, reached: Container[Tensor] | None = None) -> str:
+    """A record's mark, in a word or two; empty for most.
+
+    Parameters
+    ----------
+    record
+        The record.
+    reached
+        The records that have a cotangent, where there was a sweep.
+    """
+    marks = []
+    if record.op is PARAMETER:
+        if record.operands:
+            marks.append("inner recording begins")
+        if reached is not None and record not in reached:
+            marks.append("unused")
+    elif ends(record):
+        marks.append("stops here")
+    return ", ".join(marks)

@@ -1,0 +1,39 @@
+"""A tape as text, with its cotangents."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.core.steps import sweep_steps
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.face.text import short, table
+from tapegrad.show.marks import mark
+
+
+class Text(str):
+    """A string of several lines, which the prompt shows as such."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
+    """What `Tape.show` returns."""
+    if output is None:
+        return Text(table(tape, gradient=[mark(record) for record in tape]))
+    known = {step.record: step.cotangent for step in sweep_steps(tape, output, cotangent)}
+    return Text(
+        table(
+            tape,
+            cotangent=[short(primal_of(known[x])) if x in known else "" for x in tape],
+            gradient=[mark(x, known) for x in tape],
+        )
+    )
+
+
+def primal_of(x: Any) -> Any:
+    """A cotangent's value, recorded or not."""
+    return x._primal if type(x) is Tensor else x

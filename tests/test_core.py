@@ -1,0 +1,144 @@
+"""The five files that a reader is sent to: their size, and what they promise one another."""
+
+import io
+import tokenize
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.core.sweep import contributions
+from tapegrad.declare import FUNCTIONS, declaration
+from tapegrad.face.table import ANSWERS, answers
+from tapegrad.testing import sample_calls
+
+CORE = Path(tg.__file__).parent / "core"
+# growth is a decision: what is not the idea has a file of its own
+LINES = 525
+SKIPPED = {
+    tokenize.COMMENT,
+    tokenize.NL,
+    tokenize.NEWLINE,
+    tokenize.INDENT,
+    tokenize.DEDENT,
+    tokenize.ENDMARKER,
+}
+
+
+def lines_of_code(source: str) -> int:
+    """The lines that hold a token other than comments and docstrings."""
+    lines = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        is_docstring = token.type == tokenize.STRING and token.line.lstrip().startswith('"""')
+        if token.type not in SKIPPED and not is_docstring:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines)
+
+
+def test_lines_of_code_are_those_that_hold_code():
+    source = (
+        '"""Doc."""\n\n# why\ndef f(\n    x,\n):\n    """Doc.\n\n    More.\n    """\n    return x\n'
+    )
+    assert lines_of_code(source) == 4
+
+
+def test_the_core_is_read_in_one_sitting():
+    files = [CORE / f"{name}.py" for name in ("tensor", "tape", "op", "sweep", "forward")]
+    found = {file.stem: lines_of_code(file.read_text()) for file in files}
+    assert sum(found.values()) <= LINES, found
+
+
+# --- contributions --------------------------------------------------------------------
+
+
+def test_a_contribution_is_told_before_and_after_broadcasting_is_undone():
+    tape, a = tg.Tape().parameter(np.ones((2, 3)))
+    tape, b = tape.parameter(np.arange(3.0))
+    tape, y = tape.write(tg.multiply, a, b)
+    g = np.full((2, 3), 2.0)
+    (i, of_a, given_a, summed_a), (j, of_b, given_b, summed_b) = contributions(y, g)
+    assert (i, of_a, j, of_b) == (0, a, 1, b)
+    assert given_a is summed_a
+    np.testing.assert_array_equal(summed_a, g * b.value)
+    assert given_b.shape == (2, 3)
+    np.testing.assert_array_equal(summed_b, [4.0, 4.0, 4.0])
+
+
+def test_constants_and_records_that_are_not_reached_get_no_contribution():
+    tape, a = tg.Tape().parameter(2.0)
+    tape, b = tape.parameter(3.0)
+    tape, y = tape.write(tg.multiply, a, b)
+    tape, z = tape.write(tg.multiply, y, np.ones(()))
+    assert [x for _, x, _, _ in contributions(z, np.ones(()))] == [y]
+    assert [x for _, x, _, _ in contributions(y, np.ones(()), reached={b})] == [b]
+
+
+def test_contributions_that_are_recorded_are_records():
+    def loss(x):
+        y = x * x
+        return contributions(y, np.ones(2), recorded=True)[0][2]
+
+    given, _ = tg.record(loss)(np.array([1.0, 2.0]))
+    assert type(given) is tg.Tensor
+
+
+# --- what is no op ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*FUNCTIONS])
+def test_what_is_composed_of_ops_is_no_op_and_write_says_what_it_is_made_of(name):
+    function = FUNCTIONS[name]
+    if declaration(function).domain is None:
+        return
+    for call in sample_calls(function, 3):
+        tape = tg.Tape()
+
+        def mark(x):
+            nonlocal tape
+            if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+                tape, x = tape.parameter(x)
+            return x
+
+        operands = tg.tree.map(mark, call.args)
+        with pytest.raises(TypeError) as raised:
+            tape.write(function, *operands, **call.kwargs)
+        arrays = [x for x in tg.tree.leaves(operands) if type(x) is tg.Tensor]
+
+        def again(*moving, operands=operands, kwargs=call.kwargs):
+            rest = iter(moving)
+            return function(
+                *tg.tree.map(
+                    lambda leaf: next(rest) if type(leaf) is tg.Tensor else leaf, operands
+                ),
+                **kwargs,
+            )
+
+        _, recorded = tg.record(again)(*[x.value for x in arrays])
+        written = {x.op.name for x in recorded if x.operands}
+        assert f"{name} is not an op" in str(raised.value) or not written
+        for part in written:
+            assert f"tg.{part}" in str(raised.value)
+
+
+def test_write_of_a_function_leaves_the_recording_around_it_alone():
+    tape, x = tg.Tape().parameter(np.arange(3.0))
+
+    def inner(y):
+        with pytest.raises(TypeError, match=r"var is not an op.*tg\.mean"):
+            tape.write(tg.var, x)
+        return y * 2.0
+
+    _, recorded = tg.record(inner)(1.0)
+    assert [r.op.name for r in recorded] == ["parameter", "multiply"]
+
+
+# --- NumPy's table -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("function", [np.add, np.sum, np.where])
+def test_no_entry_of_the_table_is_written_twice(function):
+    before = dict(ANSWERS)
+    with pytest.raises(ValueError, match=function.__name__):
+        answers([function], tg.multiply)
+    assert before == ANSWERS

@@ -1,0 +1,167 @@
+"""The reverse sweep as a value: its steps, and the rules in words."""
+
+import itertools
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from programs import many
+
+import tapegrad as tg
+from tapegrad.core.formula import formula
+from tapegrad.declare import OPS
+from tapegrad.testing.random_programs import programs
+
+
+def loss(w, x, b):
+    return tg.sum(tg.tanh(w * x + b) ** 2)
+
+
+ARGS = 2.0, np.array([[1.0, 3.0, -1.0], [0.5, 0.0, 2.0]]), np.array([0.1, 0.2, 0.3])
+
+
+def gradients(steps):
+    return {s.record: s.cotangent for s in steps if s.record.op.name == "parameter"}
+
+
+@many(200)
+@given(programs())
+def test_one_loop_over_the_steps_gives_what_the_sweep_gives(program):
+    results, tape = tg.record(program.fn)(*program.arguments[0])
+    for y in results:
+        if isinstance(y, tg.Tensor) and y.dtype.kind == "f":
+            ones = np.ones(y.shape)
+            found = gradients(tg.sweep_steps(tape, y, ones))
+            for p, g in tg.reverse_sweep(tape, y, ones).items():
+                want = found[p] if p in found else np.zeros(p.shape, p.dtype)
+                assert want.dtype == g.dtype
+                np.testing.assert_array_equal(want, g)
+
+
+def test_what_records_pass_on_sums_to_what_their_operands_have():
+    output, tape = tg.record(loss)(*ARGS)
+    steps = list(tg.sweep_steps(tape, output))
+    assert [s.record.index for s in steps] == sorted((s.record.index for s in steps), reverse=True)
+    whole = {s.record: s.cotangent for s in steps}
+    sums = {output: np.ones(())}
+    for step in steps:
+        for c in step.contributions:
+            assert c.record is step.record
+            assert c.operand is step.record.operands[c.position]
+            assert c.summed.shape == c.operand.shape
+            assert c.summed.dtype == c.operand.dtype
+            np.testing.assert_allclose(np.sum(c.cotangent), np.sum(c.summed))
+            sums[c.operand] = sums.get(c.operand, 0) + c.summed
+    assert len(sums) == len(whole)
+    for record, cotangent in whole.items():
+        np.testing.assert_array_equal(cotangent, sums[record])
+
+
+def test_broadcasting_is_undone_between_the_two_cotangents_of_a_contribution():
+    output, tape = tg.record(loss)(*ARGS)
+    (step,) = [s for s in tg.sweep_steps(tape, output) if s.record.op.name == "multiply"]
+    to_w, to_x = step.contributions
+    assert (to_w.cotangent.shape, to_w.summed.shape) == ((2, 3), ())
+    assert (to_x.cotangent.shape, to_x.summed.shape) == ((2, 3), (2, 3))
+    assert (to_w.formula, to_x.formula) == ("g * x2", "g * x1")
+
+
+def test_a_step_is_made_when_the_loop_comes_to_it_and_each_loop_begins_anew():
+    called = []
+
+    @tg.custom_op(vjps=(lambda g, y, x: called.append(1) or g,))
+    def same(x):
+        return x * 1.0
+
+    output, tape = tg.record(lambda x: same(same(same(x))))(np.ones(()))
+    steps = tg.sweep_steps(tape, output)
+    assert called == []
+    assert len(list(itertools.islice(steps, 2))) == 2
+    assert len(called) == 2
+    assert len(list(steps)) == len(list(steps)) == 4
+
+
+def test_steps_never_change():
+    output, tape = tg.record(loss)(*ARGS)
+    for step in tg.sweep_steps(tape, output):
+        with pytest.raises(attrs.exceptions.FrozenInstanceError):
+            step.cotangent = 1.0
+        arrays = [step.cotangent, *[c.cotangent for c in step.contributions]]
+        for array in [*arrays, *[c.summed for c in step.contributions]]:
+            assert not array.flags.writeable
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                array.setflags(write=True)
+
+
+def test_the_cotangent_of_the_output_is_what_is_given():
+    tape, x = tg.Tape().parameter([1.0, 2.0])
+    tape, y = tape.write(tg.square, x)
+    first, last = tg.sweep_steps(tape, y, [3.0, 4.0])
+    assert first.cotangent.tolist() == [3.0, 4.0]
+    assert last.cotangent.tolist() == [6.0, 16.0]
+    with pytest.raises(TypeError, match="a gradient needs a scalar"):
+        tg.sweep_steps(tape, y)
+    with pytest.raises(tg.TapeError, match="another tape"):
+        tg.sweep_steps(tg.Tape(), y, [1.0, 1.0])
+
+
+def test_steps_made_inside_the_recording_are_recorded():
+    def fn(x):
+        y, tape = tg.record(lambda a: a**3)(x)
+        return gradients(tg.sweep_steps(tape, y))[tape.parameters[0]]
+
+    assert tg.grad(fn)(2.0) == 12.0
+
+
+# --- formulas -----------------------------------------------------------------------------
+
+
+def test_every_rule_of_the_package_has_words():
+    for op in OPS.values():
+        rules = op.vjps if isinstance(op.vjps, tuple) else (op.vjps,)
+        for i, rule in enumerate(rules):
+            if rule is not None:
+                said = formula(op, i)
+                assert said
+                assert "\n" not in said
+    for name in ("matmul", "power", "sigmoid", "max", "getitem", "tanh", "sum", "log_softmax"):
+        assert not formula(OPS[name], 0).startswith("the rule of"), name
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        (lambda g, y, x: g * 3 * x**2, "g * 3 * x ** 2"),
+        (lambda g, y, x: (g * x).sum() if x.ndim else g, "(g * x).sum() if x.ndim else g"),
+        (lambda g, y, x: g + (x), "g + x"),
+        (
+            lambda g, y, x: (
+                g
+                # with a comment
+                * "µ".count("µ")
+                * x
+            ),
+            "g * 'µ'.count('µ') * x",
+        ),
+        (eval("lambda g, y, x: g * x"), "the rule of mine"),
+    ],
+)
+def test_a_lambda_is_told_as_it_is_written(rule, said):
+    assert formula(tg.custom_op(vjps=(rule,), name="mine")(lambda x: x), 0) == said
+
+
+def test_a_function_is_told_by_its_docstring():
+    def rule(g, y, x):
+        """Twice g.
+
+        And more.
+        """
+        return g * 2
+
+    def silent(g, y, x):
+        return g
+
+    op = tg.custom_op(vjps=(rule, silent), name="mine")(lambda x, y: x)
+    assert formula(op, 0) == "Twice g"
+    assert formula(op, 1) == "the rule of mine"
