@@ -112,7 +112,7 @@ def test_a_velocity_that_does_not_fit_is_named_and_a_number_is_none_of_bool():
     optimizer = tg.optim.SGD(0.1, 0.5)
     with pytest.raises(ValueError, match=r"but state\.velocity is"):
         optimizer.update(np.ones(3), np.ones(3), optimizer.init(np.ones(2)))
-    with pytest.raises(TypeError, match="learning_rate is a number, not True"):
+    with pytest.raises(TypeError, match="learning_rate must be a number, not True"):
         tg.optim.SGD(True)
 
 
@@ -465,6 +465,11 @@ def test_a_rate_is_read_from_the_state() -> None:
 def test_numbers_out_of_bounds_are_named(make: Any, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         make()
+
+
+def test_a_decay_that_is_no_function_is_named() -> None:
+    with pytest.raises(TypeError, match="decay"):
+        tg.optim.AdamW(0.1, decay={"w": True})  # type: ignore[arg-type]
 
 
 # --- schedules ------------------------------------------------------------------------------
