@@ -17,6 +17,7 @@ import numpy as np
 
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.notebook import Text
 
 __all__ = [
     "Structure",
@@ -563,13 +564,14 @@ def summary(tree: Any) -> str:
         rows.append(row)
     rows.append(("all", "", "", f"{total:,}", f"{n_bytes:,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join(
+    lines = [
         "  ".join(
             cell.rjust(width) if i > 2 else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
-    )
+    ]
+    return Text("\n".join(lines))
 
 
 def all_close(

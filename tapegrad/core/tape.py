@@ -30,7 +30,7 @@ from tapegrad.core.refusals import (
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
-from tapegrad.face.text import table
+from tapegrad.face.text import Tabled, table
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -59,7 +59,7 @@ ASARRAY = Rules(
 
 
 @attrs.frozen(eq=False, repr=False)
-class Tape:
+class Tape(Tabled):
     """Records in order, from `start` (not included) to `last`. Never changed.
 
     Writing returns a new tape; every older one still reads as it did.

@@ -10,6 +10,7 @@ import numpy as np
 from tapegrad.core.ownership import Array, give, lend
 from tapegrad.errors import TraceError
 from tapegrad.face.lines import instead_of_math, users_line
+from tapegrad.face.notebook import in_html
 
 
 class Reading:
@@ -24,6 +25,9 @@ class Reading:
             text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
+
+    def _repr_html_(self: Any) -> str:
+        return in_html(repr(self))
 
     def __format__(self: Any, spec: str) -> str:
         if not spec:
