@@ -1,4 +1,4 @@
-"""Pools: one number for each patch of an image. And `Flatten`, which often follows."""
+"""Pools, which reduce each patch of an image to one number, and `Flatten`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapegrad.ops import max, mean, patches, reshape
 
 @attrs.frozen
 class _Pool(WithoutParameters):
-    """What pools share."""
+    """The base of the pools."""
 
     n_axes: ClassVar[int] = 2
     reduce: ClassVar[Callable[..., Any]]
@@ -79,7 +79,7 @@ class AvgPool2d(_Pool):
 
 
 class Flatten(WithoutParameters):
-    """All axes but the first made one.
+    """Joins all axes except the first into one.
 
     Examples
     --------
@@ -93,4 +93,6 @@ class Flatten(WithoutParameters):
     def function(self, x: Any) -> Any:
         """X of shape (batch, ...) as (batch, n)."""
         shape = shape_of(x)
+        if not shape:
+            raise ValueError(f"{self}: x has no axis")
         return reshape(x, (shape[0], math.prod(shape[1:])))
