@@ -4,10 +4,8 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 """
 
+import typing as _typing
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
@@ -36,7 +34,7 @@ from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
@@ -58,25 +56,59 @@ _PLACES = {
 }
 _LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
 
-# without the modules that importing leaves here
-__all__ = [
-    *_LATER,
-    *[
-        name
-        for name, thing in list(globals().items())
-        if not name.startswith("_")
-        and (type(thing) is not _ModuleType or name in ("errors", "linalg", "tree"))
-    ],
+_FACE = [
+    "FileError",
+    "NonFiniteError",
+    "Op",
+    "Program",
+    "Tape",
+    "TapeError",
+    "TapegradError",
+    "Tensor",
+    "TraceError",
+    "checkpoint",
+    "compile",
+    "custom_op",
+    "custom_vjp",
+    "data",
+    "errors",
+    "grad",
+    "hessian",
+    "hvp",
+    "jacobian",
+    "jvp",
+    "linalg",
+    "load",
+    "load_metadata",
+    "nn",
+    "optim",
+    "random",
+    "record",
+    "reverse_sweep",
+    "save",
+    "show",
+    "sweep_steps",
+    "testing",
+    "tree",
+    "value_and_grad",
+    "vjp",
 ]
 
 
-def __getattr__(name: str) -> _Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
-    if name in _PLACES:
-        return getattr(_import_module(_PLACES[name]), name)
-    return _import_module(f"tapegrad.{name}")
+# a checker reads the imports above instead
+if not _typing.TYPE_CHECKING:
+    from tapegrad import functions as _functions
+    from tapegrad import ops as _ops
+
+    __all__ = [*_FACE, *_ops.__all__, *_functions.__all__]
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name not in _LATER:
+            raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
+        if name in _PLACES:
+            return getattr(_import_module(_PLACES[name]), name)
+        return _import_module(f"tapegrad.{name}")
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *__all__]
+    return ["__version__", *globals()["__all__"]]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from programs import assert_close, many, scale_of
 
 import tapegrad as tg
+from tapegrad.ops.indexing import pick, scatter, segment_sum, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.emit import runner
@@ -351,11 +352,11 @@ def positions(table, place):
 
 def two_slices(values):
     left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
-    return tg.scatter(values, (4, 6), left) + tg.scatter(values, (4, 6), right)
+    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
 
 
 def two_segments(values, w, i, j):
-    return tg.segment_sum(values @ w, i, 4) + tg.segment_sum(values @ w, j, 4)
+    return segment_sum(values @ w, i, 4) + segment_sum(values @ w, j, 4)
 
 
 def two_options(x):
@@ -388,7 +389,7 @@ WRONG_BEFORE = {
         two_segments, (SQUARE * 1.1).astype("f4"), SQUARE, np.zeros(3, int), np.zeros(3, int),
     ),
     "a sum that is wider than its rows": (
-        lambda v: tg.sum(tg.unpick(v, np.array([0, 1]), 3), -1), np.array([1, 2], np.int32),
+        lambda v: tg.sum(unpick(v, np.array([0, 1]), 3), -1), np.array([1, 2], np.int32),
     ),
     "an exponent that is an integer": (lambda x: tg.ldexp(x, 3), np.array([1.0, 2.0])),
     "numbers whose product is too large": (
@@ -509,7 +510,7 @@ def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
         return tg.sum(a, 0) + tg.sum(b, 0)
 
     def scattered(a, b, i):
-        return tg.segment_sum(a, i, 4) + tg.segment_sum(b, i, 4)
+        return segment_sum(a, i, 4) + segment_sum(b, i, 4)
 
     assert after(stack_sums, rows, SQUARE, SQUARE) == ["concatenate", "sum"]
     assert after(stack_sums, scattered, SQUARE, SQUARE, i) == [
@@ -607,7 +608,7 @@ def test_elements_are_picked_before_a_column_is_taken_off():
     i = np.array([0, 2, 1])
 
     def fn(x, i):
-        return tg.pick(x - tg.sum(x, -1, keepdims=True), i)
+        return pick(x - tg.sum(x, -1, keepdims=True), i)
 
     ops = after(pick_first, fn, SQUARE, i)
     assert ops.index("subtract") > ops.index("index_select")
@@ -630,13 +631,13 @@ def test_the_largest_of_wide_rows_is_found_by_its_index():
 
 def test_rows_are_updated_alone_where_they_are_few():
     def fn(table, values, i):
-        return table - 0.1 * tg.segment_sum(values, i, len(table))
+        return table - 0.1 * segment_sum(values, i, len(table))
 
     table, values = np.ones((40, 3)), np.ones((5, 3))
     assert after(update_rows, fn, table, values, np.arange(5))[-1] == "index_add"
     assert untouched(update_rows, fn, table[:8], values, np.arange(5))
     assert untouched(
-        update_rows, lambda t, v, i: t - t * tg.segment_sum(v, i, 40), table, values, np.arange(5)
+        update_rows, lambda t, v, i: t - t * segment_sum(v, i, 40), table, values, np.arange(5)
     )
 
 
