@@ -33,6 +33,7 @@ from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
+from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
     from tapegrad import data as data
@@ -56,51 +57,18 @@ _PLACES = {
 }
 _LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
 
-_FACE = [
-    "FileError",
-    "NonFiniteError",
-    "Op",
-    "Program",
-    "Tape",
-    "TapeError",
-    "TapegradError",
-    "Tensor",
-    "TraceError",
-    "checkpoint",
-    "compile",
-    "custom_op",
-    "custom_vjp",
-    "data",
-    "errors",
-    "grad",
-    "hessian",
-    "hvp",
-    "jacobian",
-    "jvp",
-    "linalg",
-    "load",
-    "load_metadata",
-    "nn",
-    "optim",
-    "random",
-    "record",
-    "reverse_sweep",
-    "save",
-    "show",
-    "sweep_steps",
-    "testing",
-    "tree",
-    "value_and_grad",
-    "vjp",
-]
-
-
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:
-    from tapegrad import functions as _functions
-    from tapegrad import ops as _ops
-
-    __all__ = [*_FACE, *_ops.__all__, *_functions.__all__]
+    # without the modules that importing leaves here
+    __all__ = [
+        *_LATER,
+        *[
+            name
+            for name, thing in list(globals().items())
+            if not name.startswith("_")
+            and (type(thing) is not type(_typing) or name in ("errors", "linalg", "tree"))
+        ],
+    ]
 
     def __getattr__(name: str) -> _typing.Any:
         if name not in _LATER:

@@ -7,7 +7,7 @@ transforms nest in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import (
     Any,
     ClassVar,
@@ -29,6 +29,7 @@ from tapegrad.core.forward import push
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give, keep
+from tapegrad.core.reach import needed
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.seeds import result_for, seed, weighing
 from tapegrad.core.sweep import sweep
@@ -54,6 +55,11 @@ def _as_argnums(argnums: Any) -> Argnums:
     return as_positions("argnums", argnums)
 
 
+def _check_unused(transform: Any, field: Any, unused: Any) -> None:
+    if unused not in ("zero", "raise"):
+        raise ValueError(f'unused is "zero" or "raise", not {unused!r}')
+
+
 @attrs.frozen(slots=False, repr=False)
 class _Transform(Generic[P, R]):
     """A function made of another: frozen, and pickled where that one is."""
@@ -66,6 +72,7 @@ class _Transform(Generic[P, R]):
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
     has_aux: bool = False
     check_finite: bool = False
+    unused: str = attrs.field(default="zero", validator=_check_unused)
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
@@ -105,12 +112,14 @@ class ValueAndGrad(_Transform[P, R]):
         positions = self.positions(args)
         output, tape, marked = run(self.fn, args, kwargs, positions)
         output, aux = _split_aux(self.fn, output, self.has_aux)
-        _check_scalar(self.fn, output)
+        check_scalar(self.fn, output)
         seeds = {}
         if type(output) is Tensor:
             if output.origin is not tape.start.origin:
                 refuse_stranger("parameter", output, tape.last)
             seeds[output] = seed(output, None)
+        if self.unused == "raise":
+            _refuse_unused(self.fn, tape, seeds)
         gradients = _gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
         if self.has_aux:
@@ -125,7 +134,7 @@ class Grad(_Transform[P, R]):
     kind = "grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        both: Fn = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite)
+        both: Fn = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite, self.unused)
         value, gradients = both(*args, **kwargs)
         result: Any = (gradients, value[1]) if self.has_aux else gradients
         return result
@@ -137,17 +146,26 @@ def value_and_grad(
     argnums: Literal[0] = 0,
     has_aux: bool = False,
     check_finite: bool = False,
+    unused: str = "zero",
 ) -> ValueAndGrad[Concatenate[A, P], tuple[R, A]]: ...
 
 
 @overload
 def value_and_grad(
-    fn: Callable[P, R], argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+    fn: Callable[P, R],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
 ) -> ValueAndGrad[P, tuple[R, Any]]: ...
 
 
 def value_and_grad(
-    fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+    fn: Fn,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
 ) -> ValueAndGrad[..., Any]:
     """A function that returns the value of `fn` and its gradient.
 
@@ -163,6 +181,9 @@ def value_and_grad(
     check_finite
         Whether to raise at the first value, and on the way back at the first
         cotangent, that is not finite.
+    unused
+        What the gradient is of a leaf that the result does not depend on: "zero", or
+        "raise" for an error with its path. `why_zero` says why a gradient is zero.
 
     Returns
     -------
@@ -177,6 +198,8 @@ def value_and_grad(
     TypeError
         When called: if the result is not a floating scalar, or a leaf to
         differentiate is not floating (with its path).
+    ValueError
+        When called, with ``unused="raise"``: if the result does not depend on a leaf.
     NonFiniteError
         When called, with `check_finite`: a `FloatingPointError` that says on which line
         of the tape a NaN or an infinity came about, from what, and why where that is
@@ -188,7 +211,7 @@ def value_and_grad(
     >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
     (array(6.), {'w': array([3., 3.])})
     """
-    return ValueAndGrad(fn, argnums, has_aux, check_finite)
+    return ValueAndGrad(fn, argnums, has_aux, check_finite, unused)
 
 
 @overload
@@ -197,6 +220,7 @@ def grad(
     argnums: Literal[0] = 0,
     has_aux: Literal[False] = False,
     check_finite: bool = False,
+    unused: str = "zero",
 ) -> Grad[Concatenate[A, P], A]: ...
 
 
@@ -207,23 +231,32 @@ def grad(
     *,
     has_aux: Literal[True],
     check_finite: bool = False,
+    unused: str = "zero",
 ) -> Grad[Concatenate[A, P], tuple[A, Aux]]: ...
 
 
 @overload
 def grad(
-    fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
 ) -> Grad[P, Any]: ...
 
 
 def grad(
-    fn: Fn, argnums: Argnums = 0, has_aux: bool = False, check_finite: bool = False
+    fn: Fn,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
 ) -> Grad[..., Any]:
     """A function that returns the gradient of `fn`.
 
     Parameters
     ----------
-    fn, argnums, has_aux, check_finite
+    fn, argnums, has_aux, check_finite, unused
         As for `value_and_grad`.
 
     Returns
@@ -233,7 +266,7 @@ def grad(
 
     Raises
     ------
-    TypeError, NonFiniteError
+    TypeError, ValueError, NonFiniteError
         When called, as for `value_and_grad`.
 
     Examples
@@ -244,7 +277,7 @@ def grad(
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
     """
-    return Grad(fn, argnums, has_aux, check_finite)
+    return Grad(fn, argnums, has_aux, check_finite, unused)
 
 
 @attrs.frozen(eq=False)
@@ -646,6 +679,17 @@ def _gradient_trees(
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
 
 
+def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:
+    """Raise for parameters that the outputs do not depend on."""
+    depended = needed(tape, outputs)
+    unused = [p.name or f"line {p.index}" for p in tape.parameters if p not in depended]
+    if unused:
+        raise ValueError(
+            f"the result of {label(fn)} does not depend on {', '.join(unused)}; tg.why_zero(fn, "
+            '*args) says why; leave it out of argnums, or pass unused="zero"'
+        )
+
+
 def _split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
     """What a function returned, and the auxiliary part of it if it has one."""
     if not has_aux:
@@ -657,7 +701,8 @@ def _split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]
     return output[0], (released_tree(output[1]),)
 
 
-def _check_scalar(fn: Fn, output: Any) -> None:
+def check_scalar(fn: Fn, output: Any) -> None:
+    """Raise unless what a function returned is a floating scalar."""
     if type(output) is Tensor and output.shape == () and output.dtype.kind == "f":
         return
     if not is_floating(output):

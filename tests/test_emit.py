@@ -2,6 +2,7 @@
 
 import ast
 import pickle
+import sys
 from typing import NamedTuple
 
 import attrs
@@ -13,7 +14,7 @@ from programs import many
 import tapegrad as tg
 from tapegrad.declare import OPS
 from tapegrad.ops.indexing import index_set
-from tapegrad.program.emit import source, written
+from tapegrad.program.writing import source, written
 from tapegrad.testing import programs
 
 
@@ -90,13 +91,14 @@ def test_the_header_names_the_function_the_inputs_and_the_captured_arrays():
 def test_constants_and_slices_are_written_as_a_person_would():
     captured = np.arange(3.0)
     text = str(tg.compile(lambda x: (x[1:4] + 1e-05) * captured).program(np.ones(5)))
-    assert "x[1:4]\n" in text
+    assert "= x[1:4]  # (3,)\n" in text
+    assert "k_1em05 = constant(1e-05, '<f8', ())\n" in text
     assert ", k_1em05, " in text
-    assert ", captured0)" in text
+    assert ", captured0)  # (3,)" in text
 
 
 NAMES = [
-    "b0", "b1", "make", "run", "empty", "array", "result0", "result1", "static0", "k_1_0", "k_2_0",
+    "buf0", "buf1", "make", "run", "empty", "constant", "buffer", "array", "result0", "result1", "static0", "k_1_0", "k_2_0",
     "captured0", "add_0", "multiply_1", "tanh_0", "tanh", "add", "np", "zeros", "type", "float",
     "ones_3", "_", "__", "_add", "args", "kwargs", "x1", "keys", "ndarray", "c0", "c1", "unpack",
 ]  # fmt: skip
@@ -346,3 +348,135 @@ def test_any_index_is_written_as_it_was(dtype, index):
     x = np.arange(12.0, dtype=dtype).reshape(3, 4) / 8
     step = tg.value_and_grad(lambda x: tg.sum(tg.tanh(tg.getitem(tg.tanh(x), index)) * 2.0))
     assert_runs(step, x)
+
+
+# --- for a reader -------------------------------------------------------------------------
+
+
+def loss(p, x, y):
+    hidden = np.tanh(x @ p["w1"])
+    error = hidden @ p["w2"] - y
+    return np.sum(error * error)
+
+
+def train(p, x, y):
+    gradients = tg.grad(loss)(p, x, y)
+    return {name: p[name] - 0.1 * gradients[name] for name in p}
+
+
+P = {"w1": np.ones((2, 8)), "w2": np.ones((8, 1))}
+XY = np.ones((4, 2)), np.ones((4, 1))
+
+
+def assigned(text):
+    """What is assigned in run, by section: the names, in order."""
+    sections = {"": []}
+    for line in text.partition("def run")[2].splitlines():
+        if line.strip() in ("# forward", "# backward", "# update"):
+            sections[line.strip()[2:]] = names = []
+        elif " = " in line:
+            sections.setdefault("", [])
+            (names if len(sections) > 1 else sections[""]).append(line.split()[0])
+    return sections
+
+
+def test_a_step_reads_as_forward_backward_and_update():
+    sections = assigned(str(tg.compile(train).program(P, *XY)))
+    assert list(sections) == ["", "forward", "backward", "update"]
+    assert sections[""] == []
+    assert {"hidden", "error"} <= set(sections["forward"])
+    assert {"d_error", "d_hidden", "d_w1", "d_w2"} <= set(sections["backward"])
+    assert sections["update"] == ["new_w1", "new_w2"]
+
+
+def test_what_has_no_gradient_has_no_sections():
+    assert list(assigned(str(tg.compile(loss).program(P, *XY)))) == [""]
+
+
+def test_a_gradient_that_is_returned_is_no_update():
+    sections = assigned(str(tg.compile(tg.value_and_grad(loss)).program(P, *XY)))
+    assert list(sections) == ["", "forward", "backward"]
+    assert {"d_w1", "d_w2"} <= set(sections["backward"])
+
+
+def test_values_are_called_as_their_variables_whatever_passes_make_of_them():
+    def fn(x):
+        squared = x**2
+        both = squared + squared
+        return both * both
+
+    text = str(tg.compile(fn).program(np.ones(3)))
+    assert "squared = square(x" in text
+    assert "both = add(squared, squared, " in text
+
+
+def test_inputs_are_called_by_the_shortest_end_of_their_path_that_is_theirs():
+    def fn(p, q, rate):
+        return p["w"] * q["w"] * rate + p["b"]
+
+    text = str(tg.compile(fn).program({"w": 1.5, "b": 2.5}, {"w": np.ones(2)}, np.ones(2)))
+    assert "def run(p_w, b, q_w, rate):" in text
+
+
+@many(thorough=30)
+@given(programs())
+def test_each_line_ends_with_the_shape_of_its_result(drawn):
+    program = tg.compile(drawn.step).program(*drawn.arguments[0])
+    ends = [line.rpartition("  # ")[2] for line in str(program).splitlines()]
+    shapes = [str(x.shape) for x in program.instructions if not x.number]
+    assert len([end for end in ends if end.startswith("(")]) == len(shapes)
+    assert [end.partition(": ")[0] for end in ends if end.startswith("(")] == shapes
+
+
+def test_constants_are_numbers_in_the_text_and_read_only():
+    written_text = written(tg.compile(lambda x: x * np.full(3, 2.5) + 1.0).program(np.ones(3)))
+    assert "k_1_0 = constant(1.0, '<f8', ())" in written_text.text
+    assert "(2.5, '<f8', " in written_text.text
+    assert "captured" not in written_text.text
+    assert not written_text.namespace["constant"](2.5, "<f8", (3,)).flags.writeable
+
+
+def test_a_captured_array_is_there_once():
+    start = np.linspace(0.0, 1.0, 12).reshape(4, 3)
+
+    def fn(w):
+        h = start
+        for _ in range(3):
+            h = np.tanh(h @ w)
+        return np.sum(h)
+
+    program = tg.compile(tg.grad(fn)).program(np.ones((3, 3)))
+    assert sum(x.captured for x in program.constants) == 1
+    assert str(program).count(": captured, float64") == 1
+
+
+def test_a_program_is_the_same_under_a_profiler_but_for_names():
+    named = tg.compile(train).program(P, *XY)
+    assert sys.getprofile() is None
+    calls = []
+    sys.setprofile(lambda frame, event, arg: calls.append(event))
+    try:
+        program = tg.compile(train).program(P, *XY)
+        assert sys.getprofile() is not None
+    finally:
+        sys.setprofile(None)
+    assert calls
+    assert program == named
+    assert "hidden" not in str(program)
+    assert_runs(train, P, *XY)
+
+
+def test_no_profiler_is_left_when_a_function_raises():
+    def fn(x):
+        raise KeyError("x")
+
+    with pytest.raises(KeyError):
+        tg.compile(fn)(np.ones(2))
+    assert sys.getprofile() is None
+
+
+@pytest.mark.parametrize("name", ["forward", "d_x", "new_x", "k_1_0", "buf0", "constant", "x"])
+def test_a_variable_may_have_any_name(name):
+    namespace = {"tg": tg}
+    exec(f"def fn(x):\n {name} = tg.tanh(x) + 1.0\n return tg.sum({name} * {name} * x)", namespace)
+    assert_runs(tg.value_and_grad(namespace["fn"]), np.linspace(-1, 1, 4))

@@ -101,7 +101,7 @@ def test_the_face_defines_nothing_but_what_it_shows():
             assert isinstance(node, ast.Import | ast.ImportFrom | ast.If) or (
                 isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             ), ast.unparse(node)
-    assert defined == ["__version__", "_PLACES", "_LATER", "_FACE", "__dir__"]
+    assert defined == ["__version__", "_PLACES", "_LATER", "__dir__"]
 
 
 def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
@@ -114,7 +114,12 @@ def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     later = {name for name in done.stdout.split() if name.startswith("tapegrad")}
-    assert {"tapegrad.program.emit", "tapegrad.nn", "tapegrad.optim", "tapegrad.testing"} <= later
+    assert {
+        "tapegrad.program.writing",
+        "tapegrad.nn",
+        "tapegrad.optim",
+        "tapegrad.testing",
+    } <= later
 
 
 def test_the_face_shows_the_public_names_alone():
@@ -165,7 +170,7 @@ def test_a_family_shows_names_of_numpy_and_those_that_are_added_on_purpose():
 
 
 def test_help_of_an_op_shows_its_signature_and_its_docstring():
-    for thing, line in [(tg.sum, "sum(a, axis=None"), (tg.var, "var(a, axis=None")]:
+    for thing, line in [(tg.sum, "sum(a: "), (tg.var, "var(a: ")]:
         text = pydoc.plain(pydoc.render_doc(thing))
         assert line in text
         assert inspect.getdoc(thing).split("\n")[0] in text
@@ -213,6 +218,8 @@ def test_numpy_and_attrs_are_all_that_the_package_needs():
             tops = {name.split(".")[0] for name in imports(file)["others"]}
             # for files of its own format only, and imported there
             tops -= {"safetensors"} if file.name == "files.py" else set()
+            # for a plot, and imported where it is drawn
+            tops -= {"matplotlib"} if file.name == "plot.py" else set()
             assert tops <= allowed, file
 
 
@@ -265,7 +272,8 @@ def test_everything_public_that_a_module_defines_has_a_docstring():
     for module in MODULES:
         for node in ast.parse(inspect.getsource(module)).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
-                assert ast.get_docstring(node), f"{module.__name__}.{node.name}"
+                if "overload" not in map(ast.unparse, node.decorator_list):
+                    assert ast.get_docstring(node), f"{module.__name__}.{node.name}"
                 members = node.body if isinstance(node, ast.ClassDef) else []
                 # a Protocol's members are documented where they are written
                 bases = {ast.unparse(base) for base in getattr(node, "bases", [])}

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.reach import needed
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import NonFiniteError, TraceError
@@ -68,12 +69,9 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
             f"{tape.start.origin.label}; call the function as it is to find where a number goes "
             "wrong"
         )
-    needed = set(outputs)
-    for record in reversed(tape):
-        if record in needed:
-            needed.update(x for x in record.operands if type(x) is Tensor)
+    depended = needed(tape, outputs)
     for record in tape:
-        if record in needed and not _is_finite(record._primal):
+        if record in depended and not _is_finite(record._primal):
             raise NonFiniteError(
                 f"the value of {_where(record)} is not finite: {_shown(record._primal)}"
                 f"{_operands(record)}{_hint(tape, record)}"

@@ -22,12 +22,13 @@ from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.program.draws import refuse_draws, states
-from tapegrad.program.emit import runner
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.ir import Input
+from tapegrad.program.observe import observed
 from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
+from tapegrad.program.writing import runner
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -218,12 +219,12 @@ def trace(
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
     before = states(fn)
-    output, last = recorded_from(last, fn, tuple(marked), named)
+    (output, seen), last = recorded_from(last, observed, (fn, tuple(marked), named))
     refuse_draws(before, fn, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
-    return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn))
+    return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
 
 
 def compile(

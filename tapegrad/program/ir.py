@@ -1,4 +1,4 @@
-"""What programs are made of: inputs, constants, instructions, and names for their values."""
+"""What programs are: inputs, constants, instructions, outputs, and references to their values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.core.ownership import Array, keep, lend
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
@@ -94,6 +95,9 @@ def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
     return tuple((type(x), x if type(x) is Ref else repr(x)) for x in operands)
 
 
+STAGES = ("forward", "backward", "update")
+
+
 @attrs.frozen(hash=False)
 class Instruction:
     """One op applied.
@@ -112,6 +116,11 @@ class Instruction:
         Whether the result is a Python number.
     note
         What a reader may wonder at.
+    name
+        What a reader may call the result: the user's variable, or what it is of a
+        parameter. Not unique.
+    stage
+        The part of a training step that it belongs to, one of `STAGES`.
     """
 
     op: Rules
@@ -121,9 +130,76 @@ class Instruction:
     dtype: np.dtype[Any]
     number: bool = False
     note: str = attrs.field(default="", eq=False)
+    name: str = attrs.field(default="", eq=False)
+    stage: str = attrs.field(default="forward", eq=False)
 
     @property
     def kind(self) -> str:
         """The op's name if it is one of the package's, else nothing: names are not unique."""
         ours = self.op in (SEED, ASARRAY) or OPS.get(self.op.name) is self.op
         return self.op.name if ours else ""
+
+    @property
+    def is_elementwise(self) -> bool:
+        """Whether each element of the result is made of one element of each operand."""
+        forward = self.op.forward
+        return isinstance(forward, np.ufunc) and forward.signature is None
+
+
+@attrs.frozen(hash=False)
+class Code:
+    """Inputs, constants, instructions in order, outputs. Holds no values; never changed.
+
+    Attributes
+    ----------
+    label
+        The function that was recorded.
+    inputs, constants, instructions
+        In order; a `Ref` names one of them.
+    outputs
+        Values of the program, Python numbers, and other static results as they are.
+    structure
+        The tree that the outputs are returned in.
+    """
+
+    label: str
+    inputs: tuple[Input, ...]
+    constants: tuple[Constant, ...]
+    instructions: tuple[Instruction, ...]
+    outputs: tuple[Any, ...]
+    structure: tree.Structure
+
+    def of(self, ref: Ref) -> Any:
+        """The input, constant or instruction that a Ref names."""
+        column = {
+            "input": self.inputs,
+            "constant": self.constants,
+            "instruction": self.instructions,
+        }
+        return column[ref.kind][ref.index]
+
+    def like(self, x: Any) -> Like:
+        """The shape and dtype of an operand; of a Python number, () and its class."""
+        if type(x) is not Ref:
+            return Like((), type(x))
+        made = self.of(x)
+        is_number = type(made) is not Constant and made.number
+        return Like(made.shape, float if is_number else made.dtype)
+
+    @property
+    def results(self) -> frozenset[Ref]:
+        """The outputs that are values."""
+        return frozenset(x for x in self.outputs if type(x) is Ref)
+
+
+@attrs.frozen
+class Like:
+    """What is known of an operand before it is computed."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    @property
+    def ndim(self) -> int:
+        """How many axes it has."""
+        return len(self.shape)

@@ -1,8 +1,8 @@
 """Program: what a tape does, without the values.
 
 A Program is made from a tape by `from_tape`, improved by passes
-(`tapegrad.program.passes`), and run as the source that `tapegrad.program.emit`
-writes. Passes make a new Program with a `Builder`, mostly through `rewrite`.
+(`tapegrad.program.passes`), and run as the source that `tapegrad.program.writing`
+makes of it. Passes make a new Program with a `Builder`, mostly through `rewrite`.
 """
 
 from __future__ import annotations
@@ -19,43 +19,16 @@ from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare import OPS
 from tapegrad.ops.record import stopped
-from tapegrad.program.emit import source
-from tapegrad.program.ir import Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.observe import NOTHING, Seen, short_names, steps
+from tapegrad.program.writing import source
 
 
-@attrs.frozen(hash=False)
-class Program:
-    """Inputs, constants, instructions in order, outputs. Holds no values; never changed.
+class Program(Code):
+    """What a tape does, as a value. ``str(program)`` is the source that runs.
 
-    Programs compare by content, and pickle. ``str(program)`` is the source that runs.
-
-    Attributes
-    ----------
-    label
-        The function that was recorded.
-    inputs, constants, instructions
-        In order; a `Ref` names one of them.
-    outputs
-        Values of the program, Python numbers, and other static results as they are.
-    structure
-        The tree that the outputs are returned in.
+    Programs compare by content, and pickle.
     """
-
-    label: str
-    inputs: tuple[Input, ...]
-    constants: tuple[Constant, ...]
-    instructions: tuple[Instruction, ...]
-    outputs: tuple[Any, ...]
-    structure: tree.Structure
-
-    def of(self, ref: Ref) -> Any:
-        """The input, constant or instruction that a Ref names."""
-        column = {
-            "input": self.inputs,
-            "constant": self.constants,
-            "instruction": self.instructions,
-        }
-        return column[ref.kind][ref.index]
 
     def __str__(self) -> str:
         return source(self)
@@ -67,6 +40,7 @@ def from_tape(
     outputs: Iterable[Any],
     structure: tree.Structure,
     label: str,
+    seen: Seen = NOTHING,
 ) -> Program:
     """The program that does what a tape did.
 
@@ -80,6 +54,8 @@ def from_tape(
         The results, records of the tape or anything static, and their tree.
     label
         What to call it.
+    seen
+        What was seen of the call, for names.
     """
     builder = Builder(tuple(inputs.values()))
     refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
@@ -94,6 +70,15 @@ def from_tape(
             return known[id(x)]
         return x
 
+    names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
+    seeds = [record.index for record in tape if record.op is SEED]
+    first = seeds[0] if seeds else tape.last.index + 1
+    # a cotangent that reaches a parameter ends the backward stage; the last one, if several do
+    last = max((x.index for x in seen.gradients), default=tape.last.index)
+
+    def stage(record: Tensor) -> str:
+        return STAGES[(record.index >= first) + (record.index > max(first, last))]
+
     for record in tape:
         if record in refs:
             continue
@@ -105,9 +90,19 @@ def from_tape(
             number = type(record._primal) is not np.ndarray
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
-                Instruction(record.op, operands, record.options, record.shape, record.dtype, number)
+                Instruction(
+                    record.op,
+                    operands,
+                    record.options,
+                    record.shape,
+                    record.dtype,
+                    number,
+                    name=seen.name(record, names),
+                    stage=stage(record),
+                )
             )
     results = tuple(operand(x) for x in outputs)
+    _name_new(builder, results, structure, names.values())
     return Program(
         label,
         builder.inputs,
@@ -116,6 +111,27 @@ def from_tape(
         results,
         structure,
     )
+
+
+def _name_new(
+    builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure, names: Iterable[str]
+) -> None:
+    """Name outputs that stand in the results where an input stands in the arguments.
+
+    That of ``p.w`` in ``(loss, p)`` is ``new_w``, unless it is known as something else.
+    """
+    paths: list[str] = []
+    numbered = tree.unflatten(structure, range(len(outputs)))
+    tree.map_with_path(lambda x, path: paths.append(path), numbered, "")
+    ends: dict[tuple[str, ...], list[tuple[str, tuple[int, ...]]]] = {}
+    for given, name in zip(builder.inputs, names, strict=True):
+        ends.setdefault(steps(given.path)[1:], []).append((name, given.shape))
+    for x, path in zip(outputs, paths, strict=True):
+        made = builder.source(x)
+        for end in filter(None, (steps(path), steps(path)[1:])):
+            like = ends.get(end, [])
+            if made is not None and [shape for _, shape in like] == [made.shape]:
+                builder.name(x, f"new_{like[0][0]}")
 
 
 # records that are their operand, as far as values go
@@ -132,24 +148,26 @@ class Builder:
     def __init__(self, inputs: tuple[Input, ...], constants: Iterable[Constant] = ()) -> None:
         self.inputs = inputs
         self.constants = list(constants)
-        # those that tapegrad made, by content; found when first asked for
-        self._made: dict[Constant, Ref] | None = None
+        # by dtype and shape; found when first asked for
+        self._known: dict[tuple[str, tuple[int, ...]], list[Ref]] | None = None
         self.instructions: list[Instruction] = []
         # which instruction of the old program `rewrite` has come to
         self.at = 0
+        # the stage of what is written
+        self.stage = STAGES[0]
 
     def constant(self, value: Any, captured: bool = False) -> Ref:
-        """A Ref to a constant."""
+        """A Ref to a constant: the one of this content, if there is one."""
         made, ref = Constant(value, captured), Ref("constant", len(self.constants))
-        if not captured:
-            if self._made is None:
-                self._made = {}
-                for i, x in enumerate(self.constants):
-                    if not x.captured:
-                        self._made.setdefault(x, Ref("constant", i))
-            known = self._made.setdefault(made, ref)
-            if known is not ref:
+        if self._known is None:
+            self._known = {}
+            for i, x in enumerate(self.constants):
+                self._known.setdefault((x.dtype.str, x.shape), []).append(Ref("constant", i))
+        alike = self._known.setdefault((made.dtype.str, made.shape), [])
+        for known in alike:
+            if self.constants[known.index].array.tobytes() == made.array.tobytes():
                 return known
+        alike.append(ref)
         self.constants.append(made)
         return ref
 
@@ -162,7 +180,14 @@ class Builder:
         """Write the op of this name; shape and dtype are found out."""
         op = OPS[name]
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
-        return self.append(Instruction(op, operands, options, shape, dtype, note=note))
+        stage = self.stage
+        return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
+
+    def name(self, ref: Any, name: str) -> None:
+        """Name a value, if it is an instruction's and has no name yet."""
+        made = self.source(ref)
+        if made is not None and name and not made.name:
+            self.instructions[ref.index] = attrs.evolve(made, name=name)
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has it."""
@@ -266,9 +291,13 @@ def rewrite(program: Program, visit: Visit) -> Program:
 
     for i, instruction in enumerate(program.instructions):
         moved = attrs.evolve(instruction, operands=tuple(map(new, instruction.operands)))
-        builder.at = i
+        builder.at, builder.stage = i, instruction.stage
         result = visit(builder, moved)
-        replaced[Ref("instruction", i)] = builder.append(moved) if result is None else result
+        if result is None:
+            result = builder.append(moved)
+        # whatever stands for a value is called as it was
+        builder.name(result, instruction.name)
+        replaced[Ref("instruction", i)] = result
     return builder.program(program, tuple(map(new, program.outputs)))
 
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Container
 
-from tapegrad.core.op import EachOperand, Joint
+from tapegrad.core.reach import passes
 from tapegrad.core.tape import PARAMETER
 from tapegrad.core.tensor import Tensor
-
-
-def passes(record: Tensor, i: int) -> bool:
-    """Whether a record passes a gradient to its operand i."""
-    x, vjps = record.operands[i], record.op.vjps
-    if type(x) is not Tensor or x.dtype.kind != "f" or record.dtype.kind != "f":
-        return False
-    if isinstance(vjps, EachOperand | Joint):
-        return vjps.rules(len(record.operands))[i] is not None
-    return i < len(vjps) and vjps[i] is not None
 
 
 def ends(record: Tensor) -> bool:

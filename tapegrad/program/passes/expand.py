@@ -53,4 +53,6 @@ def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instructi
         for x in step.operands
     )
     number = type(step._primal) is not np.ndarray
-    return Instruction(step.op, operands, dict(step.options), step.shape, step.dtype, number)
+    return Instruction(
+        step.op, operands, dict(step.options), step.shape, step.dtype, number, stage=builder.stage
+    )

@@ -10,13 +10,10 @@ import math
 from typing import Any
 
 import attrs
-import numpy as np
 
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.plan import LARGE
 from tapegrad.program.program import Builder, Program, users
-
-# more elements than the cache holds several arrays of, as where blocks are written
-_LARGE = 1 << 17
 
 
 def use_at_once(program: Program) -> Program:
@@ -49,14 +46,13 @@ def use_at_once(program: Program) -> Program:
 
 
 def _is_large(instruction: Instruction) -> bool:
-    elementwise = isinstance(instruction.op.forward, np.ufunc) and instruction.kind != "matmul"
-    return elementwise and math.prod(instruction.shape) >= _LARGE
+    return instruction.is_elementwise and math.prod(instruction.shape) >= LARGE
 
 
 def _ending(program: Program, uses: dict[Any, list[int]], i: int) -> int:
     """How many large arrays an instruction is the last to use."""
     return sum(
-        max(uses[x]) == i and -1 not in uses[x] and math.prod(program.of(x).shape) >= _LARGE
+        max(uses[x]) == i and -1 not in uses[x] and math.prod(program.of(x).shape) >= LARGE
         for x in {x for x in program.instructions[i].operands if type(x) is Ref}
         if x.kind == "instruction"
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
+
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
@@ -57,11 +59,18 @@ def _scaled(program: Program, at: int) -> Program:
     if factor is None:
         return program
 
+    taken: set[Any] = set()
+
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at == at:
             return builder.emit("multiply", factor, builder.append(instruction))
         if Ref("instruction", builder.at) in leaving:
-            return next(x for x in instruction.operands if x != factor)
+            scaled = next(x for x in instruction.operands if x != factor)
+            taken.add(scaled)
+            return scaled
+        if taken.intersection(instruction.operands):
+            note = "the rate is in the cotangents" if not instruction.note else instruction.note
+            return builder.append(attrs.evolve(instruction, note=note))
         return None
 
     return rewrite(program, visit)

@@ -321,6 +321,7 @@ def _reordered(program: Program, members: dict[int, list[int]]) -> Program:
 
     def emit(i: int) -> None:
         instruction = program.instructions[i]
+        builder.stage = instruction.stage
         group = members.get(i)
         if group is None:
             operands = tuple(map(new, instruction.operands))
@@ -336,7 +337,8 @@ def _reordered(program: Program, members: dict[int, list[int]]) -> Program:
         n = instruction.shape[0]
         for k, j in enumerate(group):
             rows = slice(k * n, (k + 1) * n)
-            made[Ref("instruction", j)] = builder.emit("getitem", product, index=(rows,))
+            part = made[Ref("instruction", j)] = builder.emit("getitem", product, index=(rows,))
+            builder.name(part, program.instructions[j].name)
 
     for i in range(len(program.instructions)):
         waiting = [i]

@@ -1,0 +1,28 @@
+"""What depends on what on a tape, and where a gradient passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from tapegrad.core.op import EachOperand, Joint
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+
+
+def needed(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
+    """The outputs, and the records of a tape that they depend on."""
+    found = set(outputs)
+    for record in reversed(tape):
+        if record in found:
+            found.update(x for x in record.operands if type(x) is Tensor)
+    return found
+
+
+def passes(record: Tensor, i: int) -> bool:
+    """Whether a record passes a gradient to its operand i."""
+    x, vjps = record.operands[i], record.op.vjps
+    if type(x) is not Tensor or x.dtype.kind != "f" or record.dtype.kind != "f":
+        return False
+    if isinstance(vjps, EachOperand | Joint):
+        return vjps.rules(len(record.operands))[i] is not None
+    return i < len(vjps) and vjps[i] is not None

@@ -1,0 +1,80 @@
+"""A run of elementwise instructions as a loop over blocks that stay in the cache."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.reduction import sum as sum_
+from tapegrad.program.ir import Code, Ref
+from tapegrad.program.lines import expression
+from tapegrad.program.names import Names
+from tapegrad.program.plan import BLOCK, Plan, block_shape
+
+
+def loop(
+    program: Code,
+    plan: Plan,
+    run: range,
+    values: Mapping[Ref, str],
+    buffers: tuple[str, ...],
+    names: Names,
+) -> list[str]:
+    """The lines that do the instructions of a run, block by block."""
+    shape = block_shape(program, program.instructions[run.start])
+    assert shape is not None
+    size = math.prod(shape)
+    low, length = names.new("lo"), names.new("n")
+    made = {Ref("instruction", i) for i in run}
+    before: list[str] = []
+    body: list[str] = []
+    after: list[str] = []
+    # what each value is called in a block, and each buffer that holds blocks
+    block: dict[Any, str] = {}
+    scratch: dict[int, str] = {}
+
+    def block_of(ref: Ref) -> None:
+        whole, block[ref] = names.new(f"flat_{values[ref]}"), names.new(f"{values[ref]}_block")
+        before.append(f"{whole} = {values[ref]}.reshape({size})")
+        body.append(f"    {block[ref]} = {whole}[{low}:{low} + {BLOCK}]")
+
+    given = {x for i in run for x in program.instructions[i].operands if type(x) is Ref} - made
+    for x in sorted(given, key=lambda x: (x.kind, x.index)):
+        if program.like(x).shape == shape:
+            block_of(x)
+    for i in run:
+        instruction, ref = program.instructions[i], Ref("instruction", i)
+        name, home = values[ref], plan.home.get(ref)
+        if instruction.op is sum_:
+            scalar = instruction.dtype.type
+            add = names.library("add", np.add)
+            before.append(f"{name} = 0.0")
+            body.append(f"    {name} += {add}.reduce({block[instruction.operands[0]]})")
+            after.append(f"{name} = {names.library(scalar.__name__, scalar)}({name})")
+            continue
+        if home is None:
+            empty = names.library("empty", np.empty)
+            before.append(f"{name} = {empty}({shape}, {instruction.dtype.str!r})")
+            block_of(ref)
+        elif ref not in plan.passing:
+            before.append(f"{name} = {buffers[home]}")
+            block_of(ref)
+        else:
+            if home not in scratch:
+                scratch[home] = names.new(f"{buffers[home]}_block")
+                body.append(f"    {scratch[home]} = {buffers[home]}[:{length}]")
+            block[ref] = name
+        out = block[ref] if home is None or ref not in plan.passing else scratch[home]
+        text = expression(program, i, {**values, **block}, out, names)
+        body.append(f"    {block[ref]} = {text}")
+    return [
+        f"# {len(run)} instructions, block by block: {BLOCK} elements stay in the cache",
+        *before,
+        f"for {low} in range(0, {size}, {BLOCK}):",
+        f"    {length} = min({BLOCK}, {size} - {low})",
+        *body,
+        *after,
+    ]

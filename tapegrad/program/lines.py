@@ -1,0 +1,164 @@
+"""One instruction as one line of NumPy."""
+
+from __future__ import annotations
+
+import builtins
+import math
+import re
+import string
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.op import Op
+from tapegrad.core.tensor import Rules
+from tapegrad.core.whole import WHOLE
+from tapegrad.declare import OPS
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.names import HELPERS, Names
+from tapegrad.program.templates import TEMPLATES
+
+_FORMATTER = string.Formatter()
+# what Python calls its numbers, by NumPy's kinds
+KINDS = {"f": "float", "i": "int", "b": "bool"}
+
+
+def takes_out(program: Code, instruction: Instruction) -> bool:
+    """Whether an instruction can write its result to a buffer."""
+    if instruction.number:
+        return False
+    template = _template(program, instruction)
+    if template is None:
+        return isinstance(instruction.op.forward, np.ufunc)
+    return "{out}" in template
+
+
+def expression(
+    program: Code, i: int, values: Mapping[Ref, str], out: str | None, names: Names
+) -> str:
+    """An instruction as an expression, which writes to `out` if that is given.
+
+    What it calls enters the namespace of `names`.
+    """
+    instruction = program.instructions[i]
+    template = _template(program, instruction)
+    if template is None:
+        template = _call(instruction, names)
+    else:
+        called = re.match(r"(\w+)[.(]", template)
+        if called and not hasattr(builtins, called[1]):
+            function = HELPERS.get(called[1]) or getattr(np, called[1])
+            template = names.library(called[1], function) + template[called.end(1) :]
+    text = _filled(instruction, template, values, out)
+    if instruction.number and _whole(program, instruction) is None:
+        # not .item(), for NumPy has Python's own numbers in place of ints of many bits
+        return f"{KINDS[instruction.dtype.kind]}({text})"
+    return text
+
+
+def _template(program: Code, instruction: Instruction) -> str | None:
+    """The format string of an instruction, unless it is a call of its forward function."""
+    whole = _whole(program, instruction)
+    if whole is not None:
+        return whole
+    template = TEMPLATES.get(instruction.op)
+    if template is None or isinstance(template, str):
+        return template
+    return template(*map(program.like, instruction.operands))
+
+
+def _whole(program: Code, instruction: Instruction) -> str | None:
+    """The format string of an instruction of Python ints alone; None for any other."""
+    if not instruction.number:
+        return None
+    for x in instruction.operands:
+        made = program.of(x) if type(x) is Ref else None
+        is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
+        if not is_whole or (made is not None and not getattr(made, "number", None)):
+            return None
+    known = WHOLE.get(instruction.kind)
+    return None if known is None else known.source
+
+
+def _call(instruction: Instruction, names: Names) -> str:
+    """A format string that calls the forward function."""
+    op = instruction.op
+    inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
+    if isinstance(op.forward, np.ufunc):
+        # of maximum and minimum positional out= is deprecated, and slow to say so
+        out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
+        return f"{_function(op, names)}({inputs}, {out})"
+    options = [f", {name}={_option(x, names)}" for name, x in instruction.options.items()]
+    # the operands' places are the only braces that are for the format
+    escaped = "".join(options).replace("{", "{{").replace("}", "}}")
+    return f"{_function(op, names)}({inputs}{escaped})"
+
+
+def _function(op: Rules, names: Names) -> str:
+    """The name of an op's function: NumPy's, the op's if it is one of ours, or a new one."""
+    forward = op.forward
+    if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
+        return names.library(forward.__name__, forward)
+    if OPS.get(op.name) is op:
+        return names.library(op.name, forward)
+    return names.of(forward, op.name)
+
+
+def number(x: Any) -> str:
+    """A Python number as it is written."""
+    return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
+
+
+def _option(value: Any, names: Names) -> str:
+    """An option as it is written: a literal, or a name for what has none."""
+    if type(value) is tuple:
+        parts = [_option(part, names) for part in value]
+        return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
+        return repr(value)
+    if type(value) is float:
+        return number(value)
+    return names.of(value, "option")
+
+
+def _filled(
+    instruction: Instruction, template: str, values: Mapping[Ref, str], out: str | None
+) -> str:
+    """A format string with the operands, the options and the result's buffer put in."""
+    operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+    fields: dict[str, Any] = {}
+    if instruction.op in TEMPLATES:
+        defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}
+        fields = {**defaults, **instruction.options}
+    fields["shape"] = instruction.shape
+    index = fields.pop("index", None)
+    if index is not None:
+        fields["index"] = _index(index, iter(operands[1:]))
+    if "dtype" in fields:
+        fields["dtype"] = repr(np.dtype(fields["dtype"]).str)
+    fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+    fields["out"] = out
+    if out is None:
+        template = template.replace(", out={out})", ")").replace(", {out})", ")")
+    text = _FORMATTER.vformat(template, operands, fields)
+    return text.replace(".transpose(None)", ".T")
+
+
+def _index(index: tuple[Any, ...], arrays: Iterator[str]) -> str:
+    """An index as one writes it."""
+    parts = []
+    for part in index:
+        if isinstance(part, slice):
+            ends = ["" if end is None else repr(end) for end in (part.start, part.stop)]
+            step = "" if part.step is None else f":{part.step!r}"
+            parts.append(":".join(ends) + step)
+        elif part is None or isinstance(part, int):
+            parts.append(repr(part))
+        elif part is Ellipsis:
+            parts.append("...")
+        else:
+            parts.append(next(arrays))
+    if len(parts) == 1 and not isinstance(index[0], slice):
+        return f"{parts[0]},"
+    return ", ".join(parts) or "()"

@@ -1,0 +1,295 @@
+"""Who has which buffer: memory that is allocated once and used by one value after another.
+
+A plan is made before a line is written. An instruction writes to a buffer of its
+result's shape and dtype, which is free again after the last use of the result and of its
+views. Two things save memory traffic besides: the parts of a concatenation are written
+where they will stand in it, and elementwise instructions on large arrays are done block
+by block, so that what they hand to each other stays in the cache.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.ops.indexing import add_at_places
+from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.shape import concatenate
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.lines import takes_out
+from tapegrad.program.templates import VIEWS
+
+# more elements than the cache holds several arrays of, and a part that it does hold
+LARGE = 1 << 17
+BLOCK = 1 << 14
+
+
+@attrs.frozen
+class Buffer:
+    """Memory for values of one shape and dtype, one at a time."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@attrs.frozen
+class Part:
+    """Rows of a buffer, where a part of a concatenation stands."""
+
+    buffer: int
+    start: int
+    stop: int
+
+
+@attrs.frozen
+class Plan:
+    """Who has which buffer.
+
+    Attributes
+    ----------
+    buffers
+        All of them.
+    home
+        The buffer that an instruction writes its result to, by number. One that is not
+        listed makes a new array, or a view.
+    joined
+        Concatenations that have a buffer of their own, in which parts are written.
+    parts
+        Results that are written to their place in one.
+    runs
+        Where the instructions that are done block by block begin and end.
+    passing
+        Results of those that nothing needs after their block; their buffer holds a block.
+    """
+
+    buffers: tuple[Buffer, ...]
+    home: Mapping[Ref, int]
+    joined: frozenset[Ref]
+    parts: Mapping[Ref, Part]
+    runs: tuple[tuple[int, int], ...]
+    passing: frozenset[Ref]
+
+
+class _Pool:
+    """Buffers while they are given out."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.home: dict[Ref, int] = {}
+        self.held: dict[Ref, int] = {}
+        self._free: dict[Buffer, list[int]] = {}
+
+    def new(self, ref: Ref, buffer: Buffer) -> int:
+        """The number of a new buffer, a value's home."""
+        self.home[ref] = len(self.buffers)
+        self.buffers.append(buffer)
+        return self.home[ref]
+
+    def take(self, ref: Ref, buffer: Buffer) -> None:
+        """Give a value a buffer that is free, or a new one."""
+        free = self._free.get(buffer)
+        self.held[ref] = self.home[ref] = free.pop() if free else self.new(ref, buffer)
+
+    def release(self, refs: Iterable[Ref]) -> None:
+        """Free the buffers of values."""
+        for x in refs:
+            number = self.held.pop(x)
+            self._free.setdefault(self.buffers[number], []).append(number)
+
+
+def planned(program: Code) -> Plan:
+    """The plan of a program."""
+    pool = _Pool()
+    runs = _runs(program)
+    owner = owners(program)
+    # what an output is a view of is never written over
+    kept = {owner.get(x, x) for x in program.results}
+    parts = _placed(program, pool, runs, kept)
+    # the buffer of a concatenation is in use as long as any part is
+    whole = {x: ref for ref, found in parts.items() for x in found}
+    owner = {x: whole.get(y, y) for x, y in owner.items()} | whole
+    last_use = {
+        owner.get(x, x): i
+        for i, instruction in enumerate(program.instructions)
+        for x in instruction.operands
+        if type(x) is Ref
+    }
+    passing: set[Ref] = set()
+
+    def ending(i: int) -> list[Ref]:
+        """The values with a buffer that an instruction is the last to use."""
+        used = dict.fromkeys(owner.get(x, x) for x in _refs(program.instructions[i]))
+        return [x for x in used if last_use[x] == i and x in pool.held and x not in kept]
+
+    def give_home(i: int) -> None:
+        instruction, ref = program.instructions[i], Ref("instruction", i)
+        if ref in parts:
+            pool.release(ending(i))
+            pool.held[ref] = pool.home[ref]
+            return
+        ended = ending(i)
+        # an operand of the result's shape that is not needed again can be written over
+        over = [x for x in ended if _may_write_over(instruction, x, owner)]
+        pool.release(over)
+        is_new = takes_out(program, instruction) and ref not in program.results
+        if is_new and ref not in whole:
+            pool.take(ref, Buffer(instruction.shape, instruction.dtype))
+        pool.release([x for x in ended if x not in over])
+        if ref in pool.held and ref not in last_use and ref not in kept:
+            pool.release([ref])
+
+    def give_blocks(start: int, stop: int) -> None:
+        later = {x for made in program.instructions[stop:] for x in _refs(made)}
+        later |= program.results | set(owner.values())
+        last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
+        free: dict[Any, list[int]] = {}
+        for i in range(start, stop):
+            instruction, ref = program.instructions[i], Ref("instruction", i)
+            if instruction.op is sum_:
+                continue
+            for x in dict.fromkeys(_refs(instruction)):
+                if last[x] == i and x in passing:
+                    free.setdefault(program.of(x).dtype, []).append(pool.home[x])
+            if ref not in later:
+                passing.add(ref)
+                block = free.get(instruction.dtype)
+                if block:
+                    pool.home[ref] = block.pop()
+                else:
+                    pool.new(ref, Buffer((BLOCK,), instruction.dtype))
+            elif ref not in program.results:
+                pool.take(ref, Buffer(instruction.shape, instruction.dtype))
+        pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
+
+    inside = dict(runs)
+    i = 0
+    while i < len(program.instructions):
+        if i in inside:
+            give_blocks(i, inside[i])
+            i = inside[i]
+        else:
+            give_home(i)
+            i += 1
+    return Plan(
+        tuple(pool.buffers),
+        pool.home,
+        frozenset(parts),
+        {x: part for found in parts.values() for x, part in found.items()},
+        tuple(runs),
+        frozenset(passing),
+    )
+
+
+def owners(program: Code) -> dict[Ref, Ref]:
+    """For each value that may be a view, the value whose memory it is."""
+    owner: dict[Ref, Ref] = {}
+    for i, instruction in enumerate(program.instructions):
+        if instruction.op in VIEWS:
+            base = instruction.operands[0]
+            if type(base) is Ref:
+                owner[Ref("instruction", i)] = owner.get(base, base)
+    return owner
+
+
+def _refs(instruction: Instruction) -> list[Ref]:
+    return [x for x in instruction.operands if type(x) is Ref]
+
+
+def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
+    """Whether an instruction may have its result where a value that it uses is."""
+    if instruction.op is add_at_places:
+        first, *rest = [owner.get(y, y) for y in _refs(instruction)]
+        return x == first and x not in rest
+    return instruction.is_elementwise
+
+
+# --- concatenations -----------------------------------------------------------------------
+
+
+def _placed(
+    program: Code, pool: _Pool, runs: list[tuple[int, int]], kept: set[Ref]
+) -> dict[Ref, dict[Ref, Part]]:
+    """The concatenations that get a buffer of their own, and the parts that stand in it."""
+    placed: dict[Ref, dict[Ref, Part]] = {}
+    taken: set[Ref] = set()
+    for i, instruction in enumerate(program.instructions):
+        ref = Ref("instruction", i)
+        if instruction.op is not concatenate or instruction.options.get("axis", 0) != 0:
+            continue
+        if ref in kept or 0 in instruction.shape:
+            continue
+        apart = kept | taken | placed.keys()
+        found = {
+            x
+            for x in _refs(instruction)
+            if x not in apart and _may_place(program, x, instruction, runs)
+        }
+        if not found:
+            continue
+        number, start = pool.new(ref, Buffer(instruction.shape, instruction.dtype)), 0
+        placed[ref] = {}
+        for x in instruction.operands:
+            stop = start + program.like(x).shape[0]
+            if x in found:
+                placed[ref][x] = Part(number, start, stop)
+            start = stop
+        taken |= found
+    return placed
+
+
+def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, int]]) -> bool:
+    """Whether a value can be written where it will stand in a concatenation."""
+    if x.kind != "instruction" or whole.operands.count(x) > 1:
+        return False
+    if any(start <= x.index < stop for start, stop in runs):
+        return False
+    made = program.instructions[x.index]
+    return takes_out(program, made) and made.dtype == whole.dtype
+
+
+# --- blocks -------------------------------------------------------------------------------
+
+
+def _runs(program: Code) -> list[tuple[int, int]]:
+    """Where elementwise instructions on large arrays of one shape follow each other."""
+    shapes = [block_shape(program, instruction) for instruction in program.instructions]
+    runs = []
+    start = 0
+    # a sum is known only after the last block
+    sums: set[Any] = set()
+    for i, shape in enumerate([*shapes, None]):
+        ends = i == len(shapes) or sums.intersection(program.instructions[i].operands)
+        if ends or shape is None or shape != shapes[start]:
+            if i - start > 1 and shapes[start]:
+                runs.append((start, i))
+            start, sums = i, set()
+        if shape and program.instructions[i].op is sum_:
+            sums.add(Ref("instruction", i))
+    return runs
+
+
+def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
+    """The shape that an instruction can be done block by block on, if it can."""
+    shapes = [program.like(x).shape for x in instruction.operands]
+    if instruction.is_elementwise:
+        shape = instruction.shape
+        if any(x not in ((), shape) for x in shapes):
+            return None
+    elif instruction.op is sum_ and not instruction.options.get("keepdims"):
+        shape = shapes[0]
+        axis = instruction.options.get("axis")
+        dtypes = {program.like(instruction.operands[0]).dtype, instruction.dtype}
+        if not (axis is None or axis == tuple(range(len(shape)))) or len(dtypes) != 1:
+            return None
+    else:
+        return None
+    return shape if math.prod(shape) >= LARGE and instruction.dtype.kind in "fb" else None
