@@ -21,6 +21,7 @@ from tapegrad.core.callables import (
 from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.face.notebook import in_html
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.ir import Input
@@ -104,6 +105,11 @@ class Compiled(Generic[P, R]):
             return self.fn(*args, **kwargs)
         self._latest = latest = self._keep(call.signature, args, kwargs)
         return latest.run(call.values)
+
+    def _repr_html_(self) -> str:
+        n = len(self._kept)
+        text = f"{label(self.fn)}, compiled for {n} signature{'s' * (n != 1)}"
+        return in_html("\n\n".join([text, *[str(kept.program) for kept in self._kept.values()]]))
 
     @property
     def signatures(self) -> tuple[Signature, ...]:
@@ -257,10 +263,9 @@ def compile(
     Notes
     -----
     A program calls NumPy as the recorded function does, under the caller's
-    ``np.errstate``, but for what it does not compute: a value that nothing depends on,
-    or that it can do without, gives no warning, and a ``with np.errstate`` inside the
-    function holds for its recording only. Sums are taken in another order here and
-    there, so that results agree to rounding errors.
+    ``np.errstate``. Values that it does not need to compute give no warning, and a ``with
+    np.errstate`` inside the function applies to its recording only. Some sums are taken in
+    another order, so results agree up to rounding.
 
     Raises
     ------
