@@ -7,10 +7,12 @@ ever run, and nothing of it is read into memory before its size is known to be r
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import secrets
+import stat
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -308,6 +310,9 @@ def _replace(path: FilePath, write: Callable[[Any], Any]) -> None:
     beside = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         with open(beside, "xb") as file:
+            # as private as the file that it replaces
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode))
             write(file)
             file.flush()
             os.fsync(file.fileno())

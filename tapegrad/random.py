@@ -178,7 +178,9 @@ def fold_in(key: Any, data: Any) -> Any:
     True
     """
     if isinstance(data, int) and not isinstance(data, bool):
-        data = np.array(data % 2**64 if -(2**63) <= data < 0 else data, np.uint64)
+        if not -(2**63) <= data < 2**64:
+            raise OverflowError(f"fold_in takes an integer of 64 bits; {data} is too large")
+        data = np.array(data % 2**64, np.uint64)
     elif not _is_integer(data) or np.shape(data) != ():
         raise TypeError(f"fold_in takes one integer, such as the number of a step; not {data!r}")
     return _folded_in(as_key(key), data)
@@ -299,6 +301,11 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
         A number, an array or a Tensor that broadcasts to the shape.
     shape
         Of the result; that of p by default.
+
+    Raises
+    ------
+    ValueError
+        If p is not from 0 to 1, also as a compiled program runs.
 
     Examples
     --------
@@ -465,6 +472,8 @@ def _truncated_normal(
 
 @_drawing(2)
 def _bernoulli(key: Any, p: Any, *, shape: tuple[int, ...]) -> Any:
+    if not np.all(np.less_equal(0, p) & np.less_equal(p, 1)):
+        raise ValueError(f"a probability is from 0 to 1; p is {p}")
     return np.asarray(_generator(key).random(shape) < p)
 
 

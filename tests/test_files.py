@@ -212,6 +212,9 @@ def test_a_link_stays_a_link_and_the_file_is_as_readable_as_any(tmp_path: Path) 
     assert tg.load(tmp_path / "there.npz", 0.0) == 1.0
     modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("there.npz", "plain")]
     assert modes[0] == modes[1]
+    (tmp_path / "there.npz").chmod(0o600)
+    tg.save(tmp_path / "model.npz", 2.0)
+    assert stat.S_IMODE((tmp_path / "there.npz").stat().st_mode) == 0o600
 
 
 def test_a_file_that_is_not_there_or_is_a_folder_is_an_error_of_the_system(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Layers of every kind: PyTorch's values and gradients, the kit's properties, their refusals."""
 
+import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -338,6 +340,62 @@ def test_what_is_later_does_not_change_causal_attention() -> None:
     np.testing.assert_allclose(layer(params, x, mask=both)[:, 2], layer(params, x[:, :1])[:, 0])
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", [float, np.float32, int])
+def test_a_mask_of_numbers_is_refused(causal: bool, dtype: Any) -> None:
+    layer = nn.MultiHeadAttention(4, 2, causal=causal)
+    params, x = layer.init(0), np.ones((3, 4))
+    added = np.zeros((3, 3), dtype)  # elsewhere added to scores, where 0 lets a query look
+    for mask in (added, added.tolist()):
+        with pytest.raises(TypeError, match="mask == 0"):
+            layer(params, x, mask=mask)
+        with pytest.raises(TypeError, match="mask == 0"):
+            nn.attention(x, x, x, mask)
+    np.testing.assert_array_equal(layer(params, x, mask=added == 0), layer(params, x))
+
+
+@given(
+    st.sampled_from([(), (1,), (2,), (3, 1)]), st.sampled_from([(), (2,), (3, 2)]), st.booleans()
+)
+def test_leading_axes_of_attention_broadcast(mine: Any, others: Any, masked: bool) -> None:
+    layer = nn.MultiHeadAttention(4, 2)
+    params, rng = layer.init(0), np.random.default_rng(0)
+    x, memory = rng.normal(size=(*mine, 3, 4)), rng.normal(size=(*others, 5, 4))
+    mask = rng.random((*others, 3, 5)) < 0.7 if masked else None
+    leading = np.broadcast_shapes(mine, others)
+    got = layer(params, x, memory, mask)
+    whole = None if mask is None else np.broadcast_to(mask, (*leading, 3, 5))
+    want = layer(
+        params,
+        np.broadcast_to(x, (*leading, 3, 4)),
+        np.broadcast_to(memory, (*leading, 5, 4)),
+        whole,
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "memory", "mask"),
+    [
+        ((4,), None, None),
+        ((2, 3, 4), (4,), None),
+        ((2, 3, 4), (3, 5, 4), None),
+        ((2, 3, 4), None, (2, 3)),
+        ((2, 3, 4), None, (2, 4, 3, 3)),
+        ((3, 4), (5, 4), (5, 3)),
+        ((3, 4), None, (2, 3, 3)),
+    ],
+)
+def test_shapes_that_do_not_fit_attention_are_named(x: Any, memory: Any, mask: Any) -> None:
+    layer = nn.MultiHeadAttention(4, 2)
+    given_memory = None if memory is None else np.ones(memory)
+    given_mask = None if mask is None else np.ones(mask, bool)
+    with pytest.raises(
+        ValueError, match=f"MultiHeadAttention.*{re.escape(str(mask or memory or x))}"
+    ):
+        layer(layer.init(0), np.ones(x), given_memory, given_mask)
+
+
 def test_running_statistics_have_no_gradient_and_keep_their_dtype() -> None:
     layer = nn.BatchNorm(2)
     params, x = layer.init(0, np.float32), np.arange(6, dtype=np.float32).reshape(3, 2)
@@ -396,6 +454,23 @@ def test_wrong_parameters_and_shapes_are_refused_by_the_layers_name(name: str) -
         kind.fn(longer, x, *others)
     with pytest.raises(ValueError, match=title):
         kind.fn(params, np.ones((2, 9)), *others)
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.Flatten(), nn.Relu(), nn.MaxPool2d(1)])
+def test_a_layer_without_parameters_takes_none(layer: Any) -> None:
+    # layer(x) or layer(x, key), with the parameters forgotten
+    with pytest.raises(TypeError, match=rf"{type(layer).__name__}.*layer\(None, x\)"):
+        layer(np.ones((2, 2)), tg.random.key(0))
+
+
+@pytest.mark.parametrize("n_axes", [0, 1])
+def test_pools_and_flatten_name_an_input_with_too_few_axes(n_axes: int) -> None:
+    x = np.ones((4,) * n_axes)
+    for pool in (nn.MaxPool2d(2), nn.AvgPool2d((1, 2))):
+        with pytest.raises(ValueError, match=re.escape(f"shape {x.shape}")):
+            pool(None, x)
+    with pytest.raises(ValueError, match=r"Flatten.*axis"):
+        nn.Flatten()(None, 1.0)
 
 
 def test_what_a_call_lacks_is_said() -> None:
@@ -546,6 +621,14 @@ def test_a_layer_of_the_users_gets_what_its_call_asks_for() -> None:
     want = np.tanh(tg.random.normal(mine, (3,)))
     np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
 
+    class Decorated(Noise):
+        @functools.wraps(Noise.__call__)
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            return Noise.__call__(self, *args, **options)
+
+    model = nn.Sequential(Decorated(), np.tanh)
+    np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
+
 
 # --- losses -------------------------------------------------------------------------------
 
@@ -631,3 +714,5 @@ def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
     assert tg.compile(nn.accuracy)(logits, labels) == want
     with pytest.raises(ValueError, match="labels"):
         nn.accuracy(logits, np.zeros((*shape, 1), int))
+    with pytest.raises(ValueError, match="classes"):
+        nn.accuracy(np.array(0.0), np.array(0))

@@ -467,6 +467,11 @@ def test_numbers_out_of_bounds_are_named(make: Any, name: str) -> None:
         make()
 
 
+def test_a_decay_that_is_no_function_is_named() -> None:
+    with pytest.raises(TypeError, match="decay"):
+        tg.optim.AdamW(0.1, decay={"w": True})  # type: ignore[arg-type]
+
+
 # --- schedules ------------------------------------------------------------------------------
 
 SCHEDULES = {

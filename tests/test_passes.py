@@ -742,3 +742,79 @@ def test_each_group_of_passes_ends_with_nothing_shared_or_dead():
     for group in GROUPS.values():
         program = improved(program, (*group, share_common, drop_dead))
         assert share_common(program) == drop_dead(program) == program
+
+
+# --- beside the patterns that passes look for -------------------------------------------
+
+X, Z = (
+    np.array([[0.5, -1.0, 2.0], [3.0, 0.25, -0.5]]),
+    np.array([[1.0, 2.0, -3.0], [0.0, 1.5, 0.5]]),
+)
+BIG = np.linspace(-1.0, 1.0, 1 << 18).reshape(512, 512)
+
+BESIDE = {
+    "an empty part": (lambda x, z: np.concatenate([np.sin(x[3:]), np.cos(x)]), X, Z),
+    "nothing but empty parts": (lambda x, z: np.concatenate([x[3:] * 2.0, z[2:]]), X, Z),
+    "the largest of another array": (
+        lambda x, z: np.log(np.sum(np.exp(x - np.max(z, axis=1, keepdims=True)), axis=1)),
+        *(X, Z),
+    ),
+    "the largest along another axis": (
+        lambda x, z: np.log(np.sum(np.exp(x - np.max(x, axis=0, keepdims=True)), axis=1)),
+        *(X, Z),
+    ),
+    "exponentials of another array": (
+        lambda x, z: (
+            (s := x - np.max(x, axis=1, keepdims=True))
+            - np.log(np.sum(np.exp(z), axis=1, keepdims=True))
+            + s
+        ),
+        *(X, Z),
+    ),
+    "a condition that is a number": (lambda x, z: np.where(z[0, 0] > 0, x, 0.0), X, Z),
+    "a value that is a number": (lambda x, z: np.where(z > 0, x[0, 0], 0.0), X, Z),
+    "numbers alone": (lambda x, z: np.where(z[0, 0] > 0, x[0, 0], 0.0), X, Z),
+    "a condition that is not boolean": (lambda x, z: np.where(z.astype(int), x, 0.0), X, Z),
+    "integers chosen": (lambda x, z: np.where(z > 0, x.astype(int), 0.0), X, Z),
+    "another choice than zero": (lambda x, z: np.where(z > 0, x, 1.0), X, Z),
+    "a sum of sums that broadcasts": (
+        lambda x, z: x.T @ z + z.T @ x + (x[:1, :].T @ z[:1] + z[1:].T @ x[1:])[:, :1],
+        *(X, Z),
+    ),
+    "a small sum in a larger one": (lambda x, z: (x[0] + z[0]) + (x + z), X, Z),
+    "a sum that is a result too": (lambda x, z: ((s := x + z), s + x), X, Z),
+    "a sum that is used twice": (lambda x, z: ((s := x.T @ z + z.T @ x) + x.T @ x) * s, X, Z),
+    "a large sum along the first axis": (lambda x, z: np.sum(np.tanh(x * 2.0), axis=0), BIG, Z),
+    "a large sum along all axes": (lambda x, z: np.sum(np.tanh(x * 2.0), axis=(0, 1)), BIG, Z),
+    "a large sum that keeps its axes": (lambda x, z: np.sum(x * x, keepdims=True), BIG, Z),
+    "a large sum in a wider dtype": (
+        lambda x, z: np.sum((x * x).astype(np.float32)).astype(float),
+        *(BIG, Z),
+    ),
+    "a large sum of integers": (lambda x, z: np.sum((x * 9.0).astype(int) * 2), BIG, Z),
+    "large integers": (lambda x, z: (x * 9.0).astype(int) * 2 + 1, BIG, Z),
+    "a table with itself added": (
+        lambda x, z: tg.at(y := np.sin(x)[:, 0])[np.array([1, 0])].add(y),
+        *(X, Z),
+    ),
+    "a table with its own rows added": (
+        lambda x, z: tg.at(y := np.sin(x))[np.array([1, 0, 1])].add(y[np.array([0, 1, 1])]),
+        *(X, Z),
+    ),
+    "values that end with an addition": (
+        lambda x, z: tg.at(np.sin(x))[np.array([1, 0])].add(np.cos(z)),
+        *(X, Z),
+    ),
+}
+
+
+@pytest.mark.parametrize(("fn", "x", "z"), BESIDE.values(), ids=BESIDE)
+def test_what_is_like_a_pattern_of_a_pass_is_computed_as_recorded(fn, x, z):
+    def summed(x, z):
+        return sum([np.sum(y * y) for y in tg.tree.leaves(fn(x, z))], start=0.0)
+
+    for f in (fn, tg.grad(summed, argnums=(0, 1))):
+        recorded, compiled = f(x, z), tg.compile(f)(x, z)
+        for a, b in zip(tg.tree.leaves(recorded), tg.tree.leaves(compiled), strict=True):
+            assert (np.shape(a), np.result_type(a)) == (b.shape, b.dtype)
+            np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-9)

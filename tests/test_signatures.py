@@ -7,7 +7,8 @@ import random
 import subprocess
 import sys
 import threading
-from typing import NamedTuple
+import types
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -285,9 +286,31 @@ def helper():
     return RNG.standard_normal(4)
 
 
+@attrs.frozen
+class Slotted:
+    inner: Any
+
+    def draw(self, x):
+        return x * self.inner["noise"][0].random()
+
+
+LIBRARY = types.ModuleType("library")
+LIBRARY.RNG = np.random.default_rng(0)
+LIBRARY.part = types.ModuleType("library.part")
+LIBRARY.part.library = LIBRARY
+LIBRARY.part.generators = [np.random.default_rng(0)]
+GENERATORS = {"noise": [np.random.default_rng(0)]}
+
+
 @pytest.mark.parametrize(
     "fn",
     [
+        lambda x: x * GENERATORS["noise"][0].random(),
+        lambda x: x * LIBRARY.RNG.random(),
+        lambda x: x * LIBRARY.part.generators[0].random(),
+        Slotted(GENERATORS).draw,
+        Slotted(({1: [Slotted(GENERATORS)]},)).inner[0][1][0].draw,
+        functools.partial(lambda held, x: x * held[0][0].random(), [(np.random.default_rng(0),)]),
         lambda x: x * np.random.rand(4),  # noqa: NPY002
         lambda x: x * np.random.normal(),  # noqa: NPY002
         lambda x: x * random.random(),

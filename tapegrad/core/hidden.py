@@ -18,7 +18,7 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 
 # Values that hold nothing, and what leads from a value to the rest of the program.
-_OPAQUE = (
+OPAQUE = (
     *(str, bytes, int, float, complex, type(None), np.generic),
     *(type, ModuleType, CodeType, FrameType, TracebackType, Context),
 )
@@ -73,7 +73,7 @@ def tensor_inside(x: Any, recordings: bool = False) -> Tensor | None:
         x = waiting.pop()
         if type(x) is Tensor:
             return x
-        if isinstance(x, _OPAQUE) or id(x) in seen:
+        if isinstance(x, OPAQUE) or id(x) in seen:
             continue
         seen[id(x)] = x
         if not (recordings and hasattr(type(x), "__recording__")):

@@ -104,7 +104,8 @@ class Draft:
     """A record being made.
 
     attrs sets each field of a frozen class through ``object.__setattr__``; this way
-    takes a third of the time, and a record is made for every op that is called.
+    takes a third of the time, and a record is made for every op that is called. To seal it
+    is to set its class.
     """
 
     _primal: Any
@@ -115,11 +116,6 @@ class Draft:
     previous: Tensor | Origin
     origin: Origin
     name: str | None = None
-
-    def sealed(self) -> Tensor:
-        """The record, never changed from now on."""
-        self.__class__ = Tensor
-        return self  # type: ignore[return-value]
 
 
 @attrs.frozen(eq=False, repr=False)

@@ -34,6 +34,12 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     -------
     An array of shape (..., n_queries, m).
 
+    Raises
+    ------
+    TypeError
+        If the mask is not of booleans. One of numbers might be added to scores elsewhere,
+        where 0 lets a query look.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -44,8 +50,18 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     """
     scores = matmul(queries / math.sqrt(shape_of(queries)[-1]), swapaxes(keys, -1, -2))
     if mask is not None:
+        _check_is_boolean(mask)
         scores = where(mask, scores, float(np.finfo(scores.dtype).min))
     return matmul(softmax(scores), values)
+
+
+def _check_is_boolean(mask: Any) -> None:
+    dtype = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
+    if dtype != np.bool_:
+        raise TypeError(
+            f"a mask is of booleans, true where a query may look; it is {dtype}. Write "
+            "mask.astype(bool), or mask == 0 for one that is to be added to scores"
+        )
 
 
 @attrs.frozen
@@ -120,25 +136,44 @@ class MultiHeadAttention:
         Raises
         ------
         TypeError
-            If the parameters are not `MultiHeadAttentionParams`.
+            If the parameters are not `MultiHeadAttentionParams`, or the mask is not of
+            booleans.
         ValueError
             If a shape does not fit.
         """
         check_params(self, params, MultiHeadAttentionParams)
         memory = x if memory is None else memory
+        self._check_shapes(shape_of(x), shape_of(memory), None if mask is None else shape_of(mask))
         queries = self._parted(affine(self, params.query, x, self.n, self.n, "query"))
         keys, values = (
             self._parted(affine(self, p, memory, self.n, self.n, at, "memory"))
             for p, at in ((params.key, "key"), (params.value, "value"))
         )
         if mask is not None:
+            _check_is_boolean(mask)
             mask = expand_dims(mask, -3) if len(shape_of(mask)) > 2 else mask
         if self.causal:
             earlier = np.tri(queries.shape[-2], keys.shape[-2], dtype=bool)
             mask = earlier if mask is None else logical_and(mask, earlier)
         taken = swapaxes(attention(queries, keys, values, mask), -3, -2)
-        joined = reshape(taken, shape_of(x))
+        joined = reshape(taken, (*taken.shape[:-2], self.n))
         return affine(self, params.output, joined, self.n, self.n, "output")
+
+    def _check_shapes(self, x: Any, memory: Any, mask: Any) -> None:
+        """Raise unless the memory fits x, and the mask both."""
+        try:
+            leading = np.broadcast_shapes(x[:-2], memory[:-2])
+            scores = (*leading, *x[-2:-1], *memory[-2:-1])
+            fits = len(scores) == len(leading) + 2
+            fits = fits and (mask is None or np.broadcast_shapes(mask, scores) == scores)
+        except ValueError:
+            fits = False
+        if not fits:
+            of_mask = "" if mask is None else f", mask {mask}"
+            raise ValueError(
+                f"{self}: x has shape {x}, memory {memory}{of_mask}; (..., n_queries, {self.n}), "
+                f"(..., n_keys, {self.n}) and for a mask (..., n_queries, n_keys) are needed"
+            )
 
     def _parted(self, x: Any) -> Any:
         """(..., n_vectors, n) as (..., heads, n_vectors, n / heads)."""

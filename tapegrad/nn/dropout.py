@@ -10,6 +10,7 @@ import numpy.typing as npt
 from tapegrad import random
 from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key
+from tapegrad.nn.layers import check_no_params
 from tapegrad.ops import where
 
 
@@ -49,6 +50,7 @@ class Dropout:
 
     def __call__(self, params: None, x: Any, key: Any = None) -> Any:
         """X with elements dropped; without a key, x as it is."""
+        check_no_params(self, params)
         if key is None or self.rate == 0:
             return x
         keep = 1 - self.rate

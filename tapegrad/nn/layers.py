@@ -167,6 +167,14 @@ class Embedding:
             raise IndexError(f"{self}: {error}") from error
 
 
+def check_no_params(layer: Any, params: Any) -> None:
+    """Raise unless a layer without parameters gets None for them."""
+    if params is not None:
+        raise TypeError(
+            f"{layer} has no parameters, so that it is called with None: layer(None, x)"
+        )
+
+
 @attrs.frozen
 class WithoutParameters:
     """A layer without parameters."""
@@ -180,10 +188,7 @@ class WithoutParameters:
 
     def __call__(self, params: None, x: Any) -> Any:
         """The function of x."""
-        if params is not None:
-            raise TypeError(
-                f"{self} has no parameters, so that it is called with None: layer(None, x)"
-            )
+        check_no_params(self, params)
         return self.function(x)
 
 

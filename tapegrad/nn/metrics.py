@@ -30,7 +30,12 @@ def accuracy(logits: Any, labels: Any) -> Any:
     >>> tg.nn.accuracy(np.array([[0.0, 1.0], [2.0, 0.0]]), np.array([1, 1])).item()
     0.5
     """
-    shape, expected = shape_of(labels), shape_of(logits)[:-1]
-    if shape != expected:
-        raise ValueError(f"accuracy: the labels have shape {shape}; {expected} is needed")
+    shape = shape_of(logits)
+    if not shape:
+        raise ValueError("accuracy: logits of shape () have no axis of classes")
+    if shape_of(labels) != shape[:-1]:
+        raise ValueError(
+            f"accuracy: logits of shape {shape} need labels of shape {shape[:-1]}, not "
+            f"{shape_of(labels)}"
+        )
     return mean(equal(argmax(logits, axis=-1), labels))

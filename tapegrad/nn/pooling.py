@@ -93,4 +93,6 @@ class Flatten(WithoutParameters):
     def function(self, x: Any) -> Any:
         """X of shape (batch, ...) as (batch, n)."""
         shape = shape_of(x)
+        if not shape:
+            raise ValueError(f"{self}: x has no axis")
         return reshape(x, (shape[0], math.prod(shape[1:])))

@@ -70,7 +70,11 @@ def _wants(layer: Any) -> frozenset[str]:
     """Which of the arguments that are handed on a layer's call has."""
     if isinstance(layer, Sequential):
         return frozenset().union(*layer.wants)
-    code = getattr(type(layer).__call__, "__code__", None)
+    call = type(layer).__call__
+    # a decorated call asks for what it wraps
+    while (wrapped := getattr(call, "__wrapped__", None)) is not None:
+        call = wrapped
+    code = getattr(call, "__code__", None)
     # inspect.signature would say the same, but takes long to import
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount] if code else ()
     return frozenset(name for name in _HANDED_ON if name in names)

@@ -70,10 +70,10 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.patches(x, (2,), (1,))))(np.ones(4))
     array([1., 2., 2., 1.])
     """
-    first = x.ndim - len(size)
+    first = max(x.ndim - len(size), 0)
     sides, by_place = x.shape[first:], x.strides[first:]
-    counts = tuple((n - k) // s + 1 for n, k, s in zip(sides, size, stride, strict=True))
-    if min(counts) < 1:
+    counts = tuple((n - k) // s + 1 for n, k, s in zip(sides, size, stride, strict=False))
+    if len(counts) < len(size) or min(counts) < 1:
         raise ValueError(f"patches: none of {size} fits in an array of shape {x.shape}")
     by_patch = tuple(step * s for step, s in zip(by_place, stride, strict=True))
     shape = (*x.shape[:first], *size, *counts)

@@ -49,7 +49,9 @@ class Optimizer:
     weight_decay: Any = attrs.field(
         converter=plain, validator=not_negative, default=0.0, kw_only=True
     )
-    decay: Callable[[str, Any], bool] = attrs.field(default=everywhere, kw_only=True)
+    decay: Callable[[str, Any], bool] = attrs.field(
+        default=everywhere, kw_only=True, validator=attrs.validators.is_callable()
+    )
 
     def init(self, params: Any) -> Any:
         """The state to begin with: no step made, and zeros like the parameters."""

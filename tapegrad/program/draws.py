@@ -6,6 +6,7 @@ A program would give the numbers of that one call for ever.
 from __future__ import annotations
 
 import functools
+import gc
 import pickle
 import random
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -13,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.hidden import OPAQUE
+from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 
 _LIBRARIES = ("numpy", "tapegrad")
@@ -22,7 +25,8 @@ def states(fn: Any) -> dict[str, bytes]:
     """The states of the random generators within a function's reach, by what to call them.
 
     They are NumPy's and Python's global ones, and those that the function has in its
-    closure, its defaults, its object or the globals that it names.
+    closure, its defaults, its object or the globals that it names, and those inside of
+    these, in modules too.
     """
     found: dict[str, Any] = {
         "NumPy's global generator (np.random)": np.random.get_state(legacy=False),  # noqa: NPY002
@@ -58,7 +62,7 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [(getattr(fn, "__name__", ""), fn)]
     while waiting:
         name, x = waiting.pop()
-        if id(x) in seen or isinstance(x, type | ModuleType | np.ndarray):
+        if id(x) in seen or isinstance(x, (*OPAQUE, np.ndarray, Tensor)):
             continue
         seen[id(x)] = x
         found.append((name, x))
@@ -72,6 +76,8 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         elif isinstance(x, functools.partial):
             waiting += [(name, part) for part in (x.func, *x.args, *x.keywords.values())]
         else:
+            # what is in containers and slots is called by the name of the whole
+            waiting += [(name, part) for part in gc.get_referents(x)]
             waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
     return found
 
@@ -88,7 +94,7 @@ def _contents(fn: FunctionType) -> list[Any]:
 
 
 def _named(fn: FunctionType) -> dict[str, Any]:
-    """A function's defaults and the globals that its code names."""
+    """A function's defaults, the globals that its code names, and what it names of modules."""
     names: set[str] = set()
     codes: list[CodeType] = [fn.__code__]
     while codes:
@@ -97,4 +103,13 @@ def _named(fn: FunctionType) -> dict[str, Any]:
         codes += [x for x in code.co_consts if isinstance(x, CodeType)]
     defaults = {f"default {i}": x for i, x in enumerate(fn.__defaults__ or ())}
     known = {name: fn.__globals__[name] for name in names if name in fn.__globals__}
+    modules = {name: x for name, x in known.items() if isinstance(x, ModuleType)}
+    opened: list[ModuleType] = []
+    while modules:
+        path, module = modules.popitem()
+        if module not in opened:
+            opened.append(module)
+            inside = {f"{path}.{name}": vars(module)[name] for name in names & vars(module).keys()}
+            modules |= {name: x for name, x in inside.items() if isinstance(x, ModuleType)}
+            known |= inside
     return known | defaults | dict(fn.__kwdefaults__ or {})

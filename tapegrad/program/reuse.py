@@ -27,7 +27,7 @@ class RowUpdates:
     """
 
     def __init__(self) -> None:
-        self._older: Array | None = np.empty(0)
+        self._older: Any = object()
         # how many references there are to what is kept here alone
         self._alone = sys.getrefcount(self._older)
         self._older = None
@@ -62,16 +62,12 @@ class RowUpdates:
         """An array like the newest table: the one before it, or a copy."""
         if self._older is None or not self._is_older_dropped():
             return np.array(table)
-        older = self._older
+        older: Array = self._older
         older.setflags(write=True)
         older[self._changed] = table.take(self._changed, 0)
         return older
 
     def _is_older_dropped(self) -> bool:
         # without the lock another thread may be about to take a reference
-        locked: bool = getattr(sys, "_is_gil_enabled", bool(1).__bool__)()
-        return (
-            locked
-            and sys.getrefcount(self._older) == self._alone
-            and weakref.getweakrefcount(self._older) == 0
-        )
+        locked: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+        return locked and sys.getrefcount(self._older) == self._alone
