@@ -1,4 +1,4 @@
-"""checkpoint: a call recorded as one, and made again on the way back."""
+"""checkpoint: a call recorded as one line, and repeated during the sweep."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Checkpoint:
         if start is None or start.origin.compiling:
             return self.fn(*args, **kwargs)
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
-        # a tape is a value: the call's records are let go by going on from the one before
+        # a tape is a value: continuing from the record before drops the call's records
         output, last = recorded_from(start, self.fn, args, kwargs)
         records = Tape(last, start)
         output = tree.map(partial(_kept, start), output)
@@ -67,30 +67,30 @@ class Checkpoint:
 
 
 def checkpoint(fn: Fn) -> Checkpoint:
-    """A function that is computed again on the way back, instead of remembered.
+    """A function that is computed again during the sweep, instead of kept in memory.
 
-    A call of it is one record: what it computes in between takes no memory until a
-    sweep comes to it, calls it once more, and lets go of it again. A chain of
+    A call of it is one record. Its intermediate values take no memory until a sweep
+    reaches it, repeats the call, and drops them again. A chain of
     n equal checkpointed segments takes the memory of one segment and n boundaries, for
     the time of one more forward evaluation.
 
     Parameters
     ----------
     fn
-        A pure function: called twice with the same arguments it does the same. Its
-        arguments and its result are trees of anything. Tensors that it reads from
-        around it have their gradient, as its arguments do.
+        A pure function: called twice with the same arguments it returns the same. Its
+        arguments and its result are any trees. Tensors that it captures have their
+        gradient, as its arguments do.
 
     Returns
     -------
     A function of the same arguments, with the name, docstring and signature of `fn`,
-    that pickles where `fn` does. Inside `compile` it is `fn` itself, for there a
-    program's buffers are planned as a whole.
+    that pickles if `fn` does. Inside `compile` it is `fn` itself, since a program's
+    buffers are planned as a whole.
 
     Raises
     ------
     ValueError
-        On the way back: if the function did not give again what it gave before.
+        During the sweep: if the repeated call does not return the same.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def checkpoint(fn: Fn) -> Checkpoint:
 
 @attrs.frozen(eq=False, repr=False)
 class Call:
-    """A checkpointed call: all that is needed to make it again.
+    """A checkpointed call: all that is needed to repeat it.
 
     Attributes
     ----------
@@ -175,9 +175,9 @@ class Call:
         again = layout.pack(output)
         if not np.allclose(again, self.primal, rtol=1e-3, atol=1e-6, equal_nan=True):
             raise ValueError(
-                f"{label(self.fn)} is checkpointed, but called again it gave other numbers: are "
-                "there random ones in it (pass a key), or an array that has changed (pass it as "
-                "an argument)?"
+                f"{label(self.fn)} is checkpointed, but a second call returned other numbers: does "
+                "it draw random numbers (pass a key), or read an array that has changed (pass it "
+                "as an argument)?"
             )
         return output, tape
 
@@ -188,7 +188,7 @@ def _kept_apart(leaf: Any) -> Any:
 
 
 def _kept(start: Tensor | Origin, leaf: Any) -> Any:
-    """A result; if no gradient passes to it, then apart from the records that are let go."""
+    """A result; if no gradient passes to it, detached from the records that are dropped."""
     if type(leaf) is not Tensor:
         return leaf
     if leaf.origin is not start.origin:
@@ -227,7 +227,7 @@ def _results(output: Any, layout: Layout, record: Tensor) -> Any:
 
 
 def _checkpointed(*reads: Any, call: Call) -> Any:
-    """A call that is made again on the way back."""
+    """A call that is repeated during the sweep."""
     return call.primal
 
 

@@ -1,4 +1,4 @@
-"""Rules of your own: `custom_op` for a function of arrays, `custom_vjp` for one of trees."""
+"""Hand-written rules: `custom_op` for a function of arrays, `custom_vjp` for one of trees."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def custom_op(
     name
         What tapes and messages call the op; the function's name by default.
     domain
-        The calls to test it on (`tapegrad.domain`), which `tapegrad.testing.operands_for`
-        draws from.
+        The calls to test it on (`tapegrad.domain`); `tapegrad.testing.operands_for` draws
+        from them.
 
     Returns
     -------
@@ -284,7 +284,7 @@ def _is_number(x: Any) -> bool:
 
 
 def _customized_call(*operands: Any, call: CustomCall) -> Any:
-    """A call that has a rule of its own for the way back."""
+    """A call with a hand-written VJP rule."""
     return np.asarray(call.layout.pack(call.run(operands)))
 
 
@@ -299,11 +299,11 @@ CUSTOM_VJP = Rules(
 
 
 def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
-    """Give a function of trees a rule of its own for the way back.
+    """Give a function of trees a hand-written VJP rule.
 
-    For a derivative that is known better than the function's steps tell: a stable form,
-    the derivative of an implicit function, a gradient that is to be another one. For a
-    function of a few arrays with a rule for each there is `custom_op`.
+    Use it for a hand-written derivative: a stable form, the derivative of an implicit
+    function, a gradient replaced on purpose. For a function of a few arrays with a rule
+    for each, see `custom_op`.
 
     Parameters
     ----------
@@ -330,10 +330,9 @@ def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
         a result is an integer or a truth value. On the way back: if the rule does not
         return such a tuple.
     TapeError
-        When called: if the function reads a Tensor from around it; pass it as an
-        argument.
+        When called: if the function captures a Tensor; pass it as an argument.
     ValueError
-        On the way back: if a cotangent does not fit its argument, with the path.
+        During the sweep: if a cotangent does not fit its argument, with the path.
 
     Examples
     --------

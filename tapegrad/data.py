@@ -15,18 +15,18 @@ __all__ = ["batches"]
 
 
 def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterator[Any]:
-    """The rows of arrays in random order, so many at a time: one epoch.
+    """Batches of rows in random order: one epoch.
 
     Parameters
     ----------
     key
-        The key of this epoch; None for the order that the rows have.
+        The key of this epoch; None to keep the order of the rows.
     arrays
         A tree of arrays with the same number of rows, along their first axes.
     size
         How many rows a batch has.
     drop_last
-        Whether to leave out the last batch if it is smaller, and would be compiled anew.
+        Whether to leave out a smaller last batch, for which a step would compile again.
 
     Returns
     -------
@@ -35,7 +35,7 @@ def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterat
     Raises
     ------
     TypeError
-        If a leaf is no array with rows.
+        If a leaf is not an array with rows.
     ValueError
         If the numbers of rows differ, with the path, or the size is less than 1.
 
@@ -52,7 +52,7 @@ def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterat
     [3 2] [4 1]
     """
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"a batch has a whole number of rows, 1 at least; size is {size!r}")
+        raise ValueError(f"size is {size!r}; a batch has a positive integer number of rows")
     n = _rows(arrays)
     order = np.arange(n) if key is None else permutation(key, n)
     stop = n - n % size if drop_last else n
@@ -68,7 +68,7 @@ def _rows(arrays: Any) -> int:
     for path, x in zip(tree.paths(arrays), tree.leaves(arrays), strict=True):
         where = f"arrays.{path}" if path else "arrays"
         if not isinstance(x, np.ndarray) or x.ndim == 0:
-            raise TypeError(f"{where} is no array with rows; it is {x!r}")
+            raise TypeError(f"{where} is not an array with rows; it is {x!r}")
         known[where] = len(x)
     if len(set(known.values())) > 1:
         told = ", ".join(f"{where} has {n}" for where, n in known.items())

@@ -29,7 +29,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
 @attrs.frozen(eq=False)
 class Declaration:
-    """What a declaration says beside what a call needs.
+    """The part of a declaration that calls do not need.
 
     Attributes
     ----------
@@ -47,7 +47,7 @@ class Declaration:
 
 
 def declaration(of: Any) -> Declaration | None:
-    """What was declared of an op or a function; None of any other."""
+    """The declaration of an op or a function; None if it has none."""
     found = getattr(of, "__dict__", {}).get("__declaration__")
     return found if isinstance(found, Declaration) else None
 

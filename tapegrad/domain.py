@@ -1,4 +1,4 @@
-"""Domains: the calls that an op can be tested on, said once beside its rules.
+"""Domains: the calls that an op can be tested on, declared beside its rules.
 
 A domain is a function of `Choices` to a `Call`. It needs no other package: who tests
 an op brings the choices (`tapegrad.testing.operands_for` those of Hypothesis).
@@ -62,10 +62,10 @@ class Call:
 
 
 class Choices(Protocol):
-    """Where the calls of a domain come from."""
+    """The source of a domain's choices."""
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from low to high, both possible."""
+        """An integer from low to high, both included."""
         ...
 
     def among(self, options: Sequence[T]) -> T:

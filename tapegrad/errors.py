@@ -1,4 +1,4 @@
-"""What tapegrad raises where no builtin exception says it.
+"""The exceptions that no builtin class covers.
 
 Wrong types raise ``TypeError``, shapes that do not fit ``ValueError`` and bad
 indices ``IndexError``, as in NumPy; the classes here are for the tape itself.
@@ -18,16 +18,16 @@ class TapeError(TapegradError):
 
 
 class TraceError(TapegradError):
-    """A value is read where only the shape and dtype of it are known.
+    """A value is read where only its shape and dtype are known.
 
-    Raised inside `compile`, for a program serves any values: by ``if``, ``float``,
+    Raised inside `compile`, since a program serves all values: by ``if``, ``float``,
     ``.value``, a mask as an index. `where` chooses by value, and an argument in
     `static_argnums` has one.
     """
 
 
 class NonFiniteError(TapegradError, FloatingPointError):
-    """A value or a cotangent is not finite, where ``check_finite=True`` was asked for.
+    """A value or a cotangent is not finite, and ``check_finite=True`` was passed.
 
     The message names the first line of the tape that made such a number, what it was made
     of, and the likely cause if there is one.
@@ -48,7 +48,7 @@ class NonFiniteError(TapegradError, FloatingPointError):
 
 
 class FileError(TapegradError, ValueError):
-    """A file is not one that `save` wrote, or not of the tree that is to be loaded.
+    """A file was not written by `save`, or does not match the tree to load.
 
-    The message names the file and all that is wrong with it.
+    The message names the file and everything that is wrong with it.
     """

@@ -35,7 +35,7 @@ _MOST_METADATA = 1 << 24  # bytes
 
 @attrs.frozen
 class _Entry:
-    """What a file says that it holds under a name, and how to read it."""
+    """An entry of a file: its declared shape and dtype, and how to read it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -53,15 +53,14 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
         The file; it is replaced if there is one. If it ends in ``.safetensors``, it is
         written by the package of that name.
     tree
-        A tree of arrays and numbers: parameters, the state of an optimizer and a key in
-        one dict, say.
+        A tree of arrays and numbers, such as a dict of parameters, optimizer state and key.
     **metadata
         What JSON can hold, for `load_metadata`.
 
     Raises
     ------
     TypeError
-        If a leaf is no array of numbers, with its path, or the metadata are not JSON.
+        If a leaf is not an array of numbers, with its path, or the metadata are not JSON.
     ValueError
         If two leaves have one path.
 
@@ -118,8 +117,8 @@ def load(path: FilePath, like: Any) -> Any:
     Raises
     ------
     FileError
-        If it is not such a file, is damaged, or holds anything else than what `like` does,
-        with every difference.
+        If it is not such a file, is damaged, or does not match `like`; the message lists
+        every difference.
     OSError
         If it cannot be read.
     """
@@ -159,7 +158,7 @@ def load_metadata(path: FilePath) -> dict[str, Any]:
             raise FileError("its metadata are too large")
         metadata = json.loads(text)
         if not isinstance(metadata, dict):
-            raise FileError("its metadata are not names with values")
+            raise FileError("its metadata are not a mapping of names to values")
         return metadata
 
     metadata: dict[str, Any] = _guarded(path, read)
@@ -181,7 +180,7 @@ def _with_entries(path: FilePath, use: Callable[[Mapping[str, _Entry]], Any]) ->
                     continue
                 name = info.filename.removesuffix(".npy")
                 if name == info.filename or name in entries:
-                    raise FileError(f"{info.filename!r} is no array, or is there twice")
+                    raise FileError(f"{info.filename!r} is not an array, or occurs twice")
                 entries[name] = _npy_entry(archive, info)
             return use(entries)
 
@@ -189,7 +188,7 @@ def _with_entries(path: FilePath, use: Callable[[Mapping[str, _Entry]], Any]) ->
 
 
 def _guarded(path: FilePath, read: Callable[[Any], Any]) -> Any:
-    """What is read from a file, or one error that names it."""
+    """What `read` reads from a file, or one error that names the file."""
     if _is_safetensors(path):
         _import_safetensors()
     with open(path, "rb") as file:
@@ -197,10 +196,10 @@ def _guarded(path: FilePath, read: Callable[[Any], Any]) -> Any:
             return read(file)
         except FileError as error:
             raise FileError(f"{os.fspath(path)}: {error}") from None
-        # what a hostile file ends in is anything: MemoryError, RecursionError, struct.error, ...
+        # a hostile file can raise anything: MemoryError, RecursionError, struct.error, ...
         except Exception as error:
             raise FileError(
-                f"{os.fspath(path)} is damaged, or is no file that tapegrad.save wrote: "
+                f"{os.fspath(path)} is damaged, or was not written by tapegrad.save: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -223,7 +222,7 @@ def _npy_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
             data = member.read(n_bytes)
             # the checksum is compared where the end is read
             if len(data) != n_bytes or member.read(1):
-                raise FileError(f"{info.filename} has not the size that it says")
+                raise FileError(f"{info.filename} differs from its declared size")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
 
     return _Entry(shape, dtype, read)
@@ -234,7 +233,7 @@ def _import_safetensors() -> None:
         import safetensors  # noqa: F401
     except ImportError as error:
         raise ImportError(
-            "files that end in .safetensors are written and read by the package of that name: "
+            "files that end in .safetensors need the package of that name: "
             "pip install safetensors, or name the file .npz"
         ) from error
 
@@ -262,7 +261,7 @@ def _safetensors_entry(opened: Any, name: str) -> _Entry:
 
 
 def _differences(wanted: Mapping[str, Any], entries: Mapping[str, _Entry]) -> list[str]:
-    """What a file has otherwise than is wanted, each in some words."""
+    """The differences between a file and the wanted tree, each in a few words."""
     told = []
     for name, leaf in wanted.items():
         entry = entries.get(name)
@@ -271,7 +270,7 @@ def _differences(wanted: Mapping[str, Any], entries: Mapping[str, _Entry]) -> li
             continue
         shape, dtype = np.shape(leaf), _dtype(leaf)
         if (entry.shape, entry.dtype.newbyteorder("=")) != (shape, dtype.newbyteorder("=")):
-            told.append(f"{name!r} is {entry.dtype} {entry.shape}, where {dtype} {shape} is wanted")
+            told.append(f"{name!r} is {entry.dtype} {entry.shape}; {dtype} {shape} is expected")
     told += [f"{name!r} is not in the tree" for name in entries if name not in wanted]
     return told
 
@@ -295,8 +294,8 @@ def _arrays(tree_: Any) -> dict[str, Array]:
             raise ValueError(f"two leaves have the path {path!r}")
         if not isinstance(x, np.ndarray | np.generic | bool | int | float):
             raise TypeError(
-                f"{path or 'the leaf'} is a {type(x).__name__}; arrays and numbers are saved, and "
-                "what JSON can hold as metadata"
+                f"{path or 'the leaf'} is a {type(x).__name__}; only arrays and numbers can be "
+                "saved, and JSON values as metadata"
             )
         arrays[path] = np.asarray(x)
         if arrays[path].dtype.kind not in "biuf":
@@ -305,7 +304,7 @@ def _arrays(tree_: Any) -> dict[str, Array]:
 
 
 def _replace(path: FilePath, write: Callable[[Any], Any]) -> None:
-    """Write a file beside another, and put it in its place when all of it is on the disk."""
+    """Write a new file beside the old one, and replace that when all of it is on disk."""
     target = os.path.realpath(path)
     beside = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
@@ -326,7 +325,7 @@ def _plain(x: Any) -> Any:
     """NumPy's numbers and arrays, which JSON does not know."""
     if isinstance(x, np.generic | np.ndarray):
         return x.tolist()
-    raise TypeError(f"metadata are what JSON can hold; {x!r} is not")
+    raise TypeError(f"metadata must be JSON values; {x!r} is not")
 
 
 def _dtype(x: Any) -> np.dtype[Any]:

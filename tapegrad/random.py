@@ -139,7 +139,7 @@ def split(key: Any, n: int = 2) -> Any:
     Raises
     ------
     ValueError
-        If n is no whole number or is negative.
+        If n is not an integer or is negative.
 
     Examples
     --------
@@ -149,7 +149,7 @@ def split(key: Any, n: int = 2) -> Any:
     True
     """
     if not _is_count(n):
-        raise ValueError(f"a key is split into a number of keys, not {n!r}")
+        raise ValueError(f"n is the number of new keys, a non-negative integer; not {n!r}")
     return _split(as_key(key), n=int(n))
 
 
@@ -195,7 +195,7 @@ as_key = key
 def uniform(
     key: Any, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, dtype: npt.DTypeLike = float
 ) -> Any:
-    """Uniform numbers from low up to high, which is excluded but for rounding.
+    """Uniform numbers from low (included) to high (excluded, up to rounding).
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def uniform(
     low, high
         Numbers, arrays or Tensors that broadcast to the shape; gradients pass to them.
     dtype
-        A floating dtype. float32 is drawn as such.
+        A floating dtype.
 
     Examples
     --------
@@ -234,7 +234,7 @@ def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     shape
         Of the result.
     dtype
-        A floating dtype. float32 is drawn as such.
+        A floating dtype.
 
     Examples
     --------
@@ -254,7 +254,7 @@ def truncated_normal(
     high: float = 2.0,
     dtype: npt.DTypeLike = float,
 ) -> Any:
-    """Normal numbers that lie between two bounds, by redrawing those that do not.
+    """Normal numbers between two bounds, by rejection.
 
     Parameters
     ----------
@@ -263,7 +263,7 @@ def truncated_normal(
     shape
         Of the result.
     low, high
-        The bounds, plain numbers. Between them is 1% of the normal distribution at least.
+        The bounds, plain numbers, with at least 1% of the normal distribution between them.
     dtype
         A floating dtype.
 
@@ -321,7 +321,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
 def integers(
     key: Any, low: Any, high: Any, shape: Shape = (), dtype: npt.DTypeLike = np.int64
 ) -> Any:
-    """Whole numbers from low up to high, which is excluded, all equally likely.
+    """Equally likely integers from low (included) to high (excluded).
 
     Parameters
     ----------
@@ -352,7 +352,7 @@ def integers(
             raise TypeError(f"{name} is an integer, or an array of integers; not {end!r}")
     _check_fits(shape, low=low, high=high)
     if np.dtype(dtype).kind not in "iu":
-        raise TypeError(f"whole numbers have an integer dtype, not {dtype!r}")
+        raise TypeError(f"an integer dtype is needed, not {dtype!r}")
     return _integers(as_key(key), low, high, shape=shape, dtype=np.dtype(dtype))
 
 
@@ -381,7 +381,7 @@ def permutation(key: Any, x: Any) -> Any:
 
 
 def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = None) -> Any:
-    """Some of the numbers from 0 to n - 1, or of the rows of an array.
+    """Random choices from the numbers 0 to n - 1, or from the rows of an array.
 
     Parameters
     ----------
@@ -392,9 +392,9 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
     shape
         Of the choices.
     replace
-        Whether one may be chosen again.
+        Whether an item may be chosen more than once.
     p
-        The probability of each, which add up to 1; all the same by default.
+        The probability of each item, summing to 1; uniform by default.
 
     Raises
     ------
@@ -409,7 +409,7 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
     array([20., 20., 20.])
     """
     n, rows = _rows(x)
-    # an op takes arrays for operands: none are no probabilities
+    # operands are arrays: an empty one stands for no probabilities
     chosen = _choice(
         as_key(key), np.empty(0) if p is None else p, n=n, shape=_shape(shape), replace=replace
     )
@@ -508,7 +508,7 @@ def _blocks(key: Any, counter: tuple[int, ...], n: int) -> Array:
 
 
 def _drawn(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any) -> Array:
-    """Drawn as float32 or float64, whichever is near."""
+    """The dtype to draw in: float32, or float64."""
     native = np.float32 if dtype.itemsize <= 4 else np.float64
     return draw(shape, native).astype(dtype, copy=False)
 
@@ -529,14 +529,14 @@ def _is_integer(x: Any) -> bool:
 def _shape(shape: Any) -> tuple[int, ...]:
     sides = (shape,) if _is_count(shape) else shape
     if not isinstance(sides, tuple | list) or not all(map(_is_count, sides)):
-        raise ValueError(f"a shape is a tuple of whole numbers, none negative; not {shape!r}")
+        raise ValueError(f"a shape is a tuple of non-negative integers; not {shape!r}")
     return tuple(map(int, sides))
 
 
 def _floating(dtype: Any) -> np.dtype[Any]:
     made: np.dtype[Any] = np.dtype(dtype)
     if made.kind != "f":
-        raise TypeError(f"these numbers are floating, of float32 or float64 say; not {made}")
+        raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {made}")
     return made
 
 
@@ -558,7 +558,7 @@ def _rows(x: Any) -> tuple[int, Any]:
         return len(x), x
     n = x.__index__() if _is_integer(x) else None
     if n is None or n < 0:
-        raise TypeError(f"a number of things or an array of them is needed, not {x!r}")
+        raise TypeError(f"an integer or an array to choose from is needed, not {x!r}")
     return n, None
 
 

@@ -1,8 +1,8 @@
-"""Functions of functions: gradients, pullbacks, tangents, second derivatives.
+"""Transforms of functions: gradients, pullbacks, tangents, second derivatives.
 
 Each records its function, sweeps the tape and puts the gradients into the trees
-that the arguments came in. Inside a recording all of it is recorded, so that the
-transforms nest in any order.
+that the arguments came in. Inside a recording all of it is recorded, so the transforms
+nest in any order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _check_unused(transform: Any, field: Any, unused: Any) -> None:
 
 @attrs.frozen(slots=False)
 class _Transform:
-    """A function made of another: frozen, and pickled where that one is."""
+    """A function made from another: frozen, and pickled if that one can be."""
 
     __tree_leaf__: ClassVar[bool] = True
 
@@ -71,7 +71,7 @@ class _Transform:
         return tuple(i % len(args) for i in argnums)
 
     def arranged(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
-        """One tree an argument, as `argnums` asks for them."""
+        """One tree for each argument in `argnums`."""
         if isinstance(self.argnums, int):
             return trees[0]
         by_position = dict(zip(dict.fromkeys(positions), trees, strict=True))
@@ -128,7 +128,7 @@ def value_and_grad(
     has_aux
         Whether `fn` returns ``(value, aux)``; `aux` is handed on.
     check_finite
-        Whether to raise at the first value, and on the way back at the first
+        Whether to raise at the first value, or during the sweep at the first
         cotangent, that is not finite.
     unused
         What the gradient is of a leaf that the result does not depend on: "zero", or
@@ -200,7 +200,7 @@ def grad(
 
 @attrs.frozen(eq=False)
 class Pullback:
-    """The VJP of a recorded call: takes a cotangent back. A value; call it at will."""
+    """The VJP of a recorded call, from a cotangent to gradients. Call it any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
     __recording__: ClassVar[bool] = True
@@ -215,7 +215,7 @@ class Pullback:
         Parameters
         ----------
         cotangent
-            A tree like the output; None for what has no weight.
+            A tree like the output; None stands for zeros.
         """
         seeds: dict[Tensor, Any] = {}
         paths = iter(tree.paths(self.output))
@@ -253,7 +253,7 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
     ------
     TypeError
         If a leaf of the arguments is not floating, with its path; if no leaf of the
-        output is, or one hides Tensors in what is no tree.
+        output is, or one hides Tensors in an object that is not a tree.
 
     Examples
     --------
@@ -282,7 +282,7 @@ def _vjp(
     if not any(is_floating(x) for x in leaves):
         kinds = dict.fromkeys(str(getattr(x, "dtype", type(x).__name__)) for x in leaves)
         raise TypeError(
-            f"{label(fn)} has no derivative: no leaf of what it returned is floating "
+            f"{label(fn)} has no derivative: no leaf of its result is floating "
             f"({', '.join(kinds) or 'there is none'})"
         )
     return given, Pullback(tape, output, marked), *aux
@@ -350,7 +350,7 @@ def jvp(
 
 
 def _listed(what: str, trees: Any) -> tuple[Any, ...]:
-    """Arguments in a list or tuple, as they are given to `jvp` and `hvp`."""
+    """Arguments in a list or tuple, as passed to `jvp` and `hvp`."""
     if type(trees) not in (tuple, list):
         raise TypeError(
             f"{what} is a tuple with a tree for each argument, not a {type(trees).__name__}; for "
@@ -421,7 +421,7 @@ def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
     ------
     TypeError
         When called: if a leaf to differentiate is not floating, with its path; if no
-        leaf of the result is, or one hides Tensors in what is no tree.
+        leaf of the result is, or one hides Tensors in an object that is not a tree.
 
     Examples
     --------
@@ -508,7 +508,7 @@ def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
 def _gradient_trees(
     tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...], check_finite: bool = False
 ) -> tuple[Any, ...]:
-    """The gradients in the places of the parameters they belong to."""
+    """The gradients, in trees like the parameters they belong to."""
     gradients = sweep(tape, seeds, check_finite)
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
 
@@ -553,7 +553,7 @@ def check_scalar(fn: Fn, output: Any) -> None:
 
 
 def released(x: Any) -> Any:
-    """A result as it leaves a transform: its value, unless a recording goes on."""
+    """A result as it leaves a transform: its value, unless a recording is running."""
     if type(x) is np.ndarray:
         refuse_hidden(x, "a result")
         return give(keep(x))

@@ -17,6 +17,7 @@ import numpy as np
 
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.notebook import Text
 
 __all__ = [
     "Structure",
@@ -134,8 +135,8 @@ def fields_of(node: Any) -> list[tuple[str, str]] | None:
     Raises
     ------
     TypeError
-        For a dataclass whose ``__init__`` does not take just its fields, so that it
-        cannot be made anew of them.
+        For a dataclass whose ``__init__`` does not take exactly its fields, so that it
+        cannot be rebuilt from them.
     """
     is_attrs = hasattr(node, "__attrs_attrs__")
     if not is_attrs and not hasattr(node, "__dataclass_fields__"):
@@ -154,8 +155,8 @@ def fields_of(node: Any) -> list[tuple[str, str]] | None:
     other += [name for name in taken if name not in names]
     if other:
         raise TypeError(
-            f"the dataclass {node.__name__} is no node of a tree: to be made anew of its fields, "
-            f"its __init__ takes each of them and nothing else, unlike {', '.join(other)} "
+            f"the dataclass {node.__name__} cannot be a node of a tree: to be rebuilt from its "
+            f"fields, its __init__ must take each and nothing else, unlike {', '.join(other)} "
             "(field(init=False), InitVar or an __init__ of its own)"
         )
     return [(name, name) for name in names]
@@ -249,10 +250,10 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
-    """`map` over a tree and another that need not be quite like it.
+    """`map` over a tree and another that may differ in some ways.
 
-    The other may go deeper: `f` gets what is at the leaf's place. It may have None for
-    any part, which is then None for each leaf, and a plain tuple for a named one.
+    The other may go deeper: `f` receives what is at the leaf's place. It may have None for
+    any part, which stands for None at each leaf, and a plain tuple for a named one.
     """
     return _map_beside(f, tree, (other,), (), strict=False)
 
@@ -393,10 +394,10 @@ def _fields(structure: Structure) -> Any:
 
 
 def ravel(tree: Any) -> tuple[Any, Unravel]:
-    """All numbers of a tree in one vector, and the way back.
+    """All numbers of a tree in one vector, and the function that restores the tree.
 
-    So a function of a tree is minimized by what takes vectors, such as
-    ``scipy.optimize.minimize``. Both ways are recorded where there are Tensors.
+    With it, optimizers of vectors such as ``scipy.optimize.minimize`` take a function of
+    any tree. Both directions are recorded when given Tensors.
 
     Parameters
     ----------
@@ -458,7 +459,7 @@ class Unravel:
         Raises
         ------
         ValueError
-            If the vector has another length, or is none.
+            If it is not a vector, or has another length.
         """
         sizes = [math.prod(shape) for shape, _ in self.likes]
         vector = vector if type(vector) is Tensor else np.asarray(vector)
@@ -474,20 +475,20 @@ class Unravel:
             if type(x) is Tensor:
                 made.append(x if x.dtype == dtype else x.astype(dtype))
             else:
-                # whoever holds the vector may write to it
+                # the holder of the vector may write to it
                 made.append(give(x.astype(dtype)))
         return unflatten(self.structure, made)
 
 
 def update(tree: Any, changes: Mapping[str, Any]) -> Any:
-    """A tree with something else in some places.
+    """A tree with some of its parts replaced.
 
     Parameters
     ----------
     tree
         Any tree; it stays as it is.
     changes
-        By the path of a leaf, or of a node within the tree, what is to stand there.
+        The replacements, by the path of a leaf or of a node within the tree.
 
     Returns
     -------
@@ -530,7 +531,7 @@ def update(tree: Any, changes: Mapping[str, Any]) -> Any:
 
 
 def size(tree: Any) -> int:
-    """How many numbers a tree has: of a model's parameters, their count.
+    """How many numbers a tree holds, such as a model's parameter count.
 
     Examples
     --------
@@ -563,19 +564,20 @@ def summary(tree: Any) -> str:
         rows.append(row)
     rows.append(("all", "", "", f"{total:,}", f"{n_bytes:,}"))
     widths = [max(len(row[i]) for row in rows) for i in range(5)]
-    return "\n".join(
+    lines = [
         "  ".join(
             cell.rjust(width) if i > 2 else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
         for row in rows
-    )
+    ]
+    return Text("\n".join(lines))
 
 
 def all_close(
     a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> bool:
-    """Whether two trees have one structure, the same shapes and nearly the same numbers.
+    """Whether two trees have the same structure and shapes, and nearly the same numbers.
 
     Parameters
     ----------

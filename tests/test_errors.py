@@ -516,7 +516,7 @@ def test_a_record_below_the_tapes_last_line_is_told_to_use_the_newer_tape():
         ("fill", "t = t.at[index].set(value)"),
         ("put", "t = t.at[index].set(value)"),
         ("view", "t.reshape(shape)"),
-        ("clone", "its own copy"),
+        ("clone", "needs no copy"),
     ],
 )
 def test_an_attribute_that_is_looked_for_says_what_to_use(name, remedy):

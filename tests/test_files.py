@@ -155,8 +155,8 @@ def test_every_difference_is_named(file: Path) -> None:
     message = str(caught.value)
     for part in (
         str(file),
-        "'a' is float64 (2,), where float32 (2,)",
-        "'b' is float64 (3,), where float64 (3, 1)",
+        "'a' is float64 (2,); float32 (2,)",
+        "'b' is float64 (3,); float64 (3, 1)",
         "'e' is missing",
         "'d' is not in the tree",
     ):

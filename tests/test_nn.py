@@ -304,7 +304,7 @@ AFFINE = Affine(np.eye(2))
     ],
 )
 def test_a_callable_that_keeps_arrays_to_itself_is_no_layer(thing, where):
-    with pytest.raises(TypeError, match=rf"keeps an array in {where}, .* layer\(params, x\)"):
+    with pytest.raises(TypeError, match=rf"holds an array in {where}, .* layer\(params, x\)"):
         tg.nn.Sequential(tg.nn.Tanh(), thing)
 
 

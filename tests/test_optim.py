@@ -112,7 +112,7 @@ def test_a_velocity_that_does_not_fit_is_named_and_a_number_is_none_of_bool():
     optimizer = tg.optim.SGD(0.1, 0.5)
     with pytest.raises(ValueError, match=r"but state\.velocity is"):
         optimizer.update(np.ones(3), np.ones(3), optimizer.init(np.ones(2)))
-    with pytest.raises(TypeError, match="learning_rate is a number, not True"):
+    with pytest.raises(TypeError, match="learning_rate must be a number, not True"):
         tg.optim.SGD(True)
 
 

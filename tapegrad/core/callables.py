@@ -1,4 +1,4 @@
-"""Functions that the package is given: what to call them and their arguments."""
+"""Functions passed in by the user: names for them and their arguments, for messages."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import numpy as np
 
 
 def check_callable(fn: Any) -> None:
-    """Raise a TypeError for what is not a function."""
+    """Raise a TypeError unless `fn` is callable."""
     if not callable(fn):
         raise TypeError(f"a function is needed, not {fn!r}, a {type(fn).__name__}")
 
 
 def label(fn: Callable[..., Any]) -> str:
-    """What to call a function in messages."""
+    """The name of a function in messages."""
     fn = getattr(fn, "func", fn)  # functools.partial's
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 
 def first_line(fn: Callable[..., Any]) -> int:
-    """The line of source where a function begins; 0 for what is not written in Python."""
+    """The line of source where a function begins; 0 if it is not written in Python."""
     code = getattr(getattr(fn, "func", fn), "__code__", None)
     return 0 if code is None else int(code.co_firstlineno)
 
 
 def keep_names(made: Any, fn: Callable[..., Any]) -> None:
-    """Give what was made of a function its name, docstring and signature."""
+    """Give a wrapper the name, docstring and signature of its function."""
     check_callable(fn)
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         if hasattr(fn, name):
@@ -48,7 +48,7 @@ def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
 
 
 def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
-    """The position of an argument, or positions, as integers; what says which they are."""
+    """The position of an argument, or positions, as integers; `what` names them in messages."""
     several = isinstance(given, tuple | list | range | set | frozenset)
     try:
         if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):

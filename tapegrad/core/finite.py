@@ -19,12 +19,12 @@ from tapegrad.face.text import short
 
 _LOG = "the argument of a log is not positive"
 _OVERFLOW = (
-    "exp overflows; subtract the maximum first, as tg.softmax and tg.logsumexp do, or take "
+    "exp overflows; subtract the maximum first, as tg.softmax and tg.logsumexp do, or use "
     "tg.sigmoid or tg.softplus"
 )
-_EDGE = "the argument is at the edge of what the function is defined for, or beyond"
+_EDGE = "the argument is at the edge of the function's domain, or outside"
 
-# the likely cause where an op makes such a number
+# the likely cause when an op produces such a number
 _CAUSES = {
     "log": _LOG,
     "log2": _LOG,
@@ -34,7 +34,7 @@ _CAUSES = {
     "cbrt": "cbrt has an infinite slope at 0",
     "divide": "a denominator is 0",
     "reciprocal": "a denominator is 0",
-    "power": "a negative number has only whole powers, and 0 none below 0; its slope at 0 is "
+    "power": "a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
     "infinite for powers below 1",
     "exp": _OVERFLOW,
     "exp2": _OVERFLOW,
@@ -45,7 +45,7 @@ _CAUSES = {
     "arccos": _EDGE,
     "arctanh": _EDGE,
     "arccosh": _EDGE,
-    "checkpoint": "it is inside the function; take the checkpoint off to see where",
+    "checkpoint": "it arose inside the function; remove the checkpoint to see where",
 }
 # how some are written, where that is not np.name(x)
 _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
@@ -65,8 +65,8 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     """
     if tape.start.origin.compiling:
         raise TraceError(
-            f"check_finite reads values, which are not known while compiling "
-            f"{tape.start.origin.label}; call the function as it is to find where a number goes "
+            f"check_finite reads values, which are unknown while compiling "
+            f"{tape.start.origin.label}; call the function uncompiled to find where a number goes "
             "wrong"
         )
     depended = needed(tape, outputs)
@@ -123,7 +123,7 @@ def _operands(record: Tensor) -> str:
 
 
 def _hint(tape: Tape, record: Tensor) -> str:
-    """The likely cause, and the remedy where the record is on one side of a `where`."""
+    """The likely cause, and a remedy if the record is one side of a `where`."""
     name = record.op.name
     if name not in _CAUSES or not _is_ours(record):
         return ""
@@ -139,12 +139,12 @@ def _hint(tape: Tape, record: Tensor) -> str:
 
 
 def _is_ours(record: Tensor) -> bool:
-    """Whether the package made the op: names are not unique."""
+    """Whether the op is the package's own: names are not unique."""
     return str(record.op.__module__).startswith("tapegrad.")
 
 
 def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
-    """The first `where` that a record is one side of, itself or what is made of it."""
+    """The first `where` with a side that is the record or was computed from it."""
     made = {record}
     for later in tape:
         within = [type(x) is Tensor and x in made for x in later.operands]

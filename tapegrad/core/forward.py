@@ -1,8 +1,8 @@
-"""The forward sweep: from a tape to the tangents of what is on it.
+"""The forward sweep: from a tape to the tangents of its records.
 
 One loop over the records from the oldest to the newest. Ops have no rules of their own
-for it: what is elementwise takes the VJP rule, what is linear the op itself, and the
-rest goes by the VJP of the VJP, which is linear in the cotangent
+for it: elementwise ops use the VJP rule, linear ops themselves, and all others the VJP of
+the VJP, which is linear in the cotangent
 (https://j-towns.github.io/2017/06/12/A-new-trick.html).
 """
 
@@ -21,7 +21,7 @@ from tapegrad.core.tensor import Rules, Tensor
 
 
 def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
-    """The tangents of records, by record, where they depend on what has a tangent.
+    """The tangents of the records that depend on the given tangents, by record.
 
     Parameters
     ----------
@@ -65,7 +65,7 @@ def _needed(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[T
 
 
 def _tangent(record: Tensor, args: Sequence[Any], moved: dict[int, Any]) -> Any:
-    """The tangent of a record whose operands move; None where it does not.
+    """The tangent of a record whose operands have tangents; None if it is zero.
 
     `args` are what its rules are called on: the output and the operands.
     """
@@ -77,13 +77,13 @@ def _tangent(record: Tensor, args: Sequence[Any], moved: dict[int, Any]) -> Any:
 def elementwise(
     op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
 ) -> Any:
-    """The tangent of a function of elements: by the VJP rules, whose Jacobian is diagonal."""
+    """The tangent of an elementwise function: its Jacobian is diagonal, so VJP rules serve."""
     rules = op.rules(len(operands))
     return _total([rules[i](t, y, *operands, **options) for i, t in tangents.items()])
 
 
 def linear(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any) -> Any:
-    """The tangent of a function that is linear in each operand: the function itself of it."""
+    """The tangent of a function linear in each operand: the function applied to the tangent."""
     return _total(
         [apply(op, (*operands[:i], t, *operands[i + 1 :]), options) for i, t in tangents.items()]
     )

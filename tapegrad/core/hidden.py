@@ -1,7 +1,7 @@
 """What a leaf may hide: Tensors inside something that is not a tree.
 
 A gradient passes through the leaves of trees. A Tensor in a generator, a closure or an
-object of any other class is out of its reach, so that such a leaf is refused wherever a
+object of any other class is out of reach, so such a leaf is refused wherever a
 gradient would be lost with it.
 """
 
@@ -50,7 +50,7 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
         called = f" {name}" if isinstance(name, str) else ""
         raise TypeError(
             f"{what} is a {type(leaf).__name__}{called} with Tensors in it ({found._line()}), "
-            "which is no tree, so that their gradients would be lost; trees are of dict, list, "
+            "which is not a tree, so their gradients would be lost; trees consist of dict, list, "
             "tuple, NamedTuple, attrs classes and dataclasses"
         )
 
@@ -66,7 +66,7 @@ def tensor_inside(x: Any, recordings: bool = False) -> Tensor | None:
     recordings
         Whether to pass over a `Tape` or a pullback.
     """
-    # known by identity, and kept alive, for an identity may be used again
+    # by identity, and kept alive, since an identity may be reused
     seen: dict[int, Any] = {}
     waiting = [x]
     while waiting:

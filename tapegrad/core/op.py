@@ -77,12 +77,12 @@ class Op(Rules, Generic[P]):
     Attributes
     ----------
     name, forward, vjps, jvp, keeps_weak, takes_weak
-        What a record needs of it; see `Rules`.
+        What a record needs to know of it; see `Rules`.
     declared
         The function that has its signature, its docstring and its place in a module.
     read
-        Turns a call's arguments into operands and options where it is not the rule that
-        the first ``len(vjps)`` are the operands.
+        Turns a call's arguments into operands and options, unless the operands are
+        simply the first ``len(vjps)``.
     """
 
     declared: Callable[P, Any] = attrs.field(kw_only=True)
@@ -126,8 +126,8 @@ class Op(Rules, Generic[P]):
         Raises
         ------
         TypeError
-            For an argument the op does not have, one that is missing, or a Tensor where
-            no gradient would pass.
+            For an unknown or a missing argument, or a Tensor where no gradient would
+            pass.
         """
         if self.read is None:
             operands, options = self.signature.split(args, kwargs)

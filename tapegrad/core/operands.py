@@ -1,4 +1,4 @@
-"""Constants as operands: what may stand on a tape beside Tensors."""
+"""Constant operands: what may stand on a tape beside Tensors."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def as_constant(x: Any, what: str) -> Any:
         raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
     if isinstance(x, np.matrix):
         raise TypeError(
-            f"{what}: np.matrix is not supported, whose * and ** are not those of arrays; make "
-            "it an array first (np.asarray(m)), and write @ for products of matrices"
+            f"{what}: np.matrix is not supported, since its * and ** differ from those of arrays; "
+            "convert it first (np.asarray(m)), and write @ for products of matrices"
         )
     if isinstance(x, list | tuple | np.ndarray):
         return as_constant(np.asarray(x), what)
@@ -50,7 +50,7 @@ def primals(operands: Iterable[Any]) -> list[Any]:
 
 
 def require_real(dtype: np.dtype[Any], what: str) -> None:
-    """Raise unless a dtype is of real numbers; of others a sweep would lose the gradient."""
+    """Raise unless a dtype holds real numbers; a sweep would lose the gradient of others."""
     if dtype.kind not in _REAL:
         raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
@@ -65,5 +65,5 @@ def is_floating(x: Any) -> bool:
 
 
 def shape_of(x: Any) -> tuple[int, ...]:
-    """The shape of an array, a Tensor or what makes an array."""
+    """The shape of an array, a Tensor or anything that NumPy turns into an array."""
     return x.shape if hasattr(x, "shape") else np.shape(x)

@@ -1,9 +1,9 @@
 """Who may change an array: nobody, once it is on a tape or handed out.
 
 Every array that enters the package goes through `keep`, and every array that leaves it
-through `lend` or `give`. NumPy's flags cannot tell whether somebody may still write to an
+through `lend` or `give`. NumPy's flags cannot tell whether anybody can still write to an
 array: one that is read-only and owns its data may have a writeable view. So `keep` copies
-whatever comes, except what `give` made and marked.
+every array except those that `give` made and marked.
 
 Flags are set by position here, which takes half the time.
 """
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 
-# From this size on (bytes) a copy takes longer than to make an array known as ours.
+# From this size on (bytes) a copy takes longer than marking an array as ours.
 LARGE = 1 << 14
 
 
@@ -48,7 +48,7 @@ _AT_WRITES = _at_writes()
 
 
 def keep(x: Any) -> Any:
-    """What the package may hold on to: nothing that the caller does to `x` changes it.
+    """A value that the package may hold: nothing that the caller does to `x` changes it.
 
     Parameters
     ----------
@@ -83,8 +83,8 @@ def keep(x: Any) -> Any:
 def lend(x: Array) -> Array:
     """An array that the package, or the caller, still holds, for others to read.
 
-    It is a new object, so that setting its shape, dtype or strides stays its own affair,
-    and NumPy refuses to make it, or its base, writeable. Where ``ufunc.at`` writes to
+    It is a new object, so setting its shape, dtype or strides affects no other, and NumPy
+    refuses to make it, or its base, writeable. Where ``ufunc.at`` writes to
     read-only arrays, it is a copy.
     """
     if _AT_WRITES or not x.flags.c_contiguous:
@@ -95,10 +95,10 @@ def lend(x: Array) -> Array:
 
 
 def give(x: Any) -> Array:
-    """An array, or number, that was just made and that nobody else holds, to hand out.
+    """An array, or number, to hand out that was just made and that nothing else refers to.
 
-    NumPy refuses to make it writeable. If it is large, nor its base, and it is marked:
-    `keep` takes it in again without a copy.
+    NumPy refuses to make it writeable. A large one is marked, and its base protected too,
+    so `keep` accepts it again without a copy.
     """
     if type(x) is not np.ndarray:
         x = np.asarray(x)
@@ -121,7 +121,7 @@ def _marked(x: Array) -> Array:
 
 
 def _is_made(x: Array) -> bool:
-    """Whether an array is one that `give` marked, or a view of one, and nobody can change it."""
+    """Whether an array is one that `give` marked, or a view of one, so it cannot change."""
     if _AT_WRITES and x.ndim == 1:
         return False
     base = x.base
@@ -158,7 +158,7 @@ _CONSTANT: frozenset[Any] = frozenset(
 
 
 def _keep_object(x: Any) -> Any:
-    """An option that is no array and no plain container."""
+    """An option that is neither an array nor a plain container."""
     if isinstance(x, np.ndarray):
         x = x.copy("K")
         x.setflags(write=False)
@@ -181,7 +181,7 @@ def _keep_object(x: Any) -> Any:
 
 
 def _is_value(x: Any) -> bool:
-    """Whether an object is one of ours, which never change, or is hashed by what it holds."""
+    """Whether an object is one of ours, which never change, or is hashed by its content."""
     if getattr(type(x), "__tree_leaf__", False):
         return True
     by_identity: Any = object.__hash__

@@ -18,7 +18,7 @@ from tapegrad.core.tensor import Tensor
 
 @attrs.frozen
 class Layout:
-    """Where the floating leaves of a tree are in one array; the other leaves as they are."""
+    """Where in one array the floating leaves of a tree are; the other leaves unchanged."""
 
     structure: tree.Structure
     leaves: tuple[Any, ...]

@@ -1,4 +1,4 @@
-"""What is refused where a tape is written or swept, and why."""
+"""What is refused when a tape is written or swept, and why."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError,
 
 
 def describe(x: Any) -> str:
-    """An operand in a few words: dtype and shape, or type and value."""
+    """A short description of an operand: dtype and shape, or type and value."""
     if isinstance(x, np.ndarray | Tensor):
         return f"{x.dtype} {x.shape}"
     return f"{type(x).__name__} {x!r}"
@@ -29,7 +29,7 @@ def explained(
     options: Mapping[str, Any],
     last: Tensor | Origin,
 ) -> Exception:
-    """The error again, saying which op it was, what it was given and where."""
+    """The same error, naming the op, its operands and the line."""
     given = ", ".join(map(describe, values))
     given += "".join(f", {name}={value!r}" for name, value in options.items())
     message = (
@@ -51,7 +51,7 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
             "tape.write(op, ...), do the work inside the recorded function, or use its value"
         )
     if x.origin is last.origin:
-        raise TapeError(f"{here}, but to a later record than this tape has: use the newer tape")
+        raise TapeError(f"{here}, but to a record after this tape's last: use the newer tape")
     there = last.origin.label
     if x.origin.label == there:  # two lambdas
         here += f" at line {x.origin.line} of its source"

@@ -30,7 +30,7 @@ from tapegrad.core.refusals import (
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
-from tapegrad.face.text import table
+from tapegrad.face.text import Tabled, table
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -59,7 +59,7 @@ ASARRAY = Rules(
 
 
 @attrs.frozen(eq=False, repr=False)
-class Tape:
+class Tape(Tabled):
     """Records in order, from `start` (not included) to `last`. Never changed.
 
     Writing returns a new tape; every older one still reads as it did.
@@ -242,7 +242,7 @@ def write(
     given = options
     if options:
         options = {name: keep(value) for name, value in given.items()}
-        # kept as a tuple, a list is given to the op as one, for NumPy takes none as an axis
+        # lists are kept as tuples, and NumPy does not accept a list as an axis
         given = {n: value if type(value) is list else options[n] for n, value in given.items()}
     for x in operands:
         if type(x) is Tensor:
@@ -286,7 +286,7 @@ def write_known(
     primal: Any,
     name: str | None = None,
 ) -> Tensor:
-    """The record that follows `last`, of what `as_operands` made and a value that is known."""
+    """The record that follows `last`, from checked operands and a known value."""
     options = MappingProxyType(options) if options else NO_OPTIONS
     index, origin = last.index + 1, last.origin
     draft = Draft(primal, op, operands, options, index, last, origin, name)
@@ -311,7 +311,7 @@ def as_operands(
 ) -> tuple[Tensor | Origin, tuple[Any, ...]]:
     """The operands as the tape may keep them: Tensors and what `as_constant` makes.
 
-    Where an op needs arrays, a record that is a Python number is written anew as one.
+    If an op needs arrays, a record of a Python number is written again as an array.
     """
     kept = []
     for x in operands:
@@ -416,10 +416,10 @@ def recorded_from(
 ) -> tuple[Any, Any]:
     """What a function returns, and the last record, of a recording that goes on from `last`.
 
-    With None nothing is recorded. The recording around it, if any, stays where it was.
-    The call has a context of its own (PEP 567), which ends with it, so that no
-    interrupt, whenever it comes, can leave a recording open. So do other context
-    variables that the function sets, NumPy's error state among them.
+    With None nothing is recorded. An enclosing recording is not advanced.
+    The call has a context of its own (PEP 567), which ends with it, so no interrupt can
+    leave a recording open. Other context variables that the function sets end with it
+    too, NumPy's error state among them.
     """
 
     def call() -> tuple[Any, Any]:

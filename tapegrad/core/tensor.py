@@ -29,7 +29,7 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Rules:
-    """What a record needs of the op that wrote it.
+    """What a record needs to know of the op that wrote it.
 
     Attributes
     ----------
@@ -50,8 +50,8 @@ class Rules:
         Whether Python numbers alone give a Python number, as with the arithmetic
         operators.
     takes_weak
-        Whether a Python number leaves a float32 array beside it what it is (NEP 50).
-        Other ops are given an array in its place.
+        Whether a float32 array stays float32 beside a Python number (NEP 50). Other ops
+        receive an array in its place.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Rules:
 
 @attrs.frozen(eq=False)
 class Origin:
-    """Where a tape begins, and by which records of one tape know each other.
+    """Where a tape begins; records of one tape share it.
 
     Attributes
     ----------
@@ -120,7 +120,7 @@ class Draft:
 
 @attrs.frozen(eq=False, repr=False)
 class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
-    """One record of a tape: a value and how it came about. Never changed.
+    """One immutable record of a tape: a value and how it was computed.
 
     Tensors are made by writing on a tape (`Tape.parameter`, `Tape.write`, or an
     op called inside `record`), not by calling the class. They hash by identity,
@@ -129,14 +129,14 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     Attributes
     ----------
     primal
-        The value as the ops read it: a read-only array, or a Python number
-        where the value is one and so takes part in promotion as one (NEP 50).
+        The value as the ops read it: a read-only array, or a Python number, which
+        NumPy promotes as one (NEP 50).
         Use `value` to read it.
     op
         The op that wrote the record.
     operands
-        What the op was given: Tensors of the same tape, constant arrays of the tape's
-        own and Python numbers.
+        The op's operands: Tensors of the same tape, constant arrays that the tape owns,
+        and Python numbers.
     options
         The op's static options, such as ``axis``; a read-only mapping.
     index

@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Rules
 
 @attrs.frozen
 class Whole:
-    """What stands for an op where all operands are Python ints.
+    """The version of an op for operands that are all Python ints.
 
     Attributes
     ----------

@@ -1,4 +1,4 @@
-"""What to use instead of what a Tensor has not: attributes, and functions of NumPy."""
+"""What to use instead of attributes that a Tensor lacks and NumPy functions without an op."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from types import MappingProxyType
 import numpy as np
 
 _READ = "write t.value{}, which passes no gradient"
-_CHANGES = "a Tensor is never changed; {}"
+_CHANGES = "a Tensor is immutable; {}"
 
 # attributes that users of PyTorch and NumPy look for; those of ndarray are all here
 ATTRIBUTES: Mapping[str, str] = MappingProxyType(
     {name: _READ.format(f".{name}") for name in dir(np.ndarray) if not name.startswith("_")}
     | dict.fromkeys(
         ("grad", "backward"),
-        "gradients are returned, not kept: tg.grad(fn)(x), or tg.reverse_sweep(tape, output)[x]",
+        "gradients are returned, not stored: tg.grad(fn)(x), or tg.reverse_sweep(tape, output)[x]",
     )
     | dict.fromkeys(
         ("requires_grad", "requires_grad_", "retain_grad", "is_leaf"),
-        "what tg.grad and tg.record are given has gradients; tg.stop_gradient(t) has none",
+        "the arguments of tg.grad and tg.record have gradients; tg.stop_gradient(t) has none",
     )
     | dict.fromkeys(("numpy", "data"), _READ.format(""))
     | dict.fromkeys(
@@ -31,7 +31,7 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         _CHANGES.format("write t = t.at[index].set(value) or .add(value)"),
     )
     | {
-        "clone": "a Tensor is never changed, so that it is its own copy",
+        "clone": "a Tensor is immutable, so it needs no copy",
         "detach": "write tg.stop_gradient(t), or t.value for the array",
         "grad_fn": "t.op wrote it, from t.operands",
         "permute": "write t.transpose(axes)",
@@ -41,12 +41,12 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "sort": _CHANGES.format("write tg.sort(t)"),
         "partition": _CHANGES.format("write tg.partition(t, kth)"),
         "byteswap": "read it as an array (t.value.byteswap())",
-        "setflags": "its array is read-only, always",
+        "setflags": "its array is always read-only",
     }
 )
 
-_UPDATES = "arrays are never changed; {}"
-_READS = "no gradient passes through it: give it the value (t.value)"
+_UPDATES = "arrays on a tape are immutable; {}"
+_READS = "no gradient passes through it: pass the value (t.value)"
 
 # functions of NumPy without an op, by their names
 FUNCTIONS: Mapping[str, str] = MappingProxyType(

@@ -1,4 +1,4 @@
-"""The user's line of source, for messages that quote it."""
+"""The caller's line of source, for messages that quote it."""
 
 from __future__ import annotations
 

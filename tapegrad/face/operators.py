@@ -1,4 +1,4 @@
-"""Operators and methods of a record: each calls what answers for NumPy's function."""
+"""Operators and methods of a record: each calls the op that answers for NumPy's function."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def _in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
     def in_place(self: Any, other: Any) -> Any:
         if not self._is_a_number():
             raise TypeError(
-                f"{symbol} changes an array in NumPy, for its other names, its views and the "
-                f"caller too, and a Tensor (this one has shape {self.shape}) is never changed; "
+                f"{symbol} changes an array in place in NumPy, under all its names and views, but "
+                f"a Tensor (this one has shape {self.shape}) is immutable; "
                 f"write: {augmented(symbol)}"
             )
         return ANSWERS[function](self, other)
@@ -127,14 +127,14 @@ class Operators:
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
             raise TypeError(
-                f"pow with three arguments is of ints; write (t ** {other}) % {modulus}"
+                f"pow with three arguments is for ints; write (t ** {other}) % {modulus}"
             )
         return ANSWERS[np.power](self, other)
 
     def __rpow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
             raise TypeError(
-                f"pow with three arguments is of ints; write ({other} ** t) % {modulus}"
+                f"pow with three arguments is for ints; write ({other} ** t) % {modulus}"
             )
         return ANSWERS[np.power](other, self)
 
@@ -144,7 +144,7 @@ class Operators:
     def reshape(self, *shape: Any) -> Any:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
         if not shape:
-            raise TypeError("reshape takes a shape, such as t.reshape(()) for that of a scalar")
+            raise TypeError("reshape takes a shape, such as t.reshape(()) for a scalar")
         return ANSWERS[np.reshape](self, shape[0] if len(shape) == 1 else shape)
 
     def transpose(self, *axes: Any) -> Any:
@@ -152,7 +152,7 @@ class Operators:
         return ANSWERS[np.transpose](self, axes[0] if len(axes) == 1 else axes or None)
 
     def astype(self, dtype: Any, *, copy: bool = True) -> Any:
-        """`tg.astype` of the Tensor; without a copy it is the same, as nothing is changed."""
+        """`tg.astype` of the Tensor; `copy` has no effect, since nothing changes."""
         return ANSWERS[np.astype](self, dtype)
 
     def compress(self, condition: Any, axis: int | None = None) -> Any:
@@ -191,7 +191,7 @@ class Operators:
         return ANSWERS[operator.setitem](self)
 
     def __setitem__(self, index: Any, value: Any) -> NoReturn:
-        raise TypeError("a Tensor is never changed; write: t = t.at[index].set(value)")
+        raise TypeError("a Tensor is immutable; write: t = t.at[index].set(value)")
 
     def __delitem__(self, index: Any) -> NoReturn:
-        raise TypeError("a Tensor is never changed; select what stays: t = t[index]")
+        raise TypeError("a Tensor is immutable; select what to keep: t = t[index]")

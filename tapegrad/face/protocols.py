@@ -1,4 +1,4 @@
-"""NumPy's protocols: what NumPy does with a record in a call of its own."""
+"""NumPy's protocols: what NumPy's own functions do with a record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Protocols:
             changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             raise TypeError(
                 f"np.{name}: out= (and an in-place operator such as +=) would write a Tensor into "
-                "an array, which is never done; bind the result instead: "
+                "an array, which is not possible; bind the result instead: "
                 f"{changed} = {_INFIX.get(name, f'np.{name}({given})')}"
             )
         ours = ANSWERS.get(ufunc if method == "__call__" else (method, ufunc))
@@ -59,10 +59,10 @@ class Protocols:
 
 
 def _refuse(function: Any, name: str) -> NoReturn:
-    """Raise for a function that nothing answers for."""
+    """Raise for a function that has no op."""
     instead = (
-        "write it with the functions of tapegrad, declare it with tg.custom_op, or give it "
-        "the values (t.value) if no gradient is to pass"
+        "compose it of tapegrad's functions, declare it with tg.custom_op, or pass "
+        "the values (t.value) if no gradient should pass"
     )
     raise TypeError(
         f"{_full_name(function, name)} is not supported on a Tensor; "
@@ -71,7 +71,7 @@ def _refuse(function: Any, name: str) -> NoReturn:
 
 
 def _full_name(function: Any, name: str) -> str:
-    """A function's name with its module's; a ufunc does not know where it is from."""
+    """A function's name with its module's; a ufunc does not know its module."""
     module = getattr(function, "__module__", None)
     if module is None and getattr(np, name, None) is not function:
         special = sys.modules.get("scipy.special")

@@ -1,4 +1,4 @@
-"""Reading a record out: explicit where a gradient would be lost."""
+"""Reading a record: explicit if a gradient would be lost."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import numpy as np
 from tapegrad.core.ownership import Array, give, lend
 from tapegrad.errors import TraceError
 from tapegrad.face.lines import instead_of_math, users_line
+from tapegrad.face.notebook import in_html
 
 
 class Reading:
-    """What Python and NumPy read of an array."""
+    """The attributes and conversions that Python and NumPy read."""
 
     __slots__ = ()
 
@@ -25,12 +26,15 @@ class Reading:
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
+    def _repr_html_(self: Any) -> str:
+        return in_html(repr(self))
+
     def __format__(self: Any, spec: str) -> str:
         if not spec:
             return str(self)
         if self.shape and not self.origin.compiling:
             raise TypeError(
-                f"the format {spec!r} is for one number, and this Tensor has shape {self.shape}; "
+                f"the format {spec!r} is for one number, but this Tensor has shape {self.shape}; "
                 "format its elements, or leave the format out"
             )
         return format(self._read(f"the format {spec!r}")[()], spec)
@@ -80,20 +84,20 @@ class Reading:
         rules = self.op.vjps
         if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
-                f"{what} would cut the gradient off in silence ({self._line()}); "
+                f"{what} would silently cut the gradient off ({self._line()}); "
                 f"{instead_of_math()}np.* and tg.* "
-                "functions take the Tensor as it is, tg.array makes one of a list of "
+                "functions accept the Tensor itself, tg.array makes one of a list of "
                 "them, and tg.at(array)[i].set(t) puts one into a copy of an array; to read the "
-                "number on purpose write .value, or tg.stop_gradient(t) to go on without gradient"
+                "number on purpose write .value, or tg.stop_gradient(t) to pass no gradient"
             )
         return value
 
     def _read(self: Any, what: str) -> Array:
-        """The value, for others to read; `what` is for the message while compiling."""
+        """The value, read-only; `what` is for the message while compiling."""
         if self.origin.compiling:
             raise TraceError(
                 f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
-                f"{self.dtype} are known of {self._line()}{users_line()}; "
+                f"{self.dtype} of {self._line()} are known{users_line()}; "
                 f"{instead_of_math()}select with tg.where, "
                 "list the argument in static_argnums, return it and convert it outside, or "
                 "compile the inner part that does not read it"
@@ -101,7 +105,7 @@ class Reading:
         return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 
     def _is_a_number(self: Any) -> bool:
-        """Whether an in-place operator binds its name anew, as it does for NumPy's numbers.
+        """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.
 
         So it is for what has no axes, except for an array of the caller's.
         """

@@ -1,4 +1,4 @@
-"""What answers for NumPy's functions on a Tensor: one table, and one way into it."""
+"""The table of what answers for NumPy's functions on a Tensor, and the one way into it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
     Raises
     ------
     ValueError
-        If another answers for one of them already.
+        If the table has an entry for one of them already.
     """
     for function in functions:
         if function in ANSWERS:
-            raise ValueError(f"{function!r} is in the table of NumPy's functions already")
+            raise ValueError(f"{function!r} is already in the table of NumPy's functions")
         ANSWERS[function] = ours

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.notebook import MOST_LINES, rows_in_html
 
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 _WIDEST_VALUE = 40
@@ -45,6 +46,16 @@ def table(records: Iterable[Tensor], **further: Sequence[str]) -> str:
         line += [cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         lines.append("  ".join(line).rstrip())
     return "\n".join(lines)
+
+
+class Tabled:
+    """Records that a notebook shows as a table, the first of them."""
+
+    __slots__ = ()
+
+    def _repr_html_(self: Any) -> str:
+        rows = [cells(record) for record in self[:MOST_LINES]]
+        return rows_in_html(_HEAD, rows, len(self) - len(rows))
 
 
 def cells(record: Tensor) -> tuple[str, ...]:

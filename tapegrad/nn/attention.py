@@ -1,4 +1,4 @@
-"""Attention: what each query takes from the values, by its products with the keys."""
+"""Scaled dot-product attention, and attention with several heads."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     keys, values
         Of shapes (..., n_keys, n) and (..., n_keys, m).
     mask
-        Booleans that broadcast to (..., n_queries, n_keys), true where a query may look.
-        One that may look nowhere looks at all alike.
+        Booleans that broadcast to (..., n_queries, n_keys), true where a query may attend.
+        A query that may attend to no key attends to all equally.
 
     Returns
     -------
@@ -76,7 +76,7 @@ class MultiHeadAttentionParams:
 
 @attrs.frozen
 class MultiHeadAttention:
-    """Attention by several heads side by side, with a linear map before and after.
+    """Attention with several heads, between linear maps of its input and its output.
 
     (Vaswani et al. 2017, arXiv:1706.03762.)
 
@@ -87,7 +87,7 @@ class MultiHeadAttention:
     heads
         Their number, which divides `n`.
     causal
-        Whether a query looks only at what is not later than itself.
+        Whether a query attends only to its own position and earlier ones.
 
     Examples
     --------
@@ -119,7 +119,7 @@ class MultiHeadAttention:
     def __call__(
         self, params: MultiHeadAttentionParams, x: Any, memory: Any = None, mask: Any = None
     ) -> Any:
-        """What each vector of x takes from the memory.
+        """The attention of each vector of x over the memory.
 
         Parameters
         ----------
@@ -128,10 +128,10 @@ class MultiHeadAttention:
         x
             Of shape (..., n_queries, n).
         memory
-            What is looked at, of shape (..., n_keys, n); x itself by default.
+            The keys and values, of shape (..., n_keys, n); x itself by default.
         mask
             Booleans that broadcast to (..., n_queries, n_keys), the same for all heads, true
-            where a query may look.
+            where a query may attend.
 
         Raises
         ------

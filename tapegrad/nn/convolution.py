@@ -49,7 +49,7 @@ class ConvParams:
 
 @attrs.frozen
 class _Conv:
-    """What convolutions along any number of axes share."""
+    """The base of convolutions along any number of axes."""
 
     __tree_leaf__: ClassVar[bool] = True
     n_axes: ClassVar[int]
@@ -64,8 +64,7 @@ class _Conv:
     def __attrs_post_init__(self) -> None:
         if self.n_in % self.groups or self.n_out % self.groups:
             raise ValueError(
-                f"groups of {self.groups} divide neither or only one of n_in={self.n_in} and "
-                f"n_out={self.n_out}"
+                f"groups={self.groups} must divide both n_in={self.n_in} and n_out={self.n_out}"
             )
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> ConvParams:
@@ -81,7 +80,7 @@ class _Conv:
         TypeError
             If the parameters are not `ConvParams`.
         ValueError
-            If a shape is not what the sizes of the layer say, or no kernel fits.
+            If a shape does not fit the sizes of the layer, or no kernel fits.
         """
         check_params(self, params, ConvParams)
         _check_shape(self, "", "weight", params.weight, self._weight_shape)
@@ -109,9 +108,9 @@ class _Conv:
 def convolve(
     x: Any, weight: Any, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
 ) -> Any:
-    """The products of kernels with all patches: a cross-correlation, as layers have it.
+    """The products of kernels with all patches: a cross-correlation, as usual in layers.
 
-    The patches stand on the tape, as many times larger than x as a kernel has places.
+    The tape keeps the patches, which are larger than x by the number of kernel elements.
     """
     n_out, n_in, *size = shape_of(weight)
     if any(padding):
@@ -136,9 +135,9 @@ class Conv1d(_Conv):
     stride
         The step from one place of the kernel to the next.
     padding
-        How many zeros are put before the first and after the last element.
+        The number of zeros added before the first and after the last element.
     groups
-        In how many groups the channels are, each with kernels of its own.
+        The number of groups of channels, each with its own kernels.
 
     Examples
     --------
@@ -165,7 +164,7 @@ class Conv2d(_Conv):
     size, stride, padding
         As for `Conv1d`; a pair where height and width differ.
     groups
-        In how many groups the channels are, each with kernels of its own.
+        The number of groups of channels, each with its own kernels.
 
     Examples
     --------

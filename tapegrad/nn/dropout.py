@@ -21,10 +21,10 @@ def _rate(instance: Any, attribute: Any, value: Any) -> None:
 
 @attrs.frozen
 class Dropout:
-    """Each element set to 0 with some probability, the others made larger by as much.
+    """Sets elements to 0 at random and scales up the others.
 
-    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The mean stays
-    what it was.
+    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The
+    expected value is unchanged.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Dropout:
         """None: there are no parameters."""
 
     def __call__(self, params: None, x: Any, key: Any = None) -> Any:
-        """X with elements dropped; without a key, x as it is."""
+        """X with elements dropped; without a key, x unchanged."""
         check_no_params(self, params)
         if key is None or self.rate == 0:
             return x

@@ -1,4 +1,4 @@
-"""Recurrent cells with gates: the hidden state goes in and comes out."""
+"""Recurrent cells with gates: a call takes the hidden state and returns the new one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class GatedParams:
 
 @attrs.frozen
 class _GatedCell:
-    """What cells with gates share."""
+    """The base of the cells with gates."""
 
     __tree_leaf__: ClassVar[bool] = True
     n_gates: ClassVar[int]
@@ -46,7 +46,7 @@ class _GatedCell:
         return GatedParams(LinearParams(w_ih, bias), LinearParams(settled(w_hh), bias))
 
     def _gates(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
-        """What the input and the hidden state give to the gates."""
+        """The contributions of the input and the hidden state to the gates."""
         check_params(self, params, GatedParams)
         width = self.n_gates * self.n_hidden
         from_x = affine(self, params.w_ih, x, self.n_inputs, width, "w_ih")
@@ -99,7 +99,7 @@ class GRUCell(_GatedCell):
         TypeError
             If the parameters are not `GatedParams`.
         ValueError
-            If a shape is not what the sizes of the cell say.
+            If a shape does not fit the sizes of the cell.
         """
         from_x, from_hidden = self._gates(params, x, hidden)
         hidden = as_wide(hidden, from_x)
@@ -158,9 +158,9 @@ class LSTMCell(_GatedCell):
         Raises
         ------
         TypeError
-            If the parameters are not `GatedParams`, or `hidden` is no pair.
+            If the parameters are not `GatedParams`, or `hidden` is not a pair.
         ValueError
-            If a shape is not what the sizes of the cell say.
+            If a shape does not fit the sizes of the cell.
         """
         if not isinstance(hidden, tuple | list) or len(hidden) != 2:
             raise TypeError(f"{self}: hidden is a pair of a hidden and a cell state")

@@ -1,4 +1,4 @@
-"""Random and constant arrays to begin with, all read-only.
+"""Initial arrays, random and constant, all read-only.
 
 A key is what `tapegrad.random` makes, or a seed that stands for one; the same key gives
 the same arrays, and nothing is drawn from a global stream.
@@ -25,14 +25,14 @@ Shape = tuple[int, ...]
 def he_normal(
     key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
-    """Normal, with variance 2 / fan-in, for what a relu follows.
+    """Normal, with variance 2 / fan-in, for layers followed by a relu.
 
     (He et al. 2015, arXiv:1502.01852.)
 
     Parameters
     ----------
     key, shape, dtype
-        The key to draw with, and what to draw.
+        The key to draw with, and the result's shape and dtype.
     in_axis, out_axis
         The axes of the inputs and of the outputs. The fan-in is the size without the
         axis of outputs, the fan-out that without the axis of inputs. By default these
@@ -86,7 +86,7 @@ def orthogonal(
     rows = _fan(shape, dtype, out_axis)
     columns = shape[out_axis]
     q, r = np.linalg.qr(random.normal(key, (max(rows, columns), min(rows, columns))))
-    # of the signs that QR leaves open, those with which all q are equally likely
+    # QR leaves the signs open; with these, all q are equally likely
     q = q * np.where(np.diagonal(r) < 0, -1, 1)
     q = q if rows >= columns else q.T
     others = [n for i, n in enumerate(shape) if i != out_axis % len(shape)]
@@ -114,7 +114,7 @@ def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
 
 
 def _fan(shape: Any, dtype: Any, axis: int) -> int:
-    """The size of what is drawn without one axis."""
+    """The size of the drawn array without one axis."""
     _check(shape, dtype, least=1)
     sides = [int(n) for i, n in enumerate(shape) if i != axis % len(shape)]
     return max(math.prod(sides), 1)
@@ -141,8 +141,7 @@ def _check(shape: Any, dtype: Any, least: int = 0) -> None:
     """Raise unless a shape has this many axes at least, and the dtype is floating."""
     if not isinstance(shape, tuple) or len(shape) < least or not all(map(_is_count, shape)):
         raise ValueError(
-            f"a shape is a tuple of whole numbers, none negative{' and not empty' * least}; "
-            f"not {shape!r}"
+            f"a shape is a tuple of non-negative integers{', not empty' * least}; not {shape!r}"
         )
     if np.dtype(dtype).kind != "f":
-        raise TypeError(f"parameters are floating, so that they have a gradient; not {dtype!r}")
+        raise TypeError(f"parameters need a floating dtype to have a gradient; not {dtype!r}")

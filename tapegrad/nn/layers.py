@@ -32,7 +32,7 @@ def check_params(layer: Any, params: Any, kind: type, name: str = "params") -> N
     """Raise unless these are parameters of this kind."""
     if not isinstance(params, kind):
         raise TypeError(
-            f"{layer}: {name} is to be the {kind.__name__} that init returns; got "
+            f"{layer}: {name} must be the {kind.__name__} that init returns; got "
             f"{type(params).__name__} (a layer is called as layer(params, x))"
         )
 
@@ -94,7 +94,7 @@ class Linear:
         TypeError
             If the parameters are not `LinearParams`.
         ValueError
-            If a shape is another than the sizes of the layer say.
+            If a shape does not fit the sizes of the layer.
         """
         return affine(self, params, x, self.n_inputs, self.n_outputs)
 
@@ -109,7 +109,7 @@ def affine(
     if shape_of(x)[-1:] != (n_inputs,):
         raise ValueError(
             f"{layer}: {of} has shape {shape_of(x)}, which does not fit {_joined(at, 'weight')} of "
-            f"shape {(n_inputs, n_outputs)}; its last axis is to be of length {n_inputs}"
+            f"shape {(n_inputs, n_outputs)}; its last axis must have length {n_inputs}"
         )
     return add(matmul(x, params.weight), params.bias)
 

@@ -120,7 +120,7 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     predictions, targets, reduction
         As for `mse_loss`.
     delta
-        The size of an error from which on the loss grows linearly.
+        The size of an error beyond which the loss grows linearly.
 
     Returns
     -------
@@ -151,9 +151,9 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     Parameters
     ----------
     logits
-        What the sigmoid is taken of.
+        The arguments of the sigmoid.
     targets
-        The probabilities that are right, from 0 to 1; of the logits' shape.
+        The target probabilities, from 0 to 1; of the logits' shape.
     reduction
         ``"mean"`` or ``"sum"`` over all elements, or ``"none"``.
 
@@ -184,15 +184,15 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
 def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """The Kullback-Leibler divergence of a softmax from the target's probabilities.
 
-    ``sum(targets * (log(targets) - log_softmax(logits)))`` along the last axis. Logarithms of
-    probabilities are logits too, and then are used as they are.
+    ``sum(targets * (log(targets) - log_softmax(logits)))`` along the last axis. The logarithms
+    of probabilities are valid logits.
 
     Parameters
     ----------
     logits
         Any leading shape, and classes along the last axis.
     targets
-        The probabilities that are right; of the logits' shape. Those of 0 add nothing.
+        The target probabilities, of the logits' shape. Zeros add nothing to the loss.
     reduction
         ``"mean"`` or ``"sum"`` over all distributions (PyTorch's ``"batchmean"`` and
         ``"sum"``), or ``"none"``.
@@ -241,7 +241,7 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     ValueError
         If their shape is not the logits' leading shape.
     IndexError
-        If a target is no class.
+        If a target is not one of the classes.
 
     Examples
     --------
@@ -270,6 +270,6 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
         picked = pick(log_softmax(logits), targets)
     except IndexError as error:
         raise IndexError(
-            f"cross_entropy_loss: a target is none of the {shape[-1]} classes: {error}"
+            f"cross_entropy_loss: a target is not one of the {shape[-1]} classes: {error}"
         ) from error
     return reduced(negative(picked))

@@ -1,4 +1,4 @@
-"""Normalization: numbers with mean 0 and variance 1, then scaled as is learned."""
+"""Normalization layers: mean 0 and variance 1, then a learned scale and shift."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
 
 @attrs.frozen
 class LayerNorm:
-    """Each vector less its mean and over its standard deviation, scaled and moved.
+    """Normalizes each vector to mean 0 and variance 1, then scales and shifts it.
 
     (Ba et al. 2016, arXiv:1607.06450.)
 
@@ -57,7 +57,7 @@ class LayerNorm:
     n
         The length of the last axis, along which it normalizes.
     epsilon
-        What is added to the variance.
+        Added to the variance.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class LayerNorm:
 
 @attrs.frozen
 class RMSNorm:
-    """Each vector over the root of its mean square, scaled.
+    """Divides each vector by the root of its mean square, then scales it.
 
     (Zhang and Sennrich 2019, arXiv:1910.07467.)
 
@@ -95,7 +95,7 @@ class RMSNorm:
     n
         The length of the last axis, along which it normalizes.
     epsilon
-        What is added to the mean square.
+        Added to the mean square.
 
     Examples
     --------
@@ -130,10 +130,10 @@ class BatchNormState:
 
 @attrs.frozen
 class BatchNorm:
-    """Each channel less its mean and over its standard deviation in the batch.
+    """Normalizes each channel by its mean and variance over the batch.
 
-    (Ioffe and Szegedy 2015, arXiv:1502.03167.) Its running statistics go in and come
-    out with the call; no gradient passes through them.
+    (Ioffe and Szegedy 2015, arXiv:1502.03167.) Each call takes the running
+    statistics and returns new ones; no gradient passes through them.
 
     Parameters
     ----------
@@ -142,7 +142,7 @@ class BatchNorm:
     momentum
         The share of the running statistics that each training batch replaces.
     epsilon
-        What is added to the variance.
+        Added to the variance.
 
     Examples
     --------
@@ -165,13 +165,13 @@ class BatchNorm:
         return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
     def initial_state(self, dtype: npt.DTypeLike = float) -> BatchNormState:
-        """Running statistics to begin with: mean 0 and variance 1."""
+        """The initial running statistics: mean 0 and variance 1."""
         return BatchNormState(zeros((self.n,), dtype), ones((self.n,), dtype))
 
     def __call__(
         self, params: NormParams, x: Any, state: BatchNormState, training: bool = False
     ) -> tuple[Any, BatchNormState]:
-        """X of shape (batch, n, ...), normalized, and the state to go on with.
+        """X of shape (batch, n, ...), normalized, and the new state.
 
         Parameters
         ----------
@@ -180,16 +180,16 @@ class BatchNorm:
         state
             From `initial_state` or the last call.
         training
-            Whether to normalize by the batch's statistics and let them into the running
-            ones (the variance without bias, as PyTorch), or by the running ones, which
-            then stay as they are.
+            Whether to normalize by the batch's statistics and update the running ones
+            (with the unbiased variance, as PyTorch does), or by the running ones, which
+            then stay unchanged.
 
         Raises
         ------
         TypeError
-            If the parameters or the state are not what this layer has.
+            If the parameters or the state are not of this layer's classes.
         ValueError
-            If a shape does not fit, or there is one number a channel to train with.
+            If a shape does not fit, or training has only one number for each channel.
         """
         _check(self, params, NormParams, x, 1)
         check_params(self, state, BatchNormState, "state")
@@ -199,7 +199,7 @@ class BatchNorm:
         if training:
             count = math.prod(shape) // self.n
             if count < 2:
-                raise ValueError(f"{self}: x has shape {shape}, which is one number a channel")
+                raise ValueError(f"{self}: x has shape {shape}, only one number for each channel")
             average = mean(x, axis=axes)
             centred = x - reshape(average, channels)
             variance = mean(square(centred), axis=axes)

@@ -1,4 +1,4 @@
-"""Pools: one number for each patch of an image. And `Flatten`, which often follows."""
+"""Pools, which reduce each patch of an image to one number, and `Flatten`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapegrad.ops import max, mean, patches, reshape
 
 @attrs.frozen
 class _Pool(WithoutParameters):
-    """What pools share."""
+    """The base of the pools."""
 
     n_axes: ClassVar[int] = 2
     reduce: ClassVar[Callable[..., Any]]
@@ -79,7 +79,7 @@ class AvgPool2d(_Pool):
 
 
 class Flatten(WithoutParameters):
-    """All axes but the first made one.
+    """Joins all axes except the first into one.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Recurrent layers: the hidden state goes in and comes out."""
+"""Recurrent layers: a call takes the hidden state and returns the new one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 
 
 def as_wide(hidden: Any, x: Any) -> Any:
-    """A hidden state in the dtype of x, for it is a part of the model, which it must not widen."""
+    """A hidden state in the dtype of x, so that it does not widen the model's dtype."""
     hidden = array(hidden)
     return hidden if hidden.dtype == x.dtype else astype(hidden, x.dtype)
 
@@ -91,15 +91,15 @@ class RNNCell:
         x
             The input, of shape (batch, n_inputs).
         hidden
-            The hidden state, of shape (batch, n_hidden), in any floating dtype: the new one
-            has the dtype that the parameters and the input give.
+            The hidden state, of shape (batch, n_hidden), in any floating dtype. The new one
+            has the dtype of the parameters and the input, promoted.
 
         Raises
         ------
         TypeError
             If the parameters are not `RNNCellParams`.
         ValueError
-            If a shape is another than the sizes of the cell say.
+            If a shape does not fit the sizes of the cell.
         """
         check_params(self, params, RNNCellParams)
         from_x = affine(self, params.w_ih, x, self.n_inputs, self.n_hidden, "w_ih")

@@ -1,4 +1,4 @@
-"""Layers one after another, and what a layer may ask of its caller."""
+"""Layers in sequence, and how they receive a key, a mode or state."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tapegrad import tree
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import Layer, WithoutParameters, check_params
 
-# the arguments of a call, besides the parameters and x, that `Sequential` hands on
+# the arguments of a call, besides the parameters and x, that `Sequential` passes on
 _HANDED_ON = ("state", "training", "key")
 
 
 @attrs.frozen
 class _Function(WithoutParameters):
-    """A function of the user's as a layer."""
+    """A user's function as a layer."""
 
     function: Callable[[Any], Any]  # type: ignore[misc]
 
@@ -28,10 +28,10 @@ class _Function(WithoutParameters):
 def _as_layer(layer: Any) -> Layer:
     """A layer, or a function made into one."""
     if isinstance(layer, list | tuple):
-        raise TypeError("layers are given one by one: Sequential(*layers), not in a list")
+        raise TypeError("pass layers one by one, not in a list: Sequential(*layers)")
     if isinstance(layer, type):
         raise TypeError(
-            f"{layer.__name__} is a class; a layer is made by calling it: {layer.__name__}(...)"
+            f"{layer.__name__} is a class; call it to make a layer: {layer.__name__}(...)"
         )
     if hasattr(layer, "init") and callable(layer):
         return layer  # type: ignore[no-any-return]
@@ -40,15 +40,15 @@ def _as_layer(layer: Any) -> Layer:
     kept = _array_kept(layer, [])
     if kept is not None:
         raise TypeError(
-            f"{type(layer).__name__} keeps an array in {kept}, which would never be trained. A "
-            "layer keeps none: it has init(key, dtype), which returns its parameters, a tree of "
+            f"{type(layer).__name__} holds an array in {kept}, which would never be trained. A "
+            "layer holds none: it has init(key, dtype), which returns its parameters, a tree of "
             "arrays, and is called as layer(params, x)"
         )
     return _Function(layer)
 
 
 def _array_kept(thing: Any, seen: list[Any]) -> str | None:
-    """Where an object that can be called, or a method's, keeps a floating array; or None."""
+    """The attribute in which a callable, or a method's object, holds a floating array; or None."""
     owner = getattr(thing, "__self__", thing)
     if isinstance(owner, type | ModuleType) or any(owner is x for x in seen):
         return None
@@ -67,7 +67,7 @@ def _array_kept(thing: Any, seen: list[Any]) -> str | None:
 
 
 def _wants(layer: Any) -> frozenset[str]:
-    """Which of the arguments that are handed on a layer's call has."""
+    """Which of the arguments that `Sequential` passes on a layer's call takes."""
     if isinstance(layer, Sequential):
         return frozenset().union(*layer.wants)
     call = type(layer).__call__
@@ -82,7 +82,7 @@ def _wants(layer: Any) -> frozenset[str]:
 
 @attrs.frozen(init=False)
 class Sequential:
-    """Layers one after another; its parameters are a tuple, a tree for each layer.
+    """Layers in sequence; its parameters are a tuple with a tree for each layer.
 
     Parameters
     ----------
@@ -94,16 +94,16 @@ class Sequential:
     Raises
     ------
     TypeError
-        If one is neither, or is an object without `init` that keeps arrays to itself:
-        they would never be trained.
+        If one is neither, or is an object without `init` that holds arrays, which would
+        never be trained.
 
     Notes
     -----
-    A layer whose call has a parameter ``key``, as that of `Dropout`, gets a key of its
-    own, split from the one given; one that has ``training`` gets that. A layer with state,
-    as `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state`` and returns a pair,
-    its output and the new state. A `Sequential` that holds such a layer does the same:
-    its state is a tuple beside the parameters, None for layers without.
+    A layer whose call has a parameter ``key``, such as `Dropout`, receives a key of its
+    own, split from the caller's; one with a parameter ``training`` receives that. A layer
+    with state, such as `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state``
+    and returns its output and the new state. A `Sequential` that holds such a layer does
+    the same: its state is a tuple, with None for layers without state.
 
     Examples
     --------
@@ -142,7 +142,7 @@ class Sequential:
         return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
 
     def initial_state(self, dtype: npt.DTypeLike = float) -> tuple[Any, ...] | None:
-        """Each layer's state to begin with, None for one without; None if all are."""
+        """Each layer's initial state, None for a layer without; None if no layer has state."""
         if not self.has_state:
             return None
         layers: tuple[Any, ...] = self.layers
@@ -168,9 +168,9 @@ class Sequential:
         state
             From `initial_state` or the last call, if a layer has state.
         training
-            Handed on to layers that ask for it.
+            Passed on to the layers that take it.
         key
-            Split among the layers that ask for one.
+            Split among the layers that take one.
 
         Raises
         ------

@@ -170,7 +170,7 @@ def right_shift(x1: Any, x2: Any) -> Any:
 
 @op(None, ufunc=np.invert, keeps_weak=True, domain=_bits(1))
 def invert(x: Any) -> Any:
-    """The bits that x has not; of booleans, whether x is false. It passes no gradient."""
+    """The bits of x inverted; of booleans, whether x is false. It passes no gradient."""
 
 
 @op(None, None, ufunc=np.logical_and, domain=each(_TRUTH, _TRUTH))

@@ -2,10 +2,10 @@
 
 An optimizer is a frozen description: ``init(params)`` gives its state, and
 ``update(params, grads, state)`` new parameters and a new state. The state is a tree, its
-step count included, so that it is compiled, saved and resumed as parameters are.
+step count included, so it is compiled, saved and resumed like parameters.
 
-What is one `tapegrad.tree.map` is no part of this package. Gradients of several batches
-are added up, and a moving average of the parameters is kept, in one line each:
+Accumulating the gradients of several batches, or averaging parameters over time, takes one
+`tapegrad.tree.map`:
 
 >>> import tapegrad as tg
 >>> grads, params, mean = ({"w": np.full(2, x)} for x in (1.0, 2.0, 3.0))

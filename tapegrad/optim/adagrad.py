@@ -22,7 +22,7 @@ class AdagradState:
     Attributes
     ----------
     step
-        How many steps were made, an integer array without axes.
+        The number of steps taken, a 0-d integer array.
     total
         The sum of the squares of all gradients, a tree like the parameters.
     """
@@ -33,7 +33,7 @@ class AdagradState:
 
 @attrs.frozen
 class Adagrad(Optimizer):
-    """The gradient over the root of the sum of all squares (Duchi et al. 2011).
+    """Divides the gradient by the root of the sum of all its squares (Duchi et al. 2011).
 
     https://jmlr.org/papers/v12/duchi11a.html. With gradient g and parameters p:
     ``total = total + g * g`` and ``p = p - learning_rate * g / (sqrt(total) + epsilon)``.
@@ -41,12 +41,12 @@ class Adagrad(Optimizer):
     Parameters
     ----------
     learning_rate
-        The length of a step: a number that is not negative, or a function of the step,
-        counted from 0.
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0.
     initial
-        What the sums begin with.
+        The initial value of the sums.
     epsilon
-        What keeps the division from a division by 0.
+        Added to the denominator, so that it is never 0.
     weight_decay, decay
         ``weight_decay * p`` is added to the gradient of the parameters for which
         ``decay(path, p)`` is true; all by default.
@@ -54,9 +54,9 @@ class Adagrad(Optimizer):
     Raises
     ------
     TypeError
-        If one is no number.
+        If an argument is not a number.
     ValueError
-        If one is out of its bounds.
+        If an argument is out of its bounds.
 
     Examples
     --------
@@ -78,7 +78,7 @@ class Adagrad(Optimizer):
         return ("total",)
 
     def start(self, p: Any) -> Any:
-        """What the sum of squares of a parameter begins with."""
+        """The initial sum of squares of a parameter."""
         zeros = super().start(p)
         return (
             give(np.full_like(zeros, self.initial))

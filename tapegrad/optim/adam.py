@@ -1,4 +1,4 @@
-"""Adam, and AdamW, which decays weights apart from the gradient."""
+"""Adam, and AdamW with decoupled weight decay."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ class AdamState:
     Attributes
     ----------
     step
-        How many steps were made, an integer array without axes.
+        The number of steps taken, a 0-d integer array.
     mean, square
-        Fading means of the gradient and of its square, trees like the parameters.
+        Exponential moving averages of the gradient and of its square, trees like the
+        parameters.
     """
 
     step: Any
@@ -43,27 +44,27 @@ class Adam(Optimizer):
     Parameters
     ----------
     learning_rate
-        The length of a step: a number that is not negative, or a function of the step,
-        counted from 0. 0.001 is where to begin.
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0. 0.001 is a good start.
     beta1, beta2
-        How much of the means stays with each step, less than 1.
+        The share of the means that each step keeps, less than 1.
     epsilon
-        What keeps the division from a division by 0.
+        Added to the denominator, so that it is never 0.
     weight_decay, decay
         ``weight_decay * p`` is added to the gradient of the parameters for which
-        ``decay(path, p)`` is true, all by default. `AdamW` decays better.
+        ``decay(path, p)`` is true, all by default. Prefer `AdamW` for weight decay.
 
     Raises
     ------
     TypeError
-        If one is no number.
+        If an argument is not a number.
     ValueError
-        If one is out of its bounds.
+        If an argument is out of its bounds.
 
     Notes
     -----
-    A step is not differentiable where a gradient is 0 at its first step, for the square
-    root is not.
+    The first step is not differentiable where a gradient is 0, because the square root is
+    not.
 
     Examples
     --------
@@ -87,9 +88,9 @@ class Adam(Optimizer):
         return ("mean", "square")
 
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
-        """The rate, the length of a step and what is added to the root, both corrected."""
+        """The rate, and the corrected step length and epsilon."""
         t = step + 1
-        # both means begin with 0: what they lack is made up for once a step, not once an element
+        # the means start at 0: the correction is computed once a step, not for each element
         correction = sqrt(1 - self.beta2**t)
         return rate, rate * correction / (1 - self.beta1**t), self.epsilon * correction
 
@@ -103,7 +104,7 @@ class Adam(Optimizer):
 
 @attrs.frozen
 class AdamW(Adam):
-    """`Adam`, with weights that decay apart from it (Loshchilov and Hutter 2019).
+    """`Adam` with decoupled weight decay (Loshchilov and Hutter 2019).
 
     Before the step of Adam, ``p = p - learning_rate * weight_decay * p``
     (arXiv:1711.05101, in the form of PyTorch, where the rate's schedule is the decay's).
@@ -116,8 +117,8 @@ class AdamW(Adam):
         How fast weights decay.
     decay
         Which parameters decay: a function of a parameter's path and of the parameter; all
-        by default. Go by the path, for a rule by the number of axes is wrong where layers
-        are stacked.
+        by default. Decide by the path: a rule by the number of axes is wrong for stacked
+        layers.
 
     Examples
     --------

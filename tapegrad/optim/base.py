@@ -1,4 +1,4 @@
-"""What all optimizers share: the step count, the learning rate, weight decay, the trees."""
+"""The base of all optimizers: the step count, the learning rate, weight decay, the trees."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Optimizer:
     Attributes
     ----------
     learning_rate
-        The length of a step: a number that is not negative, or a function of the step,
-        counted from 0, such as those of this package.
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0, such as the schedules of this package.
     weight_decay
         How much of each parameter is added to its gradient.
     decay
@@ -54,7 +54,7 @@ class Optimizer:
     )
 
     def init(self, params: Any) -> Any:
-        """The state to begin with: no step made, and zeros like the parameters."""
+        """The initial state: step 0, and zeros like the parameters."""
         start = {name: tree.map(self.start, params) for name in self.moments()}
         return self.state(step=give(np.zeros((), np.int64)), **start)
 
@@ -65,13 +65,13 @@ class Optimizer:
         rate = self.learning_rate(state.step)
         if np.shape(rate) != ():
             raise ValueError(
-                f"learning_rate is a function of the step that gives one number; it gave an array "
+                f"learning_rate must return one number for a step; it returned an array "
                 f"of shape {np.shape(rate)}"
             )
         return rate
 
     def update(self, params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
-        """New parameters and a new state; the old ones are as they were.
+        """New parameters and a new state; the old ones stay unchanged.
 
         Parameters
         ----------
@@ -83,19 +83,19 @@ class Optimizer:
         Returns
         -------
         params, state
-            Of the structure, shapes and dtypes that they had.
+            Of the same structure, shapes and dtypes.
 
         Raises
         ------
         TypeError
-            If the state is not one.
+            If the state is not of the optimizer's class.
         ValueError
             If the trees differ, in structure, shapes or dtypes, with the path of the
             first difference.
         """
         if not isinstance(state, self.state):
             raise TypeError(
-                f"{type(self).__name__}.update(params, grads, state): state is to be what init or "
+                f"{type(self).__name__}.update(params, grads, state): state must be what init or "
                 f"the last update returned; got {type(state).__name__}"
             )
         names = self.moments()
@@ -109,7 +109,7 @@ class Optimizer:
         decays = self._decays(params)
         made: list[tuple[Any, ...]] = []
 
-        # this runs for each parameter in each step: nothing that is not needed
+        # this runs for each parameter in each step: only the necessary
         def stepped(p: Any, g: Any, *moments: Any) -> Any:
             shape = shape_of(p)
             if shape_of(g) != shape:
@@ -157,11 +157,11 @@ class Optimizer:
         raise NotImplementedError
 
     def start(self, p: Any) -> Any:
-        """What a moment of a parameter begins with."""
+        """The initial moment of a parameter."""
         return give(np.zeros(np.shape(p), _dtype(p)))
 
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
-        """What `leaf` needs to know of a step, the first of them the learning rate."""
+        """The numbers of a step that `leaf` needs, the learning rate first."""
         return (rate,)
 
     def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
@@ -174,7 +174,7 @@ class Optimizer:
 
 
 def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
-    """Python numbers as they are, and arrays in a parameter's dtype, so that they widen nothing."""
+    """Python numbers unchanged, and arrays in a parameter's dtype, so that they widen nothing."""
     return tuple(
         [x.astype(dtype) if hasattr(x, "dtype") and x.dtype != dtype else x for x in numbers]
     )
@@ -186,12 +186,12 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
     try:
         tree.map(lambda *pair: pairs.append(pair), params, other)
     except ValueError as error:
-        raise ValueError(f"{who}: {name} is no tree like params: {error}") from None
+        raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
     for path, (p, x) in zip(tree.paths(params), pairs, strict=True):
         ours, theirs = _dtype(p), _dtype(x)
         where = f".{path}" if path else ""
         if ours.kind != "f":
-            raise ValueError(f"{who}: params{where} is {ours}; a parameter is floating")
+            raise ValueError(f"{who}: params{where} is {ours}; parameters must be floating")
         if (
             shape_of(p) != shape_of(x)
             or theirs.kind not in "fiub"

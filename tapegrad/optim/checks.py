@@ -1,4 +1,4 @@
-"""The numbers that optimizers and schedules are made with, and their checks."""
+"""Checks of the numbers that optimizers and schedules take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tapegrad.core.tensor import Tensor
 
 
 def plain(x: Any) -> Any:
-    """A Python number for NumPy's, which would widen float32 parameters."""
+    """A Python number for NumPy's, since NumPy's would widen float32 parameters."""
     return x.item() if isinstance(x, np.generic | np.ndarray) and x.size == 1 else x
 
 
@@ -20,7 +20,7 @@ def is_known(x: Any) -> bool:
 
 
 def is_none(x: Any) -> bool:
-    """Whether a number is known to be 0, and what it is for can be left out."""
+    """Whether a number is known to be 0, so that its term can be left out."""
     return type(x) is not Tensor and x == 0
 
 
@@ -29,36 +29,36 @@ def number(instance: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, Tensor) and value.shape == ():
         return
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{attribute.name} is a number, not {value!r}")
+        raise TypeError(f"{attribute.name} must be a number, not {value!r}")
     if not abs(value) < float("inf"):
-        raise ValueError(f"{attribute.name} is finite; it is {value!r}")
+        raise ValueError(f"{attribute.name} must be finite; it is {value!r}")
 
 
 def not_negative(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field is a finite number of at least 0."""
     number(instance, attribute, value)
     if is_known(value) and value < 0:
-        raise ValueError(f"{attribute.name} is not negative; it is {value!r}")
+        raise ValueError(f"{attribute.name} must not be negative; it is {value!r}")
 
 
 def positive(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field, known to be a number, is more than 0."""
     if is_known(value) and not value > 0:
-        raise ValueError(f"{attribute.name} is more than 0; it is {value!r}")
+        raise ValueError(f"{attribute.name} must be more than 0; it is {value!r}")
 
 
 def below_one(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field is a number from 0 up to 1, so that old steps fade."""
     not_negative(instance, attribute, value)
     if is_known(value) and value >= 1:
-        raise ValueError(f"{attribute.name} is less than 1, so that old steps fade; not {value!r}")
+        raise ValueError(f"{attribute.name} must be less than 1; it is {value!r}")
 
 
 def count(instance: Any, attribute: Any, value: Any) -> None:
     """Check that a field is a number of steps."""
     not_negative(instance, attribute, value)
     if is_known(value) and value != int(value):
-        raise ValueError(f"{attribute.name} is a number of steps; it is {value!r}")
+        raise ValueError(f"{attribute.name} must be a number of steps; it is {value!r}")
 
 
 def number_or_schedule(instance: Any, attribute: Any, value: Any) -> None:

@@ -1,4 +1,4 @@
-"""The norm of a whole tree, and gradients whose norm is bounded."""
+"""The norm of a whole tree, and clipping by it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["clip_by_global_norm", "global_norm"]
 def global_norm(tree: Any) -> Any:
     """The root of the sum of the squares of all numbers in a tree.
 
-    Its gradient is 0 where all are 0. The squares of float16 are added up in float32.
+    If all are 0, its gradient is 0. Squares of float16 are summed in float32.
 
     Parameters
     ----------
@@ -41,10 +41,10 @@ def global_norm(tree: Any) -> Any:
 
 
 def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
-    """Gradients scaled down, where their norm is too large (Pascanu et al. 2013).
+    """Scales gradients down if their norm is too large (Pascanu et al. 2013).
 
-    All are multiplied by ``most / norm`` if that is less than 1, and else they stay what
-    they are to the last bit (arXiv:1211.5063).
+    All are multiplied by ``most / norm`` if that is less than 1. Otherwise they stay the
+    same to the last bit (arXiv:1211.5063).
 
     Parameters
     ----------
@@ -56,8 +56,8 @@ def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
     Returns
     -------
     clipped, norm
-        The new tree, of the same dtypes, and the `global_norm` that the old one has. A norm
-        that is not finite makes all of the new one nan or 0: look at it.
+        The new tree, of the same dtypes, and the `global_norm` of the old one. If the norm
+        is not finite, all of the new tree is nan or 0: check it.
 
     Raises
     ------
@@ -73,7 +73,7 @@ def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
     """
     most = plain(most)
     if is_known(most) and not most > 0:
-        raise ValueError(f"the largest norm is more than 0; it is {most!r}")
+        raise ValueError(f"most, the largest norm, must be more than 0; it is {most!r}")
     norm = global_norm(grads)
     factor = most / maximum(norm, most)
 

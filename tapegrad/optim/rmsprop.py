@@ -20,9 +20,9 @@ class RMSPropState:
     Attributes
     ----------
     step
-        How many steps were made, an integer array without axes.
+        The number of steps taken, a 0-d integer array.
     square
-        A fading mean of the gradient's square, a tree like the parameters.
+        An exponential moving average of the gradient's square, a tree like the parameters.
     mean
         That of the gradient, if the optimizer is centred.
     velocity
@@ -37,7 +37,7 @@ class RMSPropState:
 
 @attrs.frozen
 class RMSProp(Optimizer):
-    """The gradient over the root of a fading mean of its square (Tieleman and Hinton 2012).
+    """Divides the gradient by a moving root mean square (Tieleman and Hinton 2012).
 
     Lecture 6.5 of "Neural networks for machine learning", in the form of PyTorch; centred
     as in Graves 2013, arXiv:1308.0850. With gradient g and parameters p::
@@ -50,14 +50,14 @@ class RMSProp(Optimizer):
     Parameters
     ----------
     learning_rate
-        The length of a step: a number that is not negative, or a function of the step,
-        counted from 0.
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0.
     alpha
-        How much of the means stays with each step, less than 1.
+        The share of the means that each step keeps, less than 1.
     epsilon
-        What keeps the division from a division by 0.
+        Added to the denominator, so that it is never 0.
     momentum
-        How much of the last step's velocity stays: 0 for none, and less than 1.
+        The share of the velocity that each step keeps, from 0 (none) to less than 1.
     centered
         Whether to divide by the deviation rather than by the root mean square.
     weight_decay, decay
@@ -67,9 +67,9 @@ class RMSProp(Optimizer):
     Raises
     ------
     TypeError
-        If one is no number.
+        If an argument is not a number.
     ValueError
-        If one is out of its bounds.
+        If an argument is out of its bounds.
 
     Examples
     --------

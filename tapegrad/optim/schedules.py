@@ -1,7 +1,7 @@
 """Learning rates as functions of the step, which is counted from 0.
 
 Each is a frozen description, called with the step: a number, an array of steps, or a
-Tensor. So it is recorded and compiled as anything else is, and pickles.
+Tensor. It is recorded, compiled and pickled like any other function.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ class constant:  # noqa: N801
 
 @attrs.frozen
 class linear:  # noqa: N801
-    """From one rate to another in equal steps, and then the last.
+    """From one rate to another in equal steps, then constant.
 
     Parameters
     ----------
     start, end
         The rate at step 0, and from the last step on.
     steps
-        After how many steps the end is reached, 1 at least.
+        The number of steps from start to end, at least 1.
 
     Examples
     --------
@@ -86,7 +86,7 @@ class warmup_cosine:  # noqa: N801
     warmup
         The number of steps on the way up, 0 for none.
     total
-        The number of all steps, those of the warm-up among them.
+        The number of all steps, including the warm-up.
     end
         The rate from step `total` on.
 
@@ -112,7 +112,7 @@ class warmup_cosine:  # noqa: N801
     def _after_warmup(self, attribute: Any, value: Any) -> None:
         known = is_known(value) and is_known(self.warmup)
         if known and value <= self.warmup:
-            raise ValueError(f"total is more than warmup, {self.warmup!r}; it is {value!r}")
+            raise ValueError(f"total must be more than warmup, {self.warmup!r}; it is {value!r}")
 
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
@@ -125,7 +125,7 @@ class warmup_cosine:  # noqa: N801
 
 @attrs.frozen
 class exponential_decay:  # noqa: N801
-    """A rate that is multiplied by a factor every so many steps, little by little.
+    """Exponential decay by a factor every so many steps, continuously.
 
     At step t it is ``start * factor ** (t / steps)``.
 
@@ -134,9 +134,9 @@ class exponential_decay:  # noqa: N801
     start
         The rate at step 0.
     factor
-        What it is multiplied by.
+        The factor of each period.
     steps
-        After how many steps, 1 at least.
+        The number of steps in a period, at least 1.
 
     Examples
     --------
@@ -168,7 +168,7 @@ class piecewise:  # noqa: N801
     Raises
     ------
     ValueError
-        Unless there is one boundary less than values, and they rise.
+        Unless there is one boundary fewer than values, in rising order.
 
     Examples
     --------
@@ -191,11 +191,11 @@ class piecewise:  # noqa: N801
             count(self, attribute, plain(x))
         if len(value) + 1 != len(self.values):
             raise ValueError(
-                f"there is a boundary between each two values: {len(self.values)} values and "
-                f"{len(value)} boundaries do not fit"
+                f"{len(self.values)} values need {len(self.values) - 1} boundaries between them, "
+                f"not {len(value)}"
             )
         if any(a >= b for a, b in itertools.pairwise(value)):
-            raise ValueError(f"boundaries rise; they are {value!r}")
+            raise ValueError(f"boundaries must rise; they are {value!r}")
 
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""

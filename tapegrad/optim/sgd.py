@@ -19,7 +19,7 @@ class SGDState:
     Attributes
     ----------
     step
-        How many steps were made, an integer array without axes.
+        The number of steps taken, a 0-d integer array.
     velocity
         A tree like the parameters; None without momentum.
     """
@@ -41,12 +41,12 @@ class SGD(Optimizer):
     Parameters
     ----------
     learning_rate
-        The length of a step: a number that is not negative, or a function of the step,
-        counted from 0.
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0.
     momentum
-        How much of the last step's velocity stays: 0 for none, and less than 1.
+        The share of the velocity that each step keeps, from 0 (none) to less than 1.
     nesterov
-        Whether to step as if the velocity had gone on once more.
+        Whether to use Nesterov's form of momentum.
     weight_decay, decay
         ``weight_decay * p`` is added to the gradient of the parameters for which
         ``decay(path, p)`` is true; all by default.
@@ -54,9 +54,9 @@ class SGD(Optimizer):
     Raises
     ------
     TypeError
-        If one is no number.
+        If an argument is not a number.
     ValueError
-        If one is out of its bounds.
+        If an argument is out of its bounds.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class SGD(Optimizer):
     @nesterov.validator
     def _needs_momentum(self, attribute: Any, value: Any) -> None:
         if value and not self.moments():
-            raise ValueError("nesterov needs a momentum, which is 0")
+            raise ValueError("nesterov needs a momentum; momentum is 0")
 
     def moments(self) -> tuple[str, ...]:
         """The velocity, if there is momentum."""

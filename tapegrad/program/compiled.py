@@ -14,6 +14,7 @@ from tapegrad.core.callables import argument_names, as_positions, check_callable
 from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.face.notebook import in_html
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.ir import Input
@@ -90,6 +91,11 @@ class Compiled:
             return self.fn(*args, **kwargs)
         self._latest = latest = self._keep(call.signature, args, kwargs)
         return latest.run(call.values)
+
+    def _repr_html_(self) -> str:
+        n = len(self._kept)
+        text = f"{label(self.fn)}, compiled for {n} signature{'s' * (n != 1)}"
+        return in_html("\n\n".join([text, *[str(kept.program) for kept in self._kept.values()]]))
 
     @property
     def signatures(self) -> tuple[Signature, ...]:

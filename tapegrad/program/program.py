@@ -17,6 +17,7 @@ from tapegrad import tree
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.face.notebook import Printed
 from tapegrad.ops.record import stopped
 from tapegrad.ops.shape import reshape
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
@@ -24,7 +25,7 @@ from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.writing import source
 
 
-class Program(Code):
+class Program(Code, Printed):
     """What a tape does, as a value. ``str(program)`` is the source that runs.
 
     Programs compare by content, and pickle.

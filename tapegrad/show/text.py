@@ -7,17 +7,9 @@ from typing import Any
 from tapegrad.core.steps import sweep_steps
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.notebook import Text
 from tapegrad.face.text import short, table
 from tapegrad.show.marks import mark
-
-
-class Text(str):
-    """A string of several lines, which the prompt shows as such."""
-
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return str(self)
 
 
 def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:

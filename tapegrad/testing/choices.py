@@ -41,7 +41,7 @@ class Chosen(Choices):
     """Choices that come down to whole numbers and floats."""
 
     def integer(self, low: int, high: int) -> int:
-        """A whole number from low to high, both possible."""
+        """An integer from low to high, both included."""
         raise NotImplementedError
 
     def number(self, elements: Elements) -> float:
@@ -145,7 +145,7 @@ def domain_of(op: Callable[..., Any] | str) -> Domain:
     """The domain that an op declares."""
     function: Any = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
     if function is None:
-        raise ValueError(f"there is no op {op!r}; an op of your own is given itself")
+        raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
     said = declaration(function)
     if said is None or said.domain is None:
         raise TypeError(f"{label(function)} declares no domain; name one where it is declared")

@@ -30,10 +30,10 @@ _EPS = float(np.finfo(np.float64).eps)
 # for functions with much rounding, the small ones for kinks and poles close by
 _LADDER = np.cbrt(_EPS) * 4.0 ** -np.arange(-6, 13)
 _FIRST = _LADDER[2:4]
-_FEW = 64  # up to so many inputs are each moved alone
-_RECORDS = 200  # so many ops of a function that fails are checked alone
+_FEW = 64  # at most so many inputs are moved one by one
+_RECORDS = 200  # at most so many ops of a failing function are checked alone
 _SPLITS = 128  # how often directions through kinks are split at most
-_CLOSE = 1e-9  # the relative error that is right without a closer look
+_CLOSE = 1e-9  # a relative error below this needs no closer look
 _UNDERFLOW = 1e-290  # what is smaller is zero
 _TAIL = 5  # how many smaller steps a limit must agree with
 _FLAT = 8  # at so many of the smallest steps a function that is constant stays so
@@ -70,14 +70,14 @@ def check_grads(
     Raises
     ------
     AssertionError
-        If a derivative is wrong. At a kink, where differences to the left and to the
-        right disagree, a derivative between the two is right. The message names the op
-        whose rule is wrong, where it is wrong by itself. Or if the function gives
-        another value recorded than on plain arrays, as by `check_values`.
+        If a derivative is wrong; the message names the op whose rule is wrong, if one is.
+        At a kink, where differences to the left and to the right disagree, any derivative
+        between the two is right. Also if the recorded value differs from that on plain
+        arrays (`check_values`).
     TypeError
         If there is nothing to differentiate.
     ValueError
-        If the function is not finite at the point, or is another each time.
+        If the function is not finite at the point, or returns another value each time.
 
     Examples
     --------
@@ -97,10 +97,10 @@ def check_grads(
       numeric    12
     """
     if isinstance(modes, str):
-        raise ValueError(f"modes is a sequence of modes; write ({modes!r},)")
+        raise ValueError(f"modes must be a sequence; write ({modes!r},)")
     if not isinstance(order, int) or order < 1 or not modes or set(modes) - {"reverse", "forward"}:
         raise ValueError(
-            f"order is 1 or more and modes are of 'reverse', 'forward'; not {order}, {modes!r}"
+            f"order must be at least 1, and modes 'reverse' or 'forward'; not {order}, {modes!r}"
         )
     f = flattened(fn, args, np.float64)
     problem = _Problem(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
@@ -109,7 +109,7 @@ def check_grads(
     finite = np.abs(once[np.isfinite(once)])
     if not np.allclose(once, again, _CLOSE, _CLOSE * np.max(finite, initial=0), equal_nan=True):
         raise ValueError(
-            f"{f.name} gives two values at one point, of which differences say nothing; draw "
+            f"{f.name} returns two values at one point, so differences say nothing; draw "
             "random numbers outside, or from a key that is an argument"
         )
     check_values(fn, f.args)
@@ -353,9 +353,9 @@ class _Comparison:
         )
 
     def doubt(self, support: Array, analytic: Array) -> Array:
-        """How far the derivative moves as the inputs round: no better is it known.
+        """How far the derivative moves as the inputs round, which limits its accuracy.
 
-        At a kink it jumps instead, which says nothing of its rounding.
+        At a kink it jumps instead, which says nothing about rounding.
         """
         rng = np.random.default_rng(0)
         moved = []

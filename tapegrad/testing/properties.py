@@ -197,7 +197,7 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     stopped = attrs.evolve(f, fn=lambda *xs: f.fn(*stop_gradient(list(xs))))
     (outputs, _), (values, pulled) = _pullback(f), _pullback(stopped)
     if outputs.tobytes() != values.tobytes():
-        raise AssertionError(f"{f.name} gives another value of stop_gradient(x) than of x")
+        raise AssertionError(f"{f.name} returns another value for stop_gradient(x) than for x")
     gradient = pulled(np.ones(values.size))
     _compare(f, "the gradient through stop_gradient", gradient, "zero", 0 * gradient, 0 * gradient)
 
@@ -246,7 +246,7 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If an argument is not what it was.
+        If an argument has changed.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that a compiled function gives what the function gives, and its gradients.
+    """Check that a compiled function returns the function's values and gradients.
 
     Parameters
     ----------
@@ -274,7 +274,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If a value, a shape or a dtype is another.
+        If a value, a shape or a dtype differs.
 
     Examples
     --------

@@ -79,8 +79,7 @@ def arrays(
     dtypes
         The characters of the dtypes to draw from.
     scales
-        What the numbers are multiplied by, where the dtype can hold that: one of these
-        for each array.
+        Factors of the numbers, one drawn for each array, if the dtype can hold it.
 
     Returns
     -------
@@ -172,7 +171,7 @@ def parameter_trees(
     Parameters
     ----------
     leaves
-        What they hold; small `arrays` by default.
+        Their leaves; small `arrays` by default.
     max_leaves
         About how many leaves there may be; there is at least one.
 

@@ -1,4 +1,4 @@
-"""check_values: what is recorded against what NumPy computes from plain arrays."""
+"""check_values: recorded values against what NumPy computes from plain arrays."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ CLOSE = 1e-9  # the relative error that rounding may leave
 
 
 def check_values(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that a function gives the same recorded as on plain arrays.
+    """Check that a function returns the same recorded as on plain arrays.
 
-    A function that asks for what only a Tensor has, such as ``x.at``, does not run on
-    plain arrays, and nothing is checked.
+    Nothing is checked if the function does not run on plain arrays because it uses
+    attributes that only a Tensor has, such as ``x.at``.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If a value, a shape, a dtype or the tree is another.
+        If a value, a shape, a dtype or the tree differs.
 
     Examples
     --------

@@ -1,0 +1,71 @@
+"""What a notebook shows: small, static and escaped HTML."""
+
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+NAME = "<script>alert(1)</script>"
+
+
+class Seen(HTMLParser):
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.words = set(), ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        assert not attrs
+        self.tags.add(tag)
+
+    def handle_data(self, data):
+        self.words += data
+
+
+def named():
+    tape, x = tg.Tape().parameter(np.arange(3.0), name=NAME)
+    return tape.write(tg.multiply, x, x)
+
+
+def compiled():
+    step = tg.compile(lambda x: tg.sum(x * x))
+    step(np.ones(3))
+    return step
+
+
+@pytest.mark.parametrize(
+    ("thing", "words"),
+    [
+        (named()[0], [NAME, "multiply", "%0, %0", "[0. 1. 4.]"]),
+        (named()[0].parameters[0], [NAME, "[0., 1., 2.]", "line 0"]),
+        (named()[0].show(), [NAME, "multiply"]),
+        (compiled().program(np.ones(3)), ["def "]),
+        (compiled(), ["compiled for 1 signature", "def "]),
+        (tg.tree.summary({NAME: np.ones(3)}), [NAME, "(3,)"]),
+    ],
+    ids=["tape", "tensor", "shown", "program", "compiled", "summary"],
+)
+def test_a_notebook_shows_a_thing_as_text(thing, words):
+    seen = Seen(thing._repr_html_())
+    assert "script" not in seen.tags
+    for word in words:
+        assert word in seen.words
+
+
+def test_what_is_long_is_cut():
+    tape, x = tg.Tape().parameter(np.ones(2))
+    for _ in range(500):
+        tape, x = tape.write(tg.sin, x)
+    assert len(tape._repr_html_()) < 10_000
+    assert "and 461 more" in tape._repr_html_()
+    assert len(tape.show()._repr_html_()) < 10_000
+
+
+def test_a_value_is_not_read_while_compiling():
+    def fn(x):
+        assert "shape (2,)" in x._repr_html_()
+        return x * 2
+
+    tg.compile(fn)(np.ones(2))
