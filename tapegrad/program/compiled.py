@@ -249,10 +249,9 @@ def compile(
     Notes
     -----
     A program calls NumPy as the recorded function does, under the caller's
-    ``np.errstate``, but for what it does not compute: a value that nothing depends on,
-    or that it can do without, gives no warning, and a ``with np.errstate`` inside the
-    function holds for its recording only. Sums are taken in another order here and
-    there, so that results agree to rounding errors.
+    ``np.errstate``. Values that it does not need to compute give no warning, and a ``with
+    np.errstate`` inside the function applies to its recording only. Some sums are taken in
+    another order, so results agree up to rounding.
 
     Raises
     ------

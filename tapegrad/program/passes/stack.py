@@ -81,7 +81,7 @@ def _sums_inside(program: Program) -> set[int]:
     inside = set()
     for i, instruction in enumerate(program.instructions):
         by = used.get(Ref("instruction", i), [])
-        if instruction.op is add and len(by) == 1 and by[0] >= 0:
+        if instruction.op is add and len(by) == 1 and by != [-1]:  # -1 is a result
             user = program.instructions[by[0]]
             if user.op is add and user.shape == instruction.shape:
                 inside.add(i)
