@@ -13,6 +13,7 @@ from tapegrad.ops.indexing import pick, scatter, segment_sum, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import (
+    GROUPS,
     add_before_parting,
     add_small_first,
     commute_gathers,
@@ -431,7 +432,7 @@ def test_a_long_sum_of_narrow_numbers_is_as_precise_as_recorded():
 
 
 def kinds(program):
-    return [x.kind for x in program.instructions]
+    return [x.op.name for x in program.instructions]
 
 
 def after(improve, fn, *args):
@@ -711,6 +712,37 @@ def test_what_would_keep_two_large_arrays_alive_stays():
 def test_a_small_program_keeps_its_order():
     program = trace(lambda x: (x * 2.0, np.sum(x), x * 2.0 + x), (np.ones(8),), {})
     assert use_at_once(program) is program
+
+
+@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0), (0, 2)])
+def test_an_exchange_of_axes_twice_is_none(axes):
+    x = np.arange(8.0).reshape(2, 2, 2)
+
+    def fn(x):
+        return tg.tanh(tg.swapaxes(tg.swapaxes(x, 0, 1), *axes))
+
+    ops = [instruction.op.name for instruction in tg.compile(fn).program(x).instructions]
+    assert ops.count("swapaxes") == (0 if set(axes) in ({0, 1},) else 2)
+    np.testing.assert_array_equal(tg.compile(fn)(x), fn(x))
+
+
+def test_each_group_of_passes_ends_with_nothing_shared_or_dead():
+    assert (
+        tuple(improve for group in GROUPS.values() for improve in (*group, share_common, drop_dead))
+        == PASSES
+    )
+    w = {"a": np.ones((2, 3)), "b": np.ones(3)}
+
+    def fn(w, x):
+        def loss(w):
+            return tg.sum(tg.relu(x @ w["a"] + w["b"]) ** 2)
+
+        return {k: w[k] - 0.1 * g for k, g in tg.grad(loss)(w).items()}
+
+    program = trace(fn, (w, np.ones((4, 2))), {})
+    for group in GROUPS.values():
+        program = improved(program, (*group, share_common, drop_dead))
+        assert share_common(program) == drop_dead(program) == program
 
 
 # --- beside the patterns that passes look for -------------------------------------------
