@@ -30,13 +30,7 @@ from tapegrad.ops.inverse import columns, pinv
 from tapegrad.ops.product import turned
 from tapegrad.ops.record import array, floating
 
-__all__ = [
-    "QRResult",
-    "eigh",
-    "lstsq",
-    "qr",
-    "svd",
-]
+__all__ = ["eigh", "lstsq", "qr", "svd"]
 
 
 class QRResult(NamedTuple):
