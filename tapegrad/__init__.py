@@ -4,10 +4,8 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 """
 
+import typing as _typing
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
-from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
@@ -37,7 +35,7 @@ from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
 from tapegrad.why import why_zero as why_zero
 
-if _TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
@@ -59,25 +57,26 @@ _PLACES = {
 }
 _LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
 
-# without the modules that importing leaves here
-__all__ = [
-    *_LATER,
-    *[
-        name
-        for name, thing in list(globals().items())
-        if not name.startswith("_")
-        and (type(thing) is not _ModuleType or name in ("errors", "linalg", "tree"))
-    ],
-]
+# a checker reads the imports above instead
+if not _typing.TYPE_CHECKING:
+    # without the modules that importing leaves here
+    __all__ = [
+        *_LATER,
+        *[
+            name
+            for name, thing in list(globals().items())
+            if not name.startswith("_")
+            and (type(thing) is not type(_typing) or name in ("errors", "linalg", "tree"))
+        ],
+    ]
 
-
-def __getattr__(name: str) -> _Any:
-    if name not in _LATER:
-        raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
-    if name in _PLACES:
-        return getattr(_import_module(_PLACES[name]), name)
-    return _import_module(f"tapegrad.{name}")
+    def __getattr__(name: str) -> _typing.Any:
+        if name not in _LATER:
+            raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
+        if name in _PLACES:
+            return getattr(_import_module(_PLACES[name]), name)
+        return _import_module(f"tapegrad.{name}")
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *__all__]
+    return ["__version__", *globals()["__all__"]]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import keep_names, label
+from tapegrad.core.callables import keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import as_constant
@@ -29,11 +29,13 @@ from tapegrad.core.tape import (
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
 from tapegrad.ops.record import asarray, stopped
 
+P = ParamSpec("P")
+R = TypeVar("R", bound=Any)
 Fn = Callable[..., Any]
 
 
-@attrs.frozen(slots=False)
-class Checkpoint:
+@attrs.frozen(slots=False, repr=False)
+class Checkpoint(Generic[P, R]):
     """What `checkpoint` returns."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -46,7 +48,10 @@ class Checkpoint:
     def __reduce__(self) -> tuple[Any, ...]:
         return Checkpoint, (self.fn,)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __repr__(self) -> str:
+        return f"<checkpoint of {title(self.fn)}>"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
             return self.fn(*args, **kwargs)
@@ -66,7 +71,7 @@ class Checkpoint:
         return _results(output, layout, record)
 
 
-def checkpoint(fn: Fn) -> Checkpoint:
+def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
     """A function that is computed again during the sweep, instead of kept in memory.
 
     A call of it is one record. Its intermediate values take no memory until a sweep

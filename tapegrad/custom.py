@@ -6,13 +6,13 @@ import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, ParamSpec
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, check_callable, keep_names, label
+from tapegrad.core.callables import argument_names, check_callable, keep_names, label, title
 from tapegrad.core.fitting import fit
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.hidden import refuse_hidden
@@ -29,6 +29,7 @@ from tapegrad.domain import Domain
 from tapegrad.ops.record import stopped
 
 P = ParamSpec("P")
+R = TypeVar("R", bound=Any)
 Fn = Callable[..., Any]
 
 
@@ -154,8 +155,8 @@ def as_cotangent(c: Any, name: str) -> Any:
 # --- custom_vjp------------------------------------------------------------
 
 
-@attrs.frozen(slots=False)
-class CustomVJP:
+@attrs.frozen(slots=False, repr=False)
+class CustomVJP(Generic[P, R]):
     """What `custom_vjp` returns."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -167,13 +168,16 @@ class CustomVJP:
         keep_names(self, self.fn)
         check_callable(self.backward)
 
+    def __repr__(self) -> str:
+        return f"<custom_vjp of {title(self.fn)}>"
+
     def __reduce__(self) -> str | tuple[Any, ...]:
         # by name where a decorator has put it in the function's place, as functions are
         module = sys.modules.get(self.fn.__module__)
         found = module and getattr(module, self.fn.__qualname__, None)
         return self.fn.__qualname__ if found is self else (CustomVJP, (self.fn, self.backward))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))
         tensors = [x for x in leaves if type(x) is Tensor]
         start = CURRENT.get()
@@ -220,7 +224,7 @@ class CustomCall:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    custom: CustomVJP
+    custom: CustomVJP[..., Any]
     structure: tree.Structure
     statics: tuple[Any, ...]
     layout: Any = None
@@ -298,7 +302,13 @@ CUSTOM_VJP = Rules(
 )
 
 
-def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
+class Customizing(Protocol):
+    """The decorator that `custom_vjp` returns: the function keeps its parameters."""
+
+    def __call__(self, fn: Callable[P, R], /) -> CustomVJP[P, R]: ...
+
+
+def custom_vjp(backward: Fn) -> Customizing:
     """Give a function of trees a hand-written VJP rule.
 
     Use it for a hand-written derivative: a stable form, the derivative of an implicit
@@ -360,8 +370,8 @@ def custom_vjp(backward: Fn) -> Callable[[Fn], CustomVJP]:
     array(1.)
     """
     check_callable(backward)
-    return partial(_customized, backward)
+    return cast(Customizing, partial(_customized, backward))
 
 
-def _customized(backward: Fn, fn: Fn) -> CustomVJP:
+def _customized(backward: Fn, fn: Fn) -> CustomVJP[..., Any]:
     return CustomVJP(fn, backward)

@@ -8,13 +8,23 @@ nest in any order.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import (
+    Any,
+    ClassVar,
+    Concatenate,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    TypeVarTuple,
+    overload,
+)
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import as_positions, check_callable, keep_names, label
+from tapegrad.core.callables import as_positions, check_callable, keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
@@ -26,6 +36,16 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import asarray
+
+# What a function takes, the trees that its arguments are, and what it gives. The bounds
+# let checkers see through lambdas, whose arguments have no types.
+P = ParamSpec("P")
+A = TypeVar("A", bound=Any)
+B = TypeVar("B", bound=Any)
+C = TypeVar("C", bound=Any)
+R = TypeVar("R", bound=Any)
+Ts = TypeVarTuple("Ts")
+Aux = TypeVar("Aux", bound=Any)
 
 Fn = Callable[..., Any]
 Argnums = int | tuple[int, ...]
@@ -40,11 +60,13 @@ def _check_unused(transform: Any, field: Any, unused: Any) -> None:
         raise ValueError(f'unused is "zero" or "raise", not {unused!r}')
 
 
-@attrs.frozen(slots=False)
-class _Transform:
+@attrs.frozen(slots=False, repr=False)
+class _Transform(Generic[P, R]):
     """A function made from another: frozen, and pickled if that one can be."""
 
     __tree_leaf__: ClassVar[bool] = True
+    # what its repr calls it
+    kind: ClassVar[str]
 
     fn: Fn
     argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
@@ -54,6 +76,9 @@ class _Transform:
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {title(self.fn)}>"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), attrs.astuple(self, recurse=False)
@@ -78,10 +103,12 @@ class _Transform:
         return tuple([by_position[i] for i in positions])
 
 
-class ValueAndGrad(_Transform):
+class ValueAndGrad(_Transform[P, R]):
     """What `value_and_grad` returns."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    kind = "value_and_grad"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         positions = self.positions(args)
         output, tape, marked = run(self.fn, args, kwargs, positions)
         output, aux = _split_aux(self.fn, output, self.has_aux)
@@ -97,16 +124,40 @@ class ValueAndGrad(_Transform):
         value = released(output)
         if self.has_aux:
             value = value, *aux
-        return value, self.arranged(gradients, positions)
+        result: Any = value, self.arranged(gradients, positions)
+        return result
 
 
-class Grad(_Transform):
+class Grad(_Transform[P, R]):
     """What `grad` returns."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        both = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite, self.unused)
+    kind = "grad"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        both: Fn = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite, self.unused)
         value, gradients = both(*args, **kwargs)
-        return (gradients, value[1]) if self.has_aux else gradients
+        result: Any = (gradients, value[1]) if self.has_aux else gradients
+        return result
+
+
+@overload
+def value_and_grad(
+    fn: Callable[Concatenate[A, P], R],
+    argnums: Literal[0] = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> ValueAndGrad[Concatenate[A, P], tuple[R, A]]: ...
+
+
+@overload
+def value_and_grad(
+    fn: Callable[P, R],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> ValueAndGrad[P, tuple[R, Any]]: ...
 
 
 def value_and_grad(
@@ -115,7 +166,7 @@ def value_and_grad(
     has_aux: bool = False,
     check_finite: bool = False,
     unused: str = "zero",
-) -> ValueAndGrad:
+) -> ValueAndGrad[..., Any]:
     """A function that returns the value of `fn` and its gradient.
 
     Parameters
@@ -163,13 +214,44 @@ def value_and_grad(
     return ValueAndGrad(fn, argnums, has_aux, check_finite, unused)
 
 
+@overload
+def grad(
+    fn: Callable[Concatenate[A, P], Any],
+    argnums: Literal[0] = 0,
+    has_aux: Literal[False] = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[Concatenate[A, P], A]: ...
+
+
+@overload
+def grad(
+    fn: Callable[Concatenate[A, P], tuple[Any, Aux]],
+    argnums: Literal[0] = 0,
+    *,
+    has_aux: Literal[True],
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[Concatenate[A, P], tuple[A, Aux]]: ...
+
+
+@overload
+def grad(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[P, Any]: ...
+
+
 def grad(
     fn: Fn,
     argnums: Argnums = 0,
     has_aux: bool = False,
     check_finite: bool = False,
     unused: str = "zero",
-) -> Grad:
+) -> Grad[..., Any]:
     """A function that returns the gradient of `fn`.
 
     Parameters
@@ -199,7 +281,7 @@ def grad(
 
 
 @attrs.frozen(eq=False)
-class Pullback:
+class Pullback(Generic[*Ts]):
     """The VJP of a recorded call, from a cotangent to gradients. Call it any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -209,7 +291,7 @@ class Pullback:
     output: Any
     marked: tuple[Any, ...]
 
-    def __call__(self, cotangent: Any) -> tuple[Any, ...]:
+    def __call__(self, cotangent: Any) -> tuple[*Ts]:
         """The arguments' cotangents, a tuple with one tree each.
 
         Parameters
@@ -230,7 +312,38 @@ class Pullback:
         return _gradient_trees(self.tape, seeds, self.marked)
 
 
-def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> tuple[Any, ...]:
+# by arity, so that a function may have further arguments with defaults
+@overload
+def vjp(
+    fn: Callable[[A], R], a: A, /, *, has_aux: Literal[False] = False
+) -> tuple[R, Pullback[A]]: ...
+
+
+@overload
+def vjp(
+    fn: Callable[[A, B], R], a: A, b: B, /, *, has_aux: Literal[False] = False
+) -> tuple[R, Pullback[A, B]]: ...
+
+
+@overload
+def vjp(
+    fn: Callable[[A, B, C], R], a: A, b: B, c: C, /, *, has_aux: Literal[False] = False
+) -> tuple[R, Pullback[A, B, C]]: ...
+
+
+@overload
+def vjp(
+    fn: Fn, a: Any, b: Any, c: Any, d: Any, /, *rest: Any, has_aux: Literal[False] = False
+) -> tuple[Any, Pullback[*tuple[Any, ...]]]: ...
+
+
+@overload
+def vjp(
+    fn: Callable[..., tuple[R, Aux]], /, *primals: Any, has_aux: Literal[True]
+) -> tuple[R, Pullback[*tuple[Any, ...]], Aux]: ...
+
+
+def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
     """The output of a function and its pullback, the vector-Jacobian product.
 
     Parameters
@@ -288,9 +401,52 @@ def _vjp(
     return given, Pullback(tape, output, marked), *aux
 
 
+@overload
 def jvp(
-    fn: Fn, primals: Sequence[Any], tangents: Sequence[Any], has_aux: bool = False
-) -> tuple[Any, ...]:
+    fn: Callable[[A], R],
+    primals: tuple[A],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...
+
+
+@overload
+def jvp(
+    fn: Callable[[A, B], R],
+    primals: tuple[A, B],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...
+
+
+@overload
+def jvp(
+    fn: Callable[[A, B, C], R],
+    primals: tuple[A, B, C],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...
+
+
+@overload
+def jvp(
+    fn: Fn,
+    primals: list[Any] | tuple[Any, Any, Any, Any, *tuple[Any, ...]],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[Any, Any]: ...
+
+
+@overload
+def jvp(
+    fn: Callable[..., tuple[R, Aux]],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: Literal[True],
+) -> tuple[R, R, Aux]: ...
+
+
+def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """The output of a function and its tangent, the Jacobian-vector product.
 
     The function is recorded, and the tangents go along the tape from its beginning to
@@ -364,10 +520,12 @@ def _zeros(leaf: Any) -> Any:
     return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)
 
 
-class Jacobian(_Transform):
+class Jacobian(_Transform[P, R]):
     """What `jacobian` returns."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    kind = "jacobian"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         positions = self.positions(args)
         output, pullback, *aux = _vjp(self.fn, args, kwargs, positions, self.has_aux)
         leaves, structure = tree.flatten(output)
@@ -376,10 +534,15 @@ class Jacobian(_Transform):
             for i in range(len(leaves))
         ]
         jacobian = tree.unflatten(structure, rows)
-        return (jacobian, *aux) if self.has_aux else jacobian
+        result: Any = (jacobian, *aux) if self.has_aux else jacobian
+        return result
 
     def _rows(
-        self, pullback: Pullback, structure: tree.Structure, leaves: list[Any], i: int
+        self,
+        pullback: Pullback[*tuple[Any, ...]],
+        structure: tree.Structure,
+        leaves: list[Any],
+        i: int,
     ) -> tuple[Any, ...]:
         """The derivatives of one output leaf: a tree for each argument."""
         shape = np.shape(leaves[i])
@@ -391,16 +554,16 @@ class Jacobian(_Transform):
             rows.append(pullback(tree.unflatten(structure, weights)))
         if not rows:
             empty = pullback(tree.unflatten(structure, weights))
-            return tree.map(lambda g: give(np.zeros(shape + g.shape, g.dtype)), empty)  # type: ignore[no-any-return]
+            return tree.map(lambda g: give(np.zeros(shape + g.shape, g.dtype)), empty)
 
         def join(*parts: Any) -> Any:
             joined = np.reshape(np.stack(parts), shape + parts[0].shape)
             return give(joined) if isinstance(joined, np.ndarray) else joined
 
-        return tree.map(join, *rows)  # type: ignore[no-any-return]
+        return tree.map(join, *rows)
 
 
-def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
+def jacobian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Jacobian[P, Any]:
     """A function that returns the Jacobian of `fn`.
 
     Parameters
@@ -433,15 +596,18 @@ def jacobian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Jacobian:
     return Jacobian(fn, argnums, has_aux)
 
 
-class Hessian(_Transform):
+class Hessian(_Transform[P, R]):
     """What `hessian` returns."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        gradient = Grad(self.fn, self.argnums, self.has_aux)
-        return Jacobian(gradient, self.argnums, self.has_aux)(*args, **kwargs)
+    kind = "hessian"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        gradient: Fn = Grad(self.fn, self.argnums, self.has_aux)
+        second: Fn = Jacobian(gradient, self.argnums, self.has_aux)
+        return second(*args, **kwargs)
 
 
-def hessian(fn: Fn, argnums: Argnums = 0, has_aux: bool = False) -> Hessian:
+def hessian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Hessian[P, Any]:
     """A function that returns the second derivatives of a scalar function.
 
     Parameters

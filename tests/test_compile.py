@@ -21,6 +21,7 @@ from programs import assert_close, many, scale_of
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
 from tapegrad.errors import TraceError
+from tapegrad.ops.indexing import pick
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
 
@@ -761,7 +762,7 @@ def test_what_is_handed_on_has_the_type_it_has_recorded(n):
         lambda x, i: tg.index_select(x, i),
         lambda x, i: x[i],
         lambda x, i: x[:, i],
-        lambda x, i: tg.pick(x, i),
+        lambda x, i: pick(x, i),
         lambda x, i: tg.nn.cross_entropy_loss(x, i),
         lambda x, i: tg.grad(lambda x: tg.nn.cross_entropy_loss(x, i))(x),
         lambda x, i: tg.grad(lambda x: tg.sum(tg.index_select(x, i) ** 2))(x),

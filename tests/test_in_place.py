@@ -216,6 +216,52 @@ def test_an_array_without_axes_of_the_caller_is_an_array() -> None:
             run(scale, np.array(2.0))
 
 
+@pytest.mark.parametrize("run", [run_recorded, run_compiled])
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[0, 0, ...],
+        lambda x: np.squeeze(x[:1, :1]),
+        lambda x: x[:1, :1].reshape(()),
+        lambda x: np.transpose(np.reshape(x[:1, :1], ())),
+        lambda x: np.expand_dims(x[0, 0], 0)[0, ...],
+    ],
+)
+def test_a_view_without_axes_is_an_array(view: Any, run: Any) -> None:
+    def fn(x: Any) -> Any:
+        x = x * 1.0
+        element = view(x)
+        element += 1.0
+        return x
+
+    with pytest.raises(TypeError, match=re.escape("write: element = element + 1.0")):
+        run(fn, X)
+
+
+@pytest.mark.parametrize("run", [run_recorded, run_compiled])
+@pytest.mark.parametrize(
+    "number",
+    [
+        *(np.sum, np.mean, np.std, np.median, np.linalg.norm, np.linalg.det, np.trace),
+        lambda x: np.inner(x[0], x[0]),
+        lambda x: np.vdot(x, x),
+        lambda x: np.einsum("ij,ij", x, x),
+        lambda x: np.sum(x).reshape(()),
+        lambda x: np.quantile(x, 0.3),
+        lambda x: tg.nn.mse_loss(x, X * 2),
+    ],
+)
+def test_what_is_a_number_in_numpy_is_one_in_place(number: Any, run: Any) -> None:
+    def fn(x: Any) -> tuple[Any, Any]:
+        loss = before = number(x)
+        loss += 1.0
+        return before, loss
+
+    want = number(X)
+    for got, expected in zip(run(fn, X), (want, want + 1.0), strict=True):
+        np.testing.assert_allclose(got.value if isinstance(got, tg.Tensor) else got, expected)
+
+
 def test_an_array_in_place_raises_as_before() -> None:
     def fn(x: Any) -> Any:
         array = np.zeros((2, 2))

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.ops.patch import add_patches, patches
 from tapegrad.testing import check_grads, check_properties
 
 
@@ -309,11 +310,11 @@ def test_a_convolution_is_its_sum(
 
 @pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
 def test_patches_of_many_small_images_are_added_as_those_of_each(stride: Any) -> None:
-    values = tg.patches(np.arange(30 * 63.0).reshape(5, 6, 7, 9), (3, 2), stride)
-    got = tg.add_patches(values, (7, 9), stride)
+    values = patches(np.arange(30 * 63.0).reshape(5, 6, 7, 9), (3, 2), stride)
+    got = add_patches(values, (7, 9), stride)
     assert got.flags.c_contiguous
     for place in np.ndindex(5, 6):
-        np.testing.assert_array_equal(got[place], tg.add_patches(values[place], (7, 9), stride))
+        np.testing.assert_array_equal(got[place], add_patches(values[place], (7, 9), stride))
 
 
 def test_elements_of_a_patch_that_tie_share_the_gradient() -> None:

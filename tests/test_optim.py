@@ -372,10 +372,17 @@ def test_a_step_is_differentiable_in_parameters_gradients_and_state(optimizer: A
     _, state = optimizer.update(params, {"w": np.array([-1.0, 1.5])}, optimizer.init(params))
     assert state.step == 1
 
-    def after(params: Any, grads: Any) -> Any:
-        return optimizer.update(params, grads, state)
+    def after(params: Any, grads: Any, state: Any) -> Any:
+        params, new = optimizer.update(params, grads, state)
+        return tg.tree.ravel((params, attrs.evolve(new, step=None)))[0]
 
-    tg.testing.check_grads(lambda p, g: after(p, g)[0]["w"], (params, grads), order=1)
+    # the number of steps has no gradient; velocities and means have one
+    def step(params: Any, grads: Any, moments: Any) -> Any:
+        return after(params, grads, attrs.evolve(moments, step=state.step))
+
+    args = (params, grads, attrs.evolve(state, step=None))
+    tg.testing.check_grads(step, args, order=1)
+    tg.testing.check_properties(step, args, compiled=True)
 
 
 @every_optimizer

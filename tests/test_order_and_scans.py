@@ -16,6 +16,7 @@ from tapegrad.domain import Elements
 from tapegrad.errors import TraceError
 from tapegrad.functions import order as order_functions
 from tapegrad.ops import order, reduction, scan
+from tapegrad.ops.scan import linear_recurrence
 from tapegrad.testing import arrays, check_grads
 from tapegrad.testing.strategies import Drawn
 
@@ -346,7 +347,7 @@ REFUSED = {
     "bincount of negatives": (ValueError, lambda x: np.bincount(np.array([-1, 1, 0]), x[0])),
     "bincount of other weights": (ValueError, lambda x: np.bincount(np.array([1]), x[0])),
     "convolve": (ValueError, lambda x: np.convolve(x[0], x[1], mode="s")),
-    "recurrence": (ValueError, lambda x: tg.linear_recurrence(x, x[0])),
+    "recurrence": (ValueError, lambda x: linear_recurrence(x, x[0])),
     "gradient of one": (ValueError, lambda x: np.gradient(x[:, :1])),
     "gradient edge": (ValueError, lambda x: np.gradient(x, edge_order=3)),
     "gradient distances": (TypeError, lambda x: np.gradient(x, 1.0, 2.0, 3.0)),

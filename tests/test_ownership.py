@@ -278,9 +278,17 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
     def op(x, settings):
         return x * settings.by
 
-    _, pullback = tg.vjp(lambda x: op(x, settings=settings), 1.0)
-    settings.by = 100.0
-    assert pullback(1.0) == (2.0,)
+    class Hashed(Settings):
+        def __eq__(self, other):
+            return self.by == other.by
+
+        def __hash__(self):
+            return hash(self.by)
+
+    for changed in (settings, Hashed()):
+        _, pullback = tg.vjp(lambda x, changed=changed: op(x, settings=changed), 1.0)
+        changed.by = 100.0
+        assert pullback(1.0) == (2.0,)
     with pytest.raises(TypeError, match="an option is a generator"):
         tg.grad(lambda x: op(x, settings=iter(i for i in "ab")))(1.0)
 

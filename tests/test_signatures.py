@@ -294,6 +294,22 @@ class Slotted:
         return x * self.inner["noise"][0].random()
 
 
+class Shared:
+    rng = np.random.default_rng(0)
+
+    def draw(self, x):
+        return x * self.rng.random()
+
+
+class Inheriting(Shared):
+    """The generator belongs to the class that it inherits from."""
+
+
+def of_bits():
+    bits = np.random.PCG64(0)
+    return lambda x: x * np.random.Generator(bits).random()
+
+
 LIBRARY = types.ModuleType("library")
 LIBRARY.RNG = np.random.default_rng(0)
 LIBRARY.part = types.ModuleType("library.part")
@@ -305,6 +321,10 @@ GENERATORS = {"noise": [np.random.default_rng(0)]}
 @pytest.mark.parametrize(
     "fn",
     [
+        Shared().draw,
+        Inheriting().draw,
+        lambda x: x * Inheriting.rng.random(),
+        of_bits(),
         lambda x: x * GENERATORS["noise"][0].random(),
         lambda x: x * LIBRARY.RNG.random(),
         lambda x: x * LIBRARY.part.generators[0].random(),

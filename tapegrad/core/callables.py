@@ -21,6 +21,13 @@ def label(fn: Callable[..., Any]) -> str:
     return getattr(fn, "__name__", None) or type(fn).__name__
 
 
+def title(fn: Callable[..., Any]) -> str:
+    """What a repr calls a function: what it is made of too, where it is one of ours."""
+    ours = any(hasattr(type(fn), mark) for mark in ("__tree_leaf__", "__compiled__"))
+    shown = repr(fn) if ours else ""
+    return shown[1:-1] if shown.startswith("<") else label(fn)
+
+
 def first_line(fn: Callable[..., Any]) -> int:
     """The line of source where a function begins; 0 if it is not written in Python."""
     code = getattr(getattr(fn, "func", fn), "__code__", None)

@@ -138,6 +138,10 @@ class Op(Rules, Generic[P]):
                 refuse_option(self.name, name, value)
         return operands, options
 
+    def __get__(self, instance: Any, owner: Any = None) -> Op[P]:
+        # what has this is a routine to help(), which shows its signature and docstring
+        return self
+
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 

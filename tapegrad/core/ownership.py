@@ -54,9 +54,8 @@ def keep(x: Any) -> Any:
     ----------
     x
         An array, which is copied unless `give` made it, or an option of an op: lists
-        become tuples, sets frozen sets, and dicts read-only ones, at any depth. What
-        compares by value, functions and classes stay themselves. Other objects are
-        copied deeply.
+        become tuples, sets frozen sets, and dicts read-only ones, at any depth. Functions,
+        classes and what cannot change stay themselves. Other objects are copied deeply.
 
     Raises
     ------
@@ -169,7 +168,7 @@ def _keep_object(x: Any) -> Any:
         return frozenset(map(keep, x))
     if isinstance(x, Mapping):
         return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
-    if isinstance(x, type | Enum | np.generic | np.dtype) or _is_value(x):
+    if isinstance(x, type | Enum | np.generic | np.dtype) or _is_own(x):
         return x
     try:
         return copy.deepcopy(x)
@@ -180,15 +179,7 @@ def _keep_object(x: Any) -> Any:
         ) from error
 
 
-def _is_value(x: Any) -> bool:
-    """Whether an object is one of ours, which never change, or is hashed by its content."""
-    if getattr(type(x), "__tree_leaf__", False):
-        return True
-    by_identity: Any = object.__hash__
-    if type(x).__hash__ is by_identity:
-        return False
-    try:
-        hash(x)
-    except TypeError:
-        return False
-    return True
+def _is_own(x: Any) -> bool:
+    """Whether an object is one of ours, which never change."""
+    own: bool = getattr(type(x), "__tree_leaf__", False)
+    return own

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
 from functools import partial
 from types import MappingProxyType
-from typing import Any, ClassVar, SupportsIndex, overload
+from typing import Any, ClassVar, ParamSpec, SupportsIndex, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -32,6 +32,9 @@ from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import Tabled, table
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 # The last record of the recording that runs in this thread or task, if any. It is set
 # by `recorded_from` and `advance` alone.
@@ -330,7 +333,7 @@ def as_operands(
 # --- recording ------------------------------------------------------------------
 
 
-def record(fn: Callable[..., Any], lines: bool = False) -> Callable[..., tuple[Any, Tape]]:
+def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape]]:
     """Record what a function does.
 
     Parameters
@@ -362,7 +365,7 @@ def record(fn: Callable[..., Any], lines: bool = False) -> Callable[..., tuple[A
     """
     check_callable(fn)
 
-    def recorded(*args: Any, **kwargs: Any) -> tuple[Any, Tape]:
+    def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
         output, tape, _ = run(fn, args, kwargs, lines=lines)
         return output, tape
 

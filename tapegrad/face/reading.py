@@ -112,8 +112,11 @@ class Reading:
     def _is_a_number(self: Any) -> bool:
         """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.
 
-        So it is for what has no axes, except for an array of the caller's.
+        So it is for what has no axes, except for an array of the caller's and for views,
+        through which NumPy changes the array that they show.
         """
-        if type(self._primal) is not np.ndarray or self.op.name != "parameter":
-            return bool(self.shape == ())
-        return any(x._is_a_number() for x in self.operands)
+        if type(self._primal) is not np.ndarray or self.shape:
+            return self.shape == ()  # type: ignore[no-any-return]
+        if self.op.name != "parameter" and self._primal.base is None:
+            return True
+        return any(x._is_a_number() for x in self.operands if type(x) is type(self))

@@ -1,28 +1,7 @@
 """NumPy's functions composed of ops, one file a family."""
 
-from tapegrad.functions import (
-    activation,
-    arithmetic,
-    assembly,
-    creation,
-    decomposition,
-    diagonals,
-    floating_point,
-    functional,
-    interpolation,
-    inverse,
-    norms,
-    order,
-    polynomial,
-    product,
-    reduction,
-    rounding,
-    scan,
-    selection,
-    shape,
-    statistics,
-    ufunc_methods,
-)
+from typing import TYPE_CHECKING
+
 from tapegrad.functions.activation import *
 from tapegrad.functions.arithmetic import *
 from tapegrad.functions.assembly import *
@@ -45,27 +24,52 @@ from tapegrad.functions.shape import *
 from tapegrad.functions.statistics import *
 from tapegrad.functions.ufunc_methods import *
 
-# the names, without the modules that importing leaves here
-__all__ = [
-    *activation.__all__,
-    *arithmetic.__all__,
-    *assembly.__all__,
-    *creation.__all__,
-    *decomposition.__all__,
-    *diagonals.__all__,
-    *floating_point.__all__,
-    *functional.__all__,
-    *interpolation.__all__,
-    *inverse.__all__,
-    *norms.__all__,
-    *order.__all__,
-    *polynomial.__all__,
-    *product.__all__,
-    *reduction.__all__,
-    *rounding.__all__,
-    *scan.__all__,
-    *selection.__all__,
-    *shape.__all__,
-    *statistics.__all__,
-    *ufunc_methods.__all__,
-]
+# the names, without the modules that importing leaves here; a checker reads the imports
+if not TYPE_CHECKING:
+    from tapegrad.functions import (
+        activation,
+        arithmetic,
+        assembly,
+        creation,
+        decomposition,
+        diagonals,
+        floating_point,
+        functional,
+        interpolation,
+        inverse,
+        norms,
+        order,
+        polynomial,
+        product,
+        reduction,
+        rounding,
+        scan,
+        selection,
+        shape,
+        statistics,
+        ufunc_methods,
+    )
+
+    __all__ = [
+        *activation.__all__,
+        *arithmetic.__all__,
+        *assembly.__all__,
+        *creation.__all__,
+        *decomposition.__all__,
+        *diagonals.__all__,
+        *floating_point.__all__,
+        *functional.__all__,
+        *interpolation.__all__,
+        *inverse.__all__,
+        *norms.__all__,
+        *order.__all__,
+        *polynomial.__all__,
+        *product.__all__,
+        *reduction.__all__,
+        *rounding.__all__,
+        *scan.__all__,
+        *selection.__all__,
+        *shape.__all__,
+        *statistics.__all__,
+        *ufunc_methods.__all__,
+    ]

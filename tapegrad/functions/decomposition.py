@@ -30,13 +30,7 @@ from tapegrad.ops.inverse import columns, pinv
 from tapegrad.ops.product import turned
 from tapegrad.ops.record import array, floating
 
-__all__ = [
-    "QRResult",
-    "eigh",
-    "lstsq",
-    "qr",
-    "svd",
-]
+__all__ = ["eigh", "lstsq", "qr", "svd"]
 
 
 class QRResult(NamedTuple):
@@ -114,7 +108,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     Raises
     ------
     ValueError
-        For full matrices of what is not square.
+        For full matrices of a matrix that is not square.
 
     Notes
     -----
@@ -136,7 +130,7 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     n, m = a.shape[-2:]
     if full_matrices and n != m:
         raise ValueError(
-            f"svd: the shape is {a.shape}, and full matrices of what is not square have no "
+            f"svd: the shape is {a.shape}, and full matrices of a non-square one have no "
             "derivative; pass full_matrices=False"
         )
     s, ut, vh = _apart(svd_joined(a), 1, n, m)

@@ -52,7 +52,7 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
     ValueError
         If xp and fp are not one-dimensional, of one length, or are empty.
     TypeError
-        If left or right is no number.
+        If left or right is not a number.
 
     Examples
     --------

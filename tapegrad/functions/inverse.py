@@ -20,13 +20,7 @@ from tapegrad.ops.indexing import at
 from tapegrad.ops.inverse import inv, slogdet_joined, solve
 from tapegrad.ops.record import array
 
-__all__ = [
-    "SlogdetResult",
-    "matrix_power",
-    "slogdet",
-    "tensorinv",
-    "tensorsolve",
-]
+__all__ = ["matrix_power", "slogdet", "tensorinv", "tensorsolve"]
 
 
 def _tensorsolve_calls(choose: Choices) -> Call:

@@ -315,7 +315,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     Raises
     ------
     ValueError
-        If x has not one axis, or a number is negative, or the weights' shape is not that
+        If x is not one-dimensional, or a number is negative, or the weights' shape is not that
         of x.
     TypeError
         If x is not of whole numbers.

@@ -132,6 +132,8 @@ def inner(a: Any, b: Any) -> Any:
     a, b = array(a), array(b)
     if a.ndim == 0 or b.ndim == 0:
         return multiply(a, b)
+    if a.ndim == b.ndim == 1:
+        return matmul(a, b)
     return tensordot(a, b, axes=(-1, -1))
 
 

@@ -47,7 +47,7 @@ def var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) ->
     a, axis, keepdims
         As for `sum`.
     ddof
-        What is taken off the number of elements to divide by.
+        Subtracted from the number of elements to give the divisor.
 
     Examples
     --------

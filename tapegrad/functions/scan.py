@@ -148,7 +148,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     a
         An array.
     n
-        How often the differences are taken anew.
+        How often differences are taken.
     axis
         The axis to go along.
     prepend, append

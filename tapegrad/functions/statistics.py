@@ -47,7 +47,7 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
     bias
         Whether to divide by the number of observations, not by one less.
     ddof
-        What is taken off the number of observations instead.
+        Subtracted from the number of observations instead.
 
     Returns
     -------

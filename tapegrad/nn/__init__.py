@@ -2,6 +2,17 @@
 
 A layer is a frozen description: ``layer.init(key)`` draws its parameters, a tree of
 read-only arrays, and ``layer(params, x)`` is a pure function of them.
+
+Initializers are in `tapegrad.nn.initializers`, for layers of your own and to begin with
+other parameters than a layer draws:
+
+>>> import numpy as np
+>>> import tapegrad as tg
+>>> params = tg.nn.Linear(3, 2).init(0)
+>>> weight = tg.nn.initializers.orthogonal(1, (3, 2))
+>>> params = tg.tree.update(params, {"weight": weight})
+>>> np.allclose(params.weight.T @ params.weight, np.eye(2))
+True
 """
 
 from tapegrad.nn.activations import Elu as Elu

@@ -13,7 +13,8 @@ from tapegrad.core.operands import shape_of
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
 from tapegrad.nn.layers import _check_shape, _size, check_params
-from tapegrad.ops import add, matmul, patches, reshape
+from tapegrad.ops import add, matmul, reshape
+from tapegrad.ops.patch import patches
 
 Sides = int | tuple[int, ...]
 

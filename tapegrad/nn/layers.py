@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
-from tapegrad.ops import add, from_zero, index_select, matmul, relu, sigmoid, tanh
+from tapegrad.ops import add, index_select, matmul, relu, sigmoid, tanh
+from tapegrad.ops.indexing import from_zero
 
 
 class Layer(Protocol):

@@ -17,13 +17,13 @@ from tapegrad.ops import (
     mean,
     minimum,
     negative,
-    pick,
     softplus,
     square,
     subtract,
     sum,
     where,
 )
+from tapegrad.ops.indexing import pick
 from tapegrad.ops.record import array, floating
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {

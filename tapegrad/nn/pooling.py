@@ -11,7 +11,8 @@ import attrs
 from tapegrad.core.operands import shape_of
 from tapegrad.nn.convolution import Sides, each_side, sides
 from tapegrad.nn.layers import WithoutParameters
-from tapegrad.ops import max, mean, patches, reshape
+from tapegrad.ops import max, mean, reshape
+from tapegrad.ops.patch import patches
 
 
 @attrs.frozen

@@ -1,28 +1,7 @@
 """What can stand on a tape, one file a family, each op one declaration."""
 
-from tapegrad.ops import (
-    activation,
-    arithmetic,
-    contraction,
-    decomposition,
-    exponential,
-    floating_point,
-    indexing,
-    interpolation,
-    inverse,
-    logic,
-    order,
-    patch,
-    product,
-    record,
-    reduction,
-    rounding,
-    scan,
-    shape,
-    special,
-    trigonometric,
-    window,
-)
+from typing import TYPE_CHECKING
+
 from tapegrad.ops.activation import *
 from tapegrad.ops.arithmetic import *
 from tapegrad.ops.contraction import *
@@ -45,27 +24,52 @@ from tapegrad.ops.special import *
 from tapegrad.ops.trigonometric import *
 from tapegrad.ops.window import *
 
-# the names, without the modules that importing leaves here
-__all__ = [
-    *activation.__all__,
-    *arithmetic.__all__,
-    *contraction.__all__,
-    *decomposition.__all__,
-    *exponential.__all__,
-    *floating_point.__all__,
-    *indexing.__all__,
-    *interpolation.__all__,
-    *inverse.__all__,
-    *logic.__all__,
-    *order.__all__,
-    *patch.__all__,
-    *product.__all__,
-    *record.__all__,
-    *reduction.__all__,
-    *rounding.__all__,
-    *scan.__all__,
-    *shape.__all__,
-    *special.__all__,
-    *trigonometric.__all__,
-    *window.__all__,
-]
+# the names, without the modules that importing leaves here; a checker reads the imports
+if not TYPE_CHECKING:
+    from tapegrad.ops import (
+        activation,
+        arithmetic,
+        contraction,
+        decomposition,
+        exponential,
+        floating_point,
+        indexing,
+        interpolation,
+        inverse,
+        logic,
+        order,
+        patch,
+        product,
+        record,
+        reduction,
+        rounding,
+        scan,
+        shape,
+        special,
+        trigonometric,
+        window,
+    )
+
+    __all__ = [
+        *activation.__all__,
+        *arithmetic.__all__,
+        *contraction.__all__,
+        *decomposition.__all__,
+        *exponential.__all__,
+        *floating_point.__all__,
+        *indexing.__all__,
+        *interpolation.__all__,
+        *inverse.__all__,
+        *logic.__all__,
+        *order.__all__,
+        *patch.__all__,
+        *product.__all__,
+        *record.__all__,
+        *reduction.__all__,
+        *rounding.__all__,
+        *scan.__all__,
+        *shape.__all__,
+        *special.__all__,
+        *trigonometric.__all__,
+        *window.__all__,
+    ]

@@ -18,14 +18,7 @@ from tapegrad.face.table import answers
 from tapegrad.ops.inverse import inv, solve
 from tapegrad.ops.product import turned
 
-__all__ = [
-    "EighResult",
-    "SVDResult",
-    "cholesky",
-    "eigvalsh",
-    "matrix_rank",
-    "svdvals",
-]
+__all__ = ["cholesky", "eigvalsh", "matrix_rank", "svdvals"]
 
 
 class EighResult(NamedTuple):

@@ -23,18 +23,7 @@ from tapegrad.domain import Call, Choices, rows
 from tapegrad.domain import index as any_index
 from tapegrad.face.table import answers
 
-__all__ = [
-    "at",
-    "from_zero",
-    "getitem",
-    "index_add",
-    "index_select",
-    "index_set",
-    "pick",
-    "scatter",
-    "segment_sum",
-    "unpick",
-]
+__all__ = ["at", "getitem", "index_select"]
 
 
 class Hole(enum.Enum):
@@ -165,7 +154,8 @@ def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any,
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.scatter(np.array([1.0, 2.0, 3.0]), (4,), np.array([0, 0, 2]))
+    >>> from tapegrad.ops.indexing import scatter
+    >>> scatter(np.array([1.0, 2.0, 3.0]), (4,), np.array([0, 0, 2]))
     array([3., 0., 3., 0.])
     """
     values = np.asarray(values)
@@ -212,7 +202,8 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
+    >>> from tapegrad.ops.indexing import segment_sum
+    >>> segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
     array([3., 0., 3., 0.])
     """
     indices = np.asarray(indices)
@@ -317,7 +308,8 @@ def from_zero(indices: Any) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.from_zero(np.array([0, 2]))
+    >>> from tapegrad.ops.indexing import from_zero
+    >>> from_zero(np.array([0, 2]))
     array([0, 2])
     """
     indices = np.asarray(indices)
@@ -377,7 +369,8 @@ def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.index_set(np.zeros(3), 5.0, slice(1, None))
+    >>> from tapegrad.ops.indexing import index_set
+    >>> index_set(np.zeros(3), 5.0, slice(1, None))
     array([0., 5., 5.])
     """
     y = np.array(a)
@@ -428,7 +421,8 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
+    >>> from tapegrad.ops.indexing import index_add
+    >>> index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
     array([2., 0., 1.])
     """
     # in C order, for the rows are added in a flat view
@@ -470,7 +464,8 @@ def pick(a: Any, indices: Any) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.pick(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
+    >>> from tapegrad.ops.indexing import pick
+    >>> pick(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([1, 0]))
     array([2., 3.])
     """
     places = row_places(indices, a.shape[-1])
@@ -489,7 +484,8 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.unpick(np.array([5.0, 7.0]), np.array([1, 0]), 2)
+    >>> from tapegrad.ops.indexing import unpick
+    >>> unpick(np.array([5.0, 7.0]), np.array([1, 0]), 2)
     array([[0., 5.],
            [7., 0.]])
     """

@@ -28,7 +28,6 @@ __all__ = [
     "isnan",
     "isneginf",
     "isposinf",
-    "keep",
     "left_shift",
     "less",
     "less_equal",
@@ -241,7 +240,8 @@ def keep(condition: Any, x: Any) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.keep(np.array([True, False]), np.array([1.0, np.inf]))
+    >>> from tapegrad.ops.logic import keep
+    >>> keep(np.array([True, False]), np.array([1.0, np.inf]))
     array([1., 0.])
     """
     return np.where(condition, x, 0)

@@ -184,7 +184,7 @@ def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
     a
         An array of one axis, in ascending order.
     v
-        An array of what is to be placed.
+        An array of the values to place.
     side
         Whether ``"left"`` or ``"right"`` of elements that are equal.
 

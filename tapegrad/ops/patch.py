@@ -13,7 +13,7 @@ from tapegrad.core.forward import linear
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
 
-__all__ = ["add_patches", "patches"]
+__all__: list[str] = []
 
 # Rows of fewer elements take longer to begin than to add, so that it is worth two copies
 # to add along the other axes.
@@ -64,10 +64,11 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.patches(np.arange(5), (2,), (2,))
+    >>> from tapegrad.ops.patch import patches
+    >>> patches(np.arange(5), (2,), (2,))
     array([[0, 2],
            [1, 3]])
-    >>> tg.grad(lambda x: tg.sum(tg.patches(x, (2,), (1,))))(np.ones(4))
+    >>> tg.grad(lambda x: tg.sum(patches(x, (2,), (1,))))(np.ones(4))
     array([1., 2., 2., 1.])
     """
     first = max(x.ndim - len(size), 0)
@@ -102,7 +103,8 @@ def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) ->
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.add_patches(np.ones((2, 3)), (4,), (1,))
+    >>> from tapegrad.ops.patch import add_patches
+    >>> add_patches(np.ones((2, 3)), (4,), (1,))
     array([1., 2., 2., 1.])
     """
     n = len(sides)

@@ -166,7 +166,7 @@ def stop_gradient(tree_: Any) -> Any:
     Raises
     ------
     TypeError
-        If there are Tensors in what is no tree, such as a set or a generator.
+        If an object that is not a tree, such as a set or a generator, holds Tensors.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Rounding, and what is left over of a division.
+"""Rounding, and remainders of divisions.
 
 What is constant between its steps is recorded, but passes no gradient.
 """

@@ -14,12 +14,7 @@ from tapegrad.ops.axes import in_front, on_first_axis, shifted
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import floating
 
-__all__ = [
-    "convolve",
-    "cumprod",
-    "cumsum",
-    "linear_recurrence",
-]
+__all__ = ["convolve", "cumprod", "cumsum"]
 
 _ZEROS = "right with any number of zeros"
 
@@ -80,9 +75,10 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.linear_recurrence(np.full(4, 0.5), np.array([1.0, 0.0, 0.0, 1.0]))
+    >>> from tapegrad.ops.scan import linear_recurrence
+    >>> linear_recurrence(np.full(4, 0.5), np.array([1.0, 0.0, 0.0, 1.0]))
     array([1.   , 0.5  , 0.25 , 1.125])
-    >>> tg.grad(lambda b: tg.linear_recurrence(np.full(4, 0.5), b)[-1])(np.ones(4))
+    >>> tg.grad(lambda b: linear_recurrence(np.full(4, 0.5), b)[-1])(np.ones(4))
     array([0.125, 0.25 , 0.5  , 1.   ])
     """
     a, b = np.asarray(a), np.asarray(b)

@@ -12,7 +12,7 @@ from tapegrad.core.forward import linear
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, on_array
 
-__all__ = ["overlap_add", "sliding_window_view"]
+__all__ = ["sliding_window_view"]
 
 
 def _arguments(choose: Choices, x: Any) -> Any:
@@ -92,7 +92,8 @@ def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.overlap_add(np.ones((3, 2)), (4,))
+    >>> from tapegrad.ops.window import overlap_add
+    >>> overlap_add(np.ones((3, 2)), (4,))
     array([1., 2., 2., 1.])
     """
     y = np.zeros(shape, values.dtype)

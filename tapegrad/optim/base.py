@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
@@ -14,6 +14,9 @@ from tapegrad.core.operands import shape_of
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
 from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
+
+Params = TypeVar("Params", bound=Any)
+State = TypeVar("State", bound=Any)
 
 _PYTHON = frozenset({float, int})
 
@@ -70,7 +73,7 @@ class Optimizer:
             )
         return rate
 
-    def update(self, params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
+    def update(self, params: Params, grads: Any, state: State) -> tuple[Params, State]:
         """New parameters and a new state; the old ones stay unchanged.
 
         Parameters

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, as_positions, check_callable, first_line, label
+from tapegrad.core.callables import (
+    argument_names,
+    as_positions,
+    check_callable,
+    first_line,
+    label,
+    title,
+)
 from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
@@ -23,6 +30,9 @@ from tapegrad.program.passes import PASSES, Pass
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 MOST_SIGNATURES = 64
 # what rounding errors may come to, by dtype; what is not floating is the same
@@ -53,7 +63,7 @@ class Kept:
             self.idle.append(run)
 
 
-class Compiled:
+class Compiled(Generic[P, R]):
     """What `compile` returns: call it as the function is called.
 
     No lock is held while the function is recorded: two threads may both record it for one
@@ -64,7 +74,7 @@ class Compiled:
     __compiled__: ClassVar[bool] = True
 
     def __init__(
-        self, fn: Callable[..., Any], static_argnums: tuple[int, ...], passes: tuple[Pass, ...]
+        self, fn: Callable[P, R], static_argnums: tuple[int, ...], passes: tuple[Pass, ...]
     ) -> None:
         self.fn = fn
         self.static_argnums = static_argnums
@@ -77,10 +87,14 @@ class Compiled:
                 setattr(self, name, getattr(fn, name))
         self.__wrapped__ = fn
 
+    def __repr__(self) -> str:
+        n = len(self._kept)
+        return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Compiled, (self.fn, self.static_argnums, self.passes)
 
-    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         latest = self._latest
         if latest is not None:
             known = latest.unpack(args, kwargs)
@@ -102,14 +116,14 @@ class Compiled:
         """The signatures that programs are kept for, the oldest first."""
         return tuple(self._kept)
 
-    def program(self, /, *args: Any, **kwargs: Any) -> Program:
+    def program(self, /, *args: P.args, **kwargs: P.kwargs) -> Program:
         """The program for these arguments; ``str()`` of it is the source that runs."""
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
             raise TypeError("a program is made for arrays; an argument here is a Tensor")
         return self._keep(call.signature, args, kwargs).program
 
-    def check(self, /, *args: Any, **kwargs: Any) -> None:
+    def check(self, /, *args: P.args, **kwargs: P.kwargs) -> None:
         """Run recorded and compiled, and compare.
 
         Raises
@@ -220,10 +234,10 @@ def trace(
 
 
 def compile(
-    fn: Callable[..., Any],
+    fn: Callable[P, R],
     static_argnums: int | Iterable[int] = (),
     passes: Sequence[Pass] | None = None,
-) -> Compiled:
+) -> Compiled[P, R]:
     """A function that is recorded once for each signature and then runs as plain NumPy.
 
     Parameters
@@ -249,10 +263,9 @@ def compile(
     Notes
     -----
     A program calls NumPy as the recorded function does, under the caller's
-    ``np.errstate``, but for what it does not compute: a value that nothing depends on,
-    or that it can do without, gives no warning, and a ``with np.errstate`` inside the
-    function holds for its recording only. Sums are taken in another order here and
-    there, so that results agree to rounding errors.
+    ``np.errstate``. Values that it does not need to compute give no warning, and a ``with
+    np.errstate`` inside the function applies to its recording only. Some sums are taken in
+    another order, so results agree up to rounding.
 
     Raises
     ------

@@ -35,6 +35,8 @@ def states(fn: Any) -> dict[str, bytes]:
     for name, x in _reached(fn):
         if isinstance(x, np.random.Generator):
             found[f"the generator {name}"] = x.bit_generator.state
+        elif isinstance(x, np.random.BitGenerator):
+            found[f"the generator {name}"] = x.state
         elif isinstance(x, np.random.RandomState):
             found[f"the generator {name}"] = x.get_state(legacy=False)
         elif isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
@@ -62,6 +64,9 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
     waiting: list[tuple[str, Any]] = [(getattr(fn, "__name__", ""), fn)]
     while waiting:
         name, x = waiting.pop()
+        if isinstance(x, type) and id(x) not in seen:
+            seen[id(x)] = x
+            waiting += _attributes(x)
         if id(x) in seen or isinstance(x, (*OPAQUE, np.ndarray, Tensor)):
             continue
         seen[id(x)] = x
@@ -80,6 +85,17 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             waiting += [(name, part) for part in gc.get_referents(x)]
             waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
     return found
+
+
+def _attributes(kind: type) -> list[tuple[str, Any]]:
+    """The values that a user's class, or a class that it inherits from, has for all objects."""
+    return [
+        (f"{base.__name__}.{name}", x)
+        for base in kind.__mro__
+        if base.__module__.split(".")[0] not in (*_LIBRARIES, "builtins")
+        for name, x in vars(base).items()
+        if not name.startswith("__") and not callable(x)
+    ]
 
 
 def _contents(fn: FunctionType) -> list[Any]:

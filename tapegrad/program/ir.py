@@ -10,10 +10,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.ownership import Array, keep, lend
-from tapegrad.core.seeds import SEED
-from tapegrad.core.tape import ASARRAY
 from tapegrad.core.tensor import Rules
-from tapegrad.declare import OPS
 
 
 @attrs.frozen
@@ -132,12 +129,6 @@ class Instruction:
     note: str = attrs.field(default="", eq=False)
     name: str = attrs.field(default="", eq=False)
     stage: str = attrs.field(default="forward", eq=False)
-
-    @property
-    def kind(self) -> str:
-        """The op's name if it is one of the package's, else nothing: names are not unique."""
-        ours = self.op in (SEED, ASARRAY) or OPS.get(self.op.name) is self.op
-        return self.op.name if ours else ""
 
     @property
     def is_elementwise(self) -> bool:

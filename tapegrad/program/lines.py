@@ -77,7 +77,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
         is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
         if not is_whole or (made is not None and not getattr(made, "number", None)):
             return None
-    known = WHOLE.get(instruction.kind)
+    known = WHOLE.get(instruction.op.name)
     return None if known is None else known.source
 
 

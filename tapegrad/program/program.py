@@ -17,9 +17,9 @@ from tapegrad import tree
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.declare import OPS
 from tapegrad.face.notebook import Printed
 from tapegrad.ops.record import stopped
+from tapegrad.ops.shape import reshape
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.writing import source
@@ -177,9 +177,8 @@ class Builder:
         self.instructions.append(instruction)
         return Ref("instruction", len(self.instructions) - 1)
 
-    def emit(self, name: str, *operands: Operand, note: str = "", **options: Any) -> Ref:
-        """Write the op of this name; shape and dtype are found out."""
-        op = OPS[name]
+    def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
+        """Write an op; shape and dtype are found out."""
         shape, dtype = infer(op, [self.like(x) for x in operands], options)
         stage = self.stage
         return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
@@ -192,7 +191,7 @@ class Builder:
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has it."""
-        return x if self.shape(x) == shape else self.emit("reshape", x, shape=shape)
+        return x if self.shape(x) == shape else self.emit(reshape, x, shape=shape)
 
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
@@ -200,12 +199,12 @@ class Builder:
             return self.inputs[ref.index]
         return (self.constants if ref.kind == "constant" else self.instructions)[ref.index]
 
-    def source(self, x: Any, name: str | None = None) -> Instruction | None:
-        """The instruction that makes a value, if there is one (with an op of this name)."""
+    def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
+        """The instruction that makes a value, if there is one (of this op)."""
         if type(x) is not Ref or x.kind != "instruction":
             return None
         instruction = self.instructions[x.index]
-        return instruction if name is None or instruction.kind == name else None
+        return instruction if op is None or instruction.op is op else None
 
     def shape(self, x: Any) -> tuple[int, ...]:
         """The shape of an operand."""

@@ -259,7 +259,7 @@ class _Comparison:
     def tangent(self, support: Array) -> Array:
         """The packed JVP of a direction."""
         tangents = unpack(self.direction(support), self.problem.x)
-        return pack(jvp(self.problem.f, self.problem.x, tangents)[1])
+        return pack(jvp(self.problem.f, [*self.problem.x], tangents)[1])
 
     def analytic(self, support: Array) -> Array:
         """The derivative of each row along a direction, by the rules."""

@@ -11,6 +11,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tapegrad.core.tensor import Tensor
+from tapegrad.ops.indexing import pick
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.testing.strategies import whole
 from tapegrad.transforms import value_and_grad
@@ -94,7 +95,7 @@ class Written:
 
 def _namespace() -> dict[str, Any]:
     # by its name, for no module of a package imports the package itself
-    return {"np": np, "tg": sys.modules["tapegrad"]}
+    return {"np": np, "tg": sys.modules["tapegrad"], "pick": pick}
 
 
 def _weights(shape: Any, dtype: Any, i: int) -> Any:
@@ -373,7 +374,7 @@ def _gathered(d: _Drawing) -> tuple[str, bool]:
     fits_rows = all((value >= 0).all() for value in i.values) and x.shape[-1] >= reach
     if fits_rows and i.shape == x.shape[:-1]:
         choices.append(f"tg.nn.cross_entropy_loss({x.name}, {i.name})")
-        choices.append(f"tg.pick({x.name}, {i.name})")
+        choices.append(f"pick({x.name}, {i.name})")
     return d.sample(*choices), True
 
 

@@ -1,8 +1,13 @@
-"""The passes, each a pure function from a Program to a better one, in order."""
+"""The passes, each a pure function from a Program to a better one, in named groups.
+
+A pass leaves behind what it replaced and may write what is there already. So each group
+ends with sharing and dropping, and no pass has to clean up, or to count on another that
+did. Passes compute the same in any order; that of the groups is the one that leaves least.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tapegrad.program.passes.common import share_common
 from tapegrad.program.passes.dead import drop_dead
@@ -29,35 +34,23 @@ from tapegrad.program.program import Program
 
 Pass = Callable[[Program], Program]
 
-PASSES: tuple[Pass, ...] = (
-    drop_dead,
-    scale_seeds,
-    join_sigmoids,
-    expand_composites,
-    fold,
-    share_common,
-    join_factors,
-    share_common,
-    stack_sums,
-    drop_dead,
-    flatten_products,
-    stack_products,
-    join_gathers,
-    commute_gathers,
-    share_common,
-    add_small_first,
-    share_common,
-    drop_dead,
-    add_before_parting,
-    drop_dead,
-    update_rows,
-    fold,
-    join_factors,
-    pick_first,
-    sums_as_products,
-    share_common,
-    straighten,
-    type_numbers,
-    drop_dead,
-    use_at_once,
+GROUPS: Mapping[str, tuple[Pass, ...]] = {
+    # what was recorded for the sweep's sake, or says nothing, goes; composites show their parts
+    "clean": (drop_dead, scale_seeds, join_sigmoids, expand_composites, fold),
+    # numbers that multiply one value meet in one factor
+    "meet": (join_factors,),
+    # sums over the steps of a loop become one product, or one sum, of all steps
+    "stack": (stack_sums,),
+    # products by one matrix are done at once, and before rows are copied
+    "merge": (flatten_products, stack_products, join_gathers, commute_gathers),
+    # a term goes where it is added least often
+    "place": (add_small_first,),
+    "part": (add_before_parting, update_rows),
+    # what is left is written with the ops that NumPy does quickest
+    "write": (fold, join_factors, pick_first, sums_as_products),
+    "order": (straighten, type_numbers, use_at_once),
+}
+
+PASSES: tuple[Pass, ...] = tuple(
+    improve for group in GROUPS.values() for improve in (*group, share_common, drop_dead)
 )

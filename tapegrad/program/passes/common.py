@@ -11,7 +11,10 @@ from tapegrad.program.program import Builder, Program, rewrite
 
 
 def share_common(program: Program) -> Program:
-    """The program with equal instructions merged into the first of them."""
+    """The program with equal instructions merged into the first of them.
+
+    Fires on what a rule computes again of what the function computed.
+    """
     known: dict[Any, Ref] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Ref:

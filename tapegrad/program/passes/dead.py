@@ -9,7 +9,10 @@ from tapegrad.program.program import Builder, Program
 
 
 def drop_dead(program: Program) -> Program:
-    """The program without what no output depends on. Inputs stay: they are its signature."""
+    """The program without what no output depends on. Inputs stay: they are its signature.
+
+    Fires on what passes have replaced, and on by-products that nobody asked for.
+    """
     needed = {x for x in program.outputs if type(x) is Ref}
     for i in reversed(range(len(program.instructions))):
         if Ref("instruction", i) in needed:

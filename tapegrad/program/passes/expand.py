@@ -14,7 +14,10 @@ from tapegrad.program.templates import COMPOSITES
 
 
 def expand_composites(program: Program) -> Program:
-    """The program with each composite op replaced by the ops that its forward calls."""
+    """The program with each composite op replaced by the ops that its forward calls.
+
+    Fires on softmax, sigmoid, mean and the like, so that other passes see the parts.
+    """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         return written_out(builder, instruction) if instruction.op in COMPOSITES else None

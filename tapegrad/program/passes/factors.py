@@ -10,13 +10,17 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.fold import splat
 from tapegrad.program.program import Builder, Program, rewrite
 
 
 def join_factors(program: Program) -> Program:
-    """The program with ``a * (b * x)`` as ``(a * b) * x`` for numbers a and b."""
+    """The program with ``a * (b * x)`` as ``(a * b) * x`` for numbers a and b.
+
+    Fires on means and squares: ``2 / n`` and the rate become one number.
+    """
     return rewrite(program, _joined)
 
 
@@ -25,9 +29,9 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
         return None
     number, x = _multiple(builder, instruction)
     if number is None:
-        if instruction.kind in ("add", "subtract"):
+        if instruction.op in (add, subtract):
             return _signed(builder, instruction)
-        return _outside(builder, instruction) if instruction.kind == "multiply" else None
+        return _outside(builder, instruction) if instruction.op is multiply else None
     inner = builder.source(x)
     if inner is None or inner.dtype != instruction.dtype or inner.shape != instruction.shape:
         return None
@@ -35,17 +39,17 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     if further is not None:
         number, x = number * further, y
         inner = builder.source(x)
-    elif inner.kind != "multiply":
+    elif inner.op is not multiply:
         return None
     limits = np.finfo(instruction.dtype)
     if not limits.tiny <= abs(number) <= limits.max or builder.dtype(x) != instruction.dtype:
         return None
-    if inner is not None and inner.kind == "multiply":
+    if inner is not None and inner.op is multiply:
         smaller = _smaller(builder, inner)
         if smaller is not None:
             small, large = smaller
-            return builder.emit("multiply", large, builder.emit("multiply", number, small))
-    return None if further is None else builder.emit("multiply", number, x)
+            return builder.emit(multiply, large, builder.emit(multiply, number, small))
+    return None if further is None else builder.emit(multiply, number, x)
 
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:
@@ -54,45 +58,45 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
     positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
     if positive is None:
         return None
-    return builder.emit("subtract" if instruction.kind == "add" else "add", a, positive)
+    return builder.emit(subtract if instruction.op is add else add, a, positive)
 
 
 def _outside(builder: Builder, instruction: Instruction) -> Any:
     """``-a * b`` as ``-(a * b)``, where the sign may meet another number."""
     for turned, other in (instruction.operands, instruction.operands[::-1]):
-        inner = builder.source(turned, "negative")
+        inner = builder.source(turned, negative)
         if inner is not None and inner.dtype == instruction.dtype == builder.dtype(other):
-            product = builder.emit("multiply", inner.operands[0], other)
-            return builder.emit("negative", product)
+            product = builder.emit(multiply, inner.operands[0], other)
+            return builder.emit(negative, product)
     return None
 
 
 def _negated(builder: Builder, x: Any) -> Any:
     """The negative of a product with a negative number, where it costs no more."""
     made = builder.source(x)
-    if made is None or made.kind not in ("multiply", "negative") or made.number:
+    if made is None or made.op not in (multiply, negative) or made.number:
         return None
     number, y = _multiple(builder, made)
     if number is not None:
         if number >= 0 or builder.dtype(y) != made.dtype:
             return None
-        return y if number == -1 else builder.emit("multiply", -number, y)
+        return y if number == -1 else builder.emit(multiply, -number, y)
     factors = _smaller(builder, made)
     small = None if factors is None else _negated(builder, factors[0])
-    return None if factors is None or small is None else builder.emit("multiply", factors[1], small)
+    return None if factors is None or small is None else builder.emit(multiply, factors[1], small)
 
 
 def _multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
     """The number and the array that an instruction multiplies; None if it does not."""
     operands = instruction.operands
-    if instruction.kind == "negative":
+    if instruction.op is negative:
         return -1.0, operands[0]
-    if instruction.kind == "add" and operands[0] == operands[1]:
+    if instruction.op is add and operands[0] == operands[1]:
         return 2.0, operands[0]
-    if instruction.kind == "divide":
+    if instruction.op is divide:
         number = _finite(builder, operands[1])
         return (1 / number, operands[0]) if number else (None, None)
-    if instruction.kind == "multiply":
+    if instruction.op is multiply:
         for factor, x in (operands, operands[::-1]):
             number = _finite(builder, factor)
             if number is not None and type(x) is Ref:

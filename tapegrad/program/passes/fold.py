@@ -12,15 +12,39 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.seeds import SEED
+from tapegrad.ops.arithmetic import (
+    divide,
+    multiply,
+    negative,
+    positive,
+    power,
+    reciprocal,
+    sqrt,
+    square,
+    subtract,
+)
+from tapegrad.ops.exponential import exp, log
+from tapegrad.ops.indexing import unpick
+from tapegrad.ops.logic import keep, where
+from tapegrad.ops.product import matmul
+from tapegrad.ops.record import asarray, astype
+from tapegrad.ops.reduction import max as max_
+from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swapaxes, transpose
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
 _LARGEST_FOLDED = 1 << 12
-_POWERS = {2: "square", -1: "reciprocal", 0.5: "sqrt"}
+_POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
 def fold(program: Program) -> Program:
-    """The program without identities, its constants computed."""
+    """The program without identities, its constants computed.
+
+    Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
+    reshape, a transpose of a transpose.
+    """
     return rewrite(program, _folded)
 
 
@@ -35,7 +59,7 @@ def _folded(builder: Builder, instruction: Instruction) -> Any:
 
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
     """Operands of a ufunc before they were broadcast, where it comes to the same."""
-    if not isinstance(instruction.op.forward, np.ufunc) or instruction.kind == "matmul":
+    if not isinstance(instruction.op.forward, np.ufunc) or instruction.op is matmul:
         return instruction
     operands = list(instruction.operands)
     for i, x in enumerate(operands):
@@ -45,7 +69,7 @@ def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instructi
             if number is not None and rest and np.broadcast_shapes(*rest) == instruction.shape:
                 operands[i] = builder.constant(np.asarray(number, builder.dtype(x)))
                 continue
-        source = builder.source(x, "broadcast_to")
+        source = builder.source(x, broadcast_to)
         if source is None:
             continue
         tried = [*operands[:i], source.operands[0], *operands[i + 1 :]]
@@ -58,7 +82,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
     if np.prod(instruction.shape) > _LARGEST_FOLDED:
         return None
-    if not instruction.operands and instruction.kind != "seed":
+    if not instruction.operands and instruction.op is not SEED:
         return None
     values = []
     for x in instruction.operands:
@@ -98,7 +122,7 @@ def _is_zero(number: Any) -> bool:
 
 def _identity(builder: Builder, instruction: Instruction) -> Any:
     """The operand that an op gives back."""
-    name, operands = instruction.kind, instruction.operands
+    op, operands = instruction.op, instruction.operands
 
     def same(x: Any) -> Any:
         if (
@@ -109,28 +133,28 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
             return x
         return None
 
-    if name in ("reshape", "broadcast_to", "astype", "positive", "asarray", "squeeze"):
+    if op in (reshape, broadcast_to, astype, positive, asarray, squeeze):
         return same(operands[0])
-    if name == "transpose" and len(instruction.shape) < 2:
+    if op is transpose and len(instruction.shape) < 2:
         return same(operands[0])
-    if name == "multiply":
+    if op is multiply:
         left, right = operands
         if splat(builder, left) == 1:
             return same(right)
         if splat(builder, right) == 1:
             return same(left)
-    if name in ("divide", "power") and splat(builder, operands[1]) == 1:
+    if op in (divide, power) and splat(builder, operands[1]) == 1:
         return same(operands[0])
-    if name == "subtract" and _is_zero(splat(builder, operands[1])):
+    if op is subtract and _is_zero(splat(builder, operands[1])):
         return same(operands[0])
-    if name == "negative":
-        inner = builder.source(operands[0], "negative")
+    if op is negative:
+        inner = builder.source(operands[0], negative)
         return same(inner.operands[0]) if inner else None
     return None
 
 
 def _power(builder: Builder, instruction: Instruction) -> Any:
-    if instruction.kind != "power" or instruction.number:
+    if instruction.op is not power or instruction.number:
         return None
     base, exponent = instruction.operands
     if builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
@@ -138,59 +162,70 @@ def _power(builder: Builder, instruction: Instruction) -> Any:
     if exponent in _POWERS:
         return builder.emit(_POWERS[exponent], base)
     if exponent == 3:
-        return builder.emit("multiply", builder.emit("square", base), base)
+        return builder.emit(multiply, builder.emit(square, base), base)
     if exponent == 4:
-        return builder.emit("square", builder.emit("square", base))
+        return builder.emit(square, builder.emit(square, base))
     return None
 
 
 def _shape(builder: Builder, instruction: Instruction) -> Any:
     """A view of a view, as one."""
-    name = instruction.kind
-    if name in ("reshape", "expand_dims", "squeeze"):
+    op = instruction.op
+    if op in (reshape, expand_dims, squeeze):
         x = instruction.operands[0]
-        inner = builder.source(x, "reshape")
+        inner = builder.source(x, reshape)
         if inner is not None:
             return builder.reshaped(inner.operands[0], instruction.shape)
-    if name == "transpose" and not instruction.options.get("axes"):
-        inner = builder.source(instruction.operands[0], "transpose")
+    if op is transpose and not instruction.options.get("axes"):
+        inner = builder.source(instruction.operands[0], transpose)
         if inner is not None and not inner.options.get("axes"):
+            return inner.operands[0]
+    if op is swapaxes:
+        # one exchange twice is none
+        inner = builder.source(instruction.operands[0], swapaxes)
+        if inner is not None and _exchanged(instruction) == _exchanged(inner):
             return inner.operands[0]
     return None
 
 
+def _exchanged(instruction: Instruction) -> set[int]:
+    """The two axes that a swapaxes exchanges, counted from the first."""
+    n = len(instruction.shape)
+    return {axis % n for axis in (instruction.options["axis1"], instruction.options["axis2"])}
+
+
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
     """``exp(x - log(s))`` as ``exp(x) * (1 / s)``, where x is shifted not to exceed 0."""
-    if instruction.kind != "exp":
+    if instruction.op is not exp:
         return None
-    difference = builder.source(instruction.operands[0], "subtract")
+    difference = builder.source(instruction.operands[0], subtract)
     if difference is None:
         return None
     x, shift = difference.operands
-    logarithm = builder.source(shift, "log")
-    shifted = builder.source(x, "subtract")
+    logarithm = builder.source(shift, log)
+    shifted = builder.source(x, subtract)
     if logarithm is None or shifted is None or builder.dtype(x) != instruction.dtype:
         return None
-    largest = builder.source(shifted.operands[1], "max")
+    largest = builder.source(shifted.operands[1], max_)
     if largest is None or largest.operands[0] != shifted.operands[0]:
         return None
     (total,) = logarithm.operands
-    summed = builder.source(total, "sum")
-    grown = builder.source(summed.operands[0], "exp") if summed is not None else None
+    summed = builder.source(total, sum_)
+    grown = builder.source(summed.operands[0], exp) if summed is not None else None
     if summed is None or grown is None or grown.operands[0] != x:
         return None
     if summed.options.get("axis") != largest.options.get("axis"):
         return None
     # the sum is 1 at least, for the largest x is 0
-    share = builder.emit("reciprocal", total)
-    return builder.emit("multiply", builder.emit("exp", x), share)
+    share = builder.emit(reciprocal, total)
+    return builder.emit(multiply, builder.emit(exp, x), share)
 
 
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     """The sum of rows that have one value each is that value."""
-    if instruction.kind != "sum":
+    if instruction.op is not sum_:
         return None
-    row = builder.source(instruction.operands[0], "unpick")
+    row = builder.source(instruction.operands[0], unpick)
     axis = instruction.options.get("axis")
     if row is None or row.dtype != instruction.dtype:
         return None
@@ -201,7 +236,7 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
     """``where(condition, x, 0)`` as the masking of bits, in the shape of the condition."""
-    if instruction.kind != "where" or instruction.dtype.char not in "fd":
+    if instruction.op is not where or instruction.dtype.char not in "fd":
         return None
     condition, x, otherwise = instruction.operands
     if builder.shape(condition) != instruction.shape or builder.dtype(condition) != np.dtype(bool):
@@ -210,4 +245,4 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
         return None
     if not _is_zero(splat(builder, otherwise)):
         return None
-    return builder.emit("keep", condition, x)
+    return builder.emit(keep, condition, x)

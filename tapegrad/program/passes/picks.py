@@ -7,6 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.ops.arithmetic import add, negative, subtract
+from tapegrad.ops.indexing import add_at_places, index_select, pick, row_places, unpick
+from tapegrad.ops.reduction import argmax, argmin
+from tapegrad.ops.reduction import max as max_
+from tapegrad.ops.reduction import min as min_
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.sums import is_contiguous
 from tapegrad.program.program import Builder, Program, rewrite, users
@@ -15,19 +20,22 @@ _FEW = 1 << 8
 
 
 def pick_first(program: Program) -> Program:
-    """The program with elements picked before a column is taken off, by flat indices."""
+    """The program with elements picked before a column is taken off, by flat indices.
+
+    Fires on the loss of a classifier, which reads one logarithm of each row.
+    """
     used = users(program)
     once: set[Any] = set()
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.kind in ("add", "subtract"):
+        if instruction.op in (add, subtract):
             result = _added(builder, instruction) or builder.append(instruction)
             if len(used.get(Ref("instruction", builder.at), [])) == 1:
                 once.add(result)
             return result
-        if instruction.kind == "pick" and 0 not in builder.shape(instruction.operands[0]):
+        if instruction.op is pick and 0 not in builder.shape(instruction.operands[0]):
             return _picked(builder, instruction, once)
-        if instruction.kind in ("max", "min"):
+        if instruction.op in (max_, min_):
             return _largest(builder, instruction)
         return None
 
@@ -36,7 +44,7 @@ def pick_first(program: Program) -> Program:
 
 def _picked(builder: Builder, instruction: Instruction, once: set[Any]) -> Any:
     a, indices = instruction.operands
-    difference = builder.source(a, "subtract")
+    difference = builder.source(a, subtract)
     if difference is not None and a in once:
         rows, column = difference.operands
         if builder.shape(rows) == difference.shape and builder.shape(column) == (
@@ -44,24 +52,24 @@ def _picked(builder: Builder, instruction: Instruction, once: set[Any]) -> Any:
             1,
         ):
             picked = _flat(builder, rows, indices, instruction.shape)
-            return builder.emit("subtract", picked, builder.reshaped(column, instruction.shape))
+            return builder.emit(subtract, picked, builder.reshaped(column, instruction.shape))
     return _flat(builder, a, indices, instruction.shape)
 
 
 def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any:
-    places = builder.emit("row_places", indices, n=builder.shape(a)[-1])
-    picked = builder.emit("index_select", builder.reshaped(a, (-1,)), places)
+    places = builder.emit(row_places, indices, n=builder.shape(a)[-1])
+    picked = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
     return builder.reshaped(picked, shape)
 
 
 def _added(builder: Builder, instruction: Instruction) -> Any:
     """Rows with one value each, and an array that they are added to."""
     one, other = instruction.operands
-    unpicked = builder.source(other, "unpick")
+    unpicked = builder.source(other, unpick)
     a, sign = one, 1
-    if unpicked is None and instruction.kind == "add":
-        unpicked, a = builder.source(one, "unpick"), other
-    elif unpicked is not None and instruction.kind == "subtract":
+    if unpicked is None and instruction.op is add:
+        unpicked, a = builder.source(one, unpick), other
+    elif unpicked is not None and instruction.op is subtract:
         sign = -1
     if unpicked is None or builder.shape(a) != instruction.shape == unpicked.shape:
         return None
@@ -71,9 +79,9 @@ def _added(builder: Builder, instruction: Instruction) -> Any:
     if builder.dtype(values) != instruction.dtype:
         return None
     if sign < 0:
-        values = builder.emit("negative", values)
-    places = builder.emit("row_places", indices, n=unpicked.options["n"])
-    return builder.emit("add_at_places", a, values, places)
+        values = builder.emit(negative, values)
+    places = builder.emit(row_places, indices, n=unpicked.options["n"])
+    return builder.emit(add_at_places, a, values, places)
 
 
 def _largest(builder: Builder, instruction: Instruction) -> Any:
@@ -91,8 +99,8 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
         return None
     n = shape[-1]
     rows = builder.reshaped(a, (math.prod(shape) // n, n))
-    at = builder.emit("arg" + instruction.kind, rows, axis=1)
+    at = builder.emit(argmax if instruction.op is max_ else argmin, rows, axis=1)
     starts = builder.constant(np.arange(0, math.prod(shape), n))
-    places = builder.emit("add", at, starts)
-    found = builder.emit("index_select", builder.reshaped(a, (-1,)), places)
+    places = builder.emit(add, at, starts)
+    found = builder.emit(index_select, builder.reshaped(a, (-1,)), places)
     return builder.reshaped(found, instruction.shape)

@@ -10,21 +10,59 @@ from typing import Any
 
 import attrs
 
+from tapegrad.core.seeds import SEED
+from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, subtract
+from tapegrad.ops.indexing import getitem, index_select, pick, scatter, segment_sum, unpick
+from tapegrad.ops.logic import keep, where
+from tapegrad.ops.product import matmul
+from tapegrad.ops.record import ascontiguousarray
+from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.shape import (
+    broadcast_to,
+    concatenate,
+    expand,
+    expand_dims,
+    reshape,
+    squeeze,
+    stack,
+    swapaxes,
+    transpose,
+)
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
 # linear in the first operand, and in all
 _IN_FIRST = frozenset(
-    {"sum", "reshape", "expand_dims", "squeeze", "transpose", "swapaxes", "broadcast_to"}
-    | {"expand", "negative", "positive", "getitem", "scatter", "segment_sum", "index_select"}
-    | {"pick", "unpick", "ascontiguousarray", "divide"}
+    {
+        sum_,
+        reshape,
+        expand_dims,
+        squeeze,
+        transpose,
+        swapaxes,
+        broadcast_to,
+        expand,
+        negative,
+        positive,
+        getitem,
+        scatter,
+        segment_sum,
+        index_select,
+        pick,
+        unpick,
+        ascontiguousarray,
+        divide,
+    }
 )
-_IN_ALL = frozenset({"add", "subtract", "concatenate", "stack"})
-_BILINEAR = frozenset({"multiply", "matmul"})
+_IN_ALL = frozenset({add, subtract, concatenate, stack})
+_BILINEAR = frozenset({multiply, matmul})
 
 
 def scale_seeds(program: Program) -> Program:
-    """The program with ``k * gradient`` as the gradient of a sweep that begins with k."""
+    """The program with ``k * gradient`` as the gradient of a sweep that begins with k.
+
+    Fires on plain SGD, where each gradient is multiplied by one rate.
+    """
     for n in range(len(_seeds(program))):
         program = _scaled(program, _seeds(program)[n])
     return program
@@ -34,7 +72,7 @@ def _seeds(program: Program) -> list[int]:
     return [
         i
         for i, instruction in enumerate(program.instructions)
-        if instruction.kind == "seed" and instruction.dtype.char in "fd"
+        if instruction.op is SEED and instruction.dtype.char in "fd"
     ]
 
 
@@ -63,7 +101,7 @@ def _scaled(program: Program, at: int) -> Program:
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at == at:
-            return builder.emit("multiply", factor, builder.append(instruction))
+            return builder.emit(multiply, factor, builder.append(instruction))
         if Ref("instruction", builder.at) in leaving:
             scaled = next(x for x in instruction.operands if x != factor)
             taken.add(scaled)
@@ -82,22 +120,22 @@ def _is_linear(instruction: Instruction, dependent: set[Ref]) -> bool:
     on_seed = [x in dependent for x in operands]
     if not any(on_seed):
         return False
-    kind = instruction.kind
-    if kind in _IN_ALL:
+    op = instruction.op
+    if op in _IN_ALL:
         return all(on_seed)
-    if kind in _BILINEAR:
+    if op in _BILINEAR:
         return sum(on_seed) == 1
-    if kind in ("where", "keep"):
+    if op in (where, keep):
         return not on_seed[0] and all(
             depends or x == 0 for x, depends in zip(operands[1:], on_seed[1:], strict=True)
         )
-    return kind in _IN_FIRST and on_seed[0] and not any(on_seed[1:])
+    return op in _IN_FIRST and on_seed[0] and not any(on_seed[1:])
 
 
 def _factor(program: Program, x: Ref, dependent: set[Ref]) -> Any:
     """The number that a value is a multiple by, if it is, known from the start."""
     instruction = program.of(x)
-    if instruction.kind != "multiply":
+    if instruction.op is not multiply:
         return None
     for factor, other in (instruction.operands, instruction.operands[::-1]):
         if other not in dependent or factor in dependent:

@@ -16,6 +16,11 @@ from typing import Any
 
 import attrs
 
+from tapegrad.ops.arithmetic import add
+from tapegrad.ops.indexing import from_zero, getitem, index_select, scatter, segment_sum
+from tapegrad.ops.product import matmul
+from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.shape import concatenate, transpose
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite, users
 
@@ -25,7 +30,10 @@ _FEW_ROWS = 32
 
 
 def stack_sums(program: Program) -> Program:
-    """The program with sums of products, of row sums and of scattered rows stacked."""
+    """The program with sums of products, of row sums and of scattered rows stacked.
+
+    Fires on a weight used at each step of a loop: its gradient is such a sum.
+    """
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
         if any(builder.shape(x) != instruction.shape for x in terms):
@@ -60,7 +68,7 @@ def rewrite_sums(program: Program, improve: Improve) -> Program:
             result = builder.append(instruction)
             opened.add(result)
             return result
-        if instruction.kind != "add" or instruction.number:
+        if instruction.op is not add or instruction.number:
             return None
         return improve(builder, instruction, _terms(builder, instruction, opened))
 
@@ -73,9 +81,9 @@ def _sums_inside(program: Program) -> set[int]:
     inside = set()
     for i, instruction in enumerate(program.instructions):
         by = used.get(Ref("instruction", i), [])
-        if instruction.kind == "add" and len(by) == 1 and by[0] >= 0:
+        if instruction.op is add and len(by) == 1 and by != [-1]:  # -1 is a result
             user = program.instructions[by[0]]
-            if user.kind == "add" and user.shape == instruction.shape:
+            if user.op is add and user.shape == instruction.shape:
                 inside.add(i)
     return inside
 
@@ -86,7 +94,7 @@ def _terms(builder: Builder, instruction: Instruction, opened: set[Ref]) -> list
     waiting = list(reversed(instruction.operands))
     while waiting:
         x = waiting.pop()
-        inner = builder.source(x, "add") if x in opened else None
+        inner = builder.source(x, add) if x in opened else None
         if inner is not None and not inner.number:
             waiting += reversed(inner.operands)
         else:
@@ -96,21 +104,21 @@ def _terms(builder: Builder, instruction: Instruction, opened: set[Ref]) -> list
 
 def _concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
     parts = tuple(parts)
-    checked = [check for x in parts if (check := builder.source(x, "from_zero"))]
+    checked = [check for x in parts if (check := builder.source(x, from_zero))]
     if len(checked) == len(parts):
         # one check for all of them
         whole = _concatenated(builder, [check.operands[0] for check in checked], axis)
-        return builder.emit("from_zero", whole)
+        return builder.emit(from_zero, whole)
     if axis == 0:
-        return builder.emit("concatenate", *parts)
-    return builder.emit("concatenate", *parts, axis=axis)
+        return builder.emit(concatenate, *parts)
+    return builder.emit(concatenate, *parts, axis=axis)
 
 
 def _products(builder: Builder, terms: list[Any]) -> Any:
     """``a.T @ b + c.T @ d`` as one product of stacked matrices."""
     lefts, rights = [], []
     for x in terms:
-        product = builder.source(x, "matmul")
+        product = builder.source(x, matmul)
         if product is None:
             return None
         left, right = _turned(builder, product.operands[0]), product.operands[1]
@@ -122,8 +130,8 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
         rights.append(right)
     left_all = _concatenated(builder, lefts)
     right_all = _concatenated(builder, rights)
-    turned = builder.emit("transpose", left_all)
-    return builder.emit("matmul", turned, right_all, note=f"{len(terms)} products, stacked")
+    turned = builder.emit(transpose, left_all)
+    return builder.emit(matmul, turned, right_all, note=f"{len(terms)} products, stacked")
 
 
 def _turned(builder: Builder, x: Any) -> Any:
@@ -133,7 +141,7 @@ def _turned(builder: Builder, x: Any) -> Any:
     if x.kind == "constant":
         constant = builder.of(x)
         return builder.constant(constant.array.T, constant.captured)
-    made = builder.source(x, "transpose")
+    made = builder.source(x, transpose)
     return None if made is None or made.options.get("axes") else made.operands[0]
 
 
@@ -141,7 +149,7 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
     """Sums over the first axis as one sum."""
     parts = []
     for x in terms:
-        total = builder.source(x, "sum")
+        total = builder.source(x, sum_)
         if total is None or total.options.get("axis") not in (0, (0,)):
             return None
         if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
@@ -150,12 +158,12 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
         if len(shape) != 2 or shape[0] > _MOST_ROWS:
             return None
         parts.append(total.operands[0])
-    return builder.emit("sum", _concatenated(builder, parts), axis=0)
+    return builder.emit(sum_, _concatenated(builder, parts), axis=0)
 
 
 def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     """Sums of rows by index as one."""
-    found = [scattered for x in terms if (scattered := builder.source(x, "segment_sum"))]
+    found = [scattered for x in terms if (scattered := builder.source(x, segment_sum))]
     if len(found) < len(terms):
         return None
     values: list[Any] = []
@@ -166,7 +174,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
         shape = builder.shape(index)
         if len(shape) != 1 or shape[0] > _MOST_ROWS or type(index) is not Ref:
             return None
-        product = builder.source(rows, "matmul")
+        product = builder.source(rows, matmul)
         if (
             product is not None
             and len(builder.shape(product.operands[0])) == 2
@@ -186,12 +194,12 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
         width = builder.shape(weights[0])
         if len(width) == 2 and width[0] <= width[1]:
             summed = builder.emit(
-                "segment_sum", _concatenated(builder, values), _concatenated(builder, indices), n=n
+                segment_sum, _concatenated(builder, values), _concatenated(builder, indices), n=n
             )
-            return builder.emit("matmul", summed, weights[0], note="rows summed before the product")
+            return builder.emit(matmul, summed, weights[0], note="rows summed before the product")
     parts = [scattered.operands[0] for scattered in found]
     return builder.emit(
-        "segment_sum", _concatenated(builder, parts), _concatenated(builder, indices), n=n
+        segment_sum, _concatenated(builder, parts), _concatenated(builder, indices), n=n
     )
 
 
@@ -200,7 +208,7 @@ def _parts(builder: Builder, terms: list[Any]) -> Any:
     found: list[tuple[int, int, Any]] = []
     axis = None
     for x in terms:
-        scattered = builder.source(x, "scatter")
+        scattered = builder.source(x, scatter)
         if scattered is None or len(scattered.operands) != 1:
             return None
         place = _only_slice(scattered.options["index"], scattered.shape)
@@ -246,29 +254,34 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
 def flatten_products(program: Program) -> Program:
     """The program with a stack of matrices times one matrix as one product.
 
-    Where the matrices are large, that pays only if the one is transposed.
+    Fires on a layer of sequences: ``(batch, step, feature) @ (feature, unit)``. Where the
+    matrices are large, that pays only if the one is transposed. Attention's step has two
+    reshapes more for it, and takes up to 5% less.
     """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.kind != "matmul":
+        if instruction.op is not matmul:
             return None
         left, right = instruction.operands
         shape = builder.shape(left)
         if len(shape) < 3 or len(builder.shape(right)) != 2 or 0 in shape:
             return None
-        if shape[-2] >= _FEW_ROWS and not builder.source(right, "transpose"):
+        if shape[-2] >= _FEW_ROWS and not builder.source(right, transpose):
             return None
         rows = builder.reshaped(left, (math.prod(shape[:-1]), shape[-1]))
-        return builder.reshaped(builder.emit("matmul", rows, right), instruction.shape)
+        return builder.reshaped(builder.emit(matmul, rows, right), instruction.shape)
 
     return rewrite(program, visit)
 
 
 def stack_products(program: Program) -> Program:
-    """The program with products by one weight that do not wait for each other stacked."""
+    """The program with products by one weight that do not wait for each other stacked.
+
+    Fires on the inputs of a loop, which one layer transforms at each step.
+    """
     groups: dict[Any, list[int]] = {}
     for i, instruction in enumerate(program.instructions):
-        if instruction.kind != "matmul":
+        if instruction.op is not matmul:
             continue
         left, right = instruction.operands
         if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
@@ -332,12 +345,12 @@ def _reordered(program: Program, members: dict[int, list[int]]) -> Program:
         lefts = [new(program.instructions[j].operands[0]) for j in group]
         right = new(instruction.operands[1])
         product = builder.emit(
-            "matmul", _concatenated(builder, lefts), right, note=f"{len(group)} products, stacked"
+            matmul, _concatenated(builder, lefts), right, note=f"{len(group)} products, stacked"
         )
         n = instruction.shape[0]
         for k, j in enumerate(group):
             rows = slice(k * n, (k + 1) * n)
-            part = made[Ref("instruction", j)] = builder.emit("getitem", product, index=(rows,))
+            part = made[Ref("instruction", j)] = builder.emit(getitem, product, index=(rows,))
             builder.name(part, program.instructions[j].name)
 
     for i in range(len(program.instructions)):
@@ -366,12 +379,16 @@ def _reordered(program: Program, members: dict[int, list[int]]) -> Program:
 
 
 def join_gathers(program: Program) -> Program:
-    """The program with rows of one table, selected and concatenated, selected at once."""
+    """The program with rows of one table, selected and concatenated, selected at once.
+
+    Fires on an embedding looked up at each step of a loop, once the steps' products are
+    stacked. Without it the RNN's step takes about 15% longer.
+    """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.kind != "concatenate" or instruction.options.get("axis", 0) != 0:
+        if instruction.op is not concatenate or instruction.options.get("axis", 0) != 0:
             return None
-        parts = [builder.source(x, "index_select") for x in instruction.operands]
+        parts = [builder.source(x, index_select) for x in instruction.operands]
         if any(part is None or len(builder.shape(part.operands[1])) != 1 for part in parts):
             return None
         tables = {part.operands[0] for part in parts if part is not None}
@@ -382,7 +399,7 @@ def join_gathers(program: Program) -> Program:
             type(x) is Ref for x in indices
         ):
             return None
-        return builder.emit("index_select", tables.pop(), _concatenated(builder, indices))
+        return builder.emit(index_select, tables.pop(), _concatenated(builder, indices))
 
     return rewrite(program, visit)
 
@@ -390,15 +407,16 @@ def join_gathers(program: Program) -> Program:
 def commute_gathers(program: Program) -> Program:
     """The program with ``table[i] @ w`` as ``(table @ w)[i]``, where that is less work.
 
-    The weight's gradient stays a product with the selected rows: the others may be
+    Fires on an embedding before a layer, where more rows are looked up than it has.
+        The weight's gradient stays a product with the selected rows: the others may be
     infinite, and have no part in it.
     """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.kind != "matmul":
+        if instruction.op is not matmul:
             return None
         left, right = instruction.operands
-        selected = builder.source(left, "index_select")
+        selected = builder.source(left, index_select)
         if selected is None or len(builder.shape(right)) != 2:
             return None
         table, indices = selected.operands
@@ -408,7 +426,7 @@ def commute_gathers(program: Program) -> Program:
             return None
         if len({builder.dtype(table), builder.dtype(right)}) != 1:
             return None
-        product = builder.emit("matmul", table, right, note="the table times the weight, once")
-        return builder.emit("index_select", product, indices)
+        product = builder.emit(matmul, table, right, note="the table times the weight, once")
+        return builder.emit(index_select, product, indices)
 
     return rewrite(program, visit)

@@ -9,6 +9,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tapegrad.ops.product import matmul
+from tapegrad.ops.record import ascontiguousarray
+from tapegrad.ops.shape import transpose
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import Builder, Program, rewrite
 
@@ -18,10 +21,13 @@ _WORK = 1 << 15
 
 
 def straighten(program: Program) -> Program:
-    """The program with a copy of each transpose that is used so often, or for much."""
+    """The program with a copy of each transpose that is used so often, or for much.
+
+    Fires on the weight of a loop, by which the sweep multiplies at each step.
+    """
     uses: dict[Any, int] = {}
     for instruction in program.instructions:
-        if instruction.kind == "matmul" and _is_thin(instruction):
+        if instruction.op is matmul and _is_thin(instruction):
             left, right = instruction.operands
             width = _width(program, left)
             much = math.prod(instruction.shape) * width >= _WORK and instruction.shape[0] >= 32
@@ -32,7 +38,7 @@ def straighten(program: Program) -> Program:
         if n > 1
         and type(x) is Ref
         and x.kind == "instruction"
-        and program.instructions[x.index].kind == "transpose"
+        and program.instructions[x.index].op is transpose
     }
     if not wanted:
         return program
@@ -42,13 +48,13 @@ def straighten(program: Program) -> Program:
         if builder.at in wanted:
             turned = builder.append(instruction)
             copies[turned] = builder.emit(
-                "ascontiguousarray", turned, note="products with it are quicker so"
+                ascontiguousarray, turned, note="products with it are quicker so"
             )
             return turned
         right = instruction.operands[-1] if instruction.operands else None
-        if instruction.kind == "matmul" and _is_thin(instruction) and right in copies:
+        if instruction.op is matmul and _is_thin(instruction) and right in copies:
             left = instruction.operands[0]
-            return builder.emit("matmul", left, copies[right], note=instruction.note)
+            return builder.emit(matmul, left, copies[right], note=instruction.note)
         return None
 
     return rewrite(program, visit)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from tapegrad.ops.arithmetic import add
+from tapegrad.ops.indexing import getitem, index_select
+from tapegrad.ops.product import matmul
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.stack import rewrite_sums
 from tapegrad.program.program import Builder, Program, rewrite, users
 
 
 def add_small_first(program: Program) -> Program:
-    """The program with ``(x + b) + (y + c)`` as ``(x + (b + c)) + y`` for small b and c."""
+    """The program with ``(x + b) + (y + c)`` as ``(x + (b + c)) + y`` for small b and c.
+
+    Fires on a sum of two layers, each with a bias, as in a recurrent cell: one addition of
+    a bias for each step becomes one for all steps.
+    """
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
         if any(builder.dtype(x) != instruction.dtype for x in terms):
@@ -20,8 +27,8 @@ def add_small_first(program: Program) -> Program:
         if len(small) < 2 or not whole or len({builder.shape(x) for x in small}) != 1:
             return None
         # the rows that were selected or computed for all steps at once take it for all
-        whole.sort(key=lambda x: builder.source(x, "getitem") is None)
-        total = builder.emit("add", whole[0], _total(builder, small))
+        whole.sort(key=lambda x: builder.source(x, getitem) is None)
+        total = builder.emit(add, whole[0], _total(builder, small))
         return _total(builder, [total, *whole[1:]])
 
     return rewrite_sums(program, improve)
@@ -30,7 +37,7 @@ def add_small_first(program: Program) -> Program:
 def _total(builder: Builder, terms: list[Any]) -> Any:
     total, *rest = terms
     for x in rest:
-        total = builder.emit("add", total, x)
+        total = builder.emit(add, total, x)
     return total
 
 
@@ -46,25 +53,25 @@ def add_before_parting(program: Program) -> Program:
         if builder.at not in sums:
             return None
         part, small = instruction.operands
-        taken = builder.source(part, "getitem")
+        taken = builder.source(part, getitem)
         assert taken is not None
         x = taken.operands[0]
         if (x, small) not in wholes:
             wholes[x, small] = _with(builder, x, small)
-        return builder.emit("getitem", wholes[x, small], index=taken.options["index"])
+        return builder.emit(getitem, wholes[x, small], index=taken.options["index"])
 
     return rewrite(program, visit)
 
 
 def _with(builder: Builder, x: Any, small: Any) -> Any:
-    selected = builder.source(x, "index_select")
+    selected = builder.source(x, index_select)
     if selected is None:
-        return builder.emit("add", x, small)
+        return builder.emit(add, x, small)
     table, indices = selected.operands
     is_row = len(builder.shape(small)) < len(builder.shape(table))
     if not is_row or builder.shape(table)[0] * 2 > builder.shape(x)[0]:
-        return builder.emit("add", x, small)
-    return builder.emit("index_select", builder.emit("add", table, small), indices)
+        return builder.emit(add, x, small)
+    return builder.emit(index_select, builder.emit(add, table, small), indices)
 
 
 def _sums_of_parts(program: Program) -> set[int]:
@@ -74,7 +81,7 @@ def _sums_of_parts(program: Program) -> set[int]:
     def sum_of(i: int) -> tuple[int, Any] | None:
         """The addition that is the only use of a part, and what is added."""
         part, ref = program.instructions[i], Ref("instruction", i)
-        if part.kind != "getitem" or len(part.operands) > 1:
+        if part.op is not getitem or len(part.operands) > 1:
             return None
         if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
             return None
@@ -82,7 +89,7 @@ def _sums_of_parts(program: Program) -> set[int]:
             return None
         (j,) = used[ref]
         step = program.instructions[j]
-        if step.kind != "add" or step.operands[0] != ref or type(step.operands[1]) is not Ref:
+        if step.op is not add or step.operands[0] != ref or type(step.operands[1]) is not Ref:
             return None
         made = program.of(step.operands[1])
         shape = getattr(made, "shape", None)
@@ -93,7 +100,7 @@ def _sums_of_parts(program: Program) -> set[int]:
     found: set[int] = set()
     for i, instruction in enumerate(program.instructions):
         ref = Ref("instruction", i)
-        if instruction.kind not in ("matmul", "index_select") or -1 in used.get(ref, []):
+        if instruction.op not in (matmul, index_select) or -1 in used.get(ref, []):
             continue
         sums = [sum_of(j) for j in used.get(ref, [])]
         if len(sums) > 1 and all(sums) and len({small for _, small in filter(None, sums)}) == 1:

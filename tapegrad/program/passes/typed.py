@@ -12,12 +12,18 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.ops.arithmetic import maximum, minimum
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import reshape
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import NUMBER, Builder, Program, rewrite
 
 
 def type_numbers(program: Program) -> Program:
-    """The program with a typed constant for each Python number that a ufunc is given."""
+    """The program with a typed constant for each Python number that a ufunc is given.
+
+    Fires on any number beside an array: converting it takes as long as a small ufunc.
+    """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
@@ -34,7 +40,7 @@ def type_numbers(program: Program) -> Program:
         if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
             return builder.append(instruction)
         # the quick loops of these two are for arrays only
-        full = instruction.kind in ("maximum", "minimum") and _is_middling(instruction)
+        full = instruction.op in (maximum, minimum) and _is_middling(instruction)
         shape = instruction.shape if full else ()
         operands = tuple(
             x if type(x) is Ref else builder.constant(np.full(shape, x, dtype))
@@ -53,13 +59,13 @@ def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
 def _without_axes(builder: Builder, instruction: Instruction) -> Instruction:
     """An operand of one element without its axes: to broadcast it takes four times as long."""
     operands = instruction.operands
-    if len(operands) != 2 or instruction.kind == "matmul":
+    if len(operands) != 2 or instruction.op is matmul:
         return instruction
     shapes = [builder.shape(x) for x in operands]
     for i in (0, 1):
         alone = math.prod(shapes[i]) == 1 and shapes[i] and type(operands[i]) is Ref
         if alone and shapes[1 - i] == instruction.shape and math.prod(instruction.shape) > 1:
-            scalar = builder.emit("reshape", operands[i], shape=())
+            scalar = builder.emit(reshape, operands[i], shape=())
             both = (scalar, operands[1]) if i == 0 else (operands[0], scalar)
             return attrs.evolve(instruction, operands=both)
     return instruction
