@@ -60,12 +60,12 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     >>> p = {"w": 1.0, "x": np.ones(()), "b": -np.ones(2), "c": 0.0}
     >>> for path, reason in tg.why_zero(loss, p).items():
     ...     print(path, "-", reason)
-    p.x - every way to the output ends at an op without a rule: line 4, round
-    p.b - the cotangent is zero from line 6, relu on: it is off everywhere: its argument is never above 0
+    p.x - every way to the output ends at an op without a rule: line 4, round (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"])))
+    p.b - the cotangent is zero from line 6, relu (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) on: it is off everywhere: its argument is never above 0
     p.c - never used
     """  # noqa: E501
     check_callable(fn)
-    output, tape, marked = run(fn, args)
+    output, tape, marked = run(fn, args, lines=True)
     # a parameter record stands where its leaf does
     pairs = zip(tree.leaves(marked), tree.leaves(args), strict=True)
     leaves = {p: x for p, x in pairs if type(p) is Tensor}
@@ -142,7 +142,8 @@ def _lines(records: Iterable[Tensor]) -> str:
 
 
 def _line(record: Tensor) -> str:
-    return f"line {record.index}, {record.op.name}"
+    at = f" ({record.place.text})" if record.place and record.place.text else ""
+    return f"line {record.index}, {record.op.name}{at}"
 
 
 def _unused(fn: Callable[..., Any], tape: Tape, p: Tensor, leaf: Any) -> str:

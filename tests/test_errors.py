@@ -538,7 +538,7 @@ def test_every_attribute_of_an_array_is_there_or_says_what_to_use():
 
 
 @pytest.mark.parametrize(
-    "name", ["nonsense", "_repr_html_", "__array_interface__", "__array_struct__", "__dlpack__"]
+    "name", ["nonsense", "_repr_latex_", "__array_interface__", "__array_struct__", "__dlpack__"]
 )
 def test_other_attributes_are_missing_as_anywhere(name):
     _, _, t = square()

@@ -139,3 +139,53 @@ def test_a_tape_is_read_by_position_like_a_tuple(n, data):
         except IndexError:
             continue
         raise AssertionError(beyond)
+
+
+# --- the lines of source ------------------------------------------------------------------
+
+
+def cubed(x):
+    y = x * x
+    return tg.sum(y * x)
+
+
+def test_each_record_knows_its_line_where_that_is_asked_for():
+    output, tape = tg.record(cubed, lines=True)(np.ones(2))
+    places = [r.place for r in tape[1:]]
+    assert [p.text for p in places] == ["y = x * x", "return tg.sum(y * x)", "return tg.sum(y * x)"]
+    assert {p.file for p in places} == {__file__}
+    assert places[1].number == places[0].number + 1
+    assert "y = x * x" in tape.show(output)
+    assert "y = x * x" in tape.show()
+    assert "y = x * x" in tg.show.html(tape, output)
+    assert all(r.place is None for r in tg.record(cubed)(np.ones(2))[1])
+
+
+def test_the_inner_sweep_of_a_second_derivative_is_marked():
+    output, tape = tg.record(lambda x: tg.sum(tg.grad(cubed)(x)), lines=True)(np.ones(2))
+    marked = [line for line in tape.show(output).splitlines()[1:] if "inner sweep" in line]
+    swept = [r.index for r in tape if r.place.sweeps]
+    assert [int(line.split()[0]) for line in marked] == swept
+    assert swept
+    assert swept == list(range(swept[0], swept[0] + len(swept)))
+
+
+def test_messages_name_the_line():
+    def fn(x):
+        y = x * 0.0
+        return tg.sum(1.0 / y)
+
+    with np.errstate(all="ignore"):
+        output, tape = tg.record(fn, lines=True)(np.ones(2))
+        with np.testing.assert_raises_regex(
+            tg.NonFiniteError, r"test_show.py:\d+: return tg.sum\(1"
+        ):
+            tg.reverse_sweep(tape, output, check_finite=True)
+
+
+def zero(x):
+    return tg.sum(tg.round(x))
+
+
+def test_why_zero_names_the_line():
+    assert "(return tg.sum(tg.round(x)))" in tg.why_zero(zero, np.ones(2))["x"]

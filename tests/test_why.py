@@ -48,7 +48,8 @@ def test_an_array_that_the_function_closed_over_is_told():
     assert "(ENCLOSED)" in tg.why_zero(lambda v: tg.sum(ENCLOSED * 2), ENCLOSED)["v"]
     reasons = tg.why_zero(lambda v, x: tg.sum(w * x), w.copy(), X)
     assert list(reasons) == ["v"]
-    assert "a constant of line 2, multiply, has the same values" in reasons["v"]
+    assert "a constant of line 2, multiply" in reasons["v"]
+    assert "has the same values" in reasons["v"]
 
 
 def test_a_gradient_that_is_not_zero_has_no_reason():

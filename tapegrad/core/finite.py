@@ -101,7 +101,8 @@ def _is_finite(x: Any) -> bool:
 
 def _where(record: Tensor) -> str:
     name = f" {record.name!r}" if record.name else ""
-    return f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},"
+    at = f" at {record.place}," if record.place else ""
+    return f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},{at}"
 
 
 def _shown(x: Any) -> str:

@@ -30,6 +30,7 @@ from tapegrad.core.refusals import (
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
 from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
+from tapegrad.face.lines import users_place
 from tapegrad.face.text import Tabled, table
 
 P = ParamSpec("P")
@@ -213,8 +214,7 @@ class Tape(Tabled):
            2  stopped     %0        ()     float64  2.0    2.0        stops here
            3  multiply    %0, %2    ()     float64  4.0    1.0
         """
-        shown: str = later("tapegrad.show.text", "shown")(self, output, cotangent)
-        return shown
+        return later("tapegrad.show.text", "shown")(self, output, cotangent)  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         return f"<Tape of {self.last.origin.label}: {len(self)} records>"
@@ -277,6 +277,8 @@ def write(
     # as `write_known` does; a call of it costs 1% of a small step
     options = MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft(value, op, operands, options, last.index + 1, last, origin)
+    if origin.lines:
+        draft._place = users_place()
     draft.__class__ = Tensor
     return draft  # type: ignore[return-value]
 
@@ -293,6 +295,8 @@ def write_known(
     options = MappingProxyType(options) if options else NO_OPTIONS
     index, origin = last.index + 1, last.origin
     draft = Draft(primal, op, operands, options, index, last, origin, name)
+    if origin.lines:
+        draft._place = users_place()
     draft.__class__ = Tensor
     return draft  # type: ignore[return-value]
 
@@ -329,7 +333,7 @@ def as_operands(
 # --- recording ------------------------------------------------------------------
 
 
-def record(fn: Callable[P, R]) -> Callable[P, tuple[R, Tape]]:
+def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape]]:
     """Record what a function does.
 
     Parameters
@@ -337,6 +341,10 @@ def record(fn: Callable[P, R]) -> Callable[P, tuple[R, Tape]]:
     fn
         Any function. Every floating leaf in its arguments' trees (arrays and
         Python floats) becomes a parameter; ops called on them are written down.
+    lines
+        Whether each record keeps the line of source that it was written for, its
+        ``place``, which `Tape.show` and messages then name. It takes time. Inside another
+        recording it is that one that decides.
 
     Returns
     -------
@@ -358,7 +366,7 @@ def record(fn: Callable[P, R]) -> Callable[P, tuple[R, Tape]]:
     check_callable(fn)
 
     def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
-        output, tape, _ = run(fn, args, kwargs)
+        output, tape, _ = run(fn, args, kwargs, lines=lines)
         return output, tape
 
     recorded.__name__ = f"record({label(fn)})"
@@ -371,6 +379,7 @@ def run(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] = NO_OPTIONS,
     argnums: tuple[int, ...] | None = None,
+    lines: bool = False,
 ) -> tuple[Any, Tape, tuple[Any, ...]]:
     """Record one call, with the leaves of the given arguments as parameters.
 
@@ -379,7 +388,7 @@ def run(
     Returns the output, the tape, and the marked arguments: trees of parameters.
     """
     outer = CURRENT.get()
-    start = last = Origin(label(fn), line=first_line(fn)) if outer is None else outer
+    start = last = Origin(label(fn), False, first_line(fn), lines) if outer is None else outer
     parameters: list[Tensor] = []
 
     def mark(leaf: Any, path: str) -> Any:

@@ -85,11 +85,14 @@ class Origin:
         Whether only shapes and dtypes may be read from the records.
     line
         The line of source where the recorded function begins; 0 where there is none.
+    lines
+        Whether each record knows the line of source that it was written for.
     """
 
     label: str = "a Tape()"
     compiling: bool = False
     line: int = 0
+    lines: bool = False
     index: ClassVar[int] = -1
     __tree_leaf__: ClassVar[bool] = True
 
@@ -116,6 +119,8 @@ class Draft:
     previous: Tensor | Origin
     origin: Origin
     name: str | None = None
+    # set where the origin asks for lines alone
+    _place: Any = attrs.field(init=False)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -147,6 +152,9 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
         The `Origin` that all records of one tape share.
     name
         A parameter's name, or None.
+    place
+        The `Place` in the caller's source that the record was written for, where that was
+        asked for (``record(fn, lines=True)``); else None.
 
     Examples
     --------

@@ -8,37 +8,62 @@ import re
 import sys
 from types import FrameType
 
+import attrs
 import numpy as np
 
 
-def users_place() -> tuple[str, int, str]:
-    """The file, the number and the text of the caller's line that led here."""
+@attrs.frozen
+class Place:
+    """A line of source: its file, number and text.
+
+    Attributes
+    ----------
+    file, number, text
+        The line.
+    sweeps
+        How many reverse sweeps are on the way from that line to what it led to.
+    """
+
+    file: str
+    number: int
+    text: str
+    sweeps: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.number}: {self.text}" if self.file else ""
+
+
+def users_place() -> Place:
+    """The caller's line that led here."""
+    sweeps = 0
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
-        if not module.startswith(("tapegrad.", "numpy")):
-            file, number = frame.f_code.co_filename, frame.f_lineno
-            return file, number, linecache.getline(file, number).strip()
+        file, number = frame.f_code.co_filename, frame.f_lineno
+        # an example in a docstring runs in its module's name
+        if not module.startswith(("tapegrad.", "numpy")) or file.startswith("<doctest"):
+            return Place(file, number, linecache.getline(file, number).strip(), sweeps)
+        sweeps += module == "tapegrad.core.sweep" and frame.f_code.co_name == "sweep"
         frame = frame.f_back
-    return "", 0, ""
+    return Place("", 0, "", sweeps)
 
 
 def users_line() -> str:
     """The line of the caller's source that led here, for a message."""
-    file, number, code = users_place()
-    return f", at {file}:{number}: {code}" if file else ""
+    place = str(users_place())
+    return f", at {place}" if place else ""
 
 
 def instead_of_math() -> str:
     """What to write for functions of `math` on the caller's line, for a message."""
-    names = dict.fromkeys(re.findall(r"\bmath\.(\w+)\(", users_place()[2]))
+    names = dict.fromkeys(re.findall(r"\bmath\.(\w+)\(", users_place().text))
     return "".join([f"write np.{name} for math.{name}; " for name in names if hasattr(np, name)])
 
 
 def augmented(symbol: str) -> str:
     """The caller's line with an in-place operator, written without it."""
     try:
-        line = ast.parse(users_place()[2])
+        line = ast.parse(users_place().text)
     except SyntaxError:  # a part of a longer statement
         line = ast.Module([], [])
     found = [node for node in ast.walk(line) if isinstance(node, ast.AugAssign)]

@@ -26,6 +26,11 @@ class Reading:
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 
+    @property
+    def place(self: Any) -> Any:
+        """The `Place` in the caller's source, where ``record(fn, lines=True)`` asked for it."""
+        return getattr(self, "_place", None)
+
     def _repr_html_(self: Any) -> str:
         return in_html(repr(self))
 

@@ -31,6 +31,8 @@ def mark(record: Tensor, reached: Container[Tensor] | None = None) -> str:
             marks.append("inner recording begins")
         if reached is not None and record not in reached:
             marks.append("unused")
+    elif record.place and record.place.sweeps:
+        marks.append("inner sweep")
     elif ends(record):
         marks.append("stops here")
     return ", ".join(marks)

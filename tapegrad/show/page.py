@@ -127,6 +127,8 @@ def _row(record: Tensor, reached: Mapping[Tensor, Any]) -> str:
     given += [escape(f"{name}={value}") for name, value in record.options.items()]
     marked = mark(record, reached)
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
+    if record.place:
+        note += f'<br><span class="source">{escape(printable(str(record.place)))}</span>'
     return (
         f'<tr id="line-{n}"><th scope="row">{n}</th>'
         f"<td>{escape(cells(record)[1])}{note}</td><td>{', '.join(given)}</td>"

@@ -15,15 +15,23 @@ from tapegrad.show.marks import mark
 def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
     """What `Tape.show` returns."""
     if output is None:
-        return Text(table(tape, gradient=[mark(record) for record in tape]))
+        return Text(table(tape, gradient=[mark(record) for record in tape], **_sources(tape)))
     known = {step.record: step.cotangent for step in sweep_steps(tape, output, cotangent)}
     return Text(
         table(
             tape,
             cotangent=[short(primal_of(known[x])) if x in known else "" for x in tape],
             gradient=[mark(x, known) for x in tape],
+            **_sources(tape),
         )
     )
+
+
+def _sources(tape: Tape) -> dict[str, list[str]]:
+    """A column of the lines of source, where they were asked for."""
+    if not tape.start.origin.lines:
+        return {}
+    return {"source": [f"{x.place.number}: {x.place.text}" if x.place else "" for x in tape]}
 
 
 def primal_of(x: Any) -> Any:
