@@ -8,6 +8,7 @@ tree's `Structure` is what is left when the leaves are taken out.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
@@ -113,7 +114,7 @@ def _flatten(tree: Any, leaves: list[Any]) -> Structure:
 
 def _open(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
     """A node's type, keys and children; None for the type of a leaf."""
-    node = type(tree)
+    node: Any = type(tree)
     if node is tuple or node is list or _is_named_tuple(node):
         return node, (), tree
     if node is dict:
@@ -139,7 +140,8 @@ def _refuse_computed(record: Any) -> None:
             )
 
 
-def fields_of(node: Any) -> list[tuple[str, str]] | None:
+@functools.lru_cache(maxsize=256)
+def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
     """The fields of an attrs class or a dataclass, with the names its ``__init__`` has for them.
 
     None for any other class, and for those of tapegrad that are leaves.
@@ -156,7 +158,7 @@ def fields_of(node: Any) -> list[tuple[str, str]] | None:
     if hasattr(node, "__tree_leaf__"):
         return None
     if is_attrs:
-        return [(field.name, field.alias) for field in node.__attrs_attrs__ if field.init]
+        return tuple([(field.name, field.alias) for field in node.__attrs_attrs__ if field.init])
     names = [field.name for field in dataclasses.fields(node)]
     init = node.__init__
     while hasattr(init, "__wrapped__"):
@@ -171,7 +173,7 @@ def fields_of(node: Any) -> list[tuple[str, str]] | None:
             f"fields, its __init__ must take each and nothing else, unlike {', '.join(other)} "
             "(field(init=False), InitVar or an __init__ of its own)"
         )
-    return [(name, name) for name in names]
+    return tuple([(name, name) for name in names])
 
 
 def _is_named_tuple(node: type) -> bool:
@@ -273,7 +275,7 @@ def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
     # this and `_map_beside` run in every training step: no Structure, no generators
-    node = type(tree)
+    node: Any = type(tree)
     if node is np.ndarray or node is Tensor:
         return f(tree, path)
     if tree is None:
@@ -305,7 +307,7 @@ def _map_beside(
     f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any, strict: bool = True
 ) -> Any:
     """`map` over trees beside each other; the path is a chain of (parent, name)."""
-    node = type(tree)
+    node: Any = type(tree)
     if node is np.ndarray or node is Tensor:
         if strict:
             for x in rest:

@@ -15,7 +15,6 @@ import numpy as np
 
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit
-from tapegrad.core.operands import primals
 from tapegrad.core.refusals import refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
@@ -132,7 +131,9 @@ def contributions(
     cotangent as the rule gives it, and the same after broadcasting is undone.
     """
     op, operands, options = record.op, record.operands, record.options
-    args = [g, record, *operands] if recorded else [g, record._primal, *primals(operands)]
+    args = [g, record if recorded else record._primal]
+    for x in operands:
+        args.append(x._primal if type(x) is Tensor and not recorded else x)
     found = []
     rules = op.vjps if type(op.vjps) is tuple else op.rules(len(operands))
     for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
