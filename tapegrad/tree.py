@@ -122,9 +122,21 @@ def _open(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
         return node, (), ()
     fields = fields_of(node)
     if fields is not None:
+        if len(fields) < len(getattr(node, "__attrs_attrs__", ())):
+            _refuse_computed(tree)
         keys = tuple([name for name, _ in fields])
         return node, keys, tuple([getattr(tree, key) for key in keys])
     return None, (), ()
+
+
+def _refuse_computed(record: Any) -> None:
+    """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
+    for field in type(record).__attrs_attrs__:
+        if not field.init and type(getattr(record, field.name, None)) is Tensor:
+            raise TypeError(
+                f"the field {field.name} of {type(record).__name__} has init=False and holds a "
+                "Tensor, which would be lost; make it an ordinary field or a property"
+            )
 
 
 def fields_of(node: Any) -> list[tuple[str, str]] | None:

@@ -45,6 +45,23 @@ class Private:
     last: Any = attrs.field(kw_only=True, default=0)
 
 
+@attrs.define
+class Computed:
+    x: Any
+    double: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.double = self.x * 2
+
+
+@pytest.mark.parametrize("make", [lambda x: x, lambda x: [x], lambda x: {"a": (x,)}])
+def test_a_tensor_in_a_computed_field_is_refused(make):
+    assert tg.tree.leaves(make(Computed(2.0))) == [2.0]
+    for transform in (tg.jacobian, tg.compile, lambda f: lambda x: tg.vjp(f, x)):
+        with pytest.raises(TypeError, match=r"double of Computed has init=False"):
+            transform(lambda x: make(Computed(x)))(2.0)
+
+
 @dataclasses.dataclass
 class Plain:
     weight: Any

@@ -33,7 +33,9 @@ class _Made(np.ndarray[Any, Any]):
 def _at_writes() -> bool:
     """Whether ``ufunc.at`` writes to read-only arrays, as it does in NumPy before 2.5.
 
-    It does so for arrays of one axis.
+    It does so where one index array selects from one axis, and where several select from
+    as many. Arrays of one axis are copied on these versions; larger ones that `give` made
+    are still shared, and only such a call can change them.
     """
     x = np.zeros(1)
     x.setflags(write=False)
@@ -69,7 +71,8 @@ def keep(x: Any) -> Any:
             return x.view()
         x = x.copy("K")
         x.setflags(False)
-        return x
+        # NumPy refuses to unlock a view
+        return x.view()
     if kind in _CONSTANT:
         return x
     if kind is list or kind is tuple:
