@@ -189,3 +189,20 @@ def zero(x):
 
 def test_why_zero_names_the_line():
     assert "(return tg.sum(tg.round(x)))" in tg.why_zero(zero, np.ones(2))["x"]
+
+
+def test_an_error_inside_a_rule_names_the_record_and_its_line():
+    wrong = tg.custom_op(vjps=(lambda g, y, x: g @ x,), name="wrong")(lambda x: x * 2)
+
+    def fn(x):
+        return wrong(x)
+
+    output, tape = tg.record(fn, lines=True)(np.ones(()))
+    try:
+        tg.reverse_sweep(tape, output)
+    except ValueError as error:
+        note = error.__notes__[-1]
+        assert note.startswith("in the VJP rule for operand 0 of line 1 of the tape, wrong, at ")
+        assert note.endswith(": return wrong(x)")
+    else:
+        raise AssertionError

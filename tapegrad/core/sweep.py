@@ -144,7 +144,12 @@ def contributions(
             primal = np.asarray(primal)
         if primal.dtype.kind == "f" and (reached is None or x in reached):
             # this runs for every operand on a tape: Python is fast where nothing is to be done
-            c = rule(*args, **options) if options else rule(*args)
+            try:
+                c = rule(*args, **options) if options else rule(*args)
+            except Exception as error:
+                at = f", at {record.place}" if record.place else ""
+                error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
+                raise
             if c is not None:
                 fits = c.shape == primal.shape and c.dtype is primal.dtype
                 found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
