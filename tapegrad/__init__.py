@@ -2,6 +2,15 @@
 
 Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
+
+- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
+  `stop_gradient`, `checkpoint`.
+- The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
+- Programs: `compile`, `Program`.
+- Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
+- Training: `nn`, `optim`, `random`, `tree`, `data`, `save`, `load`.
+- NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
+  `softmax`, `log_softmax`, `logsumexp`, `softplus`, `gelu`, `expand`, `index_select`, `at`.
 """
 
 import typing as _typing

@@ -3,6 +3,19 @@
 A layer is a frozen description: ``layer.init(key)`` draws its parameters, a tree of
 read-only arrays, and ``layer(params, x)`` is a pure function of them.
 
+- `Linear`, `Embedding`: affine maps, and rows of a table.
+- `Conv1d`, `Conv2d`, `MaxPool2d`, `AvgPool2d`, `Flatten`: sequences and images.
+- `RNNCell`, `GRUCell`, `LSTMCell`: one step of a recurrent net.
+- `MultiHeadAttention`, and the function `attention`.
+- `LayerNorm`, `RMSNorm`, `BatchNorm`: normalization; the last has a state.
+- `Dropout`: zeros at random, given a key.
+- `Tanh`, `Sigmoid`, `Relu`, `Gelu`, `Silu`, `LeakyRelu`, `Elu`, `Softmax`, `LogSoftmax`:
+  activations.
+- `Sequential`: layers and functions one after another.
+
+Losses are `mse_loss`, `l1_loss`, `huber_loss`, `cross_entropy_loss`,
+`binary_cross_entropy_loss` and `kl_loss`; `accuracy` counts.
+
 Initializers are in `tapegrad.nn.initializers`, for layers of your own and to begin with
 other parameters than a layer draws:
 

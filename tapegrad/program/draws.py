@@ -9,6 +9,8 @@ import functools
 import gc
 import pickle
 import random
+import sys
+from collections import deque
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -18,7 +20,24 @@ from tapegrad.core.hidden import OPAQUE
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 
-_LIBRARIES = ("numpy", "tapegrad")
+_CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
+
+
+def _is_ours(x: Any) -> bool:
+    """Whether a function or a class is one of this package."""
+    return (x.__module__ or "").partition(".")[0] == "tapegrad"
+
+
+def _is_library(x: Any) -> bool:
+    """Whether a function or a class is Python's, or of a package that is installed.
+
+    Only what the user wrote is searched: libraries refer to thousands of objects.
+    """
+    top = (x.__module__ or "").partition(".")[0]
+    if top in sys.stdlib_module_names:
+        return top != "__main__"
+    file = getattr(sys.modules.get(top), "__file__", None) or ""
+    return "-packages" in file and top != "tapegrad"
 
 
 def states(fn: Any) -> dict[str, bytes]:
@@ -26,7 +45,7 @@ def states(fn: Any) -> dict[str, bytes]:
 
     They are NumPy's and Python's global ones, and those that the function has in its
     closure, its defaults, its object or the globals that it names, and those inside of
-    these, in modules too.
+    these, in modules too. What installed libraries keep to themselves is not searched.
     """
     found: dict[str, Any] = {
         "NumPy's global generator (np.random)": np.random.get_state(legacy=False),  # noqa: NPY002
@@ -72,7 +91,7 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         seen[id(x)] = x
         found.append((name, x))
         if isinstance(x, FunctionType):
-            if not x.__module__ or x.__module__.split(".")[0] not in _LIBRARIES:
+            if not _is_library(x) and not _is_ours(x):
                 waiting += _named(x).items()
             # what wraps a user's function may be ours
             waiting += zip(x.__code__.co_freevars, _contents(x), strict=True)
@@ -80,7 +99,7 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             waiting += [(x.__func__.__name__, x.__func__), (name, x.__self__)]
         elif isinstance(x, functools.partial):
             waiting += [(name, part) for part in (x.func, *x.args, *x.keywords.values())]
-        else:
+        elif type(x) in _CONTAINERS or not _is_library(type(x)):
             # what is in containers and slots is called by the name of the whole
             waiting += [(name, part) for part in gc.get_referents(x)]
             waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
@@ -92,7 +111,7 @@ def _attributes(kind: type) -> list[tuple[str, Any]]:
     return [
         (f"{base.__name__}.{name}", x)
         for base in kind.__mro__
-        if base.__module__.split(".")[0] not in (*_LIBRARIES, "builtins")
+        if not _is_library(base) and not _is_ours(base)
         for name, x in vars(base).items()
         if not name.startswith("__") and not callable(x)
     ]

@@ -84,7 +84,7 @@ def _parts(x: Any) -> Any:
     if isinstance(x, functools.partial):
         return x.func, x.args, *x.keywords.items()
     if hasattr(kind, "__attrs_attrs__") and _is_frozen(kind):
-        return [getattr(x, field.name) for field in attrs.fields(kind)]
+        return [getattr(x, field.name, None) for field in attrs.fields(kind)]
     if dataclasses.is_dataclass(x) and kind.__dataclass_params__.frozen:
         return [getattr(x, field.name) for field in dataclasses.fields(x)]
     return None

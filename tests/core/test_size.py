@@ -10,7 +10,7 @@ import pytest
 
 import tapegrad as tg
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def run(code: str) -> list[float]:

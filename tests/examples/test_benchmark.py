@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-BENCHMARK = Path(__file__).parents[1] / "examples" / "benchmark.py"
+BENCHMARK = Path(__file__).parents[2] / "examples" / "benchmark.py"
 
 
 def test_the_benchmark_prints_a_table_of_checked_implementations():

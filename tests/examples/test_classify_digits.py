@@ -9,7 +9,7 @@ import pytest
 
 import tapegrad as tg
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "classify_digits.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "classify_digits.py"
 
 
 def test_it_is_short_and_imports_the_task_alone():

@@ -12,7 +12,7 @@ import pytest
 import train_babi
 from scripts import STORY, run, written
 
-ROOT = str(Path(__file__).parents[1])
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture(params=[train_babi, answer_stories], ids=lambda module: module.__name__)

@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 import tapegrad as tg
 from tapegrad.nn import initializers
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
 LAYERS = {
     "linear": tg.nn.Linear(3, 4),
