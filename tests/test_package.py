@@ -172,7 +172,8 @@ def test_a_family_shows_names_of_numpy_and_those_that_are_added_on_purpose():
 def test_help_of_an_op_shows_its_signature_and_its_docstring():
     for thing, line in [(tg.sum, "sum(a: "), (tg.var, "var(a: ")]:
         text = pydoc.plain(pydoc.render_doc(thing))
-        assert line in text
+        # from Python 3.13 on, a long signature has a line for each parameter
+        assert line in text.replace("(\n    ", "(")
         assert inspect.getdoc(thing).split("\n")[0] in text
 
 
