@@ -229,7 +229,7 @@ def trace(
     refuse_draws(before, fn, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
-    leaves = [keep(np.asarray(x)) if isinstance(x, np.ndarray | np.generic) else x for x in leaves]
+    leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
     return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
 
 
@@ -289,3 +289,8 @@ def compile(
     if isinstance(numbers, int):
         numbers = (numbers,)
     return Compiled(fn, numbers, PASSES if passes is None else tuple(passes))
+
+
+def _is_array(x: Any) -> bool:
+    """Whether a result is handed out as an array; NumPy's strings stay what they are."""
+    return isinstance(x, np.ndarray | np.generic) and not isinstance(x, np.character)
