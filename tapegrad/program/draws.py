@@ -23,9 +23,16 @@ from tapegrad.errors import TraceError
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
 
 
+def _top(x: Any) -> str:
+    """The top package of a function or a class, where it says its module."""
+    module = x.__module__
+    # a class in C may have a descriptor there, for its objects
+    return module.partition(".")[0] if isinstance(module, str) else ""
+
+
 def _is_ours(x: Any) -> bool:
     """Whether a function or a class is one of this package."""
-    return (x.__module__ or "").partition(".")[0] == "tapegrad"
+    return _top(x) == "tapegrad"
 
 
 def _is_library(x: Any) -> bool:
@@ -33,7 +40,7 @@ def _is_library(x: Any) -> bool:
 
     Only what the user wrote is searched: libraries refer to thousands of objects.
     """
-    top = (x.__module__ or "").partition(".")[0]
+    top = _top(x)
     if top in sys.stdlib_module_names:
         return top != "__main__"
     file = getattr(sys.modules.get(top), "__file__", None) or ""

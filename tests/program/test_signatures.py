@@ -305,6 +305,12 @@ class Inheriting(Shared):
     """The generator belongs to the class that it inherits from."""
 
 
+class Described(Shared):
+    """Its objects say their module and the class does not, as it is with classes of Cython."""
+
+    __module__ = property(lambda self: "described")
+
+
 def of_bits():
     bits = np.random.PCG64(0)
     return lambda x: x * np.random.Generator(bits).random()
@@ -323,6 +329,7 @@ GENERATORS = {"noise": [np.random.default_rng(0)]}
     [
         Shared().draw,
         Inheriting().draw,
+        Described().draw,
         lambda x: x * Inheriting.rng.random(),
         of_bits(),
         lambda x: x * GENERATORS["noise"][0].random(),
