@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
-from tapegrad.core.reach import needed, passes
+from tapegrad.core.reach import is_ours, needed, passes
 from tapegrad.core.steps import Step, sweep_steps
 from tapegrad.core.tape import Tape, run
 from tapegrad.core.tensor import Tensor
@@ -126,7 +126,7 @@ def _cuts(step: Step, reached: set[Tensor]) -> bool:
 def _slope(step: Step, reached: set[Tensor]) -> str:
     """Why a step passes nothing but zeros on."""
     record = step.record
-    if record.op.name in _SLOPES and str(record.op.__module__).startswith("tapegrad."):
+    if record.op.name in _SLOPES and is_ours(record):
         return _SLOPES[record.op.name]
     passed = [c for c in step.contributions if c.operand in reached]
     if record.op.name == "multiply":

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.reach import needed
+from tapegrad.core.reach import is_ours, needed
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import NonFiniteError, TraceError
@@ -126,7 +126,7 @@ def _operands(record: Tensor) -> str:
 def _hint(tape: Tape, record: Tensor) -> str:
     """The likely cause, and a remedy if the record is one side of a `where`."""
     name = record.op.name
-    if name not in _CAUSES or not _is_ours(record):
+    if name not in _CAUSES or not is_ours(record):
         return ""
     hint = f"\n  hint: {_CAUSES[name]}"
     where = _selecting(tape, record)
@@ -139,17 +139,12 @@ def _hint(tape: Tape, record: Tensor) -> str:
     )
 
 
-def _is_ours(record: Tensor) -> bool:
-    """Whether the op is the package's own: names are not unique."""
-    return str(record.op.__module__).startswith("tapegrad.")
-
-
 def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
     """The first `where` with a side that is the record or was computed from it."""
     made = {record}
     for later in tape:
         within = [type(x) is Tensor and x in made for x in later.operands]
-        if later.op.name == "where" and _is_ours(later) and any(within[1:]):
+        if later.op.name == "where" and is_ours(later) and any(within[1:]):
             return later
         if any(within):
             made.add(later)

@@ -41,10 +41,8 @@ def _is_library(x: Any) -> bool:
     Only what the user wrote is searched: libraries refer to thousands of objects.
     """
     top = _top(x)
-    if top in sys.stdlib_module_names:
-        return top != "__main__"
     file = getattr(sys.modules.get(top), "__file__", None) or ""
-    return "-packages" in file and top != "tapegrad"
+    return top in sys.stdlib_module_names or ("-packages" in file and top != "tapegrad")
 
 
 def states(fn: Any) -> dict[str, bytes]:
