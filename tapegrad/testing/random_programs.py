@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from typing import Any
 
 import attrs
@@ -11,7 +10,6 @@ import numpy as np
 from hypothesis import strategies as st
 
 from tapegrad.core.tensor import Tensor
-from tapegrad.ops.indexing import pick
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.testing.strategies import whole
 from tapegrad.transforms import value_and_grad
@@ -90,12 +88,21 @@ class Written:
         calls = "".join(
             f"args = ({', '.join(map(_shown, args))},)\n" for args in reversed(self.arguments)
         )
-        return f"\nimport numpy as np\nimport tapegrad as tg\n\n{self.source}\n{calls}"
+        return f"\n{_IMPORTS}\n{self.source}\n{calls}"
+
+
+# What a program is run with, and printed with.
+_IMPORTS = """\
+import numpy as np
+import tapegrad as tg
+from tapegrad.ops.indexing import pick
+"""
 
 
 def _namespace() -> dict[str, Any]:
-    # by its name, for no module of a package imports the package itself
-    return {"np": np, "tg": sys.modules["tapegrad"], "pick": pick}
+    namespace: dict[str, Any] = {}
+    exec(_IMPORTS, namespace)
+    return namespace
 
 
 def _weights(shape: Any, dtype: Any, i: int) -> Any:

@@ -356,6 +356,18 @@ def test_programs_reach_forty_lines() -> None:
 @FEW
 @given(program=testing.programs())
 def test_a_program_prints_as_the_python_that_writes_it(program: Any) -> None:
+    check_printed(program)
+
+
+@pytest.mark.parametrize("call", ["pick(", "tg.nn.", "tg.at(", "np."])
+def test_a_program_prints_all_that_it_needs(call: str) -> None:
+    def calls(program: Any) -> bool:
+        return any(call in line for line in program.lines)
+
+    check_printed(found(testing.programs(), calls, shrunk=False))
+
+
+def check_printed(program: Any) -> None:
     namespace: dict[str, Any] = {}
     exec(repr(program), namespace)
     testing_args, args = program.arguments[0], namespace["args"]
