@@ -24,9 +24,10 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
+from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
 from tapegrad.program.observe import observed
-from tapegrad.program.passes import PASSES, Pass
+from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
@@ -176,9 +177,7 @@ class Compiled(Generic[P, R]):
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         recorded = trace(self.fn, args, kwargs, self.static_argnums)
-        program = recorded
-        for improve in self.passes:
-            program = improve(program)
+        program = improved(recorded, self.passes)
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
         return Kept(program, captured, unpacker(signature), runner(program))
