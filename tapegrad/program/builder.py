@@ -6,7 +6,7 @@ pass does not change is not touched.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -152,9 +152,9 @@ class Builder:
             return made.dtype.type(1).item()
         return np.zeros(made.shape, made.dtype)
 
-    def in_order(self) -> list[tuple[int, Instruction]]:
+    def in_order(self) -> Iterator[tuple[int, Instruction]]:
         """The instructions with their numbers, in order."""
-        return [(i, self.instructions[i]) for i in self.order]
+        return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
 
     def users(self) -> dict[Ref, list[int]]:
         """The numbers of the instructions that use each value, once a use; -1 for an output."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import math
 import re
-import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,7 +18,6 @@ from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
 from tapegrad.program.templates import TEMPLATES
 
-_FORMATTER = string.Formatter()
 # what Python calls its numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}
 
@@ -141,7 +139,7 @@ def _filled(
     fields["out"] = out
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    text = _FORMATTER.vformat(template, operands, fields)
+    text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T")
 
 

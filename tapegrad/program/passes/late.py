@@ -26,7 +26,8 @@ def use_at_once(builder: Builder) -> None:
         return
     uses = builder.users()
     place = {i: k for k, i in enumerate(builder.order)}
-    for i, instruction in reversed(builder.in_order()):
+    for i in reversed(builder.order):
+        instruction = builder.instructions[i]
         used = [user for user in uses.get(Ref("instruction", i), ()) if user >= 0]
         if used and _is_large(instruction) and _ending(builder, uses, i) <= 1:
             place[i] = min(place[user] for user in used)

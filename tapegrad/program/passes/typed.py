@@ -29,7 +29,10 @@ def type_numbers(builder: Builder) -> None:
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
             return None
-        dtypes = {d for x in instruction.operands if (d := builder.dtype(x)) is not NUMBER}
+        given, shape = instruction.operands, instruction.shape
+        if all(type(x) is Ref and builder.of(x).shape == shape for x in given):
+            return None
+        dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
@@ -42,7 +45,7 @@ def type_numbers(builder: Builder) -> None:
             return None if operands is instruction.operands else instruction.on(operands)
         # the quick loops of these two are for arrays only
         full = instruction.op in (maximum, minimum) and _is_middling(instruction)
-        shape = instruction.shape if full else ()
+        shape = shape if full else ()
         return instruction.on(
             tuple(
                 x if type(x) is Ref else builder.constant(np.full(shape, x, dtype))
