@@ -150,7 +150,7 @@ def _refuse_other_layouts(
 
 
 def shard(arrays: Any, comm: Any) -> Any:
-    """This rank's part of the rows: the first part is rank 0's, the second rank 1's.
+    """Take a rank's part of the rows: the first part is rank 0's, the second rank 1's.
 
     The parts are equal, so that the mean of the ranks' means is the mean of all rows. To
     leave the data where it is, shard the numbers of the rows of a batch.
@@ -338,14 +338,22 @@ def together(comm: Any) -> Iterator[None]:
         code = error.code if isinstance(error, SystemExit) else 1
         if n_ranks == 1 or not code:
             raise
-        said = str(code) if isinstance(code, str) else traceback.format_exc()
+        said = _traceback(error) if not isinstance(error, SystemExit) else f"{code}"
         with contextlib.suppress(OSError, ValueError):  # nobody may be there to read it
             sys.stdout.flush()
             # in one piece, or the lines of several ranks would mix
             sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{said.rstrip()}\n")
             sys.stderr.flush()
-        comm.Abort(code if isinstance(code, int) else 1)
-        raise
+        status = code if isinstance(code, int) else 1
+        comm.Abort(status)
+        # should it return before this rank is ended
+        raise SystemExit(status) from None
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback without the frame of this module."""
+    frames = error.__traceback__
+    return "".join(traceback.format_exception(error.with_traceback(frames and frames.tb_next)))
 
 
 def _size(comm: Any) -> int:
