@@ -547,6 +547,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> N
     np.testing.assert_array_equal(g, np.where(kept, 1 / (1 - rate), 0))
 
 
+def test_a_rate_is_any_real_number_below_one() -> None:
+    assert nn.Dropout(np.float32(0.5)) == nn.Dropout(0.5)
+    for rate in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j):
+        with pytest.raises(ValueError, match="rate is a number"):
+            nn.Dropout(rate)
+
+
 def test_dropout_with_a_key_has_the_properties_of_any_function() -> None:
     def dropped(x: Any) -> Any:
         return nn.Dropout(0.5)(None, x, key=3) ** 2
