@@ -478,7 +478,7 @@ def test_what_a_call_lacks_is_said() -> None:
     norm, cell = nn.BatchNorm(2), nn.LSTMCell(2, 2)
     with pytest.raises(TypeError, match="state"):
         norm(norm.init(0), np.ones((3, 2)), None)
-    with pytest.raises(ValueError, match="one number for each channel"):
+    with pytest.raises(ValueError, match="two numbers for each channel"):
         norm(norm.init(0), np.ones((1, 2)), norm.initial_state(), training=True)
     with pytest.raises(TypeError, match="pair"):
         cell(cell.init(0), np.ones((1, 2)), np.ones((1, 2)))
