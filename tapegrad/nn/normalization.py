@@ -199,7 +199,9 @@ class BatchNorm:
         if training:
             count = math.prod(shape) // self.n
             if count < 2:
-                raise ValueError(f"{self}: x has shape {shape}, fewer than two numbers for each channel")
+                raise ValueError(
+                    f"{self}: x has shape {shape}, fewer than two numbers for each channel"
+                )
             average = mean(x, axis=axes)
             centred = x - reshape(average, channels)
             variance = mean(square(centred), axis=axes)
