@@ -22,6 +22,7 @@ from tapegrad.core.ownership import keep
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
+from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.ir import Input
@@ -230,7 +231,8 @@ def trace(
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
+    program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
+    return attrs.evolve(program, arguments=arguments_of(read(args, kwargs, static).signature))
 
 
 def compile(
