@@ -193,7 +193,7 @@ def structure_from_json(x: Any, using: Iterable[Any]) -> tree.Structure:
         name, fields, children = content
         node, keys = class_named(name, using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
-        places = len(vars(node)["_fields"]) if issubclass(node, tuple) else len(wanted)
+        places = len(getattr(node, "_fields", ())) if issubclass(node, tuple) else len(wanted)
         if keys != wanted or len(children) != places:
             raise FileError(f"{name} has other fields than those of the file")
     else:
