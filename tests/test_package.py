@@ -314,7 +314,12 @@ def test_there_are_examples_to_be_found():
     tests = [test for module in MODULES for test in Finder().find_all(module)]
     assert sum(len(test.examples) for test in tests) > 120
     with_examples = {test.name for test in tests if test.examples}
-    for name in ("ops.arithmetic.add", "ops.reduction.sum", "transforms.grad", "core.tape.Tape"):
+    for name in (
+        "ops.arithmetic.add",
+        "ops.reduction.sum",
+        "transforms.gradients.grad",
+        "core.tape.Tape",
+    ):
         assert f"tapegrad.{name}" in with_examples
     assert "tapegrad.ops.indexing.Place.set" in with_examples
 
