@@ -15,6 +15,7 @@ from tapegrad.core.forward import push
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import as_constant
 from tapegrad.core.packing import Layout, floating_leaves
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import (
@@ -45,8 +46,8 @@ class Checkpoint(Generic[P, R]):
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Checkpoint, (self.fn,)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, Checkpoint, (self.fn,))
 
     def __repr__(self) -> str:
         return f"<checkpoint of {title(self.fn)}>"
