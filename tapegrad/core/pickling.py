@@ -81,7 +81,7 @@ def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
     # joblib, Ray and Dask send what is in __main__ whole: their workers cannot import it
     if found is not thing or (module == "__main__" and _is_cloudpickle(sys._getframe(2))):
         return parts
-    return name  # type: ignore[no-any-return]
+    return name
 
 
 def _is_cloudpickle(caller: Any) -> bool:
