@@ -19,6 +19,7 @@ from tapegrad.core.callables import (
     title,
 )
 from tapegrad.core.ownership import keep
+from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
@@ -92,8 +93,8 @@ class Compiled(Generic[P, R]):
         n = len(self._kept)
         return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Compiled, (self.fn, self.static_argnums, self.passes)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, Compiled, (self.fn, self.static_argnums, self.passes))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         latest = self._latest
