@@ -26,7 +26,6 @@ _SPLITS = 128  # how often directions through kinks are split at most
 _UNDERFLOW = 1e-290  # what is smaller is zero
 _TAIL = 5  # how many smaller steps a limit must agree with
 _FLAT = 8  # at so many of the smallest steps a function that is constant stays so
-_SURE = 1e-2  # the relative doubt up to which a one-sided slope counts as known
 _JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
 
 
@@ -44,25 +43,29 @@ class Steps:
         How far around a point slopes are taken, to know a kink by.
     close
         A relative error below this needs no closer look.
+    sure
+        The relative doubt up to which a one-sided slope counts as known.
     """
 
     ladder: Array
     first: Array
     near: tuple[float, float]
     close: float
+    sure: float
 
 
 # the usual step cbrt(eps) is among them: the large ones are for functions with much
 # rounding, the small ones for kinks and poles close by
 _LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
-FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9)
+FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
 
 
 def coarse(eps: float) -> Steps:
     """Steps for inputs or outputs that round by this much: the error of a step is larger."""
     ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
     ladder = ladder[(ladder < 0.5) & (ladder > eps)]
-    return Steps(ladder, ladder[1:3], (float(ladder[1]), float(ladder[4])), 8 * eps / ladder[2])
+    near = float(ladder[1]), float(ladder[4])
+    return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
 
 
 @attrs.frozen(eq=False)
@@ -90,10 +93,14 @@ class Problem:
         from shows it, and their relative rounding.
     resolution
         The relative rounding of the inputs.
+    noise
+        How far each output is known to be off, if that is more than the rounding of its size.
     steps
         Of the differences.
     by
         What messages call the function that gave the derivatives, if it is another one.
+    output_paths
+        What messages call each output; "output 0" and so on by default.
     """
 
     name: str
@@ -106,8 +113,10 @@ class Problem:
     scale: float = 0.0
     eps: float = EPS
     resolution: float = EPS
+    noise: Any = 0.0
     steps: Steps = FINE
     by: str = ""
+    output_paths: tuple[str, ...] = ()
 
     def where(self, mode: str) -> str:
         """Which of a function's derivatives is meant, in messages."""
@@ -228,7 +237,8 @@ class Comparison:
             first, second = (np.mean(self.slopes(support, h), axis=0) for h in steps.first)
             numeric = second + (second - first) / 15
             # an output that stays as it is does not round anew
-            rounding = self.problem.eps * np.where(numeric == 0, 0, np.abs(self.y))
+            least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
+            rounding = np.where(numeric == 0, 0, least)
             numeric = self.rows(numeric @ self.u, numeric)
             noise = 2 * self.rows(_norm(self.u * rounding), rounding) / steps.first[1]
             close = np.abs(numeric - analytic) <= steps.close * size + noise
@@ -244,22 +254,26 @@ class Comparison:
         sides = np.where(exists, sides, sides[:, ::-1])
         # what the function is derived from rounds too; an output that stays as it is does not
         moving = (sides != 0).any(axis=(0, 1))
-        rounding = eps * np.where(moving, np.maximum(np.abs(self.y), inherited), 0)
+        least = np.maximum(eps * np.maximum(np.abs(self.y), inherited), self.problem.noise)
+        rounding = np.where(moving, least, 0)
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
-        left, left_error = _limit(ladder, sides[:, 0], 1, rounding, size)
-        right, right_error = _limit(ladder, sides[:, 1], 1, rounding, size)
+        # where the values cancel at the point, those next to it show their size
+        seen = np.abs(sides) * ladder[:, None, None]
+        seen_size = max(size, np.max(seen[np.isfinite(seen)], initial=0.0))
+        left, left_error = _limit(ladder, sides[:, 0], 1, rounding, seen_size)
+        right, right_error = _limit(ladder, sides[:, 1], 1, rounding, seen_size)
         mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
         # the derivative may be anything between two sides that differ, and where a kink
         # is so close by that the sides are not known, anything that they may be
         farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
-        known = doubt <= _SURE * np.maximum(np.abs(mean), size)
+        known = doubt <= self.problem.steps.sure * np.maximum(np.abs(mean), size)
         spread = np.where(apart > doubt, (apart + doubt) / 2, 0)
         spread = np.where(known, spread, np.fmin(doubt, farthest))
 
         central = sides.mean(axis=1)
         central = self.rows(central @ self.u, central)[:, rows]
         weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[rows]
-        numeric, error = _limit(ladder, central, 2, weighed_rounding, size)
+        numeric, error = _limit(ladder, central, 2, weighed_rounding, seen_size)
         # the analytic side rounds as well
         reach = max(1, np.max(np.abs(self.v[support])))
         floor = 16 * eps * np.maximum(size * reach, self.sizes[rows]) + _UNDERFLOW
@@ -358,10 +372,15 @@ class Comparison:
 
     def sharpened(self, support: Array, finding: _Finding) -> tuple[Comparison, _Finding]:
         """A finding about weighed outputs as one about a single output, if it can be."""
-        weighed = "reverse" in self.modes and finding.wrong[0] and finding.rows[0] == 0
-        for j in range(self.y.size if weighed and self.y.size <= _FEW else 0):
-            assert self.pullback is not None
-            u = np.eye(self.y.size)[j]
+        if "reverse" not in self.modes or not finding.wrong[0] or finding.rows[0] != 0:
+            return self, finding
+        assert self.pullback is not None
+        with np.errstate(all="ignore"):
+            slopes = np.mean(self.slopes(support, self.problem.steps.first[0]), axis=0)
+        # those that move with it first
+        for j in np.argsort(-np.abs(slopes), kind="stable")[:_FEW]:
+            u = np.zeros(self.y.size)
+            u[j] = 1
             gradient = pack(self.pullback(list(unpack(u, self.outputs))))
             single = attrs.evolve(self, modes=("reverse",), u=u, gradient=gradient)
             found = single.probe(support)
@@ -482,7 +501,8 @@ def _message(comparison: Comparison, finding: _Finding, at: int) -> str:
         of = f"the outputs weighed with the cotangent {u}"
     else:
         output = int(weighed[0]) if reverse else row - ("reverse" in comparison.modes)
-        of = locate(output, outputs, [f"output {j}" for j in range(len(outputs))])
+        numbered = [f"output {j}" for j in range(len(outputs))]
+        of = locate(output, outputs, problem.output_paths or numbered)
         per = per * comparison.u[output] if reverse else per
     lines = [
         f"{problem.name} has a wrong derivative at {place} "
@@ -496,7 +516,7 @@ def _message(comparison: Comparison, finding: _Finding, at: int) -> str:
             f"  numeric    from {low:.12g} to {high:.12g} at points close by: this is a kink,",
             "             where a derivative between the two would be right",
         ]
-    elif finding.kink[i]:
+    elif finding.kink[i] and abs(finding.right[i] - finding.left[i]) > finding.error[i]:
         left, right = finding.left[i] / per, finding.right[i] / per
         if comparison.v[at] < 0:
             left, right = right, left

@@ -65,16 +65,9 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     # of a gradient that cancels only rounding is left, in proportion to the cotangent
     left = FLOOR * np.max(np.abs(u), initial=0.0)
     size = np.abs(2 * one) + np.abs(3 * other) + left
-    compare(f, _rounding(f), "the pullback of zeros", zero, "zero", 0 * zero, 0 * size)
-    compare(
-        f,
-        _rounding(f),
-        "the pullback of 2u - 3w",
-        both,
-        "2 and -3 times theirs",
-        2 * one - 3 * other,
-        size,
-    )
+    relative, want = _rounding(f), 2 * one - 3 * other
+    compare(f, relative, "the pullback of zeros", zero, "zero", 0 * zero, 0 * size)
+    compare(f, relative, "the pullback of 2u - 3w", both, "2 and -3 times theirs", want, size)
 
 
 def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
@@ -102,15 +95,8 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     pushed = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
     forward, reverse = u * pushed, pulled(u) * v
     size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
-    agree(
-        f,
-        _rounding(f),
-        "<u, J v> by the JVP",
-        forward.sum(),
-        "<J^T u, v> by the VJP",
-        reverse.sum(),
-        size,
-    )
+    names = "<u, J v> by the JVP", "<J^T u, v> by the VJP"
+    agree(f, _rounding(f), names[0], forward.sum(), names[1], reverse.sum(), size)
 
 
 def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
@@ -217,15 +203,8 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     if outputs.tobytes() != values.tobytes():
         raise AssertionError(f"{f.name} returns another value for stop_gradient(x) than for x")
     gradient = pulled(np.ones(values.size))
-    compare(
-        f,
-        _rounding(f),
-        "the gradient through stop_gradient",
-        gradient,
-        "zero",
-        0 * gradient,
-        0 * gradient,
-    )
+    what, zero = "the gradient through stop_gradient", 0 * gradient
+    compare(f, _rounding(f), what, gradient, "zero", zero, zero)
 
 
 def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
