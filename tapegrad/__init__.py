@@ -8,7 +8,7 @@ sweep over the tape builds a mapping from parameters to gradients.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
 - Programs: `compile`, `Program`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
-- Training: `nn`, `optim`, `random`, `tree`, `data`, `save`, `load`.
+- Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
   `softmax`, `log_softmax`, `logsumexp`, `softplus`, `gelu`, `expand`, `index_select`, `at`.
 """
@@ -48,6 +48,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
+    from tapegrad import parallel as parallel
     from tapegrad import random as random
     from tapegrad import show as show
     from tapegrad import testing as testing
@@ -64,7 +65,7 @@ _PLACES = {
     **dict.fromkeys(("Program", "compile"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
+_LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:
