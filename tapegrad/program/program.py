@@ -7,31 +7,110 @@ makes of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.archive import FilePath
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Printed
 from tapegrad.ops.record import stopped
+from tapegrad.program.arguments import Argument, values_of
 from tapegrad.program.builder import Builder, infer
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
-from tapegrad.program.writing import source
+from tapegrad.program.saving import save
+from tapegrad.program.writing import runner, source
 
 
+@attrs.frozen(hash=False, slots=False, repr=False)
 class Program(Code, Printed):
     """What a tape does, as a value. ``str(program)`` is the source that runs.
 
+    It is called as the recorded function was, with arrays of the same shapes and dtypes.
     Programs compare by content, and pickle.
+
+    Attributes
+    ----------
+    arguments
+        What it is called with; None if only the leaves that vary are known, its `inputs`.
     """
+
+    arguments: tuple[Argument, ...] | None = None
 
     def __str__(self) -> str:
         return source(self)
+
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
+        """What the recorded function returns for these arguments, read-only and new.
+
+        Static arguments are passed as they were, or ``...`` in the place of each.
+
+        Raises
+        ------
+        TypeError
+            If the program was not made for such arguments.
+        ValueError
+            If an array has another shape.
+        """
+        if self.arguments is None:
+            raise TypeError("this program was made of a tape, and does not know its arguments")
+        values = values_of(self.arguments, self.inputs, args, kwargs)
+        idle: list[Callable[..., Any]] = self.__dict__.setdefault("_idle", [])
+        try:
+            run = idle.pop()
+        except IndexError:
+            run = self._make()
+        try:
+            return run(*values)
+        finally:
+            idle.append(run)
+
+    @functools.cached_property
+    def _make(self) -> Callable[[], Callable[..., Any]]:
+        return runner(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # without what is made as it runs
+        return Program, tuple([getattr(self, field.name) for field in attrs.fields(Program)])
+
+    def save(self, path: FilePath) -> None:
+        """Write the program to a file, which `load_program` reads.
+
+        It is an ``.npz`` of the instructions, as JSON, and of the constants, as arrays.
+        Neither it nor the machine that loads it needs the function that was recorded.
+        The file is written beside its place and then renamed, as by `tapegrad.save`.
+
+        Parameters
+        ----------
+        path
+            The file; it is replaced if there is one.
+
+        Raises
+        ------
+        TypeError
+            For what a file cannot hold, by name: a call of a `custom_vjp` function, or a
+            static result that is no plain value.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import tapegrad as tg
+        >>> step = tg.compile(tg.grad(lambda w, x: tg.sum(tg.tanh(x * w))))
+        >>> w, x = np.zeros(2), np.array([1.0, 2.0])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     step.program(w, x).save(f"{folder}/step.npz")
+        ...     loaded = tg.load_program(f"{folder}/step.npz")
+        >>> loaded(w, x)
+        array([1., 2.])
+        """
+        save(self, self.arguments, path)
 
 
 def from_tape(
