@@ -114,10 +114,10 @@ class ValueAndGrad(_Transform[P, R]):
         output, aux = _split_aux(self.fn, output, self.has_aux)
         check_scalar(self.fn, output)
         seeds = {}
-        if type(output) is Tensor:
-            if output.origin is not tape.start.origin:
-                refuse_stranger("parameter", output, tape.last)
+        if type(output) is Tensor and output.origin is tape.start.origin:
             seeds[output] = seed(output, None)
+        elif type(output) is Tensor and not is_recording(output.origin):
+            refuse_stranger("parameter", output, tape.last)
         if self.unused == "raise":
             _refuse_unused(self.fn, tape, seeds)
         gradients = _gradient_trees(tape, seeds, marked, self.check_finite)

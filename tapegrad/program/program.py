@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.operands import PYTHON_NUMBERS
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Rules, Tensor
@@ -42,6 +43,7 @@ def from_tape(
     structure: tree.Structure,
     label: str,
     seen: Seen = NOTHING,
+    stops: bool = False,
 ) -> Program:
     """The program that does what a tape did.
 
@@ -57,9 +59,13 @@ def from_tape(
         What to call it.
     seen
         What was seen of the call, for names.
+    stops
+        Whether records that pass no gradient stay what they are: the program will be
+        differentiated.
     """
     builder = Builder(tuple(inputs.values()))
     refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
+    same = _SAME - {stopped} if stops else _SAME
     known: dict[int, Ref] = {}
 
     def operand(x: Any) -> Any:
@@ -83,12 +89,12 @@ def from_tape(
     for record in tape:
         if record in refs:
             continue
-        if record.op in _SAME and record.operands:
+        if record.op in same and record.operands:
             refs[record] = operand(record.operands[0])
         elif not record.operands and record.op is not SEED:
             refs[record] = operand(record._primal)
         else:
-            number = type(record._primal) is not np.ndarray
+            number = type(record._primal) in PYTHON_NUMBERS
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
                 Instruction(
@@ -230,6 +236,8 @@ class Builder:
         made = self.of(x)
         if type(made) is Constant:
             return made.array
+        if type(made) is Instruction and made.op.like is not None:
+            return made.op.like(*map(self.like, made.operands), **made.options)
         if made.number:
             return made.dtype.type(1).item()
         return np.zeros(made.shape, made.dtype)
@@ -252,7 +260,7 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
         dtype = forward.resolve_dtypes((*kinds, None))[-1]
         return np.broadcast_shapes(*map(np.shape, operands)), dtype
     with np.errstate(all="ignore"):
-        result = forward(*operands, **options)
+        result = (op.like or forward)(*operands, **options)
     return np.shape(result), np.asarray(result).dtype
 
 

@@ -1,0 +1,206 @@
+"""Functions recorded as programs, to be held by an op: the bodies of loops and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import first_line
+from tapegrad.core.origin import Origin
+from tapegrad.core.tape import (
+    ASARRAY,
+    CURRENT,
+    PARAMETER,
+    Tape,
+    append,
+    last_written,
+    recorded_from,
+    write_parameter,
+)
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.whole import forward_of
+from tapegrad.program.draws import refuse_draws, states
+from tapegrad.program.ir import Code, Input, Ref
+from tapegrad.program.program import Program, from_tape
+
+Values = list[Any]
+
+
+@attrs.frozen
+class Traced:
+    """A function as it was recorded.
+
+    Attributes
+    ----------
+    code
+        Its program, whose inputs are what it captured and then its arguments.
+    captured
+        The records of tapes around it that it was made from.
+    output
+        What it returned; each leaf an array that is like the one that it will give.
+    """
+
+    code: Program
+    captured: tuple[Tensor, ...]
+    output: Any
+
+
+def traced(
+    fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str], label: str
+) -> Traced:
+    """The program of a function of trees, with all leaves of its arguments for inputs.
+
+    Parameters
+    ----------
+    fn
+        The function. Tensors of a recording that goes on around it may be captured.
+    args
+        Trees of arrays and Python numbers, like those that it will be called with.
+    paths
+        What to call each leaf.
+    label
+        What to call the function.
+    """
+    outer = CURRENT.get()
+    origin = Origin(label, True, first_line(fn), around=None if outer is None else outer.origin)
+    names = iter(paths)
+    last: Any = origin
+    given: dict[Tensor, Input] = {}
+
+    def mark(leaf: Any) -> Tensor:
+        nonlocal last
+        last = write_parameter(last, leaf, next(names))
+        given[last] = _input(last)
+        return last
+
+    marked = tree.map(mark, args)
+    before = states(fn)
+    output, last = recorded_from(last, _returned, (fn, marked))
+    refuse_draws(before, fn, label)
+    tape = Tape(last, origin)
+    captured = tuple(
+        dict.fromkeys(
+            x
+            for record in tape
+            if record.op is PARAMETER
+            for x in record.operands
+            if x.origin is not origin
+        )
+    )
+    inputs = {x: _input(x) for x in captured} | given
+    leaves, structure = tree.flatten(output)
+    code = from_tape(tape, inputs, leaves, structure, label, stops=True)
+    like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
+    return Traced(code, captured, like)
+
+
+def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """What a function returns, its numbers as arrays and what it captured as its own."""
+    # what stands for values is not what will be computed, and its warnings say nothing
+    with np.errstate(all="ignore"):
+        output = fn(*args)
+    return tree.map(_as_result, output)
+
+
+def _as_result(x: Any) -> Any:
+    if type(x) is Tensor:
+        if type(x._primal) is not np.ndarray:
+            return append(ASARRAY, (x,), {})
+        return x if x.origin is last_written().origin else append(PARAMETER, (x,), {})
+    if isinstance(x, np.ndarray | np.generic | float | int):
+        return np.asarray(x)
+    return x
+
+
+def _input(x: Tensor) -> Input:
+    number = None if type(x._primal) is np.ndarray else type(x._primal).__name__
+    return Input(x.name or x.op.name, x.shape, x.dtype, number)
+
+
+# --- programs recorded again ----------------------------------------------------------------
+
+
+def example(given: Input) -> Any:
+    """A value like an input's."""
+    if given.number:
+        return given.dtype.type(1).item()
+    return np.zeros(given.shape, given.dtype)
+
+
+def program_of(
+    label: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
+) -> Program:
+    """The program of a function of a list of Tensors that returns several of them."""
+    origin = Origin(label, True)
+    last: Any = origin
+    given: dict[Tensor, Input] = {}
+    for x in inputs:
+        last = write_parameter(last, example(x), x.path)
+        given[last] = x
+
+    def call() -> Values:
+        with np.errstate(all="ignore"):
+            return list(fn(list(given)))
+
+    outputs, last = recorded_from(last, call, ())
+    structure = tree.flatten([0] * len(outputs))[1]
+    return from_tape(Tape(last, origin), given, outputs, structure, label, stops=True)
+
+
+def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
+    """The values of a program's instructions and of its outputs, recorded again."""
+    values: Values = []
+
+    def value(x: Any) -> Any:
+        if type(x) is not Ref:
+            return x
+        if x.kind == "input":
+            return inputs[x.index]
+        return code.constants[x.index].array if x.kind == "constant" else values[x.index]
+
+    for made in code.instructions:
+        values.append(append(made.op, tuple(map(value, made.operands)), dict(made.options)))
+    return values, [value(x) for x in code.outputs]
+
+
+def caller(code: Code) -> Callable[[Values], Values]:
+    """A function that computes a program's outputs from its inputs."""
+    n = len(code.inputs)
+    table: Values = [None] * n + [x.array for x in code.constants]
+    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
+    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
+
+    def place(x: Any) -> int:
+        if type(x) is Ref:
+            return places[x]
+        table.append(x)
+        return len(table) - 1
+
+    steps = []
+    for i, made in enumerate(code.instructions):
+        operands = tuple(map(place, made.operands))
+        places[Ref("instruction", i)] = len(table)
+        steps.append((made, operands, len(table)))
+        table.append(None)
+    outputs = list(map(place, code.outputs))
+
+    def call(inputs: Values) -> Values:
+        values = list(table)
+        values[:n] = inputs
+        for made, operands, at in steps:
+            given = [values[i] for i in operands]
+            if made.number:
+                result = forward_of(made.op, given)(*given, **made.options)
+                result = result.item() if isinstance(result, np.generic) else result
+            else:
+                result = made.op.forward(*given, **made.options)
+                if isinstance(result, np.generic | float | int):
+                    result = np.asarray(result)
+            values[at] = result
+        return [values[i] for i in outputs]
+
+    return call
