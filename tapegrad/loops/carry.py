@@ -10,6 +10,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant
+from tapegrad.core.ownership import lend
 from tapegrad.core.tensor import Tensor
 
 T = TypeVar("T")
@@ -44,6 +45,21 @@ def settled(
         done = step(known)
         check_carry(what, f, known, carry_of(done))
     return init, done
+
+
+def begun(
+    what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]
+) -> Any:
+    """The carry as a loop on arrays begins with it: arrays that the step cannot change.
+
+    Python numbers take the dtype that the step makes of them.
+    """
+    init = tree.map(lambda x: lend(x) if type(x) is np.ndarray else as_constant(x, what), init)
+    if not any(map(is_number, tree.leaves(init))):
+        return init
+    after = step(init)
+    check_carry(what, f, init, after)
+    return typed(init, after)
 
 
 def typed(init: Any, after: Any) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from tapegrad.core.operands import as_constant
 from tapegrad.core.ownership import lend
 from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
-from tapegrad.loops.carry import check_carry, named_leaves, settled, typed
+from tapegrad.loops.carry import begun, check_carry, named_leaves, settled, typed
 from tapegrad.program.control.body import Traced, traced
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
@@ -137,9 +138,10 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
         done = _traced(f, init, xs, n)[1]
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
         return tree.map(np.asarray, typed(init, done.output[0])), ys
-    carry = tree.map(lambda x: lend(x) if type(x) is np.ndarray else x, init)
+    order = range(n)[::-1] if reverse else range(n)
+    carry = begun("scan", f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
     given = []
-    for t in reversed(range(n)) if reverse else range(n):
+    for t in order:
         before = carry
         carry, y = _pair(f, f(before, _row(xs, t)))
         check_carry("scan", f, before, carry)
@@ -169,9 +171,17 @@ def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
     paths = [path for arg, name in zip((init, xs), names) for path, _ in named_leaves(arg, name)]
 
     def step(carry: Any) -> Traced:
-        return traced(lambda *args: _pair(f, f(*args)), (carry, x), paths, label(f))
+        return traced(_step(f), (carry, x), paths)
 
     return settled("scan", f, init, step, lambda done: done.output[0])
+
+
+def _step(f: Step) -> Step:
+    @wraps(f)
+    def step(carry: Any, x: Any) -> Any:
+        return _pair(f, f(carry, x))
+
+    return step
 
 
 def _example(xs: Any, n: int) -> Any:

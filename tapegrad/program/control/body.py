@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import first_line
+from tapegrad.core.callables import first_line, label
+from tapegrad.core.operands import as_constant
 from tapegrad.core.origin import Origin
 from tapegrad.core.tape import (
     ASARRAY,
@@ -49,9 +51,7 @@ class Traced:
     output: Any
 
 
-def traced(
-    fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str], label: str
-) -> Traced:
+def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) -> Traced:
     """The program of a function of trees, with all leaves of its arguments for inputs.
 
     Parameters
@@ -62,11 +62,10 @@ def traced(
         Trees of arrays and Python numbers, like those that it will be called with.
     paths
         What to call each leaf.
-    label
-        What to call the function.
     """
     outer = CURRENT.get()
-    origin = Origin(label, True, first_line(fn), around=None if outer is None else outer.origin)
+    around = None if outer is None else outer.origin
+    origin = Origin(label(fn), True, first_line(fn), around=around)
     names = iter(paths)
     last: Any = origin
     given: dict[Tensor, Input] = {}
@@ -80,7 +79,7 @@ def traced(
     marked = tree.map(mark, args)
     before = states(fn)
     output, last = recorded_from(last, _returned, (fn, marked))
-    refuse_draws(before, fn, label)
+    refuse_draws(before, fn, label(fn))
     tape = Tape(last, origin)
     captured = tuple(
         dict.fromkeys(
@@ -93,7 +92,7 @@ def traced(
     )
     inputs = {x: _input(x) for x in captured} | given
     leaves, structure = tree.flatten(output)
-    code = from_tape(tape, inputs, leaves, structure, label, stops=True)
+    code = from_tape(tape, inputs, leaves, structure, label(fn), stops=True)
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
     return Traced(code, captured, like)
 
@@ -103,17 +102,21 @@ def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     # what stands for values is not what will be computed, and its warnings say nothing
     with np.errstate(all="ignore"):
         output = fn(*args)
-    return tree.map(_as_result, output)
+    return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 
-def _as_result(x: Any) -> Any:
+def _as_result(called: str, x: Any, path: str) -> Any:
     if type(x) is Tensor:
         if type(x._primal) is not np.ndarray:
             return append(ASARRAY, (x,), {})
         return x if x.origin is last_written().origin else append(PARAMETER, (x,), {})
     if isinstance(x, np.ndarray | np.generic | float | int):
-        return np.asarray(x)
-    return x
+        return as_constant(np.asarray(x), called)
+    of = f" as {path}" if path else ""
+    raise TypeError(
+        f"{called} returned a {type(x).__name__}{of}; what is repeated or chosen by value gives "
+        "arrays and numbers alone"
+    )
 
 
 def _input(x: Tensor) -> Input:
@@ -132,10 +135,10 @@ def example(given: Input) -> Any:
 
 
 def program_of(
-    label: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
+    called: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
 ) -> Program:
     """The program of a function of a list of Tensors that returns several of them."""
-    origin = Origin(label, True)
+    origin = Origin(called, True)
     last: Any = origin
     given: dict[Tensor, Input] = {}
     for x in inputs:
@@ -148,7 +151,27 @@ def program_of(
 
     outputs, last = recorded_from(last, call, ())
     structure = tree.flatten([0] * len(outputs))[1]
-    return from_tape(Tape(last, origin), given, outputs, structure, label, stops=True)
+    return from_tape(Tape(last, origin), given, outputs, structure, called, stops=True)
+
+
+def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
+    """The program of a function as if it had captured these, among them what it did."""
+    code, more = done.code, len(captured) - len(done.captured)
+    places = {x: i for i, x in enumerate(captured)}
+    own = [places[x] for x in done.captured]
+
+    def new(x: Any) -> Any:
+        if type(x) is not Ref or x.kind != "input":
+            return x
+        return Ref("input", own[x.index] if x.index < len(own) else x.index + more)
+
+    made = [attrs.evolve(y, operands=tuple(map(new, y.operands))) for y in code.instructions]
+    return attrs.evolve(
+        code,
+        inputs=(*map(_input, captured), *code.inputs[len(own) :]),
+        instructions=tuple(made),
+        outputs=tuple(map(new, code.outputs)),
+    )
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
