@@ -9,7 +9,7 @@ sweep over the tape builds a mapping from parameters to gradients.
 - Programs: `compile`, `Program`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
-- Training: `nn`, `optim`, `random`, `tree`, `data`, `save`, `load`.
+- Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
   `softmax`, `log_softmax`, `logsumexp`, `softplus`, `gelu`, `expand`, `index_select`, `at`.
 """
@@ -49,6 +49,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
+    from tapegrad import parallel as parallel
     from tapegrad import random as random
     from tapegrad import show as show
     from tapegrad import testing as testing
@@ -70,7 +71,7 @@ _PLACES = {
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
+_LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.ownership import Array, give, lend
 from tapegrad.errors import TraceError
-from tapegrad.face.lines import instead_of_math, users_line
+from tapegrad.face.lines import instead, users_line
 from tapegrad.face.notebook import in_html
 
 
@@ -90,7 +90,7 @@ class Reading:
         if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
             raise TypeError(
                 f"{what} would silently cut the gradient off ({self._line()}); "
-                f"{instead_of_math()}np.* and tg.* "
+                f"{instead()}np.* and tg.* "
                 "functions accept the Tensor itself, tg.array makes one of a list of "
                 "them, and tg.at(array)[i].set(t) puts one into a copy of an array; to read the "
                 "number on purpose write .value, or tg.stop_gradient(t) to pass no gradient"
@@ -103,7 +103,7 @@ class Reading:
             raise TraceError(
                 f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
                 f"{self.dtype} of {self._line()} are known{users_line()}; "
-                f"{instead_of_math()}select with tg.where, branch with tg.cond, loop with "
+                f"{instead()}select with tg.where, branch with tg.cond, loop with "
                 "tg.while_loop or tg.scan, list the argument in static_argnums, return it and "
                 "convert it outside, or compile the inner part that does not read it"
             )

@@ -29,7 +29,11 @@ def is_number(x: Any) -> bool:
 
 
 def settled(
-    what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], T], carry_of: Callable[[T], Any]
+    what: str,
+    f: Callable[..., Any],
+    init: Any,
+    step: Callable[[Any], T],
+    carry_of: Callable[[T], Any],
 ) -> tuple[Any, T]:
     """The carry as the loop begins with it, and a step of that.
 
@@ -47,9 +51,7 @@ def settled(
     return init, done
 
 
-def begun(
-    what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]
-) -> Any:
+def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]) -> Any:
     """The carry as a loop on arrays begins with it: arrays that the step cannot change.
 
     Python numbers take the dtype that the step makes of them.

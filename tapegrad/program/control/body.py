@@ -72,9 +72,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
 
     def mark(leaf: Any) -> Tensor:
         nonlocal last
-        last = write_parameter(last, leaf, next(names))
-        given[last] = _input(last)
-        return last
+        last = made = write_parameter(last, leaf, next(names))
+        given[made] = _input(made)
+        return made
 
     marked = tree.map(mark, args)
     before = states(fn)
@@ -107,9 +107,9 @@ def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
 
 def _as_result(called: str, x: Any, path: str) -> Any:
     if type(x) is Tensor:
-        if type(x._primal) is not np.ndarray:
-            return append(ASARRAY, (x,), {})
-        return x if x.origin is last_written().origin else append(PARAMETER, (x,), {})
+        if type(x._primal) is np.ndarray and x.origin is last_written().origin:
+            return x
+        return append(PARAMETER if type(x._primal) is np.ndarray else ASARRAY, (x,), {})
     if isinstance(x, np.ndarray | np.generic | float | int):
         return as_constant(np.asarray(x), called)
     of = f" as {path}" if path else ""

@@ -98,11 +98,15 @@ def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
     return drop_dead(program_of(code.label, [*code.inputs, *weights], back))
 
 
-def _push(op: Rules, tangents: Mapping[int, Any], y: Any, pred: Any, *operands: Any, branch: Branch) -> Parts:
+def _push(
+    op: Rules, tangents: Mapping[int, Any], y: Any, pred: Any, *operands: Any, branch: Branch
+) -> Parts:
     """The tangents of what the chosen program gives."""
     moved = [i - 1 for i in tangents]
     outputs = branch.on_true.outputs
-    wanted = [i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind == "f"]
+    wanted = [
+        i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind == "f"
+    ]
     forward = Branch(
         _forward(branch.on_true, moved, wanted), _forward(branch.on_false, moved, wanted)
     )

@@ -7,7 +7,7 @@ loop kept it, and is computed again from the carry of the step where not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import attrs
@@ -75,7 +75,9 @@ def floating(code: Code, x: Any) -> bool:
 # --- the way back ---------------------------------------------------------------------------
 
 
-def backward(loop: Loop, given: Sequence[bool], wanted: Collection[int]) -> tuple[Program, list[Moving]]:
+def backward(
+    loop: Loop, given: Sequence[bool], wanted: Collection[int]
+) -> tuple[Program, list[Moving]]:
     """A step of a loop and its way back in one program, and what moves.
 
     Parameters
@@ -211,7 +213,12 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool
     n_carry = sum(what.role == "carry" for what in moving)
     n_rows = sum(roles[x][0] == "row" for x in order)
     derived = Loop(
-        code, n_carry, n_rows, len(code.outputs) - n_carry, loop.length, reverse,
+        code,
+        n_carry,
+        n_rows,
+        len(code.outputs) - n_carry,
+        loop.length,
+        reverse,
         remember=loop.remember,
     )
     return Derived(derived, tuple([roles[x][2] for x in order]))
@@ -279,7 +286,13 @@ def _part_of(
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
     like = code.like(x)
-    name = code.inputs[x.index].path if x.kind == "input" else code.of(x).op.name if x.kind == "instruction" else "value"
+    name = (
+        code.inputs[x.index].path
+        if x.kind == "input"
+        else code.of(x).op.name
+        if x.kind == "instruction"
+        else "value"
+    )
     # a cotangent is an array, that of a Python number too
     return Input(prefix + name, like.shape, np.dtype(like.dtype))
 

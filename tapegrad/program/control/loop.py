@@ -92,7 +92,9 @@ class Loop:
         made = []
         for i, x in enumerate(self.body.outputs):
             like = self.body.like(x)
-            made.append(np.zeros(like.shape if i < self.n_carry else (rows, *like.shape), like.dtype))
+            made.append(
+                np.zeros(like.shape if i < self.n_carry else (rows, *like.shape), like.dtype)
+            )
         return _closed(made)
 
     def run(self, operands: Sequence[Any]) -> Parts:
@@ -104,7 +106,9 @@ class Loop:
         xs = operands[n + n_carry :]
         steps = self.steps(xs)
         kinds = [self.body.like(x) for x in self.body.outputs[n_carry:]]
-        stacks: list[Any] = [[] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds]
+        stacks: list[Any] = [
+            [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
+        ]
         for t in numbers() if steps is None else range(steps):
             if goes_on is not None and not goes_on([*captured, *carry])[0]:
                 break

@@ -60,9 +60,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     def push(last: int) -> list[Any]:
         derived, given = pushed(loop, tangents, last)
         moving = [tangents[i] for i in range(n) if i in tangents]
-        moving += [
-            tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)
-        ]
+        moving += [tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)]
         moving += [tangents[i] for i in range(first, len(operands)) if i in tangents]
         whole = repeat(derived.loop, derived.operands(y, operands, moving))
         values: list[Any] = [None] * n_all

@@ -92,7 +92,9 @@ def scan(
     n = _length(xs, length)
     start = CURRENT.get()
     leaves = tree.leaves((init, xs))
-    if any(type(x) is Tensor for x in leaves) or (start is not None and n and _records(f, init, xs)):
+    if any(type(x) is Tensor for x in leaves) or (
+        start is not None and n and _records(f, init, xs)
+    ):
         return _recorded(f, init, xs, n, reverse)
     return _plain(f, init, xs, n, reverse)
 
@@ -168,7 +170,11 @@ def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
     """The carry to begin with, its numbers made arrays, and a step."""
     x = _example(xs, n)
     names = argument_names(f, 2)
-    paths = [path for arg, name in zip((init, xs), names) for path, _ in named_leaves(arg, name)]
+    paths = [
+        path
+        for arg, name in zip((init, xs), names, strict=True)
+        for path, _ in named_leaves(arg, name)
+    ]
 
     def step(carry: Any) -> Traced:
         return traced(_step(f), (carry, x), paths)

@@ -76,7 +76,9 @@ def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
     given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)
     names = argument_names(on_true, len(operands))
-    paths = [path for x, name in zip(known, names, strict=True) for path, _ in named_leaves(x, name)]
+    paths = [
+        path for x, name in zip(known, names, strict=True) for path, _ in named_leaves(x, name)
+    ]
     first, second = traced(on_true, known, paths), traced(on_false, known, paths)
     _check_alike(on_true, on_false, first.output, second.output)
     leaves = tree.leaves(given)
@@ -101,4 +103,6 @@ def _check_alike(on_true: Fn, on_false: Fn, first: Any, second: Any) -> None:
     for (path, x), (_, y) in pairs:
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             kind = ValueError if x.shape != y.shape else TypeError
-            raise kind(f"{told}, but {path} is {describe(x)} of the one and {describe(y)} of the other")
+            raise kind(
+                f"{told}, but {path} is {describe(x)} of the one and {describe(y)} of the other"
+            )
