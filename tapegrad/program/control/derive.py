@@ -17,11 +17,12 @@ from tapegrad.core.forward import push
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
 from tapegrad.core.tensor import Tensor
+from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of, replayed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.part import PART, part
 from tapegrad.program.ir import Code, Input, Instruction, Ref
-from tapegrad.program.program import Builder, Program
+from tapegrad.program.program import Program
 from tapegrad.program.templates import VIEWS
 
 
@@ -280,8 +281,14 @@ def _part_of(
         if x in needed and x not in moved:
             operands = tuple(map(new, made.operands))
             moved[x] = builder.append(attrs.evolve(made, operands=operands))
-    code = attrs.evolve(joined, inputs=builder.inputs)
-    return builder.program(code, tuple(map(new, joined.outputs)))
+    outputs = tuple(map(new, joined.outputs))
+    return attrs.evolve(
+        joined,
+        inputs=builder.inputs,
+        constants=tuple(builder.constants),
+        instructions=tuple(builder.instructions),
+        outputs=outputs,
+    )
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
