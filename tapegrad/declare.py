@@ -69,6 +69,7 @@ def op(
     domain: Domain | None = None,
     kink: str = "",
     jvp: Rule | None = None,
+    whole: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
 
@@ -88,7 +89,7 @@ def op(
         an empty name if another function of SciPy computes it.
     read
         See `Op`.
-    keeps_weak, takes_weak
+    keeps_weak, takes_weak, whole
         See `Rules`. By default a ufunc of several operands takes weak numbers: of one
         operand the dtype is the same either way, and arrays are simpler for rules.
     domain, kink
@@ -116,6 +117,7 @@ def op(
             takes_weak,
             declared=function,
             read=read,
+            whole=whole,
         )
         declare(made, domain, kink, made.signature)
         if scipy is None:

@@ -56,6 +56,9 @@ class Rules:
     like
         A function that is called in place of `forward` while compiling, where only shapes
         and dtypes matter; None if `forward` is.
+    whole
+        A function that is called in place of `forward` on Python ints alone while
+        compiling, where they stay Python's; None if there is none.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Rules:
     keeps_weak: bool = False
     takes_weak: bool = False
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         self.__dict__["__module__"] = self.forward.__module__

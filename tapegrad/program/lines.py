@@ -12,11 +12,10 @@ import numpy as np
 
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
-from tapegrad.core.whole import WHOLE
 from tapegrad.declare import OPS
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
-from tapegrad.program.templates import TEMPLATES
+from tapegrad.program.templates import TEMPLATES, WHOLE
 
 # what Python calls its numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}
@@ -76,8 +75,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
         is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
         if not is_whole or (made is not None and not getattr(made, "number", None)):
             return None
-    known = WHOLE.get(instruction.op.name)
-    return None if known is None else known.source
+    return WHOLE.get(instruction.op)
 
 
 def _call(instruction: Instruction, names: Names) -> str:
