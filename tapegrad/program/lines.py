@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.digits import as_text
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import OPS
@@ -104,7 +105,9 @@ def _function(op: Rules, names: Names) -> str:
 
 def number(x: Any) -> str:
     """A Python number as it is written."""
-    return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
+    if isinstance(x, int) or math.isfinite(x):
+        return as_text(x)
+    return f"float({str(x)!r})"
 
 
 def _option(value: Any, names: Names) -> str:
@@ -113,7 +116,7 @@ def _option(value: Any, names: Names) -> str:
         parts = [_option(part, names) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
     if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
-        return repr(value)
+        return as_text(value)
     if type(value) is float:
         return number(value)
     if isinstance(value, np.integer):

@@ -118,13 +118,22 @@ def _values(program: Code, names: Names) -> dict[Ref, str]:
         if splat is None:
             wanted = f"captured{i}" if constant.captured else f"constant{i}"
         elif constant.shape == ():
-            wanted = "k_" + repr(splat).replace("-", "m")
+            wanted = _word(splat) or "number_" + repr(splat).replace("-", "m")
         else:
             wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
         values[Ref("constant", i)] = names.new(wanted)
     for i, instruction in enumerate(program.instructions):
         values[Ref("instruction", i)] = names.new(instruction.name or f"{instruction.op.name}_{i}")
     return values
+
+
+_WORDS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 0.5: "half", 0.25: "quarter"}
+
+
+def _word(x: Any) -> str:
+    """A number's name in English, if it has a short one."""
+    word = _WORDS.get(abs(x), "")
+    return f"minus_{word}" if word and math.copysign(1, x) < 0 else word
 
 
 def _header(program: Code, plan: Plan, values: Values) -> list[str]:
@@ -195,6 +204,13 @@ def _body(
 ) -> list[str]:
     """The lines of the instructions, with a comment where a stage begins."""
     lines: list[str] = []
+    # the numbers whose names are not words
+    spelled: dict[Any, str] = {
+        ref: f"{values[ref]} = {number(x.splat)}"
+        for i, x in enumerate(program.constants)
+        if x.shape == () and x.splat is not None and not _word(x.splat)
+        for ref in [Ref("constant", i)]
+    }
     staged = any(x.stage != STAGES[0] for x in program.instructions)
     stage = -1
 
@@ -218,7 +234,9 @@ def _body(
             text, note = f"{updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
-        lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
+        numbers = [known for x in instruction.operands if (known := spelled.get(x))]
+        about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
+        lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
 
     runs = dict(plan.runs)
     i = 0

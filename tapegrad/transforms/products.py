@@ -143,6 +143,12 @@ def pulled(
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
     given = released_tree(output)
+    _check_floating(fn, output)
+    return given, Pullback(tape, output, marked), *aux
+
+
+def _check_floating(fn: Fn, output: Any) -> None:
+    """Raise unless some leaf of a result has a derivative."""
     leaves = tree.leaves(output)
     if not any(is_floating(x) for x in leaves):
         kinds = dict.fromkeys(str(getattr(x, "dtype", type(x).__name__)) for x in leaves)
@@ -150,7 +156,6 @@ def pulled(
             f"{label(fn)} has no derivative: no leaf of its result is floating "
             f"({', '.join(kinds) or 'there is none'})"
         )
-    return given, Pullback(tape, output, marked), *aux
 
 
 @overload
@@ -222,7 +227,7 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
     ------
     TypeError
         If primals or tangents are not in a tuple, or a leaf is not floating, with its
-        path.
+        path; or if no leaf of the output is floating.
     ValueError
         If a tangent has another structure or shape than its primal, with the path.
 
@@ -238,6 +243,7 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
         raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
     output, aux = split_aux(fn, output, has_aux)
+    _check_floating(fn, output)
     paths = iter([p.name for p in tree.leaves(marked)])
     moved: dict[Tensor, Any] = {}
 
