@@ -18,9 +18,11 @@ import numpy as np
 
 from tapegrad.core.hidden import OPAQUE
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
+_NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
 
 
 def _top(x: Any) -> str:
@@ -91,8 +93,10 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         if isinstance(x, type) and id(x) not in seen:
             seen[id(x)] = x
             waiting += _attributes(x)
-        if id(x) in seen or isinstance(x, (*OPAQUE, np.ndarray, Tensor)):
+        if id(x) in seen or isinstance(x, _NO_PLACE):
             continue
+        if _is_ours(x) and declaration(x):
+            continue  # there are hundreds, and nothing of the user's is in them
         seen[id(x)] = x
         found.append((name, x))
         if isinstance(x, FunctionType):
