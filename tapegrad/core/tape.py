@@ -250,7 +250,8 @@ def write(
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
-                refuse_stranger(op.name, x, last)
+                last, operands = brought_in(last, op.name, operands)
+                return write(last, op, operands, given)
             value = x._primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
@@ -311,6 +312,18 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
     return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
+
+
+def brought_in(last: Tensor | Origin, what: str, operands: tuple[Any, ...]) -> Any:
+    """The last record, and operands with those of a tape around this one marked on this one."""
+    own = []
+    for x in operands:
+        if type(x) is Tensor and x.origin is not last.origin:
+            if not last.origin.is_within(x.origin):
+                refuse_stranger(what, x, last)
+            x = last = write_parameter(last, x, x.name)
+        own.append(x)
+    return last, tuple(own)
 
 
 def as_operands(
@@ -395,8 +408,7 @@ def run(
         nonlocal last
         if not is_floating(leaf):
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        if type(leaf) is Tensor and leaf.origin is not start.origin:
-            refuse_stranger("parameter", leaf, start)
+        last, (leaf,) = brought_in(last, "parameter", (leaf,))
         last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last
@@ -442,9 +454,9 @@ def recorded_from(
 
 
 def is_recording(origin: Origin) -> bool:
-    """Whether the recording that runs writes on the tape that begins there."""
+    """Whether the recording that runs writes on the tape that begins there, or within it."""
     last = CURRENT.get()
-    return last is not None and last.origin is origin
+    return last is not None and last.origin.is_within(origin)
 
 
 def last_written() -> Tensor | Origin:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tapegrad.testing.batches import check_batched as check_batched
 from tapegrad.testing.choices import sample_calls as sample_calls
 from tapegrad.testing.gradients import check_grads as check_grads
 from tapegrad.testing.properties import check_compiled as check_compiled
