@@ -116,10 +116,10 @@ def _solve_calls(choose: Choices) -> Call:
 
 def _solve_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
     vector = np.ndim(b) - has[1] == 1
-    if has == (False, True) and a.ndim == 2 and (vector or b.ndim == 3):
+    if has == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
         # all right sides beside each other, so that the matrix is factorized once
         sides = b.T if vector else np.transpose(b, (1, 0, 2))
-        y = apply(op, (a, sides.reshape(len(a), -1) if b.size else sides), {})
+        y = apply(op, (a, sides.reshape(len(a), -1)), {})
         return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
     right = np.expand_dims(b, -1) if vector else b
     y = apply(op, aligned(has, (a, right)), {})

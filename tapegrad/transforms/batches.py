@@ -185,7 +185,7 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Vmap:
     ...     return (w @ x - y) ** 2
     >>> x, y = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([1.0, 1.0])
     >>> tg.vmap(tg.grad(loss), in_axes=(None, 0, 0))(np.zeros(2), x, y)
-    array([[-2.,  0.],
-           [ 0., -4.]])
+    array([[-2., -0.],
+           [-0., -4.]])
     """
     return Vmap(fn, in_axes, out_axes)
