@@ -23,10 +23,11 @@ from tapegrad.face.table import ANSWERS
 HEAD = """\
 # What works on Tensors
 
-The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy that
-they answer for: either may be called on Tensors, and the methods and operators of arrays too.
-Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
-is not listed here. `examples/support_table.py` writes this table from what the ops declare.
+The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy and SciPy
+that they answer for: either may be called on Tensors, and the methods and operators of arrays
+too. Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
+is not listed here. `tg.r_` and `tg.c_` join in brackets, as NumPy's do.
+`examples/support_table.py` writes this table from what the ops declare.
 
 - **gradient**: the operands that have one. *By its parts*: the function is written with other
   ops and recorded as these, and what they pass on is passed on.
@@ -40,7 +41,8 @@ is not listed here. `examples/support_table.py` writes this table from what the 
 PARTS, NONE = "by its parts", "none"
 # these have another answer than a derivative: what they give is complex
 # of the table, without the methods of ufuncs and the operators of Python
-OF_NUMPY = {f for f in ANSWERS if type(f) is not tuple and f not in (getitem, setitem)}
+OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
+OF_SCIPY = {f for f in ANSWERS if type(f) is str}
 REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
@@ -63,13 +65,14 @@ def rows() -> Iterator[Row]:
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)]
         for function in OF_NUMPY - REFUSED
-    }
+    } | {name: [name] for name in OF_SCIPY}
     ops = {thing for thing in vars(tg).values() if declaration(thing)}
     for function in ops | {ANSWERS[f] for f in names}:
         found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
         said = declaration(function)
         if said is not None:
             called, kink = function.__name__, said.kink
+            called = next((name for name in found if name in OF_SCIPY), called)
             gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
             function = getattr(function, "read", None) or inspect.unwrap(function)
         else:
@@ -109,7 +112,8 @@ def operands(op: tg.Op[Any]) -> str:
         have = op.signature.names[: 1 if op.vjps.last is None else op.vjps.last + 1]
     else:
         rules = op.vjps if isinstance(op.vjps, tuple) else ()
-        have = tuple(name for name, rule in zip(op.signature.names, rules, strict=False) if rule)
+        names = inspect.signature(op.declared).parameters
+        have = tuple(name for name, rule in zip(names, rules, strict=False) if rule)
     return ", ".join(map(code, have)) or NONE
 
 

@@ -6,7 +6,7 @@ sweep over the tape builds a mapping from parameters to gradients.
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
   `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`.
+- Programs: `compile`, `Program`, `load_program`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
@@ -58,12 +58,13 @@ if _typing.TYPE_CHECKING:
     from tapegrad.files import save as save
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
+    from tapegrad.program import load_program as load_program
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
-    **dict.fromkeys(("Program", "compile"), "tapegrad.program"),
+    **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
 }
 _LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")

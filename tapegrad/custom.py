@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast
@@ -20,6 +19,7 @@ from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.packing import Layout
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import (
@@ -179,10 +179,7 @@ class CustomVJP(Generic[P, R]):
         return f"<custom_vjp of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # by name where a decorator has put it in the function's place, as functions are
-        module = sys.modules.get(self.fn.__module__)
-        found = module and getattr(module, self.fn.__qualname__, None)
-        return self.fn.__qualname__ if found is self else (CustomVJP, (self.fn, self.backward))
+        return by_name(self, CustomVJP, (self.fn, self.backward))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))

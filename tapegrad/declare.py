@@ -63,6 +63,7 @@ def op(
     each_operand: EachOperand | Joint | None = None,
     ufunc: Callable[..., Any] | None = None,
     numpy: Any = (),
+    scipy: str | None = None,
     read: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
     takes_weak: bool | None = None,
@@ -84,6 +85,9 @@ def op(
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for: one, or a tuple.
+    scipy
+        The ufunc of scipy.special that computes it and that it answers for, by its name;
+        an empty name if another function of SciPy computes it.
     read
         See `Op`.
     keeps_weak, takes_weak
@@ -122,7 +126,11 @@ def op(
             batch=batch,
         )
         declare(made, domain, kink, made.signature)
-        OPS[made.name] = made
+        if scipy is None:
+            OPS[made.name] = made
+        elif scipy:
+            # by its name, for SciPy need not be there
+            answers([f"scipy.special.{scipy}"], made)
         answers((*_several(numpy), *([ufunc] if ufunc else [])), made)
         return made
 

@@ -48,7 +48,7 @@ class NonFiniteError(TapegradError, FloatingPointError):
 
 
 class FileError(TapegradError, ValueError):
-    """A file was not written by `save`, or does not match the tree to load.
+    """A file was not written by `save` or `Program.save`, or does not match what is to be loaded.
 
     The message names the file and everything that is wrong with it.
     """

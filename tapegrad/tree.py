@@ -520,7 +520,7 @@ def update(tree: Any, changes: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        If there is no such path, or there are two.
+        If there is no such path, there are two, or it lies within another one.
 
     Examples
     --------
@@ -548,6 +548,9 @@ def update(tree: Any, changes: Mapping[str, Any]) -> Any:
     made = walk(tree, "")
     for path in changes:
         if found.count(path) != 1:
+            outer = next((x for x in found if not x or path.startswith(f"{x}.")), None)
+            if path not in found and outer is not None:
+                raise ValueError(f"{path!r} is within {outer!r}, which is replaced as well")
             how = "no place" if path not in found else "more than one place"
             raise ValueError(f"there is {how} at {path!r}; the leaves are at {paths(tree)}")
     return made
