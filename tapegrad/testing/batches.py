@@ -36,15 +36,21 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     ------
     AssertionError
         If a value, a shape or a dtype differs, with the path and what was batched.
+    TypeError
+        If there is no array among the arguments.
 
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.testing.check_batched(lambda a, b: tg.tanh(a @ b), (np.eye(2), np.ones(2)))
     """
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
     leaves, structure = tree.flatten(tuple(args))
     arrays = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray)]
     floating = [i for i in arrays if leaves[i].dtype.kind == "f"]
+    if not arrays:
+        raise TypeError(f"there is no array to batch among the arguments of {label(fn)}")
     examples = [leaves, [_varied(x) for x in leaves]]
 
     def called(given: Sequence[Any]) -> Any:
