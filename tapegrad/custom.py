@@ -201,8 +201,7 @@ class CustomVJP(Generic[P, R]):
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
         given = tuple([x for x in leaves if _is_number(x)])
-        last, given = brought_in(start, "custom_vjp", given)
-        last, operands = as_operands(last, CUSTOM_VJP, given)
+        last, operands = as_operands(*brought_in(start, CUSTOM_VJP, given))
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))

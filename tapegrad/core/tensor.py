@@ -53,6 +53,9 @@ class Rules:
     takes_weak
         Whether a float32 array stays float32 beside a Python number (NEP 50). Other ops
         receive an array in its place.
+    like
+        A function that is called in place of `forward` while compiling, where only shapes
+        and dtypes matter; None if `forward` is.
     batch
         How a leading axis passes, that of the examples of a batch; None where each
         example takes a call. See `tapegrad.core.batch`.
@@ -64,6 +67,7 @@ class Rules:
     jvp: Rule
     keeps_weak: bool = False
     takes_weak: bool = False
+    like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:

@@ -111,7 +111,8 @@ class Reading:
             raise TraceError(
                 f"{what} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
                 f"and dtype {self.dtype} of {self._line()} are known{users_line()}; "
-                f"{instead()}select with tg.where, " + _INSTEAD[self.origin.doing]
+                f"{instead()}select with tg.where, branch with tg.cond, loop with "
+                "tg.while_loop or tg.scan, " + _INSTEAD[self.origin.doing]
             )
         return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 

@@ -148,6 +148,8 @@ class Builder:
         made = self.of(x)
         if type(made) is Constant:
             return made.array
+        if type(made) is Instruction and made.op.like is not None:
+            return made.op.like(*map(self.like, made.operands), **made.options)
         if made.number:
             return made.dtype.type(1).item()
         return np.zeros(made.shape, made.dtype)
@@ -283,7 +285,7 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
             return shapes.pop() if shapes else (), dtype
         return np.broadcast_shapes(*shapes), dtype
     with np.errstate(all="ignore"):
-        result = forward(*operands, **options)
+        result = (op.like or forward)(*operands, **options)
     return np.shape(result), np.asarray(result).dtype
 
 

@@ -93,7 +93,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
     if math.prod(instruction.shape) > _LARGEST_FOLDED:
         return None
-    if not instruction.operands and instruction.op is not SEED:
+    if (not instruction.operands and instruction.op is not SEED) or instruction.op.like:
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
     with np.errstate(all="ignore"):
