@@ -24,7 +24,8 @@ KINDS = {"f": "float", "i": "int", "b": "bool"}
 
 def takes_out(program: Code, instruction: Instruction) -> bool:
     """Whether an instruction can write its result to a buffer."""
-    if instruction.number:
+    # an empty result needs no memory; what is as long as a loop ran is empty until it has run
+    if instruction.number or 0 in instruction.shape:
         return False
     template = _template(program, instruction)
     if template is None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.archive import FilePath
+from tapegrad.core.operands import PYTHON_NUMBERS
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
@@ -120,6 +121,7 @@ def from_tape(
     structure: tree.Structure,
     label: str,
     seen: Seen = NOTHING,
+    stops: bool = False,
 ) -> Program:
     """The program that does what a tape did.
 
@@ -135,9 +137,13 @@ def from_tape(
         What to call it.
     seen
         What was seen of the call, for names.
+    stops
+        Whether records that pass no gradient stay what they are: the program will be
+        differentiated.
     """
     builder = Builder(tuple(inputs.values()))
     refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
+    same = _SAME - {stopped} if stops else _SAME
     known: dict[int, Ref] = {}
 
     def operand(x: Any) -> Any:
@@ -161,12 +167,12 @@ def from_tape(
     for record in tape:
         if record in refs:
             continue
-        if record.op in _SAME and record.operands:
+        if record.op in same and record.operands:
             refs[record] = operand(record.operands[0])
         elif not record.operands and record.op is not SEED:
             refs[record] = operand(record._primal)
         else:
-            number = type(record._primal) is not np.ndarray
+            number = type(record._primal) in PYTHON_NUMBERS
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
                 Instruction(

@@ -52,7 +52,10 @@ def fold(builder: Builder) -> None:
 
 
 def _folded(builder: Builder, instruction: Instruction) -> Any:
-    if all(type(x) is not Ref or x.kind == "constant" for x in instruction.operands):
+    for x in instruction.operands:
+        if type(x) is Ref and x.kind != "constant":
+            break
+    else:
         result = _constant(builder, instruction)
         if result is not None:
             return result
@@ -93,7 +96,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
     if math.prod(instruction.shape) > _LARGEST_FOLDED:
         return None
-    if not instruction.operands and instruction.op is not SEED:
+    if (not instruction.operands and instruction.op is not SEED) or instruction.op.like:
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
     with np.errstate(all="ignore"):
