@@ -22,7 +22,14 @@ from tapegrad.core.packing import Layout
 from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import CURRENT, advance, as_operands, recorded_from, write_known
+from tapegrad.core.tape import (
+    CURRENT,
+    advance,
+    as_operands,
+    brought_in,
+    recorded_from,
+    write_known,
+)
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
 from tapegrad.domain import Domain
@@ -193,10 +200,8 @@ class CustomVJP(Generic[P, R]):
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        last, operands = as_operands(start, CUSTOM_VJP, tuple([x for x in leaves if _is_number(x)]))
-        for x in tensors:
-            if x.origin is not start.origin:
-                refuse_stranger("custom_vjp", x, start)
+        given = tuple([x for x in leaves if _is_number(x)])
+        last, operands = as_operands(*brought_in(start, CUSTOM_VJP, given))
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))
