@@ -120,7 +120,7 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     ...     for c in step.contributions:
     ...         print("   to", c.operand.index, "by", c.formula, c.cotangent, "->", c.summed)
     3 sum 1.0
-       to 2 by _spread(g, a, axis, keepdims) [1. 1.] -> [1. 1.]
+       to 2 by a reduction's cotangent, the same for all elements that were reduced [1. 1.] -> [1. 1.]
     2 multiply [1. 1.]
        to 0 by g * x2 [1. 3.] -> 4.0
        to 1 by g * x1 [2. 2.] -> [2. 2.]
