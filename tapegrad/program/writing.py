@@ -16,7 +16,8 @@ import attrs
 import numpy as np
 
 from tapegrad.core.ownership import LARGE, Array, give, keep
-from tapegrad.ops.indexing import HOLE, index_add
+from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import index_add
 from tapegrad.program import blocks
 from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref
 from tapegrad.program.lines import KINDS, expression, number

@@ -25,7 +25,7 @@ from tapegrad.core.tape import (
 )
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.whole import forward_of
-from tapegrad.program.draws import refuse_draws, states
+from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref
 from tapegrad.program.program import Program, from_tape
 
@@ -77,9 +77,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
         return made
 
     marked = tree.map(mark, args)
-    before = states(fn)
+    generators = watched(fn)
     output, last = recorded_from(last, _returned, (fn, marked))
-    refuse_draws(before, fn, label(fn))
+    refuse_draws(generators, label(fn))
     tape = Tape(last, origin)
     captured = tuple(
         dict.fromkeys(

@@ -52,7 +52,10 @@ def fold(builder: Builder) -> None:
 
 
 def _folded(builder: Builder, instruction: Instruction) -> Any:
-    if all(type(x) is not Ref or x.kind == "constant" for x in instruction.operands):
+    for x in instruction.operands:
+        if type(x) is Ref and x.kind != "constant":
+            break
+    else:
         result = _constant(builder, instruction)
         if result is not None:
             return result
