@@ -24,7 +24,6 @@ from tapegrad.core.tape import (
     write_parameter,
 )
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.whole import forward_of
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.ir import Code, Input, Ref
 from tapegrad.program.program import Program, from_tape
@@ -188,42 +187,3 @@ def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
     for made in code.instructions:
         values.append(append(made.op, tuple(map(value, made.operands)), dict(made.options)))
     return values, [value(x) for x in code.outputs]
-
-
-def caller(code: Code) -> Callable[[Values], Values]:
-    """A function that computes a program's outputs from its inputs."""
-    n = len(code.inputs)
-    table: Values = [None] * n + [x.array for x in code.constants]
-    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
-    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
-
-    def place(x: Any) -> int:
-        if type(x) is Ref:
-            return places[x]
-        table.append(x)
-        return len(table) - 1
-
-    steps = []
-    for i, made in enumerate(code.instructions):
-        operands = tuple(map(place, made.operands))
-        places[Ref("instruction", i)] = len(table)
-        steps.append((made, operands, len(table)))
-        table.append(None)
-    outputs = list(map(place, code.outputs))
-
-    def call(inputs: Values) -> Values:
-        values = list(table)
-        values[:n] = inputs
-        for made, operands, at in steps:
-            given = [values[i] for i in operands]
-            if made.number:
-                result = forward_of(made.op, given)(*given, **made.options)
-                result = result.item() if isinstance(result, np.generic) else result
-            else:
-                result = made.op.forward(*given, **made.options)
-                if isinstance(result, np.generic | float | int):
-                    result = np.asarray(result)
-            values[at] = result
-        return [values[i] for i in outputs]
-
-    return call
