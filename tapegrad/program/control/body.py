@@ -24,7 +24,8 @@ from tapegrad.core.tape import (
     write_parameter,
 )
 from tapegrad.core.tensor import Tensor
-from tapegrad.program.draws import refuse_draws, states
+from tapegrad.program.builder import Builder
+from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref
 from tapegrad.program.program import Program, from_tape
 
@@ -76,9 +77,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
         return made
 
     marked = tree.map(mark, args)
-    before = states(fn)
+    generators = watched(fn)
     output, last = recorded_from(last, _returned, (fn, marked))
-    refuse_draws(before, fn, label(fn))
+    refuse_draws(generators, label(fn))
     tape = Tape(last, origin)
     captured = tuple(
         dict.fromkeys(
@@ -187,3 +188,20 @@ def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
     for made in code.instructions:
         values.append(append(made.op, tuple(map(value, made.operands)), dict(made.options)))
     return values, [value(x) for x in code.outputs]
+
+
+def needed_part(code: Program) -> Program:
+    """A program without the instructions that no output needs; its inputs stay."""
+    needed: set[Any] = set(code.outputs)
+    for i in reversed(range(len(code.instructions))):
+        if Ref("instruction", i) in needed:
+            needed.update(code.instructions[i].operands)
+    builder = Builder(code.inputs, code.constants)
+    moved: dict[Any, Any] = {}
+    for i, made in enumerate(code.instructions):
+        if Ref("instruction", i) in needed:
+            operands = tuple([moved.get(x, x) for x in made.operands])
+            moved[Ref("instruction", i)] = builder.append(attrs.evolve(made, operands=operands))
+    builder.outputs = tuple([moved.get(x, x) for x in code.outputs])
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(code, constants=constants, instructions=instructions, outputs=outputs)

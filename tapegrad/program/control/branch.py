@@ -21,12 +21,11 @@ from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.body import program_of, replayed
+from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.part import part
 from tapegrad.program.ir import Code, Input, Ref
-from tapegrad.program.passes.dead import drop_dead
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
@@ -77,7 +76,7 @@ def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
         tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
         return [*sweep(tape, seeds).values()]
 
-    return drop_dead(program_of(code.label, [*code.inputs, *weights], back))
+    return needed_part(program_of(code.label, [*code.inputs, *weights], back))
 
 
 def _push(
@@ -115,7 +114,7 @@ def _forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Code:
             results.append(np.zeros(like.shape, like.dtype) if t is None else t)
         return results
 
-    return drop_dead(program_of(code.label, [*code.inputs, *tangents], forth))
+    return needed_part(program_of(code.label, [*code.inputs, *tangents], forth))
 
 
 def _like_input(code: Code, x: Any, prefix: str) -> Input:
