@@ -29,7 +29,7 @@ _NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
 
 def _top(x: Any) -> str:
     """The top package of a function or a class, where it says its module."""
-    module = x.__module__
+    module = getattr(x, "__module__", "")
     # a class in C may have a descriptor there, for its objects
     return module.partition(".")[0] if isinstance(module, str) else ""
 
@@ -131,7 +131,7 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             waiting += _attributes(x)
         if id(x) in seen or isinstance(x, _NO_PLACE):
             continue
-        if _is_ours(x) and declaration(x):
+        if declaration(x) and _is_ours(x):
             continue  # there are hundreds, and nothing of the user's is in them
         seen[id(x)] = x
         found.append((name, x))
