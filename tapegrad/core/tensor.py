@@ -59,6 +59,9 @@ class Rules:
     whole
         A function that is called in place of `forward` on Python ints alone while
         compiling, where they stay Python's; None if there is none.
+    batch
+        How a leading axis passes, that of the examples of a batch; None where each
+        example takes a call. See `tapegrad.core.batch`.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Rules:
     takes_weak: bool = False
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    batch: Rule | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         self.__dict__["__module__"] = self.forward.__module__

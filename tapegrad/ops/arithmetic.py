@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.core.whole import whole_power
 from tapegrad.declare import op
@@ -410,6 +411,7 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
     keeps_weak=True,
     domain=each(REAL, REAL, REAL),
+    batch=pointwise,
 )
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
@@ -464,6 +466,7 @@ conjugate = conj
     numpy=np.real,
     keeps_weak=True,
     domain=each(REAL),
+    batch=pointwise,
 )
 def real(val: Any) -> Any:
     """x itself, as all numbers here are real.
@@ -477,7 +480,7 @@ def real(val: Any) -> Any:
     return np.asarray(val) if type(val) is np.ndarray else val
 
 
-@op(None, numpy=np.imag, domain=each(REAL))
+@op(None, numpy=np.imag, domain=each(REAL), batch=pointwise)
 def imag(val: Any) -> Any:
     """Zeros, as all numbers here are real. It passes no gradient.
 

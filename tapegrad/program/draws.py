@@ -20,14 +20,16 @@ import numpy as np
 
 from tapegrad.core.hidden import OPAQUE
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
+_NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
 
 
 def _top(x: Any) -> str:
     """The top package of a function or a class, where it says its module."""
-    module = x.__module__
+    module = getattr(x, "__module__", "")
     # a class in C may have a descriptor there, for its objects
     return module.partition(".")[0] if isinstance(module, str) else ""
 
@@ -127,8 +129,10 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         if isinstance(x, type) and id(x) not in seen:
             seen[id(x)] = x
             waiting += _attributes(x)
-        if id(x) in seen or isinstance(x, (*OPAQUE, np.ndarray, Tensor)):
+        if id(x) in seen or isinstance(x, _NO_PLACE):
             continue
+        if declaration(x) and _is_ours(x):
+            continue  # there are hundreds, and nothing of the user's is in them
         seen[id(x)] = x
         found.append((name, x))
         if isinstance(x, FunctionType):

@@ -42,7 +42,7 @@ from tapegrad.ops.logic import (
     where,
 )
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy
+from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
     argmax,
     argmin,
@@ -90,6 +90,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     matmul: _matmul,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",
+    stopped: "{0}",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
     copy: "{0}.copy()",
@@ -138,6 +139,7 @@ VIEWS = frozenset(
     {
         *(
             real,
+            stopped,
             getitem,
             from_zero,
             ASARRAY,

@@ -714,18 +714,6 @@ def test_a_small_program_keeps_its_order():
     assert use_at_once(program) == program
 
 
-@pytest.mark.parametrize("axes", [(0, 1), (1, 0), (-1, 0), (0, 2)])
-def test_an_exchange_of_axes_twice_is_none(axes):
-    x = np.arange(8.0).reshape(2, 2, 2)
-
-    def fn(x):
-        return tg.tanh(tg.swapaxes(tg.swapaxes(x, 0, 1), *axes))
-
-    ops = [instruction.op.name for instruction in tg.compile(fn).program(x).instructions]
-    assert ops.count("swapaxes") == (0 if set(axes) in ({0, 1},) else 2)
-    np.testing.assert_array_equal(tg.compile(fn)(x), fn(x))
-
-
 def test_each_group_of_passes_ends_with_nothing_shared_or_dead():
     assert (
         tuple(improve for group in GROUPS.values() for improve in (*group, share_common, drop_dead))

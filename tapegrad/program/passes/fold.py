@@ -30,7 +30,7 @@ from tapegrad.ops.exponential import exp, log
 from tapegrad.ops.indexing import unpick
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, astype
+from tapegrad.ops.record import asarray, astype, stopped
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swapaxes, transpose
@@ -189,8 +189,9 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
         (x,) = inner.operands
         if axes == tuple(range(len(axes))):
             return x
-        turned = axes == tuple(reversed(range(len(axes))))
-        return builder.emit(transpose, x, **({} if turned else {"axes": axes}))
+        if axes == tuple(reversed(range(len(axes)))):
+            return builder.emit(transpose, x)
+        return builder.emit(transpose, x, axes=axes)
     return None
 
 
@@ -264,5 +265,6 @@ _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
     power: (_identity, _power),
     exp: (_softmax,),
     sum_: (_one_a_row,),
+    stopped: (lambda builder, instruction: instruction.operands[0],),
     where: (_keep,),
 }
