@@ -29,7 +29,7 @@ _NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
 
 def _top(x: Any) -> str:
     """The top package of a function or a class, where it says its module."""
-    module = x.__module__
+    module = getattr(x, "__module__", "")
     # a class in C may have a descriptor there, for its objects
     return module.partition(".")[0] if isinstance(module, str) else ""
 
