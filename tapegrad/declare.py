@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, ParamSpec
 
 import attrs
 import numpy as np
 
 from tapegrad.core.forward import by_transposing, elementwise
+from tapegrad.core.lists import LISTS, in_list, stacked
 from tapegrad.core.op import EachOperand, Joint, Op
 from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule
@@ -130,7 +132,7 @@ def op(
 
 
 def function(
-    numpy: Any = (), domain: Domain | None = None, kink: str = ""
+    numpy: Any = (), domain: Domain | None = None, kink: str = "", lists: tuple[str, ...] = ()
 ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """Declare a function composed of ops: on Tensors, these are recorded.
 
@@ -140,6 +142,9 @@ def function(
         The NumPy functions that it answers for on Tensors: one, or a tuple.
     domain, kink
         See `Declaration`.
+    lists
+        The parameters that take a sequence of arrays. For any other a list of floating
+        Tensors stands for the array of them.
     """
 
     def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
@@ -150,6 +155,10 @@ def function(
             if kwargs:
                 given = signature.named(args, kwargs)
                 kwargs = {x: given[x] for x in kwargs if x in given}  # type: ignore[assignment]
+                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}  # type: ignore[assignment]
+            if list in map(type, args) or tuple in map(type, args):
+                named = zip_longest(args, signature.names[: len(args)])
+                args = tuple([x if name in lists else _array(x) for x, name in named])  # type: ignore[assignment]
             return composed(*args, **kwargs)
 
         declare(called, domain, kink, signature)
@@ -158,6 +167,12 @@ def function(
         return called
 
     return declared
+
+
+def _array(x: Any) -> Any:
+    """x, or the array that a list of floating Tensors stands for."""
+    found = in_list(x) if type(x) in LISTS else None
+    return x if found is None or found.dtype.kind != "f" else stacked(x)
 
 
 def _several(functions: Any) -> tuple[Any, ...]:

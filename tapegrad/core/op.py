@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
+from tapegrad.core.lists import LISTS, in_list
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import CURRENT, advance, write
@@ -109,10 +110,10 @@ class Op(Rules, Generic[P]):
         if kwargs or len(args) != self.arity:
             operands, options = self.bind(args, kwargs)
         for x in operands:
-            if type(x) is Tensor:
+            if type(x) is Tensor or (type(x) in LISTS and in_list(x) is not None):
                 last = CURRENT.get()
                 if last is None:
-                    refuse_stranger(self.name, x, None)
+                    refuse_stranger(self.name, in_list(x), None)  # type: ignore[arg-type]
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
