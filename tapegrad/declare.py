@@ -23,6 +23,7 @@ from tapegrad.domain import REAL, Domain, each
 from tapegrad.face.table import answers
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 
 # What is declared, by name.
 OPS: dict[str, Op[Any]] = {}
@@ -66,6 +67,7 @@ def op(
     numpy: Any = (),
     scipy: str | None = None,
     read: Callable[..., Any] | None = None,
+    general: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
     takes_weak: bool | None = None,
     domain: Domain | None = None,
@@ -88,7 +90,7 @@ def op(
     scipy
         The ufunc of scipy.special that computes it and that it answers for, by its name;
         an empty name if another function of SciPy computes it.
-    read
+    read, general
         See `Op`.
     keeps_weak, takes_weak
         See `Rules`. By default a ufunc of several operands takes weak numbers: of one
@@ -118,6 +120,7 @@ def op(
             takes_weak,
             declared=function,
             read=read,
+            general=general and _checked(general, function.__name__),
         )
         declare(made, domain, kink, made.signature)
         if scipy is None:
@@ -129,6 +132,16 @@ def op(
         return made
 
     return declared
+
+
+def wider_op(
+    general: Callable[Q, Any], *vjps: Rule | None, **declared: Any
+) -> Callable[[Callable[..., Any]], Op[Q]]:
+    """`op` of a function that a call with more arguments is answered by `general` for.
+
+    To a checker it is called as that one is.
+    """
+    return op(*vjps, general=general, **declared)  # type: ignore[return-value]
 
 
 def function(
@@ -167,6 +180,17 @@ def function(
         return called
 
     return declared
+
+
+def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A function whose messages on arguments are those of an op of this name."""
+    signature = Signature.of(general, name)
+
+    @functools.wraps(general)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return general(**{x: _array(y) for x, y in signature.named(args, kwargs).items()})
+
+    return called
 
 
 def _array(x: Any) -> Any:
