@@ -6,7 +6,8 @@ sweep over the tape builds a mapping from parameters to gradients.
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
   `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`.
+- Programs: `compile`, `Program`, `load_program`.
+- Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
@@ -55,15 +56,21 @@ if _typing.TYPE_CHECKING:
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
     from tapegrad.files import save as save
+    from tapegrad.loops import cond as cond
+    from tapegrad.loops import fori_loop as fori_loop
+    from tapegrad.loops import scan as scan
+    from tapegrad.loops import while_loop as while_loop
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
+    from tapegrad.program import load_program as load_program
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
-    **dict.fromkeys(("Program", "compile"), "tapegrad.program"),
+    **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
+    **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
 _LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
 

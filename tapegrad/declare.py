@@ -141,7 +141,7 @@ def wider_op(
 
     To a checker it is called as that one is.
     """
-    return op(*vjps, general=general, **declared)  # type: ignore[return-value]
+    return op(*vjps, general=general, **declared)  # type: ignore[return-value,unused-ignore]
 
 
 def function(

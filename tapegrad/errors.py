@@ -20,9 +20,10 @@ class TapeError(TapegradError):
 class TraceError(TapegradError):
     """A value is read where only its shape and dtype are known.
 
-    Raised inside `compile`, since a program serves all values: by ``if``, ``float``,
-    ``.value``, a mask as an index. `where` chooses by value, and an argument in
-    `static_argnums` has one.
+    Raised inside `compile`, and in the body of a loop or a branch, since a program serves
+    all values: by ``if``, ``float``, ``.value``, a mask as an index. `where` and `cond`
+    choose by value, `while_loop` repeats by value, and an argument in `static_argnums` has
+    one.
     """
 
 
@@ -48,7 +49,7 @@ class NonFiniteError(TapegradError, FloatingPointError):
 
 
 class FileError(TapegradError, ValueError):
-    """A file was not written by `save`, or does not match the tree to load.
+    """A file was not written by `save` or `Program.save`, or does not match what is to be loaded.
 
     The message names the file and everything that is wrong with it.
     """

@@ -9,11 +9,13 @@ order, and compiling.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
 from tapegrad.core.lists import LISTS, in_list
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import CURRENT, advance, write
@@ -107,8 +109,9 @@ class Op(Rules, Generic[P]):
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
-    def __reduce__(self) -> str:
-        return str(self.__dict__["__qualname__"])
+    def __reduce__(self) -> Any:
+        fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
+        return by_name(self, partial(Op, declared=self.declared, read=self.read), fields)
 
     def __copy__(self) -> Op[P]:
         return self

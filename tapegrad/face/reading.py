@@ -103,9 +103,9 @@ class Reading:
             raise TraceError(
                 f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
                 f"{self.dtype} of {self._line()} are known{users_line()}; "
-                f"{instead()}select with tg.where, "
-                "list the argument in static_argnums, return it and convert it outside, or "
-                "compile the inner part that does not read it"
+                f"{instead()}select with tg.where, branch with tg.cond, loop with "
+                "tg.while_loop or tg.scan, list the argument in static_argnums, return it and "
+                "convert it outside, or compile the inner part that does not read it"
             )
         return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 

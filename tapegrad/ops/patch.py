@@ -74,7 +74,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     first = max(x.ndim - len(size), 0)
     sides, by_place = x.shape[first:], x.strides[first:]
     counts = tuple((n - k) // s + 1 for n, k, s in zip(sides, size, stride, strict=False))
-    if len(counts) < len(size) or min(counts) < 1:
+    if len(counts) < len(size) or min(counts) < 1 or min(stride) < 1:
         raise ValueError(f"patches: none of {size} fits in an array of shape {x.shape}")
     by_patch = tuple(step * s for step, s in zip(by_place, stride, strict=True))
     shape = (*x.shape[:first], *size, *counts)

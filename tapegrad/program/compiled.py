@@ -19,14 +19,17 @@ from tapegrad.core.callables import (
     title,
 )
 from tapegrad.core.ownership import keep
+from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
+from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, states
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
+from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
 from tapegrad.program.observe import observed
-from tapegrad.program.passes import PASSES, Pass
+from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
@@ -91,8 +94,8 @@ class Compiled(Generic[P, R]):
         n = len(self._kept)
         return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Compiled, (self.fn, self.static_argnums, self.passes)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, Compiled, (self.fn, self.static_argnums, self.passes))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         latest = self._latest
@@ -176,9 +179,7 @@ class Compiled(Generic[P, R]):
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         recorded = trace(self.fn, args, kwargs, self.static_argnums)
-        program = recorded
-        for improve in self.passes:
-            program = improve(program)
+        program = improved(recorded, self.passes)
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
         return Kept(program, captured, unpacker(signature), runner(program))
@@ -230,7 +231,8 @@ def trace(
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    return from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
+    program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
+    return attrs.evolve(program, arguments=arguments_of(read(args, kwargs, static).signature))
 
 
 def compile(

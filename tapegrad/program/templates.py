@@ -13,6 +13,7 @@ from typing import Any
 
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
+from tapegrad.core.tensor import Rules
 from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import clip_both, power, real
 from tapegrad.ops.indexing import add_at_places, from_zero, getitem, index_select
@@ -104,4 +105,6 @@ VIEWS = frozenset(
 )
 
 # Ops whose forward function is written with ops, so that a program may have its parts.
-COMPOSITES = frozenset({sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax})
+COMPOSITES: frozenset[Rules] = frozenset(
+    {sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax}
+)

@@ -78,11 +78,7 @@ def written(program: Code) -> Writing:
     plan = planned(program)
     buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
     part_of = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
-    updates = {
-        i: names.new(f"rows_{i}")
-        for i in range(len(program.instructions))
-        if _updates_rows(program, i)
-    }
+    updates = {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
     once = [
         _constant(x, values[Ref("constant", i)], names) for i, x in enumerate(program.constants)
     ]
@@ -118,7 +114,7 @@ def _values(program: Code, names: Names) -> dict[Ref, str]:
     for i, name in enumerate(short_names([x.path for x in program.inputs])):
         values[Ref("input", i)] = names.new(name)
     for i, constant in enumerate(program.constants):
-        splat = _splat(constant)
+        splat = constant.splat
         if splat is None:
             wanted = f"captured{i}" if constant.captured else f"constant{i}"
         elif constant.shape == ():
@@ -142,7 +138,7 @@ def _header(program: Code, plan: Plan, values: Values) -> list[str]:
         kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
         lines.append(f"#   {values[Ref('input', i)]}: {_shown(given.path)}, {kind}")
     for i, constant in enumerate(program.constants):
-        if _splat(constant) is None:
+        if constant.splat is None:
             kind = "captured" if constant.captured else "computed when compiled"
             name = values[Ref("constant", i)]
             lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
@@ -157,20 +153,9 @@ def _shown(text: str) -> str:
 # --- what is made once ----------------------------------------------------------------------
 
 
-def _splat(constant: Constant) -> Any:
-    """The number that a constant is full of, if it can be written as that number."""
-    array = constant.array
-    if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        return None
-    first = array.reshape(-1)[0]
-    same = np.full(array.shape, first, array.dtype).tobytes() == array.tobytes()
-    # a NaN may hold more than its name says
-    return first.item() if same and first == first else None
-
-
 def _constant(constant: Constant, name: str, names: Names) -> str:
     """The line that defines a constant; without one it is put in the namespace."""
-    splat = _splat(constant)
+    splat = constant.splat
     if splat is None:
         names.namespace[name] = constant.array
         return ""
@@ -273,9 +258,16 @@ def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str,
 _SPARSE = 4
 
 
-def _updates_rows(program: Code, i: int) -> bool:
-    """Whether an instruction gives back a large table with a few rows updated."""
-    instruction = program.instructions[i]
+def _row_updates(program: Code) -> list[int]:
+    """The instructions that give back a large table with a few rows updated."""
+    return [
+        x.index
+        for x in program.results
+        if x.kind == "instruction" and _is_row_update(program, program.of(x))
+    ]
+
+
+def _is_row_update(program: Code, instruction: Instruction) -> bool:
     if instruction.op is not index_add or instruction.options["index"] != (HOLE,):
         return False
     table, values, _ = instruction.operands
@@ -285,7 +277,6 @@ def _updates_rows(program: Code, i: int) -> bool:
         type(table) is Ref
         and table.kind == "input"
         and few
-        and Ref("instruction", i) in program.results
         and like.dtype == instruction.dtype
         and math.prod(instruction.shape) >= MANY
     )

@@ -12,7 +12,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.core.reach import needed
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.seeds import seed
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.transforms.base import (
     A,
@@ -39,10 +39,10 @@ class ValueAndGrad(Transform[P, R]):
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_scalar(self.fn, output)
         seeds = {}
-        if type(output) is Tensor:
-            if output.origin is not tape.start.origin:
-                refuse_stranger("parameter", output, tape.last)
+        if type(output) is Tensor and output.origin is tape.start.origin:
             seeds[output] = seed(output, None)
+        elif type(output) is Tensor and not is_recording(output.origin):
+            refuse_stranger("parameter", output, tape.last)
         if self.unused == "raise":
             _refuse_unused(self.fn, tape, seeds)
         gradients = gradient_trees(tape, seeds, marked, self.check_finite)
