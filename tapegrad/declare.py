@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 import attrs
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.lists import LISTS, in_list, stacked
 from tapegrad.core.op import EachOperand, Joint, Op
@@ -73,6 +74,7 @@ def op(
     domain: Domain | None = None,
     kink: str = "",
     jvp: Rule | None = None,
+    batch: Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
 
@@ -100,6 +102,9 @@ def op(
     jvp
         How a tangent passes: `elementwise`, `linear` or `by_transposing`; elementwise
         by default for a ufunc.
+    batch
+        How the axis of a batch passes (`tapegrad.core.batch`): `pointwise`, by default
+        where tangents pass elementwise, `along_axis`, `stacked`, or a rule of the op's own.
     """
     is_elementwise = isinstance(ufunc, np.ufunc) and ufunc.signature is None
     n = ufunc.nin if is_elementwise else 0  # type: ignore[union-attr]
@@ -109,6 +114,8 @@ def op(
         domain = each(*(REAL,) * n)
     if jvp is None:
         jvp = elementwise if n else by_transposing
+    if batch is None and jvp is elementwise:
+        batch = pointwise
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         made = Op(
@@ -121,6 +128,7 @@ def op(
             declared=function,
             read=read,
             general=general and _checked(general, function.__name__),
+            batch=batch,
         )
         declare(made, domain, kink, made.signature)
         if scipy is None:

@@ -21,9 +21,9 @@ class TraceError(TapegradError):
     """A value is read where only its shape and dtype are known.
 
     Raised inside `compile`, and in the body of a loop or a branch, since a program serves
-    all values: by ``if``, ``float``, ``.value``, a mask as an index. `where` and `cond`
-    choose by value, `while_loop` repeats by value, and an argument in `static_argnums` has
-    one.
+    all values, and inside `vmap`, since the examples of a batch differ: by ``if``, ``float``,
+    ``.value``, a mask as an index. `where` and `cond` choose by value, `while_loop` repeats
+    by value; an argument in `static_argnums`, or without an axis in `in_axes`, has one.
     """
 
 

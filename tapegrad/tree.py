@@ -130,6 +130,15 @@ def _open(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
     return None, (), ()
 
 
+def parts(tree: Any) -> dict[str, Any] | None:
+    """What a node holds, by the names that paths have; None for a leaf."""
+    node, keys, children = _open(tree)
+    if node is None:
+        return None
+    shallow = Structure(node, keys, (LEAF,) * len(children))
+    return dict(zip(structure_paths(shallow), children, strict=True))
+
+
 def _refuse_computed(record: Any) -> None:
     """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
     for field in type(record).__attrs_attrs__:

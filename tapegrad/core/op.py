@@ -35,7 +35,7 @@ class Op(Rules, Generic[P]):
 
     Attributes
     ----------
-    name, forward, vjps, jvp, keeps_weak, takes_weak
+    name, forward, vjps, jvp, keeps_weak, takes_weak, batch
         What a record needs to know of it; see `Rules`.
     declared
         The function that has its signature, its docstring and its place in a module.

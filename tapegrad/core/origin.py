@@ -24,6 +24,8 @@ class Origin:
     around
         Where the tape begins that this one is recorded inside, as the body of a loop is;
         its records may be used here.
+    doing
+        Why only shapes and dtypes may be read, for error messages.
     """
 
     label: str = "a Tape()"
@@ -31,6 +33,7 @@ class Origin:
     line: int = 0
     lines: bool = False
     around: Origin | None = None
+    doing: str = "compiling"
     index: ClassVar[int] = -1
     __tree_leaf__: ClassVar[bool] = True
 

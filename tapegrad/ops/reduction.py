@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import linear
+from tapegrad.core.batch import Has, along_axis, flat, moved
+from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, any_of, reduced
 from tapegrad.ops import in_part
@@ -59,12 +60,21 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return broadcast_to(g, shape=x.shape)
 
 
+def _reduced(
+    op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
+) -> Any:
+    if keepdims:
+        options["keepdims"] = True
+    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
+
+
 @wider_op(
     in_part.sum,
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     domain=partly(),
     jvp=linear,
+    batch=_reduced,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -111,6 +121,7 @@ def _means(choose: Choices) -> Call:
     numpy=np.mean,
     domain=any_of(reduced(min_side=1), _means),
     jvp=linear,
+    batch=_reduced,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -144,6 +155,7 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     numpy=np.prod,
     domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
+    batch=_reduced,
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -174,6 +186,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     numpy=(np.max, np.amax),
     domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
+    batch=_reduced,
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
@@ -195,6 +208,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     numpy=(np.min, np.amin),
     domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
+    batch=_reduced,
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
@@ -234,7 +248,7 @@ def _truths(choose: Choices) -> Call:
     return Call((x,), given if where is True else {**given, "where": where})
 
 
-@wider_op(in_part.any, None, numpy=np.any, domain=_truths)
+@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=_reduced)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -247,7 +261,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@wider_op(in_part.all, None, numpy=np.all, domain=_truths)
+@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=_reduced)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -260,7 +274,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_counts)
+@op(None, numpy=np.count_nonzero, domain=_counts, batch=_reduced)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many are not zero; arguments as for `sum`. It passes no gradient.
 
@@ -279,10 +293,18 @@ def _places(choose: Choices) -> Call:
     return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
 
 
+def _place_along(op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    if axis is not None:
+        return along_axis(op, has, a, axis=axis, keepdims=keepdims)
+    y = apply(op, (flat(a),), {"axis": 1})
+    return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
+
+
 @op(
     None,
     numpy=np.argmax,
     domain=_places,
+    batch=_place_along,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis, or of the array flattened.
@@ -302,6 +324,7 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     None,
     numpy=np.argmin,
     domain=_places,
+    batch=_place_along,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis, or of the array flattened.
@@ -332,6 +355,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
         _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
     domain=reduced(min_side=1),
+    batch=_reduced,
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -361,6 +385,7 @@ def _normalised(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
     domain=_normalised,
+    batch=along_axis,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
@@ -379,6 +404,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 @op(
     lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
     domain=_normalised,
+    batch=along_axis,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from tapegrad.testing.batches import check_batched as check_batched
 from tapegrad.testing.choices import sample_calls as sample_calls
 from tapegrad.testing.derivatives import check_jvp as check_jvp
 from tapegrad.testing.derivatives import check_vjp as check_vjp

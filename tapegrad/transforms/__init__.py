@@ -5,6 +5,7 @@ that the arguments came in. Inside a recording all of it is recorded, so the tra
 nest in any order.
 """
 
+from tapegrad.transforms.batches import vmap as vmap
 from tapegrad.transforms.gradients import Grad as Grad
 from tapegrad.transforms.gradients import ValueAndGrad as ValueAndGrad
 from tapegrad.transforms.gradients import check_scalar as check_scalar

@@ -250,6 +250,10 @@ def test_misuse_says_what_to_do(name: str) -> None:
     derivative = [tg.sin] if name in ("check_vjp", "check_jvp") else []
     with pytest.raises(TypeError, match=r"write \(x,\)"):
         check(tg.sin, *derivative, X)
+    if name == "check_batched":  # which derives nothing
+        with pytest.raises(TypeError, match="no array"):
+            check(lambda n: n, (1,))
+        return
     with pytest.raises(TypeError, match="no floating argument"):
         check(lambda n: n, *derivative, (1,))
     with pytest.raises(TypeError, match="no floating leaf"):

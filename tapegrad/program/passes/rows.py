@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, negative, subtract
-from tapegrad.ops.indexing import HOLE, index_add, segment_sum
+from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import index_add, segment_sum
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
