@@ -111,7 +111,8 @@ class Op(Rules, Generic[P]):
 
     def __reduce__(self) -> Any:
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
-        return by_name(self, partial(Op, declared=self.declared, read=self.read), fields)
+        given = {"declared": self.declared, "read": self.read, "general": self.general}
+        return by_name(self, partial(Op, **given), fields)
 
     def __copy__(self) -> Op[P]:
         return self
