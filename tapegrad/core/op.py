@@ -111,8 +111,8 @@ class Op(Rules, Generic[P]):
 
     def __reduce__(self) -> Any:
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
-        given = {"declared": self.declared, "read": self.read, "general": self.general}
-        return by_name(self, partial(Op, **given), fields)
+        made = partial(Op, declared=self.declared, read=self.read, general=self.general)
+        return by_name(self, made, fields)
 
     def __copy__(self) -> Op[P]:
         return self
