@@ -156,6 +156,7 @@ def _vecdot_batch(op: Any, has: Has, x1: Any, x2: Any, axis: int = -1) -> Any:
     numpy=(np.vecdot, np.linalg.vecdot),
     domain=_vecdot_calls,
     batch=_vecdot_batch,
+    jvp=linear,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The products of vectors along an axis; the rest of the shapes broadcast.
@@ -189,6 +190,7 @@ def _matvec_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
     numpy=np.matvec,
     domain=_shaped("nk snk 1nk", "k sk 1k"),
     batch=_matvec_batch,
+    jvp=linear,
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -213,6 +215,7 @@ def _vecmat_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
     numpy=np.vecmat,
     domain=_shaped("n sn 1n", "nk snk 1nk"),
     batch=_vecmat_batch,
+    jvp=linear,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.

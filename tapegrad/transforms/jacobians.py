@@ -12,7 +12,7 @@ from tapegrad import tree
 from tapegrad.core.forward import push
 from tapegrad.core.ownership import give
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.tape import CURRENT, Tape, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, split_aux
 from tapegrad.transforms.batches import Vmap
@@ -21,6 +21,8 @@ from tapegrad.transforms.products import check_result
 
 # how many bytes the largest record may come to in one block of directions
 _BLOCK = 1 << 24
+# a batch costs what some directions cost one by one
+_FEW = 3
 _MODES = (None, "forward", "reverse")
 
 
@@ -134,11 +136,12 @@ def _by_blocks(
         def along(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
             return move(dict(zip(moved, units, strict=True)))
 
-        if stop - start > 1:
+        m = stop - start
+        if m > 1 and (m > _FEW or CURRENT.get() is not None):
             blocks.append(Vmap(along)(*directions))
         else:
-            only = along(*[units[0] for units in directions])
-            blocks.append([np.expand_dims(y, 0) for y in only])
+            each = [along(*[units[i] for units in directions]) for i in range(m)]
+            blocks.append([np.stack(parts) for parts in zip(*each, strict=True)])
     if len(blocks) == 1:
         return list(blocks[0])
     return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
