@@ -92,6 +92,9 @@ def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
             return apply(op, (lifted(x1, max(left, right)) if right > 2 else x1, x2), {})
     if has == (False, True) and right == 1 and left <= 2:
         return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
+    if has == (False, True) and left == right == 2 and x2.shape[-1] == 1:
+        # a column for each example is a row of one matrix
+        return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
     if has == (True, True) and left == right == 1:
         return vecdot(x1, x2)
     # vectors as matrices, and stacks of as many axes
