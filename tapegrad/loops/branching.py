@@ -14,7 +14,8 @@ from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
-from tapegrad.program.control.branch import Branch, choose
+from tapegrad.program.control.branch import choose
+from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.part import part
 
 Fn = Callable[..., Any]

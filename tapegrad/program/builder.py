@@ -6,6 +6,7 @@ pass does not change is not touched.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -29,9 +30,11 @@ class Builder:
     inputs, constants
         As of the program.
     instructions
-        By number; some are no longer in the program.
+        By number, also those that are no longer in the program.
+    refs
+        The Refs to them, by number.
     order
-        The numbers of those that are in it, in order.
+        The numbers of those that are in the program, in order.
     outputs
         As of the program.
     at, stage
@@ -52,10 +55,12 @@ class Builder:
         self.constants = list(constants)
         self.instructions = list(instructions)
         self.order = list(range(len(self.instructions)))
+        self.refs = [Ref("instruction", i) for i in self.order]
         self.outputs = outputs
         self.at = 0
         self.stage = STAGES[0]
         self.is_shared = self.is_needed = False
+        self._users: Mapping[Ref, list[int]] | None = None
         # constants by what tells them apart; found when first asked for
         self._known: dict[Any, list[Ref]] | None = None
 
@@ -83,10 +88,12 @@ class Builder:
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last."""
-        self.is_shared = self.is_needed = False
-        self.order.append(len(self.instructions))
+        self._touch()
+        ref = Ref("instruction", len(self.instructions))
+        self.order.append(ref.index)
         self.instructions.append(instruction)
-        return Ref("instruction", len(self.instructions) - 1)
+        self.refs.append(ref)
+        return ref
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; shape and dtype are found out."""
@@ -158,22 +165,29 @@ class Builder:
         """The instructions with their numbers, in order."""
         return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
 
-    def users(self) -> dict[Ref, list[int]]:
+    def users(self) -> Mapping[Ref, list[int]]:
         """The numbers of the instructions that use each value, once a use; -1 for an output."""
-        found: dict[Ref, list[int]] = {}
-        for i in self.order:
-            for x in self.instructions[i].operands:
+        if self._users is None:
+            found: defaultdict[Ref, list[int]] = defaultdict(list)
+            for i in self.order:
+                for x in self.instructions[i].operands:
+                    if type(x) is Ref:
+                        found[x].append(i)
+            for x in self.outputs:
                 if type(x) is Ref:
-                    found.setdefault(x, []).append(i)
-        for x in self.outputs:
-            if type(x) is Ref:
-                found.setdefault(x, []).append(-1)
-        return found
+                    found[x].append(-1)
+            self._users = dict(found)
+        return self._users
 
     def has(self, ops: Collection[Rules]) -> bool:
         """Whether an instruction is of one of these ops."""
         instructions = self.instructions
         return any(instructions[i].op in ops for i in self.order)
+
+    def _touch(self) -> None:
+        """Something changes: what was found out before may be so no longer."""
+        self.is_shared = self.is_needed = False
+        self._users = None
 
     # --- changing ---------------------------------------------------------------------
 
@@ -196,12 +210,9 @@ class Builder:
         replaced: dict[Any, Any] = {}
         for i in old:
             instruction = instructions[i]
-            if replaced:
-                for x in instruction.operands:
-                    if x in replaced:
-                        instruction = instruction.on(_exchanged(instruction.operands, replaced))
-                        instructions[i] = instruction
-                        break
+            if not replaced.keys().isdisjoint(instruction.operands):
+                instruction = instruction.on(_exchanged(instruction.operands, replaced))
+                instructions[i] = instruction
             if ops is not None and instruction.op not in ops:
                 self.order.append(i)
                 continue
@@ -209,25 +220,37 @@ class Builder:
             result = visit(self, instruction)
             if type(result) is Instruction:
                 instructions[i] = result
-                self.is_shared = self.is_needed = False
+                self._touch()
             if result is None or type(result) is Instruction:
                 self.order.append(i)
                 continue
             # whatever stands for a value is called as it was
             self.name(result, instruction.name)
-            replaced[Ref("instruction", i)] = result
+            replaced[self.refs[i]] = result
         self.replace_outputs(replaced)
+
+    def reorder(self, order: list[int]) -> None:
+        """Put the instructions in another order, each after what it uses."""
+        if order != self.order:
+            self.order = order
+            self._touch()
+
+    def keep(self, order: list[int]) -> None:
+        """Drop all other instructions."""
+        if len(order) < len(self.order):
+            self.order, self._users = order, None
 
     def keep_constants(self, kept: Sequence[int]) -> None:
         """Drop all other constants."""
         moved: dict[Any, Any] = {
             Ref("constant", i): Ref("constant", place) for place, i in enumerate(kept) if i != place
         }
+        self._users = None
         self.constants = [self.constants[i] for i in kept]
         self._known = None
         for i in self.order if moved else ():
             instruction = self.instructions[i]
-            if any(x in moved for x in instruction.operands):
+            if not moved.keys().isdisjoint(instruction.operands):
                 operands = _exchanged(instruction.operands, moved)
                 self.instructions[i] = instruction.on(operands)
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
@@ -235,7 +258,7 @@ class Builder:
     def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
         """End a rewriting: the outputs are what stands for them."""
         if replaced:
-            self.is_shared = self.is_needed = False
+            self._touch()
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
@@ -244,9 +267,7 @@ class Builder:
         outputs = self.outputs
         if self.order != list(range(len(self.instructions))):
             moved: dict[Any, Any] = {
-                Ref("instruction", i): Ref("instruction", place)
-                for place, i in enumerate(self.order)
-                if i != place
+                self.refs[i]: ref for i, ref in zip(self.order, self.refs, strict=False)
             }
             instructions = [x.on(_exchanged(x.operands, moved)) for x in instructions]
             outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in outputs])

@@ -47,8 +47,10 @@ class Improvement:
 improvement = Improvement
 
 
-def improved(program: Program, passes: Iterable[Pass]) -> Program:
-    """The program after these passes, in order."""
+def improved(
+    program: Program, passes: Iterable[Pass], wait: Callable[[], None] = lambda: None
+) -> Program:
+    """The program after these passes, in order; `wait` is called after each."""
     builder: Builder | None = None
     for improve in passes:
         if isinstance(improve, Improvement):
@@ -57,6 +59,7 @@ def improved(program: Program, passes: Iterable[Pass]) -> Program:
         else:
             program = improve(program if builder is None else _made(program, builder))
             builder = None
+        wait()
     return program if builder is None else _made(program, builder)
 
 

@@ -158,7 +158,9 @@ class Instruction:
         """The same of other operands."""
         # what `attrs.evolve` does, which checks what is checked already
         made = object.__new__(Instruction)
-        made.__dict__.update(self.__dict__, operands=operands)
+        fields = made.__dict__
+        fields.update(self.__dict__)
+        fields["operands"] = operands
         return made
 
     @property

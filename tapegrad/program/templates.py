@@ -19,7 +19,7 @@ from tapegrad.ops.arithmetic import clip_both, power, real
 from tapegrad.ops.indexing import add_at_places, from_zero, getitem, index_select
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy
+from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
     argmax,
     argmin,
@@ -66,6 +66,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     matmul: _matmul,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",
+    stopped: "{0}",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
     copy: "{0}.copy()",
@@ -91,6 +92,7 @@ VIEWS = frozenset(
     {
         *(
             real,
+            stopped,
             getitem,
             from_zero,
             ASARRAY,

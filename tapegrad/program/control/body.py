@@ -24,8 +24,8 @@ from tapegrad.core.tape import (
     write_parameter,
 )
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.whole import forward_of
-from tapegrad.program.draws import refuse_draws, states
+from tapegrad.program.builder import Builder
+from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref
 from tapegrad.program.program import Program, from_tape
 
@@ -77,9 +77,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
         return made
 
     marked = tree.map(mark, args)
-    before = states(fn)
+    generators = watched(fn)
     output, last = recorded_from(last, _returned, (fn, marked))
-    refuse_draws(before, fn, label(fn))
+    refuse_draws(generators, label(fn))
     tape = Tape(last, origin)
     captured = tuple(
         dict.fromkeys(
@@ -190,40 +190,18 @@ def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
     return values, [value(x) for x in code.outputs]
 
 
-def caller(code: Code) -> Callable[[Values], Values]:
-    """A function that computes a program's outputs from its inputs."""
-    n = len(code.inputs)
-    table: Values = [None] * n + [x.array for x in code.constants]
-    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
-    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
-
-    def place(x: Any) -> int:
-        if type(x) is Ref:
-            return places[x]
-        table.append(x)
-        return len(table) - 1
-
-    steps = []
+def needed_part(code: Program) -> Program:
+    """A program without the instructions that no output needs; its inputs stay."""
+    needed: set[Any] = set(code.outputs)
+    for i in reversed(range(len(code.instructions))):
+        if Ref("instruction", i) in needed:
+            needed.update(code.instructions[i].operands)
+    builder = Builder(code.inputs, code.constants)
+    moved: dict[Any, Any] = {}
     for i, made in enumerate(code.instructions):
-        operands = tuple(map(place, made.operands))
-        places[Ref("instruction", i)] = len(table)
-        steps.append((made, operands, len(table)))
-        table.append(None)
-    outputs = list(map(place, code.outputs))
-
-    def call(inputs: Values) -> Values:
-        values = list(table)
-        values[:n] = inputs
-        for made, operands, at in steps:
-            given = [values[i] for i in operands]
-            if made.number:
-                result = forward_of(made.op, given)(*given, **made.options)
-                result = result.item() if isinstance(result, np.generic) else result
-            else:
-                result = made.op.forward(*given, **made.options)
-                if isinstance(result, np.generic | float | int):
-                    result = np.asarray(result)
-            values[at] = result
-        return [values[i] for i in outputs]
-
-    return call
+        if Ref("instruction", i) in needed:
+            operands = tuple([moved.get(x, x) for x in made.operands])
+            moved[Ref("instruction", i)] = builder.append(attrs.evolve(made, operands=operands))
+    builder.outputs = tuple([moved.get(x, x) for x in code.outputs])
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(code, constants=constants, instructions=instructions, outputs=outputs)

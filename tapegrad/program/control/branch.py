@@ -10,9 +10,8 @@ To batch a branch or to write it for another library, transform ``branch.on_true
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
@@ -22,29 +21,11 @@ from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.body import caller, program_of, replayed
+from tapegrad.program.control.body import needed_part, program_of, replayed
+from tapegrad.program.control.interpreting import caller
+from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.part import part
 from tapegrad.program.ir import Code, Input, Ref
-from tapegrad.program.passes.dead import drop_dead
-
-
-@attrs.frozen(repr=False)
-class Branch:
-    """Two programs, one of which runs.
-
-    Attributes
-    ----------
-    on_true, on_false
-        Programs of the same inputs, the operands after the first, to like outputs.
-    """
-
-    on_true: Code
-    on_false: Code
-
-    __tree_leaf__: ClassVar[bool] = True
-
-    def __repr__(self) -> str:
-        return f"{self.on_true.label} or {self.on_false.label}"
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
@@ -95,7 +76,7 @@ def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
         tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
         return [*sweep(tape, seeds).values()]
 
-    return drop_dead(program_of(code.label, [*code.inputs, *weights], back))
+    return needed_part(program_of(code.label, [*code.inputs, *weights], back))
 
 
 def _push(
@@ -133,7 +114,7 @@ def _forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Code:
             results.append(np.zeros(like.shape, like.dtype) if t is None else t)
         return results
 
-    return drop_dead(program_of(code.label, [*code.inputs, *tangents], forth))
+    return needed_part(program_of(code.label, [*code.inputs, *tangents], forth))
 
 
 def _like_input(code: Code, x: Any, prefix: str) -> Input:

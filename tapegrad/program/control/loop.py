@@ -21,7 +21,7 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.core.parts import Parts
-from tapegrad.program.control.body import caller
+from tapegrad.program.control.interpreting import caller
 from tapegrad.program.ir import Code
 
 
@@ -124,6 +124,25 @@ class Loop:
             stacks = [_stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
         # a carry may be an operand, or a view of one
         return _closed([*map(np.array, carry), *stacks])
+
+
+@attrs.frozen(repr=False)
+class Branch:
+    """Two programs, one of which runs.
+
+    Attributes
+    ----------
+    on_true, on_false
+        Programs of the same inputs, the operands after the first, to like outputs.
+    """
+
+    on_true: Code
+    on_false: Code
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return f"{self.on_true.label} or {self.on_false.label}"
 
 
 def _stacked(rows: list[Any], like: Any) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tapegrad.ops.arithmetic import add
 from tapegrad.program.builder import Builder
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Instruction
 
 Improve = Callable[[Builder, Instruction, list[Any]], Any]
 
@@ -36,7 +36,7 @@ def _sums_inside(builder: Builder) -> set[int]:
     inside = set()
     for i, instruction in builder.in_order():
         if instruction.op is add:
-            by = used.get(Ref("instruction", i), [])
+            by = used.get(builder.refs[i], [])
             if len(by) == 1 and by != [-1]:  # -1 is a result
                 user = builder.instructions[by[0]]
                 if user.op is add and user.shape == instruction.shape:

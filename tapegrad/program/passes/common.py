@@ -23,7 +23,7 @@ def share_common(builder: Builder) -> None:
 
     def visit(builder: Builder, instruction: Instruction) -> Ref | None:
         first = known.setdefault(content(instruction, _exact(instruction.operands)), builder.at)
-        return None if first == builder.at else Ref("instruction", first)
+        return None if first == builder.at else builder.refs[first]
 
     builder.rewrite(visit)
     builder.is_shared = True

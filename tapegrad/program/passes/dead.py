@@ -26,7 +26,7 @@ def drop_dead(builder: Builder) -> None:
             for x in builder.instructions[i].operands:
                 if type(x) is Ref:
                     column[x.kind][x.index] = True
-    builder.order = [i for i in builder.order if needed[i]]
+    builder.keep([i for i in builder.order if needed[i]])
     if not all(constants):
         builder.keep_constants([i for i, is_needed in enumerate(constants) if is_needed])
     builder.is_needed = True

@@ -29,7 +29,7 @@ from tapegrad.ops.exponential import exp, log
 from tapegrad.ops.indexing import unpick
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, astype
+from tapegrad.ops.record import asarray, astype, stopped
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swapaxes, transpose
@@ -52,7 +52,10 @@ def fold(builder: Builder) -> None:
 
 
 def _folded(builder: Builder, instruction: Instruction) -> Any:
-    if all(type(x) is not Ref or x.kind == "constant" for x in instruction.operands):
+    for x in instruction.operands:
+        if type(x) is Ref and x.kind != "constant":
+            break
+    else:
         result = _constant(builder, instruction)
         if result is not None:
             return result
@@ -248,5 +251,6 @@ _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
     power: (_identity, _power),
     exp: (_softmax,),
     sum_: (_one_a_row,),
+    stopped: (lambda builder, instruction: instruction.operands[0],),
     where: (_keep,),
 }

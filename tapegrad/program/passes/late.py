@@ -28,11 +28,11 @@ def use_at_once(builder: Builder) -> None:
     place = {i: k for k, i in enumerate(builder.order)}
     for i in reversed(builder.order):
         instruction = builder.instructions[i]
-        used = [user for user in uses.get(Ref("instruction", i), ()) if user >= 0]
+        used = [user for user in uses.get(builder.refs[i], ()) if user >= 0]
         if used and _is_large(instruction) and _ending(builder, uses, i) <= 1:
             place[i] = min(place[user] for user in used)
     # an operand stands before its user in the old order, and so it does where they share a place
-    builder.order.sort(key=place.__getitem__)
+    builder.reorder(sorted(builder.order, key=place.__getitem__))
 
 
 def _is_large(instruction: Instruction) -> bool:

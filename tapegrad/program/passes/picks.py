@@ -14,7 +14,7 @@ from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
 
 _FEW = 1 << 8
@@ -33,7 +33,7 @@ def pick_first(builder: Builder) -> None:
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.op in (add, subtract):
-            ref = Ref("instruction", builder.at)
+            ref = builder.refs[builder.at]
             result = _added(builder, instruction)
             if len(used.get(ref, [])) == 1:
                 once.add(ref if result is None else result)

@@ -99,7 +99,7 @@ def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
             before[k] |= bits
             bits |= 1 << k
         if bits:
-            known[Ref("instruction", i)] = bits
+            known[builder.refs[i]] = bits
     return before
 
 
@@ -141,7 +141,7 @@ def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
         n = instruction.shape[0]
         for k, j in enumerate(group):
             rows = slice(k * n, (k + 1) * n)
-            part = replaced[Ref("instruction", j)] = builder.emit(getitem, product, index=(rows,))
+            part = replaced[builder.refs[j]] = builder.emit(getitem, product, index=(rows,))
             builder.name(part, builder.instructions[j].name)
         done.update(group)
 

@@ -99,7 +99,7 @@ def _factor_of_all(builder: Builder, flow: _Flow, seed: int) -> tuple[Any, set[R
     while waiting:
         # in order, so that what an instruction is made of is known
         _, i = heapq.heappop(waiting)
-        instruction, ref = builder.instructions[i], Ref("instruction", i)
+        instruction, ref = builder.instructions[i], builder.refs[i]
         if i != seed and not _is_linear(instruction, dependent):
             leaves = {x for x in instruction.operands if x in dependent}
         else:
@@ -128,7 +128,7 @@ def _scale(builder: Builder, seed: int, factor: Any, leaving: set[Ref]) -> None:
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at == seed:
             return builder.emit(multiply, factor, builder.append(instruction))
-        if Ref("instruction", builder.at) in leaving:
+        if builder.refs[builder.at] in leaving:
             scaled = next(x for x in instruction.operands if x != factor)
             taken.add(scaled)
             return scaled

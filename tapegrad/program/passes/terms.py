@@ -86,7 +86,7 @@ def _sums_of_parts(builder: Builder) -> set[int]:
 
     def sum_of(i: int) -> tuple[int, Any] | None:
         """The addition that is the only use of a part, and what is added."""
-        part, ref = builder.instructions[i], Ref("instruction", i)
+        part, ref = builder.instructions[i], builder.refs[i]
         if i < 0 or part.op is not getitem or len(part.operands) > 1:
             return None
         if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
@@ -104,7 +104,7 @@ def _sums_of_parts(builder: Builder) -> set[int]:
 
     found: set[int] = set()
     for i, instruction in builder.in_order():
-        ref = Ref("instruction", i)
+        ref = builder.refs[i]
         if instruction.op not in (matmul, index_select) or -1 in used.get(ref, []):
             continue
         sums = [sum_of(j) for j in used.get(ref, [])]

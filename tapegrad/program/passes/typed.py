@@ -25,6 +25,14 @@ def type_numbers(builder: Builder) -> None:
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
+    known: dict[Any, Ref] = {}
+    taken: dict[Any, bool] = {}
+
+    def typed(builder: Builder, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ref:
+        key = type(x), repr(x), shape, dtype
+        if key not in known:
+            known[key] = builder.constant(np.full(shape, x, dtype))
+        return known[key]
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
@@ -36,7 +44,10 @@ def type_numbers(builder: Builder) -> None:
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
+        loop = instruction.op, dtype
+        if loop not in taken:
+            taken[loop] = dtype.kind == "f" and _takes(instruction.op.forward, dtype)
+        if not taken[loop]:
             return None
         operands = _without_axes(builder, instruction)
         numbers: list[Any] = [x for x in operands if type(x) is not Ref]
@@ -47,10 +58,7 @@ def type_numbers(builder: Builder) -> None:
         full = instruction.op in (maximum, minimum) and _is_middling(instruction)
         shape = shape if full else ()
         return instruction.on(
-            tuple(
-                x if type(x) is Ref else builder.constant(np.full(shape, x, dtype))
-                for x in operands
-            )
+            tuple([x if type(x) is Ref else typed(builder, x, shape, dtype) for x in operands])
         )
 
     builder.rewrite(visit)
