@@ -44,6 +44,16 @@ def test_large_values_take_one_line():
     assert "float64[1000, 1000]" in lines[2]
 
 
+def test_there_is_a_column_of_marks_where_there_are_marks():
+    output, tape = tg.record(lambda x, y: x * y)(2.0, 3.0)
+    assert tape.show().split("\n")[0].split()[-1] == "value"
+    assert tape.show(output).split("\n")[0].split()[-1] == "cotangent"
+    output, tape = tg.record(lambda x, y: x * np.round(y))(2.0, 3.0)
+    assert [line.endswith("stops here") for line in tape.show(output).split("\n")[1:]] == [
+        *(False, False, True, False)
+    ]
+
+
 def test_an_empty_tape_prints_its_head():
     assert str(tg.Tape()).split() == ["line", "record", "operands", "shape", "dtype", "value"]
 
