@@ -15,6 +15,10 @@ PYTHON_NUMBERS = (float, int, bool)
 _REAL = "fiub"
 
 
+# NumPy compares some options with text, such as the order of a norm
+_COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
+
+
 def as_constant(x: Any, what: str) -> Any:
     """A constant operand as the tape may keep it: a Python number or an array.
 
@@ -45,7 +49,8 @@ def as_constant(x: Any, what: str) -> Any:
         return as_constant(np.asarray(x), what)
     remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
     raise TypeError(
-        f"{what}: an operand is a {kind.__name__}; an array or a number is needed{remedy}"
+        f"{what}: an operand is a {kind.__name__}; an array or a number is needed"
+        + (_COMPARED if kind is str else remedy)
     )
 
 
