@@ -17,12 +17,12 @@ from tapegrad.core.fitting import fit
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.op import Joint, Op
-from tapegrad.core.operands import is_floating, primals, require_real
+from tapegrad.core.operands import as_constant, is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.packing import Layout
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import CURRENT, advance, as_operands, recorded_from, write_known
+from tapegrad.core.tape import CURRENT, advance, recorded_from, write_known
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
 from tapegrad.domain import Domain
@@ -196,7 +196,13 @@ class CustomVJP(Generic[P, R]):
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        last, operands = as_operands(start, CUSTOM_VJP, tuple([x for x in leaves if _is_number(x)]))
+        operands = tuple(
+            [
+                x if type(x) is Tensor else as_constant(x, "custom_vjp")
+                for x in leaves
+                if _is_number(x)
+            ]
+        )
         for x in tensors:
             if x.origin is not start.origin:
                 refuse_stranger("custom_vjp", x, start)
@@ -213,7 +219,7 @@ class CustomVJP(Generic[P, R]):
                 "floating, which cannot be compiled; return .astype(float) of it"
             )
         call = attrs.evolve(call, layout=layout)
-        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
+        record = write_known(start, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
         advance(record)
         return layout.tree(layout.apart(record))
 

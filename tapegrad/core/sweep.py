@@ -135,24 +135,28 @@ def contributions(
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)
     found = []
-    rules = op.vjps if type(op.vjps) is tuple else op.rules(len(operands))
-    for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
-        if rule is None or type(x) is not Tensor:
+    vjps = op.vjps
+    rules = vjps if type(vjps) is tuple else vjps.rules(len(operands))
+    # this runs for every operand on a tape: only the necessary
+    for i, x in enumerate(operands[: len(rules)]):
+        rule = rules[i]
+        if rule is None or type(x) is not Tensor or not (reached is None or x in reached):
             continue
         primal = x._primal
         if type(primal) is not np.ndarray:
             primal = np.asarray(primal)
-        if primal.dtype.kind == "f" and (reached is None or x in reached):
-            # this runs for every operand on a tape: Python is fast where nothing is to be done
-            try:
-                c = rule(*args, **options) if options else rule(*args)
-            except Exception as error:
-                at = f", at {record.place}" if record.place else ""
-                error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
-                raise
-            if c is not None:
-                fits = c.shape == primal.shape and c.dtype is primal.dtype
-                found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
+        dtype = primal.dtype
+        if dtype.kind != "f":
+            continue
+        try:
+            c = rule(*args, **options) if options else rule(*args)
+        except Exception as error:
+            at = f", at {record.place}" if record.place else ""
+            error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
+            raise
+        if c is not None:
+            fits = c.dtype is dtype and c.shape == primal.shape
+            found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
     return found
 
 

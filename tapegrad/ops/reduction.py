@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.core.fitting import filled
 from tapegrad.core.forward import linear
 from tapegrad.declare import op
 from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, reduced
@@ -55,7 +56,7 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     if g.ndim:
         return broadcast_to(_unreduced(g, x, axis, keepdims), shape=x.shape)
     if type(g) is np.ndarray:
-        return np.full(x.shape, g)
+        return filled(x.shape, g, g.dtype)
     return broadcast_to(g, shape=x.shape)
 
 
