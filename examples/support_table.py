@@ -17,27 +17,32 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.core.op import EachOperand
-from tapegrad.declare import declaration
+from tapegrad.declare import OPS, declaration
 from tapegrad.face.table import ANSWERS
 
 HEAD = """\
 # What works on Tensors
 
-The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy that
-they answer for: either may be called on Tensors, and the methods and operators of arrays too.
-Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
-is not listed here. `examples/support_table.py` writes this table from what the ops declare.
+The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy and SciPy
+that they answer for: either may be called on Tensors, and the methods and operators of arrays
+too. Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
+is not listed here. `tg.r_` and `tg.c_` join in brackets, as NumPy's do.
+`examples/support_table.py` writes this table from what the ops declare.
 
 - **gradient**: the operands that have one. *By its parts*: the function is written with other
   ops and recorded as these, and what they pass on is passed on.
 - **convention**: the gradient where there is no derivative, or where formulas would fail. A
   function without one that goes by its parts has theirs.
+- **batch**: `vmap` calls an op once for all examples. These it calls for each example:
+  {loops}, the draws of `tg.random`, and ops and rules of your own. It refuses
+  {refused}, whose shape depends on values.
 """
 
 PARTS, NONE = "by its parts", "none"
 # these have another answer than a derivative: what they give is complex
 # of the table, without the methods of ufuncs and the operators of Python
-OF_NUMPY = {f for f in ANSWERS if type(f) is not tuple and f not in (getitem, setitem)}
+OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
+OF_SCIPY = {f for f in ANSWERS if type(f) is str}
 REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
@@ -60,13 +65,14 @@ def rows() -> Iterator[Row]:
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)]
         for function in OF_NUMPY - REFUSED
-    }
+    } | {name: [name] for name in OF_SCIPY}
     ops = {thing for thing in vars(tg).values() if declaration(thing)}
     for function in ops | {ANSWERS[f] for f in names}:
         found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
         said = declaration(function)
         if said is not None:
             called, kink = function.__name__, said.kink
+            called = next((name for name in found if name in OF_SCIPY), called)
             gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
             function = getattr(function, "read", None) or inspect.unwrap(function)
         else:
@@ -106,7 +112,8 @@ def operands(op: tg.Op[Any]) -> str:
         have = op.signature.names[: 1 if op.vjps.last is None else op.vjps.last + 1]
     else:
         rules = op.vjps if isinstance(op.vjps, tuple) else ()
-        have = tuple(name for name, rule in zip(op.signature.names, rules, strict=False) if rule)
+        names = inspect.signature(op.declared).parameters
+        have = tuple(name for name, rule in zip(names, rules, strict=False) if rule)
     return ", ".join(map(code, have)) or NONE
 
 
@@ -119,6 +126,16 @@ def parts(op: Callable[..., Any]) -> str:
     return NONE
 
 
+def batches() -> dict[str, str]:
+    """The ops that a batch takes one by one, and those that it cannot take."""
+    without = {op for op in OPS.values() if op.batch is None}
+    refused = {op for op in without if op.read is not None}
+    return {
+        name: ", ".join(sorted(code(op.name) for op in ops))
+        for name, ops in {"loops": without - refused, "refused": refused}.items()
+    }
+
+
 def code(text: str) -> str:
     """Text as code, in a cell."""
     return f"`{text}`".replace("|", r"\|")
@@ -126,7 +143,7 @@ def code(text: str) -> str:
 
 def table() -> str:
     """All of it, as Markdown."""
-    parts = [HEAD]
+    parts = [HEAD.format(**batches())]
     for module, group in itertools.groupby(sorted(rows()), key=lambda row: row.module):
         summary = (sys.modules[module].__doc__ or "").splitlines()[0]
         parts.append(f"## {module.removeprefix('tapegrad.')}\n\n{summary}\n")

@@ -4,11 +4,12 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
-  `stop_gradient`, `checkpoint`.
+  `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`.
+- Programs: `compile`, `Program`, `load_program`.
+- Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
-- Training: `nn`, `optim`, `random`, `tree`, `data`, `save`, `load`.
+- Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
   `softmax`, `log_softmax`, `logsumexp`, `softplus`, `gelu`, `expand`, `index_select`, `at`.
 """
@@ -42,29 +43,37 @@ from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
+from tapegrad.transforms import vmap as vmap
 from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
+    from tapegrad import parallel as parallel
     from tapegrad import random as random
     from tapegrad import show as show
     from tapegrad import testing as testing
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
     from tapegrad.files import save as save
+    from tapegrad.loops import cond as cond
+    from tapegrad.loops import fori_loop as fori_loop
+    from tapegrad.loops import scan as scan
+    from tapegrad.loops import while_loop as while_loop
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
+    from tapegrad.program import load_program as load_program
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
-    **dict.fromkeys(("Program", "compile"), "tapegrad.program"),
+    **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
+    **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "random", "show", "testing")
+_LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:

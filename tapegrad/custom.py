@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast
@@ -20,9 +19,10 @@ from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import as_constant, is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.packing import Layout
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import CURRENT, advance, recorded_from, write_known
+from tapegrad.core.tape import CURRENT, advance, brought_in, recorded_from, write_known
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
 from tapegrad.domain import Domain
@@ -172,10 +172,7 @@ class CustomVJP(Generic[P, R]):
         return f"<custom_vjp of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # by name where a decorator has put it in the function's place, as functions are
-        module = sys.modules.get(self.fn.__module__)
-        found = module and getattr(module, self.fn.__qualname__, None)
-        return self.fn.__qualname__ if found is self else (CustomVJP, (self.fn, self.backward))
+        return by_name(self, CustomVJP, (self.fn, self.backward))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))
@@ -196,16 +193,9 @@ class CustomVJP(Generic[P, R]):
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        operands = tuple(
-            [
-                x if type(x) is Tensor else as_constant(x, "custom_vjp")
-                for x in leaves
-                if _is_number(x)
-            ]
-        )
-        for x in tensors:
-            if x.origin is not start.origin:
-                refuse_stranger("custom_vjp", x, start)
+        given = tuple([x for x in leaves if _is_number(x)])
+        last, _, given = brought_in(start, CUSTOM_VJP, given)
+        operands = tuple([x if type(x) is Tensor else as_constant(x, "custom_vjp") for x in given])
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))
@@ -219,7 +209,7 @@ class CustomVJP(Generic[P, R]):
                 "floating, which cannot be compiled; return .astype(float) of it"
             )
         call = attrs.evolve(call, layout=layout)
-        record = write_known(start, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
+        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
         advance(record)
         return layout.tree(layout.apart(record))
 

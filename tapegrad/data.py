@@ -53,7 +53,7 @@ def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterat
     """
     if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
         raise ValueError(f"size is {size!r}; a batch has a positive integer number of rows")
-    n = _rows(arrays)
+    n = count_rows(arrays)
     order = np.arange(n) if key is None else permutation(key, n)
     stop = n - n % size if drop_last else n
     return (
@@ -62,7 +62,7 @@ def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterat
     )
 
 
-def _rows(arrays: Any) -> int:
+def count_rows(arrays: Any) -> int:
     """The number of rows that all leaves have."""
     known: dict[str, int] = {}
     for path, x in zip(tree.paths(arrays), tree.leaves(arrays), strict=True):

@@ -13,6 +13,7 @@ from typing import Any, ParamSpec
 import attrs
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.op import EachOperand, Joint, Op
 from tapegrad.core.signature import Signature
@@ -62,12 +63,14 @@ def op(
     each_operand: EachOperand | Joint | None = None,
     ufunc: Callable[..., Any] | None = None,
     numpy: Any = (),
+    scipy: str | None = None,
     read: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
     takes_weak: bool | None = None,
     domain: Domain | None = None,
     kink: str = "",
     jvp: Rule | None = None,
+    batch: Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
 
@@ -82,6 +85,9 @@ def op(
         Tensors; the decorated function then says how it is called, and what it does.
     numpy
         Further NumPy functions that it answers for: one, or a tuple.
+    scipy
+        The ufunc of scipy.special that computes it and that it answers for, by its name;
+        an empty name if another function of SciPy computes it.
     read
         See `Op`.
     keeps_weak, takes_weak
@@ -92,6 +98,9 @@ def op(
     jvp
         How a tangent passes: `elementwise`, `linear` or `by_transposing`; elementwise
         by default for a ufunc.
+    batch
+        How the axis of a batch passes (`tapegrad.core.batch`): `pointwise`, by default
+        where tangents pass elementwise, `along_axis`, `stacked`, or a rule of the op's own.
     """
     is_elementwise = isinstance(ufunc, np.ufunc) and ufunc.signature is None
     n = ufunc.nin if is_elementwise else 0  # type: ignore[union-attr]
@@ -101,6 +110,8 @@ def op(
         domain = each(*(REAL,) * n)
     if jvp is None:
         jvp = elementwise if n else by_transposing
+    if batch is None and jvp is elementwise:
+        batch = pointwise
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         made = Op(
@@ -112,9 +123,14 @@ def op(
             takes_weak,
             declared=function,
             read=read,
+            batch=batch,
         )
         declare(made, domain, kink, made.signature)
-        OPS[made.name] = made
+        if scipy is None:
+            OPS[made.name] = made
+        elif scipy:
+            # by its name, for SciPy need not be there
+            answers([f"scipy.special.{scipy}"], made)
         answers((*_several(numpy), *([ufunc] if ufunc else [])), made)
         return made
 

@@ -7,39 +7,23 @@ ever run, and nothing of it is read into memory before its size is known to be r
 
 from __future__ import annotations
 
-import contextlib
 import json
-import math
 import os
-import secrets
-import stat
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.archive import Entry, FilePath, entries_of, guarded, replace, text_of, write
 from tapegrad.core.ownership import Array, give
 from tapegrad.errors import FileError
 
 __all__ = ["load", "load_metadata", "save"]
 
-FilePath: TypeAlias = "str | os.PathLike[str]"
-
 _METADATA = "metadata.json"
 _MOST_METADATA = 1 << 24  # bytes
-
-
-@attrs.frozen
-class _Entry:
-    """An entry of a file: its declared shape and dtype, and how to read it."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    read: Callable[[], Array]
 
 
 def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
@@ -86,18 +70,10 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
         packed = pack(
             {name: np.asarray(x, order="C") for name, x in arrays.items()}, {"json": text}
         )
-        _replace(path, lambda file: file.write(packed))
+        replace(path, lambda file: file.write(packed))
         return
 
-    def write(file: Any) -> None:
-        with zipfile.ZipFile(file, "w") as archive:
-            # without the time of day, so that the same tree gives the same file
-            archive.writestr(zipfile.ZipInfo(_METADATA), text)
-            for name, x in arrays.items():
-                with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as member:
-                    np.lib.format.write_array(member, x, allow_pickle=False)
-
-    _replace(path, write)
+    write(path, _METADATA, text, arrays)
 
 
 def load(path: FilePath, like: Any) -> Any:
@@ -127,7 +103,7 @@ def load(path: FilePath, like: Any) -> Any:
     if len(wanted) != len(leaves):
         raise ValueError("two leaves of the tree have one path")
 
-    def read(entries: Mapping[str, _Entry]) -> list[Any]:
+    def read(entries: Mapping[str, Entry]) -> list[Any]:
         differences = _differences(wanted, entries)
         if differences:
             raise FileError("; ".join(differences))
@@ -151,11 +127,11 @@ def load_metadata(path: FilePath) -> dict[str, Any]:
         if _is_safetensors(path):
             with _safe_open(path) as opened:
                 text = (opened.metadata() or {}).get("json", "{}")
+            if len(text) > _MOST_METADATA:
+                raise FileError(f"its {_METADATA} is too large")
         else:
-            with zipfile.ZipFile(file) as archive, archive.open(_METADATA) as member:
-                text = member.read(_MOST_METADATA + 1)
-        if len(text) > _MOST_METADATA:
-            raise FileError("its metadata are too large")
+            with zipfile.ZipFile(file) as archive:
+                text = text_of(archive, _METADATA, _MOST_METADATA)
         metadata = json.loads(text)
         if not isinstance(metadata, dict):
             raise FileError("its metadata are not a mapping of names to values")
@@ -168,64 +144,21 @@ def load_metadata(path: FilePath) -> dict[str, Any]:
 # --- reading ------------------------------------------------------------------------------
 
 
-def _with_entries(path: FilePath, use: Callable[[Mapping[str, _Entry]], Any]) -> Any:
+def _with_entries(path: FilePath, use: Callable[[Mapping[str, Entry]], Any]) -> Any:
     def read(file: Any) -> Any:
         if _is_safetensors(path):
             with _safe_open(path) as opened:
                 return use({name: _safetensors_entry(opened, name) for name in opened.keys()})  # noqa: SIM118
         with zipfile.ZipFile(file) as archive:
-            entries: dict[str, _Entry] = {}
-            for info in archive.infolist():
-                if info.filename == _METADATA:
-                    continue
-                name = info.filename.removesuffix(".npy")
-                if name == info.filename or name in entries:
-                    raise FileError(f"{info.filename!r} is not an array, or occurs twice")
-                entries[name] = _npy_entry(archive, info)
-            return use(entries)
+            return use(entries_of(archive, _METADATA))
 
     return _guarded(path, read)
 
 
 def _guarded(path: FilePath, read: Callable[[Any], Any]) -> Any:
-    """What `read` reads from a file, or one error that names the file."""
     if _is_safetensors(path):
         _import_safetensors()
-    with open(path, "rb") as file:
-        try:
-            return read(file)
-        except FileError as error:
-            raise FileError(f"{os.fspath(path)}: {error}") from None
-        # a hostile file can raise anything: MemoryError, RecursionError, struct.error, ...
-        except Exception as error:
-            raise FileError(
-                f"{os.fspath(path)} is damaged, or was not written by tapegrad.save: "
-                f"{type(error).__name__}: {error}"
-            ) from error
-
-
-def _npy_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> _Entry:
-    """The header of an array in a zip."""
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }[version]
-        shape, fortran, dtype = read_header(member)
-        start = member.tell()
-
-    def read() -> Array:
-        n_bytes = math.prod(shape) * dtype.itemsize
-        with archive.open(info) as member:
-            member.read(start)
-            data = member.read(n_bytes)
-            # the checksum is compared where the end is read
-            if len(data) != n_bytes or member.read(1):
-                raise FileError(f"{info.filename} differs from its declared size")
-        return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")
-
-    return _Entry(shape, dtype, read)
+    return guarded(path, read, "tapegrad.save")
 
 
 def _import_safetensors() -> None:
@@ -252,15 +185,15 @@ _SAFE_DTYPES = {
 }
 
 
-def _safetensors_entry(opened: Any, name: str) -> _Entry:
+def _safetensors_entry(opened: Any, name: str) -> Entry:
     part = opened.get_slice(name)
     dtype = _SAFE_DTYPES.get(part.get_dtype())
     if dtype is None:
         raise FileError(f"{name} is of the dtype {part.get_dtype()}")
-    return _Entry(tuple(part.get_shape()), np.dtype(dtype), lambda: opened.get_tensor(name))
+    return Entry(tuple(part.get_shape()), np.dtype(dtype), lambda: opened.get_tensor(name))
 
 
-def _differences(wanted: Mapping[str, Any], entries: Mapping[str, _Entry]) -> list[str]:
+def _differences(wanted: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[str]:
     """The differences between a file and the wanted tree, each in a few words."""
     told = []
     for name, leaf in wanted.items():
@@ -301,24 +234,6 @@ def _arrays(tree_: Any) -> dict[str, Array]:
         if arrays[path].dtype.kind not in "biuf":
             raise TypeError(f"{path or 'the leaf'} is {arrays[path].dtype}; numbers are saved")
     return arrays
-
-
-def _replace(path: FilePath, write: Callable[[Any], Any]) -> None:
-    """Write a new file beside the old one, and replace that when all of it is on disk."""
-    target = os.path.realpath(path)
-    beside = f"{target}.{secrets.token_hex(4)}.tmp"
-    try:
-        with open(beside, "xb") as file:
-            # as private as the file that it replaces
-            with contextlib.suppress(FileNotFoundError):
-                os.chmod(beside, stat.S_IMODE(os.stat(target).st_mode))
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
 
 
 def _plain(x: Any) -> Any:

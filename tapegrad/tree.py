@@ -130,6 +130,15 @@ def _open(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
     return None, (), ()
 
 
+def parts(tree: Any) -> dict[str, Any] | None:
+    """What a node holds, by the names that paths have; None for a leaf."""
+    node, keys, children = _open(tree)
+    if node is None:
+        return None
+    shallow = Structure(node, keys, (LEAF,) * len(children))
+    return dict(zip(structure_paths(shallow), children, strict=True))
+
+
 def _refuse_computed(record: Any) -> None:
     """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
     for field in type(record).__attrs_attrs__:
@@ -514,7 +523,7 @@ def update(tree: Any, changes: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError
-        If there is no such path, or there are two.
+        If there is no such path, there are two, or it lies within another one.
 
     Examples
     --------
@@ -542,6 +551,9 @@ def update(tree: Any, changes: Mapping[str, Any]) -> Any:
     made = walk(tree, "")
     for path in changes:
         if found.count(path) != 1:
+            outer = next((x for x in found if not x or path.startswith(f"{x}.")), None)
+            if path not in found and outer is not None:
+                raise ValueError(f"{path!r} is within {outer!r}, which is replaced as well")
             how = "no place" if path not in found else "more than one place"
             raise ValueError(f"there is {how} at {path!r}; the leaves are at {paths(tree)}")
     return made

@@ -22,6 +22,7 @@ _MOST = 3  # how many records one reason names
 # what a zero slope means, by the op that has it
 _SLOPES = {
     "relu": "it is off everywhere: its argument is never above 0",
+    "multiply": "a product with 0",
     **dict.fromkeys(("sigmoid", "tanh", "erf", "arctan"), "it is saturated"),
     **dict.fromkeys(
         ("where", "maximum", "minimum", "fmax", "fmin", "clip_both", "keep"),
@@ -129,8 +130,6 @@ def _slope(step: Step, reached: set[Tensor]) -> str:
     if record.op.name in _SLOPES and is_ours(record):
         return _SLOPES[record.op.name]
     passed = [c for c in step.contributions if c.operand in reached]
-    if record.op.name == "multiply":
-        return "a product with 0"
     return f"its slope is 0 there ({', '.join(dict.fromkeys(c.formula for c in passed))})"
 
 

@@ -464,6 +464,9 @@ def test_an_update_changes_what_is_named_and_nothing_else() -> None:
             tg.tree.update(params, {path: 1.0})
     with pytest.raises(ValueError, match=r"more than one place at 'a\.b'"):
         tg.tree.update({"a.b": 1, "a": {"b": 2}}, {"a.b": 3})
+    for outer in ("0", ""):
+        with pytest.raises(ValueError, match=f"'0.bias' is within '{outer}'"):
+            tg.tree.update(params, {"0.bias": 1.0, outer: 1.0})
 
 
 def test_sizes_and_summaries_count_every_leaf() -> None:

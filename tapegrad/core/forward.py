@@ -116,8 +116,5 @@ def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> A
 
 
 def _total(parts: list[Any]) -> Any:
-    total = None
-    for part in parts:
-        if part is not None:
-            total = part if total is None else total + part
-    return total
+    parts = [part for part in parts if part is not None]
+    return sum(parts[1:], parts[0]) if parts else None

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import CURRENT, advance, write
@@ -76,7 +77,7 @@ class Op(Rules, Generic[P]):
 
     Attributes
     ----------
-    name, forward, vjps, jvp, keeps_weak, takes_weak
+    name, forward, vjps, jvp, keeps_weak, takes_weak, batch
         What a record needs to know of it; see `Rules`.
     declared
         The function that has its signature, its docstring and its place in a module.
@@ -145,8 +146,9 @@ class Op(Rules, Generic[P]):
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
-    def __reduce__(self) -> str:
-        return str(self.__dict__["__qualname__"])
+    def __reduce__(self) -> Any:
+        fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
+        return by_name(self, partial(Op, declared=self.declared, read=self.read), fields)
 
     def __copy__(self) -> Op[P]:
         return self

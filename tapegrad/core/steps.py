@@ -114,13 +114,11 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> output, tape = tg.record(lambda w, x: tg.sum(w * x))(2.0, np.array([1.0, 3.0]))
-    >>> for step in tg.sweep_steps(tape, output):
+    >>> output, tape = tg.record(lambda w, x: w * x)(2.0, np.array([1.0, 3.0]))
+    >>> for step in tg.sweep_steps(tape, output, cotangent=np.ones(2)):
     ...     print(step.record.index, step.record.op.name, step.cotangent)
     ...     for c in step.contributions:
     ...         print("   to", c.operand.index, "by", c.formula, c.cotangent, "->", c.summed)
-    3 sum 1.0
-       to 2 by _spread(g, a, axis, keepdims) [1. 1.] -> [1. 1.]
     2 multiply [1. 1.]
        to 0 by g * x2 [1. 3.] -> 4.0
        to 1 by g * x1 [2. 2.] -> [2. 2.]

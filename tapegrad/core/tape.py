@@ -20,6 +20,7 @@ from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
 from tapegrad.core.ownership import keep
+from tapegrad.core.parts import Parts
 from tapegrad.core.refusals import (
     describe,
     explained,
@@ -249,7 +250,7 @@ def write(
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
-                refuse_stranger(op.name, x, last)
+                return write(*brought_in(last, op, operands), given)
             value = x._primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
@@ -262,18 +263,20 @@ def write(
         operands = (*operands[:i], x, *operands[i + 1 :])
         values.append(value)
     forward = op.forward
-    if origin.compiling and op.keeps_weak:
+    if origin.compiling and (op.keeps_weak or op.like is not None):
         forward = forward_of(op, values)
     try:
         value = forward(*values, **given) if given else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
         raise explained(error, op, values, given, last) from error
-    if type(value) is not np.ndarray:
-        if op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
-            value = value.item() if isinstance(value, np.generic) else value
-            return write_known(last, op, operands, options, value)
+    if type(value) is np.ndarray:
+        # by position, which takes half the time
+        value.setflags(False)  # type: ignore[call-arg]
+    elif op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
+        value = value.item() if isinstance(value, np.generic) else value
+    elif type(value) is not Parts:
         value = np.asarray(value)
-    value.setflags(False)  # by position, which takes half the time
+        value.setflags(False)  # type: ignore[call-arg]
     return write_known(last, op, operands, options, value)
 
 
@@ -305,6 +308,21 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
     return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
+
+
+def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
+    """The same, with operands of a tape around this one marked on this one.
+
+    The body of a loop is recorded on a tape inside that of the loop.
+    """
+    own = []
+    for x in operands:
+        if type(x) is Tensor and x.origin is not last.origin:
+            if not last.origin.is_within(x.origin):
+                refuse_stranger(op.name, x, last)
+            x = last = write_parameter(last, x, x.name)
+        own.append(x)
+    return last, op, tuple(own)
 
 
 # --- recording ------------------------------------------------------------------
@@ -372,8 +390,7 @@ def run(
         nonlocal last
         if not is_floating(leaf):
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        if type(leaf) is Tensor and leaf.origin is not start.origin:
-            refuse_stranger("parameter", leaf, start)
+        last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
         last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last
@@ -422,9 +439,9 @@ def recorded_from(
 
 
 def is_recording(origin: Origin) -> bool:
-    """Whether the recording that runs writes on the tape that begins there."""
+    """Whether the recording that runs writes on the tape that begins there, or within it."""
     last = CURRENT.get()
-    return last is not None and last.origin is origin
+    return last is not None and last.origin.is_within(origin)
 
 
 def last_written() -> Tensor | Origin:

@@ -72,7 +72,9 @@ WHOLE: Mapping[str, Whole] = {
 
 
 def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
-    """An op's forward function for these operands; the op is one of the package's."""
+    """An op's forward function for these operands, while compiling; the op is one of ours."""
+    if op.like is not None:
+        return op.like
     whole = WHOLE.get(op.name)
     if whole is None or not all(isinstance(x, int) for x in values):
         return op.forward

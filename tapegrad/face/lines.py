@@ -30,7 +30,14 @@ class Place:
     sweeps: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.number}: {self.text}" if self.file else ""
+        if not self.file:
+            return ""
+        where = f"{self.file}:{self.number}"
+        # the source of what is typed into an interpreter is not kept
+        return f"{where}: {self.text}" if self.text else where
+
+
+_NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.")
 
 
 def users_place() -> Place:
@@ -41,7 +48,7 @@ def users_place() -> Place:
         module = frame.f_globals.get("__name__", "")
         file, number = frame.f_code.co_filename, frame.f_lineno
         # an example in a docstring runs in its module's name
-        if not module.startswith(("tapegrad.", "numpy")) or file.startswith("<doctest"):
+        if not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest"):
             return Place(file, number, linecache.getline(file, number).strip(), sweeps)
         sweeps += module == "tapegrad.core.sweep" and frame.f_code.co_name == "sweep"
         frame = frame.f_back
@@ -54,10 +61,32 @@ def users_line() -> str:
     return f", at {place}" if place else ""
 
 
-def instead_of_math() -> str:
-    """What to write for functions of `math` on the caller's line, for a message."""
-    names = dict.fromkeys(re.findall(r"\bmath\.(\w+)\(", users_place().text))
-    return "".join([f"write np.{name} for math.{name}; " for name in names if hasattr(np, name)])
+# SciPy's functions that read arrays, and have a counterpart in tapegrad
+_OF_SCIPY = ("polygamma", "logsumexp", "softmax", "log_softmax", "softplus")
+
+
+def instead() -> str:
+    """What to write for what takes no Tensor on the caller's line, for a message."""
+    text = users_place().text
+    of_math = [x for x in re.findall(r"\bmath\.(\w+)\(", text) if hasattr(np, x)]
+    found = [f"np.{x} for math.{x}" for x in dict.fromkeys(of_math)]
+    found += [f"tg.{x} for np.{x}" for x in dict.fromkeys(re.findall(r"\bnp\.([rc]_)\[", text))]
+    found += [f"tg.{x} for scipy.special.{x}" for x in _OF_SCIPY if x in _scipys_functions()]
+    return "".join([f"write {what}; " for what in found])
+
+
+def _scipys_functions() -> list[str]:
+    """The functions of SciPy that led from the caller's line here."""
+    names = []
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith(_NOT_THE_USERS):
+            break
+        if module.startswith("scipy."):
+            names.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return names
 
 
 def augmented(symbol: str) -> str:

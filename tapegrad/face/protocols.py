@@ -28,22 +28,25 @@ class Protocols:
     __slots__ = ()
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        name = ufunc.__name__ if method == "__call__" else f"{ufunc.__name__}.{method}"
+        name = ufunc.__name__
         out = kwargs.pop("out", None)
         if out is not None:
             changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
+            called = _called(ufunc, method)
             raise TypeError(
-                f"np.{name}: out= (and an in-place operator such as +=) would write a Tensor into "
+                f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "
                 "an array, which is not possible; bind the result instead: "
-                f"{changed} = {_INFIX.get(name, f'np.{name}({given})')}"
+                f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({given})')}"
             )
         ours = ANSWERS.get(ufunc if method == "__call__" else (method, ufunc))
+        if ours is None and method == "__call__":
+            ours = ANSWERS.get(_full_name(ufunc, name))
         if ours is not None:
             return ours(*inputs, **kwargs)
         if method == "__call__":
             _refuse(ufunc, name)
         raise TypeError(
-            f"np.{name} is not supported on a Tensor; "
+            f"{_called(ufunc, method)} is not supported on a Tensor; "
             + advice.UFUNC_METHODS.get(
                 method, "use the function with an axis (np.sum, np.max, ...)"
             )
@@ -70,10 +73,18 @@ def _refuse(function: Any, name: str) -> NoReturn:
     )
 
 
+def _called(ufunc: np.ufunc, method: str) -> str:
+    """A ufunc, or its method, as users write it."""
+    name = _full_name(ufunc, ufunc.__name__)
+    name = f"np.{ufunc.__name__}" if name.startswith("numpy.") else name
+    return name if method == "__call__" else f"{name}.{method}"
+
+
 def _full_name(function: Any, name: str) -> str:
     """A function's name with its module's; a ufunc does not know its module."""
     module = getattr(function, "__module__", None)
     if module is None and getattr(np, name, None) is not function:
-        special = sys.modules.get("scipy.special")
-        module = "scipy.special" if getattr(special, name, None) is function else ""
+        places = ("scipy.special", "scipy.special._ufuncs", "scipy.special._special_ufuncs")
+        found = [x for x in places if getattr(sys.modules.get(x), name, None) is function]
+        module = found[0] if found else ""
     return f"{'numpy' if module is None else module}.{name}".lstrip(".")

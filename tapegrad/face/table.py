@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# By NumPy's function; a ufunc's method by the pair of its name and the ufunc.
+# By NumPy's function; a ufunc's method by the pair of its name and the ufunc; a ufunc of a
+# package that may not be there by its full name.
 ANSWERS: dict[Any, Callable[..., Any]] = {}
 
 

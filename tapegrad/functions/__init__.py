@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from tapegrad.functions.activation import *
 from tapegrad.functions.arithmetic import *
 from tapegrad.functions.assembly import *
+from tapegrad.functions.brackets import *
 from tapegrad.functions.creation import *
 from tapegrad.functions.decomposition import *
 from tapegrad.functions.diagonals import *
@@ -30,6 +31,7 @@ if not TYPE_CHECKING:
         activation,
         arithmetic,
         assembly,
+        brackets,
         creation,
         decomposition,
         diagonals,
@@ -54,6 +56,7 @@ if not TYPE_CHECKING:
         *activation.__all__,
         *arithmetic.__all__,
         *assembly.__all__,
+        *brackets.__all__,
         *creation.__all__,
         *decomposition.__all__,
         *diagonals.__all__,

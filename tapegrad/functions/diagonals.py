@@ -44,12 +44,19 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     axis1, axis2
         The rows' axis and the columns'.
 
+    Raises
+    ------
+    ValueError
+        If the array has fewer than two axes.
+
     Examples
     --------
     >>> import tapegrad as tg
     >>> tg.diagonal(np.array([[1, 2], [3, 4]]))
     array([1, 4])
     """
+    if np.ndim(a) < 2:
+        raise ValueError(f"a diagonal needs an array of two axes or more, not {np.ndim(a)}")
     a = np.moveaxis(a, (axis1, axis2), (-2, -1))
     n, m = a.shape[-2:]
     return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]

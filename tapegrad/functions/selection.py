@@ -27,6 +27,8 @@ __all__ = [
 
 def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
     """An array and one of its axes, from 0; with one axis for None."""
+    if isinstance(axis, bool):
+        raise TypeError(f"an axis is an integer, not {axis}")
     a = as_array(a)
     return (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
 

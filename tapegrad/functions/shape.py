@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -237,6 +238,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     array([[2, 4],
            [1, 3]])
     """
+    k = operator.index(k)
     np.rot90(stand_in(m), k, axes)  # raises where the axes are no plane
     if k % 2:
         m = np.swapaxes(m, *axes)

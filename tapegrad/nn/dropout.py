@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, ClassVar
 
 import attrs
@@ -14,9 +15,10 @@ from tapegrad.nn.layers import check_no_params
 from tapegrad.ops import where
 
 
-def _rate(instance: Any, attribute: Any, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+def _rate(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"rate is a number, at least 0 and less than 1; not {value!r}")
+    return float(value)
 
 
 @attrs.frozen
@@ -43,7 +45,7 @@ class Dropout:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    rate: float = attrs.field(validator=_rate)
+    rate: float = attrs.field(converter=_rate)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""

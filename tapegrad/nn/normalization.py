@@ -189,7 +189,7 @@ class BatchNorm:
         TypeError
             If the parameters or the state are not of this layer's classes.
         ValueError
-            If a shape does not fit, or training has only one number for each channel.
+            If a shape does not fit, or training has fewer than two numbers for each channel.
         """
         _check(self, params, NormParams, x, 1)
         check_params(self, state, BatchNormState, "state")
@@ -199,7 +199,9 @@ class BatchNorm:
         if training:
             count = math.prod(shape) // self.n
             if count < 2:
-                raise ValueError(f"{self}: x has shape {shape}, only one number for each channel")
+                raise ValueError(
+                    f"{self}: x has shape {shape}, fewer than two numbers for each channel"
+                )
             average = mean(x, axis=axes)
             centred = x - reshape(average, channels)
             variance = mean(square(centred), axis=axes)

@@ -19,6 +19,7 @@ from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
 from tapegrad.ops.rounding import *
 from tapegrad.ops.scan import *
+from tapegrad.ops.scipy_special import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *
 from tapegrad.ops.trigonometric import *
@@ -44,6 +45,7 @@ if not TYPE_CHECKING:
         reduction,
         rounding,
         scan,
+        scipy_special,
         shape,
         special,
         trigonometric,
@@ -68,6 +70,7 @@ if not TYPE_CHECKING:
         *reduction.__all__,
         *rounding.__all__,
         *scan.__all__,
+        *scipy_special.__all__,
         *shape.__all__,
         *special.__all__,
         *trigonometric.__all__,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
@@ -396,6 +397,7 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
     keeps_weak=True,
     domain=each(REAL, REAL, REAL),
+    batch=pointwise,
 )
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
@@ -450,6 +452,7 @@ conjugate = conj
     numpy=np.real,
     keeps_weak=True,
     domain=each(REAL),
+    batch=pointwise,
 )
 def real(val: Any) -> Any:
     """x itself, as all numbers here are real.
@@ -463,7 +466,7 @@ def real(val: Any) -> Any:
     return np.asarray(val) if type(val) is np.ndarray else val
 
 
-@op(None, numpy=np.imag, domain=each(REAL))
+@op(None, numpy=np.imag, domain=each(REAL), batch=pointwise)
 def imag(val: Any) -> Any:
     """Zeros, as all numbers here are real. It passes no gradient.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
@@ -100,13 +101,13 @@ def isnan(x: Any) -> Any:
     """Where x is nan. It passes no gradient."""
 
 
-@op(None, numpy=np.isposinf, domain=each(REAL))
+@op(None, numpy=np.isposinf, domain=each(REAL), batch=pointwise)
 def isposinf(x: Any) -> Any:
     """Where x is plus infinity. It passes no gradient."""
     return np.isposinf(x)
 
 
-@op(None, numpy=np.isneginf, domain=each(REAL))
+@op(None, numpy=np.isneginf, domain=each(REAL), batch=pointwise)
 def isneginf(x: Any) -> Any:
     """Where x is minus infinity. It passes no gradient."""
     return np.isneginf(x)
@@ -124,7 +125,16 @@ def _read_isclose(
     return (a, b, rtol, atol), {"equal_nan": equal_nan} if equal_nan else {}
 
 
-@op(None, None, None, None, numpy=np.isclose, read=_read_isclose, domain=_isclose_calls)
+@op(
+    None,
+    None,
+    None,
+    None,
+    numpy=np.isclose,
+    read=_read_isclose,
+    domain=_isclose_calls,
+    batch=pointwise,
+)
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
     """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
 

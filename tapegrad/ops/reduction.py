@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.core.batch import Has, along_axis, flat, moved
 from tapegrad.core.fitting import filled
-from tapegrad.core.forward import linear
+from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
 from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, reduced
 from tapegrad.ops.axes import from_lines, lines, shifted
@@ -67,11 +68,20 @@ def _count(x: Any, axis: Any) -> int:
     return math.prod(shape[i] for i in axes)
 
 
+def _reduced(
+    op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
+) -> Any:
+    if keepdims:
+        options["keepdims"] = True
+    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
+
+
 @op(
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
     domain=reduced(),
     jvp=linear,
+    batch=_reduced,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -106,6 +116,7 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     numpy=np.mean,
     domain=reduced(min_side=1),
     jvp=linear,
+    batch=_reduced,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -138,6 +149,7 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     numpy=np.prod,
     domain=reduced(NEAR_ONE),
     kink="right with any number of zeros",
+    batch=_reduced,
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -167,6 +179,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     numpy=(np.max, np.amax),
     domain=reduced(TYING, min_side=1),
     kink="ties share equally",
+    batch=_reduced,
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
@@ -187,6 +200,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     numpy=(np.min, np.amin),
     domain=reduced(TYING, min_side=1),
     kink="ties share equally",
+    batch=_reduced,
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
@@ -219,7 +233,7 @@ def _truths(choose: Choices) -> Call:
     return Call((x,), {"axis": choose.axes(x.ndim), "keepdims": choose.among([False, True])})
 
 
-@op(None, numpy=np.any, domain=_truths)
+@op(None, numpy=np.any, domain=_truths, batch=_reduced)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -232,7 +246,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.all, domain=_truths)
+@op(None, numpy=np.all, domain=_truths, batch=_reduced)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -245,7 +259,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_truths)
+@op(None, numpy=np.count_nonzero, domain=_truths, batch=_reduced)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many are not zero; arguments as for `sum`. It passes no gradient.
 
@@ -264,10 +278,18 @@ def _places(choose: Choices) -> Call:
     return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
 
 
+def _place_along(op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    if axis is not None:
+        return along_axis(op, has, a, axis=axis, keepdims=keepdims)
+    y = apply(op, (flat(a),), {"axis": 1})
+    return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
+
+
 @op(
     None,
     numpy=np.argmax,
     domain=_places,
+    batch=_place_along,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis, or of the array flattened.
@@ -287,6 +309,7 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     None,
     numpy=np.argmin,
     domain=_places,
+    batch=_place_along,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis, or of the array flattened.
@@ -317,6 +340,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
         _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
     domain=reduced(min_side=1),
+    batch=_reduced,
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -346,6 +370,7 @@ def _normalised(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
     domain=_normalised,
+    batch=along_axis,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
@@ -364,6 +389,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 @op(
     lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
     domain=_normalised,
+    batch=along_axis,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss.

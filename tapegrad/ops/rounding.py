@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, Elements, any_of, each
 
@@ -75,7 +76,7 @@ def rint(x: Any) -> Any:
     """
 
 
-@op(None, numpy=np.fix, domain=each(Elements()))
+@op(None, numpy=np.fix, domain=each(Elements()), batch=pointwise)
 def fix(x: Any) -> Any:
     """The nearest whole number towards 0, as `trunc`. It passes no gradient.
 
@@ -93,7 +94,7 @@ def _round_calls(choose: Choices) -> Call:
     return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
 
 
-@op(None, numpy=(np.round, np.around), domain=_round_calls)
+@op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise)
 def round(a: Any, decimals: int = 0) -> Any:
     """The nearest number with so many decimals; of two, the one with an even last digit.
 

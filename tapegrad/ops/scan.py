@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
+from tapegrad.core.batch import Has, along_axis, count, filled, moved
+from tapegrad.core.forward import apply
 from tapegrad.declare import op
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
@@ -50,10 +52,17 @@ def _times_before(back: Any, before: Any) -> Any:
     return back * np.where(lost, 0, before)
 
 
+def _recurrence_batch(op: Any, has: Has, a: Any, b: Any, axis: int = 0) -> Any:
+    n = count(has, (a, b))
+    a, b = filled(a, has[0], n), filled(b, has[1], n)
+    return apply(op, (a, b), {"axis": moved(axis, a.ndim - 1)})
+
+
 @op(
     on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shifted(y, 0)), 0),
     on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
     domain=_recurrences,
+    batch=_recurrence_batch,
 )
 def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     """``y[k] = a[k] * y[k - 1] + b[k]`` along an axis, from ``y[0] = b[0]``.
@@ -95,6 +104,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
     domain=_scanned(REAL),
+    batch=along_axis,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
     """The sums of the elements up to each, along an axis or of the array flattened.
@@ -115,6 +125,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     numpy=np.cumprod,
     domain=_scanned(NEAR_ONE),
     kink=_ZEROS,
+    batch=along_axis,
 )
 def cumprod(a: Any, axis: int | None = None) -> Any:
     """The products of the elements up to each, along an axis or of the array flattened.

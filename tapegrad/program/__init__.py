@@ -3,5 +3,6 @@
 from tapegrad.program.compiled import Compiled as Compiled
 from tapegrad.program.compiled import compile as compile
 from tapegrad.program.entry import Signature as Signature
+from tapegrad.program.loading import load_program as load_program
 from tapegrad.program.passes import PASSES as PASSES
 from tapegrad.program.program import Program as Program

@@ -5,7 +5,6 @@ from __future__ import annotations
 import builtins
 import math
 import re
-import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,14 +18,14 @@ from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
 from tapegrad.program.templates import TEMPLATES
 
-_FORMATTER = string.Formatter()
 # what Python calls its numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}
 
 
 def takes_out(program: Code, instruction: Instruction) -> bool:
     """Whether an instruction can write its result to a buffer."""
-    if instruction.number:
+    # an empty result needs no memory; what is as long as a loop ran is empty until it has run
+    if instruction.number or 0 in instruction.shape:
         return False
     template = _template(program, instruction)
     if template is None:
@@ -50,7 +49,7 @@ def expression(
         if called and not hasattr(builtins, called[1]):
             function = HELPERS.get(called[1]) or getattr(np, called[1])
             template = names.library(called[1], function) + template[called.end(1) :]
-    text = _filled(instruction, template, values, out)
+    text = _filled(instruction, template, values, out, names)
     if instruction.number and _whole(program, instruction) is None:
         # not .item(), for NumPy has Python's own numbers in place of ints of many bits
         return f"{KINDS[instruction.dtype.kind]}({text})"
@@ -119,11 +118,17 @@ def _option(value: Any, names: Names) -> str:
         return repr(value)
     if type(value) is float:
         return number(value)
+    if isinstance(value, np.integer):
+        return repr(int(value))
     return names.of(value, "option")
 
 
 def _filled(
-    instruction: Instruction, template: str, values: Mapping[Ref, str], out: str | None
+    instruction: Instruction,
+    template: str,
+    values: Mapping[Ref, str],
+    out: str | None,
+    names: Names,
 ) -> str:
     """A format string with the operands, the options and the result's buffer put in."""
     operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
@@ -133,15 +138,17 @@ def _filled(
         fields = {**defaults, **instruction.options}
     fields["shape"] = instruction.shape
     index = fields.pop("index", None)
+    dtype = fields.pop("dtype", None)
+    fields = {name: _option(x, names) for name, x in fields.items()}
+    if dtype is not None:
+        fields["dtype"] = repr(np.dtype(dtype).str)
     if index is not None:
         fields["index"] = _index(index, iter(operands[1:]))
-    if "dtype" in fields:
-        fields["dtype"] = repr(np.dtype(fields["dtype"]).str)
     fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
     fields["out"] = out
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    text = _FORMATTER.vformat(template, operands, fields)
+    text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T")
 
 

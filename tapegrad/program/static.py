@@ -57,9 +57,9 @@ def static_key(x: Any, what: str) -> Hashable:
         return kind, x if kind is int else repr(x)
     if isinstance(x, (*_CODE, enum.Enum)) or hasattr(kind, "__compiled__"):
         return Same(x)
-    parts = _parts(x)
-    if parts is not None:
-        return Same(kind), tuple([static_key(part, what) for part in parts])
+    inside = parts(x)
+    if inside is not None:
+        return Same(kind), tuple([static_key(part, what) for part in inside])
     if kind is frozenset:
         return kind, frozenset([static_key(part, what) for part in x])
     if isinstance(x, np.generic) and not x.dtype.hasobject:
@@ -70,7 +70,7 @@ def static_key(x: Any, what: str) -> Hashable:
     )
 
 
-def _parts(x: Any) -> Any:
+def parts(x: Any) -> Any:
     """What a static value is made of, beside its class; None for what is not made of parts."""
     kind = type(x)
     if kind is tuple or (isinstance(x, tuple) and hasattr(kind, "_fields")):

@@ -13,12 +13,13 @@ from typing import Any
 
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
+from tapegrad.core.tensor import Rules
 from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import clip_both, power, real
 from tapegrad.ops.indexing import add_at_places, from_zero, getitem, index_select
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy
+from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
     argmax,
     argmin,
@@ -65,6 +66,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     matmul: _matmul,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",
+    stopped: "{0}",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
     copy: "{0}.copy()",
@@ -90,6 +92,7 @@ VIEWS = frozenset(
     {
         *(
             real,
+            stopped,
             getitem,
             from_zero,
             ASARRAY,
@@ -104,4 +107,6 @@ VIEWS = frozenset(
 )
 
 # Ops whose forward function is written with ops, so that a program may have its parts.
-COMPOSITES = frozenset({sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax})
+COMPOSITES: frozenset[Rules] = frozenset(
+    {sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax}
+)

@@ -76,7 +76,7 @@ def test_calls_are_written_as_a_user_writes_them():
 ONE_BY_ONE = sorted(
     name
     for name, row in ROWS.items()
-    if row.gradient == "`x`" and isinstance(getattr(tg, name).forward, np.ufunc)
+    if row.gradient == "`x`" and isinstance(getattr(tg, name, tg.erf).forward, np.ufunc)
 )
 
 

@@ -478,7 +478,7 @@ def test_what_a_call_lacks_is_said() -> None:
     norm, cell = nn.BatchNorm(2), nn.LSTMCell(2, 2)
     with pytest.raises(TypeError, match="state"):
         norm(norm.init(0), np.ones((3, 2)), None)
-    with pytest.raises(ValueError, match="one number for each channel"):
+    with pytest.raises(ValueError, match="two numbers for each channel"):
         norm(norm.init(0), np.ones((1, 2)), norm.initial_state(), training=True)
     with pytest.raises(TypeError, match="pair"):
         cell(cell.init(0), np.ones((1, 2)), np.ones((1, 2)))
@@ -545,6 +545,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> N
     assert abs(np.mean(kept) - (1 - rate)) < 0.05
     g = tg.grad(lambda x: tg.sum(nn.Dropout(rate)(None, x, key=seed)))(x)
     np.testing.assert_array_equal(g, np.where(kept, 1 / (1 - rate), 0))
+
+
+def test_a_rate_is_any_real_number_below_one() -> None:
+    assert nn.Dropout(np.float32(0.5)) == nn.Dropout(0.5)
+    for rate in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j):
+        with pytest.raises(ValueError, match="rate is a number"):
+            nn.Dropout(rate)
 
 
 def test_dropout_with_a_key_has_the_properties_of_any_function() -> None:

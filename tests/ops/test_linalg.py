@@ -221,7 +221,7 @@ def test_a_norm_has_a_gradient_by_its_order(ord: float, norm: Any) -> None:
     [
         tg.norm,
         lambda x, p: tg.matrix_norm(x, ord=p),
-        tg.cond,
+        tg.linalg.cond,
     ],
 )
 def test_a_matrix_norms_order_has_no_gradient_and_is_refused(f: Any) -> None:

@@ -26,7 +26,7 @@ BOTH = ("reverse", "forward")
 # there are many ops: only the thorough run looks for long at each
 SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 6)
 FEWER = settings(max_examples=max(1, EXAMPLES // 5))
-FEWEST = settings(max_examples=max(1, EXAMPLES // 8))
+FEWEST = settings(max_examples=max(1, EXAMPLES // 12))
 
 every_op = pytest.mark.parametrize("name", sorted(CASES))
 every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
@@ -204,7 +204,11 @@ def test_an_op_without_gradient_is_compiled_as_recorded(name: str, data: Any) ->
 
 
 NUMPY_FUNCTIONS = sorted(
-    ((f, op.name) for f, op in ANSWERS.items() if getattr(op, "name", None) in CASES),
+    (
+        (f, op.name)
+        for f, op in ANSWERS.items()
+        if getattr(op, "name", None) in CASES and type(f) is not str
+    ),
     key=lambda pair: (pair[1], pair[0].__name__),
 )
 
@@ -462,6 +466,8 @@ def test_gradients_of_mixed_dtypes_are_each_operands_own(data: Any) -> None:
 def test_every_public_op_is_the_one_in_the_table() -> None:
     public = {name for name in dir(tg) if isinstance(getattr(tg, name), tg.Op)}
     # some have another name too, as in NumPy
+    # SciPy computes this one
+    public -= {"polygamma"}
     assert all(getattr(tg, name) is OPS[getattr(tg, name).name] for name in public)
 
 

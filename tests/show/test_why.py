@@ -79,6 +79,16 @@ def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
         assert (f"arg{i}" in reasons) == (not np.any(g)), reasons
 
 
+def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
+    @tg.custom_op(vjps=(lambda g, y, x: g * 0 * x,))
+    def multiply(x):
+        return x + 1
+
+    (reason,) = tg.why_zero(lambda x: tg.sum(multiply(x)), X).values()
+    assert "its slope is 0 there" in reason
+    assert "product" not in reason
+
+
 # --- unused -------------------------------------------------------------------------------
 
 

@@ -1,0 +1,116 @@
+"""What ops and classes are called in files: the one table that a file's names are looked up in.
+
+A name in a file is never imported. What is not of the package, or not loaded, is found
+only among what the caller hands over.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tapegrad import random, tree
+from tapegrad.core.op import Op
+from tapegrad.core.seeds import SEED
+from tapegrad.core.tape import ASARRAY
+from tapegrad.core.tensor import Rules
+from tapegrad.custom import CUSTOM_VJP
+from tapegrad.declare import OPS
+from tapegrad.errors import FileError
+
+DRAWS = tuple(
+    [x for x in vars(random).values() if isinstance(x, Op) and x.__module__ == random.__name__]
+)
+# ops that no name is declared for
+_OTHERS = {
+    "seed": SEED,
+    "as_array": ASARRAY,
+    **{f"random.{op.name}": op for op in DRAWS},
+}
+
+
+def name_of_op(op: Rules) -> str:
+    """What a file calls an op; with the module and a colon if it is a user's.
+
+    Raises
+    ------
+    TypeError
+        For a `custom_vjp`, which is made anew by each call.
+    """
+    if op is CUSTOM_VJP:
+        raise TypeError(
+            "a program that calls a custom_vjp function cannot be saved, since the function would "
+            "have to be saved with it; declare it with tg.custom_op"
+        )
+    if OPS.get(op.name) is op:
+        return op.name
+    for name, known in _OTHERS.items():
+        if known is op:
+            return name
+    return _full(op)
+
+
+def op_named(name: str, using: Iterable[Any]) -> Rules:
+    """The op that a file calls so.
+
+    Raises
+    ------
+    FileError
+        If there is none, with what to do.
+    """
+    op = OPS.get(name) or _OTHERS.get(name)
+    if op is None:
+        op = _handed(name, [x for x in using if isinstance(x, Op)])
+    if op is not None:
+        return op
+    if ":" not in name:
+        raise FileError(f"it has an op {name!r}, which this version of tapegrad does not know")
+    raise FileError(
+        f"it has the op {name!r}, which is not tapegrad's; hand it over: "
+        f"tg.load_program(path, using=[{name.rpartition(':')[2]}])"
+    )
+
+
+def name_of_class(node: type) -> str:
+    """What a file calls a class of records or a NamedTuple."""
+    return _full(node)
+
+
+def class_named(name: str, using: Iterable[Any]) -> type:
+    """The class that a file calls so.
+
+    Raises
+    ------
+    FileError
+        If it is neither one of the package's nor handed over.
+    """
+    module, _, qualified = name.partition(":")
+    found = _handed(name, [x for x in using if isinstance(x, type)])
+    if found is None and module.split(".")[0] == "tapegrad":
+        # the package's own, whatever the file says
+        from tapegrad import nn, optim  # noqa: F401
+
+        found = getattr(sys.modules.get(module), qualified, None)
+    if isinstance(found, type) and _is_node(found):
+        return found
+    raise FileError(
+        f"it returns records of the class {name!r}; hand it over: "
+        f"tg.load_program(path, using=[{qualified or name}])"
+    )
+
+
+def _is_node(node: type) -> bool:
+    is_named = issubclass(node, tuple) and hasattr(node, "_fields")
+    return is_named or tree.fields_of(node) is not None
+
+
+def _full(thing: Any) -> str:
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def _handed(name: str, given: list[Any]) -> Any:
+    """The one that has the name, in its module or else in any other."""
+    last = name.rpartition(":")[2]
+    fitting = [x for x in given if _full(x) == name] or [x for x in given if x.__qualname__ == last]
+    return fitting[0] if fitting else None

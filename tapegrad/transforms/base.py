@@ -1,0 +1,125 @@
+"""What transforms share: the frozen function that each returns, and what leaves it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, TypeVarTuple
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import as_positions, keep_names, label, title
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.operands import is_floating
+from tapegrad.core.ownership import give, keep
+from tapegrad.core.pickling import by_name
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape, is_recording
+from tapegrad.core.tensor import Tensor
+from tapegrad.ops.record import asarray
+
+# What a function takes, the trees that its arguments are, and what it gives. The bounds
+# let checkers see through lambdas, whose arguments have no types.
+P = ParamSpec("P")
+A = TypeVar("A", bound=Any)
+B = TypeVar("B", bound=Any)
+C = TypeVar("C", bound=Any)
+R = TypeVar("R", bound=Any)
+Ts = TypeVarTuple("Ts")
+Aux = TypeVar("Aux", bound=Any)
+
+Fn = Callable[..., Any]
+Argnums = int | tuple[int, ...]
+
+
+def _as_argnums(argnums: Any) -> Argnums:
+    return as_positions("argnums", argnums)
+
+
+def _check_unused(transform: Any, field: Any, unused: Any) -> None:
+    if unused not in ("zero", "raise"):
+        raise ValueError(f'unused is "zero" or "raise", not {unused!r}')
+
+
+@attrs.frozen(slots=False, repr=False)
+class Transform(Generic[P, R]):
+    """A function made from another: frozen, and pickled if that one can be."""
+
+    __tree_leaf__: ClassVar[bool] = True
+    # what its repr calls it
+    kind: ClassVar[str]
+
+    fn: Fn
+    argnums: Argnums = attrs.field(default=0, converter=_as_argnums)
+    has_aux: bool = False
+    check_finite: bool = False
+    unused: str = attrs.field(default="zero", validator=_check_unused)
+
+    def __attrs_post_init__(self) -> None:
+        keep_names(self, self.fn)
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {title(self.fn)}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, type(self), attrs.astuple(self, recurse=False))
+
+    def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
+        """The arguments to differentiate, as positions counted from the front."""
+        argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
+        if argnums == (0,) and args:
+            return argnums
+        if any(not -len(args) <= i < len(args) for i in argnums):
+            raise TypeError(
+                f"{label(self.fn)} was called with {len(args)} positional arguments, but "
+                f"argnums is {self.argnums}; differentiated arguments are passed by position"
+            )
+        return tuple(i % len(args) for i in argnums)
+
+    def arranged(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
+        """One tree for each argument in `argnums`."""
+        if isinstance(self.argnums, int):
+            return trees[0]
+        by_position = dict(zip(dict.fromkeys(positions), trees, strict=True))
+        return tuple([by_position[i] for i in positions])
+
+
+def gradient_trees(
+    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...], check_finite: bool = False
+) -> tuple[Any, ...]:
+    """The gradients, in trees like the parameters they belong to."""
+    gradients = sweep(tape, seeds, check_finite)
+    return tuple([tree.map(gradients.__getitem__, x) for x in marked])
+
+
+def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
+    """What a function returned, and the auxiliary part of it if it has one."""
+    if not has_aux:
+        return output, ()
+    if not (isinstance(output, tuple) and len(output) == 2):
+        raise TypeError(
+            f"with has_aux, {label(fn)} returns (value, aux); got {type(output).__name__}"
+        )
+    return output[0], (released_tree(output[1]),)
+
+
+def released(x: Any) -> Any:
+    """A result as it leaves a transform: its value, unless a recording is running."""
+    if type(x) is np.ndarray:
+        refuse_hidden(x, "a result")
+        return give(keep(x))
+    if type(x) is not Tensor:
+        if is_floating(x):
+            return give(np.array(x))
+        refuse_hidden(x, "a result")
+        return x
+    if not is_recording(x.origin):
+        return x.value
+    # a Python float comes out as an array, as it does where no recording goes on
+    return asarray(x) if type(x._primal) is float else x
+
+
+def released_tree(output: Any) -> Any:
+    """`released` for each leaf."""
+    return tree.map(released, output)

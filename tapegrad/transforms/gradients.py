@@ -1,0 +1,234 @@
+"""Gradients of scalar functions: `grad` and `value_and_grad`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Concatenate, Literal, overload
+
+import numpy as np
+
+from tapegrad.core.callables import label
+from tapegrad.core.operands import is_floating
+from tapegrad.core.reach import needed
+from tapegrad.core.refusals import refuse_stranger
+from tapegrad.core.seeds import seed
+from tapegrad.core.tape import Tape, is_recording, run
+from tapegrad.core.tensor import Tensor
+from tapegrad.transforms.base import (
+    A,
+    Argnums,
+    Aux,
+    Fn,
+    P,
+    R,
+    Transform,
+    gradient_trees,
+    released,
+    split_aux,
+)
+
+
+class ValueAndGrad(Transform[P, R]):
+    """What `value_and_grad` returns."""
+
+    kind = "value_and_grad"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        positions = self.positions(args)
+        output, tape, marked = run(self.fn, args, kwargs, positions, self.check_finite)
+        output, aux = split_aux(self.fn, output, self.has_aux)
+        check_scalar(self.fn, output)
+        seeds = {}
+        if type(output) is Tensor and output.origin is tape.start.origin:
+            seeds[output] = seed(output, None)
+        elif type(output) is Tensor and not is_recording(output.origin):
+            refuse_stranger("parameter", output, tape.last)
+        if self.unused == "raise":
+            _refuse_unused(self.fn, tape, seeds)
+        gradients = gradient_trees(tape, seeds, marked, self.check_finite)
+        value = released(output)
+        if self.has_aux:
+            value = value, *aux
+        result: Any = value, self.arranged(gradients, positions)
+        return result
+
+
+class Grad(Transform[P, R]):
+    """What `grad` returns."""
+
+    kind = "grad"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        both: Fn = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite, self.unused)
+        value, gradients = both(*args, **kwargs)
+        result: Any = (gradients, value[1]) if self.has_aux else gradients
+        return result
+
+
+@overload
+def value_and_grad(
+    fn: Callable[Concatenate[A, P], R],
+    argnums: Literal[0] = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> ValueAndGrad[Concatenate[A, P], tuple[R, A]]: ...
+
+
+@overload
+def value_and_grad(
+    fn: Callable[P, R],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> ValueAndGrad[P, tuple[R, Any]]: ...
+
+
+def value_and_grad(
+    fn: Fn,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> ValueAndGrad[..., Any]:
+    """A function that returns the value of `fn` and its gradient.
+
+    Parameters
+    ----------
+    fn
+        A function with a scalar floating result.
+    argnums
+        The position of the argument to differentiate, or a tuple of positions.
+        Arguments are trees whose leaves are floating.
+    has_aux
+        Whether `fn` returns ``(value, aux)``; `aux` is handed on.
+    check_finite
+        Whether to raise at the first value, or during the sweep at the first
+        cotangent, that is not finite, and to say on which line of your source. It takes
+        several times as long.
+    unused
+        What the gradient is of a leaf that the result does not depend on: "zero", or
+        "raise" for an error with its path. `why_zero` says why a gradient is zero.
+
+    Returns
+    -------
+    A function of the same arguments that returns ``(value, gradient)``, or
+    ``((value, aux), gradient)``. The gradient is a tree like the argument, with
+    read-only arrays of its leaves' shapes and dtypes; for a tuple of positions, a
+    tuple of such trees. It keeps the name, docstring and signature of `fn`, and
+    pickles where `fn` does.
+
+    Raises
+    ------
+    TypeError
+        When called: if the result is not a floating scalar, or a leaf to
+        differentiate is not floating (with its path).
+    ValueError
+        When called, with ``unused="raise"``: if the result does not depend on a leaf.
+    NonFiniteError
+        When called, with `check_finite`: a `FloatingPointError` that says on which line
+        of the tape a NaN or an infinity came about, from what, and why where that is
+        known.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
+    (array(6.), {'w': array([3., 3.])})
+    """
+    return ValueAndGrad(fn, argnums, has_aux, check_finite, unused)
+
+
+@overload
+def grad(
+    fn: Callable[Concatenate[A, P], Any],
+    argnums: Literal[0] = 0,
+    has_aux: Literal[False] = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[Concatenate[A, P], A]: ...
+
+
+@overload
+def grad(
+    fn: Callable[Concatenate[A, P], tuple[Any, Aux]],
+    argnums: Literal[0] = 0,
+    *,
+    has_aux: Literal[True],
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[Concatenate[A, P], tuple[A, Aux]]: ...
+
+
+@overload
+def grad(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[P, Any]: ...
+
+
+def grad(
+    fn: Fn,
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    unused: str = "zero",
+) -> Grad[..., Any]:
+    """A function that returns the gradient of `fn`.
+
+    Parameters
+    ----------
+    fn, argnums, has_aux, check_finite, unused
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    A function of the same arguments that returns the gradient, or
+    ``(gradient, aux)``.
+
+    Raises
+    ------
+    TypeError, ValueError, NonFiniteError
+        When called, as for `value_and_grad`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: x**3)(2.0)
+    array(12.)
+    >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
+    array(6.)
+    """
+    return Grad(fn, argnums, has_aux, check_finite, unused)
+
+
+def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:
+    """Raise for parameters that the outputs do not depend on."""
+    depended = needed(tape, outputs)
+    unused = [p.name or f"line {p.index}" for p in tape.parameters if p not in depended]
+    if unused:
+        raise ValueError(
+            f"the result of {label(fn)} does not depend on {', '.join(unused)}; tg.why_zero(fn, "
+            '*args) says why; leave it out of argnums, or pass unused="zero"'
+        )
+
+
+def check_scalar(fn: Fn, output: Any) -> None:
+    """Raise unless what a function returned is a floating scalar."""
+    if type(output) is Tensor and output.shape == () and output.dtype.kind == "f":
+        return
+    if not is_floating(output):
+        got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
+        raise TypeError(
+            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}"
+            + ("; with auxiliary results, pass has_aux=True" if type(output) is tuple else "")
+        )
+    if np.size(output) != 1:
+        raise TypeError(
+            f"a gradient needs a scalar, but {label(fn)} returned shape {np.shape(output)}; "
+            "reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
+        )

@@ -1,0 +1,303 @@
+"""Products of a Jacobian, or of a Hessian, with vectors: `vjp`, `jvp` and `hvp`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Generic, Literal, overload
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import check_callable, label
+from tapegrad.core.forward import push
+from tapegrad.core.operands import is_floating
+from tapegrad.core.ownership import give
+from tapegrad.core.seeds import result_for, seed, weighing
+from tapegrad.core.tape import Tape, run
+from tapegrad.core.tensor import Tensor
+from tapegrad.transforms.base import (
+    A,
+    Aux,
+    B,
+    C,
+    Fn,
+    R,
+    Ts,
+    gradient_trees,
+    released_tree,
+    split_aux,
+)
+from tapegrad.transforms.gradients import Grad
+
+
+@attrs.frozen(eq=False)
+class Pullback(Generic[*Ts]):
+    """The VJP of a recorded call, from a cotangent to gradients. Call it any number of times."""
+
+    __tree_leaf__: ClassVar[bool] = True
+    __recording__: ClassVar[bool] = True
+
+    tape: Tape
+    output: Any
+    marked: tuple[Any, ...]
+
+    def __call__(self, cotangent: Any) -> tuple[*Ts]:
+        """The arguments' cotangents, a tuple with one tree each.
+
+        Parameters
+        ----------
+        cotangent
+            A tree like the output; None stands for zeros.
+        """
+        seeds: dict[Tensor, Any] = {}
+        paths = iter(tree.paths(self.output))
+
+        def weigh(output: Any, c: Any) -> None:
+            path = next(paths)
+            if c is not None and type(output) is Tensor and output.dtype.kind == "f":
+                weight = seed(output, c, f"the cotangent of {path}" if path else "the cotangent")
+                seeds[output] = seeds[output] + weight if output in seeds else weight
+
+        tree.map_up_to(weigh, self.output, cotangent)
+        return gradient_trees(self.tape, seeds, self.marked)
+
+
+# by arity, so that a function may have further arguments with defaults
+@overload
+def vjp(
+    fn: Callable[[A], R], a: A, /, *, has_aux: Literal[False] = False
+) -> tuple[R, Pullback[A]]: ...
+
+
+@overload
+def vjp(
+    fn: Callable[[A, B], R], a: A, b: B, /, *, has_aux: Literal[False] = False
+) -> tuple[R, Pullback[A, B]]: ...
+
+
+@overload
+def vjp(
+    fn: Callable[[A, B, C], R], a: A, b: B, c: C, /, *, has_aux: Literal[False] = False
+) -> tuple[R, Pullback[A, B, C]]: ...
+
+
+@overload
+def vjp(
+    fn: Fn, a: Any, b: Any, c: Any, d: Any, /, *rest: Any, has_aux: Literal[False] = False
+) -> tuple[Any, Pullback[*tuple[Any, ...]]]: ...
+
+
+@overload
+def vjp(
+    fn: Callable[..., tuple[R, Aux]], /, *primals: Any, has_aux: Literal[True]
+) -> tuple[R, Pullback[*tuple[Any, ...]], Aux]: ...
+
+
+def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
+    """The output of a function and its pullback, the vector-Jacobian product.
+
+    Parameters
+    ----------
+    fn
+        A function of trees with floating leaves that returns a tree.
+    *primals
+        Its arguments.
+    has_aux
+        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
+
+    Returns
+    -------
+    output, pullback
+        ``pullback(cotangent)`` takes a tree like the output to a tuple with a tree
+        for each argument, any number of times. With `has_aux`, ``output, pullback,
+        aux``.
+
+    Raises
+    ------
+    TypeError
+        If a leaf of the arguments is not floating, with its path; if no leaf of the
+        output is, or one hides Tensors in an object that is not a tree.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, pullback = tg.vjp(lambda x, y: (x * y, x + y), 2.0, 3.0)
+    >>> output
+    (array(6.), array(5.))
+    >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
+    ((array(3.), array(2.)), (array(1.), array(1.)))
+    """
+    return pulled(fn, primals, {}, tuple(range(len(primals))), has_aux)
+
+
+def pulled(
+    fn: Fn,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    positions: tuple[int, ...],
+    has_aux: bool,
+) -> tuple[Any, ...]:
+    """What `vjp` returns, for some of the arguments of a call."""
+    check_callable(fn)
+    output, tape, marked = run(fn, args, kwargs, positions)
+    output, aux = split_aux(fn, output, has_aux)
+    given = released_tree(output)
+    leaves = tree.leaves(output)
+    if not any(is_floating(x) for x in leaves):
+        kinds = dict.fromkeys(str(getattr(x, "dtype", type(x).__name__)) for x in leaves)
+        raise TypeError(
+            f"{label(fn)} has no derivative: no leaf of its result is floating "
+            f"({', '.join(kinds) or 'there is none'})"
+        )
+    return given, Pullback(tape, output, marked), *aux
+
+
+@overload
+def jvp(
+    fn: Callable[[A], R],
+    primals: tuple[A],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...
+
+
+@overload
+def jvp(
+    fn: Callable[[A, B], R],
+    primals: tuple[A, B],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...
+
+
+@overload
+def jvp(
+    fn: Callable[[A, B, C], R],
+    primals: tuple[A, B, C],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[R, R]: ...
+
+
+@overload
+def jvp(
+    fn: Fn,
+    primals: list[Any] | tuple[Any, Any, Any, Any, *tuple[Any, ...]],
+    tangents: Sequence[Any],
+    has_aux: Literal[False] = False,
+) -> tuple[Any, Any]: ...
+
+
+@overload
+def jvp(
+    fn: Callable[..., tuple[R, Aux]],
+    primals: Sequence[Any],
+    tangents: Sequence[Any],
+    has_aux: Literal[True],
+) -> tuple[R, R, Aux]: ...
+
+
+def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) -> Any:
+    """The output of a function and its tangent, the Jacobian-vector product.
+
+    The function is recorded, and the tangents go along the tape from its beginning to
+    its end (`tapegrad.core.forward`).
+
+    Parameters
+    ----------
+    fn
+        A function of trees with floating leaves that returns a tree.
+    primals, tangents
+        Its arguments, and the direction they move in: tuples of like trees.
+    has_aux
+        Whether `fn` returns ``(output, aux)``; `aux` is handed on.
+
+    Returns
+    -------
+    output, tangent
+        Like trees. With `has_aux`, ``output, tangent, aux``.
+
+    Raises
+    ------
+    TypeError
+        If primals or tangents are not in a tuple, or a leaf is not floating, with its
+        path.
+    ValueError
+        If a tangent has another structure or shape than its primal, with the path.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jvp(lambda x, y: x * y, (2.0, 3.0), (1.0, 0.0))
+    (array(6.), array(3.))
+    """
+    primals, tangents = _listed("primals", primals), _listed("tangents", tangents)
+    check_callable(fn)
+    if len(primals) != len(tangents):
+        raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
+    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
+    output, aux = split_aux(fn, output, has_aux)
+    paths = iter([p.name for p in tree.leaves(marked)])
+    moved: dict[Tensor, Any] = {}
+
+    def move(p: Tensor, t: Any) -> None:
+        t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
+        # a view, so that it is copied where it is a result itself
+        moved[p] = t if type(t) is Tensor else t.view()
+
+    tree.map_up_to(move, marked, tangents)
+    found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])
+    given: set[int] = set()
+
+    def tangent(x: Any) -> Any:
+        t = found.get(x) if type(x) is Tensor else None
+        return give(zeros(x)) if t is None else result_for(x, t, given)
+
+    return released_tree(output), tree.map(tangent, output), *aux
+
+
+def _listed(what: str, trees: Any) -> tuple[Any, ...]:
+    """Arguments in a list or tuple, as passed to `jvp` and `hvp`."""
+    if type(trees) not in (tuple, list):
+        raise TypeError(
+            f"{what} is a tuple with a tree for each argument, not a {type(trees).__name__}; for "
+            "one argument write (x,)"
+        )
+    return tuple(trees)
+
+
+def zeros(leaf: Any) -> Any:
+    """Zeros of the shape of a leaf, and of its dtype if that is floating."""
+    floating = is_floating(leaf)
+    return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)
+
+
+def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:
+    """The product of a scalar function's Hessian with a vector.
+
+    Parameters
+    ----------
+    fn
+        A function with a scalar floating result.
+    primals, tangents
+        Its arguments and the vector, tuples of like trees.
+
+    Returns
+    -------
+    A tree like the argument; for several arguments, a tuple of such trees.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `jvp`; if the result is not a floating scalar, too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hvp(lambda x: tg.sum(x**3), (np.array([1.0, 2.0]),), (np.array([1.0, 0.0]),))
+    array([6., 0.])
+    """
+    primals = _listed("primals", primals)
+    argnums = 0 if len(primals) == 1 else tuple(range(len(primals)))
+    return jvp(Grad(fn, argnums), primals, tangents)[1]

@@ -1,0 +1,392 @@
+"""Means over ranks: by threads that stand for them, and by MPI itself."""
+
+import io
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import redirect_stderr
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.testing import parameter_trees
+
+# --- threads for ranks --------------------------------------------------------------------
+
+
+class World:
+    """What the ranks share."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.barrier = threading.Barrier(size, timeout=60)
+        self.slots: list[Any] = [None] * size
+        self.messages: list[str] = []
+
+
+class Rank:
+    """The part of a communicator of mpi4py that is used, with MPI's meaning."""
+
+    def __init__(self, world: World, rank: int) -> None:
+        self.world, self.rank = world, rank
+
+    def Get_size(self) -> int:
+        return self.world.size
+
+    def Get_rank(self) -> int:
+        return self.rank
+
+    def allgather(self, x: Any) -> list[Any]:
+        self.world.slots[self.rank] = x
+        self.world.barrier.wait()
+        everyones = list(self.world.slots)
+        self.world.barrier.wait()
+        return everyones
+
+    def Allgather(self, sent: Any, received: Any) -> None:
+        self.world.messages.append("Allgather")
+        everyones = self.allgather(sent.copy())
+        assert {(x.size, x.dtype) for x in everyones} == {(sent.size, received.dtype)}
+        received.reshape(-1)[:] = np.concatenate([x.reshape(-1) for x in everyones])
+
+    def Alltoall(self, sent: Any, received: Any) -> None:
+        self.world.messages.append("Alltoall")
+        everyones = self.allgather(sent.copy())
+        assert {(x.size, x.dtype) for x in everyones} == {(received.size, received.dtype)}
+        parts = [np.split(x.reshape(-1), self.world.size)[self.rank] for x in everyones]
+        received.reshape(-1)[:] = np.concatenate(parts)
+
+
+def on_ranks(size: int, run: Callable[[Any, int], Any]) -> list[Any]:
+    """What `run` returns, or raises, on each rank."""
+    world = World(size)
+
+    def one(rank: int) -> Any:
+        try:
+            return run(Rank(world, rank), rank)
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(size) as pool:
+        return list(pool.map(one, range(size)))
+
+
+def rank_of(tree: Any, rank: int) -> Any:
+    """A tree like another, with numbers of a rank's own."""
+    return tg.tree.map(lambda x: (np.asarray(x) * (1 + rank / 3) + rank).astype(x.dtype), tree)
+
+
+sizes = st.integers(2, 4)
+
+
+@given(parameter_trees(), sizes)
+def test_a_mean_is_added_up_in_the_order_of_the_ranks_on_each_of_them(tree: Any, size: int) -> None:
+    trees = [rank_of(tree, rank) for rank in range(size)]
+    before = [[x.tobytes() for x in tg.tree.leaves(t)] for t in trees]
+    with np.errstate(all="ignore"):
+        found = on_ranks(size, lambda comm, rank: tg.parallel.mean(trees[rank], comm))
+        for got in found:
+            assert tg.tree.flatten(got)[1] == tg.tree.flatten(tree)[1]
+            for x, *parts in zip(*map(tg.tree.leaves, [got, *trees]), strict=True):
+                total = parts[0].astype(np.result_type(parts[0].dtype, np.float32))
+                for part in parts[1:]:
+                    total = total + part
+                wanted = (total / size).astype(parts[0].dtype)
+                assert (x.shape, x.dtype) == (wanted.shape, wanted.dtype)
+                np.testing.assert_array_equal(x, wanted)
+                with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
+                    x.setflags(write=True)
+    assert before == [[x.tobytes() for x in tg.tree.leaves(t)] for t in trees]
+
+
+def test_all_leaves_of_a_dtype_travel_together() -> None:
+    tree = [np.ones(3), 2.0, np.ones((2, 2), np.float32), np.ones(0), np.zeros(4, ">f8")]
+    counts = on_ranks(2, lambda comm, _: (tg.parallel.mean(tree, comm), comm.world.messages)[1])[0]
+    # one for the layouts, then two a dtype, on each of two ranks
+    assert len(counts) == 2 * (1 + 2 * 2)
+
+
+def test_one_rank_alone_has_its_tree_itself() -> None:
+    comm = Rank(World(1), 0)
+    tree = {"w": np.ones(2), "n": 1}
+    assert tg.parallel.mean(tree, comm) is tree
+    rows = np.arange(3)
+    assert tg.parallel.shard(rows, comm) is rows
+    tg.parallel.same_everywhere(tree, comm)
+
+
+@pytest.mark.parametrize(
+    ("tree", "told"),
+    [
+        ({"w": 1.0, "key": np.arange(2)}, "key is int64"),
+        ({"w": "text"}, "w is <U4"),
+        (np.ones(2, bool), "the leaf is bool"),
+    ],
+)
+def test_only_floating_leaves_have_a_mean(tree: Any, told: str) -> None:
+    for error in on_ranks(2, lambda comm, _: tg.parallel.mean(tree, comm)):
+        assert isinstance(error, TypeError)
+        assert told in str(error)
+
+
+def test_a_tensor_has_no_mean_yet() -> None:
+    comm = Rank(World(2), 0)
+    with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
+        tg.grad(lambda p: tg.parallel.mean(p, comm)["w"])({"w": 1.0})
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"w": np.ones(3)}, {"w": np.ones((2, 1))}, {"v": np.ones(2)}, {"w": np.ones(2, np.float32)}],
+)
+def test_trees_that_are_not_alike_have_no_mean(other: Any) -> None:
+    trees = [{"w": np.ones(2)}, other]
+    found = on_ranks(2, lambda comm, rank: tg.parallel.mean(trees[rank], comm))
+    for error in found:
+        assert isinstance(error, ValueError)
+        assert "rank 0 has w: <f8 (2,); rank 1 has " in str(error)
+
+
+@pytest.mark.parametrize("f", [tg.parallel.mean, tg.parallel.shard, tg.parallel.same_everywhere])
+def test_a_communicator_is_needed(f: Any) -> None:
+    with pytest.raises(TypeError, match=r"MPI\.COMM_WORLD; 2 is a int"):
+        f(np.ones(2), 2)
+
+
+# --- shards -------------------------------------------------------------------------------
+
+
+@given(sizes, st.integers(0, 5), st.booleans())
+def test_the_shards_are_equal_and_make_up_all_rows(size: int, share: int, by_column: bool) -> None:
+    n = size * share
+    x = np.arange(3.0 * n).reshape(n, 3, order="F" if by_column else "C")
+    data = {"x": x, "y": [np.arange(n)]}
+    shards = on_ranks(size, lambda comm, _: tg.parallel.shard(data, comm))
+    joined = tg.tree.map(lambda *parts: np.concatenate(parts), *shards)
+    assert tg.tree.all_close(joined, data, rtol=0, atol=0)
+    for leaf in tg.tree.leaves(shards):
+        assert len(leaf) == share
+        assert not leaf.flags.writeable
+        assert not np.shares_memory(leaf, x)
+
+
+def test_rows_that_have_no_equal_parts_are_refused() -> None:
+    for error in on_ranks(3, lambda comm, _: tg.parallel.shard(np.arange(11), comm)):
+        assert "11 rows have no equal parts for 3 ranks" in str(error)
+        assert "leave out 2 of them" in str(error)
+
+
+# --- the same everywhere ------------------------------------------------------------------
+
+
+@given(parameter_trees(), sizes, st.data())
+def test_a_leaf_that_differs_is_named_with_its_ranks(tree: Any, size: int, data: Any) -> None:
+    paths = tg.tree.paths(tree)
+    leaves, structure = tg.tree.flatten(tree)
+    filled = [i for i, x in enumerate(leaves) if x.size]
+    found = on_ranks(size, lambda comm, _: tg.parallel.same_everywhere((tree, "adam", 3), comm))
+    assert found == [None] * size
+    if not filled:
+        return
+    i, odd = data.draw(st.sampled_from(filled)), data.draw(st.integers(0, size - 1))
+    changed = leaves[i].copy()
+    flat = changed.reshape(-1)
+    flat[-1] = np.where(np.isfinite(flat[-1]), np.nextafter(flat[-1], np.inf, dtype=flat.dtype), 0)
+    other = tg.tree.unflatten(structure, [*leaves[:i], changed, *leaves[i + 1 :]])
+    found = on_ranks(
+        size, lambda comm, rank: tg.parallel.same_everywhere(other if rank == odd else tree, comm)
+    )
+    for error in found:
+        assert isinstance(error, ValueError)
+        (line,) = str(error).splitlines()[1:]
+        assert line.startswith(f"  {paths[i] or 'the leaf'}: other values on rank")
+        if size > 2:
+            assert f"other values on rank {odd} than on ranks " in line
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        ({"w": np.ones((3, 1))}, "w: float64 (3,) on ranks 0 and 2; float64 (3, 1) on rank 1"),
+        ({"w": np.ones(3), "b": 1.0}, "b: missing on ranks 0 and 2; there on rank 1"),
+        ({"w": [np.ones(3)]}, "w: there on ranks 0 and 2; missing on rank 1"),
+        ({"w": np.ones(3), "b": None}, "the containers: {'w': *} on ranks 0 and 2; {'w': *, "),
+        ({"w": "text"}, "w: float64 (3,) on ranks 0 and 2; <U4 () on rank 1"),
+    ],
+)
+def test_trees_that_are_built_otherwise_are_named(other: Any, told: str) -> None:
+    trees = [{"w": np.ones(3)}, other, {"w": np.ones(3)}]
+    for error in on_ranks(3, lambda comm, i: tg.parallel.same_everywhere(trees[i], comm)):
+        assert isinstance(error, ValueError)
+        assert told in str(error)
+
+
+def test_many_differences_are_counted_and_not_all_told() -> None:
+    found = on_ranks(2, lambda comm, i: tg.parallel.same_everywhere([i] * 13, comm))
+    assert str(found[0]).endswith("\n  and 3 more")
+
+
+@pytest.mark.parametrize("leaf", [object(), np.array([None]), len])
+def test_what_cannot_be_compared_is_named(leaf: Any) -> None:
+    for error in on_ranks(2, lambda comm, _: tg.parallel.same_everywhere({"f": leaf}, comm)):
+        assert isinstance(error, TypeError)
+        assert "f is a " in str(error)
+
+
+# --- errors on one rank -------------------------------------------------------------------
+
+
+class Aborting(Rank):
+    """A rank that notes what it is ended with."""
+
+    status: Any = None
+
+    def Abort(self, status: int) -> None:
+        self.status = status
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "told"),
+    [
+        (KeyError("weight"), 1, "KeyError: 'weight'"),
+        (KeyboardInterrupt(), 1, "KeyboardInterrupt"),
+        (SystemExit(3), 3, "failed:\n3"),
+        (SystemExit("no data"), 1, "failed:\nno data"),
+    ],
+)
+def test_an_error_on_one_rank_ends_all(error: BaseException, status: int, told: str) -> None:
+    comm = Aborting(World(2), 1)
+    said = io.StringIO()
+    with (
+        redirect_stderr(said),
+        pytest.raises(SystemExit) as left,
+        tg.parallel.together(comm),
+    ):
+        raise error
+    assert comm.status == left.value.code == status
+    assert said.getvalue().startswith("rank 1 of 2 failed:\n")
+    assert said.getvalue().endswith(f"{told}\n")
+    assert "in together" not in said.getvalue()
+
+
+def test_what_is_no_error_or_has_no_others_to_end_goes_on() -> None:
+    comm = Aborting(World(2), 1)
+    with pytest.raises(SystemExit), tg.parallel.together(comm):
+        raise SystemExit(0)
+    with tg.parallel.together(comm):
+        pass
+    alone = Aborting(World(1), 0)
+    with pytest.raises(KeyError), tg.parallel.together(alone):
+        raise KeyError("weight")
+    assert comm.status is alone.status is None
+
+
+# --- MPI itself ---------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[1]
+EXAMPLE = ROOT / "examples" / "train_parallel.py"
+MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or ""
+
+mpi = pytest.mark.skipif(
+    not (MPIEXEC and find_spec("mpi4py")), reason="needs mpi4py and an mpiexec beside Python"
+)
+
+
+def run(*command: Any) -> subprocess.CompletedProcess[str]:
+    """A command from the root; a hang is an error."""
+    words = [str(word) for word in command]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+
+
+def example(*options: Any) -> list[Any]:
+    return [sys.executable, "-W", "error", EXAMPLE, "--rows", 64, *options]
+
+
+@mpi
+def test_two_processes_train_as_one_does() -> None:
+    alone = run(*example("--steps", 4))
+    both = run(MPIEXEC, "-n", 2, *example("--steps", 4))
+    losses = []
+    for done, n in [(alone, "1 process,"), (both, "2 processes,")]:
+        assert (done.returncode, done.stderr) == (0, "")
+        *steps, last = done.stdout.splitlines()
+        assert last.startswith(f"{n} 64 rows a step")
+        losses.append([float(line.split()[-1]) for line in steps])
+    assert len(losses[0]) == 4
+    assert losses[0][-1] < losses[0][0]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-12)
+
+
+@mpi
+def test_processes_that_begin_with_other_parameters_are_told() -> None:
+    done = run(MPIEXEC, "-n", 1, *example(), ":", "-n", 1, *example("--seed", 1))
+    assert done.returncode != 0
+    assert done.stdout == ""
+    assert "params.0.weight: other values on rank 1 than on rank 0" in done.stderr
+
+
+RANK = """
+import os, signal, sys
+import numpy as np
+import tapegrad as tg
+from mpi4py import MPI
+
+comm = MPI.COMM_WORLD
+rank = comm.Get_rank()
+with tg.parallel.together(comm):
+    for dtype in ("e", "f", "d", "g"):
+        tree = {"w": np.full((3, 5), 1 + rank, dtype), "b": np.array(rank, dtype)}
+        tree["n"] = np.ones((0, 2), np.float32)
+        got = tg.parallel.mean(tree, comm)
+        assert got["w"].dtype == dtype and (got["w"] == 1.5).all() and got["b"] == 0.5, got
+        assert got["n"].shape == (0, 2)
+    rows = tg.parallel.shard(np.arange(6), comm)
+    assert rows.tolist() == [[0, 1, 2], [3, 4, 5]][rank]
+    tg.parallel.same_everywhere(got, comm)
+    if rank == 1 and sys.argv[1] == "fails":
+        raise KeyError("this is the end of it")
+    if rank == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    tg.parallel.mean(1.0, comm)
+    print("not reached")
+"""
+
+
+@mpi
+@pytest.mark.parametrize("how", ["fails", "is killed"])
+def test_a_rank_that_dies_ends_the_others(how: str, tmp_path: Path) -> None:
+    script = tmp_path / "rank.py"
+    script.write_text(RANK)
+    done = run(MPIEXEC, "-n", 2, sys.executable, script, how)
+    assert done.returncode != 0
+    assert "not reached" not in done.stdout
+    if how == "fails":
+        assert "rank 1 of 2 failed:" in done.stderr
+        assert "KeyError: 'this is the end of it'" in done.stderr
+        assert "rank 0" not in done.stderr.replace("node 0 (rank 0", "")
+
+
+def test_without_mpi4py_one_line_says_how_to_install_it() -> None:
+    code = (
+        "import runpy, sys; sys.modules['mpi4py'] = None;"
+        f"runpy.run_path({str(EXAMPLE)!r}, run_name='__main__')"
+    )
+    done = run(sys.executable, "-c", code)
+    assert done.returncode == 1
+    assert done.stderr == "mpi4py is missing: pip install 'tapegrad[mpi]'\n"
+
+
+def test_the_module_imports_no_mpi() -> None:
+    code = "import sys, tapegrad.parallel; print('mpi4py' in sys.modules)"
+    assert run(sys.executable, "-c", code).stdout == "False\n"
