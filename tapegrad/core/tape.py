@@ -18,6 +18,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
+from tapegrad.core.lists import as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
 from tapegrad.core.ownership import keep
 from tapegrad.core.parts import Parts
@@ -256,9 +257,9 @@ def write(
                 values.append(value)
                 continue
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
-            value = x._primal
         else:
-            x = value = as_constant(x, op.name)
+            last, x = as_operand(write, last, x, op.name)
+        value = x._primal if type(x) is Tensor else x
         i = len(values)
         operands = (*operands[:i], x, *operands[i + 1 :])
         values.append(value)

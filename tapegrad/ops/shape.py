@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.batch import Has, count, filled, flat, lifted, moved
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
-from tapegrad.declare import op
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import Call, Choices, on_array
 
 __all__ = [
@@ -103,12 +103,41 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return np.swapaxes(a, axis1, axis2)
 
 
+_OF_MEMORY = "depends on how an array lies in memory, which a Tensor does not say; name C or F"
+
+
+def checked_order(order: str) -> str:
+    """C or F: whether the last or the first index changes fastest.
+
+    Raises
+    ------
+    TypeError
+        For NumPy's other orders.
+    ValueError
+        For anything else.
+    """
+    if order in ("A", "K"):
+        raise TypeError(f"order={order!r} {_OF_MEMORY}")
+    if order not in ("C", "F"):
+        raise ValueError(f"order is 'C' or 'F'; got {order!r}")
+    return order
+
+
+def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
+    """`reshape`, with the elements read and laid in an order; nothing depends on `copy`."""
+    if checked_order(order) == "C":
+        return np.reshape(a, shape)
+    sides = tuple(shape) if np.ndim(shape) else (shape,)
+    return np.transpose(np.reshape(np.transpose(a), sides[::-1]))
+
+
 def _reshapes(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
     rest = a.size // first if first else 3
     shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
-    return Call((a, choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)))
+    shape = choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
+    return Call((a, shape), choose.among([{}, {}, {"order": "F"}, {"order": "C"}]))
 
 
 def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
@@ -120,7 +149,8 @@ def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
     return apply(op, (a,), {"shape": (a.shape[0], *sides)})
 
 
-@op(
+@wider_op(
+    _in_order,
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
     domain=_reshapes,
@@ -129,6 +159,8 @@ def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
+
+    With ``order="F"`` the first index changes fastest, on both sides.
 
     Examples
     --------
