@@ -8,6 +8,7 @@ cotangent is complete when the loop comes to it.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -70,34 +71,50 @@ def reverse_sweep(
     return sweep(tape, begin(tape, output, cotangent), check_finite)
 
 
-def sweep(
-    tape: Tape, seeds: Mapping[Tensor, Any], check_finite: bool = False
-) -> Mapping[Tensor, Any]:
-    """The sweep itself, from several outputs with a cotangent each."""
+def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> Mapping[Tensor, Any]:
+    """The sweep itself, from several outputs with a cotangent each; `seeds` is used up.
+
+    A record that it has passed is freed, with its value, unless the caller holds it.
+    """
+    check = None
     if check_finite:
         check_values(tape, seeds)
-    wanted = frozenset(tape.parameters)
+        check = partial(check_cotangent, tape)
     recorded, reached = scope(tape)
-    cotangents = dict(seeds)
+    record: Any = tape.last
+    start, parameters = tape.start, tape.parameters
+    del tape
+    wanted = frozenset(parameters)
+    cotangents = seeds
     found: dict[Tensor, Any] = {}
-    for record in reversed(tape):
+    # those whose cotangent is an array made here, which nobody else sees
+    summed: set[Tensor] = set()
+    while record is not start:
         g = cotangents.pop(record, None)
-        if g is None:
-            continue
-        if record in wanted:
-            found[record] = g
-            continue
-        for i, x, _, c in contributions(record, g, recorded, reached):
-            cotangents[x] = cotangents[x] + c if x in cotangents else c
-            if check_finite:
-                check_cotangent(tape, record, i, cotangents[x], g)
+        if g is not None:
+            summed.discard(record)
+            if record in wanted:
+                found[record] = g
+            else:
+                for i, x, _, c in contributions(record, g, recorded, reached):
+                    if x not in cotangents:
+                        cotangents[x] = c
+                    elif x in summed and type(c) is np.ndarray:
+                        cotangents[x] += c
+                    else:
+                        total = cotangents[x] = cotangents[x] + c
+                        if type(total) is np.ndarray:
+                            summed.add(x)
+                    if check is not None:
+                        check(record, i, cotangents[x], g)
+        record = record.previous
     for x in cotangents:
-        if x.index > tape.start.index and x.origin is tape.start.origin:
+        if x.index > start.index and x.origin is start.origin:
             refuse_branch(x)
     # a parameter that stands before the tape's start was never come to
     given: set[int] = set()
     return MappingProxyType(
-        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
+        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in parameters}
     )
 
 
