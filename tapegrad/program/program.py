@@ -120,6 +120,7 @@ def from_tape(
     structure: tree.Structure,
     label: str,
     seen: Seen = NOTHING,
+    stops: bool = False,
 ) -> Program:
     """The program that does what a tape did.
 
@@ -135,6 +136,8 @@ def from_tape(
         What to call it.
     seen
         What was seen of the call, for names.
+    stops
+        Whether `stop_gradient` is an instruction, for who differentiates the program.
     """
     builder = Builder(tuple(inputs.values()))
     refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
@@ -158,10 +161,11 @@ def from_tape(
     def stage(record: Tensor) -> str:
         return STAGES[(record.index >= first) + (record.index > max(first, last))]
 
+    same = _SAME - {stopped} if stops else _SAME
     for record in tape:
         if record in refs:
             continue
-        if record.op in _SAME and record.operands:
+        if record.op in same and record.operands:
             refs[record] = operand(record.operands[0])
         elif not record.operands and record.op is not SEED:
             refs[record] = operand(record._primal)
