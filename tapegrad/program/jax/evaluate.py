@@ -6,7 +6,6 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, ParamSpec, TypeVar
 
-import attrs
 import numpy as np
 
 from tapegrad import tree
@@ -14,22 +13,12 @@ from tapegrad.core.callables import as_positions, check_callable, keep_names, ti
 from tapegrad.core.op import Op
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
-from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.jax.pytrees import register
-from tapegrad.program.jax.table import TABLE, Lowering
-from tapegrad.program.naming import name_of_op
+from tapegrad.program.jax.run import check, run, stand_in
 from tapegrad.program.program import Program
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@attrs.frozen
-class Result:
-    """What JAX is to make of an instruction: its shape, and its dtype as JAX has it."""
-
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
 
 
 class OnJax(Generic[P, R]):
@@ -73,7 +62,7 @@ class OnJax(Generic[P, R]):
         if program is None:
             with np.errstate(all="ignore"):
                 program = trace(self.fn, alike, named, static, stops=True)
-            _check(program, self.ops, jax)
+            check(program, self.ops, jax)
             register(jax, program.structure)
             self._programs[signature] = program
         results = run(program, taken, self.ops, jax)
@@ -169,123 +158,8 @@ def _like(jax: Any, x: Any) -> Any:
             # a Python number that jax.jit took
             return 1.0 if x.dtype.kind == "f" else 1
         if isinstance(x, jax.core.Tracer):
-            return _stand_in(x.shape, np.dtype(x.dtype))
+            return stand_in(x.shape, np.dtype(x.dtype))
         return np.asarray(x)
     if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "i":
         return np.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))
     return x
-
-
-def _stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """A value to record with where there is none: one at which most ops are defined."""
-    if dtype.kind != "f":
-        return np.zeros(shape, dtype)
-    x = np.full(shape, 0.5, dtype)
-    if len(shape) > 1 and shape[-1] == shape[-2]:
-        # a matrix with an inverse, distinct eigenvalues and a Cholesky factor
-        x[...] = np.diag(np.arange(1, shape[-1] + 1)).astype(dtype)
-    return x
-
-
-# --- the run --------------------------------------------------------------------------------
-
-
-def run(
-    program: Code, values: Iterable[Any], ops: Mapping[Any, Callable[..., Any]], jax: Any
-) -> list[Any]:
-    """A program's outputs, for inputs of JAX."""
-    known: dict[Ref, Any] = {}
-    for i, (x, given) in enumerate(zip(values, program.inputs, strict=True)):
-        known[Ref("input", i)] = x if given.number else jax.numpy.asarray(x, _held(jax, given))
-    for i, constant in enumerate(program.constants):
-        known[Ref("constant", i)] = constant.value
-
-    def of(x: Any) -> Any:
-        return known[x] if type(x) is Ref else x
-
-    for i, instruction in enumerate(program.instructions):
-        operands = [of(x) for x in instruction.operands]
-        known[Ref("instruction", i)] = _made(program, instruction, operands, ops, jax)
-    return [jax.numpy.asarray(of(x)) if type(x) is Ref else x for x in program.outputs]
-
-
-def _made(
-    program: Code,
-    instruction: Instruction,
-    operands: list[Any],
-    ops: Mapping[Any, Callable[..., Any]],
-    jax: Any,
-) -> Any:
-    """What an instruction gives, with NumPy's promotion."""
-    op, options = instruction.op, instruction.options
-    out = Result(instruction.shape, _held(jax, instruction))
-    forward = op.forward
-    if op in ops:
-        y = ops[op](*map(jax.numpy.asarray, operands), **options)
-    elif isinstance(forward, np.ufunc):
-        if forward.signature is None:
-            likes = [
-                program.like(x).dtype if type(x) is Ref else type(x) for x in instruction.operands
-            ]
-            kinds = forward.resolve_dtypes((*likes, None))
-        else:
-            kinds = (instruction.dtype,) * len(operands)
-        cast = [
-            jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(kind))
-            for x, kind in zip(operands, kinds, strict=False)
-        ]
-        y = getattr(jax.numpy, forward.__name__)(*cast)
-    else:
-        lowered = _lowering(instruction)
-        assert lowered is not None
-        # Python numbers, and masks that JAX must know, stay what they are
-        arrays = [
-            x
-            if type(x) in (int, float, bool) or getattr(x, "dtype", None) == np.bool
-            else jax.numpy.asarray(x)
-            for x in operands
-        ]
-        y = lowered(jax, out, *arrays, **options)
-    y = jax.numpy.asarray(y, out.dtype)
-    assert y.shape == out.shape, f"{op.name} gives {y.shape} on JAX, not {out.shape}"
-    return y
-
-
-def _lowering(instruction: Instruction) -> Lowering | None:
-    try:
-        return TABLE.get(name_of_op(instruction.op))
-    except TypeError:
-        return None
-
-
-def _held(jax: Any, made: Any) -> np.dtype[Any]:
-    """The dtype that JAX has for that of an input or an instruction."""
-    return np.dtype(jax.dtypes.canonicalize_dtype(made.dtype))
-
-
-def _check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
-    """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
-    for instruction in program.instructions:
-        op = instruction.op
-        if op in ops or isinstance(op.forward, np.ufunc) or _lowering(instruction) is not None:
-            continue
-        raise TypeError(
-            f"{program.label} has the op {op.name}, which has no form in JAX; hand one over, "
-            "tg.to_jax(fn, ops={op: function}), or call the function through tg.bridges.jax"
-        )
-    for i, made in enumerate((*program.inputs, *program.constants, *program.instructions)):
-        dtype = made.dtype
-        if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
-            continue
-        if np.dtype(jax.dtypes.canonicalize_dtype(dtype)) != dtype:
-            where = [*[x.path for x in program.inputs]][i : i + 1]
-            named = where[0] if where else f"a value of {_label_of(made)}"
-            raise TypeError(
-                f"{program.label}: {named} is {dtype}, which JAX would hold in 32 bits; call "
-                'jax.config.update("jax_enable_x64", True) first, or use float32 throughout'
-            )
-
-
-def _label_of(made: Any) -> str:
-    """What a message calls a constant or an instruction."""
-    return made.op.name if isinstance(made, Instruction) else "a constant"

@@ -18,12 +18,12 @@ def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
 
 def getitem(jax: Any, out: Any, a: Any, *arrays: Any, index: Any) -> Any:
     """``a[index]``."""
-    return a[_filled(index, arrays)]
+    return jax.numpy.asarray(a)[_filled(index, arrays)]
 
 
 def index_add(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
     """``a.at[index].add(values)``."""
-    return a.astype(out.dtype).at[_filled(index, arrays)].add(values.astype(out.dtype))
+    return jax.numpy.asarray(a, out.dtype).at[_filled(index, arrays)].add(values.astype(out.dtype))
 
 
 def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: Any) -> Any:
@@ -33,7 +33,7 @@ def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: An
 
 def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
     """``a.at[index].set(values)``, where the last of several values for one place stays."""
-    values = values.astype(out.dtype)
+    a, values = jax.numpy.asarray(a), values.astype(out.dtype)
     if not arrays:
         return a.at[_filled(index, arrays)].set(values)
     places, owner = _owners(jax, a.shape, _filled(index, arrays))

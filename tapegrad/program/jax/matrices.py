@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import string
 from typing import Any
 
 import numpy as np
@@ -19,15 +21,38 @@ def pinv(jax: Any, out: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any
 
 
 def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
-    """The gradient of the determinant, and its derivatives in directions."""
+    """See `tapegrad.ops.inverse.cofactor`, which this follows line by line."""
+    if not a.size:
+        return a.astype(out.dtype)
+    numpy = jax.numpy
+    u, s, vh = numpy.linalg.svd(a.astype(out.dtype))
+    n, order = s.shape[-1], len(directions) + 1
+    inner = [u.mT @ d.astype(out.dtype) @ vh.mT for d in directions]
+    rows = np.indices((n,) * order)
+    taken = (rows[..., None] == np.arange(n)).sum(axis=0)
+    values = s.reshape(*s.shape[:-1], *(1,) * order, n)
+    others = numpy.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
+    y, diagonal = numpy.zeros_like(u), np.eye(n, dtype=bool)
+    row = string.ascii_letters[:order]
+    for columns in itertools.permutations(range(order)):
+        odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
+        terms = [row[j] + row[columns[j]] for j in range(order)]
+        given = ",".join(["..." + term for term in (row, *terms[:-1])])
+        on_diagonal = columns[-1] == order - 1
+        result = row[-1] if on_diagonal else terms[-1]
+        part = numpy.einsum(f"{given}->...{result}", others, *inner)
+        if on_diagonal:
+            part = numpy.where(diagonal, part[..., None], 0)
+        y = y - part if odd else y + part
+    sign = numpy.rint(numpy.linalg.det(u) * numpy.linalg.det(vh))
+    return sign[..., None, None] * (u @ y @ vh)
 
-    def along(f: Any, d: Any) -> Any:
-        return lambda a: jax.jvp(f, (a,), (d.astype(out.dtype),))[1]
 
-    f = jax.grad(lambda a: jax.numpy.linalg.det(a).sum())
-    for d in directions:
-        f = along(f, d)
-    return f(a.astype(out.dtype))
+def det(jax: Any, out: Any, a: Any) -> Any:
+    """The determinant, 1 of a matrix without elements."""
+    if not a.shape[-1]:
+        return jax.numpy.ones(out.shape, out.dtype)
+    return jax.numpy.linalg.det(a.astype(out.dtype))
 
 
 def cholesky(jax: Any, out: Any, a: Any, upper: bool = False) -> Any:
@@ -66,10 +91,10 @@ def svd(jax: Any, out: Any, a: Any) -> Any:
 def matrix_rank(
     jax: Any,
     out: Any,
-    A: Any,
+    A: Any,  # noqa: N803
     tol: Any = None,
     hermitian: bool = False,
-    rtol: Any = None,  # noqa: N803
+    rtol: Any = None,
 ) -> Any:
     """How many singular values are not negligible."""
     s = jax.numpy.linalg.svd(A, compute_uv=False)

@@ -1,4 +1,4 @@
-"""Special functions in JAX that ``jax.numpy`` lacks, or has no exact derivatives of."""
+"""Special functions in JAX that ``jax.numpy`` lacks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def i0_derivative(jax: Any, out: Any, x: Any, order: int) -> Any:
 
 
 def sinc(jax: Any, out: Any, x: Any) -> Any:
-    """``sin(pi * x) / (pi * x)``, with derivatives of any order that are exact near 0."""
+    """``sin(pi * x) / (pi * x)``."""
     return _sinc(jax, x.astype(out.dtype), 0)
 
 
@@ -25,19 +25,7 @@ def sinc_derivative(jax: Any, out: Any, x: Any, order: int) -> Any:
     return _sinc(jax, x.astype(out.dtype), order)
 
 
-def _sinc(jax: Any, x: Any, order: int) -> Any:
-    @jax.custom_jvp
-    def f(x: Any) -> Any:
-        return _sinc_value(jax, x, order)
-
-    @f.defjvp
-    def _rule(primals: Any, tangents: Any) -> Any:
-        return f(*primals), tangents[0] * _sinc(jax, primals[0], order + 1)
-
-    return f(x)
-
-
-def _sinc_value(jax: Any, x: Any, n: int) -> Any:
+def _sinc(jax: Any, x: Any, n: int) -> Any:
     """A power series near 0, where quotients would cancel, and a recurrence elsewhere."""
     where, z = jax.numpy.where, np.asarray(np.pi, x.dtype) * x
     near = abs(z) < n + 1

@@ -29,6 +29,7 @@ from tapegrad.program.jax.indexing import (
 from tapegrad.program.jax.matrices import (
     cholesky,
     cofactor,
+    det,
     eigh,
     eigvalsh,
     matrix_rank,
@@ -260,9 +261,8 @@ _OF_THE_RESULTS_DTYPE = (
 TABLE: Mapping[str, Lowering] = {
     **{name: _plain(name) for name in _AS_THEY_ARE},
     **{name: _same(name) for name in _OF_THE_RESULTS_DTYPE},
-    **dict.fromkeys(
-        ("as_array", "asarray", "ascontiguousarray", "copy", "real", "from_zero"), _itself
-    ),
+    **dict.fromkeys(("as_array", "asarray", "copy", "real", "from_zero"), _itself),
+    "ascontiguousarray": lambda jax, out, a: a.reshape(out.shape),
     "astype": lambda jax, out, a, dtype: a.astype(out.dtype),
     "stopped": lambda jax, out, x: jax.lax.stop_gradient(x),
     "seed": lambda jax, out, shape, dtype: jax.numpy.ones(out.shape, out.dtype),
@@ -318,7 +318,7 @@ TABLE: Mapping[str, Lowering] = {
         subscripts, *_cast(xs, out)
     ),
     "inv": lambda jax, out, a: jax.numpy.linalg.inv(a.astype(out.dtype)),
-    "det": lambda jax, out, a: jax.numpy.linalg.det(a.astype(out.dtype)),
+    "det": det,
     "solve": solve,
     "pinv": pinv,
     "cofactor": cofactor,
