@@ -57,7 +57,11 @@ def det(jax: Any, out: Any, a: Any) -> Any:
 
 def cholesky(jax: Any, out: Any, a: Any, upper: bool = False) -> Any:
     """The Cholesky factor, of one triangle."""
-    return jax.numpy.linalg.cholesky(a.astype(out.dtype), upper=upper, symmetrize_input=False)
+    # NumPy reads the triangle that it gives
+    factor = jax.numpy.linalg.cholesky(
+        (a.mT if upper else a).astype(out.dtype), symmetrize_input=False
+    )
+    return factor.mT if upper else factor
 
 
 def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803

@@ -60,13 +60,17 @@ def _blocks(jax: Any, key: Any, low: Any, second: Any, high: int) -> Any:
     """The four words of each block, for the lowest words of its counter."""
     c0, c1 = low, jax.numpy.zeros_like(low) + np.uint64(0) + second
     c2, c3 = jax.numpy.zeros_like(low), jax.numpy.full_like(low, high)
-    k0, k1 = key[0], key[1]
-    for _ in range(_ROUNDS):
+
+    def round_(_: Any, words: Any) -> Any:
+        c0, c1, c2, c3, k0, k1 = words
         high0, low0 = _product(_M0, c0)
         high1, low1 = _product(_M1, c2)
-        c0, c1, c2, c3 = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
-        k0, k1 = k0 + np.uint64(_W0), k1 + np.uint64(_W1)
-    return jax.numpy.stack([c0, c1, c2, c3], axis=-1)
+        mixed = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
+        return *mixed, k0 + np.uint64(_W0), k1 + np.uint64(_W1)
+
+    # a loop, for XLA takes long to compile the rounds written out
+    words = jax.lax.fori_loop(0, _ROUNDS, round_, (c0, c1, c2, c3, key[0], key[1]))
+    return jax.numpy.stack(words[:4], axis=-1)
 
 
 def _product(m: int, x: Any) -> tuple[Any, Any]:

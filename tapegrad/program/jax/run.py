@@ -10,6 +10,7 @@ import numpy as np
 
 from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
+from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
 from tapegrad.ops.arithmetic import clip_both, power
 from tapegrad.ops.decomposition import cholesky, eigh_joined, qr_joined, svd_joined
@@ -166,7 +167,7 @@ class _Step:
             ]
             y = getattr(jax.numpy, forward.__name__)(*cast)
         else:
-            lowered = _lowering(instruction)
+            lowered = _lowering(op)
             assert lowered is not None
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
             y = lowered(jax, out, *arrays, **options)
@@ -200,29 +201,33 @@ def _stays(op: Rules, x: Any) -> bool:
     return isinstance(x, np.ndarray) and x.dtype == np.bool and op in _INDEXED
 
 
-def _lowering(instruction: Instruction) -> Lowering | None:
-    try:
-        return TABLE.get(name_of_op(instruction.op))
-    except TypeError:
-        return None
+def _lowering(op: Rules) -> Lowering | None:
+    return None if op is CUSTOM_VJP else TABLE.get(name_of_op(op))
+
+
+def has_form(op: Rules) -> bool:
+    """Whether JAX can do an op."""
+    return (isinstance(op.forward, np.ufunc)) or _lowering(op) is not None
 
 
 def _held(jax: Any, made: Any) -> np.dtype[Any]:
     """The dtype that JAX has for that of an input or an instruction."""
-    return np.dtype(jax.dtypes.canonicalize_dtype(made.dtype))
+    dtype: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(made.dtype))
+    return dtype
 
 
 def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
     for instruction in program.instructions:
         op = instruction.op
-        if op in ops or isinstance(op.forward, np.ufunc) or _lowering(instruction) is not None:
+        if op in ops or has_form(op):
             continue
         raise TypeError(
             f"{program.label} has the op {op.name}, which has no form in JAX; hand one over, "
             "tg.to_jax(fn, ops={op: function}), or call the function through tg.bridges.jax"
         )
-    for i, made in enumerate((*program.inputs, *program.constants, *program.instructions)):
+    values: list[Any] = [*program.inputs, *program.constants, *program.instructions]
+    for i, made in enumerate(values):
         dtype = made.dtype
         if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
             continue
