@@ -17,7 +17,7 @@ import numpy as np
 
 import tapegrad as tg
 from tapegrad.core.op import EachOperand
-from tapegrad.declare import declaration
+from tapegrad.declare import OPS, declaration
 from tapegrad.face.table import ANSWERS
 
 HEAD = """\
@@ -33,6 +33,9 @@ is not listed here. `tg.r_` and `tg.c_` join in brackets, as NumPy's do.
   ops and recorded as these, and what they pass on is passed on.
 - **convention**: the gradient where there is no derivative, or where formulas would fail. A
   function without one that goes by its parts has theirs.
+- **batch**: `vmap` calls an op once for all examples. These it calls for each example:
+  {loops}, the draws of `tg.random`, and ops and rules of your own. It refuses
+  {refused}, whose shape depends on values.
 """
 
 PARTS, NONE = "by its parts", "none"
@@ -71,7 +74,8 @@ def rows() -> Iterator[Row]:
             called, kink = function.__name__, said.kink
             called = next((name for name in found if name in OF_SCIPY), called)
             gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
-            function = getattr(function, "read", None) or inspect.unwrap(function)
+            general, read = (getattr(function, x, None) for x in ("general", "read"))
+            function = inspect.unwrap(general or read or function)
         else:
             called, gradient, kink = found[0], NONE if function in CONSTANT else PARTS, ""
             ours = called.removeprefix("np.")
@@ -123,6 +127,16 @@ def parts(op: Callable[..., Any]) -> str:
     return NONE
 
 
+def batches() -> dict[str, str]:
+    """The ops that a batch takes one by one, and those that it cannot take."""
+    without = {op for op in OPS.values() if op.batch is None}
+    refused = {op for op in without if op.read is not None}
+    return {
+        name: ", ".join(sorted(code(op.name) for op in ops))
+        for name, ops in {"loops": without - refused, "refused": refused}.items()
+    }
+
+
 def code(text: str) -> str:
     """Text as code, in a cell."""
     return f"`{text}`".replace("|", r"\|")
@@ -130,7 +144,7 @@ def code(text: str) -> str:
 
 def table() -> str:
     """All of it, as Markdown."""
-    parts = [HEAD]
+    parts = [HEAD.format(**batches())]
     for module, group in itertools.groupby(sorted(rows()), key=lambda row: row.module):
         summary = (sys.modules[module].__doc__ or "").splitlines()[0]
         parts.append(f"## {module.removeprefix('tapegrad.')}\n\n{summary}\n")

@@ -4,9 +4,10 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
-  `stop_gradient`, `checkpoint`.
+  `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
 - Programs: `compile`, `Program`, `load_program`, `to_jax`.
+- Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
@@ -40,8 +41,10 @@ from tapegrad.transforms import hessian as hessian
 from tapegrad.transforms import hvp as hvp
 from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
+from tapegrad.transforms import linearize as linearize
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
+from tapegrad.transforms import vmap as vmap
 from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
@@ -55,6 +58,10 @@ if _typing.TYPE_CHECKING:
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
     from tapegrad.files import save as save
+    from tapegrad.loops import cond as cond
+    from tapegrad.loops import fori_loop as fori_loop
+    from tapegrad.loops import scan as scan
+    from tapegrad.loops import while_loop as while_loop
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
     from tapegrad.program import load_program as load_program
@@ -67,6 +74,7 @@ _PLACES = {
     "to_jax": "tapegrad.program.jax",
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
+    **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
 _LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
 

@@ -15,6 +15,7 @@ from tapegrad.core.forward import push
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import as_constant
 from tapegrad.core.packing import Layout, floating_leaves
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import (
@@ -45,8 +46,8 @@ class Checkpoint(Generic[P, R]):
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Checkpoint, (self.fn,)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, Checkpoint, (self.fn,))
 
     def __repr__(self) -> str:
         return f"<checkpoint of {title(self.fn)}>"
@@ -65,7 +66,7 @@ class Checkpoint(Generic[P, R]):
             return output
         primal = layout.pack(output)
         reads = _read(records, output)
-        call = Call(self.fn, args, kwargs, start, reads, layout, primal)
+        call = Call(self, args, kwargs, start, reads, layout, primal)
         record = write_known(last_written(), CHECKPOINT, reads, {"call": call}, primal)
         advance(record)
         return _results(output, layout, record)
@@ -116,8 +117,8 @@ class Call:
 
     Attributes
     ----------
-    fn, args, kwargs
-        The call.
+    made, args, kwargs
+        The call of what `checkpoint` made.
     start
         The record before it.
     reads
@@ -129,7 +130,7 @@ class Call:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    fn: Fn
+    made: Checkpoint[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
     start: Tensor | Origin
@@ -138,7 +139,7 @@ class Call:
     primal: Any
 
     def __repr__(self) -> str:
-        return label(self.fn)
+        return label(self.made.fn)
 
     def pull(self, g: Any) -> list[Any]:
         """The cotangents of what was read, from a second call."""
@@ -168,21 +169,21 @@ class Call:
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
         """The function's result, checked, and what it wrote from the start."""
-        output = self.fn(*self.args, **self.kwargs)
+        output = self.made.fn(*self.args, **self.kwargs)
         tape = Tape(last_written(), start, self.reads)
         layout = Layout.of(output)
         if layout.structure != self.layout.structure or layout.shape != self.layout.shape:
             raise ValueError(
-                f"{label(self.fn)} is checkpointed, but called again it returned "
+                f"{label(self.made.fn)} is checkpointed, but called again it returned "
                 f"{layout.structure} of shape {layout.shape}, not {self.layout.structure} of "
                 f"{self.layout.shape}: it must do the same each time"
             )
         again = layout.pack(output)
         if not np.allclose(again, self.primal, rtol=1e-3, atol=1e-6, equal_nan=True):
             raise ValueError(
-                f"{label(self.fn)} is checkpointed, but a second call returned other numbers: does "
-                "it draw random numbers (pass a key), or read an array that has changed (pass it "
-                "as an argument)?"
+                f"{label(self.made.fn)} is checkpointed, but a second call returned other numbers: "
+                "does it draw random numbers (pass a key), or read an array that has changed (pass "
+                "it as an argument)?"
             )
         return output, tape
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast
@@ -20,9 +19,17 @@ from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.packing import Layout
+from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import CURRENT, advance, as_operands, recorded_from, write_known
+from tapegrad.core.tape import (
+    CURRENT,
+    advance,
+    as_operands,
+    brought_in,
+    recorded_from,
+    write_known,
+)
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
 from tapegrad.domain import Domain
@@ -172,10 +179,7 @@ class CustomVJP(Generic[P, R]):
         return f"<custom_vjp of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        # by name where a decorator has put it in the function's place, as functions are
-        module = sys.modules.get(self.fn.__module__)
-        found = module and getattr(module, self.fn.__qualname__, None)
-        return self.fn.__qualname__ if found is self else (CustomVJP, (self.fn, self.backward))
+        return by_name(self, CustomVJP, (self.fn, self.backward))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))
@@ -196,10 +200,8 @@ class CustomVJP(Generic[P, R]):
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        last, operands = as_operands(start, CUSTOM_VJP, tuple([x for x in leaves if _is_number(x)]))
-        for x in tensors:
-            if x.origin is not start.origin:
-                refuse_stranger("custom_vjp", x, start)
+        given = tuple([x for x in leaves if _is_number(x)])
+        last, operands = as_operands(*brought_in(start, CUSTOM_VJP, given))
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))

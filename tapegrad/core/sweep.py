@@ -92,7 +92,7 @@ def sweep(
             if check_finite:
                 check_cotangent(tape, record, i, cotangents[x], g)
     for x in cotangents:
-        if x.index > tape.start.index:
+        if x.index > tape.start.index and x.origin is tape.start.origin:
             refuse_branch(x)
     # a parameter that stands before the tape's start was never come to
     given: set[int] = set()

@@ -18,8 +18,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
+from tapegrad.core.lists import as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
+from tapegrad.core.parts import Parts
 from tapegrad.core.refusals import (
     describe,
     explained,
@@ -210,7 +212,7 @@ class Tape(Tabled):
         >>> tape.show(output)
         line  record      operands  shape  dtype    value  cotangent  gradient
            0  x                     ()     float64  2.0    2.0
-           1  y                     ()     float64  1.0               unused
+           1  y                     ()     float64  1.0               gets none
            2  stopped     %0        ()     float64  2.0    2.0        stops here
            3  multiply    %0, %2    ()     float64  4.0    1.0
         """
@@ -250,7 +252,7 @@ def write(
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
-                refuse_stranger(op.name, x, last)
+                return write(*brought_in(last, op, operands), given)
             value = x._primal
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
@@ -261,7 +263,7 @@ def write(
         last, operands = as_operands(last, op, operands)
         values = primals(operands)
     forward = op.forward
-    if origin.compiling and op.keeps_weak:
+    if origin.compiling and (op.keeps_weak or op.like is not None):
         forward = forward_of(op, values)
     try:
         value = forward(*values, **given) if given else forward(*values)
@@ -271,7 +273,7 @@ def write(
         value.setflags(write=False)
     elif op.keeps_weak and all(type(x) in PYTHON_NUMBERS for x in values):
         value = value.item() if isinstance(value, np.generic) else value
-    else:
+    elif type(value) is not Parts:
         value = np.asarray(value)
         value.setflags(write=False)
     # as `write_known` does; a call of it costs 1% of a small step
@@ -313,6 +315,21 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
 
 
+def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
+    """The same, with operands of a tape around this one marked on this one.
+
+    The body of a loop is recorded on a tape inside that of the loop.
+    """
+    own = []
+    for x in operands:
+        if type(x) is Tensor and x.origin is not last.origin:
+            if not last.origin.is_within(x.origin):
+                refuse_stranger(op.name, x, last)
+            x = last = write_parameter(last, x, x.name)
+        own.append(x)
+    return last, op, tuple(own)
+
+
 def as_operands(
     last: Tensor | Origin, op: Rules, operands: tuple[Any, ...]
 ) -> tuple[Tensor | Origin, tuple[Any, ...]]:
@@ -323,7 +340,7 @@ def as_operands(
     kept = []
     for x in operands:
         if type(x) is not Tensor:
-            x = as_constant(x, op.name)
+            last, x = as_operand(write, last, x, op.name)
         elif type(x._primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
         kept.append(x)
@@ -395,8 +412,7 @@ def run(
         nonlocal last
         if not is_floating(leaf):
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        if type(leaf) is Tensor and leaf.origin is not start.origin:
-            refuse_stranger("parameter", leaf, start)
+        last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
         last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last
@@ -442,9 +458,9 @@ def recorded_from(
 
 
 def is_recording(origin: Origin) -> bool:
-    """Whether the recording that runs writes on the tape that begins there."""
+    """Whether the recording that runs writes on the tape that begins there, or within it."""
     last = CURRENT.get()
-    return last is not None and last.origin is origin
+    return last is not None and last.origin.is_within(origin)
 
 
 def last_written() -> Tensor | Origin:

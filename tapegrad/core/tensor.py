@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.core.origin import Origin as Origin
 from tapegrad.core.ownership import Array
 from tapegrad.core.pickling import Pickled
 from tapegrad.face.absent import Absences
@@ -52,6 +53,15 @@ class Rules:
     takes_weak
         Whether a float32 array stays float32 beside a Python number (NEP 50). Other ops
         receive an array in its place.
+    like
+        A function that is called in place of `forward` while compiling, where only shapes
+        and dtypes matter; None if `forward` is.
+    whole
+        A function that is called in place of `forward` on Python ints alone while
+        compiling, where they stay Python's; None if there is none.
+    batch
+        How a leading axis passes, that of the examples of a batch; None where each
+        example takes a call. See `tapegrad.core.batch`.
     """
 
     name: str
@@ -60,6 +70,9 @@ class Rules:
     jvp: Rule
     keeps_weak: bool = False
     takes_weak: bool = False
+    like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    batch: Rule | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         self.__dict__["__module__"] = self.forward.__module__
@@ -71,35 +84,6 @@ class Rules:
     def rules(self, n: int) -> Any:
         """The VJP rules of n operands."""
         return self.vjps if type(self.vjps) is tuple else self.vjps.rules(n)
-
-
-@attrs.frozen(eq=False)
-class Origin:
-    """Where a tape begins; records of one tape share it.
-
-    Attributes
-    ----------
-    label
-        What is recorded, for error messages.
-    compiling
-        Whether only shapes and dtypes may be read from the records.
-    line
-        The line of source where the recorded function begins; 0 where there is none.
-    lines
-        Whether each record knows the line of source that it was written for.
-    """
-
-    label: str = "a Tape()"
-    compiling: bool = False
-    line: int = 0
-    lines: bool = False
-    index: ClassVar[int] = -1
-    __tree_leaf__: ClassVar[bool] = True
-
-    @property
-    def origin(self) -> Origin:
-        """Itself, so that an empty tape reads like any other."""
-        return self
 
 
 @attrs.define(eq=False, repr=False)

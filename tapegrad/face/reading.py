@@ -12,6 +12,14 @@ from tapegrad.errors import TraceError
 from tapegrad.face.lines import instead, users_line
 from tapegrad.face.notebook import in_html
 
+# what else to do where a value cannot be read
+_INSTEAD = {
+    "compiling": "list the argument in static_argnums, return it and convert it outside, or "
+    "compile the inner part that does not read it",
+    "batching": "write None in in_axes for an argument that is the same for all examples, or "
+    "return it and convert it outside",
+}
+
 
 class Reading:
     """The attributes and conversions that Python and NumPy read."""
@@ -101,11 +109,10 @@ class Reading:
         """The value, read-only; `what` is for the message while compiling."""
         if self.origin.compiling:
             raise TraceError(
-                f"{what} while compiling {self.origin.label}: only shape {self.shape} and dtype "
-                f"{self.dtype} of {self._line()} are known{users_line()}; "
-                f"{instead()}select with tg.where, "
-                "list the argument in static_argnums, return it and convert it outside, or "
-                "compile the inner part that does not read it"
+                f"{what} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
+                f"and dtype {self.dtype} of {self._line()} are known{users_line()}; "
+                f"{instead()}select with tg.where, branch with tg.cond, loop with "
+                "tg.while_loop or tg.scan, " + _INSTEAD[self.origin.doing]
             )
         return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 

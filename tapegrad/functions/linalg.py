@@ -10,6 +10,7 @@ from tapegrad.face.table import answers
 from tapegrad.functions.decomposition import *  # noqa: F403
 from tapegrad.functions.inverse import *  # noqa: F403
 from tapegrad.functions.norms import *  # noqa: F403
+from tapegrad.functions.norms import cond as cond
 from tapegrad.functions.product import cross as _cross
 from tapegrad.functions.product import multi_dot as multi_dot
 from tapegrad.functions.product import outer as _outer

@@ -17,7 +17,6 @@ from tapegrad.ops.product import moved
 from tapegrad.ops.record import floating
 
 __all__ = [
-    "cond",
     "matrix_norm",
     "norm",
     "vector_norm",
@@ -235,7 +234,7 @@ def cond(x: Any, p: Any = None) -> Any:
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.cond(np.diag([4.0, 2.0])).item()
+    >>> tg.linalg.cond(np.diag([4.0, 2.0])).item()
     2.0
     """
     x = floating(x)

@@ -16,7 +16,7 @@ from tapegrad.ops import where
 
 
 def _rate(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < 1:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
         raise ValueError(f"rate is a number, at least 0 and less than 1; not {value!r}")
     return float(value)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import operator
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
+from tapegrad.core.whole import whole_power
 from tapegrad.declare import op
 from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
 
@@ -42,6 +46,7 @@ __all__ = [
     lambda g, y, x1, x2: g,
     ufunc=np.add,
     keeps_weak=True,
+    whole=operator.add,
 )
 def add(x1: Any, x2: Any) -> Any:
     """The sum ``x1 + x2``, with broadcasting.
@@ -59,6 +64,7 @@ def add(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g,
     ufunc=np.subtract,
     keeps_weak=True,
+    whole=operator.sub,
 )
 def subtract(x1: Any, x2: Any) -> Any:
     """The difference ``x1 - x2``, with broadcasting.
@@ -76,6 +82,7 @@ def subtract(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: g * x1,
     ufunc=np.multiply,
     keeps_weak=True,
+    whole=operator.mul,
 )
 def multiply(x1: Any, x2: Any) -> Any:
     """The product ``x1 * x2``, element by element, with broadcasting.
@@ -93,6 +100,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g * y / x2,
     ufunc=np.divide,
     keeps_weak=True,
+    whole=operator.truediv,
     domain=each(REAL, NONZERO),
 )
 def divide(x1: Any, x2: Any) -> Any:
@@ -110,6 +118,7 @@ def divide(x1: Any, x2: Any) -> Any:
     lambda g, y, x: -g,
     ufunc=np.negative,
     keeps_weak=True,
+    whole=operator.neg,
 )
 def negative(x: Any) -> Any:
     """The negative ``-x``.
@@ -126,6 +135,7 @@ def negative(x: Any) -> Any:
     lambda g, y, x: g,
     ufunc=np.positive,
     keeps_weak=True,
+    whole=operator.pos,
 )
 def positive(x: Any) -> Any:
     """``+x``, the same values.
@@ -162,6 +172,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     _power_exponent,
     numpy=np.power,
     keeps_weak=True,
+    whole=whole_power,
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
     kink=_POWERS,
@@ -190,6 +201,7 @@ def power(x1: Any, x2: Any) -> Any:
     lambda g, y, x: g * (x + x),
     ufunc=np.square,
     keeps_weak=True,
+    whole=lambda x: x * x,
 )
 def square(x: Any) -> Any:
     """``x**2``.
@@ -256,6 +268,7 @@ def cbrt(x: Any) -> Any:
     lambda g, y, x: g * np.sign(x),
     ufunc=np.absolute,
     keeps_weak=True,
+    whole=builtins.abs,
     kink="0 at 0",
 )
 def abs(x: Any) -> Any:
@@ -307,6 +320,7 @@ def _shared(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1)),
     ufunc=np.maximum,
     keeps_weak=True,
+    whole=builtins.max,
     domain=each(TYING, TYING),
     kink="ties share equally",
 )
@@ -329,6 +343,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1)),
     ufunc=np.minimum,
     keeps_weak=True,
+    whole=builtins.min,
     domain=each(TYING, TYING),
     kink="ties share equally",
 )
@@ -396,6 +411,7 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
     keeps_weak=True,
     domain=each(REAL, REAL, REAL),
+    batch=pointwise,
 )
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""
@@ -450,6 +466,7 @@ conjugate = conj
     numpy=np.real,
     keeps_weak=True,
     domain=each(REAL),
+    batch=pointwise,
 )
 def real(val: Any) -> Any:
     """x itself, as all numbers here are real.
@@ -463,7 +480,7 @@ def real(val: Any) -> Any:
     return np.asarray(val) if type(val) is np.ndarray else val
 
 
-@op(None, numpy=np.imag, domain=each(REAL))
+@op(None, numpy=np.imag, domain=each(REAL), batch=pointwise)
 def imag(val: Any) -> Any:
     """Zeros, as all numbers here are real. It passes no gradient.
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import Has
+from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
@@ -70,7 +72,22 @@ def _contract_calls(choose: Choices) -> Call:
     return Call((operands, subscripts), {} if optimize is False else {"optimize": optimize})
 
 
-@op(each_operand=EachOperand(_einsum_rule), read=_contract_arguments, domain=_contract_calls)
+def _contract_batch(op: Any, has: Has, *operands: Any, subscripts: str, **options: Any) -> Any:
+    new = next((letter for letter in string.ascii_letters if letter not in subscripts), None)
+    if new is None:
+        return NotImplemented
+    inputs, output = subscripts.split("->")
+    terms = [new + x if b else x for x, b in zip(inputs.split(","), has, strict=True)]
+    return apply(op, operands, {"subscripts": f"{','.join(terms)}->{new}{output}", **options})
+
+
+@op(
+    each_operand=EachOperand(_einsum_rule),
+    read=_contract_arguments,
+    domain=_contract_calls,
+    batch=_contract_batch,
+    jvp=linear,
+)
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     """The sum of products that `einsum` records, with a letter for each axis.
 

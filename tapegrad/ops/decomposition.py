@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 
+from tapegrad.core.batch import stacked
 from tapegrad.declare import op
 from tapegrad.domain import SHAPES, WELL, Call, Choices, matrices
 from tapegrad.face.table import answers
@@ -101,6 +102,7 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     _cholesky_vjp,
     numpy=np.linalg.cholesky,
     domain=matrices(base=np.abs(WELL), upper=[False, True]),
+    batch=stacked,
 )
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """The triangular matrix whose product with its transpose is the matrix.
@@ -142,6 +144,7 @@ def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     numpy=np.linalg.eigvalsh,
     domain=matrices(UPLO=["L", "U"]),
     kink="equal ones: by the vectors that LAPACK takes",
+    batch=stacked,
 )
 def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order.
@@ -177,7 +180,7 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     return _of_triangle(turned(vt) @ inner @ vt, UPLO in "Uu")
 
 
-@op(_eigh_vjp, domain=matrices(UPLO=["L", "U"]))
+@op(_eigh_vjp, domain=matrices(UPLO=["L", "U"]), batch=stacked)
 def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The two results of `eigh`: in each row an eigenvalue, then its vector."""
     w, v = np.linalg.eigh(a, UPLO)
@@ -194,6 +197,7 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
     numpy=np.linalg.svdvals,
     domain=matrices(*SHAPES),
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
+    batch=stacked,
 )
 def svdvals(x: Any) -> Any:
     """The singular values, in descending order.
@@ -231,7 +235,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     return c
 
 
-@op(_svd_vjp, domain=matrices(*SHAPES, (3, 3)))
+@op(_svd_vjp, domain=matrices(*SHAPES, (3, 3)), batch=stacked)
 def svd_joined(a: Any) -> Any:
     """The three results of `svd`: in each row a singular value, then its vectors."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
@@ -253,7 +257,7 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     return turned(solve(r, gqt + mirrored @ qt))
 
 
-@op(_qr_vjp, domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)))
+@op(_qr_vjp, domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)), batch=stacked)
 def qr_joined(a: Any) -> Any:
     """The two results of `qr` of no more columns than rows: ``Q.T``, then ``R``."""
     q, r = np.linalg.qr(a)
@@ -271,7 +275,7 @@ def _refuse_complex(a: Any) -> NoReturn:
 answers((np.linalg.eig, np.linalg.eigvals), _refuse_complex)
 
 
-@op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]))
+@op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]), batch=stacked)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
     """How many singular values are larger than a tolerance. It passes no gradient.
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.declare import op
 from tapegrad.domain import NONZERO, REAL, Call, Choices, each
 
@@ -73,7 +74,7 @@ def ldexp(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, domain=each(NONZERO))
+@op(None, domain=each(NONZERO), batch=pointwise)
 def exponent(x: Any) -> Any:
     """The second result of `frexp`. It passes no gradient."""
     return np.frexp(x)[1]
@@ -108,6 +109,7 @@ def spacing(x: Any) -> Any:
     numpy=np.nan_to_num,
     domain=each(REAL),
     kink="0 where it replaces",
+    batch=pointwise,
 )
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None

@@ -6,7 +6,6 @@ static option with a `HOLE` where each array goes.
 
 from __future__ import annotations
 
-import enum
 import math
 import operator
 from functools import wraps
@@ -15,27 +14,19 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.forward import linear
+from tapegrad.core.batch import Has, count, filled, flat, lifted, pointwise
+from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, rows
 from tapegrad.domain import index as any_index
 from tapegrad.face.table import answers
+from tapegrad.ops.holes import HOLE
+from tapegrad.ops.places import placed
+from tapegrad.ops.product import moved
 
 __all__ = ["at", "getitem", "index_select"]
-
-
-class Hole(enum.Enum):
-    """The place of an array in an index."""
-
-    HOLE = "array"
-
-    def __repr__(self) -> str:
-        return "array"
-
-
-HOLE = Hole.HOLE
 
 
 def _split(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -49,9 +40,11 @@ def _split(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
         elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
+            if isinstance(part, list | tuple):
+                # NumPy makes floats of none
+                part = np.asarray(part)
+                part = part if part.size else part.astype(np.intp)
             part = part if isinstance(part, Tensor) else np.asarray(part)
-            if part.dtype.kind == "f" and part.size == 0:
-                part = part.astype(np.intp)
             if part.dtype.kind not in "iub":
                 raise _no_index(part.dtype)
             if isinstance(part, Tensor) and part.dtype.kind == "b":
@@ -104,12 +97,21 @@ def _takings(choose: Choices) -> Call:
     return Call((a, any_index(choose, a.shape)))
 
 
+def _getitem_batch(op: Any, has: Has, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    n = count(has, (a, *arrays))
+    place = placed(index, arrays, has[1:], np.ndim(a) - has[0], n, own=has[0])
+    if place is None:
+        return NotImplemented
+    return place.in_order(apply(op, (a, *place.arrays), {"index": place.index}))
+
+
 @op(
     each_operand=_first(_getitem_vjp),
     numpy=operator.getitem,
     read=_getitem_arguments,
     domain=_takings,
     jvp=linear,
+    batch=_getitem_batch,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, with all of NumPy's ways to index.
@@ -140,11 +142,23 @@ def _placings(choose: Choices) -> Call:
     return Call((choose.array(np.empty(shape)[index].shape), shape, index))
 
 
+def _scatter_batch(
+    op: Any, has: Has, values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
+) -> Any:
+    n = count(has, (values, *arrays))
+    place = placed(index, arrays, has[1:], len(shape), n, own=True)
+    if place is None:
+        return NotImplemented
+    values = place.in_place(lifted(filled(values, has[0], n), place.ndim))
+    return apply(op, (values, *place.arrays), {"shape": (n, *shape), "index": place.index})
+
+
 @op(
     each_operand=_first(lambda g, y, values, *arrays, shape, index: g[_filled(index, arrays)]),
     read=_scatter_arguments,
     domain=_placings,
     jvp=linear,
+    batch=_scatter_batch,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
@@ -186,7 +200,19 @@ def _segments(choose: Choices) -> Call:
     return Call((choose.array((*indices.shape, *row)), indices, n))
 
 
-@op(_segment_sum_vjp, None, domain=_segments, jvp=linear)
+def _segment_sum_batch(op: Any, has: Has, values: Any, indices: Any, n: int) -> Any:
+    size = count(has, (values, indices))
+    values = filled(values, has[0], size)
+    if has[1]:
+        # each example has rows of its own
+        each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
+        shape = (size, n, *values.shape[indices.ndim :])
+        return scatter(values, shape=shape, index=(each, indices))
+    sums = apply(op, (moved(values, 0, indices.ndim), indices), {"n": n})
+    return np.swapaxes(sums, 0, 1)
+
+
+@op(_segment_sum_vjp, None, domain=_segments, jvp=linear, batch=_segment_sum_batch)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows that have one index; the adjoint of `index_select`.
 
@@ -263,11 +289,21 @@ def _selections(choose: Choices) -> Call:
     return Call((x, rows(choose, len(x))))
 
 
+def _index_select_batch(op: Any, has: Has, x: Any, indices: Any) -> Any:
+    if not has[0]:
+        return apply(op, (x, indices), {})
+    if not has[1]:
+        return getitem(x, index=(slice(None), indices))
+    each = np.arange(len(x)).reshape(len(x), *(1,) * (indices.ndim - 1))
+    return getitem(x, index=(each, indices))
+
+
 @op(
     lambda g, y, x, indices: segment_sum(g, indices, n=x.shape[0]),
     None,
     domain=_selections,
     jvp=linear,
+    batch=_index_select_batch,
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices, which may have any shape: ``x[indices]``.
@@ -294,7 +330,7 @@ def index_select(x: Any, indices: Any) -> Any:
     return np.asarray(x).take(indices, axis=0)
 
 
-@op(None, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)))
+@op(None, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)), batch=pointwise)
 def from_zero(indices: Any) -> Any:
     """The indices themselves, where none is negative.
 
@@ -354,11 +390,24 @@ def _updates(choose: Choices) -> Call:
     return Call((a, choose.array(tuple(shape), dtypes=a.dtype.char), index))
 
 
+def _update_batch(
+    op: Any, has: Has, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+) -> Any:
+    n = count(has, (a, values, *arrays))
+    place = placed(index, arrays, has[2:], np.ndim(a) - has[0], n, own=True)
+    if place is None:
+        return NotImplemented
+    if has[1] or place.order is not None:
+        values = place.in_place(lifted(filled(values, has[1], n), place.ndim))
+    return apply(op, (filled(a, has[0], n), values, *place.arrays), {"index": place.index})
+
+
 @op(
     each_operand=EachOperand(_index_set_vjp, last=1),
     read=_update_arguments,
     domain=_updates,
     kink="of values set in one place, the one that stays",
+    batch=_update_batch,
 )
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
@@ -394,10 +443,22 @@ def _writings(choose: Choices) -> Call:
     return Call((shape, any_index(choose, shape)))
 
 
+def _last_writes_batch(
+    op: Any, has: Has, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
+) -> Any:
+    n = count(has, arrays)
+    place = placed(index, arrays, has, len(shape), n, own=True)
+    if place is None:
+        return NotImplemented
+    options = {"shape": (n, *shape), "index": place.index}
+    return place.in_order(apply(op, place.arrays, options))
+
+
 @op(
     each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
     read=_last_writes_arguments,
     domain=_writings,
+    batch=_last_writes_batch,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Which of the values written at an index stay; `index_set`'s rule needs it."""
@@ -411,6 +472,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
     ),
     read=_update_arguments,
     domain=_updates,
+    batch=_update_batch,
 )
 def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.
@@ -445,7 +507,13 @@ def _choices(choose: Choices) -> Call:
     return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
 
 
-@op(_pick_vjp, None, domain=_choices, jvp=linear)
+def _all_filled(op: Any, has: Has, *operands: Any, **options: Any) -> Any:
+    """Of an op that takes arrays with any axes in front, which all of them have."""
+    n = count(has, operands)
+    return apply(op, tuple([filled(x, b, n) for x, b in zip(operands, has, strict=True)]), options)
+
+
+@op(_pick_vjp, None, domain=_choices, jvp=linear, batch=_all_filled)
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -477,7 +545,13 @@ def _chosen(choose: Choices) -> Call:
     return Call((choose.array(shape), choose.integers(shape, 0, 2), 3))
 
 
-@op(lambda g, y, values, indices, n: pick(g, indices), None, domain=_chosen, jvp=linear)
+@op(
+    lambda g, y, values, indices, n: pick(g, indices),
+    None,
+    domain=_chosen,
+    jvp=linear,
+    batch=_all_filled,
+)
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
 
@@ -501,7 +575,14 @@ def _few_classes(choose: Choices) -> tuple[Any, int]:
     return choose.integers(shape, 0, n - 1) if n else np.zeros(shape, np.intp), n
 
 
-@op(None, domain=lambda choose: Call(_few_classes(choose)))
+def _row_places_batch(op: Any, has: Has, indices: Any, n: int) -> Any:
+    each = flat(indices)
+    size = each.shape[1] * n
+    first = np.arange(len(each)).reshape(-1, 1) * size
+    return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
+
+
+@op(None, domain=lambda choose: Call(_few_classes(choose)), batch=_row_places_batch)
 def row_places(indices: Any, n: int) -> Any:
     """Where the elements that `pick` takes stand in the flat array of rows of n.
 
@@ -525,11 +606,19 @@ def _add_at_places_call(choose: Choices) -> Call:
     return Call((a, values, row_places(indices, n)))
 
 
+def _add_at_places_batch(op: Any, has: Has, a: Any, values: Any, places: Any) -> Any:
+    n = count(has, (a, values, places))
+    a, values, places = (filled(x, b, n) for x, b in zip((a, values, places), has, strict=True))
+    first = np.arange(n).reshape(-1, 1) * math.prod(a.shape[1:])
+    return apply(op, (a, values, np.reshape(flat(places) + first, -1)), {})
+
+
 @op(
     lambda g, y, a, values, places: g,
     lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
     None,
     domain=_add_at_places_call,
+    batch=_add_at_places_batch,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:
     """A copy of `a` with values added at places of its flat form, none of them twice.

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.forward import apply
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
 
@@ -17,7 +18,11 @@ def _piece_calls(choose: Choices) -> Call:
     return Call((choose.array(choose.shape(), dtypes="d"), np.sort(xp)))
 
 
-@op(None, None, domain=_piece_calls)
+def _piece_batch(op: Any, has: Any, x: Any, xp: Any) -> Any:
+    return NotImplemented if has[1] else apply(op, (x, xp), {})
+
+
+@op(None, None, domain=_piece_calls, batch=_piece_batch)
 def piece(x: Any, xp: Any) -> Any:
     """The number of the piece between increasing points that x is in, or next to."""
     return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(len(xp) - 2, 0))

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import Has, aligned, count, filled, stacked
+from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
@@ -33,6 +35,7 @@ __all__ = [
     lambda g, y, a: -(turned(y) @ g @ turned(y)),
     numpy=np.linalg.inv,
     domain=matrices(),
+    batch=stacked,
 )
 def inv(a: Any) -> Any:
     """The inverse.
@@ -61,6 +64,7 @@ def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
     numpy=np.linalg.pinv,
     domain=matrices(*SHAPES, rcond=[None, 1e-3]),
     kink="where the rank changes, as if it did not",
+    batch=stacked,
 )
 def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
     """The pseudo-inverse of Moore and Penrose.
@@ -110,11 +114,24 @@ def _solve_calls(choose: Choices) -> Call:
     return Call((a, choose.array(right, REAL, "df")))
 
 
+def _solve_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
+    vector = np.ndim(b) - has[1] == 1
+    if has == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
+        # all right sides beside each other, so that the matrix is factorized once
+        sides = b.T if vector else np.transpose(b, (1, 0, 2))
+        y = apply(op, (a, sides.reshape(len(a), -1)), {})
+        return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
+    right = np.expand_dims(b, -1) if vector else b
+    y = apply(op, aligned(has, (a, right)), {})
+    return np.squeeze(y, -1) if vector else y
+
+
 @op(
     lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(columns(y, b))),
     _solve_right,
     numpy=np.linalg.solve,
     domain=_solve_calls,
+    batch=_solve_batch,
 )
 def solve(a: Any, b: Any) -> Any:
     """The x with ``a @ x = b``.
@@ -164,10 +181,16 @@ def _cofactor_calls(choose: Choices) -> Call:
     return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
 
 
+def _cofactor_batch(op: Any, has: Has, *arrays: Any) -> Any:
+    n = count(has, arrays)
+    return apply(op, tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)]), {})
+
+
 @op(
     each_operand=EachOperand(_cofactor_vjp),
     read=lambda arrays: (tuple(arrays), {}),
     domain=_cofactor_calls,
+    batch=_cofactor_batch,
 )
 def cofactor(a: Any, *directions: Any) -> Any:
     """The gradient of the determinant, and its derivatives in directions.
@@ -216,6 +239,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
     numpy=np.linalg.det,
     domain=_det_calls,
     kink="right where it is 0",
+    batch=stacked,
 )
 def det(a: Any) -> Any:
     """The determinant, with derivatives of singular matrices too.
@@ -236,6 +260,7 @@ def det(a: Any) -> Any:
 @op(
     lambda g, y, a: g[..., 1, None, None] * turned(inv(a)),
     domain=matrices(),
+    batch=stacked,
 )
 def slogdet_joined(a: Any) -> Any:
     """The two results of `slogdet` along a last axis."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import along_axis
+from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, Domain
@@ -75,6 +77,7 @@ def _sorted(distinct: bool) -> Domain:
     numpy=np.sort,
     domain=_sorted(distinct=True),
     kink=_TIES,
+    batch=along_axis,
 )
 def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
     """The elements in ascending order, along an axis or of the array flattened.
@@ -99,7 +102,7 @@ def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None
     return np.sort(a, axis, kind, stable=stable)
 
 
-@op(None, numpy=np.argsort, domain=_sorted(distinct=False))
+@op(None, numpy=np.argsort, domain=_sorted(distinct=False), batch=along_axis)
 def argsort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
     """The indices that sort; arguments as for `sort`. It passes no gradient.
 
@@ -130,6 +133,7 @@ def _parted(distinct: bool) -> Domain:
     numpy=np.partition,
     domain=_parted(distinct=True),
     kink=_TIES,
+    batch=along_axis,
 )
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
     """The elements with those in the k-th places as if sorted, the smaller before them.
@@ -156,7 +160,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect"
     return np.partition(a, kth, axis, kind)
 
 
-@op(None, numpy=np.argpartition, domain=_parted(distinct=False))
+@op(None, numpy=np.argpartition, domain=_parted(distinct=False), batch=along_axis)
 def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
     """The indices that partition; arguments as for `partition`. It passes no gradient.
 
@@ -175,7 +179,11 @@ def _searched(choose: Choices) -> Call:
     return Call((choose.laid_out(np.sort(a)), v), {"side": choose.among(["left", "right"])})
 
 
-@op(None, None, numpy=np.searchsorted, domain=_searched)
+def _searchsorted_batch(op: Any, has: Any, a: Any, v: Any, **options: Any) -> Any:
+    return NotImplemented if has[0] else apply(op, (a, v), options)
+
+
+@op(None, None, numpy=np.searchsorted, domain=_searched, batch=_searchsorted_batch)
 def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
     """Where elements belong in a sorted array. It passes no gradient.
 

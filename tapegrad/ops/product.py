@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.core.forward import linear
+from tapegrad.core.batch import Has, aligned, lifted
+from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, Domain
 
@@ -80,7 +81,32 @@ def _factors(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)))
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul, domain=_factors, jvp=linear)
+def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
+    """One product where one factor is the same for all, a stack of them where none is."""
+    left, right = np.ndim(x1) - has[0], np.ndim(x2) - has[1]
+    if has == (True, False):
+        if right == 2 and left > 1:
+            y = apply(op, (x1.reshape(-1, x1.shape[-1]) if x1.size else x1, x2), {})
+            return y.reshape(*x1.shape[:-1], y.shape[-1])
+        if left > 1 or right < 3:
+            return apply(op, (lifted(x1, max(left, right)) if right > 2 else x1, x2), {})
+    if has == (False, True) and right == 1 and left <= 2:
+        return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
+    if has == (False, True) and left == right == 2 and x2.shape[-1] == 1:
+        # a column for each example is a row of one matrix
+        return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
+    if has == (True, True) and left == right == 1:
+        return vecdot(x1, x2)
+    # vectors as matrices, and stacks of as many axes
+    row = np.expand_dims(x1, -2) if left == 1 else x1
+    column = np.expand_dims(x2, -1) if right == 1 else x2
+    y = apply(op, aligned(has, (row, column)), {})
+    if right == 1:
+        y = np.squeeze(y, -1)
+    return np.squeeze(y, -1 if right == 1 else -2) if left == 1 else y
+
+
+@op(_matmul_left, _matmul_right, ufunc=np.matmul, domain=_factors, jvp=linear, batch=_matmul_batch)
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
@@ -120,11 +146,20 @@ def _vecdot_vjp(g: Any, own: Any, other: Any, axis: int) -> Any:
     return moved(c, -1, axis if axis < 0 else axis - own.ndim)
 
 
+def _vecdot_batch(op: Any, has: Has, x1: Any, x2: Any, axis: int = -1) -> Any:
+    last = [
+        moved(x, axis if axis < 0 else axis + b, -1) for x, b in zip((x1, x2), has, strict=True)
+    ]
+    return apply(op, aligned(has, last), {})
+
+
 @op(
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x1, x2, axis),
     lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, x1, axis),
     numpy=(np.vecdot, np.linalg.vecdot),
     domain=_vecdot_calls,
+    batch=_vecdot_batch,
+    jvp=linear,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The products of vectors along an axis; the rest of the shapes broadcast.
@@ -146,11 +181,19 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     return _vecdot(x1, x2, axis=axis)
 
 
+def _matvec_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
+    column = np.expand_dims(x2, -1)
+    matrices, columns = aligned(has, (x1, column))
+    return apply(op, (matrices, np.squeeze(columns, -1)), {})
+
+
 @op(
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
     lambda g, y, x1, x2: np.vecmat(g, x1),
     numpy=np.matvec,
     domain=_shaped("nk snk 1nk", "k sk 1k"),
+    batch=_matvec_batch,
+    jvp=linear,
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -164,11 +207,18 @@ def matvec(x1: Any, x2: Any) -> Any:
     return np.matvec(x1, x2)
 
 
+def _vecmat_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
+    rows, matrices = aligned(has, (np.expand_dims(x1, -2), x2))
+    return apply(op, (np.squeeze(rows, -2), matrices), {})
+
+
 @op(
     lambda g, y, x1, x2: np.matvec(x2, g),
     lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
     domain=_shaped("n sn 1n", "nk snk 1nk"),
+    batch=_vecmat_batch,
+    jvp=linear,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.forward import elementwise
+from tapegrad.core.batch import pointwise
+from tapegrad.core.forward import apply, elementwise
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import require_real
 from tapegrad.core.tensor import Tensor
@@ -33,6 +34,7 @@ def asarray(a: Any) -> Any:
     lambda g, y, a: g,
     domain=each(REAL),
     jvp=elementwise,
+    batch=lambda op, has, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
 )
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one.
@@ -182,7 +184,7 @@ def _stopped(leaf: Any) -> Any:
     return stopped(leaf)
 
 
-@op(None, keeps_weak=True, domain=each(REAL))
+@op(None, keeps_weak=True, domain=each(REAL), batch=pointwise)
 def stopped(x: Any) -> Any:
     """One leaf of `stop_gradient`."""
     return x

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.core.forward import linear
-from tapegrad.declare import op
-from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, reduced
+from tapegrad.core.batch import Has, along_axis, flat, moved
+from tapegrad.core.forward import apply, linear
+from tapegrad.declare import op, wider_op
+from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, any_of, reduced
+from tapegrad.ops import in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
+from tapegrad.ops.in_part import count, partly
 from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
 
@@ -59,18 +60,21 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return broadcast_to(g, shape=x.shape)
 
 
-def _count(x: Any, axis: Any) -> int:
-    """How many elements each result is reduced from; an AxisError for a bad axis, of 0-d too."""
-    shape = np.shape(x)
-    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
-    return math.prod(shape[i] for i in axes)
+def _reduced(
+    op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
+) -> Any:
+    if keepdims:
+        options["keepdims"] = True
+    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
 
 
-@op(
+@wider_op(
+    in_part.sum,
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
-    domain=reduced(),
+    domain=partly(),
     jvp=linear,
+    batch=_reduced,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -84,6 +88,9 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     keepdims
         Whether the reduced axes stay, with length 1.
 
+    With ``dtype=``, ``initial=`` and ``where=`` as in NumPy it is several ops: for another
+    dtype, a first value that the others are added to, and a mask of those that are.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -95,16 +102,26 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(
+def _means(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1))
+    axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
+    given = {"axis": axis, "keepdims": choose.among([False, True])}
+    given["dtype"] = choose.among([None, np.float32, np.float64])
+    return Call((x,), given | ({"where": where} if np.any(where, axis).all() else {}))
+
+
+@wider_op(
+    in_part.mean,
     lambda g, y, a, axis=None, keepdims=False: _spread(
-        g * (1 / _count(a, axis)) if a.dtype == np.float16 and a.size else g / _count(a, axis),
+        g * (1 / count(a, axis)) if a.dtype == np.float16 and a.size else g / count(a, axis),
         a,
         axis,
         keepdims,
     ),
     numpy=np.mean,
-    domain=reduced(min_side=1),
+    domain=any_of(reduced(min_side=1), _means),
     jvp=linear,
+    batch=_reduced,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -119,7 +136,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     if a.dtype == np.float16:
         # as NumPy does, for the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
-    return sum(a, axis=axis, keepdims=keepdims) / _count(a, axis)
+    return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
 
 
 def _products_of_others(a: Any, axis: Any) -> Any:
@@ -130,13 +147,15 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     return from_lines(before * after, a.shape, axis)
 
 
-@op(
+@wider_op(
+    in_part.prod,
     lambda g, y, a, axis=None, keepdims=False: (
         _unreduced(g, a, axis, keepdims) * _products_of_others(a, axis)
     ),
     numpy=np.prod,
-    domain=reduced(NEAR_ONE),
+    domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
+    batch=_reduced,
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -161,11 +180,13 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     return np.where(ties, share, 0)
 
 
-@op(
+@wider_op(
+    in_part.max,
     _extremum,
     numpy=(np.max, np.amax),
-    domain=reduced(TYING, min_side=1),
+    domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
+    batch=_reduced,
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
@@ -181,11 +202,13 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_maximum(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(
+@wider_op(
+    in_part.min,
     _extremum,
     numpy=(np.min, np.amin),
-    domain=reduced(TYING, min_side=1),
+    domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
+    batch=_reduced,
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
@@ -211,14 +234,21 @@ def without_nan(a: Any, instead: float) -> Any:
     return np.where(_is_nan(a), instead, a) if a.dtype.kind == "f" else a
 
 
+def _counts(choose: Choices) -> Call:
+    call = _truths(choose)
+    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "where"})
+
+
 def _truths(choose: Choices) -> Call:
     """Calls on numbers that are often 0, with the axes to reduce, which may stay."""
     x = choose.array(choose.shape())
     x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
-    return Call((x,), {"axis": choose.axes(x.ndim), "keepdims": choose.among([False, True])})
+    where = choose.among([True, choose.booleans(x.shape)])
+    given = {"axis": choose.axes(x.ndim), "keepdims": choose.among([False, True])}
+    return Call((x,), given if where is True else {**given, "where": where})
 
 
-@op(None, numpy=np.any, domain=_truths)
+@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=_reduced)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -231,7 +261,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.all, domain=_truths)
+@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=_reduced)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -244,7 +274,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_truths)
+@op(None, numpy=np.count_nonzero, domain=_counts, batch=_reduced)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many are not zero; arguments as for `sum`. It passes no gradient.
 
@@ -263,10 +293,18 @@ def _places(choose: Choices) -> Call:
     return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
 
 
+def _place_along(op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    if axis is not None:
+        return along_axis(op, has, a, axis=axis, keepdims=keepdims)
+    y = apply(op, (flat(a),), {"axis": 1})
+    return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
+
+
 @op(
     None,
     numpy=np.argmax,
     domain=_places,
+    batch=_place_along,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first largest element along an axis, or of the array flattened.
@@ -286,6 +324,7 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     None,
     numpy=np.argmin,
     domain=_places,
+    batch=_place_along,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The index of the first smallest element along an axis, or of the array flattened.
@@ -316,6 +355,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
         _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
     ),
     domain=reduced(min_side=1),
+    batch=_reduced,
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -345,6 +385,7 @@ def _normalised(choose: Choices) -> Call:
 @op(
     lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
     domain=_normalised,
+    batch=along_axis,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
@@ -363,6 +404,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
 @op(
     lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
     domain=_normalised,
+    batch=along_axis,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss.

@@ -5,10 +5,12 @@ What is constant between its steps is recorded, but passes no gradient.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, Elements, any_of, each
 
@@ -75,7 +77,7 @@ def rint(x: Any) -> Any:
     """
 
 
-@op(None, numpy=np.fix, domain=each(Elements()))
+@op(None, numpy=np.fix, domain=each(Elements()), batch=pointwise)
 def fix(x: Any) -> Any:
     """The nearest whole number towards 0, as `trunc`. It passes no gradient.
 
@@ -93,7 +95,7 @@ def _round_calls(choose: Choices) -> Call:
     return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
 
 
-@op(None, numpy=(np.round, np.around), domain=_round_calls)
+@op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise)
 def round(a: Any, decimals: int = 0) -> Any:
     """The nearest number with so many decimals; of two, the one with an even last digit.
 
@@ -120,7 +122,7 @@ _DIVISIONS = any_of(
 )
 
 
-@op(None, None, ufunc=np.floor_divide, keeps_weak=True, domain=_DIVISIONS)
+@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=_DIVISIONS)
 def floor_divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 // x2`` as a whole number, the next one below. It passes no gradient.
 
@@ -142,6 +144,7 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g * _times(y, x1, x2),
     ufunc=np.remainder,
     keeps_weak=True,
+    whole=operator.mod,
     domain=_DIVISIONS,
     kink="the slope beside a step",
 )

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tapegrad.declare import op
+from tapegrad.core.batch import Has, along_axis, count, filled, moved
+from tapegrad.core.forward import apply, linear
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
+from tapegrad.ops import in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import floating
@@ -28,7 +31,8 @@ def _scanned(elements: Elements) -> Any:
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(), elements)
         axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
-        return Call((x,), choose.among([{}, {"axis": axis}]))
+        dtype = choose.among([np.float32, np.float64])
+        return Call((x,), choose.among([{}, {"axis": axis}, {"axis": axis, "dtype": dtype}]))
 
     return call
 
@@ -50,10 +54,17 @@ def _times_before(back: Any, before: Any) -> Any:
     return back * np.where(lost, 0, before)
 
 
+def _recurrence_batch(op: Any, has: Has, a: Any, b: Any, axis: int = 0) -> Any:
+    n = count(has, (a, b))
+    a, b = filled(a, has[0], n), filled(b, has[1], n)
+    return apply(op, (a, b), {"axis": moved(axis, a.ndim - 1)})
+
+
 @op(
     on_first_axis(lambda g, y, a, b: _times_before(_carried_back(g, a), shifted(y, 0)), 0),
     on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
     domain=_recurrences,
+    batch=_recurrence_batch,
 )
 def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     """``y[k] = a[k] * y[k - 1] + b[k]`` along an axis, from ``y[0] = b[0]``.
@@ -91,10 +102,13 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     return y
 
 
-@op(
+@wider_op(
+    in_part.cumsum,
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
     domain=_scanned(REAL),
+    batch=along_axis,
+    jvp=linear,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
     """The sums of the elements up to each, along an axis or of the array flattened.
@@ -110,11 +124,13 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     return np.cumsum(a, axis)
 
 
-@op(
+@wider_op(
+    in_part.cumprod,
     on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
     numpy=np.cumprod,
     domain=_scanned(NEAR_ONE),
     kink=_ZEROS,
+    batch=along_axis,
 )
 def cumprod(a: Any, axis: int | None = None) -> Any:
     """The products of the elements up to each, along an axis or of the array flattened.
@@ -240,6 +256,7 @@ def _overlaps(choose: Choices) -> Call:
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
     numpy=np.convolve,
     domain=_overlaps,
+    jvp=linear,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The convolution of two sequences: ``y[k]`` is the sum of all ``a[i] * v[k - i]``.

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import linear
+from tapegrad.core.batch import Has, count, filled, flat, lifted, moved
+from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
-from tapegrad.declare import op
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import Call, Choices, on_array
 
 __all__ = [
@@ -42,11 +43,18 @@ def _turns(choose: Choices) -> Call:
     return Call((a,), choose.among([{}, {"axes": None}, {"axes": tuple(axes)}, {"axes": axes}]))
 
 
+def _transpose_batch(op: Any, has: Has, a: Any, axes: Any = None) -> Any:
+    n = a.ndim - 1
+    order = range(n)[::-1] if axes is None else [axis % n for axis in axes]
+    return apply(op, (a,), {"axes": (0, *[axis + 1 for axis in order])})
+
+
 @op(
     lambda g, y, a, axes=None: np.transpose(g, _inverse(axes)),
     numpy=np.transpose,
     domain=_turns,
     jvp=linear,
+    batch=_transpose_batch,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The axes in another order, reversed by default.
@@ -71,11 +79,17 @@ def _swaps(choose: Choices) -> Call:
     return Call((a, choose.axis(a.ndim), choose.axis(a.ndim)))
 
 
+def _swapaxes_batch(op: Any, has: Has, a: Any, axis1: int, axis2: int) -> Any:
+    n = a.ndim - 1
+    return apply(op, (a,), {"axis1": moved(axis1, n), "axis2": moved(axis2, n)})
+
+
 @op(
     lambda g, y, a, axis1, axis2: np.swapaxes(g, axis1, axis2),
     numpy=np.swapaxes,
     domain=_swaps,
     jvp=linear,
+    batch=_swapaxes_batch,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """Two axes exchanged.
@@ -89,22 +103,64 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return np.swapaxes(a, axis1, axis2)
 
 
+_OF_MEMORY = "depends on how an array lies in memory, which a Tensor does not say; name C or F"
+
+
+def checked_order(order: str) -> str:
+    """C or F: whether the last or the first index changes fastest.
+
+    Raises
+    ------
+    TypeError
+        For NumPy's other orders.
+    ValueError
+        For anything else.
+    """
+    if order in ("A", "K"):
+        raise TypeError(f"order={order!r} {_OF_MEMORY}")
+    if order not in ("C", "F"):
+        raise ValueError(f"order is 'C' or 'F'; got {order!r}")
+    return order
+
+
+def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
+    """`reshape`, with the elements read and laid in an order; nothing depends on `copy`."""
+    if checked_order(order) == "C":
+        return np.reshape(a, shape)
+    sides = tuple(shape) if np.ndim(shape) else (shape,)
+    return np.transpose(np.reshape(np.transpose(a), sides[::-1]))
+
+
 def _reshapes(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
     rest = a.size // first if first else 3
     shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
-    return Call((a, choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)))
+    shape = choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
+    return Call((a, shape), choose.among([{}, {}, {"order": "F"}, {"order": "C"}]))
 
 
-@op(
+def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
+    sides = list(shape) if isinstance(shape, tuple) else [shape]
+    if -1 in sides:
+        # a batch of no examples does not tell it
+        at = sides.index(-1)
+        sides[at] = math.prod(a.shape[1:]) // max(math.prod(sides[:at] + sides[at + 1 :]), 1)
+    return apply(op, (a,), {"shape": (a.shape[0], *sides)})
+
+
+@wider_op(
+    _in_order,
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
     domain=_reshapes,
     jvp=linear,
+    batch=_reshape_batch,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
+
+    With ``order="F"`` the first index changes fastest, on both sides.
 
     Examples
     --------
@@ -124,11 +180,17 @@ def _new_axes(choose: Choices) -> Call:
     return Call((a, axes[0] if n == 1 and choose.among([False, True]) else tuple(axes)))
 
 
+def _expand_dims_batch(op: Any, has: Has, a: Any, axis: Any) -> Any:
+    n = a.ndim - 1 + (len(axis) if isinstance(axis, tuple) else 1)
+    return apply(op, (a,), {"axis": moved(axis, n)})
+
+
 @op(
     lambda g, y, a, axis: np.reshape(g, np.shape(a)),
     numpy=np.expand_dims,
     domain=_new_axes,
     jvp=linear,
+    batch=_expand_dims_batch,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """New axes of length 1, at these places of the result.
@@ -151,11 +213,18 @@ def _squeezes(choose: Choices) -> Call:
     return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
 
 
+def _squeeze_batch(op: Any, has: Has, a: Any, axis: Any = None) -> Any:
+    if axis is None:
+        axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
+    return apply(op, (a,), {"axis": moved(axis, a.ndim - 1)})
+
+
 @op(
     lambda g, y, a, axis=None: np.reshape(g, np.shape(a)),
     numpy=np.squeeze,
     domain=_squeezes,
     jvp=linear,
+    batch=_squeeze_batch,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """Axes of length 1 removed: these, or all.
@@ -176,11 +245,19 @@ def _fillings(choose: Choices) -> Call:
 
 
 # the sweep undoes all broadcasting, this too
+
+
+def _broadcast_to_batch(op: Any, has: Has, array: Any, shape: Any) -> Any:
+    sides = shape if isinstance(shape, tuple) else (shape,)
+    return apply(op, (lifted(array, len(sides)),), {"shape": (array.shape[0], *sides)})
+
+
 @op(
     lambda g, y, array, shape: g,
     numpy=np.broadcast_to,
     domain=_fillings,
     jvp=linear,
+    batch=_broadcast_to_batch,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if that is large.
@@ -204,7 +281,14 @@ def _expansions(choose: Choices) -> Call:
     return Call((x, choose.axis(x.ndim + 1), choose.integer(0, 3)))
 
 
-@op(lambda g, y, x, axis, copies: np.sum(g, axis=axis), domain=_expansions, jvp=linear)
+@op(
+    lambda g, y, x, axis, copies: np.sum(g, axis=axis),
+    domain=_expansions,
+    jvp=linear,
+    batch=lambda op, has, x, axis, copies: apply(
+        op, (x,), {"axis": moved(axis, x.ndim), "copies": copies}
+    ),
+)
 def expand(x: Any, axis: int, copies: int) -> Any:
     """A new axis at this place of the result, along which x is repeated.
 
@@ -230,6 +314,15 @@ def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[
     return tuple(arrays), {} if axis == 0 else {"axis": axis}
 
 
+def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
+    """The tangents joined as the arrays are, with zeros where there is none."""
+    parts = [
+        tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
+        for i, x in enumerate(arrays)
+    ]
+    return apply(op, tuple(parts), options)
+
+
 def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
     """the operand's part of g."""
     if axis is None:
@@ -250,12 +343,22 @@ def _pieces(choose: Choices) -> Call:
     return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
 
 
+def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) -> Any:
+    n = count(has, arrays)
+    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
+    if axis is None:
+        return apply(op, tuple([flat(x) for x in arrays]), {"axis": 1})
+    return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim - 1)})
+
+
 @op(
     each_operand=EachOperand(_concatenate_vjp),
     read=_parts,
     numpy=np.concatenate,
     domain=_pieces,
     takes_weak=True,
+    batch=_concatenate_batch,
+    jvp=_joined,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     """A sequence of arrays joined along an axis they have, or flattened for None.
@@ -282,11 +385,19 @@ def _layers(choose: Choices) -> Call:
     return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
 
 
+def _stack_batch(op: Any, has: Has, *arrays: Any, axis: int = 0) -> Any:
+    n = count(has, arrays)
+    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
+    return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim)})
+
+
 @op(
     each_operand=EachOperand(_stack_vjp),
     read=_parts,
     numpy=np.stack,
     domain=_layers,
+    batch=_stack_batch,
+    jvp=_joined,
 )
 def stack(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays of one shape joined along a new axis.
@@ -308,6 +419,7 @@ def stack(*arrays: Any, axis: int = 0) -> Any:
     numpy=np.flip,
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
     jvp=linear,
+    batch=lambda op, has, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The elements in reverse order along an axis, several, or all.
@@ -329,11 +441,20 @@ def _rolls(choose: Choices, a: Any) -> Any:
     return {"shift": tuple(choose.integer(-4, 4) for _ in axis), "axis": axis}
 
 
+def _roll_batch(op: Any, has: Has, a: Any, shift: Any, axis: Any = None) -> Any:
+    if axis is None:
+        y = apply(op, (flat(a),), {"shift": shift, "axis": 1})
+        return np.reshape(y, a.shape)
+    places = tuple([moved(i, a.ndim - 1) for i in (axis if isinstance(axis, tuple) else (axis,))])
+    return apply(op, (a,), {"shift": shift, "axis": places})
+
+
 @op(
     lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift).tolist(), axis),
     numpy=np.roll,
     domain=on_array(_rolls),
     jvp=linear,
+    batch=_roll_batch,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """The elements moved on along axes; what leaves at the end enters at the beginning.

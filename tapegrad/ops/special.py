@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.domain import REAL, Call, Choices, each
@@ -75,7 +76,7 @@ def _sinc_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
     return g * sinc_derivative(x, order=order + 1)
 
 
-@op(_sinc_rule, domain=_derivative_calls)
+@op(_sinc_rule, domain=_derivative_calls, batch=pointwise)
 def sinc_derivative(x: Any, order: int) -> Any:
     """The derivative of `sinc` of an order from 1 on.
 
@@ -100,7 +101,7 @@ def sinc_derivative(x: Any, order: int) -> Any:
     return (np.pi**n * np.where(near, series, quotient)).astype(x.dtype)
 
 
-@op(_sinc_rule, numpy=np.sinc, domain=each(REAL))
+@op(_sinc_rule, numpy=np.sinc, domain=each(REAL), batch=pointwise)
 def sinc(x: Any) -> Any:
     """``sin(pi * x) / (pi * x)``, and 1 at 0; its derivatives are exact near 0 too.
 
@@ -120,7 +121,7 @@ def _i0_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
     return g * i0_derivative(x, order=order + 1)
 
 
-@op(_i0_rule, domain=_derivative_calls)
+@op(_i0_rule, domain=_derivative_calls, batch=pointwise)
 def i0_derivative(x: Any, order: int) -> Any:
     """The derivative of `i0` of an order from 1 on.
 
@@ -136,7 +137,7 @@ def i0_derivative(x: Any, order: int) -> Any:
     return y.astype(x.dtype)
 
 
-@op(_i0_rule, numpy=np.i0, domain=each(REAL))
+@op(_i0_rule, numpy=np.i0, domain=each(REAL), batch=pointwise)
 def i0(x: Any) -> Any:
     """The modified Bessel function of the first kind, of order 0.
 

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
-from tapegrad.core.forward import linear
+from tapegrad.core.batch import moved
+from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, on_array
 
@@ -27,11 +28,19 @@ def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
     return overlap_add(g, shape, axis)
 
 
+def _windows_batch(op: Any, has: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
+    axes = range(x.ndim - 1) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    places = tuple([moved(i, x.ndim - 1) for i in axes])
+    lengths = window_shape if isinstance(window_shape, tuple) else (window_shape,)
+    return apply(op, (x,), {"window_shape": lengths, "axis": places})
+
+
 @op(
     lambda g, y, x, window_shape, axis=None: _overlapped(g, x.shape, axis),
     numpy=_windows,
     domain=on_array(_arguments),
     jvp=linear,
+    batch=_windows_batch,
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """All windows of a shape that fit in an array, as a view without copies.
@@ -70,12 +79,20 @@ def _overlaps(choose: Choices) -> Call:
     return Call((windows.copy(), x.shape), {"axis": arguments["axis"]})
 
 
+def _overlap_batch(op: Any, has: Any, values: Any, shape: Any, axis: Any = None) -> Any:
+    sides = shape if isinstance(shape, tuple) else (shape,)
+    axes = range(len(sides)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    places = tuple([moved(i, len(sides)) for i in axes])
+    return apply(op, (values,), {"shape": (values.shape[0], *sides), "axis": places})
+
+
 @op(
     lambda g, y, values, shape, axis=None: sliding_window_view(
         g, values.shape[len(shape) :], tuple(range(len(shape))) if axis is None else axis
     ),
     domain=_overlaps,
     jvp=linear,
+    batch=_overlap_batch,
 )
 def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -154,6 +155,10 @@ class exponential_decay:  # noqa: N801
         return self.start * self.factor ** (step / self.steps)
 
 
+def _in_order(given: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(given)
+
+
 @attrs.frozen
 class piecewise:  # noqa: N801
     """One rate up to a step, another up to the next one, and so on.
@@ -177,8 +182,8 @@ class piecewise:  # noqa: N801
     array([1.  , 1.  , 0.1 , 0.1 , 0.01, 0.01])
     """
 
-    values: Any = attrs.field(converter=tuple)
-    boundaries: Any = attrs.field(converter=tuple)
+    values: Any = attrs.field(converter=_in_order)
+    boundaries: Any = attrs.field(converter=_in_order)
 
     @values.validator
     def _are_rates(self, attribute: Any, value: Any) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import logging
+import time
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
@@ -19,15 +22,17 @@ from tapegrad.core.callables import (
     title,
 )
 from tapegrad.core.ownership import keep
+from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
 from tapegrad.program.arguments import arguments_of
-from tapegrad.program.draws import refuse_draws, states
+from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
+from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
 from tapegrad.program.observe import observed
-from tapegrad.program.passes import PASSES, Pass
+from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
@@ -36,21 +41,29 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST_SIGNATURES = 64
+# seconds after which a compilation says that it goes on
+LONG = 2.0
+_LOG = logging.getLogger("tapegrad")
 # what rounding errors may come to, by dtype; what is not floating is the same
 _TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2}
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, slots=False)
 class Kept:
     """A program with what is needed to run it."""
 
     program: Program
     # the arrays that the function brought in, whatever the passes made of them
     captured: tuple[str, ...]
-    unpack: Unpack
+    signature: Signature
     make: Callable[[], Callable[..., Any]]
     # runs that are not in use, each with buffers of its own
     idle: list[Callable[..., Any]] = attrs.Factory(list)
+
+    @functools.cached_property
+    def unpack(self) -> Unpack:
+        """What reads the leaves that vary; made for the second call, as `read` serves the first."""
+        return unpacker(self.signature)
 
     def run(self, values: Sequence[Any]) -> Any:
         """What the function returns, for the leaves that vary."""
@@ -62,6 +75,26 @@ class Kept:
             return run(*values)
         finally:
             self.idle.append(run)
+
+
+class _Patience:
+    """What waits for a compilation, and says once that it goes on."""
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._due: float | None = time.perf_counter() + LONG
+
+    def check(self, n_records: int) -> None:
+        """Say so, if it went on for `LONG`."""
+        if self._due is not None and time.perf_counter() > self._due:
+            self._due = None
+            _LOG.warning(
+                "compiling %s takes more than %g s, for its recording has %d records; of a loop "
+                "of many steps tapegrad.scan makes one record, whatever its length",
+                self._label,
+                LONG,
+                n_records,
+            )
 
 
 class Compiled(Generic[P, R]):
@@ -92,8 +125,8 @@ class Compiled(Generic[P, R]):
         n = len(self._kept)
         return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Compiled, (self.fn, self.static_argnums, self.passes)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, Compiled, (self.fn, self.static_argnums, self.passes))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         latest = self._latest
@@ -176,13 +209,15 @@ class Compiled(Generic[P, R]):
         return kept
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
+        patience = _Patience(label(self.fn))
         recorded = trace(self.fn, args, kwargs, self.static_argnums)
-        program = recorded
-        for improve in self.passes:
-            program = improve(program)
+        wait = functools.partial(patience.check, len(recorded.instructions))
+        program = improved(recorded, self.passes, wait)
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        return Kept(program, captured, unpacker(signature), runner(program))
+        kept = Kept(program, captured, signature, runner(program))
+        wait()
+        return kept
 
     def _warn(self) -> None:
         if not self._warned:
@@ -226,9 +261,9 @@ def trace(
         for i, x in enumerate(args)
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
-    before = states(fn)
+    generators = watched(fn)
     (output, seen), last = recorded_from(last, observed, (fn, tuple(marked), named))
-    refuse_draws(before, fn, label(fn))
+    refuse_draws(generators, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]

@@ -11,21 +11,25 @@ import pickle
 import random
 import sys
 from collections import deque
+from collections.abc import Callable
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.hidden import OPAQUE
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
+_NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
 
 
 def _top(x: Any) -> str:
     """The top package of a function or a class, where it says its module."""
-    module = x.__module__
+    module = getattr(x, "__module__", "")
     # a class in C may have a descriptor there, for its objects
     return module.partition(".")[0] if isinstance(module, str) else ""
 
@@ -45,39 +49,73 @@ def _is_library(x: Any) -> bool:
     return top in sys.stdlib_module_names or ("-packages" in file and top != "tapegrad")
 
 
-def states(fn: Any) -> dict[str, bytes]:
-    """The states of the random generators within a function's reach, by what to call them.
+@attrs.frozen
+class Watched:
+    """A random generator within a function's reach.
+
+    Attributes
+    ----------
+    name
+        What to call it.
+    state
+        A function that reads its state.
+    before
+        The state when it was found.
+    """
+
+    name: str
+    state: Callable[[], Any]
+    before: Any
+
+
+def watched(fn: Any) -> list[Watched]:
+    """The random generators within a function's reach.
 
     They are NumPy's and Python's global ones, and those that the function has in its
     closure, its defaults, its object or the globals that it names, and those inside of
     these, in modules too. What installed libraries keep to themselves is not searched.
     """
-    found: dict[str, Any] = {
-        "NumPy's global generator (np.random)": np.random.get_state(legacy=False),  # noqa: NPY002
-        "Python's global generator (random)": random.getstate(),
-    }
+    found: list[tuple[str, Callable[[], Any]]] = [
+        (
+            "NumPy's global generator (np.random)",
+            functools.partial(np.random.get_state, legacy=False),
+        ),
+        ("Python's global generator (random)", random.getstate),
+    ]
     for name, x in _reached(fn):
-        if isinstance(x, np.random.Generator):
-            found[f"the generator {name}"] = x.bit_generator.state
-        elif isinstance(x, np.random.BitGenerator):
-            found[f"the generator {name}"] = x.state
-        elif isinstance(x, np.random.RandomState):
-            found[f"the generator {name}"] = x.get_state(legacy=False)
-        elif isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
-            found[f"the generator {name}"] = x.getstate()
-    return {name: pickle.dumps(state) for name, state in found.items()}
+        state = _reader(x)
+        if state is not None:
+            found.append((f"the generator {name}", state))
+    return [Watched(name, state, _content(state())) for name, state in found]
 
 
-def refuse_draws(before: dict[str, bytes], fn: Any, label: str) -> None:
-    """Raise if a generator's state is not what it was before the function was recorded."""
-    after = states(fn)
-    for name, state in before.items():
-        if after.get(name, state) != state:
+def _reader(x: Any) -> Callable[[], Any] | None:
+    """A function that reads the state of a random generator; None for anything else."""
+    if isinstance(x, np.random.Generator):
+        x = x.bit_generator
+    if isinstance(x, np.random.BitGenerator):
+        return lambda: x.state
+    if isinstance(x, np.random.RandomState):
+        return functools.partial(x.get_state, legacy=False)
+    if isinstance(x, random.Random) and not isinstance(x, random.SystemRandom):
+        return x.getstate
+    return None
+
+
+def _content(state: Any) -> Any:
+    # of NumPy's generators it is a dict with arrays
+    return pickle.dumps(state) if isinstance(state, dict) else state
+
+
+def refuse_draws(generators: list[Watched], label: str) -> None:
+    """Raise if a generator's state is not what it was when it was found."""
+    for x in generators:
+        if _content(x.state()) != x.before:
             raise TraceError(
-                f"{label} drew from {name} while it was compiled, and the program would give the "
-                "same numbers in every call; draw before the call and pass the numbers, or pass "
-                "a key (tg.random.key(0)) and draw with tg.random (should another thread have "
-                "drawn meanwhile, call again)"
+                f"{label} drew from {x.name} while it was compiled, and the program would give "
+                "the same numbers in every call; draw before the call and pass the numbers, or "
+                "pass a key (tg.random.key(0)) and draw with tg.random (should another thread "
+                "have drawn meanwhile, call again)"
             )
 
 
@@ -91,8 +129,10 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         if isinstance(x, type) and id(x) not in seen:
             seen[id(x)] = x
             waiting += _attributes(x)
-        if id(x) in seen or isinstance(x, (*OPAQUE, np.ndarray, Tensor)):
+        if id(x) in seen or isinstance(x, _NO_PLACE):
             continue
+        if declaration(x) and _is_ours(x):
+            continue  # there are hundreds, and nothing of the user's is in them
         seen[id(x)] = x
         found.append((name, x))
         if isinstance(x, FunctionType):

@@ -14,7 +14,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.errors import FileError
-from tapegrad.ops.indexing import HOLE
+from tapegrad.ops.holes import HOLE
 from tapegrad.program.ir import Ref
 from tapegrad.program.naming import class_named, name_of_class
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.digits import as_text
 from tapegrad.core.ownership import Array, keep, lend
-from tapegrad.core.tensor import Rules
+from tapegrad.core.tensor import NO_OPTIONS, Rules
 
 
-@attrs.frozen
-class Ref:
-    """A value of a program: an ``"input"``, a ``"constant"`` or an ``"instruction"``."""
+class Ref(NamedTuple):
+    """A value of a program: an ``"input"``, a ``"constant"`` or an ``"instruction"``.
+
+    A tuple, for Refs are hashed more often than anything else when a program is improved.
+    """
 
     kind: str
-    index: int
+    index: int  # type: ignore[assignment]  # in the place of tuple's method
 
 
 Operand = Ref | float | int | bool
@@ -53,7 +57,7 @@ def _kept(array: Any) -> Array:
     return kept
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Constant:
     """An array that a program holds: a copy, equal by content.
 
@@ -83,19 +87,40 @@ class Constant:
         """The array's dtype."""
         return self.array.dtype
 
+    @cached_property
+    def splat(self) -> Any:
+        """The number that the array is full of, if it can be written as that number."""
+        array = self.array
+        if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
+            return None
+        first = array.reshape(-1)[0]
+        same = array.ndim == 0 or (array == first).all()
+        # -0.0 equals 0.0, and a NaN may hold more than its name says
+        if not same or np.full(array.shape, first, array.dtype).tobytes() != array.tobytes():
+            return None
+        return first.item() if first == first else None
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Constant, (self.array, self.captured)
 
 
 def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
     # 0.0 equals -0.0, and 1 equals 1.0 and True, but they are not the same operand
-    return tuple((type(x), x if type(x) is Ref else repr(x)) for x in operands)
+    return tuple((type(x), x if type(x) is Ref else as_text(x)) for x in operands)
 
 
 STAGES = ("forward", "backward", "update")
 
 
-@attrs.frozen(hash=False)
+_NO_OPTIONS = keep(NO_OPTIONS)
+
+
+def _options(given: Mapping[str, Any]) -> Mapping[str, Any]:
+    kept: Mapping[str, Any] = keep(given) if given else _NO_OPTIONS
+    return kept
+
+
+@attrs.frozen(hash=False, slots=False)
 class Instruction:
     """One op applied.
 
@@ -122,13 +147,22 @@ class Instruction:
 
     op: Rules
     operands: tuple[Operand, ...] = attrs.field(eq=_told_apart)
-    options: Mapping[str, Any] = attrs.field(converter=keep)
+    options: Mapping[str, Any] = attrs.field(converter=_options)
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     number: bool = False
     note: str = attrs.field(default="", eq=False)
     name: str = attrs.field(default="", eq=False)
     stage: str = attrs.field(default="forward", eq=False)
+
+    def on(self, operands: tuple[Operand, ...]) -> Instruction:
+        """The same of other operands."""
+        # what `attrs.evolve` does, which checks what is checked already
+        made = object.__new__(Instruction)
+        fields = made.__dict__
+        fields.update(self.__dict__)
+        fields["operands"] = operands
+        return made
 
     @property
     def is_elementwise(self) -> bool:

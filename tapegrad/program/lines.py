@@ -5,28 +5,27 @@ from __future__ import annotations
 import builtins
 import math
 import re
-import string
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.digits import as_text
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
-from tapegrad.core.whole import WHOLE
 from tapegrad.declare import OPS
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
-from tapegrad.program.templates import TEMPLATES
+from tapegrad.program.templates import TEMPLATES, WHOLE
 
-_FORMATTER = string.Formatter()
 # what Python calls its numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}
 
 
 def takes_out(program: Code, instruction: Instruction) -> bool:
     """Whether an instruction can write its result to a buffer."""
-    if instruction.number:
+    # an empty result needs no memory; what is as long as a loop ran is empty until it has run
+    if instruction.number or 0 in instruction.shape:
         return False
     template = _template(program, instruction)
     if template is None:
@@ -77,8 +76,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
         is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
         if not is_whole or (made is not None and not getattr(made, "number", None)):
             return None
-    known = WHOLE.get(instruction.op.name)
-    return None if known is None else known.source
+    return WHOLE.get(instruction.op)
 
 
 def _call(instruction: Instruction, names: Names) -> str:
@@ -107,7 +105,9 @@ def _function(op: Rules, names: Names) -> str:
 
 def number(x: Any) -> str:
     """A Python number as it is written."""
-    return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
+    if isinstance(x, int) or math.isfinite(x):
+        return as_text(x)
+    return f"float({str(x)!r})"
 
 
 def _option(value: Any, names: Names) -> str:
@@ -116,7 +116,7 @@ def _option(value: Any, names: Names) -> str:
         parts = [_option(part, names) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
     if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
-        return repr(value)
+        return as_text(value)
     if type(value) is float:
         return number(value)
     if isinstance(value, np.integer):
@@ -149,7 +149,7 @@ def _filled(
     fields["out"] = out
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
-    text = _FORMATTER.vformat(template, operands, fields)
+    text = template.format(*operands, **fields)
     return text.replace(".transpose(None)", ".T")
 
 

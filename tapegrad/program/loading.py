@@ -16,6 +16,7 @@ from tapegrad.core.tensor import Rules
 from tapegrad.declare import OPS
 from tapegrad.errors import FileError
 from tapegrad.program.arguments import Argument
+from tapegrad.program.builder import infer
 from tapegrad.program.encoding import (
     dtype_from_json,
     from_json,
@@ -24,7 +25,7 @@ from tapegrad.program.encoding import (
 )
 from tapegrad.program.ir import STAGES, Constant, Input, Instruction, Ref
 from tapegrad.program.naming import op_named
-from tapegrad.program.program import Program, infer
+from tapegrad.program.program import Program
 from tapegrad.program.saving import FORMAT, MOST_TEXT, TEXT, VERSION
 
 

@@ -23,6 +23,11 @@ HELPERS: Mapping[str, Any] = {
 }
 
 
+# what a source may use under its own name
+_RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *HELPERS})
+_NO_WORD = re.compile(r"\W", re.ASCII)
+
+
 class Names:
     """The names of one source, and the values that it is run with.
 
@@ -43,7 +48,7 @@ class Names:
 
     def __init__(self) -> None:
         self.namespace: dict[str, Any] = {}
-        self._taken = {*dir(builtins), *dir(np), *OPS, *keyword.kwlist, *HELPERS}
+        self._taken: set[str] = set()
         # for each wanted name, the last number that was put after it
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
@@ -51,10 +56,12 @@ class Names:
 
     def new(self, wanted: str) -> str:
         """A name that nothing else has, made of any text."""
-        wanted = name = re.sub(r"\W", "_", wanted, flags=re.ASCII)
+        if not (wanted.isascii() and wanted.isidentifier()):
+            wanted = _NO_WORD.sub("_", wanted)
+        name = wanted
         if not wanted.isidentifier():
             wanted = name = f"_{wanted}"
-        while name in self._taken:
+        while name in self._taken or name in _RESERVED or name in OPS:
             count = self._count[wanted] = self._count.get(wanted, 1) + 1
             name = f"{wanted}_{count}"
         self._taken.add(name)

@@ -111,8 +111,9 @@ def planned(program: Code) -> Plan:
     pool = _Pool()
     runs = _runs(program)
     owner = owners(program)
+    results = program.results
     # what an output is a view of is never written over
-    kept = {owner.get(x, x) for x in program.results}
+    kept = {owner.get(x, x) for x in results}
     parts = _placed(program, pool, runs, kept)
     # the buffer of a concatenation is in use as long as any part is
     whole = {x: ref for ref, found in parts.items() for x in found}
@@ -123,6 +124,9 @@ def planned(program: Code) -> Plan:
         for x in instruction.operands
         if type(x) is Ref
     }
+    # the same of each value by itself; that of a view may be another
+    last_read = {x: i for i, made in enumerate(program.instructions) for x in _refs(made)}
+    owned = set(owner.values())
     passing: set[Ref] = set()
 
     def ending(i: int) -> list[Ref]:
@@ -140,7 +144,7 @@ def planned(program: Code) -> Plan:
         # an operand of the result's shape that is not needed again can be written over
         over = [x for x in ended if _may_write_over(instruction, x, owner)]
         pool.release(over)
-        is_new = takes_out(program, instruction) and ref not in program.results
+        is_new = takes_out(program, instruction) and ref not in results
         if is_new and ref not in whole:
             pool.take(ref, Buffer(instruction.shape, instruction.dtype))
         pool.release([x for x in ended if x not in over])
@@ -148,8 +152,6 @@ def planned(program: Code) -> Plan:
             pool.release([ref])
 
     def give_blocks(start: int, stop: int) -> None:
-        later = {x for made in program.instructions[stop:] for x in _refs(made)}
-        later |= program.results | set(owner.values())
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
         free: dict[Any, list[int]] = {}
         for i in range(start, stop):
@@ -159,14 +161,14 @@ def planned(program: Code) -> Plan:
             for x in dict.fromkeys(_refs(instruction)):
                 if last[x] == i and x in passing:
                     free.setdefault(program.of(x).dtype, []).append(pool.home[x])
-            if ref not in later:
+            if ref not in results and ref not in owned and last_read.get(ref, i) < stop:
                 passing.add(ref)
                 block = free.get(instruction.dtype)
                 if block:
                     pool.home[ref] = block.pop()
                 else:
                     pool.new(ref, Buffer((BLOCK,), instruction.dtype))
-            elif ref not in program.results:
+            elif ref not in results:
                 pool.take(ref, Buffer(instruction.shape, instruction.dtype))
         pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
 
@@ -279,17 +281,15 @@ def _runs(program: Code) -> list[tuple[int, int]]:
 
 def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
     """The shape that an instruction can be done block by block on, if it can."""
-    shapes = [program.like(x).shape for x in instruction.operands]
-    if instruction.is_elementwise:
-        shape = instruction.shape
-        if any(x not in ((), shape) for x in shapes):
-            return None
-    elif instruction.op is sum_ and not instruction.options.get("keepdims"):
-        shape = shapes[0]
-        axis = instruction.options.get("axis")
-        dtypes = {program.like(instruction.operands[0]).dtype, instruction.dtype}
-        if not (axis is None or axis == tuple(range(len(shape)))) or len(dtypes) != 1:
-            return None
-    else:
+    is_sum = instruction.op is sum_ and not instruction.options.get("keepdims")
+    if not is_sum and not instruction.is_elementwise:
         return None
-    return shape if math.prod(shape) >= LARGE and instruction.dtype.kind in "fb" else None
+    shape = program.like(instruction.operands[0]).shape if is_sum else instruction.shape
+    if math.prod(shape) < LARGE or instruction.dtype.kind not in "fb":
+        return None
+    likes = [program.like(x) for x in instruction.operands]
+    if not is_sum:
+        return shape if all(x.shape in ((), shape) for x in likes) else None
+    axis = instruction.options.get("axis")
+    whole = axis is None or axis == tuple(range(len(shape)))
+    return shape if whole and likes[0].dtype == instruction.dtype else None

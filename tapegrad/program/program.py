@@ -2,7 +2,7 @@
 
 A Program is made from a tape by `from_tape`, improved by passes
 (`tapegrad.program.passes`), and run as the source that `tapegrad.program.writing`
-makes of it. Passes make a new Program with a `Builder`, mostly through `rewrite`.
+makes of it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.archive import FilePath
+from tapegrad.core.operands import PYTHON_NUMBERS
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Printed
 from tapegrad.ops.record import stopped
-from tapegrad.ops.shape import reshape
 from tapegrad.program.arguments import Argument, values_of
-from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.builder import Builder, infer
+from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.saving import save
 from tapegrad.program.writing import runner, source
@@ -137,10 +138,12 @@ def from_tape(
     seen
         What was seen of the call, for names.
     stops
-        Whether `stop_gradient` is an instruction, for who differentiates the program.
+        Whether records that pass no gradient stay what they are: the program will be
+        differentiated.
     """
     builder = Builder(tuple(inputs.values()))
     refs: dict[Tensor, Any] = {x: Ref("input", i) for i, x in enumerate(inputs)}
+    same = _SAME - {stopped} if stops else _SAME
     known: dict[int, Ref] = {}
 
     def operand(x: Any) -> Any:
@@ -161,7 +164,6 @@ def from_tape(
     def stage(record: Tensor) -> str:
         return STAGES[(record.index >= first) + (record.index > max(first, last))]
 
-    same = _SAME - {stopped} if stops else _SAME
     for record in tape:
         if record in refs:
             continue
@@ -170,7 +172,7 @@ def from_tape(
         elif not record.operands and record.op is not SEED:
             refs[record] = operand(record._primal)
         else:
-            number = type(record._primal) is not np.ndarray
+            number = type(record._primal) in PYTHON_NUMBERS
             operands = tuple(operand(x) for x in record.operands)
             refs[record] = builder.append(
                 Instruction(
@@ -219,168 +221,6 @@ def _name_new(
 
 # records that are their operand, as far as values go
 _SAME = frozenset({PARAMETER, stopped})
-
-
-# in the place of a dtype; None would not do, for it equals that of float64
-NUMBER = object()
-
-
-class Builder:
-    """A program being made; what a pass writes to."""
-
-    def __init__(self, inputs: tuple[Input, ...], constants: Iterable[Constant] = ()) -> None:
-        self.inputs = inputs
-        self.constants = list(constants)
-        # by dtype and shape; found when first asked for
-        self._known: dict[tuple[str, tuple[int, ...]], list[Ref]] | None = None
-        self.instructions: list[Instruction] = []
-        # which instruction of the old program `rewrite` has come to
-        self.at = 0
-        # the stage of what is written
-        self.stage = STAGES[0]
-
-    def constant(self, value: Any, captured: bool = False) -> Ref:
-        """A Ref to a constant: the one of this content, if there is one."""
-        made, ref = Constant(value, captured), Ref("constant", len(self.constants))
-        if self._known is None:
-            self._known = {}
-            for i, x in enumerate(self.constants):
-                self._known.setdefault((x.dtype.str, x.shape), []).append(Ref("constant", i))
-        alike = self._known.setdefault((made.dtype.str, made.shape), [])
-        for known in alike:
-            if self.constants[known.index].array.tobytes() == made.array.tobytes():
-                return known
-        alike.append(ref)
-        self.constants.append(made)
-        return ref
-
-    def append(self, instruction: Instruction) -> Ref:
-        """A Ref to an instruction, written last."""
-        self.instructions.append(instruction)
-        return Ref("instruction", len(self.instructions) - 1)
-
-    def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
-        """Write an op; shape and dtype are found out."""
-        shape, dtype = infer(op, [self.like(x) for x in operands], options)
-        stage = self.stage
-        return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
-
-    def name(self, ref: Any, name: str) -> None:
-        """Name a value, if it is an instruction's and has no name yet."""
-        made = self.source(ref)
-        if made is not None and name and not made.name:
-            self.instructions[ref.index] = attrs.evolve(made, name=name)
-
-    def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
-        """The operand in this shape: itself, if it has it."""
-        return x if self.shape(x) == shape else self.emit(reshape, x, shape=shape)
-
-    def of(self, ref: Any) -> Any:
-        """The input, constant or instruction that a Ref names."""
-        if ref.kind == "input":
-            return self.inputs[ref.index]
-        return (self.constants if ref.kind == "constant" else self.instructions)[ref.index]
-
-    def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
-        """The instruction that makes a value, if there is one (of this op)."""
-        if type(x) is not Ref or x.kind != "instruction":
-            return None
-        instruction = self.instructions[x.index]
-        return instruction if op is None or instruction.op is op else None
-
-    def shape(self, x: Any) -> tuple[int, ...]:
-        """The shape of an operand."""
-        if type(x) is not Ref:
-            return ()
-        made = self.of(x)
-        shape: tuple[int, ...] = made.shape
-        return shape
-
-    def dtype(self, x: Any) -> Any:
-        """The dtype of an operand; `NUMBER` for a Python number."""
-        if type(x) is not Ref:
-            return NUMBER
-        made = self.of(x)
-        if type(made) is Constant:
-            return made.dtype
-        return NUMBER if made.number else made.dtype
-
-    def like(self, x: Any) -> Any:
-        """A value of the operand's shape and dtype."""
-        if type(x) is not Ref:
-            return x
-        made = self.of(x)
-        if type(made) is Constant:
-            return made.array
-        if made.number:
-            return made.dtype.type(1).item()
-        return np.zeros(made.shape, made.dtype)
-
-    def program(self, old: Program, outputs: tuple[Any, ...]) -> Program:
-        """The program that stands for an old one, finished."""
-        return attrs.evolve(
-            old,
-            constants=tuple(self.constants),
-            instructions=tuple(self.instructions),
-            outputs=outputs,
-        )
-
-
-def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
-    """The shape and dtype of an op's result, given operands like those it will have."""
-    forward = op.forward
-    if isinstance(forward, np.ufunc) and forward.signature is None:
-        kinds = [type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in operands]
-        dtype = forward.resolve_dtypes((*kinds, None))[-1]
-        return np.broadcast_shapes(*map(np.shape, operands)), dtype
-    with np.errstate(all="ignore"):
-        result = forward(*operands, **options)
-    return np.shape(result), np.asarray(result).dtype
-
-
-def users(program: Program) -> dict[Any, list[int]]:
-    """The numbers of the instructions that use each value, once a use; -1 for an output."""
-    found: dict[Any, list[int]] = {}
-    for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            if type(x) is Ref:
-                found.setdefault(x, []).append(i)
-    for x in program.outputs:
-        if type(x) is Ref:
-            found.setdefault(x, []).append(-1)
-    return found
-
-
-Visit = Callable[[Builder, Instruction], Any]
-
-
-def rewrite(program: Program, visit: Visit) -> Program:
-    """A program with each instruction replaced by what `visit` makes of it.
-
-    Parameters
-    ----------
-    program
-        The program.
-    visit
-        Given the new program so far and an instruction whose operands are of that,
-        returns the operand that stands for its result, or None to leave it as it is.
-    """
-    builder = Builder(program.inputs, program.constants)
-    replaced: dict[Ref, Any] = {}
-
-    def new(x: Any) -> Any:
-        return replaced.get(x, x) if type(x) is Ref else x
-
-    for i, instruction in enumerate(program.instructions):
-        moved = attrs.evolve(instruction, operands=tuple(map(new, instruction.operands)))
-        builder.at, builder.stage = i, instruction.stage
-        result = visit(builder, moved)
-        if result is None:
-            result = builder.append(moved)
-        # whatever stands for a value is called as it was
-        builder.name(result, instruction.name)
-        replaced[Ref("instruction", i)] = result
-    return builder.program(program, tuple(map(new, program.outputs)))
 
 
 def check_program(program: Program) -> None:

@@ -2,8 +2,9 @@
 
 `source` is the text that a person reads and `runner` the function that it makes: called
 once it allocates the buffers and returns ``run``, which takes the inputs and returns the
-outputs. What the values are called is decided here, who has which buffer in
-`tapegrad.program.plan`, and how one instruction is written in `tapegrad.program.lines`.
+outputs. What the values are called is decided in `tapegrad.program.frame`, who has which
+buffer in `tapegrad.program.plan`, how one instruction is written in
+`tapegrad.program.lines`, and how a loop is in `tapegrad.program.control.writing`.
 """
 
 from __future__ import annotations
@@ -16,18 +17,12 @@ import attrs
 import numpy as np
 
 from tapegrad.core.ownership import LARGE, Array, give, keep
-from tapegrad.ops.indexing import HOLE, index_add
-from tapegrad.program import blocks
-from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref
-from tapegrad.program.lines import KINDS, expression, number
+from tapegrad.program.frame import Frame, Values, framed, values_of
+from tapegrad.program.instructions import lines_of
+from tapegrad.program.ir import Code, Ref
 from tapegrad.program.names import Names
-from tapegrad.program.observe import short_names
-from tapegrad.program.plan import LARGE as MANY
-from tapegrad.program.plan import Plan, owners, planned
+from tapegrad.program.plan import Plan, owners
 from tapegrad.program.results import packed
-from tapegrad.program.reuse import RowUpdates
-
-Values = Mapping[Ref, str]
 
 
 @attrs.frozen
@@ -74,61 +69,20 @@ def runner(program: Code) -> Callable[[], Callable[..., Any]]:
 def written(program: Code) -> Writing:
     """The text of a program and the names it needs."""
     names = Names()
-    values = _values(program, names)
-    plan = planned(program)
-    buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
-    part_of = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
-    updates = {
-        i: names.new(f"rows_{i}")
-        for i in range(len(program.instructions))
-        if _updates_rows(program, i)
-    }
-    once = [
-        _constant(x, values[Ref("constant", i)], names) for i, x in enumerate(program.constants)
-    ]
-    allocate = names.of(_buffer, "buffer") if buffers else ""
-    for name, x in zip(buffers, plan.buffers, strict=True):
-        once.append(f"{name} = {allocate}({x.shape}, {x.dtype.str!r})")
-    for ref, name in part_of.items():
-        part = plan.parts[ref]
-        once.append(f"{name} = {buffers[part.buffer]}[{part.start}:{part.stop}]")
-    for name in updates.values():
-        once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
-    body = _body(program, plan, values, buffers, part_of, updates, names)
-    body += _results(program, values, names)
+    once: list[str] = []
+    frame = framed(program, values_of(program, names), names, once)
+    body = [*lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
-    given = ", ".join(values[Ref("input", i)] for i in range(len(program.inputs)))
+    given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
     text = [
-        *_header(program, plan, values),
+        *_header(program, frame.plan, frame.values),
         f"def {make}():",
-        *[f"    {line}" for line in once if line],
+        *[f"    {line}" for line in once],
         f"    def {run}({given}):",
         *[f"        {line}" for line in body],
         f"    return {run}",
     ]
     return Writing("\n".join(text) + "\n", names.namespace, make)
-
-
-# --- what values are called -----------------------------------------------------------------
-
-
-def _values(program: Code, names: Names) -> dict[Ref, str]:
-    """A name for each value: what a reader knows it by, or else its op and its line."""
-    values: dict[Ref, str] = {}
-    for i, name in enumerate(short_names([x.path for x in program.inputs])):
-        values[Ref("input", i)] = names.new(name)
-    for i, constant in enumerate(program.constants):
-        splat = _splat(constant)
-        if splat is None:
-            wanted = f"captured{i}" if constant.captured else f"constant{i}"
-        elif constant.shape == ():
-            wanted = "k_" + repr(splat).replace("-", "m")
-        else:
-            wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
-        values[Ref("constant", i)] = names.new(wanted)
-    for i, instruction in enumerate(program.instructions):
-        values[Ref("instruction", i)] = names.new(instruction.name or f"{instruction.op.name}_{i}")
-    return values
 
 
 def _header(program: Code, plan: Plan, values: Values) -> list[str]:
@@ -142,7 +96,7 @@ def _header(program: Code, plan: Plan, values: Values) -> list[str]:
         kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
         lines.append(f"#   {values[Ref('input', i)]}: {_shown(given.path)}, {kind}")
     for i, constant in enumerate(program.constants):
-        if _splat(constant) is None:
+        if constant.splat is None:
             kind = "captured" if constant.captured else "computed when compiled"
             name = values[Ref("constant", i)]
             lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
@@ -154,141 +108,7 @@ def _shown(text: str) -> str:
     return text if text.isprintable() else repr(text)
 
 
-# --- what is made once ----------------------------------------------------------------------
-
-
-def _splat(constant: Constant) -> Any:
-    """The number that a constant is full of, if it can be written as that number."""
-    array = constant.array
-    if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
-        return None
-    first = array.reshape(-1)[0]
-    same = np.full(array.shape, first, array.dtype).tobytes() == array.tobytes()
-    # a NaN may hold more than its name says
-    return first.item() if same and first == first else None
-
-
-def _constant(constant: Constant, name: str, names: Names) -> str:
-    """The line that defines a constant; without one it is put in the namespace."""
-    splat = _splat(constant)
-    if splat is None:
-        names.namespace[name] = constant.array
-        return ""
-    given = f"{number(splat)}, {constant.dtype.str!r}, {constant.shape}"
-    return f"{name} = {names.of(_full, 'constant')}({given})"
-
-
-def _full(value: Any, dtype: str, shape: tuple[int, ...]) -> Array:
-    """A constant of one number."""
-    array = np.full(shape, value, dtype)
-    array.setflags(write=False)
-    return array
-
-
-_LINE = 64  # bytes
-
-
-def _buffer(shape: tuple[int, ...], dtype: str) -> Array:
-    """An array that begins with a line of the cache, as `empty` gives it by chance only."""
-    size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + _LINE, np.uint8)
-    start = -memory.ctypes.data % _LINE
-    return memory[start : start + size].view(dtype).reshape(shape)
-
-
 # --- what each call runs --------------------------------------------------------------------
-
-
-def _body(
-    program: Code,
-    plan: Plan,
-    values: Values,
-    buffers: tuple[str, ...],
-    part_of: Values,
-    updates: Mapping[int, str],
-    names: Names,
-) -> list[str]:
-    """The lines of the instructions, with a comment where a stage begins."""
-    lines: list[str] = []
-    staged = any(x.stage != STAGES[0] for x in program.instructions)
-    stage = -1
-
-    def begin(i: int) -> None:
-        nonlocal stage
-        reached = STAGES.index(program.instructions[i].stage)
-        # what is moved up by a pass begins no stage
-        if staged and reached > stage:
-            stage = reached
-            lines.append(f"# {STAGES[stage]}")
-
-    def line(i: int) -> None:
-        instruction, ref = program.instructions[i], Ref("instruction", i)
-        home = plan.home.get(ref)
-        out = part_of.get(ref) or (None if home is None else buffers[home])
-        if ref in plan.joined:
-            lines.extend(_rest(program, plan, i, values, buffers))
-            text, note = buffers[plan.home[ref]], "its parts were written there"
-        elif i in updates:
-            given = ", ".join(values[x] for x in instruction.operands)  # type: ignore[index]
-            text, note = f"{updates[i]}({given})", instruction.note
-        else:
-            text, note = expression(program, i, values, out, names), instruction.note
-        lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
-
-    runs = dict(plan.runs)
-    i = 0
-    while i < len(program.instructions):
-        begin(i)
-        if i in runs:
-            lines += blocks.loop(program, plan, range(i, runs[i]), values, buffers, names)
-            i = runs[i]
-        else:
-            line(i)
-            i += 1
-    return lines
-
-
-def _about(instruction: Instruction, note: str) -> str:
-    """The comment at the end of a line."""
-    shape = str(instruction.shape)
-    if instruction.number:
-        shape = f"a Python {KINDS[instruction.dtype.kind]}"
-    return f"{shape}: {note}" if note else shape
-
-
-def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:
-    """The lines that copy the parts of a concatenation that are not in their places."""
-    home, start = plan.home[Ref("instruction", i)], 0
-    lines = []
-    for x in program.instructions[i].operands:
-        stop = start + program.like(x).shape[0]
-        part = plan.parts.get(x)  # type: ignore[arg-type]
-        if part is None or part.buffer != home:
-            lines.append(f"{buffers[home]}[{start}:{stop}] = {values[x]}")  # type: ignore[index]
-        start = stop
-    return lines
-
-
-# rows are few if they have this part of a table's elements
-_SPARSE = 4
-
-
-def _updates_rows(program: Code, i: int) -> bool:
-    """Whether an instruction gives back a large table with a few rows updated."""
-    instruction = program.instructions[i]
-    if instruction.op is not index_add or instruction.options["index"] != (HOLE,):
-        return False
-    table, values, _ = instruction.operands
-    like = program.like(values)
-    few = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
-    return (
-        type(table) is Ref
-        and table.kind == "input"
-        and few
-        and Ref("instruction", i) in program.results
-        and like.dtype == instruction.dtype
-        and math.prod(instruction.shape) >= MANY
-    )
 
 
 def _apart(x: Any) -> Array:
@@ -296,8 +116,9 @@ def _apart(x: Any) -> Array:
     return give(keep(np.asarray(x)))
 
 
-def _results(program: Code, values: Values, names: Names) -> list[str]:
+def _results(frame: Frame) -> list[str]:
     """The lines that hand out the outputs: new arrays that nobody else holds."""
+    program, values, names = frame.program, frame.values, frame.names
     lines: list[str] = []
     returned: list[str] = []
     views = owners(program)
@@ -319,8 +140,9 @@ def _results(program: Code, values: Values, names: Names) -> list[str]:
         if x.kind == "input":
             returned.append(copied(names.of(_apart, "apart"), x))
             continue
-        if x.kind == "constant" or x in views or x in seen or made.shape == ():
-            # a view, a scalar, or what is handed out already
+        held = x.kind == "constant" or x in views or x in frame.lent
+        if held or x in seen or made.shape == ():
+            # a view, memory of a loop's, a scalar, or what is handed out already
             name = copied(names.library("array", np.array), x)
         else:
             name = values[x]

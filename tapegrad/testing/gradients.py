@@ -1,45 +1,25 @@
-"""check_grads: derivatives against differences of the function itself.
-
-The numeric side is a central difference in float64, extrapolated over a ladder of
-steps (Richardson's method), so that it comes with an estimate of its own error. A
-derivative is called wrong only where it differs by more than that.
-"""
+"""check_grads: derivatives of any order against differences of the function itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.ownership import Array
 from tapegrad.core.tape import record
 from tapegrad.core.tensor import Tensor
-from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
-from tapegrad.testing.values import check_values
+from tapegrad.testing.differences import Comparison, Problem, check_first
+from tapegrad.testing.flat import Flat, flattened, pack, unpack
+from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms import jvp, vjp
 
 __all__ = ["check_grads"]
 
 Fn = Callable[..., Any]
 
-_EPS = float(np.finfo(np.float64).eps)
-# steps in units of max(1, |x|), the usual cbrt(eps) among them: the large ones are
-# for functions with much rounding, the small ones for kinks and poles close by
-_LADDER = np.cbrt(_EPS) * 4.0 ** -np.arange(-6, 13)
-_FIRST = _LADDER[2:4]
-_FEW = 64  # at most so many inputs are moved one by one
 _RECORDS = 200  # at most so many ops of a failing function are checked alone
-_SPLITS = 128  # how often directions through kinks are split at most
-_CLOSE = 1e-9  # a relative error below this needs no closer look
-_UNDERFLOW = 1e-290  # what is smaller is zero
-_TAIL = 5  # how many smaller steps a limit must agree with
-_FLAT = 8  # at so many of the smallest steps a function that is constant stays so
-_SURE = 1e-2  # the relative doubt up to which a one-sided slope counts as known
-_NEAR = 1e-4, 1e-7  # how far around a point slopes are taken, as _LADDER
-_JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
 
 
 def check_grads(
@@ -103,18 +83,18 @@ def check_grads(
             f"order must be at least 1, and modes 'reverse' or 'forward'; not {order}, {modes!r}"
         )
     f = flattened(fn, args, np.float64)
-    problem = _Problem(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
+    problem = _of(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
     once, again = pack(problem.evaluate(*f.xs)), pack(problem.evaluate(*f.xs))
     # what is not finite is told below
     finite = np.abs(once[np.isfinite(once)])
-    if not np.allclose(once, again, _CLOSE, _CLOSE * np.max(finite, initial=0), equal_nan=True):
+    if not np.allclose(once, again, CLOSE, CLOSE * np.max(finite, initial=0), equal_nan=True):
         raise ValueError(
             f"{f.name} returns two values at one point, so differences say nothing; draw "
             "random numbers outside, or from a key that is an argument"
         )
     check_values(fn, f.args)
     try:
-        _check(problem, order, tuple(modes))
+        _check(problem, f.fn, order, tuple(modes))
     except AssertionError as error:
         raise AssertionError("\n".join([str(error), *_culprits(f)])) from None
 
@@ -130,10 +110,8 @@ def _culprits(f: Flat) -> list[str]:
 
         try:
             check = flattened(alone, operands, np.float64)
-            problem = _Problem(
-                x.op.name, check.fn, lambda *xs, f=check.fn: vjp(f, *xs)[0], check.xs, check.paths
-            )
-            _check(problem, 1, ("reverse",))
+            evaluate = lambda *xs, f=check.fn: vjp(f, *xs)[0]  # noqa: E731
+            check_first(_of(x.op.name, check.fn, evaluate, check.xs, check.paths), ("reverse",))
         except AssertionError:
             return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
         except Exception:
@@ -142,339 +120,27 @@ def _culprits(f: Flat) -> list[str]:
     return []
 
 
-@attrs.frozen(eq=False)
-class _Problem:
-    """A function of arrays that returns arrays, and the point to check it at.
-
-    Attributes
-    ----------
-    name, paths
-        What messages call the function and each input.
-    f
-        The function, for recording.
-    evaluate
-        The same on plain arrays, as fast as may be.
-    x
-        The point, in float64.
-    order
-        Of the derivative that is checked.
-    scale, eps
-        The size of the numbers inside, as far as the function that this one is derived
-        from shows it, and their relative rounding.
-    """
-
-    name: str
-    f: Fn
-    evaluate: Fn
-    x: tuple[Array, ...]
-    paths: tuple[str, ...]
-    order: int = 1
-    scale: float = 0.0
-    eps: float = _EPS
+def _of(name: str, fn: Fn, evaluate: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
+    """The problem of a function that is recorded."""
+    return Problem(
+        name,
+        evaluate,
+        lambda xs: vjp(fn, *xs),
+        lambda xs, tangents: jvp(fn, [*xs], tangents),
+        x,
+        tuple(paths),
+        **of,
+    )
 
 
-@attrs.frozen(eq=False)
-class _Finding:
-    """What was found along one direction, for the rows that were not close at once.
-
-    Attributes
-    ----------
-    rows
-        Which ones.
-    analytic, numeric, error
-        The derivative by the rules, by differences, and how far off that one may be.
-    left, right
-        The one-sided slopes.
-    low, high
-        The least and the largest slope of points close by, if that is a kink.
-    kink, wrong
-        Whether the sides differ, and whether the derivative is none of what it may be.
-    """
-
-    rows: Array
-    analytic: Array
-    numeric: Array
-    error: Array
-    left: Array
-    right: Array
-    low: Array
-    high: Array
-    kink: Array
-    wrong: Array
-
-
-@attrs.frozen(eq=False)
-class _Comparison:
-    """The two sides of a problem's first derivatives, along any direction.
-
-    What is compared are rows: in reverse mode the outputs weighed with a cotangent,
-    then in forward mode each output.
-
-    Attributes
-    ----------
-    problem, modes
-        What is compared.
-    outputs
-        What the function returns at the point.
-    x, y
-        The point and the outputs, packed.
-    u, v
-        The cotangent, and what each input moves by.
-    gradient, pullback
-        The packed VJP of the cotangent, and how to get that of another one.
-    sizes
-        How large the derivative of each row is, by all inputs.
-    """
-
-    problem: _Problem
-    modes: tuple[str, ...]
-    outputs: tuple[Array, ...]
-    x: Array
-    y: Array
-    u: Array
-    v: Array
-    gradient: Array
-    pullback: Fn
-    sizes: Array
-
-    def rows(self, weighed: Any, each: Array) -> Array:
-        """What the modes in question compare, of what both would."""
-        parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
-        return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
-
-    def evaluate(self, point: Array) -> Array:
-        """The outputs at another point, nan where they are fewer or more there."""
-        try:
-            y = pack(self.problem.evaluate(*unpack(point, self.problem.x)))
-        except ValueError:
-            y = self.y[:0]
-        return y if y.size == self.y.size else np.full_like(self.y, np.nan)
-
-    def direction(self, support: Array) -> Array:
-        """The direction through some of the inputs."""
-        direction = np.zeros_like(self.x)
-        direction[support] = self.v[support]
-        return direction
-
-    def tangent(self, support: Array) -> Array:
-        """The packed JVP of a direction."""
-        tangents = unpack(self.direction(support), self.problem.x)
-        return pack(jvp(self.problem.f, [*self.problem.x], tangents)[1])
-
-    def analytic(self, support: Array) -> Array:
-        """The derivative of each row along a direction, by the rules."""
-        tangent = self.tangent(support) if "forward" in self.modes else self.y
-        return self.rows(np.sum(self.gradient[support] * self.v[support]), tangent)
-
-    def slopes(self, support: Array, h: float) -> tuple[Array, Array]:
-        """One-sided differences of each output, to the left and to the right."""
-        step = h * self.direction(support)
-        left = (self.y - self.evaluate(self.x - step)) / h
-        right = (self.evaluate(self.x + step) - self.y) / h
-        return left, right
-
-    def probe(self, support: Array) -> _Finding | None:
-        """Compare along the direction through some of the inputs; None if all is close."""
-        analytic = self.analytic(support)
-        size = np.abs(analytic)
-        if "reverse" in self.modes:
-            # the terms may cancel
-            size[0] = _norm(self.gradient[support] * self.v[support])
-        # a step may leave the function's domain
-        with np.errstate(all="ignore"):
-            first, second = (np.mean(self.slopes(support, h), axis=0) for h in _FIRST)
-            numeric = second + (second - first) / 15
-            # an output that stays as it is does not round anew
-            rounding = self.problem.eps * np.where(numeric == 0, 0, np.abs(self.y))
-            numeric = self.rows(numeric @ self.u, numeric)
-            noise = 2 * self.rows(_norm(self.u * rounding), rounding) / _FIRST[1]
-            close = np.abs(numeric - analytic) <= _CLOSE * size + noise
-            return None if close.all() else self.examine(support, analytic, np.flatnonzero(~close))
-
-    def examine(self, support: Array, analytic: Array, rows: Array) -> _Finding:
-        """Compare some rows with all that the ladder of steps can tell."""
-        eps, inherited = self.problem.eps, self.problem.scale
-        sides = np.array([self.slopes(support, h) for h in _LADDER])
-        exists = np.isfinite(sides).any(axis=0)
-        # at the edge of a domain there is one side only
-        sides = np.where(exists, sides, sides[:, ::-1])
-        # what the function is derived from rounds too; an output that stays as it is does not
-        moving = (sides != 0).any(axis=(0, 1))
-        rounding = eps * np.where(moving, np.maximum(np.abs(self.y), inherited), 0)
-        size = max(inherited, np.max(np.abs(self.y))) or 1.0
-        left, left_error = _limit(sides[:, 0], 1, rounding, size)
-        right, right_error = _limit(sides[:, 1], 1, rounding, size)
-        mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
-        # the derivative may be anything between two sides that differ, and where a kink
-        # is so close by that the sides are not known, anything that they may be
-        farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
-        known = doubt <= _SURE * np.maximum(np.abs(mean), size)
-        spread = np.where(apart > doubt, (apart + doubt) / 2, 0)
-        spread = np.where(known, spread, np.fmin(doubt, farthest))
-
-        central = sides.mean(axis=1)
-        central = self.rows(central @ self.u, central)[:, rows]
-        weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[rows]
-        numeric, error = _limit(central, 2, weighed_rounding, size)
-        # the analytic side rounds as well
-        reach = max(1, np.max(np.abs(self.v[support])))
-        floor = 16 * eps * np.maximum(size * reach, self.sizes[rows]) + _UNDERFLOW
-        error += floor
-
-        mean, doubt, spread = (
-            self.rows(weight @ each, each)[rows]
-            for weight, each in ((self.u, mean), (np.abs(self.u), doubt), (np.abs(self.u), spread))
-        )
-        spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
-        wrong = np.abs(analytic[rows] - numeric) > error + spread
-        # zero is right where nothing changes for many steps: what does further off is a kink
-        constant = (central[-_FLAT:] == 0).all(axis=0)
-        wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
-        if wrong.any():
-            error += self.doubt(support, analytic)[rows]
-            wrong &= np.abs(analytic[rows] - numeric) > error + spread
-        low, high = np.full(error.shape, np.inf), np.full(error.shape, -np.inf)
-        if wrong.any() and support.size == 1:
-            low, high = (side[rows] for side in self.beside(int(support[0])))
-            wrong &= ~((low - error <= analytic[rows]) & (analytic[rows] <= high + error))
-        nowhere = ~exists.any(axis=0)
-        wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
-        return _Finding(
-            rows,
-            analytic[rows],
-            numeric,
-            error,
-            self.rows(left @ self.u, left)[rows],
-            self.rows(right @ self.u, right)[rows],
-            low,
-            high,
-            spread > 0,
-            wrong,
-        )
-
-    def doubt(self, support: Array, analytic: Array) -> Array:
-        """How far the derivative moves as the inputs round, which limits its accuracy.
-
-        At a kink it jumps instead, which says nothing about rounding.
-        """
-        rng = np.random.default_rng(0)
-        moved = []
-        for _ in range(8):
-            xs = unpack(self.x * (1 + _EPS * rng.integers(-1, 2, self.x.size)), self.problem.x)
-            output, pullback = vjp(self.problem.f, *xs)
-            if pack(output).size == self.y.size:
-                gradient = pack(pullback(list(unpack(self.u, self.outputs))))
-                at = attrs.evolve(self, problem=attrs.evolve(self.problem, x=xs), gradient=gradient)
-                moved.append(np.abs(at.analytic(support) - analytic))
-        doubt = 4 * np.max(moved, axis=0, initial=0)
-        return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
-
-    def beside(self, at: int) -> tuple[Array, Array]:
-        """The least and the largest slope of each row by one input, next to the point.
-
-        Where several inputs tie, no step of one alone shows what the function does next
-        to the point: the median of three equal numbers stays as it is. There a
-        derivative may be anything between the slopes of points close by (Clarke's
-        generalised gradient, Optimization and Nonsmooth Analysis, 1983). All inputs but
-        one are moved to places of their own, and that one goes past them all. A smooth
-        function's slopes come together as the points come closer, and rounding drives
-        them apart; those of a kink stay.
-        """
-        rng = np.random.default_rng(0)
-        moving = np.flatnonzero(self.v)
-        scale = np.zeros_like(self.x)
-        scale[moving] = np.maximum(1, np.abs(self.x[moving]))
-        steps = np.linspace(-1.25, 1.25, 3 * min(moving.size, _FEW) + 8)
-        order = rng.permutation(np.linspace(-1, 1, self.x.size))
-        lows, highs = [], []
-        for near in _NEAR:
-            slopes = []
-            # whichever of two inputs must be the larger, in one of the orders it is
-            for places in (order, -order):
-                point = self.x + near * scale * places
-                values = []
-                for step in steps:
-                    point[at] = self.x[at] + near * scale[at] * step
-                    values.append(self.evaluate(point))
-                slopes.append(np.diff(values, axis=0) / (near * scale[at] * (steps[1] - steps[0])))
-            each = np.concatenate(slopes) * self.v[at]
-            each = self.rows(each @ self.u, each)
-            lows.append(np.fmin.reduce(each))
-            highs.append(np.fmax.reduce(each))
-        low, high = np.max(lows, axis=0), np.min(highs, axis=0)
-        changes = np.maximum(np.ptp(lows, axis=0), np.ptp(highs, axis=0))
-        stays = (changes <= (high - low) / 8) & (low < high)
-        return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
-
-    def sharpened(self, support: Array, finding: _Finding) -> tuple[_Comparison, _Finding]:
-        """A finding about weighed outputs as one about a single output, if it can be."""
-        weighed = "reverse" in self.modes and finding.wrong[0] and finding.rows[0] == 0
-        for j in range(self.y.size if weighed and self.y.size <= _FEW else 0):
-            u = np.eye(self.y.size)[j]
-            gradient = pack(self.pullback(list(unpack(u, self.outputs))))
-            single = attrs.evolve(self, modes=("reverse",), u=u, gradient=gradient)
-            found = single.probe(support)
-            if found is not None and found.wrong[0]:
-                return single, found
-        return self, finding
-
-    def supports(self) -> list[Array]:
-        """The directions to begin with, as the inputs that move."""
-        moving = np.flatnonzero(self.v)
-        if moving.size <= _FEW:
-            return list(moving[:, None])
-        # alike in size, so that none hides behind a larger one
-        with np.errstate(divide="ignore"):
-            sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
-        sizes = np.maximum(sizes, np.max(sizes) - 14)
-        groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
-        return [moving, *groups]
-
-
-def _check(problem: _Problem, order: int, modes: tuple[str, ...]) -> None:
+def _check(problem: Problem, fn: Fn, order: int, modes: tuple[str, ...]) -> None:
     """Check a function's first derivatives, and by recursion those of its derivatives."""
-    output, pullback = vjp(problem.f, *problem.x)
-    outputs = tuple(np.asarray(y) for y in output)
-    x, y = pack(problem.x), pack(outputs)
-    if not np.isfinite(y).all():
-        raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
-    rng = np.random.default_rng(problem.order)
-    u = weights(rng, y.size)
-    # an input that is not finite has nothing next to it: it stays as it is
-    moves = np.isfinite(x)
-    v = weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
-    gradient = np.where(moves, pack(pullback(list(unpack(u, outputs)))), 0)
-    for i in np.flatnonzero(~np.isfinite(gradient))[:1]:
-        raise AssertionError(
-            f"{problem.name} has a derivative of {gradient[i]} at "
-            f"{locate(i, problem.x, problem.paths)} = {x[i]} (order {problem.order}, reverse mode)"
-        )
-    eps = max([problem.eps, *[float(np.finfo(y.dtype).eps) for y in outputs]])
-    problem = attrs.evolve(problem, eps=eps)
-    comparison = _Comparison(problem, modes, outputs, x, y, u, v, gradient, pullback, y[:0])
-    tangent = comparison.tangent(np.flatnonzero(moves)) if "forward" in modes else y
-    sizes = comparison.rows(np.max(np.abs(gradient * v), initial=0.0), np.abs(tangent))
-    comparison = attrs.evolve(comparison, sizes=sizes)
-    supports = comparison.supports()
-    for _ in range(len(supports) + _SPLITS):
-        if not supports:
-            break
-        support = supports.pop()
-        finding = comparison.probe(support)
-        if finding is None:
-            continue
-        wrong = finding.wrong.any()
-        if support.size > 1:
-            # kinks together may look wrong, or hide what is: only an input alone tells
-            halves = np.array_split(support, 2)
-            supports = [*supports, *halves] if wrong else [*halves, *supports]
-        elif wrong:
-            raise AssertionError(_message(*comparison.sharpened(support, finding), int(support[0])))
+    comparison = check_first(problem, modes)
     if problem.order < order:
-        _check_next(comparison, order)
+        _check_next(comparison, fn, order)
 
 
-def _check_next(comparison: _Comparison, order: int) -> None:
+def _check_next(comparison: Comparison, fn: Fn, order: int) -> None:
     """Check the derivatives of the VJP and the JVP, functions of the point and a weight."""
     problem, outputs = comparison.problem, comparison.outputs
     cotangents = unpack(comparison.u, outputs)
@@ -483,10 +149,10 @@ def _check_next(comparison: _Comparison, order: int) -> None:
     n = len(problem.x)
 
     def pulled_back(*inputs: Any) -> list[Any]:
-        return _of_finite(vjp(problem.f, *inputs[:n])[1](list(inputs[n:])), problem.x)
+        return _of_finite(vjp(fn, *inputs[:n])[1](list(inputs[n:])), problem.x)
 
     def pushed_forward(*inputs: Any) -> list[Any]:
-        return list(jvp(problem.f, inputs[:n], _of_finite(inputs[n:], problem.x))[1])
+        return list(jvp(fn, inputs[:n], _of_finite(inputs[n:], problem.x))[1])
 
     steps = (
         ("reverse", "VJP", pulled_back, cotangents, [f"output {i}" for i in range(len(outputs))]),
@@ -496,17 +162,17 @@ def _check_next(comparison: _Comparison, order: int) -> None:
         if mode in comparison.modes:
             weight = "cotangent" if mode == "reverse" else "tangent"
             paths = (*problem.paths, *[f"{weight} of {path}" for path in of])
-            derivative = attrs.evolve(
-                problem,
-                name=f"the {name} of {problem.name}",
-                f=f,
-                evaluate=f,
-                x=(*problem.x, *weighed),
-                paths=paths,
+            derivative = _of(
+                f"the {name} of {problem.name}",
+                f,
+                f,
+                (*problem.x, *weighed),
+                paths,
                 order=problem.order + 1,
                 scale=scale * max(1.0, *[np.max(np.abs(w), initial=0) for w in weighed]),
+                eps=problem.eps,
             )
-            _check(derivative, order, comparison.modes)
+            _check(derivative, f, order, comparison.modes)
 
 
 def _of_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
@@ -515,88 +181,3 @@ def _of_finite(derivatives: Sequence[Any], xs: Sequence[Any]) -> list[Any]:
         d if np.isfinite(x).all() else np.where(np.isfinite(x), d, 0.0)
         for d, x in zip(derivatives, xs, strict=True)
     ]
-
-
-def _limit(slopes: Array, power: int, rounding: Array, size: float) -> tuple[Array, Array]:
-    """What slopes at the ladder's steps tend to, and how far off it may be.
-
-    Parameters
-    ----------
-    slopes
-        One row a step.
-    power
-        The power of the step that their error begins with.
-    rounding
-        The least error of the values that the slopes were made of.
-    size
-        How large these values are.
-    """
-    better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
-    better[~np.isfinite(better)] = np.nan
-    steps = _LADDER[1:, None]
-    # steps too small to change the value at all say nothing
-    resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
-    errors = []
-    for i in range(len(better) - _TAIL):
-        # whatever comes at smaller steps is noise in the values, if this is the limit
-        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
-        noise = np.max(steps[i + 1 :] * moves, axis=0)
-        error = 4 * moves[0] + 8 * np.maximum(noise, rounding) / steps[i]
-        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
-        errors.append(np.where(sound, error, np.inf))
-    best = np.argmin(errors, axis=0)[None]
-    limit: Array = np.take_along_axis(better, best, axis=0)[0]
-    return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]
-
-
-def _message(comparison: _Comparison, finding: _Finding, at: int) -> str:
-    """What is wrong with the derivative by one input."""
-    problem, outputs = comparison.problem, comparison.outputs
-    i = int(np.flatnonzero(finding.wrong)[0])
-    row = int(finding.rows[i])
-    reverse = "reverse" in comparison.modes and row == 0
-    place = locate(at, problem.x, problem.paths)
-    per = comparison.v[at]
-    (weighed,) = np.nonzero(comparison.u)
-    if reverse and weighed.size > 1:
-        u = np.array2string(comparison.u, threshold=8, max_line_width=1000, separator=", ")
-        of = f"the outputs weighed with the cotangent {u}"
-    else:
-        output = int(weighed[0]) if reverse else row - ("reverse" in comparison.modes)
-        of = locate(output, outputs, [f"output {j}" for j in range(len(outputs))])
-        per = per * comparison.u[output] if reverse else per
-    lines = [
-        f"{problem.name} has a wrong derivative at {place} "
-        f"(order {problem.order}, {'reverse' if reverse else 'forward'} mode)",
-        f"  analytic   {finding.analytic[i] / per:.12g}",
-    ]
-    low, high = sorted((finding.low[i] / per, finding.high[i] / per))
-    apart = abs(finding.right[i] - finding.left[i]) + finding.error[i]
-    if finding.high[i] - finding.low[i] > apart:
-        lines += [
-            f"  numeric    from {low:.12g} to {high:.12g} at points close by: this is a kink,",
-            "             where a derivative between the two would be right",
-        ]
-    elif finding.kink[i]:
-        left, right = finding.left[i] / per, finding.right[i] / per
-        if comparison.v[at] < 0:
-            left, right = right, left
-        lines += [
-            f"  numeric    {left:.12g} to the left, {right:.12g} to the right: this is a kink,",
-            "             where a derivative between the two would be right",
-        ]
-    else:
-        lines += [
-            f"  numeric    {finding.numeric[i] / per:.12g}",
-            f"  tolerance  {finding.error[i] / abs(per):.1e}, what the numeric may be off by",
-        ]
-    lines += [
-        f"  point      {place} = {comparison.x[at]}",
-        f"  direction  {place} alone",
-        f"  of         {of}",
-    ]
-    return "\n".join(lines)
-
-
-def _norm(vector: Array) -> Any:
-    return np.sqrt(np.sum(vector**2))

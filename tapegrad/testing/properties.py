@@ -18,6 +18,7 @@ from tapegrad.core.ownership import Array
 from tapegrad.core.tape import record
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program import compile as compile_
+from tapegrad.testing.agreement import FLOOR, agree, compare, length
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
 from tapegrad.transforms import jvp, vjp
@@ -36,7 +37,6 @@ __all__ = [
 Fn = Callable[..., Any]
 
 _NEAR = 1e-4  # how far off the points are that tell whether one is a kink
-_FLOOR = 1e-3  # the part of it that is left of what cancels, beside what that was made of
 
 
 def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
@@ -63,10 +63,11 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     u, w = (weights(rng, outputs.size) for _ in range(2))
     zero, one, other, both = (pulled(v) for v in (0 * u, u, w, 2 * u - 3 * w))
     # of a gradient that cancels only rounding is left, in proportion to the cotangent
-    left = _FLOOR * np.max(np.abs(u), initial=0.0)
+    left = FLOOR * np.max(np.abs(u), initial=0.0)
     size = np.abs(2 * one) + np.abs(3 * other) + left
-    _compare(f, "the pullback of zeros", zero, "zero", 0 * zero, 0 * size)
-    _compare(f, "the pullback of 2u - 3w", both, "2 and -3 times theirs", 2 * one - 3 * other, size)
+    relative, want = _rounding(f), 2 * one - 3 * other
+    compare(f, relative, "the pullback of zeros", zero, "zero", 0 * zero, 0 * size)
+    compare(f, relative, "the pullback of 2u - 3w", both, "2 and -3 times theirs", want, size)
 
 
 def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
@@ -93,8 +94,9 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     u, v = weights(rng, outputs.size), weights(rng, pack(f.xs).size)
     pushed = pack(jvp(f.fn, f.xs, unpack(v, f.xs))[1])
     forward, reverse = u * pushed, pulled(u) * v
-    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + _FLOOR * _length(u, v)
-    _agree(f, "<u, J v> by the JVP", forward.sum(), "<J^T u, v> by the VJP", reverse.sum(), size)
+    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
+    names = "<u, J v> by the JVP", "<J^T u, v> by the VJP"
+    agree(f, _rounding(f), names[0], forward.sum(), names[1], reverse.sum(), size)
 
 
 def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
@@ -145,7 +147,7 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
 
     def is_symmetric(xs: tuple[Any, ...]) -> Any:
         hv, hw = product(xs, v), product(xs, w)
-        size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + _FLOOR * _length(v, w)
+        size = np.sum(np.abs(w * hv)) + np.sum(np.abs(v * hw)) + FLOOR * length(v, w)
         return np.abs(np.sum(w * hv) - np.sum(v * hw)) <= close * size
 
     if is_symmetric(f.xs):
@@ -201,7 +203,8 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     if outputs.tobytes() != values.tobytes():
         raise AssertionError(f"{f.name} returns another value for stop_gradient(x) than for x")
     gradient = pulled(np.ones(values.size))
-    _compare(f, "the gradient through stop_gradient", gradient, "zero", 0 * gradient, 0 * gradient)
+    what, zero = "the gradient through stop_gradient", 0 * gradient
+    compare(f, _rounding(f), what, gradient, "zero", zero, zero)
 
 
 def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
@@ -385,24 +388,5 @@ def _fingerprint(args: Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _compare(f: Flat, what: str, got: Array, as_: str, want: Array, size: Array) -> None:
-    """Compare gradients, entry by entry."""
-    tolerance = _rounding(f) * (size + _FLOOR * np.max(size, initial=0.0))
-    for at in np.flatnonzero(~(np.abs(got - want) <= tolerance))[:1]:
-        raise AssertionError(
-            f"{f.name}: {what} is {got[at]:.12g} at {locate(int(at), f.xs, f.paths)}, not {as_}, "
-            f"{want[at]:.12g}"
-        )
-
-
-def _agree(f: Flat, what: str, got: Any, other: str, want: Any, size: Any) -> None:
-    if not np.abs(got - want) <= _rounding(f) * size:
-        raise AssertionError(f"{f.name}: {what} is {got:.12g}, but {other} is {want:.12g}")
-
-
 def _rounding(f: Flat) -> float:
     return rounding(record(f.fn)(*f.xs)[1])
-
-
-def _length(u: Array, v: Array) -> Any:
-    return np.linalg.norm(u) * np.linalg.norm(v)

@@ -5,6 +5,7 @@ that the arguments came in. Inside a recording all of it is recorded, so the tra
 nest in any order.
 """
 
+from tapegrad.transforms.batches import vmap as vmap
 from tapegrad.transforms.gradients import Grad as Grad
 from tapegrad.transforms.gradients import ValueAndGrad as ValueAndGrad
 from tapegrad.transforms.gradients import check_scalar as check_scalar
@@ -14,4 +15,5 @@ from tapegrad.transforms.jacobians import hessian as hessian
 from tapegrad.transforms.jacobians import jacobian as jacobian
 from tapegrad.transforms.products import hvp as hvp
 from tapegrad.transforms.products import jvp as jvp
+from tapegrad.transforms.products import linearize as linearize
 from tapegrad.transforms.products import vjp as vjp

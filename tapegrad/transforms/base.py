@@ -13,6 +13,7 @@ from tapegrad.core.callables import as_positions, keep_names, label, title
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give, keep
+from tapegrad.core.pickling import by_name
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Tensor
@@ -61,8 +62,8 @@ class Transform(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<{self.kind} of {title(self.fn)}>"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), attrs.astuple(self, recurse=False)
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, type(self), attrs.astuple(self, recurse=False))
 
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""

@@ -247,12 +247,17 @@ def test_trees_and_integers_are_taken_as_they_are(params: Any) -> None:
 @pytest.mark.parametrize("name", [name for name in dir(testing) if name.startswith("check_")])
 def test_misuse_says_what_to_do(name: str) -> None:
     check = getattr(testing, name)
+    derivative = [tg.sin] if name in ("check_vjp", "check_jvp") else []
     with pytest.raises(TypeError, match=r"write \(x,\)"):
-        check(tg.sin, X)
+        check(tg.sin, *derivative, X)
+    if name == "check_batched":  # which derives nothing
+        with pytest.raises(TypeError, match="no array"):
+            check(lambda n: n, (1,))
+        return
     with pytest.raises(TypeError, match="no floating argument"):
-        check(lambda n: n, (1,))
+        check(lambda n: n, *derivative, (1,))
     with pytest.raises(TypeError, match="no floating leaf"):
-        check(lambda x: tg.argmax(x), (X,))
+        check(lambda x: tg.argmax(x), *derivative, (X,))
 
 
 # --- strategies --------------------------------------------------------------------------------

@@ -70,6 +70,7 @@ assert_type(same(x), Array)
 tg.sum(x, axis=0, keepdims=True)
 tg.var(x, axis=0)
 
+tg.optim.SGD(tg.optim.piecewise([0.1, 0.01], boundaries=[100]))
 optimizer = tg.optim.SGD(0.1)
 state = optimizer.init(params)
 new_params, state = optimizer.update(params, tg.grad(loss)(params, x), state)

@@ -7,36 +7,35 @@ did. Passes compute the same in any order; that of the groups is the one that le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
+from tapegrad.program.improvement import Improvement
+from tapegrad.program.improvement import Pass as Pass
 from tapegrad.program.passes.common import share_common
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
 from tapegrad.program.passes.fold import fold
+from tapegrad.program.passes.gathers import commute_gathers, join_gathers
 from tapegrad.program.passes.joint import join_sigmoids
 from tapegrad.program.passes.late import use_at_once
+from tapegrad.program.passes.loops import improve_bodies, trim_loops
 from tapegrad.program.passes.picks import pick_first
+from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
-from tapegrad.program.passes.stack import (
-    commute_gathers,
-    flatten_products,
-    join_gathers,
-    stack_products,
-    stack_sums,
-)
+from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.straighten import straighten
 from tapegrad.program.passes.sums import sums_as_products
 from tapegrad.program.passes.terms import add_before_parting, add_small_first
 from tapegrad.program.passes.typed import type_numbers
-from tapegrad.program.program import Program
 
-Pass = Callable[[Program], Program]
-
-GROUPS: Mapping[str, tuple[Pass, ...]] = {
+# the bodies of loops and branches are improved by all of it, each once
+GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # what was recorded for the sweep's sake, or says nothing, goes; composites show their parts
     "clean": (drop_dead, scale_seeds, join_sigmoids, expand_composites, fold),
+    # a loop gives what is read of it
+    "loops": (trim_loops, improve_bodies),
     # numbers that multiply one value meet in one factor
     "meet": (join_factors,),
     # sums over the steps of a loop become one product, or one sum, of all steps
@@ -52,5 +51,5 @@ GROUPS: Mapping[str, tuple[Pass, ...]] = {
 }
 
 PASSES: tuple[Pass, ...] = tuple(
-    improve for group in GROUPS.values() for improve in (*group, share_common, drop_dead)
+    change for group in GROUPS.values() for change in (*group, share_common, drop_dead)
 )

@@ -6,43 +6,53 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.core.digits import as_text
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction, Operand, Ref
 
 
-def share_common(program: Program) -> Program:
-    """The program with equal instructions merged into the first of them.
+@improvement
+def share_common(builder: Builder) -> None:
+    """Equal instructions are merged into the first of them.
 
     Fires on what a rule computes again of what the function computed.
     """
-    known: dict[Any, Ref] = {}
+    if builder.is_shared:
+        return
+    known: dict[Any, int] = {}
 
-    def visit(builder: Builder, instruction: Instruction) -> Ref:
-        key = (
-            instruction.op.name,
-            id(instruction.op),
-            tuple(_key(x) for x in instruction.operands),
-            tuple((name, _content(x)) for name, x in sorted(instruction.options.items())),
-        )
-        if key not in known:
-            known[key] = builder.append(instruction)
-        return known[key]
+    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
+        first = known.setdefault(content(instruction, _exact(instruction.operands)), builder.at)
+        return None if first == builder.at else builder.refs[first]
 
-    return rewrite(program, visit)
+    builder.rewrite(visit)
+    builder.is_shared = True
 
 
-def _content(option: Any) -> Any:
+def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
+    """What two instructions have in common that compute the same, of operands that are."""
+    options = instruction.options
+    if not options:
+        return instruction.op, operands
+    return instruction.op, operands, *[(name, _option(options[name])) for name in sorted(options)]
+
+
+def _exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+    # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
+    for x in operands:
+        if type(x) is not Ref:
+            return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
+    return operands
+
+
+def _option(option: Any) -> Any:
     if isinstance(option, np.ndarray):
         return option.dtype.str, option.shape, option.tobytes()
     if type(option) is tuple:
-        return tuple(map(_content, option))
+        return tuple(map(_option, option))
     # of anything else the text may leave out what makes the difference
     return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
 
 
 _TOLD_BY_TEXT = (bool, int, float, str, bytes, slice, type(None), np.dtype)
-
-
-def _key(x: Any) -> Any:
-    # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
-    return x if type(x) is Ref else (type(x), repr(x))

@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import attrs
-
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Ref
-from tapegrad.program.program import Builder, Program
 
 
-def drop_dead(program: Program) -> Program:
-    """The program without what no output depends on. Inputs stay: they are its signature.
+@improvement
+def drop_dead(builder: Builder) -> None:
+    """What no output depends on goes. Inputs stay: they are the program's signature.
 
     Fires on what passes have replaced, and on by-products that nobody asked for.
     """
-    needed = {x for x in program.outputs if type(x) is Ref}
-    for i in reversed(range(len(program.instructions))):
-        if Ref("instruction", i) in needed:
-            operands = program.instructions[i].operands
-            needed.update(x for x in operands if type(x) is Ref)
-    builder = Builder(program.inputs)
-    moved: dict[Ref, Ref] = {}
-    for i, constant in enumerate(program.constants):
-        if Ref("constant", i) in needed:
-            builder.constants.append(constant)
-            moved[Ref("constant", i)] = Ref("constant", len(builder.constants) - 1)
-    for i, instruction in enumerate(program.instructions):
-        if Ref("instruction", i) in needed:
-            operands = tuple(moved.get(x, x) if type(x) is Ref else x for x in instruction.operands)
-            moved[Ref("instruction", i)] = builder.append(
-                attrs.evolve(instruction, operands=operands)
-            )
-    outputs = tuple(moved.get(x, x) if type(x) is Ref else x for x in program.outputs)
-    return builder.program(program, outputs)
+    if builder.is_needed:
+        return
+    needed = bytearray(len(builder.instructions))
+    constants = bytearray(len(builder.constants))
+    column = {"instruction": needed, "constant": constants, "input": bytearray(len(builder.inputs))}
+    for x in builder.outputs:
+        if type(x) is Ref:
+            column[x.kind][x.index] = True
+    for i in reversed(builder.order):
+        if needed[i]:
+            for x in builder.instructions[i].operands:
+                if type(x) is Ref:
+                    column[x.kind][x.index] = True
+    builder.keep([i for i in builder.order if needed[i]])
+    if not all(constants):
+        builder.keep_constants([i for i, is_needed in enumerate(constants) if is_needed])
+    builder.is_needed = True

@@ -4,58 +4,82 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.program.ir import Instruction
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.common import content
 from tapegrad.program.templates import COMPOSITES
 
 
-def expand_composites(program: Program) -> Program:
-    """The program with each composite op replaced by the ops that its forward calls.
+@improvement
+def expand_composites(builder: Builder) -> None:
+    """Each composite op is replaced by the ops that its forward calls.
 
     Fires on softmax, sigmoid, mean and the like, so that other passes see the parts.
     """
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        return written_out(builder, instruction) if instruction.op in COMPOSITES else None
-
-    return rewrite(program, visit)
+    known: Known = {}
+    builder.rewrite(lambda builder, x: written_out(builder, x, known), COMPOSITES)
 
 
-def written_out(builder: Builder, instruction: Instruction) -> Any:
+# the parts of composites by what they depend on, for as long as one pass takes
+Known = dict[Any, list[Instruction]]
+
+
+def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any:
     """The operand that stands for a composite's result, its parts appended."""
+    likes = [builder.like(x) for x in instruction.operands]
+    kinds = tuple([(type(x), np.shape(x), getattr(x, "dtype", x)) for x in likes])
+    key = content(instruction, kinds)
+    if key not in known:
+        known[key] = _parts(builder, instruction, likes)
+    made: list[Ref] = []
+    for part in known[key]:
+        operands = tuple([_placed(x, instruction.operands, made) for x in part.operands])
+        made.append(builder.append(attrs.evolve(part, operands=operands, stage=builder.stage)))
+    return made[-1]
+
+
+def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
+    """An operand of a part: one of the composite's own, what a part makes, or a constant."""
+    if type(x) is not Ref or x.kind == "constant":
+        return x
+    return given[x.index] if x.kind == "input" else made[x.index]
+
+
+def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list[Instruction]:
+    """What a composite's forward does; its operands are inputs of it."""
     start = last = Origin(instruction.op.name)
-    refs: dict[Tensor, Any] = {}
+    refs: dict[Any, Ref] = {}
     operands = []
-    for x in instruction.operands:
-        like = builder.like(x)
+    for i, like in enumerate(likes):
         if isinstance(like, np.ndarray):
             like = last = write_parameter(last, like, None)  # type: ignore[assignment]
-            refs[last] = x  # type: ignore[index]
+            refs[like] = Ref("input", i)
         operands.append(like)
     result, last = recorded_from(last, _silent, (instruction, operands))
+    parts: list[Instruction] = []
+
+    def operand(x: Any) -> Any:
+        if type(x) is Tensor:
+            return refs[x]
+        return builder.constant(x) if isinstance(x, np.ndarray) else x
+
     for step in Tape(last, start):
         if step not in refs:
-            refs[step] = builder.append(_moved(builder, refs, step))
-    return refs[result]
+            number = type(step._primal) is not np.ndarray
+            given = tuple([operand(x) for x in step.operands])
+            refs[step] = Ref("instruction", len(parts))
+            parts.append(Instruction(step.op, given, step.options, step.shape, step.dtype, number))
+    assert refs[result].index == len(parts) - 1
+    return parts
 
 
 def _silent(instruction: Instruction, operands: list[Any]) -> Any:
     """What an instruction's op gives, without warnings of values that stand for others."""
     with np.errstate(all="ignore"):
         return instruction.op.forward(*operands, **instruction.options)
-
-
-def _moved(builder: Builder, refs: dict[Tensor, Any], step: Tensor) -> Instruction:
-    """A record as an instruction."""
-    operands = tuple(
-        refs[x] if type(x) is Tensor else builder.constant(x) if isinstance(x, np.ndarray) else x
-        for x in step.operands
-    )
-    number = type(step._primal) is not np.ndarray
-    return Instruction(
-        step.op, operands, dict(step.options), step.shape, step.dtype, number, stage=builder.stage
-    )

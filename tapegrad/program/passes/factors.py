@@ -11,17 +11,19 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.fold import splat
-from tapegrad.program.program import Builder, Program, rewrite
 
 
-def join_factors(program: Program) -> Program:
-    """The program with ``a * (b * x)`` as ``(a * b) * x`` for numbers a and b.
+@improvement
+def join_factors(builder: Builder) -> None:
+    """``a * (b * x)`` becomes ``(a * b) * x`` for numbers a and b.
 
     Fires on means and squares: ``2 / n`` and the rate become one number.
     """
-    return rewrite(program, _joined)
+    builder.rewrite(_joined, (multiply, divide, add, subtract, negative))
 
 
 def _joined(builder: Builder, instruction: Instruction) -> Any:

@@ -7,12 +7,14 @@ exponent, which becomes products.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.seeds import SEED
+from tapegrad.core.tensor import Rules
+from tapegrad.core.whole import forward_of
 from tapegrad.ops.arithmetic import (
     divide,
     multiply,
@@ -28,69 +30,82 @@ from tapegrad.ops.exponential import exp, log
 from tapegrad.ops.indexing import unpick
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, astype
+from tapegrad.ops.record import asarray, astype, stopped
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swapaxes, transpose
-from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction, Operand, Ref
 
 _LARGEST_FOLDED = 1 << 12
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
-def fold(program: Program) -> Program:
-    """The program without identities, its constants computed.
+@improvement
+def fold(builder: Builder) -> None:
+    """Identities go, and constants are computed.
 
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
-    return rewrite(program, _folded)
+    builder.rewrite(_folded)
 
 
 def _folded(builder: Builder, instruction: Instruction) -> Any:
-    instruction = _without_broadcasts(builder, instruction)
-    for rule in (_constant, _identity, _power, _shape, _softmax, _one_a_row, _keep):
+    for x in instruction.operands:
+        if type(x) is Ref and x.kind != "constant":
+            break
+    else:
+        result = _constant(builder, instruction)
+        if result is not None:
+            return result
+    operands = _without_broadcasts(builder, instruction)
+    changed = operands is not instruction.operands
+    instruction = instruction.on(operands) if changed else instruction
+    for rule in _RULES.get(instruction.op, ()):
         result = rule(builder, instruction)
         if result is not None:
             return result
-    return builder.append(instruction)
+    return instruction if changed else None
 
 
-def _without_broadcasts(builder: Builder, instruction: Instruction) -> Instruction:
+def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """Operands of a ufunc before they were broadcast, where it comes to the same."""
+    operands = instruction.operands
     if not isinstance(instruction.op.forward, np.ufunc) or instruction.op is matmul:
-        return instruction
-    operands = list(instruction.operands)
+        return operands
     for i, x in enumerate(operands):
-        if type(x) is Ref and x.kind == "constant" and builder.shape(x) != ():
-            number = splat(builder, x)
-            rest = [builder.shape(y) for j, y in enumerate(operands) if j != i]
-            if number is not None and rest and np.broadcast_shapes(*rest) == instruction.shape:
-                operands[i] = builder.constant(np.asarray(number, builder.dtype(x)))
-                continue
-        source = builder.source(x, broadcast_to)
-        if source is None:
+        if type(x) is not Ref or x.kind == "input":
             continue
-        tried = [*operands[:i], source.operands[0], *operands[i + 1 :]]
+        made = builder.of(x)
+        if x.kind == "constant":
+            if made.shape == () or made.splat is None or len(operands) == 1:
+                continue
+            single: Any = builder.constant(np.asarray(made.splat, made.dtype))
+        elif made.op is broadcast_to:
+            (single,) = made.operands
+        else:
+            continue
+        tried = (*operands[:i], single, *operands[i + 1 :])
         if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
             operands = tried
-    return attrs.evolve(instruction, operands=tuple(operands))
+    return operands
 
 
 def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
-    if np.prod(instruction.shape) > _LARGEST_FOLDED:
+    if math.prod(instruction.shape) > _LARGEST_FOLDED:
         return None
-    if not instruction.operands and instruction.op is not SEED:
+    if (not instruction.operands and instruction.op is not SEED) or instruction.op.like:
         return None
-    values = []
-    for x in instruction.operands:
-        if type(x) is Ref and x.kind != "constant":
-            return None
-        values.append(builder.of(x).array if type(x) is Ref else x)
+    values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
+    forward = forward_of(instruction.op, values) if instruction.number else instruction.op.forward
     with np.errstate(all="ignore"):
-        result = np.asarray(instruction.op.forward(*values, **instruction.options))
+        result = forward(*values, **instruction.options)
+    if instruction.number and isinstance(result, int):
+        return result
+    result = np.asarray(result)
     # a warning, such as of log(0), is left to the run
     if not np.isfinite(result).all():
         return None
@@ -101,18 +116,7 @@ def splat(builder: Builder, x: Any) -> Any:
     """The one number that an operand is made of, if it is."""
     if type(x) is not Ref:
         return x
-    if x.kind == "constant":
-        value = builder.of(x).array
-        first = value.reshape(-1)[0] if value.size else None
-        if first is not None and (value == first).all() and _one_sign(value):
-            return first.item()
-    return None
-
-
-def _one_sign(value: Any) -> bool:
-    # 0.0 equals -0.0
-    signs = np.signbit(value)
-    return bool(signs.all() or not signs.any())
+    return builder.of(x).splat if x.kind == "constant" else None
 
 
 def _is_zero(number: Any) -> bool:
@@ -154,7 +158,7 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _power(builder: Builder, instruction: Instruction) -> Any:
-    if instruction.op is not power or instruction.number:
+    if instruction.number:
         return None
     base, exponent = instruction.operands
     if builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
@@ -176,28 +180,35 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
         inner = builder.source(x, reshape)
         if inner is not None:
             return builder.reshaped(inner.operands[0], instruction.shape)
-    if op is transpose and not instruction.options.get("axes"):
-        inner = builder.source(instruction.operands[0], transpose)
-        if inner is not None and not inner.options.get("axes"):
-            return inner.operands[0]
-    if op is swapaxes:
-        # one exchange twice is none
-        inner = builder.source(instruction.operands[0], swapaxes)
-        if inner is not None and _exchanged(instruction) == _exchanged(inner):
-            return inner.operands[0]
+    if op in (transpose, swapaxes):
+        inner = builder.source(instruction.operands[0])
+        if inner is None or inner.op not in (transpose, swapaxes):
+            return None
+        first = _axes(inner)
+        axes = tuple([first[axis] for axis in _axes(instruction)])
+        (x,) = inner.operands
+        if axes == tuple(range(len(axes))):
+            return x
+        if axes == tuple(reversed(range(len(axes)))):
+            return builder.emit(transpose, x)
+        return builder.emit(transpose, x, axes=axes)
     return None
 
 
-def _exchanged(instruction: Instruction) -> set[int]:
-    """The two axes that a swapaxes exchanges, counted from the first."""
+def _axes(instruction: Instruction) -> tuple[int, ...]:
+    """The axes of the operand that those of a transpose, or a swapaxes, are, in order."""
     n = len(instruction.shape)
-    return {axis % n for axis in (instruction.options["axis1"], instruction.options["axis2"])}
+    if instruction.op is transpose:
+        given = instruction.options.get("axes")
+        return tuple([axis % n for axis in given] if given else reversed(range(n)))
+    axes = list(range(n))
+    one, other = (instruction.options[name] % n for name in ("axis1", "axis2"))
+    axes[one], axes[other] = other, one
+    return tuple(axes)
 
 
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
     """``exp(x - log(s))`` as ``exp(x) * (1 / s)``, where x is shifted not to exceed 0."""
-    if instruction.op is not exp:
-        return None
     difference = builder.source(instruction.operands[0], subtract)
     if difference is None:
         return None
@@ -223,8 +234,6 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
 
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     """The sum of rows that have one value each is that value."""
-    if instruction.op is not sum_:
-        return None
     row = builder.source(instruction.operands[0], unpick)
     axis = instruction.options.get("axis")
     if row is None or row.dtype != instruction.dtype:
@@ -236,7 +245,7 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
     """``where(condition, x, 0)`` as the masking of bits, in the shape of the condition."""
-    if instruction.op is not where or instruction.dtype.char not in "fd":
+    if instruction.dtype.char not in "fd":
         return None
     condition, x, otherwise = instruction.operands
     if builder.shape(condition) != instruction.shape or builder.dtype(condition) != np.dtype(bool):
@@ -246,3 +255,16 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
     if not _is_zero(splat(builder, otherwise)):
         return None
     return builder.emit(keep, condition, x)
+
+
+_RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
+    **dict.fromkeys((broadcast_to, astype, positive, asarray), (_identity,)),
+    **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
+    **dict.fromkeys((reshape, expand_dims, squeeze, transpose), (_identity, _shape)),
+    swapaxes: (_shape,),
+    power: (_identity, _power),
+    exp: (_softmax,),
+    sum_: (_one_a_row,),
+    stopped: (lambda builder, instruction: instruction.operands[0],),
+    where: (_keep,),
+}

@@ -6,17 +6,22 @@ from typing import Any
 
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.arithmetic import divide, multiply, negative, reciprocal
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.expand import written_out
-from tapegrad.program.program import Builder, Program, rewrite
+from tapegrad.program.passes.expand import Known, written_out
 
 
-def join_sigmoids(program: Program) -> Program:
-    """The program with ``y * sigmoid(-x)`` as ``y / s``, where y is ``exp(x) / s``.
+@improvement
+def join_sigmoids(builder: Builder) -> None:
+    """``y * sigmoid(-x)`` becomes ``y / s``, where y is ``exp(x) / s``.
 
     Fires on a sigmoid with its gradient: one exponential serves both.
     """
+    if not builder.has((sigmoid,)):
+        return
     made: dict[Any, tuple[Any, Any]] = {}
+    parts: Known = {}
     opposite: dict[Any, tuple[Any, Any]] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -31,7 +36,7 @@ def join_sigmoids(program: Program) -> Program:
                 opposite[result] = known
                 return result
             if x not in made:
-                y = written_out(builder, instruction)
+                y = written_out(builder, instruction, parts)
                 quotient = builder.source(y, divide)
                 assert quotient is not None
                 made[x] = y, quotient.operands[1]
@@ -42,4 +47,4 @@ def join_sigmoids(program: Program) -> Program:
                     return builder.emit(divide, y, opposite[other][1])
         return None
 
-    return rewrite(program, visit)
+    builder.rewrite(visit, (sigmoid, multiply))

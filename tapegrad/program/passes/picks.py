@@ -12,26 +12,31 @@ from tapegrad.ops.indexing import add_at_places, index_select, pick, row_places,
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
-from tapegrad.program.program import Builder, Program, rewrite, users
 
 _FEW = 1 << 8
 
 
-def pick_first(program: Program) -> Program:
-    """The program with elements picked before a column is taken off, by flat indices.
+@improvement
+def pick_first(builder: Builder) -> None:
+    """Elements are picked by flat indices, and before a column is taken off all.
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
-    used = users(program)
+    if not builder.has((pick, unpick, max_, min_)):
+        return
+    used = builder.users()
     once: set[Any] = set()
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.op in (add, subtract):
-            result = _added(builder, instruction) or builder.append(instruction)
-            if len(used.get(Ref("instruction", builder.at), [])) == 1:
-                once.add(result)
+            ref = builder.refs[builder.at]
+            result = _added(builder, instruction)
+            if len(used.get(ref, [])) == 1:
+                once.add(ref if result is None else result)
             return result
         if instruction.op is pick and 0 not in builder.shape(instruction.operands[0]):
             return _picked(builder, instruction, once)
@@ -39,7 +44,7 @@ def pick_first(program: Program) -> Program:
             return _largest(builder, instruction)
         return None
 
-    return rewrite(program, visit)
+    builder.rewrite(visit, (add, subtract, pick, max_, min_))
 
 
 def _picked(builder: Builder, instruction: Instruction, once: set[Any]) -> Any:

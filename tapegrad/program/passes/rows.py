@@ -5,24 +5,27 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, negative, subtract
-from tapegrad.ops.indexing import HOLE, index_add, segment_sum
+from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import index_add, segment_sum
+from tapegrad.program.builder import NUMBER, Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import NUMBER, Builder, Program, rewrite
 
 # with more rows given than this part of the table, the dense way is as good
 _SPARSE = 4
 
 
-def update_rows(program: Program) -> Program:
-    """The program with ``p - k * segment_sum(v, i)`` as a copy of p with rows added.
+@improvement
+def update_rows(builder: Builder) -> None:
+    """``p - k * segment_sum(v, i)`` becomes a copy of p with rows added.
 
     Fires on plain SGD of an embedding of which a batch selects less than a quarter. The
     step then takes half the time.
     """
+    if not builder.has((segment_sum,)):
+        return
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op not in (add, subtract):
-            return None
         table, update = instruction.operands
         factor: Any = None
         scaled = builder.source(update, multiply)
@@ -50,4 +53,4 @@ def update_rows(program: Program) -> Program:
             index_add, table, values, indices, index=(HOLE,), note="only these rows change"
         )
 
-    return rewrite(program, visit)
+    builder.rewrite(visit, (add, subtract))

@@ -6,6 +6,8 @@ multiplied with it once and not with every parameter's gradient.
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -28,8 +30,9 @@ from tapegrad.ops.shape import (
     swapaxes,
     transpose,
 )
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
 
 # linear in the first operand, and in all
 _IN_FIRST = frozenset(
@@ -58,60 +61,82 @@ _IN_ALL = frozenset({add, subtract, concatenate, stack})
 _BILINEAR = frozenset({multiply, matmul})
 
 
-def scale_seeds(program: Program) -> Program:
-    """The program with ``k * gradient`` as the gradient of a sweep that begins with k.
+@improvement
+def scale_seeds(builder: Builder) -> None:
+    """``k * gradient`` becomes the gradient of a sweep that begins with k.
 
     Fires on plain SGD, where each gradient is multiplied by one rate.
     """
-    for n in range(len(_seeds(program))):
-        program = _scaled(program, _seeds(program)[n])
-    return program
+    seeds = [i for i, x in builder.in_order() if x.op is SEED and x.dtype.char in "fd"]
+    flow: _Flow | None = None
+    for seed in seeds:
+        flow = flow or _Flow(builder.users(), {i: k for k, i in enumerate(builder.order)})
+        found = _factor_of_all(builder, flow, seed)
+        if found is not None:
+            _scale(builder, seed, *found)
+            flow = None
 
 
-def _seeds(program: Program) -> list[int]:
-    return [
-        i
-        for i, instruction in enumerate(program.instructions)
-        if instruction.op is SEED and instruction.dtype.char in "fd"
-    ]
+@attrs.frozen
+class _Flow:
+    """Who uses what, and where each instruction stands."""
+
+    users: Mapping[Ref, Sequence[int]]
+    place: Mapping[int, int]
 
 
-def _scaled(program: Program, at: int) -> Program:
-    """The program with one seed scaled, if all that comes of it is scaled alike."""
-    instructions = program.instructions
-    dependent = {Ref("instruction", at)}
-    for i in range(at + 1, len(instructions)):
-        if _is_linear(instructions[i], dependent):
-            dependent.add(Ref("instruction", i))
-    # what leaves the linear part must be products with one number
-    leaving = {x for x in program.outputs if x in dependent}
-    staying: set[Any] = set()
-    for i in range(at + 1, len(instructions)):
-        used = staying if Ref("instruction", i) in dependent else leaving
-        used.update(x for x in instructions[i].operands if x in dependent)
-    factors = {_factor(program, x, dependent) for x in leaving}
-    # what leaves and goes on too would be scaled twice
-    if len(factors) != 1 or leaving & staying:
-        return program
-    (factor,) = factors
-    if factor is None:
-        return program
+def _factor_of_all(builder: Builder, flow: _Flow, seed: int) -> tuple[Any, set[Ref]] | None:
+    """The number that all that is linear in a seed is multiplied with in the end, if one is.
 
+    With the products themselves, which what is not linear in the seed uses.
+    """
+    dependent: set[Ref] = set()
+    leaving: set[Ref] = set()
+    staying: set[Ref] = set()
+    factors: set[Any] = set()
+    waiting = [(flow.place[seed], seed)]
+    queued = {seed, -1}
+    while waiting:
+        # in order, so that what an instruction is made of is known
+        _, i = heapq.heappop(waiting)
+        instruction, ref = builder.instructions[i], builder.refs[i]
+        if i != seed and not _is_linear(instruction, dependent):
+            leaves = {x for x in instruction.operands if x in dependent}
+        else:
+            staying.update(x for x in instruction.operands if x in dependent)
+            dependent.add(ref)
+            used = flow.users.get(ref, ())
+            leaves = {ref} if -1 in used else set()
+            for user in used:
+                if user not in queued:
+                    queued.add(user)
+                    heapq.heappush(waiting, (flow.place[user], user))
+        for x in leaves:
+            leaving.add(x)
+            factors.add(_factor(builder, x, dependent))
+        # what leaves and goes on too would be scaled twice
+        if None in factors or len(factors) > 1 or leaving & leaves & staying:
+            return None
+    if not factors or leaving & staying:
+        return None
+    return factors.pop(), leaving
+
+
+def _scale(builder: Builder, seed: int, factor: Any, leaving: set[Ref]) -> None:
     taken: set[Any] = set()
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if builder.at == at:
+        if builder.at == seed:
             return builder.emit(multiply, factor, builder.append(instruction))
-        if Ref("instruction", builder.at) in leaving:
+        if builder.refs[builder.at] in leaving:
             scaled = next(x for x in instruction.operands if x != factor)
             taken.add(scaled)
             return scaled
-        if taken.intersection(instruction.operands):
-            note = "the rate is in the cotangents" if not instruction.note else instruction.note
-            return builder.append(attrs.evolve(instruction, note=note))
+        if not instruction.note and taken.intersection(instruction.operands):
+            return attrs.evolve(instruction, note="the rate is in the cotangents")
         return None
 
-    return rewrite(program, visit)
+    builder.rewrite(visit)
 
 
 def _is_linear(instruction: Instruction, dependent: set[Ref]) -> bool:
@@ -132,9 +157,9 @@ def _is_linear(instruction: Instruction, dependent: set[Ref]) -> bool:
     return op in _IN_FIRST and on_seed[0] and not any(on_seed[1:])
 
 
-def _factor(program: Program, x: Ref, dependent: set[Ref]) -> Any:
+def _factor(builder: Builder, x: Any, dependent: set[Ref]) -> Any:
     """The number that a value is a multiple by, if it is, known from the start."""
-    instruction = program.of(x)
+    instruction = builder.of(x)
     if instruction.op is not multiply:
         return None
     for factor, other in (instruction.operands, instruction.operands[::-1]):
@@ -142,6 +167,6 @@ def _factor(program: Program, x: Ref, dependent: set[Ref]) -> Any:
             continue
         if type(factor) is not Ref:
             return factor
-        if factor.kind == "input" and program.of(factor).number:
+        if factor.kind == "input" and builder.of(factor).number:
             return factor
     return None

@@ -12,24 +12,28 @@ from typing import Any
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import ascontiguousarray
 from tapegrad.ops.shape import transpose
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import Builder, Program, rewrite
 
 _MOST_ROWS = 256
 # multiplications from which a copy pays for one product too
 _WORK = 1 << 15
 
 
-def straighten(program: Program) -> Program:
-    """The program with a copy of each transpose that is used so often, or for much.
+@improvement
+def straighten(builder: Builder) -> None:
+    """Each transpose that products have on the right often, or for much, is copied.
 
     Fires on the weight of a loop, by which the sweep multiplies at each step.
     """
     uses: dict[Any, int] = {}
-    for instruction in program.instructions:
+    if not builder.has((transpose,)):
+        return
+    for _, instruction in builder.in_order():
         if instruction.op is matmul and _is_thin(instruction):
             left, right = instruction.operands
-            width = _width(program, left)
+            width = builder.shape(left)[-1]
             much = math.prod(instruction.shape) * width >= _WORK and instruction.shape[0] >= 32
             uses[right] = uses.get(right, 0) + 1 + much
     wanted = {
@@ -38,10 +42,10 @@ def straighten(program: Program) -> Program:
         if n > 1
         and type(x) is Ref
         and x.kind == "instruction"
-        and program.instructions[x.index].op is transpose
+        and builder.instructions[x.index].op is transpose
     }
     if not wanted:
-        return program
+        return
     copies: dict[Ref, Ref] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -57,14 +61,8 @@ def straighten(program: Program) -> Program:
             return builder.emit(matmul, left, copies[right], note=instruction.note)
         return None
 
-    return rewrite(program, visit)
+    builder.rewrite(visit, (transpose, matmul))
 
 
 def _is_thin(product: Instruction) -> bool:
     return len(product.shape) == 2 and product.shape[0] <= _MOST_ROWS
-
-
-def _width(program: Program, x: Any) -> int:
-    made = program.of(x)
-    shape: tuple[int, ...] = made.shape
-    return shape[-1]

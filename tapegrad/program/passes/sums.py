@@ -15,8 +15,9 @@ from tapegrad.ops.arithmetic import multiply, square
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction
-from tapegrad.program.program import Builder, Program, rewrite
 from tapegrad.program.templates import VIEWS
 
 _LARGEST = 1 << 16
@@ -24,14 +25,15 @@ _LARGEST = 1 << 16
 _MOST_ADDED = 1 << 16
 
 
-def sums_as_products(program: Program) -> Program:
-    """The program with ``ones @ x``, ``x @ ones`` or ``x @ x`` for sums.
+@improvement
+def sums_as_products(builder: Builder) -> None:
+    """Sums become ``ones @ x``, ``x @ ones`` or ``x @ x``.
 
     Fires on the gradient of a bias, and on squared errors: a product is quicker than a reduction.
     """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op is not sum_ or instruction.dtype.char not in "fd":
+        if instruction.dtype.char not in "fd":
             return None
         (x,) = instruction.operands
         shape, dtype = builder.shape(x), builder.dtype(x)
@@ -45,7 +47,7 @@ def sums_as_products(program: Program) -> Program:
         axes = axis if isinstance(axis, tuple) else (axis,)
         return _sum_of_rows(builder, x, axes, instruction.shape)
 
-    return rewrite(program, visit)
+    builder.rewrite(visit, (sum_,))
 
 
 def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[int, ...]) -> Any:

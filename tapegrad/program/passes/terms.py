@@ -7,13 +7,15 @@ from typing import Any
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.product import matmul
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.stack import rewrite_sums
-from tapegrad.program.program import Builder, Program, rewrite, users
+from tapegrad.program.passes.chains import rewrite_sums
 
 
-def add_small_first(program: Program) -> Program:
-    """The program with ``(x + b) + (y + c)`` as ``(x + (b + c)) + y`` for small b and c.
+@improvement
+def add_small_first(builder: Builder) -> None:
+    """``(x + b) + (y + c)`` becomes ``(x + (b + c)) + y`` for small b and c.
 
     Fires on a sum of two layers, each with a bias, as in a recurrent cell: one addition of
     a bias for each step becomes one for all steps.
@@ -31,7 +33,7 @@ def add_small_first(program: Program) -> Program:
         total = builder.emit(add, whole[0], _total(builder, small))
         return _total(builder, [total, *whole[1:]])
 
-    return rewrite_sums(program, improve)
+    rewrite_sums(builder, improve)
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
@@ -41,12 +43,16 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
     return total
 
 
-def add_before_parting(program: Program) -> Program:
-    """The program with ``x[i] + b`` as ``(x + b)[i]``, where all parts of x get b.
+@improvement
+def add_before_parting(builder: Builder) -> None:
+    """``x[i] + b`` becomes ``(x + b)[i]``, where all parts of x get b.
 
-    Where x is rows selected from a smaller table, the table gets b.
+    Fires on the bias of a layer whose products of all steps were stacked. Where x is
+    rows selected from a smaller table, the table gets b.
     """
-    sums = _sums_of_parts(program)
+    sums = _sums_of_parts(builder) if builder.has((getitem,)) else set()
+    if not sums:
+        return
     wholes: dict[Any, Any] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -60,7 +66,7 @@ def add_before_parting(program: Program) -> Program:
             wholes[x, small] = _with(builder, x, small)
         return builder.emit(getitem, wholes[x, small], index=taken.options["index"])
 
-    return rewrite(program, visit)
+    builder.rewrite(visit, (add,))
 
 
 def _with(builder: Builder, x: Any, small: Any) -> Any:
@@ -74,32 +80,31 @@ def _with(builder: Builder, x: Any, small: Any) -> Any:
     return builder.emit(index_select, builder.emit(add, table, small), indices)
 
 
-def _sums_of_parts(program: Program) -> set[int]:
+def _sums_of_parts(builder: Builder) -> set[int]:
     """The additions of one small array to all parts of another, by number."""
-    used = users(program)
+    used = builder.users()
 
     def sum_of(i: int) -> tuple[int, Any] | None:
         """The addition that is the only use of a part, and what is added."""
-        part, ref = program.instructions[i], Ref("instruction", i)
-        if part.op is not getitem or len(part.operands) > 1:
+        part, ref = builder.instructions[i], builder.refs[i]
+        if i < 0 or part.op is not getitem or len(part.operands) > 1:
             return None
         if len(part.options["index"]) != 1 or type(part.options["index"][0]) is not slice:
             return None
         if len(used.get(ref, [])) != 1 or used[ref] == [-1]:
             return None
         (j,) = used[ref]
-        step = program.instructions[j]
+        step = builder.instructions[j]
         if step.op is not add or step.operands[0] != ref or type(step.operands[1]) is not Ref:
             return None
-        made = program.of(step.operands[1])
-        shape = getattr(made, "shape", None)
-        if shape is None or len(shape) >= len(part.shape) or step.shape != part.shape:
+        made = builder.of(step.operands[1])
+        if len(made.shape) >= len(part.shape) or step.shape != part.shape:
             return None
         return (j, step.operands[1]) if step.dtype == part.dtype == made.dtype else None
 
     found: set[int] = set()
-    for i, instruction in enumerate(program.instructions):
-        ref = Ref("instruction", i)
+    for i, instruction in builder.in_order():
+        ref = builder.refs[i]
         if instruction.op not in (matmul, index_select) or -1 in used.get(ref, []):
             continue
         sums = [sum_of(j) for j in used.get(ref, [])]

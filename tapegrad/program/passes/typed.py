@@ -9,46 +9,59 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.ops.arithmetic import maximum, minimum
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
-from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.program import NUMBER, Builder, Program, rewrite
+from tapegrad.program.builder import NUMBER, Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction, Operand, Ref
 
 
-def type_numbers(program: Program) -> Program:
-    """The program with a typed constant for each Python number that a ufunc is given.
+@improvement
+def type_numbers(builder: Builder) -> None:
+    """Each Python number that a ufunc is given becomes a typed constant.
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
+    known: dict[Any, Ref] = {}
+    taken: dict[Any, bool] = {}
+
+    def typed(builder: Builder, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ref:
+        key = type(x), repr(x), shape, dtype
+        if key not in known:
+            known[key] = builder.constant(np.full(shape, x, dtype))
+        return known[key]
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
             return None
-        dtypes = {d for x in instruction.operands if (d := builder.dtype(x)) is not NUMBER}
+        given, shape = instruction.operands, instruction.shape
+        if all(type(x) is Ref and builder.of(x).shape == shape for x in given):
+            return None
+        dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
         if len(dtypes) != 1:
             return None
         (dtype,) = dtypes
-        if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
+        loop = instruction.op, dtype
+        if loop not in taken:
+            taken[loop] = dtype.kind == "f" and _takes(instruction.op.forward, dtype)
+        if not taken[loop]:
             return None
-        instruction = _without_axes(builder, instruction)
-        numbers: list[Any] = [x for x in instruction.operands if type(x) is not Ref]
+        operands = _without_axes(builder, instruction)
+        numbers: list[Any] = [x for x in operands if type(x) is not Ref]
         # one that is too large is left to the run, which warns
         if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
-            return builder.append(instruction)
+            return None if operands is instruction.operands else instruction.on(operands)
         # the quick loops of these two are for arrays only
         full = instruction.op in (maximum, minimum) and _is_middling(instruction)
-        shape = instruction.shape if full else ()
-        operands = tuple(
-            x if type(x) is Ref else builder.constant(np.full(shape, x, dtype))
-            for x in instruction.operands
+        shape = shape if full else ()
+        return instruction.on(
+            tuple([x if type(x) is Ref else typed(builder, x, shape, dtype) for x in operands])
         )
-        return builder.append(attrs.evolve(instruction, operands=operands))
 
-    return rewrite(program, visit)
+    builder.rewrite(visit)
 
 
 def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
@@ -56,19 +69,18 @@ def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
     return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
 
 
-def _without_axes(builder: Builder, instruction: Instruction) -> Instruction:
-    """An operand of one element without its axes: to broadcast it takes four times as long."""
+def _without_axes(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
+    """The operands, one of one element without its axes, which take time to broadcast."""
     operands = instruction.operands
     if len(operands) != 2 or instruction.op is matmul:
-        return instruction
+        return operands
     shapes = [builder.shape(x) for x in operands]
     for i in (0, 1):
         alone = math.prod(shapes[i]) == 1 and shapes[i] and type(operands[i]) is Ref
         if alone and shapes[1 - i] == instruction.shape and math.prod(instruction.shape) > 1:
             scalar = builder.emit(reshape, operands[i], shape=())
-            both = (scalar, operands[1]) if i == 0 else (operands[0], scalar)
-            return attrs.evolve(instruction, operands=both)
-    return instruction
+            return (scalar, operands[1]) if i == 0 else (operands[0], scalar)
+    return operands
 
 
 def _is_middling(instruction: Instruction) -> bool:

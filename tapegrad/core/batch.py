@@ -1,0 +1,181 @@
+"""A leading axis for the examples of a batch: a recording of one, replayed for all.
+
+A tape says all that one example went through. To go through it again with arrays that have
+one more axis in front, each op has a batching rule, declared with it: a function of the op,
+of which operands have the axis, the operands and the options, that gives the results of all
+examples along a leading axis. An op without a rule is called once an example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tapegrad.core.forward import apply, schedule
+from tapegrad.core.seeds import SEED
+from tapegrad.core.tape import CURRENT, PARAMETER, Tape, append
+from tapegrad.core.tensor import Rules, Tensor
+
+Has = tuple[bool, ...]
+
+
+def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: int) -> Any:
+    """What the records of one example's tape come to for a batch.
+
+    Parameters
+    ----------
+    tape
+        The recording of one example.
+    outputs
+        What is wanted; those that are no records of the tape stay as they are.
+    known
+        For the records that differ between examples from the start, the n values of each
+        along a leading axis.
+    n
+        How many examples there are.
+
+    Returns
+    -------
+    For each output what stands for it, and whether it has the leading axis.
+    """
+    outputs = list(outputs)
+    values: dict[Tensor, tuple[Any, bool]] = {x: (value, True) for x, value in known.items()}
+    origin = tape.start.origin
+
+    def of(x: Any) -> tuple[Any, bool]:
+        return values[x] if type(x) is Tensor and x.origin is origin else (x, False)
+
+    wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
+    for record, done in schedule(tape, wanted):
+        if record not in known:
+            given = [of(x) for x in record.operands]
+            operands, has = tuple([x for x, _ in given]), tuple([b for _, b in given])
+            if any(has):
+                values[record] = _batched(record, has, operands, n), True
+            else:
+                values[record] = _once(record, operands), False
+        for x in done:
+            values.pop(x, None)
+    return [of(x) for x in outputs]
+
+
+def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
+    """What a record is that is the same for all examples."""
+    if record.op is PARAMETER:
+        return operands[0] if operands else record._primal
+    if any(type(x) is Tensor for x in operands):
+        return append(record.op, operands, record.options)
+    if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
+        return append(SEED, (), record.options)
+    # made of constants alone
+    return record._primal
+
+
+def _batched(record: Tensor, has: Has, operands: tuple[Any, ...], n: int) -> Any:
+    """What a record is for each example, along a leading axis."""
+    op = record.op
+    if op is PARAMETER:
+        return operands[0]
+    made = NotImplemented
+    if op.batch is not None:
+        made = op.batch(op, has, *operands, **record.options)
+    if made is NotImplemented:
+        made = _looped(record, has, operands, n)
+    return made if type(made) is Tensor else np.asarray(made)
+
+
+def _looped(record: Tensor, has: Has, operands: tuple[Any, ...], n: int) -> Any:
+    """One call an example, and their results stacked."""
+    op, options = record.op, record.options
+    if n == 0:
+        return np.zeros((0, *record.shape), record.dtype)
+    if not any(op.rules(len(operands))):
+        return apply(EACH, operands, {"op": op, "has": has, "options": options})
+    return np.stack([apply(op, example(operands, has, i), options) for i in range(n)])
+
+
+def example(operands: Sequence[Any], has: Has, i: int) -> tuple[Any, ...]:
+    """The operands of the i-th example."""
+    return tuple([x[i] if b else x for x, b in zip(operands, has, strict=True)])
+
+
+def _each(*operands: Any, op: Rules, has: Has, options: Mapping[str, Any]) -> Any:
+    """An op without a gradient, called once an example."""
+    n = len(operands[has.index(True)])
+    return np.stack([op.forward(*example(operands, has, i), **options) for i in range(n)])
+
+
+EACH = Rules("each", _each, (), jvp=lambda *args: None)
+
+
+# --- words that declarations say ------------------------------------------------------------
+
+
+def pointwise(op: Rules, has: Has, *operands: Any, **options: Any) -> Any:
+    """Element by element: all that is needed is that the examples' axes are in line."""
+    return apply(op, aligned(has, operands), options)
+
+
+def stacked(op: Rules, has: Has, a: Any, **options: Any) -> Any:
+    """Of matrices, or of stacks of them: one more axis of the stack."""
+    return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
+
+
+def along_axis(op: Rules, has: Has, a: Any, **options: Any) -> Any:
+    """Along an axis, where it comes after the leading one; None is for the flat array."""
+    axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
+    if axis is None:
+        a, axis = flat(a), 0
+    elif a.ndim == 1:
+        return NotImplemented
+    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
+
+
+# --- what rules are made of -----------------------------------------------------------------
+
+
+def aligned(has: Has, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """The operands with axes of length 1 after the leading one, so that they broadcast."""
+    ndims = [np.ndim(x) - b for x, b in zip(operands, has, strict=True)]
+    most = max(ndims)
+    return tuple(
+        [
+            lifted(x, most) if b and n < most else x
+            for x, b, n in zip(operands, has, ndims, strict=True)
+        ]
+    )
+
+
+def lifted(x: Any, ndim: int) -> Any:
+    """A batch of arrays of so many axes, the first of them of length 1 where they had fewer."""
+    missing = ndim - (x.ndim - 1)
+    return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]) if missing > 0 else x
+
+
+def moved(axis: Any, ndim: int) -> Any:
+    """An axis of an example of so many axes, or several or all of them, in the batch."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return axis % ndim + 1
+    axes = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
+    places = tuple([i + 1 for i in axes])
+    return places[0] if len(places) == 1 else places
+
+
+def flat(a: Any) -> Any:
+    """A batch of arrays of one axis."""
+    return a if a.ndim == 2 else a.reshape(a.shape[0], math.prod(a.shape[1:]))
+
+
+def filled(x: Any, has: bool, n: int) -> Any:
+    """An operand with the leading axis, along which it is repeated where it had none."""
+    return x if has else np.broadcast_to(x, (n, *np.shape(x)))
+
+
+def count(has: Has, operands: Sequence[Any]) -> int:
+    """How many examples there are."""
+    n: int = operands[has.index(True)].shape[0]
+    return n

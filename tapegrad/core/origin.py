@@ -1,0 +1,50 @@
+"""Origin: where a tape begins, and the tape around it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import attrs
+
+
+@attrs.frozen(eq=False)
+class Origin:
+    """Where a tape begins; records of one tape share it.
+
+    Attributes
+    ----------
+    label
+        What is recorded, for error messages.
+    compiling
+        Whether only shapes and dtypes may be read from the records.
+    line
+        The line of source where the recorded function begins; 0 where there is none.
+    lines
+        Whether each record knows the line of source that it was written for.
+    around
+        Where the tape begins that this one is recorded inside, as the body of a loop is;
+        its records may be used here.
+    doing
+        Why only shapes and dtypes may be read, for error messages.
+    """
+
+    label: str = "a Tape()"
+    compiling: bool = False
+    line: int = 0
+    lines: bool = False
+    around: Origin | None = None
+    doing: str = "compiling"
+    index: ClassVar[int] = -1
+    __tree_leaf__: ClassVar[bool] = True
+
+    @property
+    def origin(self) -> Origin:
+        """Itself, so that an empty tape reads like any other."""
+        return self
+
+    def is_within(self, other: Origin) -> bool:
+        """Whether this tape is the other, or is recorded inside it."""
+        here: Origin | None = self
+        while here is not None and here is not other:
+            here = here.around
+        return here is not None

@@ -1,0 +1,6 @@
+"""Loops and branches that are one record: `scan`, `fori_loop`, `while_loop`, `cond`."""
+
+from tapegrad.loops.branching import cond as cond
+from tapegrad.loops.repeating import fori_loop as fori_loop
+from tapegrad.loops.repeating import while_loop as while_loop
+from tapegrad.loops.scanning import scan as scan

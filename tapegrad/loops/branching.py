@@ -1,0 +1,109 @@
+"""cond: one of two functions, chosen by a value."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.operands import as_constant
+from tapegrad.core.refusals import describe
+from tapegrad.core.tensor import Tensor
+from tapegrad.loops.carry import named_leaves
+from tapegrad.program.control.body import over_captured, traced
+from tapegrad.program.control.branch import choose
+from tapegrad.program.control.loop import Branch
+from tapegrad.program.control.part import part
+
+Fn = Callable[..., Any]
+
+
+def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
+    """What one of two functions gives, chosen by a value.
+
+    ``on_true(*operands) if pred else on_false(*operands)``. Where `pred` is a Tensor, both
+    functions are recorded, as programs of one record, and the chosen one runs; compiled, it
+    is an ``if``. So a compiled function may branch on a value.
+
+    Parameters
+    ----------
+    pred
+        A truth value or a number without axes, which passes no gradient.
+    on_true, on_false
+        Functions of the operands that return trees of the same structure, shapes and
+        dtypes. Tensors that they capture have their gradient.
+    *operands
+        Trees of arrays and numbers.
+
+    Returns
+    -------
+    What the chosen function gives.
+
+    Raises
+    ------
+    TypeError
+        If the functions return trees that differ in structure or dtype, with the path;
+        if `pred` has axes.
+    ValueError
+        If a leaf's shapes differ, with the path.
+
+    Notes
+    -----
+    Meaning and names are those of ``jax.lax.cond``. `where` chooses element by element, and
+    computes both sides.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.compile
+    ... def root(x):
+    ...     return tg.cond(x > 0, tg.sqrt, tg.zeros_like, x)
+    >>> root(4.0), root(-4.0)
+    (array(2.), array(0.))
+    """
+    check_callable(on_true)
+    check_callable(on_false)
+    shape = pred.shape if type(pred) is Tensor else np.shape(pred)
+    if shape:
+        raise TypeError(
+            f"cond: pred has shape {shape}; one truth value is needed (tg.any or tg.all of it, or "
+            "tg.where, which chooses element by element)"
+        )
+    if type(pred) is not Tensor:
+        return on_true(*operands) if pred else on_false(*operands)
+    given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
+    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)
+    names = argument_names(on_true, len(operands))
+    paths = [
+        path for x, name in zip(known, names, strict=True) for path, _ in named_leaves(x, name)
+    ]
+    first, second = traced(on_true, known, paths), traced(on_false, known, paths)
+    _check_alike(on_true, on_false, first.output, second.output)
+    leaves = tree.leaves(given)
+    captured = [*dict.fromkeys((*first.captured, *second.captured))]
+    codes = [over_captured(done, captured) for done in (first, second)]
+    whole = choose(Branch(*codes), pred, [*captured, *leaves])
+    found, structure = tree.flatten(first.output)
+    return tree.unflatten(structure, [part(whole, i) for i in range(len(found))])
+
+
+def _check_alike(on_true: Fn, on_false: Fn, first: Any, second: Any) -> None:
+    """Raise unless two functions returned like trees."""
+    told = f"cond: {label(on_true)} and {label(on_false)} must return like trees"
+    if tree.flatten(first)[1] != tree.flatten(second)[1]:
+        one, other = dict(named_leaves(first, "result")), dict(named_leaves(second, "result"))
+        for path in (*one, *other):
+            if (path in one) != (path in other):
+                by = on_true if path in one else on_false
+                raise TypeError(f"{told}, but only {label(by)} returns {path}")
+        raise TypeError(f"{told}, but the structures differ")
+    pairs = zip(named_leaves(first, "result"), named_leaves(second, "result"), strict=True)
+    for (path, x), (_, y) in pairs:
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            kind = ValueError if x.shape != y.shape else TypeError
+            raise kind(
+                f"{told}, but {path} is {describe(x)} of the one and {describe(y)} of the other"
+            )

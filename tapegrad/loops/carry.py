@@ -1,0 +1,109 @@
+"""What a loop hands on from step to step: the same structure, shapes and dtypes each time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant
+from tapegrad.core.ownership import lend
+from tapegrad.core.tensor import Tensor
+
+T = TypeVar("T")
+
+
+def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
+    """The leaves of a tree that is called by a name, each with its path."""
+    found: list[tuple[str, Any]] = []
+    tree.map_with_path(lambda leaf, path: found.append((path, leaf)), x, name)
+    return found
+
+
+def is_number(x: Any) -> bool:
+    """Whether a leaf is a Python number, recorded or not, which takes the dtype it is given."""
+    return type(x._primal if type(x) is Tensor else x) in PYTHON_NUMBERS
+
+
+def settled(
+    what: str,
+    f: Callable[..., Any],
+    init: Any,
+    step: Callable[[Any], T],
+    carry_of: Callable[[T], Any],
+) -> tuple[Any, T]:
+    """The carry as the loop begins with it, and a step of that.
+
+    Python numbers take the dtype that the step makes of them.
+    """
+    init = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, what), init)
+    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
+    done = step(known)
+    check_carry(what, f, known, carry_of(done))
+    if any(map(is_number, tree.leaves(init))):
+        init = typed(init, carry_of(done))
+        known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
+        done = step(known)
+        check_carry(what, f, known, carry_of(done))
+    return init, done
+
+
+def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]) -> Any:
+    """The carry as a loop on arrays begins with it: arrays that the step cannot change.
+
+    Python numbers take the dtype that the step makes of them.
+    """
+    init = tree.map(lambda x: lend(x) if type(x) is np.ndarray else as_constant(x, what), init)
+    if not any(map(is_number, tree.leaves(init))):
+        return init
+    after = step(init)
+    check_carry(what, f, init, after)
+    return typed(init, after)
+
+
+def typed(init: Any, after: Any) -> Any:
+    """A carry whose Python numbers are arrays of the dtypes that a step gives."""
+
+    def array(x: Any, y: Any) -> Any:
+        if not is_number(x):
+            return x
+        dtype = np.asarray(y).dtype
+        return np.asarray(x).astype(dtype) if type(x) is not Tensor else x.astype(dtype)
+
+    return tree.map(array, init, after)
+
+
+def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> None:
+    """Raise unless a step returned a carry like the one that it was given.
+
+    Raises
+    ------
+    TypeError
+        For another structure, or a leaf of another dtype.
+    ValueError
+        For a leaf of another shape.
+    """
+    told = f"{what}: {label(f)} must return a carry like the one that it is given"
+    old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
+    if tree.flatten(before)[1] != tree.flatten(after)[1]:
+        given, got = dict(old), dict(new)
+        for path in (*given, *got):
+            if (path in given) != (path in got):
+                lost = path in given
+                raise TypeError(f"{told}, but {path} is {'lost' if lost else 'new'}")
+        raise TypeError(f"{told}, but the structures differ: {before!r} and {after!r}")
+    for (path, x), (_, y) in zip(old, new, strict=True):
+        if np.shape(x) != np.shape(y):
+            raise ValueError(
+                f"{told}, but {path} has shape {np.shape(x)} before a step and {np.shape(y)} after"
+            )
+        dtypes = np.asarray(x).dtype, np.asarray(y).dtype
+        number = is_number(x) and "bif".index(dtypes[0].kind) <= "bif".find(dtypes[1].kind)
+        if dtypes[0] != dtypes[1] and not number:
+            raise TypeError(
+                f"{told}, but {path} is {dtypes[0]} before a step and {dtypes[1]} after; begin "
+                f"with that dtype, or return it .astype({str(dtypes[0])!r})"
+            )

@@ -1,0 +1,203 @@
+"""while_loop and fori_loop: steps until a value says that it is enough, or by number."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.checkpoint import Checkpoint
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.operands import as_constant
+from tapegrad.core.tape import CURRENT, recorded_from
+from tapegrad.core.tensor import Tensor
+from tapegrad.loops.carry import begun, check_carry, named_leaves, settled
+from tapegrad.loops.scanning import scan
+from tapegrad.program.control.body import Traced, over_captured, traced
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.ops import repeat
+from tapegrad.program.control.part import part
+
+Fn = Callable[..., Any]
+
+
+def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
+    """A function applied again and again, as long as a condition holds.
+
+    On arrays it is this loop::
+
+        carry = init
+        while cond(carry):
+            carry = body(carry)
+        return carry
+
+    On Tensors it is one record, as `scan` is; compiled, a ``while`` loop. It can be
+    differentiated in both modes: the way back makes as many steps as the way forward did.
+    The number of steps itself passes no gradient.
+
+    Parameters
+    ----------
+    cond
+        A function of the carry that returns a truth value without axes.
+    body
+        A function of the carry that returns the next, of the same structure, shapes and
+        dtypes. With ``checkpoint(body)`` the way back computes a step again and keeps
+        nothing of it but its carry.
+    init
+        The first carry, a tree. A Python number in it takes the dtype that `body` gives it.
+
+    Returns
+    -------
+    The last carry.
+
+    Raises
+    ------
+    TypeError
+        If `body` returns a carry of another structure or dtype, with the path of the leaf;
+        if `cond` does not return one truth value.
+    ValueError
+        If a carry has another shape.
+
+    Notes
+    -----
+    Meaning and names are those of ``jax.lax.while_loop``, which has no reverse mode.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> def root(a):
+    ...     return tg.while_loop(
+    ...         lambda x: tg.abs(x * x - a) > 1e-6, lambda x: (x + a / x) / 2, 1.0
+    ...     )
+    >>> round(float(root(4.0)), 6), round(float(tg.grad(root)(4.0)), 6)
+    (2.0, 0.25)
+    """
+    check_callable(cond)
+    check_callable(body)
+    if any(type(x) is Tensor for x in tree.leaves(init)) or _records(cond, body, init):
+        return _recorded(cond, body, init)
+    if not _truth(cond, init):
+        return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
+    carry = begun("while_loop", body, init, body)
+    while _truth(cond, carry):
+        before, carry = carry, body(carry)
+        check_carry("while_loop", body, before, carry)
+    return carry
+
+
+def fori_loop(start: Any, stop: Any, body: Fn, init: Any) -> Any:
+    """A function applied for each number of a range.
+
+    On arrays it is this loop::
+
+        carry = init
+        for i in range(start, stop):
+            carry = body(i, carry)
+        return carry
+
+    Parameters
+    ----------
+    start, stop
+        Integers. Where one is a Tensor, the loop is a `while_loop`, so that a compiled
+        function may make a number of steps that varies; else it is a `scan`.
+    body
+        A function ``body(i, carry) -> carry``, as for `scan`.
+    init
+        The first carry.
+
+    Returns
+    -------
+    The last carry.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As for `scan`.
+
+    Notes
+    -----
+    Meaning and names are those of ``jax.lax.fori_loop``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fori_loop(1, 5, lambda i, product: product * i, 1)
+    np.int64(24)
+    >>> tg.grad(lambda x: tg.fori_loop(0, 3, lambda i, y: y * x, 1.0))(2.0)
+    array(12.)
+    """
+    check_callable(body)
+    if type(start) is Tensor or type(stop) is Tensor:
+        first = start if type(start) is Tensor else np.asarray(operator.index(start))
+
+        @wraps(body)
+        def step(carry: Any) -> Any:
+            i, rest = carry
+            return i + 1, body(i, rest)
+
+        return while_loop(lambda carry: carry[0] < stop, _like(body, step), (first, init))[1]
+
+    def row(carry: Any, i: Any) -> Any:
+        return body(i, carry), None
+
+    numbers = np.arange(operator.index(start), max(operator.index(start), operator.index(stop)))
+    return scan(_like(body, wraps(body)(row)), init, numbers)[0]
+
+
+def _like(body: Fn, step: Fn) -> Fn:
+    return Checkpoint(step) if isinstance(body, Checkpoint) else step
+
+
+def _records(cond: Fn, body: Fn, init: Any) -> bool:
+    """Whether a step on arrays is made of Tensors that the functions captured."""
+    start = CURRENT.get()
+    if start is None:
+        return False
+
+    def step() -> Any:
+        goes_on = cond(init)
+        # what is not to be done may fail
+        return body(init) if type(goes_on) is Tensor or goes_on else None
+
+    output, last = recorded_from(start, step, ())
+    return last is not start or any(type(x) is Tensor for x in tree.leaves(output))
+
+
+def _truth(cond: Fn, carry: Any) -> bool:
+    found = cond(carry)
+    _check_truth(cond, found)
+    return bool(found)
+
+
+def _check_truth(cond: Fn, found: Any) -> None:
+    if not isinstance(found, np.ndarray | np.generic | bool | int | float) or np.shape(found):
+        shape = f" of shape {np.shape(found)}" if isinstance(found, np.ndarray) else ""
+        raise TypeError(
+            f"while_loop: {label(cond)} returned a {type(found).__name__}{shape}; one truth value "
+            "is needed"
+        )
+
+
+def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
+    """One record of the loop, and those of its parts."""
+    (name,) = argument_names(body, 1)
+    paths = [path for path, _ in named_leaves(init, name)]
+
+    def step(carry: Any) -> Traced:
+        return traced(body, (carry,), paths)
+
+    init, done = settled("while_loop", body, init, step, lambda done: done.output)
+    carry, structure = tree.flatten(init)
+    known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
+    test = traced(cond, (known,), paths)
+    _check_truth(cond, test.output)
+    captured = [*dict.fromkeys((*done.captured, *test.captured))]
+    codes = [over_captured(x, captured) for x in (done, test)]
+    remember = not isinstance(body, Checkpoint)
+    loop = Loop(codes[0], len(carry), 0, 0, None, stop=codes[1], remember=remember)
+    whole = repeat(loop, [*captured, *carry])
+    return tree.unflatten(structure, [part(whole, i) for i in range(len(carry))])

@@ -1,0 +1,210 @@
+"""scan: a loop over rows with a carry."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.checkpoint import Checkpoint
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import lend
+from tapegrad.core.tape import CURRENT, recorded_from
+from tapegrad.core.tensor import Tensor
+from tapegrad.loops.carry import begun, check_carry, named_leaves, settled, typed
+from tapegrad.program.control.body import Traced, traced
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.ops import repeat
+from tapegrad.program.control.part import part
+
+Step = Callable[[Any, Any], Any]
+
+
+def scan(
+    f: Step, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False
+) -> Any:
+    """A function applied to row after row, which hands a carry on.
+
+    On arrays it is this loop, with trees in the place of arrays::
+
+        carry, ys = init, []
+        for x in xs:
+            carry, y = f(carry, x)
+            ys.append(y)
+        return carry, np.stack(ys)
+
+    On Tensors it is one record, however many rows there are: `f` is recorded once, as a
+    program that is run for each row, forward and back. Compiled, it is a ``for`` loop.
+
+    Parameters
+    ----------
+    f
+        A function ``f(carry, x) -> (carry, y)`` of trees. The carry that it returns is
+        like the one that it was given: of the same structure, shapes and dtypes. Where a
+        Tensor is among what it is given or captures, it is recorded, so that it cannot
+        read values (``if``, ``float``; write `cond`, `where`). With ``checkpoint(f)`` the
+        way back computes a step again and keeps nothing of it but its carry.
+    init
+        The first carry. A Python number in it takes the dtype that `f` gives it.
+    xs
+        A tree of arrays; `f` gets a row of each. None if there is nothing to go through.
+    length
+        How many steps, where `xs` does not say so.
+    reverse
+        Whether to go from the last row to the first; row i of `ys` is then still that of
+        row i of `xs`.
+
+    Returns
+    -------
+    carry, ys
+        The last carry, and a tree like each y, with the rows stacked.
+
+    Raises
+    ------
+    TypeError
+        If `f` does not return a pair, or a carry of another structure or dtype, with the
+        path of the leaf.
+    ValueError
+        If a carry has another shape; if the lengths differ or are unknown, with the paths.
+    TraceError
+        If `f` reads a value where only shapes and dtypes are known.
+
+    Notes
+    -----
+    Meaning and names are those of ``jax.lax.scan``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.scan(lambda total, x: (total + x, total), 0.0, np.array([1.0, 2.0, 3.0]))
+    (np.float64(6.0), array([0., 1., 3.]))
+    >>> def last(rate):
+    ...     return tg.scan(lambda y, _: (y * rate, None), 1.0, length=10)[0]
+    >>> tg.grad(last)(1.0), tg.grad(tg.grad(last))(1.0)
+    (array(10.), array(90.))
+    """
+    check_callable(f)
+    n = _length(xs, length)
+    start = CURRENT.get()
+    leaves = tree.leaves((init, xs))
+    if any(type(x) is Tensor for x in leaves) or (
+        start is not None and n and _records(f, init, xs)
+    ):
+        return _recorded(f, init, xs, n, reverse)
+    return _plain(f, init, xs, n, reverse)
+
+
+def _records(f: Step, init: Any, xs: Any) -> bool:
+    """Whether a step on arrays is made of Tensors that the function captured."""
+    start = CURRENT.get()
+    output, last = recorded_from(start, f, (init, _row(xs, 0)))
+    return last is not start or any(type(x) is Tensor for x in tree.leaves(output))
+
+
+def _length(xs: Any, length: int | None) -> int:
+    """The number of steps."""
+    found: dict[str, int] = {}
+    for path, x in named_leaves(xs, "xs"):
+        shape = np.shape(x) if not isinstance(x, Tensor) else x.shape
+        if not shape:
+            raise ValueError(
+                f"scan: {path} has no axis to go along; leave a value that is the same at each "
+                "step out of xs, and let f capture it"
+            )
+        found[path] = shape[0]
+    if length is not None:
+        length = operator.index(length)
+        if length < 0:
+            raise ValueError(f"scan: length is {length}; it is 0 or more")
+        found = {"length": length} | found
+    if not found:
+        raise ValueError("scan: xs holds no array, so length must say how many steps there are")
+    if len(set(found.values())) > 1:
+        told = ", ".join(f"{path} {n}" for path, n in found.items())
+        raise ValueError(f"scan: the lengths differ: {told}")
+    return next(iter(found.values()))
+
+
+def _row(xs: Any, t: int) -> Any:
+    return tree.map(lambda x: (lend(x) if type(x) is np.ndarray else x)[t, ...], xs)
+
+
+def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
+    """The loop on arrays."""
+    if n == 0:
+        done = _traced(f, init, xs, n)[1]
+        ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
+        return tree.map(np.asarray, typed(init, done.output[0])), ys
+    order = range(n)[::-1] if reverse else range(n)
+    carry = begun("scan", f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
+    given = []
+    for t in order:
+        before = carry
+        carry, y = _pair(f, f(before, _row(xs, t)))
+        check_carry("scan", f, before, carry)
+        given.append(y)
+    if reverse:
+        given.reverse()
+    return carry, tree.map(lambda *rows: np.stack(rows), *given)
+
+
+def _recorded(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
+    """One record of the loop, and those of its parts."""
+    remember = not isinstance(f, Checkpoint)
+    init, done = _traced(f, init, xs, n)
+    carry, rows = tree.leaves(init), tree.leaves(xs)
+    ys, structure = tree.flatten(done.output[1])
+    loop = Loop(done.code, len(carry), len(rows), len(ys), n, reverse, remember=remember)
+    whole = repeat(loop, [*done.captured, *carry, *rows])
+    parts = [part(whole, i) for i in range(loop.first_kept)]
+    last = tree.unflatten(tree.flatten(init)[1], parts[: len(carry)])
+    return last, tree.unflatten(structure, parts[len(carry) :])
+
+
+def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
+    """The carry to begin with, its numbers made arrays, and a step."""
+    x = _example(xs, n)
+    names = argument_names(f, 2)
+    paths = [
+        path
+        for arg, name in zip((init, xs), names, strict=True)
+        for path, _ in named_leaves(arg, name)
+    ]
+
+    def step(carry: Any) -> Traced:
+        return traced(_step(f), (carry, x), paths)
+
+    return settled("scan", f, init, step, lambda done: done.output[0])
+
+
+def _step(f: Step) -> Step:
+    @wraps(f)
+    def step(carry: Any, x: Any) -> Any:
+        return _pair(f, f(carry, x))
+
+    return step
+
+
+def _example(xs: Any, n: int) -> Any:
+    """A row, or an array like one."""
+
+    def row(x: Any) -> Any:
+        value = x._primal if type(x) is Tensor else as_constant(x, "scan")
+        return value[0, ...] if n else np.zeros(value.shape[1:], value.dtype)
+
+    return tree.map(row, xs)
+
+
+def _pair(f: Step, output: Any) -> tuple[Any, Any]:
+    if not (isinstance(output, tuple) and len(output) == 2):
+        raise TypeError(
+            f"scan: {label(f)} returns (carry, y), with None for y if there is none; it returned a "
+            f"{type(output).__name__}"
+        )
+    carry, y = output
+    return carry, y

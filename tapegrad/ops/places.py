@@ -1,0 +1,151 @@
+"""Where an index goes, and where what it takes comes to, when arrays get an axis for a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.ops.holes import HOLE
+
+
+@attrs.frozen(eq=False)
+class Placed:
+    """The index of a batch.
+
+    Attributes
+    ----------
+    index, arrays
+        The index with holes, and the arrays that go there.
+    ndim
+        How many axes an example's place has.
+    order
+        The axes of what the index takes, in the order that an example's have, with that
+        of the batch in front; None if they are in this order.
+    """
+
+    index: tuple[Any, ...]
+    arrays: tuple[Any, ...]
+    ndim: int
+    order: tuple[int, ...] | None
+
+    def in_order(self, y: Any) -> Any:
+        """What the index takes, with the axis of the batch in front."""
+        return y if self.order is None else np.transpose(y, self.order)
+
+    def in_place(self, values: Any) -> Any:
+        """The other way: a batch of an example's values as the index takes them."""
+        if self.order is None:
+            return values
+        return np.transpose(values, tuple(np.argsort(self.order).tolist()))
+
+
+def placed(
+    index: tuple[Any, ...], arrays: Sequence[Any], has: Sequence[bool], ndim: int, n: int, own: bool
+) -> Placed | None:
+    """The index of a batch of n, given that of one example.
+
+    Parameters
+    ----------
+    index, arrays
+        The index with holes, and the arrays that go there.
+    has
+        Which of the arrays differ between the examples, along a leading axis.
+    ndim
+        How many axes an example's array has that the index is for.
+    n
+        How many examples there are.
+    own
+        Whether each example has such an array of its own.
+
+    Returns
+    -------
+    None where there is no such index.
+    """
+    parts, given, batched = _without_masks(index, arrays, has)
+    if any(x.dtype.kind == "b" for x in given):
+        return None
+    ndims = [x.ndim - b for x, b in zip(given, batched, strict=True)]
+    rank = max(ndims, default=0)
+    shape = _Shape.of(parts, rank, ndim)
+    if not any(batched):
+        # as NumPy, which does not count arrays without axes where all are
+        apart = rank > 0 and not shape.together
+        order = _ahead(rank, shape.ndim + 1) if apart else None
+        return Placed((slice(None), *parts), given, shape.ndim, order)
+    lifted = tuple(
+        [
+            x.reshape(n, *(1,) * (rank - d), *x.shape[1:]) if b and d < rank else x
+            for x, b, d in zip(given, batched, ndims, strict=True)
+        ]
+    )
+    if not own:
+        order = _ahead(shape.before, shape.ndim + 1) if shape.together else None
+        return Placed(parts, lifted, shape.ndim, order)
+    each = np.arange(n).reshape(n, *(1,) * rank)
+    order = None
+    if shape.together and shape.before and rank:
+        # NumPy puts the axes of arrays that stand apart in front of all others
+        front, middle = range(1, rank + 1), range(rank + 1, rank + 1 + shape.before)
+        order = (0, *middle, *front, *range(rank + 1 + shape.before, shape.ndim + 1))
+    return Placed((HOLE, *parts), (each, *lifted), shape.ndim, order)
+
+
+def _ahead(at: int, ndim: int) -> tuple[int, ...] | None:
+    """The order of axes with one in front."""
+    return (at, *range(at), *range(at + 1, ndim)) if at else None
+
+
+@attrs.frozen
+class _Shape:
+    """What is known of an example's place.
+
+    Attributes
+    ----------
+    ndim
+        How many axes it has.
+    before
+        How many of them come before those of the arrays, if these stand together.
+    together
+        Whether they do, integers among them.
+    """
+
+    ndim: int
+    before: int
+    together: bool
+
+    @classmethod
+    def of(cls, parts: tuple[Any, ...], rank: int, ndim: int) -> _Shape:
+        advanced = [i for i, part in enumerate(parts) if part is HOLE or type(part) is int]
+        used = len([part for part in parts if part is not None and part is not Ellipsis])
+        hidden = ndim - used
+        sides = [
+            0 if i in advanced else hidden if part is Ellipsis else 1
+            for i, part in enumerate(parts)
+        ]
+        rest = 0 if Ellipsis in parts else hidden
+        first = advanced[0] if advanced else 0
+        together = not advanced or advanced[-1] - first + 1 == len(advanced)
+        return cls(rank + sum(sides) + rest, sum(sides[:first]), together)
+
+
+def _without_masks(
+    index: tuple[Any, ...], arrays: Sequence[Any], has: Sequence[bool]
+) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[bool, ...]]:
+    """The index with the places of a mask's true elements instead of the mask."""
+    rest = iter(zip(arrays, has, strict=True))
+    parts: list[Any] = []
+    given: list[Any] = []
+    batched: list[bool] = []
+    for part in index:
+        if part is not HOLE:
+            parts.append(part)
+            continue
+        x, b = next(rest)
+        found = np.nonzero(x) if x.dtype.kind == "b" and x.ndim and not b else (x,)
+        parts += [HOLE] * len(found)
+        given += found
+        batched += [b] * len(found)
+    return tuple(parts), tuple(given), tuple(batched)

@@ -1,0 +1,319 @@
+"""Builder: a program being made or improved.
+
+An instruction keeps its number in a Builder wherever it stands in the order, so what a
+pass does not change is not touched.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.tensor import Rules
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import reshape
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
+
+# in the place of a dtype; None would not do, for it equals that of float64
+NUMBER = object()
+
+
+class Builder:
+    """A program being made; what a pass changes.
+
+    Attributes
+    ----------
+    inputs, constants
+        As of the program.
+    instructions
+        By number, also those that are no longer in the program.
+    refs
+        The Refs to them, by number.
+    order
+        The numbers of those that are in the program, in order.
+    outputs
+        As of the program.
+    at, stage
+        Which instruction `rewrite` has come to, and the stage of what is written.
+    is_shared, is_needed
+        Whether nothing has changed since what is equal was shared, and since what is not
+        needed was dropped.
+    """
+
+    def __init__(
+        self,
+        inputs: tuple[Input, ...],
+        constants: Iterable[Constant] = (),
+        instructions: Iterable[Instruction] = (),
+        outputs: tuple[Any, ...] = (),
+    ) -> None:
+        self.inputs = inputs
+        self.constants = list(constants)
+        self.instructions = list(instructions)
+        self.order = list(range(len(self.instructions)))
+        self.refs = [Ref("instruction", i) for i in self.order]
+        self.outputs = outputs
+        self.at = 0
+        self.stage = STAGES[0]
+        self.is_shared = self.is_needed = False
+        self._users: Mapping[Ref, list[int]] | None = None
+        # constants by what tells them apart; found when first asked for
+        self._known: dict[Any, list[Ref]] | None = None
+
+    @classmethod
+    def of_program(cls, program: Code) -> Builder:
+        """What a pass changes in place of a program."""
+        return cls(program.inputs, program.constants, program.instructions, program.outputs)
+
+    # --- writing ----------------------------------------------------------------------
+
+    def constant(self, value: Any, captured: bool = False) -> Ref:
+        """A Ref to a constant: the one of this content, if there is one."""
+        made, ref = Constant(value, captured), Ref("constant", len(self.constants))
+        if self._known is None:
+            self._known = {}
+            for i, x in enumerate(self.constants):
+                self._known.setdefault(_digest(x), []).append(Ref("constant", i))
+        alike = self._known.setdefault(_digest(made), [])
+        for known in alike:
+            if self.constants[known.index].array.tobytes() == made.array.tobytes():
+                return known
+        alike.append(ref)
+        self.constants.append(made)
+        return ref
+
+    def append(self, instruction: Instruction) -> Ref:
+        """A Ref to an instruction, written last."""
+        self.touch()
+        ref = Ref("instruction", len(self.instructions))
+        self.order.append(ref.index)
+        self.instructions.append(instruction)
+        self.refs.append(ref)
+        return ref
+
+    def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
+        """Write an op; shape and dtype are found out."""
+        shape, dtype = self._infer(op, operands, options)
+        stage = self.stage
+        return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
+
+    def _infer(self, op: Rules, operands: tuple[Operand, ...], options: Mapping[str, Any]) -> Any:
+        if op is reshape and min(options["shape"], default=1) > 0:
+            return options["shape"], self.dtype(operands[0])
+        return infer(op, [self.like(x) for x in operands], options)
+
+    def name(self, ref: Any, name: str) -> None:
+        """Name a value, if it is an instruction's and has no name yet."""
+        made = self.source(ref)
+        if made is not None and name and not made.name:
+            self.instructions[ref.index] = attrs.evolve(made, name=name)
+
+    def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
+        """The operand in this shape: itself, if it has it."""
+        return x if self.shape(x) == shape else self.emit(reshape, x, shape=shape)
+
+    # --- reading ----------------------------------------------------------------------
+
+    def of(self, ref: Any) -> Any:
+        """The input, constant or instruction that a Ref names."""
+        if ref.kind == "instruction":
+            return self.instructions[ref.index]
+        return (self.inputs if ref.kind == "input" else self.constants)[ref.index]
+
+    def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
+        """The instruction that makes a value, if there is one (of this op)."""
+        if type(x) is not Ref or x.kind != "instruction":
+            return None
+        instruction = self.instructions[x.index]
+        return instruction if op is None or instruction.op is op else None
+
+    def shape(self, x: Any) -> tuple[int, ...]:
+        """The shape of an operand."""
+        if type(x) is not Ref:
+            return ()
+        made = self.of(x)
+        shape: tuple[int, ...] = made.shape
+        return shape
+
+    def dtype(self, x: Any) -> Any:
+        """The dtype of an operand; `NUMBER` for a Python number."""
+        if type(x) is not Ref:
+            return NUMBER
+        made = self.of(x)
+        if type(made) is Constant:
+            return made.dtype
+        return NUMBER if made.number else made.dtype
+
+    def like(self, x: Any) -> Any:
+        """A value of the operand's shape and dtype."""
+        if type(x) is not Ref:
+            return x
+        made = self.of(x)
+        if type(made) is Constant:
+            return made.array
+        if type(made) is Instruction and made.op.like is not None:
+            return made.op.like(*map(self.like, made.operands), **made.options)
+        if made.number:
+            return made.dtype.type(1).item()
+        return np.zeros(made.shape, made.dtype)
+
+    def in_order(self) -> Iterator[tuple[int, Instruction]]:
+        """The instructions with their numbers, in order."""
+        return zip(self.order, map(self.instructions.__getitem__, self.order), strict=True)
+
+    def users(self) -> Mapping[Ref, list[int]]:
+        """The numbers of the instructions that use each value, once a use; -1 for an output."""
+        if self._users is None:
+            found: defaultdict[Ref, list[int]] = defaultdict(list)
+            for i in self.order:
+                for x in self.instructions[i].operands:
+                    if type(x) is Ref:
+                        found[x].append(i)
+            for x in self.outputs:
+                if type(x) is Ref:
+                    found[x].append(-1)
+            self._users = dict(found)
+        return self._users
+
+    def has(self, ops: Collection[Rules]) -> bool:
+        """Whether an instruction is of one of these ops."""
+        instructions = self.instructions
+        return any(instructions[i].op in ops for i in self.order)
+
+    def touch(self) -> None:
+        """Something changes: what was found out before may be so no longer."""
+        self.is_shared = self.is_needed = False
+        self._users = None
+
+    # --- changing ---------------------------------------------------------------------
+
+    def rewrite(self, visit: Visit, ops: Collection[Rules] | None = None) -> None:
+        """Put what `visit` makes of instructions in their place.
+
+        Parameters
+        ----------
+        visit
+            Given the program so far and an instruction whose operands are of that,
+            returns the operand that stands for its result, an instruction to stand in
+            its place, or None to leave it as it is. What it appends comes before it.
+        ops
+            The ops whose instructions are visited; all by default.
+        """
+        if ops is not None and not self.has(ops):
+            return
+        instructions = self.instructions
+        old, self.order = self.order, []
+        replaced: dict[Any, Any] = {}
+        for i in old:
+            instruction = instructions[i]
+            if not replaced.keys().isdisjoint(instruction.operands):
+                instruction = instruction.on(_exchanged(instruction.operands, replaced))
+                instructions[i] = instruction
+            if ops is not None and instruction.op not in ops:
+                self.order.append(i)
+                continue
+            self.at, self.stage = i, instruction.stage
+            result = visit(self, instruction)
+            if type(result) is Instruction:
+                instructions[i] = result
+                self.touch()
+            if result is None or type(result) is Instruction:
+                self.order.append(i)
+                continue
+            # whatever stands for a value is called as it was
+            self.name(result, instruction.name)
+            replaced[self.refs[i]] = result
+        self.replace_outputs(replaced)
+
+    def reorder(self, order: list[int]) -> None:
+        """Put the instructions in another order, each after what it uses."""
+        if order != self.order:
+            self.order = order
+            self.touch()
+
+    def keep(self, order: list[int]) -> None:
+        """Drop all other instructions."""
+        if len(order) < len(self.order):
+            self.order, self._users = order, None
+
+    def keep_constants(self, kept: Sequence[int]) -> None:
+        """Drop all other constants."""
+        moved: dict[Any, Any] = {
+            Ref("constant", i): Ref("constant", place) for place, i in enumerate(kept) if i != place
+        }
+        self._users = None
+        self.constants = [self.constants[i] for i in kept]
+        self._known = None
+        for i in self.order if moved else ():
+            instruction = self.instructions[i]
+            if not moved.keys().isdisjoint(instruction.operands):
+                operands = _exchanged(instruction.operands, moved)
+                self.instructions[i] = instruction.on(operands)
+        self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
+
+    def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
+        """End a rewriting: the outputs are what stands for them."""
+        if replaced:
+            self.touch()
+            self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
+
+    def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
+        """The constants, the instructions numbered in order, and the outputs."""
+        instructions = [self.instructions[i] for i in self.order]
+        outputs = self.outputs
+        if self.order != list(range(len(self.instructions))):
+            moved: dict[Any, Any] = {
+                self.refs[i]: ref for i, ref in zip(self.order, self.refs, strict=False)
+            }
+            instructions = [x.on(_exchanged(x.operands, moved)) for x in instructions]
+            outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in outputs])
+        return tuple(self.constants), tuple(instructions), outputs
+
+
+Visit = Callable[[Builder, Instruction], Any]
+
+
+def _digest(constant: Constant) -> Any:
+    return constant.dtype.str, constant.shape, hash(constant.array.tobytes())
+
+
+def _is_ref(x: Any) -> bool:
+    # static results need not be hashable
+    return type(x) is Ref
+
+
+def _exchanged(operands: tuple[Operand, ...], replaced: Mapping[Any, Any]) -> tuple[Operand, ...]:
+    return tuple([replaced.get(x, x) for x in operands])
+
+
+def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
+    """The shape and dtype of an op's result, given operands like those it will have."""
+    forward = op.forward
+    if op is matmul:
+        first, second = operands
+        dtype = np.matmul.resolve_dtypes((first.dtype, second.dtype, None))[-1]
+        return _product_shape(first.shape, second.shape), dtype
+    if isinstance(forward, np.ufunc) and forward.signature is None:
+        kinds = [type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in operands]
+        dtype = forward.resolve_dtypes((*kinds, None))[-1]
+        shapes = {x.shape if type(x) is np.ndarray else np.shape(x) for x in operands}
+        shapes.discard(())
+        if len(shapes) < 2:
+            return shapes.pop() if shapes else (), dtype
+        return np.broadcast_shapes(*shapes), dtype
+    with np.errstate(all="ignore"):
+        result = (op.like or forward)(*operands, **options)
+    return np.shape(result), np.asarray(result).dtype
+
+
+def _product_shape(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a matrix product."""
+    inner = second[-2] if len(second) > 1 else second[0]
+    if first[-1] != inner:
+        raise ValueError(f"there is no product of shapes {first} and {second}")
+    stacks = np.broadcast_shapes(first[:-2], second[:-2])
+    return (*stacks, *first[-2:-1], *(second[-1:] if len(second) > 1 else ()))

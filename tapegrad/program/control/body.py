@@ -1,0 +1,207 @@
+"""Functions recorded as programs, to be held by an op: the bodies of loops and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import first_line, label
+from tapegrad.core.operands import as_constant
+from tapegrad.core.origin import Origin
+from tapegrad.core.tape import (
+    ASARRAY,
+    CURRENT,
+    PARAMETER,
+    Tape,
+    append,
+    last_written,
+    recorded_from,
+    write_parameter,
+)
+from tapegrad.core.tensor import Tensor
+from tapegrad.program.builder import Builder
+from tapegrad.program.draws import refuse_draws, watched
+from tapegrad.program.ir import Code, Input, Ref
+from tapegrad.program.program import Program, from_tape
+
+Values = list[Any]
+
+
+@attrs.frozen
+class Traced:
+    """A function as it was recorded.
+
+    Attributes
+    ----------
+    code
+        Its program, whose inputs are what it captured and then its arguments.
+    captured
+        The records of tapes around it that it was made from.
+    output
+        What it returned; each leaf an array that is like the one that it will give.
+    """
+
+    code: Program
+    captured: tuple[Tensor, ...]
+    output: Any
+
+
+def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) -> Traced:
+    """The program of a function of trees, with all leaves of its arguments for inputs.
+
+    Parameters
+    ----------
+    fn
+        The function. Tensors of a recording that goes on around it may be captured.
+    args
+        Trees of arrays and Python numbers, like those that it will be called with.
+    paths
+        What to call each leaf.
+    """
+    outer = CURRENT.get()
+    around = None if outer is None else outer.origin
+    origin = Origin(label(fn), True, first_line(fn), around=around)
+    names = iter(paths)
+    last: Any = origin
+    given: dict[Tensor, Input] = {}
+
+    def mark(leaf: Any) -> Tensor:
+        nonlocal last
+        last = made = write_parameter(last, leaf, next(names))
+        given[made] = _input(made)
+        return made
+
+    marked = tree.map(mark, args)
+    generators = watched(fn)
+    output, last = recorded_from(last, _returned, (fn, marked))
+    refuse_draws(generators, label(fn))
+    tape = Tape(last, origin)
+    captured = tuple(
+        dict.fromkeys(
+            x
+            for record in tape
+            if record.op is PARAMETER
+            for x in record.operands
+            if x.origin is not origin
+        )
+    )
+    inputs = {x: _input(x) for x in captured} | given
+    leaves, structure = tree.flatten(output)
+    code = from_tape(tape, inputs, leaves, structure, label(fn), stops=True)
+    like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
+    return Traced(code, captured, like)
+
+
+def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
+    """What a function returns, its numbers as arrays and what it captured as its own."""
+    # what stands for values is not what will be computed, and its warnings say nothing
+    with np.errstate(all="ignore"):
+        output = fn(*args)
+    return tree.map_with_path(partial(_as_result, label(fn)), output, "")
+
+
+def _as_result(called: str, x: Any, path: str) -> Any:
+    if type(x) is Tensor:
+        if type(x._primal) is np.ndarray and x.origin is last_written().origin:
+            return x
+        return append(PARAMETER if type(x._primal) is np.ndarray else ASARRAY, (x,), {})
+    if isinstance(x, np.ndarray | np.generic | float | int):
+        return as_constant(np.asarray(x), called)
+    of = f" as {path}" if path else ""
+    raise TypeError(
+        f"{called} returned a {type(x).__name__}{of}; what is repeated or chosen by value gives "
+        "arrays and numbers alone"
+    )
+
+
+def _input(x: Tensor) -> Input:
+    number = None if type(x._primal) is np.ndarray else type(x._primal).__name__
+    return Input(x.name or x.op.name, x.shape, x.dtype, number)
+
+
+# --- programs recorded again ----------------------------------------------------------------
+
+
+def example(given: Input) -> Any:
+    """A value like an input's."""
+    if given.number:
+        return given.dtype.type(1).item()
+    return np.zeros(given.shape, given.dtype)
+
+
+def program_of(
+    called: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
+) -> Program:
+    """The program of a function of a list of Tensors that returns several of them."""
+    origin = Origin(called, True)
+    last: Any = origin
+    given: dict[Tensor, Input] = {}
+    for x in inputs:
+        last = write_parameter(last, example(x), x.path)
+        given[last] = x
+
+    def call() -> Values:
+        with np.errstate(all="ignore"):
+            return list(fn(list(given)))
+
+    outputs, last = recorded_from(last, call, ())
+    structure = tree.flatten([0] * len(outputs))[1]
+    return from_tape(Tape(last, origin), given, outputs, structure, called, stops=True)
+
+
+def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
+    """The program of a function as if it had captured these, among them what it did."""
+    code, more = done.code, len(captured) - len(done.captured)
+    places = {x: i for i, x in enumerate(captured)}
+    own = [places[x] for x in done.captured]
+
+    def new(x: Any) -> Any:
+        if type(x) is not Ref or x.kind != "input":
+            return x
+        return Ref("input", own[x.index] if x.index < len(own) else x.index + more)
+
+    made = [attrs.evolve(y, operands=tuple(map(new, y.operands))) for y in code.instructions]
+    return attrs.evolve(
+        code,
+        inputs=(*map(_input, captured), *code.inputs[len(own) :]),
+        instructions=tuple(made),
+        outputs=tuple(map(new, code.outputs)),
+    )
+
+
+def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
+    """The values of a program's instructions and of its outputs, recorded again."""
+    values: Values = []
+
+    def value(x: Any) -> Any:
+        if type(x) is not Ref:
+            return x
+        if x.kind == "input":
+            return inputs[x.index]
+        return code.constants[x.index].array if x.kind == "constant" else values[x.index]
+
+    for made in code.instructions:
+        values.append(append(made.op, tuple(map(value, made.operands)), dict(made.options)))
+    return values, [value(x) for x in code.outputs]
+
+
+def needed_part(code: Program) -> Program:
+    """A program without the instructions that no output needs; its inputs stay."""
+    needed: set[Any] = set(code.outputs)
+    for i in reversed(range(len(code.instructions))):
+        if Ref("instruction", i) in needed:
+            needed.update(code.instructions[i].operands)
+    builder = Builder(code.inputs, code.constants)
+    moved: dict[Any, Any] = {}
+    for i, made in enumerate(code.instructions):
+        if Ref("instruction", i) in needed:
+            operands = tuple([moved.get(x, x) for x in made.operands])
+            moved[Ref("instruction", i)] = builder.append(attrs.evolve(made, operands=operands))
+    builder.outputs = tuple([moved.get(x, x) for x in code.outputs])
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(code, constants=constants, instructions=instructions, outputs=outputs)

@@ -1,0 +1,125 @@
+"""COND: one of two programs, chosen by a value; one record for both.
+
+Derivatives are branches themselves: of the chosen program alone is the way back computed,
+from its operands, which it computes again.
+
+To batch a branch or to write it for another library, transform ``branch.on_true`` and
+``branch.on_false``, which have the same inputs and outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.forward import apply
+from tapegrad.core.forward import push as push_forward
+from tapegrad.core.op import Joint
+from tapegrad.core.parts import Parts
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape, last_written
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.program.control.body import needed_part, program_of, replayed
+from tapegrad.program.control.interpreting import caller
+from tapegrad.program.control.loop import Branch
+from tapegrad.program.control.part import part
+from tapegrad.program.ir import Code, Input, Ref
+
+
+def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
+    """What the chosen program gives, as `Parts`; a record of them, where an operand is a Tensor."""
+    return apply(COND, (pred, *operands), {"branch": branch})
+
+
+def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
+    """The chosen program, run."""
+    found = caller(branch.on_true if pred else branch.on_false)(list(operands))
+    # one may be an operand, or a view of one
+    arrays = [np.array(x) for x in found]
+    for x in arrays:
+        x.setflags(write=False)
+    return Parts(tuple(arrays))
+
+
+def _like(pred: Any, *operands: Any, branch: Branch) -> Parts:
+    likes = [branch.on_true.like(x) for x in branch.on_true.outputs]
+    return Parts(tuple([np.zeros(x.shape, x.dtype) for x in likes]))
+
+
+def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:
+    """The cotangents of the operands, by the chosen program's way back."""
+    given = [i for i, x in enumerate(g.values) if x is not None]
+    wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind == "f"]
+    back = Branch(
+        _backward(branch.on_true, given, wanted), _backward(branch.on_false, given, wanted)
+    )
+    whole = choose(back, pred, [*operands, *[g.values[i] for i in given]])
+    cotangents: list[Any] = [None] * (1 + len(operands))
+    for at, i in enumerate(wanted):
+        cotangents[1 + i] = part(whole, at)
+    return cotangents
+
+
+def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
+    n = len(code.inputs)
+    weights = [_like_input(code, code.outputs[i], "d_") for i in given]
+
+    def back(tensors: list[Tensor]) -> list[Any]:
+        _, outputs = replayed(code, tensors[:n])
+        seeds: dict[Tensor, Any] = {}
+        for i, g in zip(given, tensors[n:], strict=True):
+            x = outputs[i]
+            if type(x) is Tensor:
+                seeds[x] = seeds[x] + g if x in seeds else g
+        tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
+        return [*sweep(tape, seeds).values()]
+
+    return needed_part(program_of(code.label, [*code.inputs, *weights], back))
+
+
+def _push(
+    op: Rules, tangents: Mapping[int, Any], y: Any, pred: Any, *operands: Any, branch: Branch
+) -> Parts:
+    """The tangents of what the chosen program gives."""
+    moved = [i - 1 for i in tangents]
+    outputs = branch.on_true.outputs
+    wanted = [
+        i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind == "f"
+    ]
+    forward = Branch(
+        _forward(branch.on_true, moved, wanted), _forward(branch.on_false, moved, wanted)
+    )
+    whole = choose(forward, pred, [*operands, *tangents.values()])
+    values: list[Any] = [None] * len(outputs)
+    for at, i in enumerate(wanted):
+        values[i] = part(whole, at)
+    return Parts(tuple(values))
+
+
+def _forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Code:
+    n = len(code.inputs)
+    tangents = [_like_input(code, Ref("input", i), "t_") for i in moved]
+
+    def forth(tensors: list[Tensor]) -> list[Any]:
+        _, outputs = replayed(code, tensors[:n])
+        tape = Tape(last_written(), tensors[-1])
+        moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
+        found = push_forward(tape, moves, [x for x in outputs if type(x) is Tensor])
+        results = []
+        for i in wanted:
+            t = found.get(outputs[i]) if type(outputs[i]) is Tensor else None
+            like = code.like(code.outputs[i])
+            results.append(np.zeros(like.shape, like.dtype) if t is None else t)
+        return results
+
+    return needed_part(program_of(code.label, [*code.inputs, *tangents], forth))
+
+
+def _like_input(code: Code, x: Any, prefix: str) -> Input:
+    like = code.like(x)
+    return Input(f"{prefix}value", like.shape, np.dtype(like.dtype))
+
+
+COND = Rules("cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like)

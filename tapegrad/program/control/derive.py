@@ -1,0 +1,334 @@
+"""The derivatives of a loop, which are loops.
+
+The body is recorded again and swept, and what comes of it is divided: what depends on the
+cotangents, or the tangents, is the body of the new loop; what does not is read, where the
+loop kept it, and is computed again from the carry of the step where not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.forward import push
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape, last_written
+from tapegrad.core.tensor import Tensor
+from tapegrad.program.builder import Builder
+from tapegrad.program.control.body import program_of, replayed
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.part import PART, part
+from tapegrad.program.ir import Code, Input, Instruction, Ref
+from tapegrad.program.program import Program
+from tapegrad.program.templates import VIEWS
+
+
+@attrs.frozen
+class Moving:
+    """What moves with an input of a step: its cotangent or its tangent.
+
+    Attributes
+    ----------
+    role
+        ``"captured"``, ``"carry"`` or ``"row"``: where it stands in the new loop.
+    input
+        Its shape and dtype.
+    """
+
+    role: str
+    input: Input
+
+
+@attrs.frozen
+class Derived:
+    """A loop that derives another, and where its operands come from.
+
+    Attributes
+    ----------
+    loop
+        The loop.
+    sources
+        For each operand ``("operand", i)``, an operand of the other loop; ``("kept", i)``,
+        one of the values that it gave; ``("moving", i)``, one of what moves.
+    """
+
+    loop: Loop
+    sources: tuple[tuple[str, int], ...]
+
+    def operands(self, y: Any, operands: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
+        """The operands, from those of the other loop, what it gave, and what moves."""
+        found = {
+            "operand": lambda i: operands[i],
+            "kept": lambda i: part(y, i),
+            "moving": lambda i: moving[i],
+        }
+        return [found[kind](i) for kind, i in self.sources]
+
+
+def floating(code: Code, x: Any) -> bool:
+    """Whether a value of a program is floating."""
+    return bool(np.dtype(code.like(x).dtype).kind == "f")
+
+
+# --- the way back ---------------------------------------------------------------------------
+
+
+def backward(
+    loop: Loop, given: Sequence[bool], wanted: Collection[int]
+) -> tuple[Program, list[Moving]]:
+    """A step of a loop and its way back in one program, and what moves.
+
+    Parameters
+    ----------
+    loop
+        The loop.
+    given
+        For each value that the loop gives, whether it has a cotangent; that of a floating
+        carry may come from a later step.
+    wanted
+        The operands whose cotangents are wanted.
+
+    Returns
+    -------
+    The program gives the cotangents: of what was captured, added to those of later steps,
+    of the carry, and of the rows. What moves are the first of these, those of the carry,
+    and those of what the step gave.
+    """
+    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
+    captured = [i for i in range(n) if i in wanted]
+    carry = [i for i in range(n_carry) if floating(body, Ref("input", n + i))]
+    rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
+    seeded = [i for i in range(n_carry, len(body.outputs)) if given[i]]
+    moving = [
+        *[Moving("carry", _like(body, Ref("input", i), "d_")) for i in captured],
+        *[Moving("carry", _like(body, body.outputs[i], "d_")) for i in carry],
+        *[Moving("row", _like(body, body.outputs[i], "d_")) for i in seeded],
+    ]
+    inputs = [*body.inputs, *[x.input for x in moving]]
+
+    def step(tensors: list[Tensor]) -> list[Any]:
+        own, weights = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
+        sums = weights[: len(captured)]
+        _, outputs = replayed(body, own)
+        seeds: dict[Tensor, Any] = {}
+        for i, g in zip([*carry, *seeded], weights[len(captured) :], strict=True):
+            x = outputs[i]
+            if type(x) is Tensor:
+                seeds[x] = seeds[x] + g if x in seeds else g
+        parameters = [own[i] for i in [*captured, *[n + i for i in carry], *rows]]
+        tape = Tape(last_written(), tensors[-1], tuple(parameters))
+        found = [*sweep(tape, seeds).values()] if parameters else []
+        added = [s + c if type(c) is Tensor else s for s, c in zip(sums, found, strict=False)]
+        return [*added, *found[len(sums) :]]
+
+    return program_of(body.label, inputs, step), moving
+
+
+def pulled(loop: Loop, given: Sequence[bool], wanted: Collection[int]) -> Derived:
+    """The loop that goes back through another; see `backward`."""
+    joined, moving = backward(loop, given, wanted)
+    return divided(loop, joined, moving, not loop.reverse)
+
+
+# --- the way forward ------------------------------------------------------------------------
+
+
+def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list[int]]:
+    """The loop of tangents, and which of the first `last` values it gives those of.
+
+    Parameters
+    ----------
+    loop
+        The loop.
+    moved
+        The operands that have tangents. A floating carry has one whatever it begins with.
+    last
+        How many of the values' tangents are wanted.
+    """
+    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
+    captured = [i for i in range(n) if i in moved]
+    carry = [n + i for i in range(n_carry) if floating(body, Ref("input", n + i))]
+    rows = [i for i in range(n + n_carry, len(body.inputs)) if i in moved]
+    moving = [
+        Moving(role, _like(body, Ref("input", i), "t_"))
+        for role, found in (("captured", captured), ("carry", carry), ("row", rows))
+        for i in found
+    ]
+    given: list[int] = []
+
+    def step(tensors: list[Tensor]) -> list[Any]:
+        own, tangents = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
+        _, outputs = replayed(body, own)
+        tape = Tape(last_written(), tensors[-1])
+        moves = {own[i]: t for i, t in zip([*captured, *carry, *rows], tangents, strict=True)}
+        found = push(tape, moves, [x for x in outputs[:last] if type(x) is Tensor])
+        results = []
+        for i, x in enumerate(outputs[:last]):
+            t = found.get(x) if type(x) is Tensor else None
+            if i < n_carry and n + i in carry:
+                results.append(np.zeros(np.shape(x), x.dtype) if t is None else t)
+            elif t is not None:
+                given.append(i)
+                results.append(t)
+        return results
+
+    joined = program_of(body.label, [*body.inputs, *[x.input for x in moving]], step)
+    return divided(loop, joined, moving, loop.reverse), [i - n for i in carry] + given
+
+
+# --- dividing -------------------------------------------------------------------------------
+
+
+def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool) -> Derived:
+    """The part of a step's program that depends on what moves, as a loop."""
+    body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+    kept = {
+        x: loop.n_carry + loop.n_ys + i
+        for i, x in enumerate(body.outputs[loop.first_kept :])
+        if x.kind == "instruction"
+    }
+    needed = read(joined, len(body.inputs), n, len(body.instructions), lambda x: x in kept)
+    roles: dict[Ref, tuple[str, Input, tuple[str, int]]] = {}
+    for x in sorted(needed, key=lambda x: (x.kind, x.index)):
+        if x.kind == "input" and x.index < len(body.inputs):
+            source = ("operand", x.index)
+            role = "captured" if x.index < n else "row"
+            if n <= x.index < first:
+                source = ("kept", loop.first_kept + x.index - n)
+            roles[x] = role, joined.inputs[x.index], source
+        elif x in kept:
+            roles[x] = "row", _like(joined, x, ""), ("kept", kept[x])
+    for i, what in enumerate(moving):
+        x = Ref("input", len(body.inputs) + i)
+        roles[x] = what.role, what.input, ("moving", i)
+    rows = [x for x, (role, _, _) in roles.items() if role == "row"]
+    if loop.length is None and not rows:
+        # the number of steps is that of the rows
+        x = Ref("input", n)
+        roles[x] = "row", body.inputs[n], ("kept", loop.first_kept)
+    order = [x for role in ("captured", "carry", "row") for x in roles if roles[x][0] == role]
+    code = _part_of(joined, needed, order, [roles[x][1] for x in order])
+    n_carry = sum(what.role == "carry" for what in moving)
+    n_rows = sum(roles[x][0] == "row" for x in order)
+    derived = Loop(
+        code,
+        n_carry,
+        n_rows,
+        len(code.outputs) - n_carry,
+        loop.length,
+        reverse,
+        remember=loop.remember,
+    )
+    return Derived(derived, tuple([roles[x][2] for x in order]))
+
+
+def read(
+    joined: Program, n_inputs: int, n_captured: int, n_body: int, is_kept: Callable[[Ref], bool]
+) -> set[Ref]:
+    """The inputs and the instructions that a derivative's step needs; what is kept is given.
+
+    What depends on nothing but what was captured, views, and what the rules themselves
+    compute is computed again.
+    """
+    varies: set[Ref] = {Ref("input", i) for i in range(n_captured, n_inputs)}
+    moves: set[Ref] = {Ref("input", i) for i in range(n_inputs, len(joined.inputs))}
+    for i, made in enumerate(joined.instructions):
+        for found in (varies, moves):
+            if found.intersection(made.operands):
+                found.add(Ref("instruction", i))
+    needed: set[Ref] = set()
+    waiting = [x for x in joined.outputs if type(x) is Ref]
+    while waiting:
+        x = waiting.pop()
+        if x in needed or x.kind == "constant":
+            continue
+        needed.add(x)
+        if x.kind == "input":
+            continue
+        made = joined.instructions[x.index]
+        known = x not in moves and x in varies
+        if known and _is_work(joined, made, x.index < n_body) and is_kept(x):
+            continue
+        waiting += [y for y in made.operands if type(y) is Ref]
+    return needed
+
+
+def _is_work(joined: Program, made: Instruction, in_body: bool) -> bool:
+    """Whether a value is worth keeping: no view, and not what the rules alone compute."""
+    if made.op is PART:
+        # of what a loop gives all have the same shape each time, if it has as many steps
+        inside: Any = joined.of(made.operands[0]).options.get("loop")  # type: ignore[arg-type]
+        return inside is None or inside.length is not None or made.options["index"] < inside.n_carry
+    is_view = made.op in VIEWS and len(made.operands) == 1
+    return in_body and made.op.like is None and not is_view
+
+
+def _part_of(
+    joined: Program, needed: Collection[Ref], order: Sequence[Ref], inputs: Sequence[Input]
+) -> Program:
+    """The program of the instructions that are needed, with these values for inputs."""
+    builder = Builder(tuple(inputs), joined.constants)
+    moved: dict[Ref, Ref] = {x: Ref("input", i) for i, x in enumerate(order)}
+
+    def new(x: Any) -> Any:
+        return moved.get(x, x) if type(x) is Ref else x
+
+    for i, made in enumerate(joined.instructions):
+        x = Ref("instruction", i)
+        if x in needed and x not in moved:
+            operands = tuple(map(new, made.operands))
+            moved[x] = builder.append(attrs.evolve(made, operands=operands))
+    outputs = tuple(map(new, joined.outputs))
+    return attrs.evolve(
+        joined,
+        inputs=builder.inputs,
+        constants=tuple(builder.constants),
+        instructions=tuple(builder.instructions),
+        outputs=outputs,
+    )
+
+
+def _like(code: Code, x: Any, prefix: str) -> Input:
+    like = code.like(x)
+    name = (
+        code.inputs[x.index].path
+        if x.kind == "input"
+        else code.of(x).op.name
+        if x.kind == "instruction"
+        else "value"
+    )
+    # a cotangent is an array, that of a Python number too
+    return Input(prefix + name, like.shape, np.dtype(like.dtype))
+
+
+# --- what is kept ---------------------------------------------------------------------------
+
+
+def keeping(loop: Loop, moving: Collection[int]) -> Loop:
+    """A loop that gives, besides, what its derivatives need."""
+    body = loop.body
+    n, first = loop.n_captured, len(body.outputs)
+    assert first == loop.first_kept
+    found: list[Ref] = []
+    given = [floating(body, x) for x in body.outputs]
+    instructions = list(body.instructions)
+    if loop.remember:
+        joined, _ = backward(loop, given, moving)
+
+        def keep(x: Ref) -> bool:
+            found.append(x)
+            return True
+
+        read(joined, len(body.inputs), n, len(body.instructions), keep)
+        for i, x in enumerate(found):
+            if x.index >= len(body.instructions):
+                # a value of a loop inside, which a rule alone reads
+                instructions.append(joined.instructions[x.index])
+                found[i] = Ref("instruction", len(instructions) - 1)
+    carry = [Ref("input", n + i) for i in range(loop.n_carry)]
+    outputs = (*body.outputs, *carry, *dict.fromkeys(found))
+    code = attrs.evolve(body, instructions=tuple(instructions), outputs=outputs)
+    return attrs.evolve(loop, body=code, moving=frozenset(moving))

@@ -1,0 +1,158 @@
+"""Loop: a body that is repeated, one record for all of its steps.
+
+A record of it has for operands what the body captured, then the carry it begins with, then
+what it goes through, a row a step. It gives the last carry, then what each step gave,
+stacked, and then what the body keeps for derivatives: the carry that each step began with,
+and the values that its rules read. Both derivatives are loops themselves
+(`tapegrad.program.control.derive`), so that there are derivatives of any order.
+
+To batch a loop or to write it for another library, transform ``loop.body``, a program of
+one step, and the operands alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import count as numbers
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.core.parts import Parts
+from tapegrad.program.control.interpreting import caller
+from tapegrad.program.ir import Code
+
+
+@attrs.frozen(repr=False)
+class Loop:
+    """What is repeated, and how often.
+
+    Attributes
+    ----------
+    body
+        A step, as a program: of what was captured, the carry and a row of each of what is
+        gone through, to the next carry, what the step gives and what is kept of it.
+    n_carry, n_xs, n_ys
+        How many leaves the carry has, what is gone through, and what a step gives.
+    length
+        How many steps; None if there are as many as what is gone through has rows, or if
+        `stop` decides.
+    reverse
+        Whether it goes from the last row to the first.
+    stop
+        For a loop that ends by a value: whether it goes on, a program of what was captured
+        and the carry.
+    remember
+        Whether derivatives may read values that a step computed, and not the carry alone.
+    moving
+        The operands that a gradient passes to, by position.
+    """
+
+    body: Code
+    n_carry: int
+    n_xs: int
+    n_ys: int
+    length: int | None
+    reverse: bool = False
+    stop: Code | None = None
+    remember: bool = True
+    moving: frozenset[int] = frozenset()
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return self.body.label
+
+    @property
+    def n_captured(self) -> int:
+        """How many operands stand before the carry."""
+        return len(self.body.inputs) - self.n_carry - self.n_xs
+
+    @property
+    def n_kept(self) -> int:
+        """How many values are kept for derivatives."""
+        return len(self.body.outputs) - self.n_carry - self.n_ys
+
+    @property
+    def first_kept(self) -> int:
+        """The position, among what it gives, of the first that is kept: a carry."""
+        return self.n_carry + self.n_ys
+
+    def steps(self, xs: Sequence[Any]) -> int | None:
+        """How many steps there are; None if that is known at the end."""
+        if self.stop is not None:
+            return None
+        return len(xs[0]) if self.length is None else self.length
+
+    def like(self, operands: Sequence[Any]) -> Parts:
+        """Arrays like those that it gives."""
+        rows = self.steps(operands[self.n_captured + self.n_carry :]) or 0
+        made = []
+        for i, x in enumerate(self.body.outputs):
+            like = self.body.like(x)
+            made.append(
+                np.zeros(like.shape if i < self.n_carry else (rows, *like.shape), like.dtype)
+            )
+        return _closed(made)
+
+    def run(self, operands: Sequence[Any]) -> Parts:
+        """What it gives."""
+        step = caller(self.body)
+        goes_on = None if self.stop is None else caller(self.stop)
+        n, n_carry = self.n_captured, self.n_carry
+        captured, carry = list(operands[:n]), list(operands[n : n + n_carry])
+        xs = operands[n + n_carry :]
+        steps = self.steps(xs)
+        kinds = [self.body.like(x) for x in self.body.outputs[n_carry:]]
+        stacks: list[Any] = [
+            [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds
+        ]
+        for t in numbers() if steps is None else range(steps):
+            if goes_on is not None and not goes_on([*captured, *carry])[0]:
+                break
+            t = steps - 1 - t if self.reverse and steps is not None else t
+            given = step([*captured, *carry, *[x[t, ...] for x in xs]])
+            carry = given[:n_carry]
+            for stack, x in zip(stacks, given[n_carry:], strict=True):
+                if steps is None:
+                    stack.append(x)
+                else:
+                    stack[t] = x
+        if steps is None:
+            stacks = [_stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
+        # a carry may be an operand, or a view of one
+        return _closed([*map(np.array, carry), *stacks])
+
+
+@attrs.frozen(repr=False)
+class Branch:
+    """Two programs, one of which runs.
+
+    Attributes
+    ----------
+    on_true, on_false
+        Programs of the same inputs, the operands after the first, to like outputs.
+    """
+
+    on_true: Code
+    on_false: Code
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    def __repr__(self) -> str:
+        return f"{self.on_true.label} or {self.on_false.label}"
+
+
+def _stacked(rows: list[Any], like: Any) -> Array:
+    stack: Array = np.empty((len(rows), *like.shape), like.dtype)
+    for t, x in enumerate(rows):
+        stack[t] = x
+    return stack
+
+
+def _closed(arrays: Sequence[Array]) -> Parts:
+    for x in arrays:
+        x.setflags(write=False)
+    return Parts(tuple(arrays))

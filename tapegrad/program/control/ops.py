@@ -1,0 +1,88 @@
+"""LOOP: the op of a `Loop`, with its rules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.forward import apply
+from tapegrad.core.op import Joint
+from tapegrad.core.operands import is_floating
+from tapegrad.core.parts import Parts
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.program.control.derive import keeping, pulled, pushed
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.part import part
+
+
+def repeat(loop: Loop, operands: Sequence[Any]) -> Any:
+    """What a loop gives, as `Parts`; a record of them, where an operand is a Tensor."""
+    moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
+    if moving:
+        loop = keeping(loop, moving)
+    return apply(LOOP, tuple(operands), {"loop": loop})
+
+
+def _looped(*operands: Any, loop: Loop) -> Parts:
+    """A loop, run."""
+    return loop.run(operands)
+
+
+def _like(*operands: Any, loop: Loop) -> Parts:
+    return loop.like(operands)
+
+
+def _pull(g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
+    """The cotangents of the operands."""
+    derived = pulled(loop, [x is not None for x in g.values], loop.moving)
+    n, n_carry = loop.n_captured, loop.n_carry
+    captured = [i for i in range(n) if i in loop.moving]
+    carry = [i for i in range(n_carry) if _moves(loop, n + i)]
+    rows = [i for i in range(n + n_carry, len(operands)) if i in loop.moving]
+    moving = [_zeros(loop, i) for i in captured]
+    moving += [_zeros(loop, n + i) if g.values[i] is None else g.values[i] for i in carry]
+    moving += [x for x in g.values[n_carry:] if x is not None]
+    whole = repeat(derived.loop, derived.operands(y, operands, moving))
+    cotangents: list[Any] = [None] * len(operands)
+    for at, i in enumerate([*captured, *[n + i for i in carry], *rows]):
+        if i in loop.moving:
+            cotangents[i] = part(whole, at)
+    return cotangents
+
+
+def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
+    """The tangents of what it gives."""
+    n, first, n_all = loop.n_captured, loop.n_captured + loop.n_carry, len(loop.body.outputs)
+
+    def push(last: int) -> list[Any]:
+        derived, given = pushed(loop, tangents, last)
+        moving = [tangents[i] for i in range(n) if i in tangents]
+        moving += [tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)]
+        moving += [tangents[i] for i in range(first, len(operands)) if i in tangents]
+        whole = repeat(derived.loop, derived.operands(y, operands, moving))
+        values: list[Any] = [None] * n_all
+        for at, i in enumerate(given):
+            values[i] = part(whole, at)
+        return values
+
+    if any(type(x) is Tensor for x in (y, *operands, *tangents.values())):
+        return Parts(tuple(push(n_all)))
+    # what is kept for derivatives has a tangent that a second derivative alone asks for
+    rest = cache(lambda: push(n_all))
+    kept = [lambda i=i: rest()[i] for i in range(loop.first_kept, n_all)]
+    return Parts((*push(loop.first_kept)[: loop.first_kept], *kept))
+
+
+def _moves(loop: Loop, i: int) -> bool:
+    return loop.body.inputs[i].dtype.kind == "f"
+
+
+def _zeros(loop: Loop, i: int) -> Any:
+    given = loop.body.inputs[i]
+    return np.zeros(given.shape, given.dtype)
+
+
+LOOP = Rules("loop", _looped, Joint(_pull), _push, takes_weak=True, like=_like)

@@ -1,0 +1,38 @@
+"""PART: one of the several values that a loop or a branch gives."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tapegrad.core.forward import apply
+from tapegrad.core.parts import Parts
+from tapegrad.core.tensor import Rules, Tensor
+
+
+def _part(whole: Parts, index: int) -> Any:
+    """One of several values."""
+    return whole.values[index]
+
+
+def _pull(g: Any, y: Any, whole: Any, index: int) -> Parts:
+    return Parts.only(count(whole), index, g)
+
+
+def _push(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
+    tangent = tangents[0].values[index]
+    # one that is rarely asked for is computed when it is
+    return tangent() if callable(tangent) else tangent
+
+
+PART = Rules("part", _part, (_pull,), _push, takes_weak=True)
+
+
+def part(whole: Any, index: int) -> Any:
+    """One of the values of `Parts`, or of a record of them."""
+    return apply(PART, (whole,), {"index": index})
+
+
+def count(whole: Any) -> int:
+    """How many values there are."""
+    return len((whole._primal if type(whole) is Tensor else whole).values)

@@ -1,0 +1,307 @@
+"""Loops and branches as source: ``for``, ``while`` and ``if``, with a body written once.
+
+What a step gives is written where it will stand: its row of a stack, or the memory of the
+next carry. A carry that is kept for every step has a row a step itself, one more than there
+are steps, so that nothing is copied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.part import PART
+from tapegrad.program.frame import Frame, allocated, framed, values_of
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.lines import number, takes_out
+from tapegrad.program.plan import owners
+
+Lines = list[str]
+LinesOf = Callable[[Frame], Lines]
+
+
+def loop_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
+    """The lines of a loop."""
+    return _Writer(frame, i).lines(lines_of)
+
+
+def branch_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
+    """The lines of a branch."""
+    made = frame.program.instructions[i]
+    branch: Branch = made.options["branch"]
+    pred, *operands = [_name(frame, x) for x in made.operands]
+    parts = [(ref, j) for j, refs in _parts(frame, i).items() for ref in refs]
+    lines = []
+    for head, code in ((f"if {pred}:", branch.on_true), ("else:", branch.on_false)):
+        inside = _inside(frame, code, operands)
+        body = lines_of(inside)
+        given: set[Any] = set()
+        for ref, j in parts:
+            x = code.outputs[j]
+            value = inside.values[x]
+            if x in given or not _is_new(inside, x):
+                value = f"{frame.names.library('array', np.array)}({value})"
+            given.add(x)
+            body.append(f"{frame.values[ref]} = {value}")
+        lines += [head, *_indented(body or ["pass"])]
+    return lines
+
+
+class _Writer:
+    """A loop while it is written."""
+
+    def __init__(self, frame: Frame, i: int) -> None:
+        self.frame, self.names = frame, frame.names
+        self.made: Instruction = frame.program.instructions[i]
+        self.loop: Loop = self.made.options["loop"]
+        self.parts = _parts(frame, i)
+        loop, body = self.loop, self.loop.body
+        operands = [_name(frame, x) for x in self.made.operands]
+        n, first = loop.n_captured, loop.n_captured + loop.n_carry
+        self.captured = operands[:n]
+        self.inside = _inside(frame, body, self.captured)
+        values = self.inside.values
+        self.carry = [values[Ref("input", n + k)] for k in range(loop.n_carry)]
+        self.begin = operands[n:first]
+        self.is_known = loop.length is not None
+        # in the order of the steps: what a step reads or writes, and the list of all of it
+        self.each: list[tuple[str, str]] = []
+        self.before: Lines = []
+        self.after: Lines = []
+        # at the end of a step: what is copied to its place, and then the carry handed on
+        self.copies: Lines = []
+        self.ends: Lines = []
+        self._stacked: set[int] = set()
+        views = owners(body)
+        self.placeable = {
+            x
+            for x in body.results
+            if x.kind == "instruction"
+            and x not in views
+            and takes_out(body, body.of(x))
+            and not any(start <= x.index < stop for start, stop in self.inside.plan.runs)
+        }
+
+    def lines(self, lines_of: LinesOf) -> Lines:
+        """All lines."""
+        loop = self.loop
+        first = loop.n_captured + loop.n_carry
+        for x, row in zip(
+            self.made.operands[first:],
+            [self.inside.values[Ref("input", first + k)] for k in range(loop.n_xs)],
+            strict=True,
+        ):
+            self.each.append((row, self._ordered(self._rows(x))))
+        for k in range(loop.n_carry):
+            if not self._keep_carry(k):
+                self._hand_on(k)
+        for j in range(loop.n_carry, len(loop.body.outputs)):
+            if j in self.parts:
+                self._stack(j)
+        body = [*lines_of(self.inside), *self.copies, *self.ends]
+        head = self._head(lines_of)
+        told = f"# {loop!r}, {self._steps()}"
+        return [told, *self.before, *head, *_indented(body or ["pass"]), *self.after]
+
+    def _steps(self) -> str:
+        loop = self.loop
+        if loop.stop is not None:
+            return "as long as a value says"
+        told = "a step a row" if loop.length is None else f"{loop.length} steps"
+        return f"{told}, from the last to the first" if loop.reverse else told
+
+    def _head(self, lines_of: LinesOf) -> Lines:
+        """What begins the loop."""
+        loop = self.loop
+        if loop.stop is not None:
+            test = _inside(self.frame, loop.stop, [*self.captured, *self.carry])
+            lines = [*lines_of(test), f"if not {test.values[loop.stop.outputs[0]]}:", "    break"]
+            return ["while True:", *_indented(lines)]
+        names, lists = [name for name, _ in self.each], [x for _, x in self.each]
+        if not lists:
+            return [f"for {self.names.new('step')} in range({loop.length}):"]
+        if len(lists) == 1:
+            return [f"for {names[0]} in {lists[0]}:"]
+        return [f"for {', '.join(names)} in zip({', '.join(lists)}):"]
+
+    # --- what the steps go through ------------------------------------------------------
+
+    def _ordered(self, rows: str) -> str:
+        return f"{rows}[::-1]" if self.loop.reverse else rows
+
+    def _rows(self, x: Any) -> str:
+        """A list of the rows of an operand."""
+        frame = self.frame
+        if x in frame.rows:
+            return frame.rows[x]
+        name = self.names.new(f"{frame.values[x]}_rows")
+        line = f"{name} = {self.names.of(_rows_of, 'rows')}({frame.values[x]})"
+        if x.kind == "constant":
+            frame.once.append(line)
+            frame.rows[x] = name
+        else:
+            self.before.append(line)
+        return name
+
+    # --- the carry ----------------------------------------------------------------------
+
+    def _keep_carry(self, k: int) -> bool:
+        """A carry with a row a step, if it is kept or given at each step."""
+        loop, body = self.loop, self.loop.body
+        given, next_ = Ref("input", loop.n_captured + k), body.outputs[k]
+        kept = [
+            j
+            for j in self.parts
+            if j >= loop.n_carry and body.outputs[j] in (given, next_) and j not in self._stacked
+        ]
+        if not self.is_known or not any(body.outputs[j] == given for j in kept):
+            return False
+        like = body.like(given)
+        memory = self.names.new(f"{self.carry[k]}_all")
+        rows = self.names.new(f"{memory}_rows")
+        assert loop.length is not None
+        shape = (loop.length + 1, *like.shape)
+        self.frame.once.append(f"{memory} = {allocated(self.names, shape, like.dtype)}")
+        self.frame.once.append(f"{rows} = {self.names.of(_rows_of, 'rows')}({memory})")
+        ordered = rows
+        if loop.reverse:
+            ordered = self.names.new(f"{rows}_back")
+            self.frame.once.append(f"{ordered} = {rows}[::-1]")
+        out = self.names.new(f"{self.carry[k]}_next")
+        self.before.append(f"{ordered}[0][...] = {self.begin[k]}")
+        self.each += [(self.carry[k], f"{ordered}"), (out, f"{ordered}[1:]")]
+        self._write_to(next_, out)
+        for j in kept:
+            early = (body.outputs[j] == given) != loop.reverse
+            part = "[:-1]" if early else "[1:]"
+            self._stacked.add(j)
+            for ref in self.parts[j]:
+                self.frame.once.append(f"{self.frame.values[ref]} = {memory}{part}")
+                self.frame.lent.add(ref)
+                name = self.names.new(f"{self.frame.values[ref]}_rows")
+                self.frame.once.append(f"{name} = {rows}{part}")
+                self.frame.rows[ref] = name
+        for ref in self.parts.get(k, ()):
+            self.frame.once.append(f"{self.frame.values[ref]} = {ordered}[-1]")
+            self.frame.lent.add(ref)
+        return True
+
+    def _hand_on(self, k: int) -> None:
+        """A carry that is forgotten after its step."""
+        body = self.loop.body
+        given, next_ = Ref("input", self.loop.n_captured + k), body.outputs[k]
+        name, value = self.carry[k], self.inside.values[next_]
+        self.before.append(f"{name} = {self.begin[k]}")
+        if next_ != given:
+            like = body.like(given)
+            if next_ in self.placeable or not _is_new(self.inside, next_):
+                out, spare = self.names.new(f"{name}_next"), self.names.new(f"{name}_spare")
+                for memory in (out, spare):
+                    once = self.names.new(f"{memory}_memory")
+                    self.frame.once.append(
+                        f"{once} = {allocated(self.names, like.shape, like.dtype)}"
+                    )
+                    self.before.append(f"{memory} = {once}")
+                self._write_to(next_, out)
+                self.ends.append(f"{name}, {out}, {spare} = {out}, {spare}, {out}")
+            else:
+                self.ends.append(f"{name} = {value}")
+        copy = self.names.library("array", np.array)
+        for ref in self.parts.get(k, ()):
+            self.after.append(f"{self.frame.values[ref]} = {copy}({name})")
+
+    def _write_to(self, x: Ref, place: str) -> None:
+        """Have a step write a value to a place, or copy it there."""
+        if x in self.placeable and x not in self.inside.outs:
+            self.inside.outs[x] = place
+        else:
+            self.copies.append(f"{place}[...] = {self.inside.values[x]}")
+
+    # --- what the steps give ------------------------------------------------------------
+
+    def _stack(self, j: int) -> None:
+        """What the steps give, a row each."""
+        if j in self._stacked:
+            return
+        loop, body, frame, names = self.loop, self.loop.body, self.frame, self.names
+        x, (first, *others) = body.outputs[j], self.parts[j]
+        like, whole = body.like(x), frame.values[first]
+        copy = names.library("array", np.array)
+        if loop.stop is not None:
+            self.before.append(f"{whole} = []")
+            self.copies.append(f"{whole}.append({copy}({self.inside.values[x]}))")
+            stacked = names.of(_stacked, "stacked")
+            self.after.append(f"{whole} = {stacked}({whole}, {like.shape}, {like.dtype.str!r})")
+        else:
+            row = names.new(f"{whole}_row")
+            rows = names.new(f"{whole}_rows")
+            listed = f"{rows} = {names.of(_rows_of, 'rows')}({whole})"
+            if loop.length is None:
+                steps = f"len({self.each[0][1]})"
+                empty = names.library("empty", np.empty)
+                sides = ", ".join(map(str, (steps, *like.shape)))
+                self.before += [f"{whole} = {empty}(({sides},), {like.dtype.str!r})", listed]
+            elif first in frame.program.results and not frame.inside:
+                empty = names.library("empty", np.empty)
+                shape = (loop.length, *like.shape)
+                self.before += [f"{whole} = {empty}({shape}, {like.dtype.str!r})", listed]
+            else:
+                memory = allocated(names, (loop.length, *like.shape), like.dtype)
+                frame.once.extend([f"{whole} = {memory}", listed])
+                frame.rows[first] = rows
+                frame.lent.add(first)
+            self.each.append((row, self._ordered(rows)))
+            self._write_to(x, row)
+        for ref in others:
+            self.after.append(f"{frame.values[ref]} = {whole}")
+            frame.lent.add(ref)
+
+
+# --- shared ---------------------------------------------------------------------------------
+
+
+def _name(frame: Frame, x: Any) -> str:
+    """How an operand is written."""
+    return frame.values[x] if type(x) is Ref else number(x)
+
+
+def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
+    """Which of the values that an instruction gives are used, and what they are called."""
+    found: dict[int, list[Ref]] = {}
+    for k, made in enumerate(frame.program.instructions):
+        if made.op is PART and made.operands[0] == Ref("instruction", i):
+            found.setdefault(made.options["index"], []).append(Ref("instruction", k))
+    return found
+
+
+def _inside(frame: Frame, code: Code, given: list[str]) -> Frame:
+    """The frame of a body, with these for its first inputs."""
+    known = {Ref("input", k): name for k, name in enumerate(given)}
+    return framed(code, values_of(code, frame.names, known), frame.names, frame.once, inside=True)
+
+
+def _is_new(inside: Frame, x: Any) -> bool:
+    """Whether a result of a body is in memory that nothing else writes to, or reads."""
+    code = inside.program
+    return x.kind == "instruction" and x not in owners(code) and code.of(x).op is not PART
+
+
+def _indented(lines: Lines) -> Lines:
+    return [f"    {line}" for line in lines]
+
+
+def _rows_of(x: Array) -> list[Array]:
+    """The rows of an array; those without axes are arrays too."""
+    return list(x) if x.ndim > 1 else [x[t, ...] for t in range(len(x))]
+
+
+def _stacked(rows: list[Array], shape: tuple[int, ...], dtype: str) -> Array:
+    """Rows in one array, which may be none."""
+    stack = np.empty((len(rows), *shape), dtype)
+    for t, x in enumerate(rows):
+        stack[t] = x
+    return stack

@@ -1,0 +1,185 @@
+"""What a program, or a body in it, is written with: names of values, and what is made once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import index_add
+from tapegrad.program.ir import Code, Constant, Instruction, Ref
+from tapegrad.program.lines import number
+from tapegrad.program.names import Names
+from tapegrad.program.observe import short_names
+from tapegrad.program.plan import LARGE as MANY
+from tapegrad.program.plan import Plan, planned
+from tapegrad.program.reuse import RowUpdates
+
+Values = Mapping[Ref, str]
+
+
+@attrs.frozen
+class Frame:
+    """A program, or a body in it, as it is written.
+
+    Attributes
+    ----------
+    program
+        What is written.
+    plan
+        Who has which buffer.
+    values
+        What each value is called.
+    buffers
+        What each buffer is called.
+    outs
+        Where results are written that have a place of their own.
+    updates
+        Instructions that update rows, and what keeps the older tables.
+    names
+        Where names come from.
+    once
+        The lines that are run once, before the first call; more are added.
+    rows
+        Values that a loop gave, and the list of their rows, in order.
+    lent
+        Values in memory that a loop uses again when it is run again.
+    inside
+        Whether it is a body.
+    """
+
+    program: Code
+    plan: Plan
+    values: dict[Ref, str]
+    buffers: tuple[str, ...]
+    outs: dict[Ref, str]
+    updates: Mapping[int, str]
+    names: Names
+    once: list[str]
+    rows: dict[Ref, str] = attrs.Factory(dict)
+    lent: set[Ref] = attrs.Factory(set)
+    inside: bool = False
+
+
+def framed(
+    program: Code, values: dict[Ref, str], names: Names, once: list[str], inside: bool = False
+) -> Frame:
+    """The frame of a program, or of a body inside one; what it needs once is added to `once`."""
+    plan = planned(program)
+    buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
+    part_of = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
+    updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
+    for i, x in enumerate(program.constants):
+        once += _constant(x, values[Ref("constant", i)], names)
+    for name, buffer in zip(buffers, plan.buffers, strict=True):
+        once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
+    for ref, name in part_of.items():
+        part = plan.parts[ref]
+        once.append(f"{name} = {buffers[part.buffer]}[{part.start}:{part.stop}]")
+    for name in updates.values():
+        once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
+    return Frame(program, plan, values, buffers, part_of, updates, names, once, inside=inside)
+
+
+def allocated(names: Names, shape: tuple[int, ...], dtype: Any) -> str:
+    """The expression that allocates memory."""
+    return f"{names.of(_buffer, 'buffer')}({shape}, {np.dtype(dtype).str!r})"
+
+
+# --- what values are called -----------------------------------------------------------------
+
+
+def values_of(program: Code, names: Names, known: Values | None = None) -> dict[Ref, str]:
+    """A name for each value: what a reader knows it by, or else its op and its line.
+
+    Those of inputs may be known.
+    """
+    values = dict(known or {})
+    for i, name in enumerate(short_names([x.path for x in program.inputs])):
+        if Ref("input", i) not in values:
+            values[Ref("input", i)] = names.new(name)
+    for i, constant in enumerate(program.constants):
+        splat = constant.splat
+        if splat is None:
+            wanted = f"captured{i}" if constant.captured else f"constant{i}"
+        elif constant.shape == ():
+            wanted = word(splat) or "number_" + repr(splat).replace("-", "m")
+        else:
+            wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
+        values[Ref("constant", i)] = names.new(wanted)
+    for i, instruction in enumerate(program.instructions):
+        values[Ref("instruction", i)] = names.new(instruction.name or f"{instruction.op.name}_{i}")
+    return values
+
+
+_WORDS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 0.5: "half", 0.25: "quarter"}
+
+
+def word(x: Any) -> str:
+    """A number's name in English, if it has a short one."""
+    found = _WORDS.get(abs(x), "")
+    return f"minus_{found}" if found and math.copysign(1, x) < 0 else found
+
+
+# --- what is made once ----------------------------------------------------------------------
+
+
+def _constant(constant: Constant, name: str, names: Names) -> list[str]:
+    """The line that defines a constant; without one it is put in the namespace."""
+    splat = constant.splat
+    if splat is None:
+        names.namespace[name] = constant.array
+        return []
+    given = f"{number(splat)}, {constant.dtype.str!r}, {constant.shape}"
+    return [f"{name} = {names.of(_full, 'constant')}({given})"]
+
+
+def _full(value: Any, dtype: str, shape: tuple[int, ...]) -> Array:
+    """A constant of one number."""
+    array = np.full(shape, value, dtype)
+    array.setflags(write=False)
+    return array
+
+
+_LINE = 64  # bytes
+
+
+def _buffer(shape: tuple[int, ...], dtype: str) -> Array:
+    """An array that begins with a line of the cache, as `empty` gives it by chance only."""
+    size = math.prod(shape) * np.dtype(dtype).itemsize
+    memory = np.empty(size + _LINE, np.uint8)
+    start = -memory.ctypes.data % _LINE
+    return memory[start : start + size].view(dtype).reshape(shape)
+
+
+# rows are few if they have this part of a table's elements
+_SPARSE = 4
+
+
+def _row_updates(program: Code) -> list[int]:
+    """The instructions that give back a large table with a few rows updated."""
+    return [
+        x.index
+        for x in program.results
+        if x.kind == "instruction" and _is_row_update(program, program.of(x))
+    ]
+
+
+def _is_row_update(program: Code, instruction: Instruction) -> bool:
+    if instruction.op is not index_add or instruction.options["index"] != (HOLE,):
+        return False
+    table, values, _ = instruction.operands
+    like = program.like(values)
+    few = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
+    return (
+        type(table) is Ref
+        and table.kind == "input"
+        and few
+        and like.dtype == instruction.dtype
+        and math.prod(instruction.shape) >= MANY
+    )

@@ -1,0 +1,68 @@
+"""Passes: pure functions from a Program to a better one.
+
+A pass of the package is written as the change of a `Builder`. Called, it improves a
+Program and leaves it as it was; many in a row (`improved`) hand one Builder on, so that
+the program is copied once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import attrs
+
+from tapegrad.program.builder import Builder
+from tapegrad.program.program import Program
+
+Pass = Callable[[Program], Program]
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Improvement:
+    """A pass, declared by what it does to a Builder.
+
+    Attributes
+    ----------
+    change
+        The function declared.
+    """
+
+    change: Callable[[Builder], None]
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+            self.__dict__[name] = getattr(self.change, name)
+        self.__dict__["__wrapped__"] = self.change
+
+    def __call__(self, program: Program) -> Program:
+        return improved(program, (self,))
+
+    def __repr__(self) -> str:
+        return f"<pass {self.change.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.change.__qualname__
+
+
+improvement = Improvement
+
+
+def improved(
+    program: Program, passes: Iterable[Pass], wait: Callable[[], None] = lambda: None
+) -> Program:
+    """The program after these passes, in order; `wait` is called after each."""
+    builder: Builder | None = None
+    for improve in passes:
+        if isinstance(improve, Improvement):
+            builder = Builder.of_program(program) if builder is None else builder
+            improve.change(builder)
+        else:
+            program = improve(program if builder is None else _made(program, builder))
+            builder = None
+        wait()
+    return program if builder is None else _made(program, builder)
+
+
+def _made(old: Program, builder: Builder) -> Program:
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(old, constants=constants, instructions=instructions, outputs=outputs)

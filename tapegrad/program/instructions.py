@@ -1,0 +1,100 @@
+"""The lines of a program's instructions, and those of the bodies in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.program import blocks
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.part import PART
+from tapegrad.program.control.writing import branch_lines, loop_lines
+from tapegrad.program.frame import Frame, Values, word
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref
+from tapegrad.program.lines import KINDS, expression, number
+from tapegrad.program.plan import Plan
+
+
+def lines_of(frame: Frame) -> list[str]:
+    """The lines of a program's instructions, with a comment where a stage begins."""
+    program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
+    buffers = frame.buffers
+    lines: list[str] = []
+    spelled = _spelled(program, values)
+    staged = any(x.stage != STAGES[0] for x in program.instructions)
+    stage = -1
+
+    def begin(i: int) -> None:
+        nonlocal stage
+        reached = STAGES.index(program.instructions[i].stage)
+        # what is moved up by a pass begins no stage
+        if staged and reached > stage:
+            stage = reached
+            lines.append(f"# {STAGES[stage]}")
+
+    def line(i: int) -> None:
+        if program.instructions[i].op is PART:
+            # written where the loop or the branch is that gives it
+            return
+        if isinstance(program.instructions[i].options.get("loop"), Loop):
+            lines.extend(loop_lines(frame, i, lines_of))
+            return
+        if isinstance(program.instructions[i].options.get("branch"), Branch):
+            lines.extend(branch_lines(frame, i, lines_of))
+            return
+        instruction, ref = program.instructions[i], Ref("instruction", i)
+        home = plan.home.get(ref)
+        out = frame.outs.get(ref) or (None if home is None else buffers[home])
+        if ref in plan.joined:
+            lines.extend(_rest(program, plan, i, values, buffers))
+            text, note = buffers[plan.home[ref]], "its parts were written there"
+        elif i in frame.updates:
+            given = ", ".join(values[x] for x in instruction.operands)  # type: ignore[index]
+            text, note = f"{frame.updates[i]}({given})", instruction.note
+        else:
+            text, note = expression(program, i, values, out, names), instruction.note
+        numbers = [known for x in instruction.operands if (known := spelled.get(x))]
+        about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
+        lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
+
+    runs = dict(plan.runs)
+    i = 0
+    while i < len(program.instructions):
+        begin(i)
+        if i in runs:
+            lines += blocks.loop(program, plan, range(i, runs[i]), values, buffers, names)
+            i = runs[i]
+        else:
+            line(i)
+            i += 1
+    return lines
+
+
+def _spelled(program: Code, values: Values) -> dict[Any, str]:
+    """What the constants are that are numbers and are called by no word."""
+    found: dict[Any, str] = {}
+    for i, x in enumerate(program.constants):
+        if x.shape == () and x.splat is not None and not word(x.splat):
+            ref = Ref("constant", i)
+            found[ref] = f"{values[ref]} = {number(x.splat)}"
+    return found
+
+
+def _about(instruction: Instruction, note: str) -> str:
+    """The comment at the end of a line."""
+    shape = str(instruction.shape)
+    if instruction.number:
+        shape = f"a Python {KINDS[instruction.dtype.kind]}"
+    return f"{shape}: {note}" if note else shape
+
+
+def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:
+    """The lines that copy the parts of a concatenation that are not in their places."""
+    home, start = plan.home[Ref("instruction", i)], 0
+    lines = []
+    for x in program.instructions[i].operands:
+        stop = start + program.like(x).shape[0]
+        part = plan.parts.get(x)  # type: ignore[arg-type]
+        if part is None or part.buffer != home:
+            lines.append(f"{buffers[home]}[{start}:{stop}] = {values[x]}")  # type: ignore[index]
+        start = stop
+    return lines

@@ -1,0 +1,195 @@
+"""Loops and branches: what nobody asks for goes, and their bodies are improved.
+
+What a loop keeps for derivatives is much, and what is read of it little: a loop is left with
+what the program needs of it. What does not depend on the carry or the rows is computed
+before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from tapegrad.core.tensor import Rules
+from tapegrad.face.later import later
+from tapegrad.program.builder import Builder
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.part import PART
+from tapegrad.program.improvement import improved, improvement
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.passes.dead import drop_dead
+
+_NESTED: frozenset[Rules] = frozenset({LOOP, COND})
+
+
+@improvement
+def trim_loops(builder: Builder) -> None:
+    """Loops and branches give what is read of them, and take what they need for it.
+
+    Fires on each of them: a loop keeps more for its derivatives than they read.
+    """
+    while builder.has(_NESTED) and _trim(builder):
+        # what one loop does not take, another need not give
+        drop_dead.change(builder)
+
+
+def _trim(builder: Builder) -> bool:
+    """Trim each loop and branch; whether one was."""
+    changed = False
+    used: dict[int, set[int]] = {}
+    for _, made in builder.in_order():
+        if made.op is PART:
+            used.setdefault(made.operands[0].index, set()).add(made.options["index"])  # type: ignore[union-attr]
+    places: dict[int, dict[int, int]] = {}
+    for i in builder.order:
+        made = builder.instructions[i]
+        if made.op in _NESTED:
+            trim = _trimmed_loop if made.op is LOOP else _trimmed_branch
+            trimmed, places[i] = trim(made, used.get(i, set()))
+            if trimmed is not made:
+                builder.instructions[i] = trimmed
+                builder.touch()
+                changed = True
+        elif made.op is PART:
+            at = places[made.operands[0].index][made.options["index"]]  # type: ignore[union-attr]
+            if at != made.options["index"]:
+                builder.instructions[i] = attrs.evolve(made, options={"index": at})
+                builder.touch()
+    return changed
+
+
+@improvement
+def improve_bodies(builder: Builder) -> None:
+    """The bodies of loops and branches are improved by all passes.
+
+    Fires on each of them.
+    """
+    passes = later("tapegrad.program.passes", "PASSES")
+
+    def visit(builder: Builder, made: Instruction) -> Instruction:
+        held = made.options["loop" if made.op is LOOP else "branch"]
+        names = ("body", "stop") if made.op is LOOP else ("on_true", "on_false")
+        better = {
+            name: improved(code, passes)
+            for name in names
+            if (code := getattr(held, name)) is not None
+        }
+        option = "loop" if made.op is LOOP else "branch"
+        return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
+
+    builder.rewrite(visit, _NESTED)
+
+
+# --- trimming -------------------------------------------------------------------------------
+
+
+def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
+    """A loop that gives the values used alone, and where each of them is now."""
+    loop: Loop = made.options["loop"]
+    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
+    reach = _reached(body)
+    wanted = {k for k in range(n_carry) if k in used}
+    given = [j for j in range(n_carry, len(body.outputs)) if j in used]
+    needed: set[int] = set()
+    for j in given:
+        needed |= reach(body.outputs[j])
+    if loop.stop is not None:
+        needed |= _reached(loop.stop)(loop.stop.outputs[0])
+    while True:
+        for k in wanted:
+            needed |= reach(body.outputs[k])
+        more = {k for k in range(n_carry) if n + k in needed} - wanted
+        if not more:
+            break
+        wanted |= more
+    # a carry that stays as it is is captured
+    still = {k for k in wanted if body.outputs[k] == Ref("input", n + k) and k not in used}
+    carry = sorted(wanted - still)
+    first = n + n_carry
+    captured = [i for i in range(n) if i in needed] + [n + k for k in sorted(still)]
+    rows = [i for i in range(first, len(body.inputs)) if i in needed]
+    if loop.length is None and loop.stop is None and not rows:
+        # the number of steps is that of the rows
+        rows = [first]
+    order = [*captured, *[n + k for k in carry], *rows]
+    outputs = [*carry, *given]
+    where = {j: at for at, j in enumerate(outputs)}
+    if order == list(range(len(body.inputs))) and len(outputs) == len(body.outputs):
+        return made, where
+    trimmed = attrs.evolve(
+        loop,
+        body=_of_inputs(body, order, [body.outputs[j] for j in outputs]),
+        stop=None
+        if loop.stop is None
+        else _of_inputs(loop.stop, order[: len(order) - len(rows)], loop.stop.outputs),
+        n_carry=len(carry),
+        n_xs=len(rows),
+        n_ys=len(given),
+        moving=frozenset(),
+    )
+    operands = tuple([made.operands[i] for i in order])
+    return attrs.evolve(made, operands=operands, options={"loop": trimmed}), where
+
+
+def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
+    """A branch that gives the values used alone, and where each of them is now."""
+    branch: Branch = made.options["branch"]
+    outputs = sorted(used)
+    where = {j: at for at, j in enumerate(outputs)}
+    needed: set[int] = set()
+    for code in (branch.on_true, branch.on_false):
+        reach = _reached(code)
+        for j in outputs:
+            needed |= reach(code.outputs[j])
+    order = sorted(needed)
+    if len(order) == len(branch.on_true.inputs) and len(outputs) == len(branch.on_true.outputs):
+        return made, where
+    codes = [
+        _of_inputs(code, order, [code.outputs[j] for j in outputs])
+        for code in (branch.on_true, branch.on_false)
+    ]
+    operands = (made.operands[0], *[made.operands[1 + i] for i in order])
+    return attrs.evolve(made, operands=operands, options={"branch": Branch(*codes)}), where
+
+
+def _reached(code: Code) -> Callable[[Any], set[int]]:
+    """Which inputs a value of a program depends on."""
+    known: dict[Any, set[int]] = {Ref("input", i): {i} for i in range(len(code.inputs))}
+    for i, made in enumerate(code.instructions):
+        found: set[int] = set()
+        for x in made.operands:
+            found |= known.get(x, set())
+        known[Ref("instruction", i)] = found
+    return lambda x: known.get(x, set())
+
+
+def _of_inputs(code: Code, order: list[int], outputs: Any) -> Any:
+    """A program of some of the inputs, in this order, to these values."""
+    moved: Mapping[Any, Any] = {Ref("input", i): Ref("input", at) for at, i in enumerate(order)}
+
+    def new(x: Any) -> Any:
+        return moved.get(x, x) if type(x) is Ref else x
+
+    builder = Builder(tuple([code.inputs[i] for i in order]), code.constants)
+    needed: set[Any] = set(outputs)
+    for i in reversed(range(len(code.instructions))):
+        if Ref("instruction", i) in needed:
+            needed.update(code.instructions[i].operands)
+    made: dict[Any, Any] = dict(moved)
+    for i, instruction in enumerate(code.instructions):
+        if Ref("instruction", i) in needed:
+            operands = tuple(
+                [made.get(x, x) if type(x) is Ref else x for x in instruction.operands]
+            )
+            made[Ref("instruction", i)] = builder.append(instruction.on(operands))
+    return attrs.evolve(
+        code,
+        inputs=builder.inputs,
+        constants=tuple(builder.constants),
+        instructions=tuple(builder.instructions),
+        outputs=tuple([made.get(x, x) for x in outputs]),
+    )

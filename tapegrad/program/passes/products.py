@@ -1,0 +1,159 @@
+"""Products by one matrix are done at once.
+
+A network unrolled over steps multiplies by the same weight at each step. One product of
+the stacked matrices takes a fraction of the time of many small ones.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from tapegrad.ops.indexing import getitem
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import transpose
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.stack import MOST_ROWS, concatenated
+
+_FEW_ROWS = 32
+
+
+@improvement
+def flatten_products(builder: Builder) -> None:
+    """A stack of matrices times one matrix becomes one product.
+
+    Fires on a layer of sequences: ``(batch, step, feature) @ (feature, unit)``. Where the
+    matrices are large, that pays only if the one is transposed.
+    """
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        left, right = instruction.operands
+        shape = builder.shape(left)
+        if len(shape) < 3 or len(builder.shape(right)) != 2 or 0 in shape:
+            return None
+        if shape[-2] >= _FEW_ROWS and not builder.source(right, transpose):
+            return None
+        rows = builder.reshaped(left, (math.prod(shape[:-1]), shape[-1]))
+        return builder.reshaped(builder.emit(matmul, rows, right), instruction.shape)
+
+    builder.rewrite(visit, (matmul,))
+
+
+@improvement
+def stack_products(builder: Builder) -> None:
+    """Products by one weight that do not wait for each other are stacked.
+
+    Fires on the inputs of a loop, which one layer transforms at each step.
+    """
+    groups = _candidates(builder)
+    # most wait for their own kind, as the products of a loop with its state do
+    before = _waited_for(builder, groups)
+    groups = [group for k, group in enumerate(groups) if not before[k] >> k & 1]
+    before = _waited_for(builder, groups)
+    stacked: dict[int, int] = {}
+    for k in range(len(groups)):
+        # what a member waits for, all of them do once they are stacked
+        bits = before[k]
+        for other, further in stacked.items():
+            if bits >> other & 1:
+                bits |= further
+        if bits >> k & 1:
+            continue
+        stacked[k] = bits
+        for other, further in stacked.items():
+            if further >> k & 1:
+                stacked[other] = further | bits
+    if stacked:
+        _reorder(builder, {i: groups[k] for k in stacked for i in groups[k]})
+
+
+def _candidates(builder: Builder) -> list[list[int]]:
+    """The products of equal shapes by one matrix, where there are several."""
+    groups: dict[Any, list[int]] = {}
+    for i, instruction in builder.in_order():
+        if instruction.op is not matmul:
+            continue
+        left, right = instruction.operands
+        if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
+            continue
+        shape = builder.shape(left)
+        if len(shape) == len(instruction.shape) == 2 and shape[0] <= MOST_ROWS:
+            groups.setdefault((right, shape, instruction.dtype), []).append(i)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
+    """For each group, the groups (as bits) that one of its members depends on."""
+    group_of = {i: k for k, group in enumerate(groups) for i in group}
+    before = [0] * len(groups)
+    known: dict[Any, int] = {}
+    for i, instruction in builder.in_order() if groups else ():
+        bits = 0
+        for x in instruction.operands:
+            bits |= known.get(x, 0)
+        k = group_of.get(i)
+        if k is not None:
+            before[k] |= bits
+            bits |= 1 << k
+        if bits:
+            known[builder.refs[i]] = bits
+    return before
+
+
+def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
+    """Do each group of products when its first member is due."""
+    order, builder.order = builder.order, []
+    done: set[int] = set()
+    replaced: dict[Any, Any] = {}
+
+    def new(operands: Iterable[Any]) -> tuple[Any, ...]:
+        return tuple([replaced.get(x, x) for x in operands])
+
+    def needed(i: int) -> list[int]:
+        operands = builder.instructions[i].operands
+        if i in members:
+            lefts = [builder.instructions[k].operands[0] for k in members[i]]
+            operands = (*lefts, operands[1])
+        return [
+            x.index
+            for x in operands
+            if type(x) is Ref and x.kind == "instruction" and x.index not in done
+        ]
+
+    def put(i: int) -> None:
+        instruction = builder.instructions[i]
+        group = members.get(i)
+        if group is None:
+            if replaced:
+                builder.instructions[i] = instruction.on(new(instruction.operands))
+            builder.order.append(i)
+            done.add(i)
+            return
+        builder.stage = instruction.stage
+        lefts = new(builder.instructions[j].operands[0] for j in group)
+        (right,) = new(instruction.operands[1:])
+        product = builder.emit(
+            matmul, concatenated(builder, lefts), right, note=f"{len(group)} products, stacked"
+        )
+        n = instruction.shape[0]
+        for k, j in enumerate(group):
+            rows = slice(k * n, (k + 1) * n)
+            part = replaced[builder.refs[j]] = builder.emit(getitem, product, index=(rows,))
+            builder.name(part, builder.instructions[j].name)
+        done.update(group)
+
+    for i in order:
+        waiting = [i]
+        while waiting:
+            j = waiting[-1]
+            first = [] if j in done else needed(j)
+            if first:
+                waiting += first
+                continue
+            waiting.pop()
+            if j not in done:
+                put(j)
+    builder.replace_outputs(replaced)

@@ -1,0 +1,71 @@
+"""Two ways to one derivative that must agree to rounding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.testing.flat import locate
+
+__all__ = ["FLOOR", "Named", "agree", "compare", "length"]
+
+FLOOR = 1e-3  # the part of it that is left of what cancels, beside what that was made of
+
+
+class Named(Protocol):
+    """A function in messages, and the leaves that its derivatives are by."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    @property
+    def xs(self) -> Sequence[Any]:
+        """The leaves."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[str]:
+        """What messages call each."""
+        ...
+
+
+def compare(
+    f: Named, relative: float, what: str, got: Array, as_: str, want: Array, size: Array
+) -> None:
+    """Compare packed arrays like the leaves, entry by entry.
+
+    Parameters
+    ----------
+    f
+        What they are of.
+    relative
+        The relative error that rounding may leave.
+    what, as_
+        What messages call the two sides.
+    got, want
+        The two sides.
+    size
+        How large what they were made of is, in each entry.
+    """
+    tolerance = relative * (size + FLOOR * np.max(size, initial=0.0))
+    for at in np.flatnonzero(~(np.abs(got - want) <= tolerance))[:1]:
+        raise AssertionError(
+            f"{f.name}: {what} is {got[at]:.12g} at {locate(int(at), f.xs, f.paths)}, not {as_}, "
+            f"{want[at]:.12g}"
+        )
+
+
+def agree(f: Named, relative: float, what: str, got: Any, other: str, want: Any, size: Any) -> None:
+    """Compare two numbers, made of what is as large as `size`."""
+    if not np.abs(got - want) <= relative * size:
+        raise AssertionError(f"{f.name}: {what} is {got:.12g}, but {other} is {want:.12g}")
+
+
+def length(u: Array, v: Array) -> Any:
+    """How large the product of two directions may be."""
+    return np.linalg.norm(u) * np.linalg.norm(v)

@@ -1,0 +1,115 @@
+"""Whether a function of a batch is what a loop over the examples is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.tape import record
+from tapegrad.errors import TraceError
+from tapegrad.testing.values import rounding
+from tapegrad.transforms import vmap
+
+__all__ = ["check_batched"]
+
+Fn = Callable[..., Any]
+
+
+def check_batched(fn: Fn, args: Sequence[Any]) -> None:
+    """Check that `vmap` of a function gives what calls of it, example by example, give.
+
+    Parameters
+    ----------
+    fn
+        A function of trees, as `vmap` takes it.
+    args
+        The arguments of one example. A second is made of it: floating arrays are scaled,
+        others reversed. All arrays are batched at once, the floating ones alone, and each
+        alone. A function may refuse to batch arrays that are not floating, where it has to
+        read their values.
+
+    Raises
+    ------
+    AssertionError
+        If a value, a shape or a dtype differs, with the path and what was batched.
+    TypeError
+        If there is no array among the arguments.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.testing.check_batched(lambda a, b: tg.tanh(a @ b), (np.eye(2), np.ones(2)))
+    """
+    if not isinstance(args, tuple | list):
+        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
+    leaves, structure = tree.flatten(tuple(args))
+    arrays = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray)]
+    floating = [i for i in arrays if leaves[i].dtype.kind == "f"]
+    if not arrays:
+        raise TypeError(f"there is no array to batch among the arguments of {label(fn)}")
+    examples = [leaves, [_varied(x) for x in leaves]]
+
+    def called(given: Sequence[Any]) -> Any:
+        return fn(*tree.unflatten(structure, given))
+
+    for chosen in dict.fromkeys(tuple(x) for x in (arrays, floating, *[[i] for i in arrays]) if x):
+        rows = [
+            called([row[i] if i in chosen else x for i, x in enumerate(leaves)]) for row in examples
+        ]
+        batch: list[Any] = list(leaves)
+        for i in chosen:
+            batch[i] = np.stack([row[i] for row in examples])
+
+        def one(*parts: Any, chosen: tuple[int, ...] = chosen) -> Any:
+            given = list(leaves)
+            for i, x in zip(chosen, parts, strict=True):
+                given[i] = x
+            return called(given)
+
+        try:
+            got = vmap(one)(*[batch[i] for i in chosen])
+        except TraceError:
+            if set(chosen) <= set(floating):
+                raise
+            continue
+        names = [path for i, path in enumerate(tree.paths(tuple(args))) if i in chosen]
+        close = rounding(record(called)(leaves)[1])
+        for path, x, y in _results(label(fn), got, rows):
+            _compare(f"{label(fn)}, batched along {', '.join(names)}", path, x, y, close)
+
+
+def _varied(x: Any) -> Any:
+    """Another array like this one, which a function that takes this one takes too."""
+    if not isinstance(x, np.ndarray):
+        return x
+    return x * x.dtype.type(0.875) if x.dtype.kind == "f" else np.flip(x)
+
+
+def _results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
+    """The path of each array, what the batch gave, and what the loop gave."""
+    leaves, structure = tree.flatten(got)
+    others = [tree.flatten(row) for row in rows]
+    for _, other in others:
+        if other != structure:
+            raise AssertionError(f"{name} returns {structure} for a batch, {other} for an example")
+    for i, (path, x) in enumerate(zip(tree.paths(got), leaves, strict=True)):
+        parts = [row[i] for row, _ in others]
+        if isinstance(parts[0], np.ndarray | np.generic | float | int):
+            yield path or "the result", np.asarray(x), np.stack(parts)
+
+
+def _compare(name: str, path: str, got: Any, want: Any, close: float) -> None:
+    if (got.shape, got.dtype) != (want.shape, want.dtype):
+        raise AssertionError(
+            f"{name}: {path} is {got.dtype} {got.shape}, but {want.dtype} {want.shape} in a loop"
+        )
+    same = got == want
+    if want.dtype.kind == "f":
+        size = np.max(np.abs(want[np.isfinite(want)]), initial=0)
+        same = np.isclose(got, want, close, close * size, equal_nan=True)
+    if not np.all(same):
+        raise AssertionError(f"{name}: {path} is\n{got}\nbut in a loop\n{want}")

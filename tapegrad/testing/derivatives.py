@@ -1,0 +1,257 @@
+"""check_vjp and check_jvp: anybody's derivative against differences of anybody's function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import check_callable, label
+from tapegrad.core.ownership import Array
+from tapegrad.testing.agreement import FLOOR, Named, agree, compare, length
+from tapegrad.testing.differences import check_first
+from tapegrad.testing.flat import Flat, locate, pack, unpack, weights
+from tapegrad.testing.foreign import Foreign, floats, read
+from tapegrad.testing.values import CLOSE
+
+__all__ = ["check_jvp", "check_vjp"]
+
+Fn = Callable[..., Any]
+
+
+def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = None) -> None:
+    """Check a VJP of any origin: that of a kernel, a service, another library.
+
+    It is compared with differences of the function, and must be linear in the cotangent,
+    the same in each run to the last bit, and leave the arguments and the cotangent as
+    they are. Inputs are moved together, in fixed random directions, and what fails is
+    pinned to one input.
+
+    Parameters
+    ----------
+    fn
+        A function of trees that returns a tree, whose leaves are anything that
+        `numpy.asarray` reads.
+    vjp_fn
+        ``vjp_fn(args, cotangent)`` returns a tuple with the cotangent of each argument: a
+        tree like it, or None where no gradient passes. ``args`` is a tuple, and the
+        cotangent a tree like the output.
+    args
+        The point to check at: a sequence of arguments. The floating leaves are moved;
+        others stay as they are. Each arrives as it is given: as a NumPy array of the same
+        dtype and order in memory, a Python number, or an array of PyTorch or of any
+        library with the array API. The cotangents are NumPy arrays, unless some
+        argument is of another library; then they are of that which `fn` returned. Where
+        a function takes float64, pass that: the check of float32 is less sharp.
+    jvp_fn
+        The JVP as for `check_jvp`, if the two shall be compared: ``<u, J v>`` is
+        ``<Jᵀ u, v>``.
+
+    Raises
+    ------
+    AssertionError
+        If the VJP is wrong. The message says at which input, and gives both numbers and
+        how far off the numeric one may be. At a kink, where differences to the left and
+        to the right disagree, any derivative between the two is right.
+    TypeError
+        If there is nothing to differentiate, or a result is not as described.
+    ValueError
+        If the function is not finite at the point.
+
+    Notes
+    -----
+    The steps fit the coarsest of the dtypes of the arguments, the outputs and the
+    cotangents; a function that reads its arguments as float32 is known by its values.
+    `fn` is called about 20 times for an input, and at most some 300 times for many of
+    them, unless something is wrong.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> def scaled(x, w):
+    ...     return x * w
+    >>> def scaled_vjp(args, g):
+    ...     x, w = args
+    ...     return g * w, g * x
+    >>> tg.testing.check_vjp(scaled, scaled_vjp, (np.ones(3), np.array([1.0, 2.0, 4.0])))
+    >>> def wrong(args, g):
+    ...     x, w = args
+    ...     return g * w, -g * x
+    >>> try:
+    ...     tg.testing.check_vjp(scaled, wrong, (np.ones(3), np.array([1.0, 2.0, 4.0])))
+    ... except AssertionError as error:
+    ...     for line in str(error).splitlines()[:3]:
+    ...         print(line)
+    scaled has a wrong derivative at w[2] (vjp_fn)
+      vjp_fn     -1
+      numeric    1
+    """
+    f = Foreign.of(fn, args)
+    _check_pullback(f, vjp_fn)
+    if jvp_fn is not None:
+        _check_transposed(f, vjp_fn, jvp_fn)
+
+
+def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = None) -> None:
+    """Check a JVP of any origin, as `check_vjp` does a VJP.
+
+    Parameters
+    ----------
+    fn, args
+        As for `check_vjp`.
+    jvp_fn
+        ``jvp_fn(args, tangents)`` returns the tangent of the output, a tree like it, or
+        None for zeros. ``args`` is a tuple, and so is ``tangents``, with a tree like each
+        argument; the tangent of a leaf that is not floating is None.
+    vjp_fn
+        The VJP as for `check_vjp`, if the two shall be compared.
+
+    Raises
+    ------
+    AssertionError, TypeError, ValueError
+        As for `check_vjp`; the message says by which input the derivative is wrong, and
+        of which output.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> def scaled_jvp(args, tangents):
+    ...     (x, w), (dx, dw) = args, tangents
+    ...     return dx * w + x * dw
+    >>> tg.testing.check_jvp(np.multiply, scaled_jvp, (np.ones(3), np.array([1.0, 2.0, 4.0])))
+    """
+    f = Foreign.of(fn, args)
+    _check_tangent(f, jvp_fn)
+    if vjp_fn is not None:
+        _check_transposed(f, vjp_fn, jvp_fn)
+
+
+def _pulled(f: Foreign, vjp_fn: Fn, given: Any) -> tuple[Array, ...]:
+    """What a VJP gave, an array for each floating leaf of the arguments."""
+    n = len(f.args)
+    if n == 1 and not isinstance(given, tuple | list):
+        given = (given,)
+    if not isinstance(given, tuple | list) or len(given) != n:
+        got = (
+            f"{len(given)} cotangents" if isinstance(given, tuple | list) else type(given).__name__
+        )
+        raise TypeError(
+            f"vjp_fn ({label(vjp_fn)}) returned {got}; a tuple with one cotangent for each of the "
+            f"{n} arguments is needed (None where no gradient passes)"
+        )
+    parts: list[Any] = []
+    for arg, c in zip(f.args, given, strict=True):
+        tree.map_up_to(lambda x, c: parts.append(c), arg, c)
+    return _like(f, "vjp_fn", [parts[i] for i in f.places], f.xs, f.paths)
+
+
+def _pushed(f: Foreign, given: Any) -> tuple[Array, ...]:
+    """What a JVP gave, an array for each floating leaf of the output."""
+    parts: list[Any] = []
+    tree.map_up_to(lambda y, t: parts.append(t) if floats(y) else None, f.output, given)
+    return _like(f, "jvp_fn", parts, f.y, f.y_paths)
+
+
+def _like(
+    f: Foreign, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
+) -> tuple[Array, ...]:
+    """Derivatives as arrays, of the shapes of what they belong to."""
+    what = "cotangent" if by == "vjp_fn" else "tangent"
+    arrays = []
+    for part, x, path in zip(parts, like, paths, strict=True):
+        array = np.zeros(x.shape, x.dtype) if part is None else read(part)
+        if array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"{f.name}: {by} gives a {what} for {path} that is a {type(part).__name__} of "
+                f"{array.dtype}; real numbers are needed"
+            )
+        if array.shape != x.shape:
+            raise AssertionError(
+                f"{f.name}: {by} gives a {what} of shape {array.shape} for {path}, which has "
+                f"shape {x.shape}"
+            )
+        for at in np.argwhere(~np.isfinite(array))[:1]:
+            index = tuple(at)
+            place = locate(int(np.ravel_multi_index(index, x.shape)) if index else 0, [x], [path])
+            raise AssertionError(
+                f"{f.name}: {by} gives a {what} of {array[index]} at {place} = {x[index]}"
+            )
+        arrays.append(array)
+    return tuple(arrays)
+
+
+def _check_pullback(f: Foreign, vjp_fn: Fn) -> None:
+    check_callable(vjp_fn)
+
+    def pullback(xs: Sequence[Any], u: Sequence[Any]) -> tuple[Array, ...]:
+        return _pulled(f, vjp_fn, vjp_fn(f.arguments(xs), f.weight(u)))
+
+    def at_point(u: Array) -> tuple[Array, ...]:
+        given = f.arguments(f.xs), f.weight(unpack(u, f.y))
+        return _pulled(f, vjp_fn, f.called(vjp_fn, "vjp_fn", given, "the cotangent"))
+
+    def pull(xs: Sequence[Any]) -> Any:
+        return f.evaluate(*xs), lambda u: pullback(xs, u)
+
+    rng = np.random.default_rng(1)
+    u, w = (weights(rng, pack(f.y).size) for _ in range(2))
+    first = at_point(u)
+    f.require_same("vjp_fn", first, at_point(u), f.paths)
+    eps = f.eps(first)
+    _check_linear(f, eps, "vjp_fn of zeros", "vjp_fn of 2u - 3w", at_point, u, w)
+    check_first(f.problem(eps, "vjp_fn", pull, None), ("reverse",))
+
+
+def _check_tangent(f: Foreign, jvp_fn: Fn) -> None:
+    check_callable(jvp_fn)
+
+    def push(xs: Sequence[Any], v: Sequence[Any]) -> Any:
+        return f.evaluate(*xs), _pushed(f, jvp_fn(f.arguments(xs), f.tangents(v)))
+
+    def at_point(v: Array) -> tuple[Array, ...]:
+        given = f.arguments(f.xs), f.tangents(unpack(v, f.xs))
+        return _pushed(f, f.called(jvp_fn, "jvp_fn", given, "a tangent"))
+
+    rng = np.random.default_rng(2)
+    v, w = (weights(rng, pack(f.xs).size) for _ in range(2))
+    first = at_point(v)
+    f.require_same("jvp_fn", first, at_point(v), f.y_paths)
+    eps = f.eps(first)
+    by_output = Flat(f.name, fn=f.fn, xs=f.y, paths=tuple(f.y_paths), args=f.args)
+    _check_linear(by_output, eps, "jvp_fn of zeros", "jvp_fn of 2v - 3w", at_point, v, w)
+    check_first(f.problem(eps, "jvp_fn", None, push), ("forward",))
+
+
+def _check_linear(
+    f: Named, eps: float, of_zeros: str, of_sum: str, derivative: Fn, u: Array, w: Array
+) -> None:
+    """Check that of zeros it is zero, and of a sum the sum."""
+    zero, one, other, both = (pack(derivative(x)) for x in (0 * u, u, w, 2 * u - 3 * w))
+    left = FLOOR * np.max(np.abs(u), initial=0.0)
+    size = np.abs(2 * one) + np.abs(3 * other) + left
+    relative = max(CLOSE, 64 * eps)
+    compare(f, relative, of_zeros, zero, "zero", 0 * zero, 0 * size)
+    compare(f, relative, of_sum, both, "2 and -3 times theirs", 2 * one - 3 * other, size)
+
+
+def _check_transposed(f: Foreign, vjp_fn: Fn, jvp_fn: Fn) -> None:
+    check_callable(vjp_fn)
+    check_callable(jvp_fn)
+    rng = np.random.default_rng(3)
+    u, v = weights(rng, pack(f.y).size), weights(rng, pack(f.xs).size)
+    pushed = _pushed(f, jvp_fn(f.arguments(f.xs), f.tangents(unpack(v, f.xs))))
+    pulled = _pulled(f, vjp_fn, vjp_fn(f.arguments(f.xs), f.weight(unpack(u, f.y))))
+    forward, reverse = u * pack(pushed), pack(pulled) * v
+    size = np.sum(np.abs(forward)) + np.sum(np.abs(reverse)) + FLOOR * length(u, v)
+    relative = max(CLOSE, 64 * f.eps([*pushed, *pulled]))
+    agree(
+        f,
+        relative,
+        "<u, J v> by jvp_fn",
+        forward.sum(),
+        "<J^T u, v> by vjp_fn",
+        reverse.sum(),
+        size,
+    )

@@ -1,0 +1,275 @@
+"""Functions of anybody's arrays, of which nothing but the values is looked at.
+
+They may take and return whatever NumPy reads. What such a function computes in is not
+known, so it is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.ownership import Array
+from tapegrad.testing.differences import EPS, FINE, Problem, coarse
+from tapegrad.testing.flat import locate, pack
+
+__all__ = ["Foreign", "floats", "read"]
+
+Fn = Callable[..., Any]
+
+_FINE_ENOUGH = 1e-12  # numbers that round by less need no larger steps
+
+
+def _seen(x: Any) -> Array:
+    """A leaf as NumPy sees it."""
+    # a PyTorch tensor that requires its gradient does not let NumPy read it
+    return np.asarray(x.detach() if hasattr(x, "detach") else x)
+
+
+def read(x: Any) -> Array:
+    """A leaf as an array, copied: what a function returned it may write to in its next call."""
+    return np.array(_seen(x))
+
+
+def floats(x: Any) -> bool:
+    """Whether a leaf is read as floating numbers."""
+    return not isinstance(x, str | bytes) and _seen(x).dtype.kind == "f"
+
+
+def _is_foreign(x: Any) -> bool:
+    """Whether a leaf is an array of another library, of which more can be made."""
+    if isinstance(x, np.ndarray | np.generic):
+        return False
+    return hasattr(x, "new_tensor") or hasattr(x, "__array_namespace__")
+
+
+def _made_like(x: Any, values: Array) -> Any:
+    """Values in the kind and the dtype of a leaf, as an array that nobody else has."""
+    if hasattr(x, "new_tensor"):
+        return x.new_tensor(values).requires_grad_(x.requires_grad)
+    if _is_foreign(x):
+        return x.__array_namespace__().asarray(values, dtype=x.dtype)
+    if isinstance(x, np.generic):
+        return x.dtype.type(values)
+    if isinstance(x, float):
+        return float(values)
+    made = np.empty_like(x if isinstance(x, np.ndarray) else _seen(x), subok=False)
+    made[...] = values
+    return made
+
+
+@attrs.frozen(eq=False)
+class Foreign:
+    """A function of anybody's arrays as one of its floating leaves, in float64.
+
+    Attributes
+    ----------
+    name
+        What messages call it.
+    fn, args
+        The function, and where it is checked.
+    leaves, structure
+        Of the arguments.
+    places
+        Which of the leaves are floating.
+    xs
+        These, as NumPy reads them.
+    leaf_paths
+        What messages call each leaf of the arguments.
+    output
+        What the function returns there.
+    y
+        The floating leaves of that, as NumPy reads them.
+    """
+
+    name: str
+    fn: Fn
+    args: tuple[Any, ...]
+    leaves: list[Any]
+    structure: tree.Structure
+    places: tuple[int, ...]
+    xs: tuple[Array, ...]
+    leaf_paths: tuple[str, ...]
+    output: Any = None
+    y: tuple[Array, ...] = ()
+
+    @classmethod
+    def of(cls, fn: Fn, args: Sequence[Any]) -> Foreign:
+        """The function at a point, if it is the same twice and leaves its arguments alone."""
+        check_callable(fn)
+        if not isinstance(args, tuple | list):
+            raise TypeError(
+                f"args is a sequence of arguments, not {type(args).__name__}; write (x,)"
+            )
+        leaves, structure = tree.flatten(tuple(args))
+        places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))
+        if not places:
+            raise TypeError(f"{label(fn)} has no floating argument to differentiate")
+        named = zip(argument_names(fn, len(args)), args, strict=True)
+        paths = [f"{name}.{path}" if path else name for name, x in named for path in tree.paths(x)]
+        xs = tuple(read(leaves[i]) for i in places)
+        f = cls(label(fn), fn, tuple(args), leaves, structure, places, xs, tuple(paths))
+        output = f.called(fn, f.name, f.arguments(f.xs))
+        y = tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
+        if not y:
+            raise TypeError(f"{f.name} returns no floating leaf to differentiate")
+        f = attrs.evolve(f, output=output, y=y)
+        f.require_same(f.name, y, f.floating(fn(*f.arguments(f.xs))), f.y_paths)
+        if not np.isfinite(pack(y)).all():
+            raise ValueError(f"{f.name} is not finite at the point to check: {y}")
+        return f
+
+    @property
+    def paths(self) -> list[str]:
+        """What messages call each floating leaf of the arguments."""
+        return [self.leaf_paths[i] for i in self.places]
+
+    @property
+    def y_paths(self) -> list[str]:
+        """What messages call each floating leaf of the output."""
+        paths = zip(tree.paths(self.output), tree.leaves(self.output), strict=True)
+        return [f"output.{p}" if p else "output" for p, leaf in paths if floats(leaf)]
+
+    def arguments(self, xs: Sequence[Any]) -> tuple[Any, ...]:
+        """The arguments with others for their floating leaves, arrays that nobody else has."""
+        filled = [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves]
+        for i, x in zip(self.places, xs, strict=True):
+            filled[i] = _made_like(filled[i], np.asarray(x))
+        arguments: tuple[Any, ...] = tree.unflatten(self.structure, filled)
+        return arguments
+
+    def floating(self, output: Any) -> tuple[Array, ...]:
+        """The floating leaves of another output."""
+        return tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
+
+    def evaluate(self, *xs: Any) -> tuple[Array, ...]:
+        """The outputs at a point; none where there are none."""
+        try:
+            return self.floating(self.fn(*self.arguments(xs)))
+        except ArithmeticError:
+            return ()
+
+    def called(self, fn: Fn, name: str, given: Sequence[Any], what: str = "") -> Any:
+        """What a function returns of arguments, which it must not change.
+
+        ``given`` are the arguments of this function, or they and what `what` says.
+        """
+        before = [_snapshot(x) for x in tree.leaves(given)]
+        result = fn(*given)
+        paths = [*self.leaf_paths, *[what] * len(before)]
+        for path, leaf, kept in zip(paths, tree.leaves(given), before, strict=False):
+            if kept is not None and kept != _snapshot(leaf):
+                raise AssertionError(f"{name} changes {path}, which it is given")
+        return result
+
+    def require_same(
+        self, name: str, first: Sequence[Any], second: Sequence[Any], paths: Sequence[str]
+    ) -> None:
+        """Raise unless two runs gave the same, to the last bit."""
+        shapes, others = [x.shape for x in first], [x.shape for x in second]
+        if shapes != others:
+            raise AssertionError(
+                f"{name} gives other shapes in the second run, of the same arguments: {shapes}, "
+                f"then {others}"
+            )
+        one, two = pack(first), pack(second)
+        for at in np.flatnonzero((one != two) & ~(np.isnan(one) & np.isnan(two)))[:1]:
+            raise AssertionError(
+                f"{name} gives another value in the second run, of the same arguments: "
+                f"{one[at]:.17g}, then {two[at]:.17g}, at {locate(int(at), first, paths)}"
+            )
+
+    def weight(self, u: Sequence[Any]) -> Any:
+        """A cotangent, a tree like the output."""
+        foreign = any(_is_foreign(x) for x in self.leaves)
+        rest = iter(u)
+
+        def made(leaf: Any) -> Any:
+            if not floats(leaf):
+                return leaf
+            like = leaf if foreign or isinstance(leaf, float) else _seen(leaf)
+            return _made_like(like, np.asarray(next(rest)))
+
+        return tree.map(made, self.output)
+
+    def tangents(self, v: Sequence[Any]) -> tuple[Any, ...]:
+        """Tangents, a tree like each argument."""
+        moved: list[Any] = [None] * len(self.leaves)
+        for i, t in zip(self.places, v, strict=True):
+            moved[i] = _made_like(self.leaves[i], np.asarray(t))
+        tangents: tuple[Any, ...] = tree.unflatten(self.structure, moved)
+        return tangents
+
+    def eps(self, derivative: Sequence[Array]) -> float:
+        """How the coarsest number on the way rounds."""
+        dtypes = [x.dtype for x in (*self.xs, *self.y, *derivative)]
+        eps = max([EPS, *[float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind == "f"]])
+        return max(eps, _read_as(self)) if eps <= _FINE_ENOUGH else eps
+
+    def problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:
+        """What differences are compared with."""
+        fine = eps <= _FINE_ENOUGH
+        return Problem(
+            self.name,
+            self.evaluate,
+            pull,
+            push,
+            tuple(x.astype(np.float64) for x in self.xs),
+            tuple(self.paths),
+            output_paths=tuple(self.y_paths),
+            eps=eps,
+            resolution=eps,
+            noise=0.0 if fine else _noise(self, eps),
+            steps=FINE if fine else coarse(eps),
+            by=by,
+        )
+
+
+def _snapshot(x: Any) -> Any:
+    """All that a call could change of an array."""
+    if isinstance(x, np.ndarray):
+        return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
+    return _seen(x).tobytes() if _is_foreign(x) else None
+
+
+def _noise(f: Foreign, eps: float) -> Any:
+    """How far the outputs spread as the inputs round: terms that cancel do not show in them."""
+    rng = np.random.default_rng(6)
+    runs = []
+    for _ in range(8):
+        xs = [x * (1 + 2 * eps * rng.integers(-1, 2, x.shape)) for x in f.xs]
+        with np.errstate(all="ignore"):
+            try:
+                runs.append(pack(f.evaluate(*xs)))
+            except ValueError:
+                continue  # outside the domain
+    y = pack(f.y)
+    same = [run - y for run in runs if run.size == y.size]
+    return np.max(np.abs(np.nan_to_num(same, posinf=0.0, neginf=0.0)), axis=0) if same else 0.0
+
+
+def _read_as(f: Foreign) -> float:
+    """How the numbers round that a function of float64 reads its arguments as.
+
+    At a point with more digits, a function that reads float32 gives the very values that
+    it gives where the others are cut off.
+    """
+    rng = np.random.default_rng(5)
+    points = [x * (1 + 1e-3 * rng.uniform(-1, 1, x.shape)) for x in f.xs]
+    with np.errstate(all="ignore"):
+        try:
+            beside = pack(f.evaluate(*points))
+            if np.array_equal(beside, pack(f.y), equal_nan=True):
+                return EPS  # it does not depend on them
+            for dtype in (np.float16, np.float32):
+                cut = pack(f.evaluate(*[x.astype(dtype) for x in points]))
+                if np.isfinite(cut).all() and np.array_equal(beside, cut):
+                    return float(np.finfo(dtype).eps)
+        except ValueError:
+            pass  # outside its domain, which says nothing
+    return EPS

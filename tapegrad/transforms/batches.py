@@ -1,0 +1,194 @@
+"""A function of one example as a function of a batch: `vmap`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.batch import replay
+from tapegrad.core.callables import argument_names, first_line, keep_names, label, title
+from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import give
+from tapegrad.core.tape import CURRENT, Tape, recorded_from, write_parameter
+from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.transforms.axes import Mapped, axes_of, refuse_sizes, to_axis
+from tapegrad.transforms.base import Fn, released
+
+__all__ = ["Vmap", "vmap"]
+
+
+@attrs.frozen(slots=False, repr=False)
+class Vmap:
+    """What `vmap` returns."""
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    fn: Fn
+    in_axes: Any = 0
+    out_axes: Any = 0
+
+    def __attrs_post_init__(self) -> None:
+        keep_names(self, self.fn)
+
+    def __repr__(self) -> str:
+        return f"<vmap of {title(self.fn)}>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Vmap, (self.fn, self.in_axes, self.out_axes)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mapped = self._mapped(args, kwargs)
+        n = refuse_sizes(self.fn, mapped)
+        outer = CURRENT.get()
+        around = None if outer is None else outer.origin
+        lines = around is not None and around.lines
+        origin = Origin(label(self.fn), True, first_line(self.fn), lines, around, "batching")
+        last: Tensor | Origin = origin
+        known: dict[Tensor, Any] = {}
+        marks: list[Any] = []
+        for x in mapped:
+            if x.axis is None:
+                marks.append(x.leaf)
+                continue
+            batch = x.in_front()
+            last = write_parameter(last, _first(batch), x.path)
+            known[last] = batch
+            marks.append(last)
+        structure = tree.flatten((args, kwargs))[1]
+        with np.errstate(all="ignore"):
+            # of the first example, whose values nobody reads
+            output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
+        leaves, structure = tree.flatten(output)
+        found = replay(Tape(last, origin), leaves, known, n)
+        axes = axes_of("out_axes", self.out_axes, output, "the result")
+        results = [
+            _result(self.fn, x, has, axis, n, path)
+            for (x, has), axis, path in zip(
+                found, axes, tree.structure_paths(structure), strict=True
+            )
+        ]
+        return tree.unflatten(structure, results)
+
+    def _call(self, given: Any) -> Any:
+        args, kwargs = given
+        return self.fn(*args, **kwargs)
+
+    def _mapped(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> list[Mapped]:
+        """The leaves of the arguments, with the axis of each."""
+        in_axes = self.in_axes
+        if isinstance(in_axes, list):
+            in_axes = tuple(in_axes)
+        if isinstance(in_axes, tuple):
+            if len(in_axes) != len(args):
+                raise ValueError(
+                    f"in_axes has {len(in_axes)} entries, but {label(self.fn)} was called with "
+                    f"{len(args)} positional arguments; it has one for each, or is one for all"
+                )
+        else:
+            in_axes = (in_axes,) * len(args)
+        names = argument_names(self.fn, len(args))
+        mapped = []
+        for name, x, axis in [
+            *zip(names, args, in_axes, strict=True),
+            # as in JAX
+            *[(name, x, 0) for name, x in kwargs.items()],
+        ]:
+            paths = [f"{name}.{path}" if path else name for path in tree.paths(x)]
+            axes = axes_of("in_axes", axis, x, name)
+            for path, leaf, i in zip(paths, tree.leaves(x), axes, strict=True):
+                mapped.append(Mapped.of(self.fn, path, leaf, i))
+        return mapped
+
+
+def _first(batch: Any) -> Any:
+    """The first example of a batch; of an empty one what has its shape and dtype."""
+    batch = batch._primal if type(batch) is Tensor else batch
+    return np.asarray(batch[0]) if len(batch) else np.zeros(batch.shape[1:], batch.dtype)
+
+
+def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> Any:
+    """A leaf of the result, with the batch along its axis."""
+    where = f"the result at {path}" if path else "the result"
+    if axis is None:
+        if has:
+            raise ValueError(
+                f"out_axes is None for {where} of {label(fn)}, which differs between the examples; "
+                "give it an axis"
+            )
+        return released(x)
+    if not isinstance(x, Tensor | np.ndarray | np.generic | float | int):
+        refuse_hidden(x, where)
+        return x
+    if not has:
+        x = x if type(x) is Tensor else as_constant(x, where)
+        x = np.broadcast_to(x, (n, *np.shape(x)))
+        return released(to_axis(fn, x, axis, where))
+    x = to_axis(fn, x, axis, where)
+    return x if type(x) is Tensor else give(x)
+
+
+def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Vmap:
+    """A function of a batch, made from a function of one example.
+
+    The function is recorded once, for one example, and the recording is replayed with
+    arrays that have one more axis: a product of a matrix and a vector becomes one of
+    matrices. What an op does with a leading axis is declared with it; one without such a
+    rule is called once an example, and the support table says which these are.
+
+    Parameters
+    ----------
+    fn
+        A pure function of trees. It sees Tensors in place of the arrays of a batch, of the
+        shape that one example has. Control flow cannot depend on their values; `where`
+        selects.
+    in_axes
+        Where the examples are: the axis of each array along which they lie, or None for
+        what is the same for all. One for all positional arguments, or a tuple with one for
+        each; each may be a tree of axes whose leaves stand for parts of the argument.
+        Arguments that are passed by keyword have their examples along axis 0.
+    out_axes
+        Where they are in the result: an axis, None for what is the same for all, or a tree
+        of these.
+
+    Returns
+    -------
+    A function of the same arguments, of arrays with the axis of the batch where in_axes
+    says. It nests with all transforms and with itself, and pickles where `fn` does.
+
+    Raises
+    ------
+    ValueError
+        When called: if an array does not have its axis, batches differ in size, nothing is
+        mapped, or an axis is given for no part of an argument; with the path.
+    TypeError
+        When called: if in_axes or out_axes hold anything but axes.
+    TraceError
+        When called: if the function reads a value (``if``, ``float``, ``.value``, a mask)
+        that differs between the examples.
+
+    Notes
+    -----
+    A key is an argument like any other: a batch of keys, ``tg.random.split(key, n)``, draws
+    for each example what its own key would.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.vmap(np.dot)(np.array([[1.0, 2.0], [3.0, 4.0]]), np.array([[1.0, 1.0], [0.0, 1.0]]))
+    array([3., 4.])
+
+    The gradient for each example:
+
+    >>> def loss(w, x, y):
+    ...     return (w @ x - y) ** 2
+    >>> x, y = np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([1.0, 1.0])
+    >>> tg.vmap(tg.grad(loss), in_axes=(None, 0, 0))(np.zeros(2), x, y)
+    array([[-2., -0.],
+           [-0., -4.]])
+    """
+    return Vmap(fn, in_axes, out_axes)

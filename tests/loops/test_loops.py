@@ -1,0 +1,411 @@
+"""Loops and branches against plain Python: values, derivatives of any order, compiled too."""
+
+import pickle
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tapegrad as tg
+
+FEW = settings(max_examples=settings.default.max_examples // 4)
+VIEWS = (lambda c, x, w: c[::-1], lambda c, x, w: np.reshape(c, (1, 3)).T[:, 0])
+TERMS = (
+    *VIEWS,
+    lambda c, x, w: np.tanh(c * x),
+    lambda c, x, w: w @ c,
+    lambda c, x, w: np.sin(x) * w[0],
+    lambda c, x, w: np.where(c > 0, c * c, x),
+    lambda c, x, w: np.cumsum(c) * 0.5,
+    lambda c, x, w: tg.grad(lambda c: tg.sum(np.sin(c) * w[1] * x))(c),
+    lambda c, x, w: tg.stop_gradient(c) * x,
+    lambda c, x, w: tg.cond(np.sum(c) > 0, lambda c: c * w[2], lambda c: x - c, c),
+    lambda c, x, w: tg.scan(lambda a, b: (a * b + w[0, 0], a), c[0], x)[1],
+    lambda c, x, w: tg.while_loop(lambda a: np.sum(a * a) < 1, lambda a: 1.5 * a + 0.3, c * x),
+    lambda c, x, w: x,
+    lambda c, x, w: np.ones(3),
+)
+terms = st.lists(st.sampled_from(TERMS), min_size=1, max_size=3)
+
+
+def step_of(terms, w):
+    def step(carry, x):
+        c, n = carry
+        total = sum((term(c, x, w) for term in terms), start=0.25 * c)
+        return (np.sin(total), n + 1), {"y": total * n, "c": c}
+
+    return step
+
+
+def by_hand(f, init, xs, reverse):
+    carry, ys = init, []
+    for t in reversed(range(len(xs))) if reverse else range(len(xs)):
+        carry, y = f(carry, xs[t])
+        ys.append(y)
+    ys = ys[::-1] if reverse else ys
+    return carry, tg.tree.map(lambda *rows: np.stack(rows), *ys)
+
+
+def losses(terms, reverse, remember=True):
+    """One function by scan and by hand."""
+
+    def loss(loop, c, xs, w):
+        (c, n), ys = loop(step_of(terms, w), (c, 0), xs)
+        return tg.sum(c * w[0]) + 0.1 * tg.sum(ys["y"] ** 2) + tg.sum(ys["c"]) * n
+
+    def scanned(f, init, xs):
+        return tg.scan(f if remember else tg.checkpoint(f), init, xs, reverse=reverse)
+
+    def unrolled(f, init, xs):
+        return by_hand(f, init, xs, reverse)
+
+    return (lambda *args: loss(scanned, *args)), (lambda *args: loss(unrolled, *args))
+
+
+def arguments(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=3), rng.normal(size=(n, 3)), rng.normal(size=(3, 3)) * 0.5
+
+
+def same(a, b):
+    tg.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-7, atol=1e-9), a, b)
+
+
+@FEW
+@given(terms, st.integers(1, 3), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_a_scan_has_the_values_and_derivatives_of_the_loop_it_stands_for(
+    terms, n, reverse, remember, seed
+):
+    args, tangents = arguments(n, seed), arguments(n, seed + 10)
+    scanned, unrolled = losses(terms, reverse, remember)
+    same(scanned(*args), unrolled(*args))
+    same(tg.grad(scanned, (0, 1, 2))(*args), tg.grad(unrolled, (0, 1, 2))(*args))
+    same(tg.jvp(scanned, args, tangents), tg.jvp(unrolled, args, tangents))
+    same(tg.hvp(scanned, args, tangents), tg.hvp(unrolled, args, tangents))
+
+
+@FEW
+@given(terms, st.integers(1, 3), st.booleans(), st.booleans())
+def test_a_scan_is_compiled_to_the_same(terms, n, reverse, remember):
+    args, tangents = arguments(n), arguments(n, 1)
+    scanned, unrolled = losses(terms, reverse, remember)
+    both = tg.compile(
+        lambda *args: (
+            tg.value_and_grad(scanned, (0, 1, 2))(*args),
+            tg.hvp(scanned, args, tangents),
+        )
+    )
+    expected = tg.value_and_grad(unrolled, (0, 1, 2))(*args), tg.hvp(unrolled, args, tangents)
+    same(both(*args), expected)
+    other = arguments(n, 2)
+    same(both(*other)[0], tg.value_and_grad(unrolled, (0, 1, 2))(*other))
+
+
+@pytest.mark.parametrize("outer", [tg.grad, lambda f: tg.jacobian(f)], ids=["grad", "jacobian"])
+def test_third_derivatives_pass_through_a_loop(outer):
+    def power(x):
+        return tg.fori_loop(0, 4, lambda i, y: y * x, 1.0)
+
+    third = outer(tg.grad(lambda x: tg.jvp(power, (x,), (1.0,))[1]))
+    same(third(1.5), 4 * 3 * 2 * 1.5)
+    same(tg.compile(third)(1.5), 4 * 3 * 2 * 1.5)
+
+
+# --- while_loop and fori_loop ---------------------------------------------------------------
+
+
+def doubled(x, most):
+    return tg.while_loop(lambda y: np.sum(y) < most, lambda y: y * x[1] + x[0], x)
+
+
+def doubled_by_hand(x, most):
+    y = x
+    while np.sum(y) < most:
+        y = y * x[1] + x[0]
+    return y
+
+
+@FEW
+@given(st.floats(0.5, 2.0), st.floats(1.1, 3.0), st.floats(0.0, 60.0))
+def test_a_while_loop_goes_back_as_many_steps_as_it_went(a, b, most):
+    x = np.array([a, b])
+    first, second = (lambda f: lambda x: f(x, most))(doubled), lambda x: doubled_by_hand(x, most)
+    same(first(x), second(x))
+    same(tg.jacobian(first)(x), tg.jacobian(second)(x))
+    square = [lambda x, f=f: tg.sum(f(x) ** 2) for f in (first, second)]
+    same(*[tg.hessian(f)(x) for f in square])
+    same(tg.hvp(square[0], (x,), (x,)), tg.hvp(square[1], (x,), (x,)))
+
+
+def test_one_program_makes_as_many_steps_as_each_call_needs():
+    def loss(f):
+        return lambda x, most: tg.sum(f(x, most) ** 2)
+
+    step = tg.compile(lambda x, most: (doubled(x, most), tg.hessian(loss(doubled))(x, most)))
+    for most in (0.0, 3.0, 1000.0):
+        x = np.array([0.5, 1.5])
+        same(
+            step(x, most),
+            (doubled_by_hand(x, most), tg.hessian(loss(doubled_by_hand))(x, most)),
+        )
+    assert len(step.signatures) == 1
+
+
+def test_a_number_of_steps_may_vary():
+    power = tg.compile(tg.value_and_grad(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0)))
+    for n in (0, 1, 5):
+        same(power(2.0, n), (2.0**n, n * 2.0 ** (n - 1)))
+    assert len(power.signatures) == 1
+    same(tg.fori_loop(2, 5, lambda i, y: y + i, 0), 9)
+    same(tg.fori_loop(5, 2, lambda i, y: y + i, 1.5), 1.5)
+
+
+# --- cond -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_branch_has_the_derivatives_of_the_side_taken(sign):
+    def on_true(x, w):
+        return tg.sum(x**3) * w, {"x": x}
+
+    def on_false(x, w):
+        return tg.sum(np.exp(x)), {"x": x * w}
+
+    def loss(x, w):
+        a, b = tg.cond(np.sum(x) > 0, on_true, on_false, x, w)
+        return a + tg.sum(b["x"] ** 2)
+
+    def taken(x, w):
+        a, b = (on_true if sign > 0 else on_false)(x, w)
+        return a + tg.sum(b["x"] ** 2)
+
+    x, w = sign * np.array([1.0, 2.0]), 0.5
+    for derive in (
+        lambda f: tg.value_and_grad(f, (0, 1)),
+        lambda f: tg.hessian(f, (0, 1)),
+        lambda f: lambda *args: tg.jvp(f, args, args),
+        lambda f: lambda *args: tg.hvp(f, args, args),
+    ):
+        same(derive(loss)(x, w), derive(taken)(x, w))
+        same(tg.compile(derive(loss))(x, w), derive(taken)(x, w))
+
+
+def test_the_side_not_taken_is_not_computed():
+    root = tg.compile(lambda x: tg.cond(x > 0, np.sqrt, np.zeros_like, x))
+    with np.errstate(all="raise"):
+        same(root(-4.0), 0.0)
+        same(tg.grad(lambda x: tg.cond(x > 0, np.sqrt, lambda x: -x, x))(-1.0), -1.0)
+
+
+def test_a_branch_on_a_plain_value_is_a_plain_branch():
+    assert tg.cond(True, lambda x: x, lambda x: x[:1], "ab") == "ab"
+    assert tg.cond(np.array(0.0), lambda x: x, lambda x: x[:1], "ab") == "a"
+
+
+# --- the record -----------------------------------------------------------------------------
+
+
+def test_the_number_of_records_does_not_depend_on_the_length():
+    def loss(xs):
+        return tg.scan(lambda c, x: (np.tanh(c + x), c), 0.0, xs)[0]
+
+    lengths = {len(tg.record(loss)(np.ones(n))[1]) for n in (1, 10, 100)}
+    assert len(lengths) == 1
+    _, tape = tg.record(loss)(np.ones(5))
+    assert [x.op.name for x in tape][1:] == ["loop", "part", "part"]
+    program = tg.compile(tg.grad(loss)).program(np.ones(100))
+    assert len(program.instructions) < 20
+    assert pickle.loads(pickle.dumps(program)) == program
+
+
+def test_a_checkpointed_body_keeps_its_carry_alone():
+    def body(c, x):
+        return np.sin(np.exp(np.tanh(c) * x)), None
+
+    def kept(f):
+        _, tape = tg.record(lambda xs: tg.scan(f, xs[0], xs)[0])(np.ones((4, 2)))
+        loop = next(x for x in tape if x.op.name == "loop")
+        return loop.options["loop"].n_kept
+
+    assert kept(body) > kept(tg.checkpoint(body)) == 1
+
+
+def test_a_body_may_use_a_pullback_and_gradients_of_what_is_around_it():
+    def loss(loop, w):
+        y, pullback = tg.vjp(lambda w: np.sin(w) * w, w)
+
+        def step(c, x):
+            (d,) = pullback(c * x)
+            return d + tg.grad(lambda w: tg.sum(w**3) * x[0])(w), y
+
+        c, ys = loop(step, w, np.ones((3, 2)))
+        return tg.sum(c) + tg.sum(ys)
+
+    w = np.array([0.3, 0.6])
+    expected = tg.grad(lambda w: loss(lambda *a: by_hand(*a, False), w))(w)
+    same(tg.grad(lambda w: loss(tg.scan, w))(w), expected)
+    same(tg.compile(tg.grad(lambda w: loss(tg.scan, w)))(w), expected)
+
+
+def test_a_scan_of_captured_tensors_alone_is_recorded():
+    def loss(w):
+        return tg.scan(lambda c, x: (c * w + x, None), np.ones(2), np.ones((3, 2)))[0].sum()
+
+    same(tg.grad(loss)(2.0), 2 * (3 * 4 + 2 * 2 + 1.0))
+
+    def none(w):
+        return tg.scan(lambda c, x: (c * 2 + x, None), np.ones(2), np.ones((3, 2)))[0].sum()
+
+    output, tape = tg.record(none)(2.0)
+    assert (output, len(tape)) == (30.0, 1)
+
+
+def test_a_recording_of_a_body_reads_no_values():
+    for body in (lambda c, x: (c if c > 0 else -c, x), lambda c, x: (c * float(x), x)):
+        with pytest.raises(tg.TraceError, match=r"tg\.cond.*tg\.while_loop or tg\.scan"):
+            tg.grad(lambda c, body=body: tg.scan(body, c, np.ones(2))[0])(1.0)
+
+
+def test_a_body_that_draws_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(tg.TraceError, match="drew from"):
+        tg.grad(lambda c: tg.scan(lambda c, x: (c * rng.normal(), x), c, np.ones(2))[0])(1.0)
+
+
+def test_keys_go_through_a_loop():
+    def walk(scale, keys):
+        def step(c, key):
+            return c + scale * tg.random.normal(key, ()), None
+
+        return tg.scan(step, 0.0, keys)[0]
+
+    keys = tg.random.split(tg.random.key(0), 4)
+    total = sum(tg.random.normal(key, ()) for key in keys)
+    same(tg.grad(walk)(2.0, keys), total)
+    same(tg.compile(tg.grad(walk))(2.0, keys), total)
+
+
+# --- numbers, dtypes, lengths ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_number_in_the_carry_takes_the_dtype_that_the_body_gives_it(dtype):
+    xs = np.ones(3, dtype)
+
+    def loss(xs):
+        return tg.scan(lambda c, x: ((c[0] + x, c[1] + 1), c[0]), (0.0, 0), xs)
+
+    for result in (loss(xs), tg.record(loss)(xs)[0], tg.compile(loss)(xs)):
+        (c, n), ys = result
+        assert (c.dtype, n.dtype.kind, ys.dtype) == (dtype, "i", dtype)
+    assert tg.grad(lambda xs: loss(xs)[0][0])(xs).dtype == dtype
+
+
+def test_no_steps_give_the_first_carry_and_empty_results():
+    def loop(c, xs):
+        return tg.scan(lambda c, x: (c + x, {"y": c * x, "n": x > 0}), c, xs)
+
+    xs = np.ones((0, 3), np.float32)
+    for result in (
+        loop(np.ones(3), xs),
+        tg.record(loop)(np.ones(3), xs)[0],
+        tg.compile(loop)(np.ones(3), xs),
+    ):
+        c, ys = tg.tree.map(lambda x: x.value if isinstance(x, tg.Tensor) else x, result)
+        np.testing.assert_array_equal(c, np.ones(3))
+        assert (ys["y"].shape, ys["y"].dtype, ys["n"].dtype) == ((0, 3), np.float64, bool)
+    same(tg.grad(lambda c: tg.sum(loop(c, xs)[0] ** 2))(np.ones(3)), 2 * np.ones(3))
+
+
+def test_results_share_no_memory_with_what_was_given():
+    def loop(c, xs):
+        return tg.scan(lambda c, x: (x, c), c, xs)
+
+    c, xs = np.zeros(2), np.ones((3, 2))
+    for result in (tg.compile(loop)(c, xs), tg.record(loop)(c, xs)[0]):
+        for x in tg.tree.leaves(result):
+            x = x.value if isinstance(x, tg.Tensor) else x
+            assert not x.flags.writeable
+            assert not np.shares_memory(x, xs)
+            assert not np.shares_memory(x, c)
+
+
+# --- errors ---------------------------------------------------------------------------------
+
+CARRIES = {
+    "has shape": (ValueError, lambda c, x: ({"a": c["a"][:1]}, x), r"carry\.a has shape \(2,\)"),
+    "dtype": (TypeError, lambda c, x: ({"a": c["a"] > 0}, x), r"carry\.a is float64 .* bool"),
+    "lost": (TypeError, lambda c, x: ({"b": c["a"]}, x), r"carry\.a is lost"),
+    "pair": (TypeError, lambda c, x: c, r"returns \(carry, y\)"),
+}
+
+
+@pytest.mark.parametrize("case", CARRIES)
+def test_a_carry_that_changes_is_refused_with_its_path(case):
+    kind, body, message = CARRIES[case]
+    xs = np.ones(3)
+    with pytest.raises(kind, match=message):
+        tg.scan(body, {"a": np.ones(2)}, xs)
+    with pytest.raises(kind, match=message):
+        tg.grad(lambda a: tg.scan(body, {"a": a}, xs)[0]["a"].sum())(np.ones(2))
+    if case != "pair":
+        for a in (lambda a: a, tg.grad):
+            with pytest.raises(kind, match=message):
+                a(
+                    lambda a: tg.while_loop(
+                        lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": a}
+                    )["a"].sum()
+                )(np.ones(2))
+
+
+def test_lengths_that_differ_or_are_unknown_are_refused_with_their_paths():
+    def body(c, x):
+        return c, x
+
+    for args, kwargs, message in (
+        (({"a": np.ones(3), "b": np.ones(4)},), {}, r"xs\.a 3, xs\.b 4"),
+        ((np.ones(3),), {"length": 4}, "length 4, xs 3"),
+        ((), {}, "length must say"),
+        ((), {"length": -1}, "0 or more"),
+        (({"a": 1.0},), {}, r"xs\.a has no axis"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tg.scan(body, 0.0, *args, **kwargs)
+
+
+def test_branches_that_differ_are_refused_with_the_path():
+    for kind, other, message in (
+        (ValueError, lambda x: {"a": x[:1]}, r"result\.a is float64 \(2,\) .* \(1,\)"),
+        (TypeError, lambda x: {"a": x > 0}, r"result\.a is float64 .* bool"),
+        (TypeError, lambda x: {"b": x}, r"only <lambda> returns result\.a"),
+        (TypeError, lambda x: {"a": "text"}, "returned a str as a"),
+    ):
+        with pytest.raises(kind, match=message):
+            tg.compile(lambda x, f=other: tg.cond(x[0] > 0, lambda x: {"a": x}, f, x))(np.ones(2))
+    with pytest.raises(TypeError, match=r"shape \(2,\).*tg\.where"):
+        tg.cond(np.ones(2) > 0, abs, abs, 1.0)
+    with pytest.raises(TypeError, match="one truth value"):
+        tg.while_loop(lambda c: c > 0, lambda c: c, np.ones(2))
+
+
+def test_what_is_no_function_is_refused():
+    for call in (
+        lambda: tg.scan(1, 0.0, np.ones(2)),
+        lambda: tg.while_loop(1, abs, 0.0),
+        lambda: tg.while_loop(abs, 1, 0.0),
+        lambda: tg.fori_loop(0, 1, 1, 0.0),
+        lambda: tg.cond(True, 1, abs, 0.0),
+    ):
+        with pytest.raises(TypeError, match="a function is needed"):
+            call()
+
+
+def test_one_array_may_stand_twice_in_a_carry():
+    def loop(x, xs):
+        return tg.fori_loop(0, 3, lambda i, c: (c[0] * 2, c[1] + c[0] * xs[0]), (x, x))
+
+    x = np.ones(2)
+    recorded = tg.tree.map(lambda x: x.value, tg.record(loop)(x, x)[0])
+    same(recorded, loop(x, x))
+    same(tg.compile(loop)(x, x), loop(x, x))

@@ -1,0 +1,212 @@
+"""One of everything that pickles, and what it gives: for other processes and other Pythons.
+
+    python tests/pickled.py write FILE
+    python tests/pickled.py read FILE ...
+
+writes them, and reads what another supported Python, or another NumPy, wrote.
+"""
+
+import pickle
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tapegrad as tg
+from tapegrad.program.writing import runner
+
+X = np.linspace(-1.0, 1.0, 12).reshape(4, 3)
+IMAGES = np.linspace(-1.0, 1.0, 2 * 2 * 6 * 6).reshape(2, 2, 6, 6)
+Y = np.array([0, 1, 1, 0])
+MODEL = tg.nn.Sequential(
+    tg.nn.Linear(3, 4), tg.nn.LayerNorm(4), tg.nn.Tanh(), tg.nn.Dropout(0.5), tg.nn.Linear(4, 2)
+)
+PARAMS = MODEL.init(0)
+KEY = tg.random.key(7)
+OPTIMIZER = tg.optim.AdamW(tg.optim.warmup_cosine(0.1, 2, 10), weight_decay=0.01)
+STATE = OPTIMIZER.init(PARAMS)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+def cube(x: Any) -> Any:
+    """Its third power."""
+    return x**3
+
+
+@tg.custom_vjp(lambda g, y, x: (2 * g,))
+def steep(x: Any) -> Any:
+    """Itself, with twice its gradient."""
+    return x
+
+
+@tg.checkpoint
+def hidden(x: Any) -> Any:
+    """A call that is made again in the sweep."""
+    return tg.tanh(x) * tg.sin(x)
+
+
+def loss(params: Any, x: Any, y: Any, key: Any) -> Any:
+    """A loss with randomness."""
+    return tg.nn.cross_entropy_loss(MODEL(params, x, key=key), y)
+
+
+def mixture(x: Any, scale: float) -> Any:
+    """A function that writes many kinds of records."""
+    y = steep(cube(x)) + hidden(x.T).T * scale
+    y = np.where(y > 0, y, 0.5 * y)[:, [0, 2, 2]] + np.arange(3.0)
+    z = np.concatenate([y, np.cumsum(y, axis=1)], axis=-1).astype(np.float32)
+    inner = tg.grad(lambda x: np.sum(np.exp(-(x**2))))(x)
+    return np.sum(z @ z.T) + np.einsum("ij,ij->", inner, tg.stop_gradient(x)) + np.max(x)
+
+
+@tg.compile
+def step(params: Any, state: Any, x: Any, y: Any, key: Any) -> Any:
+    """A whole step, compiled, and under its own name."""
+    value, grads = tg.value_and_grad(loss)(params, x, y, key)
+    return value, *OPTIMIZER.update(params, grads, state)
+
+
+@tg.grad
+def gradient(x: Any) -> Any:
+    """A gradient under its own name."""
+    return mixture(x, 2.0)
+
+
+def layers() -> dict[str, tuple[Any, Any]]:
+    """Layers, with what they are called on."""
+    on_rows = [
+        *(tg.nn.Linear(3, 2), tg.nn.RMSNorm(3), tg.nn.LayerNorm(3), tg.nn.MultiHeadAttention(3, 1)),
+        *(tg.nn.Relu(), tg.nn.Sigmoid(), tg.nn.Gelu(), tg.nn.Silu(), tg.nn.Elu(), tg.nn.Softmax()),
+        *(tg.nn.LeakyRelu(), tg.nn.LogSoftmax(), MODEL),
+    ]
+    on_images = [
+        *(tg.nn.Conv2d(2, 2, 3, padding=1, groups=2), tg.nn.MaxPool2d(2), tg.nn.AvgPool2d(3)),
+        *(tg.nn.Flatten(), tg.nn.Sequential(tg.nn.Conv2d(2, 3, 3), np.tanh, tg.nn.Flatten())),
+    ]
+    return {
+        **{named("of rows", i, layer): (layer, X) for i, layer in enumerate(on_rows)},
+        **{named("of images", i, layer): (layer, IMAGES) for i, layer in enumerate(on_images)},
+        "layer Embedding": (tg.nn.Embedding(5, 2), Y),
+        "layer Conv1d": (tg.nn.Conv1d(6, 2, 3), IMAGES[0]),
+    }
+
+
+def named(what: str, i: int, thing: Any) -> str:
+    """A name that is the same in each process."""
+    return f"{what} {i}: {type(thing).__name__}"
+
+
+def optimizers() -> list[Any]:
+    """Optimizers of each kind."""
+    return [
+        *(tg.optim.SGD(0.1, momentum=0.9, nesterov=True), tg.optim.Adam(0.1), OPTIMIZER),
+        *(tg.optim.RMSProp(tg.optim.exponential_decay(0.1, 0.5, 3)), tg.optim.Adagrad(0.1)),
+        tg.optim.SGD(tg.optim.piecewise([0.1, 0.2, 0.3], [2, 4])),
+    ]
+
+
+def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
+    """Everything by name, each with what it gives: a tree of numbers."""
+    output, tape = tg.record(mixture, lines=True)(X, 2.0)
+    args = (PARAMS, STATE, X, Y, KEY)
+    vector, unravel = tg.tree.ravel(PARAMS)
+    grads = tg.grad(loss)(PARAMS, X, Y, KEY)
+    found: dict[str, tuple[Any, Callable[[Any], Any]]] = {
+        "tape": ((output, tape), swept),
+        "tensor": (output, lambda x: (x.value, len(tg.Tape(x, x.origin)), x.place.number)),
+        "program": (step.program(*args), lambda program: run(program, args)),
+        "program of images": (image_program(), lambda program: run(program, (IMAGES,))),
+        "compiled": (tg.compile(tg.grad(loss)), lambda f: f(PARAMS, X, Y, KEY)),
+        "compiled by name": (step, lambda f: f(*args)),
+        "grad by name": (gradient, lambda f: f(X)),
+        "value_and_grad": (tg.value_and_grad(loss), lambda f: f(PARAMS, X, Y, KEY)),
+        "hessian": (tg.hessian(hidden_sum), lambda f: f(X)),
+        "jacobian": (tg.jacobian(hidden), lambda f: f(X)),
+        "ops": ([cube, np.sin, tg.tanh, tg.sum, tg.relu], lambda ops: [op(X) for op in ops]),
+        "custom_vjp and checkpoint": ([steep, hidden], lambda fs: [tg.jacobian(f)(X) for f in fs]),
+        "key": (KEY, lambda key: tg.random.normal(key, (5,))),
+        "parameters": (PARAMS, lambda params: params),
+        "structure": (tg.tree.flatten(PARAMS)[1], lambda s: tg.tree.unflatten(s, range(6))),
+        "unravel": (unravel, lambda f: f(vector)),
+    }
+    for name, (layer, x) in layers().items():
+        found[name] = (layer, partial(call, x=x))
+    for cell in (tg.nn.RNNCell(3, 2, 2), tg.nn.GRUCell(3, 2), tg.nn.LSTMCell(3, 2)):
+        found[f"layer {type(cell).__name__}"] = (
+            cell,
+            lambda f: f(f.init(0), X, f.initial_hidden(4)),
+        )
+    norm = tg.nn.BatchNorm(3)
+    state = norm(norm.init(0), X, norm.initial_state(), training=True)[1]
+    found["layer BatchNorm"] = ((norm, state), lambda f: f[0](f[0].init(0), X, f[1])[0])
+    for i, optimizer in enumerate(optimizers()):
+        pair = optimizer, optimizer.update(PARAMS, grads, optimizer.init(PARAMS))[1]
+        found[named("optimizer", i, optimizer)] = (pair, lambda f: f[0].update(PARAMS, grads, f[1]))
+    return found
+
+
+def hidden_sum(x: Any) -> Any:
+    """A scalar."""
+    return np.sum(hidden(x))
+
+
+def image_program() -> Any:
+    """The program of a convolution's gradient, with what it captures."""
+    layer = tg.nn.Sequential(tg.nn.Conv2d(2, 3, 3, padding=1), tg.nn.Relu(), tg.nn.MaxPool2d(2))
+    params = layer.init(KEY)
+    return tg.compile(tg.grad(lambda x: np.mean(layer(params, x) ** 2))).program(IMAGES)
+
+
+def call(layer: Any, x: Any) -> Any:
+    """What a layer gives, with a key where it takes one."""
+    params = layer.init(3) if hasattr(layer, "init") else ()
+    return layer(params, x, key=KEY) if layer == MODEL else layer(params, x)
+
+
+def swept(pair: Any) -> Any:
+    """The gradients of a tape."""
+    output, tape = pair
+    gradients = tg.reverse_sweep(tape, output)
+    return {p.name: gradients[p] for p in tape.parameters}, [x.value for x in tape]
+
+
+def run(program: Any, args: Any) -> Any:
+    """What a program gives."""
+    return runner(program)()(*tg.tree.leaves(args))
+
+
+def read(text: bytes) -> int:
+    """Compare pickled things with those of this process; return how many there were."""
+    restored = pickle.loads(text)
+    known = things()
+    assert restored.keys() == known.keys()
+    for name, (thing, gives) in known.items():
+        got, wanted = gives(restored[name]), gives(thing)
+        # the last places of a sine are another NumPy's own, as are those of sums
+        assert tg.tree.all_close(got, wanted, rtol=1e-6, atol=1e-6), f"{name}: {got}, not {wanted}"
+    return len(known)
+
+
+def write() -> bytes:
+    """Everything, pickled."""
+    return pickle.dumps({name: thing for name, (thing, _) in things().items()})
+
+
+def main(action: str, *files: str) -> None:
+    """Write one file or read several."""
+    here = f"Python {sys.version.split()[0]}, NumPy {np.__version__}"
+    for file in files:
+        if action == "write":
+            Path(file).write_bytes(write())
+            print(f"{here} wrote {file}")
+        else:
+            print(f"{here} read {read(Path(file).read_bytes())} things of {file}")
+
+
+if __name__ == "__main__":
+    import pickled  # not as __main__, where another process does not look
+
+    pickled.main(*sys.argv[1:])

@@ -1,0 +1,124 @@
+"""What compiling takes: steps in proportion to the records, and a word when it takes long."""
+
+import logging
+import sys
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.program import PASSES, compiled
+from tapegrad.program.compiled import trace
+from tapegrad.program.improvement import improved
+from tapegrad.program.plan import LARGE
+from tapegrad.program.writing import runner
+
+
+def calls_of(fn):
+    """How many functions a call calls, which no other process has a part in."""
+    n = 0
+
+    def count(frame, event, arg):
+        nonlocal n
+        n += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        fn()
+    finally:
+        sys.setprofile(None)
+    return n
+
+
+def elementwise(n):
+    def fn(x):
+        for i in range(n):
+            x = np.sin(x) * 1.5 + 0.25 * i
+        return x
+
+    return tg.value_and_grad(fn), (0.5,)
+
+
+def recurrent(n):
+    def fn(w, u, b, xs):
+        h = np.zeros((2, 3))
+        for x in xs:
+            h = tg.sigmoid(x @ w + h @ u + b) * h
+        return np.sum(h * h)
+
+    rng = np.random.default_rng(0)
+    w, u, b = (rng.normal(size=shape) for shape in ((3, 3), (3, 3), (3,)))
+    return tg.grad(fn, argnums=(0, 1, 2)), (w, u, b, list(rng.normal(size=(n, 2, 3))))
+
+
+def deep(n):
+    """Layers of different weights, each used twice."""
+
+    def fn(weights, x, y):
+        for w in weights:
+            x, y = np.tanh(x @ w), np.tanh(y @ w)
+        return np.sum(x * y)
+
+    rng = np.random.default_rng(0)
+    return tg.grad(fn), (list(rng.normal(size=(n, 3, 3))), np.ones((2, 3)), np.ones((2, 3)))
+
+
+def constants(n):
+    arrays = list(np.random.default_rng(0).normal(size=(n, 5)))
+
+    def fn(x):
+        for array in arrays:
+            x = x * array + 1.0
+        return x
+
+    return fn, (np.ones(5),)
+
+
+def outputs(n):
+    return lambda x: [np.sin(x) + i for i in range(n)], (np.ones(3),)
+
+
+def seeds(n):
+    return lambda x: [tg.grad(lambda x, i=i: np.sin(x) * i)(x) for i in range(n)], (0.5,)
+
+
+def blocks(n):
+    def fn(x):
+        for i in range(n):
+            x = np.cumsum(np.sin(x) * (i + 0.5))
+        return x
+
+    return fn, (np.zeros(LARGE),)
+
+
+FUNCTIONS = (elementwise, recurrent, deep, constants, outputs, seeds, blocks)
+
+
+@pytest.mark.parametrize("make", FUNCTIONS, ids=lambda f: f.__name__)
+def test_compiling_takes_steps_in_proportion_to_the_records(make):
+    def steps(n):
+        fn, args = make(n)
+        program = trace(fn, args, {})
+        after = improved(program, PASSES)
+        return calls_of(lambda: (improved(program, PASSES), runner(after)))
+
+    first, second, third = steps(8), steps(16), steps(24)
+    assert third - second <= 1.1 * (second - first)
+
+
+def test_a_compilation_that_goes_on_says_so_once(monkeypatch, caplog):
+    def slow(x):
+        return np.sin(x) * x
+
+    with caplog.at_level(logging.WARNING, "tapegrad"):
+        tg.compile(slow)(1.0)
+        assert not caplog.records
+        monkeypatch.setattr(compiled, "LONG", -1.0)
+        step = tg.compile(slow)
+        assert step(1.0) == np.sin(1.0)
+        assert step(2.0) == np.sin(2.0) * 2.0
+    (record,) = caplog.records
+    assert record.name == "tapegrad"
+    assert "slow" in record.getMessage()
+    assert f"{len(trace(slow, (1.0,), {}).instructions)} records" in record.getMessage()
+    assert "tapegrad.scan" in record.getMessage()

@@ -1,0 +1,118 @@
+"""Everything that pickles goes to other processes: by pickle, multiprocessing and joblib."""
+
+import multiprocessing
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pickled
+import pytest
+
+import tapegrad as tg
+
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
+
+
+def test_everything_is_read_by_another_process(tmp_path: Path) -> None:
+    (tmp_path / "things").write_bytes(pickled.write())
+    command = [sys.executable, str(TESTS / "pickled.py"), "read", str(tmp_path / "things")]
+    env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
+    assert done.stderr == ""
+    assert f" read {len(pickled.things())} things of " in done.stdout
+
+
+def test_what_was_written_otherwise_is_noticed() -> None:
+    things = pickle.loads(pickled.write())
+    things["key"] = tg.random.key(8)
+    with pytest.raises(AssertionError, match=r"^key: "):
+        pickled.read(pickle.dumps(things))
+
+
+@pytest.mark.parametrize("name", ["step", "gradient", "cube", "steep", "hidden"])
+def test_what_a_decorator_put_in_a_functions_place_is_itself_again(name: str) -> None:
+    thing = getattr(pickled, name)
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        assert pickle.loads(pickle.dumps(thing, protocol)) is thing
+
+
+def test_what_is_not_found_by_its_name_goes_in_parts() -> None:
+    other = tg.compile(pickled.loss)
+    assert pickle.loads(pickle.dumps(other)).fn is pickled.loss
+    local = tg.compile(lambda x: x)
+    with pytest.raises((AttributeError, pickle.PicklingError), match="lambda"):
+        pickle.dumps(local)
+
+
+def test_compiled_steps_run_in_spawned_processes() -> None:
+    calls = [(pickled.PARAMS, pickled.STATE, pickled.X * i, pickled.Y, i) for i in range(3)]
+    gradient = tg.compile(tg.grad(pickled.loss))
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        found = pool.starmap(pickled.step, calls)
+        gradients = pool.starmap(gradient, [(p, x, y, key) for p, _, x, y, key in calls])
+    for call, got, grads in zip(calls, found, gradients, strict=True):
+        assert same(got, pickled.step(*call))
+        p, _, x, y, key = call
+        assert same(grads, gradient(p, x, y, key))
+
+
+def same(a: Any, b: Any) -> bool:
+    return tg.tree.all_close(a, b, rtol=0, atol=0)
+
+
+SCRIPT = """
+import multiprocessing
+import sys
+import numpy as np
+import tapegrad as tg
+
+@tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+def cube(x):
+    return x**3
+
+@tg.checkpoint
+def twice(x):
+    return cube(x) * 2
+
+@tg.compile
+def step(x):
+    return tg.grad(lambda x: np.sum(twice(x)))(x)
+
+@tg.value_and_grad
+def both(x):
+    return np.sum(step(x))
+
+# large ones reach joblib's workers as files that are mapped into memory
+INPUTS = [np.full(300_000, float(i)) for i in range(2)]
+
+if __name__ == "__main__":
+    if sys.argv[1] == "spawn":
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            steps, values = pool.map(step, INPUTS), pool.map(both, INPUTS)
+    else:
+        from joblib import Parallel, delayed
+        with Parallel(2) as parallel:
+            steps = parallel(delayed(step)(x) for x in INPUTS)
+            values = parallel(delayed(both)(x) for x in INPUTS)
+    for x, got, (value, gradient) in zip(INPUTS, steps, values):
+        assert (got == step(x)).all()
+        assert value == both(x)[0] and (gradient == both(x)[1]).all()
+    print("the same")
+"""
+
+
+@pytest.mark.parametrize("how", ["spawn", "joblib"])
+def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) -> None:
+    if how == "joblib":
+        pytest.importorskip("joblib")
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PATH": ""}
+    command = [sys.executable, str(script), how]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+    )
+    assert (done.stdout, done.stderr) == ("the same\n", "")

@@ -1,0 +1,455 @@
+"""check_vjp and check_jvp find what is wrong with anybody's derivative, and nothing else."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.domain import Elements
+from tapegrad.testing import arrays, check_jvp, check_vjp
+
+FEW = settings(max_examples=max(1, settings.default.max_examples // 4))
+
+X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
+SQUARE = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25], [0.75, -0.5, 1.0]])
+MANY = np.linspace(-2.0, 2.0, 10_000)
+
+
+def caught(check: Any, *args: Any, **options: Any) -> str:
+    """The message that a check fails with."""
+    with pytest.raises(AssertionError) as error:
+        check(*args, **options)
+    return str(error.value)
+
+
+def softmax(x: Any) -> Any:
+    e = np.exp(x - np.max(x, axis=-1, keepdims=True))
+    return e / np.sum(e, axis=-1, keepdims=True)
+
+
+def softmax_vjp(args: Any, g: Any, axis: int = -1) -> Any:
+    y = softmax(args[0])
+    return (y * (g - np.sum(g * y, axis=axis, keepdims=True)),)
+
+
+def softmax_jvp(args: Any, tangents: Any, axis: int = -1) -> Any:
+    y = softmax(args[0])
+    return y * (tangents[0] - np.sum(tangents[0] * y, axis=axis, keepdims=True))
+
+
+def affine(p: Any, x: Any) -> Any:
+    return {"y": x @ p["w"] + p["b"], "rows": len(x)}
+
+
+def affine_vjp(args: Any, g: Any) -> Any:
+    p, x = args
+    return {"w": x.T @ g["y"], "b": g["y"].sum(0)}, g["y"] @ p["w"].T
+
+
+def affine_jvp(args: Any, tangents: Any) -> Any:
+    (p, x), (dp, dx) = args, tangents
+    return {"y": dx @ p["w"] + x @ dp["w"] + dp["b"], "rows": None}
+
+
+AFFINE = ({"w": X.T.copy(), "b": np.array([0.5, -1.0])}, SQUARE)
+
+
+# --- right ones ---------------------------------------------------------------------------
+
+
+RIGHT: dict[str, Any] = {
+    "elementwise": (
+        np.sin,
+        lambda args, g: (g * np.cos(args[0]),),
+        lambda args, t: t[0] * np.cos(args[0]),
+        (X,),
+    ),
+    "along an axis": (softmax, softmax_vjp, softmax_jvp, (SQUARE,)),
+    "trees": (affine, affine_vjp, affine_jvp, AFFINE),
+    "numbers": (
+        lambda a, b: a**b,
+        lambda args, g: (
+            g * args[1] * args[0] ** (args[1] - 1),
+            g * args[0] ** args[1] * np.log(args[0]),
+        ),
+        lambda args, t: args[0] ** args[1] * (t[0] * args[1] / args[0] + t[1] * np.log(args[0])),
+        (2.0, 3.0),
+    ),
+    "indices": (
+        lambda x, i: x[i],
+        lambda args, g: (np.bincount(args[1], g, len(args[0])), None),
+        lambda args, t: t[0][args[1]],
+        (X[0], np.array([2, 0, 2])),
+    ),
+    "kinks": (
+        np.abs,
+        lambda args, g: (g * 0.5 * (args[0] >= 0) - g * 0.5 * (args[0] <= 0),),
+        lambda args, t: t[0] * np.sign(args[0]),
+        (np.array([0.0, -0.0]),),
+    ),
+    "constants": (
+        lambda x, y: x * 2.0,
+        lambda args, g: (g * 2.0, None),
+        lambda args, t: t[0] * 2.0,
+        (X, SQUARE),
+    ),
+    "many inputs": (
+        lambda x: np.sum(np.sin(x)),
+        lambda args, g: g * np.cos(args[0]),
+        lambda args, t: np.sum(t[0] * np.cos(args[0])),
+        (MANY,),
+    ),
+    "no entries": (np.sin, lambda args, g: g, lambda args, t: t[0], (np.ones((0, 3)),)),
+}
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["float64", "float32"])
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_what_is_right_passes(name: str, narrow: bool) -> None:
+    fn, vjp_fn, jvp_fn, args = RIGHT[name]
+    if narrow:
+        args = tg.tree.map(
+            lambda x: x.astype(np.float32) if getattr(x, "dtype", None) == np.float64 else x, args
+        )
+    check_vjp(fn, vjp_fn, args, jvp_fn=jvp_fn)
+    check_jvp(fn, jvp_fn, args, vjp_fn=vjp_fn)
+
+
+@FEW
+@given(arrays(elements=Elements(-2.0, 2.0), scales=(1e-3, 1.0)))
+def test_right_derivatives_pass_in_any_layout_and_dtype(x: Any) -> None:
+    def cubed_vjp(args: Any, g: Any) -> Any:
+        return (g * 3 * args[0] ** 2,)
+
+    check_vjp(lambda x: x**3, cubed_vjp, (x,), jvp_fn=lambda args, t: cubed_vjp(args, t[0])[0])
+
+
+@FEW
+@given(st.sampled_from([np.float64, np.float32]), st.sampled_from("CF"), arrays((2, 3)))
+def test_arguments_arrive_as_they_are_given(dtype: Any, order: Any, x: Any) -> None:
+    seen = []
+
+    def doubled(x: Any) -> Any:
+        seen.append(x)
+        return x + x
+
+    given_ = x.astype(dtype, order=order)
+    check_vjp(doubled, lambda args, g: (g + g,), (given_,))
+    assert {(a.dtype, a.flags.f_contiguous, type(a)) for a in seen} == {
+        (np.dtype(dtype), order == "F", np.ndarray)
+    }
+    assert all(a is not given_ for a in seen)
+
+
+# --- planted faults -----------------------------------------------------------------------
+
+
+def one_entry(x: Any, at: int = 4321) -> Any:
+    scale = np.ones(x.shape, x.dtype)
+    scale.flat[at] = -1
+    return scale
+
+
+FAULTS: dict[str, Any] = {
+    "the sign": (
+        np.sin,
+        lambda a, g: (-g * np.cos(a[0]),),
+        lambda a, t: -t[0] * np.cos(a[0]),
+        (X,),
+    ),
+    "a factor": (
+        lambda x: x * x,
+        lambda a, g: (g * a[0],),
+        lambda a, t: t[0] * a[0],
+        (X,),
+    ),
+    "a little": (
+        np.sin,
+        lambda a, g: (g * np.cos(a[0]) * np.float32(1.001),),
+        lambda a, t: t[0] * np.cos(a[0]) * np.float32(1.001),
+        (X,),
+    ),
+    "one entry in 10,000 of a sum": (
+        lambda x: np.sum(np.sin(x)),
+        lambda a, g: (g * np.cos(a[0]) * one_entry(a[0]),),
+        lambda a, t: np.sum(t[0] * np.cos(a[0]) * one_entry(a[0])),
+        (MANY,),
+    ),
+    "an axis": (
+        softmax,
+        lambda a, g: softmax_vjp(a, g, axis=0),
+        lambda a, t: softmax_jvp(a, t, axis=0),
+        (SQUARE,),
+    ),
+    "an argument without": (
+        np.multiply,
+        lambda a, g: (g * a[1], None),
+        lambda a, t: t[0] * a[1],
+        (X, X + 1.0),
+    ),
+    "a transpose": (
+        lambda x: SQUARE.astype(x.dtype) @ x,
+        lambda a, g: (SQUARE.astype(g.dtype) @ g,),
+        lambda a, t: SQUARE.T.astype(t[0].dtype) @ t[0],
+        (SQUARE,),
+    ),
+    "the size of the weight": (
+        np.sin,
+        lambda a, g: (abs(g) * np.cos(a[0]),),
+        lambda a, t: abs(t[0]) * np.cos(a[0]),
+        (X,),
+    ),
+    "no weight": (np.sin, lambda a, g: (np.cos(a[0]),), lambda a, t: np.cos(a[0]), (X,)),
+    "a NaN": (np.sin, lambda a, g: (g * np.nan,), lambda a, t: t[0] * np.inf, (X,)),
+    "a shape": (np.sin, lambda a, g: (g.T,), lambda a, t: t[0].sum(0), (X,)),
+}
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["float64", "float32"])
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_what_is_wrong_is_caught_in_either_mode(fault: str, narrow: bool) -> None:
+    fn, vjp_fn, jvp_fn, args = FAULTS[fault]
+    if narrow:
+        args = tuple(x.astype(np.float32) for x in args)
+    assert "vjp_fn" in caught(check_vjp, fn, vjp_fn, args)
+    assert "jvp_fn" in caught(check_jvp, fn, jvp_fn, args)
+
+
+@pytest.mark.parametrize("narrow", [False, True], ids=["float64", "float32"])
+def test_the_message_says_where_which_number_is_which_and_by_how_much(narrow: bool) -> None:
+    def vjp_fn(args: Any, g: Any) -> Any:
+        return (g * np.cos(args[0]) * one_entry(g, 432),)
+
+    def jvp_fn(args: Any, tangents: Any) -> Any:
+        return tangents[0] * np.cos(args[0]) * one_entry(args[0], 432)
+
+    x = MANY[::10].astype(np.float32 if narrow else np.float64)
+    slope = float(np.cos(x[432]))
+    for check, wrong, by in ((check_vjp, vjp_fn, "vjp_fn"), (check_jvp, jvp_fn, "jvp_fn")):
+        first, got, numeric, tolerance, point, direction, of = caught(
+            check, np.sin, wrong, (x,)
+        ).split("\n")
+        assert first == f"sin has a wrong derivative at arg0[432] ({by})"
+        assert got.split()[0] == by
+        assert float(got.split()[1]) == pytest.approx(-slope, rel=1e-6)
+        assert numeric.split()[0] == "numeric"
+        off = float(tolerance.split()[1].rstrip(","))
+        assert abs(float(numeric.split()[1]) - slope) <= off <= (0.1 if narrow else 1e-5)
+        assert point.split("=")[1].split()[0] == str(float(x[432]))
+        assert direction == "  direction  arg0[432] alone"
+        assert of == "  of         output[432]"
+
+
+def test_a_tree_s_path_is_named() -> None:
+    def wrong(args: Any, g: Any) -> Any:
+        d, dx = affine_vjp(args, g)
+        return {"w": d["w"], "b": d["b"] * [1, 2]}, dx
+
+    message = caught(check_vjp, affine, wrong, AFFINE)
+    assert message.startswith("affine has a wrong derivative at p.b[1] (vjp_fn)\n")
+    assert "of         output.y[" in message
+
+
+def test_derivatives_of_different_functions_are_no_transposes() -> None:
+    def other(args: Any, tangents: Any) -> Any:
+        return tangents[0] * np.cos(args[0]) * 2
+
+    right = RIGHT["elementwise"]
+    message = caught(check_vjp, np.sin, right[1], (X,), jvp_fn=other)
+    assert message.startswith("sin: <u, J v> by jvp_fn is")
+    message = caught(check_jvp, np.sin, right[2], (X,), vjp_fn=lambda a, g: (2 * g,))
+    assert "<J^T u, v> by vjp_fn is" in message
+
+
+def sine_vjp(args: Any, g: Any) -> Any:
+    return (g * np.cos(args[0]),)
+
+
+def test_what_differs_in_each_run_is_caught() -> None:
+    numbers = itertools.count()
+    message = caught(check_vjp, lambda x: x + next(numbers), sine_vjp, (X,))
+    assert message == (
+        "<lambda> gives another value in the second run, of the same arguments: 0.5, then 1.5, "
+        "at output[0, 0]"
+    )
+    rng = np.random.default_rng(0)
+
+    def noisy(args: Any, g: Any) -> Any:
+        return (g * np.cos(args[0]) * (1 + 1e-15 * rng.integers(1, 9)),)
+
+    assert "vjp_fn gives another value in the second run" in caught(check_vjp, np.sin, noisy, (X,))
+    lengths = itertools.count(1)
+    message = caught(check_vjp, lambda x: x[: next(lengths)], sine_vjp, (X,))
+    assert "gives other shapes in the second run" in message
+
+
+def overwriting(x: Any) -> Any:
+    x *= 2
+    return x
+
+
+def test_what_changes_an_argument_is_caught_and_the_caller_s_stays() -> None:
+    x = X.copy()
+    assert (
+        caught(check_vjp, overwriting, sine_vjp, (x,)) == "overwriting changes x, which it is given"
+    )
+
+    def into_args(args: Any, g: Any) -> Any:
+        np.cos(args[0], out=args[0])
+        return (g * args[0],)
+
+    def into_cotangent(args: Any, g: Any) -> Any:
+        g *= np.cos(args[0])
+        return (g,)
+
+    def into_tangent(args: Any, t: Any) -> Any:
+        t[0][:] = t[0] * np.cos(args[0])
+        return t[0]
+
+    assert caught(check_vjp, np.sin, into_args, (x,)) == "vjp_fn changes arg0, which it is given"
+    message = caught(check_vjp, np.sin, into_cotangent, (x,))
+    assert message == "vjp_fn changes the cotangent, which it is given"
+    message = caught(check_jvp, np.sin, into_tangent, (x,))
+    assert message == "jvp_fn changes a tangent, which it is given"
+    assert (x == X).all()
+
+
+def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
+    buffer = np.empty(X.shape)
+    cotangents = np.empty(X.shape)
+
+    def sine(x: Any) -> Any:
+        return np.sin(x, out=buffer)
+
+    def vjp_fn(args: Any, g: Any) -> Any:
+        return (np.multiply(g, np.cos(args[0]), out=cotangents),)
+
+    check_vjp(sine, vjp_fn, (X,))
+
+
+def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> None:
+    def inside(x: Any) -> Any:
+        return np.sin(x.astype(np.float32)).astype(np.float64)
+
+    def scaled(by: float) -> Any:
+        return lambda args, g: (g * np.cos(args[0]) * by,)
+
+    for x in (X, 100 + SQUARE):
+        check_vjp(inside, scaled(1 + 1e-7), (x,))
+        assert "vjp_fn" in caught(check_vjp, inside, scaled(1.01), (x,))
+        # which float64 can tell
+        assert "vjp_fn" in caught(check_vjp, np.sin, scaled(1 + 1e-7), (x,))
+
+
+def test_the_edge_of_a_domain_is_no_fault() -> None:
+    def log(x: Any) -> Any:
+        if (x < 0).any():
+            raise ZeroDivisionError
+        return np.log(x)
+
+    check_vjp(log, lambda args, g: (g / args[0],), (np.array([1e-3, 1.0, 100.0]),))
+    check_vjp(np.sqrt, lambda args, g: (g / 2 / np.sqrt(args[0]),), (np.array([1e-6, 1.0]),))
+
+
+# --- what cannot be checked ---------------------------------------------------------------
+
+
+def test_misuse_is_refused_and_says_what_to_do() -> None:
+    for check in (check_vjp, check_jvp):
+        with pytest.raises(TypeError, match=r"write \(x,\)"):
+            check(np.sin, sine_vjp, X)
+        with pytest.raises(TypeError, match="a function is needed"):
+            check(np.sin, None, (X,))
+        with pytest.raises(TypeError, match="sin has no floating argument"):
+            check(np.sin, sine_vjp, (3,))
+        with pytest.raises(TypeError, match="returns no floating leaf"):
+            check(lambda x: x > 0, sine_vjp, (X,))
+        with pytest.raises(ValueError, match="not finite at the point"):
+            check(lambda x: x * np.inf, sine_vjp, (X,))
+    with pytest.raises(TypeError, match=r"returned 2 cotangents; .* each of the 1 arguments"):
+        check_vjp(np.sin, lambda args, g: (g, g), (X,))
+    with pytest.raises(TypeError, match="returned NoneType"):
+        check_vjp(np.multiply, lambda args, g: None, (X, X))
+    with pytest.raises(TypeError, match="cotangent for arg0 that is a str"):
+        check_vjp(np.sin, lambda args, g: ("none",), (X,))
+
+
+# --- other libraries ----------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # its own affair
+def test_functions_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    weight = torch.tensor(SQUARE)
+
+    def layer(x: Any, w: Any) -> Any:
+        return torch.tanh(torch.as_tensor(x) @ torch.as_tensor(w).T)
+
+    def layer_vjp(args: Any, g: Any) -> Any:
+        x, w = (torch.tensor(a, requires_grad=True) for a in args)
+        return torch.autograd.grad(layer(x, w), (x, w), torch.as_tensor(g))
+
+    def layer_jvp(args: Any, tangents: Any) -> Any:
+        args, tangents = ([torch.as_tensor(a) for a in each] for each in (args, tangents))
+        return torch.func.jvp(layer, tuple(args), tuple(tangents))[1]
+
+    for dtype in (np.float64, np.float32):
+        args = X.astype(dtype), SQUARE.astype(dtype)
+        check_vjp(layer, layer_vjp, args, jvp_fn=layer_jvp)
+        check_jvp(layer, layer_jvp, args)
+        message = caught(check_vjp, layer, lambda a, g: [-c for c in layer_vjp(a, g)], args)
+        assert "(vjp_fn)" in message
+
+    # its tensors as arguments: the cotangents are its tensors too
+    def product_vjp(args: Any, g: Any) -> Any:
+        assert isinstance(g, torch.Tensor)
+        return torch.autograd.grad(args[0] @ args[1].T, args, g)
+
+    for dtype in (torch.float64, torch.float32):
+        x = torch.tensor(X, dtype=dtype, requires_grad=True)
+        w = weight.to(dtype).requires_grad_()
+        check_vjp(lambda x, w: x @ w.T, product_vjp, (x, w))
+        check_vjp(torch.sin, lambda args, g: (g * torch.cos(args[0]),), (w,))
+
+        def transposed(args: Any, g: Any) -> Any:
+            dx, dw = product_vjp(args, g)
+            return dx, dw.T
+
+        assert "at w[" in caught(check_vjp, lambda x, w: x @ w.T, transposed, (x, w))
+
+
+def test_functions_of_jax() -> None:
+    jax = pytest.importorskip("jax")
+    jnp = jax.numpy
+
+    def attention(q: Any, k: Any) -> Any:
+        return jax.nn.softmax(jnp.dot(q, k.T) / 2, axis=-1)
+
+    def vjp_fn(args: Any, g: Any) -> Any:
+        return jax.vjp(attention, *args)[1](jnp.asarray(g, jnp.float32))
+
+    def jvp_fn(args: Any, tangents: Any) -> Any:
+        args, tangents = ([jnp.asarray(x, jnp.float32) for x in each] for each in (args, tangents))
+        return jax.jvp(attention, tuple(args), tuple(tangents))[1]
+
+    fn = jax.jit(attention)
+    # NumPy's, which it makes float32, and its own
+    for args in ((X, SQUARE), (jnp.asarray(X), jnp.asarray(SQUARE))):
+        check_vjp(fn, vjp_fn, args, jvp_fn=jvp_fn)
+        check_jvp(fn, jvp_fn, args)
+        message = caught(check_vjp, fn, lambda a, g: (vjp_fn(a, g)[0], -vjp_fn(a, g)[1]), args)
+        assert "attention has a wrong derivative at k[" in message
+
+    def swish_vjp(args: Any, g: Any, wrong: bool = False) -> Any:
+        s = jax.nn.sigmoid(jnp.asarray(args[0]))
+        slope = s + args[0] * s * (1 - s)
+        return (g * (slope.at[4321].multiply(-1) if wrong else slope),)
+
+    x = MANY.astype(np.float32)
+    check_vjp(jax.jit(jax.nn.silu), swish_vjp, (x,))
+    message = caught(check_vjp, jax.jit(jax.nn.silu), lambda a, g: swish_vjp(a, g, True), (x,))
+    assert "x[4321] (vjp_fn)" in message

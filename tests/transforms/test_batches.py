@@ -1,0 +1,241 @@
+"""vmap: a function of one example as a function of a batch."""
+
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.declare import OPS
+from tapegrad.testing import check_batched, check_compiled, check_grads, operands_for, programs
+
+EXAMPLES = settings.default.max_examples
+FEW = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 3)
+SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 10)
+
+X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
+V = np.array([0.5, -1.0])
+
+
+@pytest.mark.parametrize("name", sorted(set(OPS) - {"argwhere"}))
+def test_every_op_of_a_batch_is_what_a_loop_over_the_examples_gives(name):
+    op = OPS[name]
+
+    @FEW
+    @given(operands_for(op))
+    def check(call: Any) -> None:
+        assume(any(isinstance(x, np.ndarray) for x in tg.tree.leaves(call.args)))
+        with np.errstate(all="ignore"):
+            check_batched(lambda *args: op(*args, **call.kwargs), call.args)
+
+    check()
+
+
+def test_what_gives_a_shape_that_depends_on_values_is_refused():
+    with pytest.raises(tg.TraceError, match=r"while batching .*tg\.where"):
+        tg.vmap(tg.argwhere)(X)
+
+
+def loss(w: Any, x: Any, y: Any) -> Any:
+    return tg.sum((tg.tanh(x * w["a"]) @ w["b"] - y) ** 2)
+
+
+W = {"a": np.array([0.5, 2.0]), "b": np.array([[1.0, -1.0, 0.5], [2.0, 0.25, -0.5]])}
+Y = np.array([1.0, 0.0, -1.0])
+
+
+def by_loop(fn: Any, *batches: Any) -> Any:
+    """What `vmap` is to give, for functions of arrays batched along their first axes."""
+    rows = [fn(*row) for row in zip(*batches, strict=True)]
+    return tg.tree.map(lambda *parts: np.stack(parts), *rows)
+
+
+def same(got: Any, want: Any) -> None:
+    assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+# --- nesting -----------------------------------------------------------------------
+
+
+TRANSFORMED = {
+    "grad": lambda x, y: tg.grad(loss)(W, x, y),
+    "value_and_grad": lambda x, y: tg.value_and_grad(loss, argnums=(0, 1))(W, x, y),
+    "vjp": lambda x, y: tg.vjp(lambda x: tg.tanh(x) * y, x)[1](x),
+    "jvp": lambda x, y: tg.jvp(lambda x: tg.softmax(x * y), (x,), (x + 1.0,)),
+    "jacobian": lambda x, y: tg.jacobian(lambda x: tg.cumprod(x * y))(x),
+    "hessian": lambda x, y: tg.hessian(lambda x: loss(W, x, y))(x),
+    "hvp": lambda x, y: tg.hvp(lambda x: loss(W, x, y), (x,), (x,)),
+    "compile": lambda x, y: tg.compile(tg.grad(loss))(W, x, y),
+    "checkpoint": lambda x, y: tg.grad(tg.checkpoint(lambda x: loss(W, x, y)))(x),
+    "vmap": lambda x, y: tg.vmap(lambda a, b: tg.sin(a * b) * y, in_axes=(0, None))(x, x),
+}
+every_transform = pytest.mark.parametrize("name", sorted(TRANSFORMED))
+
+
+@every_transform
+def test_transforms_inside_are_what_they_are_in_a_loop(name):
+    same(tg.vmap(TRANSFORMED[name])(X, Y), by_loop(TRANSFORMED[name], X, Y))
+
+
+@every_transform
+def test_they_compile_and_are_differentiated(name):
+    def batched(x: Any) -> Any:
+        return tg.vmap(TRANSFORMED[name])(x, Y)
+
+    same(tg.compile(batched)(X), batched(X))
+    check_grads(batched, (X,), order=1)
+
+
+@SOME
+@given(programs(max_steps=8))
+def test_programs_of_many_ops_are_what_they_are_in_a_loop(program):
+    with np.errstate(all="ignore"):
+        check_batched(program.fn, program.arguments[0])
+
+
+def test_a_pullback_takes_a_batch_of_cotangents():
+    _, pullback = tg.vjp(lambda x: tg.tanh(x) * x[0], V)
+    (rows,) = tg.vmap(pullback)(np.eye(2))
+    same(rows, tg.jacobian(lambda x: tg.tanh(x) * x[0])(V))
+
+
+def test_what_is_around_the_function_has_its_gradient():
+    def fn(w: Any) -> Any:
+        return tg.sum(tg.vmap(lambda x: tg.tanh(x @ w) * tg.grad(lambda v: v @ w)(x)[0])(X))
+
+    check_grads(fn, (V,))
+    check_compiled(fn, (V,))
+
+
+def test_rules_of_a_users_own_are_called_for_each_example():
+    @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+    def cube(x):
+        assert np.ndim(x) == 0
+        return x**3
+
+    @tg.custom_vjp(lambda g, y, x: (g * 2 * x,))
+    def squared(x):
+        assert np.ndim(x) == 0
+        return x * x
+
+    def fn(x: Any) -> Any:
+        return cube(x) * squared(x)
+
+    same(tg.vmap(fn)(Y), Y**5)
+    same(tg.vmap(tg.grad(fn))(Y), 5 * Y**4)
+    check_grads(tg.vmap(fn), (Y,))
+
+
+# --- keys -----------------------------------------------------------------------------
+
+
+DRAWS = {
+    "uniform": lambda key: tg.random.uniform(key, (2, 3)),
+    "normal": lambda key: tg.random.normal(key),
+    "bernoulli": lambda key: tg.random.bernoulli(key, 0.5, (5,)),
+    "integers": lambda key: tg.random.integers(key, 0, 9, (4,)),
+    "permutation": lambda key: tg.random.permutation(key, np.arange(4)),
+    "choice": lambda key: tg.random.choice(key, X[:, 0], (2,)),
+    "split": lambda key: tg.random.normal(tg.random.split(key)[1]),
+    "fold_in": lambda key: tg.random.normal(tg.random.fold_in(key, 3)),
+}
+
+
+@pytest.mark.parametrize("name", sorted(DRAWS))
+def test_a_batch_of_keys_draws_what_each_key_draws(name):
+    keys = tg.random.split(0, 3)
+    batched = tg.vmap(DRAWS[name])
+    want = by_loop(DRAWS[name], keys)
+    np.testing.assert_array_equal(batched(keys), want)
+    np.testing.assert_array_equal(tg.compile(batched)(keys), want)
+
+
+# --- axes -----------------------------------------------------------------------------
+
+
+@SOME
+@given(st.integers(-3, 2), st.integers(-3, 2))
+def test_the_examples_lie_along_the_axes_that_are_named(i, o):
+    x = np.arange(24.0).reshape(2, 3, 4)
+    got = tg.vmap(lambda x: np.transpose(x) * 2.0, in_axes=i, out_axes=o)(x)
+    rows = [np.transpose(row) * 2.0 for row in np.moveaxis(x, i, 0)]
+    np.testing.assert_array_equal(got, np.stack(rows, axis=o))
+
+
+def test_axes_are_trees_that_may_end_before_the_argument():
+    def fn(p: Any, x: Any, *, scale: Any) -> Any:
+        return {"y": p["w"] * x[0] + p["b"][1] * scale, "b": p["b"][1]}
+
+    args = ({"w": X, "b": (V, 3.0)}, [X.T, V])
+    batched = tg.vmap(fn, in_axes=({"w": 1, "b": None}, [0, None]), out_axes={"y": 1, "b": None})
+    got = batched(*args, scale=V)
+    rows = [fn({"w": X[:, i], "b": (V, 3.0)}, [X.T[i], V], scale=V[i])["y"] for i in range(2)]
+    same(got["y"], np.stack(rows, axis=1))
+    assert float(got["b"]) == 3.0
+
+
+def test_a_result_that_is_the_same_for_all_is_repeated():
+    got = tg.vmap(lambda x: (1, V, "name", x))(Y)
+    assert got[0].tolist() == [1, 1, 1]
+    assert got[1].tolist() == [V.tolist()] * 3
+    assert got[2] == "name"
+    assert not got[1].flags.writeable
+
+
+def test_what_is_not_batched_is_an_array_whose_value_can_be_read():
+    def fn(x: Any, n: Any) -> Any:
+        return x * 2 if n > 1 else x
+
+    assert tg.vmap(fn, in_axes=(0, None))(Y, np.array(3)).tolist() == (Y * 2).tolist()
+
+
+@given(st.sampled_from([(0,), (0, 2), (2, 0)]))
+def test_a_batch_of_no_examples_has_the_shapes_of_one(shape):
+    got = tg.vmap(
+        lambda x: (np.sum(x), np.reshape(x, -1), tg.convolve(np.ones(2), np.ones(2)) * np.sum(x))
+    )(np.zeros(shape))
+    n = shape[0]
+    assert [x.shape for x in got] == [(n,), (n, int(np.prod(shape[1:]))), (n, 3)]
+
+
+WRONG = {
+    "no such axis": (lambda: tg.vmap(loss, in_axes=(None, 2, 0))(W, X, Y), ValueError, r"vmap of loss: x has shape \(3, 2\), so there is no axis 2"),
+    "a number": (lambda: tg.vmap(loss)({**W, "b": 1.0}, X, Y), ValueError, r"w.b is float 1.0, which has no axis 0; .*None in in_axes"),
+    "sizes": (lambda: tg.vmap(loss, in_axes=(None, 0, 0))(W, X, V), ValueError, r"differ in size: 3 along axis 0 of x, of shape \(3, 2\); 2 along axis 0 of y"),
+    "how many": (lambda: tg.vmap(loss, in_axes=(0, 0))(W, X, Y), ValueError, "in_axes has 2 entries, but loss was called with 3"),
+    "no batch": (lambda: tg.vmap(loss, in_axes=None)(W, X, Y), ValueError, "vmap of loss has no batch"),
+    "another tree": (lambda: tg.vmap(loss, in_axes=({"c": 0}, 0, 0))(W, X, Y), ValueError, r"in_axes does not fit at w: it has {'c': \*} where there is {'a': \*, 'b': \*}"),
+    "no axis": (lambda: tg.vmap(loss, in_axes=({"a": 0.5, "b": 0}, 0, 0))(W, X, Y), TypeError, r"in_axes is an axis.*; at w.a it is 0.5"),
+    "out": (lambda: tg.vmap(lambda x: {"y": x}, out_axes=3)(X), ValueError, r"the result at y has shape \(2,\) for each example, so that out_axes cannot be 3"),
+    "out None": (lambda: tg.vmap(lambda x: x, out_axes=None)(X), ValueError, "out_axes is None for the result .*differs between the examples"),
+    "out tree": (lambda: tg.vmap(lambda x: x, out_axes=(0, 0))(X), ValueError, "out_axes does not fit at the result"),
+    "if": (lambda: tg.vmap(lambda x: x if x > 0 else -x)(Y), tg.TraceError, r"bool\(\) while batching .*test_batches.py.*tg.where.*None in in_axes"),
+    "value": (lambda: tg.vmap(lambda x: x.value)(Y), tg.TraceError, r"reading .value while batching"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(WRONG))
+def test_an_error_says_what_is_wrong_and_where(name):
+    call, kind, message = WRONG[name]
+    with pytest.raises(kind, match=re.compile(message, re.DOTALL)):
+        call()
+
+
+def test_a_batched_function_is_a_value():
+    batched = tg.vmap(np.sin, in_axes=0)
+    assert repr(batched) == "<vmap of sin>"
+    again = pickle.loads(pickle.dumps(batched))
+    assert again == batched
+    assert tg.vmap(loss).__name__ == "loss"
+
+
+def test_no_result_and_no_argument_can_be_changed():
+    x = X.copy()
+    y = tg.vmap(lambda x: x)(x)
+    assert not y.flags.writeable
+    x[0] = 9.0
+    assert y[0].tolist() == X[0].tolist()
