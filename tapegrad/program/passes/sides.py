@@ -9,6 +9,7 @@ says what it comes to for all rows.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -86,18 +87,20 @@ class _Sides:
                 if found.intersection(made.operands):
                     found.add(Ref("instruction", i))
         self.varies = self.on_rows | self.on_carry
+        # the adds of sums
+        self.adds: set[int] = set()
         self.sums = self._sums()
         self.chain = self._chain()
         self.after = self._after()
-        self.sums = {k: x for k, x in self.sums.items() if self._is_summed(x)}
+        self.sums = {k: x for k, x in self.sums.items() if all(map(self._is_summed, x))}
         self.chain = self._chain()
         self.after = self._after()
         self.before = self._before()
 
     # --- finding out --------------------------------------------------------------------
 
-    def _sums(self) -> dict[int, Ref]:
-        """For each carry that only adds up, the term that a step adds."""
+    def _sums(self) -> dict[int, list[Ref]]:
+        """For each carry that only adds up, the terms that a step adds."""
         body, loop = self.body, self.loop
         found = {}
         for k in range(loop.n_carry):
@@ -110,10 +113,29 @@ class _Sides:
             if made.operands.count(given) != 1 or self.users.get(total):
                 continue
             term = made.operands[1 - made.operands.index(given)]
-            like = body.like(term)
-            fits = type(term) is Ref and (like.shape, like.dtype) == (made.shape, made.dtype)
-            if fits and body.outputs.count(total) == 1 and made.dtype.kind == "f":
-                found[k] = term
+            if body.outputs.count(total) == 1 and made.dtype.kind == "f":
+                terms = self._terms_of(term, made)
+                if terms is not None:
+                    found[k] = terms
+        return found
+
+    def _terms_of(self, x: Any, like: Instruction) -> list[Ref] | None:
+        """The terms of a sum that is used once; None if one is of another shape or dtype."""
+        found: list[Ref] = []
+        waiting = [x]
+        while waiting:
+            x = waiting.pop()
+            if type(x) is not Ref:
+                return None
+            made = self.body.of(x)
+            if (made.shape, made.dtype) != (like.shape, like.dtype):
+                return None
+            single = len(self.users.get(x, ())) == 1 and x not in self.body.outputs
+            if type(made) is Instruction and made.op is add and single:
+                self.adds.add(x.index)
+                waiting += made.operands
+            else:
+                found.append(x)
         return found
 
     def _is_summed(self, term: Ref) -> bool:
@@ -143,10 +165,15 @@ class _Sides:
                 needed.update(body.instructions[i].operands)
         return {x.index for x in needed if type(x) is Ref and x.kind == "instruction"}
 
+    def _added(self) -> set[int]:
+        """The adds that go with the carry that only adds up."""
+        totals = {self.body.outputs[k].index for k in self.sums}
+        return totals | (self.adds - self.chain)
+
     def _after(self) -> set[Ref]:
         """What may be computed after the loop: nothing in the loop needs it."""
         after: set[Ref] = set()
-        sums = {self.body.outputs[k].index for k in self.sums}
+        sums = self._added()
         for i in reversed(range(len(self.body.instructions))):
             x = Ref("instruction", i)
             if i in self.chain or i in sums or x not in self.varies:
@@ -245,7 +272,7 @@ class _Sides:
         for i, x in enumerate(crossing):
             stacks[x] = builder.emit(PART, new, index=len(carry) + len(stays) + i)
         late = [body.outputs[j] for j in range(loop.n_carry, len(body.outputs)) if j not in stays]
-        terms = [(k, x) for k, x in self.sums.items()]
+        terms = [(k, x) for k, found in self.sums.items() for x in found]
         results = self._computed(builder, late, outside, stacks, stage, [x for _, x in terms])
         stands: list[Any] = [None] * len(body.outputs)
         for at, j in enumerate((*carry, *stays)):
@@ -258,13 +285,16 @@ class _Sides:
         for j, x in zip(others, results, strict=False):
             stands[j] = x
         for (k, _), x in zip(terms, results[len(others) :], strict=True):
-            begin = splat(builder, operands[n + k])
-            stands[k] = x if begin == 0 else builder.emit(add, operands[n + k], x)
+            if stands[k] is None and splat(builder, operands[n + k]) == 0:
+                stands[k] = x
+            else:
+                so_far = operands[n + k] if stands[k] is None else stands[k]
+                stands[k] = builder.emit(add, so_far, x)
         return new, stands
 
     def _is_used_in_loop(self, x: Ref) -> bool:
         outside = self.before | self.after
-        sums = {self.body.outputs[k].index for k in self.sums}
+        sums = self._added()
         used = self.users.get(x, set()) - {y.index for y in outside} - sums
         return bool(used) or x in self.body.outputs
 
@@ -273,7 +303,10 @@ class _Sides:
         found: dict[Ref, None] = {}
         outside = self.before | self.after
         needed = [self.body.of(x).operands for x in sorted(self.after, key=lambda x: x.index)]
-        for x in [*[x for operands in needed for x in operands], *self.sums.values()]:
+        for x in [
+            *[x for operands in needed for x in operands],
+            *itertools.chain.from_iterable(self.sums.values()),
+        ]:
             is_row = _is_input(x) and x not in self.on_carry
             if x in self.varies and x not in outside and not is_row:
                 found[x] = None
