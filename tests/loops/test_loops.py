@@ -481,3 +481,44 @@ def test_a_branch_and_a_while_loop_are_an_if_and_a_while():
     assert "while True:" in text
     same(step(4.0), 2.0)
     same(step(0.5), 1.0)
+
+
+# --- batches --------------------------------------------------------------------------------
+
+
+def one_by_one(f, w, xs):
+    return tg.tree.map(lambda *rows: np.stack(rows), *[f(w, x) for x in xs])
+
+
+def test_loops_and_branches_are_batched():
+    def loss(w, x):
+        def step(c, xi):
+            c = tg.cond(np.sum(c) > 0.5, lambda c: c * 0.5 + w, lambda c: c * xi + 0.3, c)
+            inner = tg.scan(lambda a, b: (a * np.sin(b) + xi, a), c[0], tg.stack([xi, xi * 2]))
+            return c + 0.1 * inner[0] * w, (inner[1], c)
+
+        c, (ys, cs) = tg.scan(step, w, x)
+        return np.sum(c) * np.sum(ys) + np.sum(cs**2)
+
+    w, xs = np.array([0.3, 0.8]), np.random.default_rng(0).normal(size=(3, 4))
+    both = tg.value_and_grad(loss, (0, 1))
+    same(tg.vmap(loss, (None, 0))(w, xs), one_by_one(loss, w, xs))
+    same(tg.vmap(both, (None, 0))(w, xs), one_by_one(both, w, xs))
+    same(tg.compile(tg.vmap(both, (None, 0)))(w, xs), one_by_one(both, w, xs))
+    same(
+        tg.grad(lambda w: np.sum(tg.vmap(loss, (None, 0))(w, xs)))(w),
+        sum(tg.grad(loss)(w, x) for x in xs),
+    )
+
+
+def test_a_while_loop_of_a_batch_goes_on_as_long_as_each_example_needs():
+    def root(a):
+        return tg.while_loop(lambda y: np.abs(y * y - a) > 1e-9, lambda y: (y + a / y) / 2, 1.0)
+
+    a = np.array([4.0, 9.0, 1.0])
+    same(tg.vmap(root)(a), np.sqrt(a))
+    same(tg.compile(tg.vmap(root))(a), np.sqrt(a))
+    powers = tg.vmap(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0))
+    same(powers(np.array([2.0, 3.0]), np.array([2, 3])), np.array([4.0, 27.0]))
+    with pytest.raises(TypeError, match=r"not batched: write scan or fori_loop"):
+        tg.vmap(tg.grad(root))(a)
