@@ -74,7 +74,8 @@ def rows() -> Iterator[Row]:
             called, kink = function.__name__, said.kink
             called = next((name for name in found if name in OF_SCIPY), called)
             gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
-            function = getattr(function, "read", None) or inspect.unwrap(function)
+            general, read = (getattr(function, x, None) for x in ("general", "read"))
+            function = inspect.unwrap(general or read or function)
         else:
             called, gradient, kink = found[0], NONE if function in CONSTANT else PARTS, ""
             ours = called.removeprefix("np.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, ParamSpec
 
 import attrs
@@ -15,6 +16,7 @@ import numpy as np
 
 from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import by_transposing, elementwise
+from tapegrad.core.lists import LISTS, in_list, stacked
 from tapegrad.core.op import EachOperand, Joint, Op
 from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule
@@ -22,6 +24,7 @@ from tapegrad.domain import REAL, Domain, each
 from tapegrad.face.table import answers
 
 P = ParamSpec("P")
+Q = ParamSpec("Q")
 
 # What is declared, by name.
 OPS: dict[str, Op[Any]] = {}
@@ -65,11 +68,13 @@ def op(
     numpy: Any = (),
     scipy: str | None = None,
     read: Callable[..., Any] | None = None,
+    general: Callable[..., Any] | None = None,
     keeps_weak: bool = False,
     takes_weak: bool | None = None,
     domain: Domain | None = None,
     kink: str = "",
     jvp: Rule | None = None,
+    whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
@@ -88,9 +93,9 @@ def op(
     scipy
         The ufunc of scipy.special that computes it and that it answers for, by its name;
         an empty name if another function of SciPy computes it.
-    read
+    read, general
         See `Op`.
-    keeps_weak, takes_weak
+    keeps_weak, takes_weak, whole
         See `Rules`. By default a ufunc of several operands takes weak numbers: of one
         operand the dtype is the same either way, and arrays are simpler for rules.
     domain, kink
@@ -123,6 +128,8 @@ def op(
             takes_weak,
             declared=function,
             read=read,
+            whole=whole,
+            general=general and _checked(general, function.__name__),
             batch=batch,
         )
         declare(made, domain, kink, made.signature)
@@ -137,8 +144,18 @@ def op(
     return declared
 
 
+def wider_op(
+    general: Callable[Q, Any], *vjps: Rule | None, **declared: Any
+) -> Callable[[Callable[..., Any]], Op[Q]]:
+    """`op` of a function that a call with more arguments is answered by `general` for.
+
+    To a checker it is called as that one is.
+    """
+    return op(*vjps, general=general, **declared)  # type: ignore[return-value,unused-ignore]
+
+
 def function(
-    numpy: Any = (), domain: Domain | None = None, kink: str = ""
+    numpy: Any = (), domain: Domain | None = None, kink: str = "", lists: tuple[str, ...] = ()
 ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """Declare a function composed of ops: on Tensors, these are recorded.
 
@@ -148,6 +165,9 @@ def function(
         The NumPy functions that it answers for on Tensors: one, or a tuple.
     domain, kink
         See `Declaration`.
+    lists
+        The parameters that take a sequence of arrays. For any other a list of floating
+        Tensors stands for the array of them.
     """
 
     def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
@@ -158,6 +178,10 @@ def function(
             if kwargs:
                 given = signature.named(args, kwargs)
                 kwargs = {x: given[x] for x in kwargs if x in given}  # type: ignore[assignment]
+                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}  # type: ignore[assignment]
+            if list in map(type, args) or tuple in map(type, args):
+                named = zip_longest(args, signature.names[: len(args)])
+                args = tuple([x if name in lists else _array(x) for x, name in named])  # type: ignore[assignment]
             return composed(*args, **kwargs)
 
         declare(called, domain, kink, signature)
@@ -166,6 +190,23 @@ def function(
         return called
 
     return declared
+
+
+def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A function whose messages on arguments are those of an op of this name."""
+    signature = Signature.of(general, name)
+
+    @functools.wraps(general)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        return general(**{x: _array(y) for x, y in signature.named(args, kwargs).items()})
+
+    return called
+
+
+def _array(x: Any) -> Any:
+    """x, or the array that a list of floating Tensors stands for."""
+    found = in_list(x) if type(x) in LISTS else None
+    return x if found is None or found.dtype.kind != "f" else stacked(x)
 
 
 def _several(functions: Any) -> tuple[Any, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -45,8 +46,9 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     """The names of the first n positional arguments, "arg0" where unknown."""
-    while hasattr(fn, "__wrapped__"):
-        fn = fn.__wrapped__
+    # a partial by keyword alone takes the others as its function does
+    while hasattr(fn, "__wrapped__") or (isinstance(fn, partial) and not fn.args):
+        fn = fn.func if isinstance(fn, partial) else fn.__wrapped__
     code = getattr(fn, "__code__", None)
     known = code.co_varnames[: code.co_argcount] if code is not None else ()
     if getattr(fn, "__self__", None) is not None:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 import linecache
+import re
+from collections.abc import Mapping
 from functools import partial
 from types import CodeType
+from typing import Any
 
 from tapegrad.core.tensor import Rules
 
@@ -24,10 +27,24 @@ def formula(op: Rules, i: int) -> str:
     code = getattr(rule, "__code__", None)
     written = ""
     if code is not None and code.co_name == "<lambda>":
-        written = _body(code)
+        written = _in_words(_body(code), rule.__globals__)
     elif code is not None:
-        written = (rule.__doc__ or "").strip().split("\n")[0].rstrip(".")
+        written = _said(rule)
     return written or f"the rule of {op.name}"
+
+
+def _said(function: Any) -> str:
+    """The first sentence of a docstring."""
+    return (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
+
+
+def _in_words(written: str, known: Mapping[str, Any]) -> str:
+    """A formula in which helpers are called by their names alone, or by what they say they do."""
+    whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", written)
+    said = _said(known[whole[1]]) if whole and whole[1] in known else ""
+    if said:
+        return said[0].lower() + said[1:]
+    return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", written)
 
 
 def _body(code: CodeType) -> str:

@@ -14,58 +14,16 @@ from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
+from tapegrad.core.lists import LISTS, in_list
 from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import CURRENT, advance, write
-from tapegrad.core.tensor import Rule, Rules, Tensor
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.variadic import EachOperand as EachOperand
+from tapegrad.core.variadic import Joint as Joint
 
 P = ParamSpec("P")
-
-
-@attrs.frozen
-class EachOperand:
-    """The rules of an op that takes any number of operands.
-
-    Attributes
-    ----------
-    rule
-        Called with the operand's position before the arguments of a VJP rule.
-    last
-        The position of the last operand that has a rule; None if all have.
-    """
-
-    rule: Rule
-    last: int | None = None
-
-    def rules(self, n: int) -> list[Rule | None]:
-        """The rules of n operands."""
-        last = n if self.last is None else self.last
-        return [partial(self.rule, i) if i <= last else None for i in range(n)]
-
-
-@attrs.frozen
-class Joint:
-    """One rule for all operands, where their cotangents are found together.
-
-    Attributes
-    ----------
-    rule
-        A VJP rule that returns a sequence with the cotangent of each operand, or None.
-    """
-
-    rule: Rule
-
-    def rules(self, n: int) -> list[Rule | None]:
-        """The rules of n operands: the first one called calls the joint rule for all."""
-        cotangents: list[Any] = []
-
-        def one(i: int, *args: Any, **options: Any) -> Any:
-            if not cotangents:
-                cotangents.extend(self.rule(*args, **options))
-            return cotangents[i]
-
-        return [partial(one, i) for i in range(n)]
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -84,12 +42,15 @@ class Op(Rules, Generic[P]):
     read
         Turns a call's arguments into operands and options, unless the operands are
         simply the first ``len(vjps)``.
+    general
+        Answers for calls with arguments that the op lacks, with several ops.
     """
 
     declared: Callable[P, Any] = attrs.field(kw_only=True)
     read: Callable[..., tuple[tuple[Any, ...], dict[str, Any]]] | None = attrs.field(
         default=None, kw_only=True
     )
+    general: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     arity: int = attrs.field(init=False)
     signature: Signature = attrs.field(init=False)
     __tree_leaf__: ClassVar[bool] = True
@@ -108,12 +69,14 @@ class Op(Rules, Generic[P]):
         operands: tuple[Any, ...] = args
         options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
+            if self.general is not None and self.signature.lacks(args, kwargs):
+                return self.general(*args, **kwargs)
             operands, options = self.bind(args, kwargs)
         for x in operands:
-            if type(x) is Tensor:
+            if type(x) is Tensor or (type(x) in LISTS and in_list(x) is not None):
                 last = CURRENT.get()
                 if last is None:
-                    refuse_stranger(self.name, x, None)
+                    refuse_stranger(self.name, in_list(x), None)  # type: ignore[arg-type]
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
@@ -148,7 +111,8 @@ class Op(Rules, Generic[P]):
 
     def __reduce__(self) -> Any:
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
-        return by_name(self, partial(Op, declared=self.declared, read=self.read), fields)
+        made = partial(Op, declared=self.declared, read=self.read, general=self.general)
+        return by_name(self, made, fields)
 
     def __copy__(self) -> Op[P]:
         return self

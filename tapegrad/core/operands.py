@@ -15,6 +15,10 @@ PYTHON_NUMBERS = (float, int, bool)
 _REAL = "fiub"
 
 
+# NumPy compares some options with text, such as the order of a norm
+_COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
+
+
 def as_constant(x: Any, what: str) -> Any:
     """A constant operand as the tape may keep it: a Python number or an array.
 
@@ -41,7 +45,10 @@ def as_constant(x: Any, what: str) -> Any:
         )
     if isinstance(x, list | tuple | np.ndarray):
         return as_constant(np.asarray(x), what)
-    raise TypeError(f"{what}: an operand is a {kind.__name__}; an array or a number is needed")
+    raise TypeError(
+        f"{what}: an operand is a {kind.__name__}; an array or a number is needed"
+        + (_COMPARED if kind is str else "")
+    )
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 # Arguments that NumPy's functions have, at the value that asks for nothing.
-HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None}
+HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
 
 
 @attrs.frozen
@@ -70,6 +70,12 @@ class Signature:
         is_variadic = not n_operands and bool(code.co_flags & 0x04)
         return cls(name, names, n, defaults, n_operands, is_variadic)
 
+    def lacks(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
+        """Whether a call has arguments that there is no place for and that ask for something."""
+        return len(args) > self.n_positional or any(
+            x not in self.names and not _is_harmless(x, value) for x, value in kwargs.items()
+        )
+
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name; arguments that ask for nothing are left out.
 
@@ -87,7 +93,7 @@ class Signature:
                 raise TypeError(f"{self.name} got {name} twice")
             if name in self.names:
                 given[name] = value
-            elif not (name in HARMLESS and value is HARMLESS[name]):
+            elif not _is_harmless(name, value):
                 raise TypeError(
                     f"{self.name} does not support the argument {name!r}; "
                     f"it takes {', '.join(self.names)}"
@@ -111,3 +117,7 @@ class Signature:
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options that are not the default."""
         return {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
+
+
+def _is_harmless(name: str, value: Any) -> bool:
+    return name in HARMLESS and value is HARMLESS[name]

@@ -18,6 +18,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
+from tapegrad.core.lists import as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
 from tapegrad.core.ownership import keep
 from tapegrad.core.parts import Parts
@@ -211,7 +212,7 @@ class Tape(Tabled):
         >>> tape.show(output)
         line  record      operands  shape  dtype    value  cotangent  gradient
            0  x                     ()     float64  2.0    2.0
-           1  y                     ()     float64  1.0               unused
+           1  y                     ()     float64  1.0               gets none
            2  stopped     %0        ()     float64  2.0    2.0        stops here
            3  multiply    %0, %2    ()     float64  4.0    1.0
         """
@@ -339,7 +340,7 @@ def as_operands(
     kept = []
     for x in operands:
         if type(x) is not Tensor:
-            x = as_constant(x, op.name)
+            last, x = as_operand(write, last, x, op.name)
         elif type(x._primal) is not np.ndarray and not op.takes_weak:
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
         kept.append(x)

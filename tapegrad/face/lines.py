@@ -30,7 +30,11 @@ class Place:
     sweeps: int = 0
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.number}: {self.text}" if self.file else ""
+        if not self.file:
+            return ""
+        where = f"{self.file}:{self.number}"
+        # the source of what is typed into an interpreter is not kept
+        return f"{where}: {self.text}" if self.text else where
 
 
 _NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.")

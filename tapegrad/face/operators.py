@@ -141,11 +141,11 @@ class Operators:
     def __round__(self, ndigits: int | None = None) -> Any:
         return ANSWERS[np.round](self, ndigits or 0)
 
-    def reshape(self, *shape: Any) -> Any:
+    def reshape(self, *shape: Any, **order: Any) -> Any:
         """`tg.reshape` of the Tensor; the shape as one tuple or as integers."""
         if not shape:
             raise TypeError("reshape takes a shape, such as t.reshape(()) for a scalar")
-        return ANSWERS[np.reshape](self, shape[0] if len(shape) == 1 else shape)
+        return ANSWERS[np.reshape](self, shape[0] if len(shape) == 1 else shape, **order)
 
     def transpose(self, *axes: Any) -> Any:
         """`tg.transpose` of the Tensor; the axes as one tuple or as integers."""
@@ -159,9 +159,9 @@ class Operators:
         """`tg.compress` of the Tensor by a condition."""
         return ANSWERS[np.compress](condition, self, axis)
 
-    def ravel(self) -> Any:
+    def ravel(self, order: str = "C") -> Any:
         """The Tensor with one axis."""
-        return ANSWERS[np.reshape](self, -1)
+        return ANSWERS[np.ravel](self, order)
 
     flatten = ravel
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad import tree
+from tapegrad.core.lists import stacked
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat, on_array
 from tapegrad.functions.creation import array as nested
@@ -69,7 +70,7 @@ def _listed(arrays: Any) -> list[Any]:
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
-@function(numpy=np.hstack, domain=_stacks(lambda n: min(n - 1, 1) if n else None))
+@function(lists=("tup",), numpy=np.hstack, domain=_stacks(lambda n: min(n - 1, 1) if n else None))
 def hstack(tup: Any) -> Any:
     """Arrays joined along their second axis; vectors along their first.
 
@@ -80,11 +81,11 @@ def hstack(tup: Any) -> Any:
     array([[1., 0., 0.],
            [1., 0., 0.]])
     """
-    arrays = _listed(np.atleast_1d(*tup))
+    arrays = _listed(np.atleast_1d(*map(stacked, tup)))
     return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
-@function(numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
+@function(lists=("tup",), numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
 def vstack(tup: Any) -> Any:
     """Arrays joined along their first axis; vectors are rows.
 
@@ -95,10 +96,10 @@ def vstack(tup: Any) -> Any:
     array([[1., 1.],
            [0., 0.]])
     """
-    return np.concatenate(_listed(np.atleast_2d(*tup)), axis=0)
+    return np.concatenate(_listed(np.atleast_2d(*map(stacked, tup))), axis=0)
 
 
-@function(numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
+@function(lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
 def dstack(tup: Any) -> Any:
     """Arrays joined along their third axis, which vectors and matrices are given.
 
@@ -109,10 +110,11 @@ def dstack(tup: Any) -> Any:
     array([[[1., 0.],
             [1., 0.]]])
     """
-    return np.concatenate(_listed(np.atleast_3d(*tup)), axis=2)
+    return np.concatenate(_listed(np.atleast_3d(*map(stacked, tup))), axis=2)
 
 
 @function(
+    lists=("tup",),
     numpy=np.column_stack,
     domain=_stacks(lambda n: 1 if n == 2 else None, max_dims=2),
 )
@@ -126,7 +128,7 @@ def column_stack(tup: Any) -> Any:
     array([[1., 0.],
            [1., 0.]])
     """
-    columns = [x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in tup]
+    columns = [x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in map(stacked, tup)]
     return np.concatenate(columns, axis=1)
 
 
@@ -140,7 +142,7 @@ def _blocks(choose: Choices) -> Call:
     return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
 
 
-@function(numpy=np.block, domain=_blocks)
+@function(lists=("arrays",), numpy=np.block, domain=_blocks)
 def block(arrays: Any) -> Any:
     """Arrays in nested lists, joined as they stand there.
 
@@ -370,7 +372,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.repeat(x, 3)))(np.ones(2))
     array([3., 3.])
     """
-    a, axis = on_axis(a, axis)
+    a, axis = on_axis(np.atleast_1d(a), axis)
     repeats = known(repeats)
     if np.ndim(repeats):
         return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
@@ -435,6 +437,8 @@ def resize(a: Any, new_shape: Any) -> Any:
     array([[1, 2],
            [3, 1]])
     """
+    if isinstance(new_shape, bool | np.bool_):
+        raise TypeError(f"resize: a shape is an integer or several, not {new_shape}")
     shape = tuple(new_shape) if np.ndim(new_shape) else (operator.index(new_shape),)
     if any(side < 0 for side in shape):
         raise ValueError(f"resize: a shape has no negative lengths; got {shape}")

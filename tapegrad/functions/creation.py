@@ -49,7 +49,7 @@ def _joined(x: Any) -> Any:
     return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
 
 
-@function(domain=_nested)
+@function(lists=("object",), domain=_nested)
 def array(object: Any, dtype: Any = None) -> Any:
     """An array of nested lists that may hold Tensors, which `np.array` cannot take.
 

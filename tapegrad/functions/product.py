@@ -248,7 +248,7 @@ def _chain_calls(choose: Choices) -> Call:
     return Call((chain,))
 
 
-@function(numpy=np.linalg.multi_dot, domain=_chain_calls)
+@function(lists=("arrays",), numpy=np.linalg.multi_dot, domain=_chain_calls)
 def multi_dot(arrays: Sequence[Any]) -> Any:
     """The product of two or more matrices, in the order that takes the least work.
 

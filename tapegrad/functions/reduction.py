@@ -11,8 +11,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
+from tapegrad.ops.in_part import count, number_of, part, partly, typed
 from tapegrad.ops.record import array, floating
-from tapegrad.ops.reduction import _count, _is_nan, all, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.reduction import _is_nan, all, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -34,20 +35,47 @@ def _spread_out(choose: Choices) -> Call:
     """Calls on an array whose elements are well apart, with the axes to reduce."""
     x = choose.array(choose.shape(min_side=1), distinct=True)
     axis = choose.axes(x.ndim)
-    given = {"axis": axis, "keepdims": choose.among([False, True])}
-    return Call((x,), given | {"ddof": choose.among([0, 1])} if _count(x, axis) > 1 else given)
+    given: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
+    given["dtype"] = choose.among([None, None, np.float64])
+    where = choose.booleans(x.shape)
+    if np.min(np.sum(where, axis), initial=2) > 1:
+        given["where"] = where
+    return Call((x,), given | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else given)
+
+
+def _check_number(ddof: Any) -> None:
+    if np.ndim(ddof):
+        raise TypeError(f"ddof is a number; got an array of shape {np.shape(ddof)}")
+
+
+def _spread_and_dull(choose: Choices) -> Call:
+    """The same calls without a dtype: NumPy takes deviations in that of the array."""
+    call = _spread_out(choose)
+    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
 
 
 @function(numpy=np.var, domain=_spread_out)
-def var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
     """The variance over an axis, several, or all.
 
     Parameters
     ----------
-    a, axis, keepdims
+    a, axis, dtype, keepdims, where
         As for `sum`.
-    ddof
+    ddof, correction
         Subtracted from the number of elements to give the divisor.
+    mean
+        The mean, if it is known, with the reduced axes.
 
     Examples
     --------
@@ -55,14 +83,33 @@ def var(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) ->
     >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
     array([-1.,  1.])
     """
-    a = floating(a)
-    apart = np.square(a - mean(a, axis=axis, keepdims=True))
-    n = _count(a, axis)
-    return sum(apart, axis=axis, keepdims=keepdims) / builtins.max(n - ddof, 0)
+    a = typed(floating(a), dtype)
+    if correction is not None and ddof != 0:
+        raise ValueError("ddof and correction are the same; only one is given")
+    ddof = ddof if correction is None else correction
+    _check_number(ddof)
+    if mean is None:
+        mean = np.mean(a, axis=axis, keepdims=True, where=where)
+    apart = part(np.square(a - mean), where, 0)
+    y = sum(apart, axis=axis, keepdims=keepdims)
+    n = number_of(a, axis, keepdims, where)
+    return y / (
+        builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
+    )
 
 
 @function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates")
-def std(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+def std(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
     """The standard deviation over an axis, several, or all; arguments as for `var`.
 
     Where all elements are the same, the gradient is 0.
@@ -73,7 +120,18 @@ def std(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) ->
     >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
     (array([-0.5,  0.5]), array([0., 0.]))
     """
-    return _deviation(var(a, axis=axis, ddof=ddof, keepdims=keepdims))
+    return _deviation(
+        var(
+            a,
+            axis,
+            dtype,
+            ddof=ddof,
+            keepdims=keepdims,
+            where=where,
+            mean=mean,
+            correction=correction,
+        )
+    )
 
 
 def _deviation(variance: Any) -> Any:
@@ -129,10 +187,10 @@ def average(
     array([0.75, 0.25])
     """
     a = floating(a)
-    _count(a, axis)
+    count(a, axis)
     if weights is None:
         y = mean(a, axis=axis, keepdims=keepdims)
-        return (y, np.full(y.shape, _count(a, axis), y.dtype)) if returned else y
+        return (y, np.full(y.shape, count(a, axis), y.dtype)) if returned else y
     weights = array(weights)
     if weights.shape != a.shape:
         if axis is None:
@@ -170,8 +228,16 @@ def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return max(a, axis=axis, keepdims=keepdims) - min(a, axis=axis, keepdims=keepdims)
 
 
-@function(numpy=np.nansum, domain=reduced())
-def nansum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+@function(numpy=np.nansum, domain=partly())
+def nansum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
     """`sum` with 0 for nan, which gets no gradient.
 
     Examples
@@ -180,15 +246,24 @@ def nansum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.nansum)(np.array([1.0, np.nan]))
     array([1., 0.])
     """
-    return sum(without_nan(a, 0), axis=axis, keepdims=keepdims)
+    given = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return sum(without_nan(a, 0), axis=axis, **given)
 
 
 @function(
     numpy=np.nanprod,
-    domain=reduced(NEAR_ONE),
+    domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
 )
-def nanprod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def nanprod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
     """`prod` with 1 for nan, which gets no gradient.
 
     Examples
@@ -197,11 +272,14 @@ def nanprod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.nanprod)(np.array([2.0, np.nan, 3.0]))
     array([3., 0., 2.])
     """
-    return prod(without_nan(a, 1), axis=axis, keepdims=keepdims)
+    given = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return prod(without_nan(a, 1), axis=axis, **given)
 
 
 @function(numpy=np.nanmean, domain=reduced(min_side=1))
-def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+def nanmean(
+    a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
     """`mean` of the elements that are not nan, which get no gradient.
 
     Examples
@@ -210,14 +288,23 @@ def nanmean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.nanmean)(np.array([1.0, np.nan, 3.0]))
     array([0.5, 0. , 0.5])
     """
-    a = floating(a)
-    _count(a, axis)
-    n = sum(np.equal(a, a), axis=axis, keepdims=keepdims)
-    return nansum(a, axis=axis, keepdims=keepdims) / array(n).astype(a.dtype)
+    a = typed(floating(a), dtype)
+    count(a, axis)
+    n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
+    y = nansum(a, axis=axis, keepdims=keepdims, where=where)
+    return y / array(n).astype(a.dtype)
 
 
-@function(numpy=np.nanvar, domain=_spread_out)
-def nanvar(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+@function(numpy=np.nanvar, domain=_spread_and_dull)
+def nanvar(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
     """`var` of the elements that are not nan, which get no gradient; nan if they are too few.
 
     Examples
@@ -226,19 +313,26 @@ def nanvar(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False)
     >>> tg.grad(tg.nanvar)(np.array([1.0, np.nan, 3.0]))
     array([-1.,  0.,  1.])
     """
-    a = floating(a)
-    if np.ndim(ddof):
-        raise TypeError(f"ddof is a number; got an array of shape {np.shape(ddof)}")
-    is_number = np.equal(a, a)
-    apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True), 0)
+    a = typed(floating(a), dtype)
+    _check_number(ddof)
+    is_number = part(np.equal(a, a), where, False)
+    apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True, where=where), 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
     squares = sum(np.square(apart), axis=axis, keepdims=keepdims)
     return np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype))
 
 
-@function(numpy=np.nanstd, domain=_spread_out, kink="0 where nothing deviates")
-def nanstd(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+@function(numpy=np.nanstd, domain=_spread_and_dull, kink="0 where nothing deviates")
+def nanstd(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
     """`std` of the elements that are not nan, which get no gradient; nan if they are too few.
 
     Examples
@@ -247,20 +341,24 @@ def nanstd(a: Any, axis: Any = None, *, ddof: float = 0, keepdims: bool = False)
     >>> tg.grad(tg.nanstd)(np.array([1.0, np.nan, 3.0]))
     array([-0.5,  0. ,  0.5])
     """
-    return _deviation(nanvar(a, axis=axis, ddof=ddof, keepdims=keepdims))
+    return _deviation(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
 
 
-def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, keepdims: bool) -> Any:
+def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> Any:
     """An extremum of the elements that are not nan; nan if all are."""
     a = array(a)
     if a.dtype.kind != "f":
-        return extremum(a, axis=axis, keepdims=keepdims)
-    y = extremum(without_nan(a, worst), axis=axis, keepdims=keepdims)
-    return np.where(all(_is_nan(a), axis=axis, keepdims=keepdims), np.nan, y)
+        return extremum(a, axis=axis, **given)
+    y = extremum(without_nan(a, worst), axis=axis, **given)
+    if given["initial"] is not None:
+        return y
+    return np.where(all(_is_nan(a), axis=axis, keepdims=given["keepdims"]), np.nan, y)
 
 
-@function(numpy=np.nanmax, domain=reduced(min_side=1), kink="ties share equally")
-def nanmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+@function(numpy=np.nanmax, domain=partly(min_side=1, dtype=False), kink="ties share equally")
+def nanmax(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
     """`max` of the elements that are not nan, which get no gradient.
 
     Examples
@@ -269,11 +367,13 @@ def nanmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.nanmax)(np.array([1.0, np.nan, 3.0]))
     array([0., 0., 1.])
     """
-    return _but_nan(max, -np.inf, a, axis, keepdims)
+    return _but_nan(max, -np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
 
 
-@function(numpy=np.nanmin, domain=reduced(min_side=1), kink="ties share equally")
-def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+@function(numpy=np.nanmin, domain=partly(min_side=1, dtype=False), kink="ties share equally")
+def nanmin(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
     """`min` of the elements that are not nan, which get no gradient.
 
     Examples
@@ -282,4 +382,4 @@ def nanmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.nanmin)(np.array([1.0, np.nan, 3.0]))
     array([1., 0., 0.])
     """
-    return _but_nan(min, np.inf, a, axis, keepdims)
+    return _but_nan(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)

@@ -37,7 +37,7 @@ __all__ = [
 
 
 @function(numpy=np.nancumsum, domain=_scanned(REAL))
-def nancumsum(a: Any, axis: int | None = None) -> Any:
+def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumsum` with 0 for nan.
 
     Examples
@@ -46,11 +46,11 @@ def nancumsum(a: Any, axis: int | None = None) -> Any:
     >>> tg.nancumsum(np.array([1.0, np.nan, 3.0]))
     array([1., 1., 4.])
     """
-    return cumsum(without_nan(a, 0), axis=axis)
+    return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
 
 
 @function(numpy=np.nancumprod, domain=_scanned(NEAR_ONE), kink=_ZEROS)
-def nancumprod(a: Any, axis: int | None = None) -> Any:
+def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumprod` with 1 for nan.
 
     Examples
@@ -59,7 +59,7 @@ def nancumprod(a: Any, axis: int | None = None) -> Any:
     >>> tg.nancumprod(np.array([2.0, np.nan, 3.0]))
     array([2., 2., 6.])
     """
-    return cumprod(without_nan(a, 1), axis=axis)
+    return cumprod(without_nan(a, 1), axis=axis, dtype=dtype)
 
 
 def _whole(scan: Any, first: int, x: Any, axis: int | None, include_initial: bool) -> Any:
@@ -86,7 +86,9 @@ def _from_initial(elements: Elements) -> Any:
 
 
 @function(numpy=np.cumulative_sum, domain=_from_initial(REAL))
-def cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
+def cumulative_sum(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
     """`cumsum` along an axis, which an array of one need not name.
 
     Parameters
@@ -95,6 +97,8 @@ def cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = F
         An array.
     axis
         The axis, for an array that has several.
+    dtype
+        The dtype to add in.
     include_initial
         Whether 0, the sum of none, comes first.
 
@@ -104,11 +108,13 @@ def cumulative_sum(x: Any, *, axis: int | None = None, include_initial: bool = F
     >>> tg.cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
     array([0., 1., 3.])
     """
-    return _whole(cumsum, 0, x, axis, include_initial)
+    return _whole(cumsum, 0, x if dtype is None else array(x).astype(dtype), axis, include_initial)
 
 
 @function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=_ZEROS)
-def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = False) -> Any:
+def cumulative_prod(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
     """`cumprod` along an axis; arguments as for `cumulative_sum`, with 1 for none.
 
     Examples
@@ -117,7 +123,7 @@ def cumulative_prod(x: Any, *, axis: int | None = None, include_initial: bool = 
     >>> tg.cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
     array([1., 2., 6.])
     """
-    return _whole(cumprod, 1, x, axis, include_initial)
+    return _whole(cumprod, 1, x if dtype is None else array(x).astype(dtype), axis, include_initial)
 
 
 def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:

@@ -49,6 +49,7 @@ def _within(indices: Any, n: int, mode: str) -> Any:
 def _takes(choose: Choices) -> Call:
     a = choose.array(choose.shape(min_side=1))
     axis, n = axis_or_flat(choose, a)
+    axis = choose.among([None, 0, -1]) if a.ndim == 0 else axis
     mode = choose.among(_MODES)
     beyond = 0 if mode == "raise" else 2 * n
     indices = choose.integers(choose.shape(max_dims=2), -n - beyond, n - 1 + beyond)
@@ -83,7 +84,8 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     array([[2, 2, 1],
            [4, 4, 3]])
     """
-    a, axis = on_axis(a, axis)
+    # NumPy takes from an array without axes as if it had one
+    a, axis = on_axis(np.atleast_1d(a), axis)
     indices = _within(indices, a.shape[axis], mode)
     places = range(indices.ndim)
     rows = index_select(np.moveaxis(a, axis, 0) if axis else a, indices)
@@ -246,7 +248,14 @@ def _typed(x: Any) -> Any:
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
 
-@function(numpy=np.select, domain=_selects)
+@function(
+    lists=(
+        "condlist",
+        "choicelist",
+    ),
+    numpy=np.select,
+    domain=_selects,
+)
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The first of several choices whose condition holds, element by element.
 
@@ -292,7 +301,7 @@ def _chooses(choose: Choices) -> Call:
     return Call((a, [choose.array(shape) for shape in shapes[1:]]), {"mode": mode})
 
 
-@function(numpy=np.choose, domain=_chooses)
+@function(lists=("choices",), numpy=np.choose, domain=_chooses)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     """The element of one of several arrays, whose number is given, at each place.
 

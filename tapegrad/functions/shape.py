@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, on_array, several
-from tapegrad.ops.shape import stand_in
+from tapegrad.ops.shape import checked_order, stand_in
 
 __all__ = [
     "atleast_1d",
@@ -115,9 +115,9 @@ def matrix_transpose(x: Any) -> Any:
 _ARRAY = on_array(lambda c, a: {})
 
 
-@function(numpy=np.ravel, domain=_ARRAY)
-def ravel(a: Any) -> Any:
-    """The elements along one axis, in C order.
+@function(numpy=np.ravel, domain=on_array(lambda c, a: c.among([{}, {"order": "F"}])))
+def ravel(a: Any, order: str = "C") -> Any:
+    """The elements along one axis, in C order, or in F order: the first index fastest.
 
     Examples
     --------
@@ -125,7 +125,7 @@ def ravel(a: Any) -> Any:
     >>> tg.ravel(np.array([[1, 2], [3, 4]]))
     array([1, 2, 3, 4])
     """
-    return np.reshape(a, -1)
+    return np.reshape(np.transpose(a) if checked_order(order) == "F" else a, -1)
 
 
 def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:

@@ -72,7 +72,8 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
         raise ValueError("cov takes arrays of up to two axes")
     x = np.concatenate([np.atleast_2d(v if rowvar or v.ndim < 2 else v.T) for v in variables])
     apart = x - np.mean(x, axis=1, keepdims=True)
-    ddof = (0 if bias else 1) if ddof is None else ddof
+    # as NumPy asks: None is not 0
+    ddof = int(bias == 0) if ddof is None else ddof
     if ddof != int(ddof):
         raise ValueError(f"cov: ddof is a whole number, not {ddof!r}")
     return np.squeeze(apart @ apart.T / builtins.max(x.shape[1] - ddof, 0))

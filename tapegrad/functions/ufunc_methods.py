@@ -15,9 +15,11 @@ from tapegrad.ops.scan import cumprod, cumsum
 __all__: list[str] = []
 
 
-def _reduce(function: Any, array: Any, axis: Any = 0, **options: Any) -> Any:
+def _reduce(
+    function: Any, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any
+) -> Any:
     """``ufunc.reduce``: unlike the function, along the first axis unless another is named."""
-    return function(array, axis=axis, **options)
+    return function(array, axis=axis, dtype=dtype, out=out, **options)
 
 
 def _outer(ufunc: Any, x1: Any, x2: Any, **options: Any) -> Any:

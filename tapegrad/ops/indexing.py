@@ -40,9 +40,11 @@ def _split(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
         elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
+            if isinstance(part, list | tuple):
+                # NumPy makes floats of none
+                part = np.asarray(part)
+                part = part if part.size else part.astype(np.intp)
             part = part if isinstance(part, Tensor) else np.asarray(part)
-            if part.dtype.kind == "f" and part.size == 0:
-                part = part.astype(np.intp)
             if part.dtype.kind not in "iub":
                 raise _no_index(part.dtype)
             if isinstance(part, Tensor) and part.dtype.kind == "b":

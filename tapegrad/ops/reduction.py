@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.batch import Has, along_axis, flat, moved
 from tapegrad.core.forward import apply, linear
-from tapegrad.declare import op
-from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, reduced
+from tapegrad.declare import op, wider_op
+from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, any_of, reduced
+from tapegrad.ops import in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
+from tapegrad.ops.in_part import count, partly
 from tapegrad.ops.record import array, floating
 from tapegrad.ops.shape import broadcast_to
 
@@ -60,13 +60,6 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     return broadcast_to(g, shape=x.shape)
 
 
-def _count(x: Any, axis: Any) -> int:
-    """How many elements each result is reduced from; an AxisError for a bad axis, of 0-d too."""
-    shape = np.shape(x)
-    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
-    return math.prod(shape[i] for i in axes)
-
-
 def _reduced(
     op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
 ) -> Any:
@@ -75,10 +68,11 @@ def _reduced(
     return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
 
 
-@op(
+@wider_op(
+    in_part.sum,
     lambda g, y, a, axis=None, keepdims=False: _spread(g, a, axis, keepdims),
     numpy=np.sum,
-    domain=reduced(),
+    domain=partly(),
     jvp=linear,
     batch=_reduced,
 )
@@ -94,6 +88,9 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     keepdims
         Whether the reduced axes stay, with length 1.
 
+    With ``dtype=``, ``initial=`` and ``where=`` as in NumPy it is several ops: for another
+    dtype, a first value that the others are added to, and a mask of those that are.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -105,15 +102,24 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_add(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(
+def _means(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1))
+    axis, where = choose.axes(x.ndim), choose.booleans(x.shape)
+    given = {"axis": axis, "keepdims": choose.among([False, True])}
+    given["dtype"] = choose.among([None, np.float32, np.float64])
+    return Call((x,), given | ({"where": where} if np.any(where, axis).all() else {}))
+
+
+@wider_op(
+    in_part.mean,
     lambda g, y, a, axis=None, keepdims=False: _spread(
-        g * (1 / _count(a, axis)) if a.dtype == np.float16 and a.size else g / _count(a, axis),
+        g * (1 / count(a, axis)) if a.dtype == np.float16 and a.size else g / count(a, axis),
         a,
         axis,
         keepdims,
     ),
     numpy=np.mean,
-    domain=reduced(min_side=1),
+    domain=any_of(reduced(min_side=1), _means),
     jvp=linear,
     batch=_reduced,
 )
@@ -130,7 +136,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     if a.dtype == np.float16:
         # as NumPy does, for the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
-    return sum(a, axis=axis, keepdims=keepdims) / _count(a, axis)
+    return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
 
 
 def _products_of_others(a: Any, axis: Any) -> Any:
@@ -141,12 +147,13 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     return from_lines(before * after, a.shape, axis)
 
 
-@op(
+@wider_op(
+    in_part.prod,
     lambda g, y, a, axis=None, keepdims=False: (
         _unreduced(g, a, axis, keepdims) * _products_of_others(a, axis)
     ),
     numpy=np.prod,
-    domain=reduced(NEAR_ONE),
+    domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
     batch=_reduced,
 )
@@ -173,10 +180,11 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     return np.where(ties, share, 0)
 
 
-@op(
+@wider_op(
+    in_part.max,
     _extremum,
     numpy=(np.max, np.amax),
-    domain=reduced(TYING, min_side=1),
+    domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
     batch=_reduced,
 )
@@ -194,10 +202,11 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_maximum(np.asarray(a), axis, None, None, keepdims)
 
 
-@op(
+@wider_op(
+    in_part.min,
     _extremum,
     numpy=(np.min, np.amin),
-    domain=reduced(TYING, min_side=1),
+    domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
     batch=_reduced,
 )
@@ -225,14 +234,21 @@ def without_nan(a: Any, instead: float) -> Any:
     return np.where(_is_nan(a), instead, a) if a.dtype.kind == "f" else a
 
 
+def _counts(choose: Choices) -> Call:
+    call = _truths(choose)
+    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "where"})
+
+
 def _truths(choose: Choices) -> Call:
     """Calls on numbers that are often 0, with the axes to reduce, which may stay."""
     x = choose.array(choose.shape())
     x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
-    return Call((x,), {"axis": choose.axes(x.ndim), "keepdims": choose.among([False, True])})
+    where = choose.among([True, choose.booleans(x.shape)])
+    given = {"axis": choose.axes(x.ndim), "keepdims": choose.among([False, True])}
+    return Call((x,), given if where is True else {**given, "where": where})
 
 
-@op(None, numpy=np.any, domain=_truths, batch=_reduced)
+@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=_reduced)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -245,7 +261,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.all, domain=_truths, batch=_reduced)
+@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=_reduced)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -258,7 +274,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_truths, batch=_reduced)
+@op(None, numpy=np.count_nonzero, domain=_counts, batch=_reduced)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many are not zero; arguments as for `sum`. It passes no gradient.
 

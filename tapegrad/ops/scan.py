@@ -8,10 +8,11 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tapegrad.core.batch import Has, along_axis, count, filled, moved
-from tapegrad.core.forward import apply
-from tapegrad.declare import op
+from tapegrad.core.forward import apply, linear
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
+from tapegrad.ops import in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import floating
@@ -30,7 +31,8 @@ def _scanned(elements: Elements) -> Any:
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(), elements)
         axis = choose.among([None, choose.axis(x.ndim)]) if x.ndim else None
-        return Call((x,), choose.among([{}, {"axis": axis}]))
+        dtype = choose.among([np.float32, np.float64])
+        return Call((x,), choose.among([{}, {"axis": axis}, {"axis": axis, "dtype": dtype}]))
 
     return call
 
@@ -100,11 +102,13 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     return y
 
 
-@op(
+@wider_op(
+    in_part.cumsum,
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
     domain=_scanned(REAL),
     batch=along_axis,
+    jvp=linear,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
     """The sums of the elements up to each, along an axis or of the array flattened.
@@ -120,7 +124,8 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     return np.cumsum(a, axis)
 
 
-@op(
+@wider_op(
+    in_part.cumprod,
     on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
     numpy=np.cumprod,
     domain=_scanned(NEAR_ONE),
@@ -251,6 +256,7 @@ def _overlaps(choose: Choices) -> Call:
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
     numpy=np.convolve,
     domain=_overlaps,
+    jvp=linear,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The convolution of two sequences: ``y[k]`` is the sum of all ``a[i] * v[k - i]``.

@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.batch import Has, count, filled, flat, lifted, moved
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
-from tapegrad.declare import op
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import Call, Choices, on_array
 
 __all__ = [
@@ -103,12 +103,41 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return np.swapaxes(a, axis1, axis2)
 
 
+_OF_MEMORY = "depends on how an array lies in memory, which a Tensor does not say; name C or F"
+
+
+def checked_order(order: str) -> str:
+    """C or F: whether the last or the first index changes fastest.
+
+    Raises
+    ------
+    TypeError
+        For NumPy's other orders.
+    ValueError
+        For anything else.
+    """
+    if order in ("A", "K"):
+        raise TypeError(f"order={order!r} {_OF_MEMORY}")
+    if order not in ("C", "F"):
+        raise ValueError(f"order is 'C' or 'F'; got {order!r}")
+    return order
+
+
+def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
+    """`reshape`, with the elements read and laid in an order; nothing depends on `copy`."""
+    if checked_order(order) == "C":
+        return np.reshape(a, shape)
+    sides = tuple(shape) if np.ndim(shape) else (shape,)
+    return np.transpose(np.reshape(np.transpose(a), sides[::-1]))
+
+
 def _reshapes(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     first = choose.among([d for d in range(1, a.size + 1) if a.size % d == 0] or [0])
     rest = a.size // first if first else 3
     shapes: list[Any] = [(first, rest), (first, 1, rest), (a.size,), a.size]
-    return Call((a, choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)))
+    shape = choose.among([*shapes, -1, (-1,), (first, -1)] if a.size else shapes)
+    return Call((a, shape), choose.among([{}, {}, {"order": "F"}, {"order": "C"}]))
 
 
 def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
@@ -120,7 +149,8 @@ def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
     return apply(op, (a,), {"shape": (a.shape[0], *sides)})
 
 
-@op(
+@wider_op(
+    _in_order,
     lambda g, y, a, shape: np.reshape(g, np.shape(a)),
     numpy=np.reshape,
     domain=_reshapes,
@@ -129,6 +159,8 @@ def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape; one length may be -1.
+
+    With ``order="F"`` the first index changes fastest, on both sides.
 
     Examples
     --------
@@ -282,6 +314,15 @@ def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[
     return tuple(arrays), {} if axis == 0 else {"axis": axis}
 
 
+def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
+    """The tangents joined as the arrays are, with zeros where there is none."""
+    parts = [
+        tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
+        for i, x in enumerate(arrays)
+    ]
+    return apply(op, tuple(parts), options)
+
+
 def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
     """the operand's part of g."""
     if axis is None:
@@ -317,6 +358,7 @@ def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) ->
     domain=_pieces,
     takes_weak=True,
     batch=_concatenate_batch,
+    jvp=_joined,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     """A sequence of arrays joined along an axis they have, or flattened for None.
@@ -355,6 +397,7 @@ def _stack_batch(op: Any, has: Has, *arrays: Any, axis: int = 0) -> Any:
     numpy=np.stack,
     domain=_layers,
     batch=_stack_batch,
+    jvp=_joined,
 )
 def stack(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays of one shape joined along a new axis.

@@ -131,7 +131,7 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             waiting += _attributes(x)
         if id(x) in seen or isinstance(x, _NO_PLACE):
             continue
-        if _is_ours(x) and declaration(x):
+        if declaration(x) and _is_ours(x):
             continue  # there are hundreds, and nothing of the user's is in them
         seen[id(x)] = x
         found.append((name, x))

@@ -18,6 +18,25 @@ function text(parent, tag, words, className) {
   return element;
 }
 
+// What is opened stays open while the value stays.
+function fill(cell, value) {
+  const key = value ? value.full ?? value.brief : "";
+  if (cell.shown === key) return;
+  cell.shown = key;
+  if (!value?.full) {
+    cell.textContent = value?.brief ?? "";
+    return;
+  }
+  const details = document.createElement("details");
+  text(details, "summary", value.brief);
+  text(details, "pre", value.full);
+  if (value.heat) {
+    details.dataset.heat = value.heat;
+    drawWhenOpened(details);
+  }
+  cell.replaceChildren(details);
+}
+
 function render() {
   const seen = new Set(), cotangents = new Map(), gradients = new Map(), flows = new Map();
   for (const frame of frames.slice(1, now + 1)) {
@@ -37,14 +56,14 @@ function render() {
       element.classList.toggle("now", frame.line === line);
       element.classList.toggle("touched", frame.to === line);
     }
-    row.toggleAttribute("aria-current", frame.line === line);
-    const cell = row.querySelector(".cotangent");
-    const shown = cotangents.get(line) ?? "";
-    if (cell.textContent !== shown) cell.textContent = shown;
+    if (frame.line === line) row.setAttribute("aria-current", "step");
+    else row.removeAttribute("aria-current");
+    fill(row.querySelector(".cotangent"), data.values[cotangents.get(line)]);
   }
   for (const edge of document.querySelectorAll("svg path[id]")) edge.setAttribute("class", flows.get(edge.id) ?? "");
   for (const row of document.querySelectorAll("#mapping tbody tr")) {
-    row.lastElementChild.textContent = gradients.get(Number(row.dataset.line)) ?? (now === frames.length - 1 ? row.dataset.zero : "");
+    const gradient = data.values[gradients.get(Number(row.dataset.line))];
+    fill(row.lastElementChild, gradient ?? (now === frames.length - 1 ? { brief: row.dataset.zero } : undefined));
   }
   const said = at("said");
   said.replaceChildren();
@@ -58,6 +77,7 @@ function render() {
   at("forward").disabled = at("last").disabled = now === frames.length - 1;
   keepInView(at(`line-${frame.line}`));
   keepInView(at(`node-${frame.line}`));
+  keepInView(document.querySelector(`#mapping tr[data-line="${frame.line}"]`));
 }
 
 // Scrolls the boxes alone: the page stays where the reader left it.
@@ -153,7 +173,7 @@ document.addEventListener("keydown", (event) => {
 
 // --- heat maps, drawn when they are opened ---------------------------------------------------
 
-for (const details of document.querySelectorAll("details[data-heat]")) {
+function drawWhenOpened(details) {
   details.addEventListener("toggle", () => {
     if (!details.open || details.querySelector("canvas")) return;
     const rows = JSON.parse(details.dataset.heat);
@@ -171,4 +191,11 @@ for (const details of document.querySelectorAll("details[data-heat]")) {
     details.append(canvas);
   });
 }
+for (const details of document.querySelectorAll("td.value details[data-heat]")) drawWhenOpened(details);
+
+// --- print: all that is found, wherever the reader is ------------------------------------------
+
+let kept = null;
+addEventListener("beforeprint", () => { kept = now; now = frames.length - 1; render(); });
+addEventListener("afterprint", () => { now = kept ?? now; kept = null; render(); });
 render();

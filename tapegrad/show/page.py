@@ -6,6 +6,7 @@ its script (``page.js``) only decides which of them are seen.
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.ownership import Array
@@ -23,7 +25,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.face.text import cells, operand, printable, short
-from tapegrad.show.graphs import drawing
+from tapegrad.show.drawing import drawing
 from tapegrad.show.marks import mark
 from tapegrad.show.replay import slopes
 from tapegrad.show.text import primal_of
@@ -77,11 +79,13 @@ def html(
     gradients = {step.record: primal_of(step.cotangent) for step in steps}
     known = {p: gradients.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
     label = printable(tape.start.origin.label)
-    data = {"records": [record.index for record in tape], "events": list(_events(tape, steps))}
+    told = _Told()
+    events = list(_events(tape, steps, told))
+    data = {"records": [x.index for x in tape], "events": events, "values": list(told.values)}
     text = Template(_file("page.html")).substitute(
         label=escape(label),
         summary=escape(_summary(tape, output)),
-        rows="\n".join(_row(record, gradients) for record in tape),
+        rows="\n".join(_rows(tape, gradients)),
         mapping="\n".join(_mapping(known)),
         graph=drawing(tape),
         check=escape(_CHECKED),
@@ -121,19 +125,33 @@ def _called(record: Tensor) -> str:
 # --- the tables -----------------------------------------------------------------------------
 
 
-def _row(record: Tensor, reached: Mapping[Tensor, Any]) -> str:
+def _rows(tape: Tape, reached: Mapping[Tensor, Any]) -> Iterator[str]:
+    before = None
+    for record in tape:
+        # a line of source stands at the first of its records
+        yield _row(record, reached, record.place if record.place != before else None)
+        before = record.place
+
+
+def _row(record: Tensor, reached: Mapping[Tensor, Any], place: Any) -> str:
     n = record.index
     given = [_linked(x) for x in record.operands]
     given += [escape(f"{name}={value}") for name, value in record.options.items()]
     marked = mark(record, reached)
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
-    if record.place:
-        note += f'<br><span class="source">{escape(printable(str(record.place)))}</span>'
+    if place and place.text:
+        where = escape(printable(f"{place.file}:{place.number}"))
+        source = escape(printable(f"{place.number}: {place.text}"))
+        note += f'<br><span class="source" title="{where}">{source}</span>'
+    known = _value(reached[record]) if record in reached else ""
+    # the roles are those of the elements, which lose them where a narrow page lays them out anew
     return (
-        f'<tr id="line-{n}"><th scope="row">{n}</th>'
-        f"<td>{escape(cells(record)[1])}{note}</td><td>{', '.join(given)}</td>"
-        f'<td>{record.shape} {record.dtype}</td><td class="value">{_value(record._primal)}</td>'
-        f'<td class="cotangent"></td></tr>'
+        f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
+        f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'
+        f'<td role="cell" class="operands">{", ".join(given)}</td>'
+        f'<td role="cell" class="shape">{record.shape} {record.dtype}</td>'
+        f'<td role="cell" class="value">{_value(record._primal)}</td>'
+        f'<td role="cell" class="cotangent">{known}</td></tr>'
     )
 
 
@@ -142,16 +160,51 @@ def _linked(x: Any) -> str:
     return f'<a href="#line-{x.index}">{text}</a>' if type(x) is Tensor else text
 
 
+@attrs.frozen
+class _Text:
+    """A value as it is told: in short, and opened where there is more to see."""
+
+    brief: str
+    full: str = ""
+    heat: str = ""
+
+    @classmethod
+    def of(cls, value: Any) -> _Text:
+        brief = short(value)
+        if not isinstance(value, np.ndarray) or value.ndim == 0 or not value.size:
+            return cls(brief)
+        full = np.array2string(value, threshold=400, edgeitems=4, max_line_width=100)
+        if value.ndim < 2 and " ".join(full.split()) == brief:
+            return cls(brief)
+        heat = json.dumps(_heat(value)) if value.ndim == 2 else ""
+        return cls(brief, full[:_MOST_TEXT], heat)
+
+
+@attrs.frozen
+class _Told:
+    """The values that the script shows, each written once."""
+
+    # a value's text to its number
+    known: dict[_Text, int] = attrs.Factory(dict)
+
+    def number(self, value: Any) -> int:
+        """The number of a value."""
+        return self.known.setdefault(_Text.of(value), len(self.known))
+
+    @property
+    def values(self) -> Iterator[dict[str, str]]:
+        """The texts, in the order of their numbers."""
+        for text in self.known:
+            yield {name: x for name, x in attrs.asdict(text).items() if x}
+
+
 def _value(value: Any) -> str:
     """A value, to be opened where it is larger than what is seen at first."""
-    brief = escape(short(value))
-    if not isinstance(value, np.ndarray) or value.ndim == 0 or not value.size:
-        return brief
-    full = np.array2string(value, threshold=400, edgeitems=4, max_line_width=100)
-    if value.ndim < 2 and " ".join(full.split()) == short(value):
-        return brief
-    heat = f" data-heat='{json.dumps(_heat(value))}'" if value.ndim == 2 else ""
-    opened = escape(full[:_MOST_TEXT])
+    text = _Text.of(value)
+    if not text.full:
+        return escape(text.brief)
+    heat = f" data-heat='{text.heat}'" if text.heat else ""
+    brief, opened = escape(text.brief), escape(text.full)
     return f"<details{heat}><summary>{brief}</summary><pre>{opened}</pre></details>"
 
 
@@ -165,11 +218,11 @@ def _heat(value: Array) -> list[list[float]]:
 
 
 def _mapping(gradients: Mapping[Tensor, Any]) -> Iterator[str]:
-    for p in gradients:
+    for p, gradient in gradients.items():
         zero = short(np.zeros(p.shape, p.dtype))
         yield (
             f'<tr data-line="{p.index}" data-zero="{escape(zero)}"><th scope="row">'
-            f"{escape(printable(p.name or ''))} {_linked(p)}</th><td></td></tr>"
+            f"{escape(printable(p.name or ''))} {_linked(p)}</th><td>{_value(gradient)}</td></tr>"
         )
 
 
@@ -187,19 +240,20 @@ def _checked(
 # --- what happens, in order -------------------------------------------------------------------
 
 
-def _events(tape: Tape, steps: Iterable[Step]) -> Iterator[dict[str, Any]]:
+def _events(tape: Tape, steps: Iterable[Step], told: _Told) -> Iterator[dict[str, Any]]:
     """The reverse sweep as the page tells it."""
     sums: dict[Tensor, Any] = {}
     parameters = frozenset(tape.parameters)
     for step in steps:
         record = step.record
-        g = short(primal_of(step.cotangent))
+        cotangent = primal_of(step.cotangent)
+        g, number = short(cotangent), told.number(cotangent)
         if not sums:
             sums[record] = step.cotangent
             yield {
                 "kind": "seed",
                 "line": record.index,
-                "cotangent": g,
+                "cotangent": number,
                 "said": f"The sweep begins at the output, {_called(record)}, with its cotangent.",
                 "parts": [f"g = {g}"],
             }
@@ -207,7 +261,7 @@ def _events(tape: Tape, steps: Iterable[Step]) -> Iterator[dict[str, Any]]:
             yield {
                 "kind": "gradient",
                 "line": record.index,
-                "cotangent": g,
+                "cotangent": number,
                 "said": f"{_called(record)} is a parameter: its cotangent is complete, and is its "
                 "gradient.",
                 "parts": [g],
@@ -219,10 +273,12 @@ def _events(tape: Tape, steps: Iterable[Step]) -> Iterator[dict[str, Any]]:
                 "said": f"{_called(record)} passes no gradient on: the way back ends here.",
             }
         for c in step.contributions:
-            yield from _contributed(step, c, sums)
+            yield from _contributed(step, c, sums, told)
 
 
-def _contributed(step: Step, c: Contribution, sums: dict[Tensor, Any]) -> Iterator[dict[str, Any]]:
+def _contributed(
+    step: Step, c: Contribution, sums: dict[Tensor, Any], told: _Told
+) -> Iterator[dict[str, Any]]:
     """A contribution by its rule, then added to what its operand has."""
     x, known = c.operand, sums.get(c.operand)
     given, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
@@ -237,7 +293,7 @@ def _contributed(step: Step, c: Contribution, sums: dict[Tensor, Any]) -> Iterat
         "kind": "rule",
         **places,
         "said": said,
-        "parts": [f"{formula} = {short(given)}  shape {given.shape}"],
+        "parts": [f"{formula}{_is(formula)} {short(given)}  shape {given.shape}"],
         "question": f"What does {_called(step.record)} pass to {_called(x)}, its operand "
         f"{c.position}? Its rule is {formula}, where g is {short(primal_of(step.cotangent))}.",
         "rule": formula,
@@ -258,10 +314,19 @@ def _contributed(step: Step, c: Contribution, sums: dict[Tensor, Any]) -> Iterat
     yield {
         "kind": "sum",
         **places,
-        "running": running,
+        "running": told.number(primal_of(sums[x])),
         "said": f"The contribution is added to the cotangent of {_called(x)}.",
         "parts": parts,
     }
+
+
+def _is(formula: str) -> str:
+    """What stands between a formula, or one in words, and its value."""
+    try:
+        ast.parse(formula, mode="eval")
+    except SyntaxError:
+        return ":"
+    return " ="
 
 
 def _choices(step: Step, c: Contribution) -> list[dict[str, Any]]:

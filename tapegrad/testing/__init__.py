@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from tapegrad.testing.batches import check_batched as check_batched
-from tapegrad.testing.choices import sample_calls as sample_calls
+from tapegrad.testing.calls import sample_calls as sample_calls
 from tapegrad.testing.derivatives import check_jvp as check_jvp
 from tapegrad.testing.derivatives import check_vjp as check_vjp
 from tapegrad.testing.gradients import check_grads as check_grads

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import attrs
 import numpy as np
 
-from tapegrad.core.callables import label
 from tapegrad.core.ownership import Array
-from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.domain import REAL, Call, Choices, Domain, Elements
+from tapegrad.domain import REAL, Choices, Elements
 
-__all__ = ["Chosen", "clear_numbers", "domain_of", "is_clear", "sample_calls"]
+__all__ = ["Chosen", "Sampled", "clear_numbers", "is_clear"]
 
 T = TypeVar("T")
 Shape = tuple[int, ...]
@@ -139,45 +137,3 @@ class Sampled(Chosen):
             if is_clear(x, elements):
                 return x
         return tying[self.integer(0, len(tying) - 1)]
-
-
-def domain_of(op: Callable[..., Any] | str) -> Domain:
-    """The domain that an op declares."""
-    function: Any = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
-    if function is None:
-        raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
-    said = declaration(function)
-    if said is None or said.domain is None:
-        raise TypeError(f"{label(function)} declares no domain; name one where it is declared")
-    return said.domain
-
-
-def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Call]:
-    """Calls of an op from the domain that its declaration names, without Hypothesis.
-
-    Parameters
-    ----------
-    op
-        An op, or the name of one in the table.
-    n
-        How many.
-    seed
-        The same calls for the same seed.
-
-    Returns
-    -------
-    A list of `tapegrad.domain.Call`.
-
-    Raises
-    ------
-    TypeError
-        If the op declares no domain.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> for call in tg.testing.sample_calls(tg.tanh, 10):
-    ...     tg.testing.check_properties(tg.tanh, call.args)
-    """
-    domain, rng = domain_of(op), np.random.default_rng(seed)
-    return [domain(Sampled(rng)) for _ in range(n)]

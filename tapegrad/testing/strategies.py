@@ -8,13 +8,16 @@ from typing import Any, NamedTuple, TypeVar
 
 import attrs
 import numpy as np
+from hypothesis import currently_in_test_context, note
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tapegrad import tree
 from tapegrad.core.ownership import Array
-from tapegrad.domain import REAL, Call, Elements
-from tapegrad.testing.choices import Chosen, clear_numbers, domain_of, is_clear
+from tapegrad.domain import REAL, Call, Domain, Elements
+from tapegrad.testing.assumed import Assumed
+from tapegrad.testing.calls import domain_of
+from tapegrad.testing.choices import Chosen, clear_numbers, is_clear
 
 __all__ = ["arrays", "broadcasting", "operands_for", "parameter_trees"]
 
@@ -208,13 +211,23 @@ def parameter_trees(
     return st.recursive(leaves, nodes, max_leaves=max_leaves).filter(tree.leaves)
 
 
-def operands_for(op: Callable[..., Any] | str) -> st.SearchStrategy[Call]:
-    """Calls of an op: arguments from the domain that its declaration names.
+def operands_for(
+    op: Callable[..., Any] | str, domain: Domain | None = None
+) -> st.SearchStrategy[Call]:
+    """Calls of an op: arguments from its domain.
+
+    An op that declares none gets one that is assumed from its signature and from calls
+    that are tried: the widest numbers and the most general shapes for which the op and
+    its rules raise nothing, and results are finite. The strategy's repr says what is
+    assumed, and so does a test that fails. Name a domain where that is not what the op is
+    for.
 
     Parameters
     ----------
     op
-        An op, or the name of one in the table.
+        An op, or the name of one in the table, or any function of arrays.
+    domain
+        Its domain (`tapegrad.domain`); what it declares by default.
 
     Returns
     -------
@@ -223,7 +236,7 @@ def operands_for(op: Callable[..., Any] | str) -> st.SearchStrategy[Call]:
     Raises
     ------
     TypeError
-        If the op declares no domain.
+        If the op declares no domain, and none that is tried works.
 
     Examples
     --------
@@ -234,11 +247,18 @@ def operands_for(op: Callable[..., Any] | str) -> st.SearchStrategy[Call]:
     ... def test(call):
     ...     assert tg.maximum(*call.args).shape == np.broadcast(*call.args).shape
     >>> test()
+    >>> @tg.custom_op(vjps=(lambda g, y, x: g / x,))
+    ... def log(x):
+    ...     return np.log(x)
+    >>> tg.testing.operands_for(log)
+    calls(assumed='x: real numbers from 0.0625 to 4; any shape')
     """
-    domain = domain_of(op)
+    chosen = domain_of(op) if domain is None else domain
 
     @st.composite
-    def calls(draw: st.DrawFn) -> Call:
-        return domain(Drawn(draw))
+    def calls(draw: st.DrawFn, assumed: str = "") -> Call:
+        if assumed and currently_in_test_context():
+            note(f"{chosen.name} declares no domain; assumed: {assumed}")  # type: ignore[attr-defined]
+        return chosen(Drawn(draw))
 
-    return calls()
+    return calls(assumed="; ".join(chosen.says)) if isinstance(chosen, Assumed) else calls()

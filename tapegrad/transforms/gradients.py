@@ -35,7 +35,7 @@ class ValueAndGrad(Transform[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         positions = self.positions(args)
-        output, tape, marked = run(self.fn, args, kwargs, positions)
+        output, tape, marked = run(self.fn, args, kwargs, positions, self.check_finite)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_scalar(self.fn, output)
         seeds = {}
@@ -105,7 +105,8 @@ def value_and_grad(
         Whether `fn` returns ``(value, aux)``; `aux` is handed on.
     check_finite
         Whether to raise at the first value, or during the sweep at the first
-        cotangent, that is not finite.
+        cotangent, that is not finite, and to say on which line of your source. It takes
+        several times as long.
     unused
         What the gradient is of a leaf that the result does not depend on: "zero", or
         "raise" for an error with its path. `why_zero` says why a gradient is zero.

@@ -223,7 +223,8 @@ def test_numpys_function_on_tensors_is_the_op(function: Any, name: str, data: An
     ours, numpys = (recorded_throughout(case, f) for f in (TABLE[name], function))
     for got, want in zip(tg.tree.leaves(numpys), tg.tree.leaves(ours), strict=True):
         assert isinstance(got, tg.Tensor)
-        assert name in FUNCTIONS or got.op is OPS[name]
+        # an op that is asked for more than it does is several
+        assert name in FUNCTIONS or got.op is OPS[name] or OPS[name].general
         same(got.value, want.value)
 
 

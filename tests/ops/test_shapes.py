@@ -426,3 +426,37 @@ def test_python_numbers_beside_an_array_leave_its_dtype(dtype: Any) -> None:
     ):
         assert recorded(call, x).dtype == np.asarray(call(x)).dtype
     assert tg.record(lambda t: tg.linspace(t, np.float32(2), 3))(1.0)[0].dtype == np.float32
+
+
+def test_an_array_without_axes_has_one_to_take_along_as_in_numpy() -> None:
+    x = np.array(3.0)
+    for fn in (
+        lambda x: np.take(x, [0, 0], axis=0),
+        lambda x: np.take(x, 0, axis=-1),
+        lambda x: np.repeat(x, 2, axis=0),
+        lambda x: np.repeat(x, [3], axis=-1),
+        lambda x: np.compress([True], x, axis=0),
+    ):
+        want = fn(x)
+        output, tape = tg.record(fn)(x)
+        np.testing.assert_array_equal(output.value, want)
+        assert output.shape == want.shape
+        (g,) = tg.reverse_sweep(tape, output, np.ones(want.shape)).values()
+        assert g == want.size
+    for fn in (lambda x: np.take(x, 0, axis=1), lambda x: np.repeat(x, 2, axis=1)):
+        with pytest.raises(np.exceptions.AxisError):
+            tg.record(fn)(x)
+
+
+def test_what_is_no_index_and_no_shape_is_refused_as_in_numpy() -> None:
+    x = np.arange(3.0)
+    with pytest.raises(IndexError, match="float64"):
+        tg.record(lambda x: x[np.zeros(0)])(x)
+    assert tg.record(lambda x: x[[]])(x)[0].shape == (0,)
+    with pytest.raises(TypeError, match="True"):
+        tg.record(lambda x: np.resize(x, True))(x)
+
+
+def test_a_bias_of_none_is_not_no_bias_as_in_numpy() -> None:
+    x = np.array([1.0, 2.0, 4.0])
+    assert tg.cov(x, bias=None) == np.cov(x, bias=None)

@@ -1,11 +1,13 @@
 """The page of a tape: what is in it, and what it does in a real browser."""
 
 import base64
+import itertools
 import json
 import re
 import shutil
 import subprocess
 import sys
+from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
@@ -100,6 +102,91 @@ def test_the_gradient_check_at_the_foot_agrees_and_finds_a_wrong_rule():
     assert '<td class="off">differs</td>' in page
 
 
+def test_without_a_script_a_page_shows_the_end_of_the_sweep():
+    tape, output = recorded()
+    page = tg.show.html(tape, output).split("<script")[0]
+    for step in tg.sweep_steps(tape, output):
+        row = page[page.index(f'id="line-{step.record.index}"') :].split("</tr>")[0]
+        assert escape(short(step.cotangent)) in row.split('class="cotangent"')[1]
+
+
+def test_a_line_of_source_stands_once_for_the_records_that_it_wrote():
+    output, tape = tg.record(loss, lines=True)(*ARGS)
+    page = tg.show.html(tape, output)
+    assert page.count('<span class="source" title=') == 2  # where it is called, and its line
+    assert escape("return tg.sum(tg.tanh(w * x + b) ** 2 * tg.round(w))") in page
+
+
+def test_a_table_keeps_its_roles_where_it_is_laid_out_anew():
+    found = Elements(tg.show.html(*recorded())).found
+    roles = {"table": 0, "rowgroup": 0, "row": 0, "columnheader": 0, "rowheader": 0, "cell": 0}
+    for _, attributes in found:
+        if attributes.get("role") in roles:
+            roles[attributes["role"]] += 1
+    n = len(recorded()[0])
+    wanted = {"table": 1, "rowgroup": 2, "row": n + 1, "columnheader": 6, "rowheader": n}
+    assert roles == wanted | {"cell": 5 * n}
+
+
+# --- the graph ----------------------------------------------------------------------------
+
+
+def chain(x, n):
+    for _ in range(n):
+        x = tg.sin(x) * x
+    return x
+
+
+def tree(*leaves):
+    return leaves[0] if len(leaves) == 1 else tree(*map(np.add, leaves[::2], leaves[1::2]))
+
+
+def side_by_side(*x):
+    return tg.sum(np.stack(x))
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "columns"),
+    [
+        (loss, ARGS, 3),
+        (chain, (0.5, 150), 2),
+        (tree, tuple(np.arange(64.0)), 8),
+        (side_by_side, tuple(np.arange(100.0)), 8),
+        (lambda *x: sum(np.sin(p) for p in x), tuple(np.arange(120.0)), 4),
+    ],
+)
+def test_a_graph_is_narrow_and_no_node_lies_on_another(fn, args, columns):
+    tape, output = recorded(fn, args)
+    svg = re.search(r"<svg.*?</svg>", tg.show.html(tape, output), re.DOTALL)[0]
+    boxes = [
+        tuple(map(int, found))
+        for found in re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', svg)
+    ]
+    assert len(boxes) == len(tape)
+    by_row = {}
+    for x, y, width, _ in boxes:
+        by_row.setdefault(y, []).append((x, x + width))
+    height = boxes[0][3]
+    assert all(b - a >= height for a, b in itertools.pairwise(sorted(by_row)))
+    for row in by_row.values():
+        assert len(row) <= 8
+        assert all(b[0] >= a[1] for a, b in itertools.pairwise(sorted(row)))
+    whole = int(re.search(r'width="(\d+)"', svg)[1])
+    assert max(x + width for x, _, width, _ in boxes) <= whole <= columns * 160
+    top = {int(n): int(y) for n, y in re.findall(r'id="node-(\d+)"><rect x="\d+" y="(\d+)"', svg)}
+    for record in tape:
+        for i, x in enumerate(record.operands):
+            if isinstance(x, tg.Tensor):
+                assert top[x.index] < top[record.index]
+                assert f'id="edge-{record.index}-{i}"' in svg
+
+
+def test_an_edge_from_far_above_only_names_its_operand():
+    tape, output = recorded(lambda x: chain(x, 9) * x, (0.5,))
+    page = tg.show.html(tape, output)
+    assert re.findall(r'<text class="far"[^>]*>([^<]*)<', page) == ["%0"]
+
+
 def test_what_reverse_sweep_refuses_is_refused():
     tape, x = tg.Tape().parameter([1.0, 2.0])
     with pytest.raises(TypeError, match="a gradient needs a scalar"):
@@ -119,8 +206,9 @@ console.error = (...words) => errors.push(words.join(" "));
 </script>"""
 
 SCRIPT = """<script>
-const state = () => [...document.querySelectorAll("#mapping tbody tr")].map((row) => row.lastElementChild.textContent);
-const cotangents = () => [...document.querySelectorAll("#tape td.cotangent")].map((cell) => cell.textContent);
+const brief = (cell) => (cell.querySelector("summary") ?? cell).textContent;
+const state = () => [...document.querySelectorAll("#mapping tbody tr")].map((row) => brief(row.lastElementChild));
+const cotangents = () => [...document.querySelectorAll("#tape td.cotangent")].map(brief);
 const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
 const answers = () => [...document.querySelectorAll("#answers input")];
 const report = {};
@@ -244,12 +332,41 @@ def test_a_number_is_typed(tmp_path):
 
 
 @in_a_browser
-def test_a_phone_scrolls_boxes_and_not_the_page(tmp_path):
+def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
+    tape, output = recorded(lambda w, x: tg.sum(tg.exp(w @ x)), (np.eye(3), np.ones((3, 4))))
+    script = """
+    go(data.records.length + 4);
+    const details = document.querySelector("#tape td.cotangent details");
+    details.open = true;
+    report.opened = details.querySelector("pre").textContent;
+    report.current = document.querySelectorAll('[aria-current="step"]').length;
+    report.before = state();
+    dispatchEvent(new Event("beforeprint")); report.printed = state();
+    dispatchEvent(new Event("afterprint")); report.after = state();
+    """
+    report = run(tg.show.html(tape, output), script, tmp_path)
+    assert report["opened"] in {str(s.cotangent) for s in tg.sweep_steps(tape, output)}
+    assert report["current"] == 1
+    assert report["before"] == report["after"] == ["", ""]
+    assert report["printed"] == [short(g) for g in tg.reverse_sweep(tape, output).values()]
+
+
+@in_a_browser
+def test_a_phone_and_a_zoom_to_four_times_scroll_neither_the_page_nor_the_table(tmp_path):
     # a window of a browser has a least width
-    page = tg.show.html(*recorded()).replace("<html ", '<html style="width: 340px" ')
-    report = run(page, "report.body = document.body.scrollWidth;", tmp_path, width=500)
-    assert report["body"] <= 340
+    page = tg.show.html(*recorded(lambda *args: chain(loss(*args), 9))).replace(
+        "<html ", '<html style="width: 320px" '
+    )
+    script = """
+    at("last").click();
+    const table = document.getElementById("tape"), box = table.parentElement;
+    report.body = document.body.scrollWidth;
+    report.table = box.scrollWidth - box.clientWidth;
+    """
+    report = run(page, script, tmp_path, width=500)
+    assert report["body"] <= 320
     assert report["wide"] <= 0
+    assert report["table"] <= 0
 
 
 # --- graphs, plots, notebooks -------------------------------------------------------------

@@ -222,26 +222,26 @@ def test_what_is_wrong_is_caught_in_either_mode(fault: str, narrow: bool) -> Non
 @pytest.mark.parametrize("narrow", [False, True], ids=["float64", "float32"])
 def test_the_message_says_where_which_number_is_which_and_by_how_much(narrow: bool) -> None:
     def vjp_fn(args: Any, g: Any) -> Any:
-        return (g * np.cos(args[0]) * one_entry(g),)
+        return (g * np.cos(args[0]) * one_entry(g, 432),)
 
     def jvp_fn(args: Any, tangents: Any) -> Any:
-        return tangents[0] * np.cos(args[0]) * one_entry(args[0])
+        return tangents[0] * np.cos(args[0]) * one_entry(args[0], 432)
 
-    x = MANY.astype(np.float32 if narrow else np.float64)
-    slope = float(np.cos(x[4321]))
+    x = MANY[::10].astype(np.float32 if narrow else np.float64)
+    slope = float(np.cos(x[432]))
     for check, wrong, by in ((check_vjp, vjp_fn, "vjp_fn"), (check_jvp, jvp_fn, "jvp_fn")):
         first, got, numeric, tolerance, point, direction, of = caught(
             check, np.sin, wrong, (x,)
         ).split("\n")
-        assert first == f"sin has a wrong derivative at arg0[4321] ({by})"
+        assert first == f"sin has a wrong derivative at arg0[432] ({by})"
         assert got.split()[0] == by
         assert float(got.split()[1]) == pytest.approx(-slope, rel=1e-6)
         assert numeric.split()[0] == "numeric"
         off = float(tolerance.split()[1].rstrip(","))
         assert abs(float(numeric.split()[1]) - slope) <= off <= (0.1 if narrow else 1e-5)
-        assert point.split("=")[1].split()[0] == str(float(x[4321]))
-        assert direction == "  direction  arg0[4321] alone"
-        assert of == "  of         output[4321]"
+        assert point.split("=")[1].split()[0] == str(float(x[432]))
+        assert direction == "  direction  arg0[432] alone"
+        assert of == "  of         output[432]"
 
 
 def test_a_tree_s_path_is_named() -> None:
@@ -338,7 +338,7 @@ def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> No
     def scaled(by: float) -> Any:
         return lambda args, g: (g * np.cos(args[0]) * by,)
 
-    for x in (X, MANY, 100 + SQUARE):
+    for x in (X, 100 + SQUARE):
         check_vjp(inside, scaled(1 + 1e-7), (x,))
         assert "vjp_fn" in caught(check_vjp, inside, scaled(1.01), (x,))
         # which float64 can tell

@@ -1,0 +1,395 @@
+"""Domains that nobody declared: assumed from a signature, and from calls that are tried.
+
+A domain is written as source first, and it is that which runs: what is assumed can be
+read, and put in the place of the declaration that is missing.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import domain as domains
+from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.op import Op
+from tapegrad.core.operands import is_floating
+from tapegrad.core.signature import Signature
+from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
+from tapegrad.testing.choices import Sampled, clear_numbers
+from tapegrad.testing.forms import REGULAR, Form, general, in_brackets, symbolic
+from tapegrad.transforms import vjp
+
+__all__ = ["NEEDED", "Assumed", "assumed"]
+
+# what the source of a domain may need of tapegrad.domain
+NEEDED = ("STACKS", "Call", "Elements", "matrix")
+
+Fn = Callable[..., Any]
+
+# from any numbers to those that functions with poles and edges take
+_NUMBERS = (
+    REAL,
+    NONZERO,
+    POSITIVE,
+    Elements(-0.9375, 0.9375),
+    Elements(0.0625, 0.9375),
+    Elements(1.0625, 4.0),
+)
+_KINDS = ("integers", "booleans", "floats")
+_FORMS = 4  # a domain has at most so many
+_USED = {"choose", "shape", "shapes", "float", *NEEDED}  # names that a source uses itself
+_STEEPER = 10.0  # a slope that grows by more as the step shrinks has no limit
+_RUNS = 12
+
+
+@attrs.frozen(eq=False)
+class Assumed:
+    """A domain that is assumed, not declared.
+
+    Attributes
+    ----------
+    name
+        Of what it is the domain.
+    says
+        What is assumed, in words.
+    body
+        The lines of the function that it is.
+    """
+
+    name: str
+    says: tuple[str, ...]
+    body: tuple[str, ...]
+
+    def __call__(self, choose: Any) -> Call:
+        call: Call = _function(self.source())(choose)
+        return call
+
+    def source(self) -> str:
+        """The function, as one would write it."""
+        lines = ["def calls(choose):", f'    """Calls of {self.name}."""', *self.body]
+        return "\n".join([*lines[:2], *[f"    {line}" for line in self.body], ""])
+
+
+@functools.cache
+def _function(source: str) -> Domain:
+    """The domain that source defines."""
+    space: dict[str, Any] = {name: getattr(domains, name) for name in NEEDED}
+    exec(source, space)
+    domain: Domain = space["calls"]
+    return domain
+
+
+@attrs.frozen
+class _Operand:
+    """An operand, by what the signature says; `name` is what the source calls it."""
+
+    name: str
+    is_number: bool = False
+    kind: str = "floats"
+    has_rule: bool = True
+
+
+def assumed(fn: Any) -> Assumed:
+    """A domain for a function that declares none.
+
+    The parameters say which operands there are; shapes, and the numbers of each, are
+    those of the widest set for which calls work: the function and its VJP raise nothing,
+    and the results are finite and have slopes.
+
+    Raises
+    ------
+    TypeError
+        If there is none.
+    """
+    name = label(fn)
+    signature = Signature.of(fn, name)
+    notes = _annotations(fn)
+    rules = fn.vjps if isinstance(fn, Op) and isinstance(fn.vjps, tuple) else None
+    needed = [x for x in signature.names if x not in signature.defaults]
+    n = len(needed) if rules is None else len(rules)
+    operands = [
+        _Operand(
+            f"{x}_" if x in _USED else x,
+            notes.get(x) in _SCALARS,
+            _SCALARS.get(notes.get(x), "floats"),
+        )
+        for x in signature.names[:n]
+    ]
+    for i, rule in enumerate(rules or ()):
+        operands[i] = attrs.evolve(operands[i], has_rule=rule is not None)
+    if signature.is_variadic or not operands:
+        takes = "any number of" if signature.is_variadic else "no"
+        raise TypeError(f"{name} declares no domain, and takes {takes} operands; {_REMEDY}")
+    options = _options(signature, signature.names[n:], notes)
+    met: list[str] = []
+    for kinds in _kinds(operands):
+        for chosen_options in options:
+            forms = _forms_of(fn, kinds, chosen_options, met)
+            found = forms and _numbers_of(fn, kinds, forms, chosen_options)
+            if found:
+                return found
+    raise TypeError(
+        f"{name} declares no domain, and none that was tried works"
+        + (f" (at last: {met[-1]})" if met else "")
+        + f"; {_REMEDY}"
+    )
+
+
+# what an annotation says of an operand that is one number
+_SCALARS: Mapping[Any, str] = {
+    **dict.fromkeys((float, "float"), "floats"),
+    **dict.fromkeys((int, "int"), "integers"),
+    **dict.fromkeys((bool, "bool"), "booleans"),
+}
+_REMEDY = "name one where it is declared: domain=, see tapegrad.domain"
+
+
+def _annotations(fn: Any) -> Mapping[str, Any]:
+    while hasattr(fn, "__wrapped__"):
+        fn = fn.__wrapped__
+    return getattr(fn, "__annotations__", {})
+
+
+def _options(
+    signature: Signature, names: Sequence[str], notes: Mapping[str, Any]
+) -> list[dict[str, str]]:
+    """Expressions for the options: with those that may be left out, and without."""
+    needed: dict[str, str] = {}
+    more: dict[str, str] = {}
+    for name in names:
+        default = signature.defaults.get(name)
+        is_needed = name not in signature.defaults
+        note = notes.get(name)
+        if note in (bool, "bool") or name == "keepdims" or isinstance(default, bool):
+            expression = "choose.among([False, True])"
+        elif name == "axis" and (is_needed or isinstance(default, int)):
+            expression = "choose.axis(ndim)"
+        elif not is_needed:
+            continue
+        elif note in (int, "int"):
+            expression = "choose.integer(1, 3)"
+        elif note in (float, "float"):
+            expression = "float(choose.array((), Elements(0.25, 2.0), 'd'))"
+        else:
+            raise TypeError(
+                f"{signature.name} declares no domain, and nothing says what its option {name} may "
+                f"be; {_REMEDY}"
+            )
+        (needed if is_needed else more)[name] = expression
+    return [needed | more, needed] if more else [needed]
+
+
+def _kinds(operands: Sequence[_Operand]) -> Iterator[list[_Operand]]:
+    """The operands with what they may be of: no gradient may mean whole numbers."""
+    free = [x.kind == "floats" and not x.has_rule for x in operands]
+    for kinds in itertools.product(_KINDS, repeat=min(sum(free), 2)):
+        rest = iter(kinds)
+        yield [
+            attrs.evolve(x, kind=next(rest, "integers")) if can else x
+            for x, can in zip(operands, free, strict=True)
+        ]
+
+
+# --- shapes -------------------------------------------------------------------------------
+
+
+def _forms_of(
+    fn: Any, operands: Sequence[_Operand], options: Mapping[str, str], met: list[str]
+) -> list[Form]:
+    """The shapes with which calls work: the first that says all, else several."""
+    n = sum(not x.is_number for x in operands)
+    # numbers that most functions take, wherever they are defined
+    for numbers in (_NUMBERS[0], _NUMBERS[4], _NUMBERS[5]):
+
+        def works(form: Form, numbers: Elements = numbers) -> bool:
+            domain = _domain(label(fn), operands, [form], [numbers] * len(operands), options)
+            return _takes(fn, domain, met)
+
+        for form in general(n):
+            if works(form):
+                return [form]
+        found: list[Form] = []
+        for form in symbolic(n):
+            if not any(map(form.is_case_of, found)) and works(form):
+                found.append(form)
+                if len(found) == _FORMS:
+                    break
+        if found and [form.sides for form in found] != [(("n", "n"),)]:
+            return found
+        for form in (*REGULAR, *found) if n == 1 else ():
+            if works(form):
+                return [form]
+    return []
+
+
+# --- numbers ------------------------------------------------------------------------------
+
+
+def _numbers_of(
+    fn: Any, operands: Sequence[_Operand], forms: Sequence[Form], options: Mapping[str, str]
+) -> Assumed | None:
+    """The widest numbers for which results are finite and have slopes; else are finite."""
+    floats = [x.kind == "floats" for x in operands]
+    n = sum(floats)
+    several = range(len(_NUMBERS))
+    if n <= 3:
+        ranks = sorted(itertools.product(several, repeat=n), key=sum)
+    else:
+        ranks = [(rank,) * n for rank in several]
+    for test in (_has_slopes, _is_finite):
+        for rank in ranks:
+            rest = iter(rank)
+            numbers = [_NUMBERS[next(rest)] if is_float else REAL for is_float in floats]
+            domain = _domain(label(fn), operands, forms, numbers, options)
+            if _takes(fn, domain, [], test):
+                return domain
+    return None
+
+
+def _domain(
+    name: str,
+    operands: Sequence[_Operand],
+    forms: Sequence[Form],
+    numbers: Sequence[Elements],
+    options: Mapping[str, str],
+) -> Assumed:
+    """The domain of these parts."""
+    says: list[str] = []
+    body = list(dict.fromkeys(line for form in forms for line in form.lines))
+    shapes: Sequence[str] = forms[0].shapes
+    if forms[0].sides:
+        each = [in_brackets(form.shapes) for form in forms]
+        if len(each) == 1:
+            body.append(f"shapes = {each[0]}")
+        else:
+            body += [
+                "shapes = choose.among(",
+                "    [",
+                *[f"        {x}," for x in each],
+                "    ]",
+                ")",
+            ]
+        shapes = [f"shapes[{i}]" for i in range(len(shapes))]
+    rest = iter(shapes)
+    for x, elements in zip(operands, numbers, strict=True):
+        shape = "()" if x.is_number else next(rest)
+        if forms[0].of and not x.is_number:
+            body.append(f"{x.name} = {forms[0].of}")
+        elif x.kind == "floats":
+            poles = f", poles={elements.poles}" if elements.poles else ""
+            clear = f", clear of {elements.poles[0]:g}" if elements.poles else ""
+            array = f'choose.array({shape}, Elements({elements.low}, {elements.high}{poles}), "df")'
+            body.append(f"{x.name} = float({array})" if x.is_number else f"{x.name} = {array}")
+            says.append(f"{x.name}: real numbers from {elements.low:g} to {elements.high:g}{clear}")
+        elif x.kind == "integers":
+            one = x.is_number
+            body.append(f"{x.name} = choose.integer{'(' if one else f's({shape}, '}0, 1)")
+            says.append(f"{x.name}: 0 or 1")
+        else:
+            drawn = "among([False, True])" if x.is_number else f"booleans({shape})"
+            body.append(f"{x.name} = choose.{drawn}")
+            says.append(f"{x.name}: truth values")
+    if shapes:
+        says.append(", or ".join(form.says for form in forms))
+    given = in_brackets([x.name for x in operands])
+    if options:
+        arrays = [x.name for x in operands if not x.is_number]
+        ndim = f"{arrays[0]}.ndim" if arrays else "0"
+        written = ", ".join(f'"{k}": {v.replace("ndim", ndim)}' for k, v in options.items())
+        body.append(f"return Call({given}, {{{written}}})")
+        says.append(f"{', '.join(options)}: chosen too")
+    else:
+        body.append(f"return Call({given})")
+    return Assumed(name, tuple(says), tuple(body))
+
+
+# --- calls that are tried -----------------------------------------------------------------
+
+
+@attrs.frozen
+class _Extreme(Sampled):
+    """Choices with the same number everywhere: the simplest one, or an end."""
+
+    which: int = 0
+
+    def number(self, elements: Elements) -> float:
+        numbers = clear_numbers(elements)
+        return (numbers[0], min(numbers), max(numbers))[self.which]
+
+
+def _takes(fn: Any, domain: Assumed, met: list[str], test: Fn | None = None) -> bool:
+    """Whether calls of a domain work."""
+    generators = [Sampled(np.random.default_rng(seed)) for seed in range(_RUNS)]
+    if test is not None:
+        generators += [_Extreme(np.random.default_rng(k), k % 3) for k in range(6)]
+    for generator in generators:
+        call = None
+        try:
+            call = domain(generator)
+            called = functools.partial(fn, **call.kwargs)
+            with np.errstate(all="ignore"):
+                if test is None:
+                    _try(called, call.args)
+                elif not test(called, call.args):
+                    return False
+        except Exception as error:
+            # whatever it is, that is no call to test it on
+            met.append(f"{type(error).__name__}: {error}".splitlines()[0])
+            return False
+    return True
+
+
+def _try(fn: Fn, args: tuple[Any, ...]) -> None:
+    """Call a function, and pull a cotangent back through it."""
+    places = [i for i, x in enumerate(args) if is_floating(x)]
+    xs = [args[i] for i in places]
+
+    def moved(*xs: Any) -> Any:
+        filled = list(args)
+        for i, x in zip(places, xs, strict=True):
+            filled[i] = x
+        return fn(*filled)
+
+    fn(*[x.copy() if isinstance(x, np.ndarray) else x for x in args])
+    output, pullback = vjp(moved, *xs)
+    pullback(tree.map(np.ones_like, output))
+
+
+def _is_finite(fn: Fn, args: tuple[Any, ...]) -> bool:
+    return all(np.isfinite(y).all() for y in _results(fn, args))
+
+
+def _has_slopes(fn: Fn, args: tuple[Any, ...]) -> bool:
+    """Whether results are finite, and no slope grows without end as its step shrinks."""
+    args = tuple(
+        np.asarray(x, np.float64)[...] if isinstance(x, np.ndarray) and is_floating(x) else x
+        for x in args
+    )
+    values = _results(fn, args)
+    if not all(np.isfinite(y).all() for y in values):
+        return False
+    for sign in (-1, 1):
+        slopes = []
+        for step in (1e-3, 1e-7):
+            there = _results(fn, tuple(x + sign * step if is_floating(x) else x for x in args))
+            if [y.shape for y in there] != [y.shape for y in values]:
+                return False
+            slopes.append([(y - z) / step for y, z in zip(there, values, strict=True)])
+        for far, near in zip(*slopes, strict=True):
+            # outside the domain on one side there is none
+            both = np.isfinite(far) & np.isfinite(near)
+            if (np.abs(near[both]) > _STEEPER * (np.abs(far[both]) + 1)).any():
+                return False
+    return True
+
+
+def _results(fn: Fn, args: tuple[Any, ...]) -> list[Any]:
+    """The floating results of a function."""
+    copies = [x.copy() if isinstance(x, np.ndarray) else x for x in args]
+    return [np.asarray(y) for y in tree.leaves(fn(*copies)) if is_floating(y)]

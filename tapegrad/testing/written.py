@@ -1,0 +1,100 @@
+"""A test file for an op, as text: what a person would write to prove its rules right."""
+
+from __future__ import annotations
+
+import importlib
+import keyword
+import re
+from typing import Any
+
+from tapegrad.core.callables import label
+from tapegrad.core.op import Op
+from tapegrad.testing.assumed import NEEDED, Assumed
+from tapegrad.testing.calls import domain_of
+
+__all__ = ["written"]
+
+_TESTS = '''\
+@settings(max_examples=50, deadline=None)  # a slow machine is no failure
+@given({calls})
+def test_derivatives_of_{slug}(call):
+    """Those of first and second order, in both modes, are the ones of differences."""
+    testing.check_grads(partial({op}, **call.kwargs), call.args)
+
+
+@settings(max_examples=50, deadline=None)
+@given({calls})
+def test_properties_of_{slug}(call):
+    """Recorded, compiled, in two runs and in either mode, it is one function."""
+    testing.check_properties(partial({op}, **call.kwargs), call.args, compiled=True)
+'''
+
+_ASSUMED = """\
+# {op} declares no domain. This one is assumed from its signature and from calls that were tried:
+{says}
+# Change it to what the op is for; an op made by tg.custom_op takes it as domain=.
+{source}
+
+"""
+
+
+def written(spec: str) -> str:
+    """The text of a test file for an op.
+
+    Parameters
+    ----------
+    spec
+        Where the op is: ``"package.module:op"``.
+
+    Raises
+    ------
+    ValueError
+        If there is no such module, or no such op in it.
+    TypeError
+        If it is no op with a rule, or has no domain and none that is tried works.
+    """
+    module, op, fn = _found(spec)
+    if not callable(fn):
+        raise TypeError(f"{spec} is a {type(fn).__name__}; an op is needed, or a function")
+    if isinstance(fn, Op) and isinstance(fn.vjps, tuple) and not any(fn.vjps):
+        raise TypeError(f"{spec} has no VJP rule, so there is nothing to check")
+    domain = domain_of(fn)
+    slug = re.sub(r"\W+", "_", op).strip("_")
+    head = [
+        f'"""Tests of {label(fn)}, written by `python -m tapegrad.testing write {spec}`."""',
+        "",
+        "from functools import partial",
+        "",
+        "from hypothesis import given, settings",
+        f"from {module} import {op.partition('.')[0]}",
+        "",
+        "from tapegrad import testing",
+    ]
+    body, calls = "", f"testing.operands_for({op})"
+    if isinstance(domain, Assumed):
+        source = domain.source()
+        names = [name for name in sorted(NEEDED) if re.search(rf"\b{name}\b", source)]
+        head.append(f"from tapegrad.domain import {', '.join(names)}")
+        says = "\n".join(f"#   {line}" for line in domain.says)
+        body = _ASSUMED.format(op=op, says=says, source=source)
+        calls = f"testing.operands_for({op}, calls)"
+    return "\n".join([*head, "\n", body + _TESTS.format(calls=calls, slug=slug, op=op)])
+
+
+def _found(spec: str) -> tuple[str, str, Any]:
+    """A module's name, the name of what is in it, and that."""
+    module, _, op = spec.partition(":")
+    parts = [*module.split("."), *op.split(".")]
+    if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
+        raise ValueError(f"an op is named as package.module:op, not {spec!r}")
+    try:
+        fn: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ValueError(
+            f"{error}; run this where {module} can be imported, such as in the folder that it is in"
+        ) from error
+    for name in op.split("."):
+        if not hasattr(fn, name):
+            raise ValueError(f"{module} has no {op}")
+        fn = getattr(fn, name)
+    return module, op, fn

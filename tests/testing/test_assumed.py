@@ -1,0 +1,275 @@
+"""Domains that are assumed, and test files that are written."""
+
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+import tapegrad as tg
+from tapegrad.domain import Call, Elements, each
+from tapegrad.testing import check_grads, check_properties, operands_for, sample_calls
+from tapegrad.testing.written import written
+
+FEW = settings(max_examples=max(1, settings.default.max_examples // 8))
+
+# named as in a user's file
+OPS = """
+import numpy as np
+import tapegrad as tg
+from tapegrad.domain import Elements, each
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+def cube(x):
+    return x**3
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g / x,))
+def log(x):
+    return np.log(x)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g / np.sqrt(1 - x * x),))
+def arcsin(x):
+    return np.arcsin(x)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: -g * y * y,))
+def inverse(x):
+    return 1 / x
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g / np.sqrt(x * x - 1),))
+def arccosh(x):
+    return np.arccosh(x)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * np.sign(x) / (2 * y),))
+def root(x):
+    return np.sqrt(np.abs(x))
+
+
+@tg.custom_op(vjps=(lambda g, y, a, b: g * b * a ** (b - 1), lambda g, y, a, b: g * y * np.log(a)))
+def power(a, b):
+    return a**b
+
+
+@tg.custom_op(vjps=(lambda g, y, choose, shape: g @ shape.T, lambda g, y, choose, shape: choose.T @ g))
+def product(choose, shape):
+    return choose @ shape
+
+
+@tg.custom_op(
+    vjps=(
+        lambda g, y, x, w, b: g @ w.T,
+        lambda g, y, x, w, b: x.T @ g,
+        lambda g, y, x, w, b: np.sum(g, axis=0),
+    )
+)
+def linear(x, w, b):
+    return x @ w + b
+
+
+def softmax_vjp(g, y, x, axis=-1):
+    return y * (g - np.sum(g * y, axis=axis, keepdims=True))
+
+
+@tg.custom_op(vjps=(softmax_vjp,))
+def softmax(x, axis=-1):
+    e = np.exp(x - np.max(x, axis=axis, keepdims=True))
+    return e / np.sum(e, axis=axis, keepdims=True)
+
+
+@tg.custom_op(vjps=(lambda g, y, x, i: tg.at(np.zeros(x.shape))[i].add(g), None))
+def pick(x, i):
+    return x[i]
+
+
+@tg.custom_op(vjps=(lambda g, y, x, n, flag, scale: g * scale * (n if flag else 1), None, None, lambda g, y, x, n, flag, scale: np.sum(g * x * (n if flag else 1))))
+def scaled(x, n: int, flag: bool, scale: float):
+    return x * (n if flag else 1) * scale
+
+
+@tg.custom_op(vjps=(lambda g, y, x: (g * y)[..., None, None] * np.linalg.inv(x).mT,))
+def det(x):
+    return np.linalg.det(x)
+
+
+def hypotenuse(a, b):
+    return np.sqrt(a * a + b * b + 1)
+
+
+class Ops:
+    @tg.custom_op(vjps=(lambda g, y, x: g * 2 * x,), domain=each(Elements(1.0, 2.0)))
+    def square(x):
+        return x * x
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * 2 * x**2,))
+def wrong(x):
+    return x**3
+
+
+@tg.custom_op(vjps=(None,))
+def sign(x):
+    return np.sign(x)
+"""
+SPACE: dict[str, Any] = {}
+exec(OPS, SPACE)
+
+SAYS = {
+    "cube": "x: real numbers from -4 to 4; any shape",
+    "log": "x: real numbers from 0.0625 to 4; any shape",
+    "arcsin": "x: real numbers from -0.9375 to 0.9375; any shape",
+    "inverse": "x: real numbers from -4 to 4, clear of 0; any shape",
+    "arccosh": "x: real numbers from 1.0625 to 4; any shape",
+    "root": "x: real numbers from -4 to 4, clear of 0; any shape",
+    "power": "a: real numbers from 0.0625 to 4; b: real numbers from -4 to 4; shapes that broadcast",
+    "product": "choose_: real numbers from -4 to 4; shape_: real numbers from -4 to 4; shapes (n, m) and (m, k)",
+    "linear": "x: real numbers from -4 to 4; w: real numbers from -4 to 4; b: real numbers from -4 to 4; "
+    "shapes (n, m) and (m, k) and (k,), or shapes (n, m) and (m, k) and ()",
+    "softmax": "x: real numbers from -4 to 4; any shape, at least 1-d, not empty; axis: chosen too",
+    "pick": "x: real numbers from -4 to 4; i: 0 or 1; shapes (n, m) and (m, k), or shapes (n, m) and (k, m), "
+    "or shapes (n, n) and (m, k), or shapes (n, m) and (k,)",
+    "scaled": "x: real numbers from -4 to 4; n: 0 or 1; flag: truth values; scale: real numbers from -4 to 4; any shape",
+    "det": "stacks of regular square matrices",
+    "hypotenuse": "a: real numbers from -4 to 4; b: real numbers from -4 to 4; shapes that broadcast",
+}
+
+
+@pytest.mark.parametrize("name", sorted(SAYS))
+def test_what_is_assumed_is_said_and_fits_the_op(name: str) -> None:
+    op = SPACE[name]
+    strategy = operands_for(op)
+    assert SAYS[name] in " ".join(repr(strategy).split())
+
+    @FEW
+    @given(strategy)
+    def test(call: Any) -> None:
+        fn = partial(op, **call.kwargs)
+        check_grads(fn, call.args)
+        check_properties(fn, call.args)
+
+    test()
+    assert len(sample_calls(op, 3)) == 3
+
+
+def test_a_failing_test_says_what_was_assumed_and_a_declared_domain_says_nothing() -> None:
+    def failing(**options: Any) -> list[str]:
+        @settings(max_examples=2, database=None)
+        @given(operands_for(SPACE["wrong"], **options))
+        def test(call: Any) -> None:
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError) as error:
+            test()
+        return error.value.__notes__
+
+    said = "wrong declares no domain; assumed: x: real numbers from -4 to 4; any shape"
+    assert said in failing()
+    assert not any("assumed" in note for note in failing(domain=each(Elements(1.0, 2.0))))
+
+
+def test_the_widest_that_works_is_assumed_and_a_wrong_rule_is_no_reason() -> None:
+    # the rule has no value at 0, where the op has one: the check says so
+    rule_is_wrong = tg.custom_op(vjps=(lambda g, y, x: g * 2 * x * x / x,))(lambda x: x * x)
+    assert "from -4 to 4; any shape" in repr(operands_for(rule_is_wrong))
+
+    @settings(max_examples=200, database=None, derandomize=True)
+    @given(operands_for(rule_is_wrong))
+    def test(call: Any) -> None:
+        with np.errstate(all="ignore"):
+            check_grads(rule_is_wrong, call.args)
+
+    with pytest.raises(AssertionError, match="has a derivative of nan"):
+        test()
+
+
+@pytest.mark.parametrize(
+    ("fn", "message"),
+    [
+        (lambda *arrays: arrays[0], "takes any number of operands"),
+        (lambda x=1.0: x, "takes no operands"),
+        (lambda x: x.missing, "none that was tried works .at last: AttributeError"),
+        (lambda x: np.hypot.missing(x), "none that was tried works"),
+    ],
+)
+def test_where_nothing_can_be_assumed_the_domain_is_to_be_named(fn: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message) as error:
+        operands_for(fn)
+    assert "domain=, see tapegrad.domain" in str(error.value)
+
+
+def test_an_option_that_nothing_is_said_of_is_named() -> None:
+    op = tg.custom_op(vjps=(lambda g, y, x, how: g,))(lambda x, how: x)
+    with pytest.raises(TypeError, match="nothing says what its option how may be"):
+        operands_for(op)
+
+
+# --- test files ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ops(tmp_path: Path) -> Path:
+    package = tmp_path / "mine"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "ops.py").write_text(OPS)
+    return tmp_path
+
+
+def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    root = str(Path(tg.__file__).parents[1])
+    code = f"import sys, runpy; sys.path[:0] = [{root!r}, '.']; sys.argv = {['', *command[1:]]!r}; runpy.run_module({command[0]!r}, run_name='__main__', alter_sys=True)"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder)
+
+
+def test_a_file_is_written_and_runs_as_it_is(ops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run(ops, "tapegrad.testing", "write", "mine.ops:log")
+    assert made.returncode == 0, made.stderr
+    monkeypatch.syspath_prepend(str(ops))
+    for i, text in enumerate([made.stdout, written("mine.ops:Ops.square")]):
+        # fewer examples than a user would run
+        fewer = text.replace("max_examples=50", "max_examples=2")
+        (ops / f"test_written_{i}.py").write_text(fewer)
+    done = run(ops, "pytest", "-q", "-p", "no:cacheprovider", ".")
+    assert "4 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_is_written_fails_for_a_wrong_rule(ops: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ops))
+    space: dict[str, Any] = {}
+    exec(written("mine.ops:wrong"), space)
+    with pytest.raises(AssertionError, match="wrong has a wrong derivative at x"):
+        space["test_derivatives_of_wrong"].hypothesis.inner_test(call=Call((np.ones(2),)))
+
+
+def test_the_command_says_what_is_wrong_with_what_it_is_given(
+    ops: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tapegrad.testing.__main__ import main
+
+    monkeypatch.syspath_prepend(str(ops))
+    for name, message in {
+        "mine.ops": "an op is named as package.module:op, not 'mine.ops'",
+        "mine.missing:cube": "No module named 'mine.missing'; run this where",
+        "mine.ops:missing": "mine.ops has no missing",
+        "mine.ops:OPS": "mine.ops has no OPS",
+        "mine.ops:sign": "has no VJP rule, so there is nothing to check",
+        "mine:__name__": "is a str; an op is needed",
+        "mine.ops:Ops": "an op is made of a Python function or a ufunc",
+    }.items():
+        with pytest.raises(SystemExit) as error:
+            main(["write", name])
+        assert error.value.code == 2
+        assert message in capsys.readouterr().err
+    main(["write", "mine.ops:cube"])
+    text = capsys.readouterr().out
+    assert text == written("mine.ops:cube")
+    assert "#   x: real numbers from -4 to 4\n#   any shape\n" in text
+    compile(text, "test_cube.py", "exec")
