@@ -23,7 +23,7 @@ from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.batch import code_for_all, differing, nothing, safe, where_each
+from tapegrad.program.control.batching import code_for_all, differing, nothing, safe, where_each
 from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.control.loop import Branch

@@ -15,7 +15,7 @@ from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.parts import Parts
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.batch import (
+from tapegrad.program.control.batching import (
     batch_inputs,
     code_for_all,
     differing,
