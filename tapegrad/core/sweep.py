@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit
-from tapegrad.core.refusals import refuse_branch
+from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
@@ -97,7 +97,9 @@ def sweep(
     # a parameter that stands before the tape's start was never come to
     given: set[int] = set()
     return MappingProxyType(
-        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
+        Gradients(
+            {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
+        )
     )
 
 
