@@ -223,9 +223,13 @@ def check_scalar(fn: Fn, output: Any) -> None:
         return
     if not is_floating(output):
         got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
+        remedy = ""
+        if type(output) is tuple:
+            remedy = "; with auxiliary results, pass has_aux=True"
+        elif type(getattr(output, "data", None)) is Tensor:  # as an array of xarray has it
+            remedy = "; return the Tensor in it (.data)"
         raise TypeError(
-            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}"
-            + ("; with auxiliary results, pass has_aux=True" if type(output) is tuple else "")
+            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}{remedy}"
         )
     if np.size(output) != 1:
         raise TypeError(

@@ -230,7 +230,7 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
     ------
     TypeError
         If primals or tangents are not in a tuple, or a leaf is not floating, with its
-        path.
+        path; or if no leaf of the output is floating.
     ValueError
         If a tangent has another structure or shape than its primal, with the path.
 
@@ -246,6 +246,7 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
         raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
     output, aux = split_aux(fn, output, has_aux)
+    check_result(fn, output)
     pushforward = Pushforward(tape, output, marked)
     return released_tree(output), pushforward(*tangents), *aux
 
