@@ -296,6 +296,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "matrix_rank": matrix_rank_reference,
     "pad": pad_reference,
     "permute_dims": np.permute_dims,
+    "even_edges": np.histogram_bin_edges,
     "put_along_axis": put_along_axis_reference,
 }
 

@@ -3,14 +3,17 @@
 from typing import TYPE_CHECKING
 
 from tapegrad.functions.activation import *
+from tapegrad.functions.angles import *
 from tapegrad.functions.arithmetic import *
 from tapegrad.functions.assembly import *
 from tapegrad.functions.brackets import *
+from tapegrad.functions.comparison import *
 from tapegrad.functions.creation import *
 from tapegrad.functions.decomposition import *
 from tapegrad.functions.diagonals import *
 from tapegrad.functions.floating_point import *
 from tapegrad.functions.functional import *
+from tapegrad.functions.histograms import *
 from tapegrad.functions.interpolation import *
 from tapegrad.functions.inverse import *
 from tapegrad.functions.norms import *
@@ -29,14 +32,17 @@ from tapegrad.functions.ufunc_methods import *
 if not TYPE_CHECKING:
     from tapegrad.functions import (
         activation,
+        angles,
         arithmetic,
         assembly,
         brackets,
+        comparison,
         creation,
         decomposition,
         diagonals,
         floating_point,
         functional,
+        histograms,
         interpolation,
         inverse,
         norms,
@@ -54,14 +60,17 @@ if not TYPE_CHECKING:
 
     __all__ = [
         *activation.__all__,
+        *angles.__all__,
         *arithmetic.__all__,
         *assembly.__all__,
         *brackets.__all__,
+        *comparison.__all__,
         *creation.__all__,
         *decomposition.__all__,
         *diagonals.__all__,
         *floating_point.__all__,
         *functional.__all__,
+        *histograms.__all__,
         *interpolation.__all__,
         *inverse.__all__,
         *norms.__all__,
