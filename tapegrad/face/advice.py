@@ -58,7 +58,6 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
             "save",
             "savetxt",
             "savez",
-            "unique",
         ),
         _READS,
     )
@@ -66,7 +65,7 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
         "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
         "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
-        "put": _UPDATES.format("write array = tg.at(array)[index].set(t)"),
+        "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
         "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
         "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
     }

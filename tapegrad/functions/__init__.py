@@ -16,6 +16,7 @@ from tapegrad.functions.functional import *
 from tapegrad.functions.histograms import *
 from tapegrad.functions.interpolation import *
 from tapegrad.functions.inverse import *
+from tapegrad.functions.like import *
 from tapegrad.functions.norms import *
 from tapegrad.functions.order import *
 from tapegrad.functions.polynomial import *
@@ -24,6 +25,7 @@ from tapegrad.functions.reduction import *
 from tapegrad.functions.rounding import *
 from tapegrad.functions.scan import *
 from tapegrad.functions.selection import *
+from tapegrad.functions.sets import *
 from tapegrad.functions.shape import *
 from tapegrad.functions.statistics import *
 from tapegrad.functions.ufunc_methods import *
@@ -45,6 +47,7 @@ if not TYPE_CHECKING:
         histograms,
         interpolation,
         inverse,
+        like,
         norms,
         order,
         polynomial,
@@ -53,6 +56,7 @@ if not TYPE_CHECKING:
         rounding,
         scan,
         selection,
+        sets,
         shape,
         statistics,
         ufunc_methods,
@@ -73,6 +77,7 @@ if not TYPE_CHECKING:
         *histograms.__all__,
         *interpolation.__all__,
         *inverse.__all__,
+        *like.__all__,
         *norms.__all__,
         *order.__all__,
         *polynomial.__all__,
@@ -81,6 +86,7 @@ if not TYPE_CHECKING:
         *rounding.__all__,
         *scan.__all__,
         *selection.__all__,
+        *sets.__all__,
         *shape.__all__,
         *statistics.__all__,
         *ufunc_methods.__all__,

@@ -217,7 +217,8 @@ def histogramdd(
     edges = _several_edges(columns, bins, range)
     sides = [x.shape[0] - 1 for x in edges]
     total = math.prod(sides)
-    place, outside = 0, False
+    place: Any = 0
+    outside: Any = False
     for column, ends, n in zip(columns, edges, sides, strict=True):
         i = _places(column, ends)
         outside = outside | np.equal(i, n)
