@@ -4,7 +4,7 @@ Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
-  `vmap`, `stop_gradient`, `checkpoint`.
+  `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
 - Programs: `compile`, `Program`, `load_program`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
@@ -42,6 +42,7 @@ from tapegrad.transforms import hessian as hessian
 from tapegrad.transforms import hvp as hvp
 from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
+from tapegrad.transforms import linearize as linearize
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
 from tapegrad.transforms import vmap as vmap

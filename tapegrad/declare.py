@@ -74,6 +74,7 @@ def op(
     domain: Domain | None = None,
     kink: str = "",
     jvp: Rule | None = None,
+    whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
@@ -94,7 +95,7 @@ def op(
         an empty name if another function of SciPy computes it.
     read, general
         See `Op`.
-    keeps_weak, takes_weak
+    keeps_weak, takes_weak, whole
         See `Rules`. By default a ufunc of several operands takes weak numbers: of one
         operand the dtype is the same either way, and arrays are simpler for rules.
     domain, kink
@@ -127,6 +128,7 @@ def op(
             takes_weak,
             declared=function,
             read=read,
+            whole=whole,
             general=general and _checked(general, function.__name__),
             batch=batch,
         )

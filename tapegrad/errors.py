@@ -30,8 +30,8 @@ class TraceError(TapegradError):
 class NonFiniteError(TapegradError, FloatingPointError):
     """A value or a cotangent is not finite, and ``check_finite=True`` was passed.
 
-    The message names the first line of the tape that made such a number, what it was made
-    of, and the likely cause if there is one.
+    The message names the first line of the tape that made such a number, the line of your
+    source that it was written for, what it was made of, and the likely cause if there is one.
 
     Examples
     --------
@@ -41,7 +41,9 @@ class NonFiniteError(TapegradError, FloatingPointError):
     ...     with np.errstate(all="ignore"):
     ...         tg.grad(tg.log, check_finite=True)(np.array(0.0))
     ... except tg.NonFiniteError as error:
-    ...     print(error)
+    ...     first, place, *rest = str(error).splitlines()
+    >>> for line in (first, *rest):
+    ...     print(line)
     the value of line 1 of the tape of log, log, is not finite: -inf
       operand 0: %0 x, 0.0
       hint: the argument of a log is not positive

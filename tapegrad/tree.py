@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import attrs
 import numpy as np
 
+from tapegrad.core.digits import as_text
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Text
@@ -66,7 +67,8 @@ class Structure:
             return "None"
         if self.node is dict:
             inner = ", ".join(
-                f"{key!r}: {child!r}" for key, child in zip(self.keys, self.children, strict=True)
+                f"{as_text(key)}: {child!r}"
+                for key, child in zip(self.keys, self.children, strict=True)
             )
             return f"{{{inner}}}"
         inner = ", ".join([repr(child) for child in self.children])
@@ -296,7 +298,7 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
             mapped.append(map_with_path(f, x, f"{start}{i}"))
         return tuple(mapped) if node is tuple else mapped
     if node is dict:
-        return {key: map_with_path(f, x, f"{start}{key}") for key, x in tree.items()}
+        return {key: map_with_path(f, x, f"{start}{as_text(key, str)}") for key, x in tree.items()}
     if _is_named_tuple(node):
         for name, x in zip(node._fields, tree, strict=True):
             mapped.append(map_with_path(f, x, start + name))
@@ -403,7 +405,7 @@ def structure_paths(structure: Structure) -> list[str]:
         return [""]
     names = structure.keys or _fields(structure)
     return [
-        f"{name}.{path}" if path else str(name)
+        f"{as_text(name, str)}.{path}" if path else as_text(name, str)
         for name, child in zip(names, structure.children, strict=True)
         for path in structure_paths(child)
     ]

@@ -320,10 +320,30 @@ def test_no_tangent_passes_through_integers():
     fn = lambda x: x.astype(int).astype(float) * x  # noqa: E731
     x, v = np.array([1.5, -2.5]), np.array([4.0, 8.0])
     np.testing.assert_array_equal(tg.jvp(fn, (x,), (v,))[1], [4.0, -16.0])
-    output, tangent = tg.jvp(lambda x: (np.argmax(x), x > 0), (x,), (v,))
+    output, tangent = tg.jvp(lambda x: (np.argmax(x), x > 0, x), (x,), (v,))
     assert output[0] == 0
     assert tangent[0] == 0.0
     np.testing.assert_array_equal(tangent[1], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    ("fn", "kinds"),
+    [
+        (lambda x: (np.argmax(x), x > 0), "int64, bool"),
+        (lambda x: "a", "str"),
+        (lambda x: 3, "int"),
+        (lambda x: None, "there is none"),
+    ],
+)
+def test_a_result_without_a_floating_leaf_has_no_derivative_in_either_mode(fn, kinds):
+    x = np.ones(2)
+    for derive in (
+        lambda: tg.jvp(fn, (x,), (x,)),
+        lambda: tg.vjp(fn, x),
+        lambda: tg.jacobian(fn)(x),
+    ):
+        with pytest.raises(TypeError, match=rf"no derivative.*\({kinds}\)"):
+            derive()
 
 
 def test_tangents_have_the_dtype_of_what_they_are_of():

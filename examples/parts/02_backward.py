@@ -69,6 +69,13 @@ gradients = tg.reverse_sweep(tape, z, cotangent=np.ones(5))
 print(gradients[x], gradients[y])
 
 # %% [markdown]
+# `tape.show` prints the cotangents beside the values. Read that column from the foot to the
+# head, as the sweep does.
+
+# %%
+print(tape.show(z, cotangent=np.ones(5)))
+
+# %% [markdown]
 # The result is a mapping from parameters to gradients. It is a value: a second sweep
 # returns a second mapping and leaves the first as it was.
 #

@@ -55,6 +55,13 @@ print(tape)
 # then the cotangent of `b` is complete: all lines that use a record stand below it.
 
 # %%
+for step in tg.sweep_steps(tape, output, cotangent=np.ones(5)):
+    print(step)
+
+# %% [markdown]
+# `b` gets ones twice, and has twos. `reverse_sweep` is the same loop without the words:
+
+# %%
 gradients = tg.reverse_sweep(tape, output, cotangent=np.ones(5))
 for parameter in tape.parameters:
     print(parameter.name, gradients[parameter])

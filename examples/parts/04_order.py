@@ -108,6 +108,7 @@ assert len(set(ids)) < 1000
 a, b, c = np.array([[1.0, 2, 3, 4, 5], [2, 2, 2, 2, 2], [5, 4, 3, 2, 1]])
 output, tape = tg.record(lambda a, b, c: (a + b) + (b + c))(a, b, c)
 print(tape)
+print([step.record.index for step in tg.sweep_steps(tape, output, cotangent=np.ones(5))])
 for _ in range(3):
     gradients = tg.reverse_sweep(tape, output, cotangent=np.ones(5))
     print(gradients[tape.parameters[1]])

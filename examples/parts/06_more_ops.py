@@ -48,6 +48,22 @@ print(tape)
 print(tg.reverse_sweep(tape, output, cotangent=np.ones(3))[tape.parameters[0]])
 
 # %% [markdown]
+# A gradient can still be zero, for a reason that is in your function. Ask for it:
+
+
+# %%
+def rounded(w, scale):
+    return tg.sum(w * np.round(scale))
+
+
+def forgotten(w):
+    return tg.sum(m * 10.0)
+
+
+print(tg.why_zero(rounded, m, np.full((2, 3), 1.5)))
+print(tg.why_zero(forgotten, m))
+
+# %% [markdown]
 # The ops of this part, under NumPy's names. `tg.expand(x, axis, copies)` repeats an
 # array along a new axis.
 
@@ -89,6 +105,7 @@ assert np.array_equal(tg.sum(m, 0), [5, 7, 9])
 assert np.array_equal(tg.sum(m, 1), [6, 15])
 assert tg.expand(m, 2, 4).shape == (2, 3, 4)
 assert np.array_equal(of_bias, [2, 2, 2])
+assert "ends at an op without a rule" in tg.why_zero(np.round, np.float64(1.5))["a"]
 tg.testing.check_grads(lambda x: tg.expand(x, 2, 4), (m,))
 tg.testing.check_grads(tg.matmul, (m, m.T))
 

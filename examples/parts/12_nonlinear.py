@@ -41,9 +41,15 @@ else:
 # The same function, computed with an exponential that cannot overflow. The gradient far
 # out is 0, as it should be, and not `nan`.
 
+
 # %%
+def total(x):
+    return tg.sum(tg.sigmoid(x))
+
+
 with np.errstate(all="raise", under="ignore"):
-    print(tg.sigmoid(far), tg.grad(lambda x: tg.sum(tg.sigmoid(x)))(far))
+    print(tg.sigmoid(far), tg.grad(total)(far))
+    print(tg.why_zero(total, far[[0, 2]]))
 
 # %% [markdown]
 # ## Training

@@ -143,9 +143,10 @@ tg.testing.check_grads(lambda params: read(params, np.full((1, 4), 0.5), 3), (pa
 
 single = tg.grad(lambda params: read(params, cell.initial_hidden(1), 1))(params)
 answer = single.w_hh.weight[0, 0]
+reasons = tg.why_zero(lambda params: read(params, cell.initial_hidden(1), 1), params)
 assert (single.w_hh.weight == answer).all()
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    assert guess == answer, f"not {guess}: the rule of x @ w multiplies by x, which is zero here"
+    assert guess == answer, f"not {guess}: {reasons['params.w_hh.weight']}"
     print("Your guess is right.")

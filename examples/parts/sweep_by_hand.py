@@ -110,7 +110,16 @@ for parameter, gradient in sweep(tape, output).items():
 # %% [markdown]
 # There is no recursion, nothing to count and nothing to clear. `tg.reverse_sweep` is this
 # loop. It also drops cotangents that it has used, skips operands that no parameter reaches,
-# keeps dtypes, and explains what went wrong.
+# keeps dtypes, and explains what went wrong. `tg.sweep_steps` is this loop too, and says what
+# happens in each step:
+
+# %%
+for step in tg.sweep_steps(tape, output):
+    print(step)
+
+# %% [markdown]
+# To watch it, run `tg.show.html(tape, output, "sweep.html")` and open that file in a browser.
+# Its button *Predict first* asks you for each contribution before it shows it.
 #
 # ## 4. An op
 #

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.core.forward import apply
+from tapegrad.core.forward import apply, schedule
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import CURRENT, PARAMETER, Tape, append
 from tapegrad.core.tensor import Rules, Tensor
@@ -49,26 +49,18 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     def of(x: Any) -> tuple[Any, bool]:
         return values[x] if type(x) is Tensor and x.origin is origin else (x, False)
 
-    wanted = [x for x in outputs if type(x) is Tensor and x.origin is origin]
-    for record in _needed(tape, wanted, known):
-        given = [of(x) for x in record.operands]
-        operands, has = tuple([x for x, _ in given]), tuple([b for _, b in given])
-        if any(has):
-            values[record] = _batched(record, has, operands, n), True
-        else:
-            values[record] = _once(record, operands), False
+    wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
+    for record, done in schedule(tape, wanted):
+        if record not in known:
+            given = [of(x) for x in record.operands]
+            operands, has = tuple([x for x, _ in given]), tuple([b for _, b in given])
+            if any(has):
+                values[record] = _batched(record, has, operands, n), True
+            else:
+                values[record] = _once(record, operands), False
+        for x in done:
+            values.pop(x, None)
     return [of(x) for x in outputs]
-
-
-def _needed(tape: Tape, outputs: Iterable[Tensor], known: Mapping[Tensor, Any]) -> list[Tensor]:
-    """The records that the outputs are made of, from what is known, the oldest first."""
-    needed = set(outputs)
-    records = []
-    for record in reversed(tape):
-        if record in needed and record not in known:
-            needed.update([x for x in record.operands if type(x) is Tensor])
-            records.append(record)
-    return records[::-1]
 
 
 def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:

@@ -74,7 +74,7 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
         if record in depended and not _is_finite(record._primal):
             raise NonFiniteError(
                 f"the value of {_where(record)} is not finite: {_shown(record._primal)}"
-                f"{_operands(record)}{_hint(tape, record)}"
+                f"{_place(record)}{_operands(record)}{_hint(tape, record)}"
             )
 
 
@@ -89,7 +89,7 @@ def check_cotangent(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
     if not _is_finite(c):
         raise NonFiniteError(
             f"the cotangent that {_where(record)} passes to operand {i} is not finite: "
-            f"{_shown(c)}{_operands(record)}\n  value: {short(record._primal)}"
+            f"{_shown(c)}{_place(record)}{_operands(record)}\n  value: {short(record._primal)}"
             f"\n  incoming cotangent: {_shown(g)}{_hint(tape, record)}"
         )
 
@@ -101,8 +101,12 @@ def _is_finite(x: Any) -> bool:
 
 def _where(record: Tensor) -> str:
     name = f" {record.name!r}" if record.name else ""
-    at = f" at {record.place}," if record.place else ""
-    return f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},{at}"
+    return f"line {record.index} of the tape of {record.origin.label}, {record.op.name}{name},"
+
+
+def _place(record: Tensor) -> str:
+    """The line of source that the record was written for, where it is known."""
+    return f"\n  at {record.place}" if record.place and record.place.file else ""
 
 
 def _shown(x: Any) -> str:

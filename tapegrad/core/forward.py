@@ -35,7 +35,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
     found = dict(tangents)
-    for record, done in _needed(tape, frozenset(outputs)):
+    for record, done in schedule(tape, frozenset(outputs)):
         moved = {
             i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
         }
@@ -49,7 +49,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     return found
 
 
-def _needed(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
+def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
     """The records that the outputs depend on, the oldest first.
 
     Each with the operands that no later one of them has.

@@ -14,6 +14,7 @@ from tapegrad.core.seeds import begin
 from tapegrad.core.sweep import contributions, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.text import operand, printable, short
 
 
 @attrs.frozen(eq=False)
@@ -41,10 +42,15 @@ class Contribution:
         """The rule in words: of the cotangent ``g``, the value ``y`` and the operands."""
         return formula(self.record.op, self.position)
 
+    def __str__(self) -> str:
+        given, summed = _short(self.cotangent), _short(self.summed)
+        summing = "" if np.shape(self.cotangent) == np.shape(self.summed) else f" -> {summed}"
+        return f"{_called(self.operand)} gets {self.formula}: {given}{summing}"
+
 
 @attrs.frozen(eq=False)
 class Step:
-    """One step of a reverse sweep.
+    """One step of a reverse sweep; ``str`` of it says what happens there.
 
     Attributes
     ----------
@@ -60,6 +66,10 @@ class Step:
     record: Tensor
     cotangent: Any
     contributions: tuple[Contribution, ...]
+
+    def __str__(self) -> str:
+        head = f"{_called(self.record)} has {_short(self.cotangent)}"
+        return "\n".join([head, *[f"    {c}" for c in self.contributions]])
 
 
 @attrs.frozen(eq=False)
@@ -116,16 +126,22 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     >>> import tapegrad as tg
     >>> output, tape = tg.record(lambda w, x: w * x)(2.0, np.array([1.0, 3.0]))
     >>> for step in tg.sweep_steps(tape, output, cotangent=np.ones(2)):
-    ...     print(step.record.index, step.record.op.name, step.cotangent)
-    ...     for c in step.contributions:
-    ...         print("   to", c.operand.index, "by", c.formula, c.cotangent, "->", c.summed)
-    2 multiply [1. 1.]
-       to 0 by g * x2 [1. 3.] -> 4.0
-       to 1 by g * x1 [2. 2.] -> [2. 2.]
-    1 parameter [2. 2.]
-    0 parameter 4.0
+    ...     print(step)
+    %2 multiply has [1. 1.]
+        %0 w gets g * x2: [1. 3.] -> 4.0
+        %1 x gets g * x1: [2. 2.]
+    %1 x has [2. 2.]
+    %0 w has 4.0
     """
     return Steps(tape, begin(tape, output, cotangent))
+
+
+def _called(record: Tensor) -> str:
+    return f"{operand(record)} {printable(record.name or record.op.name)}"
+
+
+def _short(c: Any) -> str:
+    return short(c._primal if type(c) is Tensor else c)
 
 
 def _lent(c: Any) -> Any:

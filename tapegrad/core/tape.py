@@ -212,7 +212,7 @@ class Tape(Tabled):
         >>> tape.show(output)
         line  record      operands  shape  dtype    value  cotangent  gradient
            0  x                     ()     float64  2.0    2.0
-           1  y                     ()     float64  1.0               unused
+           1  y                     ()     float64  1.0               gets none
            2  stopped     %0        ()     float64  2.0    2.0        stops here
            3  multiply    %0, %2    ()     float64  4.0    1.0
         """

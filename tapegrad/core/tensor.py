@@ -56,6 +56,9 @@ class Rules:
     like
         A function that is called in place of `forward` while compiling, where only shapes
         and dtypes matter; None if `forward` is.
+    whole
+        A function that is called in place of `forward` on Python ints alone while
+        compiling, where they stay Python's; None if there is none.
     batch
         How a leading axis passes, that of the examples of a batch; None where each
         example takes a call. See `tapegrad.core.batch`.
@@ -68,6 +71,7 @@ class Rules:
     keeps_weak: bool = False
     takes_weak: bool = False
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
+    whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
 
     def __attrs_post_init__(self) -> None:

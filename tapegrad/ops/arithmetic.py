@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import builtins
+import operator
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
+from tapegrad.core.whole import whole_power
 from tapegrad.declare import op
 from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
 
@@ -43,6 +46,7 @@ __all__ = [
     lambda g, y, x1, x2: g,
     ufunc=np.add,
     keeps_weak=True,
+    whole=operator.add,
 )
 def add(x1: Any, x2: Any) -> Any:
     """The sum ``x1 + x2``, with broadcasting.
@@ -60,6 +64,7 @@ def add(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g,
     ufunc=np.subtract,
     keeps_weak=True,
+    whole=operator.sub,
 )
 def subtract(x1: Any, x2: Any) -> Any:
     """The difference ``x1 - x2``, with broadcasting.
@@ -77,6 +82,7 @@ def subtract(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: g * x1,
     ufunc=np.multiply,
     keeps_weak=True,
+    whole=operator.mul,
 )
 def multiply(x1: Any, x2: Any) -> Any:
     """The product ``x1 * x2``, element by element, with broadcasting.
@@ -94,6 +100,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g * y / x2,
     ufunc=np.divide,
     keeps_weak=True,
+    whole=operator.truediv,
     domain=each(REAL, NONZERO),
 )
 def divide(x1: Any, x2: Any) -> Any:
@@ -111,6 +118,7 @@ def divide(x1: Any, x2: Any) -> Any:
     lambda g, y, x: -g,
     ufunc=np.negative,
     keeps_weak=True,
+    whole=operator.neg,
 )
 def negative(x: Any) -> Any:
     """The negative ``-x``.
@@ -127,6 +135,7 @@ def negative(x: Any) -> Any:
     lambda g, y, x: g,
     ufunc=np.positive,
     keeps_weak=True,
+    whole=operator.pos,
 )
 def positive(x: Any) -> Any:
     """``+x``, the same values.
@@ -163,6 +172,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     _power_exponent,
     numpy=np.power,
     keeps_weak=True,
+    whole=whole_power,
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
     kink=_POWERS,
@@ -191,6 +201,7 @@ def power(x1: Any, x2: Any) -> Any:
     lambda g, y, x: g * (x + x),
     ufunc=np.square,
     keeps_weak=True,
+    whole=lambda x: x * x,
 )
 def square(x: Any) -> Any:
     """``x**2``.
@@ -257,6 +268,7 @@ def cbrt(x: Any) -> Any:
     lambda g, y, x: g * np.sign(x),
     ufunc=np.absolute,
     keeps_weak=True,
+    whole=builtins.abs,
     kink="0 at 0",
 )
 def abs(x: Any) -> Any:
@@ -308,6 +320,7 @@ def _shared(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1)),
     ufunc=np.maximum,
     keeps_weak=True,
+    whole=builtins.max,
     domain=each(TYING, TYING),
     kink="ties share equally",
 )
@@ -330,6 +343,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1)),
     ufunc=np.minimum,
     keeps_weak=True,
+    whole=builtins.min,
     domain=each(TYING, TYING),
     kink="ties share equally",
 )

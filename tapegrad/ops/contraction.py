@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.batch import Has
-from tapegrad.core.forward import apply
+from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
@@ -86,6 +86,7 @@ def _contract_batch(op: Any, has: Has, *operands: Any, subscripts: str, **option
     read=_contract_arguments,
     domain=_contract_calls,
     batch=_contract_batch,
+    jvp=linear,
 )
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     """The sum of products that `einsum` records, with a letter for each axis.

@@ -6,6 +6,7 @@ decides anew on its own input, but they pass no gradient.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -147,17 +148,17 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
     return np.isclose(a, b, rtol, atol, equal_nan)
 
 
-@op(None, None, ufunc=np.bitwise_and, keeps_weak=True, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_and, keeps_weak=True, whole=operator.and_, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both have; of booleans, whether both are true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_or, keeps_weak=True, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_or, keeps_weak=True, whole=operator.or_, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that either has; of booleans, whether either is true. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, domain=_bits(2))
+@op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, whole=operator.xor, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
 
@@ -167,17 +168,17 @@ def _shifts(choose: Choices) -> Call:
     return Call((choose.integers(shapes[0], -9, 9), choose.integers(shapes[1], 0, 4)))
 
 
-@op(None, None, ufunc=np.left_shift, keeps_weak=True, domain=_shifts)
+@op(None, None, ufunc=np.left_shift, keeps_weak=True, whole=operator.lshift, domain=_shifts)
 def left_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places up. It passes no gradient."""
 
 
-@op(None, None, ufunc=np.right_shift, keeps_weak=True, domain=_shifts)
+@op(None, None, ufunc=np.right_shift, keeps_weak=True, whole=operator.rshift, domain=_shifts)
 def right_shift(x1: Any, x2: Any) -> Any:
     """The bits of integers x1, x2 places down. It passes no gradient."""
 
 
-@op(None, ufunc=np.invert, keeps_weak=True, domain=_bits(1))
+@op(None, ufunc=np.invert, keeps_weak=True, whole=operator.invert, domain=_bits(1))
 def invert(x: Any) -> Any:
     """The bits of x inverted; of booleans, whether x is false. It passes no gradient."""
 

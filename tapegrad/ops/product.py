@@ -92,6 +92,9 @@ def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
             return apply(op, (lifted(x1, max(left, right)) if right > 2 else x1, x2), {})
     if has == (False, True) and right == 1 and left <= 2:
         return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
+    if has == (False, True) and left == right == 2 and x2.shape[-1] == 1:
+        # a column for each example is a row of one matrix
+        return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
     if has == (True, True) and left == right == 1:
         return vecdot(x1, x2)
     # vectors as matrices, and stacks of as many axes
@@ -156,6 +159,7 @@ def _vecdot_batch(op: Any, has: Has, x1: Any, x2: Any, axis: int = -1) -> Any:
     numpy=(np.vecdot, np.linalg.vecdot),
     domain=_vecdot_calls,
     batch=_vecdot_batch,
+    jvp=linear,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The products of vectors along an axis; the rest of the shapes broadcast.
@@ -189,6 +193,7 @@ def _matvec_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
     numpy=np.matvec,
     domain=_shaped("nk snk 1nk", "k sk 1k"),
     batch=_matvec_batch,
+    jvp=linear,
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -213,6 +218,7 @@ def _vecmat_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
     numpy=np.vecmat,
     domain=_shaped("n sn 1n", "nk snk 1nk"),
     batch=_vecmat_batch,
+    jvp=linear,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.

@@ -5,6 +5,7 @@ What is constant between its steps is recorded, but passes no gradient.
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
@@ -121,7 +122,7 @@ _DIVISIONS = any_of(
 )
 
 
-@op(None, None, ufunc=np.floor_divide, keeps_weak=True, domain=_DIVISIONS)
+@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=_DIVISIONS)
 def floor_divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 // x2`` as a whole number, the next one below. It passes no gradient.
 
@@ -143,6 +144,7 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: -g * _times(y, x1, x2),
     ufunc=np.remainder,
     keeps_weak=True,
+    whole=operator.mod,
     domain=_DIVISIONS,
     kink="the slope beside a step",
 )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
 from tapegrad.core.batch import Has, along_axis, count, filled, moved
-from tapegrad.core.forward import apply
+from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
@@ -108,6 +108,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     numpy=np.cumsum,
     domain=_scanned(REAL),
     batch=along_axis,
+    jvp=linear,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
     """The sums of the elements up to each, along an axis or of the array flattened.
@@ -255,6 +256,7 @@ def _overlaps(choose: Choices) -> Call:
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
     numpy=np.convolve,
     domain=_overlaps,
+    jvp=linear,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The convolution of two sequences: ``y[k]`` is the sum of all ``a[i] * v[k - i]``.

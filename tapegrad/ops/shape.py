@@ -314,6 +314,15 @@ def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[
     return tuple(arrays), {} if axis == 0 else {"axis": axis}
 
 
+def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
+    """The tangents joined as the arrays are, with zeros where there is none."""
+    parts = [
+        tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
+        for i, x in enumerate(arrays)
+    ]
+    return apply(op, tuple(parts), options)
+
+
 def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
     """the operand's part of g."""
     if axis is None:
@@ -349,6 +358,7 @@ def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) ->
     domain=_pieces,
     takes_weak=True,
     batch=_concatenate_batch,
+    jvp=_joined,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     """A sequence of arrays joined along an axis they have, or flattened for None.
@@ -387,6 +397,7 @@ def _stack_batch(op: Any, has: Has, *arrays: Any, axis: int = 0) -> Any:
     numpy=np.stack,
     domain=_layers,
     batch=_stack_batch,
+    jvp=_joined,
 )
 def stack(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays of one shape joined along a new axis.

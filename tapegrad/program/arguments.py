@@ -11,6 +11,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
 from tapegrad.program.entry import Signature, Static
 from tapegrad.program.ir import Input
@@ -66,7 +67,7 @@ def described(x: Any) -> str:
             return name
     inside = parts(x)
     if inside is None:
-        return ascii(sorted(map(described, x)) if isinstance(x, frozenset) else x)
+        return as_text(sorted(map(described, x)) if isinstance(x, frozenset) else x, ascii)
     return f"{type(x).__qualname__}({', '.join(map(described, inside))})"
 
 

@@ -88,7 +88,7 @@ class Builder:
 
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last."""
-        self._touch()
+        self.touch()
         ref = Ref("instruction", len(self.instructions))
         self.order.append(ref.index)
         self.instructions.append(instruction)
@@ -184,7 +184,7 @@ class Builder:
         instructions = self.instructions
         return any(instructions[i].op in ops for i in self.order)
 
-    def _touch(self) -> None:
+    def touch(self) -> None:
         """Something changes: what was found out before may be so no longer."""
         self.is_shared = self.is_needed = False
         self._users = None
@@ -220,7 +220,7 @@ class Builder:
             result = visit(self, instruction)
             if type(result) is Instruction:
                 instructions[i] = result
-                self._touch()
+                self.touch()
             if result is None or type(result) is Instruction:
                 self.order.append(i)
                 continue
@@ -233,7 +233,7 @@ class Builder:
         """Put the instructions in another order, each after what it uses."""
         if order != self.order:
             self.order = order
-            self._touch()
+            self.touch()
 
     def keep(self, order: list[int]) -> None:
         """Drop all other instructions."""
@@ -258,7 +258,7 @@ class Builder:
     def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
         """End a rewriting: the outputs are what stands for them."""
         if replaced:
-            self._touch()
+            self.touch()
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:

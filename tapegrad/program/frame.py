@@ -108,13 +108,22 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         if splat is None:
             wanted = f"captured{i}" if constant.captured else f"constant{i}"
         elif constant.shape == ():
-            wanted = "k_" + repr(splat).replace("-", "m")
+            wanted = word(splat) or "number_" + repr(splat).replace("-", "m")
         else:
             wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
         values[Ref("constant", i)] = names.new(wanted)
     for i, instruction in enumerate(program.instructions):
         values[Ref("instruction", i)] = names.new(instruction.name or f"{instruction.op.name}_{i}")
     return values
+
+
+_WORDS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 0.5: "half", 0.25: "quarter"}
+
+
+def word(x: Any) -> str:
+    """A number's name in English, if it has a short one."""
+    found = _WORDS.get(abs(x), "")
+    return f"minus_{found}" if found and math.copysign(1, x) < 0 else found
 
 
 # --- what is made once ----------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
 from tapegrad.program.control.writing import branch_lines, loop_lines
-from tapegrad.program.frame import Frame, Values
+from tapegrad.program.frame import Frame, Values, word
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.lines import KINDS, expression
+from tapegrad.program.lines import KINDS, expression, number
 from tapegrad.program.plan import Plan
 
 
@@ -17,6 +19,7 @@ def lines_of(frame: Frame) -> list[str]:
     program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
     buffers = frame.buffers
     lines: list[str] = []
+    spelled = _spelled(program, values)
     staged = any(x.stage != STAGES[0] for x in program.instructions)
     stage = -1
 
@@ -49,7 +52,9 @@ def lines_of(frame: Frame) -> list[str]:
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
-        lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
+        numbers = [known for x in instruction.operands if (known := spelled.get(x))]
+        about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
+        lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
 
     runs = dict(plan.runs)
     i = 0
@@ -62,6 +67,16 @@ def lines_of(frame: Frame) -> list[str]:
             line(i)
             i += 1
     return lines
+
+
+def _spelled(program: Code, values: Values) -> dict[Any, str]:
+    """What the constants are that are numbers and are called by no word."""
+    found: dict[Any, str] = {}
+    for i, x in enumerate(program.constants):
+        if x.shape == () and x.splat is not None and not word(x.splat):
+            ref = Ref("constant", i)
+            found[ref] = f"{values[ref]} = {number(x.splat)}"
+    return found
 
 
 def _about(instruction: Instruction, note: str) -> str:

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.digits import as_text
 from tapegrad.core.ownership import Array, keep, lend
 from tapegrad.core.tensor import NO_OPTIONS, Rules
 
@@ -105,7 +106,7 @@ class Constant:
 
 def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
     # 0.0 equals -0.0, and 1 equals 1.0 and True, but they are not the same operand
-    return tuple((type(x), x if type(x) is Ref else repr(x)) for x in operands)
+    return tuple((type(x), x if type(x) is Ref else as_text(x)) for x in operands)
 
 
 STAGES = ("forward", "backward", "update")

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.digits import as_text
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
-from tapegrad.core.whole import WHOLE
 from tapegrad.declare import OPS
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
-from tapegrad.program.templates import TEMPLATES
+from tapegrad.program.templates import TEMPLATES, WHOLE
 
 # what Python calls its numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}
@@ -76,8 +76,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
         is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
         if not is_whole or (made is not None and not getattr(made, "number", None)):
             return None
-    known = WHOLE.get(instruction.op.name)
-    return None if known is None else known.source
+    return WHOLE.get(instruction.op)
 
 
 def _call(instruction: Instruction, names: Names) -> str:
@@ -106,7 +105,9 @@ def _function(op: Rules, names: Names) -> str:
 
 def number(x: Any) -> str:
     """A Python number as it is written."""
-    return repr(x) if math.isfinite(x) else f"float({str(x)!r})"
+    if isinstance(x, int) or math.isfinite(x):
+        return as_text(x)
+    return f"float({str(x)!r})"
 
 
 def _option(value: Any, names: Names) -> str:
@@ -115,7 +116,7 @@ def _option(value: Any, names: Names) -> str:
         parts = [_option(part, names) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
     if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
-        return repr(value)
+        return as_text(value)
     if type(value) is float:
         return number(value)
     if isinstance(value, np.integer):

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.digits import as_text
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.tensor import Tensor
 from tapegrad.program.names import Names
@@ -81,4 +82,4 @@ def _positional(node: Any) -> tuple[str, ...]:
 
 def _key(key: Any, names: Names) -> str:
     """A dict's key as it is written; no class of a user's has a say in it."""
-    return repr(key) if type(key) in (str, bytes, int, bool) else names.of(key, "key")
+    return as_text(key) if type(key) in (str, bytes, int, bool) else names.of(key, "key")

@@ -50,7 +50,8 @@ def static_key(x: Any, what: str) -> Hashable:
     Raises
     ------
     TypeError
-        If the value may change, or is known by its identity alone.
+        If the value may change, is known by its identity alone, or is a record with
+        attributes that are no fields.
     """
     kind = type(x)
     if kind in _WRITTEN or isinstance(x, np.dtype):
@@ -59,9 +60,11 @@ def static_key(x: Any, what: str) -> Hashable:
         return Same(x)
     inside = parts(x)
     if inside is not None:
+        _check_attributes(x, what)
         return Same(kind), tuple([static_key(part, what) for part in inside])
     if kind is frozenset:
-        return kind, frozenset([static_key(part, what) for part in x])
+        # in the order in which a loop over it would go, which equal ones may differ in
+        return kind, tuple([static_key(part, what) for part in x])
     if isinstance(x, np.generic) and not x.dtype.hasobject:
         return Same(kind), x.dtype.str, x.tobytes()
     raise TypeError(
@@ -90,6 +93,31 @@ def parts(x: Any) -> Any:
     return None
 
 
+def _check_attributes(x: Any, what: str) -> None:
+    """Raise for a record with attributes that are no fields: nothing keeps them from changing."""
+    kind = type(x)
+    fields = getattr(kind, "__dataclass_fields__", {})
+    names = {*fields, *[field.name for field in getattr(kind, "__attrs_attrs__", ())]}
+    more = [
+        name
+        for name in getattr(x, "__dict__", ())
+        if name not in names and not _is_derived(kind, name)
+    ]
+    is_record = hasattr(kind, "__attrs_attrs__") or dataclasses.is_dataclass(kind)
+    if is_record and more:
+        raise TypeError(
+            f"{what} holds a {kind.__name__} that has more than its fields: {', '.join(more)}; a "
+            "program is made for what cannot change, so make them fields of the class"
+        )
+
+
+def _is_derived(kind: type, name: str) -> bool:
+    """Whether an attribute is computed from the fields, and kept."""
+    # attrs keeps hashes under a name of its own
+    made = (vars(base)[name] for base in kind.__mro__ if name in vars(base))
+    return name.startswith("_attrs_") or isinstance(next(made, None), functools.cached_property)
+
+
 def _is_frozen(kind: Any) -> bool:
     """Whether the instances of an attrs class refuse to be changed."""
     try:
@@ -102,6 +130,11 @@ def _is_frozen(kind: Any) -> bool:
 
 
 def _remedy(x: Any) -> str:
+    if isinstance(x, np.random.SeedSequence):
+        return (
+            "one seed would be drawn from for ever: pass a key, tg.random.key(seed_sequence), "
+            "which is an array and varies"
+        )
     if isinstance(x, _RANDOM):
         return (
             "its numbers would be drawn once and for all: draw before the call and pass the "

@@ -15,9 +15,32 @@ from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
 from tapegrad.core.tensor import Rules
 from tapegrad.ops.activation import relu, sigmoid, softplus
-from tapegrad.ops.arithmetic import clip_both, power, real
+from tapegrad.ops.arithmetic import (
+    abs,
+    add,
+    clip_both,
+    divide,
+    maximum,
+    minimum,
+    multiply,
+    negative,
+    positive,
+    power,
+    real,
+    square,
+    subtract,
+)
 from tapegrad.ops.indexing import add_at_places, from_zero, getitem, index_select
-from tapegrad.ops.logic import keep, where
+from tapegrad.ops.logic import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    invert,
+    keep,
+    left_shift,
+    right_shift,
+    where,
+)
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
@@ -32,6 +55,7 @@ from tapegrad.ops.reduction import (
     softmax,
     sum,
 )
+from tapegrad.ops.rounding import floor_divide, remainder
 from tapegrad.ops.shape import (
     broadcast_to,
     concatenate,
@@ -85,6 +109,29 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     broadcast_to: "broadcast_to({0}, {shape})",
     concatenate: "concatenate({all}, {axis}, {out})",
     stack: "stack({all}, {axis}, {out})",
+}
+
+# Ops of Python ints alone, which stay ints of any size.
+WHOLE: Mapping[Any, str] = {
+    add: "{0} + {1}",
+    subtract: "{0} - {1}",
+    multiply: "{0} * {1}",
+    divide: "{0} / {1}",
+    floor_divide: "{0} // {1}",
+    remainder: "{0} % {1}",
+    power: "whole_power({0}, {1})",
+    negative: "-{0}",
+    positive: "+{0}",
+    abs: "abs({0})",
+    square: "{0} * {0}",
+    maximum: "max({0}, {1})",
+    minimum: "min({0}, {1})",
+    left_shift: "{0} << {1}",
+    right_shift: "{0} >> {1}",
+    bitwise_and: "{0} & {1}",
+    bitwise_or: "{0} | {1}",
+    bitwise_xor: "{0} ^ {1}",
+    invert: "~{0}",
 }
 
 # Ops whose result may share the first operand's memory.

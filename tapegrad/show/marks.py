@@ -30,7 +30,7 @@ def mark(record: Tensor, reached: Container[Tensor] | None = None) -> str:
         if record.operands:
             marks.append("inner recording begins")
         if reached is not None and record not in reached:
-            marks.append("unused")
+            marks.append("gets none")
     elif record.place and record.place.sweeps:
         marks.append("inner sweep")
     elif ends(record):

@@ -15,16 +15,21 @@ from tapegrad.show.marks import mark
 def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
     """What `Tape.show` returns."""
     if output is None:
-        return Text(table(tape, gradient=[mark(record) for record in tape], **_sources(tape)))
+        return Text(table(tape, **_marks([mark(x) for x in tape]), **_sources(tape)))
     known = {step.record: step.cotangent for step in sweep_steps(tape, output, cotangent)}
     return Text(
         table(
             tape,
             cotangent=[short(primal_of(known[x])) if x in known else "" for x in tape],
-            gradient=[mark(x, known) for x in tape],
+            **_marks([mark(x, known) for x in tape]),
             **_sources(tape),
         )
     )
+
+
+def _marks(marks: list[str]) -> dict[str, list[str]]:
+    """A column of marks, where there are any."""
+    return {"gradient": marks} if any(marks) else {}
 
 
 def _sources(tape: Tape) -> dict[str, list[str]]:

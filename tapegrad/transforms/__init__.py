@@ -15,4 +15,5 @@ from tapegrad.transforms.jacobians import hessian as hessian
 from tapegrad.transforms.jacobians import jacobian as jacobian
 from tapegrad.transforms.products import hvp as hvp
 from tapegrad.transforms.products import jvp as jvp
+from tapegrad.transforms.products import linearize as linearize
 from tapegrad.transforms.products import vjp as vjp

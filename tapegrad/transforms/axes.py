@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
-from tapegrad.core.operands import as_constant
+from tapegrad.core.operands import as_constant, require_real
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.transforms.base import Fn
@@ -44,7 +44,14 @@ class Mapped:
     def in_front(self) -> Any:
         """The array with the examples along its first axis."""
         assert self.axis is not None
-        x = self.leaf if type(self.leaf) is Tensor else as_constant(self.leaf, "vmap")
+        x = self.leaf
+        if type(x) is np.ndarray:
+            # a view: the tape copies it if there is one, and no result is the array itself
+            require_real(x.dtype, f"vmap: {self.path}")
+            x = x.view()
+            x.setflags(write=False)
+        elif type(x) is not Tensor:
+            x = as_constant(x, "vmap")
         return front(x, self.axis, 0)
 
 

@@ -13,6 +13,7 @@ from tapegrad.core.batch import replay
 from tapegrad.core.callables import argument_names, first_line, keep_names, label, title
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import give
 from tapegrad.core.tape import CURRENT, Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.transforms.axes import Mapped, axes_of, refuse_sizes, to_axis
@@ -126,7 +127,9 @@ def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> A
     if not has:
         x = x if type(x) is Tensor else as_constant(x, where)
         x = np.broadcast_to(x, (n, *np.shape(x)))
-    return released(to_axis(fn, x, axis, where))
+        return released(to_axis(fn, x, axis, where))
+    x = to_axis(fn, x, axis, where)
+    return x if type(x) is Tensor else give(x)
 
 
 def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Vmap:

@@ -35,7 +35,7 @@ class ValueAndGrad(Transform[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         positions = self.positions(args)
-        output, tape, marked = run(self.fn, args, kwargs, positions)
+        output, tape, marked = run(self.fn, args, kwargs, positions, self.check_finite)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_scalar(self.fn, output)
         seeds = {}
@@ -105,7 +105,8 @@ def value_and_grad(
         Whether `fn` returns ``(value, aux)``; `aux` is handed on.
     check_finite
         Whether to raise at the first value, or during the sweep at the first
-        cotangent, that is not finite.
+        cotangent, that is not finite, and to say on which line of your source. It takes
+        several times as long.
     unused
         What the gradient is of a leaf that the result does not depend on: "zero", or
         "raise" for an error with its path. `why_zero` says why a gradient is zero.
@@ -222,9 +223,13 @@ def check_scalar(fn: Fn, output: Any) -> None:
         return
     if not is_floating(output):
         got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
+        remedy = ""
+        if type(output) is tuple:
+            remedy = "; with auxiliary results, pass has_aux=True"
+        elif type(getattr(output, "data", None)) is Tensor:  # as an array of xarray has it
+            remedy = "; return the Tensor in it (.data)"
         raise TypeError(
-            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}"
-            + ("; with auxiliary results, pass has_aux=True" if type(output) is tuple else "")
+            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}{remedy}"
         )
     if np.size(output) != 1:
         raise TypeError(

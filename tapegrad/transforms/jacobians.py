@@ -2,63 +2,158 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.forward import push
 from tapegrad.core.ownership import give
-from tapegrad.transforms.base import Argnums, Fn, P, R, Transform
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import CURRENT, Tape, run
+from tapegrad.core.tensor import Tensor
+from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, split_aux
+from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
-from tapegrad.transforms.products import Pullback, pulled, zeros
+from tapegrad.transforms.products import check_result
+
+# how many bytes the largest record may come to in one block of directions
+_BLOCK = 1 << 24
+# a batch costs what some directions cost one by one
+_FEW = 3
+_MODES = (None, "forward", "reverse")
 
 
+@attrs.frozen(slots=False, repr=False)
 class Jacobian(Transform[P, R]):
     """What `jacobian` returns."""
 
     kind = "jacobian"
 
+    mode: Any = None
+
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         positions = self.positions(args)
-        output, pullback, *aux = pulled(self.fn, args, kwargs, positions, self.has_aux)
-        leaves, structure = tree.flatten(output)
-        rows = [
-            self.arranged(self._rows(pullback, structure, leaves, i), positions)
-            for i in range(len(leaves))
-        ]
+        output, tape, marked = run(self.fn, args, kwargs, positions)
+        output, aux = split_aux(self.fn, output, self.has_aux)
+        check_result(self.fn, output)
+        (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
+        # an output that no gradient passes to is left out
+        moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind == "f"]
+        mode = self.mode or ("forward" if _size(inputs) < _size(moving) else "reverse")
+        matrices = (_forward if mode == "forward" else _reverse)(tape, inputs, moving)
+        rows = []
+        for y in outputs:
+            row = [
+                matrices[y, x]
+                if type(y) is Tensor and (y, x) in matrices
+                else give(np.zeros((*np.shape(y), *x.shape), x.dtype))
+                for x in inputs
+            ]
+            rows.append(self.arranged(tree.unflatten(inner, row), positions))
         jacobian = tree.unflatten(structure, rows)
         result: Any = (jacobian, *aux) if self.has_aux else jacobian
         return result
 
-    def _rows(
-        self,
-        pullback: Pullback[*tuple[Any, ...]],
-        structure: tree.Structure,
-        leaves: list[Any],
-        i: int,
-    ) -> tuple[Any, ...]:
-        """The derivatives of one output leaf: a tree for each argument."""
-        shape = np.shape(leaves[i])
-        weights = [zeros(leaf) for leaf in leaves]
-        rows = []
-        for place in np.ndindex(shape):
-            weights[i] = np.zeros(shape)
-            weights[i][place] = 1
-            rows.append(pullback(tree.unflatten(structure, weights)))
-        if not rows:
-            empty = pullback(tree.unflatten(structure, weights))
-            return tree.map(lambda g: give(np.zeros(shape + g.shape, g.dtype)), empty)
 
-        def join(*parts: Any) -> Any:
-            joined = np.reshape(np.stack(parts), shape + parts[0].shape)
-            return give(joined) if isinstance(joined, np.ndarray) else joined
-
-        return tree.map(join, *rows)
+def _size(leaves: Sequence[Any]) -> int:
+    return sum([x.size for x in leaves])
 
 
-def jacobian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Jacobian[P, Any]:
+def _forward(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[Any, Any]:
+    """The Jacobian of each output by each input, a column at a time."""
+
+    def pushed(moved: dict[Tensor, Any]) -> list[Any]:
+        found = push(tape, moved, outputs)
+        # zero where nothing that was moved leads
+        return [found.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
+
+    columns = _by_blocks(pushed, tape, inputs, outputs)
+    found: dict[Any, Any] = {}
+    for y, of_y in zip(outputs, columns, strict=True):
+        start = 0
+        for x in dict.fromkeys(inputs):
+            part = of_y[start : start + x.size]
+            start += x.size
+            part = np.reshape(np.transpose(part, (*range(1, part.ndim), 0)), y.shape + x.shape)
+            found[y, x] = _given(part if part.dtype == x.dtype else part.astype(x.dtype))
+    return found
+
+
+def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[Any, Any]:
+    """The same, a row at a time."""
+
+    def pulled(weights: dict[Tensor, Any]) -> list[Any]:
+        gradients = sweep(tape, weights)
+        return [gradients[x] for x in inputs]
+
+    rows = _by_blocks(pulled, tape, outputs, inputs)
+    found: dict[Any, Any] = {}
+    for x, of_x in zip(inputs, rows, strict=True):
+        start = 0
+        for y in dict.fromkeys(outputs):
+            part = of_x[start : start + y.size]
+            start += y.size
+            found[y, x] = _given(np.reshape(part, y.shape + x.shape))
+    return found
+
+
+def _given(part: Any) -> Any:
+    return part if type(part) is Tensor else give(part)
+
+
+def _by_blocks(
+    move: Callable[[dict[Tensor, Any]], list[Any]],
+    tape: Tape,
+    ends: Sequence[Tensor],
+    others: Sequence[Tensor],
+) -> list[Any]:
+    """What each unit direction at one end of a tape comes to at the other, stacked.
+
+    The directions are taken in blocks, so that memory has a bound.
+    """
+    ends = list(dict.fromkeys(ends))
+    n = _size(ends)
+    if n == 0:
+        return [np.zeros((0, *x.shape), x.dtype) for x in others]
+    largest = max([x.size * x.dtype.itemsize for x in (*tape, *ends)])
+    step = max(1, _BLOCK // max(largest, 1))
+    blocks = []
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        moved, directions, first = [], [], 0
+        for x in ends:
+            low, high = max(start, first), min(stop, first + x.size)
+            if low < high:
+                units = np.zeros((stop - start, x.size), x.dtype)
+                units[np.arange(low, high) - start, np.arange(low, high) - first] = 1
+                moved.append(x)
+                directions.append(units.reshape(stop - start, *x.shape))
+            first += x.size
+
+        def along(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
+            return move(dict(zip(moved, units, strict=True)))
+
+        m = stop - start
+        if m > 1 and (m > _FEW or CURRENT.get() is not None):
+            blocks.append(Vmap(along)(*directions))
+        else:
+            each = [along(*[units[i] for units in directions]) for i in range(m)]
+            blocks.append([np.stack(parts) for parts in zip(*each, strict=True)])
+    if len(blocks) == 1:
+        return list(blocks[0])
+    return [np.concatenate(parts) for parts in zip(*blocks, strict=True)]
+
+
+def jacobian(
+    fn: Callable[P, Any], argnums: Argnums = 0, mode: str | None = None, has_aux: bool = False
+) -> Jacobian[P, Any]:
     """A function that returns the Jacobian of `fn`.
+
+    The function is recorded once. All columns, or all rows, go along the tape together, in
+    blocks where they would take too much memory.
 
     Parameters
     ----------
@@ -66,6 +161,9 @@ def jacobian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) 
         A function that returns a tree of floating arrays.
     argnums, has_aux
         As for `value_and_grad`.
+    mode
+        ``"forward"``, a column for each number of the arguments, ``"reverse"``, a row for
+        each number of the result, or None for what there is less of.
 
     Returns
     -------
@@ -76,6 +174,8 @@ def jacobian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) 
 
     Raises
     ------
+    ValueError
+        If `mode` is anything else.
     TypeError
         When called: if a leaf to differentiate is not floating, with its path; if no
         leaf of the result is, or one hides Tensors in an object that is not a tree.
@@ -87,7 +187,9 @@ def jacobian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) 
     array([[2., 0.],
            [0., 4.]])
     """
-    return Jacobian(fn, argnums, has_aux)
+    if mode not in _MODES:
+        raise ValueError(f'mode is "forward", "reverse" or None, not {mode!r}')
+    return Jacobian(fn, argnums, has_aux, mode=mode)
 
 
 class Hessian(Transform[P, R]):
@@ -97,7 +199,7 @@ class Hessian(Transform[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         gradient: Fn = Grad(self.fn, self.argnums, self.has_aux)
-        second: Fn = Jacobian(gradient, self.argnums, self.has_aux)
+        second: Fn = Jacobian(gradient, self.argnums, self.has_aux, mode="forward")
         return second(*args, **kwargs)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.forward import push
+from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give
 from tapegrad.core.seeds import result_for, seed, weighing
@@ -143,14 +144,21 @@ def pulled(
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
     given = released_tree(output)
+    check_result(fn, output)
+    return given, Pullback(tape, output, marked), *aux
+
+
+def check_result(fn: Fn, output: Any) -> None:
+    """Raise unless what a function returned has a derivative."""
     leaves = tree.leaves(output)
+    for x in leaves:
+        refuse_hidden(x, "a result")
     if not any(is_floating(x) for x in leaves):
         kinds = dict.fromkeys(str(getattr(x, "dtype", type(x).__name__)) for x in leaves)
         raise TypeError(
             f"{label(fn)} has no derivative: no leaf of its result is floating "
             f"({', '.join(kinds) or 'there is none'})"
         )
-    return given, Pullback(tape, output, marked), *aux
 
 
 @overload
@@ -222,7 +230,7 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
     ------
     TypeError
         If primals or tangents are not in a tuple, or a leaf is not floating, with its
-        path.
+        path; or if no leaf of the output is floating.
     ValueError
         If a tangent has another structure or shape than its primal, with the path.
 
@@ -238,23 +246,87 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
         raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
     output, aux = split_aux(fn, output, has_aux)
-    paths = iter([p.name for p in tree.leaves(marked)])
-    moved: dict[Tensor, Any] = {}
+    check_result(fn, output)
+    pushforward = Pushforward(tape, output, marked)
+    return released_tree(output), pushforward(*tangents), *aux
 
-    def move(p: Tensor, t: Any) -> None:
-        t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
-        # a view, so that it is copied where it is a result itself
-        moved[p] = t if type(t) is Tensor else t.view()
 
-    tree.map_up_to(move, marked, tangents)
-    found = push(tape, moved, [x for x in tree.leaves(output) if type(x) is Tensor])
-    given: set[int] = set()
+@attrs.frozen(eq=False)
+class Pushforward:
+    """The JVP of a recorded call, from tangents to a tangent. Call it any number of times."""
 
-    def tangent(x: Any) -> Any:
-        t = found.get(x) if type(x) is Tensor else None
-        return give(zeros(x)) if t is None else result_for(x, t, given)
+    __tree_leaf__: ClassVar[bool] = True
+    __recording__: ClassVar[bool] = True
 
-    return released_tree(output), tree.map(tangent, output), *aux
+    tape: Tape
+    output: Any
+    marked: tuple[Any, ...]
+
+    def __call__(self, *tangents: Any) -> Any:
+        """The output's tangent.
+
+        Parameters
+        ----------
+        *tangents
+            A tree like each argument.
+        """
+        if len(tangents) != len(self.marked):
+            raise ValueError(f"there are {len(self.marked)} primals but {len(tangents)} tangents")
+        paths = iter([p.name for p in tree.leaves(self.marked)])
+        moved: dict[Tensor, Any] = {}
+
+        def move(p: Tensor, t: Any) -> None:
+            t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
+            # a view, so that it is copied where it is a result itself
+            moved[p] = t if type(t) is Tensor else t.view()
+
+        tree.map_up_to(move, self.marked, tangents)
+        leaves = tree.leaves(self.output)
+        found = push(self.tape, moved, [x for x in leaves if type(x) is Tensor])
+        given: set[int] = set()
+
+        def tangent(x: Any) -> Any:
+            t = found.get(x) if type(x) is Tensor else None
+            return give(zeros(x)) if t is None else result_for(x, t, given)
+
+        return tree.map(tangent, self.output)
+
+
+def linearize(fn: Fn, *primals: Any) -> tuple[Any, Pushforward]:
+    """The output of a function and its pushforward, the Jacobian-vector product.
+
+    The function is recorded once, and any number of tangents go along the tape.
+
+    Parameters
+    ----------
+    fn
+        A function of trees with floating leaves that returns a tree.
+    *primals
+        Its arguments.
+
+    Returns
+    -------
+    output, pushforward
+        ``pushforward(*tangents)`` takes a tree like each argument to a tree like the output;
+        ``vmap`` of it takes a batch of them.
+
+    Raises
+    ------
+    TypeError
+        If a leaf of the arguments is not floating, with its path.
+    ValueError
+        From the pushforward: if a tangent has another structure or shape than its primal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, push = tg.linearize(lambda x, y: x * y, 2.0, 3.0)
+    >>> output, push(1.0, 0.0), push(0.0, 1.0)
+    (array(6.), array(3.), array(2.))
+    """
+    check_callable(fn)
+    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
+    return released_tree(output), Pushforward(tape, output, marked)
 
 
 def _listed(what: str, trees: Any) -> tuple[Any, ...]:

@@ -25,10 +25,11 @@ def guarded_outside(x: Any) -> Any:
     return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))
 
 
-def test_a_value_is_told_with_its_line_op_operands_and_remedy():
+def test_a_value_is_told_with_its_lines_op_operands_and_remedy():
     assert said(guarded_outside, X).splitlines() == [
         "the value of line 2 of the tape of guarded_outside, log, is not finite: "
         "[ -inf 0. 1.3863], with -inf at [0]",
+        f"  at {__file__}:25: return tg.sum(tg.where(x > 0, tg.log(x) * 2, 0.0))",
         "  operand 0: %0 x, [0. 1. 4.]",
         "  hint: the argument of a log is not positive; the where on line 4 selects among values "
         "that are all computed, and so are their slopes: guard the argument too, "
@@ -41,9 +42,10 @@ def test_a_cotangent_is_told_with_the_one_that_came_in():
         return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))
 
     text = said(loss, X / 2)
-    assert text.splitlines()[:4] == [
+    assert text.splitlines()[:5] == [
         "the cotangent that line 3 of the tape of loss, sqrt, passes to operand 0 is not finite: "
         "[ nan 0.5 0.25], with nan at [0]",
+        f"  at {__file__}:42: return tg.sum(tg.where(x > 0, tg.sqrt(x * 2), 0.0))",
         "  operand 0: %2 multiply, [0. 1. 4.]",
         "  value: [0. 1. 2.]",
         "  incoming cotangent: [0. 1. 1.]",

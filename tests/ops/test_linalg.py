@@ -293,3 +293,12 @@ def test_the_residuals_of_least_squares_are_given_at_any_rank() -> None:
     a, b = np.ones((3, 2)), np.array([1.0, 2.0, 6.0])
     close(tg.lstsq(a, b)[1], [14.0])
     close(tg.lstsq(a, b)[0], np.linalg.lstsq(a, b)[0])
+
+
+def test_a_tensor_for_an_order_that_numpy_compares_with_text_is_refused_with_a_remedy():
+    with pytest.raises(TypeError, match=r"no option of a NumPy function.*t\.value"):
+        tg.grad(lambda p: np.linalg.norm(np.ones(3), p))(2.0)
+    for norm in (tg.norm, lambda x, p: tg.vector_norm(x, ord=p)):
+        np.testing.assert_allclose(
+            tg.grad(lambda p, norm=norm: norm(np.ones(3), p))(2.0), -np.log(3) / 4 * np.sqrt(3)
+        )

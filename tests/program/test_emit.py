@@ -12,6 +12,7 @@ from hypothesis import given
 from programs import many
 
 import tapegrad as tg
+from tapegrad.core.digits import as_text
 from tapegrad.declare import OPS
 from tapegrad.ops.indexing import index_set
 from tapegrad.program.writing import source, written
@@ -92,13 +93,13 @@ def test_constants_and_slices_are_written_as_a_person_would():
     captured = np.arange(3.0)
     text = str(tg.compile(lambda x: (x[1:4] + 1e-05) * captured).program(np.ones(5)))
     assert "= x[1:4]  # (3,)\n" in text
-    assert "k_1em05 = constant(1e-05, '<f8', ())\n" in text
-    assert ", k_1em05, " in text
+    assert "number_1em05 = constant(1e-05, '<f8', ())\n" in text
+    assert ", number_1em05, buf0)  # (3,): number_1em05 = 1e-05\n" in text
     assert ", captured0)  # (3,)" in text
 
 
 NAMES = [
-    "buf0", "buf1", "make", "run", "empty", "constant", "buffer", "array", "result0", "result1", "static0", "k_1_0", "k_2_0",
+    "buf0", "buf1", "make", "run", "empty", "constant", "buffer", "array", "result0", "result1", "static0", "one", "two", "number_2_5",
     "captured0", "add_0", "multiply_1", "tanh_0", "tanh", "add", "np", "zeros", "type", "float",
     "ones_3", "_", "__", "_add", "args", "kwargs", "x1", "keys", "ndarray", "c0", "c1", "unpack",
 ]  # fmt: skip
@@ -133,10 +134,11 @@ KEYS = [
     (1, 2),
     1.5,
     True,
+    10**5000,
 ]
 
 
-@pytest.mark.parametrize("key", KEYS, ids=repr)
+@pytest.mark.parametrize("key", KEYS, ids=as_text)
 def test_any_key_of_a_dict_will_do(key):
     def fn(p):
         return tg.grad(lambda p: sum(tg.sum(tg.tanh(x) * x) for x in p.values()))(p)
@@ -430,10 +432,27 @@ def test_each_line_ends_with_the_shape_of_its_result(drawn):
 
 def test_constants_are_numbers_in_the_text_and_read_only():
     written_text = written(tg.compile(lambda x: x * np.full(3, 2.5) + 1.0).program(np.ones(3)))
-    assert "k_1_0 = constant(1.0, '<f8', ())" in written_text.text
+    assert "one = constant(1.0, '<f8', ())" in written_text.text
     assert "(2.5, '<f8', " in written_text.text
     assert "captured" not in written_text.text
     assert not written_text.namespace["constant"](2.5, "<f8", (3,)).flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [
+        (2.0, "two"),
+        (-0.5, "minus_half"),
+        (-0.0, "minus_zero"),
+        (0.2, "number_0_2"),
+        (-7.0, "number_m7_0"),
+    ],
+)
+def test_a_number_is_called_by_a_word_or_its_value_stands_at_the_line(number, name):
+    text = str(tg.compile(lambda x: np.arctan2(x, number)).program(np.ones(3)))
+    (line,) = [line for line in text.splitlines() if "arctan2(" in line]
+    assert f"(x, {name}" in line
+    assert (f"{name} = {number}" in line) == name.startswith("number")
 
 
 def test_a_captured_array_is_there_once():
@@ -475,7 +494,9 @@ def test_no_profiler_is_left_when_a_function_raises():
     assert sys.getprofile() is None
 
 
-@pytest.mark.parametrize("name", ["forward", "d_x", "new_x", "k_1_0", "buf0", "constant", "x"])
+@pytest.mark.parametrize(
+    "name", ["forward", "d_x", "new_x", "one", "number_2_5", "buf0", "constant", "x"]
+)
 def test_a_variable_may_have_any_name(name):
     namespace = {"tg": tg}
     exec(f"def fn(x):\n {name} = tg.tanh(x) + 1.0\n return tg.sum({name} * {name} * x)", namespace)

@@ -1,5 +1,6 @@
 """What a compiled function takes for an argument, and what it may return."""
 
+import dataclasses
 import enum
 import functools
 import operator
@@ -57,6 +58,30 @@ class Setting:
 class Changeable:
     value: object
     __tree_leaf__ = True
+
+
+@attrs.frozen(slots=False)
+class Loose:
+    """A frozen record whose instances have a dict."""
+
+    value: object
+    __tree_leaf__ = True
+
+    @functools.cached_property
+    def doubled(self):
+        return self.value * 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen:
+    value: object
+    __tree_leaf__ = True
+
+
+def with_more(record):
+    """The record with an attribute that is no field of it."""
+    record.__dict__["more"] = [1]
+    return record
 
 
 class Plain:
@@ -155,6 +180,9 @@ def test_dicts_and_keyword_arguments_keep_the_order_of_each_call(keys, names):
         (Text("a"), "frozen"),
         ({Text("a"): X}, "key"),
         ({Plain(): X}, "key"),
+        (np.random.SeedSequence(3), r"key\(seed_sequence\)"),
+        (with_more(Loose(1)), "more than its fields: more"),
+        (Setting(with_more(Frozen(1))), "more than its fields: more"),
     ],
 )
 def test_an_argument_that_may_change_is_refused_with_what_to_do(argument, remedy):
@@ -171,6 +199,30 @@ def test_a_layer_a_method_and_a_compiled_function_are_static():
     for f in (layer, tg.nn.Linear(4, 2), layer.__call__, tg.compile(layer)):
         np.testing.assert_allclose(compiled(f, params, X), layer(params, X), rtol=1e-12)
     assert len(compiled.signatures) == 3
+
+
+def test_what_a_record_computes_of_its_fields_and_keeps_is_no_more_than_its_fields():
+    step = tg.compile(lambda x, r: x * r.doubled)
+    record = Loose(3.0)
+    assert step(2.0, record) == step(2.0, Loose(3.0)) == 12.0
+    assert record.doubled == 6.0
+    assert step(2.0, record) == 12.0
+    assert len(step.signatures) == 1
+
+
+def test_equal_frozensets_share_a_program_only_where_a_loop_over_them_goes_alike():
+    one, other = frozenset([0, 8]), frozenset([8, 0])
+    assert one == other
+    assert list(one) != list(other)
+
+    def fn(x, numbers):
+        for n in numbers:
+            x = x * 2 + n
+        return x
+
+    step = tg.compile(fn)
+    for numbers in (one, other, one):
+        assert step(1.0, numbers) == fn(1.0, numbers)
 
 
 def test_a_class_is_static_whatever_its_metaclass_says():
@@ -224,6 +276,33 @@ def test_a_function_may_have_any_name(name):
 class KeywordFirst:
     first: object = attrs.field(kw_only=True)
     _second: object
+
+
+def test_an_int_may_have_more_digits_than_python_prints():
+    huge = 10**5000
+    step = tg.compile(lambda d, n: {huge: n - huge + d[huge]})
+    assert step({huge: 2.5}, huge) == {huge: 2.5}
+    assert hex(huge) in str(step.program({huge: 2.5}, huge))
+    assert hex(huge) in repr(tg.tree.flatten({huge: 1})[1])
+    with pytest.raises(ValueError, match="0x"):
+        tg.tree.map(lambda x, y: x, {huge: 1.0}, {huge: (1.0, 2.0), 3: 1.0})
+    step = tg.compile(lambda x, static: x + static[0], static_argnums=1)
+    assert step(1, (huge,)) == huge + 1
+    assert step(1, (huge + 1,)) == huge + 2
+
+
+@pytest.mark.parametrize("base", [0, 2, -1])
+@pytest.mark.parametrize("exponent", [-1, -64])
+def test_a_negative_power_of_an_int_is_refused_at_any_call(base, exponent):
+    power = tg.compile(lambda base, exponent: base**exponent)
+    assert power(2, 100) == 2**100
+    for refused in (
+        lambda: power(base, exponent),
+        lambda: tg.compile(lambda n: n**exponent)(base),
+        lambda: tg.compile(lambda n: base**n)(exponent),
+    ):
+        with pytest.raises(ValueError, match="make the base a float"):
+            refused()
 
 
 @pytest.mark.parametrize("keys", [(Mode.FAST, Level.LOW), (np.str_("a"), b"a", ("x", 1), None)])

@@ -44,6 +44,17 @@ def test_large_values_take_one_line():
     assert "float64[1000, 1000]" in lines[2]
 
 
+def test_there_is_a_column_of_marks_where_there_are_marks():
+    output, tape = tg.record(lambda x, y: x * y)(2.0, 3.0)
+    assert tape.show().split("\n")[0].split()[-1] == "value"
+    assert tape.show(output).split("\n")[0].split()[-1] == "cotangent"
+    output, tape = tg.record(lambda x, y: x * np.round(y))(2.0, 3.0)
+    marks = [line.split(" ")[-2:] for line in tape.show(output).split("\n")]
+    assert marks[0][1] == "gradient"
+    assert marks[2] == ["gets", "none"]
+    assert marks[4] == ["stops", "here"]
+
+
 def test_an_empty_tape_prints_its_head():
     assert str(tg.Tape()).split() == ["line", "record", "operands", "shape", "dtype", "value"]
 
@@ -111,7 +122,7 @@ def test_where_no_gradient_passes_is_marked():
 
     output, tape = tg.record(fn)(2.0, 1.0)
     _, lines = rows(tape.show(output))
-    assert [line[-1] for line in lines if line[-1] in ("unused", "here")] == ["unused", "here"]
+    assert [line[-1] for line in lines if line[-1] in ("none", "here")] == ["none", "here"]
     assert lines[1][1] == "unused"
 
 

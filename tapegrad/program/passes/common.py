@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.digits import as_text
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
@@ -41,7 +42,7 @@ def _exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
     # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
     for x in operands:
         if type(x) is not Ref:
-            return tuple([x if type(x) is Ref else (type(x), repr(x)) for x in operands])
+            return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
     return operands
 
 

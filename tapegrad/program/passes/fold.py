@@ -14,6 +14,7 @@ import numpy as np
 
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tensor import Rules
+from tapegrad.core.whole import forward_of
 from tapegrad.ops.arithmetic import (
     divide,
     multiply,
@@ -99,8 +100,12 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     if (not instruction.operands and instruction.op is not SEED) or instruction.op.like:
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
+    forward = forward_of(instruction.op, values) if instruction.number else instruction.op.forward
     with np.errstate(all="ignore"):
-        result = np.asarray(instruction.op.forward(*values, **instruction.options))
+        result = forward(*values, **instruction.options)
+    if instruction.number and isinstance(result, int):
+        return result
+    result = np.asarray(result)
     # a warning, such as of log(0), is left to the run
     if not np.isfinite(result).all():
         return None
@@ -175,22 +180,31 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
         inner = builder.source(x, reshape)
         if inner is not None:
             return builder.reshaped(inner.operands[0], instruction.shape)
-    if op is transpose and not instruction.options.get("axes"):
-        inner = builder.source(instruction.operands[0], transpose)
-        if inner is not None and not inner.options.get("axes"):
-            return inner.operands[0]
-    if op is swapaxes:
-        # one exchange twice is none
-        inner = builder.source(instruction.operands[0], swapaxes)
-        if inner is not None and _exchanged(instruction) == _exchanged(inner):
-            return inner.operands[0]
+    if op in (transpose, swapaxes):
+        inner = builder.source(instruction.operands[0])
+        if inner is None or inner.op not in (transpose, swapaxes):
+            return None
+        first = _axes(inner)
+        axes = tuple([first[axis] for axis in _axes(instruction)])
+        (x,) = inner.operands
+        if axes == tuple(range(len(axes))):
+            return x
+        if axes == tuple(reversed(range(len(axes)))):
+            return builder.emit(transpose, x)
+        return builder.emit(transpose, x, axes=axes)
     return None
 
 
-def _exchanged(instruction: Instruction) -> set[int]:
-    """The two axes that a swapaxes exchanges, counted from the first."""
+def _axes(instruction: Instruction) -> tuple[int, ...]:
+    """The axes of the operand that those of a transpose, or a swapaxes, are, in order."""
     n = len(instruction.shape)
-    return {axis % n for axis in (instruction.options["axis1"], instruction.options["axis2"])}
+    if instruction.op is transpose:
+        given = instruction.options.get("axes")
+        return tuple([axis % n for axis in given] if given else reversed(range(n)))
+    axes = list(range(n))
+    one, other = (instruction.options[name] % n for name in ("axis1", "axis2"))
+    axes[one], axes[other] = other, one
+    return tuple(axes)
 
 
 def _softmax(builder: Builder, instruction: Instruction) -> Any:

@@ -52,12 +52,13 @@ def _trim(builder: Builder) -> bool:
             trimmed, places[i] = trim(made, used.get(i, set()))
             if trimmed is not made:
                 builder.instructions[i] = trimmed
-                builder.is_shared = builder.is_needed = False
+                builder.touch()
                 changed = True
         elif made.op is PART:
             at = places[made.operands[0].index][made.options["index"]]  # type: ignore[union-attr]
             if at != made.options["index"]:
                 builder.instructions[i] = attrs.evolve(made, options={"index": at})
+                builder.touch()
     return changed
 
 

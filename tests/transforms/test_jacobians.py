@@ -1,0 +1,209 @@
+"""jacobian and hessian, in both modes and in blocks; linearize."""
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.testing import arrays, check_grads, programs
+from tapegrad.transforms import jacobians
+
+EXAMPLES = settings.default.max_examples
+SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 10)
+MODES = ("forward", "reverse")
+every_mode = pytest.mark.parametrize("mode", MODES)
+
+
+def same(got: Any, want: Any) -> None:
+    assert tg.tree.all_close(got, want, rtol=1e-9, atol=1e-9, equal_nan=True)
+
+
+def fn(p: Any, x: Any) -> Any:
+    """Of two leaves and a number, with a leaf that nothing leads to."""
+    return {"y": tg.tanh(p["w"] @ x) * p["b"], "n": tg.sum(x > 0), "s": tg.sum(p["w"]), "c": 2.0}
+
+
+P = {"w": np.array([[1.0, -0.5], [0.25, 2.0], [0.5, 0.75]]), "b": 1.5}
+X = np.array([0.5, -1.0])
+
+
+def by_rows(fn: Any, *args: Any) -> Any:
+    """The Jacobian of a function of one array, a pullback for each element of the result."""
+    output, pullback = tg.vjp(fn, *args)
+    rows = [pullback(unit.reshape(output.shape))[0] for unit in np.eye(output.size)]
+    return np.reshape(rows, output.shape + np.shape(args[0]))
+
+
+@every_mode
+def test_it_is_what_pullbacks_and_differences_give(mode):
+    jacobian = tg.jacobian(lambda x: tg.cumsum(tg.sin(x))[1:] * x[0], mode=mode)
+    x = np.array([0.5, -1.0, 2.0])
+    same(jacobian(x), by_rows(lambda x: tg.cumsum(tg.sin(x))[1:] * x[0], x))
+    check_grads(jacobian, (x,), order=1)
+
+
+@SOME
+@given(programs(max_steps=8))
+def test_modes_agree(program):
+    args = program.arguments[0]
+    with np.errstate(all="ignore"):
+        both = [tg.jacobian(program.fn, program.argnums, mode)(*args) for mode in MODES]
+    eps = 2.0**10 * float(np.finfo(program.narrowest).eps)
+    for one, other in zip(*map(tg.tree.leaves, both), strict=True):
+        assert (one.shape, one.dtype) == (other.shape, other.dtype)
+        size = np.max(np.abs(other[np.isfinite(other)]), initial=1.0)
+        np.testing.assert_allclose(one, other, rtol=eps, atol=eps * size)
+
+
+@every_mode
+@given(block=st.integers(1, 200))
+@settings(max_examples=12 if EXAMPLES <= 30 else EXAMPLES)
+def test_blocks_are_put_together(mode, block):
+    with pytest.MonkeyPatch.context() as patch:
+        want = tg.jacobian(fn, (0, 1), mode)(P, X)
+        patch.setattr(jacobians, "_BLOCK", block)
+        same(tg.jacobian(fn, (0, 1), mode)(P, X), want)
+
+
+@every_mode
+def test_trees_and_what_does_not_depend(mode):
+    found = tg.jacobian(fn, (0, 1), mode)(P, X)
+    assert {k: (v[0]["w"].shape, v[0]["b"].shape, v[1].shape) for k, v in found.items()} == {
+        "y": ((3, 3, 2), (3,), (3, 2)),
+        "n": ((3, 2), (), (2,)),
+        "s": ((3, 2), (), (2,)),
+        "c": ((3, 2), (), (2,)),
+    }
+    assert not any(np.any(x) for k in ("n", "c") for x in tg.tree.leaves(found[k]))
+    assert np.all(found["s"][0]["w"] == 1)
+    assert not found["y"][1].flags.writeable
+
+
+@every_mode
+@pytest.mark.parametrize("shape", [(0,), (2, 0)])
+def test_of_nothing_it_is_empty(mode, shape):
+    assert tg.jacobian(lambda x: np.ones(3) * np.sum(x), mode=mode)(np.zeros(shape)).shape == (
+        3,
+        *shape,
+    )
+    assert tg.jacobian(lambda x: x[:0], mode=mode)(np.ones(2)).shape == (0, 2)
+
+
+@every_mode
+@given(x=arrays((3,), dtypes="f"))
+def test_it_has_the_dtype_of_the_argument(mode, x):
+    assert tg.jacobian(lambda x: x.astype(float) * 2.0, mode=mode)(x).dtype == np.float32
+
+
+@every_mode
+def test_it_compiles_and_nests(mode):
+    jacobian = tg.jacobian(lambda x: tg.softmax(x * x), mode=mode)
+    x = np.array([0.5, -1.0, 2.0, 0.25, 1.5])
+    same(tg.compile(jacobian)(x), jacobian(x))
+    same(
+        tg.jacobian(jacobian, mode=mode)(x),
+        tg.jacobian(tg.jacobian(jacobians_of, mode="reverse"))(x),
+    )
+    same(tg.vmap(jacobian)(np.stack([x, 2 * x])), np.stack([jacobian(x), jacobian(2 * x)]))
+
+
+def jacobians_of(x: Any) -> Any:
+    return tg.softmax(x * x)
+
+
+class Counted:
+    """A function that counts how often its rule is called."""
+
+    def __init__(self) -> None:
+        self.pulled = 0
+
+        @tg.custom_op(vjps=(self.rule,))
+        def op(x):
+            return np.array(x)
+
+        self.op = op
+
+    def rule(self, g: Any, y: Any, x: Any) -> Any:
+        self.pulled += 1
+        return g
+
+
+def test_the_cheaper_mode_is_the_default():
+    tall, wide = Counted(), Counted()
+    tg.jacobian(lambda x: np.concatenate([tall.op(x)] * 20))(np.ones(2))
+    tg.jacobian(lambda x: np.sum(wide.op(x)) * np.ones(2))(np.ones(40))
+    assert tall.pulled <= 20 * 2
+    assert wide.pulled <= 2
+
+
+def test_a_large_one_takes_memory_in_blocks(monkeypatch):
+    x = np.linspace(0.0, 1.0, 10_000)
+    jacobian = tg.jacobian(lambda p: np.reshape(np.exp(p[0] * x) * np.sin(p[1] * x), -1)[:40])
+    largest = x.nbytes
+    peaks = []
+    for block in (1 << 30, 2 * largest):
+        monkeypatch.setattr(jacobians, "_BLOCK", block)
+        tracemalloc.start()
+        # of 40 directions
+        assert tg.jacobian(lambda p: jacobian(p[:2]) * p[2:, None], mode="forward")(
+            np.ones(42)
+        ).shape == (40, 2, 42)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] / 3
+
+
+def test_another_mode_is_refused():
+    with pytest.raises(ValueError, match=r'mode is "forward", "reverse" or None, not \'both\''):
+        tg.jacobian(fn, mode="both")
+
+
+@SOME
+@given(arrays((3,), dtypes="d"))
+def test_a_hessian_is_the_jacobian_of_the_gradient(x):
+    def loss(x: Any) -> Any:
+        return np.sum(np.tanh(x) * x[::-1] ** 2)
+
+    same(tg.hessian(loss)(x), tg.jacobian(tg.grad(loss), mode="reverse")(x))
+
+
+# --- linearize ------------------------------------------------------------------------
+
+
+def test_linearize_records_once_and_pushes_many_times():
+    calls = []
+
+    def fn(x: Any, y: Any) -> Any:
+        calls.append(x)
+        return {"y": tg.tanh(x * y), "n": 1}
+
+    output, push = tg.linearize(fn, X, 2.0)
+    for t in (X, X + 1, 0 * X):
+        want = tg.jvp(lambda x, y: tg.tanh(x * y), (X, 2.0), (t, 0.5))
+        same((output["y"], push(t, 0.5)["y"]), want)
+    assert len(calls) == 1
+    assert output["n"] == 1
+    rows = tg.vmap(push, in_axes=(0, None))(np.eye(2), 0.0)["y"]
+    same(rows, np.diag(2 * (1 - np.tanh(2 * X) ** 2)))
+
+
+def test_what_is_pushed_is_checked():
+    _, push = tg.linearize(lambda x: x * x, X)
+    with pytest.raises(ValueError, match=r"the tangent of x has shape \(3,\)"):
+        push(np.ones(3))
+    with pytest.raises(ValueError, match="1 primals but 2 tangents"):
+        push(X, X)
+    with pytest.raises(TypeError, match="only floating leaves"):
+        tg.linearize(lambda x: x, 1)
+
+
+def test_a_pushforward_is_differentiated():
+    def slope(x: Any) -> Any:
+        _, push = tg.linearize(lambda x: x**3, x)
+        return np.sum(push(np.ones(2)))
+
+    same(tg.grad(slope)(X), 6 * X)
