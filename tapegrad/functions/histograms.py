@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.operands import require_real
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.domain import Call, Choices
@@ -61,13 +62,20 @@ def even_edges(a: Any, bins: int, range: Any = None) -> Any:
 
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
     """The ends of bins, given or by the elements, with a gradient in the latter."""
+    if weights is not None:
+        require_real(weights.dtype, "weights")
+        if weights.shape != a.shape:
+            raise ValueError(f"weights of shape {weights.shape} for elements of shape {a.shape}")
     if isinstance(bins, str):
         known = a._read(f"choosing bins as {bins!r}") if isinstance(a, Tensor) else a
         if weights is not None:
             raise TypeError(f"bins={bins!r} is not for weighted elements")
         bins = len(np.histogram_bin_edges(known, bins, range)) - 1
     if np.ndim(bins):
-        return array(bins)
+        bins = array(bins)
+        if bins.ndim != 1:
+            raise ValueError(f"bins are a number or an array of one axis, not {bins.ndim}")
+        return bins
     edges = even_edges(a, bins, range=range)
     if range is not None or not isinstance(a, Tensor) or not a.size:
         return edges
@@ -92,7 +100,7 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
     >>> tg.histogram_bin_edges(np.array([0.0, 1.0, 4.0]), 2)
     array([0., 2., 4.])
     """
-    return _edges(as_array(a), bins, range, weights)
+    return _edges(as_array(a), bins, range, None if weights is None else as_array(weights))
 
 
 def _places(a: Any, edges: Any) -> Any:
@@ -156,8 +164,6 @@ def histogram(
     """
     a = as_array(a)
     weights = None if weights is None else as_array(weights)
-    if weights is not None and weights.shape != a.shape:
-        raise ValueError(f"weights of shape {weights.shape} for elements of shape {a.shape}")
     edges = _edges(a, bins, range, weights)
     n = edges.shape[0] - 1
     each = np.ones(a.shape, np.intp) if weights is None else weights
@@ -213,7 +219,9 @@ def histogramdd(
         columns = alike(*[array(x) for x in sample])
     else:
         sample = as_array(sample)
-        columns = [*np.moveaxis(sample if sample.ndim > 1 else np.reshape(sample, (-1, 1)), -1, 0)]
+        if sample.ndim not in (1, 2):
+            raise ValueError(f"histogramdd takes points in rows, not {sample.ndim} axes")
+        columns = [*(np.expand_dims(sample, 0) if sample.ndim == 1 else sample.T)]
     edges = _several_edges(columns, bins, range)
     sides = [x.shape[0] - 1 for x in edges]
     total = math.prod(sides)

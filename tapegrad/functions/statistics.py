@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.operands import require_real
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import POSITIVE, Call, Choices
@@ -123,9 +124,9 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
         if weights is None:
             continue
         weights = array(weights)
+        require_real(weights.dtype, name)
         if weights.ndim != 1 or weights.shape[0] != n:
-            # of this kind in NumPy too
-            raise RuntimeError(f"{name}, of shape {weights.shape}, are not for {n} observations")
+            raise ValueError(f"{name}, of shape {weights.shape}, are not for {n} observations")
         if not (isinstance(weights, Tensor) and weights.origin.compiling):
             known = weights.value if isinstance(weights, Tensor) else weights
             if name == "fweights" and (known != np.round(known)).any():

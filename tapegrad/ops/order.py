@@ -187,6 +187,8 @@ def _searchsorted_batch(op: Any, has: Any, a: Any, v: Any, **options: Any) -> An
 
 def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
     """`searchsorted` in an array that indices put in order."""
+    if np.ndim(a) != 1:
+        raise ValueError(f"searchsorted takes an array of one axis, not {np.ndim(a)}")
     return np.searchsorted(a if sorter is None else np.take(a, sorter), v, side)
 
 
