@@ -16,6 +16,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.forward import apply, schedule
+from tapegrad.core.parts import Parts
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import CURRENT, PARAMETER, Tape, append
 from tapegrad.core.tensor import Rules, Tensor
@@ -85,7 +86,7 @@ def _batched(record: Tensor, has: Has, operands: tuple[Any, ...], n: int) -> Any
         made = op.batch(op, has, *operands, **record.options)
     if made is NotImplemented:
         made = _looped(record, has, operands, n)
-    return made if type(made) is Tensor else np.asarray(made)
+    return made if type(made) in (Tensor, Parts) else np.asarray(made)
 
 
 def _looped(record: Tensor, has: Has, operands: tuple[Any, ...], n: int) -> Any:

@@ -21,6 +21,7 @@ from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.program.control.batching import batch_branch
 from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.control.loop import Branch
@@ -122,4 +123,4 @@ def _like_input(code: Code, x: Any, prefix: str) -> Input:
     return Input(f"{prefix}value", like.shape, np.dtype(like.dtype))
 
 
-COND = Rules("cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like)
+COND = Rules("cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=batch_branch)

@@ -13,6 +13,7 @@ from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.parts import Parts
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.program.control.batching import batch_loop
 from tapegrad.program.control.derive import keeping, pulled, pushed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.part import part
@@ -85,4 +86,4 @@ def _zeros(loop: Loop, i: int) -> Any:
     return np.zeros(given.shape, given.dtype)
 
 
-LOOP = Rules("loop", _looped, Joint(_pull), _push, takes_weak=True, like=_like)
+LOOP = Rules("loop", _looped, Joint(_pull), _push, takes_weak=True, like=_like, batch=batch_loop)
