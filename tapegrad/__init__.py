@@ -34,6 +34,7 @@ from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
 from tapegrad.functions import *
+from tapegrad.functions import fft as fft
 from tapegrad.functions import linalg as linalg
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
@@ -88,7 +89,7 @@ if not _typing.TYPE_CHECKING:
             name
             for name, thing in list(globals().items())
             if not name.startswith("_")
-            and (type(thing) is not type(_typing) or name in ("errors", "linalg", "tree"))
+            and (type(thing) is not type(_typing) or name in ("errors", "fft", "linalg", "tree"))
         ],
     ]
 

@@ -128,6 +128,7 @@ def test_the_face_shows_the_public_names_alone():
         "bridges",
         "data",
         "errors",
+        "fft",
         "linalg",
         "nn",
         "optim",
