@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
 
-PYTHON_NUMBERS = (float, int, bool)
+PYTHON_NUMBERS = frozenset({float, int, bool})
 # the kinds of dtypes that ops take
 _REAL = "fiub"
 
