@@ -3,7 +3,7 @@
 Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 
-- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
+- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hessian_diag`, `hvp`,
   `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
 - Programs: `compile`, `Program`, `load_program`, `to_jax`.
@@ -36,9 +36,11 @@ from tapegrad.errors import TraceError as TraceError
 from tapegrad.functions import *
 from tapegrad.functions import fft as fft
 from tapegrad.functions import linalg as linalg
+from tapegrad.implicit import implicit_root as implicit_root
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import hessian as hessian
+from tapegrad.transforms import hessian_diag as hessian_diag
 from tapegrad.transforms import hvp as hvp
 from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
