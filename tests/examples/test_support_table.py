@@ -69,7 +69,7 @@ def test_the_gradients_are_told(name, gradient):
 def test_calls_are_written_as_a_user_writes_them():
     assert ROWS["concatenate"].call == "concatenate(arrays, axis=0)"
     assert ROWS["concatenate"].names == ["np.concat", "np.concatenate"]
-    assert ROWS["pinv"].call == "pinv(a, rcond=None, *, rtol=...)"
+    assert ROWS["pinv"].call == "pinv(a, rcond=None, hermitian=False, *, rtol=...)"
     assert ROWS["np.gradient"].module == "tapegrad.ops.scan"
 
 
