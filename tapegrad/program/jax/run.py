@@ -87,10 +87,14 @@ class _Step:
 
     def made(self, operands: list[Any]) -> Any:
         """Its result."""
-        op = self.instruction.op
+        op, jax = self.instruction.op, self.jax
+        rules = op.rules(len(operands))
+        for i, x in enumerate(operands):
+            # JAX may pass a gradient where tapegrad passes none
+            if isinstance(x, jax.Array) and (i >= len(rules) or rules[i] is None):
+                operands[i] = jax.lax.stop_gradient(x)
         if not _has_our_slope(op):
             return self._value(operands)
-        jax = self.jax
         places = [i for i, x in enumerate(operands) if isinstance(x, jax.Array)]
 
         def filled(xs: Any) -> list[Any]:
@@ -113,12 +117,7 @@ class _Step:
     def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
         """The tangent of the result, by the op's own rule, recorded and done by JAX."""
         jax, op, instruction = self.jax, self.instruction.op, self.instruction
-        rules = op.rules(len(operands))
-        moved = {
-            i: t
-            for i, t in moved.items()
-            if t.dtype.kind == "f" and i < len(rules) and rules[i] is not None
-        }
+        moved = {i: t for i, t in moved.items() if t.dtype.kind == "f"}
         if not moved or y.dtype.kind != "f":
             return jax.numpy.zeros(y.shape, y.dtype)
 
