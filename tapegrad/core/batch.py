@@ -20,6 +20,7 @@ from tapegrad.core.parts import Parts
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import CURRENT, PARAMETER, Tape, append
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.whole import forward_of
 
 Has = tuple[bool, ...]
 
@@ -73,8 +74,15 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
         return append(record.op, operands, record.options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
         return append(SEED, (), record.options)
-    # made of constants alone
-    return record._primal
+    if not operands:
+        return record._primal
+    # the record need not have the value: while batching, that of a loop is only like it
+    op = record.op
+    forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
+    value = forward(*operands, **record.options)
+    if type(record._primal) is np.ndarray:
+        return np.asarray(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def for_all(

@@ -213,6 +213,7 @@ WRONG = {
     "out": (lambda: tg.vmap(lambda x: {"y": x}, out_axes=3)(X), ValueError, r"the result at y has shape \(2,\) for each example, so that out_axes cannot be 3"),
     "out None": (lambda: tg.vmap(lambda x: x, out_axes=None)(X), ValueError, "out_axes is None for the result .*differs between the examples"),
     "out tree": (lambda: tg.vmap(lambda x: x, out_axes=(0, 0))(X), ValueError, "out_axes does not fit at the result"),
+    "pullback": (lambda: tg.vmap(lambda x: tg.vjp(np.sin, x))(X), TypeError, "the result at 1 is a Pullback with Tensors in it"),
     "if": (lambda: tg.vmap(lambda x: x if x > 0 else -x)(Y), tg.TraceError, r"bool\(\) while batching .*test_batches.py.*tg.where.*None in in_axes"),
     "value": (lambda: tg.vmap(lambda x: x.value)(Y), tg.TraceError, r"reading .value while batching"),
 }  # fmt: skip
