@@ -103,8 +103,8 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> M
                         cotangents[x] += c
                     else:
                         total = cotangents[x] = cotangents[x] + c
-                        if type(total) is np.ndarray:
-                            summed.add(x)
+                        # a Tensor is no array to add to, whatever was summed before
+                        (summed.add if type(total) is np.ndarray else summed.discard)(x)
                     if check is not None:
                         check(record, i, cotangents[x], g)
         record = record.previous
