@@ -232,9 +232,12 @@ def _checked(
 ) -> Iterator[str]:
     for p, exact, numeric, agrees in slopes(tape, output, cotangent, gradients):
         result, kind = ("agrees", "ok") if agrees else ("differs", "off")
+        if numeric is None:
+            result, kind = "not checked: a checkpoint is on the way", "quiet"
         yield (
             f'<tr><th scope="row">{escape(printable(p.name or operand(p)))}</th>'
-            f'<td>{exact:.8g}</td><td>{numeric:.8g}</td><td class="{kind}">{result}</td></tr>'
+            f"<td>{exact:.8g}</td><td>{'' if numeric is None else f'{numeric:.8g}'}</td>"
+            f'<td class="{kind}">{result}</td></tr>'
         )
 
 
