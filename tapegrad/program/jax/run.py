@@ -15,6 +15,7 @@ from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
 from tapegrad.ops.arithmetic import clip_both, power
 from tapegrad.ops.decomposition import cholesky, eigh_joined, qr_joined, svd_joined
+from tapegrad.ops.eigen import eig_joined
 from tapegrad.ops.floating_point import ldexp
 from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
@@ -68,7 +69,16 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
 
 # what JAX differentiates in other ways, or not where two values are equal
 _APART = (
-    *(cholesky, eigh_joined, svd_joined, qr_joined, slogdet_joined, cofactor, clip_both),
+    *(
+        cholesky,
+        eig_joined,
+        eigh_joined,
+        svd_joined,
+        qr_joined,
+        slogdet_joined,
+        cofactor,
+        clip_both,
+    ),
     *(sinc, sinc_derivative, i0, i0_derivative, ldexp),
 )
 # their derivatives are the same in JAX, or nothing but what is selected
