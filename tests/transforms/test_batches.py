@@ -126,6 +126,10 @@ def test_rules_of_a_users_own_are_called_for_each_example():
         return cube(x) * squared(x)
 
     same(tg.vmap(fn)(Y), Y**5)
+    _, tape = tg.record(lambda x: tg.vmap(cube)(x))(Y)
+    assert [record.op.name for record in tape] == ["parameter", "each"]
+    with pytest.raises(TypeError, match="for each example of a batch; no file holds that"):
+        tg.compile(tg.vmap(cube)).program(Y).save("never.npz")
     same(tg.vmap(tg.grad(fn))(Y), 5 * Y**4)
     check_grads(tg.vmap(fn), (Y,))
 
