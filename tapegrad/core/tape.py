@@ -290,9 +290,15 @@ def write_known(
     name: str | None = None,
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
-    options = MappingProxyType(options) if options else NO_OPTIONS
-    index, origin = last.index + 1, last.origin
-    draft = Draft(primal, op, operands, options, index, last, origin, name)
+    draft = Draft()
+    draft._primal = primal
+    draft.op = op
+    draft.operands = operands
+    draft.options = MappingProxyType(options) if options else NO_OPTIONS
+    draft.index = last.index + 1
+    draft.previous = last
+    draft.origin = origin = last.origin
+    draft.name = name
     if origin.lines:
         draft._place = users_place()
     draft.__class__ = Tensor
@@ -391,7 +397,8 @@ def run(
         nonlocal last
         if not is_floating(leaf):
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
+        if type(leaf) is Tensor:
+            last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
         last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last

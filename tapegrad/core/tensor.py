@@ -86,13 +86,12 @@ class Rules:
         return self.vjps if type(self.vjps) is tuple else self.vjps.rules(n)
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, init=False)
 class Draft:
-    """A record being made.
+    """A record being made: its fields are set, and then its class, which seals it.
 
     attrs sets each field of a frozen class through ``object.__setattr__``; this way
-    takes a third of the time, and a record is made for every op that is called. To seal it
-    is to set its class.
+    takes a third of the time, and a record is made for every op that is called.
     """
 
     _primal: Any
