@@ -28,8 +28,14 @@ Rule = Callable[..., Any]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-@attrs.frozen(eq=False, repr=False, slots=False)
-class Rules:
+class Named:
+    """An object with room for the name, the docstring and the module that functions have."""
+
+    __slots__ = ("__dict__",)
+
+
+@attrs.frozen(eq=False, repr=False)
+class Rules(Named):
     """What a record needs to know of the op that wrote it.
 
     Attributes
