@@ -314,7 +314,8 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
-    return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
+    kept = keep(value) if type(value) is np.ndarray else as_constant(value, "parameter")
+    return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
 def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
