@@ -3,10 +3,10 @@
 Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 
-- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
+- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hessian_diag`, `hvp`,
   `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`, `load_program`.
+- Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
@@ -34,10 +34,13 @@ from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
 from tapegrad.functions import *
+from tapegrad.functions import fft as fft
 from tapegrad.functions import linalg as linalg
+from tapegrad.implicit import implicit_root as implicit_root
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import hessian as hessian
+from tapegrad.transforms import hessian_diag as hessian_diag
 from tapegrad.transforms import hvp as hvp
 from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
@@ -48,6 +51,7 @@ from tapegrad.transforms import vmap as vmap
 from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
+    from tapegrad import bridges as bridges
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
@@ -65,16 +69,18 @@ if _typing.TYPE_CHECKING:
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
     from tapegrad.program import load_program as load_program
+    from tapegrad.program.jax import to_jax as to_jax
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
+    "to_jax": "tapegrad.program.jax",
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
+_LATER = (*_PLACES, "bridges", "data", "nn", "optim", "parallel", "random", "show", "testing")
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:
@@ -85,7 +91,7 @@ if not _typing.TYPE_CHECKING:
             name
             for name, thing in list(globals().items())
             if not name.startswith("_")
-            and (type(thing) is not type(_typing) or name in ("errors", "linalg", "tree"))
+            and (type(thing) is not type(_typing) or name in ("errors", "fft", "linalg", "tree"))
         ],
     ]
 

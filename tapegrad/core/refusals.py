@@ -19,7 +19,15 @@ def describe(x: Any) -> str:
     """A short description of an operand: dtype and shape, or type and value."""
     if isinstance(x, np.ndarray | Tensor):
         return f"{x.dtype} {x.shape}"
+    if _is_foreign_array(x):
+        return f"{type(x).__name__} of {x.dtype} {x.shape}"
     return f"{type(x).__name__} {x!r}"
+
+
+def _is_foreign_array(x: Any) -> bool:
+    """Whether an object is an array of another library, which NumPy reads."""
+    like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
+    return like_one and not isinstance(x, np.generic)
 
 
 def explained(
@@ -40,6 +48,22 @@ def explained(
             message += f"; {name} is an integer or a tuple of integers, not an array or a list"
     # of NumPy's own kinds too, for a function may catch them
     return next(kind for kind in _KINDS if isinstance(error, kind))(message)
+
+
+class Gradients(dict[Tensor, Any]):
+    """Gradients by parameter, which says what its keys are where one is missing."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: Any) -> NoReturn:
+        hint = "pass a record of tape.parameters"
+        if type(key) is Tensor:
+            what = f"{key._line()}, is no parameter of the tape that was swept"
+            hint += "; tape.show(output) and tg.sweep_steps give the cotangents of all records"
+        else:
+            what = f"gradients have parameters for keys, not {key!r}"
+            hint += ", or name them: {p.name: g for p, g in gradients.items()}"
+        raise KeyError(f"{what}; {hint}")
 
 
 def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
@@ -113,6 +137,8 @@ def refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
         if isinstance(leaf, np.ndarray)
         else f"pass float({path})"
         if isinstance(leaf, int)
+        else f"pass its numbers (np.asarray({path}))"
+        if _is_foreign_array(leaf)
         else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
         "differentiated argument"
         if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)

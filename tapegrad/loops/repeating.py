@@ -17,10 +17,11 @@ from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import begun, check_carry, named_leaves, settled
 from tapegrad.loops.scanning import scan
-from tapegrad.program.control.body import Traced, over_captured, traced
+from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
 from tapegrad.program.control.part import part
+from tapegrad.program.templates import VIEWS
 
 Fn = Callable[..., Any]
 
@@ -191,6 +192,7 @@ def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
         return traced(body, (carry,), paths)
 
     init, done = settled("while_loop", body, init, step, lambda done: done.output)
+    done = settled_before(done, VIEWS)
     carry, structure = tree.flatten(init)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
     test = traced(cond, (known,), paths)

@@ -17,10 +17,11 @@ from tapegrad.core.ownership import lend
 from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import begun, check_carry, named_leaves, settled, typed
-from tapegrad.program.control.body import Traced, traced
+from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
 from tapegrad.program.control.part import part
+from tapegrad.program.templates import VIEWS
 
 Step = Callable[[Any, Any], Any]
 
@@ -157,6 +158,7 @@ def _recorded(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """One record of the loop, and those of its parts."""
     remember = not isinstance(f, Checkpoint)
     init, done = _traced(f, init, xs, n)
+    done = settled_before(done, None if n else VIEWS)
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
     loop = Loop(done.code, len(carry), len(rows), len(ys), n, reverse, remember=remember)

@@ -26,6 +26,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.face.text import cells, operand, printable, short
 from tapegrad.show.drawing import drawing
+from tapegrad.show.inner import swept
 from tapegrad.show.marks import mark
 from tapegrad.show.replay import slopes
 from tapegrad.show.text import primal_of
@@ -126,18 +127,18 @@ def _called(record: Tensor) -> str:
 
 
 def _rows(tape: Tape, reached: Mapping[Tensor, Any]) -> Iterator[str]:
-    before = None
+    before, inner = None, swept(tape)
     for record in tape:
         # a line of source stands at the first of its records
-        yield _row(record, reached, record.place if record.place != before else None)
+        place = record.place if record.place != before else None
+        yield _row(record, reached, mark(record, inner, reached), place)
         before = record.place
 
 
-def _row(record: Tensor, reached: Mapping[Tensor, Any], place: Any) -> str:
+def _row(record: Tensor, reached: Mapping[Tensor, Any], marked: str, place: Any) -> str:
     n = record.index
     given = [_linked(x) for x in record.operands]
     given += [escape(f"{name}={value}") for name, value in record.options.items()]
-    marked = mark(record, reached)
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
     if place and place.text:
         where = escape(printable(f"{place.file}:{place.number}"))
@@ -231,9 +232,12 @@ def _checked(
 ) -> Iterator[str]:
     for p, exact, numeric, agrees in slopes(tape, output, cotangent, gradients):
         result, kind = ("agrees", "ok") if agrees else ("differs", "off")
+        if numeric is None:
+            result, kind = "not checked: a checkpoint is on the way", "quiet"
         yield (
             f'<tr><th scope="row">{escape(printable(p.name or operand(p)))}</th>'
-            f'<td>{exact:.8g}</td><td>{numeric:.8g}</td><td class="{kind}">{result}</td></tr>'
+            f"<td>{exact:.8g}</td><td>{'' if numeric is None else f'{numeric:.8g}'}</td>"
+            f'<td class="{kind}">{result}</td></tr>'
         )
 
 
@@ -280,12 +284,14 @@ def _contributed(
     step: Step, c: Contribution, sums: dict[Tensor, Any], told: _Told
 ) -> Iterator[dict[str, Any]]:
     """A contribution by its rule, then added to what its operand has."""
-    x, known = c.operand, sums.get(c.operand)
+    x, so_far = c.operand, sums.get(c.operand)
     given, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
-    before = None if known is None else primal_of(known)
-    sums[x] = c.summed if known is None else known + c.summed
+    before = None if so_far is None else primal_of(so_far)
+    sums[x] = c.summed if so_far is None else so_far + c.summed
     running = short(primal_of(sums[x]))
     places = {"line": step.record.index, "to": x.index, "position": c.position}
+    known = ", ".join([f"{name} is {short(x)}" for name, x in c.known.items()])
+    where = f"where {known}" if known else ""
     undone = given.shape != summed.shape
     choices = _choices(step, c)
     said = f"{_called(step.record)} passes to {_called(x)}, its operand {c.position}, by its rule."
@@ -293,9 +299,13 @@ def _contributed(
         "kind": "rule",
         **places,
         "said": said,
-        "parts": [f"{formula}{_is(formula)} {short(given)}  shape {given.shape}"],
+        "parts": [
+            f"{formula}{_is(formula)} {short(given)}  shape {given.shape}",
+            *filter(None, [where]),
+        ],
         "question": f"What does {_called(step.record)} pass to {_called(x)}, its operand "
-        f"{c.position}? Its rule is {formula}, where g is {short(primal_of(step.cotangent))}.",
+        f"{c.position}? Its rule: {formula}. There g is {short(primal_of(step.cotangent))}"
+        f"{', ' if known else ''}{known}.",
         "rule": formula,
         "number": given.shape == (),
         "choices": choices,

@@ -409,3 +409,116 @@ def test_one_array_may_stand_twice_in_a_carry():
     recorded = tg.tree.map(lambda x: x.value, tg.record(loop)(x, x)[0])
     same(recorded, loop(x, x))
     same(tg.compile(loop)(x, x), loop(x, x))
+
+
+# --- what is compiled -----------------------------------------------------------------------
+
+
+def cell_loss(loop):
+    def loss(p, h, xs):
+        def step(h, x):
+            z = tg.sigmoid(x @ p["w"][0] + h @ p["u"][0] + p["b"])
+            h = (1 - z) * h + z * np.tanh(x @ p["w"][1] + (z * h) @ p["u"][1])
+            return h, np.sum(h**2, axis=1)
+
+        h, ys = loop(step, h, xs)
+        return tg.sum(h) + tg.mean(ys)
+
+    return loss
+
+
+def cell_arguments(n):
+    rng = np.random.default_rng(0)
+    p = {"w": rng.normal(size=(2, 3, 4)), "u": rng.normal(size=(2, 4, 4)), "b": rng.normal(size=4)}
+    return p, rng.normal(size=(2, 4)), rng.normal(size=(n, 2, 3))
+
+
+@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("reverse", [True, False])
+def test_a_cell_is_compiled_to_loops_of_what_its_carry_needs(reverse, remember):
+    def scanned(f, init, xs):
+        return tg.scan(f if remember else tg.checkpoint(f), init, xs, reverse=reverse)
+
+    args = cell_arguments(5)
+    step = tg.compile(tg.value_and_grad(cell_loss(scanned), (0, 1, 2)))
+    expected = tg.value_and_grad(cell_loss(lambda *a: by_hand(*a, reverse)), (0, 1, 2))(*args)
+    same(step(*args), expected)
+    program = step.program(*args)
+    loops = [x.options["loop"] for x in program.instructions if x.op.name == "loop"]
+    assert len(loops) == 2
+    # a product with the carry a gate, forward and back; those with the rows are outside
+    products = [sum(x.op is tg.matmul for x in loop.body.instructions) for loop in loops]
+    assert products[0] == 2
+    assert products[1] <= 2 if remember else 4
+    # the gradients of the weights are not carried
+    assert [loop.n_carry for loop in loops] == [1, 1]
+    assert str(program).count("\n        for ") == 2
+
+
+def test_a_compiled_loop_is_written_once_whatever_its_length():
+    step = tg.compile(tg.grad(cell_loss(tg.scan)))
+    texts = [str(step.program(*cell_arguments(n))) for n in (50, 500)]
+    assert len({text.count("\n") for text in texts}) == 1
+
+
+def test_a_program_runs_its_loops_again_with_nothing_left_of_the_last_call():
+    step = tg.compile(tg.value_and_grad(cell_loss(tg.scan), (0, 1, 2)))
+    p, h, xs = cell_arguments(4)
+    first = step(p, h, xs)
+    copies = tg.tree.map(np.array, first)
+    step(p, h + 1, xs * 2)
+    same(step(p, h, xs), copies)
+    tg.tree.map(np.testing.assert_array_equal, first, copies)
+
+
+def test_a_branch_and_a_while_loop_are_an_if_and_a_while():
+    def root(x):
+        return tg.while_loop(lambda y: np.abs(y * y - x) > 1e-9, lambda y: (y + x / y) / 2, x)
+
+    step = tg.compile(lambda x: tg.cond(x > 1, root, lambda x: x * 2, x))
+    text = str(step.program(2.0))
+    assert "\n        if " in text
+    assert "while True:" in text
+    same(step(4.0), 2.0)
+    same(step(0.5), 1.0)
+
+
+# --- batches --------------------------------------------------------------------------------
+
+
+def one_by_one(f, w, xs):
+    return tg.tree.map(lambda *rows: np.stack(rows), *[f(w, x) for x in xs])
+
+
+def test_loops_and_branches_are_batched():
+    def loss(w, x):
+        def step(c, xi):
+            c = tg.cond(np.sum(c) > 0.5, lambda c: c * 0.5 + w, lambda c: c * xi + 0.3, c)
+            inner = tg.scan(lambda a, b: (a * np.sin(b) + xi, a), c[0], tg.stack([xi, xi * 2]))
+            return c + 0.1 * inner[0] * w, (inner[1], c)
+
+        c, (ys, cs) = tg.scan(step, w, x)
+        return np.sum(c) * np.sum(ys) + np.sum(cs**2)
+
+    w, xs = np.array([0.3, 0.8]), np.random.default_rng(0).normal(size=(3, 4))
+    both = tg.value_and_grad(loss, (0, 1))
+    same(tg.vmap(loss, (None, 0))(w, xs), one_by_one(loss, w, xs))
+    same(tg.vmap(both, (None, 0))(w, xs), one_by_one(both, w, xs))
+    same(tg.compile(tg.vmap(both, (None, 0)))(w, xs), one_by_one(both, w, xs))
+    same(
+        tg.grad(lambda w: np.sum(tg.vmap(loss, (None, 0))(w, xs)))(w),
+        sum(tg.grad(loss)(w, x) for x in xs),
+    )
+
+
+def test_a_while_loop_of_a_batch_goes_on_as_long_as_each_example_needs():
+    def root(a):
+        return tg.while_loop(lambda y: np.abs(y * y - a) > 1e-9, lambda y: (y + a / y) / 2, 1.0)
+
+    a = np.array([4.0, 9.0, 1.0])
+    same(tg.vmap(root)(a), np.sqrt(a))
+    same(tg.compile(tg.vmap(root))(a), np.sqrt(a))
+    powers = tg.vmap(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0))
+    same(powers(np.array([2.0, 3.0]), np.array([2, 3])), np.array([4.0, 27.0]))
+    # its derivative is taken for each example; of no steps it is 0
+    same(tg.vmap(tg.grad(root))(a), np.array([0.25, 1 / 6, 0.0]))

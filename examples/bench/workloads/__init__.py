@@ -10,12 +10,27 @@ from bench.workloads.gru import gru
 from bench.workloads.lenet import lenet
 from bench.workloads.lstm import lstm
 from bench.workloads.mlp import adamw, mlp
+from bench.workloads.per_example import per_example
 from bench.workloads.rnn import rnn
+from bench.workloads.tall import tall
 from bench.workloads.xor import xor
 
 __all__ = ["WORKLOADS"]
 
 WORKLOADS: Mapping[str, Callable[[], Workload]] = {
     make.__name__: make
-    for make in (xor, rnn, mlp, chain, lstm, gru, embedding, attention, lenet, adamw)
+    for make in (
+        xor,
+        rnn,
+        mlp,
+        chain,
+        lstm,
+        gru,
+        embedding,
+        attention,
+        lenet,
+        adamw,
+        per_example,
+        tall,
+    )
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -154,6 +154,60 @@ def program_of(
     return from_tape(Tape(last, origin), given, outputs, structure, called, stops=True)
 
 
+def settled_before(done: Traced, ops: Collection[object] | None = None) -> Traced:
+    """A function whose values that depend on nothing but what it captured are captured too.
+
+    They are recorded on the tape around it, once, and so are their gradients. `ops` are
+    those that are safe to compute where the function may not be called; all by default.
+    """
+    code, n = done.code, len(done.captured)
+    values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
+    values |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
+    made: list[int] = []
+    for i, y in enumerate(code.instructions):
+        is_known = all(type(x) is not Ref or x in values for x in y.operands)
+        recorded = any(type(values.get(x)) is Tensor for x in y.operands)
+        if is_known and recorded and (ops is None or y.op in ops):
+            operands = tuple([values.get(x, x) for x in y.operands])
+            values[Ref("instruction", i)] = append(y.op, operands, y.options)
+            made.append(i)
+    rest = [set(y.operands) for i, y in enumerate(code.instructions) if i not in made]
+    used = set(code.outputs).union(*rest)
+    if not made:
+        return done
+    known = [Ref("input", i) for i in range(n)] + [Ref("instruction", i) for i in made]
+    captured = [x for x in known if x in used]
+    args = [Ref("input", i) for i in range(n, len(code.inputs))]
+    inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
+    code = from_these(code, [*captured, *args], inputs)
+    return attrs.evolve(done, code=code, captured=tuple([values[x] for x in captured]))
+
+
+def from_these(code: Program, order: Sequence[Ref], inputs: Sequence[Input]) -> Program:
+    """A program that is given these of its values, and computes what it needs besides."""
+    moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
+    needed: set[Any] = set(code.outputs)
+    for i in reversed(range(len(code.instructions))):
+        x = Ref("instruction", i)
+        if x in needed and x not in moved:
+            needed.update(code.instructions[i].operands)
+    builder = Builder(tuple(inputs), code.constants)
+    for i, made in enumerate(code.instructions):
+        x = Ref("instruction", i)
+        if x in needed and x not in moved:
+            operands = tuple([moved.get(y, y) if type(y) is Ref else y for y in made.operands])
+            moved[x] = builder.append(made.on(operands))
+    builder.outputs = tuple([moved.get(x, x) for x in code.outputs])
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(
+        code,
+        inputs=builder.inputs,
+        constants=constants,
+        instructions=instructions,
+        outputs=outputs,
+    )
+
+
 def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
     """The program of a function as if it had captured these, among them what it did."""
     code, more = done.code, len(captured) - len(done.captured)
@@ -192,16 +246,5 @@ def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
 
 def needed_part(code: Program) -> Program:
     """A program without the instructions that no output needs; its inputs stay."""
-    needed: set[Any] = set(code.outputs)
-    for i in reversed(range(len(code.instructions))):
-        if Ref("instruction", i) in needed:
-            needed.update(code.instructions[i].operands)
-    builder = Builder(code.inputs, code.constants)
-    moved: dict[Any, Any] = {}
-    for i, made in enumerate(code.instructions):
-        if Ref("instruction", i) in needed:
-            operands = tuple([moved.get(x, x) for x in made.operands])
-            moved[Ref("instruction", i)] = builder.append(attrs.evolve(made, operands=operands))
-    builder.outputs = tuple([moved.get(x, x) for x in code.outputs])
-    constants, instructions, outputs = builder.finished()
-    return attrs.evolve(code, constants=constants, instructions=instructions, outputs=outputs)
+    order = [Ref("input", i) for i in range(len(code.inputs))]
+    return from_these(code, order, code.inputs)

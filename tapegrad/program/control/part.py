@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tapegrad.core.batch import OneByOneError
 from tapegrad.core.forward import apply
 from tapegrad.core.parts import Parts
 from tapegrad.core.tensor import Rules, Tensor
@@ -25,7 +26,14 @@ def _push(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: i
     return tangent() if callable(tangent) else tangent
 
 
-PART = Rules("part", _part, (_pull,), _push, takes_weak=True)
+def _batch(op: Rules, has: Any, whole: Parts, index: int) -> Any:
+    value = whole.values[index]
+    if value is None:
+        raise OneByOneError
+    return value
+
+
+PART = Rules("part", _part, (_pull,), _push, takes_weak=True, batch=_batch)
 
 
 def part(whole: Any, index: int) -> Any:

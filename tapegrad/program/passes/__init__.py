@@ -19,23 +19,25 @@ from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.gathers import commute_gathers, join_gathers
 from tapegrad.program.passes.joint import join_sigmoids
 from tapegrad.program.passes.late import use_at_once
-from tapegrad.program.passes.loops import improve_bodies, trim_loops
+from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
+from tapegrad.program.passes.sides import split_loops
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.straighten import straighten
 from tapegrad.program.passes.sums import sums_as_products
 from tapegrad.program.passes.terms import add_before_parting, add_small_first
 from tapegrad.program.passes.typed import type_numbers
 
-# the bodies of loops and branches are improved by all of it, each once
 GROUPS: Mapping[str, tuple[Improvement, ...]] = {
+    # a loop gives what is read of it, and has inside what its carry needs
+    "loops": (trim_loops, split_loops),
     # what was recorded for the sweep's sake, or says nothing, goes; composites show their parts
     "clean": (drop_dead, scale_seeds, join_sigmoids, expand_composites, fold),
-    # a loop gives what is read of it
-    "loops": (trim_loops, improve_bodies),
+    # the rest of it is improved by all of this, each body once
+    "bodies": (trim_loops, improve_bodies, hoist),
     # numbers that multiply one value meet in one factor
     "meet": (join_factors,),
     # sums over the steps of a loop become one product, or one sum, of all steps

@@ -14,14 +14,18 @@ import attrs
 
 from tapegrad.core.tensor import Rules
 from tapegrad.face.later import later
+from tapegrad.ops.product import matmul
+from tapegrad.ops.record import ascontiguousarray
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.control.part import PART
 from tapegrad.program.improvement import improved, improvement
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.passes.dead import drop_dead
+from tapegrad.program.templates import VIEWS
 
 _NESTED: frozenset[Rules] = frozenset({LOOP, COND})
 
@@ -84,6 +88,87 @@ def improve_bodies(builder: Builder) -> None:
     builder.rewrite(visit, _NESTED)
 
 
+@improvement
+def hoist(builder: Builder) -> None:
+    """What depends on nothing but what was captured is computed before the loop.
+
+    Fires on a transposed weight, by which a step multiplies; it is copied in order.
+    """
+
+    def visit(builder: Builder, made: Instruction) -> Any:
+        loop: Loop = made.options["loop"]
+        found = _invariant(loop)
+        if not found:
+            return None
+        body, n = loop.body, loop.n_captured
+        values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(made.operands[:n])}
+        for i, constant in enumerate(body.constants):
+            values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
+        edge: list[Ref] = []
+        uses: dict[Any, list[Instruction]] = {}
+        for i, y in enumerate(body.instructions):
+            if Ref("instruction", i) not in found:
+                for x in y.operands:
+                    uses.setdefault(x, []).append(y)
+        for x in found:
+            y = body.instructions[x.index]
+            operands = tuple([values.get(z, z) if type(z) is Ref else z for z in y.operands])
+            values[x] = builder.append(attrs.evolve(y, operands=operands, stage=made.stage))
+            if x in uses or x in body.results:
+                edge.append(x)
+                if y.op is transpose and any(
+                    z.op is matmul and z.operands[1] == x for z in uses[x]
+                ):
+                    values[x] = builder.emit(ascontiguousarray, values[x], note=_QUICKER)
+        moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(edge)}
+        further = [_input_like(body.instructions[x.index]) for x in edge]
+        instructions = tuple(
+            [
+                y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))
+                for y in body.instructions
+            ]
+        )
+        inner = attrs.evolve(body, inputs=(*body.inputs, *further), instructions=instructions)
+        total = len(body.inputs)
+        order = [*range(n), *range(total, len(inner.inputs)), *range(n, total)]
+        code = of_inputs(inner, order, [moved.get(x, x) for x in body.outputs])
+        stop = loop.stop
+        if stop is not None:
+            inner = attrs.evolve(stop, inputs=(*stop.inputs, *further))
+            stop = of_inputs(inner, order, stop.outputs)
+        operands = (*made.operands[:n], *[values[x] for x in edge], *made.operands[n:])
+        left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
+        return attrs.evolve(made, operands=operands, options={"loop": left})
+
+    builder.rewrite(visit, {LOOP})
+
+
+_QUICKER = "products with it are quicker so"
+
+
+def _invariant(loop: Loop) -> list[Ref]:
+    """The instructions that depend on nothing but what was captured."""
+    body = loop.body
+    varies: set[Any] = {Ref("input", i) for i in range(loop.n_captured, len(body.inputs))}
+    found = []
+    for i, made in enumerate(body.instructions):
+        x = Ref("instruction", i)
+        # what is not computed in a loop of no steps may fail, or warn
+        certain = loop.stop is None and loop.length != 0
+        if varies.intersection(made.operands) or not (certain or made.op in VIEWS):
+            varies.add(x)
+        else:
+            found.append(x)
+    return found
+
+
+def _input_like(made: Instruction) -> Input:
+    number = None
+    if made.number:
+        number = "float" if made.dtype.kind == "f" else "int"
+    return Input(made.op.name, made.shape, made.dtype, number)
+
+
 # --- trimming -------------------------------------------------------------------------------
 
 
@@ -122,10 +207,10 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
         return made, where
     trimmed = attrs.evolve(
         loop,
-        body=_of_inputs(body, order, [body.outputs[j] for j in outputs]),
+        body=of_inputs(body, order, [body.outputs[j] for j in outputs]),
         stop=None
         if loop.stop is None
-        else _of_inputs(loop.stop, order[: len(order) - len(rows)], loop.stop.outputs),
+        else of_inputs(loop.stop, order[: len(order) - len(rows)], loop.stop.outputs),
         n_carry=len(carry),
         n_xs=len(rows),
         n_ys=len(given),
@@ -149,7 +234,7 @@ def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dic
     if len(order) == len(branch.on_true.inputs) and len(outputs) == len(branch.on_true.outputs):
         return made, where
     codes = [
-        _of_inputs(code, order, [code.outputs[j] for j in outputs])
+        of_inputs(code, order, [code.outputs[j] for j in outputs])
         for code in (branch.on_true, branch.on_false)
     ]
     operands = (made.operands[0], *[made.operands[1 + i] for i in order])
@@ -167,7 +252,7 @@ def _reached(code: Code) -> Callable[[Any], set[int]]:
     return lambda x: known.get(x, set())
 
 
-def _of_inputs(code: Code, order: list[int], outputs: Any) -> Any:
+def of_inputs(code: Code, order: list[int], outputs: Any) -> Any:
     """A program of some of the inputs, in this order, to these values."""
     moved: Mapping[Any, Any] = {Ref("input", i): Ref("input", at) for at, i in enumerate(order)}
 

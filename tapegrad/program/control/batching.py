@@ -1,0 +1,106 @@
+"""Programs of one example as programs of a batch, for the bodies of loops and branches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.batch import filled, for_all
+from tapegrad.core.tape import append
+from tapegrad.core.tensor import Tensor
+from tapegrad.ops.record import stop_gradient
+from tapegrad.program.control.body import program_of
+from tapegrad.program.ir import Code, Input, Ref
+from tapegrad.program.program import Program
+
+Has = Sequence[bool]
+
+
+def differing(code: Code, has: Has) -> list[bool]:
+    """Which outputs of a program differ between examples, where these inputs do."""
+    found: list[bool] = []
+
+    def of(x: Any) -> bool:
+        if type(x) is not Ref or x.kind == "constant":
+            return False
+        return has[x.index] if x.kind == "input" else found[x.index]
+
+    for made in code.instructions:
+        found.append(any(map(of, made.operands)))
+    return [of(x) for x in code.outputs]
+
+
+def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tuple[Any, bool]]:
+    """The outputs of a program for a batch, recorded, and which have its axis."""
+    values: list[tuple[Any, bool]] = []
+
+    def of(x: Any) -> tuple[Any, bool]:
+        if type(x) is not Ref:
+            return x, False
+        if x.kind == "input":
+            return inputs[x.index], has[x.index]
+        return (code.constants[x.index].array, False) if x.kind == "constant" else values[x.index]
+
+    for i, made in enumerate(code.instructions):
+        given = [of(x) for x in made.operands]
+        operands, own = tuple([x for x, _ in given]), tuple([b for _, b in given])
+        options = dict(made.options)
+        if any(own):
+            like = code.like(Ref("instruction", i))
+            values.append((for_all(made.op, options, own, operands, n, like), True))
+        else:
+            values.append((append(made.op, operands, options), False))
+    return [of(x) for x in code.outputs]
+
+
+def batch_inputs(code: Code, has: Has, n: int) -> list[Input]:
+    """The inputs of a program, those that differ with an axis for the examples."""
+    return [
+        attrs.evolve(x, shape=(n, *x.shape), number=None) if b else x
+        for x, b in zip(code.inputs, has, strict=True)
+    ]
+
+
+def code_for_all(code: Code, has: Has, n: int, wanted: Has) -> Program:
+    """A program for a batch, which gives these outputs for each example."""
+
+    def fn(tensors: list[Tensor]) -> list[Any]:
+        found = run_for_all(code, tensors, has, n)
+        return [filled(x, b, n) if w else x for (x, b), w in zip(found, wanted, strict=True)]
+
+    return program_of(code.label, batch_inputs(code, has, n), fn)
+
+
+def nothing(code: Code, has: Has, n: int) -> Program:
+    """A program of the same inputs that gives zeros for each example."""
+
+    def fn(tensors: list[Tensor]) -> list[Any]:
+        likes = [code.like(x) for x in code.outputs]
+        return [np.zeros((n, *x.shape), x.dtype) for x in likes]
+
+    return program_of(code.label, batch_inputs(code, has, n), fn)
+
+
+def where_each(condition: Any, x: Any, y: Any) -> Any:
+    """What one array has for the examples of which the condition holds, and another for the rest.
+
+    Another array, without an axis for the examples, is the same for all.
+    """
+    shape = (condition.shape[0], *(1,) * (x.ndim - 1))
+    return np.where(np.reshape(condition, shape), x, y)
+
+
+def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
+    """Operands where an example that takes no part has those of one that does.
+
+    What is computed of them is thrown away, and must be neither infinite nor nan, for a zero
+    cotangent times that is nan.
+    """
+    first = np.argmax(condition)
+    return [
+        where_each(condition, x, stop_gradient(x[first])) if b else x
+        for x, b in zip(operands, has, strict=True)
+    ]
