@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 
 
+class Named:
+    """An object with room for the name, the docstring and the module that functions have."""
+
+    __slots__ = ("__dict__",)
+
+
 def check_callable(fn: Any) -> None:
     """Raise a TypeError unless `fn` is callable."""
     if not callable(fn):

@@ -290,15 +290,10 @@ def write_known(
     name: str | None = None,
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
+    origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft()
-    draft._primal = primal
-    draft.op = op
-    draft.operands = operands
-    draft.options = MappingProxyType(options) if options else NO_OPTIONS
-    draft.index = last.index + 1
-    draft.previous = last
-    draft.origin = origin = last.origin
-    draft.name = name
+    draft._primal, draft.op, draft.operands, draft.options = primal, op, operands, kept
+    draft.index, draft.previous, draft.origin, draft.name = last.index + 1, last, origin, name
     if origin.lines:
         draft._place = users_place()
     draft.__class__ = Tensor

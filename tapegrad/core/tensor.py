@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.core.callables import Named
 from tapegrad.core.origin import Origin as Origin
 from tapegrad.core.ownership import Array
 from tapegrad.core.pickling import Pickled
@@ -26,12 +27,6 @@ from tapegrad.face.reading import Reading
 Rule = Callable[..., Any]
 
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
-
-
-class Named:
-    """An object with room for the name, the docstring and the module that functions have."""
-
-    __slots__ = ("__dict__",)
 
 
 @attrs.frozen(eq=False, repr=False)
