@@ -330,13 +330,38 @@ def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
 
     check_vjp(sine, vjp_fn, (X,))
 
+    runs = itertools.count()
+
+    def other_each_time(x: Any) -> Any:
+        return np.add(x, next(runs), out=buffer)
+
+    message = caught(check_vjp, other_each_time, vjp_fn, (X,))
+    assert "gives another value in the second run" in message
+
+
+def test_what_is_linear_near_the_weights_alone_is_caught() -> None:
+    def clipped(g: Any) -> Any:
+        return np.clip(g, -2.0, 2.0)
+
+    message = caught(check_vjp, np.sin, lambda a, g: (clipped(g) * np.cos(a[0]),), (X,))
+    assert "sin: vjp_fn of 2u - 3w is" in message
+    assert "not 2 and -3 times theirs" in message
+    message = caught(check_jvp, np.sin, lambda a, t: clipped(t[0]) * np.cos(a[0]), (X,))
+    assert "sin: jvp_fn of 2v - 3w is" in message
+    message = caught(check_vjp, np.sin, lambda a, g: (g * np.cos(a[0]) + 1e-300,), (X,))
+    assert "sin: vjp_fn of zeros is 1e-300 at arg0[0, 0], not zero" in message
+
 
 def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> None:
     def inside(x: Any) -> Any:
         return np.sin(x.astype(np.float32)).astype(np.float64)
 
     def scaled(by: float) -> Any:
-        return lambda args, g: (g * np.cos(args[0]) * by,)
+        def vjp_fn(args: Any, g: Any) -> Any:
+            slope = np.cos(args[0].astype(np.float32)) * np.float32(by)
+            return ((g.astype(np.float32) * slope).astype(np.float64),)
+
+        return vjp_fn
 
     for x in (X, 100 + SQUARE):
         check_vjp(inside, scaled(1 + 1e-7), (x,))
