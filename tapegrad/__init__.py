@@ -6,7 +6,7 @@ sweep over the tape builds a mapping from parameters to gradients.
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hessian_diag`, `hvp`,
   `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`, `load_program`, `to_jax`.
+- Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
@@ -51,6 +51,7 @@ from tapegrad.transforms import vmap as vmap
 from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
+    from tapegrad import bridges as bridges
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
@@ -79,7 +80,7 @@ _PLACES = {
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
+_LATER = (*_PLACES, "bridges", "data", "nn", "optim", "parallel", "random", "show", "testing")
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:

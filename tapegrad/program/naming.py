@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapegrad import random, tree
+from tapegrad.core.batch import EACH, EACH_DRAWN
 from tapegrad.core.op import Op
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
@@ -20,6 +21,8 @@ from tapegrad.declare import OPS
 from tapegrad.errors import FileError
 from tapegrad.ops import scipy_special
 
+# loops and branches, whose ops are made of programs
+_CONTROL = "tapegrad.program.control."
 DRAWS = tuple(
     [x for x in vars(random).values() if isinstance(x, Op) and x.__module__ == random.__name__]
 )
@@ -38,18 +41,26 @@ def name_of_op(op: Rules) -> str:
     Raises
     ------
     TypeError
-        For a `custom_vjp`, which is made anew by each call.
+        For a `custom_vjp`, which is made anew by each call, and for calls example by
+        example.
     """
     if op is CUSTOM_VJP:
         raise TypeError(
             "a program that calls a custom_vjp function cannot be saved, since the function would "
             "have to be saved with it; declare it with tg.custom_op"
         )
+    if op in (EACH, EACH_DRAWN):
+        raise TypeError(
+            "a program has a draw, or an op of your own, that vmap calls for each example of a "
+            "batch; no file holds that, and JAX cannot do it: call the function for each example"
+        )
     if OPS.get(op.name) is op:
         return op.name
     for name, known in _OTHERS.items():
         if known is op:
             return name
+    if op.forward.__module__.startswith(_CONTROL):
+        return f"control.{op.name}"
     return _full(op)
 
 

@@ -70,6 +70,12 @@ def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     return jax.numpy.concatenate([w[..., None], v.mT], axis=-1)
 
 
+def eig(jax: Any, out: Any, a: Any) -> Any:
+    """Real eigenvalues and, in rows, eigenvectors; JAX has them on CPUs alone."""
+    w, v = jax.numpy.linalg.eig(a.astype(out.dtype))
+    return jax.numpy.concatenate([w[..., None], v.mT], axis=-1).real
+
+
 def eigvalsh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     """Eigenvalues."""
     return jax.numpy.linalg.eigh(a.astype(out.dtype), UPLO=UPLO, symmetrize_input=False)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -14,15 +15,22 @@ from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
 from tapegrad.ops.arithmetic import clip_both, power
 from tapegrad.ops.decomposition import cholesky, eigh_joined, qr_joined, svd_joined
+from tapegrad.ops.eigen import eig_joined
+from tapegrad.ops.floating_point import ldexp
 from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
 from tapegrad.ops.logic import where
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.part import PART
 from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.jax.control import bodies, branch, loop, part
 from tapegrad.program.jax.table import TABLE, Lowering
 from tapegrad.program.naming import name_of_op
 
+_CONTROL = (LOOP, COND, PART)
 Handed = Mapping[Any, Callable[..., Any]]
 
 
@@ -59,10 +67,19 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     return [jax.numpy.asarray(known[x]) if type(x) is Ref else x for x in program.outputs]
 
 
-# decompositions that JAX differentiates in other ways, or nowhere that two values are equal
+# what JAX differentiates in other ways, or not where two values are equal
 _APART = (
-    *(cholesky, eigh_joined, svd_joined, qr_joined, slogdet_joined, cofactor, clip_both),
-    *(sinc, sinc_derivative, i0, i0_derivative),
+    *(
+        cholesky,
+        eig_joined,
+        eigh_joined,
+        svd_joined,
+        qr_joined,
+        slogdet_joined,
+        cofactor,
+        clip_both,
+    ),
+    *(sinc, sinc_derivative, i0, i0_derivative, ldexp),
 )
 # their derivatives are the same in JAX, or nothing but what is selected
 _NO_KINK = (where, index_set)
@@ -87,10 +104,20 @@ class _Step:
 
     def made(self, operands: list[Any]) -> Any:
         """Its result."""
-        op = self.instruction.op
+        op, jax = self.instruction.op, self.jax
+        if op is LOOP:
+            return loop(jax, self._run, operands, **self.instruction.options)
+        if op is COND:
+            return branch(jax, self._run, operands, **self.instruction.options)
+        if op is PART:
+            return part(*operands, **self.instruction.options)
+        rules = op.rules(len(operands))
+        for i, x in enumerate(operands):
+            # JAX may pass a gradient where tapegrad passes none
+            if isinstance(x, jax.Array) and (i >= len(rules) or rules[i] is None):
+                operands[i] = jax.lax.stop_gradient(x)
         if not _has_our_slope(op):
             return self._value(operands)
-        jax = self.jax
         places = [i for i, x in enumerate(operands) if isinstance(x, jax.Array)]
 
         def filled(xs: Any) -> list[Any]:
@@ -110,15 +137,13 @@ class _Step:
         f.defjvp(rule, symbolic_zeros=True)
         return f(*[operands[i] for i in places])
 
+    def _run(self, code: Code, values: list[Any]) -> list[Any]:
+        return run(code, values, self.ops, self.jax)
+
     def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
         """The tangent of the result, by the op's own rule, recorded and done by JAX."""
         jax, op, instruction = self.jax, self.instruction.op, self.instruction
-        rules = op.rules(len(operands))
-        moved = {
-            i: t
-            for i, t in moved.items()
-            if t.dtype.kind == "f" and i < len(rules) and rules[i] is not None
-        }
+        moved = {i: t for i, t in moved.items() if t.dtype.kind == "f"}
         if not moved or y.dtype.kind != "f":
             return jax.numpy.zeros(y.shape, y.dtype)
 
@@ -184,11 +209,15 @@ def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """A value to record with where there is none: one at which most ops are defined."""
     if dtype.kind != "f":
         return np.zeros(shape, dtype)
-    x = np.full(shape, 0.5, dtype)
-    if len(shape) > 1 and shape[-1] == shape[-2]:
+    # any numbers from 0.25 to 0.75, for products of matrices to have an inverse
+    x = 0.25 + 0.5 * np.modf(np.abs(np.sin(np.arange(math.prod(shape)) * 12.9898)) * 43758.5)[0]
+    # in order, as the ends of bins are
+    x = np.sort(x) if len(shape) == 1 else x.reshape(shape)
+    if len(shape) > 1 and shape[-1] == shape[-2] != 0:
         # a matrix with an inverse, distinct eigenvalues and a Cholesky factor
-        x[...] = np.diag(np.arange(1, shape[-1] + 1)).astype(dtype)
-    return x
+        n = shape[-1]
+        x = np.diag(1 + np.arange(n) / n) + (x + np.swapaxes(x, -1, -2)) / (10 * n)
+    return x.astype(dtype)
 
 
 _INDEXED = (getitem, index_add, index_set, scatter, last_writes)
@@ -220,7 +249,9 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
     for instruction in program.instructions:
         op = instruction.op
-        if op in ops or has_form(op):
+        for body in bodies(instruction.options):
+            check(body, ops, jax)
+        if op in ops or op in _CONTROL or has_form(op):
             continue
         raise TypeError(
             f"{program.label} has the op {op.name}, which has no form in JAX; hand one over, "
@@ -229,6 +260,9 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     values: list[Any] = [*program.inputs, *program.constants, *program.instructions]
     for i, made in enumerate(values):
         dtype = made.dtype
+        if getattr(made, "op", None) in _CONTROL:
+            # of several values, which are checked where they are made
+            continue
         if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
             continue
         if np.dtype(jax.dtypes.canonicalize_dtype(dtype)) != dtype:

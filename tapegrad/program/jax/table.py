@@ -30,6 +30,7 @@ from tapegrad.program.jax.matrices import (
     cholesky,
     cofactor,
     det,
+    eig,
     eigh,
     eigvalsh,
     matrix_rank,
@@ -184,6 +185,10 @@ def _piece(jax: Any, out: Any, x: Any, xp: Any) -> Any:
     return jax.numpy.clip(found, 0, max(len(xp) - 2, 0))
 
 
+def _even_edges(jax: Any, out: Any, a: Any, bins: int, range: Any = None) -> Any:
+    return jax.numpy.histogram_bin_edges(a.astype(out.dtype), bins, range)
+
+
 def _recurrence(jax: Any, out: Any, a: Any, b: Any, axis: int = 0) -> Any:
     def after(first: Any, then: Any) -> Any:
         return first[0] * then[0], then[0] * first[1] + then[1]
@@ -251,7 +256,7 @@ _SCIPYS = (
 _AS_THEY_ARE = (
     *("all", "any", "argmax", "argmin", "count_nonzero", "flip", "roll", "reshape", "squeeze"),
     *("swapaxes", "transpose", "broadcast_to", "expand_dims", "searchsorted", "isneginf"),
-    *("isposinf", "matvec", "vecmat", "vecdot"),
+    *("isposinf", "isreal", "iscomplex", "matvec", "vecmat", "vecdot"),
 )
 _OF_THE_RESULTS_DTYPE = (
     *("max", "min", "sum", "prod", "mean", "cumsum", "cumprod", "convolve", "round", "i0"),
@@ -274,6 +279,9 @@ TABLE: Mapping[str, Lowering] = {
     "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
     "nan_to_num": lambda jax, out, x, copy=True, **given: jax.numpy.nan_to_num(x, **given),
     "isclose": _isclose,
+    "angle": lambda jax, out, z, deg=False: jax.numpy.angle(z, deg=deg),
+    "digitize": lambda jax, out, x, bins, right=False: jax.numpy.digitize(x, bins, right=right),
+    "even_edges": _even_edges,
     "where": lambda jax, out, c, x, y: jax.numpy.where(c, *_cast((x, y), out)),
     "keep": lambda jax, out, c, x: jax.numpy.where(c, x, jax.numpy.zeros((), out.dtype)),
     "relu": lambda jax, out, x: jax.nn.relu(x.astype(out.dtype)),
@@ -323,6 +331,7 @@ TABLE: Mapping[str, Lowering] = {
     "pinv": pinv,
     "cofactor": cofactor,
     "cholesky": cholesky,
+    "eig_joined": eig,
     "eigh_joined": eigh,
     "eigvalsh": eigvalsh,
     "qr_joined": qr,
