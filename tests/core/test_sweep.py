@@ -249,6 +249,11 @@ def test_a_sweep_inside_its_own_recording_is_recorded():
     np.testing.assert_array_equal(tg.reverse_sweep(tape, output)[x], [6.0, 12.0])
 
 
+def test_a_seed_is_a_constant_where_nothing_is_compiled():
+    _, tape = tg.record(tg.grad(lambda x: x * x * x))(2.0)
+    assert {record.op.name for record in tape} <= {"parameter", "multiply", "add", "asarray"}
+
+
 def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():
     tape, x, _, z = squares()
 

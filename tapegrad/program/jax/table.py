@@ -29,8 +29,11 @@ from tapegrad.program.jax.indexing import (
 from tapegrad.program.jax.matrices import (
     cholesky,
     cofactor,
+    complement,
     det,
+    eig,
     eigh,
+    eigvals,
     eigvalsh,
     matrix_rank,
     pinv,
@@ -77,6 +80,13 @@ def _power(jax: Any, out: Any, x: Any, n: Any) -> Any:
     x = jax.numpy.asarray(x, out.dtype)
     # a whole number stays one, so that negative bases have slopes
     return jax.numpy.power(x, n if type(n) is int else jax.numpy.asarray(n, out.dtype))
+
+
+def _ldexp(jax: Any, out: Any, x: Any, n: Any) -> Any:
+    # JAX's own function is not seen to be linear; in two steps, neither of which overflows
+    one = jax.numpy.ones((), out.dtype)
+    half = n // 2
+    return x * jax.numpy.ldexp(one, half) * jax.numpy.ldexp(one, n - half)
 
 
 def _clip(jax: Any, out: Any, a: Any, low: Any, high: Any) -> Any:
@@ -272,6 +282,7 @@ TABLE: Mapping[str, Lowering] = {
     "seed": lambda jax, out, shape, dtype: jax.numpy.ones(out.shape, out.dtype),
     # arithmetic
     "power": _power,
+    "ldexp": _ldexp,
     "clip_both": _clip,
     "fix": lambda jax, out, x: jax.numpy.trunc(x),
     "imag": lambda jax, out, x: jax.numpy.zeros(out.shape, out.dtype),
@@ -330,7 +341,10 @@ TABLE: Mapping[str, Lowering] = {
     "pinv": pinv,
     "cofactor": cofactor,
     "cholesky": cholesky,
+    "complement": complement,
+    "eig_joined": eig,
     "eigh_joined": eigh,
+    "eigvals": eigvals,
     "eigvalsh": eigvalsh,
     "qr_joined": qr,
     "slogdet_joined": slogdet,
