@@ -79,6 +79,8 @@ def _candidates(builder: Builder) -> list[list[int]]:
         left, right = instruction.operands
         if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
             continue
+        if builder.source(left, transpose):
+            continue  # to copy it takes longer than is saved
         shape = builder.shape(left)
         if len(shape) == len(instruction.shape) == 2 and shape[0] <= MOST_ROWS:
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
