@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 
 from bench.workload import Workload
 from bench.workloads.attention import attention
+from bench.workloads.cell import cell
 from bench.workloads.chain import chain
 from bench.workloads.embedding import embedding
 from bench.workloads.gru import gru
 from bench.workloads.lenet import lenet
 from bench.workloads.lstm import lstm
 from bench.workloads.mlp import adamw, mlp
+from bench.workloads.ode import ode
 from bench.workloads.rnn import rnn
 from bench.workloads.xor import xor
 
@@ -17,5 +19,5 @@ __all__ = ["WORKLOADS"]
 
 WORKLOADS: Mapping[str, Callable[[], Workload]] = {
     make.__name__: make
-    for make in (xor, rnn, mlp, chain, lstm, gru, embedding, attention, lenet, adamw)
+    for make in (xor, rnn, mlp, chain, lstm, gru, embedding, attention, lenet, adamw, cell, ode)
 }
