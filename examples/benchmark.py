@@ -15,7 +15,8 @@ with one in-place update of all parameters, MyGrad with its memory guard and wit
 tapegrad recorded differentiates the function that the peers do, of a list of arrays;
 compiled, a model of its own layers, with trees of parameters going in and coming out.
 Each workload is a file in ``bench/workloads``, and each library one in ``bench/peers``.
-`chain` alone has no update: it is ``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
+Some have no update: `per_example` is a gradient for each example of a batch, `tall` a
+Jacobian of many rows, and `chain` ``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
 The last, `transforms`, times tapegrad alone: what a gradient, a jvp and an hvp cost in
 forward evaluations, recorded and compiled.
 

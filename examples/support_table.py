@@ -47,7 +47,12 @@ REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
 CONSTANT = {ANSWERS[function] for function in SHAPES}
-FACES = {"np": np, "np.linalg": np.linalg, "np.lib.stride_tricks": np.lib.stride_tricks}
+FACES = {
+    "np": np,
+    "np.fft": np.fft,
+    "np.linalg": np.linalg,
+    "np.lib.stride_tricks": np.lib.stride_tricks,
+}
 
 
 class Row(NamedTuple):
@@ -73,6 +78,8 @@ def rows() -> Iterator[Row]:
         if said is not None:
             called, kink = function.__name__, said.kink
             called = next((name for name in found if name in OF_SCIPY), called)
+            if f"np.fft.{called}" in found:
+                called = f"fft.{called}"
             gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
             general, read = (getattr(function, x, None) for x in ("general", "read"))
             function = inspect.unwrap(general or read or function)

@@ -6,7 +6,7 @@ sweep over the tape builds a mapping from parameters to gradients.
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
   `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`, `load_program`.
+- Programs: `compile`, `Program`, `load_program`, `to_jax`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
@@ -34,6 +34,7 @@ from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
 from tapegrad.functions import *
+from tapegrad.functions import fft as fft
 from tapegrad.functions import linalg as linalg
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
@@ -65,11 +66,13 @@ if _typing.TYPE_CHECKING:
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
     from tapegrad.program import load_program as load_program
+    from tapegrad.program.jax import to_jax as to_jax
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
+    "to_jax": "tapegrad.program.jax",
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
@@ -85,7 +88,7 @@ if not _typing.TYPE_CHECKING:
             name
             for name, thing in list(globals().items())
             if not name.startswith("_")
-            and (type(thing) is not type(_typing) or name in ("errors", "linalg", "tree"))
+            and (type(thing) is not type(_typing) or name in ("errors", "fft", "linalg", "tree"))
         ],
     ]
 

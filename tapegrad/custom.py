@@ -16,20 +16,13 @@ from tapegrad.core.fitting import fit
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.op import Joint, Op
-from tapegrad.core.operands import is_floating, primals, require_real
+from tapegrad.core.operands import as_constant, is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
 from tapegrad.core.packing import Layout
 from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import (
-    CURRENT,
-    advance,
-    as_operands,
-    brought_in,
-    recorded_from,
-    write_known,
-)
+from tapegrad.core.tape import CURRENT, advance, brought_in, recorded_from, write_known
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
 from tapegrad.domain import Domain
@@ -201,7 +194,8 @@ class CustomVJP(Generic[P, R]):
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
         given = tuple([x for x in leaves if _is_number(x)])
-        last, operands = as_operands(*brought_in(start, CUSTOM_VJP, given))
+        last, _, given = brought_in(start, CUSTOM_VJP, given)
+        operands = tuple([x if type(x) is Tensor else as_constant(x, "custom_vjp") for x in given])
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
         # the function sees arrays; a Tensor that it finds around it is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))

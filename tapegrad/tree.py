@@ -271,7 +271,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """
     if not callable(f):
         raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
-    return _map_beside(f, tree, rest, ())
+    return _map_beside(f, (tree, *rest), ())
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
@@ -280,7 +280,7 @@ def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
     The other may go deeper: `f` receives what is at the leaf's place. It may have None for
     any part, which stands for None at each leaf, and a plain tuple for a named one.
     """
-    return _map_beside(f, tree, (other,), (), strict=False)
+    return _map_beside(f, (tree, other), (), strict=False)
 
 
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
@@ -314,59 +314,62 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     return f(tree, path)
 
 
-def _map_beside(
-    f: Callable[..., Any], tree: Any, rest: Sequence[Any], path: Any, strict: bool = True
-) -> Any:
-    """`map` over trees beside each other; the path is a chain of (parent, name)."""
+def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bool = True) -> Any:
+    """`map` over a row of trees; the path is a chain of (parent, name)."""
+    tree = row[0]
     node: Any = type(tree)
     if node is np.ndarray or node is Tensor:
         if strict:
-            for x in rest:
-                if type(x) is not np.ndarray and _open(x)[0] is not None:
-                    _refuse_difference(tree, rest, path)
-        return f(tree, *rest)
-    if not strict and rest[0] is None:
+            for x in row:
+                if type(x) is not np.ndarray and type(x) is not Tensor and _is_node(x):
+                    _refuse_difference(row, path)
+        return f(*row)
+    if not strict and row[1] is None:
         return map(lambda leaf: f(leaf, None), tree)
     if node is dict:
-        for x in rest:
+        for x in row:
             if type(x) is not dict or x.keys() != tree.keys():
-                _refuse_difference(tree, rest, path)
-        return {
-            key: _map_beside(f, x, [other[key] for other in rest], (path, key), strict)
-            for key, x in tree.items()
-        }
+                _refuse_difference(row, path)
+        return {key: _map_beside(f, [x[key] for x in row], (path, key), strict) for key in tree}
     if tree is None:
-        for x in rest:
+        for x in row:
             if x is not None:
-                _refuse_difference(tree, rest, path)
+                _refuse_difference(row, path)
         return None
     if node is tuple or node is list or _is_named_tuple(node):
-        for x in rest:
+        for x in row:
             alike = type(x) is node or (not strict and type(x) is tuple and node is not list)
             if not alike or len(x) != len(tree):
-                _refuse_difference(tree, rest, path)
+                _refuse_difference(row, path)
         mapped = []
-        for i, row in enumerate(zip(tree, *rest, strict=True)):
-            mapped.append(_map_beside(f, row[0], row[1:], (path, i), strict))
-        return node(mapped) if node is tuple or node is list else node(*mapped)
+        # they are equally long; to check it again takes as long as a leaf
+        for i, below in enumerate(zip(*row)):  # noqa: B905
+            mapped.append(_map_beside(f, below, (path, i), strict))
+        return mapped if node is list else node(mapped) if node is tuple else node(*mapped)
     fields = fields_of(node)
     if fields is not None:
-        for x in rest:
+        for x in row:
             if type(x) is not node:
-                _refuse_difference(tree, rest, path)
+                _refuse_difference(row, path)
         made = {}
         for name, argument in fields:
-            values = [getattr(x, name) for x in rest]
-            made[argument] = _map_beside(f, getattr(tree, name), values, (path, name), strict)
+            below = tuple([getattr(x, name) for x in row])
+            made[argument] = _map_beside(f, below, (path, name), strict)
         return node(**made)
-    if strict and any(_open(x)[0] is not None for x in rest):
-        _refuse_difference(tree, rest, path)
-    return f(tree, *rest)
+    if strict:
+        for x in row:
+            if _is_node(x):
+                _refuse_difference(row, path)
+    return f(*row)
 
 
-def _refuse_difference(tree: Any, rest: Sequence[Any], path: Any) -> NoReturn:
-    _, expected = flatten(tree)
-    got = next(s for x in rest if (s := flatten(x)[1]) != expected)
+def _is_node(x: Any) -> bool:
+    return _open(x)[0] is not None
+
+
+def _refuse_difference(row: Sequence[Any], path: Any) -> NoReturn:
+    _, expected = flatten(row[0])
+    got = next(s for x in row if (s := flatten(x)[1]) != expected)
     names = []
     while path:
         path, name = path

@@ -236,6 +236,12 @@ def sinc_reference(x: Any) -> Any:
     return np.sinc(x)
 
 
+def put_reference(a: Any, ind: Any, v: Any, mode: str) -> Any:
+    y = np.array(a)
+    np.put(y, ind, v, mode)
+    return y
+
+
 # what the ops give that are no NumPy function, as functions of a call's arguments
 REFERENCES: dict[str, Callable[..., Any]] = {
     "asarray": np.asarray,
@@ -296,6 +302,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "matrix_rank": matrix_rank_reference,
     "pad": pad_reference,
     "permute_dims": np.permute_dims,
+    "even_edges": np.histogram_bin_edges,
+    "put": put_reference,
     "put_along_axis": put_along_axis_reference,
 }
 

@@ -61,6 +61,10 @@ class Workload:
     model_loss: Callable[..., Any] | None = None  # (params, *data), with tapegrad's own layers
     peers: tuple[str, ...] = ("torch", "jax")
     decay: float | None = None  # of weights, by AdamW, which is Adam with 0; None for SGD
+    # what is taken of the loss, of (library, loss); both have JAX's names for it
+    derivative: Callable[[Any, Any], Callable[..., Any]] = lambda lib, loss: lib.value_and_grad(
+        loss
+    )
 
     @property
     def leaves(self) -> list[Array]:

@@ -53,7 +53,7 @@ def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     known = code.co_varnames[: code.co_argcount] if code is not None else ()
     if getattr(fn, "__self__", None) is not None:
         known = known[1:]
-    return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))
+    return known[:n] + tuple([f"arg{i}" for i in range(len(known), n)])
 
 
 def as_positions(what: str, given: Any) -> int | tuple[int, ...]:

@@ -32,12 +32,19 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
             c = np.sum(c, axes)
         elif axes == (0,) and c.ndim == 2:
             # a product takes a third of the time of a sum over the first axis
-            c = np.ones(len(c), c.dtype).dot(c)
+            c = filled((len(c),), 1, c.dtype).dot(c)
         else:
             c = np.add.reduce(c, axes)
         if c.shape != shape:
             c = c.reshape(shape)
     return c if c.dtype == primal.dtype else c.astype(primal.dtype)
+
+
+def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
+    """``np.full``, in half of the time for a small array."""
+    x = np.empty(shape, dtype)
+    x.fill(value)
+    return x
 
 
 def spread(t: Any, record: Tensor) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
 
-PYTHON_NUMBERS = (float, int, bool)
+PYTHON_NUMBERS = frozenset({float, int, bool})
 # the kinds of dtypes that ops take
 _REAL = "fiub"
 
@@ -43,11 +43,14 @@ def as_constant(x: Any, what: str) -> Any:
             f"{what}: np.matrix is not supported, since its * and ** differ from those of arrays; "
             "convert it first (np.asarray(m)), and write @ for products of matrices"
         )
-    if isinstance(x, list | tuple | np.ndarray):
+    # an array that says itself what ufuncs do with it has more than its numbers, such as units
+    is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
+    if is_array or isinstance(x, list | tuple):
         return as_constant(np.asarray(x), what)
+    remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
     raise TypeError(
         f"{what}: an operand is a {kind.__name__}; an array or a number is needed"
-        + (_COMPARED if kind is str else "")
+        + (_COMPARED if kind is str else remedy)
     )
 
 

@@ -19,7 +19,15 @@ def describe(x: Any) -> str:
     """A short description of an operand: dtype and shape, or type and value."""
     if isinstance(x, np.ndarray | Tensor):
         return f"{x.dtype} {x.shape}"
+    if _is_foreign_array(x):
+        return f"{type(x).__name__} of {x.dtype} {x.shape}"
     return f"{type(x).__name__} {x!r}"
+
+
+def _is_foreign_array(x: Any) -> bool:
+    """Whether an object is an array of another library, which NumPy reads."""
+    like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
+    return like_one and not isinstance(x, np.generic)
 
 
 def explained(
@@ -113,6 +121,8 @@ def refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
         if isinstance(leaf, np.ndarray)
         else f"pass float({path})"
         if isinstance(leaf, int)
+        else f"pass its numbers (np.asarray({path}))"
+        if _is_foreign_array(leaf)
         else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
         "differentiated argument"
         if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)

@@ -43,8 +43,9 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
     if cotangent is None:
         if output.origin.compiling and is_recording(output.origin):
             return append(SEED, (), {"shape": output.shape, "dtype": output.dtype})
-        one = _ONE.get(output.dtype) if output.shape == () else None
-        return np.ones(output.shape, output.dtype) if one is None else one
+        shape, dtype = output.shape, output.dtype
+        one = _ONE.get(dtype) if shape == () else None
+        return np.ones(shape, dtype) if one is None else one
     cotangent = weighing(output, cotangent, what, "its output")
     return cotangent if type(cotangent) is Tensor else keep(cotangent)
 
@@ -71,11 +72,11 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     """A record's gradient or tangent as it is handed out, apart from those given before."""
     if type(c) is np.ndarray:
         primal = record._primal
-        if type(primal) is np.ndarray and c.dtype != primal.dtype:
+        if type(primal) is np.ndarray and c.dtype is not primal.dtype:
             # of another byte order
-            c = c.astype(primal.dtype)
+            c = c.astype(primal.dtype, copy=False)
         # a number may be the seed, and one cotangent be that of several records
-        if c.shape == () or id(c) in given:
+        if c.ndim == 0 or id(c) in given:
             # a view may be one of the caller's tangent
             return lend(c if c.base is None else c.copy("K"))
         given.add(id(c))

@@ -8,6 +8,7 @@ cotangent is complete when the loop comes to it.
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -70,34 +71,50 @@ def reverse_sweep(
     return sweep(tape, begin(tape, output, cotangent), check_finite)
 
 
-def sweep(
-    tape: Tape, seeds: Mapping[Tensor, Any], check_finite: bool = False
-) -> Mapping[Tensor, Any]:
-    """The sweep itself, from several outputs with a cotangent each."""
+def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> Mapping[Tensor, Any]:
+    """The sweep itself, from several outputs with a cotangent each; `seeds` is used up.
+
+    A record that it has passed is freed, with its value, unless the caller holds it.
+    """
+    check = None
     if check_finite:
         check_values(tape, seeds)
-    wanted = frozenset(tape.parameters)
+        check = partial(check_cotangent, tape)
     recorded, reached = scope(tape)
-    cotangents = dict(seeds)
+    record: Any = tape.last
+    start, parameters = tape.start, tape.parameters
+    del tape
+    wanted = frozenset(parameters)
+    cotangents = seeds
     found: dict[Tensor, Any] = {}
-    for record in reversed(tape):
+    # those whose cotangent is an array made here, which nobody else sees
+    summed: set[Tensor] = set()
+    while record is not start:
         g = cotangents.pop(record, None)
-        if g is None:
-            continue
-        if record in wanted:
-            found[record] = g
-            continue
-        for i, x, _, c in contributions(record, g, recorded, reached):
-            cotangents[x] = cotangents[x] + c if x in cotangents else c
-            if check_finite:
-                check_cotangent(tape, record, i, cotangents[x], g)
+        if g is not None:
+            summed.discard(record)
+            if record in wanted:
+                found[record] = g
+            else:
+                for i, x, _, c in contributions(record, g, recorded, reached):
+                    if x not in cotangents:
+                        cotangents[x] = c
+                    elif x in summed and type(c) is np.ndarray:
+                        cotangents[x] += c
+                    else:
+                        total = cotangents[x] = cotangents[x] + c
+                        # arrays may be followed by a record, which is not added to in place
+                        (summed.add if type(total) is np.ndarray else summed.discard)(x)
+                    if check is not None:
+                        check(record, i, cotangents[x], g)
+        record = record.previous
     for x in cotangents:
-        if x.index > tape.start.index and x.origin is tape.start.origin:
+        if x.index > start.index and x.origin is start.origin:
             refuse_branch(x)
     # a parameter that stands before the tape's start was never come to
     given: set[int] = set()
     return MappingProxyType(
-        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in tape.parameters}
+        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in parameters}
     )
 
 
@@ -135,24 +152,28 @@ def contributions(
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)
     found = []
-    rules = op.vjps if type(op.vjps) is tuple else op.rules(len(operands))
-    for i, (x, rule) in enumerate(zip(operands, rules, strict=False)):
-        if rule is None or type(x) is not Tensor:
+    vjps = op.vjps
+    rules = vjps if type(vjps) is tuple else vjps.rules(len(operands))
+    # this runs for every operand on a tape: only the necessary
+    for i, x in enumerate(operands[: len(rules)]):
+        rule = rules[i]
+        if rule is None or type(x) is not Tensor or not (reached is None or x in reached):
             continue
         primal = x._primal
         if type(primal) is not np.ndarray:
             primal = np.asarray(primal)
-        if primal.dtype.kind == "f" and (reached is None or x in reached):
-            # this runs for every operand on a tape: Python is fast where nothing is to be done
-            try:
-                c = rule(*args, **options) if options else rule(*args)
-            except Exception as error:
-                at = f", at {record.place}" if record.place else ""
-                error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
-                raise
-            if c is not None:
-                fits = c.shape == primal.shape and c.dtype is primal.dtype
-                found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
+        dtype = primal.dtype
+        if dtype.kind != "f":
+            continue
+        try:
+            c = rule(*args, **options) if options else rule(*args)
+        except Exception as error:
+            at = f", at {record.place}" if record.place else ""
+            error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
+            raise
+        if c is not None:
+            fits = c.dtype is dtype and c.shape == primal.shape
+            found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
     return found
 
 

@@ -19,7 +19,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
 from tapegrad.core.lists import as_operand
-from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, primals
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
 from tapegrad.core.ownership import keep
 from tapegrad.core.parts import Parts
 from tapegrad.core.refusals import (
@@ -242,13 +242,12 @@ def write(
     Constant operands and options are kept as `tapegrad.core.ownership` says.
     """
     origin = last.origin
-    values = []
-    constants = False
     given = options
     if options:
         options = {name: keep(value) for name, value in given.items()}
         # lists are kept as tuples, and NumPy does not accept a list as an axis
         given = {n: value if type(value) is list else options[n] for n, value in given.items()}
+    values: list[Any] = []
     for x in operands:
         if type(x) is Tensor:
             if x.origin is not origin:
@@ -257,11 +256,13 @@ def write(
             if type(value) is np.ndarray or op.takes_weak:
                 values.append(value)
                 continue
-        constants = True
-        values.append(x)
-    if constants:
-        last, operands = as_operands(last, op, operands)
-        values = primals(operands)
+            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
+        else:
+            last, x = as_operand(write, last, x, op.name)
+        value = x._primal if type(x) is Tensor else x
+        i = len(values)
+        operands = (*operands[:i], x, *operands[i + 1 :])
+        values.append(value)
     forward = op.forward
     if origin.compiling and (op.keeps_weak or op.like is not None):
         forward = forward_of(op, values)
@@ -270,19 +271,14 @@ def write(
     except (ValueError, TypeError, IndexError) as error:
         raise explained(error, op, values, given, last) from error
     if type(value) is np.ndarray:
-        value.setflags(write=False)
-    elif op.keeps_weak and all(type(x) in PYTHON_NUMBERS for x in values):
+        # by position, which takes half the time
+        value.setflags(False)  # type: ignore[call-arg]
+    elif op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
         value = value.item() if isinstance(value, np.generic) else value
     elif type(value) is not Parts:
         value = np.asarray(value)
-        value.setflags(write=False)
-    # as `write_known` does; a call of it costs 1% of a small step
-    options = MappingProxyType(options) if options else NO_OPTIONS
-    draft = Draft(value, op, operands, options, last.index + 1, last, origin)
-    if origin.lines:
-        draft._place = users_place()
-    draft.__class__ = Tensor
-    return draft  # type: ignore[return-value]
+        value.setflags(False)  # type: ignore[call-arg]
+    return write_known(last, op, operands, options, value)
 
 
 def write_known(
@@ -328,23 +324,6 @@ def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, An
             x = last = write_parameter(last, x, x.name)
         own.append(x)
     return last, op, tuple(own)
-
-
-def as_operands(
-    last: Tensor | Origin, op: Rules, operands: tuple[Any, ...]
-) -> tuple[Tensor | Origin, tuple[Any, ...]]:
-    """The operands as the tape may keep them: Tensors and what `as_constant` makes.
-
-    If an op needs arrays, a record of a Python number is written again as an array.
-    """
-    kept = []
-    for x in operands:
-        if type(x) is not Tensor:
-            last, x = as_operand(write, last, x, op.name)
-        elif type(x._primal) is not np.ndarray and not op.takes_weak:
-            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
-        kept.append(x)
-    return last, tuple(kept)
 
 
 # --- recording ------------------------------------------------------------------
@@ -425,7 +404,10 @@ def run(
     else:
         argnums = tuple(dict.fromkeys(argnums))
         marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
-        args = tuple([marked[argnums.index(i)] if i in argnums else x for i, x in enumerate(args)])
+        given = list(args)
+        for i, x in zip(argnums, marked, strict=True):
+            given[i] = x
+        args = tuple(given)
     if outer is None:
         output, last = recorded_from(last, fn, args, kwargs)
     else:

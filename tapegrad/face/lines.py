@@ -6,6 +6,7 @@ import ast
 import linecache
 import re
 import sys
+from collections.abc import Iterator
 from types import FrameType
 
 import attrs
@@ -37,7 +38,7 @@ class Place:
         return f"{where}: {self.text}" if self.text else where
 
 
-_NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.")
+_NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
 def users_place() -> Place:
@@ -71,22 +72,23 @@ def instead() -> str:
     of_math = [x for x in re.findall(r"\bmath\.(\w+)\(", text) if hasattr(np, x)]
     found = [f"np.{x} for math.{x}" for x in dict.fromkeys(of_math)]
     found += [f"tg.{x} for np.{x}" for x in dict.fromkeys(re.findall(r"\bnp\.([rc]_)\[", text))]
-    found += [f"tg.{x} for scipy.special.{x}" for x in _OF_SCIPY if x in _scipys_functions()]
+    calls = list(_calls())
+    of_scipy = [name for module, name in calls if module.startswith("scipy.")]
+    found += [f"tg.{x} for scipy.special.{x}" for x in _OF_SCIPY if x in of_scipy]
+    if any(module.startswith("pandas.") for module, _ in calls):
+        found.append("column.to_numpy() for a column of pandas")
     return "".join([f"write {what}; " for what in found])
 
 
-def _scipys_functions() -> list[str]:
-    """The functions of SciPy that led from the caller's line here."""
-    names = []
+def _calls() -> Iterator[tuple[str, str]]:
+    """The modules and functions that led from the caller's line here, the last one first."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         if not module.startswith(_NOT_THE_USERS):
             break
-        if module.startswith("scipy."):
-            names.append(frame.f_code.co_name)
+        yield module, frame.f_code.co_name
         frame = frame.f_back
-    return names
 
 
 def augmented(symbol: str) -> str:

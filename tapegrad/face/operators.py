@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tapegrad.face.foreign import takes_over
 from tapegrad.face.lines import augmented
 from tapegrad.face.table import ANSWERS
 
@@ -16,12 +17,25 @@ def _binary(function: Any) -> tuple[Callable[[Any, Any], Any], Callable[[Any, An
     """The methods of a binary operator: as written and reflected."""
 
     def forward(self: Any, other: Any) -> Any:
-        return ANSWERS[function](self, other)
+        try:
+            return ANSWERS[function](self, other)
+        except TypeError:
+            # asked only now: it takes longer than the op, and what takes over is no operand
+            if takes_over(other):
+                return NotImplemented
+            raise
 
     def reflected(self: Any, other: Any) -> Any:
         return ANSWERS[function](other, self)
 
     return forward, reflected
+
+
+def _comparison(function: Any) -> Callable[[Any, Any], Any]:
+    """The method of a comparison."""
+    forward, _ = _binary(function)
+    forward.__doc__ = f"`tg.{function.__name__}` of the Tensor."
+    return forward
 
 
 def _in_place(symbol: str, function: Any) -> Callable[[Any, Any], Any]:
@@ -82,12 +96,12 @@ class Operators:
     __ixor__ = _in_place("^=", np.bitwise_xor)
     __ilshift__ = _in_place("<<=", np.left_shift)
     __irshift__ = _in_place(">>=", np.right_shift)
-    __eq__ = _method(np.equal)
-    __ne__ = _method(np.not_equal)
-    __lt__ = _method(np.less)
-    __le__ = _method(np.less_equal)
-    __gt__ = _method(np.greater)
-    __ge__ = _method(np.greater_equal)
+    __eq__ = _comparison(np.equal)
+    __ne__ = _comparison(np.not_equal)
+    __lt__ = _comparison(np.less)
+    __le__ = _comparison(np.less_equal)
+    __gt__ = _comparison(np.greater)
+    __ge__ = _comparison(np.greater_equal)
     __neg__ = _method(np.negative)
     __pos__ = _method(np.positive)
     __abs__ = _method(np.abs)
@@ -111,6 +125,9 @@ class Operators:
     cumsum = _method(np.cumsum)
     cumprod = _method(np.cumprod)
     argsort = _method(np.argsort)
+    argpartition = _method(np.argpartition)
+    nonzero = _method(np.nonzero)
+    searchsorted = _method(np.searchsorted)
     clip = _method(np.clip)
     round = _method(np.round)
     conj = conjugate = _method(np.conj)
@@ -124,12 +141,14 @@ class Operators:
     take = _method(np.take)
     trace = _method(np.trace)
 
+    _power, _ = _binary(np.power)
+
     def __pow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:
             raise TypeError(
                 f"pow with three arguments is for ints; write (t ** {other}) % {modulus}"
             )
-        return ANSWERS[np.power](self, other)
+        return self._power(other)
 
     def __rpow__(self, other: Any, modulus: Any = None) -> Any:
         if modulus is not None:

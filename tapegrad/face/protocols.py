@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from tapegrad.face import advice
+from tapegrad.face.foreign import has_functions, has_ufuncs
 from tapegrad.face.table import ANSWERS
 
 _INFIX = {
@@ -26,6 +27,7 @@ class Protocols:
     """NumPy's functions and ufuncs, recorded."""
 
     __slots__ = ()
+    __recorded_ufuncs__ = True
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         name = ufunc.__name__
@@ -42,7 +44,12 @@ class Protocols:
         if ours is None and method == "__call__":
             ours = ANSWERS.get(_full_name(ufunc, name))
         if ours is not None:
-            return ours(*inputs, **kwargs)
+            try:
+                return ours(*inputs, **kwargs)
+            except TypeError:
+                if any(map(has_ufuncs, inputs)):
+                    return NotImplemented
+                raise
         if method == "__call__":
             _refuse(ufunc, name)
         raise TypeError(
@@ -58,7 +65,12 @@ class Protocols:
         ours = ANSWERS.get(function)
         if ours is None:
             _refuse(function, function.__name__)
-        return ours(*args, **kwargs)
+        try:
+            return ours(*args, **kwargs)
+        except TypeError:
+            if any(map(has_functions, types)):
+                return NotImplemented
+            raise
 
 
 def _refuse(function: Any, name: str) -> NoReturn:

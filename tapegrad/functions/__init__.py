@@ -3,16 +3,20 @@
 from typing import TYPE_CHECKING
 
 from tapegrad.functions.activation import *
+from tapegrad.functions.angles import *
 from tapegrad.functions.arithmetic import *
 from tapegrad.functions.assembly import *
 from tapegrad.functions.brackets import *
+from tapegrad.functions.comparison import *
 from tapegrad.functions.creation import *
 from tapegrad.functions.decomposition import *
 from tapegrad.functions.diagonals import *
 from tapegrad.functions.floating_point import *
 from tapegrad.functions.functional import *
+from tapegrad.functions.histograms import *
 from tapegrad.functions.interpolation import *
 from tapegrad.functions.inverse import *
+from tapegrad.functions.like import *
 from tapegrad.functions.norms import *
 from tapegrad.functions.order import *
 from tapegrad.functions.polynomial import *
@@ -21,6 +25,7 @@ from tapegrad.functions.reduction import *
 from tapegrad.functions.rounding import *
 from tapegrad.functions.scan import *
 from tapegrad.functions.selection import *
+from tapegrad.functions.sets import *
 from tapegrad.functions.shape import *
 from tapegrad.functions.statistics import *
 from tapegrad.functions.ufunc_methods import *
@@ -29,16 +34,20 @@ from tapegrad.functions.ufunc_methods import *
 if not TYPE_CHECKING:
     from tapegrad.functions import (
         activation,
+        angles,
         arithmetic,
         assembly,
         brackets,
+        comparison,
         creation,
         decomposition,
         diagonals,
         floating_point,
         functional,
+        histograms,
         interpolation,
         inverse,
+        like,
         norms,
         order,
         polynomial,
@@ -47,6 +56,7 @@ if not TYPE_CHECKING:
         rounding,
         scan,
         selection,
+        sets,
         shape,
         statistics,
         ufunc_methods,
@@ -54,16 +64,20 @@ if not TYPE_CHECKING:
 
     __all__ = [
         *activation.__all__,
+        *angles.__all__,
         *arithmetic.__all__,
         *assembly.__all__,
         *brackets.__all__,
+        *comparison.__all__,
         *creation.__all__,
         *decomposition.__all__,
         *diagonals.__all__,
         *floating_point.__all__,
         *functional.__all__,
+        *histograms.__all__,
         *interpolation.__all__,
         *inverse.__all__,
+        *like.__all__,
         *norms.__all__,
         *order.__all__,
         *polynomial.__all__,
@@ -72,6 +86,7 @@ if not TYPE_CHECKING:
         *rounding.__all__,
         *scan.__all__,
         *selection.__all__,
+        *sets.__all__,
         *shape.__all__,
         *statistics.__all__,
         *ufunc_methods.__all__,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Elements
 from tapegrad.ops.indexing import index_select
@@ -20,11 +21,25 @@ __all__ = [
 def _interp_calls(choose: Choices) -> Call:
     n = choose.integer(1, 3)
     xp = np.sort(choose.array((n,), distinct=True))
-    options = choose.among([{}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
+    options = choose.among([{}, {"period": 9.0}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
     # where these are given there is a step at the ends
     ends = Elements(poles=(float(xp[0]), float(xp[-1])) if options else ())
     x = choose.array(choose.shape(max_dims=2, max_side=2), ends)
     return Call((x, xp, choose.array((n,))), options)
+
+
+def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
+    """Where to look within one period, and the points of it, with one beyond each end."""
+    if period.ndim:
+        raise TypeError(f"interp: the period is a number; got shape {period.shape}")
+    if not isinstance(period, Tensor) and not period:
+        raise ValueError("interp: a period is not 0")
+    period = np.abs(period)
+    x, xp = np.remainder(x, period), np.remainder(xp, period)
+    order = np.argsort(xp)
+    xp, fp = index_select(xp, order), index_select(fp, order)
+    xp = np.concatenate([xp[-1:] - period, xp, xp[:1] + period])
+    return x, xp, np.concatenate([fp[-1:], fp, fp[:1]])
 
 
 @function(
@@ -32,7 +47,9 @@ def _interp_calls(choose: Choices) -> Call:
     domain=_interp_calls,
     kink="the slope to the right, at the last point to the left",
 )
-def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any:
+def interp(
+    x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
+) -> Any:
     """What lies at x on the straight lines that join the points (xp, fp).
 
     At a point the slope is that of the line to its right, at the last point of the
@@ -46,11 +63,14 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
         The points, xp increasing.
     left, right
         The results before the first and beyond the last point; by default fp there.
+    period
+        The period after which the points come again; xp may then be in any order, and left
+        and right are not looked at.
 
     Raises
     ------
     ValueError
-        If xp and fp are not one-dimensional, of one length, or are empty.
+        If xp and fp are not one-dimensional, of one length, or are empty; for a period of 0.
     TypeError
         If left or right is not a number.
 
@@ -69,6 +89,9 @@ def interp(x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None) -> Any
             "interp: xp and fp are one-dimensional, of one length from 1 on; "
             f"their shapes are {xp.shape} and {fp.shape}"
         )
+    if period is not None:
+        left = right = None
+        x, xp, fp = _around(x, xp, fp, double(period))
     left, right = (fp[i] if end is None else double(end) for i, end in ((0, left), (-1, right)))
     if left.ndim or right.ndim:
         raise TypeError(

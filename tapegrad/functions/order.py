@@ -72,6 +72,7 @@ _ENDS = {
     "interpolated_inverted_cdf": (0, 1),
 }
 _BETWEEN = ("lower", "higher", "midpoint")
+_STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
 
 
 def _place(n: int, q: Any, method: str) -> Any:
@@ -94,9 +95,30 @@ def _checked(q: Any, most: int) -> Any:
     return q if isinstance(q, Tensor) or type(q) in (int, float) else known
 
 
+def _stepped(rows: Any, q: Any, method: str) -> Any:
+    """The element of sorted lines that a quantile steps to, or the mean of two at a step."""
+    n, weak = len(rows), is_weak(q)
+    place = n * array(q) - (1.5 if method == "closest_observation" else 1)
+    low = np.floor(place)
+    at_step = np.equal(place, low)
+    if method == "closest_observation":
+        at_step = at_step & np.equal(np.remainder(low, 2), 1)
+    low = low.astype(np.intp)
+    low, after = (np.minimum(np.maximum(i, 0), n - 1) for i in (low, low + 1))
+    if method != "averaged_inverted_cdf":
+        return index_select(rows, np.where(at_step, low, after))
+    dtype = rows.dtype if weak and rows.dtype.kind == "f" else place.dtype
+    share = np.where(at_step, 0.5, 1.0).astype(dtype)
+    share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
+    below, above = index_select(rows, low), index_select(rows, after)
+    return above - (above - below) * (1 - share)
+
+
 def _interpolated(rows: Any, q: Any, method: str) -> Any:
     """The elements of sorted lines at a quantile, or between the two beside it."""
     n = len(rows)
+    if method in _STEPS:
+        return _stepped(rows, q, method)
     weak = is_weak(q)
     place = array(_place(n, q, method))
     low = place.astype(np.intp)
@@ -132,7 +154,7 @@ def _quantiles(most: int) -> Domain:
         shape = choose.shape(max_dims=2, min_side=1, max_side=2)
         some = choose.array(shape, Elements(0, most), "d")
         q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
-        given = {"method": choose.among([*_ENDS, *_BETWEEN]), "axis": choose.axes(x.ndim)}
+        given = {"method": choose.among([*_ENDS, *_BETWEEN, *_STEPS]), "axis": choose.axes(x.ndim)}
         return Call((x, q), given | {"keepdims": choose.among([False, True])})
 
     return call
@@ -156,7 +178,8 @@ def quantile(
     method
         What is taken between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
         ``"midpoint"``, or one of ``"hazen"``, ``"weibull"``, ``"median_unbiased"``,
-        ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``, as in NumPy.
+        ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``; or, without a slope in q,
+        ``"inverted_cdf"``, ``"averaged_inverted_cdf"``, ``"closest_observation"``, as in NumPy.
 
     Raises
     ------
@@ -170,8 +193,8 @@ def quantile(
     array([0. , 0.5, 0.5])
     """
     a, q = array(a), _checked(q, 1)
-    if method not in (*_ENDS, *_BETWEEN):
-        known = ", ".join([*_ENDS, *_BETWEEN])
+    if method not in (*_ENDS, *_BETWEEN, *_STEPS):
+        known = ", ".join([*_ENDS, *_BETWEEN, *_STEPS])
         raise ValueError(f"the method {method!r} is not supported; there are {known}")
     rows = sort(lines(a, axis), axis=0)
     return _statistic(_interpolated(rows, q, method), rows, a, axis, keepdims)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import REAL, Call, Choices
+from tapegrad.domain import POSITIVE, REAL, Call, Choices
 from tapegrad.functions.creation import array
 from tapegrad.functions.decomposition import lstsq
 from tapegrad.ops.record import floating
 
-__all__ = ["polyder", "polyfit", "polyint", "polyval", "vander"]
+__all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "vander"]
 
 
 def _evaluations(choose: Choices) -> Call:
@@ -44,6 +44,63 @@ def polyval(p: Any, x: Any) -> Any:
     for coefficient in p:
         y = y * x + coefficient
     return y
+
+
+def _two(choose: Choices) -> Call:
+    # a coefficient in front that is not 0, for NumPy leaves out those that are
+    sides = (choose.integer(1, 3), choose.integer(1, 3))
+    return Call(tuple(choose.array((n,), POSITIVE) for n in sides))
+
+
+def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
+    """Coefficients with zeros in front, as many as the other needs."""
+    a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
+    n = max(a1.shape[0], a2.shape[0])
+    zeros = [np.zeros(n - a.shape[0], a.dtype) for a in (a1, a2)]
+    return np.concatenate([zeros[0], a1]), np.concatenate([zeros[1], a2])
+
+
+@function(numpy=np.polyadd, domain=_two)
+def polyadd(a1: Any, a2: Any) -> Any:
+    """The coefficients of the sum of two polynomials.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polyadd(np.array([1.0, 2.0]), np.array([3.0, 0.0, 1.0]))
+    array([3., 1., 3.])
+    """
+    a1, a2 = _of_one_length(a1, a2)
+    return a1 + a2
+
+
+@function(numpy=np.polysub, domain=_two)
+def polysub(a1: Any, a2: Any) -> Any:
+    """The coefficients of the difference of two polynomials.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polysub(np.array([1.0, 2.0]), np.array([3.0, 0.0, 1.0]))
+    array([-3.,  1.,  1.])
+    """
+    a1, a2 = _of_one_length(a1, a2)
+    return a1 - a2
+
+
+@function(numpy=np.polymul, domain=_two)
+def polymul(a1: Any, a2: Any) -> Any:
+    """The coefficients of the product of two polynomials.
+
+    Zeros in front stay, unlike NumPy's, for no shape depends on values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.polymul(np.array([1.0, 2.0]), np.array([1.0, -2.0]))
+    array([ 1.,  0., -4.])
+    """
+    return np.convolve(np.atleast_1d(array(a1)), np.atleast_1d(array(a2)))
 
 
 def _columns(choose: Choices) -> Call:

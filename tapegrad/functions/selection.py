@@ -11,13 +11,14 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.ops.indexing import index_select, index_set, pick
-from tapegrad.ops.record import alike, known
+from tapegrad.ops.record import alike, fitted, known
 from tapegrad.ops.record import array as as_array
 
 __all__ = [
     "choose",
     "compress",
     "extract",
+    "put",
     "put_along_axis",
     "select",
     "take",
@@ -177,6 +178,49 @@ def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any
     arr, axis = on_axis(arr, axis)
     y = index_set(arr, values, index=_aligned(arr, indices, axis))
     return y if y.shape == shape else np.reshape(y, shape)
+
+
+def _puts(choose: Choices) -> Call:
+    a = choose.array(choose.shape(min_side=1))
+    mode = choose.among(_MODES)
+    beyond = 0 if mode == "raise" else 2 * a.size
+    ind = choose.integers(choose.shape(max_dims=1), -a.size - beyond, a.size - 1 + beyond)
+    v = choose.array(choose.shape(max_dims=1, min_side=1))
+    return Call((a, ind, v.astype(a.dtype)), {"mode": mode})
+
+
+@function(domain=_puts, kink="as `index_set`")
+def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
+    """A copy with values at some places, counted as if there were one axis.
+
+    NumPy's function of this name writes into the array, which a Tensor never allows.
+    Where an element is named more than once the last value stays, and only it has a
+    gradient.
+
+    Parameters
+    ----------
+    a
+        An array.
+    ind
+        Integers: the places.
+    v
+        A value for each place; from the first again where they are too few.
+    mode
+        What a place out of bounds does; as for `take`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.put(np.array([[1, 5], [7, 3]]), [0, -1], [8, 9])
+    array([[8, 5],
+           [7, 9]])
+    """
+    a = as_array(a)
+    ind = np.ravel(_within(ind, a.size, mode))
+    if ind.size == 0:
+        return np.copy(a)
+    v = np.resize(fitted(v, a.dtype), ind.shape)
+    return np.reshape(index_set(np.ravel(a), v, index=ind), a.shape)
 
 
 def _masks(choose: Choices) -> Call:

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.operands import require_real
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices
+from tapegrad.domain import POSITIVE, Call, Choices
 from tapegrad.ops.record import array, double, stopped
 
 __all__ = ["corrcoef", "cov"]
@@ -29,11 +31,36 @@ def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
 
 def _covariances(choose: Choices) -> Call:
     args, given = _observations(choose)
-    return Call(tuple(args), given | choose.among([{}, {"bias": True}, {"ddof": 0}]))
+    m = args[0]
+    n = m.shape[-1] if given["rowvar"] or m.ndim == 1 else m.shape[0]
+    weights: dict[str, Any] = choose.among(
+        [
+            {},
+            {},
+            {"fweights": choose.integers((n,), 1, 3)},
+            {"aweights": choose.array((n,), POSITIVE, "d"), "fweights": np.full(n, 2)},
+            {"aweights": choose.array((n,), POSITIVE, "d")},
+        ]
+    )
+    given |= weights
+    given |= choose.among([{}, {"bias": True}, {"ddof": 0}])
+    if not weights:
+        given["dtype"] = choose.among([None, np.float32])
+    return Call(tuple(args), given)
 
 
 @function(numpy=np.cov, domain=_covariances)
-def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: Any = None) -> Any:
+def cov(
+    m: Any,
+    y: Any = None,
+    rowvar: bool = True,
+    bias: bool = False,
+    ddof: Any = None,
+    fweights: Any = None,
+    aweights: Any = None,
+    *,
+    dtype: Any = None,
+) -> Any:
     """The covariances of variables, of each with each.
 
     Parameters
@@ -48,6 +75,12 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
         Whether to divide by the number of observations, not by one less.
     ddof
         Subtracted from the number of observations instead.
+    fweights
+        How often each observation counts: whole numbers.
+    aweights
+        How much each weighs. A gradient passes to them.
+    dtype
+        The dtype to compute in; float64 or wider by default.
 
     Returns
     -------
@@ -67,16 +100,47 @@ def cov(m: Any, y: Any = None, rowvar: bool = True, bias: bool = False, ddof: An
     >>> tg.grad(lambda x: tg.cov(x, np.array([0.0, 1.0, 2.0]))[0, 1])(np.zeros(3))
     array([-0.5,  0. ,  0.5])
     """
-    variables = [double(x) for x in (m, y) if x is not None]
+    variables = [
+        double(x) if dtype is None else array(x).astype(dtype) for x in (m, y) if x is not None
+    ]
     if builtins.max(x.ndim for x in variables) > 2:
         raise ValueError("cov takes arrays of up to two axes")
     x = np.concatenate([np.atleast_2d(v if rowvar or v.ndim < 2 else v.T) for v in variables])
-    apart = x - np.mean(x, axis=1, keepdims=True)
     # as NumPy asks: None is not 0
     ddof = int(bias == 0) if ddof is None else ddof
     if ddof != int(ddof):
         raise ValueError(f"cov: ddof is a whole number, not {ddof!r}")
-    return np.squeeze(apart @ apart.T / builtins.max(x.shape[1] - ddof, 0))
+    weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
+    apart = x - np.expand_dims(np.average(x, axis=1, weights=weights), 1)
+    if weights is None:
+        return np.squeeze(apart @ apart.T / builtins.max(fact, 0))
+    return np.squeeze(apart @ (apart * weights).T / np.maximum(fact, 0))
+
+
+def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]:
+    """The weights of n observations, None if they are equal, and what is divided by."""
+    given = []
+    for name, weights in (("fweights", fweights), ("aweights", aweights)):
+        if weights is None:
+            continue
+        weights = array(weights)
+        require_real(weights.dtype, name)
+        if weights.ndim != 1 or weights.shape[0] != n:
+            raise ValueError(f"{name}, of shape {weights.shape}, are not for {n} observations")
+        if not (isinstance(weights, Tensor) and weights.origin.compiling):
+            known = weights.value if isinstance(weights, Tensor) else weights
+            if name == "fweights" and (known != np.round(known)).any():
+                raise TypeError("fweights are whole numbers")
+            if (known < 0).any():
+                raise ValueError(f"{name} are not negative")
+        given.append(weights.astype(float))
+    if not given:
+        return None, n - ddof
+    product = given[0] if len(given) == 1 else given[0] * given[1]
+    total = np.sum(product)
+    if ddof == 0 or aweights is None:
+        return product, total - ddof
+    return product, total - ddof * np.sum(product * given[-1]) / total
 
 
 def _correlations(choose: Choices) -> Call:

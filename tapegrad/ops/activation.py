@@ -18,14 +18,25 @@ __all__ = [
 ]
 
 
-# exp of more than this would overflow
-_LARGEST = {np.dtype(char): float(np.log(np.finfo(char).max)) - 1e-3 for char in "fdg"}
+# exp of more than this would overflow; arrays of the dtype, for a Python number takes as
+# long again as a small array
+_LARGEST = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
+_ONE = {char: np.ones((), char) for char in _LARGEST}
 
 
 def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     """g * y * (1 - y)."""
     # y * (1 - y), without the difference that would be lost to rounding for large x
+    if type(x) is np.ndarray and x.dtype.char in _LARGEST:
+        return g * (y / _one_and_exp(x)[0])
     return g * (y * sigmoid(-x))
+
+
+def _one_and_exp(x: Any) -> tuple[Any, Any]:
+    """1 + exp(x), and exp(x), which do not overflow."""
+    char = x.dtype.char
+    grown = np.exp(np.minimum(x, _LARGEST[char]))
+    return _ONE[char] + grown, grown
 
 
 @op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise)
@@ -43,8 +54,8 @@ def sigmoid(x: Any) -> Any:
     x = floating(x)
     if x.dtype == np.float16:
         return sigmoid(x.astype(np.float32)).astype(np.float16)
-    grown = np.exp(np.minimum(x, _LARGEST[x.dtype]))
-    return grown / (1 + grown)
+    more, grown = _one_and_exp(x)
+    return grown / more
 
 
 @op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise)

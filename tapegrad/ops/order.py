@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.core.batch import along_axis
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor
-from tapegrad.declare import op
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import Call, Choices, Domain
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
@@ -176,14 +176,30 @@ def argpartition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introsele
 def _searched(choose: Choices) -> Call:
     a = choose.array(choose.shape(min_dims=1, max_dims=1))
     v = choose.array(choose.shape(), dtypes=a.dtype.char)
-    return Call((choose.laid_out(np.sort(a)), v), {"side": choose.among(["left", "right"])})
+    side = {"side": choose.among(["left", "right"])}
+    in_order = Call((choose.laid_out(np.sort(a)), v), side)
+    return choose.among([in_order, Call((a, v), {**side, "sorter": np.argsort(a)})])
 
 
 def _searchsorted_batch(op: Any, has: Any, a: Any, v: Any, **options: Any) -> Any:
     return NotImplemented if has[0] else apply(op, (a, v), options)
 
 
-@op(None, None, numpy=np.searchsorted, domain=_searched, batch=_searchsorted_batch)
+def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
+    """`searchsorted` in an array that indices put in order."""
+    if np.ndim(a) != 1:
+        raise ValueError(f"searchsorted takes an array of one axis, not {np.ndim(a)}")
+    return np.searchsorted(a if sorter is None else np.take(a, sorter), v, side)
+
+
+@wider_op(
+    _searched_in_order,
+    None,
+    None,
+    numpy=np.searchsorted,
+    domain=_searched,
+    batch=_searchsorted_batch,
+)
 def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
     """Where elements belong in a sorted array. It passes no gradient.
 
@@ -195,6 +211,8 @@ def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
         An array of the values to place.
     side
         Whether ``"left"`` or ``"right"`` of elements that are equal.
+
+    With ``sorter=``, indices as of `argsort`, the array need not be in order.
 
     Examples
     --------

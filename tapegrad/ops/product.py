@@ -45,7 +45,7 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """g @ x2.T, of each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return g @ x2.T
+        return np.dot(g, x2.T)
     if left == right == 1:
         return g * x2
     if right == 1:
@@ -59,7 +59,7 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """x1.T @ g, of each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return x1.T @ g
+        return np.dot(x1.T, g)
     if left == right == 1:
         return g * x1
     if left == 1:

@@ -107,6 +107,8 @@ def array(x: Any) -> Any:
 
 def floating(x: Any) -> Any:
     """`array` of x, of float64 if it is not floating."""
+    if type(x) is np.ndarray and x.dtype.kind == "f":
+        return x
     x = array(x)
     require_real(x.dtype, "an operand")
     return x if x.dtype.kind == "f" else x.astype(float)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.batch import Has, along_axis, flat, moved
+from tapegrad.core.fitting import filled
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, any_of, reduced
@@ -56,7 +57,7 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     if g.ndim:
         return broadcast_to(_unreduced(g, x, axis, keepdims), shape=x.shape)
     if type(g) is np.ndarray:
-        return np.full(x.shape, g)
+        return filled(x.shape, g, g.dtype)
     return broadcast_to(g, shape=x.shape)
 
 

@@ -63,9 +63,10 @@ class Optimizer:
 
     def rate(self, state: Any) -> Any:
         """The learning rate of the next step."""
-        if not callable(self.learning_rate):
-            return self.learning_rate
-        rate = self.learning_rate(state.step)
+        rate = self.learning_rate
+        if not callable(rate):
+            return rate
+        rate = rate(state.step)
         if np.shape(rate) != ():
             raise ValueError(
                 f"learning_rate must return one number for a step; it returned an array "
@@ -104,27 +105,26 @@ class Optimizer:
         names = self.moments()
         moments = [getattr(state, name) for name in names]
         now = self.numbers(state.step, self.rate(state))
-        cast = (
-            functools.cache(functools.partial(_cast, now))
-            if not _PYTHON.issuperset(map(type, now))
-            else None
-        )
+        cast = None
+        if not _PYTHON.issuperset(map(type, now)):
+            cast = functools.cache(functools.partial(_cast, now))
         decays = self._decays(params)
+        leaf = self.leaf
         made: list[tuple[Any, ...]] = []
 
         # this runs for each parameter in each step: only the necessary
         def stepped(p: Any, g: Any, *moments: Any) -> Any:
-            shape = shape_of(p)
-            if shape_of(g) != shape:
+            shape = getattr(p, "shape", ())
+            if getattr(g, "shape", ()) != shape:
                 # where NumPy would broadcast; `_refuse_difference` says it better
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
             numbers = now if cast is None else cast(_dtype(p))
             at = p
             if decays is not None and next(decays):
                 at, g = self.decayed(p, g, *numbers)
-            row = self.leaf(at, g, moments, *numbers)
+            row = leaf(at, g, moments, *numbers)
             new = row[0]
-            if type(p) is np.ndarray and new.dtype != p.dtype:
+            if type(p) is np.ndarray and new.dtype is not p.dtype and new.dtype != p.dtype:
                 raise ValueError(f"a step of {new.dtype} for a parameter of {p.dtype}")
             if moments:
                 for x, old in zip(row[1:], moments, strict=True):
@@ -145,7 +145,7 @@ class Optimizer:
         for i, name in enumerate(names, 1):
             leaves = iter([_given(row[i]) for row in made])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
-        return new, self.state(step=_given(state.step + 1), **after)
+        return new, self.state(_given(state.step + 1), **after)
 
     def _decays(self, params: Any) -> Iterator[bool] | None:
         """For each parameter whether it decays; None if none does."""

@@ -235,8 +235,9 @@ def trace(
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     static_argnums: Iterable[int] = (),
+    stops: bool = False,
 ) -> Program:
-    """The program of one call, as it was recorded."""
+    """The program of one call, as it was recorded; `stops` as in `from_tape`."""
     origin = Origin(label(fn), True, first_line(fn))
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
@@ -266,7 +267,7 @@ def trace(
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
-    program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen)
+    program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen, stops)
     return attrs.evolve(program, arguments=arguments_of(read(args, kwargs, static).signature))
 
 

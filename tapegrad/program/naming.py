@@ -18,6 +18,7 @@ from tapegrad.core.tensor import Rules
 from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import OPS
 from tapegrad.errors import FileError
+from tapegrad.ops import scipy_special
 
 DRAWS = tuple(
     [x for x in vars(random).values() if isinstance(x, Op) and x.__module__ == random.__name__]
@@ -27,6 +28,7 @@ _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.name}": op for op in DRAWS},
+    **{f"scipy.{op.name}": op for op in vars(scipy_special).values() if isinstance(op, Op)},
 }
 
 

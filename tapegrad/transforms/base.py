@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, TypeVarTuple
 
 import attrs
@@ -14,8 +14,7 @@ from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give, keep
 from tapegrad.core.pickling import by_name
-from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, is_recording
+from tapegrad.core.tape import is_recording
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import asarray
 
@@ -85,11 +84,8 @@ class Transform(Generic[P, R]):
         return tuple([by_position[i] for i in positions])
 
 
-def gradient_trees(
-    tape: Tape, seeds: dict[Tensor, Any], marked: tuple[Any, ...], check_finite: bool = False
-) -> tuple[Any, ...]:
+def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> tuple[Any, ...]:
     """The gradients, in trees like the parameters they belong to."""
-    gradients = sweep(tape, seeds, check_finite)
     return tuple([tree.map(gradients.__getitem__, x) for x in marked])
 
 

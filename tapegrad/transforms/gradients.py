@@ -12,6 +12,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.core.reach import needed
 from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.seeds import seed
+from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.transforms.base import (
@@ -45,8 +46,11 @@ class ValueAndGrad(Transform[P, R]):
             refuse_stranger("parameter", output, tape.last)
         if self.unused == "raise":
             _refuse_unused(self.fn, tape, seeds)
-        gradients = gradient_trees(tape, seeds, marked, self.check_finite)
         value = released(output)
+        # handed over and not held, so that the sweep frees each record that it has passed
+        tapes = [tape]
+        del tape, output
+        gradients = gradient_trees(sweep(tapes.pop(), seeds, self.check_finite), marked)
         if self.has_aux:
             value = value, *aux
         result: Any = value, self.arranged(gradients, positions)
@@ -223,9 +227,13 @@ def check_scalar(fn: Fn, output: Any) -> None:
         return
     if not is_floating(output):
         got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
+        remedy = ""
+        if type(output) is tuple:
+            remedy = "; with auxiliary results, pass has_aux=True"
+        elif type(getattr(output, "data", None)) is Tensor:  # as an array of xarray has it
+            remedy = "; return the Tensor in it (.data)"
         raise TypeError(
-            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}"
-            + ("; with auxiliary results, pass has_aux=True" if type(output) is tuple else "")
+            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}{remedy}"
         )
     if np.size(output) != 1:
         raise TypeError(

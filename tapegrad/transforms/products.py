@@ -15,6 +15,7 @@ from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give
 from tapegrad.core.seeds import result_for, seed, weighing
+from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.transforms.base import (
@@ -61,7 +62,7 @@ class Pullback(Generic[*Ts]):
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map_up_to(weigh, self.output, cotangent)
-        return gradient_trees(self.tape, seeds, self.marked)
+        return gradient_trees(sweep(self.tape, seeds), self.marked)
 
 
 # by arity, so that a function may have further arguments with defaults

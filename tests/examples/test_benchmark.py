@@ -8,7 +8,7 @@ BENCHMARK = Path(__file__).parents[2] / "examples" / "benchmark.py"
 
 
 def test_the_benchmark_prints_a_table_of_checked_implementations():
-    options = ["--workloads", "xor,transforms", "--seconds", "0.2", "--no-peers"]
+    options = ["--workloads", "xor,per_example,tall,transforms", "--seconds", "0.2", "--no-peers"]
     run = subprocess.run(
         [sys.executable, str(BENCHMARK), *options],
         capture_output=True,

@@ -19,15 +19,10 @@ def refuses(fn: Any, *words: str) -> None:
 
 
 UNSUPPORTED = {
-    "angle": lambda x: np.angle(x),
-    "unwrap": lambda x: np.unwrap(x),
+    "sort_complex": lambda x: np.sort_complex(x),
     "fft": lambda x: np.fft.fft(x),
     "eig": lambda x: np.linalg.eig(x @ x.T),
-    "histogram": lambda x: np.histogram(x),
-    "unique": lambda x: np.unique(x),
     "copyto": lambda x: np.copyto(np.zeros((2, 3)), x),
-    "array_equal": lambda x: np.array_equal(x, x),
-    "allclose": lambda x: np.allclose(x, x),
     "put": lambda x: np.put(np.zeros(3), [0], x[0]),
     "may_share_memory": lambda x: np.may_share_memory(x, x),
     "save": lambda x: np.save("/dev/null", x),

@@ -50,7 +50,7 @@ def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
         return Entry(label, start, jitted, data, w.read, jax.block_until_ready)
 
     data = tuple(jnp.asarray(a, jnp.int32 if a.dtype.kind == "i" else a.dtype) for a in w.data)
-    both = jax.value_and_grad(functools.partial(w.loss, ops))
+    both = w.derivative(jax, functools.partial(w.loss, ops))
     label = {"lstm": "jax.jit unrolled", "embedding": "jax.jit dense"}.get(name, "jax.jit")
     yield entry(label, plain_step(both, w))
     if name == "lstm":

@@ -18,7 +18,7 @@ RECORDED, COMPILED, ANSWERS = "tapegrad recorded", "tapegrad compiled", "NumPy b
 
 def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
     """Write the training step as a user of tapegrad does: with its layers, or of a function."""
-    both = tg.value_and_grad(loss or w.model_loss or functools.partial(w.loss, tapegrad_ops()))
+    both = w.derivative(tg, loss or w.model_loss or functools.partial(w.loss, tapegrad_ops()))
     if w.rate is None:
         return both
     if w.decay is not None:

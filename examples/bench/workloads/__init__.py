@@ -12,12 +12,29 @@ from bench.workloads.lenet import lenet
 from bench.workloads.lstm import lstm
 from bench.workloads.mlp import adamw, mlp
 from bench.workloads.ode import ode
+from bench.workloads.per_example import per_example
 from bench.workloads.rnn import rnn
+from bench.workloads.tall import tall
 from bench.workloads.xor import xor
 
 __all__ = ["WORKLOADS"]
 
 WORKLOADS: Mapping[str, Callable[[], Workload]] = {
     make.__name__: make
-    for make in (xor, rnn, mlp, chain, lstm, gru, embedding, attention, lenet, adamw, cell, ode)
+    for make in (
+        xor,
+        rnn,
+        mlp,
+        chain,
+        lstm,
+        gru,
+        embedding,
+        attention,
+        lenet,
+        adamw,
+        per_example,
+        tall,
+        cell,
+        ode,
+    )
 }

@@ -1,0 +1,60 @@
+"""Angles that go on where they would jump."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad.declare import function
+from tapegrad.domain import Call, Choices
+from tapegrad.ops.record import array, stopped
+
+__all__ = ["unwrap"]
+
+
+def _turns(choose: Choices) -> Call:
+    p = choose.array(choose.shape(min_dims=1))
+    given = {"period": choose.among([1.0, 3, 2 * np.pi]), "discont": choose.among([None, 2.5])}
+    return Call((p,), {**given, "axis": choose.axis(p.ndim)})
+
+
+@function(numpy=np.unwrap, domain=_turns, kink="the slope beside a step")
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+    """Angles with whole periods added, so that no step between neighbours is long.
+
+    Parameters
+    ----------
+    p
+        An array.
+    discont
+        Steps shorter than this stay; half the period at least, which is the default.
+    axis
+        The axis to go along.
+    period
+        The period. How many are added is not differentiated.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.unwrap(np.array([0.0, 3.0, 5.0, 1.0]), period=6)
+    array([0., 3., 5., 7.])
+    """
+    p = array(p)
+    axis = normalize_axis_index(axis, p.ndim)
+    step = stopped(np.diff(p, axis=axis))
+    half = period / 2
+    dtype = np.result_type(p, period)
+    if dtype.kind in "iu":
+        half, rest = divmod(period, 2)
+    discont = period / 2 if discont is None else discont
+    short = np.remainder(step + half, period) - half
+    if dtype.kind not in "iu" or rest == 0:
+        # a step of just half a period is as well one back as one on
+        short = np.where(np.equal(short, -half) & np.greater(step, 0), half, short)
+    added = np.where(np.less(np.abs(step), discont), 0, short - step)
+    first = (slice(None),) * axis
+    rest_of_all = p[(*first, slice(1, None))] + np.cumsum(added, axis=axis)
+    y = np.concatenate([p[(*first, slice(None, 1))].astype(dtype), rest_of_all], axis=axis)
+    return y.astype(dtype)

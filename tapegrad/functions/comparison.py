@@ -1,0 +1,162 @@
+"""Whether arrays are alike, and what their numbers are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.batch import pointwise
+from tapegrad.declare import function, op
+from tapegrad.domain import REAL, TYING, Call, Choices, each
+from tapegrad.ops.logic import isclose
+from tapegrad.ops.record import array
+from tapegrad.ops.reduction import all
+
+__all__ = [
+    "allclose",
+    "angle",
+    "array_equal",
+    "array_equiv",
+    "iscomplex",
+    "isreal",
+    "real_if_close",
+]
+
+
+def _closenesses(choose: Choices) -> Call:
+    call = each(REAL, REAL)(choose)
+    b = call.args[choose.among([0, 0, 1])]
+    return Call((call.args[0], b), choose.among([{}, {"rtol": 0.5}, {"atol": 9.0}]))
+
+
+@function(numpy=np.allclose, domain=_closenesses)
+def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether `isclose` holds for all elements. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.allclose(np.array([1.0, 2.0]), [1.0, 2.0 + 1e-9]))
+    True
+    """
+    return all(isclose(a, b, rtol, atol, equal_nan))
+
+
+def _pairs(choose: Choices) -> Call:
+    a, b = (choose.array(shape, TYING) for shape in choose.broadcastable(2))
+    return Call((a, choose.among([a, b])))
+
+
+def _equal_in_part(choose: Choices) -> Call:
+    call = _pairs(choose)
+    return Call(call.args, {"equal_nan": choose.among([False, True])})
+
+
+@function(numpy=np.array_equal, domain=_equal_in_part)
+def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
+    """Whether arrays have one shape and the same elements. It passes no gradient.
+
+    Where the shapes differ the answer is known without a record.
+
+    Parameters
+    ----------
+    a1, a2
+        Arrays.
+    equal_nan
+        Whether nan is the same as nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.array_equal(np.array([1.0, 2.0]), [1.0, 2.0])), tg.array_equal(np.ones(2), 1.0)
+    (True, False)
+    """
+    a1, a2 = array(a1), array(a2)
+    if a1.shape != a2.shape:
+        return False
+    same = np.equal(a1, a2)
+    if equal_nan:
+        same = same | (np.not_equal(a1, a1) & np.not_equal(a2, a2))
+    return all(same)
+
+
+@function(numpy=np.array_equiv, domain=_pairs)
+def array_equiv(a1: Any, a2: Any) -> Any:
+    """Whether arrays that broadcast have the same elements. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.array_equiv(np.ones(2), 1.0)), tg.array_equiv(np.ones(2), np.ones(3))
+    (True, False)
+    """
+    a1, a2 = array(a1), array(a2)
+    try:
+        np.broadcast_shapes(a1.shape, a2.shape)
+    except ValueError:
+        return False
+    return all(np.equal(a1, a2))
+
+
+@op(None, numpy=np.isreal, domain=each(REAL), batch=pointwise)
+def isreal(x: Any) -> Any:
+    """Where numbers are real: everywhere.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isreal(np.ones(2))
+    array([ True,  True])
+    """
+    return np.isreal(x)
+
+
+@op(None, numpy=np.iscomplex, domain=each(REAL), batch=pointwise)
+def iscomplex(x: Any) -> Any:
+    """Where numbers are complex: nowhere.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.iscomplex(np.ones(2))
+    array([False, False])
+    """
+    return np.iscomplex(x)
+
+
+@function(numpy=np.real_if_close, domain=each(REAL))
+def real_if_close(a: Any, tol: float = 100) -> Any:
+    """The same values: they are real already, whatever `tol` is.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.real_if_close(x)))(np.ones(2))
+    array([1., 1.])
+    """
+    return np.real(array(a))
+
+
+def _angles(choose: Choices) -> Call:
+    return Call(each(REAL)(choose).args, {"deg": choose.among([False, True])})
+
+
+@op(None, numpy=np.angle, domain=_angles, batch=pointwise)
+def angle(z: Any, deg: bool = False) -> Any:
+    """The angle of real numbers: 0, or of negative ones pi. It passes no gradient.
+
+    Parameters
+    ----------
+    z
+        An array.
+    deg
+        Whether in degrees.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.angle(np.array([2.0, -2.0]), deg=True)
+    array([  0., 180.])
+    """
+    return np.angle(z, deg)

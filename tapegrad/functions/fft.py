@@ -1,0 +1,52 @@
+"""Of np.fft, what moves elements: where the frequency 0 stands."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.domain import on_array
+from tapegrad.ops.record import array
+
+__all__ = ["fftshift", "ifftshift"]
+
+_calls = on_array(
+    lambda c, x: {"axes": c.among([None, c.axis(x.ndim), tuple(c.permutation(x.ndim))])},
+    min_dims=1,
+)
+
+
+def _rolled(x: Any, axes: Any, sign: int) -> Any:
+    x = array(x)
+    axes = tuple(range(x.ndim)) if axes is None else axes
+    if np.ndim(axes) == 0:
+        return np.roll(x, sign * (x.shape[axes] // 2), axes)
+    return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in axes), tuple(axes))
+
+
+@function(numpy=np.fft.fftshift, domain=_calls)
+def fftshift(x: Any, axes: Any = None) -> Any:
+    """The frequency 0 moved from the first place to the middle, along axes or all.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.fftshift(np.array([0, 1, 2, -2, -1]))
+    array([-2, -1,  0,  1,  2])
+    """
+    return _rolled(x, axes, 1)
+
+
+@function(numpy=np.fft.ifftshift, domain=_calls)
+def ifftshift(x: Any, axes: Any = None) -> Any:
+    """The frequency 0 moved back from the middle to the first place, along axes or all.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.ifftshift(np.array([-2, -1, 0, 1, 2]))
+    array([ 0,  1,  2, -2, -1])
+    """
+    return _rolled(x, axes, -1)

@@ -1,0 +1,165 @@
+"""to_jax: a recorded function as a function of JAX arrays."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, ParamSpec, TypeVar
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import as_positions, check_callable, keep_names, title
+from tapegrad.core.op import Op
+from tapegrad.program.compiled import trace
+from tapegrad.program.entry import Signature, read
+from tapegrad.program.jax.pytrees import register
+from tapegrad.program.jax.run import check, run, stand_in
+from tapegrad.program.program import Program
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class OnJax(Generic[P, R]):
+    """What `to_jax` returns."""
+
+    def __init__(
+        self,
+        fn: Callable[P, R],
+        static_argnums: tuple[int, ...],
+        ops: Mapping[Any, Callable[..., Any]],
+        jax: Any,
+    ) -> None:
+        self.fn = fn
+        self.static_argnums = static_argnums
+        self.ops = ops
+        self._jax = jax
+        self._programs: dict[Signature, Program] = {}
+        keep_names(self, fn)
+
+    def __repr__(self) -> str:
+        return f"<to_jax of {title(self.fn)}>"
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        jax = self._jax
+        static = {i % max(len(args), 1) for i in self.static_argnums}
+        given = [x for i, x in enumerate(args) if i not in static]
+        for part in (*given, *kwargs.values()):
+            register(jax, tree.flatten(part)[1])
+        taken: list[Any] = []
+
+        def like(x: Any) -> Any:
+            made = _like(jax, x)
+            if isinstance(made, np.ndarray | np.generic) or type(made) in (float, int):
+                taken.append(x)
+            return made
+
+        alike = tuple([x if i in static else tree.map(like, x) for i, x in enumerate(args)])
+        named = {name: tree.map(like, x) for name, x in kwargs.items()}
+        signature = read(alike, named, static).signature
+        program = self._programs.get(signature)
+        if program is None:
+            with np.errstate(all="ignore"):
+                program = trace(self.fn, alike, named, static, stops=True)
+            check(program, self.ops, jax)
+            register(jax, program.structure)
+            self._programs[signature] = program
+        results = run(program, taken, self.ops, jax)
+        made: R = tree.unflatten(program.structure, results)
+        return made
+
+
+def to_jax(
+    fn: Callable[P, R],
+    static_argnums: int | Iterable[int] = (),
+    *,
+    ops: Mapping[Any, Callable[..., Any]] | None = None,
+    records: Iterable[type] = (),
+) -> OnJax[P, R]:
+    """A function as one of JAX arrays: for GPUs and TPUs, and for many machines.
+
+    The function is recorded for each signature, as by `compile`, and what was recorded is
+    evaluated with ``jax.numpy``. The result is a pure function: ``jax.jit``, ``jax.vmap``,
+    ``jax.grad``, shardings and ``jax.export`` apply to it. Gradients that tapegrad takes,
+    steps of its optimizers and draws with its keys are part of what is recorded; ``jax.grad``
+    agrees with `grad`.
+
+    Parameters
+    ----------
+    fn
+        A pure function of trees, as `compile` takes it.
+    static_argnums
+        Positions of arguments whose value the recording is made for; see `compile`.
+    ops
+        For ops of your own (`custom_op`), the function that does the same with
+        ``jax.numpy``, called with the operands and with the options by name.
+    records
+        Classes of frozen records (attrs classes, dataclasses) that arguments or results
+        have for nodes, to be registered as pytrees of JAX. Those of tapegrad are, and those
+        that a call outside ``jax.jit`` meets.
+
+    Returns
+    -------
+    A function of the same arguments: trees of arrays of NumPy or JAX and of Python numbers.
+    It returns the same tree, with JAX's arrays for leaves. A key gives the numbers that it
+    gives in NumPy. Keys, uniform numbers, truth values and dropout are computed by JAX; for
+    the other draws it calls NumPy on the host (``jax.pure_callback``), which an exported
+    function cannot do.
+
+    Raises
+    ------
+    ImportError
+        If JAX is not installed.
+    TypeError
+        When called: for an op that has no form in JAX, by its name; and for values of
+        float64 or uint64 (keys) where JAX would hold them in 32 bits, unless
+        ``jax.config.update("jax_enable_x64", True)``. int64 becomes int32 there, as it does
+        everywhere in JAX.
+    TraceError
+        When called: as by `compile`.
+
+    Notes
+    -----
+    What NumPy refuses as it runs, such as an index out of bounds or a singular matrix, JAX
+    does not: see "Sharp bits" in its documentation.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import jax  # doctest: +SKIP
+    >>> jax.config.update("jax_enable_x64", True)  # doctest: +SKIP
+    >>> step = jax.jit(tg.to_jax(tg.value_and_grad(lambda x: tg.sum(x**2))))  # doctest: +SKIP
+    >>> step(np.arange(3.0))  # doctest: +SKIP
+    (Array(5., dtype=float64), Array([0., 2., 4.], dtype=float64))
+    """
+    check_callable(fn)
+    try:
+        jax = importlib.import_module("jax")
+        importlib.import_module("jax.scipy.special")
+    except ImportError as error:
+        raise ImportError("to_jax needs JAX: pip install 'tapegrad[jax]'") from error
+    numbers = as_positions("static_argnums", static_argnums)
+    given = dict(ops or {})
+    for op in given:
+        if not isinstance(op, Op):
+            raise TypeError(f"ops maps ops to functions of JAX; {op!r} is no op")
+    register(jax, None, records)
+    return OnJax(fn, (numbers,) if isinstance(numbers, int) else numbers, given, jax)
+
+
+# --- arguments ------------------------------------------------------------------------------
+
+
+def _like(jax: Any, x: Any) -> Any:
+    """A NumPy array of the shape and dtype of one of JAX's, to record with; else the leaf."""
+    if isinstance(x, jax.Array):
+        if x.weak_type and x.ndim == 0 and x.dtype.kind in "fi":
+            # a Python number that jax.jit took
+            return 1.0 if x.dtype.kind == "f" else 1
+        if isinstance(x, jax.core.Tracer):
+            return stand_in(x.shape, np.dtype(x.dtype))
+        return np.asarray(x)
+    if isinstance(x, np.ndarray | np.generic) and x.dtype.kind == "i":
+        return np.asarray(x, jax.dtypes.canonicalize_dtype(x.dtype))
+    return x

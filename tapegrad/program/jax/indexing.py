@@ -1,0 +1,84 @@
+"""Indexing, gathering and scattering in JAX."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.holes import HOLE
+
+
+def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
+    """An index with the arrays in their places."""
+    rest = iter(arrays)
+    return tuple([next(rest) if part is HOLE else part for part in index])
+
+
+def getitem(jax: Any, out: Any, a: Any, *arrays: Any, index: Any) -> Any:
+    """``a[index]``."""
+    return jax.numpy.asarray(a)[_filled(index, arrays)]
+
+
+def index_add(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
+    """``a.at[index].add(values)``."""
+    return jax.numpy.asarray(a, out.dtype).at[_filled(index, arrays)].add(values.astype(out.dtype))
+
+
+def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: Any) -> Any:
+    """Values added at an index of zeros."""
+    return jax.numpy.zeros(shape, out.dtype).at[_filled(index, arrays)].add(values)
+
+
+def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
+    """``a.at[index].set(values)``, where the last of several values for one place stays."""
+    a, values = jax.numpy.asarray(a), values.astype(out.dtype)
+    if not arrays:
+        return a.at[_filled(index, arrays)].set(values)
+    places, owner = _owners(jax, a.shape, _filled(index, arrays))
+    if not places.size:
+        return a
+    written = jax.numpy.broadcast_to(values, places.shape).reshape(-1)
+    flat = jax.numpy.where(owner < 0, a.reshape(-1), written[jax.numpy.maximum(owner, 0)])
+    return flat.reshape(a.shape)
+
+
+def last_writes(jax: Any, out: Any, *arrays: Any, shape: Any, index: Any) -> Any:
+    """Which of the values written at an index stay."""
+    places, owner = _owners(jax, shape, _filled(index, arrays))
+    numbers = jax.numpy.arange(places.size).reshape(places.shape)
+    return owner[places] == numbers if places.size else numbers == 0
+
+
+def _owners(jax: Any, shape: Any, index: Any) -> tuple[Any, Any]:
+    """The flat places of an index, and for each place the number of the last value; -1 if none."""
+    places = jax.numpy.arange(math.prod(shape)).reshape(shape)[index]
+    owner = jax.numpy.full(math.prod(shape), -1)
+    return places, owner.at[places.reshape(-1)].max(jax.numpy.arange(places.size))
+
+
+def segment_sum(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
+    """Rows added where the indices say."""
+    return jax.numpy.zeros(out.shape, out.dtype).at[indices].add(values)
+
+
+def pick(jax: Any, out: Any, a: Any, indices: Any) -> Any:
+    """One element of each row."""
+    return jax.numpy.take_along_axis(a, indices[..., None], axis=-1)[..., 0]
+
+
+def unpick(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
+    """Rows of zeros but for one value."""
+    here = np.arange(n) == indices[..., None]
+    return jax.numpy.where(here, values[..., None], jax.numpy.zeros((), out.dtype))
+
+
+def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
+    """The places of one element of each row in the flat array."""
+    return np.arange(indices.size) * n + indices.reshape(-1)
+
+
+def add_at_places(jax: Any, out: Any, a: Any, values: Any, places: Any) -> Any:
+    """Values added at flat places."""
+    return a.reshape(-1).at[places.reshape(-1)].add(values.reshape(-1)).reshape(a.shape)

@@ -1,0 +1,108 @@
+"""Linear algebra in JAX, with the parts of a decomposition joined as the ops have them."""
+
+from __future__ import annotations
+
+import itertools
+import string
+from typing import Any
+
+import numpy as np
+
+
+def solve(jax: Any, out: Any, a: Any, b: Any) -> Any:
+    """The solution of linear equations."""
+    return jax.numpy.linalg.solve(a.astype(out.dtype), b.astype(out.dtype))
+
+
+def pinv(jax: Any, out: Any, a: Any, rcond: Any = None, rtol: Any = None) -> Any:
+    """The pseudoinverse."""
+    given = 1e-15 if rcond is None and rtol is None else rtol if rcond is None else rcond
+    return jax.numpy.linalg.pinv(a.astype(out.dtype), rtol=given)
+
+
+def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
+    """See `tapegrad.ops.inverse.cofactor`, which this follows line by line."""
+    if not a.size:
+        return a.astype(out.dtype)
+    numpy = jax.numpy
+    u, s, vh = numpy.linalg.svd(a.astype(out.dtype))
+    n, order = s.shape[-1], len(directions) + 1
+    inner = [u.mT @ d.astype(out.dtype) @ vh.mT for d in directions]
+    rows = np.indices((n,) * order)
+    taken = (rows[..., None] == np.arange(n)).sum(axis=0)
+    values = s.reshape(*s.shape[:-1], *(1,) * order, n)
+    others = numpy.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
+    y, diagonal = numpy.zeros_like(u), np.eye(n, dtype=bool)
+    row = string.ascii_letters[:order]
+    for columns in itertools.permutations(range(order)):
+        odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
+        terms = [row[j] + row[columns[j]] for j in range(order)]
+        given = ",".join(["..." + term for term in (row, *terms[:-1])])
+        on_diagonal = columns[-1] == order - 1
+        result = row[-1] if on_diagonal else terms[-1]
+        part = numpy.einsum(f"{given}->...{result}", others, *inner)
+        if on_diagonal:
+            part = numpy.where(diagonal, part[..., None], 0)
+        y = y - part if odd else y + part
+    sign = numpy.rint(numpy.linalg.det(u) * numpy.linalg.det(vh))
+    return sign[..., None, None] * (u @ y @ vh)
+
+
+def det(jax: Any, out: Any, a: Any) -> Any:
+    """The determinant, 1 of a matrix without elements."""
+    if not a.shape[-1]:
+        return jax.numpy.ones(out.shape, out.dtype)
+    return jax.numpy.linalg.det(a.astype(out.dtype))
+
+
+def cholesky(jax: Any, out: Any, a: Any, upper: bool = False) -> Any:
+    """The Cholesky factor, of one triangle."""
+    # NumPy reads the triangle that it gives
+    factor = jax.numpy.linalg.cholesky(
+        (a.mT if upper else a).astype(out.dtype), symmetrize_input=False
+    )
+    return factor.mT if upper else factor
+
+
+def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
+    """Eigenvalues and, in rows, eigenvectors."""
+    w, v = jax.numpy.linalg.eigh(a.astype(out.dtype), UPLO=UPLO, symmetrize_input=False)
+    return jax.numpy.concatenate([w[..., None], v.mT], axis=-1)
+
+
+def eigvalsh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
+    """Eigenvalues."""
+    return jax.numpy.linalg.eigh(a.astype(out.dtype), UPLO=UPLO, symmetrize_input=False)[0]
+
+
+def qr(jax: Any, out: Any, a: Any) -> Any:
+    """Both factors, the first one transposed."""
+    q, r = jax.numpy.linalg.qr(a.astype(out.dtype))
+    return jax.numpy.concatenate([q.mT, r], axis=-1)
+
+
+def slogdet(jax: Any, out: Any, a: Any) -> Any:
+    """The sign and the logarithm of the determinant."""
+    return jax.numpy.stack(tuple(jax.numpy.linalg.slogdet(a.astype(out.dtype))), axis=-1)
+
+
+def svd(jax: Any, out: Any, a: Any) -> Any:
+    """Singular values, and the vectors of both sides in rows."""
+    u, s, vh = jax.numpy.linalg.svd(a.astype(out.dtype), full_matrices=False)
+    return jax.numpy.concatenate([s[..., None], u.mT, vh], axis=-1)
+
+
+def matrix_rank(
+    jax: Any,
+    out: Any,
+    A: Any,  # noqa: N803
+    tol: Any = None,
+    hermitian: bool = False,
+    rtol: Any = None,
+) -> Any:
+    """How many singular values are not negligible."""
+    s = jax.numpy.linalg.svd(A, compute_uv=False)
+    if tol is None:
+        least = max(A.shape[-2:]) * np.finfo(s.dtype).eps if rtol is None else rtol
+        tol = s.max(axis=-1, initial=0) * least
+    return (s > jax.numpy.asarray(tol)[..., None]).sum(axis=-1)

@@ -1,0 +1,245 @@
+"""A program on JAX, one instruction after the other, with NumPy's promotion and our slopes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.forward import linear
+from tapegrad.core.tensor import Rules
+from tapegrad.custom import CUSTOM_VJP
+from tapegrad.declare import declaration
+from tapegrad.ops.arithmetic import clip_both, power
+from tapegrad.ops.decomposition import cholesky, eigh_joined, qr_joined, svd_joined
+from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
+from tapegrad.ops.inverse import cofactor, slogdet_joined
+from tapegrad.ops.logic import where
+from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
+from tapegrad.program.compiled import trace
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.jax.table import TABLE, Lowering
+from tapegrad.program.naming import name_of_op
+
+Handed = Mapping[Any, Callable[..., Any]]
+
+
+@attrs.frozen
+class Result:
+    """What JAX is to make of an instruction: its shape, and its dtype as JAX has it."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any]:
+    """A program's outputs.
+
+    Parameters
+    ----------
+    program
+        The program.
+    values
+        Its inputs, arrays of JAX and Python numbers.
+    ops
+        Functions of JAX for ops that are not of the table.
+    jax
+        The module.
+    """
+    known: dict[Ref, Any] = {}
+    for i, (x, given) in enumerate(zip(values, program.inputs, strict=True)):
+        known[Ref("input", i)] = x if given.number else jax.numpy.asarray(x, _held(jax, given))
+    for i, constant in enumerate(program.constants):
+        known[Ref("constant", i)] = constant.value
+    for i, instruction in enumerate(program.instructions):
+        operands = [known[x] if type(x) is Ref else x for x in instruction.operands]
+        known[Ref("instruction", i)] = _Step(program, instruction, ops, jax).made(operands)
+    return [jax.numpy.asarray(known[x]) if type(x) is Ref else x for x in program.outputs]
+
+
+# decompositions that JAX differentiates in other ways, or nowhere that two values are equal
+_APART = (
+    *(cholesky, eigh_joined, svd_joined, qr_joined, slogdet_joined, cofactor, clip_both),
+    *(sinc, sinc_derivative, i0, i0_derivative),
+)
+# their derivatives are the same in JAX, or nothing but what is selected
+_NO_KINK = (where, index_set)
+
+
+def _has_our_slope(op: Rules) -> bool:
+    """Whether an op is differentiated by tapegrad's rule, with its conventions at kinks."""
+    declared = declaration(op)
+    if op in _NO_KINK or op.jvp is linear or declared is None:
+        return False
+    return op in _APART or bool(declared.kink)
+
+
+@attrs.frozen(eq=False)
+class _Step:
+    """An instruction to be done by JAX."""
+
+    program: Code
+    instruction: Instruction
+    ops: Handed
+    jax: Any
+
+    def made(self, operands: list[Any]) -> Any:
+        """Its result."""
+        op = self.instruction.op
+        if not _has_our_slope(op):
+            return self._value(operands)
+        jax = self.jax
+        places = [i for i, x in enumerate(operands) if isinstance(x, jax.Array)]
+
+        def filled(xs: Any) -> list[Any]:
+            given = dict(zip(places, xs, strict=True))
+            return [given.get(i, x) for i, x in enumerate(operands)]
+
+        @jax.custom_jvp  # type: ignore[untyped-decorator]
+        def f(*xs: Any) -> Any:
+            return self._value(filled(xs))
+
+        def rule(primals: Any, tangents: Any) -> Any:
+            y = f(*primals)
+            zero = jax.custom_derivatives.SymbolicZero
+            moved = {i: t for i, t in zip(places, tangents, strict=True) if type(t) is not zero}
+            return y, self._slope(moved, y, filled(primals))
+
+        f.defjvp(rule, symbolic_zeros=True)
+        return f(*[operands[i] for i in places])
+
+    def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
+        """The tangent of the result, by the op's own rule, recorded and done by JAX."""
+        jax, op, instruction = self.jax, self.instruction.op, self.instruction
+        rules = op.rules(len(operands))
+        moved = {
+            i: t
+            for i, t in moved.items()
+            if t.dtype.kind == "f" and i < len(rules) and rules[i] is not None
+        }
+        if not moved or y.dtype.kind != "f":
+            return jax.numpy.zeros(y.shape, y.dtype)
+
+        def tangent(moved: Any, y: Any, operands: Any) -> Any:
+            return op.jvp(op, moved, y, *operands, **instruction.options)
+
+        likes = [
+            self._like(x, made) for x, made in zip(instruction.operands, operands, strict=True)
+        ]
+        given = ({i: _alike(t) for i, t in moved.items()}, _alike(y), likes)
+        with np.errstate(all="ignore"):
+            program = trace(tangent, given, {}, stops=True)
+        values = [*moved.values(), y, *[x for x in operands if type(x) is not bool]]
+        (t,) = run(program, values, self.ops, jax) or (None,)
+        if t is None:
+            return jax.numpy.zeros(y.shape, y.dtype)
+        return jax.numpy.broadcast_to(jax.numpy.asarray(t, y.dtype), y.shape)
+
+    def _like(self, x: Any, made: Any) -> Any:
+        if type(x) is not Ref:
+            return x
+        if getattr(self.program.of(x), "number", None):
+            return made.dtype.type(1).item() if hasattr(made, "dtype") else made
+        return _alike(made)
+
+    def _value(self, operands: list[Any]) -> Any:
+        """What NumPy's op gives, after its promotion."""
+        program, instruction, ops, jax = self.program, self.instruction, self.ops, self.jax
+        op, options = instruction.op, instruction.options
+        out = Result(instruction.shape, _held(jax, instruction))
+        forward = op.forward
+        if op in ops:
+            y = ops[op](*map(jax.numpy.asarray, operands), **options)
+        elif isinstance(forward, np.ufunc):
+            if forward.signature is None:
+                likes = [
+                    program.like(x).dtype if type(x) is Ref else type(x)
+                    for x in instruction.operands
+                ]
+                kinds = forward.resolve_dtypes((*likes, None))
+            else:
+                kinds = (instruction.dtype,) * len(operands)
+            cast = [
+                jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(kind))
+                for x, kind in zip(operands, kinds, strict=False)
+            ]
+            y = getattr(jax.numpy, forward.__name__)(*cast)
+        else:
+            lowered = _lowering(op)
+            assert lowered is not None
+            arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
+            y = lowered(jax, out, *arrays, **options)
+        y = jax.numpy.asarray(y, out.dtype)
+        assert y.shape == out.shape, f"{op.name} gives {y.shape} on JAX, not {out.shape}"
+        return y
+
+
+def _alike(x: Any) -> Any:
+    return stand_in(x.shape, np.dtype(x.dtype))
+
+
+def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
+    """A value to record with where there is none: one at which most ops are defined."""
+    if dtype.kind != "f":
+        return np.zeros(shape, dtype)
+    x = np.full(shape, 0.5, dtype)
+    if len(shape) > 1 and shape[-1] == shape[-2]:
+        # a matrix with an inverse, distinct eigenvalues and a Cholesky factor
+        x[...] = np.diag(np.arange(1, shape[-1] + 1)).astype(dtype)
+    return x
+
+
+_INDEXED = (getitem, index_add, index_set, scatter, last_writes)
+
+
+def _stays(op: Rules, x: Any) -> bool:
+    """Whether an operand is not made one of JAX's: a whole exponent, or a mask that is known."""
+    if op is power:
+        return type(x) is int
+    return isinstance(x, np.ndarray) and x.dtype == np.bool and op in _INDEXED
+
+
+def _lowering(op: Rules) -> Lowering | None:
+    return None if op is CUSTOM_VJP else TABLE.get(name_of_op(op))
+
+
+def has_form(op: Rules) -> bool:
+    """Whether JAX can do an op."""
+    return (isinstance(op.forward, np.ufunc)) or _lowering(op) is not None
+
+
+def _held(jax: Any, made: Any) -> np.dtype[Any]:
+    """The dtype that JAX has for that of an input or an instruction."""
+    dtype: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(made.dtype))
+    return dtype
+
+
+def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
+    """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
+    for instruction in program.instructions:
+        op = instruction.op
+        if op in ops or has_form(op):
+            continue
+        raise TypeError(
+            f"{program.label} has the op {op.name}, which has no form in JAX; hand one over, "
+            "tg.to_jax(fn, ops={op: function}), or call the function through tg.bridges.jax"
+        )
+    values: list[Any] = [*program.inputs, *program.constants, *program.instructions]
+    for i, made in enumerate(values):
+        dtype = made.dtype
+        if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
+            continue
+        if np.dtype(jax.dtypes.canonicalize_dtype(dtype)) != dtype:
+            where = [*[x.path for x in program.inputs]][i : i + 1]
+            named = where[0] if where else f"a value of {_label_of(made)}"
+            raise TypeError(
+                f"{program.label}: {named} is {dtype}, which JAX would hold in 32 bits; call "
+                'jax.config.update("jax_enable_x64", True) first, or use float32 throughout'
+            )
+
+
+def _label_of(made: Any) -> str:
+    """What a message calls a constant or an instruction."""
+    return made.op.name if isinstance(made, Instruction) else "a constant"

@@ -1,0 +1,348 @@
+"""The table from ops to JAX.
+
+An entry is called with the module ``jax``, with what is known of the result (its shape and
+dtype, as JAX has it), with the operands, and with the options by name. JAX differentiates it.
+What is a ufunc of NumPy is the function of the same name in ``jax.numpy``, and not listed.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.program.jax import philox
+from tapegrad.program.jax.indexing import (
+    add_at_places,
+    getitem,
+    index_add,
+    index_set,
+    last_writes,
+    pick,
+    row_places,
+    scatter,
+    segment_sum,
+    unpick,
+)
+from tapegrad.program.jax.matrices import (
+    cholesky,
+    cofactor,
+    det,
+    eigh,
+    eigvalsh,
+    matrix_rank,
+    pinv,
+    qr,
+    slogdet,
+    solve,
+    svd,
+)
+from tapegrad.program.jax.special import i0_derivative, sinc, sinc_derivative
+from tapegrad.program.naming import op_named
+
+Lowering = Callable[..., Any]
+
+
+def _same(name: str) -> Lowering:
+    """The function of this name in ``jax.numpy``, on operands of the result's dtype."""
+    return lambda jax, out, *xs, **given: getattr(jax.numpy, name)(*_cast(xs, out), **given)
+
+
+def _plain(name: str, *path: str) -> Lowering:
+    """The function of this name in ``jax.numpy``, or on a path, on operands as they are."""
+
+    def lowered(jax: Any, out: Any, *xs: Any, **given: Any) -> Any:
+        place = jax
+        for part in path or ("numpy",):
+            place = getattr(place, part)
+        return getattr(place, name)(*xs, **given)
+
+    return lowered
+
+
+def _cast(xs: tuple[Any, ...], out: Any) -> list[Any]:
+    return [x.astype(out.dtype) for x in xs]
+
+
+def _itself(jax: Any, out: Any, x: Any, **given: Any) -> Any:
+    return x
+
+
+# --- arithmetic -----------------------------------------------------------------------------
+
+
+def _power(jax: Any, out: Any, x: Any, n: Any) -> Any:
+    x = jax.numpy.asarray(x, out.dtype)
+    # a whole number stays one, so that negative bases have slopes
+    return jax.numpy.power(x, n if type(n) is int else jax.numpy.asarray(n, out.dtype))
+
+
+def _clip(jax: Any, out: Any, a: Any, low: Any, high: Any) -> Any:
+    a, low, high = _cast((a, low, high), out)
+    return jax.numpy.minimum(jax.numpy.maximum(a, low), high)
+
+
+def _isclose(
+    jax: Any, out: Any, a: Any, b: Any, rtol: Any, atol: Any, equal_nan: Any = False
+) -> Any:
+    near = jax.numpy.abs(a - b) <= atol + rtol * jax.numpy.abs(b)
+    near = (near & jax.numpy.isfinite(b)) | (a == b)
+    return near | (jax.numpy.isnan(a) & jax.numpy.isnan(b)) if equal_nan else near
+
+
+# --- shapes ---------------------------------------------------------------------------------
+
+
+def _expand(jax: Any, out: Any, x: Any, axis: int, copies: int) -> Any:
+    return jax.numpy.repeat(jax.numpy.expand_dims(x, axis), copies, axis)
+
+
+def _joined(name: str) -> Lowering:
+    return lambda jax, out, *xs, axis=0: getattr(jax.numpy, name)(_cast(xs, out), axis=axis)
+
+
+def _windows(jax: Any, out: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
+    sizes = window_shape if isinstance(window_shape, tuple) else (window_shape,)
+    axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for size, at in zip(sizes, axes, strict=True):
+        at %= len(out.shape) - len(sizes)
+        places = np.arange(x.shape[at] - size + 1)[:, None] + np.arange(size)
+        x = jax.numpy.moveaxis(jax.numpy.take(x, places, axis=at), at + 1, -1)
+    return x
+
+
+def _overlap_add(jax: Any, out: Any, values: Any, shape: Any, axis: Any = None) -> Any:
+    x = jax.ShapeDtypeStruct(shape, out.dtype)
+    axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    sizes = values.shape[len(shape) :]
+    windows = jax.ShapeDtypeStruct(values.shape, out.dtype)
+    back = jax.linear_transpose(lambda x: _windows(jax, windows, x, sizes, tuple(axes)), x)
+    return back(values.astype(out.dtype))[0]
+
+
+def _patches(jax: Any, out: Any, x: Any, size: Any, stride: Any) -> Any:
+    first = x.ndim - len(size)
+    counts = out.shape[x.ndim :]
+    parts = [
+        x[
+            (
+                ...,
+                *[
+                    slice(i, i + s * (c - 1) + 1, s)
+                    for i, s, c in zip(at, stride, counts, strict=True)
+                ],
+            )
+        ]
+        for at in itertools.product(*map(range, size))
+    ]
+    return jax.numpy.stack(parts, axis=first).reshape(out.shape)
+
+
+def _add_patches(jax: Any, out: Any, values: Any, sides: Any, stride: Any) -> Any:
+    n = len(sides)
+    size = values.shape[values.ndim - 2 * n : values.ndim - n]
+    y = jax.numpy.zeros(out.shape, out.dtype)
+    counts = values.shape[values.ndim - n :]
+    for at in itertools.product(*map(range, size)):
+        place = [
+            slice(i, i + s * (c - 1) + 1, s) for i, s, c in zip(at, stride, counts, strict=True)
+        ]
+        y = y.at[(..., *place)].add(values[(..., *at, *[slice(None)] * n)])
+    return y
+
+
+# --- reductions, order, scans ---------------------------------------------------------------
+
+
+def _log_sum_exp(jax: Any, out: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    return jax.nn.logsumexp(a.astype(out.dtype), axis=axis, keepdims=keepdims)
+
+
+def _softmax(name: str) -> Lowering:
+    return lambda jax, out, a, axis=-1: getattr(jax.nn, name)(
+        a.astype(out.dtype), axis=tuple(range(a.ndim)) if axis is None else axis
+    )
+
+
+def _sorted(jax: Any, out: Any, a: Any, axis: Any = -1, **given: Any) -> Any:
+    return jax.numpy.sort(a, axis=axis, stable=True)
+
+
+def _partitioned(jax: Any, out: Any, a: Any, kth: Any, axis: Any = -1, kind: Any = None) -> Any:
+    # all in order is in order at the places that are asked for
+    return jax.numpy.sort(a, axis=axis, stable=True)
+
+
+def _arg_sorted(jax: Any, out: Any, a: Any, *args: Any, axis: Any = -1, **given: Any) -> Any:
+    return jax.numpy.argsort(a, axis=axis, stable=True)
+
+
+def _piece(jax: Any, out: Any, x: Any, xp: Any) -> Any:
+    found = jax.numpy.searchsorted(xp, x, side="right") - 1
+    return jax.numpy.clip(found, 0, max(len(xp) - 2, 0))
+
+
+def _recurrence(jax: Any, out: Any, a: Any, b: Any, axis: int = 0) -> Any:
+    def after(first: Any, then: Any) -> Any:
+        return first[0] * then[0], then[0] * first[1] + then[1]
+
+    a, b = _cast((a, b), out)
+    return jax.lax.associative_scan(after, (a, b), axis=axis % b.ndim)[1] if b.size else b
+
+
+# --- draws ----------------------------------------------------------------------------------
+
+
+def _split(jax: Any, out: Any, key: Any, n: int) -> Any:
+    return philox.split(jax, key, n)
+
+
+def _folded_in(jax: Any, out: Any, key: Any, data: Any) -> Any:
+    return philox.fold_in(jax, key, data)
+
+
+def _bernoulli(jax: Any, out: Any, key: Any, p: Any, shape: Any) -> Any:
+    return philox.uniform(jax, key, shape, np.dtype(np.float64)) < p
+
+
+def _uniform(jax: Any, out: Any, key: Any, shape: Any, dtype: Any) -> Any:
+    if out.dtype in (np.float64, np.float32):
+        return philox.uniform(jax, key, shape, out.dtype)
+    return _callback("random.uniform")(jax, out, key, shape=shape, dtype=dtype)
+
+
+def _callback(name: str) -> Lowering:
+    """What NumPy draws, asked of the host: its rejections depend on all numbers before."""
+    draw = op_named(name, ()).forward
+
+    def lowered(jax: Any, out: Any, *xs: Any, **given: Any) -> Any:
+        def drawn(*xs: Any) -> Any:
+            return np.asarray(draw(*map(np.asarray, xs), **given), out.dtype)
+
+        result = jax.ShapeDtypeStruct(out.shape, out.dtype)
+        xs = tuple(map(jax.lax.stop_gradient, xs))
+        return jax.pure_callback(drawn, result, *xs, vmap_method="sequential")
+
+    return lowered
+
+
+_DRAWN_BY_NUMPY = (
+    *("random.seeded", "random.normal", "random.truncated_normal", "random.integers"),
+    *("random.permutation", "random.choice"),
+)
+
+# --- functions of SciPy ----------------------------------------------------------------------
+
+
+def _of_scipy(name: str) -> Lowering:
+    return lambda jax, out, *xs: getattr(jax.scipy.special, name)(*_cast(xs, out))
+
+
+_SCIPYS = (
+    *("gamma", "gammaln", "beta", "betaln", "erf", "erfc", "erfinv", "ndtr", "ndtri", "log_ndtr"),
+    *("expit", "logit", "xlogy", "xlog1py", "entr", "rel_entr", "kl_div"),
+    *("i0", "i1", "i0e", "i1e"),
+)
+
+# --- the table ------------------------------------------------------------------------------
+
+_AS_THEY_ARE = (
+    *("all", "any", "argmax", "argmin", "count_nonzero", "flip", "roll", "reshape", "squeeze"),
+    *("swapaxes", "transpose", "broadcast_to", "expand_dims", "searchsorted", "isneginf"),
+    *("isposinf", "matvec", "vecmat", "vecdot"),
+)
+_OF_THE_RESULTS_DTYPE = (
+    *("max", "min", "sum", "prod", "mean", "cumsum", "cumprod", "convolve", "round", "i0"),
+    *("matvec", "vecmat", "vecdot"),
+)
+
+TABLE: Mapping[str, Lowering] = {
+    **{name: _plain(name) for name in _AS_THEY_ARE},
+    **{name: _same(name) for name in _OF_THE_RESULTS_DTYPE},
+    **dict.fromkeys(("as_array", "asarray", "copy", "real", "from_zero"), _itself),
+    "ascontiguousarray": lambda jax, out, a: a.reshape(out.shape),
+    "astype": lambda jax, out, a, dtype: a.astype(out.dtype),
+    "stopped": lambda jax, out, x: jax.lax.stop_gradient(x),
+    "seed": lambda jax, out, shape, dtype: jax.numpy.ones(out.shape, out.dtype),
+    # arithmetic
+    "power": _power,
+    "clip_both": _clip,
+    "fix": lambda jax, out, x: jax.numpy.trunc(x),
+    "imag": lambda jax, out, x: jax.numpy.zeros(out.shape, out.dtype),
+    "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
+    "nan_to_num": lambda jax, out, x, copy=True, **given: jax.numpy.nan_to_num(x, **given),
+    "isclose": _isclose,
+    "where": lambda jax, out, c, x, y: jax.numpy.where(c, *_cast((x, y), out)),
+    "keep": lambda jax, out, c, x: jax.numpy.where(c, x, jax.numpy.zeros((), out.dtype)),
+    "relu": lambda jax, out, x: jax.nn.relu(x.astype(out.dtype)),
+    "sigmoid": lambda jax, out, x: jax.nn.sigmoid(x.astype(out.dtype)),
+    "softplus": lambda jax, out, x: jax.nn.softplus(x.astype(out.dtype)),
+    "erf": lambda jax, out, x: jax.scipy.special.erf(x.astype(out.dtype)),
+    "i0_derivative": i0_derivative,
+    "sinc": sinc,
+    "sinc_derivative": sinc_derivative,
+    # shapes
+    "expand": _expand,
+    "concatenate": _joined("concatenate"),
+    "stack": _joined("stack"),
+    "sliding_window_view": _windows,
+    "overlap_add": _overlap_add,
+    "patches": _patches,
+    "add_patches": _add_patches,
+    # indexing
+    "getitem": getitem,
+    "index_select": lambda jax, out, x, indices: x[indices],
+    "index_add": index_add,
+    "index_set": index_set,
+    "last_writes": last_writes,
+    "scatter": scatter,
+    "segment_sum": segment_sum,
+    "pick": pick,
+    "unpick": unpick,
+    "row_places": row_places,
+    "add_at_places": add_at_places,
+    # reductions, order, scans
+    "logsumexp": _log_sum_exp,
+    "softmax": _softmax("softmax"),
+    "log_softmax": _softmax("log_softmax"),
+    "sort": _sorted,
+    "partition": _partitioned,
+    "argsort": _arg_sorted,
+    "argpartition": lambda jax, out, a, kth, **given: _arg_sorted(jax, out, a, **given),
+    "piece": _piece,
+    "linear_recurrence": _recurrence,
+    # products and matrices
+    "contract": lambda jax, out, *xs, subscripts, optimize=False: jax.numpy.einsum(
+        subscripts, *_cast(xs, out)
+    ),
+    "inv": lambda jax, out, a: jax.numpy.linalg.inv(a.astype(out.dtype)),
+    "det": det,
+    "solve": solve,
+    "pinv": pinv,
+    "cofactor": cofactor,
+    "cholesky": cholesky,
+    "eigh_joined": eigh,
+    "eigvalsh": eigvalsh,
+    "qr_joined": qr,
+    "slogdet_joined": slogdet,
+    "svd_joined": svd,
+    "svdvals": lambda jax, out, x: jax.numpy.linalg.svd(x.astype(out.dtype), compute_uv=False),
+    "matrix_rank": matrix_rank,
+    # draws that need no more than Philox; NumPy makes the others
+    "random.split": _split,
+    "random.folded_in": _folded_in,
+    "random.bernoulli": _bernoulli,
+    "random.uniform": _uniform,
+    **{name: _callback(name) for name in _DRAWN_BY_NUMPY},
+    # functions of SciPy
+    **{f"scipy.{name}": _of_scipy(name) for name in _SCIPYS},
+    "scipy.psi": _of_scipy("digamma"),
+    "scipy.loggamma": _of_scipy("gammaln"),
+    "scipy.rgamma": lambda jax, out, x: 1 / jax.scipy.special.gamma(x.astype(out.dtype)),
+    "scipy.log_expit": lambda jax, out, x: jax.nn.log_sigmoid(x.astype(out.dtype)),
+    "scipy.polygamma": lambda jax, out, x, order: jax.scipy.special.polygamma(
+        order, x.astype(out.dtype)
+    ),
+}

@@ -1,0 +1,201 @@
+"""What it works together with: SciPy's solvers, xarray, pandas, a Jupyter notebook.
+
+Each is the real thing, and skipped where it is not installed (the extra "guests").
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+ROOT = Path(__file__).parents[2]
+
+# what y is, by the parameters that the solvers have to find
+TRUE = {"rate": np.array(0.75), "scale": np.array([2.0, -1.0])}
+START = {"rate": np.array(0.25), "scale": np.array([1.0, 1.0])}
+TIMES = np.linspace(0.0, 4.0, 12)
+
+
+def model(p: Any, t: Any = TIMES) -> Any:
+    return p["scale"][0] * np.exp(-p["rate"] * t) + p["scale"][1] * t
+
+
+Y = model(TRUE)
+
+
+def close(found: Any, want: Any = TRUE, tolerance: float = 1e-5) -> None:
+    assert tg.tree.all_close(found, want, rtol=tolerance, atol=tolerance)
+
+
+# --- SciPy --------------------------------------------------------------------------------
+
+
+def writable(x: Any) -> Any:
+    """A copy that SciPy's solvers may write to."""
+    return np.array(x)
+
+
+@pytest.mark.parametrize("method", ["BFGS", "L-BFGS-B", "trust-exact"])
+def test_scipys_minimize_finds_a_tree(method: str) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    vector, unravel = tg.tree.ravel(START)
+
+    def loss(v: Any) -> Any:
+        return np.mean((model(unravel(v)) - Y) ** 2)
+
+    value_and_gradient = tg.compile(tg.value_and_grad(loss))
+    hessian = {"hess": tg.compile(tg.hessian(loss))} if method == "trust-exact" else {}
+    found = optimize.minimize(
+        lambda v: [writable(part) for part in value_and_gradient(v)],
+        vector,
+        jac=True,
+        method=method,
+        tol=1e-10,
+        **hessian,
+    )
+    assert found.success
+    close(unravel(found.x))
+
+
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_scipys_least_squares_finds_a_tree(method: str) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    vector, unravel = tg.tree.ravel(START)
+
+    def residuals(v: Any) -> Any:
+        return model(unravel(v)) - Y
+
+    jacobian = tg.compile(tg.jacobian(residuals))
+    found = optimize.least_squares(
+        residuals, vector, jac=lambda v: writable(jacobian(v)), method=method
+    )
+    assert found.success
+    assert found.njev <= found.nfev < 30
+    close(unravel(found.x))
+
+
+@pytest.mark.parametrize("method", ["hybr", "lm"])
+def test_scipys_root_finds_a_tree(method: str) -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    start = {"x": np.array([2.0, 0.5]), "y": np.array(1.0)}
+    vector, unravel = tg.tree.ravel(start)
+
+    def equations(v: Any) -> Any:
+        p = unravel(v)
+        x, y = p["x"], p["y"]
+        return tg.array([x[0] ** 2 + y**2 - 5.0, x[0] * x[1] - 1.0, x[1] + y - 1.5])
+
+    found = optimize.root(
+        lambda v: np.asarray(equations(v)),
+        vector,
+        jac=lambda v: writable(tg.jacobian(equations)(v)),
+        method=method,
+    )
+    assert found.success
+    close(unravel(found.x), {"x": np.array([2.0, 0.5]), "y": np.array(1.0)})
+
+
+# --- xarray -------------------------------------------------------------------------------
+
+
+def test_xarray_computes_with_tensors_and_keeps_its_names() -> None:
+    xr = pytest.importorskip("xarray")
+    data = xr.DataArray(
+        np.arange(6.0).reshape(2, 3), dims=("time", "place"), coords={"time": [10, 20]}
+    )
+    w = np.array([0.5, -1.0, 2.0])
+
+    def named(w: Any) -> Any:
+        return xr.DataArray(w, dims="place")
+
+    def plain(f: Any) -> Any:
+        return tg.grad(lambda w: tg.sum(f(w)))(w)
+
+    cases: list[tuple[Any, Any]] = [
+        # a Tensor on either side
+        (lambda w: w * data, lambda w: w * data.values),
+        (lambda w: data - w, lambda w: data.values - w),
+        (lambda w: np.hypot(w, data), lambda w: np.hypot(w, data.values)),
+        # and inside
+        (lambda w: (named(w) * data).mean("place"), lambda w: np.mean(w * data.values, axis=1)),
+        (lambda w: np.tanh(named(w) * data).sel(time=20), lambda w: np.tanh(w * data.values[1])),
+        (lambda w: xr.dot(named(w), data, dim="place"), lambda w: data.values @ w),
+        (lambda w: xr.where(data > 1, named(w), 0.0), lambda w: np.where(data.values > 1, w, 0.0)),
+        (lambda w: named(w).isel(place=[2, 0]), lambda w: w[[2, 0]]),
+    ]
+    for by_name, by_position in cases:
+        seen = []
+
+        def data_of(w: Any, f: Any = by_name, seen: Any = seen) -> Any:
+            seen.append(f(w))
+            return seen[-1].data
+
+        np.testing.assert_allclose(plain(data_of), plain(by_position), rtol=1e-12)
+        assert isinstance(seen[0], xr.DataArray)
+        assert isinstance(seen[0].data, tg.Tensor)
+    # out again, with its names
+    gradient = data.copy(data=tg.grad(lambda x: tg.sum(x**2))(data.values))
+    xr.testing.assert_equal(gradient, 2 * data)
+
+    # nothing is read out in silence
+    with pytest.raises(TypeError, match=r"returned a DataArray; return the Tensor in it \(.data\)"):
+        tg.grad(lambda w: (w * data).sum())(w)
+    with pytest.raises(
+        TypeError, match=r"w, which is DataArray of float64 \(2, 3\).*np.asarray\(w\)"
+    ):
+        tg.grad(lambda w: (w**2).sum().data)(data)
+    with pytest.raises(TypeError, match="would silently cut the gradient off"):
+        tg.grad(lambda w: (w * data).sum().item())(w)
+
+
+# --- pandas -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "int64", "Float64"])
+def test_columns_of_pandas_are_arrays(dtype: str) -> None:
+    pd = pytest.importorskip("pandas")
+    table = pd.DataFrame({"t": [0.0, 1.0, 2.0, 3.0], "y": [1.0, 0.0, 2.0, 5.0]}).astype(dtype)
+
+    def loss(p: Any, t: Any, y: Any) -> Any:
+        return np.mean((p["slope"] * t + p["offset"] - y) ** 2)
+
+    p = {"slope": np.array(0.5), "offset": np.array(-0.25)}
+    want = tg.grad(loss)(p, np.arange(4.0), np.array([1.0, 0.0, 2.0, 5.0]))
+    for step in (tg.grad(loss), tg.compile(tg.grad(loss))):
+        close(step(p, table["t"].to_numpy(), table["y"].to_numpy()), want, 1e-6)
+    # all of them at once, and back into a table with its index
+    values = table.to_numpy()
+    slopes = tg.grad(lambda x: np.sum(x**2))(values.astype(float))
+    back = pd.DataFrame(slopes, index=table.index, columns=table.columns)
+    assert (back == 2 * table.astype("float64")).all(axis=None)
+
+    with pytest.raises(TypeError, match=r"write column\.to_numpy"):
+        tg.grad(lambda w: tg.sum(w * table["t"]))(np.ones(4))
+    with pytest.raises(TypeError, match=r"which is Series of .* pass its numbers"):
+        tg.grad(lambda w: tg.sum(w))(table["t"])
+
+
+# --- Jupyter ------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_part_of_the_course_runs_as_a_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    jupytext = pytest.importorskip("jupytext")
+    nbclient = pytest.importorskip("nbclient")
+    nbformat = pytest.importorskip("nbformat")
+    pytest.importorskip("ipykernel")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    script = ROOT / "examples" / "parts" / "02_backward.py"
+    notebook = jupytext.read(script)
+    notebook.cells.append(nbformat.v4.new_code_cell("tape"))
+    nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert len(code) > 3
+    assert [cell.execution_count for cell in code] == [*range(1, len(code) + 1)]
+    assert not any(out.output_type == "error" for cell in code for out in cell.outputs)
+    # what a script does not show: a tape as a notebook shows it
+    assert code[-1].outputs[0].data.keys() >= {"text/plain"}

@@ -1,0 +1,60 @@
+"""Functions whose results have shapes that depend on values."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.domain import TYING
+from tapegrad.testing import arrays
+
+ASKED = ("return_index", "return_inverse", "return_counts")
+
+
+@given(data=st.data())
+def test_the_different_elements_are_numpys(data: Any) -> None:
+    x = data.draw(arrays((3, 4), TYING, dtypes="df"))
+    given_ = {name: data.draw(st.booleans()) for name in ASKED}
+    given_["axis"] = data.draw(st.sampled_from([None, 0, -1]))
+    output, _ = tg.record(lambda x: np.unique(x, **given_))(x)
+    want = np.unique(x, **given_)
+    pairs = zip(output, want, strict=True) if isinstance(want, tuple) else [(output, want)]
+    for got, part in pairs:
+        value = got.value if isinstance(got, tg.Tensor) else got
+        assert (value.dtype, value.shape) == (part.dtype, part.shape)
+        np.testing.assert_array_equal(value, part)
+
+
+@given(data=st.data())
+def test_the_first_of_equal_elements_has_the_gradient(data: Any) -> None:
+    x = data.draw(arrays((6,), TYING, dtypes="d"))
+    gradient = tg.grad(lambda x: tg.sum(tg.unique(x) * 3.0))(x)
+    want = np.zeros(6)
+    want[np.unique(x, return_index=True)[1]] = 3.0
+    np.testing.assert_array_equal(gradient, want)
+
+
+@pytest.mark.parametrize("trim", ["fb", "f", "b", "BF"])
+@pytest.mark.parametrize("x", [[0, 1, 0, 2, 0, 0], [0, 0], [], [3], [0, 5]])
+def test_zeros_at_the_ends_are_trimmed_as_in_numpy(trim: Any, x: Any) -> None:
+    x = np.array(x, float)
+    output, tape = tg.record(lambda x: np.trim_zeros(x, trim))(x)
+    want = np.trim_zeros(x, trim)
+    np.testing.assert_array_equal(output.value, want)
+    (g,) = tg.reverse_sweep(tape, output, np.ones(want.shape)).values()
+    assert g.sum() == want.size
+
+
+def test_what_is_no_sequence_is_not_trimmed() -> None:
+    for x, trim in ((np.ones((2, 2)), "fb"), (np.ones(2), "x")):
+        with pytest.raises(ValueError, match="trim_zeros"):
+            tg.trim_zeros(x, trim)
+
+
+@pytest.mark.parametrize("fn", [tg.unique, tg.trim_zeros])
+def test_a_shape_by_values_is_not_compiled(fn: Any) -> None:
+    with pytest.raises(tg.TraceError):
+        tg.compile(fn)(np.ones(3))

@@ -1,0 +1,359 @@
+"""Recorded functions on JAX: the same values and slopes, for every op and whole trainings."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
+from op_cases import CASES
+from programs import many
+
+import tapegrad as tg
+from tapegrad.declare import OPS
+from tapegrad.testing import programs
+
+jax = pytest.importorskip("jax")
+jnp = jax.numpy
+
+from tapegrad.core.seeds import SEED  # noqa: E402
+from tapegrad.core.tape import ASARRAY  # noqa: E402
+from tapegrad.program.jax.run import has_form  # noqa: E402
+from tapegrad.program.naming import DRAWS  # noqa: E402
+
+ROOT = Path(tg.__file__).parents[1]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _float64() -> Any:
+    # programs that run once are best compiled fast
+    wanted = {"jax_enable_x64": True, "jax_disable_most_optimizations": True}
+    before = {name: jax.config.values[name] for name in wanted}
+    for name, value in wanted.items():
+        jax.config.update(name, value)
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
+    """Two trees of one structure, the same dtypes, and values close to each other."""
+    assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+        a, b = np.asarray(a), np.asarray(b)
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        size = max(1.0, float(np.abs(b, dtype=float).max(initial=0, where=np.isfinite(b))))
+        np.testing.assert_allclose(
+            a.astype(float), b.astype(float), rtol=tolerance, atol=tolerance * size
+        )
+
+
+# --- every op -------------------------------------------------------------------------------
+
+# ops that a program cannot have, for the shape of their results depends on values
+WITHOUT = {"argwhere"}
+# the places of equal elements, and the order of what is not asked for, are the library's
+ANY_ORDER = {"argpartition", "partition"}
+
+
+def test_every_op_has_a_form_in_jax() -> None:
+    ops = [*OPS.values(), SEED, ASARRAY, *DRAWS]
+    missing = {op.name for op in ops if not has_form(op)}
+    assert missing == WITHOUT, "give it a form in tapegrad/program/jax/table.py, or list it above"
+
+
+@many(thorough=1500, default=6)
+@given(st.sampled_from(sorted(set(CASES) & set(OPS) - WITHOUT)).flatmap(CASES.__getitem__))
+def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
+    floating = [i for i, x in enumerate(case.operands) if x.dtype.kind == "f"]
+    narrowest = min([case.operands[i].dtype.itemsize for i in floating], default=8)
+    tolerance = {2: 3e-2, 4: 3e-4}.get(narrowest, 1e-9)
+
+    def loss(*args: Any) -> Any:
+        results = [y for y in tg.tree.leaves(case.fn(*args)) if y.dtype.kind == "f"]
+        return sum((tg.sum(y * weights(y)) for y in results), np.zeros(()))
+
+    with np.errstate(all="ignore"):
+        try:
+            wanted = tg.compile(case.fn, passes=())(*case.operands)
+        except tg.TraceError:
+            reject()
+        # one compilation takes less time than one for each of the operations
+        got = jax.jit(tg.to_jax(case.fn))(*case.operands)
+        if case.name not in ANY_ORDER:
+            close(got, wanted, tolerance)
+        if floating and any(y.dtype.kind == "f" for y in tg.tree.leaves(got)):
+            ours = tg.grad(loss, tuple(floating))(*case.operands)
+            theirs = jax.jit(jax.grad(tg.to_jax(loss), tuple(floating)))(*case.operands)
+            close(theirs, ours, 10 * tolerance)
+
+
+def weights(y: Any) -> Any:
+    return np.cos(np.arange(1.0, np.size(y) + 1)).reshape(np.shape(y)).astype(y.dtype)
+
+
+@many(thorough=100, default=2)
+@given(programs(max_steps=15))
+def test_programs_with_their_gradients_are_ours(written: Any) -> None:
+    args = written.arguments[0]
+    tolerance = 1e-9 if written.narrowest == np.float64 else 1e-3
+    wanted = tg.compile(written.step, passes=())(*args)
+    close(jax.jit(tg.to_jax(written.step))(*args), wanted, tolerance)
+
+
+def test_slopes_at_kinks_are_ours_to_the_second_order_and_in_both_modes() -> None:
+    def f(x: Any) -> Any:
+        kinked = tg.abs(x) * tg.maximum(x, 0.0) + tg.relu(x) ** 3 + tg.sort(x) * np.arange(4.0)
+        return tg.sum(kinked) + tg.max(x) * tg.prod(x) + tg.linalg.norm(x * 0.0)
+
+    x = np.array([0.0, -1.0, 2.0, 2.0])
+    on_jax = tg.to_jax(f)
+
+    @jax.jit
+    def slopes(x: Any) -> Any:
+        # what tapegrad differentiates first is part of the program
+        hessians = jax.hessian(on_jax)(x), jax.jacrev(tg.to_jax(tg.grad(f)))(x)
+        return jax.grad(on_jax)(x), jax.jacfwd(on_jax)(x), *hessians
+
+    close(slopes(x), (*[tg.grad(f)(x)] * 2, *[tg.hessian(f)(x)] * 2))
+
+
+def test_a_stopped_gradient_is_stopped_for_jax_too() -> None:
+    f = tg.to_jax(lambda x: x * tg.stop_gradient(x))
+    assert jax.grad(f)(3.0) == 3.0
+
+
+# --- keys -----------------------------------------------------------------------------------
+
+
+@many(thorough=200, default=2)
+@given(st.integers(0, 2**64), st.integers(0, 70), st.integers(0, 2**63 - 1))
+def test_keys_and_draws_are_the_same_bits(seed: int, n: int, data: int) -> None:
+    def draws(key: Any, data: Any) -> Any:
+        return {
+            "split": tg.random.split(key, n),
+            "folded": tg.random.fold_in(key, data),
+            "doubles": tg.random.uniform(key, (n,)),
+            "floats": tg.random.uniform(key, (n, 1), dtype=np.float32),
+            "truths": tg.random.bernoulli(key, 0.3, (n,)),
+        }
+
+    key = tg.random.key(seed)
+    data = np.array([data, -1 - data, 2**64 - 1][n % 3] % 2**64, np.uint64)
+    for name, got in jax.jit(tg.to_jax(draws))(key, data).items():
+        np.testing.assert_array_equal(got, draws(key, data)[name])
+
+
+def test_numpy_draws_what_jax_cannot_also_under_jit_and_vmap() -> None:
+    def draws(key: Any) -> Any:
+        return (
+            tg.random.normal(key, (3,)),
+            tg.random.truncated_normal(key, (2,)),
+            tg.random.integers(key, 0, 9, (4,)),
+            tg.random.permutation(key, 5),
+            tg.random.choice(key, 7, (2,), replace=False),
+            tg.random.uniform(key, (2,), dtype=np.float16),
+        )
+
+    keys = tg.random.split(tg.random.key(1), 2)
+    for got, first, second in zip(
+        jax.jit(jax.vmap(tg.to_jax(draws)))(keys), draws(keys[0]), draws(keys[1]), strict=True
+    ):
+        np.testing.assert_array_equal(got, np.stack([first, second]))
+        assert got.dtype == first.dtype
+
+
+# --- trees, arguments, refusals -------------------------------------------------------------
+
+
+@attrs.frozen
+class Pair:
+    left: Any
+    right: Any = None
+
+
+def test_trees_go_in_and_out_as_pytrees() -> None:
+    def fn(pair: Any, scale: float, layer: Any = None) -> Any:
+        return {"pair": Pair(pair.right * scale, [pair.left["a"], None]), "n": 3}
+
+    on_jax = tg.to_jax(fn, records=[Pair])
+    pair = Pair({"a": np.arange(2)}, np.ones(2, np.float32))
+    for step in (on_jax, jax.jit(on_jax)):
+        got = step(pair, 2.0)
+        assert type(got["pair"]) is Pair
+        assert got["pair"].left.dtype == np.float32
+        np.testing.assert_array_equal(got["pair"].right[0], [0, 1])
+        assert got["n"] == 3
+    paths = jax.tree_util.tree_flatten_with_path(pair)[0]
+    assert [jax.tree_util.keystr(path) for path, _ in paths] == [".left['a']", ".right"]
+    with pytest.raises(TypeError, match="neither an attrs class nor a dataclass"):
+        tg.to_jax(fn, records=[int])
+    params = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.GRUCell(3, 3)).init(0)
+    assert len(jax.tree_util.tree_leaves(params)) == len(tg.tree.leaves(params))
+
+
+def test_static_arguments_and_python_numbers() -> None:
+    def fn(x: Any, mode: str, by: float, n: int) -> Any:
+        return tg.sum(x * by) + n if mode == "sum" else tg.max(x)
+
+    on_jax = tg.to_jax(fn, static_argnums=1)
+    step = jax.jit(on_jax, static_argnums=1)
+    x = np.float32([1, 2])
+    assert step(x, "sum", 2.0, 1) == 7.0
+    # a Python number leaves float32 as it is, as in NumPy
+    assert step(x, "sum", 2.0, 1).dtype == on_jax(x, "sum", 2.0, 1).dtype == np.float32
+    assert on_jax(x, "max", 2.0, 1) == 2.0
+    assert repr(on_jax) == "<to_jax of fn>"
+    integers = tg.to_jax(lambda i: (i / 2, i * 1.5, i // 2))(np.arange(3))
+    assert [y.dtype for y in integers] == [np.float64, np.float64, np.int64]
+
+
+@tg.custom_op(vjps=(lambda g, y, x, by: g * by,))
+def scaled(x: Any, by: float = 1.0) -> Any:
+    return x * by
+
+
+def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
+    def fn(x: Any) -> Any:
+        return scaled(x, by=3.0) + 1
+
+    with pytest.raises(TypeError, match=r"fn has the op scaled, .* ops=\{op: function\}"):
+        tg.to_jax(fn)(np.ones(2))
+    on_jax = tg.to_jax(fn, ops={scaled: lambda x, by: jnp.asarray(x) * by})
+    close(jax.vmap(jax.grad(on_jax))(np.ones(2)), np.full(2, 3.0))
+    with pytest.raises(TypeError, match="is no op"):
+        tg.to_jax(fn, ops={"scaled": np.sin})
+
+    @tg.custom_vjp(lambda g, y, x: (g,))
+    def f(x: Any) -> Any:
+        return x
+
+    with pytest.raises(TypeError, match=r"has the op custom_vjp, .* tg\.bridges\.jax"):
+        tg.to_jax(f)(np.ones(2))
+
+
+def test_values_are_not_read() -> None:
+    with pytest.raises(tg.TraceError):
+        jax.jit(tg.to_jax(lambda x: x if x > 0 else -x))(1.0)
+
+
+def test_float64_is_an_error_where_jax_would_narrow_it() -> None:
+    def fn(x: Any) -> Any:
+        return x * 2, tg.argmax(x)
+
+    with jax.enable_x64(False):
+        for x in (np.ones(2), np.float64(1.0)):
+            with pytest.raises(TypeError, match=r"fn: x is float64, which .*jax_enable_x64"):
+                tg.to_jax(fn)(x)
+        with pytest.raises(TypeError, match="key is uint64"):
+            tg.to_jax(lambda key: tg.random.uniform(key))(tg.random.key(0))
+        with pytest.raises(TypeError, match="a value of divide is float64"):
+            tg.to_jax(lambda i: i / 2)(np.arange(3))
+        doubled, place = tg.to_jax(fn)(np.float32([1, 2]))
+        assert (doubled.dtype, place.dtype) == (np.float32, np.int32)
+
+
+# --- whole trainings ------------------------------------------------------------------------
+
+
+def test_stories_are_learnt_with_the_same_losses() -> None:
+    import answer_stories
+    from common import babi
+
+    questions = list(babi.questions(babi.read_text(babi.make_stories(3, 0), "stories")))
+    vocabulary = answer_stories.Vocabulary.of(questions)
+    model = answer_stories.MemoryNetwork(
+        len(vocabulary.words) + 1, vocabulary.sentences, len(vocabulary.answers), 4, 2
+    )
+    optimizer = tg.optim.Adam(0.01)
+    step = answer_stories.make_step(model, optimizer)
+    batch = vocabulary.encode(questions)
+    params = tg.tree.map(lambda x: x.astype(np.float64), model.init(0))
+    training = answer_stories.Training(params, optimizer.init(params), tg.random.key(0))
+
+    def losses_of(step: Any) -> list[float]:
+        now, found = training, []
+        for _ in range(4):
+            loss, _, now = step(now, batch)
+            found.append(float(loss))
+        return found
+
+    records = [answer_stories.Batch, answer_stories.Params, answer_stories.Training]
+    got = losses_of(jax.jit(tg.to_jax(step, records=records)))
+    np.testing.assert_allclose(got, losses_of(tg.compile(step)), 1e-10)
+    assert got[-1] < got[0]
+
+
+def test_digits_are_learnt_with_the_same_losses() -> None:
+    # the layers of examples/classify_digits.py, with fewer channels
+    model = tg.nn.Sequential(
+        *(tg.nn.Conv2d(1, 3, 3, padding=1), tg.nn.Relu(), tg.nn.MaxPool2d(2), tg.nn.Flatten()),
+        *(tg.nn.Dropout(0.5), tg.nn.Linear(3 * 16, 10)),
+    )
+    optimizer = tg.optim.Adam(tg.optim.warmup_cosine(peak=3e-3, warmup=2, total=9))
+
+    def step(params: Any, state: Any, x: Any, y: Any) -> Any:
+        def loss(params: Any) -> Any:
+            key = tg.random.fold_in(tg.random.key(0), state.step)
+            return tg.nn.cross_entropy_loss(model(params, x, key=key), y)
+
+        value, grads = tg.value_and_grad(loss)(params)
+        return value, *optimizer.update(params, grads, state)
+
+    params = model.init(1)
+    x, y = tg.random.uniform(2, (4, 1, 8, 8)), np.arange(4)
+
+    def losses_of(step: Any) -> list[float]:
+        now, found = (params, optimizer.init(params)), []
+        for _ in range(3):
+            loss, *now = step(*now, x, y)
+            found.append(float(loss))
+        return found
+
+    np.testing.assert_allclose(
+        losses_of(jax.jit(tg.to_jax(step))), losses_of(tg.compile(step)), 1e-10
+    )
+
+
+SHARDED = """
+import jax, numpy as np, tapegrad as tg
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_disable_most_optimizations", True)
+model = tg.nn.Sequential(tg.nn.Linear(4, 8), np.tanh, tg.nn.Dropout(0.5), tg.nn.Linear(8, 3))
+
+def step(params, x, y, key):
+    loss = lambda params: tg.nn.cross_entropy_loss(model(params, x, key=key), y)
+    value, grads = tg.value_and_grad(loss)(params)
+    return value, tg.tree.map(lambda p, g: p - 0.1 * g, params, grads)
+
+args = model.init(0), tg.random.normal(1, (16, 4)), np.arange(16) % 3, tg.random.key(2)
+mesh = jax.sharding.Mesh(jax.devices(), ("rows",))
+rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("rows"))
+whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+run = jax.jit(tg.to_jax(step), in_shardings=(whole, rows, rows, whole))
+compiled = run.lower(*args).compile()
+assert len(jax.devices()) == 8 and "all-reduce" in compiled.as_text()
+got, wanted = run(*args), tg.compile(step)(*args)
+for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+    assert len(a.sharding.device_set) == 8
+    np.testing.assert_allclose(a, b, 1e-12)
+exported = jax.export.export(jax.jit(tg.to_jax(step)))(*args)
+print("same")
+"""
+
+
+def test_a_batch_divided_among_devices_gives_the_same_step() -> None:
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", SHARDED],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | flags,
+    )
+    assert done.stdout == "same\n", done.stderr
