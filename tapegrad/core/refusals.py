@@ -50,6 +50,22 @@ def explained(
     return next(kind for kind in _KINDS if isinstance(error, kind))(message)
 
 
+class Gradients(dict[Tensor, Any]):
+    """Gradients by parameter, which says what its keys are where one is missing."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: Any) -> NoReturn:
+        hint = "pass a record of tape.parameters"
+        if type(key) is Tensor:
+            what = f"{key._line()}, is no parameter of the tape that was swept"
+            hint += "; tape.show(output) and tg.sweep_steps give the cotangents of all records"
+        else:
+            what = f"gradients have parameters for keys, not {key!r}"
+            hint += ", or name them: {p.name: g for p, g in gradients.items()}"
+        raise KeyError(f"{what}; {hint}")
+
+
 def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
     """Raise for an operand that is not on the tape being written."""
     here = f"{what}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"

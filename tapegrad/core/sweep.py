@@ -16,7 +16,7 @@ import numpy as np
 
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit
-from tapegrad.core.refusals import refuse_branch
+from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
@@ -114,7 +114,7 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> M
     # a parameter that stands before the tape's start was never come to
     given: set[int] = set()
     return MappingProxyType(
-        {p: result_for(p, found.get(p, cotangents.get(p)), given) for p in parameters}
+        Gradients({p: result_for(p, found.get(p, cotangents.get(p)), given) for p in parameters})
     )
 
 

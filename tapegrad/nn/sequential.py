@@ -14,6 +14,8 @@ from tapegrad import tree
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import Layer, WithoutParameters, check_params
 
+# inspect.CO_VARARGS, without the module, which takes long to import
+_VARARGS = 4
 # the arguments of a call, besides the parameters and x, that `Sequential` passes on
 _HANDED_ON = ("state", "training", "key")
 
@@ -34,6 +36,12 @@ def _as_layer(layer: Any) -> Layer:
             f"{layer.__name__} is a class; call it to make a layer: {layer.__name__}(...)"
         )
     if hasattr(layer, "init") and callable(layer):
+        code = getattr(getattr(layer.init, "__func__", None), "__code__", None)
+        if code is not None and code.co_argcount < 3 and not code.co_flags & _VARARGS:
+            raise TypeError(
+                f"{type(layer).__name__}.init must take a key and a dtype: "
+                "def init(self, key, dtype=float)"
+            )
         return layer  # type: ignore[no-any-return]
     if not callable(layer):
         raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")

@@ -28,7 +28,9 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
     """g * y * (1 - y)."""
     # y * (1 - y), without the difference that would be lost to rounding for large x
     if type(x) is np.ndarray and x.dtype.char in _LARGEST:
-        return g * (y / _one_and_exp(x)[0])
+        # far out exp(-x) is 0, and 1 / exp(x) as large as it may be is not
+        more, grown = _one_and_exp(-x)
+        return g * (y * (grown / more))
     return g * (y * sigmoid(-x))
 
 

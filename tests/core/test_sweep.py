@@ -51,6 +51,16 @@ def test_the_gradients_are_a_read_only_mapping_with_one_entry_a_parameter():
         assert not g.flags.writeable
 
 
+def test_a_key_that_is_no_parameter_is_told_what_keys_there_are():
+    tape, _, y, z = squares()
+    gradients = tg.reverse_sweep(tape, z)
+    with pytest.raises(KeyError, match=r"line 1 of the tape, multiply, is no parameter .*show"):
+        gradients[y]
+    with pytest.raises(KeyError, match=r"not 'x'; .*p\.name: g for p, g in gradients"):
+        gradients["x"]
+    assert gradients.get(y) is None
+
+
 def test_a_parameter_that_the_output_does_not_depend_on_has_zeros():
     tape, x = tg.Tape().parameter([1.0, 2.0])
     tape, p = tape.parameter(np.ones((2, 3), np.float32))

@@ -291,6 +291,18 @@ class Frozen:
 AFFINE = Affine(np.eye(2))
 
 
+def test_an_init_that_takes_no_dtype_is_refused_before_it_is_called():
+    class Scale:
+        def init(self, key):
+            return np.ones(2)
+
+        def __call__(self, params, x):
+            return params * x
+
+    with pytest.raises(TypeError, match=r"Scale\.init must .*def init\(self, key, dtype=float\)"):
+        tg.nn.Sequential(Scale())
+
+
 @pytest.mark.parametrize(
     ("thing", "where"),
     [
