@@ -522,3 +522,19 @@ def test_a_while_loop_of_a_batch_goes_on_as_long_as_each_example_needs():
     same(powers(np.array([2.0, 3.0]), np.array([2, 3])), np.array([4.0, 27.0]))
     with pytest.raises(TypeError, match=r"not batched: write scan or fori_loop"):
         tg.vmap(tg.grad(root))(a)
+
+
+def test_what_has_no_inverse_while_it_is_recorded_may_have_one_when_it_is_run():
+    def loss(loop, a, xs):
+        def step(c, x):
+            m = np.outer(c, x) + np.eye(2) * c[0]
+            return np.linalg.solve(m, x), np.linalg.cholesky(m @ m.T + np.eye(2))
+
+        c, ys = loop(step, a, xs)
+        return tg.sum(np.linalg.inv(ys[0])) + tg.sum(c)
+
+    a, xs = np.array([1.0, 0.5]), np.array([[0.5, 0.2], [0.1, 0.7]])
+    expected = tg.value_and_grad(loss, 1)(lambda *args: by_hand(*args, False), a, xs)
+    same(tg.value_and_grad(loss, 1)(tg.scan, a, xs), expected)
+    compiled = tg.compile(lambda a, xs: tg.value_and_grad(loss, 1)(tg.scan, a, xs))
+    same(compiled(a, xs), expected)

@@ -18,6 +18,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
+from tapegrad.core.operands import solvable
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
@@ -221,7 +222,10 @@ class _Sides:
             for x, varies in zip(map(self._like, made.operands), has, strict=True)
         ]
         with np.errstate(all="ignore"):
-            given = op.batch(op, has, *tried, **made.options)
+            try:
+                given = op.batch(op, has, *tried, **made.options)
+            except np.linalg.LinAlgError:
+                given = op.batch(op, has, *solvable(tried), **made.options)
         return given is not NotImplemented and np.shape(given) == (2, *made.shape)
 
     def _like(self, x: Any) -> Any:
