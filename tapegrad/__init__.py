@@ -3,10 +3,10 @@
 Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape builds a mapping from parameters to gradients.
 
-- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hvp`,
+- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hessian_diag`, `hvp`,
   `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
-- Programs: `compile`, `Program`, `load_program`, `to_jax`.
+- Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
@@ -36,9 +36,11 @@ from tapegrad.errors import TraceError as TraceError
 from tapegrad.functions import *
 from tapegrad.functions import fft as fft
 from tapegrad.functions import linalg as linalg
+from tapegrad.implicit import implicit_root as implicit_root
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import hessian as hessian
+from tapegrad.transforms import hessian_diag as hessian_diag
 from tapegrad.transforms import hvp as hvp
 from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
@@ -49,6 +51,7 @@ from tapegrad.transforms import vmap as vmap
 from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
+    from tapegrad import bridges as bridges
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
@@ -77,7 +80,7 @@ _PLACES = {
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
-_LATER = (*_PLACES, "data", "nn", "optim", "parallel", "random", "show", "testing")
+_LATER = (*_PLACES, "bridges", "data", "nn", "optim", "parallel", "random", "show", "testing")
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:

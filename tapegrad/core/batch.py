@@ -56,7 +56,8 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
             given = [of(x) for x in record.operands]
             operands, has = tuple([x for x, _ in given]), tuple([b for _, b in given])
             if any(has):
-                values[record] = _batched(record, has, operands, n), True
+                of_all = for_all(record.op, record.options, has, operands, n, record._primal)
+                values[record] = of_all, True
             else:
                 values[record] = _once(record, operands), False
         for x in done:
@@ -76,27 +77,35 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
     return record._primal
 
 
-def _batched(record: Tensor, has: Has, operands: tuple[Any, ...], n: int) -> Any:
-    """What a record is for each example, along a leading axis."""
-    op = record.op
+def for_all(
+    op: Rules, options: Mapping[str, Any], has: Has, operands: tuple[Any, ...], n: int, like: Any
+) -> Any:
+    """What an op gives for each of n examples, along a leading axis; `like` is what one has."""
+    if n == 0:
+        if type(like) is Parts:
+            return Parts(tuple([np.zeros((0, *x.shape), x.dtype) for x in like.values]))
+        return np.zeros((0, *like.shape), like.dtype)
     if op is PARAMETER:
         return operands[0]
     made = NotImplemented
     if op.batch is not None:
-        made = op.batch(op, has, *operands, **record.options)
+        made = op.batch(op, has, *operands, **options)
     if made is NotImplemented:
-        made = _looped(record, has, operands, n)
+        made = _looped(op, options, has, operands, n)
     return made if type(made) in (Tensor, Parts) else np.asarray(made)
 
 
-def _looped(record: Tensor, has: Has, operands: tuple[Any, ...], n: int) -> Any:
+def _looped(
+    op: Rules, options: Mapping[str, Any], has: Has, operands: tuple[Any, ...], n: int
+) -> Any:
     """One call an example, and their results stacked."""
-    op, options = record.op, record.options
-    if n == 0:
-        return np.zeros((0, *record.shape), record.dtype)
     if not any(op.rules(len(operands))):
         return apply(EACH, operands, {"op": op, "has": has, "options": options})
     return np.stack([apply(op, example(operands, has, i), options) for i in range(n)])
+
+
+class OneByOneError(Exception):
+    """A batch that cannot be taken at once: the function is called for each example."""
 
 
 def example(operands: Sequence[Any], has: Has, i: int) -> tuple[Any, ...]:

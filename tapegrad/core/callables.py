@@ -46,6 +46,9 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     """The names of the first n positional arguments, "arg0" where unknown."""
+    known = getattr(fn, "__argument_names__", None)
+    if known is not None:
+        return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))
     # a partial by keyword alone takes the others as its function does
     while hasattr(fn, "__wrapped__") or (isinstance(fn, partial) and not fn.args):
         fn = fn.func if isinstance(fn, partial) else fn.__wrapped__

@@ -15,13 +15,15 @@ def ends(record: Tensor) -> bool:
     return bool(made_of) and not any(passes(record, i) for i in made_of)
 
 
-def mark(record: Tensor, reached: Container[Tensor] | None = None) -> str:
+def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | None = None) -> str:
     """A record's mark, in a word or two; empty for most.
 
     Parameters
     ----------
     record
         The record.
+    inner
+        The records that inner sweeps wrote; see `swept`.
     reached
         The records that have a cotangent, where there was a sweep.
     """
@@ -31,7 +33,7 @@ def mark(record: Tensor, reached: Container[Tensor] | None = None) -> str:
             marks.append("inner recording begins")
         if reached is not None and record not in reached:
             marks.append("gets none")
-    elif record.place and record.place.sweeps:
+    elif record in inner:
         marks.append("inner sweep")
     elif ends(record):
         marks.append("stops here")

@@ -26,6 +26,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.face.text import cells, operand, printable, short
 from tapegrad.show.drawing import drawing
+from tapegrad.show.inner import swept
 from tapegrad.show.marks import mark
 from tapegrad.show.replay import slopes
 from tapegrad.show.text import primal_of
@@ -126,18 +127,18 @@ def _called(record: Tensor) -> str:
 
 
 def _rows(tape: Tape, reached: Mapping[Tensor, Any]) -> Iterator[str]:
-    before = None
+    before, inner = None, swept(tape)
     for record in tape:
         # a line of source stands at the first of its records
-        yield _row(record, reached, record.place if record.place != before else None)
+        place = record.place if record.place != before else None
+        yield _row(record, reached, mark(record, inner, reached), place)
         before = record.place
 
 
-def _row(record: Tensor, reached: Mapping[Tensor, Any], place: Any) -> str:
+def _row(record: Tensor, reached: Mapping[Tensor, Any], marked: str, place: Any) -> str:
     n = record.index
     given = [_linked(x) for x in record.operands]
     given += [escape(f"{name}={value}") for name, value in record.options.items()]
-    marked = mark(record, reached)
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
     if place and place.text:
         where = escape(printable(f"{place.file}:{place.number}"))

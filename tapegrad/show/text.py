@@ -9,19 +9,21 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Text
 from tapegrad.face.text import short, table
+from tapegrad.show.inner import swept
 from tapegrad.show.marks import mark
 
 
 def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
     """What `Tape.show` returns."""
+    inner = swept(tape)
     if output is None:
-        return Text(table(tape, **_marks([mark(x) for x in tape]), **_sources(tape)))
+        return Text(table(tape, **_marks([mark(x, inner) for x in tape]), **_sources(tape)))
     known = {step.record: step.cotangent for step in sweep_steps(tape, output, cotangent)}
     return Text(
         table(
             tape,
             cotangent=[short(primal_of(known[x])) if x in known else "" for x in tape],
-            **_marks([mark(x, known) for x in tape]),
+            **_marks([mark(x, inner, known) for x in tape]),
             **_sources(tape),
         )
     )

@@ -17,6 +17,7 @@ from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import is_recording
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import asarray
+from tapegrad.transforms.names import Argnames, as_argnames, called_by_name, check_argnames
 
 # What a function takes, the trees that its arguments are, and what it gives. The bounds
 # let checkers see through lambdas, whose arguments have no types.
@@ -54,15 +55,26 @@ class Transform(Generic[P, R]):
     has_aux: bool = False
     check_finite: bool = False
     unused: str = attrs.field(default="zero", validator=_check_unused)
+    argnames: Argnames | None = attrs.field(default=None, converter=as_argnames)
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
+        check_argnames(self.fn, self.argnums, self.argnames)
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
         return by_name(self, type(self), attrs.astuple(self, recurse=False))
+
+    def call(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]:
+        """A call, with the positions of the arguments to differentiate."""
+        if self.argnames is None:
+            return self.fn, args, kwargs, self.positions(args)
+        names = (self.argnames,) if isinstance(self.argnames, str) else self.argnames
+        return called_by_name(self.fn, names, args, kwargs)
 
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""
@@ -77,8 +89,9 @@ class Transform(Generic[P, R]):
         return tuple(i % len(args) for i in argnums)
 
     def arranged(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
-        """One tree for each argument in `argnums`."""
-        if isinstance(self.argnums, int):
+        """One tree for each argument in `argnums` or `argnames`."""
+        which = self.argnums if self.argnames is None else self.argnames
+        if isinstance(which, int | str):
             return trees[0]
         by_position = dict(zip(dict.fromkeys(positions), trees, strict=True))
         return tuple([by_position[i] for i in positions])

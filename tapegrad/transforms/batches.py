@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.batch import replay
+from tapegrad.core.batch import OneByOneError, replay
 from tapegrad.core.callables import argument_names, first_line, keep_names, label, title
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import as_constant
@@ -64,7 +64,10 @@ class Vmap:
             # of the first example, whose values nobody reads
             output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
-        found = replay(Tape(last, origin), leaves, known, n)
+        try:
+            found = replay(Tape(last, origin), leaves, known, n)
+        except OneByOneError:
+            found, structure = self._one_by_one(mapped, (args, kwargs), n)
         axes = axes_of("out_axes", self.out_axes, output, "the result")
         results = [
             _result(self.fn, x, has, axis, n, path)
@@ -73,6 +76,19 @@ class Vmap:
             )
         ]
         return tree.unflatten(structure, results)
+
+    def _one_by_one(self, mapped: list[Mapped], given: Any, n: int) -> Any:
+        """The results of a call for each example, stacked."""
+        structure = tree.flatten(given)[1]
+        rows = []
+        for i in range(n):
+            leaves = [x.leaf if x.axis is None else x.in_front()[i] for x in mapped]
+            rows.append(tree.flatten(self._call(tree.unflatten(structure, leaves))))
+        stacked = [
+            (np.stack(parts), True) if _is_number(parts[0]) else (parts[0], False)
+            for parts in zip(*[leaves for leaves, _ in rows], strict=True)
+        ]
+        return stacked, rows[0][1]
 
     def _call(self, given: Any) -> Any:
         args, kwargs = given
@@ -111,6 +127,10 @@ def _first(batch: Any) -> Any:
     return np.asarray(batch[0]) if len(batch) else np.zeros(batch.shape[1:], batch.dtype)
 
 
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Tensor | np.ndarray | np.generic | float | int)
+
+
 def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> Any:
     """A leaf of the result, with the batch along its axis."""
     where = f"the result at {path}" if path else "the result"
@@ -121,7 +141,7 @@ def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> A
                 "give it an axis"
             )
         return released(x)
-    if not isinstance(x, Tensor | np.ndarray | np.generic | float | int):
+    if not _is_number(x):
         refuse_hidden(x, where)
         return x
     if not has:
@@ -173,6 +193,11 @@ def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Vmap:
 
     Notes
     -----
+    The body of a loop or a branch is batched too. A branch chosen apart for each example
+    becomes both, each where some example takes it; a loop that ends apart goes on until all
+    have ended. The derivative of such a loop, taken inside `fn`, is the one thing for which
+    `fn` is called for each example.
+
     A key is an argument like any other: a batch of keys, ``tg.random.split(key, n)``, draws
     for each example what its own key would.
 

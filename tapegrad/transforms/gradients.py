@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, Literal, overload
 
 import numpy as np
@@ -35,8 +35,8 @@ class ValueAndGrad(Transform[P, R]):
     kind = "value_and_grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        positions = self.positions(args)
-        output, tape, marked = run(self.fn, args, kwargs, positions, self.check_finite)
+        fn, given, named, positions = self.call(args, kwargs)
+        output, tape, marked = run(fn, given, named, positions, self.check_finite)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_scalar(self.fn, output)
         seeds = {}
@@ -63,7 +63,8 @@ class Grad(Transform[P, R]):
     kind = "grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        both: Fn = ValueAndGrad(self.fn, self.argnums, self.has_aux, self.check_finite, self.unused)
+        how = self.argnums, self.has_aux, self.check_finite, self.unused, self.argnames
+        both: Fn = ValueAndGrad(self.fn, *how)
         value, gradients = both(*args, **kwargs)
         result: Any = (gradients, value[1]) if self.has_aux else gradients
         return result
@@ -86,6 +87,8 @@ def value_and_grad(
     has_aux: bool = False,
     check_finite: bool = False,
     unused: str = "zero",
+    *,
+    argnames: str | Sequence[str] | None = None,
 ) -> ValueAndGrad[P, tuple[R, Any]]: ...
 
 
@@ -95,6 +98,8 @@ def value_and_grad(
     has_aux: bool = False,
     check_finite: bool = False,
     unused: str = "zero",
+    *,
+    argnames: str | Sequence[str] | None = None,
 ) -> ValueAndGrad[..., Any]:
     """A function that returns the value of `fn` and its gradient.
 
@@ -114,22 +119,27 @@ def value_and_grad(
     unused
         What the gradient is of a leaf that the result does not depend on: "zero", or
         "raise" for an error with its path. `why_zero` says why a gradient is zero.
+    argnames
+        The name of the argument to differentiate, or a tuple of names, instead of
+        `argnums`. A call may pass it by position or by keyword.
 
     Returns
     -------
     A function of the same arguments that returns ``(value, gradient)``, or
     ``((value, aux), gradient)``. The gradient is a tree like the argument, with
-    read-only arrays of its leaves' shapes and dtypes; for a tuple of positions, a
-    tuple of such trees. It keeps the name, docstring and signature of `fn`, and
+    read-only arrays of its leaves' shapes and dtypes; for a tuple of positions or
+    names, a tuple of such trees. It keeps the name, docstring and signature of `fn`, and
     pickles where `fn` does.
 
     Raises
     ------
     TypeError
         When called: if the result is not a floating scalar, or a leaf to
-        differentiate is not floating (with its path).
+        differentiate is not floating (with its path), or an argument that `argnames`
+        names is not passed.
     ValueError
-        When called, with ``unused="raise"``: if the result does not depend on a leaf.
+        If `argnames` names no parameter of `fn`. When called, with ``unused="raise"``: if
+        the result does not depend on a leaf.
     NonFiniteError
         When called, with `check_finite`: a `FloatingPointError` that says on which line
         of the tape a NaN or an infinity came about, from what, and why where that is
@@ -140,8 +150,10 @@ def value_and_grad(
     >>> import tapegrad as tg
     >>> tg.value_and_grad(lambda p, x: tg.sum(p["w"] * x))({"w": np.ones(2)}, 3.0)
     (array(6.), {'w': array([3., 3.])})
+    >>> tg.value_and_grad(lambda x, by: tg.sum(x) * by, argnames="by")(np.ones(2), by=3.0)
+    (array(6.), array(2.))
     """
-    return ValueAndGrad(fn, argnums, has_aux, check_finite, unused)
+    return ValueAndGrad(fn, argnums, has_aux, check_finite, unused, argnames)
 
 
 @overload
@@ -172,6 +184,8 @@ def grad(
     has_aux: bool = False,
     check_finite: bool = False,
     unused: str = "zero",
+    *,
+    argnames: str | Sequence[str] | None = None,
 ) -> Grad[P, Any]: ...
 
 
@@ -181,12 +195,14 @@ def grad(
     has_aux: bool = False,
     check_finite: bool = False,
     unused: str = "zero",
+    *,
+    argnames: str | Sequence[str] | None = None,
 ) -> Grad[..., Any]:
     """A function that returns the gradient of `fn`.
 
     Parameters
     ----------
-    fn, argnums, has_aux, check_finite, unused
+    fn, argnums, has_aux, check_finite, unused, argnames
         As for `value_and_grad`.
 
     Returns
@@ -207,7 +223,7 @@ def grad(
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
     """
-    return Grad(fn, argnums, has_aux, check_finite, unused)
+    return Grad(fn, argnums, has_aux, check_finite, unused, argnames)
 
 
 def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:

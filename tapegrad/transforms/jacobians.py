@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import attrs
@@ -35,8 +36,8 @@ class Jacobian(Transform[P, R]):
     mode: Any = None
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        positions = self.positions(args)
-        output, tape, marked = run(self.fn, args, kwargs, positions)
+        fn, given, named, positions = self.call(args, kwargs)
+        output, tape, marked = run(fn, given, named, positions)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
@@ -108,7 +109,7 @@ def _by_blocks(
     move: Callable[[dict[Tensor, Any]], list[Any]],
     tape: Tape,
     ends: Sequence[Tensor],
-    others: Sequence[Tensor],
+    others: Sequence[Any],
 ) -> list[Any]:
     """What each unit direction at one end of a tape comes to at the other, stacked.
 
@@ -148,7 +149,12 @@ def _by_blocks(
 
 
 def jacobian(
-    fn: Callable[P, Any], argnums: Argnums = 0, mode: str | None = None, has_aux: bool = False
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    mode: str | None = None,
+    has_aux: bool = False,
+    *,
+    argnames: str | Sequence[str] | None = None,
 ) -> Jacobian[P, Any]:
     """A function that returns the Jacobian of `fn`.
 
@@ -159,7 +165,7 @@ def jacobian(
     ----------
     fn
         A function that returns a tree of floating arrays.
-    argnums, has_aux
+    argnums, has_aux, argnames
         As for `value_and_grad`.
     mode
         ``"forward"``, a column for each number of the arguments, ``"reverse"``, a row for
@@ -189,7 +195,7 @@ def jacobian(
     """
     if mode not in _MODES:
         raise ValueError(f'mode is "forward", "reverse" or None, not {mode!r}')
-    return Jacobian(fn, argnums, has_aux, mode=mode)
+    return Jacobian(fn, argnums, has_aux, argnames=argnames, mode=mode)
 
 
 class Hessian(Transform[P, R]):
@@ -198,19 +204,26 @@ class Hessian(Transform[P, R]):
     kind = "hessian"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        gradient: Fn = Grad(self.fn, self.argnums, self.has_aux)
-        second: Fn = Jacobian(gradient, self.argnums, self.has_aux, mode="forward")
+        which = self.argnums, self.has_aux
+        gradient: Fn = Grad(self.fn, *which, argnames=self.argnames)
+        second: Fn = Jacobian(gradient, *which, argnames=self.argnames, mode="forward")
         return second(*args, **kwargs)
 
 
-def hessian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -> Hessian[P, Any]:
+def hessian(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> Hessian[P, Any]:
     """A function that returns the second derivatives of a scalar function.
 
     Parameters
     ----------
     fn
         A function with a scalar floating result.
-    argnums, has_aux
+    argnums, has_aux, argnames
         As for `value_and_grad`.
 
     Returns
@@ -231,4 +244,75 @@ def hessian(fn: Callable[P, Any], argnums: Argnums = 0, has_aux: bool = False) -
     array([[ 6.,  0.],
            [ 0., 12.]])
     """
-    return Hessian(fn, argnums, has_aux)
+    return Hessian(fn, argnums, has_aux, argnames=argnames)
+
+
+class HessianDiag(Transform[P, R]):
+    """What `hessian_diag` returns."""
+
+    kind = "hessian_diag"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        gradient: Fn = Grad(self.fn, self.argnums, self.has_aux, argnames=self.argnames)
+        fn, given, named, positions = attrs.evolve(self, fn=gradient).call(args, kwargs)
+        output, tape, marked = run(fn, given, named, positions)
+        output, aux = split_aux(self.fn, output, self.has_aux)
+        arguments = self.arranged(marked, positions)
+        diagonal = tree.map(partial(_diagonal, tape), arguments, output)
+        result: Any = (diagonal, *aux) if self.has_aux else diagonal
+        return result
+
+
+def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
+    """The derivative of each number of a gradient by the number that it belongs to."""
+    if type(gradient) is not Tensor:
+        return give(np.zeros(x.shape, x.dtype))
+
+    def own(moved: dict[Tensor, Any]) -> list[Any]:
+        (unit,) = moved.values()
+        found = push(tape, moved, [gradient]).get(gradient)
+        # selected, since what is not finite elsewhere is no part of it
+        return [np.zeros((), x.dtype) if found is None else np.sum(np.where(unit, found, 0.0))]
+
+    (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
+    found = np.reshape(numbers, x.shape)
+    return _given(found if found.dtype == x.dtype else found.astype(x.dtype))
+
+
+def hessian_diag(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    has_aux: bool = False,
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> HessianDiag[P, Any]:
+    """A function that returns the diagonal of the Hessian, exactly.
+
+    The gradient is recorded once. Each of the n numbers of the arguments then costs one
+    tangent along that tape, as for `hessian`; but what is kept are n numbers, not n².
+
+    Parameters
+    ----------
+    fn
+        A function with a scalar floating result.
+    argnums, has_aux, argnames
+        As for `value_and_grad`.
+
+    Returns
+    -------
+    A function of the same arguments that returns the second derivative by each number of
+    the argument alone: a tree like the argument, of its shapes and dtypes; for several
+    arguments, a tuple of such trees; with `has_aux`, ``(diagonal, aux)``.
+
+    Raises
+    ------
+    TypeError
+        When called, as for `value_and_grad`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hessian_diag(lambda x: x[0] ** 3 * x[1] ** 2)(np.array([1.0, 2.0]))
+    array([24.,  2.])
+    """
+    return HessianDiag(fn, argnums, has_aux, argnames=argnames)

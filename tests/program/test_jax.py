@@ -68,7 +68,11 @@ def test_every_op_has_a_form_in_jax() -> None:
 
 
 @many(thorough=1500, default=6)
-@given(st.sampled_from(sorted(set(CASES) & set(OPS) - WITHOUT)).flatmap(CASES.__getitem__))
+@given(
+    st.sampled_from(sorted(x for x in set(CASES) & set(OPS) if has_form(OPS[x]))).flatmap(
+        CASES.__getitem__
+    )
+)
 def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
     floating = [i for i, x in enumerate(case.operands) if x.dtype.kind == "f"]
     narrowest = min([case.operands[i].dtype.itemsize for i in floating], default=8)

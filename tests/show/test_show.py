@@ -1,10 +1,12 @@
 """A tape to look at."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.show.inner import swept
 
 
 def test_a_printed_tape_has_a_line_for_each_record():
@@ -150,6 +152,56 @@ def test_a_tape_is_read_by_position_like_a_tuple(n, data):
         except IndexError:
             continue
         raise AssertionError(beyond)
+
+
+def scaled(x):
+    y, grads = tg.value_and_grad(lambda y, w: np.sum(np.tanh(y) * w), argnums=(0, 1))(x, x + 1)
+    return np.sum(sum(grads)) * y
+
+
+def with_aux(x):
+    gradient = tg.grad(lambda y: (np.sum(y**3), np.cos(y) * 2), has_aux=True)(x)[0]
+    return np.sum(gradient * x)
+
+
+def one_step(x):
+    def f(y):
+        return np.sum(y**2 * np.cos(y))
+
+    return f(x - 0.1 * tg.grad(f)(x))
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: np.sum(tg.grad(lambda y: np.sum(np.sin(y) ** 3))(x) * x),
+        lambda x: np.sum(x * np.round(x)),
+        lambda x: tg.grad(tg.grad(lambda y: np.sin(y) ** 3))(x[1]) * x[0],
+        lambda x: x @ tg.grad(lambda y: np.sum(y) + np.sum(y * y))(x),
+        *(scaled, with_aux, one_step),
+    ],
+)
+def test_inner_sweeps_are_found_as_the_lines_of_source_tell_them(fn):
+    x = np.array([0.5, 0.7])
+    _, tape = tg.record(fn)(x)
+    before = str(tape)
+    _, told = tg.record(fn, lines=True)(x)
+    found = {record.index for record in swept(tape)}
+    assert found == {record.index for record in swept(told)}
+    assert [i for i, line in enumerate(tape.show().splitlines()[1:]) if "inner sweep" in line] == [
+        *sorted(found)
+    ]
+    assert str(tape) == before
+    assert bool(found) == ("parameter" in [record.op.name for record in tape[1:]])
+
+
+def test_a_rule_that_fails_where_no_sweep_came_to_it_hides_nothing():
+    def failing(g, y, x):
+        raise RuntimeError("never called")
+
+    op = tg.custom_op(vjps=(failing,), name="op")(lambda x: x)
+    _, tape = tg.record(lambda x: (tg.grad(lambda y: y**3)(x), op(x)))(2.0)
+    assert "inner sweep" in tape.show()
 
 
 # --- the lines of source ------------------------------------------------------------------

@@ -14,8 +14,8 @@ from tapegrad.declare import OPS
 from tapegrad.testing import check_batched, check_compiled, check_grads, operands_for, programs
 
 EXAMPLES = settings.default.max_examples
-FEW = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 3)
-SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 10)
+FEW = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 2)
+SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 8)
 
 X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
 V = np.array([0.5, -1.0])

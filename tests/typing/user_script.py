@@ -76,6 +76,10 @@ state = optimizer.init(params)
 new_params, state = optimizer.update(params, tg.grad(loss)(params, x), state)
 assert_type(new_params, Params)
 
+tg.grad(loss, argnames=("x", "power"))(params, x=x, power=2.0)
+tg.hessian_diag(loss, argnames="params")(params, x)
+assert_type(tg.implicit_root(lambda y, t: y * y - t, same)(x), Array)
+
 # --- wrong calls ----------------------------------------------------------------------
 
 tg.grad(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

@@ -1,4 +1,4 @@
-"""Loops and branches of a batch of examples: the body of one is replayed with one more axis."""
+"""Programs of one example as programs of a batch, for the bodies of loops and branches."""
 
 from __future__ import annotations
 
@@ -8,108 +8,99 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.batch import Has, filled, replay
-from tapegrad.core.forward import apply
-from tapegrad.core.origin import Origin
-from tapegrad.core.parts import Parts
-from tapegrad.core.tape import Tape, last_written, recorded_from, write_parameter
-from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.body import example, program_of, replayed
-from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.ir import Code, Input
+from tapegrad.core.batch import filled, for_all
+from tapegrad.core.tape import append
+from tapegrad.core.tensor import Tensor
+from tapegrad.ops.record import stop_gradient
+from tapegrad.program.control.body import program_of
+from tapegrad.program.ir import Code, Input, Ref
 from tapegrad.program.program import Program
 
-
-def batch_loop(op: Rules, has: Has, *operands: Any, loop: Loop) -> Any:
-    """A loop of all examples: its carry and what it gives have the leading axis."""
-    n_captured, first = loop.n_captured, loop.n_captured + loop.n_carry
-    n = operands[has.index(True)].shape[0]
-    varies = (*has[:n_captured], *(True,) * loop.n_carry, *has[first:])
-    given = list(operands)
-    for i in range(n_captured, first):
-        given[i] = filled(operands[i], has[i], n)
-    for i in range(first, len(given)):
-        # a step takes the row of all examples
-        given[i] = np.swapaxes(given[i], 0, 1) if has[i] else given[i]
-    body = _batched(loop.body, varies, n)
-    stop = None
-    if loop.stop is not None:
-        test = _batched(loop.stop, varies, n)
-        # the others do not move while one goes on, which what is kept would not say
-        body, stop = _while_any(body, test, loop)
-    moving = frozenset(i for i, x in enumerate(given) if type(x) is Tensor and x.dtype.kind == "f")
-    batched = attrs.evolve(loop, body=body, stop=stop, moving=moving)
-    whole = apply(op, tuple(given), {"loop": batched})
-    if type(whole) is Tensor:
-        return whole
-    stacked = [np.swapaxes(x, 0, 1) for x in whole.values[loop.n_carry :]]
-    return Parts((*whole.values[: loop.n_carry], *stacked))
+Has = Sequence[bool]
 
 
-def batch_branch(op: Rules, has: Has, pred: Any, *operands: Any, branch: Branch) -> Any:
-    """A branch of all examples: both sides, where they differ in which is taken."""
-    n = (pred, *operands)[has.index(True)].shape[0]
-    on_true, on_false = [_batched(code, has[1:], n) for code in (branch.on_true, branch.on_false)]
-    if not has[0]:
-        return apply(op, (pred, *operands), {"branch": Branch(on_true, on_false)})
-    inputs = [_input(pred), *on_true.inputs]
+def differing(code: Code, has: Has) -> list[bool]:
+    """Which outputs of a program differ between examples, where these inputs do."""
+    found: list[bool] = []
 
-    def chosen(tensors: list[Tensor]) -> list[Any]:
-        condition, *given = tensors
-        sides = [replayed(code, given)[1] for code in (on_true, on_false)]
-        found = []
-        for a, b in zip(*sides, strict=True):
-            mask = np.reshape(condition, (n, *(1,) * (np.ndim(a) - 1)))
-            found.append(np.where(mask, a, b))
-        return found
+    def of(x: Any) -> bool:
+        if type(x) is not Ref or x.kind == "constant":
+            return False
+        return has[x.index] if x.kind == "input" else found[x.index]
 
-    code = program_of(on_true.label, inputs, chosen)
-    # of a branch that both sides of are the same
-    return apply(op, (True, pred, *operands), {"branch": Branch(code, code)})
+    for made in code.instructions:
+        found.append(any(map(of, made.operands)))
+    return [of(x) for x in code.outputs]
 
 
-def _batched(code: Code, has: Sequence[bool], n: int) -> Program:
-    """A program of all examples: outputs with the leading axis, from inputs with and without."""
-    inputs = [
+def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tuple[Any, bool]]:
+    """The outputs of a program for a batch, recorded, and which have its axis."""
+    values: list[tuple[Any, bool]] = []
+
+    def of(x: Any) -> tuple[Any, bool]:
+        if type(x) is not Ref:
+            return x, False
+        if x.kind == "input":
+            return inputs[x.index], has[x.index]
+        return (code.constants[x.index].array, False) if x.kind == "constant" else values[x.index]
+
+    for i, made in enumerate(code.instructions):
+        given = [of(x) for x in made.operands]
+        operands, own = tuple([x for x, _ in given]), tuple([b for _, b in given])
+        options = dict(made.options)
+        if any(own):
+            like = code.like(Ref("instruction", i))
+            values.append((for_all(made.op, options, own, operands, n, like), True))
+        else:
+            values.append((append(made.op, operands, options), False))
+    return [of(x) for x in code.outputs]
+
+
+def batch_inputs(code: Code, has: Has, n: int) -> list[Input]:
+    """The inputs of a program, those that differ with an axis for the examples."""
+    return [
         attrs.evolve(x, shape=(n, *x.shape), number=None) if b else x
         for x, b in zip(code.inputs, has, strict=True)
     ]
 
-    def call(tensors: list[Tensor]) -> list[Any]:
-        around = last_written().origin
-        origin = Origin(code.label, True, around=around)
-        last: Any = origin
-        own, known = [], {}
-        for x, t, b in zip(code.inputs, tensors, has, strict=True):
-            last = write_parameter(last, example(x) if b else t, x.path)
-            own.append(last)
-            if b:
-                known[last] = t
-        (_, outputs), last = recorded_from(last, replayed, (code, own))
-        found = replay(Tape(last, origin), outputs, known, n)
-        return [filled(x, b, n) for x, b in found]
 
-    return program_of(code.label, inputs, call)
+def code_for_all(code: Code, has: Has, n: int, wanted: Has) -> Program:
+    """A program for a batch, which gives these outputs for each example."""
+
+    def fn(tensors: list[Tensor]) -> list[Any]:
+        found = run_for_all(code, tensors, has, n)
+        return [filled(x, b, n) if w else x for (x, b), w in zip(found, wanted, strict=True)]
+
+    return program_of(code.label, batch_inputs(code, has, n), fn)
 
 
-def _while_any(body: Program, test: Program, loop: Loop) -> tuple[Program, Program]:
-    """A loop that goes on as long as one example does; the others stay as they are."""
-    first = loop.n_captured
+def nothing(code: Code, has: Has, n: int) -> Program:
+    """A program of the same inputs that gives zeros for each example."""
 
-    def step(tensors: list[Tensor]) -> list[Any]:
-        (goes_on,) = replayed(test, tensors)[1]
-        after = replayed(body, tensors)[1][: loop.n_carry]
-        found = []
-        for before, x in zip(tensors[first:], after, strict=True):
-            mask = np.reshape(goes_on, (-1, *(1,) * (np.ndim(x) - 1)))
-            found.append(np.where(mask, x, before))
-        return found
+    def fn(tensors: list[Tensor]) -> list[Any]:
+        likes = [code.like(x) for x in code.outputs]
+        return [np.zeros((n, *x.shape), x.dtype) for x in likes]
 
-    def goes_on(tensors: list[Tensor]) -> list[Any]:
-        return [np.any(replayed(test, tensors)[1][0])]
-
-    return program_of(body.label, body.inputs, step), program_of(test.label, test.inputs, goes_on)
+    return program_of(code.label, batch_inputs(code, has, n), fn)
 
 
-def _input(x: Any) -> Input:
-    return Input("pred", x.shape, x.dtype)
+def where_each(condition: Any, x: Any, y: Any) -> Any:
+    """What one array has for the examples of which the condition holds, and another for the rest.
+
+    Another array, without an axis for the examples, is the same for all.
+    """
+    shape = (condition.shape[0], *(1,) * (x.ndim - 1))
+    return np.where(np.reshape(condition, shape), x, y)
+
+
+def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
+    """Operands where an example that takes no part has those of one that does.
+
+    What is computed of them is thrown away, and must be neither infinite nor nan, for a zero
+    cotangent times that is nan.
+    """
+    first = np.argmax(condition)
+    return [
+        where_each(condition, x, stop_gradient(x[first])) if b else x
+        for x, b in zip(operands, has, strict=True)
+    ]

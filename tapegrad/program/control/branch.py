@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.batch import Has, filled
+from tapegrad.core.batch import count as batch_size
 from tapegrad.core.forward import apply
 from tapegrad.core.forward import push as push_forward
 from tapegrad.core.op import Joint
@@ -21,7 +23,7 @@ from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.batching import batch_branch
+from tapegrad.program.control.batching import code_for_all, differing, nothing, safe, where_each
 from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.control.loop import Branch
@@ -123,4 +125,23 @@ def _like_input(code: Code, x: Any, prefix: str) -> Input:
     return Input(f"{prefix}value", like.shape, np.dtype(like.dtype))
 
 
-COND = Rules("cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=batch_branch)
+def _batch(op: Rules, has: Has, pred: Any, *operands: Any, branch: Branch) -> Parts:
+    """The chosen program for all examples; where they choose apart, both, each if any needs it."""
+    n, own = batch_size(has, (pred, *operands)), has[1:]
+    codes = branch.on_true, branch.on_false
+    if not has[0]:
+        made = [any(b) for b in zip(*[differing(code, own) for code in codes], strict=True)]
+        both = Branch(*[code_for_all(code, own, n, made) for code in codes])
+        whole = choose(both, pred, operands)
+        return Parts(tuple([filled(part(whole, i), b, n) for i, b in enumerate(made)]))
+    chosen = np.not_equal(pred, 0)
+    found = []
+    for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):
+        made = [True] * len(code.outputs)
+        one = Branch(code_for_all(code, own, n, made), nothing(code, own, n))
+        whole = choose(one, np.any(takes), safe(takes, operands, own))
+        found.append([part(whole, i) for i in range(len(made))])
+    return Parts(tuple([where_each(chosen, x, y) for x, y in zip(*found, strict=True)]))
+
+
+COND = Rules("cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch)

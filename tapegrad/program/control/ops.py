@@ -6,17 +6,28 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
+import attrs
 import numpy as np
 
+from tapegrad.core.batch import Has, count, filled
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.parts import Parts
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.program.control.batching import batch_loop
+from tapegrad.program.control.batching import (
+    batch_inputs,
+    code_for_all,
+    differing,
+    run_for_all,
+    safe,
+    where_each,
+)
+from tapegrad.program.control.body import program_of
 from tapegrad.program.control.derive import keeping, pulled, pushed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.part import part
+from tapegrad.program.program import Program
 
 
 def repeat(loop: Loop, operands: Sequence[Any]) -> Any:
@@ -86,4 +97,64 @@ def _zeros(loop: Loop, i: int) -> Any:
     return np.zeros(given.shape, given.dtype)
 
 
-LOOP = Rules("loop", _looped, Joint(_pull), _push, takes_weak=True, like=_like, batch=batch_loop)
+def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
+    """The loop of all examples, which ends when all have ended."""
+    n = count(has, operands)
+    first, last = loop.n_captured, loop.n_captured + loop.n_carry
+    own, ends_apart = list(has), False
+    while True:
+        made = differing(loop.body, own)
+        ends_apart = loop.stop is not None and differing(loop.stop, own[:last])[0]
+        carry = [a or b or ends_apart for a, b in zip(own[first:last], made, strict=False)]
+        if carry == own[first:last]:
+            break
+        own[first:last] = carry
+    body, stop = loop.body, loop.stop
+    n_ys = loop.n_ys + loop.n_kept
+    if ends_apart:
+        # what is kept of a step is not that of an example that had ended before
+        body, stop, n_ys = *_until_all(loop, own, n), 0
+    else:
+        made = [*carry, *made[loop.n_carry :]]
+        body = code_for_all(loop.body, own, n, made)
+        if stop is not None:
+            stop = code_for_all(stop, own[:last], n, [False])
+    given = [
+        x if not b else np.swapaxes(x, 0, 1) if i >= last else filled(x, has[i], n)
+        for i, (x, b) in enumerate(zip(operands, own, strict=True))
+    ]
+    batched = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
+    whole = repeat(batched, given)
+    values: list[Any] = [filled(part(whole, i), b, n) for i, b in enumerate(carry)]
+    for i in range(loop.n_carry, len(loop.body.outputs)):
+        x = None if ends_apart else part(whole, i)
+        values.append(np.swapaxes(x, 0, 1) if made[i] and x is not None else x)
+        if x is not None and not made[i]:
+            values[-1] = filled(x, False, n)
+    return Parts(tuple(values))
+
+
+def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
+    """A step that moves the examples that go on, and whether there are any."""
+    assert loop.stop is not None
+    stop, last = loop.stop, loop.n_captured + loop.n_carry
+
+    def goes_on(tensors: list[Any]) -> Any:
+        return np.not_equal(run_for_all(stop, tensors, own[:last], n)[0][0], 0)
+
+    def step(tensors: list[Any]) -> list[Any]:
+        going = goes_on(tensors)
+        found = run_for_all(loop.body, safe(going, tensors, own), own, n)[: loop.n_carry]
+        before = tensors[loop.n_captured :]
+        return [
+            where_each(going, filled(x, b, n), y) for (x, b), y in zip(found, before, strict=True)
+        ]
+
+    inputs = batch_inputs(loop.body, own, n)
+    return (
+        program_of(loop.body.label, inputs, step),
+        program_of(stop.label, inputs, lambda tensors: [np.any(goes_on(tensors))]),
+    )
+
+
+LOOP = Rules("loop", _looped, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
+from tapegrad.core.batch import OneByOneError
 from tapegrad.core.forward import apply
 from tapegrad.core.parts import Parts
 from tapegrad.core.tensor import Rules, Tensor
@@ -27,20 +26,11 @@ def _push(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: i
     return tangent() if callable(tangent) else tangent
 
 
-def _batch(op: Rules, has: Any, whole: Any, index: int) -> Any:
-    """One of several values, with the axis of the examples in front."""
-    if index >= count(whole):
-        raise TypeError(
-            "a while_loop makes as many steps for each example of a batch as that one needs, and "
-            "its derivative is not batched: write scan or fori_loop with steps enough for all, or "
-            "take the derivative example by example"
-        )
-    if type(whole) is Parts:
-        return whole.values[index]
-    x = part(whole, index)
-    # what the steps of a loop gave is stacked along the first axis
-    loop = whole.options.get("loop")
-    return x if loop is None or index < loop.n_carry else np.swapaxes(x, 0, 1)
+def _batch(op: Rules, has: Any, whole: Parts, index: int) -> Any:
+    value = whole.values[index]
+    if value is None:
+        raise OneByOneError
+    return value
 
 
 PART = Rules("part", _part, (_pull,), _push, takes_weak=True, batch=_batch)

@@ -251,7 +251,7 @@ _SCIPYS = (
 _AS_THEY_ARE = (
     *("all", "any", "argmax", "argmin", "count_nonzero", "flip", "roll", "reshape", "squeeze"),
     *("swapaxes", "transpose", "broadcast_to", "expand_dims", "searchsorted", "isneginf"),
-    *("isposinf", "matvec", "vecmat", "vecdot"),
+    *("isposinf", "isreal", "iscomplex", "matvec", "vecmat", "vecdot"),
 )
 _OF_THE_RESULTS_DTYPE = (
     *("max", "min", "sum", "prod", "mean", "cumsum", "cumprod", "convolve", "round", "i0"),
@@ -274,6 +274,11 @@ TABLE: Mapping[str, Lowering] = {
     "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
     "nan_to_num": lambda jax, out, x, copy=True, **given: jax.numpy.nan_to_num(x, **given),
     "isclose": _isclose,
+    "angle": lambda jax, out, z, deg=False: jax.numpy.angle(z, deg=deg),
+    "digitize": lambda jax, out, x, bins, right=False: jax.numpy.digitize(x, bins, right=right),
+    "even_edges": lambda jax, out, a, bins, range=None: jax.numpy.histogram_bin_edges(
+        a.astype(out.dtype), bins, range
+    ),
     "where": lambda jax, out, c, x, y: jax.numpy.where(c, *_cast((x, y), out)),
     "keep": lambda jax, out, c, x: jax.numpy.where(c, x, jax.numpy.zeros((), out.dtype)),
     "relu": lambda jax, out, x: jax.nn.relu(x.astype(out.dtype)),

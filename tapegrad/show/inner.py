@@ -1,0 +1,104 @@
+"""Which records of a tape a sweep inside its recording wrote, found by sweeping again."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.seeds import begin
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import PARAMETER, Tape, recorded_from
+from tapegrad.core.tensor import Tensor
+
+# records after an inner recording begins; each scalar among them is swept from once
+_MOST = 200
+
+
+def swept(tape: Tape) -> frozenset[Tensor]:
+    """The records that inner sweeps wrote, such as those of `grad` inside a recording.
+
+    Where records keep their line of source, that says it. Else a sweep is known by what it
+    writes: from each scalar back to where the inner recording begins it is made once more, on
+    a branch that is dropped, and looked for on the tape. One that began with a cotangent
+    other than 1 is not found.
+    """
+    origin = tape.start.origin
+    if origin.compiling:
+        return frozenset()
+    if origin.lines:
+        return frozenset(x for x in tape if x.place and x.place.sweeps)
+    records = list(tape)
+    found: set[Tensor] = set()
+    for parameters in _inner_parameters(records):
+        later = records[parameters[-1].index - tape.start.index :]
+        if len(later) <= _MOST:
+            found.update(_written_by_a_sweep(tape, parameters, later, found))
+    return frozenset(found)
+
+
+def _inner_parameters(records: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]:
+    """The parameters of each recording inside this one: marks of records of the tape."""
+    group: list[Tensor] = []
+    for record in records:
+        marks = record.op is PARAMETER and bool(record.operands)
+        # what marks a parameter of the group is one of a recording inside of that
+        if group and not (marks and all(record.operands[0] is not x for x in group)):
+            yield tuple(group)
+            group = []
+        if marks:
+            group.append(record)
+
+
+def _written_by_a_sweep(
+    tape: Tape, parameters: tuple[Tensor, ...], later: Sequence[Tensor], taken: Container[Tensor]
+) -> Sequence[Tensor]:
+    """The longest run of records that are what a sweep from one before them writes.
+
+    Those that are taken are of the sweep of a recording around this one.
+    """
+    longest: Sequence[Tensor] = ()
+    for n, output in enumerate(later, 1):
+        if output.size != 1 or output.dtype.kind != "f":
+            continue
+        written = _sweep_again(tape, output, parameters)
+        if len(written) <= len(longest):
+            continue
+        for i in range(n, len(later) - len(written) + 1):
+            run = later[i : i + len(written)]
+            if run[0] not in taken and _are_alike(written, run):
+                longest = run
+                break
+    return longest
+
+
+def _sweep_again(tape: Tape, output: Tensor, parameters: tuple[Tensor, ...]) -> list[Tensor]:
+    """What a sweep writes, on a branch after the tape's last record."""
+    part = Tape(output, parameters[0].previous, parameters)
+    try:
+        _, last = recorded_from(tape.last, sweep, (part, begin(part, output, None)))
+    except Exception:
+        # a rule of the user's, where no sweep had come to it
+        return []
+    written = []
+    while last is not tape.last:
+        written.append(last)
+        last = last.previous
+    return written[::-1]
+
+
+def _are_alike(written: Sequence[Tensor], run: Sequence[Tensor]) -> bool:
+    """Whether records are made alike: by the same ops, of the same records and constants."""
+    stands_for: dict[Any, Tensor] = {}
+    for new, old in zip(written, run, strict=True):
+        if new.op is not old.op or len(new.operands) != len(old.operands):
+            return False
+        for x, y in zip(new.operands, old.operands, strict=True):
+            if type(x) is Tensor:
+                if stands_for.get(x, x) is not y:
+                    return False
+            elif type(y) is Tensor or not np.array_equal(x, y):
+                return False
+        stands_for[new] = old
+    return True

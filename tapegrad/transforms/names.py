@@ -1,0 +1,112 @@
+"""Arguments to differentiate by name, whether a call passes them by position or by keyword."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
+
+from tapegrad.core.callables import argument_names, label
+
+Fn = Callable[..., Any]
+Argnames = str | tuple[str, ...]
+
+
+def as_argnames(argnames: Any) -> Argnames | None:
+    """Names of arguments: one, or several as a tuple."""
+    if argnames is None or isinstance(argnames, str):
+        return argnames
+    several = isinstance(argnames, tuple | list | set | frozenset)
+    if not several or not all(isinstance(name, str) for name in argnames):
+        raise TypeError(
+            f"argnames is the name of an argument, or a tuple of names, not {argnames!r}"
+        )
+    return tuple(argnames)
+
+
+def check_argnames(fn: Fn, argnums: Any, argnames: Argnames | None) -> None:
+    """Raise unless the names are parameters, and no positions are given beside them."""
+    if argnames is None:
+        return
+    if argnums != 0:
+        raise ValueError(f"give argnums or argnames, not both: {argnums!r} and {argnames!r}")
+    known = _parameters(fn)
+    for name in (argnames,) if isinstance(argnames, str) else argnames:
+        if known is not None and name not in known:
+            raise ValueError(
+                f"{label(fn)} has no argument {name!r} for argnames; it takes {', '.join(known)}"
+            )
+
+
+def _parameters(fn: Fn) -> tuple[str, ...] | None:
+    """The parameters that a name can mean; None if any can be one."""
+    # here, because it takes long to import
+    import inspect
+
+    try:
+        parameters = inspect.signature(fn).parameters
+    except (TypeError, ValueError):
+        return None
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return None
+    return tuple([name for name, p in parameters.items() if p.kind is not p.VAR_POSITIONAL])
+
+
+@attrs.frozen(eq=False)
+class ByName:
+    """A function that takes some keyword arguments by position, after the others."""
+
+    func: Fn
+    n: int
+    names: tuple[str, ...]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        named = dict(zip(self.names, args[self.n :], strict=True))
+        return self.func(*args[: self.n], **named, **kwargs)
+
+    @property
+    def __argument_names__(self) -> tuple[str, ...]:
+        return (*argument_names(self.func, self.n), *self.names)
+
+
+def called_by_name(
+    fn: Fn, names: tuple[str, ...], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]:
+    """A call with the named arguments by position: a function, its arguments, and where.
+
+    Raises
+    ------
+    TypeError
+        If the call does not pass one of them.
+    """
+    by_position = _positional(fn, len(args))
+    by_keyword = tuple(dict.fromkeys([name for name in names if name in kwargs]))
+    places = []
+    for name in names:
+        if name in kwargs:
+            places.append(len(args) + by_keyword.index(name))
+        elif name in by_position:
+            places.append(by_position.index(name))
+        else:
+            raise TypeError(
+                f"{label(fn)} was called without {name}, which argnames names; pass it by position "
+                "or by keyword, also where it has a default"
+            )
+    if not by_keyword:
+        return fn, args, dict(kwargs), tuple(places)
+    rest = {name: x for name, x in kwargs.items() if name not in by_keyword}
+    moved = (*args, *[kwargs[name] for name in by_keyword])
+    return ByName(fn, len(args), by_keyword), moved, rest, tuple(places)
+
+
+def _positional(fn: Fn, n: int) -> tuple[str, ...]:
+    """The names of the first n arguments by position."""
+    import inspect
+
+    try:
+        parameters = inspect.signature(fn).parameters.values()
+    except (TypeError, ValueError):
+        return argument_names(fn, n)
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple([p.name for p in parameters if p.kind in kinds][:n])

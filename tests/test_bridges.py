@@ -1,0 +1,151 @@
+"""Functions that tapegrad differentiates, inside PyTorch and JAX."""
+
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+
+@attrs.frozen
+class Params:
+    w: Any
+    b: Any
+
+
+def halved(x: Any, scale: Any) -> Any:
+    """Control flow by value, which no program can have."""
+    y = np.sinc(x) * scale
+    while np.sum(y * y) > 1:
+        y = y / 2
+    return {"y": y, "steps": np.arange(2)}
+
+
+def affine(params: Params, x: Any, *, power: int) -> Any:
+    return (np.tanh(x @ params.w + params.b) ** power, np.argmax(params.b))
+
+
+# --- PyTorch --------------------------------------------------------------------------------
+
+
+def test_gradients_in_pytorch_are_those_of_differences() -> None:
+    torch = pytest.importorskip("torch")
+    f = tg.bridges.torch(lambda x, scale: halved(x, scale)["y"])
+    x = torch.tensor([[0.3, -2.0]], dtype=torch.float64, requires_grad=True)
+    for scale in (0.5, 3.0):
+        assert torch.autograd.gradcheck(f, (x, torch.tensor(scale, dtype=torch.float64)))
+        scaled = torch.tensor(scale, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(f, (x.detach().T, scaled))
+    assert torch.autograd.gradgradcheck(f, (x, scaled))
+
+
+def test_trees_shapes_and_dtypes_are_kept_in_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    f = tg.bridges.torch(affine)
+    for dtype, numpy_dtype in ((torch.float32, np.float32), (torch.float64, np.float64)):
+        w = torch.ones((3, 2), dtype=dtype, requires_grad=True)
+        params = Params(w, torch.arange(2, dtype=dtype))
+        x = torch.full((4, 3), 0.1, dtype=dtype, requires_grad=True)
+        y, place = f(params, x, power=2)
+        assert (y.dtype, tuple(y.shape), place.dtype) == (dtype, (4, 2), torch.int64)
+        assert not place.requires_grad
+        (y * 2).sum().backward()
+        arrays = Params(np.ones((3, 2), numpy_dtype), np.arange(2).astype(numpy_dtype))
+        x_array = np.full((4, 3), 0.1, numpy_dtype)
+
+        def loss(params: Any, x: Any) -> Any:
+            return tg.sum(affine(params, x, power=2)[0] * 2)
+
+        wanted = tg.grad(loss, (0, 1))(arrays, x_array)
+        np.testing.assert_allclose(w.grad, wanted[0].w, rtol=1e-5)
+        np.testing.assert_allclose(x.grad, wanted[1], rtol=1e-5)
+        assert (w.grad.dtype, params.b.grad) == (dtype, None)
+    # results are the caller's own
+    y = tg.bridges.torch(lambda x: x)(torch.ones(3))
+    y += 1
+    assert f.__name__ == "torch_affine"
+
+
+def test_a_layer_of_numpy_is_trained_by_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    x = np.linspace(-1, 1, 20)[:, None]
+    layer = tg.bridges.torch(lambda w, x: np.sin(x * w[0]) * w[1])
+    w = torch.tensor([1.0, 0.5], dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([w], 0.3)
+    for _ in range(80):
+        optimizer.zero_grad()
+        loss = ((layer(w, torch.tensor(x)) - torch.tensor(np.sin(2 * x) * 1.5)) ** 2).mean()
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 1e-3
+
+
+def test_what_pytorch_may_not_do_is_an_error() -> None:
+    torch = pytest.importorskip("torch")
+    with pytest.raises(TypeError, match="returned a str"):
+        tg.bridges.torch(lambda x: "a")(torch.ones(2))
+    with pytest.raises(TypeError, match="BFloat16"):
+        tg.bridges.torch(lambda x: x)(torch.ones(2, dtype=torch.bfloat16))
+
+
+# --- JAX ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jax() -> Any:
+    found = pytest.importorskip("jax")
+    before = found.config.jax_enable_x64
+    found.config.update("jax_enable_x64", True)
+    yield found
+    found.config.update("jax_enable_x64", before)
+
+
+def test_values_and_gradients_in_jax_are_ours(jax: Any) -> None:
+    like = {"y": jax.ShapeDtypeStruct((2,), np.float64), "steps": np.arange(2)}
+    x, scale = np.array([0.3, 1.2]), np.float64(3.0)
+
+    def loss(f: Any) -> Any:
+        return lambda x, scale: (f(x, scale)["y"] * np.array([1.0, 2.0])).sum()
+
+    for given in (None, like, lambda x, scale: like):
+        f = tg.bridges.jax(halved, like=given)
+        for called in (f, jax.jit(f)):
+            got = called(x, scale)
+            np.testing.assert_allclose(got["y"], halved(x, scale)["y"], 1e-12)
+            assert (got["y"].dtype, got["steps"].dtype) == (np.float64, np.int64)
+    wanted = tg.grad(loss(halved), (0, 1))(x, scale)
+    for got, want in zip(jax.jit(jax.grad(loss(f), (0, 1)))(x, scale), wanted, strict=True):
+        np.testing.assert_allclose(got, want, 1e-12)
+        assert got.dtype == np.float64
+    rows = jax.vmap(jax.grad(loss(f)), (0, None))(np.stack([x, -x]), scale)
+    np.testing.assert_allclose(rows, np.stack([wanted[0], -wanted[0]]), 1e-12)
+
+
+def test_trees_shapes_and_dtypes_are_kept_in_jax(jax: Any) -> None:
+    f = tg.bridges.jax(affine)
+    params = Params(np.ones((3, 2), np.float32), np.arange(2, dtype=np.float32))
+    x = np.full((4, 3), 0.1, np.float32)
+    y, place = f(params, x, power=2)
+    assert (y.dtype, y.shape, place.dtype) == (np.float32, (4, 2), np.int64)
+
+    def loss(params: Any) -> Any:
+        return f(params, x, power=2)[0].sum()
+
+    got = jax.grad(loss)(params)
+    wanted = tg.grad(lambda params: tg.sum(affine(params, x, power=2)[0]))(params)
+    assert type(got) is Params
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, 1e-5)
+        assert a.dtype == np.float32
+    assert f.__name__ == "jax_affine"
+
+
+def test_what_jax_would_narrow_or_reshape_is_an_error(jax: Any) -> None:
+    f = tg.bridges.jax(lambda x: np.asarray(x, float) * 2)
+    with jax.enable_x64(False), pytest.raises(TypeError, match="returns float64"):
+        f(np.float32([1, 2]))
+    longer = tg.bridges.jax(lambda x: x, like=np.ones(3))
+    with pytest.raises(Exception, match="returned the shape"):
+        longer(np.ones(2)).block_until_ready()

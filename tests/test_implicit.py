@@ -1,0 +1,153 @@
+"""What a solver finds is differentiated by the implicit function theorem."""
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.domain import Elements
+from tapegrad.testing import arrays, check_grads, check_properties
+
+FEW = settings(max_examples=max(1, settings.default.max_examples // 8))
+
+
+def equations(x: Any, a: Any, p: Any) -> Any:
+    """Three equations for a tree of three unknowns, monotone in each."""
+    u, v = x["u"], x["v"]
+    return {
+        "first": 2.0 * u + np.tanh(p["shift"] * v) - a,
+        "second": v + v**3 + 0.1 * tg.sum(u) - p["target"],
+    }
+
+
+def newton(a: Any, p: Any) -> Any:
+    """A solver that a tape does not see: it is called on arrays, and asks for their values."""
+    assert isinstance(a, np.ndarray)
+    shift, target, v = float(p["shift"]), float(p["target"]), 0.0
+    for _ in range(60):
+        bent = math.tanh(shift * v)
+        left = v + v**3 + 0.1 * (float(a[0]) + float(a[1]) - 2 * bent) / 2 - target
+        step = left / (1 + 3 * v * v - 0.1 * shift * (1 - bent * bent))
+        v -= step
+        if abs(step) < 1e-16:
+            break
+    return {"u": (a - math.tanh(shift * v)) / 2, "v": np.array(v)}
+
+
+ROOT = tg.implicit_root(equations, newton)
+A, P = np.array([0.5, -1.0]), {"shift": 0.75, "target": np.array(1.5)}
+
+
+@FEW
+@given(
+    arrays((2,), Elements(-1.0, 1.0), "d"),
+    st.floats(-1.0, 1.0),
+    arrays((), Elements(-1.0, 1.0), "d"),
+)
+def test_derivatives_of_any_order_and_mode_are_those_of_differences(
+    a: Any, shift: float, target: Any
+) -> None:
+    args = a, {"shift": shift, "target": target}
+    left = tg.tree.ravel(equations(ROOT(*args), *args))[0]
+    np.testing.assert_allclose(left, 0.0, atol=1e-14)
+    check_grads(ROOT, args)
+    check_properties(ROOT, args)
+
+
+def test_a_linear_system_has_the_derivatives_of_solve() -> None:
+    a, b = np.array([[4.0, 1.0], [-1.0, 3.0]]), np.array([[1.0, 0.5], [2.0, -1.0]])
+    root = tg.implicit_root(lambda x, a, b: a @ x - b, lambda a, b: np.linalg.inv(a) @ b)
+    weight = np.array([[1.0, -2.0], [0.5, 3.0]])
+    for transform in (tg.jacobian, tg.hessian):
+        for argnums in (0, 1, (0, 1)):
+            got, want = (
+                transform(lambda a, b, f=f: tg.sum(weight * f(a, b) ** 2), argnums)(a, b)
+                for f in (root, tg.solve)
+            )
+            assert tg.tree.all_close(got, want, rtol=1e-10, atol=1e-12)
+    output, tangent = tg.jvp(root, (a, b), (np.eye(2), b))
+    want_output, want_tangent = tg.jvp(tg.solve, (a, b), (np.eye(2), b))
+    np.testing.assert_allclose(output, want_output)
+    np.testing.assert_allclose(tangent, want_tangent)
+
+
+def test_it_is_compiled_batched_and_pickled() -> None:
+    def loss(a: Any) -> Any:
+        x = ROOT(a, P)
+        return tg.sum(x["u"] ** 2) + x["v"]
+
+    want = tg.grad(loss)(A)
+    np.testing.assert_allclose(tg.compile(tg.grad(loss))(A), want, rtol=1e-12)
+    rows = np.stack([A, A / 2, -A])
+    np.testing.assert_allclose(
+        tg.vmap(tg.grad(loss))(rows), [tg.grad(loss)(row) for row in rows], rtol=1e-12
+    )
+    again = pickle.loads(pickle.dumps(ROOT))
+    np.testing.assert_array_equal(again(A, P)["u"], ROOT(A, P)["u"])
+    assert repr(ROOT) == "<custom_vjp of newton>"
+
+
+def test_a_minimum_is_a_root_of_the_gradient() -> None:
+    """The derivative of ridge regression's solution by the strength of its penalty."""
+    x = np.array([[1.0, 0.5], [0.0, 1.0], [2.0, -1.0]])
+    y = np.array([1.0, 0.0, 2.0])
+
+    def loss(w: Any, strength: Any) -> Any:
+        return tg.sum((x @ w - y) ** 2) + strength * tg.sum(w**2)
+
+    def minimize(strength: Any) -> Any:
+        return np.linalg.solve(x.T @ x + strength * np.eye(2), x.T @ y)
+
+    root = tg.implicit_root(tg.grad(loss), minimize)
+    want = tg.jacobian(lambda s: tg.solve(x.T @ x + s * np.eye(2), x.T @ y))(0.5)
+    np.testing.assert_allclose(tg.jacobian(root)(0.5), want, rtol=1e-12)
+
+
+def test_no_gradient_passes_to_whole_numbers_and_float32_stays() -> None:
+    def f(x: Any, a: Any, n: int) -> Any:
+        return x**n - a
+
+    root = tg.implicit_root(f, lambda a, n: a ** type(a.flat[0])(1 / n))
+    a = np.array([4.0, 9.0], np.float32)
+    gradient = tg.grad(lambda a: tg.sum(root(a, 2)))(a)
+    assert gradient.dtype == np.float32
+    np.testing.assert_allclose(gradient, 0.5 / np.sqrt(a), rtol=1e-6)
+
+
+def test_misuse_is_refused_and_says_what_to_do() -> None:
+    with pytest.raises(TypeError, match="a function is needed"):
+        tg.implicit_root(None, newton)
+    with pytest.raises(TypeError, match="a function is needed"):
+        tg.implicit_root(equations, 3)
+    with pytest.raises(ValueError, match="returned 2 numbers for a root of 1; there is one"):
+        tg.implicit_root(lambda x, a: a - x, lambda a: a[0])(A)
+    with pytest.raises(TypeError, match="returned a root of type int; a root is a tree of float"):
+        tg.implicit_root(lambda x, a: x - a, lambda a: 1)(2.0)
+    with pytest.raises(TypeError, match=r"returned a leaf \(n\) of type int"):
+        tg.implicit_root(lambda x, a: x, lambda a: {"n": 1, "x": a})(2.0)
+    # a gradient would be lost in silence
+    with pytest.raises(tg.TapeError):
+        tg.grad(lambda c: tg.implicit_root(lambda x, a: x - a * c, lambda a: a)(1.0))(2.0)
+    flat = tg.implicit_root(lambda x, a: (x - a) ** 2, lambda a: a)
+    with pytest.raises(np.linalg.LinAlgError) as error:
+        tg.grad(flat)(1.0)
+    assert any("singular derivative by its unknowns" in note for note in error.value.__notes__)
+
+
+def test_scipys_root_is_differentiated() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+
+    def f(x: Any, a: Any) -> Any:
+        return tg.array([x[0] + x[1] ** 2 - a[0], x[0] * x[1] - a[1]])
+
+    def solve(a: Any) -> Any:
+        found = optimize.root(lambda x: np.asarray(f(x, a)), np.array([1.0, 1.0]), tol=1e-13)
+        assert found.success
+        return found.x
+
+    check_grads(tg.implicit_root(f, solve), (np.array([3.0, 1.5]),), order=1)

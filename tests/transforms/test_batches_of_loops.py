@@ -1,0 +1,131 @@
+"""vmap of loops and branches: their bodies for all examples at once."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.testing import check_batched, check_compiled, check_grads
+
+X = np.array([[1.0, -2.0, 0.5], [0.5, 3.0, -1.0], [-1.5, 0.25, 2.0]])
+Y = np.array([0.5, -1.0, 2.0])
+W = np.array([[0.5, -0.25], [0.75, 1.0]])
+
+
+def recurrence(x: Any, h: Any) -> Any:
+    """A scan through the rows of x from h, with weights that it captures."""
+
+    def step(h: Any, row: Any) -> Any:
+        h = tg.tanh(W @ h + row)
+        return h, (h[0] * row, 1.0)
+
+    (last, (ys, ones)) = tg.scan(step, np.stack([h, h]), x)
+    return tg.sum(last), ys, ones
+
+
+def reversed_scan(x: Any, h: Any) -> Any:
+    return tg.scan(lambda c, r: (c * r + h, c), 1.0, x, reverse=True)
+
+
+def counted(x: Any, h: Any) -> Any:
+    return tg.fori_loop(0, 4, lambda i, c: tg.sin(c) * i + x, x * h)
+
+
+def same_number(x: Any, h: Any) -> Any:
+    """A loop that ends by a value that is the same for all."""
+    return tg.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * h + x), (0, x))[1]
+
+
+def halved(x: Any, h: Any) -> Any:
+    """As many steps as each example needs."""
+    return tg.while_loop(
+        lambda c: tg.sum(c * c) > 0.1, lambda c: c / (1.0 + tg.sqrt(tg.sum(c * c))), x * h
+    )
+
+
+def root(x: Any, h: Any) -> Any:
+    """A branch where the other one has no value."""
+    return tg.cond(h > 0, lambda v: tg.sqrt(v) * x, lambda v: tg.log(-v) + x, h)
+
+
+def same_branch(x: Any, h: Any) -> Any:
+    return tg.cond(np.sum(W) > 0, lambda v: v * x, lambda v: x, h)
+
+
+def nested(x: Any, h: Any) -> Any:
+    def step(c: Any, r: Any) -> Any:
+        return tg.cond(r > c, lambda: r * c, lambda: c - r), halved(r * x, 2.0)
+
+    return tg.scan(step, h, x)
+
+
+FUNCTIONS = {
+    fn.__name__: fn
+    for fn in (recurrence, reversed_scan, counted, same_number, halved, root, same_branch, nested)
+}
+every_function = pytest.mark.parametrize("name", FUNCTIONS)
+pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
+
+
+def rows_of(name: str) -> Any:
+    return np.stack([X, X + 1.0], axis=2) if name == "recurrence" else X
+
+
+@every_function
+def test_it_is_what_a_loop_over_the_examples_gives(name):
+    fn, x = FUNCTIONS[name], rows_of(name)
+    check_batched(fn, (x[0], 0.75 * np.ones(())))
+    got = tg.vmap(fn)(x, Y)
+    rows = [fn(*row) for row in zip(x, Y, strict=True)]
+    want = tg.tree.map(lambda *parts: np.stack(parts), *rows)
+    assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
+    got = tg.compile(tg.vmap(fn))(x, Y)
+    assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@every_function
+def test_it_is_differentiated_outside(name):
+    fn, x = FUNCTIONS[name], rows_of(name)
+
+    def loss(x: Any, y: Any) -> Any:
+        return sum(tg.sum(v * v) for v in tg.tree.leaves(tg.vmap(fn)(x, y)))
+
+    check_grads(loss, (x[:2, :2], Y[:2]), order=1)
+    if name != "nested":  # which takes a second
+        check_compiled(loss, (x, Y))
+
+
+@every_function
+def test_and_inside(name):
+    fn, x = FUNCTIONS[name], rows_of(name)
+
+    def gradient(x: Any, y: Any) -> Any:
+        return tg.grad(
+            lambda x, y: sum(tg.sum(v * v) for v in tg.tree.leaves(fn(x, y))), argnums=(0, 1)
+        )(x, y)
+
+    got = tg.vmap(gradient)(x, Y)
+    rows = [gradient(*row) for row in zip(x, Y, strict=True)]
+    want = tg.tree.map(lambda *parts: np.stack(parts), *rows)
+    assert tg.tree.all_close(got, want, rtol=1e-9, atol=1e-9)
+
+
+def test_weights_that_a_branch_shares_have_no_nan_where_no_example_takes_it():
+    def loss(w: Any) -> Any:
+        return tg.sum(
+            tg.vmap(lambda h: tg.cond(h > 0, lambda: tg.log(h) * w, lambda: w * h))(Y * Y * -1)
+        )
+
+    assert tg.grad(loss)(1.0) == -np.sum(Y * Y)
+
+
+def test_no_examples_have_the_shapes_of_one():
+    last, ys, ones = tg.vmap(recurrence)(np.zeros((0, 3, 2)), np.zeros(0))
+    assert (last.shape, ys.shape, ones.shape) == ((0,), (0, 3, 2), (0, 3))
+    assert tg.vmap(halved)(np.zeros((0, 2)), np.zeros(0)).shape == (0, 2)
+
+
+def test_a_batched_loop_is_one_record():
+    _, tape = tg.record(lambda x: tg.vmap(counted)(x, Y))(X)
+    assert [record.op.name for record in tape].count("loop") == 1

@@ -1,0 +1,130 @@
+"""Arguments to differentiate by name, and the diagonal of the Hessian."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+import tapegrad as tg
+from tapegrad.domain import Elements
+from tapegrad.testing import arrays
+
+P, X = {"w": np.array([0.5, -1.0])}, np.array([2.0, 3.0])
+
+
+def loss(p: Any, x: Any, *, scale: Any = 2.0) -> Any:
+    return tg.sum(p["w"] ** 3 * x**2) * scale**2
+
+
+def same(got: Any, want: Any) -> None:
+    assert tg.tree.flatten(got)[1] == tg.tree.flatten(want)[1]
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+TRANSFORMS = [tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian, tg.hessian_diag]
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_name_means_its_position_and_its_keyword(transform: Any) -> None:
+    for names, argnums in (("p", 0), ("x", 1), (("x",), (1,)), (("x", "p"), (1, 0)), (["p"], (0,))):
+        want = transform(loss, argnums)(P, X, scale=1.5)
+        by_name = transform(loss, argnames=names)
+        same(by_name(P, X, scale=1.5), want)
+        same(by_name(P, x=X, scale=1.5), want)
+        same(by_name(scale=1.5, x=X, p=P), want)
+    # an argument that no position means
+    want = transform(lambda p, x, scale: loss(p, x, scale=scale), (2, 0))(P, X, 1.5)
+    same(transform(loss, argnames=("scale", "p"))(P, x=X, scale=1.5), want)
+    same(pickle.loads(pickle.dumps(transform(loss, argnames="x")))(P, X), transform(loss, 1)(P, X))
+
+
+def test_names_reach_through_transforms_methods_and_keywords() -> None:
+    twice = tg.grad(tg.grad(lambda x, k: tg.sum(x**3) * k, argnames="x"), argnames="x")
+    assert twice(x=2.0, k=5.0) == 60.0
+    compiled = tg.compile(tg.grad(loss, argnames=("scale", "x")))
+    same(compiled(P, X, scale=1.5), tg.grad(loss, argnames=("scale", "x"))(P, X, scale=1.5))
+
+    class Model:
+        def __call__(self, w: Any, x: Any) -> Any:
+            return tg.sum(w * x)
+
+        def loss(self, w: Any, x: Any) -> Any:
+            return self(w, x) ** 2
+
+    same(tg.grad(Model().loss, argnames="x")(X, X), tg.grad(Model().loss, 1)(X, X))
+    same(tg.grad(Model(), argnames="x")(X, X), X)
+    same(tg.grad(lambda **arrays: tg.sum(arrays["a"] * 2.0), argnames="a")(a=X), [2.0, 2.0] + 0 * X)
+    value, aux = tg.grad(lambda x, y: (x * y, y), has_aux=True, argnames="y")(2.0, y=3.0)
+    assert (value, aux) == (2.0, 3.0)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS)
+def test_a_name_that_means_nothing_is_refused(transform: Any) -> None:
+    with pytest.raises(ValueError, match="loss has no argument 'w' for argnames; it takes p, x, s"):
+        transform(loss, argnames=("p", "w"))
+    with pytest.raises(ValueError, match="argnums or argnames, not both: 1 and 'p'"):
+        transform(loss, 1, argnames="p")
+    with pytest.raises(TypeError, match="argnames is the name of an argument, or a tuple"):
+        transform(loss, argnames=(0,))
+    with pytest.raises(TypeError, match="called without scale, which argnames names; pass it by"):
+        transform(loss, argnames="scale")(P, X)
+
+
+def test_a_leaf_is_named_by_its_keyword_where_it_has_no_gradient() -> None:
+    with pytest.raises(TypeError, match=r"with respect to scale.n, which is int 3"):
+        tg.grad(loss, argnames="scale")(P, X, scale={"n": 3})
+    with pytest.raises(ValueError, match="does not depend on x"):
+        tg.grad(lambda w, x: w * 1.0, unused="raise", argnames=("w", "x"))(1.0, x=2.0)
+
+
+# --- hessian_diag -------------------------------------------------------------------------
+
+
+@given(arrays(None, Elements(-1.5, 1.5)))
+def test_the_diagonal_is_that_of_the_hessian(x: Any) -> None:
+    def fn(p: Any) -> Any:
+        return tg.sum(np.sin(p["x"]) * np.roll(p["x"], 1) ** 2) * p["y"] ** 3 + tg.sum(p["x"])
+
+    p = {"x": x, "y": np.asarray(1.5, x.dtype)}
+    diagonal, hessian = tg.hessian_diag(fn)(p), tg.hessian(fn)(p)
+    eps = 64 * np.finfo(x.dtype).eps
+    for name, leaf in p.items():
+        n = leaf.size
+        whole = np.asarray(hessian[name][name], np.float64).reshape(n, n)
+        assert (diagonal[name].shape, diagonal[name].dtype) == (leaf.shape, leaf.dtype)
+        size = np.max(np.abs(whole), initial=1.0)
+        np.testing.assert_allclose(
+            diagonal[name].ravel(), np.diagonal(whole), rtol=eps, atol=eps * size
+        )
+
+
+def test_the_diagonal_nests_compiles_and_takes_several_arguments() -> None:
+    x = np.array([0.5, -1.0, 2.0, 1.5, -0.25])
+
+    def fn(x: Any, k: Any) -> Any:
+        return tg.sum(x**4) * x[0] * k**2
+
+    want = np.diag(tg.hessian(fn)(x, 3.0))
+    of_x, of_k = tg.hessian_diag(fn, (0, 1))(x, 3.0)
+    np.testing.assert_allclose(of_x, want, rtol=1e-12)
+    np.testing.assert_allclose(of_k, 2 * tg.sum(x**4) * x[0])
+    np.testing.assert_allclose(tg.compile(tg.hessian_diag(fn))(x, 3.0), want, rtol=1e-12)
+    third = tg.grad(lambda x: tg.sum(tg.hessian_diag(fn)(x, 3.0)))(x)
+    by_hand = tg.grad(lambda x: tg.sum((12 * x**2 * x[0]) * 9.0) + 72.0 * x[0] ** 3)(x)
+    np.testing.assert_allclose(third, by_hand, rtol=1e-12)
+    assert repr(tg.hessian_diag(fn)) == "<hessian_diag of fn>"
+
+
+def test_what_is_not_finite_elsewhere_is_no_part_of_the_diagonal() -> None:
+    def fn(x: Any) -> Any:
+        return x[0] ** 2 + (x[0] * 1e200) * (x[1] * 1e200)
+
+    with np.errstate(over="ignore"):
+        assert np.isinf(tg.hessian(fn)(np.array([2.0, 0.0]))[0, 1])
+        assert tg.hessian_diag(fn)(np.array([2.0, 0.0])).tolist() == [2.0, 0.0]
+    assert tg.hessian_diag(lambda x: tg.sum(3.0 * x))(X).tolist() == [0.0, 0.0]
+    with pytest.raises(TypeError, match="a gradient needs a scalar"):
+        tg.hessian_diag(lambda x: x * x)(X)
