@@ -39,11 +39,9 @@ is not listed here. `tg.r_` and `tg.c_` join in brackets, as NumPy's do.
 """
 
 PARTS, NONE = "by its parts", "none"
-# these have another answer than a derivative: what they give is complex
 # of the table, without the methods of ufuncs and the operators of Python
 OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
 OF_SCIPY = {f for f in ANSWERS if type(f) is str}
-REFUSED = {np.linalg.eig, np.linalg.eigvals}
 # of a Tensor these read no value
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
 CONSTANT = {ANSWERS[function] for function in SHAPES}
@@ -68,8 +66,7 @@ class Row(NamedTuple):
 def rows() -> Iterator[Row]:
     """A row for each function, in no order."""
     names = {
-        function: [f"{face}.{name}" for face, name in faced(function)]
-        for function in OF_NUMPY - REFUSED
+        function: [f"{face}.{name}" for face, name in faced(function)] for function in OF_NUMPY
     } | {name: [name] for name in OF_SCIPY}
     ops = {thing for thing in vars(tg).values() if declaration(thing)}
     for function in ops | {ANSWERS[f] for f in names}:

@@ -132,7 +132,7 @@ def torch(fn: Fn) -> Fn:
     --------
     >>> import tapegrad as tg
     >>> import torch  # doctest: +SKIP
-    >>> f = tg.bridges.torch(lambda x: np.sum(np.sinc(x) ** 2))
+    >>> f = tg.bridges.torch(lambda x: np.sum(np.sinc(x) ** 2))  # doctest: +SKIP
     >>> x = torch.tensor([0.0, 0.5], requires_grad=True)  # doctest: +SKIP
     >>> f(x).backward()  # doctest: +SKIP
     >>> x.grad  # doctest: +SKIP
@@ -237,7 +237,7 @@ def jax(fn: Fn, like: Any = None) -> Fn:
     ...     while np.sum(x) > 1:
     ...         x = x / 2
     ...     return x
-    >>> f = tg.bridges.jax(halved, like=lambda x: x)
+    >>> f = tg.bridges.jax(halved, like=lambda x: x)  # doctest: +SKIP
     >>> jax.jacrev(f)(np.float32([3, 1]))  # doctest: +SKIP
     Array([[0.25, 0.  ],
            [0.  , 0.25]], dtype=float32)

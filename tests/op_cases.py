@@ -176,6 +176,18 @@ def eigh_reference(a: Any, **given: Any) -> Any:
     return np.concatenate([w[..., None], v.mT], axis=-1)
 
 
+def eig_reference(a: Any) -> Any:
+    w, v = np.linalg.eig(a)
+    return np.concatenate([w[..., None], v.mT], axis=-1).real
+
+
+def complement_reference(a: Any, of: str) -> Any:
+    n = a.shape[-1]
+    if of == "q":
+        return np.linalg.qr(a, "complete").Q[..., n:]
+    return np.linalg.svd(a).U[..., n:] if of == "u" else np.linalg.svd(a.mT).Vh[..., n:, :].mT
+
+
 def svd_reference(a: Any) -> Any:
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     return np.concatenate([s[..., None], u.mT, vh], axis=-1)
@@ -292,6 +304,8 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "sinc_derivative": sinc_derivative_reference,
     "cofactor": cofactor_reference,
     "contract": lambda operands, subscripts, **given: np.einsum(subscripts, *operands, **given),
+    "complement": complement_reference,
+    "eig_joined": eig_reference,
     "eigh_joined": eigh_reference,
     "qr_joined": qr_reference,
     "slogdet_joined": lambda a: np.stack(np.linalg.slogdet(a), axis=-1),

@@ -62,6 +62,16 @@ def mixture(x: Any, scale: float) -> Any:
     return np.sum(z @ z.T) + np.einsum("ij,ij->", inner, tg.stop_gradient(x)) + np.max(x)
 
 
+def carried(carry: Any, x: Any) -> tuple[Any, Any]:
+    """A step of a loop."""
+    return np.tanh(carry + x), carry
+
+
+def looped(x: Any) -> Any:
+    """A loop that is one record."""
+    return tg.scan(carried, x, np.arange(3.0))[0]
+
+
 @tg.compile
 def step(params: Any, state: Any, x: Any, y: Any, key: Any) -> Any:
     """A whole step, compiled, and under its own name."""
@@ -125,6 +135,11 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "value_and_grad": (tg.value_and_grad(loss), lambda f: f(PARAMS, X, Y, KEY)),
         "hessian": (tg.hessian(hidden_sum), lambda f: f(X)),
         "jacobian": (tg.jacobian(hidden), lambda f: f(X)),
+        "vmap": (tg.vmap(hidden_sum), lambda f: f(X)),
+        "pullback": (tg.vjp(hidden_sum, X)[1], lambda f: f(2.0)),
+        "linear map": (tg.linearize(hidden_sum, X)[1], lambda f: f(np.ones_like(X))),
+        "tape of a loop": (tg.record(looped)(0.5), swept),
+        "program of a loop": (tg.compile(tg.grad(looped)).program(0.5), lambda p: run(p, (0.5,))),
         "ops": ([cube, np.sin, tg.tanh, tg.sum, tg.relu], lambda ops: [op(X) for op in ops]),
         "custom_vjp and checkpoint": ([steep, hidden], lambda fs: [tg.jacobian(f)(X) for f in fs]),
         "key": (KEY, lambda key: tg.random.normal(key, (5,))),

@@ -292,7 +292,7 @@ def test_what_is_not_an_op_is_refused_by_write(thing):
 
 @pytest.mark.parametrize(
     "function",
-    [np.fft.fft, np.linalg.eig, np.unwrap, np.isnat],
+    [np.fft.fft, np.fft.rfft, np.sort_complex, np.isnat],
 )
 def test_a_numpy_function_without_an_op_is_refused_by_name(function):
     message = said(TypeError, lambda: tg.record(function)(np.ones((2, 2))))
@@ -304,12 +304,11 @@ def test_a_numpy_function_without_an_op_is_refused_by_name(function):
 @pytest.mark.parametrize(
     ("call", "remedy"),
     [
-        (np.histogram, "t.value"),
-        (np.unique, "t.value"),
-        (lambda x: np.allclose(x, 1.0), "t.value"),
-        (lambda x: np.array_equal(x, x), "t.value"),
+        (np.array_str, "t.value"),
+        (np.array_repr, "t.value"),
+        (lambda x: np.array2string(x), "t.value"),
         (lambda x: np.copyto(np.zeros(2), x), "array = tg.at(array)[...].set(t)"),
-        (lambda x: np.put(np.zeros(2), [0, 1], x), "array = tg.at(array)[index].set(t)"),
+        (lambda x: np.put(np.zeros(2), [0, 1], x), "a = tg.put(a, ind, t)"),
         (lambda x: np.fill_diagonal(x[None] * x[:, None], 0.0), "tg.at(a)[i, i].set(t)"),
         (lambda x: np.place(np.zeros(2), np.ones(2) > 0, x), "array = tg.at(array)[mask].set(t)"),
         (lambda x: np.add.at(np.zeros(2), [0, 1], x), "tg.at(array)[index].add(t)"),
@@ -323,7 +322,7 @@ def test_the_replacements_for_writing_into_an_array_work():
     array, mask, i = np.zeros((2, 2)), np.array([[True, False], [False, True]]), np.arange(2)
     for write, replacement in (
         (lambda a, t: np.copyto(a, t), lambda a, t: tg.at(a)[...].set(t)),
-        (lambda a, t: np.put(a[0], [1], t[0]), lambda a, t: tg.at(a)[0, 1].set(t[0])),
+        (lambda a, t: np.put(a, [1, 0], t), lambda a, t: tg.put(a, [1, 0], t)),
         (lambda a, t: np.fill_diagonal(a, t), lambda a, t: tg.at(a)[i, i].set(t)),
         (lambda a, t: np.putmask(a, mask, t), lambda a, t: tg.where(mask, t, a)),
         (lambda a, t: np.place(a, mask, t), lambda a, t: tg.at(a)[mask].set(t)),
@@ -350,17 +349,14 @@ MASK = np.array([True, False, True])
 @pytest.mark.parametrize(
     ("argument", "call"),
     [
-        ("where", lambda x: np.sum(x, where=MASK)),
         ("where", lambda x: np.add(x, 1.0, where=MASK)),
-        ("where", lambda x: tg.sum(x, where=MASK)),
-        ("where", lambda x: np.max(x, where=MASK, initial=0.0)),
-        ("initial", lambda x: np.sum(x, initial=1.0)),
-        ("dtype", lambda x: np.sum(x, dtype=np.float32)),
-        ("dtype", lambda x: np.mean(x, dtype=np.float32)),
         ("dtype", lambda x: np.add(x, 1.0, dtype=np.float32)),
         ("casting", lambda x: np.add(x, 1.0, casting="no")),
         ("out", lambda x: np.mean(x, out=np.zeros(()))),
-        ("order", lambda x: np.reshape(x, (3,), order="F")),
+        ("order", lambda x: np.reshape(x, (3,), order="A")),
+        ("where", lambda x: tg.ptp(x, where=MASK)),
+        ("initial", lambda x: tg.mean(x, initial=1.0)),
+        ("dtype", lambda x: tg.max(x, dtype=np.float32)),
         ("nonsense", lambda x: tg.tanh(x, nonsense=1)),
         ("nonsense", lambda x: x.sum(nonsense=1)),
     ],

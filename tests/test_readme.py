@@ -185,7 +185,7 @@ def test_the_ten_faults_are_answered_one_by_one():
 # --- what it says the package does not do -----------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [np.linalg.eig, np.unwrap, np.fft.fft])
+@pytest.mark.parametrize("function", [np.fft.rfft, np.sort_complex, np.fft.fft])
 def test_a_numpy_function_without_an_op_raises_a_type_error_that_names_it(function):
     with pytest.raises(TypeError, match=function.__name__):
         tg.grad(function)(np.eye(2))

@@ -20,10 +20,7 @@ def formula(op: Rules, i: int) -> str:
     A rule that is no lambda says what it does in its docstring; where there is none, or the
     source is not at hand, it is called by its op's name.
     """
-    rule = op.vjps[i] if type(op.vjps) is tuple else op.vjps.rule
-    while isinstance(rule, partial):
-        rule = rule.func
-    rule = inspect.unwrap(rule)
+    rule = _rule(op, i)
     code = getattr(rule, "__code__", None)
     written = ""
     if code is not None and code.co_name == "<lambda>":
@@ -31,6 +28,29 @@ def formula(op: Rules, i: int) -> str:
     elif code is not None:
         written = _said(rule)
     return written or f"the rule of {op.name}"
+
+
+def names(op: Rules, i: int) -> tuple[str, ...]:
+    """What the formula calls the cotangent, the output and each operand; "" where it does not.
+
+    Nothing where it is in words.
+    """
+    code = getattr(_rule(op, i), "__code__", None)
+    try:
+        written = ast.parse(formula(op, i), mode="eval")
+    except SyntaxError:
+        return ()
+    if code is None or code.co_name != "<lambda>":
+        return ()
+    used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
+    return tuple(name if name in used else "" for name in code.co_varnames[: code.co_argcount])
+
+
+def _rule(op: Rules, i: int) -> Any:
+    rule = op.vjps[i] if type(op.vjps) is tuple else op.vjps.rule
+    while isinstance(rule, partial):
+        rule = rule.func
+    return inspect.unwrap(rule)
 
 
 def _said(function: Any) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.formula import formula
+from tapegrad.core.formula import formula, names
 from tapegrad.core.ownership import lend
 from tapegrad.core.seeds import begin
 from tapegrad.core.sweep import contributions, scope
@@ -41,6 +41,14 @@ class Contribution:
     def formula(self) -> str:
         """The rule in words: of the cotangent ``g``, the value ``y`` and the operands."""
         return formula(self.record.op, self.position)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The values that the formula names, but for the cotangent ``g``."""
+        record = self.record
+        called = names(record.op, self.position)[1:]
+        pairs = zip(called, [record, *record.operands], strict=False)
+        return {name: x._primal if type(x) is Tensor else x for name, x in pairs if name}
 
     def __str__(self) -> str:
         given, summed = _short(self.cotangent), _short(self.summed)

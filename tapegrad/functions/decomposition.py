@@ -20,17 +20,20 @@ from tapegrad.ops.decomposition import (
     _apart,
     _joined,
     _svd_calls,
+    complement,
     eigh_joined,
+    eigvalsh,
     matrix_rank,
     qr_joined,
     svd_joined,
     svdvals,
 )
+from tapegrad.ops.eigen import EigResult, eig_joined
 from tapegrad.ops.inverse import columns, pinv
 from tapegrad.ops.product import turned
 from tapegrad.ops.record import array, floating
 
-__all__ = ["eigh", "lstsq", "qr", "svd"]
+__all__ = ["eig", "eigh", "lstsq", "qr", "svd"]
 
 
 class QRResult(NamedTuple):
@@ -86,7 +89,9 @@ def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
     domain=_svd_calls,
     kink="nan where singular values are equal",
 )
-def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
+def svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
     """The singular value decomposition.
 
     Parameters
@@ -94,21 +99,18 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     a
         A matrix, or a stack of them.
     full_matrices
-        Whether there are vectors for the whole space. These have no derivative, so
-        this is False but for square matrices, where it is the same.
+        Whether there are vectors for the whole space. Those beyond the singular values
+        are not the only ones; they move no further than the others make them.
     compute_uv
         Whether there are vectors at all, or just the singular values.
+    hermitian
+        Whether the matrix is symmetric, of which the lower triangle is read; see `eigh`.
 
     Returns
     -------
     U, S, Vh
         The singular values `S` in descending order, their vectors in the columns of
         `U` and the rows of `Vh`, with LAPACK's signs. Without `compute_uv`, `S`.
-
-    Raises
-    ------
-    ValueError
-        For full matrices of a matrix that is not square.
 
     Notes
     -----
@@ -125,25 +127,32 @@ def svd(a: Any, full_matrices: bool = True, compute_uv: bool = True) -> Any:
     """
     a = array(a)
     check_matrices("svd", a)
+    if hermitian:
+        return _symmetric_svd(a, compute_uv)
     if not compute_uv:
         return svdvals(a)
     n, m = a.shape[-2:]
-    if full_matrices and n != m:
-        raise ValueError(
-            f"svd: the shape is {a.shape}, and full matrices of a non-square one have no "
-            "derivative; pass full_matrices=False"
-        )
     s, ut, vh = _apart(svd_joined(a), 1, n, m)
-    return SVDResult(turned(ut), s[..., 0], vh)
+    u = turned(ut)
+    if full_matrices and n > m:
+        u = _joined(u, complement(a, "u"))
+    if full_matrices and m > n:
+        vh = np.concatenate([vh, turned(complement(turned(a), "v"))], axis=-2)
+    return SVDResult(u, s[..., 0], vh)
 
 
-def _qr_calls(choose: Choices) -> Call:
-    call = matrices(*SHAPES, mode=["reduced", "r", "complete"])(choose)
-    n, m = call.args[0].shape[-2:]
-    return call if n <= m or call.kwargs["mode"] == "r" else Call(call.args)
+def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
+    """`svd` by eigenvalues and their vectors."""
+    if not compute_uv:
+        return np.sort(np.abs(eigvalsh(a)), axis=-1)[..., ::-1]
+    w, v = eigh(a)
+    order = np.argsort(np.abs(w), axis=-1)[..., ::-1]
+    w = np.take_along_axis(w, order, axis=-1)
+    v = np.take_along_axis(v, np.expand_dims(order, -2), axis=-1)
+    return SVDResult(v, np.abs(w), turned(v * np.expand_dims(np.sign(w), -2)))
 
 
-@function(numpy=np.linalg.qr, domain=_qr_calls)
+@function(numpy=np.linalg.qr, domain=matrices(*SHAPES, mode=["reduced", "r", "complete"]))
 def qr(a: Any, mode: str = "reduced") -> Any:
     """The QR decomposition of a matrix of full rank.
 
@@ -152,8 +161,8 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     a
         A matrix, or a stack of them.
     mode
-        ``"reduced"``; ``"complete"`` for what has no more rows than columns, where
-        it is the same; or ``"r"`` for `R` alone.
+        ``"reduced"``; ``"complete"`` for columns that span the whole space, where those
+        that are added move no further than the others make them; or ``"r"`` for `R` alone.
 
     Returns
     -------
@@ -163,8 +172,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     Raises
     ------
     ValueError
-        For another mode, or a complete `Q` of more rows than columns, some of whose
-        columns have no derivative.
+        For another mode.
 
     Notes
     -----
@@ -183,14 +191,60 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     a = array(a)
     check_matrices("qr", a)
     n, m = a.shape[-2:]
-    if mode not in ("reduced", "complete", "r") or (mode == "complete" and n > m):
-        raise ValueError(
-            f"qr: mode {mode!r} of shape {a.shape} is not supported; 'reduced' and 'r' are"
-        )
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"qr: mode is 'reduced', 'complete' or 'r'; got {mode!r}")
     qt, r = _apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
     if m > n:
         r = _joined(r, qt @ a[..., n:])
-    return r if mode == "r" else QRResult(turned(qt), r)
+    if mode == "r":
+        return r
+    q = turned(qt)
+    if mode == "complete" and n > m:
+        q = _joined(q, complement(a, "q"))
+        r = np.concatenate([r, np.zeros((*a.shape[:-2], n - m, m), r.dtype)], axis=-2)
+    return QRResult(q, r)
+
+
+@function(
+    numpy=np.linalg.eig,
+    domain=matrices(),
+    kink="nan where eigenvalues are equal",
+)
+def eig(a: Any) -> EigResult:
+    """The eigenvalues of a square matrix that are all real, and its eigenvectors.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them.
+
+    Returns
+    -------
+    eigenvalues, eigenvectors
+        In LAPACK's order. The vectors are columns of length 1, with LAPACK's signs.
+
+    Raises
+    ------
+    TypeError
+        If eigenvalues are complex.
+
+    Notes
+    -----
+    Vectors of equal eigenvalues have no derivative: the gradient is nan, also that
+    of the eigenvalues, which `eigvals` has. Giles, "An extended collection of matrix
+    derivative results for forward and reverse mode algorithmic differentiation" (2008).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eig(a).eigenvalues[0])(np.array([[2.0, 1.0], [0.0, 1.0]]))
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    a = array(a)
+    check_matrices("eig", a)
+    w, vt = _apart(eig_joined(a), 1, a.shape[-1])
+    return EigResult(w[..., 0], turned(vt))
 
 
 # --- by singular values -------------------------------------------------------------------

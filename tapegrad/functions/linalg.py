@@ -17,6 +17,7 @@ from tapegrad.functions.product import outer as _outer
 from tapegrad.functions.product import tensordot as tensordot
 from tapegrad.functions.shape import matrix_transpose as matrix_transpose
 from tapegrad.ops.decomposition import *  # noqa: F403
+from tapegrad.ops.eigen import *  # noqa: F403
 from tapegrad.ops.inverse import *  # noqa: F403
 from tapegrad.ops.product import matmul as matmul
 from tapegrad.ops.product import vecdot as vecdot

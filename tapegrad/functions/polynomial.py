@@ -7,13 +7,25 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import POSITIVE, REAL, Call, Choices
+from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
 from tapegrad.functions.decomposition import lstsq
+from tapegrad.ops.eigen import eigvals
 from tapegrad.ops.record import floating
 
-__all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "vander"]
+__all__ = [
+    "polyadd",
+    "polyder",
+    "polyfit",
+    "polyint",
+    "polymul",
+    "polysub",
+    "polyval",
+    "roots",
+    "vander",
+]
 
 
 def _evaluations(choose: Choices) -> Call:
@@ -44,6 +56,57 @@ def polyval(p: Any, x: Any) -> Any:
     for coefficient in p:
         y = y * x + coefficient
     return y
+
+
+def _with_real_roots(choose: Choices) -> Call:
+    coefficients = np.atleast_1d(np.poly([-2.0, 0.5, 3.0][: choose.integer(0, 3)]))
+    near = choose.array(coefficients.shape, Elements(-0.0625, 0.0625), "df")
+    return Call((near + coefficients.astype(near.dtype),))
+
+
+@function(numpy=np.roots, domain=_with_real_roots, kink="as `eigvals`")
+def roots(p: Any) -> Any:
+    """The roots of a polynomial, which are all real: eigenvalues of its companion matrix.
+
+    Parameters
+    ----------
+    p
+        The coefficients from the highest power down. Zeros in front are left out, and
+        those at the end are roots of 0; inside `compile` neither the first nor the last
+        coefficient is taken for 0.
+
+    Raises
+    ------
+    TypeError
+        If roots are complex.
+    ValueError
+        If the array has not one axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.roots(np.array([1.0, -3.0, 2.0]))
+    array([2., 1.])
+    >>> tg.grad(lambda p: tg.roots(p)[0])(np.array([1.0, -3.0, 2.0]))
+    array([-4., -2., -1.])
+    """
+    p = floating(array(p))
+    if p.ndim != 1:
+        raise ValueError(f"roots takes the coefficients along one axis, not {p.ndim}")
+    zeros = 0
+    if not (isinstance(p, Tensor) and p.origin.compiling):
+        places = np.flatnonzero(p.value if isinstance(p, Tensor) else p)
+        if not places.size:
+            return p[:0].astype(float)
+        zeros = p.shape[0] - int(places[-1]) - 1
+        p = p[int(places[0]) : int(places[-1]) + 1]
+    n = p.shape[0] - 1
+    # of none NumPy's are of this dtype
+    found = p[:0].astype(float)
+    if n > 0:
+        first = np.expand_dims(-p[1:] / p[0], 0)
+        found = eigvals(np.concatenate([first, np.eye(n, k=-1, dtype=p.dtype)[1:]]))
+    return np.concatenate([found, np.zeros(zeros, found.dtype)]) if zeros else found
 
 
 def _two(choose: Choices) -> Call:

@@ -6,6 +6,7 @@ from tapegrad.ops.activation import *
 from tapegrad.ops.arithmetic import *
 from tapegrad.ops.contraction import *
 from tapegrad.ops.decomposition import *
+from tapegrad.ops.eigen import *
 from tapegrad.ops.exponential import *
 from tapegrad.ops.floating_point import *
 from tapegrad.ops.indexing import *
@@ -32,6 +33,7 @@ if not TYPE_CHECKING:
         arithmetic,
         contraction,
         decomposition,
+        eigen,
         exponential,
         floating_point,
         indexing,
@@ -57,6 +59,7 @@ if not TYPE_CHECKING:
         *arithmetic.__all__,
         *contraction.__all__,
         *decomposition.__all__,
+        *eigen.__all__,
         *exponential.__all__,
         *floating_point.__all__,
         *indexing.__all__,

@@ -8,15 +8,14 @@ takes the array apart.
 from __future__ import annotations
 
 import itertools
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tapegrad.core.batch import stacked
 from tapegrad.declare import op
 from tapegrad.domain import SHAPES, WELL, Call, Choices, matrices
-from tapegrad.face.table import answers
-from tapegrad.ops.inverse import inv, solve
+from tapegrad.ops.inverse import inv, pinv, solve
 from tapegrad.ops.product import turned
 
 __all__ = ["cholesky", "eigvalsh", "matrix_rank", "svdvals"]
@@ -244,9 +243,10 @@ def svd_joined(a: Any) -> Any:
 
 def _svd_calls(choose: Choices) -> Call:
     call = matrices(*SHAPES)(choose)
-    given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
     n, m = call.args[0].shape[-2:]
-    return Call(call.args, given if given or n == m else {"full_matrices": False})
+    given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
+    hermitian = {"hermitian": True} if n == m and choose.among([False, True]) else {}
+    return Call(call.args, {**given, **hermitian})
 
 
 def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
@@ -264,15 +264,33 @@ def qr_joined(a: Any) -> Any:
     return _joined(turned(q), r)
 
 
-def _refuse_complex(a: Any) -> NoReturn:
-    raise TypeError(
-        "numpy.linalg.eig and eigvals are not supported on a Tensor, for what they give is "
-        "complex; of a symmetric matrix take eigh or eigvalsh, else declare what you need "
-        "with tg.custom_op"
-    )
+def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
+    # the columns move only as far as those of the matrix make them
+    return -(y @ turned(g)) @ turned(pinv(a))
 
 
-answers((np.linalg.eig, np.linalg.eigvals), _refuse_complex)
+@op(
+    _complement_vjp,
+    domain=matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
+    batch=stacked,
+)
+def complement(a: Any, of: str = "u") -> Any:
+    """Orthonormal columns that those of a matrix of full rank lack to span the whole space.
+
+    Parameters
+    ----------
+    a
+        A matrix with more rows than columns, or a stack of them.
+    of
+        Whose choice: that of the matrix's singular vectors ``"u"`` or, of its transpose,
+        ``"v"``, or of its complete ``"q"``.
+    """
+    n = np.shape(a)[-1]
+    if of == "q":
+        return np.linalg.qr(a, "complete").Q[..., n:]
+    if of == "v":
+        return turned(np.linalg.svd(turned(np.asarray(a))).Vh[..., n:, :])
+    return np.linalg.svd(a).U[..., n:]
 
 
 @op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]), batch=stacked)

@@ -16,7 +16,7 @@ import numpy as np
 from tapegrad.core.batch import Has, aligned, count, filled, stacked
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
-from tapegrad.declare import op
+from tapegrad.declare import op, wider_op
 from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
 from tapegrad.ops.product import turned
 
@@ -59,10 +59,25 @@ def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
     return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
 
 
-@op(
+def _pinv_calls(choose: Choices) -> Call:
+    call = matrices(*SHAPES, rcond=[None, 1e-3])(choose)
+    n, m = call.args[0].shape[-2:]
+    hermitian = n == m and choose.among([False, True])
+    return Call(call.args, {**call.kwargs, "hermitian": True} if hermitian else call.kwargs)
+
+
+def _of_triangle(
+    a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
+) -> Any:
+    """`pinv`, of a symmetric matrix by its lower triangle."""
+    return np.linalg.pinv(np.tril(a) + turned(np.tril(a, -1)) if hermitian else a, rcond, rtol=rtol)
+
+
+@wider_op(
+    _of_triangle,
     _pinv_vjp,
     numpy=np.linalg.pinv,
-    domain=matrices(*SHAPES, rcond=[None, 1e-3]),
+    domain=_pinv_calls,
     kink="where the rank changes, as if it did not",
     batch=stacked,
 )
@@ -75,6 +90,8 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
         A matrix, or a stack of them.
     rcond, rtol
         Singular values below this part of the largest count as 0, as in NumPy.
+
+    With ``hermitian=True`` the matrix is symmetric, and its lower triangle alone is read.
 
     Notes
     -----

@@ -103,9 +103,6 @@ def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     return np.swapaxes(a, axis1, axis2)
 
 
-_OF_MEMORY = "depends on how an array lies in memory, which a Tensor does not say; name C or F"
-
-
 def checked_order(order: str) -> str:
     """C or F: whether the last or the first index changes fastest.
 
@@ -117,7 +114,10 @@ def checked_order(order: str) -> str:
         For anything else.
     """
     if order in ("A", "K"):
-        raise TypeError(f"order={order!r} {_OF_MEMORY}")
+        raise TypeError(
+            f"order={order!r} is not supported: it depends on how an array lies in memory, which a "
+            "Tensor does not say; name C or F"
+        )
     if order not in ("C", "F"):
         raise ValueError(f"order is 'C' or 'F'; got {order!r}")
     return order

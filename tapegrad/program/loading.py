@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.archive import Entry, FilePath, entries_of, guarded, text_of
@@ -17,13 +18,17 @@ from tapegrad.declare import OPS
 from tapegrad.errors import FileError
 from tapegrad.program.arguments import Argument
 from tapegrad.program.builder import infer
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.part import PART
 from tapegrad.program.encoding import (
     dtype_from_json,
     from_json,
     operand_from_json,
     structure_from_json,
 )
-from tapegrad.program.ir import STAGES, Constant, Input, Instruction, Ref
+from tapegrad.program.ir import STAGES, Constant, Input, Instruction, Like, Ref
 from tapegrad.program.naming import op_named
 from tapegrad.program.program import Program
 from tapegrad.program.saving import FORMAT, MOST_TEXT, TEXT, VERSION
@@ -94,21 +99,14 @@ def _check_version(content: Any) -> None:
 
 
 def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...]) -> Program:
-    code = content["code"]
-    if set(entries) != {str(i) for i in range(len(code["constants"]))}:
-        raise FileError("its constants are not those that it lists")
-    arrays = [_constant(entries[str(i)], *x) for i, x in enumerate(code["constants"])]
+    reader = _Reader(entries, using, set())
+    program = reader.code(content["code"])
     given = content["arguments"]
-    program = Program(
-        _text(code["label"]),
-        tuple([_input(*x) for x in code["inputs"]]),
-        tuple(arrays),
-        tuple([_instruction(using, *x) for x in code["instructions"]]),
-        tuple([from_json(x) for x in code["outputs"]]),
-        structure_from_json(code["structure"], using),
-        None if given is None else tuple([_argument(using, *x) for x in given]),
-    )
-    _check(program)
+    if given is not None:
+        program = attrs.evolve(program, arguments=tuple([reader.argument(*x) for x in given]))
+    if reader.read != set(entries):
+        raise FileError("its constants are not those that it lists")
+    _check_arguments(program)
     # the source is written, so that what is wrong shows here and not when it is called
     program._make  # noqa: B018
     return program
@@ -144,45 +142,119 @@ def _input(path: Any, shape: Any, dtype: Any, number: Any) -> Input:
     return made
 
 
-def _constant(entry: Entry, dtype: Any, captured: Any) -> Constant:
-    if entry.dtype != dtype_from_json(dtype):
-        raise FileError(f"a constant is {entry.dtype}, not {dtype}")
-    return Constant(entry.read(), _expect(captured, bool, "whether a constant is captured"))
+@attrs.frozen
+class _Reader:
+    """What parts of a program are read with.
+
+    Attributes
+    ----------
+    entries
+        The file's arrays.
+    using
+        What the caller handed over.
+    read
+        The arrays that were read.
+    """
+
+    entries: Mapping[str, Entry]
+    using: tuple[Any, ...]
+    read: set[str]
+
+    def code(self, x: Any) -> Program:
+        """A program, checked."""
+        made = Program(
+            _text(x["label"]),
+            tuple([_input(*part) for part in x["inputs"]]),
+            tuple([self.constant(*part) for part in x["constants"]]),
+            tuple([self.instruction(*part) for part in x["instructions"]]),
+            tuple([from_json(part) for part in x["outputs"]]),
+            structure_from_json(x["structure"], self.using),
+        )
+        _check(made)
+        return made
+
+    def inner(self, x: Any) -> Program:
+        """A program that is part of an instruction, which shows its label."""
+        made = self.code(x)
+        if not made.label.isprintable() or not all(type(y) is Ref for y in made.outputs):
+            raise FileError("a loop's body is not well-formed")
+        return made
+
+    def constant(self, number: Any, dtype: Any, captured: Any) -> Constant:
+        """An array of the file."""
+        name = str(_expect(number, int, "the number of a constant"))
+        entry = self.entries[name]
+        if name in self.read or entry.dtype != dtype_from_json(dtype):
+            raise FileError(f"a constant is {entry.dtype}, not {dtype}, or occurs twice")
+        self.read.add(name)
+        return Constant(entry.read(), _expect(captured, bool, "whether a constant is captured"))
+
+    def instruction(
+        self,
+        op: Any,
+        operands: Any,
+        options: Any,
+        shape: Any,
+        dtype: Any,
+        number: Any,
+        note: Any,
+        name: Any,
+        stage: Any,
+    ) -> Instruction:
+        """An op applied."""
+        if stage not in STAGES:
+            raise FileError(f"{str(stage)[:80]!r} is not a stage")
+        if not _text(note).isprintable():
+            raise FileError("a note is not one line of text")
+        return Instruction(
+            _CONTROL.get(_text(op)) or op_named(op, self.using),
+            tuple([operand_from_json(x) for x in _expect(operands, list, "operands")]),
+            {key: self.option(x) for key, x in _expect(options, dict, "options").items()},
+            _shape(shape),
+            dtype_from_json(dtype),
+            _expect(number, bool, "whether a result is a number"),
+            note,
+            _text(name),
+            stage,
+        )
+
+    def option(self, x: Any) -> Any:
+        """An option, which may be made of programs."""
+        if type(x) is dict and "branch" in x:
+            return Branch(*[self.inner(code) for code in x["branch"]])
+        if type(x) is dict and "loop" in x:
+            body, stop, n_carry, n_xs, n_ys, length, reverse, remember, moving = x["loop"]
+            return Loop(
+                self.inner(body),
+                _count(n_carry),
+                _count(n_xs),
+                _count(n_ys),
+                None if length is None else _count(length),
+                _expect(reverse, bool, "whether a loop is reversed"),
+                None if stop is None else self.inner(stop),
+                _expect(remember, bool, "whether a loop remembers"),
+                frozenset(map(_count, moving)),
+            )
+        return from_json(x)
+
+    def argument(self, name: Any, structure: Any, statics: Any) -> Argument:
+        """What is known of an argument."""
+        if type(name) not in (int, str) or not all(x is None or type(x) is str for x in statics):
+            raise FileError("an argument is not described")
+        return Argument(name, structure_from_json(structure, self.using), tuple(statics))
 
 
-def _instruction(
-    using: tuple[Any, ...],
-    op: Any,
-    operands: Any,
-    options: Any,
-    shape: Any,
-    dtype: Any,
-    number: Any,
-    note: Any,
-    name: Any,
-    stage: Any,
-) -> Instruction:
-    if stage not in STAGES:
-        raise FileError(f"{str(stage)[:80]!r} is not a stage")
-    if not _text(note).isprintable():
-        raise FileError("a note is not one line of text")
-    return Instruction(
-        op_named(_text(op), using),
-        tuple([operand_from_json(x) for x in _expect(operands, list, "operands")]),
-        {key: from_json(x) for key, x in _expect(options, dict, "options").items()},
-        _shape(shape),
-        dtype_from_json(dtype),
-        _expect(number, bool, "whether a result is a number"),
-        note,
-        _text(name),
-        stage,
-    )
+_CONTROL: Mapping[str, Rules] = {
+    "control.loop": LOOP,
+    "control.cond": COND,
+    "control.part": PART,
+}
 
 
-def _argument(using: tuple[Any, ...], name: Any, structure: Any, statics: Any) -> Argument:
-    if type(name) not in (int, str) or not all(x is None or type(x) is str for x in statics):
-        raise FileError("an argument is not described")
-    return Argument(name, structure_from_json(structure, using), tuple(statics))
+def _count(x: Any) -> int:
+    if type(x) is not int or x < 0:
+        raise FileError(f"{str(x)[:80]!r} is not a number of things")
+    return x
 
 
 # --- the whole ------------------------------------------------------------------------------
@@ -203,25 +275,64 @@ def _check(program: Program) -> None:
     for x in program.outputs:
         if type(x) is Ref and x.index >= counts[x.kind]:
             raise FileError("a result is a value that is not there")
+
+
+def _check_arguments(program: Program) -> None:
+    """Raise unless inputs are the leaves of arguments that vary, and outputs fill their tree."""
     if len(program.outputs) != program.structure.size:
         raise FileError("its results do not fill their tree")
-    if program.arguments is not None:
-        varying = 0
-        for argument in program.arguments:
-            if len(argument.statics) != argument.structure.size:
-                raise FileError(f"argument {argument.name} is not described")
-            varying += argument.statics.count(None)
-        if varying != len(program.inputs):
-            raise FileError("its inputs are not the leaves of its arguments")
+    if program.arguments is None:
+        return
+    varying = 0
+    for argument in program.arguments:
+        if len(argument.statics) != argument.structure.size:
+            raise FileError(f"argument {argument.name} is not described")
+        varying += argument.statics.count(None)
+    if varying != len(program.inputs):
+        raise FileError("its inputs are not the leaves of its arguments")
 
 
 def _check_call(op: Rules, instruction: Instruction) -> None:
     """Raise unless an op takes so many operands, and options of these names."""
+    n_operands, options = len(instruction.operands), instruction.options
+    fits = {
+        LOOP: lambda: _loop_fits(options["loop"], n_operands),
+        COND: lambda: _branch_fits(options["branch"], n_operands),
+        PART: lambda: n_operands == 1 and _count(options["index"]) >= 0,
+    }.get(op)
+    if fits is not None and not (len(options) == 1 and fits()):
+        raise FileError(f"a {op.name} does not fit together")
     if not isinstance(op, Op):
         return
     n = len(op.vjps) if isinstance(op.vjps, tuple) else None
     if n is not None and n != len(instruction.operands):
         raise FileError(f"{op.name} takes {n} operands, not {len(instruction.operands)}")
+
+
+def _loop_fits(loop: Loop, n_operands: int) -> bool:
+    body, stop = loop.body, loop.stop
+    n, outputs = loop.n_captured, len(body.outputs)
+    carry = body.inputs[n : n + loop.n_carry] if n >= 0 else ()
+    return (
+        len(body.inputs) == n_operands
+        and len(carry) == loop.n_carry
+        and loop.n_carry + loop.n_ys <= outputs
+        and all(
+            body.like(y) == body.like(Ref("input", n + i))
+            for i, y in enumerate(body.outputs[: loop.n_carry])
+        )
+        and (stop is None or (len(stop.inputs), len(stop.outputs)) == (n + loop.n_carry, 1))
+    )
+
+
+def _like(x: Input) -> Like:
+    return Like(x.shape, float if x.number else x.dtype)
+
+
+def _branch_fits(branch: Branch, n_operands: int) -> bool:
+    codes = branch.on_true, branch.on_false
+    first, second = [[code.like(y) for y in code.outputs] for code in codes]
+    return first == second and all(len(code.inputs) == n_operands - 1 for code in codes)
 
 
 # a result's shape and dtype are found out at once where all arrays are as small as this

@@ -20,6 +20,8 @@ from tapegrad.declare import OPS
 from tapegrad.errors import FileError
 from tapegrad.ops import scipy_special
 
+# loops and branches, whose ops are made of programs
+_CONTROL = "tapegrad.program.control."
 DRAWS = tuple(
     [x for x in vars(random).values() if isinstance(x, Op) and x.__module__ == random.__name__]
 )
@@ -50,6 +52,8 @@ def name_of_op(op: Rules) -> str:
     for name, known in _OTHERS.items():
         if known is op:
             return name
+    if op.forward.__module__.startswith(_CONTROL):
+        return f"control.{op.name}"
     return _full(op)
 
 

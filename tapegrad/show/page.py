@@ -232,9 +232,12 @@ def _checked(
 ) -> Iterator[str]:
     for p, exact, numeric, agrees in slopes(tape, output, cotangent, gradients):
         result, kind = ("agrees", "ok") if agrees else ("differs", "off")
+        if numeric is None:
+            result, kind = "not checked: a checkpoint is on the way", "quiet"
         yield (
             f'<tr><th scope="row">{escape(printable(p.name or operand(p)))}</th>'
-            f'<td>{exact:.8g}</td><td>{numeric:.8g}</td><td class="{kind}">{result}</td></tr>'
+            f"<td>{exact:.8g}</td><td>{'' if numeric is None else f'{numeric:.8g}'}</td>"
+            f'<td class="{kind}">{result}</td></tr>'
         )
 
 
@@ -281,12 +284,14 @@ def _contributed(
     step: Step, c: Contribution, sums: dict[Tensor, Any], told: _Told
 ) -> Iterator[dict[str, Any]]:
     """A contribution by its rule, then added to what its operand has."""
-    x, known = c.operand, sums.get(c.operand)
+    x, so_far = c.operand, sums.get(c.operand)
     given, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
-    before = None if known is None else primal_of(known)
-    sums[x] = c.summed if known is None else known + c.summed
+    before = None if so_far is None else primal_of(so_far)
+    sums[x] = c.summed if so_far is None else so_far + c.summed
     running = short(primal_of(sums[x]))
     places = {"line": step.record.index, "to": x.index, "position": c.position}
+    known = ", ".join([f"{name} is {short(x)}" for name, x in c.known.items()])
+    where = f"where {known}" if known else ""
     undone = given.shape != summed.shape
     choices = _choices(step, c)
     said = f"{_called(step.record)} passes to {_called(x)}, its operand {c.position}, by its rule."
@@ -294,9 +299,13 @@ def _contributed(
         "kind": "rule",
         **places,
         "said": said,
-        "parts": [f"{formula}{_is(formula)} {short(given)}  shape {given.shape}"],
+        "parts": [
+            f"{formula}{_is(formula)} {short(given)}  shape {given.shape}",
+            *filter(None, [where]),
+        ],
         "question": f"What does {_called(step.record)} pass to {_called(x)}, its operand "
-        f"{c.position}? Its rule is {formula}, where g is {short(primal_of(step.cotangent))}.",
+        f"{c.position}? Its rule: {formula}. There g is {short(primal_of(step.cotangent))}"
+        f"{', ' if known else ''}{known}.",
         "rule": formula,
         "number": given.shape == (),
         "choices": choices,

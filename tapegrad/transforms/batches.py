@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic
 
 import attrs
 import numpy as np
@@ -17,13 +17,13 @@ from tapegrad.core.ownership import give
 from tapegrad.core.tape import CURRENT, Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.transforms.axes import Mapped, axes_of, refuse_sizes, to_axis
-from tapegrad.transforms.base import Fn, released
+from tapegrad.transforms.base import Fn, P, R, released
 
 __all__ = ["Vmap", "vmap"]
 
 
 @attrs.frozen(slots=False, repr=False)
-class Vmap:
+class Vmap(Generic[P, R]):
     """What `vmap` returns."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -41,7 +41,7 @@ class Vmap:
     def __reduce__(self) -> tuple[Any, ...]:
         return Vmap, (self.fn, self.in_axes, self.out_axes)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         mapped = self._mapped(args, kwargs)
         n = refuse_sizes(self.fn, mapped)
         outer = CURRENT.get()
@@ -75,7 +75,8 @@ class Vmap:
                 found, axes, tree.structure_paths(structure), strict=True
             )
         ]
-        return tree.unflatten(structure, results)
+        made: Any = tree.unflatten(structure, results)
+        return made
 
     def _one_by_one(self, mapped: list[Mapped], given: Any, n: int) -> Any:
         """The results of a call for each example, stacked."""
@@ -152,7 +153,7 @@ def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> A
     return x if type(x) is Tensor else give(x)
 
 
-def vmap(fn: Callable[..., Any], in_axes: Any = 0, out_axes: Any = 0) -> Vmap:
+def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:
     """A function of a batch, made from a function of one example.
 
     The function is recorded once, for one example, and the recording is replayed with

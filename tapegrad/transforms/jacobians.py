@@ -121,7 +121,7 @@ def _by_blocks(
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
     largest = max([x.size * x.dtype.itemsize for x in (*tape, *ends)])
     step = max(1, _BLOCK // max(largest, 1))
-    blocks = []
+    blocks: list[Any] = []
     for start in range(0, n, step):
         stop = min(start + step, n)
         moved, directions, first = [], [], 0
@@ -137,9 +137,10 @@ def _by_blocks(
         def along(*units: Any, moved: list[Tensor] = moved) -> list[Any]:
             return move(dict(zip(moved, units, strict=True)))
 
+        batched: Fn = Vmap(along)
         m = stop - start
         if m > 1 and (m > _FEW or CURRENT.get() is not None):
-            blocks.append(Vmap(along)(*directions))
+            blocks.append(batched(*directions))
         else:
             each = [along(*[units[i] for units in directions]) for i in range(m)]
             blocks.append([np.stack(parts) for parts in zip(*each, strict=True)])

@@ -114,6 +114,25 @@ def test_steps_made_inside_the_recording_are_recorded():
     assert tg.grad(fn)(2.0) == 12.0
 
 
+@pytest.mark.parametrize(
+    "fn",
+    [np.multiply, np.divide, np.subtract, lambda x, y: np.exp(x) * np.sin(y), np.matmul],
+)
+def test_a_formula_and_the_values_that_it_names_give_the_cotangent(fn):
+    output, tape = tg.record(fn)(np.array([0.5, 2.0, 1.5]), np.array([1.5, -0.5, 0.7]))
+    checked = 0
+    for step in tg.sweep_steps(tape, output, np.full(output.shape, 0.3)):
+        for c in step.contributions:
+            try:
+                found = eval(c.formula, {"np": np, "g": step.cotangent, **c.known})
+            except SyntaxError:  # in words
+                assert not c.known
+                continue
+            np.testing.assert_allclose(found, c.cotangent, rtol=1e-15)
+            checked += 1
+    assert checked or fn is np.matmul
+
+
 # --- formulas -----------------------------------------------------------------------------
 
 

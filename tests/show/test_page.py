@@ -102,6 +102,35 @@ def test_the_gradient_check_at_the_foot_agrees_and_finds_a_wrong_rule():
     assert '<td class="off">differs</td>' in page
 
 
+def test_what_goes_through_a_checkpoint_is_not_checked():
+    def checkpointed(x, y):
+        return np.sum(tg.checkpoint(np.sin)(x)) * y
+
+    page = tg.show.html(*recorded(checkpointed, (np.ones(2), 2.0)))
+    checked = page[page.index('<table id="checked">') :].split("</table>")[0]
+    assert re.findall(r'<td class="\w+">(.*?)</td>', checked) == [
+        *("not checked: a checkpoint is on the way", "agrees")
+    ]
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: np.sum(tg.scan(lambda c, x: (np.tanh(c + x), c), x[0], x)[1]),
+        lambda x: tg.cond(x[0] > 0, np.prod, np.sum, x),
+        lambda x: np.sum(tg.vmap(np.tanh)(x)) + tg.fori_loop(0, 2, lambda i, c: c * x[0], x[1]),
+        lambda x: np.sum(np.linalg.svd(np.outer(x, x) + np.eye(3))[1]),
+        lambda x: tg.linearize(lambda y: np.sum(y**2), x)[1](x),
+    ],
+)
+def test_records_of_all_kinds_are_shown_and_checked(fn):
+    tape, output = recorded(fn, (np.array([0.4, 0.9, 1.3]),))
+    page = tg.show.html(tape, output)
+    assert 'class="ok">agrees' in page
+    assert 'class="off">' not in page
+    assert tape.show(output).count("\n") == len(tape)
+
+
 def test_without_a_script_a_page_shows_the_end_of_the_sweep():
     tape, output = recorded()
     page = tg.show.html(tape, output).split("<script")[0]

@@ -80,6 +80,12 @@ tg.grad(loss, argnames=("x", "power"))(params, x=x, power=2.0)
 tg.hessian_diag(loss, argnames="params")(params, x)
 assert_type(tg.implicit_root(lambda y, t: y * y - t, same)(x), Array)
 
+assert_type(tg.vmap(same, in_axes=0)(x), Array)
+assert_type(tg.vmap(tg.grad(loss), in_axes=(None, 0))(params, x), Params)
+value, push = tg.linearize(same, x)
+push(x)
+tg.jacobian(same, mode="forward")(x)
+
 # --- wrong calls ----------------------------------------------------------------------
 
 tg.grad(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
@@ -90,6 +96,7 @@ tg.compile(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCall
 tg.compile(loss).program(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 tg.checkpoint(loss)(x, x)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 tg.record(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+tg.vmap(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 tg.hessian(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 cube(x, scal=2.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 same(x, x)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]

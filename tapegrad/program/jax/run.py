@@ -19,10 +19,15 @@ from tapegrad.ops.inverse import cofactor, slogdet_joined
 from tapegrad.ops.logic import where
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.part import PART
 from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.jax.control import bodies, branch, loop, part
 from tapegrad.program.jax.table import TABLE, Lowering
 from tapegrad.program.naming import name_of_op
 
+_CONTROL = (LOOP, COND, PART)
 Handed = Mapping[Any, Callable[..., Any]]
 
 
@@ -87,10 +92,20 @@ class _Step:
 
     def made(self, operands: list[Any]) -> Any:
         """Its result."""
-        op = self.instruction.op
+        op, jax = self.instruction.op, self.jax
+        if op is LOOP:
+            return loop(jax, self._run, operands, **self.instruction.options)
+        if op is COND:
+            return branch(jax, self._run, operands, **self.instruction.options)
+        if op is PART:
+            return part(*operands, **self.instruction.options)
+        rules = op.rules(len(operands))
+        for i, x in enumerate(operands):
+            # JAX may pass a gradient where tapegrad passes none
+            if isinstance(x, jax.Array) and (i >= len(rules) or rules[i] is None):
+                operands[i] = jax.lax.stop_gradient(x)
         if not _has_our_slope(op):
             return self._value(operands)
-        jax = self.jax
         places = [i for i, x in enumerate(operands) if isinstance(x, jax.Array)]
 
         def filled(xs: Any) -> list[Any]:
@@ -110,15 +125,13 @@ class _Step:
         f.defjvp(rule, symbolic_zeros=True)
         return f(*[operands[i] for i in places])
 
+    def _run(self, code: Code, values: list[Any]) -> list[Any]:
+        return run(code, values, self.ops, self.jax)
+
     def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
         """The tangent of the result, by the op's own rule, recorded and done by JAX."""
         jax, op, instruction = self.jax, self.instruction.op, self.instruction
-        rules = op.rules(len(operands))
-        moved = {
-            i: t
-            for i, t in moved.items()
-            if t.dtype.kind == "f" and i < len(rules) and rules[i] is not None
-        }
+        moved = {i: t for i, t in moved.items() if t.dtype.kind == "f"}
         if not moved or y.dtype.kind != "f":
             return jax.numpy.zeros(y.shape, y.dtype)
 
@@ -220,7 +233,9 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
     for instruction in program.instructions:
         op = instruction.op
-        if op in ops or has_form(op):
+        for body in bodies(instruction.options):
+            check(body, ops, jax)
+        if op in ops or op in _CONTROL or has_form(op):
             continue
         raise TypeError(
             f"{program.label} has the op {op.name}, which has no form in JAX; hand one over, "
@@ -229,6 +244,9 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     values: list[Any] = [*program.inputs, *program.constants, *program.instructions]
     for i, made in enumerate(values):
         dtype = made.dtype
+        if getattr(made, "op", None) in _CONTROL:
+            # of several values, which are checked where they are made
+            continue
         if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
             continue
         if np.dtype(jax.dtypes.canonicalize_dtype(dtype)) != dtype:

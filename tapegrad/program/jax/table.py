@@ -184,6 +184,10 @@ def _piece(jax: Any, out: Any, x: Any, xp: Any) -> Any:
     return jax.numpy.clip(found, 0, max(len(xp) - 2, 0))
 
 
+def _even_edges(jax: Any, out: Any, a: Any, bins: int, range: Any = None) -> Any:
+    return jax.numpy.histogram_bin_edges(a.astype(out.dtype), bins, range)
+
+
 def _recurrence(jax: Any, out: Any, a: Any, b: Any, axis: int = 0) -> Any:
     def after(first: Any, then: Any) -> Any:
         return first[0] * then[0], then[0] * first[1] + then[1]
@@ -276,9 +280,7 @@ TABLE: Mapping[str, Lowering] = {
     "isclose": _isclose,
     "angle": lambda jax, out, z, deg=False: jax.numpy.angle(z, deg=deg),
     "digitize": lambda jax, out, x, bins, right=False: jax.numpy.digitize(x, bins, right=right),
-    "even_edges": lambda jax, out, a, bins, range=None: jax.numpy.histogram_bin_edges(
-        a.astype(out.dtype), bins, range
-    ),
+    "even_edges": _even_edges,
     "where": lambda jax, out, c, x, y: jax.numpy.where(c, *_cast((x, y), out)),
     "keep": lambda jax, out, c, x: jax.numpy.where(c, x, jax.numpy.zeros((), out.dtype)),
     "relu": lambda jax, out, x: jax.nn.relu(x.astype(out.dtype)),

@@ -1,0 +1,109 @@
+"""Eigenvalues and vectors of matrices that need not be symmetric, as long as they are real."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapegrad.core.batch import stacked
+from tapegrad.declare import op
+from tapegrad.domain import matrices
+from tapegrad.ops.decomposition import _apart, _joined, _on_diagonal
+from tapegrad.ops.inverse import solve
+from tapegrad.ops.product import turned
+
+__all__ = ["eigvals"]
+
+
+class EigResult(NamedTuple):
+    """What `eig` gives, of matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    eigenvalues
+        Of shape (..., n), in LAPACK's order.
+    eigenvectors
+        Of shape (..., n, n), each a column of length 1.
+    """
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+def _real(x: Any) -> Any:
+    """What LAPACK found, if it is real.
+
+    Raises
+    ------
+    TypeError
+        If it is complex.
+    """
+    if x.dtype.kind != "c":
+        return x
+    # some versions of NumPy give complex numbers in any case
+    if np.any(x.imag):
+        raise TypeError(
+            "the matrix has complex eigenvalues, which are not supported; of a symmetric matrix "
+            "take eigh or eigvalsh, else declare what you need with tg.custom_op"
+        )
+    return x.real
+
+
+def _turned_back(inner: Any, vt: Any) -> Any:
+    """A cotangent given in the vectors, the rows of `vt`, as that of the matrix."""
+    return solve(vt, inner @ vt)
+
+
+def _eigvals_vjp(g: Any, y: Any, a: Any) -> Any:
+    vt = turned(np.linalg.eig(a).eigenvectors)
+    return _turned_back(np.where(_on_diagonal(a), np.expand_dims(g, -1), 0), vt)
+
+
+@op(
+    _eigvals_vjp,
+    numpy=np.linalg.eigvals,
+    domain=matrices(),
+    kink="equal ones: by the vectors that LAPACK takes",
+    batch=stacked,
+)
+def eigvals(a: Any) -> Any:
+    """The eigenvalues of a square matrix that are all real, in LAPACK's order.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them.
+
+    Raises
+    ------
+    TypeError
+        If eigenvalues are complex.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = np.array([[2.0, 1.0], [0.0, 1.0]])
+    >>> tg.eigvals(a)
+    array([2., 1.])
+    >>> tg.grad(lambda a: tg.eigvals(a)[0])(a)
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    return _real(np.linalg.eigvals(a))
+
+
+def _eig_vjp(g: Any, y: Any, a: Any) -> Any:
+    n = a.shape[-1]
+    (w, vt), (gw, gvt) = _apart(y, 1, n), _apart(g, 1, n)
+    # a vector keeps its length
+    gvt = gvt - vt * np.sum(vt * gvt, axis=-1, keepdims=True)
+    gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
+    return _turned_back(np.where(_on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
+
+
+@op(_eig_vjp, domain=matrices(), batch=stacked)
+def eig_joined(a: Any) -> Any:
+    """The two results of `eig`: in each row an eigenvalue, then its vector."""
+    w, v = map(_real, np.linalg.eig(a))
+    return _joined(w[..., None], turned(v))

@@ -1,0 +1,93 @@
+"""Loops and branches in JAX: `jax.lax.scan`, ``while_loop`` and ``cond``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.ir import Code
+
+Run = Callable[[Code, list[Any]], list[Any]]
+
+
+def bodies(options: Mapping[str, Any]) -> Iterator[Code]:
+    """The programs that an instruction is made of."""
+    for x in options.values():
+        if type(x) is Branch:
+            yield from (x.on_true, x.on_false)
+        elif type(x) is Loop:
+            yield from (code for code in (x.body, x.stop) if code is not None)
+
+
+def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]:
+    """What a loop gives; None for what has as many rows as a ``while`` has steps."""
+    body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
+    captured, xs = operands[:n], operands[n + n_carry :]
+    given = body.inputs[n : n + n_carry]
+    # a loop's carry keeps its dtype, that of a Python number too
+    carry = tuple(
+        [
+            _held(jax, x, like.dtype)
+            for x, like in zip(operands[n : n + n_carry], given, strict=True)
+        ]
+    )
+
+    def step(carry: Any, rows: Any) -> Any:
+        made = _outputs(jax, run, body, [*captured, *carry, *rows])
+        return made[:n_carry], made[n_carry:]
+
+    if loop.stop is None:
+        steps = loop.steps(xs)
+        last, stacks = jax.lax.scan(step, carry, tuple(xs), length=steps, reverse=loop.reverse)
+        return *last, *stacks
+    stop = loop.stop
+
+    def goes_on(carry: Any) -> Any:
+        return _outputs(jax, run, stop, [*captured, *carry])[0].reshape(()) != 0
+
+    last = jax.lax.while_loop(goes_on, lambda carry: step(carry, ())[0], carry)
+    return *last, *[None] * (len(body.outputs) - n_carry)
+
+
+def branch(jax: Any, run: Run, operands: list[Any], branch: Branch) -> tuple[Any, ...]:
+    """What the chosen program gives."""
+    pred, *rest = operands
+
+    def side(code: Code) -> Callable[..., Any]:
+        return lambda *xs: _outputs(jax, run, code, list(xs))
+
+    chosen = jax.numpy.asarray(pred).reshape(()) != 0
+    found: tuple[Any, ...] = jax.lax.cond(
+        chosen, side(branch.on_true), side(branch.on_false), *rest
+    )
+    return found
+
+
+def part(whole: tuple[Any, ...], index: int) -> Any:
+    """One of the several values.
+
+    Raises
+    ------
+    TypeError
+        If the value is known at the end of a ``while`` alone.
+    """
+    if whole[index] is None:
+        raise TypeError(
+            "a gradient through a while_loop needs a value of each of its steps, and JAX must "
+            "know how many there are: repeat with tg.fori_loop or tg.scan"
+        )
+    return whole[index]
+
+
+def _outputs(jax: Any, run: Run, code: Code, values: list[Any]) -> tuple[Any, ...]:
+    """A program's outputs as arrays of the dtypes that it has for them."""
+    made = run(code, values)
+    likes = [code.like(x) for x in code.outputs]
+    return tuple([_held(jax, y, like.dtype) for y, like in zip(made, likes, strict=True)])
+
+
+def _held(jax: Any, x: Any, dtype: Any) -> Any:
+    return jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(np.dtype(dtype)))
