@@ -359,6 +359,42 @@ def test_a_carry_that_changes_is_refused_with_its_path(case):
                 )(np.ones(2))
 
 
+def test_a_carry_that_is_no_number_is_refused_with_its_path():
+    def body(c, x):
+        return c, x
+
+    for loop in (tg.scan, lambda *args: tg.grad(lambda a: tg.scan(*args)[0]["a"] * a)(1.0)):
+        with pytest.raises(TypeError, match=r"scan: carry\.b: an operand is a str"):
+            loop(body, {"a": 1.0, "b": "text"}, np.ones(2))
+
+
+def test_a_tensor_that_leaves_a_body_is_refused():
+    kept = []
+
+    def body(c, x):
+        kept.append(c)
+        return c * x, None
+
+    tg.grad(lambda c: tg.scan(body, c, np.ones(2))[0])(1.0)
+    with pytest.raises(tg.TapeError, match="belongs to the tape of body"):
+        tg.grad(lambda c: kept[-1] * c)(1.0)
+
+
+def test_a_long_loop_that_is_recorded_is_written_out_for_its_run():
+    def body(c, x):
+        return np.sin(c) + x, np.tanh(c)
+
+    def loss(loop, xs):
+        c, ys = loop(body, xs[0], xs)
+        return c + tg.sum(ys)
+
+    xs = np.linspace(0.0, 1.0, 5000)
+    unrolled = tg.grad(loss, 1)(lambda *args: by_hand(*args, False), xs[:400])
+    same(tg.grad(loss, 1)(tg.scan, xs)[-1], 1.0)
+    same(tg.grad(loss, 1)(tg.scan, xs[:400]), unrolled)
+    same(tg.grad(loss, 1)(tg.scan, xs), tg.compile(tg.grad(loss, 1), static_argnums=0)(tg.scan, xs))
+
+
 def test_lengths_that_differ_or_are_unknown_are_refused_with_their_paths():
     def body(c, x):
         return c, x
