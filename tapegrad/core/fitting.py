@@ -49,6 +49,9 @@ def plus(known: Any, c: Any, x: Tensor, summed: set[Tensor]) -> Any:
     total = known + c
     if type(total) is np.ndarray:
         summed.add(x)
+    else:
+        # a Tensor from here on
+        summed.discard(x)
     return total
 
 

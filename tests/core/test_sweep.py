@@ -460,3 +460,16 @@ class TwoEngines(RuleBasedStateMachine):
 
 TestTwoEngines = TwoEngines.TestCase
 TestTwoEngines.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def test_a_recorded_cotangent_among_plain_ones_is_added_to_and_not_written_to():
+    def loss(x):
+        y = x * 1.0
+        # from the last to the first: two plain cotangents, a recorded one, a plain one
+        first, square = tg.sum(y), tg.sum(y * y)
+        return first + square + tg.sum(y) + tg.sum(y)
+
+    x = np.array([1.0, 2.0])
+    gradient = tg.grad(loss)
+    np.testing.assert_array_equal(gradient(x), 2 * x + 3)
+    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(gradient(x)))(x), [2.0, 2.0])
