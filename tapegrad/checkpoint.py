@@ -91,7 +91,7 @@ def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
     -------
     A function of the same arguments, with the name, docstring and signature of `fn`,
     that pickles if `fn` does. Inside `compile` it is `fn` itself, since a program's
-    buffers are planned as a whole.
+    buffers are planned as a whole, and inside `vmap`: write ``checkpoint(vmap(fn))``.
 
     Raises
     ------

@@ -206,7 +206,8 @@ class CustomVJP(Generic[P, R]):
         if others and start.origin.compiling:
             raise TypeError(
                 f"{label(self.fn)} has a custom VJP and returned a {others[0]} that is not "
-                "floating, which cannot be compiled; return .astype(float) of it"
+                f"floating, which is not known while {start.origin.doing} {start.origin.label}; "
+                "return .astype(float) of it"
             )
         call = attrs.evolve(call, layout=layout)
         record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))

@@ -233,11 +233,17 @@ def _unflatten(structure: Structure, leaves: Any) -> Any:
         return next(leaves)
     if node is type(None):
         return None
-    children = [_unflatten(child, leaves) for child in structure.children]
+    return _closed(node, structure.keys, [_unflatten(x, leaves) for x in structure.children])
+
+
+def _closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
+    """A node of these children; the counterpart of `_open`."""
+    if node is list:
+        return children
+    if node is tuple:
+        return tuple(children)
     if node is dict:
-        return dict(zip(structure.keys, children, strict=True))
-    if node is tuple or node is list:
-        return node(children)
+        return dict(zip(keys, children, strict=True))
     if _is_named_tuple(node):
         return node(*children)
     arguments = [argument for _, argument in fields_of(node) or ()]
@@ -271,7 +277,20 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """
     if not callable(f):
         raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
-    return _map_beside(f, (tree, *rest), ())
+    return _map_beside(f, (tree, *rest), ()) if rest else _map_one(f, tree)
+
+
+def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
+    """`map` over one tree."""
+    # this, `map_with_path` and `_map_beside` run in every training step: no Structure
+    if type(tree) is np.ndarray or type(tree) is Tensor:
+        return f(tree)
+    if tree is None:
+        return None
+    node, keys, children = _open(tree)
+    if node is None:
+        return f(tree)
+    return _closed(node, keys, [_map_one(f, x) for x in children])
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
@@ -285,7 +304,6 @@ def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
 
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
-    # this and `_map_beside` run in every training step: no Structure, no generators
     node: Any = type(tree)
     if node is np.ndarray or node is Tensor:
         return f(tree, path)

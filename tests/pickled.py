@@ -1,4 +1,4 @@
-"""One of everything that pickles, and what it gives: for other processes and other Pythons.
+"""One of everything that pickles or has a file of its own: for other processes and Pythons.
 
     python tests/pickled.py write FILE
     python tests/pickled.py read FILE ...
@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,11 @@ def things() -> dict[str, tuple[Any, Callable[[Any], Any]]]:
         "linear map": (tg.linearize(hidden_sum, X)[1], lambda f: f(np.ones_like(X))),
         "tape of a loop": (tg.record(looped)(0.5), swept),
         "program of a loop": (tg.compile(tg.grad(looped)).program(0.5), lambda p: run(p, (0.5,))),
+        "file of a program": (in_file(step.program(*args)), lambda text: from_file(text)(*args)),
+        "file of a loop": (
+            in_file(tg.compile(tg.grad(looped)).program(0.5)),
+            lambda text: from_file(text)(0.5),
+        ),
         "ops": ([cube, np.sin, tg.tanh, tg.sum, tg.relu], lambda ops: [op(X) for op in ops]),
         "custom_vjp and checkpoint": ([steep, hidden], lambda fs: [tg.jacobian(f)(X) for f in fs]),
         "key": (KEY, lambda key: tg.random.normal(key, (5,))),
@@ -173,6 +179,22 @@ def image_program() -> Any:
     layer = tg.nn.Sequential(tg.nn.Conv2d(2, 3, 3, padding=1), tg.nn.Relu(), tg.nn.MaxPool2d(2))
     params = layer.init(KEY)
     return tg.compile(tg.grad(lambda x: np.mean(layer(params, x) ** 2))).program(IMAGES)
+
+
+def in_file(program: Any) -> bytes:
+    """What the file of a program holds."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "program.npz"
+        program.save(path)
+        return path.read_bytes()
+
+
+def from_file(text: bytes) -> Any:
+    """The program of a file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "program.npz"
+        path.write_bytes(text)
+        return tg.load_program(path)
 
 
 def call(layer: Any, x: Any) -> Any:

@@ -15,11 +15,15 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.core.forward import apply, schedule
+from tapegrad.core.fitting import fit
+from tapegrad.core.forward import apply, by_transposing, schedule
+from tapegrad.core.op import Joint
+from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.parts import Parts
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import CURRENT, PARAMETER, Tape, append
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.whole import forward_of
 
 Has = tuple[bool, ...]
 
@@ -73,8 +77,15 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
         return append(record.op, operands, record.options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
         return append(SEED, (), record.options)
-    # made of constants alone
-    return record._primal
+    if not operands:
+        return record._primal
+    # the record need not have the value: while batching, that of a loop is only like it
+    op = record.op
+    forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
+    value = forward(*operands, **record.options)
+    if type(record._primal) is np.ndarray:
+        return np.asarray(value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def for_all(
@@ -91,17 +102,9 @@ def for_all(
     if op.batch is not None:
         made = op.batch(op, has, *operands, **options)
     if made is NotImplemented:
-        made = _looped(op, options, has, operands, n)
+        each = EACH if any(op.rules(len(operands))) else EACH_DRAWN
+        made = apply(each, operands, {"of": op, "has": has, "options": options})
     return made if type(made) in (Tensor, Parts) else np.asarray(made)
-
-
-def _looped(
-    op: Rules, options: Mapping[str, Any], has: Has, operands: tuple[Any, ...], n: int
-) -> Any:
-    """One call an example, and their results stacked."""
-    if not any(op.rules(len(operands))):
-        return apply(EACH, operands, {"op": op, "has": has, "options": options})
-    return np.stack([apply(op, example(operands, has, i), options) for i in range(n)])
 
 
 class OneByOneError(Exception):
@@ -113,13 +116,33 @@ def example(operands: Sequence[Any], has: Has, i: int) -> tuple[Any, ...]:
     return tuple([x[i] if b else x for x, b in zip(operands, has, strict=True)])
 
 
-def _each(*operands: Any, op: Rules, has: Has, options: Mapping[str, Any]) -> Any:
-    """An op without a gradient, called once an example."""
-    n = len(operands[has.index(True)])
-    return np.stack([op.forward(*example(operands, has, i), **options) for i in range(n)])
+def _each(*operands: Any, of: Rules, has: Has, options: Mapping[str, Any]) -> Any:
+    """An op without a batching rule, called once an example."""
+    n = count(has, operands)
+    return np.stack([of.forward(*example(operands, has, i), **options) for i in range(n)])
 
 
-EACH = Rules("each", _each, (), jvp=lambda *args: None)
+def _each_vjp(
+    g: Any, y: Any, *operands: Any, of: Rules, has: Has, options: Mapping[str, Any]
+) -> list[Any]:
+    """the op's own rules, called once an example"""
+    rows: list[list[Any]] = [[] for _ in operands]
+    for k in range(count(has, operands)):
+        given = example(operands, has, k)
+        for i, rule in enumerate(of.rules(len(operands))):
+            if rule is not None and is_floating(operands[i]):
+                c = rule(g[k], y[k], *given, **options)
+                if c is not None:
+                    (like,) = primals([given[i]])
+                    rows[i].append(fit(c, np.asarray(like), of.name, i))
+    return [
+        (np.stack(row) if b else sum(row[1:], row[0])) if row else None
+        for row, b in zip(rows, has, strict=True)
+    ]
+
+
+EACH = Rules("each", _each, Joint(_each_vjp), by_transposing)
+EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None)
 
 
 # --- words that declarations say ------------------------------------------------------------

@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 
 
+class Named:
+    """An object with room for the name, the docstring and the module that functions have."""
+
+    __slots__ = ("__dict__",)
+
+
 def check_callable(fn: Any) -> None:
     """Raise a TypeError unless `fn` is callable."""
     if not callable(fn):
@@ -56,7 +62,9 @@ def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     known = code.co_varnames[: code.co_argcount] if code is not None else ()
     if getattr(fn, "__self__", None) is not None:
         known = known[1:]
-    return known[:n] + tuple([f"arg{i}" for i in range(len(known), n)])
+    if len(known) >= n:
+        return known[:n]
+    return (*known, *[f"arg{i}" for i in range(len(known), n)])
 
 
 def as_positions(what: str, given: Any) -> int | tuple[int, ...]:

@@ -61,13 +61,12 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     NonFiniteError
         With the line, the op, its operands and perhaps a hint.
     TraceError
-        While compiling, where values are not known.
+        While compiling or batching, where values are not known.
     """
     if tape.start.origin.compiling:
         raise TraceError(
-            f"check_finite reads values, which are unknown while compiling "
-            f"{tape.start.origin.label}; call the function uncompiled to find where a number goes "
-            "wrong"
+            f"check_finite reads values, which are unknown while {tape.start.origin.doing} "
+            f"{tape.start.origin.label}; call the function itself to find where a number goes wrong"
         )
     depended = needed(tape, outputs)
     for record in tape:

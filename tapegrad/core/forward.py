@@ -8,7 +8,7 @@ the VJP, which is linear in the cotangent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,12 +36,8 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     recorded = is_recording(tape.start.origin)
     found = dict(tangents)
     for record, done in schedule(tape, frozenset(outputs)):
-        moved = {
-            i: found[x] for i, x in enumerate(record.operands) if type(x) is Tensor and x in found
-        }
-        if moved and record.dtype.kind == "f":
-            args = (record, *record.operands)
-            t = _tangent(record, args if recorded else primals(args), moved)
+        if record.dtype.kind == "f":
+            t = _tangent(record, found, recorded)
             if t is not None:
                 found[record] = spread(t, record)
         for x in done:
@@ -64,14 +60,18 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
     return records[::-1]
 
 
-def _tangent(record: Tensor, args: Sequence[Any], moved: dict[int, Any]) -> Any:
-    """The tangent of a record whose operands have tangents; None if it is zero.
-
-    `args` are what its rules are called on: the output and the operands.
-    """
-    rules = record.op.rules(len(record.operands))
-    moved = {i: t for i, t in moved.items() if i < len(rules) and rules[i] is not None}
-    return record.op.jvp(record.op, moved, *args, **record.options) if moved else None
+def _tangent(record: Tensor, found: Mapping[Tensor, Any], recorded: bool) -> Any:
+    """The tangent of a record from those of its operands; None if it is zero."""
+    op, operands = record.op, record.operands
+    rules = op.rules(len(operands))
+    moved = {}
+    for i, x in enumerate(operands[: len(rules)]):
+        if type(x) is Tensor and x in found and rules[i] is not None:
+            moved[i] = found[x]
+    if not moved:
+        return None
+    args = operands if recorded else primals(operands)
+    return op.jvp(op, moved, record if recorded else record._primal, *args, **record.options)
 
 
 def elementwise(
@@ -79,14 +79,21 @@ def elementwise(
 ) -> Any:
     """The tangent of an elementwise function: its Jacobian is diagonal, so VJP rules serve."""
     rules = op.rules(len(operands))
-    return _total([rules[i](t, y, *operands, **options) for i, t in tangents.items()])
+    total = None
+    for i, t in tangents.items():
+        part = rules[i](t, y, *operands, **options)
+        if part is not None:
+            total = part if total is None else total + part
+    return total
 
 
 def linear(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any) -> Any:
     """The tangent of a function linear in each operand: the function applied to the tangent."""
-    return _total(
-        [apply(op, (*operands[:i], t, *operands[i + 1 :]), options) for i, t in tangents.items()]
-    )
+    total = None
+    for i, t in tangents.items():
+        part = apply(op, (*operands[:i], t, *operands[i + 1 :]), options)
+        total = part if total is None else total + part
+    return total
 
 
 def by_transposing(
@@ -113,8 +120,3 @@ def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> A
     if any(type(x) is Tensor for x in operands):
         return append(op, operands, options)
     return op.forward(*operands, **options)
-
-
-def _total(parts: list[Any]) -> Any:
-    parts = [part for part in parts if part is not None]
-    return sum(parts[1:], parts[0]) if parts else None

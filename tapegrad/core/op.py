@@ -26,7 +26,7 @@ from tapegrad.core.variadic import Joint as Joint
 P = ParamSpec("P")
 
 
-@attrs.frozen(eq=False, repr=False, slots=False)
+@attrs.frozen(eq=False, repr=False)
 class Op(Rules, Generic[P]):
     """A pure function of arrays that is recorded when an operand is a Tensor.
 
@@ -57,13 +57,13 @@ class Op(Rules, Generic[P]):
 
     def __attrs_post_init__(self) -> None:
         arity = len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1
-        set_ = self.__dict__.__setitem__
-        set_("arity", arity)
-        set_("signature", Signature.of(self.read or self.declared, self.name, max(arity, 0)))
+        signature = Signature.of(self.read or self.declared, self.name, max(arity, 0))
+        object.__setattr__(self, "arity", arity)
+        object.__setattr__(self, "signature", signature)
         for name in ("__doc__", "__module__", "__qualname__"):
-            set_(name, getattr(self.declared, name, None))
-        set_("__name__", self.name)
-        set_("__wrapped__", self.declared)
+            self.__dict__[name] = getattr(self.declared, name, None)
+        self.__dict__["__name__"] = self.name
+        self.__dict__["__wrapped__"] = self.declared
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         operands: tuple[Any, ...] = args

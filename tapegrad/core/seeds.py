@@ -73,8 +73,7 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     if type(c) is np.ndarray:
         primal = record._primal
         if type(primal) is np.ndarray and c.dtype is not primal.dtype:
-            # of another byte order
-            c = c.astype(primal.dtype, copy=False)
+            c = c.astype(primal.dtype, copy=False)  # of another byte order
         # a number may be the seed, and one cotangent be that of several records
         if c.ndim == 0 or id(c) in given:
             # a view may be one of the caller's tangent

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.finite import check_cotangent, check_values
-from tapegrad.core.fitting import fit
+from tapegrad.core.fitting import fit, plus
 from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
@@ -76,10 +76,9 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> M
 
     A record that it has passed is freed, with its value, unless the caller holds it.
     """
-    check = None
     if check_finite:
         check_values(tape, seeds)
-        check = partial(check_cotangent, tape)
+    check = partial(check_cotangent, tape) if check_finite else None
     recorded, reached = scope(tape)
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
@@ -87,8 +86,7 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> M
     wanted = frozenset(parameters)
     cotangents = seeds
     found: dict[Tensor, Any] = {}
-    # those whose cotangent is an array made here, which nobody else sees
-    summed: set[Tensor] = set()
+    summed: set[Tensor] = set()  # those whose cotangent `plus` made
     while record is not start:
         g = cotangents.pop(record, None)
         if g is not None:
@@ -97,14 +95,7 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> M
                 found[record] = g
             else:
                 for i, x, _, c in contributions(record, g, recorded, reached):
-                    if x not in cotangents:
-                        cotangents[x] = c
-                    elif x in summed and type(c) is np.ndarray:
-                        cotangents[x] += c
-                    else:
-                        total = cotangents[x] = cotangents[x] + c
-                        # arrays may be followed by a record, which is not added to in place
-                        (summed.add if type(total) is np.ndarray else summed.discard)(x)
+                    cotangents[x] = plus(cotangents[x], c, x, summed) if x in cotangents else c
                     if check is not None:
                         check(record, i, cotangents[x], g)
         record = record.previous

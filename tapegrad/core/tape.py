@@ -292,9 +292,10 @@ def write_known(
     name: str | None = None,
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
-    options = MappingProxyType(options) if options else NO_OPTIONS
-    index, origin = last.index + 1, last.origin
-    draft = Draft(primal, op, operands, options, index, last, origin, name)
+    origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
+    draft = Draft()
+    draft._primal, draft.op, draft.operands, draft.options = primal, op, operands, kept
+    draft.index, draft.previous, draft.origin, draft.name = last.index + 1, last, origin, name
     if origin.lines:
         draft._place = users_place()
     draft.__class__ = Tensor
@@ -310,7 +311,8 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
-    return write_known(last, PARAMETER, (), NO_OPTIONS, as_constant(value, "parameter"), name)
+    kept = keep(value) if type(value) is np.ndarray else as_constant(value, "parameter")
+    return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
 def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
@@ -393,7 +395,8 @@ def run(
         nonlocal last
         if not is_floating(leaf):
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
+        if type(leaf) is Tensor:
+            last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
         last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last

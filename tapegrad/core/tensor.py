@@ -15,6 +15,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.core.callables import Named
 from tapegrad.core.origin import Origin as Origin
 from tapegrad.core.ownership import Array
 from tapegrad.core.pickling import Pickled
@@ -28,8 +29,8 @@ Rule = Callable[..., Any]
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-@attrs.frozen(eq=False, repr=False, slots=False)
-class Rules:
+@attrs.frozen(eq=False, repr=False)
+class Rules(Named):
     """What a record needs to know of the op that wrote it.
 
     Attributes
@@ -86,13 +87,12 @@ class Rules:
         return self.vjps if type(self.vjps) is tuple else self.vjps.rules(n)
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, init=False)
 class Draft:
-    """A record being made.
+    """A record being made: its fields are set, and then its class, which seals it.
 
     attrs sets each field of a frozen class through ``object.__setattr__``; this way
-    takes a third of the time, and a record is made for every op that is called. To seal it
-    is to set its class.
+    takes a third of the time, and a record is made for every op that is called.
     """
 
     _primal: Any

@@ -19,6 +19,7 @@ from tapegrad.functions.inverse import *
 from tapegrad.functions.like import *
 from tapegrad.functions.norms import *
 from tapegrad.functions.order import *
+from tapegrad.functions.padding import *
 from tapegrad.functions.polynomial import *
 from tapegrad.functions.product import *
 from tapegrad.functions.reduction import *
@@ -50,6 +51,7 @@ if not TYPE_CHECKING:
         like,
         norms,
         order,
+        padding,
         polynomial,
         product,
         reduction,
@@ -80,6 +82,7 @@ if not TYPE_CHECKING:
         *like.__all__,
         *norms.__all__,
         *order.__all__,
+        *padding.__all__,
         *polynomial.__all__,
         *product.__all__,
         *reduction.__all__,

@@ -1,4 +1,4 @@
-"""Arrays joined, split, repeated, padded and cut out of others."""
+"""Arrays joined, split, repeated and cut out of others."""
 
 from __future__ import annotations
 
@@ -15,9 +15,7 @@ from tapegrad import tree
 from tapegrad.core.lists import stacked
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat, on_array
-from tapegrad.functions.creation import array as nested
 from tapegrad.functions.selection import on_axis, take
-from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
 from tapegrad.ops.record import fitted, known
 from tapegrad.ops.shape import expand
@@ -33,7 +31,6 @@ __all__ = [
     "hsplit",
     "hstack",
     "insert",
-    "pad",
     "repeat",
     "resize",
     "split",
@@ -448,111 +445,7 @@ def resize(a: Any, new_shape: Any) -> Any:
     return np.reshape(tile(np.ravel(a), -(-n // size))[:n], shape)
 
 
-# --- padded, filled and cut ----------------------------------------------------------------
-
-
-def _widths(choose: Choices, ndim: int) -> Any:
-    """How much is added, in all ways that this can be said."""
-    pairs = [(choose.integer(0, 4), choose.integer(0, 4)) for _ in range(ndim)]
-    kinds = [pairs, choose.integer(0, 2), (1, 2), [(2, 0)], [3]]
-    if ndim:
-        axis = choose.axis(ndim)
-        kinds += [{axis: (1, 3)}, {axis: 2}, [(n,) for n, _ in pairs]]
-    return choose.among(kinds if ndim else [0, (1, 2)])
-
-
-def _pads(choose: Choices, array: Any) -> Any:
-    mode = choose.among(["constant", "constant", *_BY_PLACE])
-    arguments = {"pad_width": _widths(choose, array.ndim), "mode": mode}
-    if array.size == 0 and mode != "constant":
-        return arguments | {"pad_width": 0}
-    if mode == "constant":
-        pairs = [(1.5, choose.integer(-2, 2)) for _ in range(array.ndim)]
-        arguments["constant_values"] = choose.among([0, 2, (1, -0.5), pairs or 1])
-    return arguments
-
-
-# Any, for by NumPy's stubs the mode is a literal
-_pad: Any = np.pad
-_BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
-
-
-@function(numpy=np.pad, domain=on_array(_pads, max_dims=2))
-def pad(array: Any, pad_width: Any, mode: str = "constant", *, constant_values: Any = None) -> Any:
-    """An array with elements added around it.
-
-    Parameters
-    ----------
-    array
-        An array.
-    pad_width
-        How many to add: a number, a pair of numbers before and after, a pair for each
-        axis, or a dict of axes and their pairs or numbers.
-    mode
-        What is added: "constant" for constant values; "edge" for the nearest element;
-        "reflect" or "symmetric" for the array in a mirror, which does or does not stand
-        on the last element; "wrap" for the array again from its other end.
-    constant_values
-        A number, a pair of numbers before and after, or a pair for each axis. Where two
-        axes are padded the later one's are in the corner. A Tensor keeps its gradient.
-        By default 0.
-
-    Raises
-    ------
-    ValueError
-        For another mode, an empty axis that would have to be repeated, or constant values
-        in a mode that has none.
-    TypeError
-        For a floating Tensor as constant value in an array of integers.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.pad(np.array([1, 2, 3]), (2, 1))
-    array([0, 0, 1, 2, 3, 0])
-    >>> tg.pad(np.array([1, 2, 3]), 2, mode="reflect")
-    array([3, 2, 1, 2, 3, 2, 1])
-    """
-    array = as_array(array)
-    widths = _pairs(pad_width, array.ndim)
-    sides = array.shape
-    if mode in _BY_PLACE:
-        if constant_values is not None:
-            raise ValueError(f"pad: mode {mode!r} takes no constant_values")
-        for axis, (n, width) in enumerate(zip(sides, widths, strict=True)):
-            if any(width):
-                array = take(array, _pad(np.arange(n), width, mode), axis)
-        return array
-    if mode != "constant":
-        raise ValueError(f"pad has the modes constant, {', '.join(_BY_PLACE)}; got {mode!r}")
-    constant_values = 0 if constant_values is None else constant_values
-    if type(constant_values) in (int, float) and constant_values == 0:
-        inner = [slice(start, start + n) for n, (start, _) in zip(sides, widths, strict=True)]
-        shape = tuple(n + sum(width) for n, width in zip(sides, widths, strict=True))
-        return scatter(array, shape=shape, index=tuple(inner))
-    values = np.broadcast_to(fitted(nested(constant_values), array.dtype), (array.ndim, 2))
-    for axis, width in enumerate(widths):
-        shape = array.shape
-        before, after = (
-            np.broadcast_to(values[axis, end], (*shape[:axis], n, *shape[axis + 1 :]))
-            for end, n in enumerate(width)
-        )
-        array = np.concatenate([before, array, after], axis=axis)
-    return array
-
-
-def _pairs(pad_width: Any, ndim: int) -> Any:
-    """The widths before and after, for each axis."""
-    if isinstance(pad_width, dict):
-        by_axis = {normalize_axis_index(axis, ndim): width for axis, width in pad_width.items()}
-        pairs = [np.broadcast_to(by_axis.get(axis, 0), 2) for axis in range(ndim)]
-        pad_width = np.reshape(pairs, (ndim, 2)) if pairs else 0
-    widths = np.asarray(pad_width)
-    if widths.dtype.kind != "i":
-        raise TypeError(f"pad_width is of integers; got {widths.dtype}")
-    if widths.size and widths.min() < 0:
-        raise ValueError("pad_width has a negative number; an index cuts off: a[1:-1]")
-    return np.broadcast_to(widths, (ndim, 2)).tolist()
+# --- filled and cut ------------------------------------------------------------------------
 
 
 def _places(choose: Choices, n: int) -> Any:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapegrad import random, tree
+from tapegrad.core.batch import EACH, EACH_DRAWN
 from tapegrad.core.op import Op
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
@@ -40,12 +41,18 @@ def name_of_op(op: Rules) -> str:
     Raises
     ------
     TypeError
-        For a `custom_vjp`, which is made anew by each call.
+        For a `custom_vjp`, which is made anew by each call, and for calls example by
+        example.
     """
     if op is CUSTOM_VJP:
         raise TypeError(
             "a program that calls a custom_vjp function cannot be saved, since the function would "
             "have to be saved with it; declare it with tg.custom_op"
+        )
+    if op in (EACH, EACH_DRAWN):
+        raise TypeError(
+            "a program has a draw, or an op of your own, that vmap calls for each example of a "
+            "batch; no file holds that, and JAX cannot do it: call the function for each example"
         )
     if OPS.get(op.name) is op:
         return op.name

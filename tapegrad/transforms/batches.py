@@ -143,7 +143,8 @@ def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> A
             )
         return released(x)
     if not _is_number(x):
-        refuse_hidden(x, where)
+        # a pullback too, whose tape is of one example
+        refuse_hidden(x, where, recordings=False)
         return x
     if not has:
         x = x if type(x) is Tensor else as_constant(x, where)

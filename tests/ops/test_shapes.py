@@ -196,11 +196,11 @@ WRONG = {
     "unstack": (lambda t: np.unstack(t[0, 0]), ValueError, "unstack"),
     "block": (lambda t: np.block([[t], t]), ValueError, "depth"),
     "empty block": (lambda t: np.block([[t], []]), ValueError, "empty"),
-    "pad mode": (lambda t: np.pad(t, 1, mode="mean"), ValueError, "mean"),
+    "pad mode": (lambda t: np.pad(t, 1, mode="mode"), ValueError, "mode"),
     "pad negative": (lambda t: np.pad(t, -1), ValueError, "negative"),
     "pad float": (lambda t: np.pad(t, 1.5), TypeError, "integer"),
     "pad shape": (lambda t: np.pad(t, [(1, 2)] * 3), ValueError, "shape"),
-    "pad option": (lambda t: np.pad(t, 1, reflect_type="odd"), TypeError, "reflect_type"),
+    "pad option": (lambda t: np.pad(t, 1, reflect_type="odd"), ValueError, "reflect_type"),
     "pad of nothing": (lambda t: np.pad(t[:0], 1, mode="edge"), ValueError, "empty axis"),
     "take": (lambda t: np.take(t, [3], axis=1), IndexError, "out of bounds"),
     "take mode": (lambda t: np.take(t, [0], mode="wrong"), ValueError, "wrong"),
@@ -460,3 +460,26 @@ def test_what_is_no_index_and_no_shape_is_refused_as_in_numpy() -> None:
 def test_a_bias_of_none_is_not_no_bias_as_in_numpy() -> None:
     x = np.array([1.0, 2.0, 4.0])
     assert tg.cov(x, bias=None) == np.cov(x, bias=None)
+
+
+def test_padding_with_what_nothing_depends_on_gives_zeros() -> None:
+    output, _ = tg.record(lambda x: np.pad(x, (1, 2), mode="empty"))(np.array([3.0]))
+    np.testing.assert_array_equal(output.value, [0.0, 3.0, 0.0, 0.0])
+    assert tg.grad(lambda t: np.sum(tg.pad(np.ones(1), 2, mode="linear_ramp", end_values=t)))(
+        3.0
+    ) == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "given"),
+    [
+        (TypeError, {"mode": lambda vector, width, axis, kwargs: None}),
+        (ValueError, {"mode": "nonsense"}),
+        (ValueError, {"mode": "edge", "stat_length": 1}),
+        (ValueError, {"mode": "reflect", "reflect_type": "strange"}),
+        (ValueError, {"mode": "maximum", "stat_length": 0}),
+    ],
+)
+def test_a_padding_that_is_none_is_refused(kind: Any, given: Any) -> None:
+    with pytest.raises(kind, match=r"pad|stat_length"):
+        tg.pad(np.ones(2), 1, **given)

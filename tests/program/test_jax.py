@@ -1,6 +1,7 @@
 """Recorded functions on JAX: the same values and slopes, for every op and whole trainings."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from programs import many
 
 import tapegrad as tg
 from tapegrad.declare import OPS
+from tapegrad.ops import scipy_special
 from tapegrad.testing import programs
 
 jax = pytest.importorskip("jax")
@@ -95,6 +97,22 @@ def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
             ours = tg.grad(loss, tuple(floating))(*case.operands)
             theirs = jax.jit(jax.grad(tg.to_jax(loss), tuple(floating)))(*case.operands)
             close(theirs, ours, 10 * tolerance)
+
+
+def test_functions_of_scipy_that_jax_has_are_ours() -> None:
+    pytest.importorskip("scipy.special")
+    x, y = np.array([0.25, 0.5, 0.75]), np.array([0.5, 0.375, 0.25])
+
+    def fn(x: Any, y: Any) -> Any:
+        ones = [op(x) for op in OF_ONE]
+        return np.sum(np.stack([*ones, *[op(x, y) for op in OF_TWO], tg.polygamma(1, x)]), axis=1)
+
+    on_jax = jax.jit(lambda x, y: (tg.to_jax(fn)(x, y), jax.jacrev(tg.to_jax(fn), (0, 1))(x, y)))
+    close(on_jax(x, y), (fn(x, y), tg.jacobian(fn, (0, 1))(x, y)), 1e-9)
+
+
+OF_ONE = [scipy_special.psi, scipy_special.gammaln, scipy_special.ndtri, scipy_special.entr]
+OF_TWO = [scipy_special.xlogy, scipy_special.betaln, scipy_special.kl_div]
 
 
 def weights(y: Any) -> Any:
@@ -265,6 +283,21 @@ def test_an_op_without_a_form_is_refused_by_name_or_handed_over() -> None:
 
     with pytest.raises(TypeError, match=r"has the op custom_vjp, .* tg\.bridges\.jax"):
         tg.to_jax(f)(np.ones(2))
+
+
+def test_what_numbers_in_place_of_values_do_not_fit_is_recorded_with_values() -> None:
+    def fn(key: Any, a: Any, p: Any) -> Any:
+        return np.linalg.inv(a @ a.T), tg.random.choice(key, 3, p=p)
+
+    on_jax = tg.to_jax(fn)
+    args = tg.random.key(0), np.array([[1.0, 2.0, 0.0], [0.0, 1.0, 1.0]]), np.array([0.2, 0.3, 0.5])
+    with pytest.raises(ValueError, match="sum to 1") as error:
+        jax.jit(on_jax)(*args)
+    assert "outside jax.jit" in error.value.__notes__[0]
+    again = pickle.loads(pickle.dumps(tg.to_jax(np.linalg.inv)))
+    close(jax.jit(again)(np.eye(2)), np.eye(2))
+    close(on_jax(*args), fn(*args))
+    close(jax.jit(on_jax)(*args), fn(*args))
 
 
 def test_values_are_not_read() -> None:

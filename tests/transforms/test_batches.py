@@ -126,6 +126,10 @@ def test_rules_of_a_users_own_are_called_for_each_example():
         return cube(x) * squared(x)
 
     same(tg.vmap(fn)(Y), Y**5)
+    _, tape = tg.record(lambda x: tg.vmap(cube)(x))(Y)
+    assert [record.op.name for record in tape] == ["parameter", "each"]
+    with pytest.raises(TypeError, match="for each example of a batch; no file holds that"):
+        tg.compile(tg.vmap(cube)).program(Y).save("never.npz")
     same(tg.vmap(tg.grad(fn))(Y), 5 * Y**4)
     check_grads(tg.vmap(fn), (Y,))
 
@@ -213,6 +217,7 @@ WRONG = {
     "out": (lambda: tg.vmap(lambda x: {"y": x}, out_axes=3)(X), ValueError, r"the result at y has shape \(2,\) for each example, so that out_axes cannot be 3"),
     "out None": (lambda: tg.vmap(lambda x: x, out_axes=None)(X), ValueError, "out_axes is None for the result .*differs between the examples"),
     "out tree": (lambda: tg.vmap(lambda x: x, out_axes=(0, 0))(X), ValueError, "out_axes does not fit at the result"),
+    "pullback": (lambda: tg.vmap(lambda x: tg.vjp(np.sin, x))(X), TypeError, "the result at 1 is a Pullback with Tensors in it"),
     "if": (lambda: tg.vmap(lambda x: x if x > 0 else -x)(Y), tg.TraceError, r"bool\(\) while batching .*test_batches.py.*tg.where.*None in in_axes"),
     "value": (lambda: tg.vmap(lambda x: x.value)(Y), tg.TraceError, r"reading .value while batching"),
 }  # fmt: skip

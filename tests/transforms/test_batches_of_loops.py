@@ -120,6 +120,17 @@ def test_weights_that_a_branch_shares_have_no_nan_where_no_example_takes_it():
     assert tg.grad(loss)(1.0) == -np.sum(Y * Y)
 
 
+def test_a_loop_that_is_the_same_for_all_has_its_value():
+    def gradient() -> Any:
+        def last(w: Any) -> Any:
+            return tg.sum(tg.scan(lambda c, _: (tg.sin(c * w), c), w, length=3)[0]) * 3.0
+
+        return tg.grad(last)(W[0])
+
+    got = tg.vmap(lambda y: gradient() * y)(Y)
+    assert tg.tree.all_close(got, Y[:, None] * gradient(), rtol=1e-12)
+
+
 def test_no_examples_have_the_shapes_of_one():
     last, ys, ones = tg.vmap(recurrence)(np.zeros((0, 3, 2)), np.zeros(0))
     assert (last.shape, ys.shape, ones.shape) == ((0,), (0, 3, 2), (0, 3))

@@ -41,6 +41,9 @@ class OnJax(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<to_jax of {title(self.fn)}>"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.fn, self.static_argnums, self.ops)
+
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         jax = self._jax
         static = {i % max(len(args), 1) for i in self.static_argnums}
@@ -60,14 +63,32 @@ class OnJax(Generic[P, R]):
         signature = read(alike, named, static).signature
         program = self._programs.get(signature)
         if program is None:
-            with np.errstate(all="ignore"):
-                program = trace(self.fn, alike, named, static, stops=True)
-            check(program, self.ops, jax)
-            register(jax, program.structure)
+            program = self._recorded(alike, named, static, taken)
             self._programs[signature] = program
         results = run(program, taken, self.ops, jax)
         made: R = tree.unflatten(program.structure, results)
         return made
+
+    def _recorded(self, args: Any, kwargs: Any, static: set[int], taken: list[Any]) -> Program:
+        jax = self._jax
+        try:
+            with np.errstate(all="ignore"):
+                program = trace(self.fn, args, kwargs, static, stops=True)
+        except (ValueError, ArithmeticError, IndexError) as error:
+            if any(isinstance(x, jax.core.Tracer) for x in taken):
+                error.add_note(
+                    "to_jax recorded the function where JAX gives no values, with any numbers in "
+                    "their place; if these are to blame, call it once outside jax.jit with values "
+                    "of the same shapes: that recording is kept"
+                )
+            raise
+        check(program, self.ops, jax)
+        register(jax, program.structure)
+        return program
+
+
+def _again(fn: Any, static_argnums: Any, ops: Any) -> OnJax[..., Any]:
+    return to_jax(fn, static_argnums, ops=ops)
 
 
 def to_jax(

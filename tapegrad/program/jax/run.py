@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -13,10 +14,13 @@ from tapegrad.core.tensor import Rules
 from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
 from tapegrad.ops.arithmetic import clip_both, power
-from tapegrad.ops.decomposition import cholesky, eigh_joined, qr_joined, svd_joined
+from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
+from tapegrad.ops.eigen import eig_joined
+from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
 from tapegrad.ops.logic import where
+from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
@@ -64,13 +68,14 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     return [jax.numpy.asarray(known[x]) if type(x) is Ref else x for x in program.outputs]
 
 
-# decompositions that JAX differentiates in other ways, or nowhere that two values are equal
+# what JAX differentiates in other ways, or not where two values are equal
 _APART = (
-    *(cholesky, eigh_joined, svd_joined, qr_joined, slogdet_joined, cofactor, clip_both),
-    *(sinc, sinc_derivative, i0, i0_derivative),
+    *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
+    *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
 )
-# their derivatives are the same in JAX, or nothing but what is selected
-_NO_KINK = (where, index_set)
+# their derivatives are the same in JAX, or their rules call them with a tangent, for which
+# JAX has to see that they are linear
+_NO_KINK = (where, index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
 
 def _has_our_slope(op: Rules) -> bool:
@@ -162,7 +167,7 @@ class _Step:
         program, instruction, ops, jax = self.program, self.instruction, self.ops, self.jax
         op, options = instruction.op, instruction.options
         out = Result(instruction.shape, _held(jax, instruction))
-        forward = op.forward
+        forward, lowered = op.forward, None if op in ops else _lowering(op)
         if op in ops:
             y = ops[op](*map(jax.numpy.asarray, operands), **options)
         elif isinstance(forward, np.ufunc):
@@ -178,9 +183,9 @@ class _Step:
                 jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(kind))
                 for x, kind in zip(operands, kinds, strict=False)
             ]
-            y = getattr(jax.numpy, forward.__name__)(*cast)
+            own = getattr(jax.numpy, forward.__name__)
+            y = own(*cast) if lowered is None else lowered(jax, out, *cast)
         else:
-            lowered = _lowering(op)
             assert lowered is not None
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
             y = lowered(jax, out, *arrays, **options)
@@ -197,11 +202,15 @@ def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """A value to record with where there is none: one at which most ops are defined."""
     if dtype.kind != "f":
         return np.zeros(shape, dtype)
-    x = np.full(shape, 0.5, dtype)
-    if len(shape) > 1 and shape[-1] == shape[-2]:
+    # any numbers from 0.25 to 0.75, for products of matrices to have an inverse
+    x = 0.25 + 0.5 * np.modf(np.abs(np.sin(np.arange(math.prod(shape)) * 12.9898)) * 43758.5)[0]
+    # in order, as the ends of bins are
+    x = np.sort(x) if len(shape) == 1 else x.reshape(shape)
+    if len(shape) > 1 and shape[-1] == shape[-2] != 0:
         # a matrix with an inverse, distinct eigenvalues and a Cholesky factor
-        x[...] = np.diag(np.arange(1, shape[-1] + 1)).astype(dtype)
-    return x
+        n = shape[-1]
+        x = np.diag(1 + np.arange(n) / n) + (x + np.swapaxes(x, -1, -2)) / (10 * n)
+    return x.astype(dtype)
 
 
 _INDEXED = (getitem, index_add, index_set, scatter, last_writes)

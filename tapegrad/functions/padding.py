@@ -1,0 +1,240 @@
+"""Arrays with elements added around them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad.declare import function
+from tapegrad.domain import Call, Choices, Elements
+from tapegrad.functions.creation import array as nested
+from tapegrad.functions.creation import linspace
+from tapegrad.functions.order import median
+from tapegrad.functions.selection import take
+from tapegrad.ops.indexing import scatter
+from tapegrad.ops.record import array as as_array
+from tapegrad.ops.record import fitted
+
+__all__ = ["pad"]
+
+
+def _widths(choose: Choices, ndim: int) -> Any:
+    """How much is added, in all ways that this can be said."""
+    pairs = [(choose.integer(0, 4), choose.integer(0, 4)) for _ in range(ndim)]
+    kinds = [pairs, choose.integer(0, 2), (1, 2), [(2, 0)], [3]]
+    if ndim:
+        axis = choose.axis(ndim)
+        kinds += [{axis: (1, 3)}, {axis: 2}, [(n,) for n, _ in pairs]]
+    return choose.among(kinds if ndim else [0, (1, 2)])
+
+
+# Any, for by NumPy's stubs the mode is a literal
+_pad: Any = np.pad
+_BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
+_STATISTICS: Any = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": median}
+# what each mode asks for, and its default
+_ASKS: dict[str, tuple[str, Any]] = {
+    "constant": ("constant_values", 0),
+    "linear_ramp": ("end_values", 0),
+    **dict.fromkeys(_STATISTICS, ("stat_length", None)),
+    **dict.fromkeys(("reflect", "symmetric"), ("reflect_type", "even")),
+    **dict.fromkeys(("edge", "wrap", "empty"), ("", None)),
+}
+
+
+def _pads(choose: Choices) -> Call:
+    # the places of the largest and the smallest are told by differences
+    array = choose.array(choose.shape(max_dims=2), Elements(), distinct=True)
+    mode = choose.among(["constant", "constant", *_BY_PLACE, *_STATISTICS, "linear_ramp"])
+    arguments = {"pad_width": _widths(choose, array.ndim), "mode": mode}
+    pairs = [(1.5, choose.integer(-2, 2)) for _ in range(array.ndim)]
+    if mode == "constant":
+        arguments["constant_values"] = choose.among([0, 2, (1, -0.5), pairs or 1])
+    elif array.size == 0:
+        arguments["pad_width"] = 0
+    elif mode == "linear_ramp":
+        arguments["end_values"] = choose.among([0, 2, (1, -0.5), pairs or 1])
+    elif mode in _STATISTICS:
+        arguments["stat_length"] = choose.among([None, 1, (2, 3), [(1, 9)] * array.ndim or 2])
+    elif mode in ("reflect", "symmetric"):
+        arguments["reflect_type"] = choose.among(["even", "odd"])
+    return Call((array,), arguments)
+
+
+@function(numpy=np.pad, domain=_pads)
+def pad(
+    array: Any,
+    pad_width: Any,
+    mode: str = "constant",
+    *,
+    constant_values: Any = None,
+    end_values: Any = None,
+    stat_length: Any = None,
+    reflect_type: Any = None,
+) -> Any:
+    """An array with elements added around it.
+
+    Parameters
+    ----------
+    array
+        An array.
+    pad_width
+        How many to add: a number, a pair of numbers before and after, a pair for each
+        axis, or a dict of axes and their pairs or numbers.
+    mode
+        What is added: "constant" for constant values; "edge" for the nearest element;
+        "reflect" or "symmetric" for the array in a mirror, which does or does not stand
+        on the last element; "wrap" for the array again from its other end;
+        "linear_ramp" for steps from the nearest element to an end value; "maximum",
+        "minimum", "mean" or "median" for that of the elements along the axis; "empty" for
+        zeros, of which nothing may depend. A function as mode, which writes into
+        the array, is not supported.
+    constant_values, end_values
+        A number, a pair of numbers before and after, or a pair for each axis. Where two
+        axes are padded the later one's are in the corner. A Tensor keeps its gradient.
+        By default 0.
+    stat_length
+        How many of the nearest elements count, in the same ways; all by default.
+    reflect_type
+        "even", or "odd" for twice the element at the mirror less what stands in it.
+
+    Raises
+    ------
+    ValueError
+        For another mode, an empty axis that would have to be repeated, or an argument
+        that a mode has not.
+    TypeError
+        For a function as mode, or a floating Tensor as a value in an array of integers.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.pad(np.array([1, 2, 3]), (2, 1))
+    array([0, 0, 1, 2, 3, 0])
+    >>> tg.pad(np.array([1, 2, 3]), 2, mode="reflect")
+    array([3, 2, 1, 2, 3, 2, 1])
+    >>> tg.grad(lambda x: tg.pad(x, 1, mode="mean")[0])(np.ones(2))
+    array([0.5, 0.5])
+    """
+    if callable(mode):
+        raise TypeError("pad: a function as mode is not supported, for it writes into the array")
+    if mode not in _ASKS:
+        raise ValueError(f"pad has the modes {', '.join(_ASKS)}; got {mode!r}")
+    given = {
+        "constant_values": constant_values,
+        "end_values": end_values,
+        "stat_length": stat_length,
+        "reflect_type": reflect_type,
+    }
+    asked, default = _ASKS[mode]
+    for name, value in given.items():
+        if value is not None and name != asked:
+            raise ValueError(f"pad: mode {mode!r} takes no {name}")
+    value = given.get(asked)
+    value = default if value is None else value
+    array = as_array(array)
+    widths = _pairs(pad_width, array.ndim)
+    if mode in ("constant", "empty"):
+        return _with_constants(array, widths, 0 if mode == "empty" else value)
+    if mode == "linear_ramp":
+        value = np.broadcast_to(fitted(nested(value), array.dtype), (array.ndim, 2))
+    elif mode in _STATISTICS:
+        value = _lengths(value, array.ndim)
+    elif value is not None and value not in ("even", "odd"):
+        raise ValueError(f"pad: reflect_type is 'even' or 'odd'; got {value!r}")
+    for axis, width in enumerate(widths):
+        if any(width) and not array.shape[axis]:
+            raise ValueError(
+                f"pad: mode {mode!r} has nothing to repeat along the empty axis {axis}"
+            )
+        if any(width) and reflect_type == "odd":
+            turned = np.moveaxis(array, axis, 0)
+            array = np.moveaxis(_oddly(turned, width[0], width[1], mode == "symmetric"), 0, axis)
+        elif any(width) and mode in _BY_PLACE:
+            array = take(array, _pad(np.arange(array.shape[axis]), width, mode), axis)
+        elif any(width):
+            turned = np.moveaxis(array, axis, 0)
+            make = _ramp if mode == "linear_ramp" else _statistic
+            before = make(turned, width[0], value[axis, 0], mode)
+            after = make(turned[::-1], width[1], value[axis, 1], mode)[::-1]
+            array = np.moveaxis(np.concatenate([before, turned, after]), 0, axis)
+    return array
+
+
+def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
+    sides = array.shape
+    if type(constant_values) in (int, float) and constant_values == 0:
+        inner = [slice(start, start + n) for n, (start, _) in zip(sides, widths, strict=True)]
+        shape = tuple(n + sum(width) for n, width in zip(sides, widths, strict=True))
+        return scatter(array, shape=shape, index=tuple(inner))
+    values = np.broadcast_to(fitted(nested(constant_values), array.dtype), (array.ndim, 2))
+    for axis, width in enumerate(widths):
+        shape = array.shape
+        before, after = (
+            np.broadcast_to(values[axis, end], (*shape[:axis], n, *shape[axis + 1 :]))
+            for end, n in enumerate(width)
+        )
+        array = np.concatenate([before, array, after], axis=axis)
+    return array
+
+
+def _ramp(rows: Any, n: int, end: Any, mode: str) -> Any:
+    """Steps from an end value to the first row, without it."""
+    return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
+
+
+def _lengths(stat_length: Any, ndim: int) -> Any:
+    """How many elements count before and after, for each axis; 0 for all."""
+    if stat_length is None:
+        return np.zeros((ndim, 2), int)
+    lengths = np.asarray(stat_length)
+    if lengths.dtype.kind not in "iu":
+        raise TypeError(f"stat_length is of integers; got {lengths.dtype}")
+    if lengths.size and lengths.min() < 1:
+        raise ValueError("pad: a stat_length is 1 or more")
+    return np.broadcast_to(lengths, (ndim, 2))
+
+
+def _statistic(rows: Any, n: int, length: Any, mode: str) -> Any:
+    """A statistic of the first rows, n times."""
+    of = rows[: int(length)] if length else rows
+    y = np.expand_dims(_STATISTICS[mode](of, axis=0), 0)
+    # the mean of whole numbers is rounded
+    y = np.rint(y).astype(rows.dtype) if rows.dtype.kind in "iu" else y
+    return np.broadcast_to(y, (n, *rows.shape[1:]))
+
+
+def _oddly(rows: Any, before: int, after: int, with_edge: bool) -> Any:
+    """Rows mirrored at both ends, twice the row there less each, as often as is needed."""
+    period = rows.shape[0]
+    if period == 1:
+        return take(rows, np.zeros(before + 1 + after, np.intp), 0)
+    # the row at the mirror is mirrored too, or not
+    skipped = 0 if with_edge else 1
+    step = period - skipped
+    while before or after:
+        n = rows.shape[0]
+        most = (n - skipped) // step * step
+        front, back = min(most, before), min(most, after)
+        first = 2 * rows[:1] - rows[skipped : skipped + front][::-1]
+        stop = n - skipped
+        last = 2 * rows[n - 1 :] - rows[stop - back : stop][::-1]
+        rows = np.concatenate([first, rows, last])
+        before, after = before - front, after - back
+    return rows
+
+
+def _pairs(pad_width: Any, ndim: int) -> Any:
+    """The widths before and after, for each axis."""
+    if isinstance(pad_width, dict):
+        by_axis = {normalize_axis_index(axis, ndim): width for axis, width in pad_width.items()}
+        pairs = [np.broadcast_to(by_axis.get(axis, 0), 2) for axis in range(ndim)]
+        pad_width = np.reshape(pairs, (ndim, 2)) if pairs else 0
+    widths = np.asarray(pad_width)
+    if widths.dtype.kind != "i":
+        raise TypeError(f"pad_width is of integers; got {widths.dtype}")
+    if widths.size and widths.min() < 0:
+        raise ValueError("pad_width has a negative number; an index cuts off: a[1:-1]")
+    return np.broadcast_to(widths, (ndim, 2)).tolist()
