@@ -25,6 +25,13 @@ def refuse(*args: Any) -> Any:
     raise NotImplementedError("not written for this framework")
 
 
+def loop(step: Callable[..., Any], carry: Any, rows: Any, length: int | None = None) -> Any:
+    """Take one step after another, as Python does."""
+    for t in range(len(rows) if length is None else length):
+        carry, _ = step(carry, None if rows is None else rows[t])
+    return carry, None
+
+
 @attrs.frozen
 class Ops:
     """What a framework calls the functions that the losses are written with."""
@@ -38,6 +45,7 @@ class Ops:
     rows: Callable[[Any, Any], Any] = lambda table, indices: table[indices]
     convolution: Callable[[Any, Any, Any, int], Any] = refuse
     pool: Callable[[Any], Any] = refuse  # the largest of each 2 by 2 elements
+    scan: Callable[..., Any] = loop  # of a step, the carry, the rows, the number of steps
 
 
 @attrs.frozen(eq=False)

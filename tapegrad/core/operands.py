@@ -77,3 +77,16 @@ def is_floating(x: Any) -> bool:
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a Tensor or anything that NumPy turns into an array."""
     return x.shape if hasattr(x, "shape") else np.shape(x)
+
+
+def solvable(values: Iterable[Any]) -> list[Any]:
+    """The same with identities for matrices: where shapes alone matter, any will do.
+
+    While compiling, what a loop gives is zeros, which have no inverse.
+    """
+    return [
+        np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
+        if np.ndim(x) > 1 and x.shape[-1] == x.shape[-2]
+        else x
+        for x in values
+    ]

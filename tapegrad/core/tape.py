@@ -19,7 +19,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, first_line, label
 from tapegrad.core.lists import as_operand
-from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating
+from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, solvable
 from tapegrad.core.ownership import keep
 from tapegrad.core.parts import Parts
 from tapegrad.core.refusals import (
@@ -269,7 +269,9 @@ def write(
     try:
         value = forward(*values, **given) if given else forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        raise explained(error, op, values, given, last) from error
+        if not origin.compiling or not isinstance(error, np.linalg.LinAlgError):
+            raise explained(error, op, values, given, last) from error
+        value = forward(*solvable(values), **given)
     if type(value) is np.ndarray:
         # by position, which takes half the time
         value.setflags(False)  # type: ignore[call-arg]

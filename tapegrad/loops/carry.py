@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -39,7 +40,7 @@ def settled(
 
     Python numbers take the dtype that the step makes of them.
     """
-    init = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, what), init)
+    init = tree.map_with_path(partial(_kept, what), init, "carry")
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
     done = step(known)
     check_carry(what, f, known, carry_of(done))
@@ -56,12 +57,20 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
 
     Python numbers take the dtype that the step makes of them.
     """
-    init = tree.map(lambda x: lend(x) if type(x) is np.ndarray else as_constant(x, what), init)
+    init = tree.map_with_path(partial(_lent, what), init, "carry")
     if not any(map(is_number, tree.leaves(init))):
         return init
     after = step(init)
     check_carry(what, f, init, after)
     return typed(init, after)
+
+
+def _kept(what: str, x: Any, path: str) -> Any:
+    return x if type(x) is Tensor else as_constant(x, f"{what}: {path}")
+
+
+def _lent(what: str, x: Any, path: str) -> Any:
+    return lend(x) if type(x) is np.ndarray else as_constant(x, f"{what}: {path}")
 
 
 def typed(init: Any, after: Any) -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.operands import solvable
 from tapegrad.core.tensor import Rules
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
@@ -306,7 +307,10 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
             return shapes.pop() if shapes else (), dtype
         return np.broadcast_shapes(*shapes), dtype
     with np.errstate(all="ignore"):
-        result = (op.like or forward)(*operands, **options)
+        try:
+            result = (op.like or forward)(*operands, **options)
+        except np.linalg.LinAlgError:
+            result = forward(*solvable(operands), **options)
     return np.shape(result), np.asarray(result).dtype
 
 

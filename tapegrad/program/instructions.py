@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tapegrad.ops.indexing import getitem
-from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
+from tapegrad.ops.shape import expand_dims, reshape, squeeze, stack, swapaxes, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
@@ -59,6 +59,11 @@ def lines_of(frame: Frame) -> list[str]:
         if ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))
             text, note = buffers[plan.home[ref]], "its parts were written there"
+        elif instruction.op is stack and out is not None and not instruction.options.get("axis"):
+            # a call of NumPy's takes longer than to put small rows in their places
+            numbered = enumerate(instruction.operands)
+            lines.extend([f"{out}[{k}] = {values[x]}" for k, x in numbered])  # type: ignore[index]
+            text, note = out, "its rows were written there"
         elif i in frame.updates:
             given = ", ".join(values[x] for x in instruction.operands)  # type: ignore[index]
             text, note = f"{frame.updates[i]}({given})", instruction.note

@@ -359,6 +359,42 @@ def test_a_carry_that_changes_is_refused_with_its_path(case):
                 )(np.ones(2))
 
 
+def test_a_carry_that_is_no_number_is_refused_with_its_path():
+    def body(c, x):
+        return c, x
+
+    for loop in (tg.scan, lambda *args: tg.grad(lambda a: tg.scan(*args)[0]["a"] * a)(1.0)):
+        with pytest.raises(TypeError, match=r"scan: carry\.b: an operand is a str"):
+            loop(body, {"a": 1.0, "b": "text"}, np.ones(2))
+
+
+def test_a_tensor_that_leaves_a_body_is_refused():
+    kept = []
+
+    def body(c, x):
+        kept.append(c)
+        return c * x, None
+
+    tg.grad(lambda c: tg.scan(body, c, np.ones(2))[0])(1.0)
+    with pytest.raises(tg.TapeError, match="belongs to the tape of body"):
+        tg.grad(lambda c: kept[-1] * c)(1.0)
+
+
+def test_a_long_loop_that_is_recorded_is_written_out_for_its_run():
+    def body(c, x):
+        return np.sin(c) + x, np.tanh(c)
+
+    def loss(loop, xs):
+        c, ys = loop(body, xs[0], xs)
+        return c + tg.sum(ys)
+
+    xs = np.linspace(0.0, 1.0, 5000)
+    unrolled = tg.grad(loss, 1)(lambda *args: by_hand(*args, False), xs[:400])
+    same(tg.grad(loss, 1)(tg.scan, xs)[-1], 1.0)
+    same(tg.grad(loss, 1)(tg.scan, xs[:400]), unrolled)
+    same(tg.grad(loss, 1)(tg.scan, xs), tg.compile(tg.grad(loss, 1), static_argnums=0)(tg.scan, xs))
+
+
 def test_lengths_that_differ_or_are_unknown_are_refused_with_their_paths():
     def body(c, x):
         return c, x
@@ -522,3 +558,19 @@ def test_a_while_loop_of_a_batch_goes_on_as_long_as_each_example_needs():
     same(powers(np.array([2.0, 3.0]), np.array([2, 3])), np.array([4.0, 27.0]))
     # its derivative is taken for each example; of no steps it is 0
     same(tg.vmap(tg.grad(root))(a), np.array([0.25, 1 / 6, 0.0]))
+
+
+def test_what_has_no_inverse_while_it_is_recorded_may_have_one_when_it_is_run():
+    def loss(loop, a, xs):
+        def step(c, x):
+            m = np.outer(c, x) + np.eye(2) * c[0]
+            return np.linalg.solve(m, x), np.linalg.cholesky(m @ m.T + np.eye(2))
+
+        c, ys = loop(step, a, xs)
+        return tg.sum(np.linalg.inv(ys[0])) + tg.sum(c)
+
+    a, xs = np.array([1.0, 0.5]), np.array([[0.5, 0.2], [0.1, 0.7]])
+    expected = tg.value_and_grad(loss, 1)(lambda *args: by_hand(*args, False), a, xs)
+    same(tg.value_and_grad(loss, 1)(tg.scan, a, xs), expected)
+    compiled = tg.compile(lambda a, xs: tg.value_and_grad(loss, 1)(tg.scan, a, xs))
+    same(compiled(a, xs), expected)

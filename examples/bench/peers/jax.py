@@ -38,6 +38,7 @@ def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
         plain_attention(jax.nn.softmax),
         convolution=convolution,
         pool=pool,
+        scan=jax.lax.scan,
     )
 
     def start() -> Any:

@@ -92,4 +92,5 @@ def tapegrad_ops() -> Ops:
             w.shape[1], w.shape[0], w.shape[2:], padding=padding
         )(tg.nn.convolution.ConvParams(w, b), x),
         pool=lambda x: tg.nn.MaxPool2d(2)(None, x),
+        scan=tg.scan,
     )

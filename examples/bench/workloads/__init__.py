@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 
 from bench.workload import Workload
 from bench.workloads.attention import attention
+from bench.workloads.cell import cell
 from bench.workloads.chain import chain
 from bench.workloads.embedding import embedding
 from bench.workloads.gru import gru
 from bench.workloads.lenet import lenet
 from bench.workloads.lstm import lstm
 from bench.workloads.mlp import adamw, mlp
+from bench.workloads.ode import ode
 from bench.workloads.per_example import per_example
 from bench.workloads.rnn import rnn
 from bench.workloads.tall import tall
@@ -32,5 +34,7 @@ WORKLOADS: Mapping[str, Callable[[], Workload]] = {
         adamw,
         per_example,
         tall,
+        cell,
+        ode,
     )
 }

@@ -21,8 +21,12 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.core.parts import Parts
+from tapegrad.face.later import later
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.ir import Code
+
+# lines that are run, from which it takes less time to write them out than to go through them
+_LONG = 1 << 13
 
 
 @attrs.frozen(repr=False)
@@ -99,12 +103,15 @@ class Loop:
 
     def run(self, operands: Sequence[Any]) -> Parts:
         """What it gives."""
+        steps = self.steps(operands[self.n_captured + self.n_carry :])
+        if steps is not None and steps * len(self.body.instructions) >= _LONG:
+            run: Any = later("tapegrad.program.control.running", "run_written")
+            return run(self, operands)  # type: ignore[no-any-return]
         step = caller(self.body)
         goes_on = None if self.stop is None else caller(self.stop)
         n, n_carry = self.n_captured, self.n_carry
         captured, carry = list(operands[:n]), list(operands[n : n + n_carry])
         xs = operands[n + n_carry :]
-        steps = self.steps(xs)
         kinds = [self.body.like(x) for x in self.body.outputs[n_carry:]]
         stacks: list[Any] = [
             [] if steps is None else np.empty((steps, *x.shape), x.dtype) for x in kinds

@@ -17,6 +17,7 @@ def _part(whole: Parts, index: int) -> Any:
 
 
 def _pull(g: Any, y: Any, whole: Any, index: int) -> Parts:
+    """The cotangent of this part, beside those of the others."""
     return Parts.only(count(whole), index, g)
 
 

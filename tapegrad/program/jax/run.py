@@ -16,9 +16,11 @@ from tapegrad.declare import declaration
 from tapegrad.ops.arithmetic import clip_both, power
 from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
 from tapegrad.ops.eigen import eig_joined
+from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
 from tapegrad.ops.logic import where
+from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
@@ -69,10 +71,11 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
 # what JAX differentiates in other ways, or not where two values are equal
 _APART = (
     *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
-    *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative),
+    *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
 )
-# their derivatives are the same in JAX, or nothing but what is selected
-_NO_KINK = (where, index_set)
+# their derivatives are the same in JAX, or their rules call them with a tangent, for which
+# JAX has to see that they are linear
+_NO_KINK = (where, index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
 
 def _has_our_slope(op: Rules) -> bool:

@@ -8,6 +8,7 @@ What is a ufunc of NumPy is the function of the same name in ``jax.numpy``, and 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -114,6 +115,8 @@ def _joined(name: str) -> Lowering:
 
 
 def _windows(jax: Any, out: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
+    if not math.prod(out.shape):
+        return jax.numpy.zeros(out.shape, out.dtype)
     sizes = window_shape if isinstance(window_shape, tuple) else (window_shape,)
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for size, at in zip(sizes, axes, strict=True):
@@ -124,6 +127,8 @@ def _windows(jax: Any, out: Any, x: Any, window_shape: Any, axis: Any = None) ->
 
 
 def _overlap_add(jax: Any, out: Any, values: Any, shape: Any, axis: Any = None) -> Any:
+    if not values.size:
+        return jax.numpy.zeros(out.shape, out.dtype)
     x = jax.ShapeDtypeStruct(shape, out.dtype)
     axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     sizes = values.shape[len(shape) :]

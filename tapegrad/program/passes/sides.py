@@ -18,8 +18,9 @@ import attrs
 import numpy as np
 
 from tapegrad.core.forward import apply
+from tapegrad.core.operands import solvable
 from tapegrad.core.tensor import Tensor
-from tapegrad.ops.arithmetic import add
+from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
@@ -221,7 +222,10 @@ class _Sides:
             for x, varies in zip(map(self._like, made.operands), has, strict=True)
         ]
         with np.errstate(all="ignore"):
-            given = op.batch(op, has, *tried, **made.options)
+            try:
+                given = op.batch(op, has, *tried, **made.options)
+            except np.linalg.LinAlgError:
+                given = op.batch(op, has, *solvable(tried), **made.options)
         return given is not NotImplemented and np.shape(given) == (2, *made.shape)
 
     def _like(self, x: Any) -> Any:
@@ -301,16 +305,28 @@ class _Sides:
     def _crossing(self) -> list[Ref]:
         """What is computed in the loop, or carried, and is needed after it."""
         found: dict[Ref, None] = {}
-        outside = self.before | self.after
         needed = [self.body.of(x).operands for x in sorted(self.after, key=lambda x: x.index)]
-        for x in [
-            *[x for operands in needed for x in operands],
-            *itertools.chain.from_iterable(self.sums.values()),
-        ]:
-            is_row = _is_input(x) and x not in self.on_carry
-            if x in self.varies and x not in outside and not is_row:
+        summed = itertools.chain.from_iterable(self.sums.values())
+        waiting: list[Any] = [*[x for operands in needed for x in operands], *summed]
+        while waiting:
+            x = waiting.pop()
+            if x not in self.varies or x in self.after or x in self.before or x in found:
+                continue
+            if _is_input(x):
+                # a row is there already
+                if x in self.on_carry:
+                    found[x] = None
+            elif self._is_repeated(x):
+                waiting += self.body.of(x).operands
+            else:
                 found[x] = None
-        return list(found)
+        return sorted(found, key=lambda x: (x.kind, x.index))
+
+    def _is_repeated(self, x: Ref) -> bool:
+        """Whether a value of the loop is computed again after it: it costs next to nothing."""
+        made = self.body.of(x)
+        cheap = made.op in VIEWS or made.op is negative or x not in self.on_carry
+        return cheap and self._is_batched(made)
 
     def _computed(
         self,

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from tapegrad.ops.arithmetic import add
 from tapegrad.ops.indexing import from_zero, scatter, segment_sum
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import concatenate, transpose
+from tapegrad.ops.shape import concatenate, stack, transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
@@ -37,7 +38,7 @@ def stack_sums(builder: Builder) -> None:
             return None
         # a sweep adds from the last step to the first; in their order they meet others
         terms = terms[::-1]
-        for gather in (_products, _row_sums, _scattered_rows, _parts):
+        for gather in (_products, _row_sums, _scattered_rows, _parts, _rows):
             stacked = gather(builder, terms)
             if stacked is not None:
                 return stacked
@@ -194,3 +195,42 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
                 return None
             found = axis, start, stop
     return found
+
+
+def _rows(builder: Builder, terms: list[Any]) -> Any:
+    """Rows put in their places in zeros, which together fill them, as a stack of rows.
+
+    What is added besides is added to it.
+    """
+    rows: dict[int, list[Any]] = {}
+    others: list[Any] = []
+    for x in terms:
+        scattered = builder.source(x, scatter)
+        place = None if scattered is None else _only_row(builder, scattered)
+        if scattered is None or place is None:
+            others.append(x)
+        else:
+            rows.setdefault(place, []).append(scattered.operands[0])
+    n = builder.shape(terms[0])[0] if builder.shape(terms[0]) else 0
+    if not n or set(rows) != set(range(n)) or len(terms) < 2:
+        return None
+    total = builder.emit(stack, *[_total(builder, rows[i]) for i in range(n)])
+    return _total(builder, [total, *others])
+
+
+def _only_row(builder: Builder, scattered: Instruction) -> int | None:
+    """The row that is put in its place, if it is a whole one."""
+    index = scattered.options["index"]
+    if len(scattered.operands) != 1 or len(index) != 1 or type(index[0]) is not int:
+        return None
+    row = scattered.operands[0]
+    if builder.shape(row) != scattered.shape[1:] or builder.dtype(row) != scattered.dtype:
+        return None
+    return index[0] % scattered.shape[0]
+
+
+def _total(builder: Builder, terms: list[Any]) -> Any:
+    total, *rest = terms
+    for x in rest:
+        total = builder.emit(add, total, x)
+    return total
