@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 
 import tapegrad as tg
 from tapegrad.domain import Call, Elements, each
@@ -160,19 +160,19 @@ def test_what_is_assumed_is_said_and_fits_the_op(name: str) -> None:
 
 
 def test_a_failing_test_says_what_was_assumed_and_a_declared_domain_says_nothing() -> None:
-    def failing(**options: Any) -> list[str]:
-        @settings(max_examples=2, database=None)
+    def failing(**options: Any) -> str:
+        @settings(max_examples=2, database=None, phases=(Phase.generate,))
         @given(operands_for(SPACE["wrong"], **options))
         def test(call: Any) -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError) as error:
             test()
-        return error.value.__notes__
+        return "\n".join(error.value.__notes__)
 
     said = "wrong declares no domain; assumed: x: real numbers from -4 to 4; any shape"
     assert said in failing()
-    assert not any("assumed" in note for note in failing(domain=each(Elements(1.0, 2.0))))
+    assert "assumed" not in failing(domain=each(Elements(1.0, 2.0)))
 
 
 def test_the_widest_that_works_is_assumed_and_a_wrong_rule_is_no_reason() -> None:

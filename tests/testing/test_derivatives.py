@@ -105,7 +105,7 @@ RIGHT: dict[str, Any] = {
         lambda x: np.sum(np.sin(x)),
         lambda args, g: g * np.cos(args[0]),
         lambda args, t: np.sum(t[0] * np.cos(args[0])),
-        (MANY,),
+        (MANY[::5],),
     ),
     "no entries": (np.sin, lambda args, g: g, lambda args, t: t[0], (np.ones((0, 3)),)),
 }
@@ -410,7 +410,7 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
 # --- other libraries ----------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # its own affair
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # its own affair
 def test_functions_of_pytorch() -> None:
     torch = pytest.importorskip("torch")
     weight = torch.tensor(SQUARE)
@@ -486,7 +486,7 @@ def test_functions_of_jax() -> None:
 
 # --- the package's own ops, as if they were foreign ---------------------------------------
 
-STEP = 12 if settings.default.max_examples < 100 else 1
+STEP = 20 if settings.default.max_examples < 100 else 1
 SMOOTH = [
     name
     for name, op in sorted((OPS | FUNCTIONS).items())
@@ -526,5 +526,5 @@ def test_ops_pass_and_one_entry_that_is_off_by_a_tenth_is_found(dtype: Any) -> N
                     missed += 1  # at a kink, where it is one of the right ones
                 except AssertionError:
                     pass
-    assert planted > 20
-    assert missed <= planted // 10
+    assert planted > 10
+    assert missed <= planted // 8
