@@ -13,7 +13,7 @@ import tapegrad as tg
 from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_grads, check_properties
 
-FEW = settings(max_examples=max(1, settings.default.max_examples // 8))
+FEW = settings(max_examples=max(1, settings.default.max_examples // 12))
 
 
 def equations(x: Any, a: Any, p: Any) -> Any:

@@ -47,8 +47,8 @@ def plus(known: Any, c: Any, x: Tensor, summed: set[Tensor]) -> Any:
         known += c
         return known
     total = known + c
-    if type(total) is np.ndarray:
-        summed.add(x)
+    # a Tensor is no array to add to, whatever was summed before
+    (summed.add if type(total) is np.ndarray else summed.discard)(x)
     return total
 
 

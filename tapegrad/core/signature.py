@@ -72,9 +72,13 @@ class Signature:
 
     def lacks(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
         """Whether a call has arguments that there is no place for and that ask for something."""
-        return len(args) > self.n_positional or any(
-            x not in self.names and not _is_harmless(x, value) for x, value in kwargs.items()
-        )
+        if len(args) > self.n_positional:
+            return True
+        # a loop, for most calls have no such argument and a generator takes longer
+        for name, value in kwargs.items():
+            if name not in self.names and not _is_harmless(name, value):
+                return True
+        return False
 
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """The arguments by name; arguments that ask for nothing are left out.

@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad.core.ownership import Array
 from tapegrad.ops.holes import HOLE
 from tapegrad.ops.indexing import index_add
+from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.ir import Code, Constant, Instruction, Ref
 from tapegrad.program.lines import number
 from tapegrad.program.names import Names
@@ -113,7 +114,14 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
             wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
         values[Ref("constant", i)] = names.new(wanted)
     for i, instruction in enumerate(program.instructions):
-        values[Ref("instruction", i)] = names.new(instruction.name or f"{instruction.op.name}_{i}")
+        wanted = instruction.name or f"{instruction.op.name}_{i}"
+        if not instruction.name and instruction.op in (transpose, reshape):
+            of = values[instruction.operands[0]]  # type: ignore[index]
+            if instruction.op is transpose and not instruction.options:
+                wanted = f"{of}_T"
+            elif len(instruction.shape) == 1:
+                wanted = f"{of}_flat"
+        values[Ref("instruction", i)] = names.new(wanted)
     return values
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from tapegrad.ops.indexing import getitem
+from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
@@ -19,6 +22,7 @@ def lines_of(frame: Frame) -> list[str]:
     program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
     buffers = frame.buffers
     lines: list[str] = []
+    still = _still(frame)
     spelled = _spelled(program, values)
     staged = any(x.stage != STAGES[0] for x in program.instructions)
     stage = -1
@@ -44,6 +48,14 @@ def lines_of(frame: Frame) -> list[str]:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
+        if _is_still(instruction, still):
+            # a view of what never moves is made once
+            (of,) = instruction.operands
+            text = expression(program, i, {of: still[of][0]}, None, names)  # type: ignore[dict-item]
+            about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
+            frame.once.append(f"{values[ref]} = {text}  # {about}")
+            still[ref] = values[ref], instruction.op in _RESHAPES
+            return
         if ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))
             text, note = buffers[plan.home[ref]], "its parts were written there"
@@ -67,6 +79,40 @@ def lines_of(frame: Frame) -> list[str]:
             line(i)
             i += 1
     return lines
+
+
+_RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
+
+
+def _still(frame: Frame) -> dict[Any, tuple[str, bool]]:
+    """The arrays that are the same at each run, and whether each is in C order.
+
+    They are constants, and buffers by the values in them. What a body computes moves.
+    """
+    found: dict[Any, tuple[str, bool]] = {}
+    if frame.inside:
+        return found
+    program, plan = frame.program, frame.plan
+    for i, x in enumerate(program.constants):
+        ref = Ref("constant", i)
+        found[ref] = frame.values[ref], x.array.flags.c_contiguous
+    for ref, home in plan.home.items():
+        if ref not in plan.passing:
+            found[ref] = frame.buffers[home], True
+    return found | {ref: (name, True) for ref, name in frame.outs.items()}
+
+
+def _is_still(instruction: Instruction, still: Mapping[Any, tuple[str, bool]]) -> bool:
+    """Whether a result is a view of an array that is the same at each run."""
+    if len(instruction.operands) != 1 or instruction.operands[0] not in still:
+        return False
+    op = instruction.op
+    if op is getitem:
+        # an element is copied, and so is what a bool selects
+        return instruction.shape != () and not any(
+            isinstance(part, bool) for part in instruction.options["index"]
+        )
+    return op in (transpose, swapaxes) or (op in _RESHAPES and still[instruction.operands[0]][1])
 
 
 def _spelled(program: Code, values: Values) -> dict[Any, str]:

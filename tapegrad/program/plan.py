@@ -124,9 +124,8 @@ def planned(program: Code) -> Plan:
         for x in instruction.operands
         if type(x) is Ref
     }
-    # the same of each value by itself; that of a view may be another
+    # the same of each value by itself, of which its views are read later
     last_read = {x: i for i, made in enumerate(program.instructions) for x in _refs(made)}
-    owned = set(owner.values())
     passing: set[Ref] = set()
 
     def ending(i: int) -> list[Ref]:
@@ -161,7 +160,7 @@ def planned(program: Code) -> Plan:
             for x in dict.fromkeys(_refs(instruction)):
                 if last[x] == i and x in passing:
                     free.setdefault(program.of(x).dtype, []).append(pool.home[x])
-            if ref not in results and ref not in owned and last_read.get(ref, i) < stop:
+            if ref not in results and last_read.get(ref, i) < stop:
                 passing.add(ref)
                 block = free.get(instruction.dtype)
                 if block:
@@ -209,8 +208,9 @@ def _refs(instruction: Instruction) -> list[Ref]:
 def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
     """Whether an instruction may have its result where a value that it uses is."""
     if instruction.op is add_at_places:
-        first, *rest = [owner.get(y, y) for y in _refs(instruction)]
-        return x == first and x not in rest
+        # what is added is read before it is written to
+        first = _refs(instruction)[0]
+        return x == owner.get(first, first)
     return instruction.is_elementwise
 
 
@@ -292,4 +292,4 @@ def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | No
         return shape if all(x.shape in ((), shape) for x in likes) else None
     axis = instruction.options.get("axis")
     whole = axis is None or axis == tuple(range(len(shape)))
-    return shape if whole and likes[0].dtype == instruction.dtype else None
+    return shape if whole else None

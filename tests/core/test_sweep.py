@@ -1,5 +1,6 @@
 """The reverse sweep, against rules of calculus and against another engine."""
 
+import itertools
 import weakref
 from typing import Any, NamedTuple
 
@@ -460,3 +461,18 @@ class TwoEngines(RuleBasedStateMachine):
 
 TestTwoEngines = TwoEngines.TestCase
 TestTwoEngines.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+
+
+def test_arrays_and_tensors_add_up_in_any_order_in_a_sweep_that_is_recorded():
+    x, arrays = np.ones(3), [np.full(3, i) for i in range(4)]
+
+    def summed(p, orders):
+        return np.sum(tg.grad(lambda x: np.sum(sum(x * terms(p)[i] for i in orders)))(x))
+
+    def terms(p):
+        return [*arrays, p, p * p]
+
+    for orders in itertools.permutations(range(6), 4):
+        slope = sum({4: 1.0, 5: 4.0}.get(i, 0.0) for i in orders)
+        got = tg.grad(lambda p, orders=orders: summed(p, orders))(np.full(3, 2.0))
+        np.testing.assert_array_equal(got, np.full(3, slope))

@@ -503,8 +503,9 @@ def test_isclose_takes_numpys_options() -> None:
         np.testing.assert_array_equal(output.value, np.isclose(a, [1.0, 1.0, NAN], **options))
     output, _ = tg.record(lambda a, rtol: np.isclose(a, [1.0, 1.0, 1.0], rtol, rtol * 0))(a, 0.2)
     assert output.value.tolist() == [True, True, False]
-    with pytest.raises(TypeError, match="allclose"):
-        tg.record(lambda a: np.allclose(a, a))(a)
+    for equal_nan in (False, True):
+        output, _ = tg.record(lambda a, e=equal_nan: np.allclose(a, a, equal_nan=e))(a)
+        assert bool(output) == equal_nan
 
 
 # --- interpolation ------------------------------------------------------------------------------------
@@ -551,9 +552,17 @@ def test_interpolation_of_points_that_do_not_fit_is_refused(xp: Any, fp: Any) ->
         tg.record(lambda x: tg.interp(x, xp, fp))(1.0)
 
 
-def test_interpolation_with_a_period_is_refused() -> None:
-    with pytest.raises(TypeError, match="period"):
-        tg.record(lambda x: np.interp(x, XP, FP, period=3))(1.0)
+def test_interpolation_with_a_period_goes_round() -> None:
+    x, xp = np.array([-1.0, 0.5, 3.5, 9.75]), np.array([2.0, 0.0, 1.0])
+    for period in (3, -4.0):
+        output, _ = tg.record(lambda x, p=period: np.interp(x, xp, FP, period=p))(x)
+        np.testing.assert_allclose(output.value, np.interp(x, xp, FP, period=period), rtol=1e-14)
+    # the same point comes once a period
+    slope = tg.grad(lambda p: tg.interp(3.5, xp, FP, period=p))(3.0)
+    np.testing.assert_allclose(slope, -tg.grad(lambda x: tg.interp(x, xp, FP, period=3.0))(0.5))
+    for bad, kind in ((0, ValueError), (np.ones(2), TypeError)):
+        with pytest.raises(kind, match="period"):
+            tg.interp(x, xp, FP, period=bad)
 
 
 def test_a_neighbour_moves_as_its_number_does() -> None:

@@ -340,6 +340,12 @@ def test_static_values_that_are_equal_but_not_the_same_are_told_apart(first, sec
     assert compiled(X, first)[1] == repr(first)
 
 
+def test_the_first_argument_may_be_static():
+    step = tg.compile(lambda n, x: [x] * n, static_argnums=0)
+    assert [len(step(n, X)) for n in (1, 3, 1)] == [1, 3, 1]
+    assert len(step.signatures) == 2
+
+
 def test_static_argnums_may_count_from_the_end():
     compiled = tg.compile(lambda x, n: x * 2.0 if n > 3 else x, static_argnums=-1)
     np.testing.assert_array_equal(compiled(X, 4), X * 2.0)

@@ -17,6 +17,7 @@ from programs import many
 
 import tapegrad as tg
 from tapegrad.declare import OPS
+from tapegrad.ops import scipy_special
 from tapegrad.testing import programs
 
 jax = pytest.importorskip("jax")
@@ -96,6 +97,22 @@ def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
             ours = tg.grad(loss, tuple(floating))(*case.operands)
             theirs = jax.jit(jax.grad(tg.to_jax(loss), tuple(floating)))(*case.operands)
             close(theirs, ours, 10 * tolerance)
+
+
+def test_functions_of_scipy_that_jax_has_are_ours() -> None:
+    pytest.importorskip("scipy.special")
+    x, y = np.array([0.25, 0.5, 0.75]), np.array([0.5, 0.375, 0.25])
+
+    def fn(x: Any, y: Any) -> Any:
+        ones = [op(x) for op in OF_ONE]
+        return np.sum(np.stack([*ones, *[op(x, y) for op in OF_TWO], tg.polygamma(1, x)]), axis=1)
+
+    on_jax = jax.jit(lambda x, y: (tg.to_jax(fn)(x, y), jax.jacrev(tg.to_jax(fn), (0, 1))(x, y)))
+    close(on_jax(x, y), (fn(x, y), tg.jacobian(fn, (0, 1))(x, y)), 1e-9)
+
+
+OF_ONE = [scipy_special.psi, scipy_special.gammaln, scipy_special.ndtri, scipy_special.entr]
+OF_TWO = [scipy_special.xlogy, scipy_special.betaln, scipy_special.kl_div]
 
 
 def weights(y: Any) -> Any:

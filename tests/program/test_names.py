@@ -4,7 +4,7 @@ import keyword
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from programs import many
 
@@ -12,17 +12,21 @@ import tapegrad as tg
 from tapegrad.declare import OPS
 from tapegrad.program.names import Names
 
+WANTED = ["a", "a_2", "a_2_2", "if", "sum", "sigmoid", "fi", "\ufb01", "\u00e9"]
 # more than a block, so that programs have loops, and their parts' names
 LARGE = np.linspace(0.0, 1.0, (1 << 17) + 3)
 
 
-@given(st.lists(st.text(max_size=6) | st.sampled_from(["a", "a_2", "a_2_2", "if", "sum"])))
+@given(st.lists(st.text(max_size=6) | st.sampled_from(WANTED)))
+@example(WANTED)
 def test_names_are_identifiers_and_never_given_twice(wanted):
     names = Names()
     given_ = [names.new(text) for text in wanted]
     given_ += [names.of([text], text) for text in wanted]
     assert len({*given_}) == len(given_)
     for name in given_:
+        # Python takes some letters for others
+        assert name.isascii()
         assert name.isidentifier()
         assert not keyword.iskeyword(name)
         assert name not in OPS

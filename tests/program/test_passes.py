@@ -31,6 +31,7 @@ from tapegrad.program.passes import (
     update_rows,
     use_at_once,
 )
+from tapegrad.program.plan import LARGE
 from tapegrad.program.program import check_program
 from tapegrad.program.writing import runner
 from tapegrad.testing import programs
@@ -849,3 +850,54 @@ def test_transposes_of_transposes_are_one_or_none(drawn):
     expected = fn(x)
     assert len(ops) - 1 <= (expected.shape != x.shape)
     np.testing.assert_array_equal(tg.compile(fn)(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("fn", "blocked"),
+    [
+        (lambda x: np.sum(np.sin(x) * 2.0), 3),
+        (lambda x: np.sum(np.sin(x) * 2.0, axis=(0, 1)), 3),
+        (lambda x: np.sum(np.sin(x) * 2.0, axis=0), 2),
+        (lambda x: np.sum(np.sin(x) * 2.0, keepdims=True), 2),
+        (lambda x: np.sin(x) * (np.cos(x) > 0.5), 4),
+        (lambda x: np.sum((x * 2.0**40).astype(int) * 3 + (1 << 60)), 0),
+    ],
+)
+def test_what_is_done_block_by_block_is_floating_and_whole(fn, blocked):
+    x = np.linspace(-1.0, 1.0, 2 * LARGE).reshape(512, -1)
+    text = str(tg.compile(fn).program(x))
+    assert (f"# {blocked} instructions, block by block" in text) == (blocked > 0)
+    assert ("block by block" in text) == (blocked > 0)
+    got, wanted = tg.compile(fn)(x), np.asarray(fn(x))
+    assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
+    if blocked:
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-9)
+    else:
+        np.testing.assert_array_equal(got, wanted)
+
+
+def test_views_of_buffers_and_constants_are_made_once_and_copies_are_not():
+    captured = np.arange(5000.0).reshape(50, 100)
+
+    def fn(x):
+        y = np.tanh(x)
+        turned = y.T
+        return (
+            turned @ captured[:3],
+            # a reshape of what is not in C order is a copy, and so is an element
+            np.reshape(turned, (12,)) * y[0, 0],
+            np.reshape(y, (12,))[1:] * captured.T[0, :1],
+            np.sum(y[:, 1] * 2.0),
+        )
+
+    step = tg.compile(fn)
+    text = str(step.program(np.ones((3, 4))))
+    made, run = text.split("    def run(")
+    assert "y_flat = buf0.reshape((12,))" in made
+    assert "= y_flat[1:]" in made
+    assert "turned_flat = turned.reshape((12,))" in run
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        x = rng.normal(size=(3, 4))
+        for got, wanted in zip(step(x), fn(x), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-12)

@@ -1,6 +1,7 @@
 """check_vjp and check_jvp find what is wrong with anybody's derivative, and nothing else."""
 
 import itertools
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.core.operands import is_floating
+from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Elements
-from tapegrad.testing import arrays, check_jvp, check_vjp
+from tapegrad.testing import arrays, check_jvp, check_vjp, sample_calls
+from tapegrad.testing.flat import flattened
 
 FEW = settings(max_examples=max(1, settings.default.max_examples // 4))
 
@@ -330,13 +334,38 @@ def test_a_buffer_that_is_handed_out_again_is_no_fault() -> None:
 
     check_vjp(sine, vjp_fn, (X,))
 
+    runs = itertools.count()
+
+    def other_each_time(x: Any) -> Any:
+        return np.add(x, next(runs), out=buffer)
+
+    message = caught(check_vjp, other_each_time, vjp_fn, (X,))
+    assert "gives another value in the second run" in message
+
+
+def test_what_is_linear_near_the_weights_alone_is_caught() -> None:
+    def clipped(g: Any) -> Any:
+        return np.clip(g, -2.0, 2.0)
+
+    message = caught(check_vjp, np.sin, lambda a, g: (clipped(g) * np.cos(a[0]),), (X,))
+    assert "sin: vjp_fn of 2u - 3w is" in message
+    assert "not 2 and -3 times theirs" in message
+    message = caught(check_jvp, np.sin, lambda a, t: clipped(t[0]) * np.cos(a[0]), (X,))
+    assert "sin: jvp_fn of 2v - 3w is" in message
+    message = caught(check_vjp, np.sin, lambda a, g: (g * np.cos(a[0]) + 1e-300,), (X,))
+    assert "sin: vjp_fn of zeros is 1e-300 at arg0[0, 0], not zero" in message
+
 
 def test_a_function_that_reads_float32_is_checked_for_what_that_can_tell() -> None:
     def inside(x: Any) -> Any:
         return np.sin(x.astype(np.float32)).astype(np.float64)
 
     def scaled(by: float) -> Any:
-        return lambda args, g: (g * np.cos(args[0]) * by,)
+        def vjp_fn(args: Any, g: Any) -> Any:
+            slope = np.cos(args[0].astype(np.float32)) * np.float32(by)
+            return ((g.astype(np.float32) * slope).astype(np.float64),)
+
+        return vjp_fn
 
     for x in (X, 100 + SQUARE):
         check_vjp(inside, scaled(1 + 1e-7), (x,))
@@ -453,3 +482,49 @@ def test_functions_of_jax() -> None:
     check_vjp(jax.jit(jax.nn.silu), swish_vjp, (x,))
     message = caught(check_vjp, jax.jit(jax.nn.silu), lambda a, g: swish_vjp(a, g, True), (x,))
     assert "x[4321] (vjp_fn)" in message
+
+
+# --- the package's own ops, as if they were foreign ---------------------------------------
+
+STEP = 12 if settings.default.max_examples < 100 else 1
+SMOOTH = [
+    name
+    for name, op in sorted((OPS | FUNCTIONS).items())
+    if declaration(op).domain is not None
+    and not (isinstance(op, tg.Op) and isinstance(op.vjps, tuple) and not any(op.vjps))
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_ops_pass_and_one_entry_that_is_off_by_a_tenth_is_found(dtype: Any) -> None:
+    planted = missed = 0
+    for name in SMOOTH[::STEP]:
+        for call in sample_calls(name, 2, seed=3):
+            if not any(is_floating(x) and np.size(x) for x in tg.tree.leaves(call.args)):
+                continue
+            result = tg.tree.leaves((OPS | FUNCTIONS)[name](*call.args, **call.kwargs))
+            if not any(map(is_floating, result)):
+                continue
+            f = flattened(partial((OPS | FUNCTIONS)[name], **call.kwargs), call.args)
+            xs = [np.asarray(x).astype(dtype) for x in f.xs]
+
+            def vjp_fn(args: Any, g: Any, fn: Any = f.fn) -> Any:
+                return tg.vjp(fn, *args)[1](g)
+
+            def wrong(args: Any, g: Any, vjp_fn: Any = vjp_fn) -> Any:
+                parts = [np.array(c, order="C") for c in vjp_fn(args, g)]
+                largest = max(parts, key=lambda c: np.max(np.abs(c), initial=0.0))
+                largest.flat[np.argmax(np.abs(largest))] *= dtype(1.1)
+                return tuple(parts)
+
+            check_vjp(f.fn, vjp_fn, xs)
+            weights = [np.ones(y.shape, dtype) for y in f.fn(*xs)]
+            if max(np.max(np.abs(c), initial=0.0) for c in vjp_fn(xs, weights)) > 0.1:
+                planted += 1
+                try:
+                    check_vjp(f.fn, wrong, xs)
+                    missed += 1  # at a kink, where it is one of the right ones
+                except AssertionError:
+                    pass
+    assert planted > 20
+    assert missed <= planted // 10

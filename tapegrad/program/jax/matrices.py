@@ -76,6 +76,11 @@ def eig(jax: Any, out: Any, a: Any) -> Any:
     return jax.numpy.concatenate([w[..., None], v.mT], axis=-1).real
 
 
+def eigvals(jax: Any, out: Any, a: Any) -> Any:
+    """Real eigenvalues; JAX has them on CPUs alone."""
+    return jax.numpy.linalg.eigvals(a.astype(out.dtype)).real
+
+
 def eigvalsh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     """Eigenvalues."""
     return jax.numpy.linalg.eigh(a.astype(out.dtype), UPLO=UPLO, symmetrize_input=False)[0]
@@ -96,6 +101,16 @@ def svd(jax: Any, out: Any, a: Any) -> Any:
     """Singular values, and the vectors of both sides in rows."""
     u, s, vh = jax.numpy.linalg.svd(a.astype(out.dtype), full_matrices=False)
     return jax.numpy.concatenate([s[..., None], u.mT, vh], axis=-1)
+
+
+def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:
+    """The columns that those of a matrix lack, by the decomposition that is asked for."""
+    n, a = a.shape[-1], a.astype(out.dtype)
+    if of == "q":
+        return jax.numpy.linalg.qr(a, mode="complete")[0][..., n:]
+    if of == "v":
+        return jax.numpy.linalg.svd(a.mT)[2][..., n:, :].mT
+    return jax.numpy.linalg.svd(a)[0][..., n:]
 
 
 def matrix_rank(

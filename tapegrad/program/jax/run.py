@@ -14,12 +14,13 @@ from tapegrad.core.tensor import Rules
 from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
 from tapegrad.ops.arithmetic import clip_both, power
-from tapegrad.ops.decomposition import cholesky, eigh_joined, qr_joined, svd_joined
+from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
 from tapegrad.ops.eigen import eig_joined
-from tapegrad.ops.floating_point import ldexp
+from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
 from tapegrad.ops.logic import where
+from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
@@ -69,20 +70,12 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
 
 # what JAX differentiates in other ways, or not where two values are equal
 _APART = (
-    *(
-        cholesky,
-        eig_joined,
-        eigh_joined,
-        svd_joined,
-        qr_joined,
-        slogdet_joined,
-        cofactor,
-        clip_both,
-    ),
-    *(sinc, sinc_derivative, i0, i0_derivative, ldexp),
+    *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
+    *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
 )
-# their derivatives are the same in JAX, or nothing but what is selected
-_NO_KINK = (where, index_set)
+# their derivatives are the same in JAX, or their rules call them with a tangent, for which
+# JAX has to see that they are linear
+_NO_KINK = (where, index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
 
 def _has_our_slope(op: Rules) -> bool:
@@ -174,7 +167,7 @@ class _Step:
         program, instruction, ops, jax = self.program, self.instruction, self.ops, self.jax
         op, options = instruction.op, instruction.options
         out = Result(instruction.shape, _held(jax, instruction))
-        forward = op.forward
+        forward, lowered = op.forward, None if op in ops else _lowering(op)
         if op in ops:
             y = ops[op](*map(jax.numpy.asarray, operands), **options)
         elif isinstance(forward, np.ufunc):
@@ -190,9 +183,9 @@ class _Step:
                 jax.numpy.asarray(x, jax.dtypes.canonicalize_dtype(kind))
                 for x, kind in zip(operands, kinds, strict=False)
             ]
-            y = getattr(jax.numpy, forward.__name__)(*cast)
+            own = getattr(jax.numpy, forward.__name__)
+            y = own(*cast) if lowered is None else lowered(jax, out, *cast)
         else:
-            lowered = _lowering(op)
             assert lowered is not None
             arrays = [x if _stays(op, x) else jax.numpy.asarray(x) for x in operands]
             y = lowered(jax, out, *arrays, **options)

@@ -8,6 +8,7 @@ What is a ufunc of NumPy is the function of the same name in ``jax.numpy``, and 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -29,9 +30,11 @@ from tapegrad.program.jax.indexing import (
 from tapegrad.program.jax.matrices import (
     cholesky,
     cofactor,
+    complement,
     det,
     eig,
     eigh,
+    eigvals,
     eigvalsh,
     matrix_rank,
     pinv,
@@ -80,6 +83,13 @@ def _power(jax: Any, out: Any, x: Any, n: Any) -> Any:
     return jax.numpy.power(x, n if type(n) is int else jax.numpy.asarray(n, out.dtype))
 
 
+def _ldexp(jax: Any, out: Any, x: Any, n: Any) -> Any:
+    # JAX's own function is not seen to be linear; in two steps, neither of which overflows
+    one = jax.numpy.ones((), out.dtype)
+    half = n // 2
+    return x * jax.numpy.ldexp(one, half) * jax.numpy.ldexp(one, n - half)
+
+
 def _clip(jax: Any, out: Any, a: Any, low: Any, high: Any) -> Any:
     a, low, high = _cast((a, low, high), out)
     return jax.numpy.minimum(jax.numpy.maximum(a, low), high)
@@ -105,6 +115,8 @@ def _joined(name: str) -> Lowering:
 
 
 def _windows(jax: Any, out: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
+    if not math.prod(out.shape):
+        return jax.numpy.zeros(out.shape, out.dtype)
     sizes = window_shape if isinstance(window_shape, tuple) else (window_shape,)
     axes = tuple(range(x.ndim)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     for size, at in zip(sizes, axes, strict=True):
@@ -115,6 +127,8 @@ def _windows(jax: Any, out: Any, x: Any, window_shape: Any, axis: Any = None) ->
 
 
 def _overlap_add(jax: Any, out: Any, values: Any, shape: Any, axis: Any = None) -> Any:
+    if not values.size:
+        return jax.numpy.zeros(out.shape, out.dtype)
     x = jax.ShapeDtypeStruct(shape, out.dtype)
     axes = range(len(shape)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     sizes = values.shape[len(shape) :]
@@ -273,6 +287,7 @@ TABLE: Mapping[str, Lowering] = {
     "seed": lambda jax, out, shape, dtype: jax.numpy.ones(out.shape, out.dtype),
     # arithmetic
     "power": _power,
+    "ldexp": _ldexp,
     "clip_both": _clip,
     "fix": lambda jax, out, x: jax.numpy.trunc(x),
     "imag": lambda jax, out, x: jax.numpy.zeros(out.shape, out.dtype),
@@ -331,8 +346,10 @@ TABLE: Mapping[str, Lowering] = {
     "pinv": pinv,
     "cofactor": cofactor,
     "cholesky": cholesky,
+    "complement": complement,
     "eig_joined": eig,
     "eigh_joined": eigh,
+    "eigvals": eigvals,
     "eigvalsh": eigvalsh,
     "qr_joined": qr,
     "slogdet_joined": slogdet,
