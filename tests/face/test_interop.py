@@ -117,3 +117,30 @@ def test_our_gradients_update_parameters_by_jaxs_tree_map() -> None:
     moved = tree_util.tree_map(lambda p, g: p - 0.5 * g, params, gradients)
     assert tree_util.tree_structure(moved) == tree_util.tree_structure(params)
     assert all((leaf == 0).all() for leaf in tree_util.tree_leaves(moved))
+
+
+@pytest.mark.parametrize("read", [float, np.asarray, lambda t: t.item(), lambda t: t.tolist()])
+@pytest.mark.parametrize(
+    ("made", "loses"),
+    [
+        (lambda x: x[0], True),  # one rule for any number of operands
+        (lambda x: x[0] * 2.0, True),
+        (lambda x: np.concatenate([x[:1], x[:1]])[1], True),
+        (lambda x: tg.stop_gradient(x)[0], True),
+        (lambda x: tg.stop_gradient(x[0]), False),
+        (lambda x: x[0] > 1.0, False),
+        # of integers, by ops that have rules
+        (lambda x: np.argsort(x)[0], False),
+        (lambda x: np.argmax(x) + 1, False),
+    ],
+)
+def test_a_tensor_is_read_out_just_where_no_gradient_is_lost(read, made, loses):
+    def fn(x):
+        if loses:
+            with pytest.raises(TypeError, match=r"write \.value"):
+                read(made(x))
+        else:
+            np.testing.assert_array_equal(read(made(x)), np.asarray(made(np.array([3.0, 1.0]))))
+        return np.sum(x)
+
+    tg.grad(fn)(np.array([3.0, 1.0]))
