@@ -13,7 +13,7 @@ from tapegrad.program.control.part import PART
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.frame import Frame, Values, word
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
-from tapegrad.program.lines import KINDS, expression, number
+from tapegrad.program.lines import KINDS, expression, number, operand
 from tapegrad.program.plan import Plan
 
 
@@ -62,10 +62,10 @@ def lines_of(frame: Frame) -> list[str]:
         elif instruction.op is stack and out is not None and not instruction.options.get("axis"):
             # a call of NumPy's takes longer than to put small rows in their places
             numbered = enumerate(instruction.operands)
-            lines.extend([f"{out}[{k}] = {values[x]}" for k, x in numbered])  # type: ignore[index]
+            lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
         elif i in frame.updates:
-            given = ", ".join(values[x] for x in instruction.operands)  # type: ignore[index]
+            given = ", ".join(operand(x, values) for x in instruction.operands)
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
@@ -146,6 +146,6 @@ def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str,
         stop = start + program.like(x).shape[0]
         part = plan.parts.get(x)  # type: ignore[arg-type]
         if part is None or part.buffer != home:
-            lines.append(f"{buffers[home]}[{start}:{stop}] = {values[x]}")  # type: ignore[index]
+            lines.append(f"{buffers[home]}[{start}:{stop}] = {operand(x, values)}")
         start = stop
     return lines

@@ -103,6 +103,11 @@ def _function(op: Rules, names: Names) -> str:
     return names.of(forward, op.name)
 
 
+def operand(x: Any, values: Mapping[Ref, str]) -> str:
+    """An operand as it is written."""
+    return values[x] if type(x) is Ref else number(x)
+
+
 def number(x: Any) -> str:
     """A Python number as it is written."""
     if isinstance(x, int) or math.isfinite(x):
@@ -132,7 +137,7 @@ def _filled(
     names: Names,
 ) -> str:
     """A format string with the operands, the options and the result's buffer put in."""
-    operands = [values[x] if type(x) is Ref else number(x) for x in instruction.operands]
+    operands = [operand(x, values) for x in instruction.operands]
     fields: dict[str, Any] = {}
     if instruction.op in TEMPLATES:
         defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}

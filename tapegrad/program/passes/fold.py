@@ -181,11 +181,14 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
         if inner is not None:
             return builder.reshaped(inner.operands[0], instruction.shape)
     if op in (transpose, swapaxes):
+        axes = _axes(instruction)
+        if axes == tuple(range(len(axes))):
+            return instruction.operands[0]
         inner = builder.source(instruction.operands[0])
         if inner is None or inner.op not in (transpose, swapaxes):
             return None
         first = _axes(inner)
-        axes = tuple([first[axis] for axis in _axes(instruction)])
+        axes = tuple([first[axis] for axis in axes])
         (x,) = inner.operands
         if axes == tuple(range(len(axes))):
             return x
