@@ -38,6 +38,9 @@ def custom_op(
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Make an op of a function on arrays and its VJP rules.
 
+    Recorded, the function gets arrays: a Python float that is differentiated reaches it as
+    an array of float64.
+
     Parameters
     ----------
     vjps

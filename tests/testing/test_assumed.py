@@ -92,7 +92,7 @@ def pick(x, i):
 
 @tg.custom_op(vjps=(lambda g, y, x, n, flag, scale: g * scale * (n if flag else 1), None, None, lambda g, y, x, n, flag, scale: np.sum(g * x * (n if flag else 1))))
 def scaled(x, n: int, flag: bool, scale: float):
-    return x * (n if flag else 1) * scale
+    return (x * (n if flag else 1) * scale).astype(x.dtype)
 
 
 @tg.custom_op(vjps=(lambda g, y, x: (g * y)[..., None, None] * np.linalg.inv(x).mT,))
