@@ -101,8 +101,10 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
         given, got = dict(old), dict(new)
         for path in (*given, *got):
             if (path in given) != (path in got):
-                lost = path in given
-                raise TypeError(f"{told}, but {path} is {'lost' if lost else 'new'}")
+                raise TypeError(
+                    f"{told}, but the leaves before a step are {', '.join(given) or 'none'} "
+                    f"and after it {', '.join(got) or 'none'}"
+                )
         raise TypeError(f"{told}, but the structures differ: {before!r} and {after!r}")
     for (path, x), (_, y) in zip(old, new, strict=True):
         if np.shape(x) != np.shape(y):
