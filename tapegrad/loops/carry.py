@@ -98,13 +98,12 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     told = f"{what}: {label(f)} must return a carry like the one that it is given"
     old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
     if tree.flatten(before)[1] != tree.flatten(after)[1]:
-        given, got = dict(old), dict(new)
-        for path in (*given, *got):
-            if (path in given) != (path in got):
-                raise TypeError(
-                    f"{told}, but the leaves before a step are {', '.join(given) or 'none'} "
-                    f"and after it {', '.join(got) or 'none'}"
-                )
+        given, got = ([path for path, _ in leaves] for leaves in (old, new))
+        if given != got:
+            raise TypeError(
+                f"{told}, but the leaves before a step are {', '.join(given) or 'none'} "
+                f"and after it {', '.join(got) or 'none'}"
+            )
         raise TypeError(f"{told}, but the structures differ: {before!r} and {after!r}")
     for (path, x), (_, y) in zip(old, new, strict=True):
         if np.shape(x) != np.shape(y):
