@@ -282,7 +282,8 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     return np.moveaxis(y, 0, axis) if axis != 0 else y
 
 
-@function(numpy=np.logspace, domain=_between(REAL))
+# the slopes fit in float16
+@function(numpy=np.logspace, domain=_between(Elements(-3.0, 2.0)))
 def logspace(
     start: Any,
     stop: Any,
