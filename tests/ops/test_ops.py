@@ -24,8 +24,8 @@ from tapegrad.testing import (
 EXAMPLES = settings.default.max_examples
 BOTH = ("reverse", "forward")
 # there are many ops: only the thorough run looks for long at each
-SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 6)
-FEWER = settings(max_examples=max(1, EXAMPLES // 5))
+SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 4)
+FEWER = settings(max_examples=max(1, EXAMPLES // 8))
 FEWEST = settings(max_examples=max(1, EXAMPLES // 12))
 
 every_op = pytest.mark.parametrize("name", sorted(CASES))
