@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from counting import calls_of
 from hypothesis import settings
 
 import tapegrad as tg
@@ -202,22 +203,6 @@ def test_training_leaves_no_cycle_and_takes_no_more_memory_as_it_goes_on(what):
     assert left <= 20_000
 
 
-def calls(fn):
-    """How many functions a call of this one calls, all in all."""
-    n = 0
-
-    def count(frame, event, argument):
-        nonlocal n
-        n += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        fn()
-    finally:
-        sys.setprofile(None)
-    return n
-
-
 def chained(n):
     def chain(x):
         y = x
@@ -239,8 +224,8 @@ def nested(n):
 
 @pytest.mark.parametrize("of_depth", [chained, nested])
 def test_work_is_linear_in_depth(of_depth):
-    calls(of_depth(10))
-    assert calls(of_depth(800)) <= 4.5 * calls(of_depth(200))
+    calls_of(of_depth(10))
+    assert calls_of(of_depth(800)) <= 4.5 * calls_of(of_depth(200))
 
 
 def test_deep_trees_and_wide_trees_are_handled():

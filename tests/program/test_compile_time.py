@@ -1,10 +1,10 @@
 """What compiling takes: steps in proportion to the records, and a word when it takes long."""
 
 import logging
-import sys
 
 import numpy as np
 import pytest
+from counting import calls_of
 
 import tapegrad as tg
 from tapegrad.program import PASSES, compiled
@@ -12,22 +12,6 @@ from tapegrad.program.compiled import trace
 from tapegrad.program.improvement import improved
 from tapegrad.program.plan import LARGE
 from tapegrad.program.writing import runner
-
-
-def calls_of(fn):
-    """How many functions a call calls, which no other process has a part in."""
-    n = 0
-
-    def count(frame, event, arg):
-        nonlocal n
-        n += event in ("call", "c_call")
-
-    sys.setprofile(count)
-    try:
-        fn()
-    finally:
-        sys.setprofile(None)
-    return n
 
 
 def elementwise(n):

@@ -1,0 +1,21 @@
+"""What a call takes, counted and not timed."""
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def calls_of(fn: Callable[[], Any]) -> int:
+    """How many functions a call calls, all in all, which no other process has a part in."""
+    n = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal n
+        n += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    try:
+        fn()
+    finally:
+        sys.setprofile(None)
+    return n
