@@ -104,7 +104,7 @@ def pad(
     ------
     ValueError
         For another mode, an empty axis that would have to be repeated, or an argument
-        that a mode has not.
+        that the mode does not take.
     TypeError
         For a function as mode, or a floating Tensor as a value in an array of integers.
 

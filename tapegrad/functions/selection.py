@@ -10,7 +10,8 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
-from tapegrad.ops.indexing import index_select, index_set, pick
+from tapegrad.ops.indexing import index_select, index_set
+from tapegrad.ops.picking import pick
 from tapegrad.ops.record import alike, fitted, known
 from tapegrad.ops.record import array as as_array
 

@@ -23,7 +23,7 @@ from tapegrad.ops import (
     sum,
     where,
 )
-from tapegrad.ops.indexing import pick
+from tapegrad.ops.picking import pick
 from tapegrad.ops.record import array, floating
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {

@@ -15,6 +15,7 @@ from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
 from tapegrad.ops.order import *
 from tapegrad.ops.patch import *
+from tapegrad.ops.picking import *
 from tapegrad.ops.product import *
 from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
@@ -42,6 +43,7 @@ if not TYPE_CHECKING:
         logic,
         order,
         patch,
+        picking,
         product,
         record,
         reduction,
@@ -68,6 +70,7 @@ if not TYPE_CHECKING:
         *logic.__all__,
         *order.__all__,
         *patch.__all__,
+        *picking.__all__,
         *product.__all__,
         *record.__all__,
         *reduction.__all__,

@@ -12,8 +12,8 @@ import numpy as np
 
 from tapegrad.core.whole import whole_power
 from tapegrad.declare import OPS
-from tapegrad.ops.indexing import add_at_places_into
 from tapegrad.ops.logic import keep_into
+from tapegrad.ops.picking import add_at_places_into
 
 # functions of this package that ops have in their sources
 HELPERS: Mapping[str, Any] = {

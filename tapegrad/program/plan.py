@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ops.indexing import add_at_places
+from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import concatenate
 from tapegrad.program.ir import Code, Instruction, Ref

@@ -30,7 +30,7 @@ from tapegrad.ops.arithmetic import (
     square,
     subtract,
 )
-from tapegrad.ops.indexing import add_at_places, from_zero, getitem, index_select
+from tapegrad.ops.indexing import from_zero, getitem, index_select
 from tapegrad.ops.logic import (
     bitwise_and,
     bitwise_or,
@@ -41,6 +41,7 @@ from tapegrad.ops.logic import (
     right_shift,
     where,
 )
+from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (

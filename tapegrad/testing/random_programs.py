@@ -95,7 +95,7 @@ class Written:
 _IMPORTS = """\
 import numpy as np
 import tapegrad as tg
-from tapegrad.ops.indexing import pick
+from tapegrad.ops.picking import pick
 """
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from bench.peers.tapegrad import tapegrad_start, tapegrad_step
 from bench.workloads import WORKLOADS
+from counting import calls_of
 from hypothesis import given
 from hypothesis import strategies as st
 from programs import assert_close, many, scale_of
@@ -21,7 +22,7 @@ from programs import assert_close, many, scale_of
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
 from tapegrad.errors import TraceError
-from tapegrad.ops.indexing import pick
+from tapegrad.ops.picking import pick
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
 
@@ -1033,18 +1034,7 @@ def chain(n):
 def test_a_long_program_compiles_in_proportion_and_without_recursion():
     def calls(n):
         """How many functions are called to compile a chain."""
-        called = 0
-
-        def count(frame, event, argument):
-            nonlocal called
-            called += 1
-
-        sys.setprofile(count)
-        try:
-            tg.compile(chain(n)).program(X)
-        finally:
-            sys.setprofile(None)
-        return called
+        return calls_of(lambda: tg.compile(chain(n)).program(X))
 
     calls(20)
     assert calls(400) < 4 * calls(100) * 1.2

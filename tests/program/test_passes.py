@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from programs import assert_close, many, scale_of
 
 import tapegrad as tg
-from tapegrad.ops.indexing import pick, scatter, segment_sum, unpick
+from tapegrad.ops.indexing import scatter, segment_sum
+from tapegrad.ops.picking import pick, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes import (

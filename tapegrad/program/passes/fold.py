@@ -27,8 +27,8 @@ from tapegrad.ops.arithmetic import (
     subtract,
 )
 from tapegrad.ops.exponential import exp, log
-from tapegrad.ops.indexing import unpick
 from tapegrad.ops.logic import keep, where
+from tapegrad.ops.picking import unpick
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, astype, stopped
 from tapegrad.ops.reduction import max as max_

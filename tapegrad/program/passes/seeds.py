@@ -14,8 +14,9 @@ import attrs
 
 from tapegrad.core.seeds import SEED
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, subtract
-from tapegrad.ops.indexing import getitem, index_select, pick, scatter, segment_sum, unpick
+from tapegrad.ops.indexing import getitem, index_select, scatter, segment_sum
 from tapegrad.ops.logic import keep, where
+from tapegrad.ops.picking import pick, unpick
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import ascontiguousarray
 from tapegrad.ops.reduction import sum as sum_
