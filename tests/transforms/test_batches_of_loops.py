@@ -60,9 +60,24 @@ def nested(x: Any, h: Any) -> Any:
     return tg.scan(step, h, x)
 
 
+def slope_within(x: Any, h: Any) -> Any:
+    """The slope of a loop whose steps are the same for all, where some examples run it."""
+
+    def shrunk(w: Any) -> Any:
+        return tg.while_loop(lambda c: tg.sum(c * c) > 0.1, lambda c: 0.6 * tg.tanh(c), w)
+
+    def loss(w: Any) -> Any:
+        return tg.cond(h > 0, lambda: tg.sum(shrunk(w) * x), lambda: tg.sum(w * h))
+
+    return tg.grad(loss)(np.arange(1.0, 1.0 + np.size(x)))
+
+
 FUNCTIONS = {
     fn.__name__: fn
-    for fn in (recurrence, reversed_scan, counted, same_number, halved, root, same_branch, nested)
+    for fn in (
+        *(recurrence, reversed_scan, counted, same_number, halved, root, same_branch, nested),
+        slope_within,
+    )
 }
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
