@@ -100,6 +100,15 @@ def test_it_is_what_a_loop_over_the_examples_gives(name):
 
 
 @every_function
+def test_a_batch_of_batches_is_what_two_loops_give(name):
+    fn, x = FUNCTIONS[name], rows_of(name)
+    got = tg.vmap(tg.vmap(fn, (None, 0)), (0, None))(x, Y)
+    rows = [tg.vmap(fn, (None, 0))(row, Y) for row in x]
+    want = tg.tree.map(lambda *parts: np.stack(parts), *rows)
+    assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@every_function
 def test_it_is_differentiated_outside(name):
     fn, x = FUNCTIONS[name], rows_of(name)
 
