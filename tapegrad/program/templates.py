@@ -94,7 +94,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     stopped: "{0}",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
-    copy: "{0}.copy()",
+    copy: "in_order({0}, {out})",
     astype: "{0}.astype({dtype})",
     sum: "add.reduce({0}, {axis}, None, {out}, {keepdims})",
     prod: "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",

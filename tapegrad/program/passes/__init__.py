@@ -19,6 +19,7 @@ from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.gathers import commute_gathers, join_gathers
 from tapegrad.program.passes.joint import join_sigmoids
 from tapegrad.program.passes.late import use_at_once
+from tapegrad.program.passes.limits import fill_limits
 from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import flatten_products, stack_products
@@ -49,7 +50,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "part": (add_before_parting, update_rows),
     # what is left is written with the ops that NumPy does quickest
     "write": (fold, join_factors, pick_first, sums_as_products),
-    "order": (straighten, type_numbers, use_at_once),
+    "order": (straighten, type_numbers, fill_limits, use_at_once),
 }
 
 PASSES: tuple[Pass, ...] = tuple(
