@@ -49,6 +49,11 @@ def root(x: Any, h: Any) -> Any:
     return tg.cond(h > 0, lambda v: tg.sqrt(v) * x, lambda v: tg.log(-v) + x, h)
 
 
+def by_both(x: Any, h: Any) -> Any:
+    """A branch that depends on both arguments, of one of them."""
+    return tg.cond(tg.sum(x) * h > 0, lambda v: v * x, lambda v: v - x, h)
+
+
 def same_branch(x: Any, h: Any) -> Any:
     return tg.cond(np.sum(W) > 0, lambda v: v * x, lambda v: x, h)
 
@@ -60,9 +65,24 @@ def nested(x: Any, h: Any) -> Any:
     return tg.scan(step, h, x)
 
 
+def slope_within(x: Any, h: Any) -> Any:
+    """The slope of a loop whose steps are the same for all, where some examples run it."""
+
+    def shrunk(w: Any) -> Any:
+        return tg.while_loop(lambda c: tg.sum(c * c) > 0.1, lambda c: 0.6 * tg.tanh(c), w)
+
+    def loss(w: Any) -> Any:
+        return tg.cond(h > 0, lambda: tg.sum(shrunk(w) * x), lambda: tg.sum(w * h))
+
+    return tg.grad(loss)(np.arange(1.0, 1.0 + np.size(x)))
+
+
 FUNCTIONS = {
     fn.__name__: fn
-    for fn in (recurrence, reversed_scan, counted, same_number, halved, root, same_branch, nested)
+    for fn in (
+        *(recurrence, reversed_scan, counted, same_number, halved, root, by_both),
+        *(same_branch, nested, slope_within),
+    )
 }
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
@@ -81,6 +101,15 @@ def test_it_is_what_a_loop_over_the_examples_gives(name):
     want = tg.tree.map(lambda *parts: np.stack(parts), *rows)
     assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
     got = tg.compile(tg.vmap(fn))(x, Y)
+    assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
+
+
+@every_function
+def test_a_batch_of_batches_is_what_two_loops_give(name):
+    fn, x = FUNCTIONS[name], rows_of(name)
+    got = tg.vmap(tg.vmap(fn, (None, 0)), (0, None))(x, Y)
+    rows = [tg.vmap(fn, (None, 0))(row, Y) for row in x]
+    want = tg.tree.map(lambda *parts: np.stack(parts), *rows)
     assert tg.tree.all_close(got, want, rtol=1e-12, atol=1e-12)
 
 

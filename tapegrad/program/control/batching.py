@@ -11,6 +11,7 @@ import numpy as np
 from tapegrad.core.batch import filled, for_all
 from tapegrad.core.tape import append
 from tapegrad.core.tensor import Tensor
+from tapegrad.ops.indexing import index_select
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program.control.body import program_of
 from tapegrad.program.ir import Code, Input, Ref
@@ -100,7 +101,8 @@ def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
     cotangent times that is nan.
     """
     first = np.argmax(condition)
+    # an array cannot be indexed with a record, nor does np.take dispatch on indices
     return [
-        where_each(condition, x, stop_gradient(x[first])) if b else x
+        where_each(condition, x, stop_gradient(index_select(x, first))) if b else x
         for x, b in zip(operands, has, strict=True)
     ]

@@ -115,7 +115,10 @@ def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
         # what is kept of a step is not that of an example that had ended before
         body, stop, n_ys = *_until_all(loop, own, n), 0
     else:
-        made = [*carry, *made[loop.n_carry :]]
+        # a length that depends on a value is unknown, or 0, while compiling: no shape can
+        # hold it, so the step itself repeats what is the same for all examples
+        unknown = not loop.steps(operands[last:])
+        made = [*carry, *[b or unknown for b in made[loop.n_carry :]]]
         body = code_for_all(loop.body, own, n, made)
         if stop is not None:
             stop = code_for_all(stop, own[:last], n, [False])
