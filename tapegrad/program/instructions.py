@@ -54,7 +54,7 @@ def lines_of(frame: Frame) -> list[str]:
             text = expression(program, i, {of: still[of][0]}, None, names)  # type: ignore[dict-item]
             about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
             frame.once.append(f"{values[ref]} = {text}  # {about}")
-            still[ref] = values[ref], _strides(program, instruction, still[of][1])  # type: ignore[index]
+            still[ref] = values[ref], _strides(program, instruction, still[of][1])
             return
         if ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))

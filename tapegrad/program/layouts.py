@@ -38,7 +38,7 @@ def layouts(program: Code) -> Mapping[Ref, Axes]:
                 uses[x].append(i)
                 turned[Ref("instruction", i)] = x  # type: ignore[assignment]
             elif x in turned and instruction.op is reshape:
-                reshaped.add(turned[x])  # type: ignore[index]
+                reshaped.add(turned[x])
     found = {}
     for ref in stacks & reshaped:
         orders = {axes_of(made[i]) for i in uses[ref]}
