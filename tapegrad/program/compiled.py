@@ -28,7 +28,7 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
-from tapegrad.program.entry import Signature, Unpack, read, unpacker
+from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
 from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
 from tapegrad.program.observe import Watch
@@ -61,9 +61,9 @@ class Kept:
     idle: list[Callable[..., Any]] = attrs.Factory(list)
 
     @functools.cached_property
-    def unpack(self) -> Unpack:
-        """What reads the leaves that vary; made for the second call, as `read` serves the first."""
-        return unpacker(self.signature)
+    def enter(self) -> Enter:
+        """What reads and runs a call; `read` serves until a signature is met again."""
+        return entrance(self.signature, self.idle, self.make)
 
     def run(self, values: Sequence[Any]) -> Any:
         """What the function returns, for the leaves that vary."""
@@ -97,6 +97,11 @@ class _Patience:
             )
 
 
+def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What tells that no signature was met again yet."""
+    return OTHER
+
+
 class Compiled(Generic[P, R]):
     """What `compile` returns: call it as the function is called.
 
@@ -114,7 +119,8 @@ class Compiled(Generic[P, R]):
         self.static_argnums = static_argnums
         self.passes = passes
         self._kept: dict[Signature, Kept] = {}
-        self._latest: Kept | None = None
+        # the way in of the signature that was met again last
+        self._enter: Enter = _other
         self._warned = False
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             if hasattr(fn, name):
@@ -129,25 +135,17 @@ class Compiled(Generic[P, R]):
         return by_name(self, Compiled, (self.fn, self.static_argnums, self.passes))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
-        latest = self._latest
-        if latest is not None:
-            known = latest.unpack(args, kwargs)
-            if known is not None:
-                # as `Kept.run` does; a call of it costs 1% of a small step
-                idle = latest.idle
-                try:
-                    run = idle.pop()
-                except IndexError:
-                    run = latest.make()
-                try:
-                    return run(*known)
-                finally:
-                    idle.append(run)
+        result = self._enter(args, kwargs)
+        if result is not OTHER:
+            return result
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
             return self.fn(*args, **kwargs)
-        self._latest = latest = self._keep(call.signature, args, kwargs)
-        return latest.run(call.values)
+        again = call.signature in self._kept
+        kept = self._keep(call.signature, args, kwargs)
+        if again:
+            self._enter = kept.enter
+        return kept.run(call.values)
 
     def _repr_html_(self) -> str:
         n = len(self._kept)

@@ -140,26 +140,40 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
     return Call(Signature(tuple(structures), tuple(kinds)), values, traced)
 
 
-Unpack = Callable[[tuple[Any, ...], dict[str, Any]], "tuple[Any, ...] | None"]
+Run = Callable[..., Any]
+Enter = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
+# what `Enter` returns for the arguments of another signature
+OTHER: Any = object()
 
 # equal values of one of these classes are the same
 _PLAIN = {str, bytes, int}
 
 
-def unpacker(signature: Signature) -> Unpack:
-    """A function that gives the leaves that vary if a call has this signature, else None.
+def entrance(signature: Signature, idle: list[Run], make: Callable[[], Run]) -> Enter:
+    """A function that runs a program if a call has this signature, and else gives `OTHER`.
 
     It is straight-line source: a walk through the trees would take longer than a small
     program does.
+
+    Parameters
+    ----------
+    signature
+        What the program was made for.
+    idle
+        Runs of the program that are not in use, each with buffers of its own. One is taken
+        for a call, and put back.
+    make
+        Makes another where there is none.
     """
-    namespace: dict[str, Any] = {"ndarray": np.ndarray, "is_": operator.is_}
+    namespace: dict[str, Any] = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER}
+    namespace.update(take=idle.pop, put_back=idle.append, make=make)
     n_args = sum(isinstance(name, int) for name, _ in signature.structures)
     keywords = tuple([name for name, _ in signature.structures if isinstance(name, str)])
-    lines = [f"if kwargs or len(args) != {n_args}: return None"]
+    lines = [f"if kwargs or len(args) != {n_args}: return other"]
     if keywords:
         namespace["keywords"] = keywords
-        lines = [f"if len(args) != {n_args} or tuple(kwargs) != keywords: return None"]
+        lines = [f"if len(args) != {n_args} or tuple(kwargs) != keywords: return other"]
     leaves = iter(signature.leaves)
     values: list[str] = []
     count = 0
@@ -179,18 +193,18 @@ def unpacker(signature: Signature) -> Unpack:
             values.append(name)
             lines.append(
                 f"if type({name}) is not ndarray or {name}.dtype is not {bind(kind.dtype)} "
-                f"or {name}.shape != {kind.shape}: return None"
+                f"or {name}.shape != {kind.shape}: return other"
             )
         elif isinstance(kind, NumberLike):
             values.append(name)
-            lines.append(f"if type({name}) is not {kind.kind.__name__}: return None")
+            lines.append(f"if type({name}) is not {kind.kind.__name__}: return other")
         else:
             # what is static does not change, so that the same object is the same value
             value, made = bind(kind.value), type(kind.value)
             same = f"{name} is {value}"
             if made in _PLAIN:
                 same += f" or (type({name}) is {made.__name__} and {name} == {value})"
-            lines.append(f"if not ({same}): return None")
+            lines.append(f"if not ({same}): return other")
 
     def walk(name: str, structure: tree.Structure) -> None:
         node = structure.node
@@ -198,37 +212,46 @@ def unpacker(signature: Signature) -> Unpack:
             leaf(name)
             return
         if node is type(None):
-            lines.append(f"if {name} is not None: return None")
+            lines.append(f"if {name} is not None: return other")
             return
         children = [fresh() for _ in structure.children]
-        lines.append(f"if type({name}) is not {bind(node)}: return None")
+        lines.append(f"if type({name}) is not {bind(node)}: return other")
         if node is dict:
-            lines.append(f"if tuple({name}) != {bind(structure.keys)}: return None")
+            lines.append(f"if tuple({name}) != {bind(structure.keys)}: return other")
             kinds = tuple(map(type, structure.keys))
             if kinds and set(kinds) <= _PLAIN:
-                lines.append(f"if tuple(map(type, {name})) != {bind(kinds)}: return None")
+                lines.append(f"if tuple(map(type, {name})) != {bind(kinds)}: return other")
             else:
-                lines.append(f"if not all(map(is_, {name}, {bind(structure.keys)})): return None")
+                lines.append(f"if not all(map(is_, {name}, {bind(structure.keys)})): return other")
             if children:
                 lines.append(f"{', '.join(children)}, = {name}.values()")
         elif structure.keys:
             for child, key in zip(children, structure.keys, strict=True):
                 lines.append(f"{child} = {name}.{key}")
         else:
-            lines.append(f"if len({name}) != {len(children)}: return None")
+            lines.append(f"if len({name}) != {len(children)}: return other")
             if children:
                 lines.append(f"{', '.join(children)}, = {name}")
         for child, part in zip(children, structure.children, strict=True):
             walk(child, part)
 
-    for name, structure in signature.structures:
-        at = fresh()
-        lines.append(
-            f"{at} = args[{name}]" if isinstance(name, int) else f"{at} = kwargs[{bind(name)}]"
-        )
+    given = [(fresh(), name, structure) for name, structure in signature.structures]
+    if n_args:
+        lines.append(f"{''.join(f'{at}, ' for at, _, _ in given[:n_args])}= args")
+    lines += [f"{at} = kwargs[{bind(name)}]" for at, name, _ in given[n_args:]]
+    for at, _, structure in given:
         walk(at, structure)
-    result = "(" + "".join(f"{value}, " for value in values) + ")"
-    text = "\n    ".join(["def unpack(args, kwargs):", *lines, f"return {result}"])
+    lines += [
+        "try:",
+        "    run = take()",
+        "except IndexError:",
+        "    run = make()",
+        "try:",
+        f"    return run({', '.join(values)})",
+        "finally:",
+        "    put_back(run)",
+    ]
+    text = "\n    ".join(["def enter(args, kwargs):", *lines])
     exec(compile(text, "<arguments>", "exec"), namespace)
-    unpack: Unpack = namespace["unpack"]
-    return unpack
+    enter: Enter = namespace["enter"]
+    return enter

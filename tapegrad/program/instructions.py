@@ -35,7 +35,14 @@ def lines_of(frame: Frame) -> list[str]:
             stage = reached
             lines.append(f"# {STAGES[stage]}")
 
+    unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
+    if not frame.inside:
+        # written where they are handed out
+        unwritten.update(*plan.sealed.values())
+
     def line(i: int) -> None:
+        if Ref("instruction", i) in unwritten:
+            return
         if program.instructions[i].op is PART:
             # written where the loop or the branch is that gives it
             return
@@ -55,6 +62,9 @@ def lines_of(frame: Frame) -> list[str]:
             about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
             frame.once.append(f"{values[ref]} = {text}  # {about}")
             still[ref] = values[ref], _strides(program, instruction, still[of][1])
+            return
+        if ref in plan.filled:
+            lines.extend(_filled(frame, ref))
             return
         if ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))
@@ -163,6 +173,21 @@ def _about(instruction: Instruction, note: str) -> str:
     if instruction.number:
         shape = f"a Python {KINDS[instruction.dtype.kind]}"
     return f"{shape}: {note}" if note else shape
+
+
+def _filled(frame: Frame, ref: Ref) -> list[str]:
+    """The lines that copy the parts of a small concatenation to views of its buffer."""
+    filling, buffer = frame.plan.filled[ref], frame.buffers[frame.plan.home[ref]]
+    for x, view in filling.fixed:
+        frame.once.append(f"{buffer}{view} = {operand(x, frame.values)}")
+    lines = []
+    for x, view in filling.parts:
+        name = frame.names.new(f"{buffer}_part")
+        frame.once.append(f"{name} = {buffer}{view}")
+        lines.append(f"{name}[...] = {operand(x, frame.values)}  # a part of {buffer}")
+    # it is called as its buffer is, which is its own
+    frame.values[ref] = buffer
+    return lines
 
 
 def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:

@@ -172,6 +172,6 @@ def _index(index: tuple[Any, ...], arrays: Iterator[str]) -> str:
             parts.append("...")
         else:
             parts.append(next(arrays))
-    if len(parts) == 1 and not isinstance(index[0], slice):
+    if len(parts) == 1 and not isinstance(index[0], slice | int):
         return f"{parts[0]},"
     return ", ".join(parts) or "()"

@@ -19,9 +19,11 @@ import numpy as np
 from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import concatenate
+from tapegrad.program.filling import Filling, fillings
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.layouts import Axes, layouts, ordered
 from tapegrad.program.lines import takes_out
+from tapegrad.program.sealing import sealed
 from tapegrad.program.templates import VIEWS
 
 # more elements than the cache holds several arrays of, and a part that it does hold
@@ -72,6 +74,10 @@ class Plan:
         Results of those that nothing needs after their block; their buffer holds a block.
     turned
         Results that lie in memory in another order of axes, and that order.
+    filled
+        Concatenations with a buffer of their own that parts are copied to.
+    sealed
+        New arrays that results are parts of, and these.
     """
 
     buffers: tuple[Buffer, ...]
@@ -81,6 +87,8 @@ class Plan:
     runs: tuple[tuple[int, int], ...]
     passing: frozenset[Ref]
     turned: Mapping[Ref, Axes]
+    filled: Mapping[Ref, Filling]
+    sealed: Mapping[Ref, tuple[Ref, ...]]
 
 
 class _Pool:
@@ -122,6 +130,11 @@ def planned(program: Code) -> Plan:
     parts = _placed(program, pool, runs, kept)
     # the buffer of a concatenation is in use as long as any part is
     whole = {x: ref for ref, found in parts.items() for x in found}
+    placed = parts.keys() | whole.keys()
+    filled = {x: filling for x, filling in fillings(program).items() if x not in placed}
+    for x in filled:
+        pool.new(x, Buffer(program.of(x).shape, program.of(x).dtype))
+    new = sealed(program)
     owner = {x: whole.get(y, y) for x, y in owner.items()} | whole
     last_use = {
         owner.get(x, x): i
@@ -148,8 +161,8 @@ def planned(program: Code) -> Plan:
         # an operand of the result's shape that is not needed again can be written over
         over = [x for x in ended if _may_write_over(instruction, x, owner)]
         pool.release(over)
-        is_new = takes_out(program, instruction) and ref not in results
-        if is_new and ref not in whole:
+        is_new = takes_out(program, instruction) and ref not in results and ref not in new
+        if is_new and ref not in whole and ref not in filled:
             shape = instruction.shape
             axes = turned.get(ref)
             shape = shape if axes is None else ordered(shape, axes)
@@ -196,6 +209,8 @@ def planned(program: Code) -> Plan:
         tuple(runs),
         frozenset(passing),
         turned,
+        filled,
+        new,
     )
 
 

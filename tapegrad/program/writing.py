@@ -20,6 +20,7 @@ from tapegrad.core.ownership import LARGE, Array, give
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.instructions import lines_of
 from tapegrad.program.ir import Code, Ref
+from tapegrad.program.lines import expression
 from tapegrad.program.names import Names
 from tapegrad.program.plan import Plan, owners
 from tapegrad.program.results import packed
@@ -123,6 +124,8 @@ def _results(frame: Frame) -> list[str]:
     returned: list[str] = []
     views = owners(program)
     seen: set[Ref] = set()
+    part_of = {x: of for of, parts in frame.plan.sealed.items() for x in parts}
+    lines += [f"{values[of]}.setflags(False)" for of in frame.plan.sealed]
 
     def copied(function: str, x: Ref) -> str:
         result = names.new(f"result{len(returned)}")
@@ -143,6 +146,11 @@ def _results(frame: Frame) -> list[str]:
         if x.kind == "instruction" and x.index in frame.updates and x not in seen:
             # `RowUpdates` gives what it makes
             returned.append(values[x])
+            seen.add(x)
+            continue
+        if x in part_of and x not in seen:
+            # a view of what is read-only
+            returned.append(expression(program, x.index, values, None, names))
             seen.add(x)
             continue
         held = x.kind == "constant" or x in views or x in frame.lent

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 
 from tapegrad.program.improvement import Improvement
 from tapegrad.program.improvement import Pass as Pass
+from tapegrad.program.passes.biases import join_biases
 from tapegrad.program.passes.common import share_common
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
@@ -54,6 +55,7 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "shift": (shift_rows,),
     # what is left is written with the ops that NumPy does quickest
     "write": (fold, join_factors, pick_first, sums_as_products),
+    "join": (join_biases,),
     "order": (straighten, straighten_stacks, type_numbers, fill_limits, use_at_once),
 }
 

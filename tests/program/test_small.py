@@ -1,0 +1,218 @@
+"""Programs of small arrays: biases as rows, parts of one array, and how a call begins and ends."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+from programs import many
+
+import tapegrad as tg
+from tapegrad.program.results import _maker
+
+RNG = np.random.default_rng(0)
+
+
+def net(layers: Sequence[Any], x: Any) -> Any:
+    for w, b in layers:
+        x = np.tanh(x @ w + b)
+    return x
+
+
+def loss(layers: Any, x: Any, y: Any) -> Any:
+    d = net(layers, x) - y
+    return np.sum(d * d)
+
+
+def layers_of(*sizes: int, dtype: Any = float) -> Any:
+    return [
+        (RNG.normal(size=(n, m)).astype(dtype), RNG.normal(size=m).astype(dtype))
+        for n, m in itertools.pairwise(sizes)
+    ]
+
+
+def step(layers: Any, x: Any, y: Any) -> Any:
+    value, gradients = tg.value_and_grad(loss)(layers, x, y)
+    return value, tg.tree.map(lambda p, g: p - 0.1 * g, layers, gradients)
+
+
+def notes(program: tg.Program) -> list[str]:
+    return [made.note for made in program.instructions]
+
+
+BIAS = "the bias is a row of the weight"
+
+
+@many(thorough=60, default=8)
+@given(
+    st.lists(st.integers(1, 4), min_size=2, max_size=4),
+    st.integers(1, 5),
+    st.sampled_from([np.float32, np.float64]),
+    st.booleans(),
+)
+def test_a_step_of_a_small_net_is_as_recorded(sizes, n, dtype, updated):
+    layers = layers_of(*sizes, dtype=dtype)
+    x, y = (RNG.normal(size=(n, m)).astype(dtype) for m in (sizes[0], sizes[-1]))
+    compiled = tg.compile(step if updated else tg.value_and_grad(loss))
+    assert notes(compiled.program(layers, x, y)).count(BIAS) == len(sizes) - 1
+    compiled.check(layers, x, y)
+    kept = tg.tree.map(np.copy, compiled(layers, x, y))
+    # in any order of memory, and again with other numbers
+    turned = [(np.asfortranarray(w), b[::-1]) for w, b in layers]
+    compiled.check(turned, np.asfortranarray(x), y)
+    assert tg.tree.all_close(compiled(layers, x, y), kept)
+
+
+SHARED = {
+    "a weight of two layers": lambda w, b, c, x: np.sum(np.tanh(x @ w + b) @ w + c),
+    "a bias of two layers": lambda w, b, c, x: np.sum(np.tanh(np.tanh(x @ w + b) @ w + b) * c),
+    "an input of two layers": lambda w, b, c, x: np.sum(np.tanh(x @ w + b) * (x @ (w * 2) + c)),
+    "a product that is used itself": lambda w, b, c, x: np.sum(np.tanh((p := x @ w) + b) * p + c),
+    "a sum of two products": lambda w, b, c, x: np.sum(np.tanh(x @ w + b + x.T @ w + c)),
+}
+
+
+@pytest.mark.parametrize("fn", SHARED.values(), ids=SHARED)
+def test_layers_that_share_what_they_have_are_right(fn):
+    w, x = RNG.normal(size=(2, 3, 3))
+    b, c = RNG.normal(size=(2, 3))
+    tg.compile(tg.value_and_grad(fn, argnums=(0, 1, 2))).check(w, b, c, x)
+    updated = tg.grad(fn, argnums=(0, 1, 2))
+    tg.compile(lambda *args: [p - g for p, g in zip(args, updated(*args), strict=False)]).check(
+        w, b, c, x
+    )
+
+
+def test_the_rows_of_one_new_array_are_handed_out_sealed_and_apart():
+    layers, x, y = layers_of(2, 3, 1), RNG.normal(size=(4, 2)), RNG.normal(size=(4, 1))
+    compiled = tg.compile(step)
+    assert str(compiled.program(layers, x, y)).count(".setflags(False)") == 3
+    first = tg.tree.leaves(compiled(layers, x, y))
+    second = tg.tree.leaves(compiled(layers, x, y))
+    for i, a in enumerate(first):
+        assert not a.flags.writeable
+        with pytest.raises(ValueError, match="cannot set WRITEABLE"):
+            a.setflags(write=True)
+        others = [*first[:i], *first[i + 1 :], *second, *tg.tree.leaves((layers, x, y))]
+        assert not any(np.shares_memory(a, other) for other in others)
+
+
+PARTS = {
+    "used besides": lambda a, b: ((y := a + b)[:2], np.tanh(y[2:]) * y[:2], y[2:]),
+    "twice": lambda a, b: ((y := a + b)[:2], y[2:], y[:2]),
+    "with a row in common": lambda a, b: ((y := a + b)[:3], y[2:]),
+    "not all": lambda a, b: ((y := a + b)[:1], y[3]),
+    "with the whole": lambda a, b: ((y := a + b), y[:2], y[2:]),
+    "of what is given": lambda a, b: (a[:2], a[2:]),
+    "of one row": lambda a, b: ((y := a * b)[0], y[1], y[2], y[3]),
+    "of a product": lambda a, b: ((y := a @ b.T)[:1], y[1:4]),
+}
+
+
+@pytest.mark.parametrize("fn", PARTS.values(), ids=PARTS)
+def test_parts_of_an_array_are_handed_out_as_the_function_does(fn):
+    a, b = RNG.normal(size=(2, 4, 2))
+    compiled = tg.compile(fn)
+    compiled.check(a, b)
+    before = compiled(a, b)
+    compiled(a + 1, b)
+    assert all(map(np.array_equal, before, fn(a, b)))
+
+
+@given(st.data(), st.integers(0, 1))
+@many(thorough=60, default=8)
+def test_small_parts_are_joined_along_any_axis(data, axis):
+    widths = data.draw(st.lists(st.integers(0, 2), min_size=2, max_size=4))
+    kinds = data.draw(st.lists(st.integers(0, 3), min_size=len(widths), max_size=len(widths)))
+    args = [RNG.normal(size=(w, 3) if axis == 0 else (3, w)) for w in widths]
+    constants = [x.copy() for x in args]
+
+    def fn(*args):
+        parts = [
+            (x, np.tanh(x), c, x.reshape(-1).reshape(x.shape))[kind]
+            for x, c, kind in zip(args, constants, kinds, strict=True)
+        ]
+        joined = np.concatenate(parts, axis=axis)
+        return joined * 2, np.exp(joined), np.concatenate([joined, joined]) + 1
+
+    compiled = tg.compile(fn)
+    compiled.check(*args)
+    compiled.check(*[x + 1 for x in args])
+
+
+@attrs.frozen
+class Plain:
+    a: Any
+    b: Any = 0
+
+
+@attrs.frozen
+class Checked:
+    a: Any = attrs.field(validator=attrs.validators.instance_of(object))
+
+
+@attrs.frozen
+class Converted:
+    a: Any = attrs.field(converter=lambda x: x)
+
+
+@attrs.frozen
+class Hooked:
+    a: Any
+
+    def __attrs_post_init__(self) -> None:
+        pass
+
+
+@attrs.frozen(cache_hash=True)
+class Cached:
+    a: Any
+
+
+@attrs.frozen(slots=False)
+class Open:
+    a: Any
+
+
+@attrs.frozen(init=False)
+class Own:
+    a: Any
+
+    def __init__(self, a: Any) -> None:
+        self.__attrs_init__(a)
+
+
+class Derived(Plain):
+    pass
+
+
+@pytest.mark.parametrize("node", [Checked, Converted, Hooked, Cached, Open, Own, Derived])
+def test_records_with_more_to_do_are_made_by_their_class(node):
+    assert _maker(node) is None
+
+
+def test_plain_records_are_made_without_their_init_and_are_the_same():
+    make = _maker(Plain)
+    assert make is not None
+    assert make(1, 2) == Plain(1, 2)
+    assert type(make(1, 2)) is Plain
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        make(1, 2).a = 3
+    result = tg.compile(lambda x: Plain(x * 2, Checked(x)))(np.ones(2))
+    assert type(result) is Plain
+    assert type(result.b) is Checked
+
+
+def test_signatures_that_take_turns_are_told_apart():
+    compiled = tg.compile(lambda x, k=0.0: x * 2 + k)
+    calls = [((np.ones(2),), {}), ((np.ones(3),), {}), ((np.ones(2),), {"k": 1.0}), ((2.0,), {})]
+    for _ in range(3):
+        for args, kwargs in calls:
+            np.testing.assert_array_equal(
+                compiled(*args, **kwargs), np.asarray(args[0]) * 2 + kwargs.get("k", 0.0)
+            )
+    assert len(compiled.signatures) == 4
