@@ -1,0 +1,15 @@
+"""What messages call the kind of an object."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def a_kind(x: Any) -> str:
+    """An object's kind, with its article: "an array", "a Tensor", "an int"."""
+    if type(x) is np.ndarray:
+        return "an array"
+    name = type(x).__name__
+    return f"{'an' if name[:1].lower() in 'aeiou' else 'a'} {name}"
