@@ -25,6 +25,7 @@ from tapegrad.ops.scipy_special import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *
 from tapegrad.ops.trigonometric import *
+from tapegrad.ops.updates import *
 from tapegrad.ops.window import *
 
 # the names, without the modules that importing leaves here; a checker reads the imports
@@ -53,6 +54,7 @@ if not TYPE_CHECKING:
         shape,
         special,
         trigonometric,
+        updates,
         window,
     )
 
@@ -80,5 +82,6 @@ if not TYPE_CHECKING:
         *shape.__all__,
         *special.__all__,
         *trigonometric.__all__,
+        *updates.__all__,
         *window.__all__,
     ]
