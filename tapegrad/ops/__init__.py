@@ -13,6 +13,7 @@ from tapegrad.ops.indexing import *
 from tapegrad.ops.interpolation import *
 from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
+from tapegrad.ops.normalisation import *
 from tapegrad.ops.order import *
 from tapegrad.ops.patch import *
 from tapegrad.ops.picking import *
@@ -42,6 +43,7 @@ if not TYPE_CHECKING:
         interpolation,
         inverse,
         logic,
+        normalisation,
         order,
         patch,
         picking,
@@ -70,6 +72,7 @@ if not TYPE_CHECKING:
         *interpolation.__all__,
         *inverse.__all__,
         *logic.__all__,
+        *normalisation.__all__,
         *order.__all__,
         *patch.__all__,
         *picking.__all__,
