@@ -87,7 +87,7 @@ def test_it_compares_as_well(kind: Any, name: str) -> None:
 @pytest.mark.parametrize("kind", [Acting, Inferior])
 @pytest.mark.parametrize("name", BINARY)
 def test_a_class_that_does_not_is_no_operand(kind: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=f"an operand is an {kind.__name__}"):
+    with pytest.raises(TypeError, match=f"an operand is an? {kind.__name__}"):
         recorded(lambda x: getattr(operator, name)(x, kind()))
 
 
