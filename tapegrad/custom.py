@@ -94,7 +94,10 @@ def custom_op(
                     "numbers is needed (is a return missing?)"
                 )
             require_real(np.asarray(y).dtype, f"{called}: the result")
-            return np.array(y)
+            if not isinstance(y, np.ndarray):
+                return np.asarray(y)[()]
+            # without axes a view, which in-place operators do not take for a number
+            return np.array(y) if y.shape else keep(np.asarray(y))
 
         signature = Signature.of(function, called, len(rules))
         defaults = {
