@@ -21,10 +21,22 @@ _INSTEAD = {
 }
 
 # ops that give a number of a number, and an array of an array without axes
-_OF_A_NUMBER = frozenset("parameter astype imag real reshape squeeze transpose stopped".split())
+_OF_A_NUMBER = frozenset(
+    ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stopped"]
+)
 # ops that give an array without axes where others give a number
 _ARRAYS = frozenset(
-    "asarray broadcast_to copy i0 index_add index_set overlap_add scatter where".split()
+    [
+        "asarray",
+        "broadcast_to",
+        "copy",
+        "i0",
+        "index_add",
+        "index_set",
+        "overlap_add",
+        "scatter",
+        "where",
+    ]
 )
 
 

@@ -266,7 +266,7 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
     --------
     >>> import tapegrad as tg
     >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
-    array(2.5)
+    np.float64(2.5)
     """
     return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
 
