@@ -210,7 +210,7 @@ def percentile(
     --------
     >>> import tapegrad as tg
     >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
-    array(2.5)
+    np.float64(2.5)
     """
     return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
