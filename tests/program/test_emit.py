@@ -17,7 +17,7 @@ from programs import many
 import tapegrad as tg
 from tapegrad.core.digits import as_text
 from tapegrad.declare import OPS
-from tapegrad.ops.indexing import index_set
+from tapegrad.ops.updates import index_set
 from tapegrad.program.writing import source, written
 from tapegrad.testing import programs
 
