@@ -323,6 +323,7 @@ TABLE: Mapping[str, Lowering] = {
     "scatter": scatter,
     "segment_sum": segment_sum,
     "pick": pick,
+    "inner_product": lambda jax, out, a, b: jax.numpy.vdot(a, b),
     "unpick": unpick,
     "row_places": row_places,
     "add_at_places": add_at_places,
