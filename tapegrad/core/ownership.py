@@ -33,9 +33,8 @@ class _Made(np.ndarray[Any, Any]):
 def _at_writes() -> bool:
     """Whether ``ufunc.at`` writes to read-only arrays, as it does in NumPy before 2.5.
 
-    It does so where one index array selects from one axis, and where several select from
-    as many. Arrays of one axis are copied on these versions; larger ones that `give` made
-    are still shared, and only such a call can change them.
+    It does so wherever the index selects single elements. Nothing stops it, so on these
+    versions nothing is shared: what comes in is copied, and so is what is lent.
     """
     x = np.zeros(1)
     x.setflags(write=False)
@@ -124,10 +123,10 @@ def _marked(x: Array) -> Array:
 
 def _is_made(x: Array) -> bool:
     """Whether an array is one that `give` marked, or a view of one, so it cannot change."""
-    if _AT_WRITES and x.ndim == 1:
-        return False
     base = x.base
-    return type(base) is _Made or (type(base) is np.ndarray and type(base.base) is _Made)
+    return not _AT_WRITES and (
+        type(base) is _Made or (type(base) is np.ndarray and type(base.base) is _Made)
+    )
 
 
 # --- options ------------------------------------------------------------------------------

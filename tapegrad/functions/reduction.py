@@ -1,4 +1,4 @@
-"""Reductions along axes, and the normalisations made of them."""
+"""Means, spreads, and reductions that pass over NaN."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapegrad.declare import function
 from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
 from tapegrad.ops.in_part import count, number_of, part, partly, typed
 from tapegrad.ops.record import array, floating
-from tapegrad.ops.reduction import _is_nan, all, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -352,7 +352,7 @@ def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> An
     y = extremum(without_nan(a, worst), axis=axis, **given)
     if given["initial"] is not None:
         return y
-    return np.where(all(_is_nan(a), axis=axis, keepdims=given["keepdims"]), np.nan, y)
+    return np.where(all(is_nan(a), axis=axis, keepdims=given["keepdims"]), np.nan, y)
 
 
 @function(numpy=np.nanmax, domain=partly(min_side=1, dtype=False), kink="ties share equally")

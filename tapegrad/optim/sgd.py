@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import below_one, is_none, plain
@@ -87,6 +88,10 @@ class SGD(Optimizer):
         """A step down the gradient, or along the velocity."""
         (rate,) = numbers
         if not moments:
-            return (p - rate * g,)
+            step = rate * g
+            if type(step) is np.ndarray and type(p) is np.ndarray and step.dtype == p.dtype:
+                # without memory for a third array as large
+                return (np.subtract(p, step, out=step),)
+            return (p - step,)
         v = self.momentum * moments[0] + g
         return p - rate * (g + self.momentum * v if self.nesterov else v), v

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.ownership import Array, give
-from tapegrad.ops.indexing import add_rows
+from tapegrad.ops.adding import add_rows
 
 
 class RowUpdates:
@@ -24,6 +24,10 @@ class RowUpdates:
     the one kept here: whatever `give` hands out, and every view of that, refers to the
     array with the memory, which nobody else is given. Each run of a program has an
     instance of its own.
+
+    Before NumPy 2.5 one thing is not noticed: ``ufunc.at`` writes to read-only arrays there,
+    and what it writes to the newest table, other than in the rows that were updated last,
+    is not in the table that the next call makes of it.
     """
 
     def __init__(self) -> None:

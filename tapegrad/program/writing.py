@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import LARGE, Array, give, keep
+from tapegrad.core.ownership import LARGE, Array, give
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.instructions import lines_of
 from tapegrad.program.ir import Code, Ref
@@ -113,7 +113,7 @@ def _shown(text: str) -> str:
 
 def _apart(x: Any) -> Array:
     """An argument as it may be handed out: a copy, unless nobody can change it."""
-    return give(keep(np.asarray(x)))
+    return give(np.asarray(x).view())
 
 
 def _results(frame: Frame) -> list[str]:
@@ -139,6 +139,11 @@ def _results(frame: Frame) -> list[str]:
             continue
         if x.kind == "input":
             returned.append(copied(names.of(_apart, "apart"), x))
+            continue
+        if x.kind == "instruction" and x.index in frame.updates and x not in seen:
+            # `RowUpdates` gives what it makes
+            returned.append(values[x])
+            seen.add(x)
             continue
         held = x.kind == "constant" or x in views or x in frame.lent
         if held or x in seen or made.shape == ():

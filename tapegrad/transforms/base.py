@@ -12,7 +12,7 @@ from tapegrad import tree
 from tapegrad.core.callables import as_positions, keep_names, label, title
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
-from tapegrad.core.ownership import give, keep
+from tapegrad.core.ownership import give
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import is_recording
 from tapegrad.core.tensor import Tensor
@@ -117,7 +117,7 @@ def released(x: Any) -> Any:
     """A result as it leaves a transform: its value, unless a recording is running."""
     if type(x) is np.ndarray:
         refuse_hidden(x, "a result")
-        return give(keep(x))
+        return give(x.view())  # a copy, unless nobody can change it
     if type(x) is not Tensor:
         if is_floating(x):
             return give(np.array(x))

@@ -15,6 +15,7 @@ from tapegrad.core.seeds import seed
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.lines import users_place
 from tapegrad.transforms.base import (
     A,
     Argnums,
@@ -36,7 +37,8 @@ class ValueAndGrad(Transform[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         fn, given, named, positions = self.call(args, kwargs)
-        output, tape, marked = run(fn, given, named, positions, self.check_finite)
+        place = users_place if self.check_finite else None
+        output, tape, marked = run(fn, given, named, positions, place)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_scalar(self.fn, output)
         seeds = {}

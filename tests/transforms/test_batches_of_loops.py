@@ -49,6 +49,11 @@ def root(x: Any, h: Any) -> Any:
     return tg.cond(h > 0, lambda v: tg.sqrt(v) * x, lambda v: tg.log(-v) + x, h)
 
 
+def by_both(x: Any, h: Any) -> Any:
+    """A branch that depends on both arguments, of one of them."""
+    return tg.cond(tg.sum(x) * h > 0, lambda v: v * x, lambda v: v - x, h)
+
+
 def same_branch(x: Any, h: Any) -> Any:
     return tg.cond(np.sum(W) > 0, lambda v: v * x, lambda v: x, h)
 
@@ -75,8 +80,8 @@ def slope_within(x: Any, h: Any) -> Any:
 FUNCTIONS = {
     fn.__name__: fn
     for fn in (
-        *(recurrence, reversed_scan, counted, same_number, halved, root, same_branch, nested),
-        slope_within,
+        *(recurrence, reversed_scan, counted, same_number, halved, root, by_both),
+        *(same_branch, nested, slope_within),
     )
 }
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
