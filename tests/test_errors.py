@@ -144,7 +144,7 @@ def test_a_differentiated_argument_by_keyword_is_told():
 
 @pytest.mark.parametrize("transform", [tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian])
 def test_what_cannot_be_called_is_refused_at_once(transform):
-    assert "ndarray" in said(TypeError, lambda: transform(np.ones(2)))
+    assert "an array" in said(TypeError, lambda: transform(np.ones(2)))
 
 
 # --- sweeps ------------------------------------------------------------------------------
@@ -170,7 +170,7 @@ def test_a_sweep_needs_a_scalar_or_a_cotangent_of_the_outputs_shape():
 
 def test_a_sweep_needs_a_floating_record():
     tape, _, y = square()
-    assert "ndarray" in said(TypeError, lambda: tg.reverse_sweep(tape, y.value))
+    assert "an array" in said(TypeError, lambda: tg.reverse_sweep(tape, y.value))
     assert "float" in said(TypeError, lambda: tg.reverse_sweep(tape, 1.0))
     tape, b = tape.write(tg.greater, y, 2.0)
     assert "bool" in said(TypeError, lambda: tg.reverse_sweep(tape, b))

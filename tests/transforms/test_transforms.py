@@ -554,7 +554,11 @@ def test_derivatives_of_trees_by_several_arguments_are_trees(transform):
 
 REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda: tg.jvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals is a tuple.*\(x,\)"),
-    (lambda: tg.jvp(tg.sum, (np.ones(2),), np.ones(2)), TypeError, r"tangents is a tuple.*ndarray"),
+    (
+        lambda: tg.jvp(tg.sum, (np.ones(2),), np.ones(2)),
+        TypeError,
+        r"tangents is a tuple.*an array",
+    ),
     (lambda: tg.hvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals is a tuple"),
     (lambda: tg.hvp(tg.sum, (np.ones(2),), np.ones(2)), TypeError, r"tangents is a tuple"),
     (lambda: tg.jvp(square, (2.0, 3.0), (1.0,)), ValueError, "2 primals but 1 tangents"),
