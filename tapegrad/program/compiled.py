@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -31,7 +33,7 @@ from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
-from tapegrad.program.observe import observed
+from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
@@ -75,6 +77,22 @@ class Kept:
             return run(*values)
         finally:
             self.idle.append(run)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's search for cycles waits, which finds none in a program that is being made.
+
+    Each pass makes so many small objects that it would go through all of them, and all else
+    in memory, again and again: a third of the time that long programs take.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Patience:
@@ -221,12 +239,13 @@ class Compiled(Generic[P, R]):
         patience = _Patience(label(self.fn))
         recorded = trace(self.fn, args, kwargs, self.static_argnums)
         wait = functools.partial(patience.check, len(recorded.instructions))
-        program = improved(recorded, self.passes, wait)
+        with _uncollected():
+            program = improved(recorded, self.passes, wait)
+            make = runner(program)
+        wait()
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        kept = Kept(program, captured, signature, runner(program))
-        wait()
-        return kept
+        return Kept(program, captured, signature, make)
 
     def _warn(self) -> None:
         if not self._warned:
@@ -247,7 +266,8 @@ def trace(
     stops: bool = False,
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
-    origin = Origin(label(fn), True, first_line(fn))
+    watch = Watch()
+    origin = Origin(label(fn), True, first_line(fn), watch.note)
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 
@@ -271,7 +291,12 @@ def trace(
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
     generators = watched(fn)
-    (output, seen), last = recorded_from(last, observed, (fn, tuple(marked), named))
+    try:
+        output, last = recorded_from(last, fn, tuple(marked), named)
+        seen = watch.seen(last)
+    finally:
+        # its frames refer to records, and these to the watch
+        watch.end()
     refuse_draws(generators, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))
