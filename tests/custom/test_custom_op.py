@@ -138,6 +138,25 @@ def test_a_rule_may_return_any_number(result):
         assert type(g) is np.ndarray
 
 
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("n", [(), (3,)])
+def test_a_python_number_is_weak_in_a_custom_op_as_in_the_plain_call(n, dtype):
+    scaled = tg.custom_op(vjps=(lambda g, y, x, s: g * s, lambda g, y, x, s: g * x))(
+        lambda x, s: x * s
+    )
+    x = np.full(n, 3, dtype)
+    plain = scaled(x, 2.0)
+    assert plain.dtype == dtype
+    for run in (lambda x, s: tg.record(scaled)(x, s)[0], tg.compile(scaled)):
+        assert run(x, 2.0).dtype == plain.dtype
+    tg.testing.check_values(scaled, (x, 2.0))
+    to_x, to_s = tg.grad(lambda x, s: tg.sum(scaled(x, s)), argnums=(0, 1))(x, 2.0)
+    assert (to_x.dtype, to_s.dtype) == (dtype, np.float64)
+    # with numbers alone too, and in derivatives of a higher order
+    assert tg.record(scaled)(2.0, 3.0)[0].dtype == np.float64
+    assert tg.grad(lambda s: tg.grad(scaled)(s * s, s))(2.0) == 1.0
+
+
 def test_a_custom_op_that_needs_no_gradient_passes_none():
     rounded = tg.custom_op(vjps=(None,))(np.round)
     np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(rounded(x) * x))(np.array([1.2])), [1.0])
