@@ -39,8 +39,8 @@ def custom_op(
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Make an op of a function on arrays and its VJP rules.
 
-    Recorded, the function gets arrays: a Python float that is differentiated reaches it as
-    an array of float64.
+    Recorded, the function and its rules get arrays, and Python numbers where it is called
+    with them, which leave float32 as it is.
 
     Parameters
     ----------
@@ -95,14 +95,17 @@ def custom_op(
                     "numbers is needed (is a return missing?)"
                 )
             require_real(np.asarray(y).dtype, f"{called}: the result")
-            return np.array(y)
+            if not isinstance(y, np.ndarray):
+                return np.asarray(y)[()]
+            # without axes a view, which in-place operators do not take for a number
+            return np.array(y) if y.shape else keep(np.asarray(y))
 
         signature = Signature.of(function, called, len(rules))
         defaults = {
             n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
         }
         guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
-        made = Op(called, forward, guarded, by_transposing, declared=forward)
+        made = Op(called, forward, guarded, by_transposing, takes_weak=True, declared=forward)
         declare(made, domain, "", made.signature)
         return made
 

@@ -2,6 +2,7 @@
 
 import ast
 import doctest
+import functools
 import importlib
 import inspect
 import pkgutil
@@ -45,6 +46,7 @@ def test_every_file_is_a_module_that_imports():
 # --- imports ------------------------------------------------------------------------------
 
 
+@functools.cache
 def imports(file: Path) -> dict[str, set[str]]:
     """The modules that a file imports, of the package and others; for types too."""
     ours, others = set(), set()

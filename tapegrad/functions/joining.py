@@ -154,7 +154,8 @@ def block(arrays: Any) -> Any:
             return np.concatenate([joined(part, depth - 1) for part in x], axis=-depth)
         return np.reshape(x, (*(1,) * (ndim - np.ndim(x)), *np.shape(x)))
 
-    return joined(arrays, depth)
+    whole = joined(arrays, depth)
+    return whole if depth else np.copy(whole)
 
 
 def _appends(choose: Choices) -> Call:

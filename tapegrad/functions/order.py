@@ -15,7 +15,7 @@ from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.indexing import index_select, segment_sum
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
-from tapegrad.ops.record import array, floating, is_weak
+from tapegrad.ops.record import array, floating, is_weak, number
 from tapegrad.ops.reduction import any, mean
 
 __all__ = [
@@ -36,7 +36,7 @@ def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     """A statistic of the lines of an array: nan where they have nan, and axes kept if wanted."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
     before = y.shape[: y.ndim - rows.ndim + 1]
-    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else y
+    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
 
 
 def _distinct(choose: Choices) -> Call:
@@ -210,7 +210,7 @@ def percentile(
     --------
     >>> import tapegrad as tg
     >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
-    array(2.5)
+    np.float64(2.5)
     """
     return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
@@ -255,7 +255,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
     step = above - below
     y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
-    return np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape)))
+    return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
 
 
 @function(numpy=np.nanpercentile, domain=_some_quantiles(100), kink=TIES)
@@ -266,7 +266,7 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
     --------
     >>> import tapegrad as tg
     >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
-    array(2.5)
+    np.float64(2.5)
     """
     return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
 
