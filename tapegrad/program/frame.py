@@ -11,8 +11,8 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.ops.holes import HOLE
-from tapegrad.ops.indexing import index_add
 from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.updates import index_add
 from tapegrad.program.ir import Code, Constant, Instruction, Ref
 from tapegrad.program.layouts import Axes, inverse
 from tapegrad.program.lines import number

@@ -41,19 +41,17 @@ from tapegrad.ops.logic import (
     right_shift,
     where,
 )
+from tapegrad.ops.normalisation import log_softmax, logsumexp, softmax
 from tapegrad.ops.picking import add_at_places, below_largest
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
     argmax,
     argmin,
-    log_softmax,
-    logsumexp,
     max,
     mean,
     min,
     prod,
-    softmax,
     sum,
 )
 from tapegrad.ops.rounding import floor_divide, remainder

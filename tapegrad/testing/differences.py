@@ -7,7 +7,6 @@ is called wrong only where it differs by more than that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -15,112 +14,18 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.testing.flat import locate, pack, unpack, weights
+from tapegrad.testing.ladder import FINE, limit
+from tapegrad.testing.problem import Fn, Problem
 
-__all__ = ["EPS", "FINE", "Comparison", "Problem", "Steps", "check_first", "coarse"]
+__all__ = ["Comparison", "check_first"]
 
-Fn = Callable[..., Any]
-
-EPS = float(np.finfo(np.float64).eps)
 _FEW = 64  # at most so many inputs are moved one by one
 _SPLITS = 128  # how often directions through kinks are split at most
 _UNDERFLOW = 1e-290  # what is smaller is zero
-_TAIL = 5  # how many smaller steps a limit must agree with
 _FLAT = 8  # at so many of the smallest steps a function that is constant stays so
 _JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
-
-
-@attrs.frozen(eq=False)
-class Steps:
-    """The steps of the differences, in units of max(1, |x|).
-
-    Attributes
-    ----------
-    ladder
-        From large to small, each a quarter of the one before.
-    first
-        The two steps that are tried first.
-    near
-        How far around a point slopes are taken, to know a kink by.
-    close
-        A relative error below this needs no closer look.
-    sure
-        The relative doubt up to which a one-sided slope counts as known.
-    """
-
-    ladder: Array
-    first: Array
-    near: tuple[float, float]
-    close: float
-    sure: float
-
-
-# the usual step cbrt(eps) is among them: the large ones are for functions with much
-# rounding, the small ones for kinks and poles close by
-_LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
-FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
-
-
-def coarse(eps: float) -> Steps:
-    """Steps for inputs or outputs that round by this much: the error of a step is larger."""
-    ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
-    ladder = ladder[(ladder < 0.5) & (ladder > eps)]
-    near = float(ladder[1]), float(ladder[4])
-    return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
-
-
-@attrs.frozen(eq=False)
-class Problem:
-    """A function of arrays that returns arrays, its derivatives, and the point to check it at.
-
-    Attributes
-    ----------
-    name, paths
-        What messages call the function and each input.
-    evaluate
-        The function on plain arrays.
-    pull
-        From a point to the outputs and the pullback of a list of cotangents; None if
-        only tangents are checked.
-    push
-        From a point and its tangents to the outputs' tangents; None if only
-        cotangents are checked.
-    x
-        The point, in float64.
-    order
-        Of the derivative that is checked.
-    scale, eps
-        The size of the numbers inside, as far as the function that this one is derived
-        from shows it, and their relative rounding.
-    resolution
-        The relative rounding of the inputs.
-    noise
-        How far each output is known to be off, if that is more than the rounding of its size.
-    steps
-        Of the differences.
-    by
-        What messages call the function that gave the derivatives, if it is another one.
-    output_paths
-        What messages call each output; "output 0" and so on by default.
-    """
-
-    name: str
-    evaluate: Fn
-    pull: Fn | None
-    push: Fn | None
-    x: tuple[Array, ...]
-    paths: tuple[str, ...]
-    order: int = 1
-    scale: float = 0.0
-    eps: float = EPS
-    resolution: float = EPS
-    noise: Any = 0.0
-    steps: Steps = FINE
-    by: str = ""
-    output_paths: tuple[str, ...] = ()
-
-    def where(self, mode: str) -> str:
-        """Which of a function's derivatives is meant, in messages."""
-        return f"({self.by})" if self.by else f"(order {self.order}, {mode} mode)"
+_CELLS = 8  # so many slopes next to a point are enough to see that it is smooth there
+_HIDDEN = 64  # a kink changes the mean slope of a cell by this part of itself at least
 
 
 @attrs.frozen(eq=False)
@@ -234,7 +139,8 @@ class Comparison:
         # a step may leave the function's domain
         steps = self.problem.steps
         with np.errstate(all="ignore"):
-            first, second = (np.mean(self.slopes(support, h), axis=0) for h in steps.first)
+            sides = {float(h): self.slopes(support, h) for h in steps.first}
+            first, second = ((left + right) / 2 for left, right in sides.values())
             numeric = second + (second - first) / 15
             # an output that stays as it is does not round anew
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
@@ -242,13 +148,17 @@ class Comparison:
             numeric = self.rows(numeric @ self.u, numeric)
             noise = 2 * self.rows(_norm(self.u * rounding), rounding) / steps.first[1]
             close = np.abs(numeric - analytic) <= steps.close * size + noise
-            return None if close.all() else self.examine(support, analytic, np.flatnonzero(~close))
+            if close.all():
+                return None
+            return self.examine(support, analytic, np.flatnonzero(~close), sides)
 
-    def examine(self, support: Array, analytic: Array, rows: Array) -> _Finding:
-        """Compare some rows with all that the ladder of steps can tell."""
+    def examine(
+        self, support: Array, analytic: Array, rows: Array, seen: dict[float, tuple[Array, Array]]
+    ) -> _Finding:
+        """Compare some rows with all that the ladder of steps can tell; two steps are seen."""
         eps, inherited = self.problem.eps, self.problem.scale
         ladder = self.problem.steps.ladder
-        sides = np.array([self.slopes(support, h) for h in ladder])
+        sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is one side only
         sides = np.where(exists, sides, sides[:, ::-1])
@@ -258,10 +168,10 @@ class Comparison:
         rounding = np.where(moving, least, 0)
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
         # where the values cancel at the point, those next to it show their size
-        seen = np.abs(sides) * ladder[:, None, None]
-        seen_size = max(size, np.max(seen[np.isfinite(seen)], initial=0.0))
-        left, left_error = _limit(ladder, sides[:, 0], 1, rounding, seen_size)
-        right, right_error = _limit(ladder, sides[:, 1], 1, rounding, seen_size)
+        shown = np.abs(sides) * ladder[:, None, None]
+        seen_size = max(size, np.max(shown[np.isfinite(shown)], initial=0.0))
+        left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
+        right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
         mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
         # the derivative may be anything between two sides that differ, and where a kink
         # is so close by that the sides are not known, anything that they may be
@@ -273,7 +183,7 @@ class Comparison:
         central = sides.mean(axis=1)
         central = self.rows(central @ self.u, central)[:, rows]
         weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[rows]
-        numeric, error = _limit(ladder, central, 2, weighed_rounding, seen_size)
+        numeric, error = limit(ladder, central, 2, weighed_rounding, seen_size)
         # the analytic side rounds as well
         reach = max(1, np.max(np.abs(self.v[support])))
         floor = 16 * eps * np.maximum(size * reach, self.sizes[rows]) + _UNDERFLOW
@@ -288,12 +198,15 @@ class Comparison:
         # zero is right where nothing changes for many steps: what does further off is a kink
         constant = (central[-_FLAT:] == 0).all(axis=0)
         wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
-        if wrong.any():
+        off = np.abs(analytic[rows] - numeric)
+        # the doubt is no larger than this, and takes the derivative at many points
+        if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
             error += self.doubt(support, analytic)[rows]
-            wrong &= np.abs(analytic[rows] - numeric) > error + spread
+            wrong &= off > error + spread
         low, high = np.full(error.shape, np.inf), np.full(error.shape, -np.inf)
         if wrong.any() and support.size == 1:
-            low, high = (side[rows] for side in self.beside(int(support[0])))
+            least = np.min((off - error)[wrong])
+            low, high = (side[rows] for side in self.beside(int(support[0]), least))
             wrong &= ~((low - error <= analytic[rows]) & (analytic[rows] <= high + error))
         nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
@@ -333,7 +246,7 @@ class Comparison:
         doubt = 4 * np.max(moved, axis=0, initial=0)
         return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
 
-    def beside(self, at: int) -> tuple[Array, Array]:
+    def beside(self, at: int, least: float) -> tuple[Array, Array]:
         """The least and the largest slope of each row by one input, next to the point.
 
         Where several inputs tie, no step of one alone shows what the function does next
@@ -342,33 +255,45 @@ class Comparison:
         generalised gradient, Optimization and Nonsmooth Analysis, 1983). All inputs but
         one are moved to places of their own, and that one goes past them all. A smooth
         function's slopes come together as the points come closer, and rounding drives
-        them apart; those of a kink stay.
+        them apart; those of a kink stay. Where a few long steps show no kink that spans
+        `least`, no more are made.
         """
-        rng = np.random.default_rng(0)
-        moving = np.flatnonzero(self.v)
-        scale = np.zeros_like(self.x)
-        scale[moving] = np.maximum(1, np.abs(self.x[moving]))
-        steps = np.linspace(-1.25, 1.25, 3 * min(moving.size, _FEW) + 8)
-        order = rng.permutation(np.linspace(-1, 1, self.x.size))
-        lows, highs = [], []
-        for near in self.problem.steps.near:
-            slopes = []
-            # whichever of two inputs must be the larger, in one of the orders it is
-            for places in (order, -order):
-                point = self.x + near * scale * places
-                values = []
-                for step in steps:
-                    point[at] = self.x[at] + near * scale[at] * step
-                    values.append(self.evaluate(point))
-                slopes.append(np.diff(values, axis=0) / (near * scale[at] * (steps[1] - steps[0])))
-            each = np.concatenate(slopes) * self.v[at]
-            each = self.rows(each @ self.u, each)
-            lows.append(np.fmin.reduce(each))
-            highs.append(np.fmax.reduce(each))
+        moving = int(np.count_nonzero(self.v))
+        steps = np.linspace(-1.25, 1.25, 3 * min(moving, _FEW) + 8)
+        nears = self.problem.steps.near
+        few = self.slopes_beside(
+            at, nears[-1], steps[np.linspace(0, steps.size - 1, _CELLS + 1).astype(int)]
+        )
+        if (
+            np.ptp(few, axis=0) <= np.minimum(least / _HIDDEN, _JUMP * np.max(np.abs(few), axis=0))
+        ).all():
+            nowhere = np.full(few.shape[1], np.inf)
+            return nowhere, -nowhere
+        sides = [self.slopes_beside(at, near, steps) for near in nears]
+        lows = [np.fmin.reduce(each) for each in sides]
+        highs = [np.fmax.reduce(each) for each in sides]
         low, high = np.max(lows, axis=0), np.min(highs, axis=0)
         changes = np.maximum(np.ptp(lows, axis=0), np.ptp(highs, axis=0))
         stays = (changes <= (high - low) / 8) & (low < high)
         return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
+
+    def slopes_beside(self, at: int, near: float, steps: Array) -> Array:
+        """The slopes of each row by one input, from step to step past all others."""
+        rng = np.random.default_rng(0)
+        scale = np.where(self.v != 0, np.maximum(1, np.abs(self.x)), 0)
+        order = rng.permutation(np.linspace(-1, 1, self.x.size))
+        lengths = near * scale[at] * np.diff(steps)
+        slopes = []
+        # whichever of two inputs must be the larger, in one of the orders it is
+        for places in (order, -order):
+            point = self.x + near * scale * places
+            values = []
+            for step in steps:
+                point[at] = self.x[at] + near * scale[at] * step
+                values.append(self.evaluate(point))
+            slopes.append(np.diff(values, axis=0) / lengths[:, None])
+        each = np.concatenate(slopes) * self.v[at]
+        return self.rows(each @ self.u, each)
 
     def sharpened(self, support: Array, finding: _Finding) -> tuple[Comparison, _Finding]:
         """A finding about weighed outputs as one about a single output, if it can be."""
@@ -451,40 +376,6 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         elif wrong:
             raise AssertionError(_message(*comparison.sharpened(support, finding), int(support[0])))
     return comparison
-
-
-def _limit(
-    ladder: Array, slopes: Array, power: int, rounding: Array, size: float
-) -> tuple[Array, Array]:
-    """What slopes at the ladder's steps tend to, and how far off it may be.
-
-    Parameters
-    ----------
-    ladder, slopes
-        One row a step.
-    power
-        The power of the step that their error begins with.
-    rounding
-        The least error of the values that the slopes were made of.
-    size
-        How large these values are.
-    """
-    better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
-    better[~np.isfinite(better)] = np.nan
-    steps = ladder[1:, None]
-    # steps too small to change the value at all say nothing
-    resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
-    errors = []
-    for i in range(len(better) - min(_TAIL, len(better) // 2)):
-        # whatever comes at smaller steps is noise in the values, if this is the limit
-        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
-        noise = np.max(steps[i + 1 :] * moves, axis=0)
-        error = 4 * moves[0] + 8 * np.maximum(noise, rounding) / steps[i]
-        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
-        errors.append(np.where(sound, error, np.inf))
-    best = np.argmin(errors, axis=0)[None]
-    limit: Array = np.take_along_axis(better, best, axis=0)[0]
-    return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]
 
 
 def _message(comparison: Comparison, finding: _Finding, at: int) -> str:

@@ -105,14 +105,19 @@ def weights(rng: np.random.Generator, n: int) -> Array:
 
 def pack(arrays: Sequence[Any]) -> Array:
     """The elements of several arrays as one vector of float64."""
-    return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
+    parts = [np.asarray(a, np.float64).ravel() for a in arrays]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
     """A vector as arrays of the shapes of others, and numbers where those are numbers."""
-    ends = np.cumsum([np.size(a) for a in like])
-    parts = np.split(vector, ends[:-1])
-    return tuple(
-        part.reshape(a.shape) if isinstance(a, np.ndarray) else float(part[0])
-        for part, a in zip(parts, like, strict=True)
-    )
+    parts: list[Any] = []
+    begin = 0
+    for a in like:
+        if isinstance(a, np.ndarray):
+            parts.append(vector[begin : begin + a.size].reshape(a.shape))
+            begin += a.size
+        else:
+            parts.append(float(vector[begin]))
+            begin += 1
+    return tuple(parts)

@@ -324,6 +324,7 @@ TABLE: Mapping[str, Lowering] = {
     "scatter": scatter,
     "segment_sum": segment_sum,
     "pick": pick,
+    "inner_product": lambda jax, out, a, b: jax.numpy.vdot(a, b),
     "unpick": unpick,
     "row_places": row_places,
     "below_largest": below_largest,
