@@ -178,13 +178,15 @@ def _about(instruction: Instruction, note: str) -> str:
 def _filled(frame: Frame, ref: Ref) -> list[str]:
     """The lines that copy the parts of a small concatenation to views of its buffer."""
     filling, buffer = frame.plan.filled[ref], frame.buffers[frame.plan.home[ref]]
-    for x, view in filling.fixed:
-        frame.once.append(f"{buffer}{view} = {operand(x, frame.values)}")
+    fixed = [f"{buffer}{view} = {operand(x, frame.values)}" for x, view in filling.fixed]
     lines = []
     for x, view in filling.parts:
         name = frame.names.new(f"{buffer}_part")
-        frame.once.append(f"{name} = {buffer}{view}")
-        lines.append(f"{name}[...] = {operand(x, frame.values)}  # a part of {buffer}")
+        fixed.append(f"{name} = {buffer}{view}")
+        lines.append(f"{name}[...] = {operand(x, frame.values)}")
+    about = f"  # {frame.program.of(ref).shape}: {buffer} has its parts"
+    (lines or fixed)[-1] += about
+    frame.once.extend(fixed)
     # it is called as its buffer is, which is its own
     frame.values[ref] = buffer
     return lines

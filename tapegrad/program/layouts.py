@@ -40,7 +40,7 @@ def layouts(program: Code) -> Mapping[Ref, Axes]:
             elif x in turned and instruction.op is reshape:
                 reshaped.add(turned[x])
     found = {}
-    for ref in stacks & reshaped:
+    for ref in sorted(stacks & reshaped):
         orders = {axes_of(made[i]) for i in uses[ref]}
         axes = orders.pop() if len(orders) == 1 else None
         # BLAS writes to matrices of which one axis is contiguous

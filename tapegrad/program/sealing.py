@@ -22,8 +22,11 @@ def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:
     """
     rows: dict[Ref, list[tuple[int, int, Ref]]] = {}
     used = {x for made in program.instructions for x in made.operands}
-    once = [x for x in program.results - used if program.outputs.count(x) == 1]
-    for x in once:
+    times: dict[Any, int] = {}
+    for x in program.outputs:
+        if type(x) is Ref and x not in used:
+            times[x] = times.get(x, 0) + 1
+    for x in [x for x, n in times.items() if n == 1]:
         made = program.of(x) if x.kind == "instruction" else None
         if type(made) is Instruction and made.op is getitem and len(made.operands) == 1:
             of = made.operands[0]

@@ -150,7 +150,9 @@ def _results(frame: Frame) -> list[str]:
             continue
         if x in part_of and x not in seen:
             # a view of what is read-only
-            returned.append(expression(program, x.index, values, None, names))
+            text = expression(program, x.index, values, None, names)
+            lines.append(f"{values[x]} = {text}  # {made.shape}")
+            returned.append(values[x])
             seen.add(x)
             continue
         held = x.kind == "constant" or x in views or x in frame.lent
