@@ -1,4 +1,4 @@
-"""Domains that nobody declared: assumed from a signature, and from calls that are tried.
+"""Domains that are not declared: assumed from a signature, and from calls that are tried.
 
 A domain is written as source, and the source runs: it can be read, and put where the
 declaration is missing.

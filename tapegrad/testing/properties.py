@@ -294,7 +294,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 
     compiled = compile_(step)
     want = tree.leaves(step(*f.xs))
-    # twice, for the second run finds the buffers full
+    # twice: the second run finds the buffers full
     for run in ("first", "second"):
         for one, other in zip(tree.leaves(compiled(*f.xs)), want, strict=True):
             got, recorded = np.asarray(one), np.asarray(other)

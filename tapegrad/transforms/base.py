@@ -117,7 +117,7 @@ def released(x: Any) -> Any:
     """A result as a transform returns it: its value, unless a recording is running."""
     if type(x) is np.ndarray:
         refuse_hidden(x, "a result")
-        return give(x.view())  # a copy, unless nobody can change it
+        return give(x.view())  # a copy, unless it cannot be changed
     if type(x) is not Tensor:
         if is_floating(x):
             return give(np.array(x))

@@ -62,7 +62,7 @@ class Vmap(Generic[P, R]):
             marks.append(last)
         structure = tree.flatten((args, kwargs))[1]
         with np.errstate(all="ignore"):
-            # of the first example, whose values nobody reads
+            # of the first example, whose values are not read
             output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
         try:

@@ -73,7 +73,7 @@ def floating(code: Code, x: Any) -> bool:
     return bool(np.dtype(code.like(x).dtype).kind == "f")
 
 
-# --- the way back ---------------------------------------------------------------------------
+# --- the backward pass ----------------------------------------------------------------------
 
 
 def backward(
@@ -133,7 +133,7 @@ def pulled(loop: Loop, given: Sequence[bool], wanted: Collection[int]) -> Derive
     return divided(loop, joined, moving, not loop.reverse)
 
 
-# --- the way forward ------------------------------------------------------------------------
+# --- the forward pass -----------------------------------------------------------------------
 
 
 def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list[int]]:
