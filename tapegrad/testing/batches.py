@@ -12,7 +12,7 @@ from tapegrad.core.callables import label
 from tapegrad.core.tape import record
 from tapegrad.errors import TraceError
 from tapegrad.testing.values import rounding
-from tapegrad.transforms import vmap
+from tapegrad.transforms.batches import vmap
 
 __all__ = ["check_batched"]
 
