@@ -131,7 +131,7 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
     TapeError
         When called: if `f` or `solve` captures a Tensor; pass it as an argument.
     LinAlgError
-        On the way back: if ``A`` is singular.
+        In the backward pass: if ``A`` is singular.
 
     Notes
     -----

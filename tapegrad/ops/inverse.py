@@ -95,7 +95,7 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
 
     Notes
     -----
-    The derivative is that at constant rank; where the rank changes there is none.
+    The derivative holds at constant rank; where the rank changes there is none.
     Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least
     squares problems whose variables separate" (1973).
 
@@ -246,7 +246,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
             y[..., i, i] = sum_
         else:
             y = sum_
-    # 1 or -1, but for rounding
+    # 1 or -1, up to rounding
     sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))
     return sign[..., None, None] * (u @ y @ vh)
 
