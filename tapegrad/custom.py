@@ -341,7 +341,7 @@ def custom_vjp(backward: Fn) -> Customizing:
     ------
     TypeError
         When called: if a floating Tensor is passed by keyword, or, inside `compile`, if
-        a result is an integer or a truth value. On the way back: if the rule does not
+        a result is an integer or a truth value. In the backward pass: if the rule does not
         return such a tuple.
     TapeError
         When called: if the function captures a Tensor; pass it as an argument.

@@ -1,4 +1,4 @@
-"""Derivatives against differences: a ladder of steps, and what it can tell.
+"""Derivatives against differences over a ladder of steps.
 
 The numeric side is a central difference, extrapolated over a ladder of steps
 (Richardson's method), so that it comes with an estimate of its own error. A derivative
@@ -30,7 +30,7 @@ _HIDDEN = 64  # a kink changes the mean slope of a cell by this part of itself a
 
 @attrs.frozen(eq=False)
 class _Finding:
-    """What was found along one direction, for the rows that were not close at once.
+    """What was found along one direction, for the rows that were not close at first.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class _Finding:
     low, high
         The least and the largest slope of points close by, if that is a kink.
     kink, wrong
-        Whether the sides differ, and whether the derivative is none of what it may be.
+        Whether the sides differ, and whether the derivative is outside all that it may be.
     """
 
     rows: Array
@@ -76,7 +76,7 @@ class Comparison:
     u, v
         The cotangent, and what each input moves by.
     gradient, pullback
-        The packed VJP of the cotangent, and how to get that of another one.
+        The packed VJP of the cotangent, and the pullback for other cotangents.
     sizes
         How large the derivative of each row is, by all inputs.
     """
@@ -93,7 +93,7 @@ class Comparison:
     sizes: Array
 
     def rows(self, weighed: Any, each: Array) -> Array:
-        """What the modes in question compare, of what both would."""
+        """The rows that the chosen modes compare."""
         parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
         return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
@@ -142,7 +142,7 @@ class Comparison:
             sides = {float(h): self.slopes(support, h) for h in steps.first}
             first, second = ((left + right) / 2 for left, right in sides.values())
             numeric = second + (second - first) / 15
-            # an output that stays as it is does not round anew
+            # an output that does not change is not rounded anew
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
             rounding = np.where(numeric == 0, 0, least)
             numeric = self.rows(numeric @ self.u, numeric)
@@ -162,12 +162,12 @@ class Comparison:
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is one side only
         sides = np.where(exists, sides, sides[:, ::-1])
-        # what the function is derived from rounds too; an output that stays as it is does not
+        # the function's origin rounds too; an output that does not change does not
         moving = (sides != 0).any(axis=(0, 1))
         least = np.maximum(eps * np.maximum(np.abs(self.y), inherited), self.problem.noise)
         rounding = np.where(moving, least, 0)
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
-        # where the values cancel at the point, those next to it show their size
+        # where values cancel at the point, those nearby show their size
         shown = np.abs(sides) * ladder[:, None, None]
         seen_size = max(size, np.max(shown[np.isfinite(shown)], initial=0.0))
         left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
@@ -199,7 +199,7 @@ class Comparison:
         constant = (central[-_FLAT:] == 0).all(axis=0)
         wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
         off = np.abs(analytic[rows] - numeric)
-        # the doubt is no larger than this, and takes the derivative at many points
+        # the doubt is at most this, and costs derivatives at many points
         if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
             error += self.doubt(support, analytic)[rows]
             wrong &= off > error + spread
@@ -330,7 +330,7 @@ class Comparison:
 
 
 def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
-    """Check a function's first derivatives; what it was done with, if they are right."""
+    """Check a function's first derivatives; return the comparison if they are right."""
     x = pack(problem.x)
     tangents = unpack(np.zeros_like(x), problem.x)
     if problem.pull is not None:
@@ -344,7 +344,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
     u = weights(rng, y.size)
-    # an input that is not finite has nothing next to it: it stays as it is
+    # an input that is not finite has no neighbours: it stays as it is
     moves = np.isfinite(x)
     v = weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
     pulled = np.ones_like(x) if pullback is None else pack(pullback(list(unpack(u, outputs))))
@@ -370,7 +370,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             continue
         wrong = finding.wrong.any()
         if support.size > 1:
-            # kinks together may look wrong, or hide what is: only an input alone tells
+            # several kinks may look wrong together, or hide an error: only single inputs tell
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong:

@@ -32,7 +32,7 @@ class Flat:
     xs
         The leaves.
     args
-        The arguments that they are of.
+        The arguments that they belong to.
     """
 
     name: str
@@ -74,7 +74,7 @@ def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
 
 
 def floating(fn: Fn, output: Any) -> list[Any]:
-    """The floating leaves of what a function returned."""
+    """The floating leaves of a function's result."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:
         raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")

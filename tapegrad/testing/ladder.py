@@ -25,7 +25,7 @@ class Steps:
     first
         The two steps that are tried first.
     near
-        How far around a point slopes are taken, to know a kink by.
+        How far around a point slopes are taken, to recognize a kink.
     close
         A relative error below this needs no closer look.
     sure
