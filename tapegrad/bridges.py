@@ -16,6 +16,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
 from tapegrad.transforms.products import vjp
 
@@ -98,7 +99,7 @@ class _Call:
         for x in leaves:
             if not isinstance(x, np.ndarray | np.generic | float | int):
                 raise TypeError(
-                    f"{label(self.fn)} returned a {type(x).__name__}; a bridge hands on arrays "
+                    f"{label(self.fn)} returned {a_kind(x)}; a bridge hands on arrays "
                     "and numbers alone"
                 )
         return [np.asarray(x) for x in leaves]

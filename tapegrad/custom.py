@@ -15,6 +15,7 @@ from tapegrad.core.callables import argument_names, check_callable, keep_names, 
 from tapegrad.core.fitting import fit
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import as_constant, is_floating, primals, require_real
 from tapegrad.core.ownership import keep, lend
@@ -90,11 +91,14 @@ def custom_op(
             y = function(*lent, **kwargs)  # type: ignore[arg-type]
             if not isinstance(y, np.ndarray | np.generic | float | int):
                 raise TypeError(
-                    f"{called}: the function returned a {type(y).__name__}; one array of real "
+                    f"{called}: the function returned {a_kind(y)}; one array of real "
                     "numbers is needed (is a return missing?)"
                 )
             require_real(np.asarray(y).dtype, f"{called}: the result")
-            return np.array(y)
+            if not isinstance(y, np.ndarray):
+                return np.asarray(y)[()]
+            # without axes a view, which in-place operators do not take for a number
+            return np.array(y) if y.shape else keep(np.asarray(y))
 
         signature = Signature.of(function, called, len(rules))
         defaults = {
@@ -205,10 +209,10 @@ class CustomVJP(Generic[P, R]):
         if not tensors:
             return output
         layout = Layout.of(output)
-        others = [type(x).__name__ for x in layout.leaves if _is_number(x)]
+        others = [a_kind(x) for x in layout.leaves if _is_number(x)]
         if others and start.origin.compiling:
             raise TypeError(
-                f"{label(self.fn)} has a custom VJP and returned a {others[0]} that is not "
+                f"{label(self.fn)} has a custom VJP and returned {others[0]} that is not "
                 f"floating, which is not known while {start.origin.doing} {start.origin.label}; "
                 "return .astype(float) of it"
             )

@@ -17,6 +17,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.archive import Entry, FilePath, entries_of, guarded, replace, text_of, write
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import Array, give
 from tapegrad.errors import FileError
 
@@ -227,7 +228,7 @@ def _arrays(tree_: Any) -> dict[str, Array]:
             raise ValueError(f"two leaves have the path {path!r}")
         if not isinstance(x, np.ndarray | np.generic | bool | int | float):
             raise TypeError(
-                f"{path or 'the leaf'} is a {type(x).__name__}; only arrays and numbers can be "
+                f"{path or 'the leaf'} is {a_kind(x)}; only arrays and numbers can be "
                 "saved, and JSON values as metadata"
             )
         arrays[path] = np.asarray(x)

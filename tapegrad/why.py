@@ -15,6 +15,7 @@ from tapegrad.core.reach import is_ours, needed, passes
 from tapegrad.core.steps import Step, sweep_steps
 from tapegrad.core.tape import Tape, run
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.lines import users_place
 from tapegrad.transforms import check_scalar
 
 _MOST = 3  # how many records one reason names
@@ -66,7 +67,7 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     p.c - never used
     """  # noqa: E501
     check_callable(fn)
-    output, tape, marked = run(fn, args, lines=True)
+    output, tape, marked = run(fn, args, place=users_place)
     # a parameter record stands where its leaf does
     pairs = zip(tree.leaves(marked), tree.leaves(args), strict=True)
     leaves = {p: x for p, x in pairs if type(p) is Tensor}

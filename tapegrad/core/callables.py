@@ -10,6 +10,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.kinds import a_kind
+
 
 class Named:
     """An object with room for the name, the docstring and the module that functions have."""
@@ -20,7 +22,7 @@ class Named:
 def check_callable(fn: Any) -> None:
     """Raise a TypeError unless `fn` is callable."""
     if not callable(fn):
-        raise TypeError(f"a function is needed, not {fn!r}, a {type(fn).__name__}")
+        raise TypeError(f"a function is needed, not {fn!r}, {a_kind(fn)}")
 
 
 def label(fn: Callable[..., Any]) -> str:

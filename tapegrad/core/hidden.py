@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.tensor import Tensor
 
 # Values that hold nothing, and what leads from a value to the rest of the program.
@@ -49,7 +50,7 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
         name = getattr(leaf, "__qualname__", None)
         called = f" {name}" if isinstance(name, str) else ""
         raise TypeError(
-            f"{what} is a {type(leaf).__name__}{called} with Tensors in it ({found._line()}), "
+            f"{what} is {a_kind(leaf)}{called} with Tensors in it ({found._line()}), "
             "which is not a tree, so their gradients would be lost; trees consist of dict, list, "
             "tuple, NamedTuple, attrs classes and dataclasses"
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
 
@@ -49,7 +50,7 @@ def as_constant(x: Any, what: str) -> Any:
         return as_constant(np.asarray(x), what)
     remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
     raise TypeError(
-        f"{what}: an operand is a {kind.__name__}; an array or a number is needed"
+        f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
         + (_COMPARED if kind is str else remedy)
     )
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import attrs
+
+from tapegrad.face.lines import users_place
 
 
 # a dict takes a third of the time of slots that are frozen, and each recording begins with one
@@ -20,8 +23,8 @@ class Origin:
         Whether only shapes and dtypes may be read from the records.
     line
         The line of source where the recorded function begins; 0 where there is none.
-    lines
-        Whether each record knows the line of source that it was written for.
+    place
+        What is called as a record is written, and returns its place in the caller's source.
     around
         Where the tape begins that this one is recorded inside, as the body of a loop is;
         its records may be used here.
@@ -32,7 +35,7 @@ class Origin:
     label: str = "a Tape()"
     compiling: bool = False
     line: int = 0
-    lines: bool = False
+    place: Callable[[], Any] | None = None
     around: Origin | None = None
     doing: str = "compiling"
     index: ClassVar[int] = -1
@@ -42,6 +45,11 @@ class Origin:
     def origin(self) -> Origin:
         """Itself, so that an empty tape reads like any other."""
         return self
+
+    @property
+    def lines(self) -> bool:
+        """Whether each record knows the line of source that it was written for."""
+        return self.place is users_place
 
     def is_within(self, other: Origin) -> bool:
         """Whether this tape is the other, or is recorded inside it."""

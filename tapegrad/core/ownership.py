@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.kinds import a_kind
+
 Array = npt.NDArray[Any]
 
 # From this size on (bytes) a copy takes longer than marking an array as ours.
@@ -176,7 +178,7 @@ def _keep_object(x: Any) -> Any:
         return copy.deepcopy(x)
     except Exception as error:
         raise TypeError(
-            f"an option is a {type(x).__name__}, which may change and cannot be copied; pass "
+            f"an option is {a_kind(x)}, which may change and cannot be copied; pass "
             "arrays, numbers, strings, or containers of these"
         ) from error
 

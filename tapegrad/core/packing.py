@@ -53,8 +53,12 @@ class Layout:
             (x,) = values
             if type(x) is float:
                 return x
+            if type(x) is not np.ndarray:
+                return np.array(x)
+            leaf = leaves[0]
             # a record's is ours, but a view would keep more than itself in memory
-            return x if type(leaves[0]) is Tensor and x.base is None else keep(np.asarray(x))
+            ours = type(leaf) is Tensor and x.base is None and (x.shape or leaf._is_a_number())
+            return x if ours else keep(x)
         # written once, and read from then on
         flat = np.empty(self.shape, self.dtype)
         for place, x in zip(self._places(), values, strict=True):

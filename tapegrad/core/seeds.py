@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import give, keep, lend
 from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
@@ -21,11 +22,9 @@ _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 def begin(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
     """The cotangents that a sweep begins with, checked."""
     if type(tape) is not Tape:
-        raise TypeError(f"the tape of a sweep is a Tape, not a {type(tape).__name__}")
+        raise TypeError(f"the tape of a sweep is a Tape, not {a_kind(tape)}")
     if type(output) is not Tensor:
-        raise TypeError(
-            f"the output of a sweep is a record of the tape, not a {type(output).__name__}"
-        )
+        raise TypeError(f"the output of a sweep is a record of the tape, not {a_kind(output)}")
     if output.origin is not tape.start.origin:
         raise TapeError(f"the output ({output._line()}) is a record of another tape")
     if output.dtype.kind != "f":

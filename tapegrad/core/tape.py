@@ -296,8 +296,8 @@ def write_known(
     draft = Draft()
     draft._primal, draft.op, draft.operands, draft.options = primal, op, operands, kept
     draft.index, draft.previous, draft.origin, draft.name = last.index + 1, last, origin, name
-    if origin.lines:
-        draft._place = users_place()
+    if origin.place is not None:
+        draft._place = origin.place()
     draft.__class__ = Tensor
     return draft  # type: ignore[return-value]
 
@@ -366,7 +366,7 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
     check_callable(fn)
 
     def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
-        output, tape, _ = run(fn, args, kwargs, lines=lines)
+        output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)
         return output, tape
 
     recorded.__name__ = f"record({label(fn)})"
@@ -379,7 +379,7 @@ def run(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] = NO_OPTIONS,
     argnums: tuple[int, ...] | None = None,
-    lines: bool = False,
+    place: Callable[[], Any] | None = None,
     description: Description | None = None,
 ) -> tuple[Any, Tape, tuple[Any, ...]]:
     """Record one call, with the leaves of the given arguments as parameters.
@@ -390,7 +390,7 @@ def run(
     """
     outer = CURRENT.get()
     of = description or Description.of(fn)
-    start = last = Origin(of.label, False, of.line, lines) if outer is None else outer
+    start = last = Origin(of.label, False, of.line, place) if outer is None else outer
     parameters: list[Tensor] = []
 
     def mark(leaf: Any, path: str) -> Any:

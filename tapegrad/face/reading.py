@@ -20,6 +20,25 @@ _INSTEAD = {
     "return it and convert it outside",
 }
 
+# ops that give a number of a number, and an array of an array without axes
+_OF_A_NUMBER = frozenset(
+    ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stopped"]
+)
+# ops that give an array without axes where others give a number
+_ARRAYS = frozenset(
+    [
+        "asarray",
+        "broadcast_to",
+        "copy",
+        "i0",
+        "index_add",
+        "index_set",
+        "overlap_add",
+        "scatter",
+        "where",
+    ]
+)
+
 
 class Reading:
     """The attributes and conversions that Python and NumPy read."""
@@ -119,11 +138,12 @@ class Reading:
     def _is_a_number(self: Any) -> bool:
         """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.
 
-        So it is for what has no axes, except for an array of the caller's and for views,
-        through which NumPy changes the array that they show.
+        So it is for what has no axes, except for an array of the caller's, for what NumPy
+        gives as an array all the same, and for views, through which NumPy changes the array
+        that they show.
         """
         if type(self._primal) is not np.ndarray or self.shape:
             return self.shape == ()  # type: ignore[no-any-return]
-        if self.op.name != "parameter" and self._primal.base is None:
-            return True
-        return any(x._is_a_number() for x in self.operands if type(x) is type(self))
+        if self.op.name in _OF_A_NUMBER:
+            return any(x._is_a_number() for x in self.operands if type(x) is type(self))
+        return self.op.name not in _ARRAYS and self._primal.base is None

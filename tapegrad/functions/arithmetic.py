@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.declare import function
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
-from tapegrad.ops.arithmetic import _POWERS, clip_both, maximum, minimum, positive, power
+from tapegrad.ops.arithmetic import POWERS, clip_both, maximum, minimum, positive, power
 from tapegrad.ops.record import array, double
 
 __all__ = [
@@ -21,7 +21,7 @@ __all__ = [
     numpy=np.float_power,
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2.0, 2.0)),
-    kink=_POWERS,
+    kink=POWERS,
 )
 def float_power(x1: Any, x2: Any) -> Any:
     """`power` in float64 at least, so that whole numbers may have negative exponents.

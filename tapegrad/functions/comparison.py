@@ -10,7 +10,7 @@ from tapegrad.core.batch import pointwise
 from tapegrad.declare import function, op
 from tapegrad.domain import REAL, TYING, Call, Choices, each
 from tapegrad.ops.logic import isclose
-from tapegrad.ops.record import array
+from tapegrad.ops.record import array, asarray
 from tapegrad.ops.reduction import all
 
 __all__ = [
@@ -135,7 +135,7 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.real_if_close(x)))(np.ones(2))
     array([1., 1.])
     """
-    return np.real(array(a))
+    return np.real(asarray(a))
 
 
 def _angles(choose: Choices) -> Call:

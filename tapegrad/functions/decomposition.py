@@ -17,14 +17,14 @@ from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import (
     EighResult,
     SVDResult,
-    _apart,
-    _joined,
-    _svd_calls,
+    apart,
     complement,
     eigh_joined,
     eigvalsh,
+    joined,
     matrix_rank,
     qr_joined,
+    svd_calls,
     svd_joined,
     svdvals,
 )
@@ -80,13 +80,13 @@ def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
            [0., 1.]])
     """
     a = array(a)
-    w, vt = _apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
+    w, vt = apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
     return EighResult(w[..., 0], turned(vt))
 
 
 @function(
     numpy=np.linalg.svd,
-    domain=_svd_calls,
+    domain=svd_calls,
     kink="nan where singular values are equal",
 )
 def svd(
@@ -132,10 +132,10 @@ def svd(
     if not compute_uv:
         return svdvals(a)
     n, m = a.shape[-2:]
-    s, ut, vh = _apart(svd_joined(a), 1, n, m)
+    s, ut, vh = apart(svd_joined(a), 1, n, m)
     u = turned(ut)
     if full_matrices and n > m:
-        u = _joined(u, complement(a, "u"))
+        u = joined(u, complement(a, "u"))
     if full_matrices and m > n:
         vh = np.concatenate([vh, turned(complement(turned(a), "v"))], axis=-2)
     return SVDResult(u, s[..., 0], vh)
@@ -193,14 +193,14 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     n, m = a.shape[-2:]
     if mode not in ("reduced", "complete", "r"):
         raise ValueError(f"qr: mode is 'reduced', 'complete' or 'r'; got {mode!r}")
-    qt, r = _apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
+    qt, r = apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
     if m > n:
-        r = _joined(r, qt @ a[..., n:])
+        r = joined(r, qt @ a[..., n:])
     if mode == "r":
         return r
     q = turned(qt)
     if mode == "complete" and n > m:
-        q = _joined(q, complement(a, "q"))
+        q = joined(q, complement(a, "q"))
         r = np.concatenate([r, np.zeros((*a.shape[:-2], n - m, m), r.dtype)], axis=-2)
     return QRResult(q, r)
 
@@ -243,7 +243,7 @@ def eig(a: Any) -> EigResult:
     """
     a = array(a)
     check_matrices("eig", a)
-    w, vt = _apart(eig_joined(a), 1, a.shape[-1])
+    w, vt = apart(eig_joined(a), 1, a.shape[-1])
     return EigResult(w[..., 0], turned(vt))
 
 

@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.face.table import answers
 from tapegrad.functions.creation import array, zeros_like
-from tapegrad.ops.indexing import at
+from tapegrad.ops.updates import at
 
 __all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
 

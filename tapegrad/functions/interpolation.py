@@ -11,7 +11,7 @@ from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Elements
 from tapegrad.ops.indexing import index_select
 from tapegrad.ops.interpolation import piece
-from tapegrad.ops.record import double
+from tapegrad.ops.record import double, number
 
 __all__ = [
     "interp",
@@ -105,4 +105,4 @@ def interp(
     width = x1 - x0
     t = (x - x0) / np.where(np.equal(width, 0), 1, width)
     y = index_select(fp, i) * (1 - t) + index_select(fp, j) * t
-    return np.where(beyond, right, np.where(before, left, y))
+    return number(np.where(beyond, right, np.where(before, left, y)))

@@ -16,9 +16,9 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
 from tapegrad.domain import REAL, Call, Choices, matrices, matrix
-from tapegrad.ops.indexing import at
 from tapegrad.ops.inverse import inv, slogdet_joined, solve
 from tapegrad.ops.record import array
+from tapegrad.ops.updates import at
 
 __all__ = ["matrix_power", "slogdet", "tensorinv", "tensorsolve"]
 

@@ -14,7 +14,7 @@ from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import svdvals
 from tapegrad.ops.inverse import inv
 from tapegrad.ops.product import moved
-from tapegrad.ops.record import floating
+from tapegrad.ops.record import floating, number
 
 __all__ = [
     "matrix_norm",
@@ -26,7 +26,7 @@ __all__ = [
 def _root(total: Any) -> Any:
     """The square root, with a slope of 0 at 0."""
     none = np.equal(total, 0)
-    return np.where(none, 0, np.sqrt(np.where(none, 1, total)))
+    return number(np.where(none, 0, np.sqrt(np.where(none, 1, total))))
 
 
 def _axes(axis: Any, n: int) -> tuple[int, ...]:
@@ -55,7 +55,7 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
     total = np.sum(np.where(none, limit, np.where(none, 1, size) ** ord), **of)
     none = np.equal(total, limit)
-    return np.where(none, 0, np.where(none, 1, total) ** (1 / ord))
+    return number(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
 
 
 # of singular values, and of sums of sizes

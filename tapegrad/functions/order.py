@@ -14,8 +14,8 @@ from tapegrad.face.table import answers
 from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.indexing import index_select, segment_sum
 from tapegrad.ops.logic import where
-from tapegrad.ops.order import _TIES, _with_zeros, argwhere, sort
-from tapegrad.ops.record import array, floating, is_weak
+from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
+from tapegrad.ops.record import array, floating, is_weak, number
 from tapegrad.ops.reduction import any, mean
 
 __all__ = [
@@ -29,14 +29,14 @@ __all__ = [
     "percentile",
     "quantile",
 ]
-_TIES_AND_STEPS = f"{_TIES}; of `q`, the slope to the right, at the last element to the left"
+_TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element to the left"
 
 
 def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     """A statistic of the lines of an array: nan where they have nan, and axes kept if wanted."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
     before = y.shape[: y.ndim - rows.ndim + 1]
-    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else y
+    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
 
 
 def _distinct(choose: Choices) -> Call:
@@ -44,7 +44,7 @@ def _distinct(choose: Choices) -> Call:
     return Call((x, choose.axes(x.ndim)), {"keepdims": choose.among([False, True])})
 
 
-@function(numpy=np.median, domain=_distinct, kink=_TIES)
+@function(numpy=np.median, domain=_distinct, kink=TIES)
 def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The element in the middle, or the mean of the two there, over axes; as for `sum`.
 
@@ -210,7 +210,7 @@ def percentile(
     --------
     >>> import tapegrad as tg
     >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
-    array(2.5)
+    np.float64(2.5)
     """
     return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
 
@@ -228,7 +228,7 @@ def _some_quantiles(most: int) -> Domain:
     return call
 
 
-@function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=_TIES)
+@function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=TIES)
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`quantile` of the elements that are not nan, which get no gradient; nan if all are.
 
@@ -255,10 +255,10 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
     step = above - below
     y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
-    return np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape)))
+    return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
 
 
-@function(numpy=np.nanpercentile, domain=_some_quantiles(100), kink=_TIES)
+@function(numpy=np.nanpercentile, domain=_some_quantiles(100), kink=TIES)
 def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`nanquantile` with q in percent, from 0 to 100.
 
@@ -266,12 +266,12 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
     --------
     >>> import tapegrad as tg
     >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
-    array(2.5)
+    np.float64(2.5)
     """
     return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
 
 
-@function(numpy=np.nanmedian, domain=_distinct, kink=_TIES)
+@function(numpy=np.nanmedian, domain=_distinct, kink=TIES)
 def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`median` of the elements that are not nan, which get no gradient; nan if all are.
 
@@ -284,7 +284,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return nanquantile(a, 0.5, axis=axis, keepdims=keepdims)
 
 
-@function(numpy=np.nonzero, domain=_with_zeros)
+@function(numpy=np.nonzero, domain=with_zeros)
 def nonzero(a: Any) -> Any:
     """The indices of the elements that are not zero, a tuple of an array for each axis.
 
@@ -303,7 +303,7 @@ def nonzero(a: Any) -> Any:
     return tuple([places[:, i] for i in range(a.ndim)])
 
 
-@function(numpy=np.flatnonzero, domain=_with_zeros)
+@function(numpy=np.flatnonzero, domain=with_zeros)
 def flatnonzero(a: Any) -> Any:
     """`nonzero` of the array flattened: one array of indices.
 

@@ -15,7 +15,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices
 from tapegrad.ops.arithmetic import multiply
-from tapegrad.ops.product import _shaped, matmul, moved
+from tapegrad.ops.product import matmul, moved, shaped
 from tapegrad.ops.record import array
 
 __all__ = [
@@ -97,7 +97,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return np.reshape(matmul(first, second), (*shape[0], *shape[1]))
 
 
-@function(numpy=np.dot, domain=_shaped(" k nk snk", " k km skm"))
+@function(numpy=np.dot, domain=shaped(" k nk snk", " k km skm"))
 def dot(a: Any, b: Any) -> Any:
     """The product of vectors and matrices; with a scalar, the multiple.
 
@@ -119,7 +119,7 @@ def dot(a: Any, b: Any) -> Any:
     return matmul(a, b)
 
 
-@function(numpy=np.inner, domain=_shaped(" k nk snk", " k mk"))
+@function(numpy=np.inner, domain=shaped(" k nk snk", " k mk"))
 def inner(a: Any, b: Any) -> Any:
     """The sum of products over the last axis of each; with a scalar, the multiple.
 
@@ -137,7 +137,7 @@ def inner(a: Any, b: Any) -> Any:
     return tensordot(a, b, axes=(-1, -1))
 
 
-@function(numpy=np.vdot, domain=_shaped("nk kn", "nk kn"))
+@function(numpy=np.vdot, domain=shaped("nk kn", "nk kn"))
 def vdot(a: Any, b: Any) -> Any:
     """The sum of the products of all elements, in order.
 
@@ -151,7 +151,7 @@ def vdot(a: Any, b: Any) -> Any:
     return matmul(np.reshape(a, -1), np.reshape(b, -1))
 
 
-@function(numpy=np.outer, domain=_shaped(" n nk", " k mk"))
+@function(numpy=np.outer, domain=shaped(" n nk", " k mk"))
 def outer(a: Any, b: Any) -> Any:
     """All products of an element of `a`, a row each, and one of `b`, a column each.
 
@@ -165,7 +165,7 @@ def outer(a: Any, b: Any) -> Any:
     return multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
 
 
-@function(numpy=np.kron, domain=_shaped(" n nk 1nk", " m km skm"))
+@function(numpy=np.kron, domain=shaped(" n nk 1nk", " m km skm"))
 def kron(a: Any, b: Any) -> Any:
     """The Kronecker product: blocks, an element of `a` times all of `b` each.
 
@@ -187,7 +187,7 @@ def kron(a: Any, b: Any) -> Any:
 
 
 def _cross_calls(choose: Choices) -> Call:
-    a, b = _shaped("3 n3 sn3", "3 n3 13")(choose).args
+    a, b = shaped("3 n3 sn3", "3 n3 13")(choose).args
     n = max(a.ndim, b.ndim)
     if a.ndim == b.ndim and choose.among([False, True]):
         axis = choose.axis(n)

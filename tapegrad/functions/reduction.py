@@ -1,4 +1,4 @@
-"""Reductions along axes, and the normalisations made of them."""
+"""Means, spreads, and reductions that pass over NaN."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
 from tapegrad.ops.in_part import count, number_of, part, partly, typed
-from tapegrad.ops.record import array, floating
-from tapegrad.ops.reduction import _is_nan, all, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.record import array, floating, number
+from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -137,7 +137,7 @@ def std(
 def _deviation(variance: Any) -> Any:
     """The square root, with the gradient 0 at 0."""
     zero = np.equal(variance, 0)
-    return np.where(zero, 0, np.sqrt(np.where(zero, 1, variance)))
+    return number(np.where(zero, 0, np.sqrt(np.where(zero, 1, variance))))
 
 
 def _weighed(choose: Choices) -> Call:
@@ -320,7 +320,7 @@ def nanvar(
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
     squares = sum(np.square(apart), axis=axis, keepdims=keepdims)
-    return np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype))
+    return number(np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype)))
 
 
 @function(numpy=np.nanstd, domain=_spread_and_dull, kink="0 where nothing deviates")
@@ -352,7 +352,8 @@ def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> An
     y = extremum(without_nan(a, worst), axis=axis, **given)
     if given["initial"] is not None:
         return y
-    return np.where(all(_is_nan(a), axis=axis, keepdims=given["keepdims"]), np.nan, y)
+    none = all(is_nan(a), axis=axis, keepdims=given["keepdims"])
+    return number(np.where(none, np.nan, y))
 
 
 @function(numpy=np.nanmax, domain=partly(min_side=1, dtype=False), kink="ties share equally")

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad.declare import function
 from tapegrad.domain import Elements, each
 from tapegrad.ops.record import array
-from tapegrad.ops.rounding import _DIVISIONS, floor_divide, remainder, rint
+from tapegrad.ops.rounding import DIVISIONS, floor_divide, remainder, rint
 
 __all__ = [
     "divmod",
@@ -22,7 +22,7 @@ __all__ = [
 
 @function(
     numpy=np.divmod,
-    domain=_DIVISIONS,
+    domain=DIVISIONS,
     kink="the slope beside a step",
 )
 def divmod(x1: Any, x2: Any) -> Any:

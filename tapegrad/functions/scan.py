@@ -13,15 +13,15 @@ from tapegrad.ops.axes import in_front, kept
 from tapegrad.ops.record import array
 from tapegrad.ops.reduction import without_nan
 from tapegrad.ops.scan import (
-    _ZEROS,
-    _across,
-    _apart,
-    _overlaps,
-    _part,
-    _scanned,
+    ZEROS,
+    across,
+    apart,
     convolve,
     cumprod,
     cumsum,
+    overlaps,
+    part,
+    scanned,
 )
 
 __all__ = [
@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 
-@function(numpy=np.nancumsum, domain=_scanned(REAL))
+@function(numpy=np.nancumsum, domain=scanned(REAL))
 def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumsum` with 0 for nan.
 
@@ -49,7 +49,7 @@ def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
 
 
-@function(numpy=np.nancumprod, domain=_scanned(NEAR_ONE), kink=_ZEROS)
+@function(numpy=np.nancumprod, domain=scanned(NEAR_ONE), kink=ZEROS)
 def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumprod` with 1 for nan.
 
@@ -111,7 +111,7 @@ def cumulative_sum(
     return _whole(cumsum, 0, x if dtype is None else array(x).astype(dtype), axis, include_initial)
 
 
-@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=_ZEROS)
+@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS)
 def cumulative_prod(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
@@ -180,7 +180,7 @@ def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = 
     if n > 0:
         a = _joined(a, (prepend, append), axis)
     for _ in range(n):
-        a = _apart(a, axis)
+        a = apart(a, axis)
     return a
 
 
@@ -220,7 +220,7 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
         if not np.can_cast(x.dtype, a.dtype, casting="same_kind"):
             raise TypeError(f"differences of {a.dtype} cannot be joined with {x.dtype}")
     ends = [in_front(x, None).astype(a.dtype) for x in parts]
-    y = _apart(a)
+    y = apart(a)
     if not ends:
         return y
     return np.concatenate([y, *ends] if to_begin is None else [ends[0], y, *ends[1:]])
@@ -258,12 +258,12 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     normalize_axis_index(axis, y.ndim)
     if x is not None:
         x = array(x)
-        dx = _across(_apart(x), y, axis) if x.ndim == 1 else _apart(x, axis)
-    both = _part(y, axis, 1, None) + _part(y, axis, None, -1)
+        dx = across(apart(x), y, axis) if x.ndim == 1 else apart(x, axis)
+    both = part(y, axis, 1, None) + part(y, axis, None, -1)
     return np.sum(dx * both / 2.0, axis=axis)
 
 
-@function(numpy=np.correlate, domain=_overlaps)
+@function(numpy=np.correlate, domain=overlaps)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     """The correlation of two sequences: ``y[k]`` is the sum of all ``a[i + k] * v[i]``.
 

@@ -10,10 +10,11 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
-from tapegrad.ops.indexing import index_select, index_set
+from tapegrad.ops.indexing import index_select
 from tapegrad.ops.picking import pick
-from tapegrad.ops.record import alike, fitted, known
+from tapegrad.ops.record import alike, fitted, known, number
 from tapegrad.ops.record import array as as_array
+from tapegrad.ops.updates import index_set
 
 __all__ = [
     "choose",
@@ -376,4 +377,4 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     if a.dtype.kind not in "iub":
         raise TypeError(f"choose: numbers of choices are whole, not {a.dtype}")
     a, *choices = np.broadcast_arrays(a, *alike(*choices))
-    return pick(np.stack(choices, axis=-1), _within(a, len(choices), mode))
+    return number(pick(np.stack(choices, axis=-1), _within(a, len(choices), mode)))

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.table import ANSWERS, answers
+from tapegrad.ops.normalisation import logsumexp
 from tapegrad.ops.record import array
-from tapegrad.ops.reduction import all, any, logsumexp, max, min, prod, sum
+from tapegrad.ops.reduction import all, any, max, min, prod, sum
 from tapegrad.ops.scan import cumprod, cumsum
 
 __all__: list[str] = []

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.callables import argument_names, check_callable
 from tapegrad.core.operands import as_constant
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
@@ -81,7 +81,7 @@ def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
         path for x, name in zip(known, names, strict=True) for path, _ in named_leaves(x, name)
     ]
     first, second = traced(on_true, known, paths), traced(on_false, known, paths)
-    _check_alike(on_true, on_false, first.output, second.output)
+    _check_alike(first.output, second.output)
     leaves = tree.leaves(given)
     captured = [*dict.fromkeys((*first.captured, *second.captured))]
     codes = [over_captured(done, captured) for done in (first, second)]
@@ -90,20 +90,20 @@ def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
     return tree.unflatten(structure, [part(whole, i) for i in range(len(found))])
 
 
-def _check_alike(on_true: Fn, on_false: Fn, first: Any, second: Any) -> None:
+def _check_alike(first: Any, second: Any) -> None:
     """Raise unless two functions returned like trees."""
-    told = f"cond: {label(on_true)} and {label(on_false)} must return like trees"
+    told = "cond: on_true and on_false must return like trees"
     if tree.flatten(first)[1] != tree.flatten(second)[1]:
         one, other = dict(named_leaves(first, "result")), dict(named_leaves(second, "result"))
         for path in (*one, *other):
             if (path in one) != (path in other):
-                by = on_true if path in one else on_false
-                raise TypeError(f"{told}, but only {label(by)} returns {path}")
+                by = "on_true" if path in one else "on_false"
+                raise TypeError(f"{told}, but only {by} returns {path}")
         raise TypeError(f"{told}, but the structures differ")
     pairs = zip(named_leaves(first, "result"), named_leaves(second, "result"), strict=True)
     for (path, x), (_, y) in pairs:
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             kind = ValueError if x.shape != y.shape else TypeError
             raise kind(
-                f"{told}, but {path} is {describe(x)} of the one and {describe(y)} of the other"
+                f"{told}, but {path} of on_true is {describe(x)}, and {describe(y)} of on_false"
             )

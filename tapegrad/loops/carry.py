@@ -12,9 +12,35 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant
 from tapegrad.core.ownership import lend
+from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
 
 T = TypeVar("T")
+
+
+class CapturedError(Exception):
+    """A step of a loop on arrays was made of Tensors that its function captured."""
+
+
+def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
+    """What a loop on arrays gives; None if its functions capture Tensors.
+
+    Which they do may depend on values, so each step is looked at.
+    """
+    start = CURRENT.get()
+    try:
+        if start is None:
+            return (plain(*args),)
+        found, last = recorded_from(start, plain, args)
+    except CapturedError:
+        return None
+    return (found,) if last is start else None
+
+
+def check_arrays(x: Any) -> None:
+    """Raise `CapturedError` if a leaf is a Tensor."""
+    if any(type(leaf) is Tensor for leaf in tree.leaves(x)):
+        raise CapturedError
 
 
 def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
@@ -61,6 +87,7 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     if not any(map(is_number, tree.leaves(init))):
         return init
     after = step(init)
+    check_arrays(after)
     check_carry(what, f, init, after)
     return typed(init, after)
 

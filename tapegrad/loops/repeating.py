@@ -12,10 +12,11 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.checkpoint import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant
-from tapegrad.core.tape import CURRENT, recorded_from
+from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
-from tapegrad.loops.carry import begun, check_carry, named_leaves, settled
+from tapegrad.loops.carry import begun, check_arrays, check_carry, named_leaves, on_arrays, settled
 from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
@@ -79,15 +80,10 @@ def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
     """
     check_callable(cond)
     check_callable(body)
-    if any(type(x) is Tensor for x in tree.leaves(init)) or _records(cond, body, init):
+    if any(type(x) is Tensor for x in tree.leaves(init)):
         return _recorded(cond, body, init)
-    if not _truth(cond, init):
-        return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
-    carry = begun("while_loop", body, init, body)
-    while _truth(cond, carry):
-        before, carry = carry, body(carry)
-        check_carry("while_loop", body, before, carry)
-    return carry
+    done = on_arrays(_plain, cond, body, init)
+    return _recorded(cond, body, init) if done is None else done[0]
 
 
 def fori_loop(start: Any, stop: Any, body: Fn, init: Any) -> Any:
@@ -132,44 +128,57 @@ def fori_loop(start: Any, stop: Any, body: Fn, init: Any) -> Any:
     array(12.)
     """
     check_callable(body)
-    if type(start) is Tensor or type(stop) is Tensor:
-        first = start if type(start) is Tensor else np.asarray(operator.index(start))
+    first, last = _whole("start", start), _whole("stop", stop)
+    if type(first) is Tensor or type(last) is Tensor:
+        if type(first) is not Tensor:
+            first = np.asarray(first)
 
         @wraps(body)
         def step(carry: Any) -> Any:
             i, rest = carry
             return i + 1, body(i, rest)
 
-        return while_loop(lambda carry: carry[0] < stop, _like(body, step), (first, init))[1]
+        return while_loop(lambda carry: carry[0] < last, _like(body, step), (first, init))[1]
 
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
 
-    numbers = np.arange(operator.index(start), max(operator.index(start), operator.index(stop)))
+    numbers = np.arange(first, max(first, last))
     return scan(_like(body, wraps(body)(row)), init, numbers)[0]
+
+
+def _whole(name: str, x: Any) -> Any:
+    """A bound of a range: an int, or a Tensor of one."""
+    try:
+        if type(x) is not Tensor:
+            return operator.index(x)
+    except TypeError:
+        pass
+    else:
+        if x.dtype.kind in "iu" and x.shape == ():
+            return x
+    raise TypeError(f"fori_loop: {name} is an integer, not {describe(x)}")
 
 
 def _like(body: Fn, step: Fn) -> Fn:
     return Checkpoint(step) if isinstance(body, Checkpoint) else step
 
 
-def _records(cond: Fn, body: Fn, init: Any) -> bool:
-    """Whether a step on arrays is made of Tensors that the functions captured."""
-    start = CURRENT.get()
-    if start is None:
-        return False
-
-    def step() -> Any:
-        goes_on = cond(init)
-        # what is not to be done may fail
-        return body(init) if type(goes_on) is Tensor or goes_on else None
-
-    output, last = recorded_from(start, step, ())
-    return last is not start or any(type(x) is Tensor for x in tree.leaves(output))
+def _plain(cond: Fn, body: Fn, init: Any) -> Any:
+    """The loop on arrays."""
+    if not _truth(cond, init):
+        return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
+    carry = begun("while_loop", body, init, body)
+    while _truth(cond, carry):
+        before, carry = carry, body(carry)
+        check_arrays(carry)
+        check_carry("while_loop", body, before, carry)
+    return carry
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
     found = cond(carry)
+    check_arrays(found)
     _check_truth(cond, found)
     return bool(found)
 
@@ -178,8 +187,7 @@ def _check_truth(cond: Fn, found: Any) -> None:
     if not isinstance(found, np.ndarray | np.generic | bool | int | float) or np.shape(found):
         shape = f" of shape {np.shape(found)}" if isinstance(found, np.ndarray) else ""
         raise TypeError(
-            f"while_loop: {label(cond)} returned a {type(found).__name__}{shape}; one truth value "
-            "is needed"
+            f"while_loop: {label(cond)} returned {a_kind(found)}{shape}; one truth value is needed"
         )
 
 

@@ -14,9 +14,16 @@ from tapegrad.checkpoint import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.operands import as_constant
 from tapegrad.core.ownership import lend
-from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
-from tapegrad.loops.carry import begun, check_carry, named_leaves, settled, typed
+from tapegrad.loops.carry import (
+    begun,
+    check_arrays,
+    check_carry,
+    named_leaves,
+    on_arrays,
+    settled,
+    typed,
+)
 from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
@@ -91,20 +98,11 @@ def scan(
     """
     check_callable(f)
     n = _length(xs, length)
-    start = CURRENT.get()
-    leaves = tree.leaves((init, xs))
-    if any(type(x) is Tensor for x in leaves) or (
-        start is not None and n and _records(f, init, xs)
-    ):
-        return _recorded(f, init, xs, n, reverse)
-    return _plain(f, init, xs, n, reverse)
-
-
-def _records(f: Step, init: Any, xs: Any) -> bool:
-    """Whether a step on arrays is made of Tensors that the function captured."""
-    start = CURRENT.get()
-    output, last = recorded_from(start, f, (init, _row(xs, 0)))
-    return last is not start or any(type(x) is Tensor for x in tree.leaves(output))
+    args = f, init, xs, n, reverse
+    if any(type(x) is Tensor for x in tree.leaves((init, xs))):
+        return _recorded(*args)
+    done = on_arrays(_plain, *args)
+    return _recorded(*args) if done is None else done[0]
 
 
 def _length(xs: Any, length: int | None) -> int:
@@ -147,6 +145,7 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     for t in order:
         before = carry
         carry, y = _pair(f, f(before, _row(xs, t)))
+        check_arrays((carry, y))
         check_carry("scan", f, before, carry)
         given.append(y)
     if reverse:

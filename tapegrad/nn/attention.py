@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
-from tapegrad.nn.layers import LinearParams, _size, affine, check_params
+from tapegrad.nn.layers import LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
 
 
@@ -99,8 +99,8 @@ class MultiHeadAttention:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    n: int = attrs.field(validator=_size)
-    heads: int = attrs.field(validator=_size)
+    n: int = attrs.field(validator=positive_integer)
+    heads: int = attrs.field(validator=positive_integer)
     causal: bool = False
 
     def __attrs_post_init__(self) -> None:

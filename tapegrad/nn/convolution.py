@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tapegrad.core.operands import shape_of
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
-from tapegrad.nn.layers import _check_shape, _size, check_params
+from tapegrad.nn.layers import check_params, check_shape, positive_integer
 from tapegrad.ops import add, matmul, reshape
 from tapegrad.ops.patch import patches
 
@@ -55,12 +55,12 @@ class _Conv:
     __tree_leaf__: ClassVar[bool] = True
     n_axes: ClassVar[int]
 
-    n_in: int = attrs.field(validator=_size)
-    n_out: int = attrs.field(validator=_size)
+    n_in: int = attrs.field(validator=positive_integer)
+    n_out: int = attrs.field(validator=positive_integer)
     size: Sides = attrs.field(validator=sides)
     stride: Sides = attrs.field(default=1, validator=sides)
     padding: Sides = attrs.field(default=0, validator=sides)
-    groups: int = attrs.field(default=1, validator=_size)
+    groups: int = attrs.field(default=1, validator=positive_integer)
 
     def __attrs_post_init__(self) -> None:
         if self.n_in % self.groups or self.n_out % self.groups:
@@ -84,8 +84,8 @@ class _Conv:
             If a shape does not fit the sizes of the layer, or no kernel fits.
         """
         check_params(self, params, ConvParams)
-        _check_shape(self, "", "weight", params.weight, self._weight_shape)
-        _check_shape(self, "", "bias", params.bias, (self.n_out,))
+        check_shape(self, "", "weight", params.weight, self._weight_shape)
+        check_shape(self, "", "bias", params.bias, (self.n_out,))
         shape = shape_of(x)
         if len(shape) != self.n_axes + 2 or shape[1] != self.n_in:
             raise ValueError(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from tapegrad.core.ownership import Array
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
-from tapegrad.nn.layers import LinearParams, _size, affine, check_params
+from tapegrad.nn.layers import LinearParams, affine, check_params, positive_integer
 from tapegrad.nn.recurrent import as_wide
 from tapegrad.ops import concatenate, sigmoid, tanh
 
@@ -33,8 +33,8 @@ class _GatedCell:
     __tree_leaf__: ClassVar[bool] = True
     n_gates: ClassVar[int]
 
-    n_inputs: int = attrs.field(validator=_size)
-    n_hidden: int = attrs.field(validator=_size)
+    n_inputs: int = attrs.field(validator=positive_integer)
+    n_hidden: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> GatedParams:
         """Glorot-uniform weights of the input, orthogonal ones of the hidden state."""

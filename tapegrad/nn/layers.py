@@ -24,7 +24,8 @@ class Layer(Protocol):
         """The layer's output."""
 
 
-def _size(instance: Any, attribute: Any, value: Any) -> None:
+def positive_integer(instance: Any, attribute: Any, value: Any) -> None:
+    """Raise unless an attribute is a positive integer: a validator."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise ValueError(f"{attribute.name} is a positive integer, not {value!r}")
 
@@ -38,7 +39,8 @@ def check_params(layer: Any, params: Any, kind: type, name: str = "params") -> N
         )
 
 
-def _check_shape(layer: Any, at: str, name: str, x: Any, expected: tuple[int, ...]) -> None:
+def check_shape(layer: Any, at: str, name: str, x: Any, expected: tuple[int, ...]) -> None:
+    """Raise unless a parameter has the expected shape; `at` is its record's path."""
     if shape_of(x) != expected:
         raise ValueError(
             f"{layer}: {_joined(at, name)} has shape {shape_of(x)}; {expected} is needed"
@@ -79,8 +81,8 @@ class Linear:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    n_inputs: int = attrs.field(validator=_size)
-    n_outputs: int = attrs.field(validator=_size)
+    n_inputs: int = attrs.field(validator=positive_integer)
+    n_outputs: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> LinearParams:
         """A He-normal weight and a bias of zeros."""
@@ -105,8 +107,8 @@ def affine(
 ) -> Any:
     """``x @ weight + bias``, of a layer or of its part at a path; its errors name them."""
     check_params(layer, params, LinearParams, at or "params")
-    _check_shape(layer, at, "weight", params.weight, (n_inputs, n_outputs))
-    _check_shape(layer, at, "bias", params.bias, (n_outputs,))
+    check_shape(layer, at, "weight", params.weight, (n_inputs, n_outputs))
+    check_shape(layer, at, "bias", params.bias, (n_outputs,))
     if shape_of(x)[-1:] != (n_inputs,):
         raise ValueError(
             f"{layer}: {of} has shape {shape_of(x)}, which does not fit {_joined(at, 'weight')} of "
@@ -143,8 +145,8 @@ class Embedding:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    vocab_size: int = attrs.field(validator=_size)
-    dim: int = attrs.field(validator=_size)
+    vocab_size: int = attrs.field(validator=positive_integer)
+    dim: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> EmbeddingParams:
         """Vectors uniform between -1/2 and 1/2, over their length."""
@@ -161,7 +163,7 @@ class Embedding:
             If an index is negative, or not less than `vocab_size`.
         """
         check_params(self, params, EmbeddingParams)
-        _check_shape(self, "", "weight", params.weight, (self.vocab_size, self.dim))
+        check_shape(self, "", "weight", params.weight, (self.vocab_size, self.dim))
         try:
             return index_select(params.weight, from_zero(indices))
         except IndexError as error:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
-from tapegrad.nn.layers import _check_shape, _size, check_params
+from tapegrad.nn.layers import check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
 
 
@@ -37,7 +37,7 @@ def _positive(instance: Any, attribute: Any, value: Any) -> None:
 def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
     check_params(layer, params, kind)
     for field in attrs.fields(kind):
-        _check_shape(layer, "", field.name, getattr(params, field.name), (layer.n,))
+        check_shape(layer, "", field.name, getattr(params, field.name), (layer.n,))
     shape = shape_of(x)
     if shape[axis:][:1] != (layer.n,):
         raise ValueError(
@@ -69,7 +69,7 @@ class LayerNorm:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    n: int = attrs.field(validator=_size)
+    n: int = attrs.field(validator=positive_integer)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
@@ -107,7 +107,7 @@ class RMSNorm:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    n: int = attrs.field(validator=_size)
+    n: int = attrs.field(validator=positive_integer)
     epsilon: float = attrs.field(default=1e-6, validator=_positive)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> RMSNormParams:
@@ -156,7 +156,7 @@ class BatchNorm:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    n: int = attrs.field(validator=_size)
+    n: int = attrs.field(validator=positive_integer)
     momentum: float = attrs.field(default=0.1, validator=_positive)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from tapegrad.core.operands import shape_of
 from tapegrad.core.ownership import Array
 from tapegrad.nn.initializers import Key, split, zeros
-from tapegrad.nn.layers import Linear, LinearParams, _size, affine, check_params
+from tapegrad.nn.layers import Linear, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import add, astype, relu, sigmoid, tanh
 from tapegrad.ops.record import array
 
@@ -60,9 +60,9 @@ class RNNCell:
 
     __tree_leaf__: ClassVar[bool] = True
 
-    n_inputs: int = attrs.field(validator=_size)
-    n_hidden: int = attrs.field(validator=_size)
-    n_outputs: int = attrs.field(validator=_size)
+    n_inputs: int = attrs.field(validator=positive_integer)
+    n_hidden: int = attrs.field(validator=positive_integer)
+    n_outputs: int = attrs.field(validator=positive_integer)
     activation: str = attrs.field(default="sigmoid", validator=_known)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> RNNCellParams:

@@ -13,6 +13,7 @@ from tapegrad.ops.indexing import *
 from tapegrad.ops.interpolation import *
 from tapegrad.ops.inverse import *
 from tapegrad.ops.logic import *
+from tapegrad.ops.normalisation import *
 from tapegrad.ops.order import *
 from tapegrad.ops.patch import *
 from tapegrad.ops.picking import *
@@ -25,6 +26,7 @@ from tapegrad.ops.scipy_special import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *
 from tapegrad.ops.trigonometric import *
+from tapegrad.ops.updates import *
 from tapegrad.ops.window import *
 
 # the names, without the modules that importing leaves here; a checker reads the imports
@@ -41,6 +43,7 @@ if not TYPE_CHECKING:
         interpolation,
         inverse,
         logic,
+        normalisation,
         order,
         patch,
         picking,
@@ -53,6 +56,7 @@ if not TYPE_CHECKING:
         shape,
         special,
         trigonometric,
+        updates,
         window,
     )
 
@@ -68,6 +72,7 @@ if not TYPE_CHECKING:
         *interpolation.__all__,
         *inverse.__all__,
         *logic.__all__,
+        *normalisation.__all__,
         *order.__all__,
         *patch.__all__,
         *picking.__all__,
@@ -80,5 +85,6 @@ if not TYPE_CHECKING:
         *shape.__all__,
         *special.__all__,
         *trigonometric.__all__,
+        *updates.__all__,
         *window.__all__,
     ]

@@ -157,7 +157,7 @@ def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
 
 
-_POWERS = "0 in the base at exponent 0, 0 in the exponent at base 0"
+POWERS = "0 in the base at exponent 0, 0 in the exponent at base 0"
 
 
 def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
@@ -175,7 +175,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     whole=whole_power,
     # the slope of larger exponents is more than float16 holds
     domain=each(POSITIVE, Elements(-2, 2)),
-    kink=_POWERS,
+    kink=POWERS,
     jvp=elementwise,
 )
 def power(x1: Any, x2: Any) -> Any:

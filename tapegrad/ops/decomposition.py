@@ -57,13 +57,13 @@ class SVDResult(NamedTuple):
 # --- one array for several results, and what rules share -----------------------------------
 
 
-def _joined(*parts: Any) -> Any:
+def joined(*parts: Any) -> Any:
     """Several stacks of matrices with equally many rows, side by side."""
     return np.concatenate(parts, axis=-1)
 
 
-def _apart(joined: Any, *widths: int) -> list[Any]:
-    """What `_joined` joined, given the numbers of columns."""
+def apart(joined: Any, *widths: int) -> list[Any]:
+    """What `joined` joined, given the numbers of columns."""
     ends = itertools.accumulate(widths)
     return [joined[..., end - n : end] for n, end in zip(widths, ends, strict=True)]
 
@@ -74,7 +74,8 @@ def _below(x: Any, k: int = 0) -> Any:
     return np.tri(n, k=k, dtype=bool)
 
 
-def _on_diagonal(x: Any) -> Any:
+def on_diagonal(x: Any) -> Any:
+    """Which elements of a square matrix are on its diagonal."""
     return np.eye(x.shape[-1], dtype=bool)
 
 
@@ -82,7 +83,7 @@ def _of_triangle(x: Any, upper: bool) -> Any:
     """The cotangent of the one triangle that stands for a symmetric matrix, given the whole's."""
     read = _below(x, -1)
     both = np.where(read.T if upper else read, x + turned(x), 0)
-    return np.where(_on_diagonal(x), x, both)
+    return np.where(on_diagonal(x), x, both)
 
 
 # --- decompositions ------------------------------------------------------------------------
@@ -92,7 +93,7 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     if upper:
         g, y = turned(g), turned(y)
     inner = turned(y) @ g
-    inner = np.where(_below(inner, -1), inner, np.where(_on_diagonal(inner), inner / 2, 0))
+    inner = np.where(_below(inner, -1), inner, np.where(on_diagonal(inner), inner / 2, 0))
     inverse = inv(y)
     return _of_triangle(turned(inverse) @ inner @ inverse, upper)
 
@@ -173,9 +174,9 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 
 def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     n = a.shape[-1]
-    (w, vt), (gw, gvt) = _apart(y, 1, n), _apart(g, 1, n)
+    (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
-    inner = np.where(_on_diagonal(gaps), gw, vt @ turned(gvt) / gaps)
+    inner = np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps)
     return _of_triangle(turned(vt) @ inner @ vt, UPLO in "Uu")
 
 
@@ -183,7 +184,7 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The two results of `eigh`: in each row an eigenvalue, then its vector."""
     w, v = np.linalg.eigh(a, UPLO)
-    return _joined(w[..., None], turned(v))
+    return joined(w[..., None], turned(v))
 
 
 def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
@@ -219,13 +220,13 @@ def svdvals(x: Any) -> Any:
 
 def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     n, m = a.shape[-2:]
-    (s, ut, vh), (gs, gut, gvh) = _apart(y, 1, n, m), _apart(g, 1, n, m)
+    (s, ut, vh), (gs, gut, gvh) = apart(y, 1, n, m), apart(g, 1, n, m)
     u, gu, v = turned(ut), turned(gut), turned(vh)
     row = turned(s)
     gaps = (row - s) * (row + s) + np.eye(s.shape[-2], dtype=s.dtype)
     of_u, of_v = ut @ gu, gvh @ v
     inner = ((of_u - turned(of_u)) * row + s * (turned(of_v) - of_v)) / gaps
-    c = u @ np.where(_on_diagonal(gaps), gs, inner) @ vh
+    c = u @ np.where(on_diagonal(gaps), gs, inner) @ vh
     # what is left of the vectors' cotangents where they do not span the whole space
     if n > m:
         c = c + (gu - u @ of_u) / row @ vh
@@ -238,10 +239,11 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
 def svd_joined(a: Any) -> Any:
     """The three results of `svd`: in each row a singular value, then its vectors."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
-    return _joined(s[..., None], turned(u), vh)
+    return joined(s[..., None], turned(u), vh)
 
 
-def _svd_calls(choose: Choices) -> Call:
+def svd_calls(choose: Choices) -> Call:
+    """Calls on matrices, with the options of `svd`."""
     call = matrices(*SHAPES)(choose)
     n, m = call.args[0].shape[-2:]
     given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
@@ -251,7 +253,7 @@ def _svd_calls(choose: Choices) -> Call:
 
 def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     n, m = a.shape[-2:]
-    (qt, r), (gqt, gr) = _apart(y, n, m), _apart(g, n, m)
+    (qt, r), (gqt, gr) = apart(y, n, m), apart(g, n, m)
     inner = r @ turned(gr) - gqt @ turned(qt)
     mirrored = np.where(_below(inner), inner, turned(inner))
     return turned(solve(r, gqt + mirrored @ qt))
@@ -261,7 +263,7 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
 def qr_joined(a: Any) -> Any:
     """The two results of `qr` of no more columns than rows: ``Q.T``, then ``R``."""
     q, r = np.linalg.qr(a)
-    return _joined(turned(q), r)
+    return joined(turned(q), r)
 
 
 def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.core.batch import stacked
 from tapegrad.declare import op
 from tapegrad.domain import matrices
-from tapegrad.ops.decomposition import _apart, _joined, _on_diagonal
+from tapegrad.ops.decomposition import apart, joined, on_diagonal
 from tapegrad.ops.inverse import solve
 from tapegrad.ops.product import turned
 
@@ -57,8 +57,8 @@ def _turned_back(inner: Any, vt: Any) -> Any:
 
 def _eigvals_vjp(g: Any, y: Any, a: Any) -> Any:
     # not NumPy's own eig, whose vectors are complex from 2.5 on
-    _, vt = _apart(eig_joined(a), 1, a.shape[-1])
-    return _turned_back(np.where(_on_diagonal(a), np.expand_dims(g, -1), 0), vt)
+    _, vt = apart(eig_joined(a), 1, a.shape[-1])
+    return _turned_back(np.where(on_diagonal(a), np.expand_dims(g, -1), 0), vt)
 
 
 @op(
@@ -96,15 +96,15 @@ def eigvals(a: Any) -> Any:
 
 def _eig_vjp(g: Any, y: Any, a: Any) -> Any:
     n = a.shape[-1]
-    (w, vt), (gw, gvt) = _apart(y, 1, n), _apart(g, 1, n)
+    (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
     # a vector keeps its length
     gvt = gvt - vt * np.sum(vt * gvt, axis=-1, keepdims=True)
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
-    return _turned_back(np.where(_on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
+    return _turned_back(np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
 
 
 @op(_eig_vjp, domain=matrices(), batch=stacked)
 def eig_joined(a: Any) -> Any:
     """The two results of `eig`: in each row an eigenvalue, then its vector."""
     w, v = map(_real, np.linalg.eig(a))
-    return _joined(w[..., None], turned(v))
+    return joined(w[..., None], turned(v))

@@ -23,7 +23,7 @@ __all__ = [
     "sort",
 ]
 
-_TIES = "ties share equally"
+TIES = "ties share equally"
 
 
 def _taken(x: Any, order: Any) -> Any:
@@ -76,7 +76,7 @@ def _sorted(distinct: bool) -> Domain:
     on_first_axis(lambda g, y, a, kind=None, stable=None: _sort_vjp(g, y, a), -1),
     numpy=np.sort,
     domain=_sorted(distinct=True),
-    kink=_TIES,
+    kink=TIES,
     batch=along_axis,
 )
 def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
@@ -132,7 +132,7 @@ def _parted(distinct: bool) -> Domain:
     on_first_axis(lambda g, y, a, kth, kind=None: _partition_vjp(g, y, a), -1),
     numpy=np.partition,
     domain=_parted(distinct=True),
-    kink=_TIES,
+    kink=TIES,
     batch=along_axis,
 )
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
@@ -229,12 +229,13 @@ def _known(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (a,), {}
 
 
-def _with_zeros(choose: Choices) -> Call:
+def with_zeros(choose: Choices) -> Call:
+    """Calls on an array of which some elements are zero."""
     x = choose.array(choose.shape(min_dims=1))
     return Call((choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x))),))
 
 
-@op(None, read=_known, numpy=np.argwhere, domain=_with_zeros)
+@op(None, read=_known, numpy=np.argwhere, domain=with_zeros)
 def argwhere(a: Any) -> Any:
     """The indices of the elements that are not zero, a row each. It passes no gradient.
 

@@ -1,4 +1,4 @@
-"""One number of each row, its adjoint, and additions at such places."""
+"""One number of each row, its adjoint, additions at such places, and what a row is below."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.batch import Has, count, filled, flat
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
+from tapegrad.domain import Call, Choices, Elements
 from tapegrad.ops.indexing import index_select
 
 __all__: list[str] = []
@@ -160,3 +160,46 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
         np.copyto(out, a)
     out.reshape(-1)[places] += values.reshape(-1)
     return out
+
+
+# how far below the largest an element may be: exp of it is still exact to some 30 roundings
+SPREAD = 32.0
+
+
+def _spread_rows(choose: Choices) -> Call:
+    shape = (*choose.shape(max_dims=2, min_side=1), 3)
+    return Call((choose.array(shape, Elements(-40.0, 40.0)),))
+
+
+@op(None, domain=_spread_rows)
+def below_largest(a: Any) -> Any:
+    """Rows less a number each: a large one of the row, of which all others are the less.
+
+    It is the largest number of all where none is much smaller, which is found in a tenth
+    of the time, and else the largest of each row. For what does not depend on the number
+    that rows are shifted by, such as `softmax`.
+
+    Examples
+    --------
+    >>> from tapegrad.ops.picking import below_largest
+    >>> below_largest(np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[-3., -2.],
+           [-1.,  0.]])
+    >>> below_largest(np.array([[1.0, 2.0], [3.0, 400.0]]))
+    array([[  -1.,    0.],
+           [-397.,    0.]])
+    """
+    return below_largest_into(a)
+
+
+def below_largest_into(a: Any, out: Any = None) -> Any:
+    """`below_largest` in a buffer, which may be that of `a`."""
+    if out is None:
+        out = np.empty(a.shape, a.dtype)
+    largest = np.maximum.reduce(a, None)
+    # Python's numbers do not warn of infinities; NaN is not within
+    if float(largest) - float(np.minimum.reduce(a, None)) <= SPREAD:
+        return np.subtract(a, largest, out)
+    rows = a.reshape(-1, a.shape[-1])
+    each = rows[np.arange(len(rows)), rows.argmax(1)]
+    return np.subtract(a, each.reshape(*a.shape[:-1], 1), out)

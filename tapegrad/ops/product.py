@@ -21,10 +21,10 @@ __all__ = [
 ]
 
 
-def _shaped(*shapes: str) -> Domain:
+def shaped(*shapes: str) -> Domain:
     """Calls on arrays, each of one of several shapes, in which letters are lengths.
 
-    ``_shaped("nk snk", "k")`` is a matrix, or a stack of them, and a vector that fits.
+    ``shaped("nk snk", "k")`` is a matrix, or a stack of them, and a vector that fits.
     """
 
     def call(choose: Choices) -> Call:
@@ -136,7 +136,7 @@ _vecdot: Any = np.vecdot
 
 
 def _vecdot_calls(choose: Choices) -> Call:
-    a, b = _shaped("k nk snk 1nk", "k nk snk 1nk")(choose).args
+    a, b = shaped("k nk snk 1nk", "k nk snk 1nk")(choose).args
     axis = choose.integer(-min(a.ndim, b.ndim), min(a.ndim, b.ndim) - 1)
     return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
 
@@ -191,7 +191,7 @@ def _matvec_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
     lambda g, y, x1, x2: np.vecmat(g, x1),
     numpy=np.matvec,
-    domain=_shaped("nk snk 1nk", "k sk 1k"),
+    domain=shaped("nk snk 1nk", "k sk 1k"),
     batch=_matvec_batch,
     jvp=linear,
 )
@@ -216,7 +216,7 @@ def _vecmat_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
     lambda g, y, x1, x2: np.matvec(x2, g),
     lambda g, y, x1, x2: np.expand_dims(x1, -1) * np.expand_dims(g, -2),
     numpy=np.vecmat,
-    domain=_shaped("n sn 1n", "nk snk 1nk"),
+    domain=shaped("n sn 1n", "nk snk 1nk"),
     batch=_vecmat_batch,
     jvp=linear,
 )

@@ -134,6 +134,11 @@ def alike(*xs: Any, beside: Any = ()) -> list[Any]:
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(array, xs)]
 
 
+def number(x: Any) -> Any:
+    """x itself, or without axes a number, as NumPy's functions give it, where x is an array."""
+    return x if x.ndim else x[()]
+
+
 def over(x1: Any, x2: Any) -> Any:
     """``x1 / x2``, and 0 where x2 is 0, with all its derivatives."""
     zero = np.equal(x2, 0)

@@ -1,4 +1,4 @@
-"""Reductions along axes, and the normalisations made of them."""
+"""Reductions along axes."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tapegrad.core.batch import Has, along_axis, flat, moved
 from tapegrad.core.fitting import filled
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, along, any_of, reduced
+from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
 from tapegrad.ops import in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
 from tapegrad.ops.in_part import count, partly
-from tapegrad.ops.record import array, floating
+from tapegrad.ops.record import array
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -23,13 +23,10 @@ __all__ = [
     "argmax",
     "argmin",
     "count_nonzero",
-    "log_softmax",
-    "logsumexp",
     "max",
     "mean",
     "min",
     "prod",
-    "softmax",
     "sum",
 ]
 
@@ -42,7 +39,7 @@ _argmax: Any = np.argmax
 _argmin: Any = np.argmin
 
 
-def _unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
+def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's output or cotangent with the reduced axes back, of length 1."""
     shape = list(x.shape)
     if keepdims or not shape:
@@ -55,15 +52,16 @@ def _unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
     if g.ndim:
-        return broadcast_to(_unreduced(g, x, axis, keepdims), shape=x.shape)
+        return broadcast_to(unreduced(g, x, axis, keepdims), shape=x.shape)
     if type(g) is np.ndarray:
         return filled(x.shape, g, g.dtype)
     return broadcast_to(g, shape=x.shape)
 
 
-def _reduced(
+def reduced_batch(
     op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
 ) -> Any:
+    """The reduction of each example of a batch."""
     if keepdims:
         options["keepdims"] = True
     return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
@@ -75,7 +73,7 @@ def _reduced(
     numpy=np.sum,
     domain=partly(),
     jvp=linear,
-    batch=_reduced,
+    batch=reduced_batch,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -122,7 +120,7 @@ def _means(choose: Choices) -> Call:
     numpy=np.mean,
     domain=any_of(reduced(min_side=1), _means),
     jvp=linear,
-    batch=_reduced,
+    batch=reduced_batch,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -151,12 +149,12 @@ def _products_of_others(a: Any, axis: Any) -> Any:
 @wider_op(
     in_part.prod,
     lambda g, y, a, axis=None, keepdims=False: (
-        _unreduced(g, a, axis, keepdims) * _products_of_others(a, axis)
+        unreduced(g, a, axis, keepdims) * _products_of_others(a, axis)
     ),
     numpy=np.prod,
     domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
-    batch=_reduced,
+    batch=reduced_batch,
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -174,10 +172,10 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
-    ties = np.equal(a, _unreduced(y, a, axis, keepdims))
+    ties = np.equal(a, unreduced(y, a, axis, keepdims))
     # nan is equal to nothing, so that there may be no winner
     n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1).astype(g.dtype)
-    share = _unreduced(g, a, axis, keepdims) / n
+    share = unreduced(g, a, axis, keepdims) / n
     return np.where(ties, share, 0)
 
 
@@ -187,7 +185,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     numpy=(np.max, np.amax),
     domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
-    batch=_reduced,
+    batch=reduced_batch,
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest over an axis, several, or all; arguments as for `sum`.
@@ -209,7 +207,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     numpy=(np.min, np.amin),
     domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
-    batch=_reduced,
+    batch=reduced_batch,
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest over an axis, several, or all; arguments as for `sum`.
@@ -225,14 +223,15 @@ def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _reduce_minimum(np.asarray(a), axis, None, None, keepdims)
 
 
-def _is_nan(a: Any) -> Any:
+def is_nan(a: Any) -> Any:
+    """Which elements are NaN."""
     return np.not_equal(a, a)
 
 
 def without_nan(a: Any, instead: float) -> Any:
     """The array with another number for nan."""
     a = array(a)
-    return np.where(_is_nan(a), instead, a) if a.dtype.kind == "f" else a
+    return np.where(is_nan(a), instead, a) if a.dtype.kind == "f" else a
 
 
 def _counts(choose: Choices) -> Call:
@@ -249,7 +248,7 @@ def _truths(choose: Choices) -> Call:
     return Call((x,), given if where is True else {**given, "where": where})
 
 
-@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=_reduced)
+@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=reduced_batch)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -262,7 +261,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=_reduced)
+@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=reduced_batch)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -275,7 +274,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_counts, batch=_reduced)
+@op(None, numpy=np.count_nonzero, domain=_counts, batch=reduced_batch)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """How many are not zero; arguments as for `sum`. It passes no gradient.
 
@@ -339,83 +338,3 @@ def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     array([0, 1])
     """
     return _argmin(a, axis=axis, keepdims=keepdims)
-
-
-def _finite(x: Any) -> Any:
-    """x with 0 for infinities, as a shift that leaves them what they are."""
-    return np.where(np.equal(np.absolute(x), np.inf), 0, x)
-
-
-def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
-    """The softmax of `a`, given its logsumexp."""
-    return np.exp(a - _finite(_unreduced(y, a, axis, keepdims)))
-
-
-@op(
-    lambda g, y, a, axis=None, keepdims=False: (
-        _unreduced(g, a, axis, keepdims) * _weights(a, y, axis, keepdims)
-    ),
-    domain=reduced(min_side=1),
-    batch=_reduced,
-)
-def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
-
-    Arguments as for `sum`.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> bool(tg.logsumexp(np.array([1e4, 1e4])) == 1e4 + np.log(2))
-    True
-    >>> tg.grad(tg.logsumexp)(np.array([1e4, 1e4]))
-    array([0.5, 0.5])
-    """
-    a = floating(a)
-    shift = _finite(np.max(a, axis=axis, keepdims=True))
-    with np.errstate(divide="ignore"):
-        y = np.log(np.sum(np.exp(a - shift), axis=axis, keepdims=True)) + shift
-    return y if keepdims else np.squeeze(y, axis=axis)
-
-
-def _normalised(choose: Choices) -> Call:
-    call = along()(choose)
-    return call if choose.among([False, True]) else Call(call.args)
-
-
-@op(
-    lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
-    domain=_normalised,
-    batch=along_axis,
-)
-def softmax(a: Any, axis: Any = -1) -> Any:
-    """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.softmax(np.array([1e4, 1e4]))
-    array([0.5, 0.5])
-    """
-    a = floating(a)
-    weights = np.exp(a - np.max(a, axis=axis, keepdims=True))
-    return weights / np.sum(weights, axis=axis, keepdims=True)
-
-
-@op(
-    lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
-    domain=_normalised,
-    batch=along_axis,
-)
-def log_softmax(a: Any, axis: Any = -1) -> Any:
-    """``log(softmax(a))`` along an axis, without overflow or loss.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.log_softmax(np.array([0.0, 1e4]))
-    array([-10000.,      0.])
-    """
-    a = floating(a)
-    shifted = a - np.max(a, axis=axis, keepdims=True)
-    return shifted - np.log(np.sum(np.exp(shifted), axis=axis, keepdims=True))

@@ -114,7 +114,7 @@ around = round
 
 
 # a step is nowhere near: the quotients are in (0, 1) or in (2, 3)
-_DIVISIONS = any_of(
+DIVISIONS = any_of(
     each(Elements(0.125, 0.875), Elements(1.0, 4.0)),
     each(Elements(0.125, 0.875), Elements(-4.0, -1.0)),
     each(Elements(-3.5, -3.25), Elements(1.25, 1.5)),
@@ -122,7 +122,7 @@ _DIVISIONS = any_of(
 )
 
 
-@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=_DIVISIONS)
+@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=DIVISIONS)
 def floor_divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 // x2`` as a whole number, the next one below. It passes no gradient.
 
@@ -145,7 +145,7 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
     ufunc=np.remainder,
     keeps_weak=True,
     whole=operator.mod,
-    domain=_DIVISIONS,
+    domain=DIVISIONS,
     kink="the slope beside a step",
 )
 def remainder(x1: Any, x2: Any) -> Any:
@@ -168,7 +168,7 @@ mod = remainder
     lambda g, y, x1, x2: g,
     lambda g, y, x1, x2: -g * _times(y, x1, x2),
     ufunc=np.fmod,
-    domain=_DIVISIONS,
+    domain=DIVISIONS,
     kink="the slope beside a step",
 )
 def fmod(x1: Any, x2: Any) -> Any:

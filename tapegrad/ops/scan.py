@@ -19,13 +19,13 @@ from tapegrad.ops.record import floating
 
 __all__ = ["convolve", "cumprod", "cumsum"]
 
-_ZEROS = "right with any number of zeros"
+ZEROS = "right with any number of zeros"
 
 # Any, for by NumPy's stubs mode is a literal
 _convolve: Any = np.convolve
 
 
-def _scanned(elements: Elements) -> Any:
+def scanned(elements: Elements) -> Any:
     """Calls on an array with one axis of it, or None."""
 
     def call(choose: Choices) -> Call:
@@ -106,7 +106,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     in_part.cumsum,
     on_first_axis(lambda g, y, a: np.cumsum(g[::-1], axis=0)[::-1], None),
     numpy=np.cumsum,
-    domain=_scanned(REAL),
+    domain=scanned(REAL),
     batch=along_axis,
     jvp=linear,
 )
@@ -128,8 +128,8 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     in_part.cumprod,
     on_first_axis(lambda g, y, a: _times_before(_carried_back(g, a), shifted(y, 1)), None),
     numpy=np.cumprod,
-    domain=_scanned(NEAR_ONE),
-    kink=_ZEROS,
+    domain=scanned(NEAR_ONE),
+    kink=ZEROS,
     batch=along_axis,
 )
 def cumprod(a: Any, axis: int | None = None) -> Any:
@@ -148,18 +148,18 @@ def cumprod(a: Any, axis: int | None = None) -> Any:
     return np.cumprod(a, axis)
 
 
-def _part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
+def part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
     """A slice along an axis."""
     return x[(slice(None),) * normalize_axis_index(axis, x.ndim) + (slice(start, stop),)]
 
 
-def _apart(x: Any, axis: int = 0) -> Any:
+def apart(x: Any, axis: int = 0) -> Any:
     """What each element along an axis is more than the one before; of booleans, whether other."""
-    after, before = _part(x, axis, 1, None), _part(x, axis, None, -1)
+    after, before = part(x, axis, 1, None), part(x, axis, None, -1)
     return np.not_equal(after, before) if x.dtype.kind == "b" else after - before
 
 
-def _across(x: Any, y: Any, axis: int) -> Any:
+def across(x: Any, y: Any, axis: int) -> Any:
     """An array of one axis as one along an axis of another."""
     return np.reshape(x, (-1, *(1,) * (y.ndim - 1 - axis % y.ndim)))
 
@@ -181,7 +181,7 @@ def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
             f"axis {axis}; it has {len(turned)}"
         )
     if np.ndim(h):
-        h = _across(h, turned, 0)
+        h = across(h, turned, 0)
         left, right = h[:-1], h[1:]
         back, ahead = (turned[1:-1] - turned[:-2]) / left, (turned[2:] - turned[1:-1]) / right
         inner = (back * right + ahead * left) / (left + right)
@@ -230,7 +230,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
             h = floating(h)
             if h.shape != f.shape[i : i + 1]:
                 raise ValueError(f"axis {i} has {f.shape[i]} points, not shape {h.shape} of them")
-            h = _apart(h)
+            h = apart(h)
         slopes.append(_slopes(f, h, i, edge_order))
     return slopes[0] if len(axes) == 1 else tuple(slopes)
 
@@ -246,7 +246,8 @@ def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     return np.reshape(convolve(everywhere, in_front(other, None)[::-1], mode="valid"), x.shape)
 
 
-def _overlaps(choose: Choices) -> Call:
+def overlaps(choose: Choices) -> Call:
+    """Calls on two vectors and a mode of convolution."""
     a, v = (choose.array(choose.shape(min_dims=1, max_dims=1, min_side=1)) for _ in range(2))
     return Call((a, v), {"mode": choose.among(["full", "same", "valid"])})
 
@@ -255,7 +256,7 @@ def _overlaps(choose: Choices) -> Call:
     lambda g, y, a, v, mode="full": _convolve_vjp(g, a, v, mode),
     lambda g, y, a, v, mode="full": _convolve_vjp(g, v, a, mode),
     numpy=np.convolve,
-    domain=_overlaps,
+    domain=overlaps,
     jvp=linear,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.digits import as_text
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.tensor import Tensor
 from tapegrad.program.entry import Signature, Static
 from tapegrad.program.ir import Input
@@ -118,9 +119,7 @@ def _checked(leaf: Any, wanted: Input) -> Any:
     """A leaf that is what an input is."""
     if wanted.number is not None:
         if type(leaf).__name__ != wanted.number or type(leaf) not in (int, float):
-            raise TypeError(
-                f"{wanted.path} is a Python {wanted.number}; got a {type(leaf).__name__}"
-            )
+            raise TypeError(f"{wanted.path} is a Python {wanted.number}; got {a_kind(leaf)}")
         return leaf
     if type(leaf) is Tensor:
         raise TypeError(
@@ -128,7 +127,7 @@ def _checked(leaf: Any, wanted: Input) -> Any:
             "recorded function itself"
         )
     if not isinstance(leaf, np.ndarray | np.generic):
-        raise TypeError(f"{wanted.path} is an array; got a {type(leaf).__name__}")
+        raise TypeError(f"{wanted.path} is an array; got {a_kind(leaf)}")
     if leaf.dtype != wanted.dtype:
         raise TypeError(f"{wanted.path} is {wanted.dtype}; got {leaf.dtype}")
     if leaf.shape != wanted.shape:

@@ -31,7 +31,7 @@ from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import Signature, Unpack, read, unpacker
 from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
-from tapegrad.program.observe import observed
+from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
@@ -247,7 +247,8 @@ def trace(
     stops: bool = False,
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
-    origin = Origin(label(fn), True, first_line(fn))
+    watch = Watch()
+    origin = Origin(label(fn), True, first_line(fn), watch.note)
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 
@@ -271,7 +272,12 @@ def trace(
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
     generators = watched(fn)
-    (output, seen), last = recorded_from(last, observed, (fn, tuple(marked), named))
+    try:
+        output, last = recorded_from(last, fn, tuple(marked), named)
+        seen = watch.seen(last)
+    finally:
+        # its frames refer to records, and these to the watch
+        watch.end()
     refuse_draws(generators, label(fn))
     leaves, structure = tree.flatten(output)
     check_results(structure, leaves, label(fn))

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.kinds import a_kind
 from tapegrad.errors import FileError
 from tapegrad.ops.holes import HOLE
 from tapegrad.program.ir import Ref
@@ -106,7 +107,7 @@ def to_json(x: Any, what: str) -> Any:
         return {"number": [x.dtype.str, x.item() if x.dtype.kind == "U" else x.tobytes().hex()]}
     if isinstance(x, Mapping):
         return {"dict": [[to_json(key, what), to_json(part, what)] for key, part in x.items()]}
-    raise TypeError(f"{what} is a {kind.__qualname__}, which a program's file cannot hold: {x!r}")
+    raise TypeError(f"{what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
 
 
 _NUMBERS = (bool, int, float)

@@ -11,9 +11,10 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.ops.holes import HOLE
-from tapegrad.ops.indexing import index_add
 from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.updates import index_add
 from tapegrad.program.ir import Code, Constant, Instruction, Ref
+from tapegrad.program.layouts import Axes, inverse
 from tapegrad.program.lines import number
 from tapegrad.program.names import Names
 from tapegrad.program.observe import short_names
@@ -73,18 +74,26 @@ def framed(
     """The frame of a program, or of a body inside one; what it needs once is added to `once`."""
     plan = planned(program)
     buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
-    part_of = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
+    outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
     updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
     for i, x in enumerate(program.constants):
         once += _constant(x, values[Ref("constant", i)], names)
     for name, buffer in zip(buffers, plan.buffers, strict=True):
         once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
-    for ref, name in part_of.items():
+    for ref, name in outs.items():
         part = plan.parts[ref]
         once.append(f"{name} = {buffers[part.buffer]}[{part.start}:{part.stop}]")
+    # values after each other may have one buffer, in one order
+    known: dict[tuple[str, Axes], str] = {}
+    for ref, axes in plan.turned.items():
+        of = buffers[plan.home[ref]]
+        if (of, axes) not in known:
+            known[of, axes] = names.new(f"{of}_turned")
+            once.append(f"{known[of, axes]} = {of}.transpose({inverse(axes)})")
+        outs[ref] = known[of, axes]
     for name in updates.values():
         once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
-    return Frame(program, plan, values, buffers, part_of, updates, names, once, inside=inside)
+    return Frame(program, plan, values, buffers, outs, updates, names, once, inside=inside)
 
 
 def allocated(names: Names, shape: tuple[int, ...], dtype: Any) -> str:

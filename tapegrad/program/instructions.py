@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from tapegrad.ops.indexing import getitem
@@ -13,6 +12,7 @@ from tapegrad.program.control.part import PART
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.frame import Frame, Values, word
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
+from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
 from tapegrad.program.plan import Plan
 
@@ -48,13 +48,13 @@ def lines_of(frame: Frame) -> list[str]:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
-        if _is_still(instruction, still):
+        if _is_still(program, instruction, still):
             # a view of what never moves is made once
             (of,) = instruction.operands
             text = expression(program, i, {of: still[of][0]}, None, names)  # type: ignore[dict-item]
             about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
             frame.once.append(f"{values[ref]} = {text}  # {about}")
-            still[ref] = values[ref], instruction.op in _RESHAPES
+            still[ref] = values[ref], _strides(program, instruction, still[of][1])
             return
         if ref in plan.joined:
             lines.extend(_rest(program, plan, i, values, buffers))
@@ -89,35 +89,62 @@ def lines_of(frame: Frame) -> list[str]:
 _RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
 
 
-def _still(frame: Frame) -> dict[Any, tuple[str, bool]]:
-    """The arrays that are the same at each run, and whether each is in C order.
+# the names of arrays, and their strides in elements if they are known
+Still = dict[Any, tuple[str, "tuple[int, ...] | None"]]
+
+
+def _still(frame: Frame) -> Still:
+    """The arrays that are the same at each run.
 
     They are constants, and buffers by the values in them. What a body computes moves.
     """
-    found: dict[Any, tuple[str, bool]] = {}
+    found: Still = {}
     if frame.inside:
         return found
     program, plan = frame.program, frame.plan
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
-        found[ref] = frame.values[ref], x.array.flags.c_contiguous
+        strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
+        found[ref] = frame.values[ref], strides
     for ref, home in plan.home.items():
         if ref not in plan.passing:
-            found[ref] = frame.buffers[home], True
-    return found | {ref: (name, True) for ref, name in frame.outs.items()}
+            name = frame.outs.get(ref, frame.buffers[home])
+            found[ref] = name, _strides_of_home(plan, ref, program.of(ref).shape)
+    return found
 
 
-def _is_still(instruction: Instruction, still: Mapping[Any, tuple[str, bool]]) -> bool:
+def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of the memory that a result is written to."""
+    axes = plan.turned.get(ref)
+    if axes is None:
+        return strides_in_order(shape)
+    return ordered(strides_in_order(ordered(shape, axes)), inverse(axes))
+
+
+def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
     """Whether a result is a view of an array that is the same at each run."""
     if len(instruction.operands) != 1 or instruction.operands[0] not in still:
         return False
+    (of,) = instruction.operands
     op = instruction.op
     if op is getitem:
         # an element is copied, and so is what a bool selects
         return instruction.shape != () and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
-    return op in (transpose, swapaxes) or (op in _RESHAPES and still[instruction.operands[0]][1])
+    if op in _RESHAPES:
+        return still[of][1] == strides_in_order(program.like(of).shape)
+    return op in (transpose, swapaxes)
+
+
+def _strides(
+    program: Code, instruction: Instruction, given: tuple[int, ...] | None
+) -> tuple[int, ...] | None:
+    """The strides of a view that is made once."""
+    if instruction.op in _RESHAPES:
+        return strides_in_order(instruction.shape)
+    axes = axes_of(instruction)
+    return None if axes is None or given is None else ordered(given, axes)
 
 
 def _spelled(program: Code, values: Values) -> dict[Any, str]:

@@ -1,17 +1,17 @@
 """What a call may be seen to do while it is recorded: the names that a reader knows.
 
-The tape says what was computed and not what the user calls it. Python says so where a
-function of the user's returns: its variables then hold records. The sweep's functions
-say what is the cotangent of what, as they return. Nothing but names and comments in a
-program's text depends on it.
+The tape says what was computed and not what the user calls it. Python says so in the
+frames of the user's functions that led to a record: when they have returned, their
+variables still hold records. Those of the sweep say what is the cotangent of what. Nothing
+but names and comments in a program's text depends on it.
 """
 
 from __future__ import annotations
 
 import re
 import sys
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from types import CodeType, FrameType
 from typing import Any
 
@@ -82,56 +82,93 @@ def steps(path: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^.\[\]]+", path))
 
 
-def observed(
-    fn: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> tuple[Any, Seen]:
-    """What a function returns, and what was seen of the call.
+class Watch:
+    """What sees, as each record is written, which frames led there.
 
-    Nothing is seen while a profiler watches, for Python has room for one.
+    A profiler would see each return, and would be called twenty times for a record. The
+    frames looked at are those of what the function that makes it calls.
     """
-    variables: dict[Tensor, str] = {}
-    cotangents: dict[Tensor, Tensor] = {}
-    gradients: set[Tensor] = set()
 
-    def contributed(frame: FrameType, result: Any) -> None:
-        g, record = frame.f_locals["g"], frame.f_locals["record"]
-        if type(g) is Tensor:
-            cotangents.setdefault(g, record)
+    def __init__(self) -> None:
+        self._end = sys._getframe(1).f_code
+        # the frames of the user's functions and of sweeps, and how deep they stand
+        self._depths: dict[FrameType, int] = {}
+        self._cotangents: dict[Tensor, Tensor] = {}
+        self._passed: dict[CodeType, bool] = {contributions.__code__: True, sweep.__code__: False}
 
-    def swept(frame: FrameType, result: Any) -> None:
-        for parameter, gradient in result.items():
-            if type(gradient) is Tensor:
-                cotangents.setdefault(gradient, parameter)
-                gradients.add(gradient)
+    def note(self) -> None:
+        """Keep the frames that lead to the caller, which writes a record."""
+        depths, passed, end = self._depths, self._passed, self._end
+        new: list[FrameType] = []
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame not in depths:
+            code = frame.f_code
+            if code is end:
+                break
+            if code not in passed:
+                module = str(frame.f_globals.get("__name__"))
+                # NumPy's functions in Python lead to ours, as they ask for them
+                passed[code] = module.startswith(("tapegrad.", "numpy."))
+            if not passed[code]:
+                new.append(frame)
+            elif code is contributions.__code__:
+                at = frame.f_locals
+                if type(at["g"]) is Tensor:
+                    self._cotangents.setdefault(at["g"], at["record"])
+            frame = frame.f_back
+        depth = depths.get(frame, 0)  # type: ignore[arg-type]
+        for found in reversed(new):
+            depths[found] = depth = depth + 1
 
-    def returned(frame: FrameType, result: Any) -> None:
-        for name, x in frame.f_locals.items():
+    def seen(self, last: Any) -> Seen:
+        """What was seen of a recording that ended with `last`."""
+        variables: dict[Tensor, str] = {}
+        cotangents = self._cotangents
+        gradients: set[Tensor] = set()
+        for frame in _as_they_returned(self._depths):
+            at = frame.f_locals
+            if frame.f_code is not sweep.__code__:
+                variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
+                continue
+            for parameter, gradient in at["found"].items():
+                if type(gradient) is Tensor:
+                    cotangents.setdefault(gradient, parameter)
+                    gradients.add(gradient)
+        return Seen(variables, _first(cotangents, last), frozenset(gradients))
+
+    def end(self) -> None:
+        """Let the frames go."""
+        self._depths.clear()
+
+
+def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Tensor]:
+    """For each cotangent the first record that it was the cotangent of.
+
+    One that an op passes on as it is, as an addition does, was seen only where a rule wrote
+    a record. Where that has a single user, the cotangent came from there.
+    """
+    seen = set(cotangents.values())
+    users: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
+    while type(last) is Tensor:
+        for x in last.operands:
             if type(x) is Tensor:
-                variables[x] = name
+                users[x].append(last)
+        last = last.previous
+    found: dict[Tensor, Tensor] = {}
+    for g, record in cotangents.items():
+        before = [record]
+        while len(before) == 1 and (before[0] is record or before[0] not in seen):
+            (record,) = before
+            before = [user for user in users.get(record, ()) if user.index < g.index]
+        found[g] = record
+    return found
 
-    # most functions that return are of this package, and told by their code in the least time
-    known: dict[CodeType, Callable[[FrameType, Any], None] | None] = {
-        contributions.__code__: contributed,
-        sweep.__code__: swept,
-    }
 
-    def watch(frame: FrameType, event: str, result: Any) -> None:
-        if event != "return" or result is None:
-            return
-        code = frame.f_code
-        if code not in known:
-            module = str(frame.f_globals.get("__name__"))
-            # NumPy's functions in Python return too, as they ask us for ours
-            known[code] = None if module.startswith(("tapegrad.", "numpy.")) else returned
-        see = known[code]
-        if see is not None:
-            see(frame, result)
-
-    if sys.getprofile() is not None:
-        return fn(*args, **kwargs), NOTHING
-    sys.setprofile(watch)
-    try:
-        result = fn(*args, **kwargs)
-    finally:
-        sys.setprofile(None)
-    return result, Seen(variables, cotangents, frozenset(gradients))
+def _as_they_returned(depths: Mapping[FrameType, int]) -> Iterator[FrameType]:
+    """Frames in the order in which they ended, of that in which they began."""
+    running: list[FrameType] = []
+    for frame, depth in depths.items():
+        while running and depths[running[-1]] >= depth:
+            yield running.pop()
+        running.append(frame)
+    yield from reversed(running)

@@ -20,6 +20,7 @@ from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import concatenate
 from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.layouts import Axes, layouts, ordered
 from tapegrad.program.lines import takes_out
 from tapegrad.program.templates import VIEWS
 
@@ -69,6 +70,8 @@ class Plan:
         Where the instructions that are done block by block begin and end.
     passing
         Results of those that nothing needs after their block; their buffer holds a block.
+    turned
+        Results that lie in memory in another order of axes, and that order.
     """
 
     buffers: tuple[Buffer, ...]
@@ -77,6 +80,7 @@ class Plan:
     parts: Mapping[Ref, Part]
     runs: tuple[tuple[int, int], ...]
     passing: frozenset[Ref]
+    turned: Mapping[Ref, Axes]
 
 
 class _Pool:
@@ -111,6 +115,7 @@ def planned(program: Code) -> Plan:
     pool = _Pool()
     runs = _runs(program)
     owner = owners(program)
+    turned = layouts(program)
     results = program.results
     # what an output is a view of is never written over
     kept = {owner.get(x, x) for x in results}
@@ -145,7 +150,10 @@ def planned(program: Code) -> Plan:
         pool.release(over)
         is_new = takes_out(program, instruction) and ref not in results
         if is_new and ref not in whole:
-            pool.take(ref, Buffer(instruction.shape, instruction.dtype))
+            shape = instruction.shape
+            axes = turned.get(ref)
+            shape = shape if axes is None else ordered(shape, axes)
+            pool.take(ref, Buffer(shape, instruction.dtype))
         pool.release([x for x in ended if x not in over])
         if ref in pool.held and ref not in last_use and ref not in kept:
             pool.release([ref])
@@ -187,6 +195,7 @@ def planned(program: Code) -> Plan:
         {x: part for found in parts.values() for x, part in found.items()},
         tuple(runs),
         frozenset(passing),
+        turned,
     )
 
 

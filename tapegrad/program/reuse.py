@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.ownership import Array, give
-from tapegrad.ops.indexing import add_rows
+from tapegrad.ops.adding import add_rows
 
 
 class RowUpdates:

@@ -13,6 +13,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.op import Op
 
 
@@ -68,7 +69,7 @@ def static_key(x: Any, what: str) -> Hashable:
     if isinstance(x, np.generic) and not x.dtype.hasobject:
         return Same(kind), x.dtype.str, x.tobytes()
     raise TypeError(
-        f"{what} holds a {kind.__name__}, which is neither an array nor a number that may vary, "
+        f"{what} holds {a_kind(x)}, which is neither an array nor a number that may vary, "
         f"nor a static value that a program can be made for; {_remedy(x)}"
     )
 
@@ -106,7 +107,7 @@ def _check_attributes(x: Any, what: str) -> None:
     is_record = hasattr(kind, "__attrs_attrs__") or dataclasses.is_dataclass(kind)
     if is_record and more:
         raise TypeError(
-            f"{what} holds a {kind.__name__} that has more than its fields: {', '.join(more)}; a "
+            f"{what} holds {a_kind(x)} that has more than its fields: {', '.join(more)}; a "
             "program is made for what cannot change, so make them fields of the class"
         )
 

@@ -41,19 +41,17 @@ from tapegrad.ops.logic import (
     right_shift,
     where,
 )
-from tapegrad.ops.picking import add_at_places
+from tapegrad.ops.normalisation import log_softmax, logsumexp, softmax
+from tapegrad.ops.picking import add_at_places, below_largest
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
     argmax,
     argmin,
-    log_softmax,
-    logsumexp,
     max,
     mean,
     min,
     prod,
-    softmax,
     sum,
 )
 from tapegrad.ops.rounding import floor_divide, remainder
@@ -86,6 +84,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     getitem: "{0}[{index}]",
     index_select: "{0}.take({1}, 0)",
     add_at_places: "add_at_places({0}, {1}, {2}, {out})",
+    below_largest: "below_largest({0}, {out})",
     where: "where({0}, {1}, {2})",
     keep: "keep({0}, {1}, {out})",
     matmul: _matmul,
@@ -94,7 +93,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     stopped: "{0}",
     asarray: "asarray({0})",
     ascontiguousarray: "ascontiguousarray({0})",
-    copy: "{0}.copy()",
+    copy: "in_order({0}, {out})",
     astype: "{0}.astype({dtype})",
     sum: "add.reduce({0}, {axis}, None, {out}, {keepdims})",
     prod: "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",

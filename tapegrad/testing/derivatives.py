@@ -9,6 +9,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import Array
 from tapegrad.testing.agreement import FLOOR, Named, agree, compare, length
 from tapegrad.testing.differences import check_first
@@ -166,7 +167,7 @@ def _like(
         array = np.zeros(x.shape, x.dtype) if part is None else read(part)
         if array.dtype.kind not in "fiub":
             raise TypeError(
-                f"{f.name}: {by} gives a {what} for {path} that is a {type(part).__name__} of "
+                f"{f.name}: {by} gives a {what} for {path} that is {a_kind(part)} of "
                 f"{array.dtype}; real numbers are needed"
             )
         if array.shape != x.shape:

@@ -7,7 +7,6 @@ is called wrong only where it differs by more than that.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -15,112 +14,16 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.testing.flat import locate, pack, unpack, weights
+from tapegrad.testing.ladder import FINE, limit
+from tapegrad.testing.problem import Fn, Problem
 
-__all__ = ["EPS", "FINE", "Comparison", "Problem", "Steps", "check_first", "coarse"]
+__all__ = ["Comparison", "check_first"]
 
-Fn = Callable[..., Any]
-
-EPS = float(np.finfo(np.float64).eps)
 _FEW = 64  # at most so many inputs are moved one by one
 _SPLITS = 128  # how often directions through kinks are split at most
 _UNDERFLOW = 1e-290  # what is smaller is zero
-_TAIL = 5  # how many smaller steps a limit must agree with
 _FLAT = 8  # at so many of the smallest steps a function that is constant stays so
 _JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
-
-
-@attrs.frozen(eq=False)
-class Steps:
-    """The steps of the differences, in units of max(1, |x|).
-
-    Attributes
-    ----------
-    ladder
-        From large to small, each a quarter of the one before.
-    first
-        The two steps that are tried first.
-    near
-        How far around a point slopes are taken, to know a kink by.
-    close
-        A relative error below this needs no closer look.
-    sure
-        The relative doubt up to which a one-sided slope counts as known.
-    """
-
-    ladder: Array
-    first: Array
-    near: tuple[float, float]
-    close: float
-    sure: float
-
-
-# the usual step cbrt(eps) is among them: the large ones are for functions with much
-# rounding, the small ones for kinks and poles close by
-_LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
-FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
-
-
-def coarse(eps: float) -> Steps:
-    """Steps for inputs or outputs that round by this much: the error of a step is larger."""
-    ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
-    ladder = ladder[(ladder < 0.5) & (ladder > eps)]
-    near = float(ladder[1]), float(ladder[4])
-    return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
-
-
-@attrs.frozen(eq=False)
-class Problem:
-    """A function of arrays that returns arrays, its derivatives, and the point to check it at.
-
-    Attributes
-    ----------
-    name, paths
-        What messages call the function and each input.
-    evaluate
-        The function on plain arrays.
-    pull
-        From a point to the outputs and the pullback of a list of cotangents; None if
-        only tangents are checked.
-    push
-        From a point and its tangents to the outputs' tangents; None if only
-        cotangents are checked.
-    x
-        The point, in float64.
-    order
-        Of the derivative that is checked.
-    scale, eps
-        The size of the numbers inside, as far as the function that this one is derived
-        from shows it, and their relative rounding.
-    resolution
-        The relative rounding of the inputs.
-    noise
-        How far each output is known to be off, if that is more than the rounding of its size.
-    steps
-        Of the differences.
-    by
-        What messages call the function that gave the derivatives, if it is another one.
-    output_paths
-        What messages call each output; "output 0" and so on by default.
-    """
-
-    name: str
-    evaluate: Fn
-    pull: Fn | None
-    push: Fn | None
-    x: tuple[Array, ...]
-    paths: tuple[str, ...]
-    order: int = 1
-    scale: float = 0.0
-    eps: float = EPS
-    resolution: float = EPS
-    noise: Any = 0.0
-    steps: Steps = FINE
-    by: str = ""
-    output_paths: tuple[str, ...] = ()
-
-    def where(self, mode: str) -> str:
-        """Which of a function's derivatives is meant, in messages."""
-        return f"({self.by})" if self.by else f"(order {self.order}, {mode} mode)"
 
 
 @attrs.frozen(eq=False)
@@ -260,8 +163,8 @@ class Comparison:
         # where the values cancel at the point, those next to it show their size
         seen = np.abs(sides) * ladder[:, None, None]
         seen_size = max(size, np.max(seen[np.isfinite(seen)], initial=0.0))
-        left, left_error = _limit(ladder, sides[:, 0], 1, rounding, seen_size)
-        right, right_error = _limit(ladder, sides[:, 1], 1, rounding, seen_size)
+        left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
+        right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
         mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
         # the derivative may be anything between two sides that differ, and where a kink
         # is so close by that the sides are not known, anything that they may be
@@ -273,7 +176,7 @@ class Comparison:
         central = sides.mean(axis=1)
         central = self.rows(central @ self.u, central)[:, rows]
         weighed_rounding = self.rows(_norm(self.u * rounding), rounding)[rows]
-        numeric, error = _limit(ladder, central, 2, weighed_rounding, seen_size)
+        numeric, error = limit(ladder, central, 2, weighed_rounding, seen_size)
         # the analytic side rounds as well
         reach = max(1, np.max(np.abs(self.v[support])))
         floor = 16 * eps * np.maximum(size * reach, self.sizes[rows]) + _UNDERFLOW
@@ -451,40 +354,6 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         elif wrong:
             raise AssertionError(_message(*comparison.sharpened(support, finding), int(support[0])))
     return comparison
-
-
-def _limit(
-    ladder: Array, slopes: Array, power: int, rounding: Array, size: float
-) -> tuple[Array, Array]:
-    """What slopes at the ladder's steps tend to, and how far off it may be.
-
-    Parameters
-    ----------
-    ladder, slopes
-        One row a step.
-    power
-        The power of the step that their error begins with.
-    rounding
-        The least error of the values that the slopes were made of.
-    size
-        How large these values are.
-    """
-    better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
-    better[~np.isfinite(better)] = np.nan
-    steps = ladder[1:, None]
-    # steps too small to change the value at all say nothing
-    resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
-    errors = []
-    for i in range(len(better) - min(_TAIL, len(better) // 2)):
-        # whatever comes at smaller steps is noise in the values, if this is the limit
-        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
-        noise = np.max(steps[i + 1 :] * moves, axis=0)
-        error = 4 * moves[0] + 8 * np.maximum(noise, rounding) / steps[i]
-        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
-        errors.append(np.where(sound, error, np.inf))
-    best = np.argmin(errors, axis=0)[None]
-    limit: Array = np.take_along_axis(better, best, axis=0)[0]
-    return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]
 
 
 def _message(comparison: Comparison, finding: _Finding, at: int) -> str:

@@ -10,8 +10,9 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.tape import record
 from tapegrad.core.tensor import Tensor
-from tapegrad.testing.differences import Comparison, Problem, check_first
+from tapegrad.testing.differences import Comparison, check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack
+from tapegrad.testing.problem import Problem
 from tapegrad.testing.values import CLOSE, check_values
 from tapegrad.transforms import jvp, vjp
 

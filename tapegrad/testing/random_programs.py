@@ -11,15 +11,13 @@ from hypothesis import strategies as st
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.testing.strategies import whole
+from tapegrad.testing.random_steps import STEPS, Drawing, Known, NothingFitsError
 from tapegrad.transforms import value_and_grad
 
 __all__ = ["Written", "programs"]
 
 # values beyond this are taken back by tanh, so that rounding errors stay comparable
 _LARGEST = 6.0
-# how far apart two values must be for a comparison not to hang on the last bits
-_MARGIN = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -117,319 +115,6 @@ def _shown(x: Any) -> str:
     return f"np.array([{flat}], {str(x.dtype)!r}).reshape({x.shape})"
 
 
-@attrs.frozen(slots=False)
-class _Known:
-    """A value of the program being drawn, for each of the two sets of arguments.
-
-    Attributes
-    ----------
-    name
-        What the program calls it.
-    values
-        The two values.
-    exact
-        Whether no op rounded it, so that two ways to compute it cannot differ.
-    """
-
-    name: str
-    values: tuple[Any, Any]
-    exact: bool
-    dtype: Any = attrs.field(init=False)
-    shape: tuple[int, ...] = attrs.field(init=False)
-    ndim: int = attrs.field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.__dict__["dtype"] = np.asarray(self.values[0]).dtype
-        self.__dict__["shape"] = np.shape(self.values[0])
-        self.__dict__["ndim"] = np.ndim(self.values[0])
-
-    def clear_of(self, other: Any = None) -> bool:
-        """Whether a comparison, with 0 by default, does not hang on the last bits."""
-        others = other.values if isinstance(other, _Known) else (0, 0)
-        if self.exact and (other is None or other.exact):
-            return True
-        narrowest = min([self.dtype, *([other.dtype] if other else [])], key=lambda d: d.itemsize)
-        margin = _MARGIN.get(narrowest, 0)
-        return all(
-            bool((np.abs(np.subtract(a, b)) > margin).all())
-            for a, b in zip(self.values, others, strict=True)
-        )
-
-    def has_clear_extremes(self, axis: Any) -> bool:
-        """Whether the largest and the smallest along an axis are clear of the others."""
-        if self.exact:
-            return True
-        for value in self.values:
-            ordered = np.sort(np.asarray(value), axis=axis)
-            gaps = np.diff(ordered, axis=-1 if axis is None else axis)
-            if gaps.size and not (gaps > _MARGIN.get(self.dtype, 0)).all():
-                return False
-        return True
-
-
-class _Drawing:
-    """What a step is drawn from: Hypothesis's draw, and the values that are there."""
-
-    def __init__(self, draw: Any, known: list[_Known]) -> None:
-        self.draw = draw
-        self.known = known
-
-    def _whole(self, low: int, high: int) -> int:
-        number: int = self.draw(whole(low, high))
-        return number
-
-    def pick(self, wanted: Any = lambda x: True) -> _Known:
-        """One of the values, the latest the likelier."""
-        fitting = [x for x in self.known if wanted(x)]
-        if not fitting:
-            raise _NothingFitsError
-        latest = fitting[-4:] if self._whole(0, 1) else fitting
-        return latest[self._whole(0, len(latest) - 1)]
-
-    def floating(self, wanted: Any = lambda x: True) -> _Known:
-        return self.pick(lambda x: x.dtype.kind == "f" and wanted(x))
-
-    def array(self, wanted: Any = lambda x: True) -> _Known:
-        return self.floating(
-            lambda x: isinstance(x.values[0], np.ndarray | np.generic) and wanted(x)
-        )
-
-    def axis(self, x: _Known) -> int:
-        if not x.ndim:
-            raise _NothingFitsError
-        return self._whole(-x.ndim, x.ndim - 1)
-
-    def sample(self, *choices: Any) -> Any:
-        return choices[self._whole(0, len(choices) - 1)]
-
-
-class _NothingFitsError(Exception):
-    pass
-
-
-# --- the steps: each gives an expression, and whether it leaves exact what is exact ---------
-
-
-def _unary(d: _Drawing) -> tuple[str, bool]:
-    name = d.sample("tanh", "sin", "negative", "sigmoid", "softplus", "square", "cos", "positive")
-    return f"tg.{name}({d.floating().name})", name in ("negative", "positive")
-
-
-def _guarded(d: _Drawing) -> tuple[str, bool]:
-    x = d.floating().name
-    template = d.sample(
-        "tg.log(1.5 + tg.square({0}))",
-        "tg.log1p(tg.square({0}))",
-        "tg.sqrt(0.5 + tg.square({0}))",
-        "tg.exp(-tg.square({0}))",
-        "1.0 / (1.0 + tg.square({0}))",
-        "tg.reciprocal(1.0 + {0} * {0} * 1.0)",
-        "tg.tanh({0}) ** 2",
-        "{0} ** 3 * 0.1",
-        "(0.5 + tg.sigmoid({0})) ** 1.5",
-        "tg.power(1.5 + tg.tanh({0}), -2)",
-        "tg.power(1.5 + tg.tanh({0}), 0.5)",
-        "tg.sigmoid({0}) ** 4",
-        "tg.stop_gradient({0})",
-        "({0}) * 1.0 + 0.0",
-        "-(-{0}) - 0.0",
-        "2.0 * {0} / 1",
-    )
-    return template.format(x), False
-
-
-def _kinked(d: _Drawing) -> tuple[str, bool]:
-    x = d.floating(lambda x: x.clear_of())
-    return f"tg.{d.sample('abs', 'relu', 'sign')}({x.name})", True
-
-
-def _binary(d: _Drawing) -> tuple[str, bool]:
-    x, y = d.floating(), d.floating()
-    template = d.sample(
-        "{0} + {1}", "{0} * {1}", "{0} - {1}", "{0} / (2.0 + tg.cos({1}))", "0.5 * {0} + {1}"
-    )
-    return template.format(x.name, y.name), False
-
-
-def _sum_of_three(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    others = [d.floating(lambda y: y.shape in (x.shape, ())) for _ in range(2)]
-    return f"{x.name} + {others[0].name} + {others[1].name}", False
-
-
-def _extreme_of_two(d: _Drawing) -> tuple[str, bool]:
-    x, y = d.floating(), d.floating()
-    if x.shape != y.shape and () not in (x.shape, y.shape):
-        raise _NothingFitsError
-    if x is not y and not x.clear_of(y):
-        raise _NothingFitsError
-    return f"tg.{d.sample('maximum', 'minimum')}({x.name}, {y.name})", True
-
-
-def _selection(d: _Drawing) -> tuple[str, bool]:
-    condition = d.floating()
-    other = d.floating(lambda y: y.shape in ((), condition.shape))
-    if not condition.clear_of(other) and condition is not other:
-        raise _NothingFitsError
-    comparison = d.sample(">", "<=", "<", ">=", "==", "!=")
-    x, y = d.floating(), d.sample("0.0", "1", d.floating().name)
-    return f"tg.where({condition.name} {comparison} {other.name}, {x.name}, {y})", True
-
-
-def _reduction(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    axis = d.sample(None, d.axis(x), tuple(range(x.ndim)), d.axis(x))
-    name = d.sample("sum", "mean", "max", "min", "logsumexp", "sum")
-    if name in ("max", "min"):
-        if isinstance(axis, tuple):
-            axis = None
-        if not x.has_clear_extremes(axis):
-            raise _NothingFitsError
-    keepdims = d.sample("", ", keepdims=True")
-    return f"tg.{name}({x.name}, axis={axis}{keepdims})", name in ("max", "min")
-
-
-def _normalisation(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    return f"tg.{d.sample('softmax', 'log_softmax')}({x.name}, axis={d.axis(x)})", False
-
-
-def _sum_of_squares(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    y = d.array(lambda y: y.shape == x.shape)
-    return f"tg.sum({x.name} * {y.name})", False
-
-
-def _product(d: _Drawing) -> tuple[str, bool]:
-    x = d.array(lambda x: x.ndim > 0)
-
-    def fits(y: _Known) -> bool:
-        return y.ndim > 0 and y.shape[-2 if y.ndim > 1 else 0] == x.shape[-1]
-
-    def fits_turned(y: _Known) -> bool:
-        return y.ndim == 2 and y.shape[1] == x.shape[-1]
-
-    if d.draw(st.booleans()):
-        return f"{x.name} @ {d.array(fits_turned).name}.T", False
-    return f"{x.name} @ {d.array(fits).name}", False
-
-
-def _affine(d: _Drawing) -> tuple[str, bool]:
-    x = d.array(lambda x: x.ndim == 2)
-    w = d.array(lambda w: w.ndim == 2 and w.shape[0] == x.shape[1])
-    b = d.floating(lambda b: b.shape in ((w.shape[1],), ()))
-    return f"tg.tanh({x.name} @ {w.name} + {b.name})", False
-
-
-def _moved(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    size = int(np.prod(x.shape))
-    choices = [
-        f"tg.transpose({x.name})",
-        f"tg.reshape({x.name}, {(size,)})",
-        f"tg.reshape({x.name}, {(*x.shape, 1)})",
-        f"tg.expand_dims({x.name}, {d.sample(0, -1)})",
-        f"tg.squeeze({x.name})",
-        f"tg.broadcast_to({x.name}, {(2, *x.shape)})",
-        f"tg.expand({x.name}, 0, 2)",
-    ]
-    if x.ndim > 1:
-        choices.append(f"tg.swapaxes({x.name}, 0, {d.axis(x)})")
-        choices.append(f"tg.reshape({x.name}, {(x.shape[1], x.shape[0], *x.shape[2:])})")
-        axes = d.draw(st.permutations(range(x.ndim)))
-        choices.append(f"tg.transpose({x.name}, {tuple(axes)})")
-    return d.sample(*choices), True
-
-
-def _joined(d: _Drawing) -> tuple[str, bool]:
-    x = d.array(lambda x: x.ndim > 0)
-    y = d.array(lambda y: y.shape == x.shape)
-    z = d.array(lambda z: z.shape == x.shape)
-    parts = ", ".join(part.name for part in d.sample((x, y), (x, y, z), (x,)))
-    return f"tg.{d.sample('concatenate', 'stack')}([{parts}], axis={d.axis(x)})", True
-
-
-def _sliced(d: _Drawing) -> tuple[str, bool]:
-    x = d.array(lambda x: x.ndim > 0 and 0 not in x.shape)
-    axis = d.draw(st.integers(0, x.ndim - 1))
-    n = x.shape[axis]
-    start = d.draw(st.integers(0, n - 1))
-    part = d.sample(
-        f"{start}",
-        f"{start}:",
-        f":{start + 1}",
-        "::-1",
-        "::2",
-        f"{start}:{start + 1}",
-        "None",
-        "-1",
-    )
-    index = ", ".join([":"] * axis + [part] + d.sample([], ["..."]))
-    return f"{x.name}[{index}]", True
-
-
-def _gathered(d: _Drawing) -> tuple[str, bool]:
-    i = d.pick(lambda x: x.name[0] == "i" and isinstance(x.values[0], np.ndarray))
-    reach = max(int(np.abs(value).max(initial=-1)) for value in i.values) + 1
-    x = d.array(lambda x: x.ndim > 0 and x.shape[0] >= reach)
-    if reach > 3:
-        raise _NothingFitsError
-    choices = [f"tg.index_select({x.name}, {i.name})", f"{x.name}[{i.name}]"]
-    choices.append(f"tg.index_select({x.name}, {i.name})")
-    if x.ndim > 1 and x.shape[1] >= reach:
-        choices.append(f"{x.name}[:, {i.name}]")
-    fits_rows = all((value >= 0).all() for value in i.values) and x.shape[-1] >= reach
-    if fits_rows and i.shape == x.shape[:-1]:
-        choices.append(f"tg.nn.cross_entropy_loss({x.name}, {i.name})")
-        choices.append(f"pick({x.name}, {i.name})")
-    return d.sample(*choices), True
-
-
-def _updated(d: _Drawing) -> tuple[str, bool]:
-    x = d.array(lambda x: x.ndim > 0 and 0 not in x.shape)
-    y = d.floating(lambda y: y.shape in ((), x.shape[1:]))
-    function = d.sample("set", "add")
-    return f"tg.at({x.name})[{d.sample(0, -1)}].{function}({y.name})", function == "set"
-
-
-def _cast(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    dtype = d.sample("np.float32", "np.float64")
-    # to narrow rounds to what the margins of float64 do not allow for
-    return f"tg.astype({x.name}, {dtype if x.dtype.itemsize == 4 else 'np.float64'})", True
-
-
-def _constant(d: _Drawing) -> tuple[str, bool]:
-    x = d.array()
-    value = d.draw(st.integers(-4, 4)) / 4
-    constant = d.sample(
-        f"np.full({x.shape}, {value}, np.{x.dtype})", f"np.ones({x.shape[-1:]}, np.{x.dtype})"
-    )
-    return f"{x.name} {d.sample('+', '*', '-')} {constant}", False
-
-
-_STEPS = (
-    _unary,
-    _binary,
-    _guarded,
-    _product,
-    _affine,
-    _reduction,
-    _moved,
-    _sliced,
-    _joined,
-    _selection,
-    _extreme_of_two,
-    _kinked,
-    _normalisation,
-    _gathered,
-    _sum_of_squares,
-    _sum_of_three,
-    _updated,
-    _cast,
-    _constant,
-)
-
 _SHAPES = (
     (2, 3),
     (3, 2),
@@ -486,7 +171,7 @@ def _programs(draw: st.DrawFn, max_steps: int) -> Written:
         shape, dtype = draw(st.sampled_from(_SHAPES)), dtypes[j % len(dtypes)]
         # eighths tie
         values = [rng.integers(-12, 13, shape) / 8 for _ in range(2)]
-        known.append(_Known(f"x{j}", _pair(np.asarray(v, dtype) for v in values), True))
+        known.append(Known(f"x{j}", _pair(np.asarray(v, dtype) for v in values), True))
     for j in range(draw(st.integers(0, 2))):
         shape, n = (
             draw(st.sampled_from([(4,), (2,), (8,), (2, 2), (0,), ()])),
@@ -495,17 +180,17 @@ def _programs(draw: st.DrawFn, max_steps: int) -> Written:
         low = draw(st.sampled_from([0, 0, -n]))
         dtype = draw(st.sampled_from(["i8", "i8", "i4"]))
         indices = [np.asarray(rng.integers(low, n, shape), dtype) for _ in range(2)]
-        known.append(_Known(f"i{j}", _pair(indices), True))
+        known.append(Known(f"i{j}", _pair(indices), True))
     for j in range(draw(st.integers(0, 2))):
-        known.append(_Known(f"s{j}", _pair(float(rng.integers(-8, 9)) / 8 for _ in range(2)), True))
+        known.append(Known(f"s{j}", _pair(float(rng.integers(-8, 9)) / 8 for _ in range(2)), True))
     parameters = tuple(x.name for x in known)
     arguments = _pair(tuple(x.values[k] for x in known) for k in range(2))
     lines: list[str] = []
     least = draw(st.integers(0, max_steps - 5))
-    for kind in draw(st.lists(st.sampled_from(_STEPS), min_size=least, max_size=max_steps)):
+    for kind in draw(st.lists(st.sampled_from(STEPS), min_size=least, max_size=max_steps)):
         try:
-            expression, keeps_exact = kind(_Drawing(draw, known))
-        except _NothingFitsError:
+            expression, keeps_exact = kind(Drawing(draw, known))
+        except NothingFitsError:
             continue
         name = f"v{len(lines)}"
         made = _evaluated(expression, known)
@@ -517,7 +202,7 @@ def _programs(draw: st.DrawFn, max_steps: int) -> Written:
         used = [x for x in known if x.name in expression]
         exact = keeps_exact and all(x.exact for x in used)
         lines.append(f"{name} = {expression}")
-        known.append(_Known(name, made, exact))
+        known.append(Known(name, made, exact))
     results = [x.name for x in known if x.name[0] != "i"]
     chosen = draw(st.lists(st.sampled_from(results), max_size=3)) + results[-1:]
     return Written(parameters, tuple(lines), tuple(chosen), arguments)
@@ -528,7 +213,7 @@ def _pair(values: Any) -> Any:
     return first, second
 
 
-def _evaluated(expression: str, known: list[_Known]) -> Any:
+def _evaluated(expression: str, known: list[Known]) -> Any:
     """An expression's two values; None where it does not fit."""
     code = compile(expression, "<step>", "eval")
     made = []

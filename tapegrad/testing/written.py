@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from tapegrad.core.callables import label
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.op import Op
 from tapegrad.testing.assumed import NEEDED, Assumed
 from tapegrad.testing.calls import domain_of
@@ -55,7 +56,7 @@ def written(spec: str) -> str:
     """
     module, op, fn = _found(spec)
     if not callable(fn):
-        raise TypeError(f"{spec} is a {type(fn).__name__}; an op is needed, or a function")
+        raise TypeError(f"{spec} is {a_kind(fn)}; an op is needed, or a function")
     if isinstance(fn, Op) and isinstance(fn.vjps, tuple) and not any(fn.vjps):
         raise TypeError(f"{spec} has no VJP rule, so there is nothing to check")
     domain = domain_of(fn)

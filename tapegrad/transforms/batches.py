@@ -16,6 +16,7 @@ from tapegrad.core.operands import as_constant
 from tapegrad.core.ownership import give
 from tapegrad.core.tape import CURRENT, Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.face.lines import users_place
 from tapegrad.transforms.axes import Mapped, axes_of, refuse_sizes, to_axis
 from tapegrad.transforms.base import Fn, P, R, released
 
@@ -46,8 +47,8 @@ class Vmap(Generic[P, R]):
         n = refuse_sizes(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
-        lines = around is not None and around.lines
-        origin = Origin(label(self.fn), True, first_line(self.fn), lines, around, "batching")
+        place = users_place if around is not None and around.lines else None
+        origin = Origin(label(self.fn), True, first_line(self.fn), place, around, "batching")
         last: Tensor | Origin = origin
         known: dict[Tensor, Any] = {}
         marks: list[Any] = []

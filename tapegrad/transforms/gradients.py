@@ -8,6 +8,7 @@ from typing import Any, Concatenate, Literal, overload
 import numpy as np
 
 from tapegrad.core.callables import label
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
 from tapegrad.core.reach import needed
 from tapegrad.core.refusals import refuse_stranger
@@ -15,6 +16,7 @@ from tapegrad.core.seeds import seed
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, is_recording, run
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.lines import users_place
 from tapegrad.transforms.base import (
     A,
     Argnums,
@@ -55,7 +57,8 @@ def _value_and_gradients(
     """The value of a function, with what is auxiliary, and the gradients."""
     fn, given, named, positions = of.call(args, kwargs)
     description = of.description if fn is of.fn else None
-    output, tape, marked = run(fn, given, named, positions, of.check_finite, description)
+    place = users_place if of.check_finite else None
+    output, tape, marked = run(fn, given, named, positions, place, description)
     output, aux = split_aux(of.fn, output, of.has_aux)
     check_scalar(of.fn, output)
     seeds = {}
@@ -245,14 +248,14 @@ def check_scalar(fn: Fn, output: Any) -> None:
     if type(output) is Tensor and output.shape == () and output.dtype.kind == "f":
         return
     if not is_floating(output):
-        got = f"{output.dtype} Tensor" if type(output) is Tensor else type(output).__name__
+        got = f"a Tensor of {output.dtype}" if type(output) is Tensor else a_kind(output)
         remedy = ""
         if type(output) is tuple:
             remedy = "; with auxiliary results, pass has_aux=True"
         elif type(getattr(output, "data", None)) is Tensor:  # as an array of xarray has it
             remedy = "; return the Tensor in it (.data)"
         raise TypeError(
-            f"a gradient needs a floating scalar, but {label(fn)} returned a {got}{remedy}"
+            f"a gradient needs a floating scalar, but {label(fn)} returned {got}{remedy}"
         )
     if np.size(output) != 1:
         raise TypeError(

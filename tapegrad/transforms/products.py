@@ -12,6 +12,7 @@ from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.forward import push
 from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give
 from tapegrad.core.seeds import result_for, seed, weighing
@@ -334,7 +335,7 @@ def _listed(what: str, trees: Any) -> tuple[Any, ...]:
     """Arguments in a list or tuple, as passed to `jvp` and `hvp`."""
     if type(trees) not in (tuple, list):
         raise TypeError(
-            f"{what} is a tuple with a tree for each argument, not a {type(trees).__name__}; for "
+            f"{what} is a tuple with a tree for each argument, not {a_kind(trees)}; for "
             "one argument write (x,)"
         )
     return tuple(trees)

@@ -466,7 +466,7 @@ def test_a_compiled_custom_vjp_runs_the_function_anew():
     tg.compile(tg.grad(loss)).check(x)
     program = tg.compile(log1pexp).program(x)
     assert pickle.loads(pickle.dumps(program)) == program
-    with pytest.raises(TypeError, match=r"solve has a custom VJP and returned a ndarray.*astype"):
+    with pytest.raises(TypeError, match=r"solve has a custom VJP and returned an array.*astype"):
         tg.compile(of_solve(solve))(x + 1, x, x)
 
 

@@ -87,7 +87,7 @@ def test_it_compares_as_well(kind: Any, name: str) -> None:
 @pytest.mark.parametrize("kind", [Acting, Inferior])
 @pytest.mark.parametrize("name", BINARY)
 def test_a_class_that_does_not_is_no_operand(kind: Any, name: str) -> None:
-    with pytest.raises(TypeError, match=f"an operand is a {kind.__name__}"):
+    with pytest.raises(TypeError, match=f"an operand is an? {kind.__name__}"):
         recorded(lambda x: getattr(operator, name)(x, kind()))
 
 
@@ -120,5 +120,5 @@ def test_what_would_read_the_tensor_out_is_still_refused_by_name(make: Any) -> N
 
 @pytest.mark.parametrize("other", [None, "text", object(), 1j])
 def test_other_objects_are_refused_as_before(other: Any) -> None:
-    with pytest.raises(TypeError, match=r"an operand is a|real numbers only"):
+    with pytest.raises(TypeError, match=r"an operand is an? |real numbers only"):
         recorded(lambda x: x + other)

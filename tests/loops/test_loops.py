@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 import tapegrad as tg
+from tapegrad.testing import check_grads
 
 FEW = settings(max_examples=settings.default.max_examples // 4)
 VIEWS = (lambda c, x, w: c[::-1], lambda c, x, w: np.reshape(c, (1, 3)).T[:, 0])
@@ -261,6 +262,28 @@ def test_a_scan_of_captured_tensors_alone_is_recorded():
     assert (output, len(tape)) == (30.0, 1)
 
 
+@pytest.mark.parametrize("begun", [0.0, 1.0, np.array(0.0), np.array(2.0)])
+def test_tensors_may_be_captured_at_some_of_the_steps_alone(begun):
+    def weighed(w, c):
+        return tg.cond(c > 1.5, lambda: c * w, lambda: c + 1.0)
+
+    def by_scan(w):
+        return tg.scan(lambda c, _: (weighed(w, c), c), begun, length=4)[0]
+
+    def by_while(w):
+        return tg.while_loop(lambda c: c < 6.0, lambda c: weighed(w, c), begun)
+
+    def by_condition(w):
+        # the condition alone captures it, from the second step on
+        return tg.while_loop(
+            lambda c: tg.cond(c > 0.5, lambda: c < w, lambda: c < 9.0), lambda c: c + 1.0, begun
+        )
+
+    check_grads(by_scan, (1.5,))
+    check_grads(by_while, (1.5,))
+    check_grads(by_condition, (2.5,))
+
+
 def test_a_recording_of_a_body_reads_no_values():
     for body in (lambda c, x: (c if c > 0 else -c, x), lambda c, x: (c * float(x), x)):
         with pytest.raises(tg.TraceError, match=r"tg\.cond.*tg\.while_loop or tg\.scan"):
@@ -412,9 +435,13 @@ def test_lengths_that_differ_or_are_unknown_are_refused_with_their_paths():
 
 def test_branches_that_differ_are_refused_with_the_path():
     for kind, other, message in (
-        (ValueError, lambda x: {"a": x[:1]}, r"result\.a is float64 \(2,\) .* \(1,\)"),
-        (TypeError, lambda x: {"a": x > 0}, r"result\.a is float64 .* bool"),
-        (TypeError, lambda x: {"b": x}, r"only <lambda> returns result\.a"),
+        (
+            ValueError,
+            lambda x: {"a": x[:1]},
+            r"result\.a of on_true is float64 \(2,\), and float64 \(1,\)",
+        ),
+        (TypeError, lambda x: {"a": x > 0}, r"result\.a of on_true is float64 .* bool"),
+        (TypeError, lambda x: {"b": x}, r"only on_true returns result\.a"),
         (TypeError, lambda x: {"a": "text"}, "returned a str as a"),
     ):
         with pytest.raises(kind, match=message):
@@ -435,6 +462,17 @@ def test_what_is_no_function_is_refused():
     ):
         with pytest.raises(TypeError, match="a function is needed"):
             call()
+
+
+@pytest.mark.parametrize("bound", [2.5, np.array(2.0), np.ones(2, int), "2"])
+def test_the_bounds_of_a_loop_by_number_are_integers(bound):
+    for at, bounds in (("start", (bound, 4)), ("stop", (0, bound))):
+        loop = lambda *given: tg.fori_loop(*given, lambda i, c: c + i, 0)  # noqa: E731
+        with pytest.raises(TypeError, match=f"fori_loop: {at} is an integer, not"):
+            loop(*bounds)
+        if not isinstance(bound, str):
+            with pytest.raises(TypeError, match=f"fori_loop: {at} is an integer, not"):
+                tg.compile(loop)(*bounds)
 
 
 def test_one_array_may_stand_twice_in_a_carry():

@@ -1,4 +1,4 @@
-"""Shape and assembly: what the tests of every op do not say."""
+"""Shape and arrays put together: what the tests of every op do not say."""
 
 import inspect
 import warnings
@@ -12,11 +12,19 @@ from op_cases import CASES, TABLE
 
 import tapegrad as tg
 from tapegrad.face.table import ANSWERS
-from tapegrad.functions import assembly, creation, diagonals, selection
+from tapegrad.functions import (
+    creation,
+    diagonals,
+    insertion,
+    joining,
+    repetition,
+    selection,
+    splitting,
+)
 from tapegrad.ops import shape, window
 from tapegrad.testing import arrays
 
-FILES = (assembly, creation, diagonals, selection, shape, window)
+FILES = (joining, splitting, repetition, insertion, creation, diagonals, selection, shape, window)
 OURS = sorted(name for file in FILES for name in file.__all__ if name in TABLE)
 FEWER = settings(max_examples=max(1, settings.default.max_examples // 5))
 

@@ -285,7 +285,7 @@ def test_a_program_is_called_as_its_function_is() -> None:
         (TypeError, "x.x is float64; got float32", ({"x": np.float32([1, 2])}, 2.0, "mean"), {"layer": layer}),
         (ValueError, r"x.x has shape \(2,\); got \(3,\)", ({"x": np.zeros(3)}, 2.0, "mean"), {"layer": layer}),
         (TypeError, "x.x is an array; got a str", ({"x": "a"}, 2.0, "mean"), {"layer": layer}),
-        (TypeError, "scale is a Python float; got a int", (x, 2, "mean"), {"layer": layer}),
+        (TypeError, "scale is a Python float; got an int", (x, 2, "mean"), {"layer": layer}),
         (TypeError, "holds 'sum' where the program was made for 'mean'", (x, 2.0, "sum"), {"layer": layer}),
         (TypeError, "holds training where the program", (x, 2.0, "mean"), {"layer": training}),
     ]:  # fmt: skip

@@ -11,6 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import first_line, label
+from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant
 from tapegrad.core.origin import Origin
 from tapegrad.core.tape import (
@@ -114,7 +115,7 @@ def _as_result(called: str, x: Any, path: str) -> Any:
         return as_constant(np.asarray(x), called)
     of = f" as {path}" if path else ""
     raise TypeError(
-        f"{called} returned a {type(x).__name__}{of}; what is repeated or chosen by value gives "
+        f"{called} returned {a_kind(x)}{of}; what is repeated or chosen by value gives "
         "arrays and numbers alone"
     )
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.holes import HOLE
+from tapegrad.ops.picking import SPREAD
 
 
 def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -77,6 +78,12 @@ def unpick(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
 def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
     """The places of one element of each row in the flat array."""
     return np.arange(indices.size) * n + indices.reshape(-1)
+
+
+def below_largest(jax: Any, out: Any, a: Any) -> Any:
+    """Rows less the largest of all, if none is far below it, or of each."""
+    near = a.max() - a.min() <= SPREAD
+    return a - jax.numpy.where(near, a.max(), a.max(-1, keepdims=True))
 
 
 def add_at_places(jax: Any, out: Any, a: Any, values: Any, places: Any) -> Any:

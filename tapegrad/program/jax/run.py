@@ -17,11 +17,12 @@ from tapegrad.ops.arithmetic import clip_both, power
 from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
 from tapegrad.ops.eigen import eig_joined
 from tapegrad.ops.floating_point import nextafter
-from tapegrad.ops.indexing import getitem, index_add, index_set, last_writes, scatter
+from tapegrad.ops.indexing import getitem, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
 from tapegrad.ops.logic import where
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
+from tapegrad.ops.updates import index_add, index_set, last_writes
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOP

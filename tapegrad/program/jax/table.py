@@ -17,6 +17,7 @@ import numpy as np
 from tapegrad.program.jax import philox
 from tapegrad.program.jax.indexing import (
     add_at_places,
+    below_largest,
     getitem,
     index_add,
     index_set,
@@ -325,6 +326,7 @@ TABLE: Mapping[str, Lowering] = {
     "pick": pick,
     "unpick": unpick,
     "row_places": row_places,
+    "below_largest": below_largest,
     "add_at_places": add_at_places,
     # reductions, order, scans
     "logsumexp": _log_sum_exp,

@@ -19,13 +19,16 @@ from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.gathers import commute_gathers, join_gathers
 from tapegrad.program.passes.joint import join_sigmoids
 from tapegrad.program.passes.late import use_at_once
+from tapegrad.program.passes.limits import fill_limits
 from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
+from tapegrad.program.passes.shifts import shift_rows
 from tapegrad.program.passes.sides import split_loops
 from tapegrad.program.passes.stack import stack_sums
+from tapegrad.program.passes.stacked import straighten_stacks
 from tapegrad.program.passes.straighten import straighten
 from tapegrad.program.passes.sums import sums_as_products
 from tapegrad.program.passes.terms import add_before_parting, add_small_first
@@ -47,9 +50,11 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # a term goes where it is added least often
     "place": (add_small_first,),
     "part": (add_before_parting, update_rows),
+    # any number will do that rows of an exponential are shifted by
+    "shift": (shift_rows,),
     # what is left is written with the ops that NumPy does quickest
     "write": (fold, join_factors, pick_first, sums_as_products),
-    "order": (straighten, type_numbers, use_at_once),
+    "order": (straighten, straighten_stacks, type_numbers, fill_limits, use_at_once),
 }
 
 PASSES: tuple[Pass, ...] = tuple(

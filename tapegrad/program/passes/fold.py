@@ -27,6 +27,7 @@ from tapegrad.ops.arithmetic import (
     subtract,
 )
 from tapegrad.ops.exponential import exp, log
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.picking import unpick
 from tapegrad.ops.product import matmul
@@ -140,6 +141,8 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
     if op in (reshape, broadcast_to, astype, positive, asarray, squeeze):
         return same(operands[0])
     if op is transpose and len(instruction.shape) < 2:
+        return same(operands[0])
+    if op is getitem and instruction.options["index"] == ():
         return same(operands[0])
     if op is multiply:
         left, right = operands
@@ -261,7 +264,7 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
 
 
 _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
-    **dict.fromkeys((broadcast_to, astype, positive, asarray), (_identity,)),
+    **dict.fromkeys((broadcast_to, astype, positive, asarray, getitem), (_identity,)),
     **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
     **dict.fromkeys((reshape, expand_dims, squeeze, transpose), (_identity, _shape)),
     swapaxes: (_shape,),

@@ -15,7 +15,7 @@ import attrs
 from tapegrad.core.tensor import Rules
 from tapegrad.face.later import later
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import ascontiguousarray
+from tapegrad.ops.record import copy
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.branch import COND
@@ -119,7 +119,7 @@ def hoist(builder: Builder) -> None:
                 if y.op is transpose and any(
                     z.op is matmul and z.operands[1] == x for z in uses[x]
                 ):
-                    values[x] = builder.emit(ascontiguousarray, values[x], note=_QUICKER)
+                    values[x] = builder.emit(copy, values[x], note=_QUICKER)
         moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(edge)}
         further = [_input_like(body.instructions[x.index]) for x in edge]
         instructions = tuple(

@@ -6,7 +6,8 @@ from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, negative, subtract
 from tapegrad.ops.holes import HOLE
-from tapegrad.ops.indexing import index_add, segment_sum
+from tapegrad.ops.indexing import segment_sum
+from tapegrad.ops.updates import index_add
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref

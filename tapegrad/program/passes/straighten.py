@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import ascontiguousarray
+from tapegrad.ops.record import copy
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
@@ -51,9 +51,7 @@ def straighten(builder: Builder) -> None:
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at in wanted:
             turned = builder.append(instruction)
-            copies[turned] = builder.emit(
-                ascontiguousarray, turned, note="products with it are quicker so"
-            )
+            copies[turned] = builder.emit(copy, turned, note="products with it are quicker so")
             return turned
         right = instruction.operands[-1] if instruction.operands else None
         if instruction.op is matmul and _is_thin(instruction) and right in copies:

@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.arithmetic import maximum, minimum
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
 from tapegrad.program.builder import NUMBER, Builder
@@ -28,10 +27,10 @@ def type_numbers(builder: Builder) -> None:
     known: dict[Any, Ref] = {}
     taken: dict[Any, bool] = {}
 
-    def typed(builder: Builder, x: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Ref:
-        key = type(x), repr(x), shape, dtype
+    def typed(builder: Builder, x: Any, dtype: np.dtype[Any]) -> Ref:
+        key = type(x), repr(x), dtype
         if key not in known:
-            known[key] = builder.constant(np.full(shape, x, dtype))
+            known[key] = builder.constant(np.full((), x, dtype))
         return known[key]
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -54,11 +53,8 @@ def type_numbers(builder: Builder) -> None:
         # one that is too large is left to the run, which warns
         if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
             return None if operands is instruction.operands else instruction.on(operands)
-        # the quick loops of these two are for arrays only
-        full = instruction.op in (maximum, minimum) and _is_middling(instruction)
-        shape = shape if full else ()
         return instruction.on(
-            tuple([x if type(x) is Ref else typed(builder, x, shape, dtype) for x in operands])
+            tuple([x if type(x) is Ref else typed(builder, x, dtype) for x in operands])
         )
 
     builder.rewrite(visit)
@@ -81,7 +77,3 @@ def _without_axes(builder: Builder, instruction: Instruction) -> tuple[Operand, 
             scalar = builder.emit(reshape, operands[i], shape=())
             return (scalar, operands[1]) if i == 0 else (operands[0], scalar)
     return operands
-
-
-def _is_middling(instruction: Instruction) -> bool:
-    return 1 << 8 <= math.prod(instruction.shape) <= 1 << 18

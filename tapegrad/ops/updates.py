@@ -1,0 +1,238 @@
+"""Functional updates: copies with values set or added at an index.
+
+The index is an operand and an option in parts, as for indexing.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.batch import Has, count, filled, lifted
+from tapegrad.core.forward import apply
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
+from tapegrad.domain import Call, Choices
+from tapegrad.domain import index as any_index
+from tapegrad.face.table import answers
+from tapegrad.ops.adding import add_at, add_rows
+from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
+from tapegrad.ops.places import placed
+
+__all__ = ["at"]
+
+
+def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+    """Where, of the values written at an index, the one that stays was."""
+    owner = np.zeros(shape, np.intp)
+    numbers = np.arange(owner[index].size).reshape(owner[index].shape)
+    owner[index] = numbers
+    return owner[index] == numbers
+
+
+def _update_arguments(a: Any, values: Any, index: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arrays, template = taken_out(index)
+    return (a, values, *arrays), {"index": template}
+
+
+def _index_set_vjp(
+    i: int, g: Any, y: Any, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+) -> Any:
+    """g at the places that hold the operand, 0 elsewhere."""
+    if i == 0:
+        return index_set(g, 0.0, index=put_back(index, arrays))
+    picked = g[put_back(index, arrays)]
+    if not may_repeat(arrays):
+        return picked
+    return np.where(last_writes(shape=np.shape(a), index=put_back(index, arrays)), picked, 0)
+
+
+def _updates(choose: Choices) -> Call:
+    a = choose.array(choose.shape())
+    index = any_index(choose, a.shape)
+    place = a[index].shape
+    # values broadcast to the place they go to
+    shape = [choose.among([side, 1]) for side in place[choose.integer(0, len(place)) :]]
+    return Call((a, choose.array(tuple(shape), dtypes=a.dtype.char), index))
+
+
+def _update_batch(
+    op: Any, has: Has, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+) -> Any:
+    n = count(has, (a, values, *arrays))
+    place = placed(index, arrays, has[2:], np.ndim(a) - has[0], n, own=True)
+    if place is None:
+        return NotImplemented
+    if has[1] or place.order is not None:
+        values = place.in_place(lifted(filled(values, has[1], n), place.ndim))
+    return apply(op, (filled(a, has[0], n), values, *place.arrays), {"index": place.index})
+
+
+@op(
+    each_operand=EachOperand(_index_set_vjp, last=1),
+    read=_update_arguments,
+    domain=_updates,
+    kink="of values set in one place, the one that stays",
+    batch=_update_batch,
+)
+def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
+
+    Called as ``index_set(a, values, index)``. Where an index occurs more than once
+    the last value stays, and only it has a gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.updates import index_set
+    >>> index_set(np.zeros(3), 5.0, slice(1, None))
+    array([0., 5., 5.])
+    """
+    y = np.array(a)
+    if y.dtype.kind != "f" and np.asarray(values).dtype.kind == "f":
+        raise TypeError(
+            f"floating values cannot be set in an array of {y.dtype}: use .astype(float)"
+        )
+    y[put_back(index, arrays)] = values
+    return y
+
+
+def _last_writes_arguments(
+    shape: tuple[int, ...], index: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    arrays, template = taken_out(index)
+    return arrays, {"shape": shape, "index": template}
+
+
+def _writings(choose: Choices) -> Call:
+    shape = choose.shape()
+    return Call((shape, any_index(choose, shape)))
+
+
+def _last_writes_batch(
+    op: Any, has: Has, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
+) -> Any:
+    n = count(has, arrays)
+    place = placed(index, arrays, has, len(shape), n, own=True)
+    if place is None:
+        return NotImplemented
+    options = {"shape": (n, *shape), "index": place.index}
+    return place.in_order(apply(op, place.arrays, options))
+
+
+@op(
+    each_operand=EachOperand(lambda i, *args, **options: None, last=-1),
+    read=_last_writes_arguments,
+    domain=_writings,
+    batch=_last_writes_batch,
+)
+def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
+    """Which of the values written at an index stay; `index_set`'s rule needs it."""
+    return _last_writes(shape, put_back(index, arrays))
+
+
+@op(
+    each_operand=EachOperand(
+        lambda i, g, y, a, values, *arrays, index: g if i == 0 else g[put_back(index, arrays)],
+        last=1,
+    ),
+    read=_update_arguments,
+    domain=_updates,
+    batch=_update_batch,
+)
+def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.
+
+    Called as ``index_add(a, values, index)``. Where an index occurs more than once,
+    all its values are added.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.ops.updates import index_add
+    >>> index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
+    array([2., 0., 1.])
+    """
+    # in C order, for the rows are added in a flat view
+    y = np.array(a, order="C")
+    rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
+    if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:
+        add_rows(y, arrays[0], values)
+    else:
+        add_at(y, put_back(index, arrays), values)
+    return y
+
+
+@attrs.frozen(eq=False)
+class At:
+    """Functional updates of a Tensor, as ``t.at[index]``."""
+
+    tensor: Any
+
+    def __getitem__(self, index: Any) -> Place:
+        return Place(self.tensor, index)
+
+
+@attrs.frozen(eq=False)
+class Place:
+    """The place that an update goes to: ``t.at[index]``."""
+
+    tensor: Any
+    index: Any
+
+    def set(self, values: Any) -> Any:
+        """A copy of the Tensor with `values` at the place.
+
+        Where an index occurs more than once the last value stays, and only it
+        has a gradient.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> tg.grad(lambda x: tg.sum(x.at[0].set(5.0) * 3))(np.ones(2))
+        array([0., 3.])
+        """
+        return index_set(self.tensor, values, index=self.index)
+
+    def add(self, values: Any) -> Any:
+        """A copy of the Tensor with `values` added at the place.
+
+        Where an index occurs more than once, all its values are added.
+
+        Examples
+        --------
+        >>> import tapegrad as tg
+        >>> output, _ = tg.record(lambda x: x.at[[0, 0]].add(1.0))(np.ones(2))
+        >>> output.value
+        array([3., 1.])
+        """
+        return index_add(self.tensor, values, index=self.index)
+
+
+def at(a: Any) -> At:
+    """Functional updates of an array or a Tensor.
+
+    Parameters
+    ----------
+    a
+        An array or a Tensor, which stays as it is.
+
+    Returns
+    -------
+    ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
+    ``t.at[index].set(values)`` does for a Tensor. Of values that are set in one place the
+    one that stays has the gradient; values that are added in one place all have it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.at(np.zeros(3))[1].set(5.0)
+    array([0., 5., 0.])
+    """
+    return At(a)
+
+
+answers([operator.setitem], at)

@@ -1,0 +1,30 @@
+"""Copies in C order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.ownership import Array
+
+# columns of a block, and bytes from which an array is copied by blocks
+_BLOCK = 16
+_MANY = 1 << 14
+
+
+def in_order(x: Array, out: Any = None) -> Array:
+    """A copy in C order, in a buffer if one is given.
+
+    A transposed matrix is copied by blocks of columns. NumPy copies row by row, each of
+    them from a column; where the columns are a power of two apart, all of them fall on a
+    few lines of the cache, and that takes five times as long.
+    """
+    out = np.empty(x.shape, x.dtype) if out is None else out
+    turned = x.ndim == 2 and x.nbytes >= _MANY and not x.flags.c_contiguous
+    if not turned:
+        out[...] = x
+        return out  # type: ignore[no-any-return]
+    for start in range(0, x.shape[1], _BLOCK):
+        out[:, start : start + _BLOCK] = x[:, start : start + _BLOCK]
+    return out  # type: ignore[no-any-return]

@@ -1,0 +1,78 @@
+"""In which order of axes results lie in memory: that of their use, where it is known."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import reshape, swapaxes, transpose
+from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.lines import takes_out
+
+Axes = tuple[int, ...]
+
+
+def layouts(program: Code) -> Mapping[Ref, Axes]:
+    """The order of axes in memory of products of stacks that are transposed and then reshaped.
+
+    A product writes to any order as quickly, and a reshape of the order that it is
+    transposed to copies nothing. Listed are those of which every use is one transpose.
+    """
+    made = program.instructions
+    stacks = {
+        Ref("instruction", i)
+        for i, x in enumerate(made)
+        if x.op is matmul and len(x.shape) > 2 and takes_out(program, x)
+    }
+    stacks -= program.results
+    if not stacks:
+        return {}
+    uses: dict[Any, list[int]] = {x: [] for x in stacks}
+    turned: dict[Ref, Ref] = {}
+    reshaped: set[Ref] = set()
+    for i, instruction in enumerate(made):
+        for x in instruction.operands:
+            if x in uses:
+                uses[x].append(i)
+                turned[Ref("instruction", i)] = x  # type: ignore[assignment]
+            elif x in turned and instruction.op is reshape:
+                reshaped.add(turned[x])
+    found = {}
+    for ref in stacks & reshaped:
+        orders = {axes_of(made[i]) for i in uses[ref]}
+        axes = orders.pop() if len(orders) == 1 else None
+        # BLAS writes to matrices of which one axis is contiguous
+        if axes and axes[-1] >= len(axes) - 2:
+            found[ref] = axes
+    return found
+
+
+def axes_of(instruction: Instruction) -> Axes | None:
+    """The order that an instruction puts the axes of its operand in, if that is what it does."""
+    n = len(instruction.shape)
+    if instruction.op is transpose:
+        axes = instruction.options.get("axes")
+        return tuple(range(n))[::-1] if axes is None else tuple([axis % n for axis in axes])
+    if instruction.op is swapaxes:
+        first, second = instruction.options["axis1"], instruction.options["axis2"]
+        order = list(range(n))
+        order[first], order[second] = order[second], order[first]
+        return tuple(order)
+    return None
+
+
+def inverse(axes: Axes) -> Axes:
+    """The order that puts axes back where they were."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """Sides, or strides, in an order of axes."""
+    return tuple([x[axis] for axis in axes])
+
+
+def strides_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array in C order, in elements."""
+    return tuple([math.prod(shape[k + 1 :]) for k in range(len(shape))])

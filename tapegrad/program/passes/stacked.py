@@ -1,0 +1,48 @@
+"""Transposed matrices that stacks of products have on the right are copied in order."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tapegrad.ops.product import matmul
+from tapegrad.ops.record import copy
+from tapegrad.ops.shape import swapaxes, transpose
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.layouts import axes_of
+
+# rows that each element of the copy serves, and multiplications from which it pays
+_ROWS = range(16, 257)
+_WORK = 1 << 18
+
+
+@improvement
+def straighten_stacks(builder: Builder) -> None:
+    """The right side of a stack of products is copied, if it is transposed.
+
+    Fires on attention, whose scores are products of queries with transposed keys: small
+    products with a transposed matrix take twice as long.
+    """
+    copies: dict[Any, Ref] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        left, right = instruction.operands
+        shape = instruction.shape
+        if len(shape) < 3 or shape[-2] not in _ROWS or builder.shape(right)[:-2] != shape[:-2]:
+            return None
+        if math.prod(shape) * builder.shape(left)[-1] < _WORK or not _is_turned(builder, right):
+            return None
+        if right not in copies:
+            copies[right] = builder.emit(copy, right, note="products with it are quicker so")
+        return instruction.on((left, copies[right]))
+
+    builder.rewrite(visit, (matmul,))
+
+
+def _is_turned(builder: Builder, x: Any) -> bool:
+    """Whether a value is a view of which the last axis is surely not contiguous."""
+    made = builder.source(x, transpose) or builder.source(x, swapaxes)
+    axes = None if made is None else axes_of(made)
+    return axes is not None and axes[-1] != len(axes) - 1

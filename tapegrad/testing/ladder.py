@@ -1,0 +1,86 @@
+"""The steps of differences, from large to small, and what slopes along them tend to."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+
+from tapegrad.core.ownership import Array
+
+__all__ = ["EPS", "FINE", "Steps", "coarse", "limit"]
+
+EPS = float(np.finfo(np.float64).eps)
+_TAIL = 5  # how many smaller steps a limit must agree with
+
+
+@attrs.frozen(eq=False)
+class Steps:
+    """The steps of the differences, in units of max(1, |x|).
+
+    Attributes
+    ----------
+    ladder
+        From large to small, each a quarter of the one before.
+    first
+        The two steps that are tried first.
+    near
+        How far around a point slopes are taken, to know a kink by.
+    close
+        A relative error below this needs no closer look.
+    sure
+        The relative doubt up to which a one-sided slope counts as known.
+    """
+
+    ladder: Array
+    first: Array
+    near: tuple[float, float]
+    close: float
+    sure: float
+
+
+# the usual step cbrt(eps) is among them: the large ones are for functions with much
+# rounding, the small ones for kinks and poles close by
+_LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
+FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
+
+
+def coarse(eps: float) -> Steps:
+    """Steps for inputs or outputs that round by this much: the error of a step is larger."""
+    ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
+    ladder = ladder[(ladder < 0.5) & (ladder > eps)]
+    near = float(ladder[1]), float(ladder[4])
+    return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
+
+
+def limit(
+    ladder: Array, slopes: Array, power: int, rounding: Array, size: float
+) -> tuple[Array, Array]:
+    """What slopes at the ladder's steps tend to, and how far off it may be.
+
+    Parameters
+    ----------
+    ladder, slopes
+        One row a step.
+    power
+        The power of the step that their error begins with.
+    rounding
+        The least error of the values that the slopes were made of.
+    size
+        How large these values are.
+    """
+    better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
+    better[~np.isfinite(better)] = np.nan
+    steps = ladder[1:, None]
+    # steps too small to change the value at all say nothing
+    resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
+    errors = []
+    for i in range(len(better) - min(_TAIL, len(better) // 2)):
+        # whatever comes at smaller steps is noise in the values, if this is the limit
+        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
+        noise = np.max(steps[i + 1 :] * moves, axis=0)
+        error = 4 * moves[0] + 8 * np.maximum(noise, rounding) / steps[i]
+        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
+        errors.append(np.where(sound, error, np.inf))
+    best = np.argmin(errors, axis=0)[None]
+    limit: Array = np.take_along_axis(better, best, axis=0)[0]
+    return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]

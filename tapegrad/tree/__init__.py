@@ -1,0 +1,39 @@
+"""Parameter trees: nested containers with arrays for leaves.
+
+Nodes are dict, list, tuple, NamedTuple, attrs classes (their ``__init__``
+fields), dataclasses and None, which is an empty node. Anything else is a leaf. A
+tree's `Structure` is what is left when the leaves are taken out.
+"""
+
+from tapegrad.tree.mapping import map as map
+from tapegrad.tree.mapping import map_up_to as map_up_to
+from tapegrad.tree.mapping import map_with_path as map_with_path
+from tapegrad.tree.structure import LEAF as LEAF
+from tapegrad.tree.structure import Structure as Structure
+from tapegrad.tree.structure import fields_of as fields_of
+from tapegrad.tree.structure import flatten as flatten
+from tapegrad.tree.structure import leaves as leaves
+from tapegrad.tree.structure import parts as parts
+from tapegrad.tree.structure import paths as paths
+from tapegrad.tree.structure import structure_paths as structure_paths
+from tapegrad.tree.structure import unflatten as unflatten
+from tapegrad.tree.whole import Unravel as Unravel
+from tapegrad.tree.whole import all_close as all_close
+from tapegrad.tree.whole import ravel as ravel
+from tapegrad.tree.whole import size as size
+from tapegrad.tree.whole import summary as summary
+from tapegrad.tree.whole import update as update
+
+__all__ = [
+    "Structure",
+    "all_close",
+    "flatten",
+    "leaves",
+    "map",
+    "paths",
+    "ravel",
+    "size",
+    "summary",
+    "unflatten",
+    "update",
+]

@@ -1,0 +1,172 @@
+"""A function applied to each leaf of a tree, or of several trees beside each other."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapegrad.core.digits import as_text
+from tapegrad.core.tensor import Tensor
+from tapegrad.tree.structure import closed, fields_of, flatten, is_named_tuple, opened
+
+__all__ = ["map", "map_up_to", "map_with_path"]
+
+_ARRAYS = frozenset({np.ndarray, Tensor})
+
+
+def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
+    """Apply a function to each leaf.
+
+    Parameters
+    ----------
+    f
+        A function of one leaf of each tree.
+    tree, *rest
+        Trees of the same structure; dicts match by key.
+
+    Returns
+    -------
+    A tree of that structure with the results for leaves.
+
+    Raises
+    ------
+    ValueError
+        If the structures differ, with the path of the first difference.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.map(lambda p, g: p - 0.1 * g, {"w": 1.0}, {"w": 10.0})
+    {'w': 0.0}
+    """
+    if not callable(f):
+        raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
+    return _map_beside(f, (tree, *rest), ()) if rest else _map_one(f, tree)
+
+
+def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
+    """`map` over one tree."""
+    # this, `map_with_path` and `_map_beside` run in every training step: no Structure
+    if type(tree) is np.ndarray or type(tree) is Tensor:
+        return f(tree)
+    if tree is None:
+        return None
+    node, keys, children = opened(tree)
+    if node is None:
+        return f(tree)
+    mapped = []
+    for x in children:
+        mapped.append(f(x) if type(x) in _ARRAYS else _map_one(f, x))
+    return closed(node, keys, mapped)
+
+
+def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
+    """`map` over a tree and another that may differ in some ways.
+
+    The other may go deeper: `f` receives what is at the leaf's place. It may have None for
+    any part, which stands for None at each leaf, and a plain tuple for a named one.
+    """
+    return _map_beside(f, (tree, other), (), strict=False)
+
+
+def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
+    """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
+    node: Any = type(tree)
+    if node is np.ndarray or node is Tensor:
+        return f(tree, path)
+    if tree is None:
+        return None
+    start = path + "." if path else ""
+    mapped: list[Any] = []
+    if node is tuple or node is list:
+        for i, x in enumerate(tree):
+            at = f"{start}{i}"
+            mapped.append(f(x, at) if type(x) in _ARRAYS else map_with_path(f, x, at))
+        return tuple(mapped) if node is tuple else mapped
+    if node is dict:
+        return {key: map_with_path(f, x, f"{start}{as_text(key, str)}") for key, x in tree.items()}
+    if is_named_tuple(node):
+        for name, x in zip(node._fields, tree, strict=True):
+            mapped.append(map_with_path(f, x, start + name))
+        return node(*mapped)
+    fields = fields_of(node)
+    if fields is not None:
+        return node(
+            **{
+                argument: map_with_path(f, getattr(tree, name), start + name)
+                for name, argument in fields
+            }
+        )
+    return f(tree, path)
+
+
+def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bool = True) -> Any:
+    """`map` over a row of trees; the path is a chain of (parent, name)."""
+    tree = row[0]
+    node: Any = type(tree)
+    if node is np.ndarray or node is Tensor:
+        if strict:
+            for x in row:
+                if type(x) not in _ARRAYS and _is_node(x):
+                    _refuse_difference(row, path)
+        return f(*row)
+    if not strict and row[1] is None:
+        return map(lambda leaf: f(leaf, None), tree)
+    names: Any = ()
+    rows: Any = ()
+    if node is dict:
+        for x in row:
+            if type(x) is not dict or x.keys() != tree.keys():
+                _refuse_difference(row, path)
+        names = tuple(tree)
+        rows = [[x[key] for x in row] for key in tree]
+    elif tree is None:
+        for x in row:
+            if x is not None:
+                _refuse_difference(row, path)
+        return None
+    elif node is tuple or node is list or is_named_tuple(node):
+        for x in row:
+            alike = type(x) is node or (not strict and type(x) is tuple and node is not list)
+            if not alike or len(x) != len(tree):
+                _refuse_difference(row, path)
+        names, rows = range(len(tree)), zip(*row, strict=True)
+    else:
+        fields = fields_of(node)
+        if fields is None:
+            if strict:
+                for x in row:
+                    if _is_node(x):
+                        _refuse_difference(row, path)
+            return f(*row)
+        for x in row:
+            if type(x) is not node:
+                _refuse_difference(row, path)
+        names = [name for name, _ in fields]
+        rows = [[getattr(x, name) for x in row] for name in names]
+    mapped = []
+    for name, below in zip(names, rows, strict=True):
+        # most are arrays; for them a call and a path would take as long as `f`
+        if _ARRAYS.issuperset(builtins.map(type, below)):
+            mapped.append(f(*below))
+        else:
+            mapped.append(_map_beside(f, below, (path, name), strict))
+    return closed(node, names, mapped)
+
+
+def _is_node(x: Any) -> bool:
+    return opened(x)[0] is not None
+
+
+def _refuse_difference(row: Sequence[Any], path: Any) -> NoReturn:
+    _, expected = flatten(row[0])
+    got = next(s for x in row if (s := flatten(x)[1]) != expected)
+    names = []
+    while path:
+        path, name = path
+        names.append(str(name))
+    where = ".".join(reversed(names)) or "the root"
+    raise ValueError(f"the trees differ at {where}: expected {expected!r}, got {got!r}")

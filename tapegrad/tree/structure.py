@@ -1,0 +1,282 @@
+"""Trees taken apart and put together: what is a node, and what a tree is without its leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import attrs
+
+from tapegrad.core.digits import as_text
+from tapegrad.core.tensor import Tensor
+
+__all__ = [
+    "LEAF",
+    "Structure",
+    "closed",
+    "fields_of",
+    "flatten",
+    "is_named_tuple",
+    "leaves",
+    "opened",
+    "parts",
+    "paths",
+    "structure_paths",
+    "unflatten",
+]
+
+
+@attrs.frozen(repr=False)
+class Structure:
+    """The shape of a tree: equal, hashed and pickled by content.
+
+    Attributes
+    ----------
+    node
+        The container's type, or None for a leaf.
+    keys
+        A dict's keys, in order, or the field names of an attrs class or a dataclass;
+        empty elsewhere.
+    children
+        The structures of what it contains.
+    """
+
+    node: type | None
+    keys: tuple[Any, ...] = ()
+    children: tuple[Structure, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """How many leaves it has places for."""
+        return 1 if self.node is None else sum(child.size for child in self.children)
+
+    def __repr__(self) -> str:
+        if self.node is None:
+            return "*"
+        if self.node is type(None):
+            return "None"
+        if self.node is dict:
+            inner = ", ".join(
+                f"{as_text(key)}: {child!r}"
+                for key, child in zip(self.keys, self.children, strict=True)
+            )
+            return f"{{{inner}}}"
+        inner = ", ".join([repr(child) for child in self.children])
+        if self.node is list:
+            return f"[{inner}]"
+        if self.node is tuple:
+            return f"({inner},)" if len(self.children) == 1 else f"({inner})"
+        return f"{self.node.__name__}({inner})"
+
+
+LEAF = Structure(None)
+
+
+def flatten(tree: Any) -> tuple[list[Any], Structure]:
+    """Take a tree apart.
+
+    Parameters
+    ----------
+    tree
+        Any tree.
+
+    Returns
+    -------
+    leaves, structure
+        `unflatten` puts them together again. The leaves come in the order of a
+        dict's keys and of a class's fields.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.flatten({"w": [1.0, 2.0], "b": None})
+    ([1.0, 2.0], {'w': [*, *], 'b': None})
+    """
+    leaves: list[Any] = []
+    return leaves, _flatten(tree, leaves)
+
+
+def _flatten(tree: Any, leaves: list[Any]) -> Structure:
+    node, keys, children = opened(tree)
+    if node is None:
+        leaves.append(tree)
+        return LEAF
+    return Structure(node, keys, tuple([_flatten(child, leaves) for child in children]))
+
+
+def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
+    """A node's type, keys and children; None for the type of a leaf."""
+    node: Any = type(tree)
+    if node is tuple or node is list or is_named_tuple(node):
+        return node, (), tree
+    if node is dict:
+        return node, tuple(tree), tuple(tree.values())
+    if tree is None:
+        return node, (), ()
+    fields = fields_of(node)
+    if fields is not None:
+        if len(fields) < len(getattr(node, "__attrs_attrs__", ())):
+            _refuse_computed(tree)
+        keys = tuple([name for name, _ in fields])
+        return node, keys, tuple([getattr(tree, key) for key in keys])
+    return None, (), ()
+
+
+def parts(tree: Any) -> dict[str, Any] | None:
+    """What a node holds, by the names that paths have; None for a leaf."""
+    node, keys, children = opened(tree)
+    if node is None:
+        return None
+    shallow = Structure(node, keys, (LEAF,) * len(children))
+    return dict(zip(structure_paths(shallow), children, strict=True))
+
+
+def _refuse_computed(record: Any) -> None:
+    """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
+    for field in type(record).__attrs_attrs__:
+        if not field.init and type(getattr(record, field.name, None)) is Tensor:
+            raise TypeError(
+                f"the field {field.name} of {type(record).__name__} has init=False and holds a "
+                "Tensor, which would be lost; make it an ordinary field or a property"
+            )
+
+
+@functools.lru_cache(maxsize=256)
+def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
+    """The fields of an attrs class or a dataclass, with the names its ``__init__`` has for them.
+
+    None for any other class, and for those of tapegrad that are leaves.
+
+    Raises
+    ------
+    TypeError
+        For a dataclass whose ``__init__`` does not take exactly its fields, so that it
+        cannot be rebuilt from them.
+    """
+    is_attrs = hasattr(node, "__attrs_attrs__")
+    if not is_attrs and not hasattr(node, "__dataclass_fields__"):
+        return None
+    if hasattr(node, "__tree_leaf__"):
+        return None
+    if is_attrs:
+        return tuple([(field.name, field.alias) for field in node.__attrs_attrs__ if field.init])
+    names = [field.name for field in dataclasses.fields(node)]
+    init = node.__init__
+    while hasattr(init, "__wrapped__"):
+        init = init.__wrapped__
+    code = init.__code__
+    taken = code.co_varnames[1 : code.co_argcount + code.co_kwonlyargcount]
+    other = [name for name in names if name not in taken]
+    other += [name for name in taken if name not in names]
+    if other:
+        raise TypeError(
+            f"the dataclass {node.__name__} cannot be a node of a tree: to be rebuilt from its "
+            f"fields, its __init__ must take each and nothing else, unlike {', '.join(other)} "
+            "(field(init=False), InitVar or an __init__ of its own)"
+        )
+    return tuple([(name, name) for name in names])
+
+
+def is_named_tuple(node: type) -> bool:
+    """Whether a class is a NamedTuple."""
+    return issubclass(node, tuple) and hasattr(node, "_fields")
+
+
+def unflatten(structure: Structure, leaves: Any) -> Any:
+    """Put a tree together.
+
+    Parameters
+    ----------
+    structure
+        From `flatten`.
+    leaves
+        As many as the structure has.
+
+    Returns
+    -------
+    A new tree.
+
+    Raises
+    ------
+    ValueError
+        If there are more or fewer leaves than the structure has places.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> leaves, structure = tg.tree.flatten((1.0, {"a": 2.0}))
+    >>> tg.tree.unflatten(structure, ["x", "y"])
+    ('x', {'a': 'y'})
+    """
+    rest = iter(leaves)
+    try:
+        tree = _unflatten(structure, rest)
+    except StopIteration:
+        raise ValueError(f"fewer leaves than {structure} has places") from None
+    for _ in rest:
+        raise ValueError(f"more leaves than {structure} has places")
+    return tree
+
+
+def _unflatten(structure: Structure, leaves: Any) -> Any:
+    node = structure.node
+    if node is None:
+        return next(leaves)
+    if node is type(None):
+        return None
+    return closed(node, structure.keys, [_unflatten(x, leaves) for x in structure.children])
+
+
+def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
+    """A node of these children; the counterpart of `opened`."""
+    if node is list:
+        return children
+    if node is tuple:
+        return tuple(children)
+    if node is dict:
+        return dict(zip(keys, children, strict=True))
+    if is_named_tuple(node):
+        return node(*children)
+    arguments = [argument for _, argument in fields_of(node) or ()]
+    return node(**dict(zip(arguments, children, strict=True)))
+
+
+def leaves(tree: Any) -> list[Any]:
+    """The leaves of a tree, in the order of `flatten`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.leaves(({"b": 1, "a": 2}, None, [3]))
+    [1, 2, 3]
+    """
+    return flatten(tree)[0]
+
+
+def paths(tree: Any) -> list[str]:
+    """The path of each leaf: keys, field names and positions, joined by dots.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.paths([{"weight": 1.0, "bias": 2.0}, None, 3.0])
+    ['0.weight', '0.bias', '2']
+    """
+    return structure_paths(flatten(tree)[1])
+
+
+def structure_paths(structure: Structure) -> list[str]:
+    """The path of each place for a leaf, in order; "" for a leaf alone."""
+    if structure.node is None:
+        return [""]
+    names = structure.keys or _fields(structure)
+    return [
+        f"{as_text(name, str)}.{path}" if path else as_text(name, str)
+        for name, child in zip(names, structure.children, strict=True)
+        for path in structure_paths(child)
+    ]
+
+
+def _fields(structure: Structure) -> Any:
+    return getattr(structure.node, "_fields", range(len(structure.children)))
