@@ -395,11 +395,14 @@ def run(
 
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
-        if not is_floating(leaf):
+        if type(leaf) is np.ndarray and leaf.dtype.kind == "f":
+            last = write_known(last, PARAMETER, (), NO_OPTIONS, keep(leaf), path)
+        elif is_floating(leaf):
+            if type(leaf) is Tensor:
+                last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
+            last = write_parameter(last, leaf, path)
+        else:
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        if type(leaf) is Tensor:
-            last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
-        last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last
 
