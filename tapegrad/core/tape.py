@@ -415,8 +415,7 @@ def run(
         given = list(args)
         for i in dict.fromkeys(argnums):
             given[i] = tree.map_with_path(mark, args[i], names[i])
-        args = tuple(given)
-        marked = tuple([args[i] for i in dict.fromkeys(argnums)])
+        args, marked = tuple(given), tuple([given[i] for i in dict.fromkeys(argnums)])
     if outer is None:
         output, last = recorded_from(last, fn, args, kwargs)
     else:
