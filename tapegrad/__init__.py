@@ -21,13 +21,10 @@ from tapegrad import errors as errors
 from tapegrad import tree as tree
 from tapegrad.checkpoint import checkpoint as checkpoint
 from tapegrad.core.op import Op as Op
-from tapegrad.core.steps import sweep_steps as sweep_steps
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
 from tapegrad.core.tape import record as record
 from tapegrad.core.tensor import Tensor as Tensor
-from tapegrad.custom import custom_op as custom_op
-from tapegrad.custom import custom_vjp as custom_vjp
 from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
@@ -36,19 +33,13 @@ from tapegrad.errors import TraceError as TraceError
 from tapegrad.functions import *
 from tapegrad.functions import fft as fft
 from tapegrad.functions import linalg as linalg
-from tapegrad.implicit import implicit_root as implicit_root
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
-from tapegrad.transforms import hessian as hessian
-from tapegrad.transforms import hessian_diag as hessian_diag
 from tapegrad.transforms import hvp as hvp
-from tapegrad.transforms import jacobian as jacobian
 from tapegrad.transforms import jvp as jvp
 from tapegrad.transforms import linearize as linearize
 from tapegrad.transforms import value_and_grad as value_and_grad
 from tapegrad.transforms import vjp as vjp
-from tapegrad.transforms import vmap as vmap
-from tapegrad.why import why_zero as why_zero
 
 if _typing.TYPE_CHECKING:
     from tapegrad import bridges as bridges
@@ -59,9 +50,13 @@ if _typing.TYPE_CHECKING:
     from tapegrad import random as random
     from tapegrad import show as show
     from tapegrad import testing as testing
+    from tapegrad.core.steps import sweep_steps as sweep_steps
+    from tapegrad.custom import custom_op as custom_op
+    from tapegrad.custom import custom_vjp as custom_vjp
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
     from tapegrad.files import save as save
+    from tapegrad.implicit import implicit_root as implicit_root
     from tapegrad.loops import cond as cond
     from tapegrad.loops import fori_loop as fori_loop
     from tapegrad.loops import scan as scan
@@ -70,12 +65,23 @@ if _typing.TYPE_CHECKING:
     from tapegrad.program import compile as compile
     from tapegrad.program import load_program as load_program
     from tapegrad.program.jax import to_jax as to_jax
+    from tapegrad.transforms.batches import vmap as vmap
+    from tapegrad.transforms.jacobians import hessian as hessian
+    from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
+    from tapegrad.transforms.jacobians import jacobian as jacobian
+    from tapegrad.why import why_zero as why_zero
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
+    "implicit_root": "tapegrad.implicit",
+    "sweep_steps": "tapegrad.core.steps",
     "to_jax": "tapegrad.program.jax",
+    "vmap": "tapegrad.transforms.batches",
+    "why_zero": "tapegrad.why",
+    **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.custom"),
+    **dict.fromkeys(("hessian", "hessian_diag", "jacobian"), "tapegrad.transforms.jacobians"),
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),

@@ -1,7 +1,7 @@
-"""Files of arrays: a zip of ``.npy`` entries and one text, written whole or not at all.
+"""Files of arrays: a zip of ``.npy`` entries and one text, written completely or not at all.
 
 ``np.load(path, allow_pickle=False)`` reads such a file too. Nothing in it is ever run, and
-nothing of it is read into memory before its size is known to be right.
+nothing is read into memory before its size is checked.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def guarded(path: FilePath, read: Callable[[Any], Any], writer: str) -> Any:
 
 
 def entries_of(archive: zipfile.ZipFile, text: str) -> dict[str, Entry]:
-    """The arrays of a zip by name; `text` is the name of the one entry that is none."""
+    """The arrays of a zip by name; `text` is the name of the one entry that is not an array."""
     entries: dict[str, Entry] = {}
     for info in archive.infolist():
         if info.filename == text:
@@ -76,7 +76,7 @@ def entries_of(archive: zipfile.ZipFile, text: str) -> dict[str, Entry]:
 
 
 def text_of(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """The text of a zip, of so many bytes at most."""
+    """The text of a zip, if it is not larger than so many bytes."""
     with archive.open(name) as member:
         text = member.read(most + 1)
     if len(text) > most:
@@ -112,7 +112,7 @@ def _npy_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
 
 
 def write(path: FilePath, name: str, text: str, arrays: Mapping[str, Array]) -> None:
-    """Write a text and arrays by name to a file; the same ones give the same file."""
+    """Write a text and arrays by name to a file; the same content gives the same bytes."""
 
     def fill(file: Any) -> None:
         with zipfile.ZipFile(file, "w") as archive:
@@ -126,7 +126,7 @@ def write(path: FilePath, name: str, text: str, arrays: Mapping[str, Array]) -> 
 
 
 def replace(path: FilePath, write: Callable[[Any], Any]) -> None:
-    """Write a new file beside the old one, and replace that when all of it is on disk."""
+    """Write a new file next to the old one, and replace that once all of it is on disk."""
     target = os.path.realpath(path)
     beside = f"{target}.{secrets.token_hex(4)}.tmp"
     try:

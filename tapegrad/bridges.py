@@ -1,8 +1,8 @@
-"""Bridges: a NumPy function that tapegrad differentiates, inside a training of another library.
+"""Bridges: a NumPy function that tapegrad differentiates, inside another library's training.
 
-The function is called as it is, on arrays of NumPy, so it may branch on values, call
-`custom_op` and `custom_vjp` functions and loop until something converges. What tapegrad can
-record whole goes to JAX better with `tapegrad.to_jax`.
+The function is called as it is, on NumPy arrays, so it may branch on values, call `custom_op`
+and `custom_vjp` functions and loop until something converges. A function that tapegrad can
+record whole is better converted to JAX with `tapegrad.to_jax`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Call:
 
     @classmethod
     def of(cls, fn: Fn, args: Any, kwargs: Any, kinds: Any) -> _Call:
-        """A call with the leaves of some classes for what varies."""
+        """A call in which the leaves of some classes vary."""
         leaves, structure = tree.flatten((args, kwargs))
         places = tuple([i for i, x in enumerate(leaves) if isinstance(x, kinds)])
         return cls(fn, structure, tuple(leaves), places)
@@ -57,7 +57,7 @@ class _Call:
         return [self.leaves[i] for i in self.places]
 
     def on(self, arrays: Any) -> Any:
-        """What the function returns for these in the places that vary."""
+        """The function's result for these values of the leaves that vary."""
         leaves = list(self.leaves)
         for i, x in zip(self.places, arrays, strict=True):
             leaves[i] = x
@@ -65,7 +65,7 @@ class _Call:
         return self.fn(*args, **kwargs)
 
     def results(self, arrays: Any) -> tuple[list[Any], tree.Structure]:
-        """What it returns: arrays, and their tree."""
+        """Its results: arrays, and their tree."""
         leaves, structure = tree.flatten(self.on(arrays))
         return self._arrays(leaves), structure
 
@@ -158,7 +158,7 @@ def _torch_function(library: Any) -> Any:
     """The ``autograd.Function`` of calls."""
 
     def tensor(x: Any, device: Any) -> Any:
-        # a copy, for a tensor can be written to
+        # a copy, because a tensor can be written to
         return library.from_numpy(np.array(x)).to(device)
 
     class Bridge(library.autograd.Function):  # type: ignore[misc]
@@ -184,7 +184,7 @@ def _torch_function(library: Any) -> Any:
             tensors = ctx.saved_tensors
             gradients: list[Any] = [None] * len(tensors)
             if library.is_grad_enabled():
-                # the way back is itself a call of a function that tapegrad differentiates
+                # the backward pass is itself a call of a function that tapegrad differentiates
                 args = (list(tensors), ctx.moving, list(cotangents))
                 back = _Call.of(ctx.call.slopes, args, {}, library.Tensor)
                 found = Bridge.apply(back, [], *back.varying)
@@ -212,15 +212,15 @@ def jax(fn: Fn, like: Any = None) -> Fn:
         A function of trees of arrays and numbers that returns a tree of them, written in
         NumPy or with tapegrad, as `grad` takes it. Pure: JAX may call it any number of times.
     like
-        What it returns, as a tree of arrays or of ``jax.ShapeDtypeStruct``, of which shapes
-        and dtypes matter; or a function of the arguments that returns one. By default `fn` is
-        called once for each trace, inside ``jax.jit`` on numbers that stand for the values.
+        An example of its result, a tree of arrays or of ``jax.ShapeDtypeStruct``, of which
+        only shapes and dtypes matter; or a function of the arguments that returns one. By
+        default `fn` is called once for each trace, inside ``jax.jit`` on placeholder numbers.
 
     Returns
     -------
     A function of the same arguments, for ``jax.jit``, ``jax.grad``, ``jax.vjp`` and
-    ``jax.vmap`` (which calls `fn` row by row). It has first derivatives in reverse mode. Going
-    back calls `fn` again, to record it.
+    ``jax.vmap`` (which calls `fn` row by row). It has first derivatives in reverse mode. The
+    backward pass calls `fn` again, to record it.
 
     Raises
     ------

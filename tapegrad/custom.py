@@ -39,8 +39,8 @@ def custom_op(
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Make an op of a function on arrays and its VJP rules.
 
-    Recorded, the function gets arrays: a Python float that is differentiated reaches it as
-    an array of float64.
+    Recorded, the function and its rules get arrays, and Python numbers where it is called
+    with them, which leave float32 as it is.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def custom_op(
             n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
         }
         guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
-        made = Op(called, forward, guarded, by_transposing, declared=forward)
+        made = Op(called, forward, guarded, by_transposing, takes_weak=True, declared=forward)
         declare(made, domain, "", made.signature)
         return made
 
@@ -341,7 +341,7 @@ def custom_vjp(backward: Fn) -> Customizing:
     ------
     TypeError
         When called: if a floating Tensor is passed by keyword, or, inside `compile`, if
-        a result is an integer or a truth value. On the way back: if the rule does not
+        a result is an integer or a truth value. In the backward pass: if the rule does not
         return such a tuple.
     TapeError
         When called: if the function captures a Tensor; pass it as an argument.

@@ -93,7 +93,7 @@ class Choices(Protocol):
     def array(
         self, shape: Shape, elements: Elements = REAL, dtypes: str = "dfe", distinct: bool = False
     ) -> Array:
-        """A floating array in any layout, of one of the dtypes; ties but for `distinct`."""
+        """A floating array in any layout, of one of the dtypes; with ties, unless `distinct`."""
         ...
 
     def integers(self, shape: Shape, low: int, high: int) -> Array:

@@ -1,8 +1,8 @@
-"""Trees in files: saved whole or not at all, and checked as they are loaded.
+"""Trees in files: saved completely or not at all, and checked when they are loaded.
 
 A file is an ``.npz``: a zip of one ``.npy`` for each leaf, named by its path, and
 ``metadata.json``. ``np.load(path, allow_pickle=False)`` reads it too. Nothing in a file is
-ever run, and nothing of it is read into memory before its size is known to be right.
+ever run, and nothing is read into memory before its size is checked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST_METADATA = 1 << 24  # bytes
 def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     """Write a tree of arrays to a file.
 
-    It is written beside the file and then renamed: a crash leaves the old file as it was.
+    It is written next to the file and then renamed: a crash leaves the old file intact.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     tree
         A tree of arrays and numbers, such as a dict of parameters, optimizer state and key.
     **metadata
-        What JSON can hold, for `load_metadata`.
+        Values that JSON can hold, for `load_metadata`.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def _differences(wanted: Mapping[str, Any], entries: Mapping[str, Entry]) -> lis
 
 
 def _as(leaf: Any, x: Array) -> Any:
-    """An array of a file as the leaf that it is for: an array, or a Python number."""
+    """An array of a file as the leaf it stands for: an array or a Python number."""
     if type(leaf) in (bool, int, float):
         return x.item()
     return give(x.astype(_dtype(leaf), order="K"))

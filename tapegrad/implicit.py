@@ -13,7 +13,8 @@ from tapegrad.core.callables import check_callable, keep_names, label
 from tapegrad.core.operands import is_floating
 from tapegrad.custom import CustomVJP
 from tapegrad.ops.inverse import solve as solve_linear
-from tapegrad.transforms import jacobian, vjp
+from tapegrad.transforms import vjp
+from tapegrad.transforms.jacobians import jacobian
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -130,7 +131,7 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
     TapeError
         When called: if `f` or `solve` captures a Tensor; pass it as an argument.
     LinAlgError
-        On the way back: if ``A`` is singular.
+        In the backward pass: if ``A`` is singular.
 
     Notes
     -----

@@ -31,8 +31,8 @@ __all__ = ["mean", "same_everywhere", "shard", "together"]
 def mean(tree: Any, comm: Any) -> Any:
     """The mean of a tree over the ranks, the same to the last bit on each rank and in each run.
 
-    All ranks must call it, with trees of the same structure, shapes and dtypes. Of equal
-    parts of a batch, the mean of their mean losses and gradients is that of the batch.
+    All ranks must call it, with trees of the same structure, shapes and dtypes. If the parts
+    of a batch are equal, the mean over the ranks is the mean over the batch.
 
     Parameters
     ----------
@@ -43,8 +43,7 @@ def mean(tree: Any, comm: Any) -> Any:
 
     Returns
     -------
-    A tree like it of read-only arrays of the same dtypes; the tree itself where there is one
-    rank.
+    A tree like it of read-only arrays of the same dtypes; with one rank, the tree itself.
 
     Raises
     ------
@@ -58,9 +57,8 @@ def mean(tree: Any, comm: Any) -> Any:
     -----
     All leaves of one dtype travel in one message. ``MPI_Allreduce`` may add in any order,
     so the numbers are added here, in the order of the ranks: each rank receives one part of
-    every other's numbers, adds up that part, and sends the mean of it to all. So each number
-    is computed once, and as much is sent as in the best Allreduce. float16 is added up in
-    float32.
+    every other rank's numbers, adds it up, and sends its mean to all. Each number is computed
+    once, and no more is sent than in the best Allreduce. float16 is added up in float32.
 
     Examples
     --------
@@ -110,7 +108,7 @@ def _mean_of_vectors(parts: list[Array], dtype: Any, comm: Any, n_ranks: int) ->
     """The mean over the ranks of arrays as one vector, read-only."""
     n = sum(x.size for x in parts)
     share = -(-n // n_ranks)
-    # a part of the vector for each rank; the last may end in zeros that nobody reads
+    # a part of the vector for each rank; the last may end in zeros that are not used
     packed = np.zeros(share * n_ranks, dtype)
     np.concatenate([x.reshape(-1) for x in parts], out=packed[:n])
     if share:
@@ -152,8 +150,8 @@ def _refuse_other_layouts(
 def shard(arrays: Any, comm: Any) -> Any:
     """Take a rank's part of the rows: the first part is rank 0's, the second rank 1's.
 
-    The parts are equal, so that the mean of the ranks' means is the mean of all rows. To
-    leave the data where it is, shard the numbers of the rows of a batch.
+    The parts are equal, so that the mean of the ranks' means is the mean of all rows. To avoid
+    moving data, shard the indices of the rows of a batch.
 
     Parameters
     ----------
@@ -165,7 +163,7 @@ def shard(arrays: Any, comm: Any) -> Any:
 
     Returns
     -------
-    A tree like it of new, read-only arrays; the tree itself where there is one rank.
+    A tree like it of new, read-only arrays; with one rank, the tree itself.
 
     Raises
     ------
@@ -201,7 +199,7 @@ def shard(arrays: Any, comm: Any) -> Any:
 
 @attrs.frozen
 class _Print:
-    """What a leaf is compared by: its kind in words and its content in short."""
+    """What a leaf is compared by: its kind in words and a digest of its content."""
 
     kind: str
     content: bytes
@@ -227,7 +225,7 @@ def same_everywhere(tree: Any, comm: Any) -> None:
 
     Notes
     -----
-    Sixteen bytes a leaf are sent, and not the leaves.
+    Only sixteen bytes for each leaf are sent.
 
     Examples
     --------
@@ -313,11 +311,11 @@ def _digest(content: bytes) -> bytes:
 
 @contextlib.contextmanager
 def together(comm: Any) -> Iterator[None]:
-    """A block that ends on all ranks when it fails on one, instead of leaving them waiting.
+    """A block that ends all ranks when it fails on one, instead of leaving the others waiting.
 
     An exception that leaves the block is printed with its traceback and the rank's number,
-    and then all ranks are ended, by ``comm.Abort``. Where there is one rank, the exception
-    goes on.
+    and then all ranks are ended, by ``comm.Abort``. With one rank, the exception is raised as
+    usual.
 
     Parameters
     ----------
@@ -339,7 +337,7 @@ def together(comm: Any) -> Iterator[None]:
         if n_ranks == 1 or not code:
             raise
         said = _traceback(error) if not isinstance(error, SystemExit) else f"{code}"
-        with contextlib.suppress(OSError, ValueError):  # nobody may be there to read it
+        with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stdout.flush()
             # in one piece, or the lines of several ranks would mix
             sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{said.rstrip()}\n")

@@ -36,7 +36,7 @@ _SLOPES = {
 def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     """Why gradients of a function are zero.
 
-    The function is recorded and its tape swept, and what the way back met is told.
+    The function is recorded and its tape swept, and the result says what stopped the gradient.
 
     Parameters
     ----------

@@ -285,6 +285,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "log_softmax": log_softmax,
     "logsumexp": logsumexp,
     "parameter": lambda x: x,
+    "inner_product": lambda a, b: np.sum(a * b),
     "pick": pick,
     "relu": lambda x: np.maximum(x, 0),
     "scatter": scatter,

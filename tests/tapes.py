@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.errors import TapeError
 
 
 def check_tape(tape: tg.Tape) -> None:
@@ -56,4 +57,15 @@ def _nobody_can_write(array: Any) -> bool:
         if array.flags.owndata or isinstance(array.base, bytes):
             return True
         array = array.base
+    return False
+
+
+def nothing_is_being_recorded() -> bool:
+    """Whether no recording is open here."""
+    tape, x = tg.Tape().parameter(1.0)
+    del tape
+    try:
+        x * 2
+    except TapeError as error:
+        return "no recording" in str(error)
     return False

@@ -6,16 +6,10 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
+from messages import said
 
 import tapegrad as tg
 from tapegrad.errors import TapeError, TapegradError, TraceError
-from tapegrad.nn.initializers import centred_uniform, he_normal, split, zeros
-
-
-def said(kind: type[BaseException], call: Any) -> str:
-    with pytest.raises(kind) as caught:
-        call()
-    return str(caught.value)
 
 
 def test_the_errors_of_the_tape_are_tapegrad_errors():
@@ -150,7 +144,7 @@ def test_a_differentiated_argument_by_keyword_is_told():
 
 @pytest.mark.parametrize("transform", [tg.grad, tg.value_and_grad, tg.jacobian, tg.hessian])
 def test_what_cannot_be_called_is_refused_at_once(transform):
-    assert "ndarray" in said(TypeError, lambda: transform(np.ones(2)))
+    assert "an array" in said(TypeError, lambda: transform(np.ones(2)))
 
 
 # --- sweeps ------------------------------------------------------------------------------
@@ -176,7 +170,7 @@ def test_a_sweep_needs_a_scalar_or_a_cotangent_of_the_outputs_shape():
 
 def test_a_sweep_needs_a_floating_record():
     tape, _, y = square()
-    assert "ndarray" in said(TypeError, lambda: tg.reverse_sweep(tape, y.value))
+    assert "an array" in said(TypeError, lambda: tg.reverse_sweep(tape, y.value))
     assert "float" in said(TypeError, lambda: tg.reverse_sweep(tape, 1.0))
     tape, b = tape.write(tg.greater, y, 2.0)
     assert "bool" in said(TypeError, lambda: tg.reverse_sweep(tape, b))
@@ -415,77 +409,7 @@ def test_a_parameter_that_is_not_floating_is_refused(value):
     assert "astype(float)" in message
 
 
-def test_a_custom_op_with_more_rules_than_parameters_is_refused():
-    with pytest.raises(TypeError, match=r"takes 1 .* 2 VJP"):
-        tg.custom_op(vjps=(None, None))(lambda x: x)
-
-
-@pytest.mark.parametrize(
-    "declare",
-    [
-        lambda rule: tg.custom_op(rule),
-        lambda rule: tg.custom_op(vjps=rule),
-        lambda rule: tg.custom_op(vjps=(rule, 3)),
-    ],
-)
-def test_custom_op_without_a_tuple_of_rules_shows_how(declare):
-    assert "@tg.custom_op(vjps=(rule,))" in said(TypeError, lambda: declare(lambda g, y, x: g))
-
-
-def test_a_named_custom_op_is_called_so():
-    op = tg.custom_op(vjps=(None,), name="nice")(lambda x: x)
-    assert "differentiate nice" in said(TypeError, lambda: tg.grad(op)(1))
-
-
-def test_an_option_that_is_a_tensor_is_refused_by_name():
-    @tg.custom_op(vjps=(lambda g, y, x, k: g * k,))
-    def scale(x, k):
-        return x * k
-
-    tape, x, _ = square()
-    for call in (
-        lambda: tg.grad(lambda k: tg.sum(scale(np.ones(3), k)))(2.0),
-        lambda: tg.grad(lambda x: tg.sum(scale(x, k=x[0])))(np.ones(3)),
-        lambda: tape.write(scale, x, k=x),
-    ):
-        message = said(TypeError, call)
-        assert "scale: k is an option" in message
-        assert "t.value" in message
-    np.testing.assert_array_equal(
-        tg.grad(lambda x: tg.sum(scale(x, x[0].value)))(np.full(3, 2.0)), np.full(3, 2.0)
-    )
-
-
-def test_a_custom_op_that_raises_is_named_and_the_error_kept():
-    @tg.custom_op(vjps=(None,))
-    def broken(x):
-        raise ValueError("no good")
-
-    with pytest.raises(ValueError, match=r"broken\(float64 \(\)\).*no good") as caught:
-        tg.record(broken)(np.array(1.0))
-    assert str(caught.value.__cause__) == "no good"
-
-
 # --- the tape ---------------------------------------------------------------------------
-
-
-def test_a_leak_names_the_op_the_line_and_the_function_it_is_from():
-    kept = []
-
-    def first(weights):
-        kept.append(weights * 2)
-        return weights
-
-    def second(a):
-        return a + kept[0]
-
-    tg.record(first)(1.0)
-    message = said(TapeError, lambda: kept[0] * 3)
-    for part in ("multiply", "line 1", "first", ".value"):
-        assert part in message.replace("its value", ".value")
-    message = said(TapeError, lambda: tg.record(second)(1.0))
-    for part in ("add", "line 1", "first", "second", ".value"):
-        assert part in message
 
 
 def test_a_record_below_the_tapes_last_line_is_told_to_use_the_newer_tape():
@@ -563,307 +487,6 @@ def test_a_format_is_for_one_number():
     assert d.startswith("Tensor([0.5, 1.5, 2.5]")
     message = said(tg.errors.TraceError, lambda: tg.compile(lambda x: f"{x[0]:.3f}")(np.ones(3)))
     assert "shape ()" in message
-
-
-# --- layers, losses, optimizers ------------------------------------------------------------
-
-
-def test_losses_say_which_shapes_do_not_fit():
-    message = said(ValueError, lambda: tg.nn.mse_loss(np.ones((4, 1)), np.ones(4)))
-    assert "(4, 1)" in message
-    assert "(4,)" in message
-    message = said(
-        ValueError, lambda: tg.nn.cross_entropy_loss(np.ones((4, 3)), np.zeros((4, 1), int))
-    )
-    assert "(4, 3)" in message
-    assert "(4, 1)" in message
-    message = said(TypeError, lambda: tg.nn.cross_entropy_loss(np.ones((4, 3)), np.zeros(4)))
-    assert "integer" in message
-    assert "float64" in message
-    assert "np.argmax" in message
-    for logits in (np.ones(()), np.ones((4, 0))):
-        message = said(
-            ValueError, lambda x=logits: tg.nn.cross_entropy_loss(x, np.zeros(x.shape[:-1], int))
-        )
-        assert str(logits.shape) in message
-    for loss, targets in (
-        (tg.nn.mse_loss, np.ones((1, 2))),
-        (tg.nn.cross_entropy_loss, np.zeros(1, int)),
-    ):
-        for reduction in ("avg", None, ["mean"]):
-            message = said(
-                ValueError, lambda f=loss, t=targets, r=reduction: f(np.ones((1, 2)), t, r)
-            )
-            assert repr(reduction) in message
-            assert "mean" in message
-
-
-@pytest.mark.parametrize("bad", [-1, 3, 100])
-def test_a_target_that_is_no_class_is_named(bad):
-    logits, targets = np.ones((2, 3)), np.array([0, bad])
-    loss = tg.nn.cross_entropy_loss
-    for call in (loss, tg.grad(loss), tg.compile(loss)):
-        message = said(IndexError, lambda call=call: call(logits, targets))
-        assert "cross_entropy_loss" in message
-        assert "3 classes" in message
-        assert f"index {bad} " in message
-    compiled = tg.compile(loss)
-    compiled(logits, np.array([0, 1]))
-    assert f"index {bad} " in said(IndexError, lambda: compiled(logits, targets))
-
-
-@pytest.mark.parametrize("size", [0, -1, 2.0, "3", True, None])
-def test_a_size_that_is_no_positive_integer_is_refused_by_name(size):
-    for make, name in (
-        (lambda: tg.nn.Linear(size, 2), "n_inputs"),
-        (lambda: tg.nn.Linear(2, size), "n_outputs"),
-        (lambda: tg.nn.Embedding(size, 2), "vocab_size"),
-        (lambda: tg.nn.RNNCell(2, size, 2), "n_hidden"),
-    ):
-        message = said(ValueError, make)
-        assert name in message
-        assert repr(size) in message
-
-
-def test_an_activation_that_is_not_known_is_refused():
-    message = said(ValueError, lambda: tg.nn.RNNCell(2, 2, 2, activation="step"))
-    assert "activation" in message
-    assert "step" in message
-    assert "sigmoid" in message
-
-
-@pytest.mark.parametrize("key", [None, 1.5, "key", True, np.random.default_rng(0), [1, 2]])
-def test_a_key_that_is_none_is_refused(key):
-    message = said(TypeError, lambda: tg.nn.Linear(2, 2).init(key))
-    assert "key" in message
-    assert "SeedSequence" in message
-
-
-@pytest.mark.parametrize("shape", [3, (-1, 2), (2.0, 2), (True, 2), [2, 2], None])
-@pytest.mark.parametrize(
-    "make", [lambda s: he_normal(0, s), lambda s: centred_uniform(0, s), lambda s: zeros(s)]
-)
-def test_a_shape_that_is_none_is_refused(make, shape):
-    assert repr(shape) in said(ValueError, lambda: make(shape))
-
-
-def test_what_initializers_cannot_do_is_refused():
-    said(ValueError, lambda: he_normal(0, ()))
-    said(ValueError, lambda: centred_uniform(0, ()))
-    assert zeros(()) == 0
-    for dtype in (int, complex, bool, "i4"):
-        assert "floating" in said(TypeError, lambda d=dtype: tg.nn.Linear(2, 2).init(0, d))
-    for n in (-1, 2.0, None):
-        assert repr(n) in said(ValueError, lambda n=n: split(0, n))
-
-
-LINEAR, CELL, TABLE = tg.nn.Linear(3, 2), tg.nn.RNNCell(3, 4, 2), tg.nn.Embedding(5, 3)
-X = np.ones((4, 3))
-
-
-@pytest.mark.parametrize(
-    ("layer", "args"),
-    [
-        (LINEAR, (X,)),
-        (CELL, (X, np.zeros((4, 4)))),
-        (TABLE, (np.array([1]),)),
-        (tg.nn.Sequential(LINEAR, tg.nn.Tanh()), (X,)),
-        (tg.nn.Tanh(), (X,)),
-    ],
-    ids=lambda x: type(x).__name__,
-)
-def test_parameters_that_are_not_the_layers_are_refused(layer, args):
-    class Other(NamedTuple):
-        weight: Any
-        bias: Any
-
-    own = layer.init(0)
-    layer(own, *args)
-    others = [{"weight": X}, X, 1.0, layer, attrs.make_class("Other", ["weight"])(X)]
-    if layer != tg.nn.Sequential(LINEAR, tg.nn.Tanh()):
-        others += [(X, X), Other(X, X)]
-    others += [None] if own is not None else []
-    for params in others:
-        message = said(TypeError, lambda p=params: layer(p, *args))
-        assert type(layer).__name__ in message
-        assert "layer(" in message
-
-
-@pytest.mark.parametrize(
-    ("call", "parts"),
-    [
-        (
-            lambda: LINEAR(LINEAR.init(0), np.ones((4, 5))),
-            ["Linear(n_inputs=3", "(4, 5)", "(3, 2)"],
-        ),
-        (lambda: LINEAR(LINEAR.init(0), 1.0), ["Linear(n_inputs=3", "()", "(3, 2)"]),
-        (lambda: LINEAR(tg.nn.Linear(3, 4).init(0), X), ["weight", "(3, 4)", "(3, 2)"]),
-        (
-            lambda: LINEAR(attrs.evolve(LINEAR.init(0), bias=np.ones(1)), X),
-            ["bias", "(1,)", "(2,)"],
-        ),
-        (lambda: TABLE(tg.nn.Embedding(7, 3).init(0), np.array([6])), ["(7, 3)", "(5, 3)"]),
-        (
-            lambda: CELL(CELL.init(0), np.ones((4, 4)), np.ones((4, 4))),
-            ["RNNCell(n_inputs=3", "x has", "(4, 4)", "w_ih.weight", "(3, 4)"],
-        ),
-        (
-            lambda: CELL(CELL.init(0), X, X),
-            ["RNNCell(n_inputs=3", "hidden has", "(4, 3)", "w_hh.weight", "(4, 4)"],
-        ),
-        (
-            lambda: CELL(CELL.init(0), X, CELL.initial_hidden(3)),
-            ["RNNCell(n_inputs=3", "(4, 3)", "(3, 4)", "batch"],
-        ),
-        (
-            lambda: CELL(
-                attrs.evolve(CELL.init(0), w_ho=LINEAR.init(0)), X, CELL.initial_hidden(4)
-            ),
-            ["w_ho.weight", "(3, 2)", "(4, 2)"],
-        ),
-    ],
-)
-def test_shapes_that_do_not_fit_a_layer_are_named(call, parts):
-    for run in (call, lambda: tg.record(lambda _: call())(1.0)):
-        message = said(ValueError, run)
-        for part in parts:
-            assert part in message
-
-
-@pytest.mark.parametrize("bad", [-1, 5])
-def test_an_index_outside_an_embedding_is_an_error_also_compiled(bad):
-    params, indices = TABLE.init(0), np.array([0, bad])
-    for call in (TABLE, tg.grad(lambda p, i: tg.sum(TABLE(p, i)))):
-        message = said(IndexError, lambda call=call: call(params, indices))
-        assert "Embedding(vocab_size=5" in message
-        assert f"index {bad} " in message
-        compiled = tg.compile(call)
-        compiled(params, np.array([0, 1]))
-        assert f"index {bad} " in said(IndexError, lambda c=compiled: c(params, indices))
-    assert said(TypeError, lambda: TABLE(params, np.array([0.5])))
-
-
-def test_a_model_called_with_the_wrong_number_of_parameters_says_so():
-    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
-    params = model.init(0)
-    for wrong in (params[:1], (*params, None), ()):
-        message = said(ValueError, lambda p=wrong: model(p, np.ones((1, 2))))
-        assert "Sequential" in message
-        assert str(len(wrong)) in message
-        assert "2" in message
-
-
-@pytest.mark.parametrize(
-    ("layers", "part"),
-    [
-        (([LINEAR, tg.nn.Tanh()],), "Sequential(*layers)"),
-        ((LINEAR, tg.nn.Tanh), "Tanh(...)"),
-        ((LINEAR, 3), "not 3"),
-        ((LINEAR, None), "not None"),
-        (("Linear",), "'Linear'"),
-    ],
-)
-def test_what_is_no_layer_is_refused_at_once(layers, part):
-    assert part in said(TypeError, lambda: tg.nn.Sequential(*layers))
-
-
-PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-@pytest.mark.parametrize(
-    ("grads", "parts"),
-    [
-        ({"a": [np.ones(2)], "b": 1.0}, ["grads", "at a:"]),
-        ({"a": PARAMS["a"]}, ["grads"]),
-        ({"a": [np.ones(2), (np.ones(3),)], "b": 1.0}, ["grads", "a.1"]),
-        ({"b": 1.0, "a": [np.ones(2), np.ones(4)]}, ["grads.a.1", "(3,)", "(4,)"]),
-        ({"a": [np.ones(2), np.ones(1)], "b": 1.0}, ["grads.a.1", "(3,)", "(1,)"]),
-        ({"a": PARAMS["a"], "b": np.ones(1)}, ["grads.b", "()", "(1,)"]),
-        ({"a": PARAMS["a"], "b": "text"}, ["grads.b", "<U4"]),
-        ({"a": PARAMS["a"], "b": np.longdouble(1)}, ["grads.b", str(np.dtype(np.longdouble))]),
-        (None, ["grads"]),
-        (1.0, ["grads"]),
-    ],
-)
-def test_an_optimizer_says_where_trees_differ(momentum, grads, parts):
-    optimizer = tg.optim.SGD(0.1, momentum)
-    message = said(ValueError, lambda: optimizer.update(PARAMS, grads, optimizer.init(PARAMS)))
-    for part in ("SGD.update", "params", *parts):
-        assert part in message
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_an_optimizer_needs_its_state_last(momentum):
-    optimizer = tg.optim.SGD(0.1, momentum)
-    state = optimizer.init(PARAMS)
-    for args in ((PARAMS, state, PARAMS), (state, PARAMS, PARAMS), (PARAMS, PARAMS, None)):
-        message = said(TypeError, lambda args=args: optimizer.update(*args))
-        assert "SGD.update(params, grads, state)" in message
-        assert type(args[2]).__name__ in message
-    integers = {"w": np.arange(3)}
-    message = said(
-        ValueError, lambda: optimizer.update(integers, integers, optimizer.init(integers))
-    )
-    assert "params.w is int64" in message
-
-
-@pytest.mark.parametrize(
-    "other", [{"a": [np.ones(2), np.ones(1)], "b": np.ones(())}, {"a": np.ones(1)}, None]
-)
-def test_a_velocity_of_other_parameters_is_named(other):
-    optimizer = tg.optim.SGD(0.1, 0.5)
-    state = (optimizer if other else tg.optim.SGD(0.1)).init(other)
-    assert "state.velocity" in said(ValueError, lambda: optimizer.update(PARAMS, PARAMS, state))
-
-
-@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), -1, np.float32(-1)])
-def test_an_optimizers_numbers_are_not_negative(rate):
-    assert "learning_rate" in said(ValueError, lambda: tg.optim.SGD(rate))
-    assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=rate))
-    assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=1.0))
-
-
-@pytest.mark.parametrize("rate", ["0.1", None, True, [0.1], np.ones(2), 1j])
-def test_an_optimizers_numbers_are_numbers(rate):
-    assert "learning_rate" in said(TypeError, lambda: tg.optim.SGD(rate))
-    assert "momentum" in said(TypeError, lambda: tg.optim.SGD(0.1, momentum=rate))
-
-
-@pytest.mark.parametrize(
-    ("kind", "call"),
-    [
-        (np.linalg.LinAlgError, lambda x: np.linalg.inv(x * 0)),
-        (np.linalg.LinAlgError, lambda x: np.linalg.cholesky(-x)),
-        (np.exceptions.AxisError, lambda x: np.sum(x, axis=2)),
-        (IndexError, lambda x: x[2]),
-        (IndexError, lambda x: x["a"]),
-        (IndexError, lambda x: x[1.0]),
-        (TypeError, lambda x: x & 1),
-        (ValueError, lambda x: x + np.ones(3)),
-        (ValueError, lambda x: np.diagonal(x[0])),
-        (TypeError, lambda x: np.take(x, [0], axis=True)),
-        (TypeError, lambda x: np.compress([True], x, axis=False)),
-    ],
-)
-def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
-    for f in (call, tg.record(call)):
-        with pytest.raises(kind):
-            f(np.eye(2))
-
-    def guarded(x):
-        try:
-            return tg.sum(call(x))
-        except kind:
-            return tg.sum(x * x)
-
-    np.testing.assert_array_equal(tg.grad(guarded)(np.eye(2)), 2 * np.eye(2))
-
-
-def test_quarters_of_a_turn_are_whole():
-    # NumPy takes 1.5 of them for three
-    with pytest.raises(TypeError):
-        tg.grad(lambda x: np.sum(np.rot90(x, 1.5)))(np.eye(2))
 
 
 # --- arguments that are not what they should be ------------------------------------------
@@ -960,3 +583,42 @@ def test_two_functions_of_one_name_are_told_apart_by_their_lines():
         outer(first)(np.ones(2))
         message = said(TapeError, lambda inner=inner: inner(second)(np.ones(2)))
         assert [int(n) for n in re.findall(r"<lambda> at line (\d+)", message)] == lines
+
+
+# --- as NumPy --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "call"),
+    [
+        (np.linalg.LinAlgError, lambda x: np.linalg.inv(x * 0)),
+        (np.linalg.LinAlgError, lambda x: np.linalg.cholesky(-x)),
+        (np.exceptions.AxisError, lambda x: np.sum(x, axis=2)),
+        (IndexError, lambda x: x[2]),
+        (IndexError, lambda x: x["a"]),
+        (IndexError, lambda x: x[1.0]),
+        (TypeError, lambda x: x & 1),
+        (ValueError, lambda x: x + np.ones(3)),
+        (ValueError, lambda x: np.diagonal(x[0])),
+        (TypeError, lambda x: np.take(x, [0], axis=True)),
+        (TypeError, lambda x: np.compress([True], x, axis=False)),
+    ],
+)
+def test_an_error_is_of_numpys_kind_for_a_function_may_catch_it(kind, call):
+    for f in (call, tg.record(call)):
+        with pytest.raises(kind):
+            f(np.eye(2))
+
+    def guarded(x):
+        try:
+            return tg.sum(call(x))
+        except kind:
+            return tg.sum(x * x)
+
+    np.testing.assert_array_equal(tg.grad(guarded)(np.eye(2)), 2 * np.eye(2))
+
+
+def test_quarters_of_a_turn_are_whole():
+    # NumPy takes 1.5 of them for three
+    with pytest.raises(TypeError):
+        tg.grad(lambda x: np.sum(np.rot90(x, 1.5)))(np.eye(2))

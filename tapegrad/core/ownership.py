@@ -18,11 +18,11 @@ from pickle import PickleBuffer
 from typing import Any, NoReturn
 
 import numpy as np
-import numpy.typing as npt
 
 from tapegrad.core.kinds import a_kind
 
-Array = npt.NDArray[Any]
+# NDArray[Any] of numpy.typing, which takes long to import
+Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 
 # From this size on (bytes) a copy takes longer than marking an array as ours.
 LARGE = 1 << 14

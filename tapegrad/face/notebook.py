@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 MOST_LINES = 40
@@ -13,7 +12,14 @@ def in_html(text: str) -> str:
     lines = text.split("\n")
     rest = len(lines) - MOST_LINES
     more = [f"... and {rest} more lines"] if rest > 0 else []
-    return f"<pre>{escape(chr(10).join(lines[:MOST_LINES] + more))}</pre>"
+    return f"<pre>{_escaped(chr(10).join(lines[:MOST_LINES] + more))}</pre>"
+
+
+def _escaped(text: str) -> str:
+    # here, because it takes long to import
+    from html import escape
+
+    return escape(text)
 
 
 class Printed:
@@ -40,9 +46,9 @@ class Text(str):
 def rows_in_html(head: Any, rows: Any, rest: int) -> str:
     """A table, and how many rows more there are."""
     body = [
-        f"<tr>{''.join(f'<td><code>{escape(cell)}</code></td>' for cell in row)}</tr>"
+        f"<tr>{''.join(f'<td><code>{_escaped(cell)}</code></td>' for cell in row)}</tr>"
         for row in rows
     ]
-    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    top = "".join(f"<th>{_escaped(cell)}</th>" for cell in head)
     more = f"<p>... and {rest} more</p>" if rest > 0 else ""
     return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>{more}"

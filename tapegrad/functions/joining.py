@@ -24,7 +24,7 @@ __all__ = [
 
 
 def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any]:
-    """n arrays of a shape, but for one axis if any."""
+    """n arrays of a shape, except for one axis if any."""
     shapes = [[*shape] for _ in range(n)]
     for sides in shapes:
         if axis is not None:

@@ -30,7 +30,7 @@ def _widths(choose: Choices, ndim: int) -> Any:
     return choose.among(kinds if ndim else [0, (1, 2)])
 
 
-# Any, for by NumPy's stubs the mode is a literal
+# Any: NumPy's stubs take a literal for the mode
 _pad: Any = np.pad
 _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 _STATISTICS: Any = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": median}
@@ -119,7 +119,7 @@ def pad(
     array([0.5, 0.5])
     """
     if callable(mode):
-        raise TypeError("pad: a function as mode is not supported, for it writes into the array")
+        raise TypeError("pad: a function as mode is not supported: it writes into the array")
     if mode not in _ASKS:
         raise ValueError(f"pad has the modes {', '.join(_ASKS)}; got {mode!r}")
     given = {

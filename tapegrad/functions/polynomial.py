@@ -80,7 +80,7 @@ def roots(p: Any) -> Any:
     TypeError
         If roots are complex.
     ValueError
-        If the array has not one axis.
+        If the array is not one-dimensional.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def roots(p: Any) -> Any:
 
 
 def _two(choose: Choices) -> Call:
-    # a coefficient in front that is not 0, for NumPy leaves out those that are
+    # a leading coefficient that is not 0: NumPy drops those that are
     sides = (choose.integer(1, 3), choose.integer(1, 3))
     return Call(tuple(choose.array((n,), POSITIVE) for n in sides))
 

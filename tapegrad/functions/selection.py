@@ -137,7 +137,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     arr
         An array.
     indices
-        Integers in an array with as many axes, which broadcasts against it but for
+        Integers in an array with as many axes, which broadcasts against it except for
         the axis.
     axis
         The axis; None takes from the array as if it had one axis.
@@ -239,7 +239,7 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     ----------
     condition
         Truth values, no more than the axis is long. Inside `compile` they cannot be a
-        Tensor, for the result's shape depends on them.
+        Tensor, because the result's shape depends on them.
     a
         An array.
     axis
@@ -266,7 +266,7 @@ def extract(condition: Any, arr: Any) -> Any:
     """The elements for which a condition holds, along one axis.
 
     The condition has truth values, as many as the array has elements. Inside
-    `compile` it cannot be a Tensor, for the result's shape depends on it.
+    `compile` it cannot be a Tensor, because the result's shape depends on it.
 
     Examples
     --------

@@ -22,7 +22,7 @@ Fn = Callable[..., Any]
 
 
 def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
-    """What one of two functions gives, chosen by a value.
+    """The result of one of two functions, chosen by a value.
 
     ``on_true(*operands) if pred else on_false(*operands)``. Where `pred` is a Tensor, both
     functions are recorded, as programs of one record, and the chosen one runs; compiled, it
@@ -34,13 +34,13 @@ def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
         A truth value or a number without axes, which passes no gradient.
     on_true, on_false
         Functions of the operands that return trees of the same structure, shapes and
-        dtypes. Tensors that they capture have their gradient.
+        dtypes. Tensors that they capture receive gradients.
     *operands
         Trees of arrays and numbers.
 
     Returns
     -------
-    What the chosen function gives.
+    The result of the chosen function.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
 
     Notes
     -----
-    Meaning and names are those of ``jax.lax.cond``. `where` chooses element by element, and
+    Meaning and names are those of ``jax.lax.cond``. `where` chooses element by element and
     computes both sides.
 
     Examples
@@ -91,7 +91,7 @@ def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
 
 
 def _check_alike(first: Any, second: Any) -> None:
-    """Raise unless two functions returned like trees."""
+    """Raise unless two functions returned trees of one structure, shapes and dtypes."""
     told = "cond: on_true and on_false must return like trees"
     if tree.flatten(first)[1] != tree.flatten(second)[1]:
         one, other = dict(named_leaves(first, "result")), dict(named_leaves(second, "result"))

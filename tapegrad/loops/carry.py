@@ -1,4 +1,4 @@
-"""What a loop hands on from step to step: the same structure, shapes and dtypes each time."""
+"""The carry of a loop: the same structure, shapes and dtypes at each step."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ T = TypeVar("T")
 
 
 class CapturedError(Exception):
-    """A step of a loop on arrays was made of Tensors that its function captured."""
+    """A step of a loop on arrays used Tensors that its function captured."""
 
 
 def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
-    """What a loop on arrays gives; None if its functions capture Tensors.
+    """The result of a loop on arrays; None if its functions capture Tensors.
 
-    Which they do may depend on values, so each step is looked at.
+    Whether they do may depend on values, so each step is checked.
     """
     start = CURRENT.get()
     try:
@@ -44,14 +44,14 @@ def check_arrays(x: Any) -> None:
 
 
 def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
-    """The leaves of a tree that is called by a name, each with its path."""
+    """The leaves of a named tree, each with its path."""
     found: list[tuple[str, Any]] = []
     tree.map_with_path(lambda leaf, path: found.append((path, leaf)), x, name)
     return found
 
 
 def is_number(x: Any) -> bool:
-    """Whether a leaf is a Python number, recorded or not, which takes the dtype it is given."""
+    """Whether a leaf is a Python number, recorded or not, which adapts its dtype."""
     return type(x._primal if type(x) is Tensor else x) in PYTHON_NUMBERS
 
 
@@ -62,7 +62,7 @@ def settled(
     step: Callable[[Any], T],
     carry_of: Callable[[T], Any],
 ) -> tuple[Any, T]:
-    """The carry as the loop begins with it, and a step of that.
+    """The initial carry of the loop, and the result of a step from it.
 
     Python numbers take the dtype that the step makes of them.
     """
@@ -79,7 +79,7 @@ def settled(
 
 
 def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]) -> Any:
-    """The carry as a loop on arrays begins with it: arrays that the step cannot change.
+    """The initial carry of a loop on arrays: arrays that the step cannot change.
 
     Python numbers take the dtype that the step makes of them.
     """
@@ -113,7 +113,7 @@ def typed(init: Any, after: Any) -> Any:
 
 
 def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> None:
-    """Raise unless a step returned a carry like the one that it was given.
+    """Raise unless a step returned a carry like the one it was given.
 
     Raises
     ------

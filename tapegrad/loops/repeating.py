@@ -1,4 +1,4 @@
-"""while_loop and fori_loop: steps until a value says that it is enough, or by number."""
+"""while_loop and fori_loop: repeat a step while a condition holds, or over a range."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Fn = Callable[..., Any]
 
 
 def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
-    """A function applied again and again, as long as a condition holds.
+    """Apply a function repeatedly, as long as a condition holds.
 
     On arrays it is this loop::
 
@@ -38,7 +38,7 @@ def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
         return carry
 
     On Tensors it is one record, as `scan` is; compiled, a ``while`` loop. It can be
-    differentiated in both modes: the way back makes as many steps as the way forward did.
+    differentiated in both modes: the backward pass makes as many steps as the forward pass did.
     The number of steps itself passes no gradient.
 
     Parameters
@@ -46,9 +46,9 @@ def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
     cond
         A function of the carry that returns a truth value without axes.
     body
-        A function of the carry that returns the next, of the same structure, shapes and
-        dtypes. With ``checkpoint(body)`` the way back computes a step again and keeps
-        nothing of it but its carry.
+        A function of the carry that returns the next carry, of the same structure, shapes and
+        dtypes. With ``checkpoint(body)`` the backward pass recomputes each step and stores
+        only its carry.
     init
         The first carry, a tree. A Python number in it takes the dtype that `body` gives it.
 
@@ -87,7 +87,7 @@ def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
 
 
 def fori_loop(start: Any, stop: Any, body: Fn, init: Any) -> Any:
-    """A function applied for each number of a range.
+    """Apply a function for each number of a range.
 
     On arrays it is this loop::
 
@@ -99,8 +99,8 @@ def fori_loop(start: Any, stop: Any, body: Fn, init: Any) -> Any:
     Parameters
     ----------
     start, stop
-        Integers. Where one is a Tensor, the loop is a `while_loop`, so that a compiled
-        function may make a number of steps that varies; else it is a `scan`.
+        Integers. Where one is a Tensor, the loop is a `while_loop`, so that the number of
+        steps of a compiled function may vary; otherwise it is a `scan`.
     body
         A function ``body(i, carry) -> carry``, as for `scan`.
     init
@@ -192,7 +192,7 @@ def _check_truth(cond: Fn, found: Any) -> None:
 
 
 def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
-    """One record of the loop, and those of its parts."""
+    """One record for the loop, and one for each of its results."""
     (name,) = argument_names(body, 1)
     paths = [path for path, _ in named_leaves(init, name)]
 

@@ -36,9 +36,9 @@ Step = Callable[[Any, Any], Any]
 def scan(
     f: Step, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False
 ) -> Any:
-    """A function applied to row after row, which hands a carry on.
+    """Apply a function to each row in turn, passing a carry along.
 
-    On arrays it is this loop, with trees in the place of arrays::
+    On arrays it is this loop, with trees in place of arrays::
 
         carry, ys = init, []
         for x in xs:
@@ -47,30 +47,30 @@ def scan(
         return carry, np.stack(ys)
 
     On Tensors it is one record, however many rows there are: `f` is recorded once, as a
-    program that is run for each row, forward and back. Compiled, it is a ``for`` loop.
+    program that is run for each row, forward and backward. Compiled, it is a ``for`` loop.
 
     Parameters
     ----------
     f
-        A function ``f(carry, x) -> (carry, y)`` of trees. The carry that it returns is
-        like the one that it was given: of the same structure, shapes and dtypes. Where a
-        Tensor is among what it is given or captures, it is recorded, so that it cannot
-        read values (``if``, ``float``; write `cond`, `where`). With ``checkpoint(f)`` the
-        way back computes a step again and keeps nothing of it but its carry.
+        A function ``f(carry, x) -> (carry, y)`` of trees. The carry that it returns has the
+        structure, shapes and dtypes of the one it was given. If it is given or captures a
+        Tensor, it is recorded, so it cannot read values (``if``, ``float``; write `cond`,
+        `where`). With ``checkpoint(f)`` the backward pass recomputes each step and stores only
+        its carry.
     init
         The first carry. A Python number in it takes the dtype that `f` gives it.
     xs
-        A tree of arrays; `f` gets a row of each. None if there is nothing to go through.
+        A tree of arrays; `f` gets a row of each. None if there are no rows.
     length
-        How many steps, where `xs` does not say so.
+        The number of steps, needed where `xs` holds no array.
     reverse
-        Whether to go from the last row to the first; row i of `ys` is then still that of
-        row i of `xs`.
+        Whether to go from the last row to the first; row i of `ys` still belongs to row i of
+        `xs`.
 
     Returns
     -------
     carry, ys
-        The last carry, and a tree like each y, with the rows stacked.
+        The last carry, and a tree like y with the rows stacked.
 
     Raises
     ------
@@ -154,7 +154,7 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
 
 
 def _recorded(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
-    """One record of the loop, and those of its parts."""
+    """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
     init, done = _traced(f, init, xs, n)
     done = settled_before(done, None if n else VIEWS)
@@ -168,7 +168,7 @@ def _recorded(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
 
 
 def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
-    """The carry to begin with, its numbers made arrays, and a step."""
+    """The initial carry, with arrays for its numbers, and a step."""
     x = _example(xs, n)
     names = argument_names(f, 2)
     paths = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import string
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -20,6 +19,9 @@ __all__ = [
     "einsum",
 ]
 
+# for axes, in the order in which they are taken
+LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
 
 def _einsum_rule(
     i: int, g: Any, y: Any, *operands: Any, subscripts: str, optimize: Any = False
@@ -27,7 +29,7 @@ def _einsum_rule(
     """The cotangent of an operand: a product again, of g and the other operands."""
     inputs, output = subscripts.split("->")
     terms = inputs.split(",")
-    spare = iter([letter for letter in string.ascii_letters if letter not in subscripts])
+    spare = iter([letter for letter in LETTERS if letter not in subscripts])
     given = [(output, g), *zip(terms, operands, strict=True)]
     del given[i + 1]
     known = [pair for term, x in given for pair in zip(term, np.shape(x), strict=True)]
@@ -73,7 +75,7 @@ def _contract_calls(choose: Choices) -> Call:
 
 
 def _contract_batch(op: Any, has: Has, *operands: Any, subscripts: str, **options: Any) -> Any:
-    new = next((letter for letter in string.ascii_letters if letter not in subscripts), None)
+    new = next((letter for letter in LETTERS if letter not in subscripts), None)
     if new is None:
         return NotImplemented
     inputs, output = subscripts.split("->")
@@ -148,7 +150,7 @@ answers([np.einsum], einsum)
 
 def _lettered(operands: tuple[Any, ...]) -> str:
     """The string for arrays that are followed by lists of integers."""
-    letters = string.ascii_uppercase + string.ascii_lowercase
+    letters = sorted(LETTERS)
     terms = [
         "".join(["..." if label is Ellipsis else letters[label] for label in labels])
         for labels in (*operands[1::2], *(operands[-1:] if len(operands) % 2 else ()))
@@ -173,7 +175,7 @@ def _explicit(subscripts: str, n_axes: Sequence[int]) -> str:
                 f"einsum: {term!r} in {subscripts!r} does not fit operand {i}, "
                 f"which has {n_axes[i]} axes"
             )
-    letters = [letter for letter in string.ascii_letters if letter not in subscripts]
+    letters = [letter for letter in LETTERS if letter not in subscripts]
     new = "".join(letters[: max(hidden)])
     if not arrow:
         once = [letter for letter, n in Counter(inputs).items() if n == 1 and letter.isalpha()]

@@ -111,7 +111,7 @@ def mean(
     """The mean of a part."""
     a = array(a)
     wide = np.dtype(dtype) if dtype is not None else a.dtype if a.dtype.kind == "f" else float
-    # as NumPy does, for the sum would soon overflow
+    # as NumPy does: the sum would soon overflow
     a = a.astype(np.float32 if wide == np.float16 else wide)
     y = np.sum(part(a, where, 0), axis=axis, keepdims=keepdims)
     n = array(number_of(a, axis, keepdims, where))
@@ -144,7 +144,7 @@ def _extremum(
         raise ValueError("where needs an initial value too, for what is all left out")
     a = part(a, where, worst(a.dtype))
     if not count(a, axis):
-        # of no elements there is none but the first value
+        # of no elements there is only the first value
         y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
         return _from(np.where(True, worst(a.dtype), y), initial, join)
     return _from(extremum(a, axis=axis, keepdims=keepdims), initial, join)

@@ -72,7 +72,7 @@ def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
 
     Called as ``getitem(a, index)``, or written ``t[index]``. An element taken more
     than once gets the sum of the gradients. A mask must not itself be a Tensor
-    inside `compile`, for the result's shape depends on it.
+    inside `compile`, because the result's shape depends on it.
 
     Examples
     --------

@@ -8,7 +8,6 @@ where no other source is named.
 from __future__ import annotations
 
 import itertools
-import string
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op, wider_op
 from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
+from tapegrad.ops.contraction import LETTERS
 from tapegrad.ops.product import turned
 
 __all__ = [
@@ -95,7 +95,7 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
 
     Notes
     -----
-    The derivative is that at constant rank; where the rank changes there is none.
+    The derivative holds at constant rank; where the rank changes there is none.
     Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least
     squares problems whose variables separate" (1973).
 
@@ -233,7 +233,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
     others = np.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
     y = np.zeros_like(u)
     i = np.arange(n)
-    row = string.ascii_letters[:order]
+    row = LETTERS[:order]
     for columns in itertools.permutations(range(order)):
         odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
         terms = [row[j] + row[columns[j]] for j in range(order)]
@@ -246,7 +246,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
             y[..., i, i] = sum_
         else:
             y = sum_
-    # 1 or -1, but for rounding
+    # 1 or -1, up to rounding
     sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))
     return sign[..., None, None] * (u @ y @ vh)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.core.batch import Has, aligned, lifted
+from tapegrad.core.batch import Has, aligned, count, filled, flat, lifted
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, Domain
@@ -230,3 +230,42 @@ def vecmat(x1: Any, x2: Any) -> Any:
     array([3., 7.])
     """
     return np.vecmat(x1, x2)
+
+
+# elements that are added one after another; NumPy's sums add larger parts in pairs
+_PART = 1 << 14
+
+
+def _inner_product_call(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=3)
+    a = choose.array(shape)
+    return Call((a, choose.array(shape, dtypes=a.dtype.char)))
+
+
+def _inner_product_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
+    n = count(has, (a, b))
+    first, second = (flat(filled(x, own, n)) for x, own in zip((a, b), has, strict=True))
+    return apply(vecdot, (first, second), {})
+
+
+@op(
+    lambda g, y, a, b: g * b,
+    lambda g, y, a, b: g * a,
+    domain=_inner_product_call,
+    batch=_inner_product_batch,
+    jvp=linear,
+)
+def inner_product(a: Any, b: Any) -> Any:
+    """The sum of the products of two arrays of one shape and dtype, without an array of them.
+
+    Examples
+    --------
+    >>> from tapegrad.ops.product import inner_product
+    >>> inner_product(np.eye(2), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    np.float64(5.0)
+    """
+    a, b = a.reshape(-1), b.reshape(-1)
+    if a.size <= _PART:
+        return a.dot(b)
+    starts = range(0, a.size, _PART)
+    return np.add.reduce([a[i : i + _PART].dot(b[i : i + _PART]) for i in starts])

@@ -170,7 +170,7 @@ def stop_gradient(tree_: Any) -> Any:
 
     Returns
     -------
-    The tree with its Tensors written anew, so that the way back ends there.
+    The tree with its Tensors written anew, so that no gradient passes through them.
 
     Raises
     ------

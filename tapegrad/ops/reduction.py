@@ -30,7 +30,7 @@ __all__ = [
     "sum",
 ]
 
-# Any, for by NumPy's stubs keepdims is a literal
+# Any: NumPy's stubs take a literal for keepdims
 _reduce_add: Any = np.add.reduce
 _reduce_multiply: Any = np.multiply.reduce
 _reduce_maximum: Any = np.maximum.reduce
@@ -133,7 +133,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """
     a = array(a)
     if a.dtype == np.float16:
-        # as NumPy does, for the sum would soon overflow
+        # as NumPy does: the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
     return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
 

@@ -21,7 +21,7 @@ __all__ = ["convolve", "cumprod", "cumsum"]
 
 ZEROS = "right with any number of zeros"
 
-# Any, for by NumPy's stubs mode is a literal
+# Any: NumPy's stubs take a literal for mode
 _convolve: Any = np.convolve
 
 

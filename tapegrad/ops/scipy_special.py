@@ -1,6 +1,6 @@
 """SciPy's special functions, for its ufuncs on Tensors: SciPy computes, the rules are here.
 
-The package does not import SciPy: whoever hands it one of SciPy's functions has done so.
+The package does not import SciPy: a caller who passes one of SciPy's functions has done so.
 The formulas of the derivatives stand in the DLMF (https://dlmf.nist.gov), of the gamma
 function in chapter 5, of the error function in 7 and of the Bessel functions in 10.
 """
@@ -29,7 +29,7 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 
 
 def _scipys(name: str) -> Any:
-    """A function of scipy.special, which whoever calls it has imported."""
+    """A function of scipy.special, which its caller has imported."""
     special = sys.modules.get("scipy.special")
     if special is None:
         raise ImportError(f"{name} is computed by SciPy: import scipy.special first")

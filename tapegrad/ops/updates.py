@@ -156,7 +156,7 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     >>> index_add(np.zeros(3), 1.0, np.array([0, 0, 2]))
     array([2., 0., 1.])
     """
-    # in C order, for the rows are added in a flat view
+    # in C order: the rows are added in a flat view
     y = np.array(a, order="C")
     rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
     if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:

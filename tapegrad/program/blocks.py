@@ -12,7 +12,7 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import expression
 from tapegrad.program.names import Names
-from tapegrad.program.plan import BLOCK, Plan, block_shape
+from tapegrad.program.plan import TOTALS, Plan, block_shape, length_of_blocks
 
 
 def loop(
@@ -26,7 +26,7 @@ def loop(
     """The lines that do the instructions of a run, block by block."""
     shape = block_shape(program, program.instructions[run.start])
     assert shape is not None
-    size = math.prod(shape)
+    size, step = math.prod(shape), length_of_blocks(program, run)
     low, length = names.new("lo"), names.new("n")
     made = {Ref("instruction", i) for i in run}
     before: list[str] = []
@@ -39,7 +39,7 @@ def loop(
     def block_of(ref: Ref) -> None:
         whole, block[ref] = names.new(f"flat_{values[ref]}"), names.new(f"{values[ref]}_block")
         before.append(f"{whole} = {values[ref]}.reshape({size})")
-        body.append(f"    {block[ref]} = {whole}[{low}:{low} + {BLOCK}]")
+        body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")
 
     given = {x for i in run for x in program.instructions[i].operands if type(x) is Ref} - made
     for x in sorted(given, key=lambda x: (x.kind, x.index)):
@@ -48,11 +48,14 @@ def loop(
     for i in run:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         name, home = values[ref], plan.home.get(ref)
-        if instruction.op is sum_:
+        if instruction.op in TOTALS:
             scalar = instruction.dtype.type
-            add = names.library("add", np.add)
+            parts = [block[x] for x in instruction.operands]
             before.append(f"{name} = 0.0")
-            body.append(f"    {name} += {add}.reduce({block[instruction.operands[0]]})")
+            if instruction.op is sum_:
+                body.append(f"    {name} += {names.library('add', np.add)}.reduce({parts[0]})")
+            else:
+                body.append(f"    {name} += {parts[0]}.dot({parts[1]})")
             after.append(f"{name} = {names.library(scalar.__name__, scalar)}({name})")
             continue
         if home is None:
@@ -71,10 +74,10 @@ def loop(
         text = expression(program, i, {**values, **block}, out, names)
         body.append(f"    {block[ref]} = {text}")
     return [
-        f"# {len(run)} instructions, block by block: {BLOCK} elements stay in the cache",
+        f"# {len(run)} instructions, block by block: {step} elements stay in the cache",
         *before,
-        f"for {low} in range(0, {size}, {BLOCK}):",
-        f"    {length} = min({BLOCK}, {size} - {low})",
+        f"for {low} in range(0, {size}, {step}):",
+        f"    {length} = min({step}, {size} - {low})",
         *body,
         *after,
     ]

@@ -38,6 +38,10 @@ class Builder:
         The numbers of those that are in the program, in order.
     outputs
         As of the program.
+    ops
+        The ops of the instructions, and of some that were dropped.
+    contents
+        By number, instructions and what tells them apart, as they were last compared.
     at, stage
         Which instruction `rewrite` has come to, and the stage of what is written.
     is_shared, is_needed
@@ -58,6 +62,8 @@ class Builder:
         self.order = list(range(len(self.instructions)))
         self.refs = [Ref("instruction", i) for i in self.order]
         self.outputs = outputs
+        self.ops = {x.op for x in self.instructions}
+        self.contents: dict[int, tuple[Instruction, Any]] = {}
         self.at = 0
         self.stage = STAGES[0]
         self.is_shared = self.is_needed = False
@@ -92,6 +98,7 @@ class Builder:
         self.touch()
         ref = Ref("instruction", len(self.instructions))
         self.order.append(ref.index)
+        self.ops.add(instruction.op)
         self.instructions.append(instruction)
         self.refs.append(ref)
         return ref
@@ -181,9 +188,8 @@ class Builder:
         return self._users
 
     def has(self, ops: Collection[Rules]) -> bool:
-        """Whether an instruction is of one of these ops."""
-        instructions = self.instructions
-        return any(instructions[i].op in ops for i in self.order)
+        """Whether an instruction is of one of these ops, or was before it was dropped."""
+        return not self.ops.isdisjoint(ops)
 
     def touch(self) -> None:
         """Something changes: what was found out before may be so no longer."""
@@ -209,25 +215,29 @@ class Builder:
         instructions = self.instructions
         old, self.order = self.order, []
         replaced: dict[Any, Any] = {}
+        # what is looked up for every instruction of every pass
+        stays, is_apart = self.order.append, replaced.keys().isdisjoint
         for i in old:
             instruction = instructions[i]
-            if not replaced.keys().isdisjoint(instruction.operands):
+            if replaced and not is_apart(instruction.operands):
                 instruction = instruction.on(_exchanged(instruction.operands, replaced))
                 instructions[i] = instruction
             if ops is not None and instruction.op not in ops:
-                self.order.append(i)
+                stays(i)
                 continue
             self.at, self.stage = i, instruction.stage
             result = visit(self, instruction)
-            if type(result) is Instruction:
+            if result is None:
+                stays(i)
+            elif type(result) is Instruction:
+                stays(i)
                 instructions[i] = result
+                self.ops.add(result.op)
                 self.touch()
-            if result is None or type(result) is Instruction:
-                self.order.append(i)
-                continue
-            # whatever stands for a value is called as it was
-            self.name(result, instruction.name)
-            replaced[self.refs[i]] = result
+            else:
+                # whatever stands for a value is called as it was
+                self.name(result, instruction.name)
+                replaced[self.refs[i]] = result
         self.replace_outputs(replaced)
 
     def reorder(self, order: list[int]) -> None:
@@ -240,6 +250,7 @@ class Builder:
         """Drop all other instructions."""
         if len(order) < len(self.order):
             self.order, self._users = order, None
+            self.ops = {self.instructions[i].op for i in order}
 
     def keep_constants(self, kept: Sequence[int]) -> None:
         """Drop all other constants."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import gc
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
 import attrs
@@ -75,6 +77,22 @@ class Kept:
             return run(*values)
         finally:
             self.idle.append(run)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Python's search for cycles waits, which finds none in a program that is being made.
+
+    Each pass makes so many small objects that it would go through all of them, and all else
+    in memory, again and again: a third of the time that long programs take.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 class _Patience:
@@ -221,12 +239,13 @@ class Compiled(Generic[P, R]):
         patience = _Patience(label(self.fn))
         recorded = trace(self.fn, args, kwargs, self.static_argnums)
         wait = functools.partial(patience.check, len(recorded.instructions))
-        program = improved(recorded, self.passes, wait)
+        with _uncollected():
+            program = improved(recorded, self.passes, wait)
+            make = runner(program)
+        wait()
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
-        kept = Kept(program, captured, signature, runner(program))
-        wait()
-        return kept
+        return Kept(program, captured, signature, make)
 
     def _warn(self) -> None:
         if not self._warned:

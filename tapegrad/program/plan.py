@@ -17,6 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.ops.picking import add_at_places
+from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import concatenate
 from tapegrad.program.ir import Code, Instruction, Ref
@@ -26,7 +27,10 @@ from tapegrad.program.templates import VIEWS
 
 # more elements than the cache holds several arrays of, and a part that it does hold
 LARGE = 1 << 17
-BLOCK = 1 << 14
+_BLOCK_BYTES = 1 << 17
+
+# what comes to one number, which is known after the last block
+TOTALS = frozenset({sum_, inner_product})
 
 
 @attrs.frozen
@@ -159,11 +163,12 @@ def planned(program: Code) -> Plan:
             pool.release([ref])
 
     def give_blocks(start: int, stop: int) -> None:
+        block_length = length_of_blocks(program, range(start, stop))
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
         free: dict[Any, list[int]] = {}
         for i in range(start, stop):
             instruction, ref = program.instructions[i], Ref("instruction", i)
-            if instruction.op is sum_:
+            if instruction.op in TOTALS:
                 continue
             for x in dict.fromkeys(_refs(instruction)):
                 if last[x] == i and x in passing:
@@ -174,7 +179,7 @@ def planned(program: Code) -> Plan:
                 if block:
                     pool.home[ref] = block.pop()
                 else:
-                    pool.new(ref, Buffer((BLOCK,), instruction.dtype))
+                    pool.new(ref, Buffer((block_length,), instruction.dtype))
             elif ref not in results:
                 pool.take(ref, Buffer(instruction.shape, instruction.dtype))
         pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
@@ -283,21 +288,26 @@ def _runs(program: Code) -> list[tuple[int, int]]:
             if i - start > 1 and shapes[start]:
                 runs.append((start, i))
             start, sums = i, set()
-        if shape and program.instructions[i].op is sum_:
+        if shape and program.instructions[i].op in TOTALS:
             sums.add(Ref("instruction", i))
     return runs
 
 
+def length_of_blocks(program: Code, run: range) -> int:
+    """How many elements of a run are done at once: of the widest dtype what the cache holds."""
+    return _BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
+
+
 def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
     """The shape that an instruction can be done block by block on, if it can."""
-    is_sum = instruction.op is sum_ and not instruction.options.get("keepdims")
-    if not is_sum and not instruction.is_elementwise:
-        return None
-    shape = program.like(instruction.operands[0]).shape if is_sum else instruction.shape
-    if math.prod(shape) < LARGE or instruction.dtype.kind not in "fb":
+    is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
+    if not is_total and not instruction.is_elementwise:
         return None
     likes = [program.like(x) for x in instruction.operands]
-    if not is_sum:
+    shape = likes[0].shape if is_total else instruction.shape
+    if math.prod(shape) < LARGE or instruction.dtype.kind not in "fb":
+        return None
+    if not is_total:
         return shape if all(x.shape in ((), shape) for x in likes) else None
     axis = instruction.options.get("axis")
     whole = axis is None or axis == tuple(range(len(shape)))

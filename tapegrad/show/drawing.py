@@ -78,7 +78,7 @@ def _levels(tape: Tape) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
 
 @attrs.frozen
 class _Row:
-    """Records side by side, and how far they lie below those above."""
+    """Records side by side, and how far they are below those above."""
 
     records: list[Tensor]
     rise: int
@@ -124,7 +124,7 @@ def _beside_each_other(
 ) -> dict[Tensor, float]:
     """Places near to those that are wanted, in this order and without overlap.
 
-    The longest chain is drawn straight down, and the others give way to it.
+    The longest chain is drawn straight down, and others make room for it.
     """
     k = max(range(len(row)), key=lambda i: depth[row[i]])
     found = {row[k]: wanted[row[k]]}

@@ -1,4 +1,4 @@
-"""The reverse sweep as a page tells it, event by event, with what a reader may predict."""
+"""The reverse sweep as a page shows it, event by event, with what a reader may predict."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tapegrad.show.values import Texts
 
 
 def events(tape: Tape, steps: Iterable[Step], texts: Texts) -> Iterator[dict[str, Any]]:
-    """The reverse sweep as the page tells it."""
+    """The reverse sweep as the page shows it."""
     sums: dict[Tensor, Any] = {}
     parameters = frozenset(tape.parameters)
     for step in steps:
@@ -103,7 +103,7 @@ def _contributed(
 
 
 def _is(formula: str) -> str:
-    """What stands between a formula, or one in words, and its value."""
+    """The text between a formula, or one in words, and its value."""
     try:
         ast.parse(formula, mode="eval")
     except SyntaxError:
@@ -137,7 +137,7 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
         if value.shape == () and np.isfinite(value):
             choice["number"] = float(value)
         found.setdefault(text, choice)
-    # by their text, so that the right one is not always the first
+    # sorted by their text, so that the right one is not always first
     return [found[text] for text in sorted(found)]
 
 

@@ -28,7 +28,7 @@ def mermaid(tape: Tape) -> str:
     """
     lines = ["flowchart TD"]
     for record in tape:
-        # the codes that Mermaid reads for what means something in a label
+        # Mermaid's codes for characters that have a meaning in a label
         text = "".join(
             c if c.isalnum() or c in " %()_.,-" else f"#{ord(c)};" for c in _said(record)
         )

@@ -19,9 +19,9 @@ _MOST = 200
 def swept(tape: Tape) -> frozenset[Tensor]:
     """The records that inner sweeps wrote, such as those of `grad` inside a recording.
 
-    Where records keep their line of source, that says it. Else a sweep is known by what it
-    writes: from each scalar back to where the inner recording begins it is made once more, on
-    a branch that is dropped, and looked for on the tape. One that began with a cotangent
+    Records with a line of source say it themselves. Otherwise a sweep is recognized by what it
+    writes: it is repeated from each scalar back to where the inner recording begins, on a
+    branch that is dropped, and looked for on the tape. A sweep that began with a cotangent
     other than 1 is not found.
     """
     origin = tape.start.origin
@@ -43,7 +43,7 @@ def _inner_parameters(records: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]
     group: list[Tensor] = []
     for record in records:
         marks = record.op is PARAMETER and bool(record.operands)
-        # what marks a parameter of the group is one of a recording inside of that
+        # a mark of a parameter in the group is a parameter of a recording inside it
         if group and not (marks and all(record.operands[0] is not x for x in group)):
             yield tuple(group)
             group = []
@@ -54,9 +54,9 @@ def _inner_parameters(records: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]
 def _written_by_a_sweep(
     tape: Tape, parameters: tuple[Tensor, ...], later: Sequence[Tensor], taken: Container[Tensor]
 ) -> Sequence[Tensor]:
-    """The longest run of records that are what a sweep from one before them writes.
+    """The longest run of records that a sweep from an earlier record would write.
 
-    Those that are taken are of the sweep of a recording around this one.
+    Records in `taken` belong to the sweep of a recording around this one.
     """
     longest: Sequence[Tensor] = ()
     for n, output in enumerate(later, 1):
@@ -79,7 +79,7 @@ def _sweep_again(tape: Tape, output: Tensor, parameters: tuple[Tensor, ...]) -> 
     try:
         _, last = recorded_from(tape.last, sweep, (part, begin(part, output, None)))
     except Exception:
-        # a rule of the user's, where no sweep had come to it
+        # a user's rule that no sweep had reached
         return []
     written = []
     while last is not tape.last:

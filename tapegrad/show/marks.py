@@ -1,4 +1,4 @@
-"""What a reader should know of a record: where the way back ends, where a recording begins."""
+"""What a reader should know about a record: where gradients end, where a recording begins."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""A page that steps a reader through a tape, forward and back.
+"""A page that steps a reader through a tape, forward and backward.
 
-The page is one file that asks nobody for anything. All numbers on it are written here;
-its script (``page.js``) only decides which of them are seen.
+The page is one file that loads nothing else. All numbers on it are written here; its script
+(``page.js``) only decides which of them are shown.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def html(
         checked="\n".join(_checked(tape, output, cotangent, known)),
         css=_file("page.css"),
         js=_file("page.js"),
-        # neither an end of the element nor a comment can stand in it
+        # the text can contain neither the end of the element nor a comment
         data=json.dumps(data).replace("<", "\\u003c"),
     )
     if path is not None:

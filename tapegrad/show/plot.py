@@ -15,12 +15,12 @@ def loss(losses: Sequence[Any], path: str | os.PathLike[str]) -> None:
     losses
         A number for each step.
     path
-        The file; its ending says what kind, such as ``.png`` or ``.svg``.
+        The file; its extension sets the format, such as ``.png`` or ``.svg``.
 
     Raises
     ------
     ImportError
-        Where matplotlib is not installed.
+        If matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure

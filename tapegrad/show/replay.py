@@ -1,4 +1,4 @@
-"""A tape computed again with other parameters."""
+"""A tape recomputed with other parameters."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapegrad.ops.record import stopped
 def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
     """The values of a tape's records, for other values of some of them.
 
-    What `stop_gradient` gave is a constant, and stays what it was.
+    The result of `stop_gradient` is a constant and keeps its value.
     """
     found = dict(values)
     for record in tape:
@@ -35,15 +35,15 @@ def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
 def slopes(
     tape: Tape, output: Tensor, cotangent: Any, gradients: Mapping[Tensor, Any]
 ) -> Iterator[tuple[Tensor, float, float | None, bool]]:
-    """For each parameter the slope along a direction: by its gradient, and by differences.
+    """For each parameter, the slope along a direction: by its gradient and by differences.
 
-    With it comes whether the two agree, as closely as rounding and the step let them. There
-    are no differences where a checkpoint is on the way, whose records are not on the tape.
+    It comes with whether the two agree, as closely as rounding and the step allow. There are
+    no differences if a checkpoint is on the way: its records are not on the tape.
     """
     weight = np.ones(output.shape) if cotangent is None else np.asarray(cotangent)
     for p, gradient in gradients.items():
         value = np.asarray(p._primal)
-        # of no symmetry that a wrong gradient could hide behind
+        # without a symmetry that could hide a wrong gradient
         direction = np.cos(1.0 + np.arange(value.size)).reshape(value.shape)
         size = max(1.0, float(np.max(np.abs(value), initial=0)))
         step = float(np.cbrt(np.finfo(value.dtype).eps)) * size

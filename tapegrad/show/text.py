@@ -30,12 +30,12 @@ def shown(tape: Tape, output: Tensor | None, cotangent: Any) -> Text:
 
 
 def _marks(marks: list[str]) -> dict[str, list[str]]:
-    """A column of marks, where there are any."""
+    """A column of marks, if there are any."""
     return {"gradient": marks} if any(marks) else {}
 
 
 def _sources(tape: Tape) -> dict[str, list[str]]:
-    """A column of the lines of source, where they were asked for."""
+    """A column of source lines, if they were recorded."""
     if not tape.start.origin.lines:
         return {}
     return {"source": [f"{x.place.number}: {x.place.text}" if x.place else "" for x in tape]}

@@ -19,7 +19,7 @@ _MOST_HEAT = 16  # rows and columns of a heat map
 
 @attrs.frozen
 class Text:
-    """A value as it is told: in short, and opened where there is more to see."""
+    """A value as text: in short, and in full where there is more to see."""
 
     brief: str
     full: str = ""
@@ -30,7 +30,7 @@ class Text:
 class Texts:
     """The values of one page as text.
 
-    NumPy takes long to format an array, so equal ones are formatted once.
+    NumPy is slow to format an array, so equal arrays are formatted once.
     """
 
     _briefs: dict[Any, str] = attrs.field(factory=dict, init=False)
@@ -48,7 +48,7 @@ class Texts:
         return self._briefs[key]
 
     def of(self, value: Any) -> Text:
-        """A value in short and opened."""
+        """A value in short and in full."""
         if not isinstance(value, np.ndarray) or value.ndim == 0 or not value.size:
             return Text(short(value))
         key = _content(value)
@@ -74,7 +74,7 @@ class Texts:
             yield {name: x for name, x in attrs.asdict(text).items() if x}
 
     def html(self, value: Any) -> str:
-        """A value, to be opened where it is larger than what is seen at first."""
+        """A value that opens where it is larger than what is shown at first."""
         text = self.of(value)
         if not text.full:
             return escape(text.brief)

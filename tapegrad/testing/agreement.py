@@ -1,4 +1,4 @@
-"""Two ways to one derivative that must agree to rounding."""
+"""Two ways to compute a derivative, which must agree up to rounding."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tapegrad.testing.flat import locate
 
 __all__ = ["FLOOR", "Named", "agree", "compare", "length"]
 
-FLOOR = 1e-3  # the part of it that is left of what cancels, beside what that was made of
+FLOOR = 1e-3  # what rounding leaves where terms cancel, relative to the terms
 
 
 class Named(Protocol):
-    """A function in messages, and the leaves that its derivatives are by."""
+    """A function as messages call it, and the leaves it is differentiated by."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ def compare(
 
 
 def agree(f: Named, relative: float, what: str, got: Any, other: str, want: Any, size: Any) -> None:
-    """Compare two numbers, made of what is as large as `size`."""
+    """Compare two numbers whose terms are as large as `size`."""
     if not np.abs(got - want) <= relative * size:
         raise AssertionError(f"{f.name}: {what} is {got:.12g}, but {other} is {want:.12g}")
 

@@ -1,7 +1,7 @@
-"""Domains that nobody declared: assumed from a signature, and from calls that are tried.
+"""Domains that are not declared: assumed from a signature, and from calls that are tried.
 
-A domain is written as source first, and it is that which runs: what is assumed can be
-read, and put in the place of the declaration that is missing.
+A domain is written as source, and the source runs: it can be read, and put where the
+declaration is missing.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Assumed:
     Attributes
     ----------
     name
-        Of what it is the domain.
+        The function whose domain it is.
     says
         What is assumed, in words.
     body
@@ -78,7 +78,7 @@ class Assumed:
 
 @functools.cache
 def _function(source: str) -> Domain:
-    """The domain that source defines."""
+    """The domain that the source defines."""
     space: dict[str, Any] = {name: getattr(domains, name) for name in NEEDED}
     exec(source, space)
     domain: Domain = space["calls"]
@@ -87,7 +87,7 @@ def _function(source: str) -> Domain:
 
 @attrs.frozen
 class _Operand:
-    """An operand, by what the signature says; `name` is what the source calls it."""
+    """An operand, from the signature; `name` is what the source calls it."""
 
     name: str
     is_number: bool = False
@@ -98,14 +98,14 @@ class _Operand:
 def assumed(fn: Any) -> Assumed:
     """A domain for a function that declares none.
 
-    The parameters say which operands there are; shapes, and the numbers of each, are
-    those of the widest set for which calls work: the function and its VJP raise nothing,
-    and the results are finite and have slopes.
+    The operands are read from the parameters. Shapes and numbers are the widest set for which
+    calls work: the function and its VJP do not raise, and the results are finite and have
+    slopes.
 
     Raises
     ------
     TypeError
-        If there is none.
+        If no domain works.
     """
     name = label(fn)
     signature = Signature.of(fn, name)
@@ -202,7 +202,7 @@ def _kinds(operands: Sequence[_Operand]) -> Iterator[list[_Operand]]:
 def _forms_of(
     fn: Any, operands: Sequence[_Operand], options: Mapping[str, str], met: list[str]
 ) -> list[Form]:
-    """The shapes with which calls work: the first that says all, else several."""
+    """The shapes for which calls work: the first that covers all, otherwise several."""
     n = sum(not x.is_number for x in operands)
     # numbers that most functions take, wherever they are defined
     for numbers in (_NUMBERS[0], _NUMBERS[4], _NUMBERS[5]):
@@ -339,7 +339,7 @@ def _takes(fn: Any, domain: Assumed, met: list[str], test: Fn | None = None) -> 
                 elif not test(called, call.args):
                     return False
         except Exception as error:
-            # whatever it is, that is no call to test it on
+            # whatever it raises, this is no call to test it with
             met.append(f"{type(error).__name__}: {error}".splitlines()[0])
             return False
     return True

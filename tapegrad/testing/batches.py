@@ -1,4 +1,4 @@
-"""Whether a function of a batch is what a loop over the examples is."""
+"""Whether `vmap` of a function agrees with a loop over the examples."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tapegrad.core.callables import label
 from tapegrad.core.tape import record
 from tapegrad.errors import TraceError
 from tapegrad.testing.values import rounding
-from tapegrad.transforms import vmap
+from tapegrad.transforms.batches import vmap
 
 __all__ = ["check_batched"]
 
@@ -20,17 +20,17 @@ Fn = Callable[..., Any]
 
 
 def check_batched(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that `vmap` of a function gives what calls of it, example by example, give.
+    """Check that `vmap` of a function gives the results of calling it example by example.
 
     Parameters
     ----------
     fn
         A function of trees, as `vmap` takes it.
     args
-        The arguments of one example. A second is made of it: floating arrays are scaled,
+        The arguments of one example. A second is made from it: floating arrays are scaled,
         others reversed. All arrays are batched at once, the floating ones alone, and each
-        alone. A function may refuse to batch arrays that are not floating, where it has to
-        read their values.
+        alone. A function may refuse to batch arrays that are not floating, if it must read
+        their values.
 
     Raises
     ------

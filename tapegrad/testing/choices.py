@@ -1,4 +1,4 @@
-"""Choices made of whole numbers and floats: from Hypothesis, or from a seed."""
+"""Choices made from integers and floats: with Hypothesis, or from a seed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _CLEAR = 1 / 16
 
 
 def is_clear(x: float, elements: Elements) -> bool:
-    """Whether a number is of an interval, and clear of its poles."""
+    """Whether a number is in an interval, and clear of its poles."""
     within = elements.low <= x <= elements.high
     return within and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
 
@@ -36,7 +36,7 @@ def clear_numbers(elements: Elements) -> tuple[float, ...]:
 
 
 class Chosen(Choices):
-    """Choices that come down to whole numbers and floats."""
+    """Choices that are made from integers and floats."""
 
     def integer(self, low: int, high: int) -> int:
         """An integer from low to high, both included."""

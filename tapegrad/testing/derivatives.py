@@ -1,4 +1,4 @@
-"""check_vjp and check_jvp: anybody's derivative against differences of anybody's function."""
+"""check_vjp and check_jvp: any derivative against differences of any function."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _COARSE_FLOOR = 1 / 8  # as FLOOR, where the tolerance is rounding alone
 
 
 def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = None) -> None:
-    """Check a VJP of any origin: that of a kernel, a service, another library.
+    """Check a VJP of any origin: a kernel, a service, another library.
 
     It is compared with differences of the function, and must be linear in the cotangent,
     the same in each run to the last bit, and leave the arguments and the cotangent as
-    they are. Inputs are moved together, in fixed random directions, and what fails is
-    pinned to one input.
+    they are. Inputs are moved together, in fixed random directions, and a failure is traced to
+    one input.
 
     Parameters
     ----------
@@ -43,14 +43,13 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
         cotangent a tree like the output.
     args
         The point to check at: a sequence of arguments. The floating leaves are moved;
-        others stay as they are. Each arrives as it is given: as a NumPy array of the same
-        dtype and order in memory, a Python number, or an array of PyTorch or of any
-        library with the array API. The cotangents are NumPy arrays, unless some
-        argument is of another library; then they are of that which `fn` returned. Where
-        a function takes float64, pass that: the check of float32 is less sharp.
+        others stay as they are. Each is passed on in its kind: as a NumPy array of the same
+        dtype and memory order, a Python number, or an array of PyTorch or of any library with
+        the array API. The cotangents are NumPy arrays, unless an argument is from another
+        library; then they are from the library of `fn`'s result. If a function takes float64,
+        pass it: a check in float32 is less sharp.
     jvp_fn
-        The JVP as for `check_jvp`, if the two shall be compared: ``<u, J v>`` is
-        ``<Jᵀ u, v>``.
+        The JVP as for `check_jvp`, to compare the two: ``<u, J v>`` is ``<Jᵀ u, v>``.
 
     Raises
     ------
@@ -109,7 +108,7 @@ def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = No
         None for zeros. ``args`` is a tuple, and so is ``tangents``, with a tree like each
         argument; the tangent of a leaf that is not floating is None.
     vjp_fn
-        The VJP as for `check_vjp`, if the two shall be compared.
+        The VJP as for `check_vjp`, to compare the two.
 
     Raises
     ------
@@ -160,7 +159,7 @@ def _pushed(f: Foreign, given: Any) -> tuple[Array, ...]:
 def _like(
     f: Foreign, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
 ) -> tuple[Array, ...]:
-    """Derivatives as arrays, of the shapes of what they belong to."""
+    """Derivatives as arrays, of the shapes of the values they belong to."""
     what = "cotangent" if by == "vjp_fn" else "tangent"
     arrays = []
     for part, x, path in zip(parts, like, paths, strict=True):
@@ -230,10 +229,10 @@ def _check_tangent(f: Foreign, jvp_fn: Fn) -> None:
 def _check_linear(
     f: Named, eps: float, of_zeros: str, of_sum: str, derivative: Fn, u: Array, w: Array
 ) -> None:
-    """Check that of zeros it is zero, and of a sum the sum."""
+    """Check that it maps zeros to zeros, and a sum to the sum."""
     zero, one, other, both = (pack(derivative(x)) for x in (0 * u, u, w, 2 * u - 3 * w))
     relative = max(CLOSE, 64 * eps)
-    # what is left of terms that cancel is rounding, in proportion to the weights
+    # where terms cancel only rounding is left, in proportion to the weights
     part = FLOOR if relative == CLOSE else _COARSE_FLOOR
     size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
     compare(f, relative, of_zeros, zero, "zero", 0 * zero, 0 * size)

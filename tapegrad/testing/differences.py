@@ -1,4 +1,4 @@
-"""Derivatives against differences: a ladder of steps, and what it can tell.
+"""Derivatives against differences over a ladder of steps.
 
 The numeric side is a central difference, extrapolated over a ladder of steps
 (Richardson's method), so that it comes with an estimate of its own error. A derivative
@@ -24,11 +24,13 @@ _SPLITS = 128  # how often directions through kinks are split at most
 _UNDERFLOW = 1e-290  # what is smaller is zero
 _FLAT = 8  # at so many of the smallest steps a function that is constant stays so
 _JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
+_CELLS = 8  # so many slopes next to a point are enough to see that it is smooth there
+_HIDDEN = 64  # a kink changes the mean slope of a cell by this part of itself at least
 
 
 @attrs.frozen(eq=False)
 class _Finding:
-    """What was found along one direction, for the rows that were not close at once.
+    """What was found along one direction, for the rows that were not close at first.
 
     Attributes
     ----------
@@ -41,7 +43,7 @@ class _Finding:
     low, high
         The least and the largest slope of points close by, if that is a kink.
     kink, wrong
-        Whether the sides differ, and whether the derivative is none of what it may be.
+        Whether the sides differ, and whether the derivative is outside all that it may be.
     """
 
     rows: Array
@@ -74,7 +76,7 @@ class Comparison:
     u, v
         The cotangent, and what each input moves by.
     gradient, pullback
-        The packed VJP of the cotangent, and how to get that of another one.
+        The packed VJP of the cotangent, and the pullback for other cotangents.
     sizes
         How large the derivative of each row is, by all inputs.
     """
@@ -91,7 +93,7 @@ class Comparison:
     sizes: Array
 
     def rows(self, weighed: Any, each: Array) -> Array:
-        """What the modes in question compare, of what both would."""
+        """The rows that the chosen modes compare."""
         parts = [np.asarray(weighed)[..., None]] if "reverse" in self.modes else []
         return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
@@ -137,32 +139,37 @@ class Comparison:
         # a step may leave the function's domain
         steps = self.problem.steps
         with np.errstate(all="ignore"):
-            first, second = (np.mean(self.slopes(support, h), axis=0) for h in steps.first)
+            sides = {float(h): self.slopes(support, h) for h in steps.first}
+            first, second = ((left + right) / 2 for left, right in sides.values())
             numeric = second + (second - first) / 15
-            # an output that stays as it is does not round anew
+            # an output that does not change is not rounded anew
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
             rounding = np.where(numeric == 0, 0, least)
             numeric = self.rows(numeric @ self.u, numeric)
             noise = 2 * self.rows(_norm(self.u * rounding), rounding) / steps.first[1]
             close = np.abs(numeric - analytic) <= steps.close * size + noise
-            return None if close.all() else self.examine(support, analytic, np.flatnonzero(~close))
+            if close.all():
+                return None
+            return self.examine(support, analytic, np.flatnonzero(~close), sides)
 
-    def examine(self, support: Array, analytic: Array, rows: Array) -> _Finding:
-        """Compare some rows with all that the ladder of steps can tell."""
+    def examine(
+        self, support: Array, analytic: Array, rows: Array, seen: dict[float, tuple[Array, Array]]
+    ) -> _Finding:
+        """Compare some rows with all that the ladder of steps can tell; two steps are seen."""
         eps, inherited = self.problem.eps, self.problem.scale
         ladder = self.problem.steps.ladder
-        sides = np.array([self.slopes(support, h) for h in ladder])
+        sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
         exists = np.isfinite(sides).any(axis=0)
         # at the edge of a domain there is one side only
         sides = np.where(exists, sides, sides[:, ::-1])
-        # what the function is derived from rounds too; an output that stays as it is does not
+        # the function's origin rounds too; an output that does not change does not
         moving = (sides != 0).any(axis=(0, 1))
         least = np.maximum(eps * np.maximum(np.abs(self.y), inherited), self.problem.noise)
         rounding = np.where(moving, least, 0)
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
-        # where the values cancel at the point, those next to it show their size
-        seen = np.abs(sides) * ladder[:, None, None]
-        seen_size = max(size, np.max(seen[np.isfinite(seen)], initial=0.0))
+        # where values cancel at the point, those nearby show their size
+        shown = np.abs(sides) * ladder[:, None, None]
+        seen_size = max(size, np.max(shown[np.isfinite(shown)], initial=0.0))
         left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
         right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
         mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
@@ -191,12 +198,15 @@ class Comparison:
         # zero is right where nothing changes for many steps: what does further off is a kink
         constant = (central[-_FLAT:] == 0).all(axis=0)
         wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
-        if wrong.any():
+        off = np.abs(analytic[rows] - numeric)
+        # the doubt is at most this, and costs derivatives at many points
+        if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
             error += self.doubt(support, analytic)[rows]
-            wrong &= np.abs(analytic[rows] - numeric) > error + spread
+            wrong &= off > error + spread
         low, high = np.full(error.shape, np.inf), np.full(error.shape, -np.inf)
         if wrong.any() and support.size == 1:
-            low, high = (side[rows] for side in self.beside(int(support[0])))
+            least = np.min((off - error)[wrong])
+            low, high = (side[rows] for side in self.beside(int(support[0]), least))
             wrong &= ~((low - error <= analytic[rows]) & (analytic[rows] <= high + error))
         nowhere = ~exists.any(axis=0)
         wrong |= ~np.isfinite(analytic[rows]) | self.rows(nowhere.any(), nowhere)[rows]
@@ -236,7 +246,7 @@ class Comparison:
         doubt = 4 * np.max(moved, axis=0, initial=0)
         return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
 
-    def beside(self, at: int) -> tuple[Array, Array]:
+    def beside(self, at: int, least: float) -> tuple[Array, Array]:
         """The least and the largest slope of each row by one input, next to the point.
 
         Where several inputs tie, no step of one alone shows what the function does next
@@ -245,33 +255,45 @@ class Comparison:
         generalised gradient, Optimization and Nonsmooth Analysis, 1983). All inputs but
         one are moved to places of their own, and that one goes past them all. A smooth
         function's slopes come together as the points come closer, and rounding drives
-        them apart; those of a kink stay.
+        them apart; those of a kink stay. Where a few long steps show no kink that spans
+        `least`, no more are made.
         """
-        rng = np.random.default_rng(0)
-        moving = np.flatnonzero(self.v)
-        scale = np.zeros_like(self.x)
-        scale[moving] = np.maximum(1, np.abs(self.x[moving]))
-        steps = np.linspace(-1.25, 1.25, 3 * min(moving.size, _FEW) + 8)
-        order = rng.permutation(np.linspace(-1, 1, self.x.size))
-        lows, highs = [], []
-        for near in self.problem.steps.near:
-            slopes = []
-            # whichever of two inputs must be the larger, in one of the orders it is
-            for places in (order, -order):
-                point = self.x + near * scale * places
-                values = []
-                for step in steps:
-                    point[at] = self.x[at] + near * scale[at] * step
-                    values.append(self.evaluate(point))
-                slopes.append(np.diff(values, axis=0) / (near * scale[at] * (steps[1] - steps[0])))
-            each = np.concatenate(slopes) * self.v[at]
-            each = self.rows(each @ self.u, each)
-            lows.append(np.fmin.reduce(each))
-            highs.append(np.fmax.reduce(each))
+        moving = int(np.count_nonzero(self.v))
+        steps = np.linspace(-1.25, 1.25, 3 * min(moving, _FEW) + 8)
+        nears = self.problem.steps.near
+        few = self.slopes_beside(
+            at, nears[-1], steps[np.linspace(0, steps.size - 1, _CELLS + 1).astype(int)]
+        )
+        if (
+            np.ptp(few, axis=0) <= np.minimum(least / _HIDDEN, _JUMP * np.max(np.abs(few), axis=0))
+        ).all():
+            nowhere = np.full(few.shape[1], np.inf)
+            return nowhere, -nowhere
+        sides = [self.slopes_beside(at, near, steps) for near in nears]
+        lows = [np.fmin.reduce(each) for each in sides]
+        highs = [np.fmax.reduce(each) for each in sides]
         low, high = np.max(lows, axis=0), np.min(highs, axis=0)
         changes = np.maximum(np.ptp(lows, axis=0), np.ptp(highs, axis=0))
         stays = (changes <= (high - low) / 8) & (low < high)
         return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
+
+    def slopes_beside(self, at: int, near: float, steps: Array) -> Array:
+        """The slopes of each row by one input, from step to step past all others."""
+        rng = np.random.default_rng(0)
+        scale = np.where(self.v != 0, np.maximum(1, np.abs(self.x)), 0)
+        order = rng.permutation(np.linspace(-1, 1, self.x.size))
+        lengths = near * scale[at] * np.diff(steps)
+        slopes = []
+        # whichever of two inputs must be the larger, in one of the orders it is
+        for places in (order, -order):
+            point = self.x + near * scale * places
+            values = []
+            for step in steps:
+                point[at] = self.x[at] + near * scale[at] * step
+                values.append(self.evaluate(point))
+            slopes.append(np.diff(values, axis=0) / lengths[:, None])
+        each = np.concatenate(slopes) * self.v[at]
+        return self.rows(each @ self.u, each)
 
     def sharpened(self, support: Array, finding: _Finding) -> tuple[Comparison, _Finding]:
         """A finding about weighed outputs as one about a single output, if it can be."""
@@ -308,7 +330,7 @@ class Comparison:
 
 
 def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
-    """Check a function's first derivatives; what it was done with, if they are right."""
+    """Check a function's first derivatives; return the comparison if they are right."""
     x = pack(problem.x)
     tangents = unpack(np.zeros_like(x), problem.x)
     if problem.pull is not None:
@@ -322,7 +344,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
     u = weights(rng, y.size)
-    # an input that is not finite has nothing next to it: it stays as it is
+    # an input that is not finite has no neighbours: it stays as it is
     moves = np.isfinite(x)
     v = weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
     pulled = np.ones_like(x) if pullback is None else pack(pullback(list(unpack(u, outputs))))
@@ -348,7 +370,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             continue
         wrong = finding.wrong.any()
         if support.size > 1:
-            # kinks together may look wrong, or hide what is: only an input alone tells
+            # several kinks may look wrong together, or hide an error: only single inputs tell
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong:

@@ -32,7 +32,7 @@ class Flat:
     xs
         The leaves.
     args
-        The arguments that they are of.
+        The arguments that they belong to.
     """
 
     name: str
@@ -74,7 +74,7 @@ def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
 
 
 def floating(fn: Fn, output: Any) -> list[Any]:
-    """The floating leaves of what a function returned."""
+    """The floating leaves of a function's result."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:
         raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")
@@ -105,14 +105,19 @@ def weights(rng: np.random.Generator, n: int) -> Array:
 
 def pack(arrays: Sequence[Any]) -> Array:
     """The elements of several arrays as one vector of float64."""
-    return np.concatenate([np.empty(0), *[np.ravel(np.asarray(a, np.float64)) for a in arrays]])
+    parts = [np.asarray(a, np.float64).ravel() for a in arrays]
+    return np.concatenate(parts) if parts else np.empty(0)
 
 
 def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
     """A vector as arrays of the shapes of others, and numbers where those are numbers."""
-    ends = np.cumsum([np.size(a) for a in like])
-    parts = np.split(vector, ends[:-1])
-    return tuple(
-        part.reshape(a.shape) if isinstance(a, np.ndarray) else float(part[0])
-        for part, a in zip(parts, like, strict=True)
-    )
+    parts: list[Any] = []
+    begin = 0
+    for a in like:
+        if isinstance(a, np.ndarray):
+            parts.append(vector[begin : begin + a.size].reshape(a.shape))
+            begin += a.size
+        else:
+            parts.append(float(vector[begin]))
+            begin += 1
+    return tuple(parts)

@@ -1,7 +1,7 @@
-"""Functions of anybody's arrays, of which nothing but the values is looked at.
+"""Functions of any library's arrays, of which only the values are read.
 
-They may take and return whatever NumPy reads. What such a function computes in is not
-known, so it is found out.
+They may take and return whatever NumPy reads. The precision such a function computes in is
+found by trying.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _seen(x: Any) -> Array:
 
 
 def read(x: Any) -> Array:
-    """A leaf as an array, copied: what a function returned it may write to in its next call."""
+    """A leaf as a copied array: a function may write to its result in the next call."""
     return np.array(_seen(x))
 
 
@@ -43,14 +43,14 @@ def floats(x: Any) -> bool:
 
 
 def _is_foreign(x: Any) -> bool:
-    """Whether a leaf is an array of another library, of which more can be made."""
+    """Whether a leaf is an array of another library, which can make more of them."""
     if isinstance(x, np.ndarray | np.generic):
         return False
     return hasattr(x, "new_tensor") or hasattr(x, "__array_namespace__")
 
 
 def _made_like(x: Any, values: Array) -> Any:
-    """Values in the kind and the dtype of a leaf, as an array that nobody else has."""
+    """Values in the kind and the dtype of a leaf, as a new array."""
     if hasattr(x, "new_tensor"):
         return x.new_tensor(values).requires_grad_(x.requires_grad)
     if _is_foreign(x):
@@ -66,7 +66,7 @@ def _made_like(x: Any, values: Array) -> Any:
 
 @attrs.frozen(eq=False)
 class Foreign:
-    """A function of anybody's arrays as one of its floating leaves, in float64.
+    """A function of any library's arrays as one of its floating leaves, in float64.
 
     Attributes
     ----------
@@ -137,7 +137,7 @@ class Foreign:
         return [f"output.{p}" if p else "output" for p, leaf in paths if floats(leaf)]
 
     def arguments(self, xs: Sequence[Any]) -> tuple[Any, ...]:
-        """The arguments with others for their floating leaves, arrays that nobody else has."""
+        """The arguments with other floating leaves, in new arrays."""
         filled = [x.copy("K") if isinstance(x, np.ndarray) else x for x in self.leaves]
         for i, x in zip(self.places, xs, strict=True):
             filled[i] = _made_like(filled[i], np.asarray(x))
@@ -156,7 +156,7 @@ class Foreign:
             return ()
 
     def called(self, fn: Fn, name: str, given: Sequence[Any], what: str = "") -> Any:
-        """What a function returns of arguments, which it must not change.
+        """The result of a function for arguments, which it must not change.
 
         ``given`` are the arguments of this function, or they and what `what` says.
         """
@@ -207,7 +207,7 @@ class Foreign:
         return tangents
 
     def eps(self, derivative: Sequence[Array]) -> float:
-        """How the coarsest number on the way rounds."""
+        """The rounding of the coarsest number involved."""
         dtypes = [x.dtype for x in (*self.xs, *self.y, *derivative)]
         eps = max([EPS, *[float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind == "f"]])
         return max(eps, _read_as(self)) if eps <= _FINE_ENOUGH else eps
@@ -232,14 +232,14 @@ class Foreign:
 
 
 def _snapshot(x: Any) -> Any:
-    """All that a call could change of an array."""
+    """Everything of an array that a call could change."""
     if isinstance(x, np.ndarray):
         return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
     return _seen(x).tobytes() if _is_foreign(x) else None
 
 
 def _noise(f: Foreign, eps: float) -> Any:
-    """How far the outputs spread as the inputs round: terms that cancel do not show in them."""
+    """How far the outputs spread as the inputs round: this shows terms that cancel in them."""
     rng = np.random.default_rng(6)
     runs = []
     for _ in range(8):
@@ -255,10 +255,10 @@ def _noise(f: Foreign, eps: float) -> Any:
 
 
 def _read_as(f: Foreign) -> float:
-    """How the numbers round that a function of float64 reads its arguments as.
+    """The rounding of the dtype in which a function of float64 reads its arguments.
 
-    At a point with more digits, a function that reads float32 gives the very values that
-    it gives where the others are cut off.
+    At a point with more digits, a function that reads float32 gives exactly the values that it
+    gives when the extra digits are cut off.
     """
     rng = np.random.default_rng(5)
     points = [x * (1 + 1e-3 * rng.uniform(-1, 1, x.shape)) for x in f.xs]
@@ -272,5 +272,5 @@ def _read_as(f: Foreign) -> float:
                 if np.isfinite(cut).all() and np.array_equal(beside, cut):
                     return float(np.finfo(dtype).eps)
         except ValueError:
-            pass  # outside its domain, which says nothing
+            pass  # outside its domain, which is no evidence
     return EPS

@@ -1,4 +1,4 @@
-"""Shapes that the operands of a function may have together, as lines of source."""
+"""Combined shapes for the operands of a function, as lines of source."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Form:
     of: str = ""
 
     def is_case_of(self, other: Form) -> bool:
-        """Whether these are shapes of another form, some of whose sides are the same."""
+        """Whether these are shapes of another form with some sides the same."""
         if [*map(len, self.sides)] != [*map(len, other.sides)]:
             return False
         pairs = zip(itertools.chain(*other.sides), itertools.chain(*self.sides), strict=True)
@@ -44,7 +44,7 @@ class Form:
 
 
 def general(n: int) -> Iterator[Form]:
-    """Shapes without relations but those of broadcasting, or of being the same."""
+    """Shapes related only by broadcasting, or all the same."""
     if n == 0:
         yield Form((), (), "numbers alone")
         return
@@ -89,7 +89,7 @@ def in_brackets(parts: Sequence[str]) -> str:
     return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
-# what an op of one matrix takes that is not to be singular
+# for an op of one matrix that must not be singular
 REGULAR = tuple(
     Form(
         ("n = choose.integer(1, 3)",),

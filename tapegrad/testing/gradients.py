@@ -20,7 +20,7 @@ __all__ = ["check_grads"]
 
 Fn = Callable[..., Any]
 
-_RECORDS = 200  # at most so many ops of a failing function are checked alone
+_RECORDS = 200  # at most so many ops of a failing function are checked individually
 
 
 def check_grads(
@@ -32,19 +32,19 @@ def check_grads(
     """Check the derivatives of a function against central differences.
 
     Everything is computed in float64, whatever the dtype of the arguments. Up to 64
-    inputs are each moved alone; more are moved together, in fixed random directions
-    through those whose derivatives are alike in size. What fails is pinned to one
-    input. The result is the same in each run.
+    inputs are each moved alone; more are moved together, in fixed random directions through
+    those with derivatives of similar size. A failure is traced to one input. The result is the
+    same in each run.
 
     Parameters
     ----------
     fn
-        A function of trees that returns a tree. Floating leaves of the arguments are
-        differentiated, others stay as they are; of the result, the floating leaves.
+        A function of trees that returns a tree. The floating leaves of the result are
+        differentiated by the floating leaves of the arguments; others stay as they are.
     args
         The point to check at: a sequence of arguments.
     order
-        Up to which order: 2 checks the derivatives of the VJP and of the JVP too.
+        The highest order: 2 also checks the derivatives of the VJP and of the JVP.
     modes
         ``"reverse"`` checks `vjp`, ``"forward"`` checks `jvp`.
 
@@ -116,13 +116,13 @@ def _culprits(f: Flat) -> list[str]:
         except AssertionError:
             return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
         except Exception:
-            # not to be differentiated, or not finite there: it says nothing
+            # not differentiable, or not finite there: no evidence
             continue
     return []
 
 
 def _of(name: str, fn: Fn, evaluate: Fn, x: tuple[Any, ...], paths: Any, **of: Any) -> Problem:
-    """The problem of a function that is recorded."""
+    """The problem of checking a recorded function."""
     return Problem(
         name,
         evaluate,

@@ -11,6 +11,7 @@ __all__ = ["EPS", "FINE", "Steps", "coarse", "limit"]
 
 EPS = float(np.finfo(np.float64).eps)
 _TAIL = 5  # how many smaller steps a limit must agree with
+_BLOCK = 1024  # the limits of so many rows are found at a time
 
 
 @attrs.frozen(eq=False)
@@ -24,7 +25,7 @@ class Steps:
     first
         The two steps that are tried first.
     near
-        How far around a point slopes are taken, to know a kink by.
+        How far around a point slopes are taken, to recognize a kink.
     close
         A relative error below this needs no closer look.
     sure
@@ -68,19 +69,28 @@ def limit(
     size
         How large these values are.
     """
+    if slopes.shape[1] > _BLOCK:
+        blocks = range(0, slopes.shape[1], _BLOCK)
+        parts = [
+            limit(ladder, slopes[:, i : i + _BLOCK], power, rounding[i : i + _BLOCK], size)
+            for i in blocks
+        ]
+        limits, doubts = zip(*parts, strict=True)
+        return np.concatenate(limits), np.concatenate(doubts)
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
     better[~np.isfinite(better)] = np.nan
     steps = ladder[1:, None]
     # steps too small to change the value at all say nothing
     resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
-    errors = []
-    for i in range(len(better) - min(_TAIL, len(better) // 2)):
-        # whatever comes at smaller steps is noise in the values, if this is the limit
-        moves = np.fmax(np.abs(better[i + 1 :] - better[i]), 0)
-        noise = np.max(steps[i + 1 :] * moves, axis=0)
-        error = 4 * moves[0] + 8 * np.maximum(noise, rounding) / steps[i]
-        sound = np.isfinite(better[i]) & resolved[i] & (noise <= 1e-3 * size)
-        errors.append(np.where(sound, error, np.inf))
+    n = len(better) - min(_TAIL, len(better) // 2)
+    # whatever comes at smaller steps is noise in the values, if this is the limit
+    moves = np.fmax(np.abs(better - better[:n, None]), 0)
+    smaller = np.arange(len(better)) > np.arange(n)[:, None]
+    noise = np.max(np.where(smaller[..., None], steps * moves, 0), axis=1)
+    i = np.arange(n)
+    errors = 4 * moves[i, i + 1] + 8 * np.maximum(noise, rounding) / steps[:n]
+    sound = np.isfinite(better[:n]) & resolved[:n] & (noise <= 1e-3 * size)
+    errors[~sound] = np.inf
     best = np.argmin(errors, axis=0)[None]
-    limit: Array = np.take_along_axis(better, best, axis=0)[0]
-    return limit, np.take_along_axis(np.array(errors), best, axis=0)[0]
+    found: Array = np.take_along_axis(better, best, axis=0)[0]
+    return found, np.take_along_axis(errors, best, axis=0)[0]

@@ -36,12 +36,12 @@ class Problem:
     order
         Of the derivative that is checked.
     scale, eps
-        The size of the numbers inside, as far as the function that this one is derived
-        from shows it, and their relative rounding.
+        The size of the intermediate numbers, as far as it is known from the function that this
+        one is derived from, and their relative rounding.
     resolution
         The relative rounding of the inputs.
     noise
-        How far each output is known to be off, if that is more than the rounding of its size.
+        The known error of each output, if it is more than the rounding of its size.
     steps
         Of the differences.
     by

@@ -1,7 +1,7 @@
 """Properties that any derivative must have, each a check that raises AssertionError.
 
-They need no differences and no tolerance to choose: what they compare is computed in
-float64, in two ways that must agree to rounding.
+They need no differences, and no tolerance has to be chosen: they compare two float64
+computations that must agree up to rounding.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ __all__ = [
 
 Fn = Callable[..., Any]
 
-_NEAR = 1e-4  # how far off the points are that tell whether one is a kink
+_NEAR = 1e-4  # the distance of the points that show whether a point is a kink
 
 
 def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that a pullback is linear: of zeros it is zero, of a sum it is the sum.
+    """Check that a pullback is linear: it maps zeros to zeros, and a sum to the sum.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If a VJP rule uses the cotangent in any but a linear way.
+        If a VJP rule is not linear in the cotangent.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     rng = np.random.default_rng(1)
     u, w = (weights(rng, outputs.size) for _ in range(2))
     zero, one, other, both = (pulled(v) for v in (0 * u, u, w, 2 * u - 3 * w))
-    # of a gradient that cancels only rounding is left, in proportion to the cotangent
+    # of a gradient that cancels, only rounding is left, in proportion to the cotangent
     left = FLOOR * np.max(np.abs(u), initial=0.0)
     size = np.abs(2 * one) + np.abs(3 * other) + left
     relative, want = _rounding(f), 2 * one - 3 * other
@@ -81,7 +81,7 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If the JVP and the VJP are not of one linear map.
+        If the JVP and the VJP do not belong to one linear map.
 
     Examples
     --------
@@ -294,7 +294,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 
     compiled = compile_(step)
     want = tree.leaves(step(*f.xs))
-    # twice, for the second run finds the buffers full
+    # twice: the second run finds the buffers full
     for run in ("first", "second"):
         for one, other in zip(tree.leaves(compiled(*f.xs)), want, strict=True):
             got, recorded = np.asarray(one), np.asarray(other)

@@ -28,7 +28,7 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
     Parameters
     ----------
     fn, args
-        As for `check_grads`. Arrays are copied first, for NumPy code may write to them.
+        As for `check_grads`. Arrays are copied first, because NumPy code may write to them.
 
     Raises
     ------

@@ -5,15 +5,11 @@ that the arguments came in. Inside a recording all of it is recorded, so the tra
 nest in any order.
 """
 
-from tapegrad.transforms.batches import vmap as vmap
 from tapegrad.transforms.gradients import Grad as Grad
 from tapegrad.transforms.gradients import ValueAndGrad as ValueAndGrad
 from tapegrad.transforms.gradients import check_scalar as check_scalar
 from tapegrad.transforms.gradients import grad as grad
 from tapegrad.transforms.gradients import value_and_grad as value_and_grad
-from tapegrad.transforms.jacobians import hessian as hessian
-from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
-from tapegrad.transforms.jacobians import jacobian as jacobian
 from tapegrad.transforms.products import hvp as hvp
 from tapegrad.transforms.products import jvp as jvp
 from tapegrad.transforms.products import linearize as linearize

@@ -1,4 +1,4 @@
-"""Which axis of which leaf the examples of a batch are along."""
+"""The axis of each leaf along which the examples of a batch lie."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapegrad.transforms.base import Fn
 
 @attrs.frozen(eq=False)
 class Mapped:
-    """A leaf of the arguments, and its axis; None where it is the same for all examples."""
+    """A leaf of the arguments and its batch axis; None where it is the same for all examples."""
 
     path: str
     leaf: Any
@@ -56,7 +56,7 @@ class Mapped:
 
 
 def front(x: Any, source: int, target: int) -> Any:
-    """An array with one axis taken to another place."""
+    """An array with one axis moved to another position."""
     if source == target:
         return x
     order = list(range(x.ndim))
@@ -65,7 +65,7 @@ def front(x: Any, source: int, target: int) -> Any:
 
 
 def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
-    """An array with its first axis taken to another place of out_axes."""
+    """An array with its first axis moved to where out_axes says."""
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(
             f"vmap of {label(fn)}: {where} has shape {x.shape[1:]} for each example, so that "

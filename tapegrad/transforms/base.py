@@ -1,4 +1,4 @@
-"""What transforms share: the frozen function that each returns, and what leaves it."""
+"""What transforms share: the frozen function each returns, and the release of its results."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _check_unused(transform: Any, field: Any, unused: Any) -> None:
 
 @attrs.frozen(slots=False, repr=False)
 class Transform(Generic[P, R]):
-    """A function made from another: frozen, and pickled if that one can be."""
+    """A function made from another one: frozen, and picklable if that one is."""
 
     __tree_leaf__: ClassVar[bool] = True
     # what its repr calls it
@@ -118,10 +118,10 @@ def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]
 
 
 def released(x: Any) -> Any:
-    """A result as it leaves a transform: its value, unless a recording is running."""
+    """A result as a transform returns it: its value, unless a recording is running."""
     if type(x) is np.ndarray:
         refuse_hidden(x, "a result")
-        return give(x.view())  # a copy, unless nobody can change it
+        return give(x.view())  # a copy, unless it cannot be changed
     if type(x) is not Tensor:
         if is_floating(x):
             return give(np.array(x))
@@ -129,7 +129,7 @@ def released(x: Any) -> Any:
         return x
     if not is_recording(x.origin):
         return x.value
-    # a Python float comes out as an array, as it does where no recording goes on
+    # a Python float is returned as an array, as it is outside a recording
     return asarray(x) if type(x._primal) is float else x
 
 

@@ -62,7 +62,7 @@ class Vmap(Generic[P, R]):
             marks.append(last)
         structure = tree.flatten((args, kwargs))[1]
         with np.errstate(all="ignore"):
-            # of the first example, whose values nobody reads
+            # of the first example, whose values are not read
             output, last = recorded_from(last, self._call, (tree.unflatten(structure, marks),))
         leaves, structure = tree.flatten(output)
         try:
@@ -160,34 +160,33 @@ def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:
 
     The function is recorded once, for one example, and the recording is replayed with
     arrays that have one more axis: a product of a matrix and a vector becomes one of
-    matrices. What an op does with a leading axis is declared with it; one without such a
-    rule is called once an example, and the support table says which these are.
+    matrices. An op declares its rule for a batch; one without a rule is called once for each
+    example. The support table lists which have one.
 
     Parameters
     ----------
     fn
-        A pure function of trees. It sees Tensors in place of the arrays of a batch, of the
-        shape that one example has. Control flow cannot depend on their values; `where`
-        selects.
+        A pure function of trees. In place of the arrays of a batch it gets Tensors of the
+        shape of one example. Control flow cannot depend on their values; use `where`.
     in_axes
-        Where the examples are: the axis of each array along which they lie, or None for
-        what is the same for all. One for all positional arguments, or a tuple with one for
-        each; each may be a tree of axes whose leaves stand for parts of the argument.
-        Arguments that are passed by keyword have their examples along axis 0.
+        The axis of each array along which the examples lie, or None for an array that all
+        examples share. One entry for all positional arguments, or a tuple with one for each;
+        an entry may be a tree of axes that is a prefix of the argument's tree. Arguments
+        passed by keyword have their examples along axis 0.
     out_axes
-        Where they are in the result: an axis, None for what is the same for all, or a tree
-        of these.
+        The axis of the examples in the result, None for a result that all examples share, or a
+        tree of these.
 
     Returns
     -------
-    A function of the same arguments, of arrays with the axis of the batch where in_axes
-    says. It nests with all transforms and with itself, and pickles where `fn` does.
+    A function of the same arguments, whose arrays have a batch axis where `in_axes` says so.
+    It nests with all transforms and with itself, and pickles if `fn` does.
 
     Raises
     ------
     ValueError
-        When called: if an array does not have its axis, batches differ in size, nothing is
-        mapped, or an axis is given for no part of an argument; with the path.
+        When called: if an array lacks its axis, batches differ in size, nothing is mapped, or
+        an axis is given for a part that an argument lacks; with the path.
     TypeError
         When called: if in_axes or out_axes hold anything but axes.
     TraceError
@@ -196,13 +195,13 @@ def vmap(fn: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Vmap[P, R]:
 
     Notes
     -----
-    The body of a loop or a branch is batched too. A branch chosen apart for each example
-    becomes both, each where some example takes it; a loop that ends apart goes on until all
-    have ended. The derivative of such a loop, taken inside `fn`, is the one thing for which
-    `fn` is called for each example.
+    The body of a loop or a branch is batched too. Where examples choose different branches,
+    both are computed; where their loops end at different steps, the loop runs until all have
+    ended. Only for the derivative of such a loop, taken inside `fn`, is `fn` called for each
+    example.
 
-    A key is an argument like any other: a batch of keys, ``tg.random.split(key, n)``, draws
-    for each example what its own key would.
+    A key is an argument like any other: with a batch of keys, ``tg.random.split(key, n)``,
+    each example draws with its own key.
 
     Examples
     --------

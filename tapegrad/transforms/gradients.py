@@ -69,7 +69,7 @@ def _value_and_gradients(
     if of.unused == "raise":
         _refuse_unused(of.fn, tape, seeds)
     value = released(output)
-    # handed over and not held, so that the sweep frees each record that it has passed
+    # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
     gradients = gradient_trees(sweep(tapes.pop(), seeds, of.check_finite), marked)
@@ -119,12 +119,11 @@ def value_and_grad(
     has_aux
         Whether `fn` returns ``(value, aux)``; `aux` is handed on.
     check_finite
-        Whether to raise at the first value, or during the sweep at the first
-        cotangent, that is not finite, and to say on which line of your source. It takes
-        several times as long.
+        Whether to raise at the first value that is not finite, or during the sweep at the
+        first such cotangent, and name your line of source. A call takes several times as long.
     unused
-        What the gradient is of a leaf that the result does not depend on: "zero", or
-        "raise" for an error with its path. `why_zero` says why a gradient is zero.
+        The gradient of a leaf that the result does not depend on: "zero", or "raise" for an
+        error with its path. `why_zero` says why a gradient is zero.
     argnames
         The name of the argument to differentiate, or a tuple of names, instead of
         `argnums`. A call may pass it by position or by keyword.
@@ -135,7 +134,7 @@ def value_and_grad(
     ``((value, aux), gradient)``. The gradient is a tree like the argument, with
     read-only arrays of its leaves' shapes and dtypes; for a tuple of positions or
     names, a tuple of such trees. It keeps the name, docstring and signature of `fn`, and
-    pickles where `fn` does.
+    pickles if `fn` does.
 
     Raises
     ------
@@ -147,9 +146,8 @@ def value_and_grad(
         If `argnames` names no parameter of `fn`. When called, with ``unused="raise"``: if
         the result does not depend on a leaf.
     NonFiniteError
-        When called, with `check_finite`: a `FloatingPointError` that says on which line
-        of the tape a NaN or an infinity came about, from what, and why where that is
-        known.
+        When called, with `check_finite`: a `FloatingPointError` that names the line of the
+        tape where a NaN or an infinity arose, its operands, and the cause where it is known.
 
     Examples
     --------

@@ -20,9 +20,9 @@ from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
 from tapegrad.transforms.products import check_result
 
-# how many bytes the largest record may come to in one block of directions
+# the most bytes that the largest record may take in one block of directions
 _BLOCK = 1 << 24
-# a batch costs what some directions cost one by one
+# a batch costs as much as a few single directions
 _FEW = 3
 _MODES = (None, "forward", "reverse")
 
@@ -68,7 +68,7 @@ def _forward(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[An
 
     def pushed(moved: dict[Tensor, Any]) -> list[Any]:
         found = push(tape, moved, outputs)
-        # zero where nothing that was moved leads
+        # zero where the output does not depend on what was moved
         return [found.get(y, np.zeros(y.shape, y.dtype)) for y in outputs]
 
     columns = _by_blocks(pushed, tape, inputs, outputs)
@@ -111,9 +111,9 @@ def _by_blocks(
     ends: Sequence[Tensor],
     others: Sequence[Any],
 ) -> list[Any]:
-    """What each unit direction at one end of a tape comes to at the other, stacked.
+    """The results of all unit directions, taken from one end of a tape to the other, stacked.
 
-    The directions are taken in blocks, so that memory has a bound.
+    The directions are taken in blocks, which bounds the memory.
     """
     ends = list(dict.fromkeys(ends))
     n = _size(ends)
@@ -159,8 +159,8 @@ def jacobian(
 ) -> Jacobian[P, Any]:
     """A function that returns the Jacobian of `fn`.
 
-    The function is recorded once. All columns, or all rows, go along the tape together, in
-    blocks where they would take too much memory.
+    The function is recorded once. All columns, or all rows, are computed together, in blocks
+    where they would take too much memory.
 
     Parameters
     ----------
@@ -169,8 +169,8 @@ def jacobian(
     argnums, has_aux, argnames
         As for `value_and_grad`.
     mode
-        ``"forward"``, a column for each number of the arguments, ``"reverse"``, a row for
-        each number of the result, or None for what there is less of.
+        ``"forward"``, a column for each number of the arguments, ``"reverse"``, a row for each
+        number of the result, or None for whichever is fewer.
 
     Returns
     -------
@@ -272,7 +272,7 @@ def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
     def own(moved: dict[Tensor, Any]) -> list[Any]:
         (unit,) = moved.values()
         found = push(tape, moved, [gradient]).get(gradient)
-        # selected, since what is not finite elsewhere is no part of it
+        # selected: values elsewhere may not be finite
         return [np.zeros((), x.dtype) if found is None else np.sum(np.where(unit, found, 0.0))]
 
     (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])
@@ -290,7 +290,7 @@ def hessian_diag(
     """A function that returns the diagonal of the Hessian, exactly.
 
     The gradient is recorded once. Each of the n numbers of the arguments then costs one
-    tangent along that tape, as for `hessian`; but what is kept are n numbers, not n².
+    tangent along that tape, as for `hessian`, but only n numbers are kept, not n².
 
     Parameters
     ----------

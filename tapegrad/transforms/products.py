@@ -211,15 +211,15 @@ def jvp(
 def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) -> Any:
     """The output of a function and its tangent, the Jacobian-vector product.
 
-    The function is recorded, and the tangents go along the tape from its beginning to
-    its end (`tapegrad.core.forward`).
+    The function is recorded, and tangents are propagated along the tape
+    (`tapegrad.core.forward`).
 
     Parameters
     ----------
     fn
         A function of trees with floating leaves that returns a tree.
     primals, tangents
-        Its arguments, and the direction they move in: tuples of like trees.
+        Its arguments and their direction: tuples of like trees.
     has_aux
         Whether `fn` returns ``(output, aux)``; `aux` is handed on.
 
@@ -297,7 +297,7 @@ class Pushforward:
 def linearize(fn: Fn, *primals: Any) -> tuple[Any, Pushforward]:
     """The output of a function and its pushforward, the Jacobian-vector product.
 
-    The function is recorded once, and any number of tangents go along the tape.
+    The function is recorded once, for any number of tangents.
 
     Parameters
     ----------

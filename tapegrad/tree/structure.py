@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -161,6 +160,9 @@ def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
         return None
     if is_attrs:
         return tuple([(field.name, field.alias) for field in node.__attrs_attrs__ if field.init])
+    # not imported above, because it takes long to import
+    import dataclasses
+
     names = [field.name for field in dataclasses.fields(node)]
     init = node.__init__
     while hasattr(init, "__wrapped__"):

@@ -123,7 +123,7 @@ def test_a_tape_100_000_records_deep_goes_through_pickle():
     assert tg.reverse_sweep(copy, copy_output)[copy.parameters[0]] == n
     # from any record, not only from a tape
     middle = output
-    for _ in range(n // 3):
+    for _ in range(n - n // 8):
         middle = middle.previous
     assert through(middle).index == middle.index
 

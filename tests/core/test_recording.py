@@ -1,12 +1,9 @@
 """Recordings: what they hold, how they nest, and what must not leave them."""
 
-import asyncio
 import contextvars
 import gc
 import math
 import sys
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 from typing import Any
 
@@ -15,25 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tapes import check_tape
+from tapes import check_tape, nothing_is_being_recorded
 
 import tapegrad as tg
 from tapegrad.core.tape import CURRENT
-from tapegrad.errors import TapeError
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.expand import expand_composites
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
-
-
-def nothing_is_being_recorded() -> bool:
-    tape, x = tg.Tape().parameter(1.0)
-    del tape
-    try:
-        x * 2
-    except TapeError as error:
-        return "no recording" in str(error)
-    return False
 
 
 # --- what becomes a parameter ---------------------------------------------------------
@@ -352,112 +338,6 @@ def test_the_truth_of_many_is_ambiguous_as_in_numpy():
     tg.record(fn)(np.ones(3))
 
 
-# --- leaks ------------------------------------------------------------------------------
-
-
-def leaked() -> Any:
-    kept = []
-    tg.grad(lambda x: (kept.append(x), x * x)[1])(3.0)
-    return kept[0]
-
-
-def test_a_leak_used_outside_any_recording_raises():
-    x = leaked()
-    for use in (
-        lambda: x * 2,
-        lambda: np.sin(x),
-        lambda: tg.stop_gradient(x),
-        lambda: x[...],
-        lambda: x > 0,
-    ):
-        with pytest.raises(TapeError, match="no recording"):
-            use()
-    assert x.value == 3.0
-
-
-def test_a_leak_used_in_another_recording_raises():
-    x = leaked()
-    for use in (lambda a: a * x, lambda a: x * 2, lambda a: tg.where(a > 0, a, x)):
-        with pytest.raises(TapeError, match="line 0"):
-            tg.grad(use)(1.0)
-    assert nothing_is_being_recorded()
-
-
-@pytest.mark.parametrize(
-    "transform",
-    [
-        tg.record,
-        tg.grad,
-        tg.value_and_grad,
-        tg.jacobian,
-        tg.hessian,
-        lambda f: lambda x: tg.vjp(f, x),
-        lambda f: lambda x: tg.jvp(f, (x,), (1.0,)),
-        lambda f: lambda x: tg.hvp(f, (x,), (1.0,)),
-    ],
-)
-def test_a_leak_passed_as_an_argument_raises(transform):
-    with pytest.raises(TapeError):
-        transform(lambda a: a * a)(leaked())
-    assert nothing_is_being_recorded()
-
-
-def test_a_leak_returned_by_another_function_raises():
-    x = leaked()
-    with pytest.raises(TapeError):
-        tg.grad(lambda a: x)(1.0)
-    with pytest.raises(TapeError):
-        tg.value_and_grad(lambda a: a * tg.grad(lambda b: x)(a * a * a))(1.0)
-
-
-def test_a_leak_as_the_value_of_an_inner_function_raises():
-    x = leaked()
-    with pytest.raises(TapeError):
-        tg.grad(lambda a: a * tg.value_and_grad(lambda b: x)(a * a * a)[0])(1.0)
-
-
-def test_a_leak_is_taken_in_by_its_value():
-    x = leaked()
-    assert tg.grad(lambda a: a * x.value)(1.0) == 3.0
-
-
-def test_a_leak_as_a_tangent_or_cotangent_raises():
-    x = leaked()
-    with pytest.raises(TapeError):
-        tg.jvp(lambda a: a * a, (1.0,), (x,))
-    with pytest.raises(TapeError):
-        tg.vjp(lambda a: a * a, 1.0)[1](x)
-    with pytest.raises(TapeError):
-        tg.vjp(lambda a: a + 1, 1.0)[1](x)
-
-
-def test_a_leak_in_an_optimizer_raises():
-    x = leaked()
-    optimizer = tg.optim.SGD(0.1)
-    with pytest.raises(TapeError):
-        optimizer.update(1.0, x, optimizer.init(1.0))
-
-
-def test_an_iterator_that_outlives_its_recording_raises():
-    def fn(x):
-        return (x * k for k in range(3))
-
-    generator, _ = tg.record(fn)(2.0)
-    with pytest.raises(TapeError, match="no recording"):
-        next(generator)
-
-
-def test_an_outer_record_may_be_used_inside_and_an_inner_one_outside():
-    def fn(x):
-        inner, tape = tg.record(lambda y: y * x)(x)
-        check_tape(tape)
-        return inner * x
-
-    output, tape = tg.record(fn)(2.0)
-    check_tape(tape)
-    assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 12.0
-
-
 # --- exceptions -------------------------------------------------------------------------
 
 
@@ -646,178 +526,6 @@ def test_a_recording_keeps_the_context_that_it_is_called_in():
     assert tg.grad(lambda x: x * setting.get())(2.0) == 3.0
     with np.errstate(divide="raise"), pytest.raises(FloatingPointError):
         tg.record(lambda x: 1.0 / x)(np.zeros(2))
-
-
-# --- threads and tasks ------------------------------------------------------------------
-
-
-def slow(wait: Any, x: Any) -> Any:
-    """A function whose every step lets another recording in between."""
-    for k in range(1, 20):
-        wait()
-        x = x * (1.0 + 1.0 / k)
-    return x
-
-
-def test_two_threads_record_at_once():
-    barrier = threading.Barrier(2)
-
-    def run(x):
-        output, tape = tg.record(lambda x: slow(lambda: barrier.wait(300), x))(x)
-        check_tape(tape)
-        assert len(tape) == 20
-        return tg.reverse_sweep(tape, output)[tape.parameters[0]], output.value
-
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(run, [1.0, 2.0]))
-    np.testing.assert_allclose([g for g, _ in results], [20.0, 20.0])
-    np.testing.assert_allclose([y for _, y in results], [20.0, 40.0])
-
-
-def test_many_threads_differentiate_at_once():
-    def run(k):
-        return tg.grad(tg.grad(lambda x: tg.sin(x) * x**2 * k))(np.array(0.5))
-
-    alone = [run(k) for k in range(40)]
-    with ThreadPoolExecutor(4) as pool:
-        together = list(pool.map(run, range(40)))
-    np.testing.assert_array_equal(together, alone)
-
-
-def test_a_thread_cannot_use_the_tensor_of_another():
-    def fn(x):
-        with ThreadPoolExecutor(1) as pool:
-            with pytest.raises(TapeError, match="thread"):
-                pool.submit(lambda: x * 2).result()
-            with pytest.raises(TapeError):
-                pool.submit(lambda: tg.grad(lambda y: y * x)(1.0)).result()
-            with pytest.raises(TapeError):
-                pool.submit(lambda: tg.grad(lambda y: y * y)(x)).result()
-            assert pool.submit(lambda: tg.grad(lambda y: y * y)(x.value)).result() == 4.0
-        return x * x
-
-    assert tg.grad(fn)(2.0) == 4.0
-
-
-def test_two_tasks_record_at_once():
-    async def run(x):
-        def begin(x):
-            tape, p = tg.Tape().parameter(x)
-            return tape, p
-
-        # each task steps its own recording, by hand and threaded
-        tape, p = begin(x)
-        y = p
-        for k in range(1, 20):
-            await asyncio.sleep(0)
-            tape, y = tape.write(tg.multiply, y, 1.0 + 1.0 / k)
-            assert tg.grad(lambda x, k=k: x * k)(x) == k
-        return tg.reverse_sweep(tape, y)[p], y.value
-
-    async def both():
-        return await asyncio.gather(run(1.0), run(2.0))
-
-    results = asyncio.run(both())
-    np.testing.assert_allclose(results, [(20.0, 20.0), (20.0, 40.0)])
-
-
-def test_two_tasks_with_a_recording_open_in_each_keep_apart():
-    # record() is synchronous; a step function awaits by handing control to the loop's other task
-    order = []
-
-    async def run(name, x):
-        loop = asyncio.get_running_loop()
-        context = contextvars.copy_context()
-
-        def recorded():
-            return tg.record(lambda x: slow(lambda: order.append(name), x))(x)
-
-        return await loop.run_in_executor(None, context.run, recorded)
-
-    async def both():
-        return await asyncio.gather(run("a", 1.0), run("b", 2.0))
-
-    for (output, tape), want in zip(asyncio.run(both()), (20.0, 40.0), strict=True):
-        check_tape(tape)
-        assert len(tape) == 20
-        np.testing.assert_allclose(output.value, want)
-
-
-def test_what_a_child_task_writes_is_refused_by_its_parent():
-    def fn(x):
-        async def child():
-            return tg.sin(x * 2)
-
-        async def parent():
-            return await asyncio.gather(child(), child())
-
-        a, b = asyncio.run(parent())
-        return a + b
-
-    with pytest.raises(TapeError):
-        tg.grad(fn)(2.0)
-    assert nothing_is_being_recorded()
-
-
-def test_what_a_child_task_wrote_is_refused_however_late_it_is_used():
-    def fn(x):
-        async def child():
-            return x * 2
-
-        async def parent():
-            return await asyncio.create_task(child())
-
-        y = asyncio.run(parent())
-        for _ in range(5):
-            x = x * 1.0
-        return x + y  # the line that y claims is taken by another record
-
-    with pytest.raises(TapeError):
-        tg.grad(fn)(2.0)
-    assert nothing_is_being_recorded()
-
-
-def test_what_a_child_task_wrote_is_refused_by_an_inner_gradient():
-    def fn(x):
-        async def child():
-            return x * 2
-
-        async def parent():
-            return await asyncio.create_task(child())
-
-        y = asyncio.run(parent())
-        for _ in range(5):
-            x = x * 1.0
-        return tg.grad(lambda a: a * a)(y)
-
-    with pytest.raises(TapeError):
-        tg.grad(fn)(2.0)
-
-
-def test_a_recording_in_a_child_task_does_not_touch_the_parents():
-    def fn(x):
-        async def child():
-            return tg.grad(lambda y: y * y)(3.0)
-
-        async def parent():
-            return await asyncio.create_task(child())
-
-        c = asyncio.run(parent())
-        c = c.value if isinstance(c, tg.Tensor) else c
-        return x * c
-
-    assert tg.grad(fn)(2.0) == 6.0
-
-
-def test_a_child_task_of_no_recording_is_free_to_record():
-    async def child(x):
-        await asyncio.sleep(0)
-        return tg.grad(lambda y: y * y)(x)
-
-    async def parent():
-        return await asyncio.gather(*(child(float(k)) for k in range(5)))
-
-    assert asyncio.run(parent()) == [0.0, 2.0, 4.0, 6.0, 8.0]
 
 
 # --- nothing is kept --------------------------------------------------------------------

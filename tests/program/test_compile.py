@@ -17,7 +17,7 @@ from bench.workloads import WORKLOADS
 from counting import calls_of
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, many, scale_of
+from programs import assert_close, assert_same, many, scale_of
 
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
@@ -27,18 +27,6 @@ from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
 
 X = np.linspace(-1.0, 1.0, 4)
-
-
-def assert_same(got, wanted, rtol=1e-12):
-    """The same tree, types, dtypes, shapes, and values."""
-    assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
-    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        assert type(a) is type(b)
-        if isinstance(b, np.ndarray):
-            assert (a.dtype, a.shape) == (b.dtype, b.shape)
-            np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol)
-        else:
-            assert a == b
 
 
 def counted(fn):
@@ -889,102 +877,6 @@ def test_a_function_may_call_itself_compiled_while_it_is_recorded():
     thread.join(300)
     assert result
     np.testing.assert_array_equal(result[0], np.full(2, 6.0))
-
-
-def test_a_custom_op_may_call_the_compiled_function_it_is_in():
-    depth = []
-
-    @tg.custom_op(vjps=(lambda g, y, x: g,))
-    def again(x):
-        if not depth and x.flags.owndata is not None:
-            depth.append(1)
-            try:
-                if ready:
-                    return compiled(x * 0.5)
-            finally:
-                depth.pop()
-        return x * 1.0
-
-    def fn(x):
-        a = tg.tanh(x * 3.0)
-        b = again(a)
-        return a + b + tg.tanh(a * 2.0)
-
-    ready = False
-    compiled = tg.compile(fn)
-    compiled(X)
-    ready = True
-    got = compiled(X)
-    a = np.tanh(X * 3.0)
-    inner = np.tanh(a * 0.5 * 3.0)
-    wanted = a + (inner + inner + np.tanh(inner * 2.0)) + np.tanh(a * 2.0)
-    np.testing.assert_allclose(got, wanted, rtol=1e-12)
-
-
-def test_a_custom_op_runs_anew_in_each_call_and_its_arrays_are_its_own():
-    seen = []
-
-    @tg.custom_op(vjps=(lambda g, y, x: g * 2.0,))
-    def doubled_and_kept(x):
-        y = x * 2.0
-        seen.append(y)
-        return y
-
-    compiled = tg.compile(
-        tg.value_and_grad(lambda x: tg.sum(tg.tanh(doubled_and_kept(tg.tanh(x)))))
-    )
-    first = compiled(X)
-    n = len(seen)
-    second = compiled(X)
-    assert len(seen) == n + 1
-    seen[-1][:] = 99.0
-    assert_same(first, second)
-    assert_same(compiled(X), second)
-
-
-def test_a_custom_op_cannot_write_to_an_argument_or_a_buffer():
-    @tg.custom_op(vjps=(lambda g, y, x: g,))
-    def writes(x):
-        x[0] = 5.0
-        return x
-
-    x = X.copy()
-    with pytest.raises(ValueError, match="read-only"):
-        tg.compile(lambda x: writes(tg.tanh(x)))(x)
-    with pytest.raises(ValueError, match="read-only"):
-        tg.compile(lambda x: writes(x))(x)
-    np.testing.assert_array_equal(x, X)
-
-
-def test_a_custom_op_that_returns_its_operand_is_no_view_of_a_buffer():
-    same = tg.custom_op(vjps=(lambda g, y, x: g,), name="same")(lambda x: x)
-
-    def fn(x):
-        y = same(tg.tanh(x))
-        z = tg.tanh(tg.tanh(x * 2.0) * 3.0)
-        return y * 1.0 + z, y, z
-
-    compiled = tg.compile(fn)
-    for _ in range(2):
-        assert_same(compiled(X), fn(X))
-
-
-def test_an_error_in_a_custom_op_leaves_the_next_call_right():
-    fail = []
-
-    @tg.custom_op(vjps=(lambda g, y, x: g,))
-    def sometimes(x):
-        if fail:
-            raise ArithmeticError("as asked")
-        return x * 1.0
-
-    compiled = tg.compile(lambda x: tg.tanh(sometimes(tg.tanh(x)) * 2.0))
-    wanted = compiled(X)
-    fail.append(1)
-    with pytest.raises(ArithmeticError, match="as asked"):
-        compiled(X)
-    fail.clear()
-    assert_same(compiled(X), wanted)
 
 
 # --- large arrays and long programs -----------------------------------------------------------

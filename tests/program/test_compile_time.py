@@ -1,5 +1,7 @@
 """What compiling takes: steps in proportion to the records, and a word when it takes long."""
 
+import contextlib
+import gc
 import logging
 
 import numpy as np
@@ -106,3 +108,25 @@ def test_a_compilation_that_goes_on_says_so_once(monkeypatch, caplog):
     assert "slow" in record.getMessage()
     assert f"{len(trace(slow, (1.0,), {}).instructions)} records" in record.getMessage()
     assert "tapegrad.scan" in record.getMessage()
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("fails", [True, False])
+def test_the_search_for_cycles_waits_and_is_as_it_was(enabled, fails):
+    seen = []
+
+    def watching(program):
+        seen.append(gc.isenabled())
+        if fails:
+            raise KeyError("a pass")
+        return program
+
+    before = gc.isenabled()
+    (gc.enable if enabled else gc.disable)()
+    try:
+        with contextlib.suppress(KeyError):
+            tg.compile(np.sin, passes=(watching,))(1.0)
+        assert seen == [False]
+        assert gc.isenabled() == enabled
+    finally:
+        (gc.enable if before else gc.disable)()

@@ -12,32 +12,13 @@ import attrs
 import numpy as np
 import pytest
 from hypothesis import given
-from programs import many
+from programs import assert_runs, many
 
 import tapegrad as tg
 from tapegrad.core.digits import as_text
-from tapegrad.declare import OPS
 from tapegrad.ops.updates import index_set
 from tapegrad.program.writing import source, written
 from tapegrad.testing import programs
-
-
-def leaves_equal(got, wanted):
-    assert tg.tree.flatten(got)[1] == tg.tree.flatten(wanted)[1]
-    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-        if isinstance(b, str):
-            assert a == b
-        else:
-            tolerance = 1e-5 if np.asarray(b).dtype == np.float32 else 1e-12
-            np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance)
-
-
-def assert_runs(fn, *args):
-    """Twice, for the second run finds the buffers full."""
-    expected = fn(*args)
-    compiled = tg.compile(fn)
-    leaves_equal(compiled(*args), expected)
-    leaves_equal(compiled(*args), expected)
 
 
 @many(thorough=60)
@@ -215,106 +196,6 @@ def test_fields_with_aliases_and_keywords_are_put_back():
         return tg.grad(lambda p: tg.sum(p.shape) * tg.sum(p._private) * tg.sum(p.later))(p)
 
     assert_runs(fn, record)
-
-
-# --- ops of the user's ------------------------------------------------------------------
-
-
-def scale(name, factor):
-    """An op that multiplies; the factor is in its function, not its name."""
-
-    def forward(x):
-        return x * factor
-
-    return tg.custom_op(vjps=(lambda g, y, x: g * factor,), name=name)(forward)
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["tanh", "add", "b0", "make", "run", "x", "array", "<lambda>", "my op", "class", "2", "f{0}"],
-)
-def test_any_name_of_a_custom_op_will_do(name):
-    op = scale(name, 3.0)
-    x = np.linspace(-1, 1, 4)
-    assert_runs(tg.value_and_grad(lambda x: tg.sum(tg.tanh(op(x)) + op(tg.tanh(x)) + op(x))), x)
-
-
-def test_custom_ops_of_one_name_are_told_apart():
-    ops = [scale("f", factor) for factor in (2.0, 3.0, 5.0, 7.0)]
-    x = np.linspace(1, 2, 4)
-    assert_runs(tg.value_and_grad(lambda x: tg.sum(sum(op(x) * op(x + 1.0) for op in ops))), x)
-
-
-@pytest.mark.parametrize("name", sorted(OPS))
-def test_a_custom_op_is_not_taken_for_the_packages_op_of_that_name(name):
-    rules = (lambda g, y, a, b: g * 3.0, lambda g, y, a, b: g * b)
-    unary = scale(name, 3.0)
-    binary = tg.custom_op(vjps=rules, name=name)(lambda a, b: 3.0 * a + 0.5 * b * b)
-
-    def fn(x, y):
-        z = unary(unary(x)) + binary(binary(x, y), 1.0) + binary(x, unary(y)) * 2.0
-        return tg.sum(tg.tanh(z * 0.1)) + tg.sum(unary(z) ** 2) + binary(tg.sum(z), 0.0)
-
-    x = np.linspace(-1, 1, 4)
-    assert_runs(tg.value_and_grad(fn, argnums=(0, 1)), x.reshape(2, 2), x.reshape(2, 2) + 2.0)
-
-
-def test_a_custom_op_of_a_lambda_runs():
-    double = tg.custom_op(vjps=(lambda g, y, x: g * 2,))(lambda x: 2 * x)
-    assert_runs(tg.value_and_grad(lambda x: tg.sum(double(x))), np.ones(3))
-
-
-OPTIONS = [
-    2.0, np.float32(2.0), np.float64("inf"), float("inf"), float("nan"), "text", "{0}, {out}", "'",
-    b"x", np.cos, len, np.dtype("f4"), np.float32, (1, None, "a"), slice(1, None), ...,
-    np.arange(3.0), np.arange(3000.0), {"a": np.arange(2)}, object(),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "option", OPTIONS, ids=[f"{type(x).__name__}-{i}" for i, x in enumerate(OPTIONS)]
-)
-def test_any_option_of_a_custom_op_reaches_it(option):
-    seen = []
-
-    @tg.custom_op(vjps=(lambda g, y, x, option: g,))
-    def op(x, option):
-        seen.append(option)
-        return x * 1.0
-
-    compiled = tg.compile(tg.value_and_grad(lambda x: tg.sum(op(x, option=option))))
-    compiled(np.ones(3))
-    seen.clear()
-    compiled(np.ones(3))
-    assert len(seen) == 1
-    assert isinstance(seen[0], type(option))
-    assert repr(seen[0]) == repr(option)
-
-
-@pytest.mark.parametrize(
-    "name", ["dtype", "index", "shape", "out", "all", "axis", "keepdims", "x1"]
-)
-def test_an_option_of_a_custom_op_may_have_any_name(name):
-    namespace = {}
-    exec(f"def forward(x, {name}): return x * {name}", namespace)
-    op = tg.custom_op(vjps=(lambda g, y, x, **options: g * options[name],))(namespace["forward"])
-    assert_runs(tg.value_and_grad(lambda x: tg.sum(op(tg.tanh(x), **{name: 3}))), np.ones(3))
-
-
-def test_custom_ops_with_large_options_that_look_alike_are_told_apart():
-    first = np.zeros(3000)
-    second = first.copy()
-    second[1500] = 1.0
-
-    @tg.custom_op(vjps=(lambda g, y, x, weights: g * weights.sum(),))
-    def op(x, weights):
-        return x * weights.sum()
-
-    assert repr(first) == repr(second)
-    assert_runs(
-        tg.value_and_grad(lambda x: tg.sum(op(x, weights=first) + op(x, weights=second))),
-        np.ones(2),
-    )
 
 
 # --- numbers --------------------------------------------------------------------------------

@@ -861,6 +861,8 @@ def test_transposes_of_transposes_are_one_or_none(drawn):
         (lambda x: np.sum(np.sin(x) * 2.0, axis=0), 2),
         (lambda x: np.sum(np.sin(x) * 2.0, keepdims=True), 2),
         (lambda x: np.sin(x) * (np.cos(x) > 0.5), 4),
+        (lambda x: np.sum(np.sin(x) * np.cos(x)), 3),
+        (lambda x: np.sum(np.sin(x).astype(np.float32) * np.cos(x)), 3),
         (lambda x: np.sum((x * 2.0**40).astype(int) * 3 + (1 << 60)), 0),
     ],
 )

@@ -1,10 +1,6 @@
 """Gradients, pullbacks, tangents, second derivatives, and all of them nested."""
 
 import inspect
-import itertools
-from collections import OrderedDict, deque
-from functools import lru_cache, partial
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
@@ -15,8 +11,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
-from tapegrad.core.hidden import tensor_inside
-from tapegrad.core.tape import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
@@ -450,101 +444,6 @@ def test_a_hessian_of_trees_is_a_tree_of_trees():
     assert hessian["b"]["b"] == 0.0
 
 
-# --- nesting ---------------------------------------------------------------------------
-
-
-def test_perturbations_are_not_confused():
-    # d/dx (x * d/dy (x + y)) is 1; who mixes up the two derivatives gets 2
-    assert tg.grad(lambda x: x * tg.grad(lambda y: x + y)(1.0))(1.0) == 1.0
-    assert tg.grad(lambda x: x * tg.jvp(lambda y: x + y, (1.0,), (1.0,))[1])(1.0) == 1.0
-    forward = tg.jvp(lambda x: x * tg.grad(lambda y: x + y)(1.0), (1.0,), (1.0,))
-    assert forward == (1.0, 1.0)
-    both = tg.jvp(lambda x: x * tg.jvp(lambda y: x + y, (1.0,), (1.0,))[1], (1.0,), (1.0,))
-    assert both == (1.0, 1.0)
-
-
-@given(FLOATS)
-def test_a_nested_gradient_at_the_outer_variable_is_differentiated_through(x):
-    # d/dx (x * d/dy (x * y**2) at y = x) = d/dx (2 x**3)
-    close(tg.grad(lambda x: x * tg.grad(lambda y: x * y**2)(x))(x), 6 * x**2)
-    # d/dx (d/dy (x * y) at y = x) = d/dx x
-    close(tg.grad(lambda x: tg.grad(lambda y: x * y)(x))(x), 1.0)
-    # d/dx (d/dy (x**2) ...) = 0
-    close(tg.grad(lambda x: tg.grad(lambda y: x**2)(x))(x), 0.0)
-
-
-@given(FLOATS, FLOATS)
-def test_three_levels_are_kept_apart(a, b):
-    def fn(x):
-        def of_y(y):
-            def of_z(z):
-                return x * y * z + z**2 * y
-
-            return tg.grad(of_z)(x * y)
-
-        return tg.grad(of_y)(b)
-
-    # of_z' = x y + 2 z y at z = x y: x y + 2 x y^2; by y: x + 4 x y; by x: 1 + 4 y
-    close(fn(a), a + 4 * a * b)
-    close(tg.grad(fn)(a), 1 + 4 * b)
-
-
-def test_one_function_differentiates_itself():
-    # the mark is the call's, never the function's
-    def fn(x, depth):
-        return x * x if depth == 0 else x * tg.grad(fn)(x, depth - 1)
-
-    # x^2 -> x * 2x = 2 x^2 -> x * 4x = 4 x^2, derivative 8 x
-    assert tg.grad(fn)(3.0, 2) == 24.0
-
-
-def test_an_inner_gradient_at_a_constant_is_a_constant():
-    def fn(x):
-        inner = tg.grad(lambda y: y**3)(2.0)
-        assert inner.value == 12.0
-        return inner * x
-
-    assert tg.grad(fn)(5.0) == 12.0
-
-
-def test_two_inner_gradients_do_not_add_up():
-    def fn(x):
-        return tg.grad(lambda y: y * x)(1.0) + tg.grad(lambda y: y * y * x)(3.0)
-
-    # x + 6 x
-    assert fn(2.0) == 14.0
-    assert tg.grad(fn)(2.0) == 7.0
-
-
-def test_a_pullback_may_leave_its_recording():
-    def fn(x):
-        y, pullback = tg.vjp(lambda a: a * a * x, x)
-        kept.append(pullback)
-        return y
-
-    kept: list[Any] = []
-    tg.grad(fn)(3.0)
-    (g,) = kept[0](1.0)
-    assert type(g) is np.ndarray
-    assert g == 18.0
-
-
-def test_a_pullback_of_an_outside_recording_is_differentiable_in_its_cotangent():
-    _, pullback = tg.vjp(lambda a: a * a, 3.0)
-    assert tg.grad(lambda c: pullback(c * c)[0])(2.0) == 24.0
-
-
-def test_implicit_differentiation_by_newtons_steps():
-    def root(a):
-        x = a * 0 + 1.0
-        for _ in range(8):
-            x = x - (x * x - a) / tg.grad(lambda x: x * x - a)(x)
-        return x
-
-    close(root(9.0), 3.0)
-    close(tg.grad(root)(9.0), 1 / 6)
-
-
 # --- stop_gradient ------------------------------------------------------------------------
 
 
@@ -586,129 +485,6 @@ def test_stop_gradient_stops_the_inner_derivative_and_the_outer():
 # --- custom ops -----------------------------------------------------------------------------
 
 
-@tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
-def cube(x):
-    """The cube."""
-    return x**3
-
-
-@tg.custom_op(vjps=(lambda g, y, a, b, scale=1.0: g * b * scale, None), name="scaled")
-def product(a, b, scale=1.0):
-    return a * b * scale
-
-
-@given(VECTORS)
-def test_a_custom_op_is_an_op_like_any(x):
-    np.testing.assert_array_equal(cube(x), x**3)
-    assert type(cube(x)) is np.ndarray
-    close(tg.grad(lambda x: tg.sum(cube(x)))(x), 3 * x**2)
-    close(tg.hessian(lambda x: tg.sum(cube(x)))(x), np.diag(6 * x))
-    close(tg.jvp(cube, (x,), (np.ones(3),))[1], 3 * x**2)
-    close(tg.hvp(lambda x: tg.sum(cube(x)), (x,), (np.ones(3),)), 6 * x)
-
-
-@tg.custom_op(vjps=(lambda g, y, x: g * (1 - y * y),))
-def tanh_by_output(x):
-    return np.tanh(x)
-
-
-@given(x=st.floats(-2, 2))
-def test_the_tangent_of_a_custom_op_has_derivatives_through_its_output(x):
-    def slope(f):
-        return lambda x: tg.jvp(f, (x,), (1.0,))[1]
-
-    np.testing.assert_allclose(tg.grad(slope(tanh_by_output))(x), tg.grad(slope(np.tanh))(x))
-    np.testing.assert_allclose(
-        tg.jvp(slope(tanh_by_output), (x,), (1.0,))[1], tg.jvp(slope(np.tanh), (x,), (1.0,))[1]
-    )
-
-
-def test_a_custom_op_is_written_by_hand_and_in_a_recording():
-    tape, x = tg.Tape().parameter(2.0)
-    tape, y = tape.write(cube, x)
-    assert y.op is cube
-    assert tg.reverse_sweep(tape, y)[x] == 12.0
-    _, tape = tg.record(cube)(2.0)
-    assert [r.op.name for r in tape][-1] == "cube"
-
-
-def test_a_custom_op_has_operands_first_and_then_options():
-    output, _ = tg.record(lambda a, b: product(a, b, scale=5.0))(2.0, 3.0)
-    assert output.value == 30.0
-    assert output.op.name == "scaled"
-    assert dict(output.options) == {"scale": 5.0}
-    assert tg.grad(product, argnums=(0, 1))(2.0, 3.0, scale=5.0) == (15.0, 0.0)
-    assert tg.grad(product)(2.0, 3.0, 5.0) == 15.0
-    assert tg.grad(product)(2.0, 3.0) == 3.0
-
-
-def test_options_left_at_their_defaults_reach_the_rules_that_name_them():
-    @tg.custom_op(
-        vjps=(lambda g, y, x, w, n: g * w * n * x ** (n - 1), lambda g, y, x, w: g * y / w)
-    )
-    def scaled_power(x, w=3.0, n=2):
-        return w * x**n
-
-    for call, slope in (
-        (lambda x: scaled_power(x), 12.0),
-        (lambda x: scaled_power(x, n=2), 12.0),
-        (lambda x: scaled_power(w=5.0, x=x), 20.0),
-        (lambda x: scaled_power(x, 1.0, n=1), 1.0),
-    ):
-        np.testing.assert_array_equal(tg.grad(call)(2.0), slope)
-        np.testing.assert_array_equal(tg.jvp(call, (2.0,), (1.0,))[1], slope)
-
-
-def test_an_error_in_a_rule_says_which_rule_it_was():
-    twice = tg.custom_op(vjps=(lambda g, y: 2 * g,), name="twice")(lambda x: 2 * x)
-    with pytest.raises(TypeError) as caught:
-        tg.grad(twice)(1.0)
-    assert "twice" in caught.value.__notes__[0]
-    assert "operand 0" in caught.value.__notes__[0]
-
-
-def test_a_custom_op_keeps_its_name_docstring_and_signature():
-    assert cube.__name__ == "cube"
-    assert cube.__doc__ == "The cube."
-    assert list(inspect.signature(product).parameters) == ["a", "b", "scale"]
-
-
-def test_the_rules_of_a_custom_op_may_use_any_function_that_records():
-    @tg.custom_op(vjps=(lambda g, y, x: g * np.cos(x),))
-    def sine(x):
-        return np.sin(x)
-
-    f = sine
-    for want in (np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x)):
-        f = tg.grad(f)
-        close(f(0.7), want(0.7))
-
-
-def test_the_broadcasting_of_a_custom_op_is_undone():
-    @tg.custom_op(vjps=(lambda g, y, a, b: g, lambda g, y, a, b: g * 2))
-    def weighted(a, b):
-        return a + 2 * b
-
-    ga, gb = tg.grad(lambda a, b: tg.sum(weighted(a, b)), (0, 1))(np.ones((2, 1)), np.ones(3))
-    np.testing.assert_array_equal(ga, np.full((2, 1), 3.0))
-    np.testing.assert_array_equal(gb, np.full(3, 4.0))
-
-
-@pytest.mark.parametrize("result", [3.0, 3, np.float32(3), np.array(3), np.array(3.0, "f4")])
-def test_a_rule_may_return_any_number(result):
-    op = tg.custom_op(vjps=(lambda g, y, x: result,))(lambda x: 3 * x)
-    for x in (2.0, np.array(2.0)):
-        g = tg.grad(op)(x)
-        assert g == 3.0
-        assert g.dtype == np.float64
-        assert type(g) is np.ndarray
-
-
-def test_a_custom_op_that_needs_no_gradient_passes_none():
-    rounded = tg.custom_op(vjps=(None,))(np.round)
-    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(rounded(x) * x))(np.array([1.2])), [1.0])
-
-
 def test_a_hessian_of_several_arguments_is_a_tuple_of_tuples():
     hessian = tg.hessian(lambda a, b: a * a * b + b**3, argnums=(0, 1))(2.0, 3.0)
     assert hessian == ((6.0, 4.0), (4.0, 18.0))
@@ -728,103 +504,6 @@ def test_python_floats_do_not_widen_what_they_meet():
     assert tg.record(fn)(2.0, x)[0].dtype == np.float32
     strong, _ = tg.record(fn)(np.array(2.0), x)
     assert strong.dtype == np.float64
-
-
-# --- any nesting ------------------------------------------------------------------------
-
-# what makes a function of a number of one: the derivatives it takes, and how
-NESTED: dict[str, tuple[int, Any]] = {
-    "grad": (1, tg.grad),
-    "value_and_grad": (1, lambda f: lambda x: tg.value_and_grad(f)(x)[1]),
-    "vjp": (1, lambda f: lambda x: tg.vjp(f, x)[1](1.0)[0]),
-    "jvp": (1, lambda f: lambda x: tg.jvp(f, (x,), (1.0,))[1]),
-    "jacobian": (1, tg.jacobian),
-    "hessian": (2, tg.hessian),
-    "hvp": (2, lambda f: lambda x: tg.hvp(f, (x,), (1.0,))),
-    "compile": (0, tg.compile),
-    "checkpoint": (0, tg.checkpoint),
-    "record": (0, lambda f: lambda x: read(tg.record(f)(x)[0])),
-    "aux": (1, lambda f: lambda x: tg.grad(lambda x: (f(x), x), has_aux=True)(x)[0]),
-    "captured": (1, lambda f: lambda x: tg.grad(lambda y: f(x + y))(0.0)),
-    "captured and checkpointed": (
-        1,
-        lambda f: lambda x: tg.grad(lambda y: tg.checkpoint(lambda z: f(x + z))(y))(0.0),
-    ),
-    "checked": (1, lambda f: tg.grad(f, check_finite=True)),
-}
-
-
-def read(x: Any) -> Any:
-    """A record's value where no recording goes on, which could still use it."""
-    return x if CURRENT.get() is not None or type(x) is not tg.Tensor else x.value
-
-
-@tg.custom_vjp(lambda g, y, x: (g * wave(x + np.pi / 2),))
-def wave(x: Any) -> Any:
-    return np.sin(x)
-
-
-def polynomial(x: Any) -> Any:
-    return ((0.5 * x - 1) * x + 2) * x * x + x
-
-
-def damped(x: Any) -> Any:
-    return tg.exp(-0.5 * x) * 2
-
-
-# functions, and their derivatives of any order
-CLOSED: dict[str, tuple[Any, Any]] = {
-    "sin": (lambda x: tg.sin(2 * x + 1), lambda n, x: 2**n * np.sin(2 * x + 1 + n * np.pi / 2)),
-    "wave": (wave, lambda n, x: np.sin(x + n * np.pi / 2)),
-    "polynomial": (
-        polynomial,
-        lambda n, x: np.polynomial.Polynomial([0, 1, 2, -1, 0.5]).deriv(n)(x),
-    ),
-    "damped": (damped, lambda n, x: 2 * (-0.5) ** n * np.exp(-0.5 * x)),
-}
-
-
-@given(
-    st.sampled_from(sorted(CLOSED)),
-    st.lists(st.sampled_from(sorted(NESTED)), min_size=1, max_size=4),
-    FLOATS,
-)
-def test_transforms_nest_in_any_order_four_levels_deep(function, names, x):
-    fn, derivative = CLOSED[function]
-    order = 0
-    for name in names:
-        taken, transform = NESTED[name]
-        # values are not known while compiling
-        if name == "checked" and "compile" in names:
-            transform = tg.grad
-        order, fn = order + taken, transform(fn)
-    close(fn(x), derivative(order, x), 1e-8)
-
-
-@given(st.lists(st.sampled_from(["grad", "jvp", "jacobian", "checkpoint", "compile"]), max_size=3))
-def test_transforms_of_a_function_of_two_arrays_nest(names):
-    """Of sum(sin(a * b)), by a: the n-th derivative of each element is its own."""
-
-    def total(a, b):
-        return tg.sum(tg.sin(a * b))
-
-    def along(f):
-        # each level sums what the one inside it gives, so that it stays a scalar
-        wrap = {
-            "grad": lambda f: lambda a, b: tg.sum(tg.grad(f)(a, b)),
-            "jvp": lambda f: lambda a, b: tg.jvp(lambda a: f(a, b), (a,), (np.ones(3),))[1],
-            "jacobian": lambda f: lambda a, b: tg.sum(tg.jacobian(f)(a, b)),
-            "checkpoint": tg.checkpoint,
-            "compile": tg.compile,
-        }
-        for name in names:
-            f = wrap[name](f)
-        return f
-
-    a, b = np.array([0.5, -1.0, 2.0]), np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 1.5]])
-    n = sum(name not in ("checkpoint", "compile") for name in names)
-    want = np.sum(b**n * np.sin(a * b + n * np.pi / 2))
-    close(along(total)(a, b), want, 1e-8)
 
 
 # --- aux, and what is refused -------------------------------------------------------------
@@ -875,7 +554,11 @@ def test_derivatives_of_trees_by_several_arguments_are_trees(transform):
 
 REFUSED: list[tuple[Any, type[Exception], str]] = [
     (lambda: tg.jvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals is a tuple.*\(x,\)"),
-    (lambda: tg.jvp(tg.sum, (np.ones(2),), np.ones(2)), TypeError, r"tangents is a tuple.*ndarray"),
+    (
+        lambda: tg.jvp(tg.sum, (np.ones(2),), np.ones(2)),
+        TypeError,
+        r"tangents is a tuple.*an array",
+    ),
     (lambda: tg.hvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals is a tuple"),
     (lambda: tg.hvp(tg.sum, (np.ones(2),), np.ones(2)), TypeError, r"tangents is a tuple"),
     (lambda: tg.jvp(square, (2.0, 3.0), (1.0,)), ValueError, "2 primals but 1 tangents"),
@@ -935,156 +618,6 @@ def test_what_a_transform_cannot_take_is_told(i):
 def test_a_numpy_integer_is_a_position():
     assert tg.grad(lambda a, b: a * b, np.int64(1))(2.0, 3.0) == 2.0
     assert tg.grad(lambda a, b: a * b, [np.int64(1), 0])(2.0, 3.0) == (2.0, 3.0)
-
-
-# --- what is no tree ------------------------------------------------------------------
-
-
-class NoTree:
-    def __init__(self, inside: Any):
-        self.inside = inside
-
-    def method(self):
-        return self.inside
-
-
-class Slotted:
-    __slots__ = ("inside",)
-
-    def __init__(self, inside: Any):
-        self.inside = inside
-
-
-def objects(x, dtype=object):
-    array = np.empty(1, dtype)
-    array[0] = x
-    return array
-
-
-def looped(x):
-    box = NoTree([None, x])
-    box.inside[0] = box
-    return box
-
-
-HIDING = {
-    "object": NoTree,
-    "of a list": lambda x: NoTree([x]),
-    "slots": Slotted,
-    "subclass of slots": type("Both", (Slotted,), {}),
-    "boxes in boxes": lambda x: Slotted(NoTree({1: (Slotted([{x}]),)})),
-    "loop": looped,
-    "set": lambda x: {x},
-    "deque": lambda x: deque([x]),
-    "ordered": lambda x: OrderedDict(x=x),
-    "objects": objects,
-    "objects of objects": lambda x: objects(objects(x)),
-    "objects in a field": lambda x: objects((1.0, [x]), [("a", float), ("b", object)]),
-    "generator": lambda x: (y for y in [x]),
-    "map": lambda x: map(abs, [x]),
-    "zip": lambda x: zip([1], [x], strict=True),
-    "iterator": lambda x: iter([x]),
-    "chain": lambda x: itertools.chain([1], [x]),
-    "values": lambda x: {1: x}.values(),
-    "items": lambda x: {1: x}.items(),
-    "keys": lambda x: {x: 1}.keys(),
-    "key": lambda x: OrderedDict({x: 1}),
-    "proxy": lambda x: MappingProxyType({1: x}),
-    "closure": lambda x: lambda: x,
-    "default": lambda x: lambda y=x: y,
-    "keyword default": lambda x: lambda *, y=x: y,
-    "method": lambda x: NoTree(x).method,
-    "partial": lambda x: partial(abs, x),
-    "cached": lambda x: lru_cache(lambda: x),
-    "error": ValueError,
-    "slice": slice,
-    "grad": lambda x: tg.grad(lambda y: x * y),
-    "checkpoint": lambda x: tg.checkpoint(lambda y: x * y),
-    "compiled": lambda x: tg.compile(lambda y: x * y),
-}
-
-
-@pytest.mark.parametrize("name", sorted(HIDING))
-@pytest.mark.parametrize(
-    "lose",
-    [
-        lambda f: tg.jvp(f, (2.0,), (1.0,)),
-        lambda f: tg.vjp(f, 2.0),
-        lambda f: tg.jacobian(f)(2.0),
-        lambda f: tg.grad(lambda x: (x, f(x)), has_aux=True)(2.0),
-        lambda f: tg.grad(lambda x: tg.stop_gradient([f(x)]) and x)(2.0),
-        lambda f: tg.grad(lambda x: tg.checkpoint(f)(x) and x)(2.0),
-        lambda f: tg.compile(f)(2.0),
-        lambda f: tg.grad(lambda x: tg.custom_vjp(lambda g, y, *xs: xs)(len)(f(x)) and x)(2.0),
-    ],
-)
-def test_no_tensor_hides_in_what_is_no_tree(name, lose):
-    with pytest.raises(TypeError, match="not a tree"):
-        lose(HIDING[name])
-
-
-@pytest.mark.parametrize("name", sorted(HIDING))
-def test_what_is_no_tree_may_hold_anything_else(name):
-    thing = HIDING[name](3.0)
-    _, aux = tg.grad(lambda x: (x * x, [thing, len, int]), has_aux=True)(2.0)
-    assert aux[1:] == [len, int]
-    assert tg.stop_gradient([thing])[0] is not None
-    assert tg.grad(lambda x: tg.checkpoint(lambda x: (x * x, thing))(x)[0])(2.0) == 4.0
-
-
-def test_a_container_that_is_no_tree_is_told_how_to_be_one():
-    with pytest.raises(TypeError, match="attrs class"):
-        tg.grad(lambda p: p.inside)(NoTree(2.0))
-
-
-@given(st.data())
-def test_no_depth_of_boxes_hides_a_tensor(data):
-    boxes = data.draw(st.lists(st.sampled_from(sorted(HIDING)), min_size=1, max_size=6))
-    # what a set or a dict of keys is made of has to be hashed
-    boxes = [name for name in boxes if name not in ("set", "keys", "key", "boxes in boxes")]
-
-    def boxed(x):
-        for name in boxes or ["set"]:
-            x = HIDING[name](x)
-        return x
-
-    with pytest.raises(TypeError, match=r"line 0 of the tape.*not a tree"):
-        tg.vjp(boxed, 2.0)
-    assert tensor_inside(boxed(2.0)) is None
-
-
-def test_looking_into_an_iterator_takes_nothing_from_it():
-    assert list(tg.grad(lambda x: (x, iter([1, 2])), has_aux=True)(2.0)[1]) == [1, 2]
-
-
-def test_a_function_does_not_answer_for_what_its_module_holds(monkeypatch):
-    _, kept = tg.Tape().parameter(1.0)
-    monkeypatch.setitem(globals(), "KEPT", kept)
-    assert tg.grad(lambda x: (x, square), has_aux=True)(2.0)[1] is square
-    assert tg.grad(lambda x: (x, pytest), has_aux=True)(2.0)[1] is pytest
-
-
-def test_a_tape_and_a_pullback_may_hold_tensors_but_not_for_a_program():
-    for make in (lambda x: tg.record(square)(x)[1], lambda x: tg.vjp(square, x)[1]):
-        aux = tg.grad(lambda x, make=make: (x, {"kept": make(x)}), has_aux=True)(2.0)[1]
-        assert type(aux["kept"]) in (tg.Tape, type(tg.vjp(square, 1.0)[1]))
-        with pytest.raises(TypeError, match="not a tree"):
-            tg.compile(make)(2.0)
-
-
-@pytest.mark.parametrize(
-    "output", ["a", 3, None, (), [], {"n": np.arange(3)}, (True, "b"), np.array([1], object)]
-)
-@pytest.mark.parametrize("transform", [lambda f: tg.jacobian(f)(2.0), lambda f: tg.vjp(f, 2.0)])
-def test_a_result_without_a_floating_leaf_has_no_derivative(transform, output):
-    with pytest.raises(TypeError, match="no leaf of its result is floating"):
-        transform(lambda x: output)
-    with pytest.raises(TypeError, match=r"floating.*bool"):
-        transform(lambda x: x > 0)
-
-
-def test_a_constant_beside_other_results_has_a_zero_jacobian():
-    assert tg.jacobian(lambda x: (x * x, 3.0, 4))(2.0) == (4.0, 0.0, 0.0)
 
 
 # --- cotangents that are not quite like the output ------------------------------------------

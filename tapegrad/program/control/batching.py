@@ -21,7 +21,7 @@ Has = Sequence[bool]
 
 
 def differing(code: Code, has: Has) -> list[bool]:
-    """Which outputs of a program differ between examples, where these inputs do."""
+    """Which outputs of a program differ between examples, given which inputs do."""
     found: list[bool] = []
 
     def of(x: Any) -> bool:
@@ -86,19 +86,19 @@ def nothing(code: Code, has: Has, n: int) -> Program:
 
 
 def where_each(condition: Any, x: Any, y: Any) -> Any:
-    """What one array has for the examples of which the condition holds, and another for the rest.
+    """One array for the examples where the condition holds, another for the rest.
 
-    Another array, without an axis for the examples, is the same for all.
+    An array without a batch axis is the same for all examples.
     """
     shape = (condition.shape[0], *(1,) * (x.ndim - 1))
     return np.where(np.reshape(condition, shape), x, y)
 
 
 def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
-    """Operands where an example that takes no part has those of one that does.
+    """Operands in which an example that takes no part has the operands of one that does.
 
-    What is computed of them is thrown away, and must be neither infinite nor nan, for a zero
-    cotangent times that is nan.
+    What is computed from them is discarded, but must be neither infinite nor nan: a zero
+    cotangent times that would be nan.
     """
     first = np.argmax(condition)
     # an array cannot be indexed with a record, nor does np.take dispatch on indices

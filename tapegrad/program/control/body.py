@@ -44,7 +44,7 @@ class Traced:
     captured
         The records of tapes around it that it was made from.
     output
-        What it returned; each leaf an array that is like the one that it will give.
+        What it returned; each leaf is an array of the shape and dtype that it will have.
     """
 
     code: Program
@@ -58,9 +58,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     Parameters
     ----------
     fn
-        The function. Tensors of a recording that goes on around it may be captured.
+        The function. It may capture Tensors of a recording around it.
     args
-        Trees of arrays and Python numbers, like those that it will be called with.
+        Trees of arrays and Python numbers, like its later arguments.
     paths
         What to call each leaf.
     """
@@ -100,7 +100,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     """What a function returns, its numbers as arrays and what it captured as its own."""
-    # what stands for values is not what will be computed, and its warnings say nothing
+    # these values are placeholders, so warnings about them mean nothing
     with np.errstate(all="ignore"):
         output = fn(*args)
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
@@ -156,10 +156,10 @@ def program_of(
 
 
 def settled_before(done: Traced, ops: Collection[object] | None = None) -> Traced:
-    """A function whose values that depend on nothing but what it captured are captured too.
+    """A function that also captures all values that depend only on what it captured.
 
-    They are recorded on the tape around it, once, and so are their gradients. `ops` are
-    those that are safe to compute where the function may not be called; all by default.
+    They are recorded once, on the tape around it, and so are their gradients. `ops` are those
+    that are safe to compute even if the function is not called; all by default.
     """
     code, n = done.code, len(done.captured)
     values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
@@ -185,7 +185,7 @@ def settled_before(done: Traced, ops: Collection[object] | None = None) -> Trace
 
 
 def from_these(code: Program, order: Sequence[Ref], inputs: Sequence[Input]) -> Program:
-    """A program that is given these of its values, and computes what it needs besides."""
+    """A program that takes these of its values as inputs, and computes the others it needs."""
     moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
     needed: set[Any] = set(code.outputs)
     for i in reversed(range(len(code.instructions))):

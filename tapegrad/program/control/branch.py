@@ -1,7 +1,7 @@
 """COND: one of two programs, chosen by a value; one record for both.
 
-Derivatives are branches themselves: of the chosen program alone is the way back computed,
-from its operands, which it computes again.
+Derivatives are branches themselves: only the chosen program is differentiated, from its
+operands, and its values are recomputed.
 
 To batch a branch or to write it for another library, transform ``branch.on_true`` and
 ``branch.on_false``, which have the same inputs and outputs.
@@ -32,7 +32,7 @@ from tapegrad.program.ir import Code, Input, Ref
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
-    """What the chosen program gives, as `Parts`; a record of them, where an operand is a Tensor."""
+    """The results of the chosen program, as `Parts`; a record of them if an operand is a Tensor."""
     return apply(COND, (pred, *operands), {"branch": branch})
 
 
@@ -52,7 +52,7 @@ def _like(pred: Any, *operands: Any, branch: Branch) -> Parts:
 
 
 def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:
-    """The cotangents of the operands, by the chosen program's way back."""
+    """The cotangents of the operands, by the chosen program's backward pass."""
     given = [i for i, x in enumerate(g.values) if x is not None]
     wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind == "f"]
     back = Branch(
@@ -85,7 +85,7 @@ def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
 def _push(
     op: Rules, tangents: Mapping[int, Any], y: Any, pred: Any, *operands: Any, branch: Branch
 ) -> Parts:
-    """The tangents of what the chosen program gives."""
+    """The tangents of the chosen program's results."""
     moved = [i - 1 for i in tangents]
     outputs = branch.on_true.outputs
     wanted = [
@@ -126,7 +126,7 @@ def _like_input(code: Code, x: Any, prefix: str) -> Input:
 
 
 def _batch(op: Rules, has: Has, pred: Any, *operands: Any, branch: Branch) -> Parts:
-    """The chosen program for all examples; where they choose apart, both, each if any needs it."""
+    """The chosen program for all examples; where they differ, both, each run if any needs it."""
     n, own = batch_size(has, (pred, *operands)), has[1:]
     codes = branch.on_true, branch.on_false
     if not has[0]:

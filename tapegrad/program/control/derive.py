@@ -1,8 +1,8 @@
 """The derivatives of a loop, which are loops.
 
-The body is recorded again and swept, and what comes of it is divided: what depends on the
-cotangents, or the tangents, is the body of the new loop; what does not is read, where the
-loop kept it, and is computed again from the carry of the step where not.
+The body is recorded again and swept, and the result is divided: what depends on the cotangents
+or tangents is the body of the new loop; everything else is read where the loop kept it, and
+recomputed from the step's carry where it did not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tapegrad.program.templates import VIEWS
 
 @attrs.frozen
 class Moving:
-    """What moves with an input of a step: its cotangent or its tangent.
+    """What accompanies an input of a step: its cotangent or its tangent.
 
     Attributes
     ----------
@@ -73,13 +73,13 @@ def floating(code: Code, x: Any) -> bool:
     return bool(np.dtype(code.like(x).dtype).kind == "f")
 
 
-# --- the way back ---------------------------------------------------------------------------
+# --- the backward pass ----------------------------------------------------------------------
 
 
 def backward(
     loop: Loop, given: Sequence[bool], wanted: Collection[int]
 ) -> tuple[Program, list[Moving]]:
-    """A step of a loop and its way back in one program, and what moves.
+    """A step of a loop and its backward pass in one program, and what moves.
 
     Parameters
     ----------
@@ -133,18 +133,18 @@ def pulled(loop: Loop, given: Sequence[bool], wanted: Collection[int]) -> Derive
     return divided(loop, joined, moving, not loop.reverse)
 
 
-# --- the way forward ------------------------------------------------------------------------
+# --- the forward pass -----------------------------------------------------------------------
 
 
 def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list[int]]:
-    """The loop of tangents, and which of the first `last` values it gives those of.
+    """The loop of tangents, and which of the first `last` values have one.
 
     Parameters
     ----------
     loop
         The loop.
     moved
-        The operands that have tangents. A floating carry has one whatever it begins with.
+        The operands that have tangents. A floating carry always has one.
     last
         How many of the values' tangents are wanted.
     """
@@ -230,8 +230,8 @@ def read(
 ) -> set[Ref]:
     """The inputs and the instructions that a derivative's step needs; what is kept is given.
 
-    What depends on nothing but what was captured, views, and what the rules themselves
-    compute is computed again.
+    Views, and what depends only on what was captured or is computed by the rules themselves,
+    are recomputed.
     """
     varies: set[Ref] = {Ref("input", i) for i in range(n_captured, n_inputs)}
     moves: set[Ref] = {Ref("input", i) for i in range(n_inputs, len(joined.inputs))}

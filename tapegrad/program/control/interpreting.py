@@ -1,4 +1,4 @@
-"""Bodies run instruction by instruction, where that takes less time than to write them out."""
+"""Bodies run instruction by instruction, where that takes less time than writing source."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """Loop: a body that is repeated, one record for all of its steps.
 
-A record of it has for operands what the body captured, then the carry it begins with, then
-what it goes through, a row a step. It gives the last carry, then what each step gave,
-stacked, and then what the body keeps for derivatives: the carry that each step began with,
-and the values that its rules read. Both derivatives are loops themselves
+The operands of its record are what the body captured, then the initial carry, then the arrays
+that it goes through, a row for each step. Its results are the last carry, then what each step
+returned, stacked, then what is kept for derivatives: the carry of each step, and the values
+that the rules of its ops read. Both derivatives are loops themselves
 (`tapegrad.program.control.derive`), so that there are derivatives of any order.
 
 To batch a loop or to write it for another library, transform ``loop.body``, a program of
@@ -25,7 +25,7 @@ from tapegrad.face.later import later
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.ir import Code
 
-# lines that are run, from which it takes less time to write them out than to go through them
+# from so many lines that are run, writing source takes less time than interpreting them
 _LONG = 1 << 13
 
 
@@ -36,20 +36,20 @@ class Loop:
     Attributes
     ----------
     body
-        A step, as a program: of what was captured, the carry and a row of each of what is
-        gone through, to the next carry, what the step gives and what is kept of it.
+        A step, as a program: from what was captured, the carry and a row of each array, to the
+        next carry, the results of the step and what is kept of it.
     n_carry, n_xs, n_ys
-        How many leaves the carry has, what is gone through, and what a step gives.
+        The numbers of leaves of the carry, of the arrays gone through, and of a step's results.
     length
-        How many steps; None if there are as many as what is gone through has rows, or if
-        `stop` decides.
+        The number of steps; None if it is the number of rows of the arrays, or if `stop`
+        decides.
     reverse
         Whether it goes from the last row to the first.
     stop
-        For a loop that ends by a value: whether it goes on, a program of what was captured
-        and the carry.
+        For a loop that ends by a value: the program that says whether it goes on, from what
+        was captured and the carry.
     remember
-        Whether derivatives may read values that a step computed, and not the carry alone.
+        Whether derivatives may read values that a step computed, or only its carry.
     moving
         The operands that a gradient passes to, by position.
     """
@@ -81,7 +81,7 @@ class Loop:
 
     @property
     def first_kept(self) -> int:
-        """The position, among what it gives, of the first that is kept: a carry."""
+        """The position, among its results, of the first that is kept: a carry."""
         return self.n_carry + self.n_ys
 
     def steps(self, xs: Sequence[Any]) -> int | None:
@@ -91,7 +91,7 @@ class Loop:
         return len(xs[0]) if self.length is None else self.length
 
     def like(self, operands: Sequence[Any]) -> Parts:
-        """Arrays like those that it gives."""
+        """Arrays like its results."""
         rows = self.steps(operands[self.n_captured + self.n_carry :]) or 0
         made = []
         for i, x in enumerate(self.body.outputs):
@@ -102,7 +102,7 @@ class Loop:
         return _closed(made)
 
     def run(self, operands: Sequence[Any]) -> Parts:
-        """What it gives."""
+        """Its results."""
         steps = self.steps(operands[self.n_captured + self.n_carry :])
         if steps is not None and steps * len(self.body.instructions) >= _LONG:
             run: Any = later("tapegrad.program.control.running", "run_written")

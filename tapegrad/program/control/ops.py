@@ -31,7 +31,7 @@ from tapegrad.program.program import Program
 
 
 def repeat(loop: Loop, operands: Sequence[Any]) -> Any:
-    """What a loop gives, as `Parts`; a record of them, where an operand is a Tensor."""
+    """The results of a loop, as `Parts`; a record of them if an operand is a Tensor."""
     moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
     if moving:
         loop = keeping(loop, moving)
@@ -66,7 +66,7 @@ def _pull(g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
 
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
-    """The tangents of what it gives."""
+    """The tangents of its results."""
     n, first, n_all = loop.n_captured, loop.n_captured + loop.n_carry, len(loop.body.outputs)
 
     def push(last: int) -> list[Any]:
@@ -82,7 +82,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
     if any(type(x) is Tensor for x in (y, *operands, *tangents.values())):
         return Parts(tuple(push(n_all)))
-    # what is kept for derivatives has a tangent that a second derivative alone asks for
+    # only a second derivative asks for the tangents of what is kept for derivatives
     rest = cache(lambda: push(n_all))
     kept = [lambda i=i: rest()[i] for i in range(loop.first_kept, n_all)]
     return Parts((*push(loop.first_kept)[: loop.first_kept], *kept))
@@ -112,7 +112,7 @@ def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
     body, stop = loop.body, loop.stop
     n_ys = loop.n_ys + loop.n_kept
     if ends_apart:
-        # what is kept of a step is not that of an example that had ended before
+        # what is kept of a step is meaningless for an example that had ended before
         body, stop, n_ys = *_until_all(loop, own, n), 0
     else:
         # a length that depends on a value is unknown, or 0, while compiling: no shape can

@@ -1,4 +1,4 @@
-"""PART: one of the several values that a loop or a branch gives."""
+"""PART: one of the results of a loop or a branch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _pull(g: Any, y: Any, whole: Any, index: int) -> Parts:
 
 def _push(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
     tangent = tangents[0].values[index]
-    # one that is rarely asked for is computed when it is
+    # one that is rarely needed is computed on demand
     return tangent() if callable(tangent) else tangent
 
 

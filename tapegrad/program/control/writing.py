@@ -1,8 +1,8 @@
 """Loops and branches as source: ``for``, ``while`` and ``if``, with a body written once.
 
-What a step gives is written where it will stand: its row of a stack, or the memory of the
-next carry. A carry that is kept for every step has a row a step itself, one more than there
-are steps, so that nothing is copied.
+The results of a step are written in place: into a row of a stack, or the memory of the next
+carry. A carry that is kept for every step has a row for each step and one more, so that
+nothing is copied.
 """
 
 from __future__ import annotations
@@ -150,7 +150,7 @@ class _Writer:
     # --- the carry ----------------------------------------------------------------------
 
     def _keep_carry(self, k: int) -> bool:
-        """A carry with a row a step, if it is kept or given at each step."""
+        """A carry with a row for each step, if it is kept or returned at each step."""
         loop, body = self.loop, self.loop.body
         given, next_ = Ref("input", loop.n_captured + k), body.outputs[k]
         kept = [
@@ -191,7 +191,7 @@ class _Writer:
         return True
 
     def _hand_on(self, k: int) -> None:
-        """A carry that is forgotten after its step."""
+        """A carry that is not kept after its step."""
         body = self.loop.body
         given, next_ = Ref("input", self.loop.n_captured + k), body.outputs[k]
         name, value = self.carry[k], self.inside.values[next_]
@@ -224,7 +224,7 @@ class _Writer:
     # --- what the steps give ------------------------------------------------------------
 
     def _stack(self, j: int) -> None:
-        """What the steps give, a row each."""
+        """The results of the steps, a row for each."""
         if j in self._stacked:
             return
         loop, body, frame, names = self.loop, self.loop.body, self.frame, self.names
@@ -270,7 +270,7 @@ def _name(frame: Frame, x: Any) -> str:
 
 
 def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
-    """Which of the values that an instruction gives are used, and what they are called."""
+    """Which of an instruction's results are used, and what they are called."""
     found: dict[int, list[Ref]] = {}
     for k, made in enumerate(frame.program.instructions):
         if made.op is PART and made.operands[0] == Ref("instruction", i):
@@ -285,7 +285,7 @@ def _inside(frame: Frame, code: Code, given: list[str]) -> Frame:
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
-    """Whether a result of a body is in memory that nothing else writes to, or reads."""
+    """Whether a result of a body is in memory that nothing else reads or writes."""
     code = inside.program
     return x.kind == "instruction" and x not in owners(code) and code.of(x).op is not PART
 

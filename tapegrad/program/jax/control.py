@@ -23,7 +23,7 @@ def bodies(options: Mapping[str, Any]) -> Iterator[Code]:
 
 
 def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]:
-    """What a loop gives; None for what has as many rows as a ``while`` has steps."""
+    """The results of a loop; None for one that has a row for each step of a ``while``."""
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured, xs = operands[:n], operands[n + n_carry :]
     given = body.inputs[n : n + n_carry]
@@ -53,7 +53,7 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
 
 
 def branch(jax: Any, run: Run, operands: list[Any], branch: Branch) -> tuple[Any, ...]:
-    """What the chosen program gives."""
+    """The results of the chosen program."""
     pred, *rest = operands
 
     def side(code: Code) -> Callable[..., Any]:
@@ -72,7 +72,7 @@ def part(whole: tuple[Any, ...], index: int) -> Any:
     Raises
     ------
     TypeError
-        If the value is known at the end of a ``while`` alone.
+        If the value is known only at the end of a ``while``.
     """
     if whole[index] is None:
         raise TypeError(

@@ -98,12 +98,12 @@ def to_jax(
     ops: Mapping[Any, Callable[..., Any]] | None = None,
     records: Iterable[type] = (),
 ) -> OnJax[P, R]:
-    """A function as one of JAX arrays: for GPUs and TPUs, and for many machines.
+    """Convert a function to one of JAX arrays, for GPUs, TPUs and many machines.
 
-    The function is recorded for each signature, as by `compile`, and what was recorded is
+    The function is recorded for each signature, as by `compile`, and the recording is
     evaluated with ``jax.numpy``. The result is a pure function: ``jax.jit``, ``jax.vmap``,
     ``jax.grad``, shardings and ``jax.export`` apply to it. Gradients that tapegrad takes,
-    steps of its optimizers and draws with its keys are part of what is recorded; ``jax.grad``
+    steps of its optimizers and draws with its keys are part of the recording; ``jax.grad``
     agrees with `grad`.
 
     Parameters
@@ -111,29 +111,28 @@ def to_jax(
     fn
         A pure function of trees, as `compile` takes it.
     static_argnums
-        Positions of arguments whose value the recording is made for; see `compile`.
+        Positions of arguments whose values are fixed in the recording; see `compile`.
     ops
         For ops of your own (`custom_op`), the function that does the same with
         ``jax.numpy``, called with the operands and with the options by name.
     records
-        Classes of frozen records (attrs classes, dataclasses) that arguments or results
-        have for nodes, to be registered as pytrees of JAX. Those of tapegrad are, and those
-        that a call outside ``jax.jit`` meets.
+        Classes of frozen records (attrs classes, dataclasses) that are nodes of arguments or
+        results, to be registered as JAX pytrees. Those of tapegrad are registered, and those
+        in the arguments of a call outside ``jax.jit``.
 
     Returns
     -------
-    A function of the same arguments: trees of arrays of NumPy or JAX and of Python numbers.
-    It returns the same tree, with JAX's arrays for leaves. A key gives the numbers that it
-    gives in NumPy. Keys, uniform numbers, truth values and dropout are computed by JAX; for
-    the other draws it calls NumPy on the host (``jax.pure_callback``), which an exported
-    function cannot do.
+    A function of the same arguments: trees of NumPy or JAX arrays and of Python numbers. It
+    returns the same tree, with JAX arrays for leaves. A key draws the same numbers as in
+    NumPy. Keys, uniform numbers, truth values and dropout are computed by JAX; for other draws
+    it calls NumPy on the host (``jax.pure_callback``), which an exported function cannot do.
 
     Raises
     ------
     ImportError
         If JAX is not installed.
     TypeError
-        When called: for an op that has no form in JAX, by its name; and for values of
+        When called: for an op that has no form in JAX, with its name; and for values of
         float64 or uint64 (keys) where JAX would hold them in 32 bits, unless
         ``jax.config.update("jax_enable_x64", True)``. int64 becomes int32 there, as it does
         everywhere in JAX.
@@ -142,8 +141,8 @@ def to_jax(
 
     Notes
     -----
-    What NumPy refuses as it runs, such as an index out of bounds or a singular matrix, JAX
-    does not: see "Sharp bits" in its documentation.
+    JAX does not raise where NumPy does at run time, such as for an index out of bounds or a
+    singular matrix: see "Sharp bits" in its documentation.
 
     Examples
     --------

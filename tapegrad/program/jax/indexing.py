@@ -12,7 +12,7 @@ from tapegrad.ops.picking import SPREAD
 
 
 def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
-    """An index with the arrays in their places."""
+    """The index with its arrays in place."""
     rest = iter(arrays)
     return tuple([next(rest) if part is HOLE else part for part in index])
 
@@ -33,7 +33,7 @@ def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: An
 
 
 def index_set(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
-    """``a.at[index].set(values)``, where the last of several values for one place stays."""
+    """``a.at[index].set(values)``; the last of several values for one place stays."""
     a, values = jax.numpy.asarray(a), values.astype(out.dtype)
     if not arrays:
         return a.at[_filled(index, arrays)].set(values)
@@ -70,7 +70,7 @@ def pick(jax: Any, out: Any, a: Any, indices: Any) -> Any:
 
 
 def unpick(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
-    """Rows of zeros but for one value."""
+    """Rows of zeros except for one value."""
     here = np.arange(n) == indices[..., None]
     return jax.numpy.where(here, values[..., None], jax.numpy.zeros((), out.dtype))
 
@@ -81,7 +81,7 @@ def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
 
 
 def below_largest(jax: Any, out: Any, a: Any) -> Any:
-    """Rows less the largest of all, if none is far below it, or of each."""
+    """Rows minus the largest element of all, if none is far below it, or of each row."""
     near = a.max() - a.min() <= SPREAD
     return a - jax.numpy.where(near, a.max(), a.max(-1, keepdims=True))
 

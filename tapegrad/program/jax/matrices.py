@@ -104,7 +104,7 @@ def svd(jax: Any, out: Any, a: Any) -> Any:
 
 
 def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:
-    """The columns that those of a matrix lack, by the decomposition that is asked for."""
+    """The columns that complete those of a matrix, by the requested decomposition."""
     n, a = a.shape[-1], a.astype(out.dtype)
     if of == "q":
         return jax.numpy.linalg.qr(a, mode="complete")[0][..., n:]

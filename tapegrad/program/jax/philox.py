@@ -1,7 +1,7 @@
 """NumPy's Philox in JAX, for keys and for uniform numbers: the same bits, on any device.
 
-`key`, `data` and what is drawn are arrays of JAX, the first argument of each function the
-module ``jax``.
+`key`, `data` and the draws are JAX arrays; the first argument of each function is the module
+``jax``.
 """
 
 from __future__ import annotations

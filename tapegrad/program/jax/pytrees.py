@@ -39,7 +39,7 @@ def _walk(jax: Any, structure: tree.Structure) -> None:
 
 
 def _ours() -> list[type]:
-    """The classes of parameters and states that tapegrad has."""
+    """tapegrad's classes of parameters and states."""
     from tapegrad import nn, optim
 
     found = []

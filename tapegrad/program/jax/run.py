@@ -1,4 +1,4 @@
-"""A program on JAX, one instruction after the other, with NumPy's promotion and our slopes."""
+"""A program run on JAX, instruction by instruction, with NumPy's promotion and our slopes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Handed = Mapping[Any, Callable[..., Any]]
 
 @attrs.frozen
 class Result:
-    """What JAX is to make of an instruction: its shape, and its dtype as JAX has it."""
+    """The result of an instruction in JAX: its shape, and its dtype as JAX has it."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -69,7 +69,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     return [jax.numpy.asarray(known[x]) if type(x) is Ref else x for x in program.outputs]
 
 
-# what JAX differentiates in other ways, or not where two values are equal
+# what JAX differentiates differently, or not at all where two values are equal
 _APART = (
     *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
     *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
@@ -164,7 +164,7 @@ class _Step:
         return _alike(made)
 
     def _value(self, operands: list[Any]) -> Any:
-        """What NumPy's op gives, after its promotion."""
+        """The op's result, after NumPy's promotion."""
         program, instruction, ops, jax = self.program, self.instruction, self.ops, self.jax
         op, options = instruction.op, instruction.options
         out = Result(instruction.shape, _held(jax, instruction))
@@ -200,7 +200,7 @@ def _alike(x: Any) -> Any:
 
 
 def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
-    """A value to record with where there is none: one at which most ops are defined."""
+    """A placeholder value to record with, at which most ops are defined."""
     if dtype.kind != "f":
         return np.zeros(shape, dtype)
     # any numbers from 0.25 to 0.75, for products of matrices to have an inverse
@@ -218,7 +218,7 @@ _INDEXED = (getitem, index_add, index_set, scatter, last_writes)
 
 
 def _stays(op: Rules, x: Any) -> bool:
-    """Whether an operand is not made one of JAX's: a whole exponent, or a mask that is known."""
+    """Whether an operand stays a NumPy value: an integer exponent, or a known mask."""
     if op is power:
         return type(x) is int
     return isinstance(x, np.ndarray) and x.dtype == np.bool and op in _INDEXED
@@ -269,5 +269,5 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
 
 
 def _label_of(made: Any) -> str:
-    """What a message calls a constant or an instruction."""
+    """What messages call a constant or an instruction."""
     return made.op.name if isinstance(made, Instruction) else "a constant"

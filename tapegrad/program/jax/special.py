@@ -8,7 +8,7 @@ import numpy as np
 
 
 def i0_derivative(jax: Any, out: Any, x: Any, order: int) -> Any:
-    """See `tapegrad.ops.special.i0_derivative`, of which this is the sum at once."""
+    """See `tapegrad.ops.special.i0_derivative`; this adds up all terms at once."""
     cosine = np.cos((np.arange(64) + 0.5) * (np.pi / 128)).astype(out.dtype)
     both = jax.numpy.sinh if order % 2 else jax.numpy.cosh
     terms = cosine**order / 64 * both(x.astype(out.dtype)[..., None] * cosine)

@@ -1,8 +1,8 @@
 """The table from ops to JAX.
 
-An entry is called with the module ``jax``, with what is known of the result (its shape and
-dtype, as JAX has it), with the operands, and with the options by name. JAX differentiates it.
-What is a ufunc of NumPy is the function of the same name in ``jax.numpy``, and not listed.
+An entry is called with the module ``jax``, the shape and dtype of the result in JAX, the
+operands, and the options by name. JAX differentiates it. NumPy's ufuncs are the functions of
+the same name in ``jax.numpy``, and are not listed.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ def _sorted(jax: Any, out: Any, a: Any, axis: Any = -1, **given: Any) -> Any:
 
 
 def _partitioned(jax: Any, out: Any, a: Any, kth: Any, axis: Any = -1, kind: Any = None) -> Any:
-    # all in order is in order at the places that are asked for
+    # a full sort has the right elements at the requested places
     return jax.numpy.sort(a, axis=axis, stable=True)
 
 
@@ -234,7 +234,7 @@ def _uniform(jax: Any, out: Any, key: Any, shape: Any, dtype: Any) -> Any:
 
 
 def _callback(name: str) -> Lowering:
-    """What NumPy draws, asked of the host: its rejections depend on all numbers before."""
+    """NumPy's draws, computed on the host: its rejections depend on all earlier numbers."""
     draw = op_named(name, ()).forward
 
     def lowered(jax: Any, out: Any, *xs: Any, **given: Any) -> Any:
@@ -324,6 +324,7 @@ TABLE: Mapping[str, Lowering] = {
     "scatter": scatter,
     "segment_sum": segment_sum,
     "pick": pick,
+    "inner_product": lambda jax, out, a, b: jax.numpy.vdot(a, b),
     "unpick": unpick,
     "row_places": row_places,
     "below_largest": below_largest,

@@ -17,6 +17,7 @@ from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
 from tapegrad.program.passes.fold import fold
 from tapegrad.program.passes.gathers import commute_gathers, join_gathers
+from tapegrad.program.passes.horner import factor_sums
 from tapegrad.program.passes.joint import join_sigmoids
 from tapegrad.program.passes.late import use_at_once
 from tapegrad.program.passes.limits import fill_limits
@@ -54,6 +55,8 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "shift": (shift_rows,),
     # what is left is written with the ops that NumPy does quickest
     "write": (fold, join_factors, pick_first, sums_as_products),
+    # terms with a common factor are multiplied by it once
+    "factor": (factor_sums,),
     "order": (straighten, straighten_stacks, type_numbers, fill_limits, use_at_once),
 }
 

@@ -21,10 +21,16 @@ def share_common(builder: Builder) -> None:
     if builder.is_shared:
         return
     known: dict[Any, int] = {}
+    contents, refs = builder.contents, builder.refs
 
     def visit(builder: Builder, instruction: Instruction) -> Ref | None:
-        first = known.setdefault(content(instruction, _exact(instruction.operands)), builder.at)
-        return None if first == builder.at else builder.refs[first]
+        at = builder.at
+        found = contents.get(at)
+        if found is None or found[0] is not instruction:
+            found = instruction, content(instruction, _exact(instruction.operands))
+            contents[at] = found
+        first = known.setdefault(found[1], at)
+        return None if first == at else refs[first]
 
     builder.rewrite(visit)
     builder.is_shared = True

@@ -96,17 +96,17 @@ def _multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
     if instruction.op is add and operands[0] == operands[1]:
         return 2.0, operands[0]
     if instruction.op is divide:
-        number = _finite(builder, operands[1])
+        number = finite(builder, operands[1])
         return (1 / number, operands[0]) if number else (None, None)
     if instruction.op is multiply:
         for factor, x in (operands, operands[::-1]):
-            number = _finite(builder, factor)
+            number = finite(builder, factor)
             if number is not None and type(x) is Ref:
                 return number, x
     return None, None
 
 
-def _finite(builder: Builder, x: Any) -> float | None:
+def finite(builder: Builder, x: Any) -> float | None:
     """A finite number that an operand is, of no shape or of a program's own making."""
     if type(x) is Ref and builder.shape(x) != ():
         return None

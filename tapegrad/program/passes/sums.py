@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.arithmetic import multiply, square
-from tapegrad.ops.product import matmul
+from tapegrad.ops.product import inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape
 from tapegrad.program.builder import Builder
@@ -93,9 +93,15 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
         left, right = product.operands
     else:
         return None
-    size = int(np.prod(builder.shape(x)))
+    size = math.prod(builder.shape(x))
     same = builder.shape(left) == builder.shape(right) == builder.shape(x)
-    if not same or builder.dtype(left) != builder.dtype(right) or size > _LARGEST:
+    if not same or builder.dtype(left) != builder.dtype(right):
         return None
+    if size > _LARGEST:
+        # one that is not in order would be copied
+        made = [builder.source(y) for y in (left, right)]
+        if any(y is not None and y.op in VIEWS for y in made):
+            return None
+        return builder.emit(inner_product, left, right, note="the sum of products, in parts")
     flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
     return builder.emit(matmul, flat_left, flat_right, note="the sum of products, as a product")

@@ -1,0 +1,216 @@
+"""custom_op: an op of the user's own, its rules, and what is refused."""
+
+import inspect
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from messages import said
+
+import tapegrad as tg
+
+FLOATS = st.floats(-2, 2, allow_subnormal=False)
+VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+def cube(x):
+    """The cube."""
+    return x**3
+
+
+@tg.custom_op(vjps=(lambda g, y, a, b, scale=1.0: g * b * scale, None), name="scaled")
+def product(a, b, scale=1.0):
+    return a * b * scale
+
+
+@given(VECTORS)
+def test_a_custom_op_is_an_op_like_any(x):
+    np.testing.assert_array_equal(cube(x), x**3)
+    assert type(cube(x)) is np.ndarray
+    close(tg.grad(lambda x: tg.sum(cube(x)))(x), 3 * x**2)
+    close(tg.hessian(lambda x: tg.sum(cube(x)))(x), np.diag(6 * x))
+    close(tg.jvp(cube, (x,), (np.ones(3),))[1], 3 * x**2)
+    close(tg.hvp(lambda x: tg.sum(cube(x)), (x,), (np.ones(3),)), 6 * x)
+
+
+@tg.custom_op(vjps=(lambda g, y, x: g * (1 - y * y),))
+def tanh_by_output(x):
+    return np.tanh(x)
+
+
+@given(x=st.floats(-2, 2))
+def test_the_tangent_of_a_custom_op_has_derivatives_through_its_output(x):
+    def slope(f):
+        return lambda x: tg.jvp(f, (x,), (1.0,))[1]
+
+    np.testing.assert_allclose(tg.grad(slope(tanh_by_output))(x), tg.grad(slope(np.tanh))(x))
+    np.testing.assert_allclose(
+        tg.jvp(slope(tanh_by_output), (x,), (1.0,))[1], tg.jvp(slope(np.tanh), (x,), (1.0,))[1]
+    )
+
+
+def test_a_custom_op_is_written_by_hand_and_in_a_recording():
+    tape, x = tg.Tape().parameter(2.0)
+    tape, y = tape.write(cube, x)
+    assert y.op is cube
+    assert tg.reverse_sweep(tape, y)[x] == 12.0
+    _, tape = tg.record(cube)(2.0)
+    assert [r.op.name for r in tape][-1] == "cube"
+
+
+def test_a_custom_op_has_operands_first_and_then_options():
+    output, _ = tg.record(lambda a, b: product(a, b, scale=5.0))(2.0, 3.0)
+    assert output.value == 30.0
+    assert output.op.name == "scaled"
+    assert dict(output.options) == {"scale": 5.0}
+    assert tg.grad(product, argnums=(0, 1))(2.0, 3.0, scale=5.0) == (15.0, 0.0)
+    assert tg.grad(product)(2.0, 3.0, 5.0) == 15.0
+    assert tg.grad(product)(2.0, 3.0) == 3.0
+
+
+def test_options_left_at_their_defaults_reach_the_rules_that_name_them():
+    @tg.custom_op(
+        vjps=(lambda g, y, x, w, n: g * w * n * x ** (n - 1), lambda g, y, x, w: g * y / w)
+    )
+    def scaled_power(x, w=3.0, n=2):
+        return w * x**n
+
+    for call, slope in (
+        (lambda x: scaled_power(x), 12.0),
+        (lambda x: scaled_power(x, n=2), 12.0),
+        (lambda x: scaled_power(w=5.0, x=x), 20.0),
+        (lambda x: scaled_power(x, 1.0, n=1), 1.0),
+    ):
+        np.testing.assert_array_equal(tg.grad(call)(2.0), slope)
+        np.testing.assert_array_equal(tg.jvp(call, (2.0,), (1.0,))[1], slope)
+
+
+def test_an_error_in_a_rule_says_which_rule_it_was():
+    twice = tg.custom_op(vjps=(lambda g, y: 2 * g,), name="twice")(lambda x: 2 * x)
+    with pytest.raises(TypeError) as caught:
+        tg.grad(twice)(1.0)
+    assert "twice" in caught.value.__notes__[0]
+    assert "operand 0" in caught.value.__notes__[0]
+
+
+def test_a_custom_op_keeps_its_name_docstring_and_signature():
+    assert cube.__name__ == "cube"
+    assert cube.__doc__ == "The cube."
+    assert list(inspect.signature(product).parameters) == ["a", "b", "scale"]
+
+
+def test_the_rules_of_a_custom_op_may_use_any_function_that_records():
+    @tg.custom_op(vjps=(lambda g, y, x: g * np.cos(x),))
+    def sine(x):
+        return np.sin(x)
+
+    f = sine
+    for want in (np.cos, lambda x: -np.sin(x), lambda x: -np.cos(x)):
+        f = tg.grad(f)
+        close(f(0.7), want(0.7))
+
+
+def test_the_broadcasting_of_a_custom_op_is_undone():
+    @tg.custom_op(vjps=(lambda g, y, a, b: g, lambda g, y, a, b: g * 2))
+    def weighted(a, b):
+        return a + 2 * b
+
+    ga, gb = tg.grad(lambda a, b: tg.sum(weighted(a, b)), (0, 1))(np.ones((2, 1)), np.ones(3))
+    np.testing.assert_array_equal(ga, np.full((2, 1), 3.0))
+    np.testing.assert_array_equal(gb, np.full(3, 4.0))
+
+
+@pytest.mark.parametrize("result", [3.0, 3, np.float32(3), np.array(3), np.array(3.0, "f4")])
+def test_a_rule_may_return_any_number(result):
+    op = tg.custom_op(vjps=(lambda g, y, x: result,))(lambda x: 3 * x)
+    for x in (2.0, np.array(2.0)):
+        g = tg.grad(op)(x)
+        assert g == 3.0
+        assert g.dtype == np.float64
+        assert type(g) is np.ndarray
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("n", [(), (3,)])
+def test_a_python_number_is_weak_in_a_custom_op_as_in_the_plain_call(n, dtype):
+    scaled = tg.custom_op(vjps=(lambda g, y, x, s: g * s, lambda g, y, x, s: g * x))(
+        lambda x, s: x * s
+    )
+    x = np.full(n, 3, dtype)
+    plain = scaled(x, 2.0)
+    assert plain.dtype == dtype
+    for run in (lambda x, s: tg.record(scaled)(x, s)[0], tg.compile(scaled)):
+        assert run(x, 2.0).dtype == plain.dtype
+    tg.testing.check_values(scaled, (x, 2.0))
+    to_x, to_s = tg.grad(lambda x, s: tg.sum(scaled(x, s)), argnums=(0, 1))(x, 2.0)
+    assert (to_x.dtype, to_s.dtype) == (dtype, np.float64)
+    # with numbers alone too, and in derivatives of a higher order
+    assert tg.record(scaled)(2.0, 3.0)[0].dtype == np.float64
+    assert tg.grad(lambda s: tg.grad(scaled)(s * s, s))(2.0) == 1.0
+
+
+def test_a_custom_op_that_needs_no_gradient_passes_none():
+    rounded = tg.custom_op(vjps=(None,))(np.round)
+    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(rounded(x) * x))(np.array([1.2])), [1.0])
+
+
+# --- what is refused ------------------------------------------------------------------------
+
+
+def test_a_custom_op_with_more_rules_than_parameters_is_refused():
+    with pytest.raises(TypeError, match=r"takes 1 .* 2 VJP"):
+        tg.custom_op(vjps=(None, None))(lambda x: x)
+
+
+@pytest.mark.parametrize(
+    "declare",
+    [
+        lambda rule: tg.custom_op(rule),
+        lambda rule: tg.custom_op(vjps=rule),
+        lambda rule: tg.custom_op(vjps=(rule, 3)),
+    ],
+)
+def test_custom_op_without_a_tuple_of_rules_shows_how(declare):
+    assert "@tg.custom_op(vjps=(rule,))" in said(TypeError, lambda: declare(lambda g, y, x: g))
+
+
+def test_a_named_custom_op_is_called_so():
+    op = tg.custom_op(vjps=(None,), name="nice")(lambda x: x)
+    assert "differentiate nice" in said(TypeError, lambda: tg.grad(op)(1))
+
+
+def test_an_option_that_is_a_tensor_is_refused_by_name():
+    @tg.custom_op(vjps=(lambda g, y, x, k: g * k,))
+    def scale(x, k):
+        return x * k
+
+    tape, x = tg.Tape().parameter([1.0, 2.0, 3.0], name="x")
+    for call in (
+        lambda: tg.grad(lambda k: tg.sum(scale(np.ones(3), k)))(2.0),
+        lambda: tg.grad(lambda x: tg.sum(scale(x, k=x[0])))(np.ones(3)),
+        lambda: tape.write(scale, x, k=x),
+    ):
+        message = said(TypeError, call)
+        assert "scale: k is an option" in message
+        assert "t.value" in message
+    np.testing.assert_array_equal(
+        tg.grad(lambda x: tg.sum(scale(x, x[0].value)))(np.full(3, 2.0)), np.full(3, 2.0)
+    )
+
+
+def test_a_custom_op_that_raises_is_named_and_the_error_kept():
+    @tg.custom_op(vjps=(None,))
+    def broken(x):
+        raise ValueError("no good")
+
+    with pytest.raises(ValueError, match=r"broken\(float64 \(\)\).*no good") as caught:
+        tg.record(broken)(np.array(1.0))
+    assert str(caught.value.__cause__) == "no good"

@@ -1,0 +1,236 @@
+"""custom_vjp: a function of trees with a derivative of the user's own."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tapegrad as tg
+
+FLOATS = st.floats(-2, 2, allow_subnormal=False)
+VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-9) -> None:
+    tg.tree.map(
+        lambda g, w: np.testing.assert_allclose(g, w, rtol=tolerance, atol=tolerance), got, want
+    )
+
+
+@tg.custom_vjp(lambda g, y, x: (g * tg.sigmoid(x),))
+def log1pexp(x: Any) -> Any:
+    """log(1 + exp(x)), without overflow."""
+    return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+
+
+def solve_backward(g: Any, y: Any, p: Any, b: Any, name: Any = None) -> Any:
+    """The rule of x = b / w - m, for trees."""
+    db = g["x"] / p["w"] + g["twice"] * 2 / p["w"]
+    return {"w": -db * (y["x"] + p["m"]), "m": -g["x"] - 2 * g["twice"]}, db
+
+
+@tg.custom_vjp(solve_backward)
+def solve(p: Any, b: Any, name: Any = None) -> Any:
+    x = np.array(b) / p["w"] - p["m"]
+    return {"x": x, "twice": 2 * x, "signs": x > 0, "name": name}
+
+
+def solve_plain(p: Any, b: Any, name: Any = None) -> Any:
+    x = b / p["w"] - p["m"]
+    return {"x": x, "twice": 2 * x, "name": name}
+
+
+def of_solve(fn: Any) -> Any:
+    def loss(w: Any, m: Any, b: Any) -> Any:
+        output = fn({"w": w, "m": m}, b, name="text")
+        assert output["name"] == "text"
+        return tg.sum(tg.sin(output["x"]) * output["twice"] * b)
+
+    return loss
+
+
+@given(st.floats(-1e4, 1e4))
+def test_a_stable_form_has_a_stable_derivative(x):
+    slope, curvature = tg.grad(log1pexp), tg.grad(tg.grad(log1pexp))
+    sigmoid = tg.sigmoid(x)
+    close(slope(x), sigmoid)
+    close(curvature(x), sigmoid * (1 - sigmoid))
+    close(tg.jvp(log1pexp, (x,), (2.0,))[1], 2 * sigmoid)
+    close(tg.compile(slope)(x), sigmoid)
+
+
+@given(hnp.arrays(np.float64, 3, elements=st.floats(0.5, 2)), VECTORS, VECTORS)
+def test_a_custom_vjp_of_trees_has_derivatives_of_any_order(w, m, b):
+    ours, plain = of_solve(solve), of_solve(solve_plain)
+    args = w, m, b
+    close(tg.value_and_grad(ours, (0, 1, 2))(*args), tg.value_and_grad(plain, (0, 1, 2))(*args))
+    close(tg.jvp(ours, args, args), tg.jvp(plain, args, args))
+    close(tg.hessian(ours, (0, 1, 2))(*args), tg.hessian(plain, (0, 1, 2))(*args))
+    close(tg.hessian(tg.checkpoint(ours))(*args), tg.hessian(plain)(*args))
+
+
+def fixed_point_backward(g: Any, x: Any, a: Any) -> Any:
+    slope = tg.sin(a * x)
+    return (-g * slope * x / (1 + a * slope),)
+
+
+@tg.custom_vjp(fixed_point_backward)
+def fixed_point(a: Any) -> Any:
+    """x == cos(a * x), by iteration that reads its values."""
+    x = 0.5
+    while abs(x - np.cos(a * x)) > 1e-15:
+        x = float(np.cos(a * x)) / 2 + x / 2
+    return x
+
+
+@given(st.floats(0, 1.2))
+def test_an_implicit_derivative_is_right_in_every_order_and_compiled(a):
+    def around(f):
+        h = 1e-4
+        return (f(a + h) - f(a - h)) / (2 * h)
+
+    close(tg.grad(fixed_point)(a), around(fixed_point), 1e-6)
+    close(tg.grad(tg.grad(fixed_point))(a), around(tg.grad(fixed_point)), 1e-6)
+    third = tg.grad(tg.grad(tg.grad(fixed_point)))
+    close(third(a), around(tg.grad(tg.grad(fixed_point))), 1e-6)
+    close(tg.compile(third)(a), third(a))
+    assert len(tg.record(fixed_point)(a)[1]) == 2
+
+
+def test_a_compiled_custom_vjp_runs_the_function_anew():
+    step = tg.compile(tg.value_and_grad(fixed_point))
+    assert step(0.5) == tg.value_and_grad(fixed_point)(0.5)
+    assert step(0.7) == tg.value_and_grad(fixed_point)(0.7)
+    assert len(step.signatures) == 1
+
+    @tg.custom_vjp(lambda g, y, x: (g[0] * y[1] + g[1] * y[0],))
+    def both(x):
+        return np.sin(x), np.cos(x)
+
+    def loss(x):
+        s, c = both(x)
+        return tg.sum(s * s * c)
+
+    x = np.arange(3.0)
+    close(tg.compile(tg.grad(loss))(x), tg.grad(loss)(x))
+    tg.compile(tg.grad(loss)).check(x)
+    program = tg.compile(log1pexp).program(x)
+    assert pickle.loads(pickle.dumps(program)) == program
+    with pytest.raises(TypeError, match=r"solve has a custom VJP and returned an array.*astype"):
+        tg.compile(of_solve(solve))(x + 1, x, x)
+
+
+def test_a_custom_vjp_is_called_on_arrays_that_it_cannot_change():
+    kinds = []
+
+    @tg.custom_vjp(lambda g, y, x, n: (g * n, None))
+    def look(x, n):
+        kinds.append((type(x), type(n)))
+        return x * n
+
+    x = np.ones(2)
+    np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(look(x, 3)))(x), [3.0, 3.0])
+    assert kinds == [(np.ndarray, int)]
+
+    @tg.custom_vjp(lambda g, y, x: (g,))
+    def writes(x):
+        x[0] = 5.0
+        return x
+
+    with pytest.raises(ValueError, match="read-only"):
+        tg.record(writes)(x)
+
+    def spoils(g, y, x):
+        g[0] = 5.0
+        return (g,)
+
+    with pytest.raises(ValueError, match="read-only"):
+        tg.grad(lambda x: tg.sum(tg.custom_vjp(spoils)(lambda x: x)(x) * 2))(x)
+    kept = np.ones(2)
+    returns = tg.custom_vjp(lambda g, y, x: (kept,))(lambda x: kept)
+    output, tape = tg.record(returns)(x)
+    g = tg.reverse_sweep(tape, output, np.ones(2))[tape.parameters[0]]
+    kept[:] = 7.0
+    np.testing.assert_array_equal(output.value, [1.0, 1.0])
+    np.testing.assert_array_equal(g, [1.0, 1.0])
+
+
+def test_a_joint_rule_is_called_once_for_all_arguments():
+    calls = []
+
+    def backward(g, y, a, b, c):
+        calls.append(g)
+        return g * b * c, g * a * c, g * a * b
+
+    product = tg.custom_vjp(backward)(lambda a, b, c: a * b * c)
+    assert tg.grad(product, (0, 1, 2))(2.0, 3.0, 5.0) == (15.0, 10.0, 6.0)
+    assert calls == [1.0]
+
+
+def test_none_passes_no_gradient_and_broadcasting_is_undone():
+    @tg.custom_vjp(lambda g, y, p, x: (None, g * p[0]))
+    def scaled(p, x):
+        return p[0] * x
+
+    p, x = (np.array([[1.0], [2.0]]), 5.0), np.ones(3)
+    gp, gx = tg.grad(lambda p, x: tg.sum(scaled(p, x)), (0, 1))(p, x)
+    np.testing.assert_array_equal(gp[0], [[0.0], [0.0]])
+    assert gp[1] == 0.0
+    np.testing.assert_array_equal(gx, [3.0, 3.0, 3.0])
+
+
+@pytest.mark.parametrize(
+    ("error", "backward", "text"),
+    [
+        (TypeError, lambda g, y, p, x: g, "scaled returned ndarray; a tuple with.*2 positional"),
+        (TypeError, lambda g, y, p, x: (g,), "scaled returned a tuple of 1"),
+        (ValueError, lambda g, y, p, x: ({"w": np.ones(4)}, g), r"operand p.w .*\(4,\).*\(3,\)"),
+        (ValueError, lambda g, y, p, x: ({"v": g}, g), "the trees differ"),
+        (TypeError, lambda g, y, p, x: ({"w": "text"}, g), "real numbers"),
+    ],
+)
+def test_a_wrong_backward_rule_is_told(error, backward, text):
+    @tg.custom_vjp(backward)
+    def scaled(p, x):
+        return p["w"] * x
+
+    with pytest.raises(error, match=text):
+        tg.grad(lambda p: tg.sum(scaled(p, np.ones(3))))({"w": np.ones(3)})
+
+
+def test_no_gradient_of_a_custom_vjp_is_lost_in_silence():
+    scaled = tg.custom_vjp(lambda g, y, x, k=1.0: (g * k,))(lambda x, k=1.0: x * k)
+    assert tg.grad(lambda x: scaled(x, k=2.0))(3.0) == 2.0
+    assert tg.grad(lambda x: scaled(x, k=tg.stop_gradient(x)))(3.0) == 3.0
+    with pytest.raises(TypeError, match="passed by keyword: pass it by position"):
+        tg.grad(lambda x: scaled(x, k=x))(3.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: tg.custom_vjp(lambda g, y, z: (g,))(lambda z: z * x)(x))(3.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: tg.custom_vjp(lambda g, y, z: (g,))(lambda z: z * x)(2.0))(3.0)
+    _, tape = tg.record(lambda x: x * 1)(2.0)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        log1pexp(tape.last)
+    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+        tg.grad(lambda x: log1pexp(tape.last) * x)(2.0)
+
+
+def test_custom_vjp_keeps_the_name_and_pickles():
+    assert (log1pexp.__name__, log1pexp.__doc__) == (
+        "log1pexp",
+        "log(1 + exp(x)), without overflow.",
+    )
+    assert pickle.loads(pickle.dumps(log1pexp)) is log1pexp
+    bare = tg.custom_vjp(solve_backward)(solve_plain)
+    assert pickle.loads(pickle.dumps(bare)) == bare
+    assert pickle.loads(pickle.dumps(tg.grad(log1pexp)))(0.0) == 0.5
+    output, tape = pickle.loads(pickle.dumps(tg.record(log1pexp)(0.0)))
+    assert tg.reverse_sweep(tape, output)[tape.parameters[0]] == 0.5
+    with pytest.raises(AttributeError):
+        log1pexp.fn = np.sin
+    with pytest.raises(TypeError, match="a function is needed"):
+        tg.custom_vjp("rule")

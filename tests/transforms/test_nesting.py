@@ -1,0 +1,203 @@
+"""Transforms of transforms, in any order and to any depth."""
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.core.tape import CURRENT
+
+FLOATS = st.floats(-2, 2, allow_subnormal=False)
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def test_perturbations_are_not_confused():
+    # d/dx (x * d/dy (x + y)) is 1; who mixes up the two derivatives gets 2
+    assert tg.grad(lambda x: x * tg.grad(lambda y: x + y)(1.0))(1.0) == 1.0
+    assert tg.grad(lambda x: x * tg.jvp(lambda y: x + y, (1.0,), (1.0,))[1])(1.0) == 1.0
+    forward = tg.jvp(lambda x: x * tg.grad(lambda y: x + y)(1.0), (1.0,), (1.0,))
+    assert forward == (1.0, 1.0)
+    both = tg.jvp(lambda x: x * tg.jvp(lambda y: x + y, (1.0,), (1.0,))[1], (1.0,), (1.0,))
+    assert both == (1.0, 1.0)
+
+
+@given(FLOATS)
+def test_a_nested_gradient_at_the_outer_variable_is_differentiated_through(x):
+    # d/dx (x * d/dy (x * y**2) at y = x) = d/dx (2 x**3)
+    close(tg.grad(lambda x: x * tg.grad(lambda y: x * y**2)(x))(x), 6 * x**2)
+    # d/dx (d/dy (x * y) at y = x) = d/dx x
+    close(tg.grad(lambda x: tg.grad(lambda y: x * y)(x))(x), 1.0)
+    # d/dx (d/dy (x**2) ...) = 0
+    close(tg.grad(lambda x: tg.grad(lambda y: x**2)(x))(x), 0.0)
+
+
+@given(FLOATS, FLOATS)
+def test_three_levels_are_kept_apart(a, b):
+    def fn(x):
+        def of_y(y):
+            def of_z(z):
+                return x * y * z + z**2 * y
+
+            return tg.grad(of_z)(x * y)
+
+        return tg.grad(of_y)(b)
+
+    # of_z' = x y + 2 z y at z = x y: x y + 2 x y^2; by y: x + 4 x y; by x: 1 + 4 y
+    close(fn(a), a + 4 * a * b)
+    close(tg.grad(fn)(a), 1 + 4 * b)
+
+
+def test_one_function_differentiates_itself():
+    # the mark is the call's, never the function's
+    def fn(x, depth):
+        return x * x if depth == 0 else x * tg.grad(fn)(x, depth - 1)
+
+    # x^2 -> x * 2x = 2 x^2 -> x * 4x = 4 x^2, derivative 8 x
+    assert tg.grad(fn)(3.0, 2) == 24.0
+
+
+def test_an_inner_gradient_at_a_constant_is_a_constant():
+    def fn(x):
+        inner = tg.grad(lambda y: y**3)(2.0)
+        assert inner.value == 12.0
+        return inner * x
+
+    assert tg.grad(fn)(5.0) == 12.0
+
+
+def test_two_inner_gradients_do_not_add_up():
+    def fn(x):
+        return tg.grad(lambda y: y * x)(1.0) + tg.grad(lambda y: y * y * x)(3.0)
+
+    # x + 6 x
+    assert fn(2.0) == 14.0
+    assert tg.grad(fn)(2.0) == 7.0
+
+
+def test_a_pullback_may_leave_its_recording():
+    def fn(x):
+        y, pullback = tg.vjp(lambda a: a * a * x, x)
+        kept.append(pullback)
+        return y
+
+    kept: list[Any] = []
+    tg.grad(fn)(3.0)
+    (g,) = kept[0](1.0)
+    assert type(g) is np.ndarray
+    assert g == 18.0
+
+
+def test_a_pullback_of_an_outside_recording_is_differentiable_in_its_cotangent():
+    _, pullback = tg.vjp(lambda a: a * a, 3.0)
+    assert tg.grad(lambda c: pullback(c * c)[0])(2.0) == 24.0
+
+
+def test_implicit_differentiation_by_newtons_steps():
+    def root(a):
+        x = a * 0 + 1.0
+        for _ in range(8):
+            x = x - (x * x - a) / tg.grad(lambda x: x * x - a)(x)
+        return x
+
+    close(root(9.0), 3.0)
+    close(tg.grad(root)(9.0), 1 / 6)
+
+
+# what makes a function of a number of one: the derivatives it takes, and how
+NESTED: dict[str, tuple[int, Any]] = {
+    "grad": (1, tg.grad),
+    "value_and_grad": (1, lambda f: lambda x: tg.value_and_grad(f)(x)[1]),
+    "vjp": (1, lambda f: lambda x: tg.vjp(f, x)[1](1.0)[0]),
+    "jvp": (1, lambda f: lambda x: tg.jvp(f, (x,), (1.0,))[1]),
+    "jacobian": (1, tg.jacobian),
+    "hessian": (2, tg.hessian),
+    "hvp": (2, lambda f: lambda x: tg.hvp(f, (x,), (1.0,))),
+    "compile": (0, tg.compile),
+    "checkpoint": (0, tg.checkpoint),
+    "record": (0, lambda f: lambda x: read(tg.record(f)(x)[0])),
+    "aux": (1, lambda f: lambda x: tg.grad(lambda x: (f(x), x), has_aux=True)(x)[0]),
+    "captured": (1, lambda f: lambda x: tg.grad(lambda y: f(x + y))(0.0)),
+    "captured and checkpointed": (
+        1,
+        lambda f: lambda x: tg.grad(lambda y: tg.checkpoint(lambda z: f(x + z))(y))(0.0),
+    ),
+    "checked": (1, lambda f: tg.grad(f, check_finite=True)),
+}
+
+
+def read(x: Any) -> Any:
+    """A record's value where no recording goes on, which could still use it."""
+    return x if CURRENT.get() is not None or type(x) is not tg.Tensor else x.value
+
+
+@tg.custom_vjp(lambda g, y, x: (g * wave(x + np.pi / 2),))
+def wave(x: Any) -> Any:
+    return np.sin(x)
+
+
+def polynomial(x: Any) -> Any:
+    return ((0.5 * x - 1) * x + 2) * x * x + x
+
+
+def damped(x: Any) -> Any:
+    return tg.exp(-0.5 * x) * 2
+
+
+# functions, and their derivatives of any order
+CLOSED: dict[str, tuple[Any, Any]] = {
+    "sin": (lambda x: tg.sin(2 * x + 1), lambda n, x: 2**n * np.sin(2 * x + 1 + n * np.pi / 2)),
+    "wave": (wave, lambda n, x: np.sin(x + n * np.pi / 2)),
+    "polynomial": (
+        polynomial,
+        lambda n, x: np.polynomial.Polynomial([0, 1, 2, -1, 0.5]).deriv(n)(x),
+    ),
+    "damped": (damped, lambda n, x: 2 * (-0.5) ** n * np.exp(-0.5 * x)),
+}
+
+
+@given(
+    st.sampled_from(sorted(CLOSED)),
+    st.lists(st.sampled_from(sorted(NESTED)), min_size=1, max_size=4),
+    FLOATS,
+)
+def test_transforms_nest_in_any_order_four_levels_deep(function, names, x):
+    fn, derivative = CLOSED[function]
+    order = 0
+    for name in names:
+        taken, transform = NESTED[name]
+        # values are not known while compiling
+        if name == "checked" and "compile" in names:
+            transform = tg.grad
+        order, fn = order + taken, transform(fn)
+    close(fn(x), derivative(order, x), 1e-8)
+
+
+@given(st.lists(st.sampled_from(["grad", "jvp", "jacobian", "checkpoint", "compile"]), max_size=3))
+def test_transforms_of_a_function_of_two_arrays_nest(names):
+    """Of sum(sin(a * b)), by a: the n-th derivative of each element is its own."""
+
+    def total(a, b):
+        return tg.sum(tg.sin(a * b))
+
+    def along(f):
+        # each level sums what the one inside it gives, so that it stays a scalar
+        wrap = {
+            "grad": lambda f: lambda a, b: tg.sum(tg.grad(f)(a, b)),
+            "jvp": lambda f: lambda a, b: tg.jvp(lambda a: f(a, b), (a,), (np.ones(3),))[1],
+            "jacobian": lambda f: lambda a, b: tg.sum(tg.jacobian(f)(a, b)),
+            "checkpoint": tg.checkpoint,
+            "compile": tg.compile,
+        }
+        for name in names:
+            f = wrap[name](f)
+        return f
+
+    a, b = np.array([0.5, -1.0, 2.0]), np.array([[1.0, 2.0, 0.5], [0.3, -1.0, 1.5]])
+    n = sum(name not in ("checkpoint", "compile") for name in names)
+    want = np.sum(b**n * np.sin(a * b + n * np.pi / 2))
+    close(along(total)(a, b), want, 1e-8)

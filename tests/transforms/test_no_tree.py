@@ -1,0 +1,166 @@
+"""Tensors in what is no tree: none is lost there."""
+
+import itertools
+from collections import OrderedDict, deque
+from functools import lru_cache, partial
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.core.hidden import tensor_inside
+
+
+def square(p: Any) -> Any:
+    return p * p
+
+
+class NoTree:
+    def __init__(self, inside: Any):
+        self.inside = inside
+
+    def method(self):
+        return self.inside
+
+
+class Slotted:
+    __slots__ = ("inside",)
+
+    def __init__(self, inside: Any):
+        self.inside = inside
+
+
+def objects(x, dtype=object):
+    array = np.empty(1, dtype)
+    array[0] = x
+    return array
+
+
+def looped(x):
+    box = NoTree([None, x])
+    box.inside[0] = box
+    return box
+
+
+HIDING = {
+    "object": NoTree,
+    "of a list": lambda x: NoTree([x]),
+    "slots": Slotted,
+    "subclass of slots": type("Both", (Slotted,), {}),
+    "boxes in boxes": lambda x: Slotted(NoTree({1: (Slotted([{x}]),)})),
+    "loop": looped,
+    "set": lambda x: {x},
+    "deque": lambda x: deque([x]),
+    "ordered": lambda x: OrderedDict(x=x),
+    "objects": objects,
+    "objects of objects": lambda x: objects(objects(x)),
+    "objects in a field": lambda x: objects((1.0, [x]), [("a", float), ("b", object)]),
+    "generator": lambda x: (y for y in [x]),
+    "map": lambda x: map(abs, [x]),
+    "zip": lambda x: zip([1], [x], strict=True),
+    "iterator": lambda x: iter([x]),
+    "chain": lambda x: itertools.chain([1], [x]),
+    "values": lambda x: {1: x}.values(),
+    "items": lambda x: {1: x}.items(),
+    "keys": lambda x: {x: 1}.keys(),
+    "key": lambda x: OrderedDict({x: 1}),
+    "proxy": lambda x: MappingProxyType({1: x}),
+    "closure": lambda x: lambda: x,
+    "default": lambda x: lambda y=x: y,
+    "keyword default": lambda x: lambda *, y=x: y,
+    "method": lambda x: NoTree(x).method,
+    "partial": lambda x: partial(abs, x),
+    "cached": lambda x: lru_cache(lambda: x),
+    "error": ValueError,
+    "slice": slice,
+    "grad": lambda x: tg.grad(lambda y: x * y),
+    "checkpoint": lambda x: tg.checkpoint(lambda y: x * y),
+    "compiled": lambda x: tg.compile(lambda y: x * y),
+}
+
+
+@pytest.mark.parametrize("name", sorted(HIDING))
+@pytest.mark.parametrize(
+    "lose",
+    [
+        lambda f: tg.jvp(f, (2.0,), (1.0,)),
+        lambda f: tg.vjp(f, 2.0),
+        lambda f: tg.jacobian(f)(2.0),
+        lambda f: tg.grad(lambda x: (x, f(x)), has_aux=True)(2.0),
+        lambda f: tg.grad(lambda x: tg.stop_gradient([f(x)]) and x)(2.0),
+        lambda f: tg.grad(lambda x: tg.checkpoint(f)(x) and x)(2.0),
+        lambda f: tg.compile(f)(2.0),
+        lambda f: tg.grad(lambda x: tg.custom_vjp(lambda g, y, *xs: xs)(len)(f(x)) and x)(2.0),
+    ],
+)
+def test_no_tensor_hides_in_what_is_no_tree(name, lose):
+    with pytest.raises(TypeError, match="not a tree"):
+        lose(HIDING[name])
+
+
+@pytest.mark.parametrize("name", sorted(HIDING))
+def test_what_is_no_tree_may_hold_anything_else(name):
+    thing = HIDING[name](3.0)
+    _, aux = tg.grad(lambda x: (x * x, [thing, len, int]), has_aux=True)(2.0)
+    assert aux[1:] == [len, int]
+    assert tg.stop_gradient([thing])[0] is not None
+    assert tg.grad(lambda x: tg.checkpoint(lambda x: (x * x, thing))(x)[0])(2.0) == 4.0
+
+
+def test_a_container_that_is_no_tree_is_told_how_to_be_one():
+    with pytest.raises(TypeError, match="attrs class"):
+        tg.grad(lambda p: p.inside)(NoTree(2.0))
+
+
+@given(st.data())
+def test_no_depth_of_boxes_hides_a_tensor(data):
+    boxes = data.draw(st.lists(st.sampled_from(sorted(HIDING)), min_size=1, max_size=6))
+    # what a set or a dict of keys is made of has to be hashed
+    boxes = [name for name in boxes if name not in ("set", "keys", "key", "boxes in boxes")]
+
+    def boxed(x):
+        for name in boxes or ["set"]:
+            x = HIDING[name](x)
+        return x
+
+    with pytest.raises(TypeError, match=r"line 0 of the tape.*not a tree"):
+        tg.vjp(boxed, 2.0)
+    assert tensor_inside(boxed(2.0)) is None
+
+
+def test_looking_into_an_iterator_takes_nothing_from_it():
+    assert list(tg.grad(lambda x: (x, iter([1, 2])), has_aux=True)(2.0)[1]) == [1, 2]
+
+
+def test_a_function_does_not_answer_for_what_its_module_holds(monkeypatch):
+    _, kept = tg.Tape().parameter(1.0)
+    monkeypatch.setitem(globals(), "KEPT", kept)
+    assert tg.grad(lambda x: (x, square), has_aux=True)(2.0)[1] is square
+    assert tg.grad(lambda x: (x, pytest), has_aux=True)(2.0)[1] is pytest
+
+
+def test_a_tape_and_a_pullback_may_hold_tensors_but_not_for_a_program():
+    for make in (lambda x: tg.record(square)(x)[1], lambda x: tg.vjp(square, x)[1]):
+        aux = tg.grad(lambda x, make=make: (x, {"kept": make(x)}), has_aux=True)(2.0)[1]
+        assert type(aux["kept"]) in (tg.Tape, type(tg.vjp(square, 1.0)[1]))
+        with pytest.raises(TypeError, match="not a tree"):
+            tg.compile(make)(2.0)
+
+
+@pytest.mark.parametrize(
+    "output", ["a", 3, None, (), [], {"n": np.arange(3)}, (True, "b"), np.array([1], object)]
+)
+@pytest.mark.parametrize("transform", [lambda f: tg.jacobian(f)(2.0), lambda f: tg.vjp(f, 2.0)])
+def test_a_result_without_a_floating_leaf_has_no_derivative(transform, output):
+    with pytest.raises(TypeError, match="no leaf of its result is floating"):
+        transform(lambda x: output)
+    with pytest.raises(TypeError, match=r"floating.*bool"):
+        transform(lambda x: x > 0)
+
+
+def test_a_constant_beside_other_results_has_a_zero_jacobian():
+    assert tg.jacobian(lambda x: (x * x, 3.0, 4))(2.0) == (4.0, 0.0, 0.0)
