@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.kinds import a_kind
@@ -52,21 +53,50 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
     made.__dict__["__wrapped__"] = fn
 
 
+@attrs.frozen(slots=False)
+class Description:
+    """What a tape and messages say of a function.
+
+    Attributes
+    ----------
+    label, line
+        Of the function; see `label` and `first_line`.
+    names
+        Of the positional arguments, as far as they are known.
+    """
+
+    label: str
+    line: int
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, fn: Callable[..., Any]) -> Description:
+        """The description of a function."""
+        return cls(label(fn), first_line(fn), _known_names(fn))
+
+    def arguments(self, n: int) -> tuple[str, ...]:
+        """The names of the first n positional arguments, "arg0" where unknown."""
+        known = self.names
+        if len(known) >= n:
+            return known[:n]
+        return (*known, *[f"arg{i}" for i in range(len(known), n)])
+
+
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     """The names of the first n positional arguments, "arg0" where unknown."""
+    return Description.of(fn).arguments(n)
+
+
+def _known_names(fn: Callable[..., Any]) -> tuple[str, ...]:
     known = getattr(fn, "__argument_names__", None)
     if known is not None:
-        return (*known[:n], *(f"arg{i}" for i in range(len(known), n)))
+        return tuple(known)
     # a partial by keyword alone takes the others as its function does
     while hasattr(fn, "__wrapped__") or (isinstance(fn, partial) and not fn.args):
         fn = fn.func if isinstance(fn, partial) else fn.__wrapped__
     code = getattr(fn, "__code__", None)
     known = code.co_varnames[: code.co_argcount] if code is not None else ()
-    if getattr(fn, "__self__", None) is not None:
-        known = known[1:]
-    if len(known) >= n:
-        return known[:n]
-    return (*known, *[f"arg{i}" for i in range(len(known), n)])
+    return known if getattr(fn, "__self__", None) is None else known[1:]
 
 
 def as_positions(what: str, given: Any) -> int | tuple[int, ...]:

@@ -17,6 +17,15 @@ def needed(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
     return found
 
 
+def dependents(tape: Tape) -> set[Tensor]:
+    """The records of a tape that depend on its parameters."""
+    reached = set(tape.parameters)
+    for record in tape:
+        if any(type(x) is Tensor and x in reached for x in record.operands):
+            reached.add(record)
+    return reached
+
+
 def passes(record: Tensor, i: int) -> bool:
     """Whether a record passes a gradient to its operand i."""
     x = record.operands[i]

@@ -16,6 +16,7 @@ import numpy as np
 
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit, plus
+from tapegrad.core.reach import dependents
 from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
@@ -68,10 +69,11 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
-    return sweep(tape, begin(tape, output, cotangent), check_finite)
+    gradients = sweep(tape, begin(tape, output, cotangent), check_finite)
+    return MappingProxyType(Gradients(gradients))
 
 
-def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> Mapping[Tensor, Any]:
+def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> dict[Tensor, Any]:
     """The sweep itself, from several outputs with a cotangent each; `seeds` is used up.
 
     A record that it has passed is freed, with its value, unless the caller holds it.
@@ -102,18 +104,19 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> M
     for x in cotangents:
         if x.index > start.index and x.origin is start.origin:
             refuse_branch(x)
-    # a parameter that stands before the tape's start was never come to
     given: set[int] = set()
-    return MappingProxyType(
-        Gradients({p: result_for(p, found.get(p, cotangents.get(p)), given) for p in parameters})
-    )
+    gradients = {}
+    for p in parameters:
+        # one that stands before the tape's start was never come to
+        gradients[p] = result_for(p, found[p] if p in found else cotangents.get(p), given)
+    return gradients
 
 
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
     """Whether a sweep of a tape is recorded, and the records that it is kept to, if any."""
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
-    return recorded, None if type(tape.start) is Origin else _dependents(tape)
+    return recorded, None if type(tape.start) is Origin else dependents(tape)
 
 
 def contributions(
@@ -166,12 +169,3 @@ def contributions(
             fits = c.dtype is dtype and c.shape == primal.shape
             found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
     return found
-
-
-def _dependents(tape: Tape) -> set[Tensor]:
-    """The records of a tape that depend on its parameters."""
-    reached = set(tape.parameters)
-    for record in tape:
-        if any(type(x) is Tensor and x in reached for x in record.operands):
-            reached.add(record)
-    return reached

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, check_callable, first_line, label
+from tapegrad.core.callables import Description, check_callable, label
 from tapegrad.core.lists import as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, solvable
 from tapegrad.core.ownership import keep
@@ -64,7 +64,7 @@ ASARRAY = Rules(
 )
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(eq=False, repr=False, slots=False)
 class Tape(Tabled):
     """Records in order, from `start` (not included) to `last`. Never changed.
 
@@ -380,6 +380,7 @@ def run(
     kwargs: Mapping[str, Any] = NO_OPTIONS,
     argnums: tuple[int, ...] | None = None,
     place: Callable[[], Any] | None = None,
+    description: Description | None = None,
 ) -> tuple[Any, Tape, tuple[Any, ...]]:
     """Record one call, with the leaves of the given arguments as parameters.
 
@@ -388,31 +389,33 @@ def run(
     Returns the output, the tape, and the marked arguments: trees of parameters.
     """
     outer = CURRENT.get()
-    start = last = Origin(label(fn), False, first_line(fn), place) if outer is None else outer
+    of = description or Description.of(fn)
+    start = last = Origin(of.label, False, of.line, place) if outer is None else outer
     parameters: list[Tensor] = []
 
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
-        if not is_floating(leaf):
+        if type(leaf) is np.ndarray and leaf.dtype.kind == "f":
+            last = write_known(last, PARAMETER, (), NO_OPTIONS, keep(leaf), path)
+        elif is_floating(leaf):
+            if type(leaf) is Tensor:
+                last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
+            last = write_parameter(last, leaf, path)
+        else:
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)
-        if type(leaf) is Tensor:
-            last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
-        last = write_parameter(last, leaf, path)
         parameters.append(last)
         return last
 
-    names = argument_names(fn, len(args))
+    names = of.arguments(len(args))
     if argnums is None:
         args = tuple([tree.map_with_path(mark, x, names[i]) for i, x in enumerate(args)])
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
         marked = args
     else:
-        argnums = tuple(dict.fromkeys(argnums))
-        marked = tuple([tree.map_with_path(mark, args[i], names[i]) for i in argnums])
         given = list(args)
-        for i, x in zip(argnums, marked, strict=True):
-            given[i] = x
-        args = tuple(given)
+        for i in dict.fromkeys(argnums):
+            given[i] = tree.map_with_path(mark, args[i], names[i])
+        args, marked = tuple(given), tuple([given[i] for i in dict.fromkeys(argnums)])
     if outer is None:
         output, last = recorded_from(last, fn, args, kwargs)
     else:

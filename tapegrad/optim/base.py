@@ -131,7 +131,7 @@ class Optimizer:
                     if shape_of(old) != shape or x.dtype != _dtype(old):
                         raise ValueError(f"{_dtype(old)} {shape_of(old)} for a {x.dtype} {shape}")
                 made.append(row)
-            return _given(new)
+            return new if type(new) is Tensor else give(new)
 
         try:
             new = tree.map(stepped, params, grads, *moments)
@@ -145,7 +145,7 @@ class Optimizer:
         for i, name in enumerate(names, 1):
             leaves = iter([_given(row[i]) for row in made])
             after[name] = tree.map(lambda _: next(leaves), params)  # noqa: B023
-        return new, self.state(_given(state.step + 1), **after)
+        return new, self.state(_after(state.step), **after)
 
     def _decays(self, params: Any) -> Iterator[bool] | None:
         """For each parameter whether it decays; None if none does."""
@@ -208,6 +208,14 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
 
 def _dtype(x: Any) -> Any:
     return x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+
+
+def _after(step: Any) -> Any:
+    """The number of the next step."""
+    if type(step) is np.ndarray and not step.ndim:
+        # NumPy makes a number of a sum without axes, and making an array of it takes as long
+        return give(np.array(step.item() + 1, step.dtype))
+    return _given(step + 1)
 
 
 def _given(x: Any) -> Any:

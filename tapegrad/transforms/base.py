@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import as_positions, keep_names, label, title
+from tapegrad.core.callables import Description, as_positions, keep_names, label, title
 from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.operands import is_floating
 from tapegrad.core.ownership import give
@@ -56,16 +56,20 @@ class Transform(Generic[P, R]):
     check_finite: bool = False
     unused: str = attrs.field(default="zero", validator=_check_unused)
     argnames: Argnames | None = attrs.field(default=None, converter=as_argnames)
+    # of the function, found once for all calls
+    description: Description = attrs.field(init=False, eq=False)
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
+        object.__setattr__(self, "description", Description.of(self.fn))
         check_argnames(self.fn, self.argnums, self.argnames)
 
     def __repr__(self) -> str:
         return f"<{self.kind} of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, type(self), attrs.astuple(self, recurse=False))
+        given = [getattr(self, field.name) for field in attrs.fields(type(self)) if field.init]
+        return by_name(self, type(self), tuple(given))
 
     def call(
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
@@ -78,9 +82,9 @@ class Transform(Generic[P, R]):
 
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""
+        if self.argnums == 0 and args:
+            return (0,)
         argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
-        if argnums == (0,) and args:
-            return argnums
         if any(not -len(args) <= i < len(args) for i in argnums):
             raise TypeError(
                 f"{label(self.fn)} was called with {len(args)} positional arguments, but "
@@ -91,7 +95,7 @@ class Transform(Generic[P, R]):
     def arranged(self, trees: Sequence[Any], positions: tuple[int, ...]) -> Any:
         """One tree for each argument in `argnums` or `argnames`."""
         which = self.argnums if self.argnames is None else self.argnames
-        if isinstance(which, int | str):
+        if not isinstance(which, tuple):
             return trees[0]
         by_position = dict(zip(dict.fromkeys(positions), trees, strict=True))
         return tuple([by_position[i] for i in positions])

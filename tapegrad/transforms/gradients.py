@@ -37,27 +37,7 @@ class ValueAndGrad(Transform[P, R]):
     kind = "value_and_grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        fn, given, named, positions = self.call(args, kwargs)
-        place = users_place if self.check_finite else None
-        output, tape, marked = run(fn, given, named, positions, place)
-        output, aux = split_aux(self.fn, output, self.has_aux)
-        check_scalar(self.fn, output)
-        seeds = {}
-        if type(output) is Tensor and output.origin is tape.start.origin:
-            seeds[output] = seed(output, None)
-        elif type(output) is Tensor and not is_recording(output.origin):
-            refuse_stranger("parameter", output, tape.last)
-        if self.unused == "raise":
-            _refuse_unused(self.fn, tape, seeds)
-        value = released(output)
-        # handed over, not held, so that the sweep frees each record it has passed
-        tapes = [tape]
-        del tape, output
-        gradients = gradient_trees(sweep(tapes.pop(), seeds, self.check_finite), marked)
-        if self.has_aux:
-            value = value, *aux
-        result: Any = value, self.arranged(gradients, positions)
-        return result
+        return _value_and_gradients(self, args, kwargs)  # type: ignore[return-value]
 
 
 class Grad(Transform[P, R]):
@@ -66,11 +46,34 @@ class Grad(Transform[P, R]):
     kind = "grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        how = self.argnums, self.has_aux, self.check_finite, self.unused, self.argnames
-        both: Fn = ValueAndGrad(self.fn, *how)
-        value, gradients = both(*args, **kwargs)
+        value, gradients = _value_and_gradients(self, args, kwargs)
         result: Any = (gradients, value[1]) if self.has_aux else gradients
         return result
+
+
+def _value_and_gradients(
+    of: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[Any, Any]:
+    """The value of a function, with what is auxiliary, and the gradients."""
+    fn, given, named, positions = of.call(args, kwargs)
+    description = of.description if fn is of.fn else None
+    place = users_place if of.check_finite else None
+    output, tape, marked = run(fn, given, named, positions, place, description)
+    output, aux = split_aux(of.fn, output, of.has_aux)
+    check_scalar(of.fn, output)
+    seeds = {}
+    if type(output) is Tensor and output.origin is tape.start.origin:
+        seeds[output] = seed(output, None)
+    elif type(output) is Tensor and not is_recording(output.origin):
+        refuse_stranger("parameter", output, tape.last)
+    if of.unused == "raise":
+        _refuse_unused(of.fn, tape, seeds)
+    value = released(output)
+    # handed over, not held, so that the sweep frees each record it has passed
+    tapes = [tape]
+    del tape, output
+    gradients = gradient_trees(sweep(tapes.pop(), seeds, of.check_finite), marked)
+    return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
 
 @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
@@ -12,6 +13,8 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.tree.structure import closed, fields_of, flatten, is_named_tuple, opened
 
 __all__ = ["map", "map_up_to", "map_with_path"]
+
+_ARRAYS = frozenset({np.ndarray, Tensor})
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -54,7 +57,10 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     node, keys, children = opened(tree)
     if node is None:
         return f(tree)
-    return closed(node, keys, [_map_one(f, x) for x in children])
+    mapped = []
+    for x in children:
+        mapped.append(f(x) if type(x) in _ARRAYS else _map_one(f, x))
+    return closed(node, keys, mapped)
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
@@ -77,7 +83,8 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     mapped: list[Any] = []
     if node is tuple or node is list:
         for i, x in enumerate(tree):
-            mapped.append(map_with_path(f, x, f"{start}{i}"))
+            at = f"{start}{i}"
+            mapped.append(f(x, at) if type(x) in _ARRAYS else map_with_path(f, x, at))
         return tuple(mapped) if node is tuple else mapped
     if node is dict:
         return {key: map_with_path(f, x, f"{start}{as_text(key, str)}") for key, x in tree.items()}
@@ -103,46 +110,51 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
     if node is np.ndarray or node is Tensor:
         if strict:
             for x in row:
-                if type(x) is not np.ndarray and type(x) is not Tensor and _is_node(x):
+                if type(x) not in _ARRAYS and _is_node(x):
                     _refuse_difference(row, path)
         return f(*row)
     if not strict and row[1] is None:
         return map(lambda leaf: f(leaf, None), tree)
+    names: Any = ()
+    rows: Any = ()
     if node is dict:
         for x in row:
             if type(x) is not dict or x.keys() != tree.keys():
                 _refuse_difference(row, path)
-        return {key: _map_beside(f, [x[key] for x in row], (path, key), strict) for key in tree}
-    if tree is None:
+        names = tuple(tree)
+        rows = [[x[key] for x in row] for key in tree]
+    elif tree is None:
         for x in row:
             if x is not None:
                 _refuse_difference(row, path)
         return None
-    if node is tuple or node is list or is_named_tuple(node):
+    elif node is tuple or node is list or is_named_tuple(node):
         for x in row:
             alike = type(x) is node or (not strict and type(x) is tuple and node is not list)
             if not alike or len(x) != len(tree):
                 _refuse_difference(row, path)
-        mapped = []
-        # they are equally long; to check it again takes as long as a leaf
-        for i, below in enumerate(zip(*row)):  # noqa: B905
-            mapped.append(_map_beside(f, below, (path, i), strict))
-        return mapped if node is list else node(mapped) if node is tuple else node(*mapped)
-    fields = fields_of(node)
-    if fields is not None:
+        names, rows = range(len(tree)), zip(*row, strict=True)
+    else:
+        fields = fields_of(node)
+        if fields is None:
+            if strict:
+                for x in row:
+                    if _is_node(x):
+                        _refuse_difference(row, path)
+            return f(*row)
         for x in row:
             if type(x) is not node:
                 _refuse_difference(row, path)
-        made = {}
-        for name, argument in fields:
-            below = tuple([getattr(x, name) for x in row])
-            made[argument] = _map_beside(f, below, (path, name), strict)
-        return node(**made)
-    if strict:
-        for x in row:
-            if _is_node(x):
-                _refuse_difference(row, path)
-    return f(*row)
+        names = [name for name, _ in fields]
+        rows = [[getattr(x, name) for x in row] for name in names]
+    mapped = []
+    for name, below in zip(names, rows, strict=True):
+        # most are arrays; for them a call and a path would take as long as `f`
+        if _ARRAYS.issuperset(builtins.map(type, below)):
+            mapped.append(f(*below))
+        else:
+            mapped.append(_map_beside(f, below, (path, name), strict))
+    return closed(node, names, mapped)
 
 
 def _is_node(x: Any) -> bool:

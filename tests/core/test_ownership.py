@@ -2,6 +2,7 @@
 
 import mmap
 import pickle
+from enum import Enum
 from functools import partial
 from typing import Any
 
@@ -14,6 +15,11 @@ import tapegrad as tg
 from tapegrad.core.ownership import LARGE, give, keep, lend
 from tapegrad.declare import OPS
 from tapegrad.program.ir import Constant
+
+
+class Kind(Enum):
+    ONE = 1
+
 
 # below and above the size from which arrays of the package's own are shared
 SIZES = (6, LARGE // 8 + 2)
@@ -258,6 +264,22 @@ def test_options_of_any_depth_are_kept(wrap):
     if hasattr(option, "clear"):
         option.clear()
     assert kept == keep(wrap(["a", "b"]))
+
+
+def test_what_cannot_change_is_kept_as_it_is():
+    for x in (tg.nn.Tanh(), tg.sin, np.dtype(">f4"), np.float32, np.float32(1.5), Kind.ONE, np.sum):
+        assert keep(x) is x
+
+
+def test_subclasses_are_copied_as_what_they_are():
+    array = np.ones(3).view(type("Special", (np.ndarray,), {}))
+    kept = keep(array)
+    array[0] = 2
+    assert (type(kept), kept[0], kept.flags.writeable) == (type(array), 1, False)
+    pair = type("Pair", (tuple,), {})([[1], [2]])
+    kept = keep(pair)
+    pair[0].append(3)
+    assert (type(kept), kept) == (type(pair), ([1], [2]))
 
 
 def test_a_kept_dict_is_never_changed():

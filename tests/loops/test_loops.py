@@ -158,6 +158,9 @@ def test_a_number_of_steps_may_vary():
     for n in (0, 1, 5):
         same(power(2.0, n), (2.0**n, n * 2.0 ** (n - 1)))
     assert len(power.signatures) == 1
+    backwards = tg.compile(lambda x, n: tg.fori_loop(-n, 3, lambda i, y: y * x + i, 1.0))
+    for n in (-3, 0, 2):
+        same(backwards(2.0, n), tg.fori_loop(-n, 3, lambda i, y: y * 2.0 + i, 1.0))
     same(tg.fori_loop(2, 5, lambda i, y: y + i, 0), 9)
     same(tg.fori_loop(5, 2, lambda i, y: y + i, 1.5), 1.5)
 
@@ -199,6 +202,15 @@ def test_the_side_not_taken_is_not_computed():
         same(tg.grad(lambda x: tg.cond(x > 0, np.sqrt, lambda x: -x, x))(-1.0), -1.0)
 
 
+def test_a_branch_takes_arrays_and_numbers_beside_tensors():
+    def choose(x):
+        return tg.cond(x[0] > 0, lambda *a: a[0] * a[1] * a[2], lambda *a: a[0] - a[1], x, w, 3.0)
+
+    w = np.array([2.0, 5.0])
+    for x in (np.array([1.0, 2.0]), np.array([-1.0, 2.0])):
+        same(tg.compile(choose)(x), x * w * 3.0 if x[0] > 0 else x - w)
+
+
 def test_a_branch_on_a_plain_value_is_a_plain_branch():
     assert tg.cond(True, lambda x: x, lambda x: x[:1], "ab") == "ab"
     assert tg.cond(np.array(0.0), lambda x: x, lambda x: x[:1], "ab") == "a"
@@ -224,12 +236,19 @@ def test_a_checkpointed_body_keeps_its_carry_alone():
     def body(c, x):
         return np.sin(np.exp(np.tanh(c) * x)), None
 
-    def kept(f):
-        _, tape = tg.record(lambda xs: tg.scan(f, xs[0], xs)[0])(np.ones((4, 2)))
+    def kept(f, loop):
+        _, tape = tg.record(lambda xs: loop(f, xs))(np.ones((4, 2)))
         loop = next(x for x in tape if x.op.name == "loop")
         return loop.options["loop"].n_kept
 
-    assert kept(body) > kept(tg.checkpoint(body)) == 1
+    def alike(f, made):
+        return tg.checkpoint(made) if isinstance(f, type(tg.checkpoint(body))) else made
+
+    for loop in (
+        lambda f, xs: tg.scan(f, xs[0], xs)[0],
+        lambda f, xs: tg.fori_loop(0, 4, alike(f, lambda i, c: body(c, xs[0])[0]), xs[0]),
+    ):
+        assert kept(body, loop) > kept(tg.checkpoint(body), loop) == 1
 
 
 def test_a_body_may_use_a_pullback_and_gradients_of_what_is_around_it():
@@ -327,7 +346,7 @@ def test_a_number_in_the_carry_takes_the_dtype_that_the_body_gives_it(dtype):
 
 def test_no_steps_give_the_first_carry_and_empty_results():
     def loop(c, xs):
-        return tg.scan(lambda c, x: (c + x, {"y": c * x, "n": x > 0}), c, xs)
+        return tg.scan(lambda c, x: (c + x, {"y": c * x, "n": x > 0, "x": x}), c, xs)
 
     xs = np.ones((0, 3), np.float32)
     for result in (
@@ -338,7 +357,53 @@ def test_no_steps_give_the_first_carry_and_empty_results():
         c, ys = tg.tree.map(lambda x: x.value if isinstance(x, tg.Tensor) else x, result)
         np.testing.assert_array_equal(c, np.ones(3))
         assert (ys["y"].shape, ys["y"].dtype, ys["n"].dtype) == ((0, 3), np.float64, bool)
+        assert (ys["x"].shape, ys["x"].dtype) == ((0, 3), np.float32)
     same(tg.grad(lambda c: tg.sum(loop(c, xs)[0] ** 2))(np.ones(3)), 2 * np.ones(3))
+    assert tg.scan(lambda c, _: (c * 2, None), 3.0, length=0) == (3.0, None)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_on_arrays_is_the_loop_and_changes_nothing(reverse):
+    c, xs, w = arguments(4)
+    step = step_of(TERMS[2:5], w)
+    for got, want in zip(
+        tg.scan(step, (c, 0), xs, reverse=reverse), by_hand(step, (c, 0), xs, reverse), strict=True
+    ):
+        assert tg.tree.all_close(tg.tree.map(np.asarray, got), tg.tree.map(np.asarray, want))
+
+    def careless(c, x):
+        x += 1
+        return c, x
+
+    before = xs.copy()
+    for body in (careless, lambda c, x: careless(x, c)):
+        with pytest.raises(ValueError, match="read-only"):
+            tg.scan(body, c, xs, reverse=reverse)
+    np.testing.assert_array_equal(xs, before)
+
+
+LENT = {
+    "scan": lambda c, xs: tg.scan(lambda c, x: (np.sin(c + x), (c, c * 2)), c, xs),
+    "reversed": lambda c, xs: tg.scan(lambda c, x: (np.sin(c + x),) * 2, c, xs, reverse=True),
+    "while": lambda c, xs: tg.while_loop(lambda c: c[0] < 3, lambda c: c + xs[1], c),
+    "branch": lambda c, xs: tg.cond(c[0] > 0, lambda c: (c, xs[0]), lambda c: (np.sin(c), c), c),
+    "gradient": lambda c, xs: tg.vjp(lambda c: tg.scan(lambda c, x: (np.sin(c + x), c), c, xs), c)[
+        1
+    ]((c, xs)),
+}
+
+
+@pytest.mark.parametrize("loop", LENT)
+def test_what_a_loop_gave_is_apart_from_its_memory_and_from_later_calls(loop):
+    c, xs = np.linspace(0.1, 1, 3), np.linspace(0.2, 1, 12).reshape(4, 3)
+    compiled = tg.compile(LENT[loop])
+    first = tg.tree.leaves(compiled(c, xs))
+    before = tg.tree.map(np.array, first)
+    for scale in (2.0, -1.0):
+        tg.tree.map(same, compiled(c * scale, xs), LENT[loop](c * scale, xs))
+    tg.tree.map(np.testing.assert_array_equal, first, before)
+    for i, x in enumerate(first):
+        assert not any(np.shares_memory(x, y) for y in (*first[:i], c, xs))
 
 
 def test_results_share_no_memory_with_what_was_given():
@@ -361,6 +426,7 @@ CARRIES = {
     "dtype": (TypeError, lambda c, x: ({"a": c["a"] > 0}, x), r"carry\.a is float64 .* bool"),
     "lost": (TypeError, lambda c, x: ({"b": c["a"]}, x), r"carry\.a and after it carry\.b"),
     "pair": (TypeError, lambda c, x: c, r"returns \(carry, y\)"),
+    "three": (TypeError, lambda c, x: (c, x, x), r"returns \(carry, y\)"),
 }
 
 
@@ -372,7 +438,7 @@ def test_a_carry_that_changes_is_refused_with_its_path(case):
         tg.scan(body, {"a": np.ones(2)}, xs)
     with pytest.raises(kind, match=message):
         tg.grad(lambda a: tg.scan(body, {"a": a}, xs)[0]["a"].sum())(np.ones(2))
-    if case != "pair":
+    if case not in ("pair", "three"):
         for a in (lambda a: a, tg.grad):
             with pytest.raises(kind, match=message):
                 a(
@@ -380,6 +446,24 @@ def test_a_carry_that_changes_is_refused_with_its_path(case):
                         lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": a}
                     )["a"].sum()
                 )(np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("carry", "body", "message"),
+    [
+        ((1.0, 2.0), lambda c, x: (list(c), None), "the structures differ"),
+        (1.5, lambda c, x: (np.argmax(x), None), "carry is float64 before a step and int64"),
+        # what the numbers become makes another dtype of the first in the second step
+        ((1, 1.0), lambda c, x: ((x[0] * c[1], c[0] * c[1]), None), r"carry\.0 is float32 before"),
+    ],
+)
+def test_numbers_in_a_carry_are_refused_where_a_step_makes_something_else_of_them(
+    carry, body, message
+):
+    xs = np.ones((3, 2), np.float32)
+    for run in (lambda f: f(xs), lambda f: tg.record(f)(xs)):
+        with pytest.raises(TypeError, match=message):
+            run(lambda xs: tg.scan(body, carry, xs))
 
 
 def test_a_carry_that_is_no_number_is_refused_with_its_path():
@@ -442,14 +526,19 @@ def test_branches_that_differ_are_refused_with_the_path():
         ),
         (TypeError, lambda x: {"a": x > 0}, r"result\.a of on_true is float64 .* bool"),
         (TypeError, lambda x: {"b": x}, r"only on_true returns result\.a"),
+        (TypeError, lambda x: {"a": x, "b": x}, r"only on_false returns result\.b"),
+        (TypeError, lambda x: {"a": (x,)}, r"only on_true returns result\.a"),
         (TypeError, lambda x: {"a": "text"}, "returned a str as a"),
     ):
         with pytest.raises(kind, match=message):
             tg.compile(lambda x, f=other: tg.cond(x[0] > 0, lambda x: {"a": x}, f, x))(np.ones(2))
     with pytest.raises(TypeError, match=r"shape \(2,\).*tg\.where"):
         tg.cond(np.ones(2) > 0, abs, abs, 1.0)
-    with pytest.raises(TypeError, match="one truth value"):
-        tg.while_loop(lambda c: c > 0, lambda c: c, np.ones(2))
+    with pytest.raises(TypeError, match="the structures differ"):
+        tg.compile(lambda x: tg.cond(x > 0, lambda x: (x,), lambda x: [x], x))(1.0)
+    for run in (lambda f: f(np.ones(2)), lambda f: tg.record(f)(np.ones(2))):
+        with pytest.raises(TypeError, match=r"of shape \(2,\); one truth value"):
+            run(lambda c: tg.while_loop(lambda c: c > 0, lambda c: c, c))
 
 
 def test_what_is_no_function_is_refused():
@@ -459,6 +548,7 @@ def test_what_is_no_function_is_refused():
         lambda: tg.while_loop(abs, 1, 0.0),
         lambda: tg.fori_loop(0, 1, 1, 0.0),
         lambda: tg.cond(True, 1, abs, 0.0),
+        lambda: tg.cond(True, abs, 1, 0.0),
     ):
         with pytest.raises(TypeError, match="a function is needed"):
             call()

@@ -129,8 +129,7 @@ class Loop:
                     stack[t] = x
         if steps is None:
             stacks = [_stacked(x, like) for x, like in zip(stacks, kinds, strict=True)]
-        # a carry may be an operand, or a view of one
-        return _closed([*map(np.array, carry), *stacks])
+        return _closed([*carry, *stacks])
 
 
 @attrs.frozen(repr=False)
