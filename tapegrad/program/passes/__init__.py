@@ -28,7 +28,7 @@ from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
 from tapegrad.program.passes.shifts import shift_rows
-from tapegrad.program.passes.sides import split_loops
+from tapegrad.program.passes.split import split_loops
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.stacked import straighten_stacks
 from tapegrad.program.passes.straighten import straighten

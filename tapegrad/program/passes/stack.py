@@ -12,9 +12,10 @@ from typing import Any
 
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.indexing import from_zero, scatter, segment_sum
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import concatenate, stack, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
