@@ -106,17 +106,25 @@ def refuse_function(
         args, kwargs = tree.map(lambda x: next(rest) if type(x) is Tensor else x, given)
         return fn(*args, **kwargs)
 
+    needed = "an op is needed, such as tg.multiply"
+    if not callable(fn):
+        raise TypeError(f"{needed}, not {fn!r}")
+    name = label(fn)
+    if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
+        name = f"np.{name}"
     try:
         (_, tape, _), _ = recorded((call, values))
-        parts = [f"tg.{x.op.name}" for x in tape if x.operands]
-    except Exception:
-        # it cannot be recorded of these operands, or is no function
-        parts = []
+    except Exception as error:
+        raise TypeError(
+            f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
+            f"{error}"
+        ) from error
+    parts = dict.fromkeys(f"tg.{x.op.name}" for x in tape if x.operands)
     if not parts:
-        raise TypeError(f"an op is needed, such as tg.multiply; {fn!r} is not one")
+        raise TypeError(f"{needed}; {name} is a function that writes nothing")
     raise TypeError(
-        f"{label(fn)} is not an op but a function: of these operands it writes "
-        f"{', '.join(dict.fromkeys(parts))}; write these, or call it inside tg.record"
+        f"{name} is not an op but a function: with these operands it writes {', '.join(parts)}; "
+        f"write {'it' if len(parts) == 1 else 'them'}, or call {name} inside tg.record"
     )
 
 

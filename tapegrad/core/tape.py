@@ -369,7 +369,7 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
         output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)
         return output, tape
 
-    recorded.__name__ = f"record({label(fn)})"
+    recorded.__name__ = recorded.__qualname__ = f"record({label(fn)})"
     recorded.__doc__ = fn.__doc__
     return recorded
 
