@@ -190,13 +190,16 @@ def _row_updates(program: Code) -> list[int]:
 def _is_row_update(program: Code, instruction: Instruction) -> bool:
     if instruction.op is not index_add or instruction.options["index"] != (HOLE,):
         return False
-    table, values, _ = instruction.operands
-    like = program.like(values)
+    table, values, indices = instruction.operands
+    like, places = program.like(values), program.like(indices)
     few = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
+    # a mask selects rows too, and values may broadcast
+    whole = places.dtype.kind in "iu" and like.shape == places.shape + instruction.shape[1:]
     return (
         type(table) is Ref
         and table.kind == "input"
         and few
+        and whole
         and like.dtype == instruction.dtype
         and math.prod(instruction.shape) >= MANY
     )

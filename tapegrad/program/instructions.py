@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tapegrad.ops.indexing import getitem
+from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.joining import stack
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from tapegrad.program import blocks
@@ -15,7 +15,7 @@ from tapegrad.program.frame import Frame, Values, word
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
-from tapegrad.program.plan import Plan
+from tapegrad.program.plan import Plan, owners
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -76,7 +76,8 @@ def lines_of(frame: Frame) -> list[str]:
             lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
         elif i in frame.updates:
-            given = ", ".join(operand(x, values) for x in instruction.operands)
+            rows = [*instruction.operands, *_taken(frame, i)]
+            given = ", ".join(operand(x, values) for x in rows)
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
@@ -95,6 +96,21 @@ def lines_of(frame: Frame) -> list[str]:
             line(i)
             i += 1
     return lines
+
+
+def _taken(frame: Frame, i: int) -> list[Ref]:
+    """The rows that an update adds to, if they are in an array that nothing needs after it."""
+    program = frame.program
+    table, _, indices = program.instructions[i].operands
+    owner = owners(program)
+    later: set[Any] = {x for made in program.instructions[i + 1 :] for x in made.operands}
+    later = {owner.get(x, x) for x in later | program.results}
+    for j, made in enumerate(program.instructions[:i]):
+        if made.op is index_select and made.operands == (table, indices):
+            ref = Ref("instruction", j)
+            # another update of these rows would have them too
+            return [] if ref in later or table in later else [ref]
+    return []
 
 
 _RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})

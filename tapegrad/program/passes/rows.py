@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, negative, subtract
@@ -43,8 +44,7 @@ def update_rows(builder: Builder) -> None:
             dtypes.add(builder.dtype(factor))
         if len(dtypes) != 1 or type(indices) is not Ref:
             return None
-        n_given = builder.shape(indices)[0] if len(builder.shape(indices)) == 1 else None
-        if n_given is None or n_given * _SPARSE > summed.shape[0]:
+        if math.prod(builder.shape(indices)) * _SPARSE > summed.shape[0]:
             return None
         if factor is not None:
             values = builder.emit(multiply, values, factor)
