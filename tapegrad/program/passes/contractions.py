@@ -58,7 +58,7 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
         return None  # the array of all products is no larger than a factor, or a stack of rows
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
-    made = builder.emit(matmul, left, right, note="the sum of products, as a product")
+    made: Operand = builder.emit(matmul, left, right, note="the sum of products, as a product")
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
     made = builder.reshaped(made, tuple(shape[k] for k in order))
     return builder.reshaped(_permuted(builder, made, order, sorted(order)), total.shape)
