@@ -14,6 +14,7 @@ from tapegrad.program.improvement import Improvement
 from tapegrad.program.improvement import Pass as Pass
 from tapegrad.program.passes.biases import join_biases
 from tapegrad.program.passes.common import share_common
+from tapegrad.program.passes.contractions import contract_sums
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
@@ -48,8 +49,8 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "meet": (join_factors,),
     # sums over the steps of a loop become one product, or one sum, of all steps
     "stack": (stack_sums,),
-    # products by one matrix become one product, done before rows are copied
-    "merge": (flatten_products, stack_products, join_gathers, commute_gathers),
+    # sums of products become products; those by one matrix become one, before rows are copied
+    "merge": (contract_sums, flatten_products, stack_products, join_gathers, commute_gathers),
     # a term is added where it is added least often
     "place": (add_small_first,),
     "part": (add_before_parting, update_rows),
