@@ -38,7 +38,7 @@ def as_operand(
         if type(part) is not Tensor:
             last, part = as_operand(write, last, part, what)
         parts.append(part)
-    record = write(last, later("tapegrad.ops.shape", "stack"), tuple(parts), {})
+    record = write(last, later("tapegrad.ops.joining", "stack"), tuple(parts), {})
     return record, record
 
 
@@ -46,5 +46,5 @@ def stacked(x: Any) -> Any:
     """x itself, or what a list with Tensors in it is as an array, recorded."""
     if type(x) not in LISTS or in_list(x) is None:
         return x
-    stack = later("tapegrad.ops.shape", "stack")
+    stack = later("tapegrad.ops.joining", "stack")
     return stack([stacked(part) for part in x])

@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from tapegrad.ops.shape import concatenate, reshape
+from tapegrad.ops.joining import concatenate
+from tapegrad.ops.shape import reshape
 from tapegrad.program.ir import Code, Ref
 
 # bytes from which a copy takes longer than a call to start

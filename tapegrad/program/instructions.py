@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.ops.indexing import getitem, index_select
-from tapegrad.ops.shape import expand_dims, reshape, squeeze, stack, swapaxes, transpose
+from tapegrad.ops.joining import stack
+from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART

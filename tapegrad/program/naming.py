@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from tapegrad import random, tree
+from tapegrad import tree
 from tapegrad.core.batch import EACH, EACH_DRAWN
 from tapegrad.core.op import Op
 from tapegrad.core.seeds import SEED
@@ -20,12 +20,11 @@ from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import OPS
 from tapegrad.errors import FileError
 from tapegrad.ops import scipy_special
+from tapegrad.random import generator
 
 # loops and branches, whose ops are made of programs
 _CONTROL = "tapegrad.program.control."
-DRAWS = tuple(
-    [x for x in vars(random).values() if isinstance(x, Op) and x.__module__ == random.__name__]
-)
+DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 # ops that no name is declared for
 _OTHERS = {
     "seed": SEED,

@@ -16,10 +16,10 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import concatenate
 from tapegrad.program.filling import Filling, fillings
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.layouts import Axes, layouts, ordered

@@ -18,10 +18,7 @@ from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import (
     abs,
     add,
-    clip_both,
     divide,
-    maximum,
-    minimum,
     multiply,
     negative,
     positive,
@@ -30,7 +27,9 @@ from tapegrad.ops.arithmetic import (
     square,
     subtract,
 )
+from tapegrad.ops.extremes import clip_both, maximum, minimum
 from tapegrad.ops.indexing import from_zero, getitem, index_select
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import (
     bitwise_and,
     bitwise_or,
@@ -57,12 +56,10 @@ from tapegrad.ops.reduction import (
 from tapegrad.ops.rounding import floor_divide, remainder
 from tapegrad.ops.shape import (
     broadcast_to,
-    concatenate,
     expand_dims,
     flip,
     reshape,
     squeeze,
-    stack,
     swapaxes,
     transpose,
 )

@@ -89,9 +89,16 @@ def written(program: Code) -> Writing:
 def _header(program: Code, plan: Plan, values: Values) -> list[str]:
     """Comments that say what the program takes and what it holds."""
     size = sum(x.nbytes for x in plan.buffers)
+    counts = ", ".join(
+        f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+        for what, things in (
+            ("input", program.inputs),
+            ("instruction", program.instructions),
+            ("buffer", plan.buffers),
+        )
+    )
     lines = [
-        f"# {_shown(program.label)}: {len(program.inputs)} inputs, {len(program.instructions)} "
-        f"instructions, {len(plan.buffers)} buffers of {size:,} bytes in all"
+        f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
     ]
     for i, given in enumerate(program.inputs):
         kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"

@@ -14,12 +14,15 @@ from tapegrad.ops.indexing import scatter, segment_sum
 from tapegrad.ops.picking import pick, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
+from tapegrad.program.ir import Ref
 from tapegrad.program.passes import (
     GROUPS,
     add_before_parting,
     add_small_first,
     commute_gathers,
+    contract_sums,
     drop_dead,
+    fold,
     join_factors,
     join_gathers,
     join_sigmoids,
@@ -505,6 +508,101 @@ def test_stack_sums_makes_one_product_of_a_sum_of_products():
     ]  # fmt: skip
     assert untouched(stack_sums, lambda a, b: a.T @ b + a @ b.T, SQUARE, SQUARE)
     assert untouched(stack_sums, lambda a, b: a.T @ b + b, SQUARE, SQUARE)
+
+
+def test_stack_sums_makes_one_product_of_a_sum_of_outer_products():
+    def fn(a, b, c, d):
+        return a[:, None] * b + d * c[:, None]
+
+    x, y = np.arange(3.0), np.arange(4.0)
+    assert after(stack_sums, fn, x, y[None], x, y[None])[-2:] == ["transpose", "matmul"]
+    # the sum of other products of two factors is not one
+    assert untouched(stack_sums, lambda a, b: a * b + b * a, SQUARE, SQUARE)
+    assert untouched(stack_sums, lambda a, b: a[:1] * b + b * a[:1], SQUARE, SQUARE)
+
+
+@st.composite
+def products_to_sum(draw):
+    """Two arrays that broadcast, the axes to sum over, and whether these are kept."""
+    # whether the first is long along an axis, whether the second is, whether it is summed over
+    kinds = {"inner": "fs+", "row": "f", "column": "s", "stack": "fs", "alone": "f+"}
+    further = draw(st.lists(st.sampled_from(sorted(kinds)), max_size=3))
+    axes = [kinds[name] for name in draw(st.permutations(["inner", "column", *further]))]
+    lengths = draw(st.permutations((2, 3, 4, 5, 6)))
+    shapes = [
+        tuple(n if which in axis else 1 for n, axis in zip(lengths, axes, strict=False))
+        for which in "fs"
+    ]
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    factors = [rng.normal(size=shape) for shape in shapes]
+    if draw(st.booleans()) and shapes[1][0] == 1:
+        factors[1] = factors[1][0]
+    summed = tuple(k for k, axis in enumerate(axes, -len(axes)) if "+" in axis)
+    return *draw(st.permutations(factors)), summed, draw(st.booleans())
+
+
+@given(products_to_sum())
+def test_sums_of_products_are_the_same_contracted(given_):
+    a, b, axes, keepdims = given_
+
+    def fn(a, b):
+        return tg.sum(a * b, axes, keepdims=keepdims)
+
+    program = trace(fn, (a, b), {})
+    expected = np.sum(a * b, axes, keepdims=keepdims)
+    for passes in ((contract_sums,), (fold, contract_sums, fold, drop_dead)):
+        made = run(improved(program, passes), (a, b))
+        assert np.shape(made) == np.shape(expected)
+        np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_contract_sums_puts_the_axes_in_order():
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 2, 3))
+    a, b = a[:, :, None, :], b[:, None, :1, None, 0]
+    program = contract_sums(trace(lambda a, b: tg.sum(a * b, 0), (a, b), {}))
+    np.testing.assert_allclose(run(program, (a, b)), np.sum(a * b, 0), rtol=1e-12)
+
+
+def test_contract_sums_makes_no_array_of_all_products():
+    def outer(a, b):
+        return tg.sum(a[:, :, None] * b[:, None, :], 0)
+
+    def in_stacks(a, b):
+        return tg.sum(a[:, :, :, None] * b[:, :, None, :], 0)
+
+    def with_vector(a, b):
+        return tg.sum(a * b, -1)
+
+    a, b = np.ones((7, 3)), np.ones((7, 4))
+    for fn, args in (
+        (outer, (a, b)),
+        (in_stacks, (np.ones((7, 5, 3)), np.ones((7, 5, 4)))),
+        (with_vector, (a, np.ones(3))),
+    ):
+        program = drop_dead(contract_sums(trace(fn, args, {})))
+        assert "multiply" not in [x.op.__name__ for x in program.instructions]
+        assert "matmul" in [x.op.__name__ for x in program.instructions]
+    # rows by rows, by a number, and whole numbers stay
+    assert untouched(contract_sums, lambda a, b: tg.sum(a * b, 1), a, a)
+    assert untouched(contract_sums, lambda a: tg.sum(a * 2.0, 1), a)
+    whole = np.ones((3, 3), int)
+    assert untouched(contract_sums, lambda a, b: tg.sum(a[:, None] * b, 1), whole, whole)
+
+
+@given(st.sampled_from([(4,), (2, 4), (5, 2, 4)]), st.booleans())
+def test_products_with_a_vector_made_a_matrix_are_those_with_the_vector(shape, first):
+    def by_column(x, v):
+        return (x @ v[:, None]) * 1.5
+
+    def by_row(x, v):
+        return (v.reshape(1, -1) @ tg.swapaxes(x, 0, -1)) * 1.5
+
+    fn = by_row if first and len(shape) == 2 else by_column
+    x, v = np.arange(float(np.prod(shape))).reshape(shape), np.arange(4.0)
+    program = fold(trace(fn, (x, v), {}))
+    products = [y for y in program.instructions if y.op is tg.matmul]
+    assert all(Ref("input", 1) in y.operands for y in products)
+    np.testing.assert_array_equal(run(program, (x, v)), fn(x, v))
 
 
 def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():

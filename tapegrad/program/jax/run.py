@@ -13,9 +13,10 @@ from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
 from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
-from tapegrad.ops.arithmetic import clip_both, power
+from tapegrad.ops.arithmetic import power
 from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
 from tapegrad.ops.eigen import eig_joined
+from tapegrad.ops.extremes import clip_both
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined

@@ -13,6 +13,7 @@ from tapegrad.program.improvement import Improvement
 from tapegrad.program.improvement import Pass as Pass
 from tapegrad.program.passes.biases import join_biases
 from tapegrad.program.passes.common import share_common
+from tapegrad.program.passes.contractions import contract_sums
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
@@ -28,7 +29,7 @@ from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
 from tapegrad.program.passes.shifts import shift_rows
-from tapegrad.program.passes.sides import split_loops
+from tapegrad.program.passes.split import split_loops
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.stacked import straighten_stacks
 from tapegrad.program.passes.straighten import straighten
@@ -47,8 +48,9 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "meet": (join_factors,),
     # sums over the steps of a loop become one product, or one sum, of all steps
     "stack": (stack_sums,),
-    # products by one matrix are done at once, and before rows are copied
-    "merge": (flatten_products, stack_products, join_gathers, commute_gathers),
+    # products are summed as one product; those by one matrix are done at once, and before
+    # rows are copied
+    "merge": (contract_sums, flatten_products, stack_products, join_gathers, commute_gathers),
     # a term goes where it is added least often
     "place": (add_small_first,),
     "part": (add_before_parting, update_rows),

@@ -13,8 +13,9 @@ import numpy as np
 
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.indexing import getitem
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import concatenate, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref

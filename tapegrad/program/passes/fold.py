@@ -38,6 +38,7 @@ from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swap
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.passes.reshapes import before_reshape
 
 _LARGEST_FOLDED = 1 << 12
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
@@ -179,10 +180,8 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
     """A view of a view, as one."""
     op = instruction.op
     if op in (reshape, expand_dims, squeeze):
-        x = instruction.operands[0]
-        inner = builder.source(x, reshape)
-        if inner is not None:
-            return builder.reshaped(inner.operands[0], instruction.shape)
+        x = before_reshape(builder, instruction.operands[0])
+        return None if x is None else builder.reshaped(x, instruction.shape)
     if op in (transpose, swapaxes):
         axes = _axes(instruction)
         if axes == tuple(range(len(axes))):
@@ -211,6 +210,21 @@ def _axes(instruction: Instruction) -> tuple[int, ...]:
     one, other = (instruction.options[name] % n for name in ("axis1", "axis2"))
     axes[one], axes[other] = other, one
     return tuple(axes)
+
+
+def _vectors(builder: Builder, instruction: Instruction) -> Any:
+    """A product with a vector that was made a matrix, as one with the vector."""
+    left, right = instruction.operands
+    inner = builder.shape(right)[-2:][0]
+    if inner > 1 and builder.shape(right) == (inner, 1):
+        x = before_reshape(builder, right)
+        if x is not None and builder.shape(x) == (inner,):
+            return builder.reshaped(builder.emit(matmul, left, x), instruction.shape)
+    if inner > 1 and builder.shape(left) == (1, inner):
+        x = before_reshape(builder, left)
+        if x is not None and builder.shape(x) == (inner,):
+            return builder.reshaped(builder.emit(matmul, x, right), instruction.shape)
+    return None
 
 
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
@@ -268,6 +282,7 @@ _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
     **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
     **dict.fromkeys((reshape, expand_dims, squeeze, transpose), (_identity, _shape)),
     swapaxes: (_shape,),
+    matmul: (_vectors,),
     power: (_identity, _power),
     exp: (_softmax,),
     sum_: (_one_a_row,),

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from tapegrad.ops.indexing import index_select
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import concatenate
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref

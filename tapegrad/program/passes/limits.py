@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.arithmetic import maximum, minimum
+from tapegrad.ops.extremes import maximum, minimum
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref

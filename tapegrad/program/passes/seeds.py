@@ -15,6 +15,7 @@ import attrs
 from tapegrad.core.seeds import SEED
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, subtract
 from tapegrad.ops.indexing import getitem, index_select, scatter, segment_sum
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.picking import pick, unpick
 from tapegrad.ops.product import matmul
@@ -22,12 +23,10 @@ from tapegrad.ops.record import ascontiguousarray
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import (
     broadcast_to,
-    concatenate,
     expand,
     expand_dims,
     reshape,
     squeeze,
-    stack,
     swapaxes,
     transpose,
 )

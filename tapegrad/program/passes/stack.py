@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tapegrad.ops.arithmetic import add
+from tapegrad.ops.arithmetic import add, multiply
 from tapegrad.ops.indexing import from_zero, scatter, segment_sum
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import concatenate, stack, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
@@ -64,10 +65,10 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
     """``a.T @ b + c.T @ d`` as one product of stacked matrices."""
     lefts, rights = [], []
     for x in terms:
-        product = builder.source(x, matmul)
+        product = builder.source(x)
         if product is None:
             return None
-        left, right = _turned(builder, product.operands[0]), product.operands[1]
+        left, right = _factors(builder, product)
         if left is None or len(builder.shape(right)) != 2 or builder.shape(right)[0] > MOST_ROWS:
             return None
         if len({builder.dtype(left), builder.dtype(right), product.dtype}) != 1:
@@ -78,6 +79,23 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
     right_all = concatenated(builder, rights)
     turned = builder.emit(transpose, left_all)
     return builder.emit(matmul, turned, right_all, note=f"{len(terms)} products, stacked")
+
+
+def _factors(builder: Builder, product: Instruction) -> tuple[Any, Any]:
+    """Two matrices, the first of them transposed in the product; None if it is no such product.
+
+    An outer product of vectors is one of matrices with a single row.
+    """
+    if product.op is matmul:
+        left, right = product.operands
+        return _turned(builder, left), right
+    if product.op is multiply and len(product.shape) == 2:
+        height, width = product.shape
+        found = {builder.shape(x): x for x in product.operands}
+        column, row = found.get((height, 1)), found.get((1, width))
+        if column is not None and row is not None and min(height, width) > 1:
+            return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
+    return None, None
 
 
 def _turned(builder: Builder, x: Any) -> Any:
