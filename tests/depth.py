@@ -23,6 +23,23 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "check_grads": (1, 20),
     # of which the properties of any function are checked
     "properties": (5, 50),
+    # random programs of up to 40 steps, traced, and improved, written or run
+    "program": (10, 150),
+    "program, by one pass": (12, 30),
+    "program, compiled": (30, 10_000),
+    "program, as text": (10, 50),
+    "program, saved": (8, 300),
+    "program on JAX": (2, 150),
+    "program against JAX": (6, 200),
+    # functions of a few steps, compiled and run
+    "small step": (5, 60),
+    "formula": (30, 1_500),
+    # calls of any op, of which one test draws them all
+    "op, saved": (20, 1_000),
+    "op on JAX": (6, 1_500),
+    # files that are not what they were
+    "file, damaged": (40, 2_000),
+    "file, hostile": (80, 5_000),
 }
 
 
