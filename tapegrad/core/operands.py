@@ -83,11 +83,10 @@ def shape_of(x: Any) -> tuple[int, ...]:
 def solvable(values: Iterable[Any]) -> list[Any]:
     """The same with identities for matrices: where shapes alone matter, any will do.
 
-    While compiling, what a loop gives is zeros, which have no inverse.
+    While compiling, what a loop gives is zeros, which have no inverse, and what is computed
+    of them may be nan.
     """
     return [
-        np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
-        if np.ndim(x) > 1 and x.shape[-1] == x.shape[-2]
-        else x
+        np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape) if np.ndim(x) > 1 else x
         for x in values
     ]

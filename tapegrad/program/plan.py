@@ -76,6 +76,8 @@ class Plan:
         Where the instructions that are done block by block begin and end.
     passing
         Results of those that nothing needs after their block; their buffer holds a block.
+    guests
+        Those of them that have no buffer but stand where a later result of their run will.
     turned
         Results that lie in memory in another order of axes, and that order.
     filled
@@ -90,6 +92,7 @@ class Plan:
     parts: Mapping[Ref, Part]
     runs: tuple[tuple[int, int], ...]
     passing: frozenset[Ref]
+    guests: Mapping[Ref, Ref]
     turned: Mapping[Ref, Axes]
     filled: Mapping[Ref, Filling]
     sealed: Mapping[Ref, tuple[Ref, ...]]
@@ -149,6 +152,7 @@ def planned(program: Code) -> Plan:
     # the same of each value by itself, of which its views are read later
     last_read = {x: i for i, made in enumerate(program.instructions) for x in _refs(made)}
     passing: set[Ref] = set()
+    guests: dict[Ref, Ref] = {}
 
     def ending(i: int) -> list[Ref]:
         """The values with a buffer that an instruction is the last to use."""
@@ -178,23 +182,33 @@ def planned(program: Code) -> Plan:
     def give_blocks(start: int, stop: int) -> None:
         block_length = length_of_blocks(program, range(start, stop))
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
-        free: dict[Any, list[int]] = {}
-        for i in range(start, stop):
-            instruction, ref = program.instructions[i], Ref("instruction", i)
-            if instruction.op in TOTALS:
-                continue
-            for x in dict.fromkeys(_refs(instruction)):
-                if last[x] == i and x in passing:
-                    free.setdefault(program.of(x).dtype, []).append(pool.home[x])
-            if ref not in results and last_read.get(ref, i) < stop:
+        made = [Ref("instruction", i) for i in range(start, stop)]
+        written = [x for x in made if program.of(x).op not in TOTALS]
+        # where a block may stand, and until when: a buffer, or a result until it is written
+        free: dict[Any, list[tuple[int, int | Ref]]] = {}
+        place: dict[Ref, tuple[int, int | Ref]] = {}
+        for ref in written:
+            if ref not in results and last_read.get(ref, ref.index) < stop:
                 passing.add(ref)
-                block = free.get(instruction.dtype)
-                if block:
-                    pool.home[ref] = block.pop()
+                continue
+            free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
+            if ref not in results:
+                pool.take(ref, Buffer(program.of(ref).shape, program.of(ref).dtype))
+        for ref in made:
+            for x in dict.fromkeys(_refs(program.of(ref))):
+                if last[x] == ref.index and x in place:
+                    free[program.of(x).dtype].append(place[x])
+            if ref in passing:
+                places = free.setdefault(program.of(ref).dtype, [])
+                fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]
+                if fitting:
+                    place[ref] = fitting[-1]
+                    places.remove(fitting[-1])
                 else:
-                    pool.new(ref, Buffer((block_length,), instruction.dtype))
-            elif ref not in results:
-                pool.take(ref, Buffer(instruction.shape, instruction.dtype))
+                    buffer = Buffer((block_length,), program.of(ref).dtype)
+                    place[ref] = stop, pool.new(ref, buffer)
+        pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
+        guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
         pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
 
     inside = dict(runs)
@@ -213,6 +227,7 @@ def planned(program: Code) -> Plan:
         {x: part for found in parts.values() for x, part in found.items()},
         tuple(runs),
         frozenset(passing),
+        guests,
         turned,
         filled,
         new,

@@ -2,6 +2,7 @@
 
 import functools
 import pickle
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -990,6 +991,53 @@ def test_what_is_done_block_by_block_is_floating_and_whole(fn, blocked):
         np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-9)
     else:
         np.testing.assert_array_equal(got, wanted)
+
+
+# on these numbers all of them are exact
+OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign)
+
+
+@many(thorough=300, default=10)
+@given(data=st.data())
+def test_blocks_of_values_do_not_stand_in_each_others_way(data):
+    n = data.draw(st.integers(1, 12))
+    number = st.integers(0, n + 1)
+    steps = data.draw(
+        st.lists(st.tuples(st.sampled_from(OPERATIONS), number, number), min_size=n, max_size=n)
+    )
+    outputs = data.draw(st.lists(number, min_size=1, max_size=4))
+    narrow = data.draw(st.booleans())
+
+    def fn(x, y):
+        values = [x, y]
+        for op, i, j in steps:
+            made = op(values[i % len(values)], values[j % len(values)])
+            values.append(made.astype(np.float32) if narrow and op is np.maximum else made)
+        return [values[i] for i in outputs], [np.sum(values[i] * x) for i in outputs[1:]]
+
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(-3, 4, (2, 50)) / 2.0
+    with mock.patch.multiple("tapegrad.program.plan", LARGE=8, _BLOCK_BYTES=64):
+        step = tg.compile(fn)
+        step(y, x)
+        got = step(x, y)
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(fn(x, y)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_values_stand_where_a_result_of_their_loop_will_be():
+    def over(x):
+        return np.tanh(x * 2.0) * np.exp(-x)
+
+    def past(x):
+        y = np.tanh(x)
+        return x * 2.0, np.sum(y)
+
+    x = np.linspace(0, 1, LARGE)
+    for fn in (over, past):
+        # one factor has a buffer of its own, and so has what is summed when the place is taken
+        assert "instructions, 1 buffers" in str(tg.compile(fn).program(x))
+        assert_close(tg.compile(fn)(x), fn(x), x.dtype, 1)
 
 
 def test_views_of_buffers_and_constants_are_made_once_and_copies_are_not():

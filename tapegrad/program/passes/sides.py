@@ -175,7 +175,7 @@ class Sides:
             return False
         has = tuple([x in self.varies for x in made.operands])
         tried = [
-            np.ones((2, *np.shape(x)), np.asarray(x).dtype) if varies else x
+            _two_like(np.asarray(x)) if varies else x
             for x, varies in zip(map(self._like, made.operands), has, strict=True)
         ]
         with np.errstate(all="ignore"):
@@ -192,6 +192,11 @@ class Sides:
         if x.kind == "constant":
             return made.array
         return example(Input("", made.shape, made.dtype, getattr(made, "number", None) or None))
+
+
+def _two_like(x: Any) -> Any:
+    """Two examples that a rule takes: whole numbers may be places, and any axis has a first."""
+    return (np.zeros if x.dtype.kind in "iu" else np.ones)((2, *x.shape), x.dtype)
 
 
 def is_input(x: Any) -> bool:
