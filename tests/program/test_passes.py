@@ -997,7 +997,7 @@ def test_what_is_done_block_by_block_is_floating_and_whole(fn, blocked):
 OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign)
 
 
-@many(thorough=300, default=10)
+@depth("program, in blocks")
 @given(data=st.data())
 def test_blocks_of_values_do_not_stand_in_each_others_way(data):
     n = data.draw(st.integers(1, 12))
