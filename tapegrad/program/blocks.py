@@ -23,7 +23,7 @@ def loop(
     buffers: tuple[str, ...],
     names: Names,
 ) -> list[str]:
-    """The lines that do the instructions of a run, block by block."""
+    """The lines that run these instructions block by block."""
     shape = block_shape(program, program.instructions[run.start])
     assert shape is not None
     size, step = math.prod(shape), length_of_blocks(program, run)

@@ -98,3 +98,15 @@ def test_a_custom_op_may_have_the_name_of_anything():
 
         compiled = tg.compile(lambda x, op=twice: np.sum(op(x) + np.sin(x)))
         np.testing.assert_allclose(compiled(LARGE), np.sum(LARGE * 2.0 + np.sin(LARGE)))
+
+
+def test_a_gradient_is_named_after_its_parameter_also_where_no_variable_is():
+    layer = tg.nn.Linear(3, 4)
+
+    def loss(params, x):
+        return np.sum(np.tanh(layer(params, x)) ** 2)
+
+    params, x = layer.init(0), np.ones((2000, 3))
+    text = str(tg.compile(tg.grad(loss)).program(params, x))
+    assert "d_weight = " in text
+    assert "d_bias = " in text

@@ -18,7 +18,7 @@ from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.reshapes import before_reshape
 
-# a product adds one after another what a sum adds in pairs, which costs precision
+# a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
 
 
@@ -72,7 +72,7 @@ def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:
 def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]) -> Operand:
     """A factor as a stack of matrices, given the axes of the stack, the rows and the columns.
 
-    Where there are none for the rows it is a vector.
+    Without axes for the rows it is a vector.
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     x = _without_short_axes(builder, x)
@@ -80,7 +80,7 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
     stack, rows, columns = (sorted(group) for group in groups)
     height, width = (math.prod(lengths[k] for k in group) for group in (rows, columns))
     if rows and axes == [*columns, *rows]:
-        # what lies the other way round is turned, not copied
+        # one that lies the other way round is transposed, not copied
         return builder.emit(transpose, builder.reshaped(x, (width, height)))
     x = _permuted(builder, x, axes, [*stack, *rows, *columns])
     matrix = (height, width) if rows else (width,)
@@ -102,6 +102,6 @@ def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _permuted(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:
-    """An array that has these axes, with them in the order that is wanted."""
+    """An array with these axes, put in the wanted order."""
     order = tuple(axes.index(k) for k in wanted)
     return x if axes == wanted else builder.emit(transpose, x, axes=order)

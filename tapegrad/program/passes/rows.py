@@ -1,4 +1,4 @@
-"""An array less a multiple of a sum of rows is updated in those rows only."""
+"""An array minus a multiple of summed rows is updated in those rows only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 
-# with more rows given than this part of the table, the dense way is as good
+# if the rows are more than this part of the table, the dense way is as fast
 _SPARSE = 4
 
 
@@ -21,7 +21,7 @@ _SPARSE = 4
 def update_rows(builder: Builder) -> None:
     """``p - k * segment_sum(v, i)`` becomes a copy of p with rows added.
 
-    Fires on plain SGD of an embedding of which a batch selects less than a quarter. The
+    Fires on plain SGD with an embedding, if a batch selects less than a quarter of its rows. The
     step then takes half the time.
     """
     if not builder.has((segment_sum,)):

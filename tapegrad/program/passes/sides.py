@@ -1,6 +1,6 @@
-"""What of a loop's body may stand before the loop, after it, or must stay in it.
+"""Which parts of a loop's body may move before or after the loop, and which must stay in it.
 
-Each op's batching rule (`tapegrad.core.batch`) says what it comes to for all steps at once.
+Each op's batching rule (`tapegrad.core.batch`) computes it for all steps at once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from tapegrad.program.control.part import PART
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.templates import VIEWS
 
-# elements of a step's value from which a line takes longer to run than to start, and of a
-# product's rows; elements of all steps that are held at once; and of a sum's terms
+# elements of a step's value, and rows of a product, from which a line takes longer to run than to
+# start; elements of all steps that are held at once; and elements of a sum's term
 _MOST = 1 << 11
 _MOST_ROWS = 64
 _MOST_HELD = 1 << 22
@@ -28,7 +28,7 @@ _MOST_TERM = 1 << 8
 
 
 class Sides:
-    """What of a loop's body stands before it, after it, and in it."""
+    """Which parts of a loop's body go before it and after it, and which stay."""
 
     def __init__(self, loop: Loop) -> None:
         self.loop = loop
@@ -47,7 +47,7 @@ class Sides:
                 if found.intersection(made.operands):
                     found.add(Ref("instruction", i))
         self.varies = self.on_rows | self.on_carry
-        # the adds of sums
+        # the adds that belong to sums
         self.adds: set[int] = set()
         self.sums = self._sums()
         self.chain = self._chain()
@@ -58,7 +58,7 @@ class Sides:
         self.before = self._before()
 
     def _sums(self) -> dict[int, list[Ref]]:
-        """For each carry that only adds up, the terms that a step adds."""
+        """For each carry that only accumulates, the terms that a step adds."""
         body, loop = self.body, self.loop
         found = {}
         for k in range(loop.n_carry):
@@ -78,7 +78,7 @@ class Sides:
         return found
 
     def _terms_of(self, x: Any, like: Instruction) -> list[Ref] | None:
-        """The terms of a sum that is used once; None if one is of another shape or dtype."""
+        """The terms of a sum that is used once; None if one has another shape or dtype."""
         found: list[Ref] = []
         waiting = [x]
         while waiting:
@@ -97,7 +97,7 @@ class Sides:
         return found
 
     def _is_summed(self, term: Ref) -> bool:
-        """Whether the terms of a sum are held, or are products that become one."""
+        """Whether a sum's terms may be held for all steps, or are products that become one."""
         size = math.prod(self.body.like(term).shape)
         if term not in self.varies or size > _MOST_TERM:
             return term in self.after and self.factors(term) is not None
@@ -124,7 +124,7 @@ class Sides:
         return {x.index for x in needed if type(x) is Ref and x.kind == "instruction"}
 
     def added(self) -> set[int]:
-        """The adds that go with the carry that only adds up."""
+        """The adds that go when the carries that only accumulate go."""
         totals = {self.body.outputs[k].index for k in self.sums}
         return totals | (self.adds - self.chain)
 
@@ -138,11 +138,11 @@ class Sides:
                 continue
             users = self.users.get(x, set())
             later = all(Ref("instruction", j) in after or j in sums for j in users)
-            # a product that is a term alone is not computed for each step
+            # a product that is only a term need not be computed at each step
             term = users and users <= sums and self.factors(x) is not None
             if later and (term or self.is_batched(self.body.instructions[i])):
                 after.add(x)
-        # a view alone is no work
+        # views alone are no work
         return after if any(self._is_work(x) for x in after) else set()
 
     def _before(self) -> set[Ref]:
@@ -161,7 +161,7 @@ class Sides:
         return self.body.of(x).op not in VIEWS
 
     def is_batched(self, made: Instruction) -> bool:
-        """Whether an op is quicker for all steps at once, and has a rule for it."""
+        """Whether an op is faster for all steps at once, and has a rule for that."""
         op = made.op
         if op.batch is None or op.like is not None or op is PART or made.number:
             return False

@@ -1,4 +1,4 @@
-"""What the steps of a loop need not wait for is done for all steps at once.
+"""Work that the steps of a loop do not depend on is done for all steps at once.
 
 A step's line takes a fixed time to start, however small its arrays are. So what depends on
 the rows alone is computed before the loop, for all rows together; what no later step needs
@@ -35,7 +35,7 @@ from tapegrad.program.templates import VIEWS
 
 @improvement
 def split_loops(builder: Builder) -> None:
-    """What the carry does not need is computed for all steps at once, before or after a loop.
+    """Compute what the carry does not need for all steps at once, before or after a loop.
 
     Fires on the inputs of a recurrent cell, on local derivatives, and on sums over the steps
     such as a weight's gradient.
@@ -59,12 +59,12 @@ def split_loops(builder: Builder) -> None:
 
 
 def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, list[Any]]:
-    """The loop that is left, and what stands for each of the values that it gave."""
+    """The loop that is left, and what stands for each of the values that it returned."""
     loop, body, n, first = sides.loop, sides.body, sides.loop.n_captured, sides.first
     operands = list(made.operands)
     stage = made.stage
     outside = {Ref("input", i): operands[i] for i in range(len(operands)) if not n <= i < first}
-    # before: the rows that the loop goes through besides
+    # before: further rows that the loop goes through
     wanted = [x for x in sorted(sides.before, key=lambda x: x.index) if _is_used_in_loop(sides, x)]
     early = _computed(sides, builder, wanted, outside, {}, stage)
     rows = dict(zip(wanted, early, strict=True))
@@ -125,7 +125,7 @@ def _is_used_in_loop(sides: Sides, x: Ref) -> bool:
 
 
 def _crossing(sides: Sides) -> list[Ref]:
-    """What is computed in the loop, or carried, and is needed after it."""
+    """The values that the loop computes or carries and that are needed after it."""
     found: dict[Ref, None] = {}
     needed = [sides.body.of(x).operands for x in sorted(sides.after, key=lambda x: x.index)]
     summed = itertools.chain.from_iterable(sides.sums.values())
@@ -146,7 +146,7 @@ def _crossing(sides: Sides) -> list[Ref]:
 
 
 def _is_repeated(sides: Sides, x: Ref) -> bool:
-    """Whether a value of the loop is computed again after it: it costs next to nothing."""
+    """Whether a value of the loop is cheap enough to be recomputed after it."""
     made = sides.body.of(x)
     cheap = made.op in VIEWS or made.op is negative or x not in sides.on_carry
     return cheap and sides.is_batched(made)
@@ -208,7 +208,7 @@ def _needed(sides: Sides, wanted: Sequence[Ref], known: Mapping[Ref, Any]) -> li
 
 
 def _terms(sides: Sides, summed: Sequence[Ref]) -> list[Any]:
-    """What is needed for sums: of products that become one, the factors."""
+    """The values that sums need: for products that become one, the factors."""
     found: list[Any] = []
     for x in summed:
         factors = sides.factors(x) if x in sides.after else None
@@ -241,7 +241,7 @@ def _summed(sides: Sides, term: Ref, values: Mapping[Ref, Any]) -> Any:
 
 
 def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str) -> list[Any]:
-    """What a program gives, with its instructions written in another."""
+    """Write a program's instructions in another; return its outputs."""
     values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(operands)}
     for i, constant in enumerate(code.constants):
         values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
@@ -254,7 +254,7 @@ def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str
 
 
 def _with_inputs(body: Any, rows: Mapping[Ref, Any]) -> Any:
-    """A body that is given some of its values, as further inputs."""
+    """A body that takes some of its values as further inputs."""
     moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(rows)}
     made = [
         y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))

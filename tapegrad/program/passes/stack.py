@@ -1,4 +1,4 @@
-"""Sums over time steps are done in one.
+"""Sums over time steps are computed at once.
 
 A network unrolled over steps multiplies by the same weight at each step, and its
 weight's gradient is a sum with a product for each step. One product of the stacked
@@ -37,7 +37,7 @@ def stack_sums(builder: Builder) -> None:
             return None
         if any(builder.dtype(x) != instruction.dtype for x in terms):
             return None
-        # a sweep adds from the last step to the first; in their order they meet others
+        # a sweep adds from the last step to the first; in step order they match other sums
         terms = terms[::-1]
         for gather in (_products, _row_sums, _scattered_rows, _parts, _rows):
             stacked = gather(builder, terms)
@@ -49,11 +49,11 @@ def stack_sums(builder: Builder) -> None:
 
 
 def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
-    """The parts as one, and what was checked of all of them checked once."""
+    """The parts as one array, and their common check made once."""
     parts = tuple(parts)
     checked = [check for x in parts if (check := builder.source(x, from_zero))]
     if len(checked) == len(parts):
-        # one check for all of them
+        # one check for all parts
         whole = concatenated(builder, [check.operands[0] for check in checked], axis)
         return builder.emit(from_zero, whole)
     if axis == 0:
@@ -168,7 +168,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
 
 
 def _parts(builder: Builder, terms: list[Any]) -> Any:
-    """Slices put in their places in zeros, which together fill them, as a concatenation."""
+    """Slices placed in zeros that together fill the array, as a concatenation."""
     found: list[tuple[int, int, Any]] = []
     axis = None
     for x in terms:
@@ -216,9 +216,9 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
 
 
 def _rows(builder: Builder, terms: list[Any]) -> Any:
-    """Rows put in their places in zeros, which together fill them, as a stack of rows.
+    """Rows placed in zeros that together fill the array, as a stack of rows.
 
-    What is added besides is added to it.
+    Any other terms are added to it.
     """
     rows: dict[int, list[Any]] = {}
     others: list[Any] = []
@@ -237,7 +237,7 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
 
 
 def _only_row(builder: Builder, scattered: Instruction) -> int | None:
-    """The row that is put in its place, if it is a whole one."""
+    """The row that is placed in zeros, if it is a whole row."""
     index = scattered.options["index"]
     if len(scattered.operands) != 1 or len(index) != 1 or type(index[0]) is not int:
         return None
