@@ -36,14 +36,14 @@ class Op(Rules, Unchanging, Generic[P]):
     Attributes
     ----------
     name, forward, vjps, jvp, keeps_weak, takes_weak, batch
-        What a record needs to know of it; see `Rules`.
+        What a record needs to know about the op; see `Rules`.
     declared
-        The function that has its signature, its docstring and its place in a module.
+        The function that it takes its signature, docstring and module from.
     read
-        Turns a call's arguments into operands and options, unless the operands are
-        simply the first ``len(vjps)``.
+        Turns a call's arguments into operands and options; None if the operands are simply the
+        first ``len(vjps)`` arguments.
     general
-        Answers for calls with arguments that the op lacks, with several ops.
+        Answers calls with arguments that the op lacks, by several ops.
     """
 
     declared: Callable[P, Any] = attrs.field(kw_only=True)
@@ -103,7 +103,7 @@ class Op(Rules, Unchanging, Generic[P]):
         return operands, options
 
     def __get__(self, instance: Any, owner: Any = None) -> Op[P]:
-        # what has this is a routine to help(), which shows its signature and docstring
+        # makes it a routine to help(), which then shows its signature and docstring
         return self
 
     def __repr__(self) -> str:
