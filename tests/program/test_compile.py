@@ -15,9 +15,10 @@ import pytest
 from bench.peers.tapegrad import tapegrad_start, tapegrad_step
 from bench.workloads import WORKLOADS
 from counting import calls_of
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, assert_same, leaves_equal, many, scale_of
+from programs import assert_close, assert_same, leaves_equal, scale_of
 
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
@@ -47,7 +48,7 @@ def loss(w, x):
 # --- the same as recorded ---------------------------------------------------------------
 
 
-@many(thorough=10_000, default=40)
+@depth("program, compiled")
 @given(programs())
 def test_compiled_computes_what_is_recorded(written):
     compiled = tg.compile(written.step)
@@ -62,7 +63,7 @@ def test_compiled_computes_what_is_recorded(written):
     assert len(compiled.signatures) == 1
 
 
-@many(thorough=30, default=15)
+@depth("program, as text")
 @given(programs(max_steps=12))
 def test_a_gradient_goes_through_a_compiled_function(written):
     through = tg.compile(written.fn)
@@ -85,7 +86,7 @@ def test_a_gradient_goes_through_a_compiled_function(written):
     assert_close(step(*args), plain(*args), written.narrowest, 1.0)
 
 
-@many(thorough=30, default=15)
+@depth("program, as text")
 @given(st.data(), programs(max_steps=12))
 def test_arguments_may_lie_in_memory_in_any_way(data, written):
     compiled = tg.compile(written.step)

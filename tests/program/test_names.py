@@ -4,9 +4,9 @@ import keyword
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import example, given
 from hypothesis import strategies as st
-from programs import many
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -70,7 +70,7 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
             np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, err_msg=first)
 
 
-@many(thorough=200, default=20)
+@depth("small step")
 @given(st.lists(st.sampled_from(["a", "b"]).flatmap(
     lambda x: st.sampled_from([x, f"{x}_", f"{x}_2", f"flat_{x}", f"{x}_block", "b0", "lo", "n"])
 ), min_size=2, max_size=2, unique=True))  # fmt: skip

@@ -1,13 +1,15 @@
 """Each pass alone, together and in any order: the program computes what was recorded."""
 
+import functools
 import pickle
 from unittest import mock
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, many, scale_of
+from programs import assert_close, scale_of
 
 import tapegrad as tg
 from tapegrad.ops.indexing import scatter, segment_sum
@@ -60,23 +62,36 @@ def assert_computes(written, program):
         assert_close(run(program, args), expected, written.narrowest, scale_of(written.step, args))
 
 
+@functools.cache
+def some_programs():
+    """Random programs, the same for each pass, with what they were written as."""
+    found = []
+
+    @depth("program, by one pass")
+    @given(programs(max_steps=16))
+    def collect(written):
+        found.append((written, trace(written.step, written.arguments[0], {})))
+
+    collect()
+    return found
+
+
 @pytest.mark.parametrize("improve", DISTINCT, ids=lambda f: f.__name__)
-@many(thorough=12, default=8)
-@given(programs(max_steps=16))
-def test_a_pass_alone_changes_no_result(improve, written):
-    program = trace(written.step, written.arguments[0], {})
-    before = pickle.loads(pickle.dumps(program))
-    once = improve(program)
-    check_program(once)
-    assert program == before
-    assert improve(before) == once
-    twice = improve(once)
-    check_program(twice)
-    assert_computes(written, once)
-    assert_computes(written, twice)
+def test_a_pass_alone_changes_no_result(improve):
+    for written, program in some_programs():
+        before = pickle.loads(pickle.dumps(program))
+        once = improve(program)
+        check_program(once)
+        assert program == before
+        assert improve(before) == once
+        twice = improve(once)
+        check_program(twice)
+        # that a program computes what was recorded before any pass is the next test
+        for after in [once] * (once != program) + [twice] * (twice != once):
+            assert_computes(written, after)
 
 
-@many(thorough=150)
+@depth("program")
 @given(programs())
 def test_without_passes_a_program_computes_what_was_recorded(written):
     program = trace(written.step, written.arguments[0], {})
@@ -84,7 +99,7 @@ def test_without_passes_a_program_computes_what_was_recorded(written):
     assert_computes(written, program)
 
 
-@many(thorough=200)
+@depth("program")
 @given(programs())
 def test_a_program_is_well_formed_after_each_of_the_passes(written):
     program = trace(written.step, written.arguments[0], {})
@@ -97,7 +112,7 @@ def test_a_program_is_well_formed_after_each_of_the_passes(written):
     assert_computes(written, again)
 
 
-@many(thorough=150)
+@depth("program")
 @given(st.permutations(DISTINCT), programs(max_steps=24))
 def test_passes_in_any_order_change_no_result(passes, written):
     program = trace(written.step, written.arguments[0], {})
@@ -107,7 +122,7 @@ def test_passes_in_any_order_change_no_result(passes, written):
     assert_computes(written, program)
 
 
-@many(thorough=30)
+@depth("program, as text")
 @given(programs(max_steps=16))
 def test_no_pass_changes_the_inputs_or_the_tree_of_the_outputs(written):
     program = trace(written.step, written.arguments[0], {})
@@ -117,7 +132,7 @@ def test_no_pass_changes_the_inputs_or_the_tree_of_the_outputs(written):
     assert len(after.outputs) == len(program.outputs)
 
 
-@many(thorough=30)
+@depth("program, as text")
 @given(programs(max_steps=16))
 def test_programs_pickle_and_compare_equal(written):
     program = trace(written.step, written.arguments[0], {})
@@ -290,7 +305,7 @@ def test_indices_of_joined_rows_are_checked_at_once():
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 @pytest.mark.parametrize("shape", [(1,), (6,), (2, 3), (90,)])
-@many(thorough=10, default=5)
+@depth("small step")
 @given(seed=st.integers(0, 1000), momentum=st.sampled_from([0.0, 0.5]))
 def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum):
     rng = np.random.default_rng(seed)
@@ -931,7 +946,7 @@ def test_a_sum_is_stacked_by_itself_where_it_is_a_result_or_broadcast():
     assert products(broadcast, b, 2 * b) == 1
 
 
-@many(thorough=100)
+@depth("program")
 @given(st.integers(1, 4).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.data())))
 def test_transposes_of_transposes_are_one_or_none(drawn):
     order, data = drawn
@@ -982,7 +997,7 @@ def test_what_is_done_block_by_block_is_floating_and_whole(fn, blocked):
 OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign)
 
 
-@many(thorough=300, default=10)
+@depth("program, in blocks")
 @given(data=st.data())
 def test_blocks_of_values_do_not_stand_in_each_others_way(data):
     n = data.draw(st.integers(1, 12))
