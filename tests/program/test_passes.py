@@ -1040,7 +1040,7 @@ def test_values_stand_where_a_result_of_their_loop_will_be():
         assert_close(tg.compile(fn)(x), fn(x), x.dtype, 1)
 
 
-@many(thorough=100, default=20)
+@depth("program, in results")
 @given(written=programs())
 def test_what_is_computed_in_the_arrays_of_results_is_as_recorded(written):
     with mock.patch("tapegrad.program.early.LARGE", 9):
