@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.digits import as_text
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
 
@@ -16,28 +16,39 @@ from tapegrad.program.ir import Instruction, Operand, Ref
 def share_common(builder: Builder) -> None:
     """Equal instructions are merged into the first of them.
 
-    Fires on what a rule computes again of what the function computed.
+    Fires where a rule recomputes what the function computed.
     """
     if builder.is_shared:
         return
-    known: dict[Any, int] = {}
     contents, refs = builder.contents, builder.refs
-
-    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
-        at = builder.at
-        found = contents.get(at)
-        if found is None or found[0] is not instruction:
-            found = instruction, content(instruction, _exact(instruction.operands))
-            contents[at] = found
-        first = known.setdefault(found[1], at)
-        return None if first == at else refs[first]
-
-    builder.rewrite(visit)
+    found = []
+    for i, instruction in builder.in_order():
+        kept = contents.get(i)
+        if kept is None or kept[0] is not instruction:
+            kept = contents[i] = instruction, content(instruction, _exact(instruction.operands))
+        found.append(kept[1])
+    if len(set(found)) < len(found):
+        builder.rewrite(_sharing(contents, refs))
     builder.is_shared = True
 
 
+def _sharing(contents: dict[int, Any], refs: list[Ref]) -> Visit:
+    """What puts the first of equal instructions in the place of the others."""
+    known: dict[Any, int] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
+        at = builder.at
+        kept = contents[at]
+        if kept[0] is not instruction:  # its operands were merged
+            kept = contents[at] = instruction, content(instruction, _exact(instruction.operands))
+        first = known.setdefault(kept[1], at)
+        return None if first == at else refs[first]
+
+    return visit
+
+
 def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
-    """What two instructions have in common that compute the same, of operands that are."""
+    """A key that is equal for two instructions that compute the same from the same operands."""
     options = instruction.options
     if not options:
         return instruction.op, operands
@@ -57,7 +68,7 @@ def _option(option: Any) -> Any:
         return option.dtype.str, option.shape, option.tobytes()
     if type(option) is tuple:
         return tuple(map(_option, option))
-    # of anything else the text may leave out what makes the difference
+    # for anything else, equal text does not mean equal values
     return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
 
 
