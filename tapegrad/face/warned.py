@@ -10,13 +10,14 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from contextvars import Context, ContextVar
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from tapegrad.face.lines import users_level
 
 R = TypeVar("R")
+Mode = Literal["log"]
 
 
 class Warner:
@@ -30,7 +31,7 @@ class Warner:
         warnings.warn(message, RuntimeWarning, stacklevel=users_level())
 
 
-def _state_of(**modes: str) -> tuple[ContextVar[Any], Any]:
+def _state_of(**modes: Mode) -> tuple[ContextVar[Any], Any]:
     """The context variable that NumPy keeps its error state in, and a state with these modes.
 
     In an empty context it is the only one, once it is set. If NumPy should keep it
@@ -56,7 +57,9 @@ def warn_at_users_line() -> None:
     if state is None:
         STATE.set(TOLD)
     elif state is not TOLD:
-        warned = {kind: "log" for kind, mode in np.geterr().items() if mode == "warn"}
+        warned: dict[str, Mode] = {
+            kind: "log" for kind, mode in np.geterr().items() if mode == "warn"
+        }
         if warned and np.geterrcall() is None:
             np.seterr(**warned)
             np.seterrcall(WARNER)

@@ -99,7 +99,10 @@ def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
         return pullback(1.0)
 
     ((text, _, line),) = given(back)
-    assert (text, line) == ("divide by zero encountered in divide", back.__code__.co_firstlineno + 1)
+    assert (text, line) == (
+        "divide by zero encountered in divide",
+        back.__code__.co_firstlineno + 1,
+    )
 
 
 def test_by_default_a_line_warns_once():
