@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from tapegrad.ops.arithmetic import divide, multiply, negative
+from tapegrad.ops.arithmetic import multiply, negative
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.dead import drop_dead
+from tapegrad.program.passes.factors import multiple
 from tapegrad.program.passes.reshapes import before_reshape, without_ones
+
+# the sum without a larger number, or a smaller one, might leave the range of its dtype
+_LARGEST = 1024
 
 
 @improvement
@@ -57,20 +61,15 @@ def _of_multiple(once: set[Ref], builder: Builder, total: Instruction) -> Operan
     made = builder.source(x)
     if made is None or x not in once or math.prod(total.shape) >= math.prod(made.shape):
         return None
-    factors = made.operands
-    if made.op is multiply and builder.shape(factors[0]) == ():
-        factors = factors[::-1]
-    elif made.op not in (multiply, divide, negative):
+    number, y = multiple(builder, made)
+    if number is None or not 1 / _LARGEST <= abs(number) <= _LARGEST:
         return None
-    y, *number = factors
-    if builder.dtype(y) != total.dtype or builder.shape(y) != made.shape:
-        return None
-    if any(builder.shape(c) != () for c in number) or made.dtype != total.dtype:
-        return None
-    if total.dtype.char not in "fd":
+    if total.dtype.char not in "fd" or {builder.dtype(y), made.dtype} != {total.dtype}:
         return None
     summed = builder.append(total.on((y,)))
-    return builder.emit(made.op, summed, *number)
+    if number == -1:
+        return builder.emit(negative, summed)
+    return builder.emit(multiply, summed, number)
 
 
 def summed_axes(total: Instruction, n: int) -> set[int]:
