@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 import attrs
 
 from tapegrad.core.lists import LISTS, in_list
-from tapegrad.core.pickling import by_name
+from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import CURRENT, advance, write
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 
 
 @attrs.frozen(eq=False, repr=False)
-class Op(Rules, Generic[P]):
+class Op(Rules, Unchanging, Generic[P]):
     """A pure function of arrays that is recorded when an operand is a Tensor.
 
     Called on plain arrays it computes and writes nothing. It pickles by name, as
@@ -113,9 +113,3 @@ class Op(Rules, Generic[P]):
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
         made = partial(Op, declared=self.declared, read=self.read, general=self.general)
         return by_name(self, made, fields)
-
-    def __copy__(self) -> Op[P]:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Op[P]:
-        return self

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import keep
@@ -29,7 +30,7 @@ def as_constant(x: Any, what: str) -> Any:
         For anything else; `what` names its op in the message.
     """
     kind = type(x)
-    if kind is np.ndarray:
+    if kind is ndarray:
         if x.dtype.kind not in _REAL:
             require_real(x.dtype, f"{what}: an operand")
         return keep(x)
@@ -68,7 +69,7 @@ def require_real(dtype: np.dtype[Any], what: str) -> None:
 
 def is_floating(x: Any) -> bool:
     """Whether a gradient can be taken for x: a floating array, Tensor or number."""
-    if type(x) is np.ndarray:
+    if type(x) is ndarray:
         return bool(x.dtype.kind == "f")
     if isinstance(x, float):
         return True

@@ -18,6 +18,7 @@ from pickle import PickleBuffer
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
 
@@ -66,14 +67,9 @@ def keep(x: Any) -> Any:
         If an object can be neither shared nor copied.
     """
     kind = type(x)
-    if kind is np.ndarray:
-        if x.nbytes >= LARGE and _is_made(x):
-            # the caller may set the shape, dtype and strides of its own object
-            return x.view()
-        x = x.copy("K")
-        x.setflags(False)
+    if kind is ndarray:
         # NumPy refuses to unlock a view
-        return x.view()
+        return own(x).view()
     if kind in _CONSTANT:
         return x
     if kind is list or kind is tuple:
@@ -81,6 +77,16 @@ def keep(x: Any) -> Any:
     if kind is dict:
         return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
     return _keep_object(x)
+
+
+def own(x: Array) -> Array:
+    """An array that the package alone holds; like `keep`, but not to be handed out."""
+    if x.nbytes >= LARGE and _is_made(x):
+        # the caller may set the shape, dtype and strides of its own object
+        return x.view()
+    x = x.copy("K")
+    x.setflags(False)  # type: ignore[call-arg]
+    return x
 
 
 def lend(x: Array) -> Array:
@@ -102,7 +108,7 @@ def give(x: Any) -> Array:
     NumPy refuses to make it writeable. A large one is marked, and its base protected too, so
     `keep` accepts it without a copy.
     """
-    if type(x) is not np.ndarray:
+    if type(x) is not ndarray:
         x = np.asarray(x)
     elif x.base is not None:
         if _is_made(x):
@@ -126,7 +132,7 @@ def _is_made(x: Array) -> bool:
     """Whether an array is, or is a view of, one that `give` marked, which cannot change."""
     base = x.base
     return not _AT_WRITES and (
-        type(base) is _Made or (type(base) is np.ndarray and type(base.base) is _Made)
+        type(base) is _Made or (type(base) is ndarray and type(base.base) is _Made)
     )
 
 

@@ -1,17 +1,29 @@
-"""Pickling records, a linked list of any length, and objects that stand for functions."""
+"""Pickling and copying: records, a linked list of any length, and what stands for functions."""
 
 from __future__ import annotations
 
 import sys
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tapegrad.core.ownership import keep
 
 
-class Pickled:
+class Unchanging:
+    """What never changes: a copy of it is the object itself."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class Pickled(Unchanging):
     """A record that pickle can follow back to the start of its tape."""
 
     __slots__ = ()

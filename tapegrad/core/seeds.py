@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import give, keep, lend
@@ -69,9 +70,9 @@ def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
 
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
     """A record's gradient or tangent as it is returned, sharing no memory with earlier ones."""
-    if type(c) is np.ndarray:
+    if type(c) is ndarray:
         primal = record._primal
-        if type(primal) is np.ndarray and c.dtype is not primal.dtype:
+        if type(primal) is ndarray and c.dtype is not primal.dtype:
             c = c.astype(primal.dtype, copy=False)  # in another byte order
         # a number may be the seed, and one cotangent may belong to several records
         if c.ndim == 0 or id(c) in given:

@@ -13,14 +13,19 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit, plus
+from tapegrad.core.passing import numbered
 from tapegrad.core.reach import dependents
 from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
+
+# NumPy has one object for it, and asking which object takes less time than asking its kind
+_FLOAT64 = np.dtype(float)
 
 
 def reverse_sweep(
@@ -143,19 +148,19 @@ def contributions(
     args = [g, record if recorded else record._primal]
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)
-    found = []
-    vjps = op.vjps
-    rules = vjps if type(vjps) is tuple else vjps.rules(len(operands))
+    found, n = [], len(operands)
     # this runs for every operand on a tape, so it does only what is necessary
-    for i, x in enumerate(operands[: len(rules)]):
-        rule = rules[i]
-        if rule is None or type(x) is not Tensor or not (reached is None or x in reached):
+    for i, rule in op.passing or numbered(op.rules(n)):
+        if i >= n:
+            break
+        x = operands[i]
+        if type(x) is not Tensor or not (reached is None or x in reached):
             continue
         primal = x._primal
-        if type(primal) is not np.ndarray:
+        if type(primal) is not ndarray:
             primal = np.asarray(primal)
         dtype = primal.dtype
-        if dtype.kind != "f":
+        if dtype is not _FLOAT64 and dtype.kind != "f":
             continue
         try:
             c = rule(*args, **options) if options else rule(*args)

@@ -15,13 +15,15 @@ from typing import Any, ClassVar, ParamSpec, SupportsIndex, TypeVar, overload
 
 import attrs
 import numpy as np
+from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
-from tapegrad.core.lists import as_operand
+from tapegrad.core.lists import LISTS, as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, solvable
-from tapegrad.core.ownership import keep
+from tapegrad.core.ownership import keep, own
 from tapegrad.core.parts import Parts
+from tapegrad.core.pickling import Unchanging
 from tapegrad.core.refusals import (
     describe,
     explained,
@@ -65,7 +67,7 @@ ASARRAY = Rules(
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
-class Tape(Tabled):
+class Tape(Tabled, Unchanging):
     """Records in order, from `start` (excluded) to `last`. It never changes.
 
     Writing returns a new tape; every older one still reads as it did.
@@ -223,12 +225,6 @@ class Tape(Tabled):
     def __str__(self) -> str:
         return table(self)
 
-    def __copy__(self) -> Tape:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tape:
-        return self
-
 
 # --- writing ------------------------------------------------------------------
 
@@ -252,12 +248,14 @@ def write(
             if x.origin is not origin:
                 return write(*brought_in(last, op, operands), given)
             value = x._primal
-            if type(value) is np.ndarray or op.takes_weak:
+            if type(value) is ndarray or op.takes_weak:
                 values.append(value)
                 continue
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
-        else:
+        elif type(x) in LISTS:
             last, x = as_operand(write, last, x, op.name)
+        else:
+            x = as_constant(x, op.name)
         value = x._primal if type(x) is Tensor else x
         i = len(values)
         operands = (*operands[:i], x, *operands[i + 1 :])
@@ -271,7 +269,7 @@ def write(
         if not origin.compiling or not isinstance(error, np.linalg.LinAlgError):
             raise explained(error, op, values, given, last) from error
         value = forward(*solvable(values), **given)
-    if type(value) is np.ndarray:
+    if type(value) is ndarray:
         # positional, which takes half the time
         value.setflags(False)  # type: ignore[call-arg]
     elif op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
@@ -309,7 +307,7 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
-    kept = keep(value) if type(value) is np.ndarray else as_constant(value, "parameter")
+    kept = own(value) if type(value) is ndarray else as_constant(value, "parameter")
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
@@ -393,8 +391,8 @@ def run(
 
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
-        if type(leaf) is np.ndarray and leaf.dtype.kind == "f":
-            last = write_known(last, PARAMETER, (), NO_OPTIONS, keep(leaf), path)
+        if type(leaf) is ndarray and leaf.dtype.kind == "f":
+            last = write_known(last, PARAMETER, (), NO_OPTIONS, own(leaf), path)
         elif is_floating(leaf):
             if type(leaf) is Tensor:
                 last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))

@@ -17,6 +17,7 @@ import numpy as np
 from tapegrad.core.callables import Named
 from tapegrad.core.origin import Origin as Origin
 from tapegrad.core.ownership import Array
+from tapegrad.core.passing import passing_of
 from tapegrad.core.pickling import Pickled
 from tapegrad.face.absent import Absences
 from tapegrad.face.operators import Operators
@@ -62,6 +63,9 @@ class Rules(Named):
     batch
         The rule for a leading axis of examples; None if each example takes a call. See
         `tapegrad.core.batch`.
+    passing
+        The rules there are, each after its operand's position; empty if that depends on how many
+        operands there are.
     """
 
     name: str
@@ -73,6 +77,7 @@ class Rules(Named):
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
+    passing: Any = attrs.field(init=False, default=attrs.Factory(passing_of, takes_self=True))
 
     def __attrs_post_init__(self) -> None:
         self.__dict__["__module__"] = self.forward.__module__
@@ -200,9 +205,3 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     def _line(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"line {self.index} of the tape, {self.op.name}{name}"
-
-    def __copy__(self) -> Tensor:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self

@@ -59,7 +59,7 @@ def sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     x = floating(x)
-    if x.dtype == np.float16:
+    if x.dtype.char == "e":
         return sigmoid(x.astype(np.float32)).astype(np.float16)
     more, grown = _one_and_exp(x)
     return grown / more
