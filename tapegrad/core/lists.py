@@ -1,4 +1,4 @@
-"""Lists of Tensors where an array is needed: NumPy makes an array of a list, too."""
+"""Lists of Tensors where an array is needed, since NumPy turns a list into an array too."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def in_list(x: Any) -> Tensor | None:
 def as_operand(
     write: Callable[..., Tensor], last: Tensor | Origin, x: Any, what: str
 ) -> tuple[Tensor | Origin, Any]:
-    """The last record, and an operand that is no Tensor as the tape may keep it.
+    """The last record, and an operand that is not a Tensor as the tape may keep it.
 
-    A list with Tensors in it is stacked, by records that are written for it.
+    A list with Tensors in it is stacked, which writes records.
     """
     if in_list(x) is None:
         return last, as_constant(x, what)
@@ -43,7 +43,7 @@ def as_operand(
 
 
 def stacked(x: Any) -> Any:
-    """x itself, or what a list with Tensors in it is as an array, recorded."""
+    """x itself; or, recorded, the array of a list with Tensors in it."""
     if type(x) not in LISTS or in_list(x) is None:
         return x
     stack = later("tapegrad.ops.joining", "stack")

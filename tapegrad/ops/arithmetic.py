@@ -177,9 +177,8 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
 
-    The base's gradient is 0 where the exponent is 0. The exponent's gradient is 0
-    where the base is 0, and nan where the base is negative, for there the power is
-    real at single points only.
+    The base's gradient is 0 where the exponent is 0. The exponent's gradient is 0 where the base
+    is 0, and nan where the base is negative, because the power is real at isolated points only.
 
     Examples
     --------
@@ -187,7 +186,8 @@ def power(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.power(x, 3))(2.0)
     array(12.)
     """
-    # for a number the operator is faster; by its dtype, NumPy before 2.3 takes a scalar for one
+    # for a number the operator is faster; with a dtype, because NumPy before 2.3 takes a scalar
+    # for a number
     if isinstance(x1, np.ndarray) and type(x2) in (int, float):
         return x1**x2
     return np.power(x1, x2)
@@ -216,7 +216,7 @@ def square(x: Any) -> Any:
     domain=each(NONZERO),
 )
 def reciprocal(x: Any) -> Any:
-    """``1 / x``; of an integer array, an integer, as in NumPy.
+    """``1 / x``; for integers an integer, as in NumPy.
 
     Examples
     --------
@@ -284,7 +284,7 @@ def abs(x: Any) -> Any:
     kink="0 at 0",
 )
 def fabs(x: Any) -> Any:
-    """The absolute value, of whole numbers too as a floating number. Its slope at 0 is 0.
+    """The absolute value, floating even for integers. Its slope at 0 is 0.
 
     Examples
     --------
@@ -296,7 +296,7 @@ def fabs(x: Any) -> Any:
 
 @op(None, ufunc=np.sign)
 def sign(x: Any) -> Any:
-    """-1, 0 or 1 as x is negative, zero or positive. It passes no gradient.
+    """-1, 0 or 1 where x is negative, zero or positive. It passes no gradient.
 
     Examples
     --------
@@ -336,7 +336,7 @@ def heaviside(x1: Any, x2: Any) -> Any:
     keeps_weak=True,
 )
 def conj(x: Any) -> Any:
-    """x itself, as all numbers here are real. `conjugate` is another name for it.
+    """x itself, since all numbers here are real. `conjugate` is another name for it.
 
     Examples
     --------
@@ -357,7 +357,7 @@ conjugate = conj
     batch=pointwise,
 )
 def real(val: Any) -> Any:
-    """x itself, as all numbers here are real.
+    """x itself, since all numbers here are real.
 
     Examples
     --------
@@ -370,7 +370,7 @@ def real(val: Any) -> Any:
 
 @op(None, numpy=np.imag, domain=each(REAL), batch=pointwise)
 def imag(val: Any) -> Any:
-    """Zeros, as all numbers here are real. It passes no gradient.
+    """Zeros, since all numbers here are real. It passes no gradient.
 
     Examples
     --------

@@ -99,7 +99,7 @@ def fmin(x1: Any, x2: Any) -> Any:
 
 
 def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
-    """The cotangent of one of the three where it is the result, half of it at a tie of two."""
+    """The cotangent of one of the three where it is the result, half of it where two tie."""
     wins = [
         np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
         np.less_equal(a, low) & np.less_equal(low, high) & np.less(a, high),

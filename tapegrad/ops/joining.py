@@ -1,4 +1,4 @@
-"""Arrays joined along an axis that they have, or along a new one."""
+"""Arrays joined along an existing axis or a new one."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[
 
 
 def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
-    """The tangents joined as the arrays are, with zeros where there is none."""
+    """The tangents, joined as the arrays are, with zeros for missing ones."""
     parts = [
         tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
         for i, x in enumerate(arrays)
@@ -67,7 +67,7 @@ def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) ->
     jvp=_joined,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
-    """A sequence of arrays joined along an axis they have, or flattened for None.
+    """A sequence of arrays joined along an existing axis, or flattened if it is None.
 
     Called as ``concatenate([a, b], axis=0)``.
 

@@ -1,4 +1,4 @@
-"""Ops that move elements and change none."""
+"""Ops that move elements and change none of them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _transpose_batch(op: Any, has: Has, a: Any, axes: Any = None) -> Any:
     batch=_transpose_batch,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
-    """The axes in another order, reversed by default.
+    """The array with its axes in another order, reversed by default.
 
     Examples
     --------
@@ -66,7 +66,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
 
 
 def stand_in(a: Any) -> Any:
-    """An array of the shape of `a` without its elements, to ask NumPy for a result's shape."""
+    """An array of the shape of `a` without its elements, to find the shape of results."""
     return np.broadcast_to(False, np.shape(a))
 
 
@@ -88,7 +88,7 @@ def _swapaxes_batch(op: Any, has: Has, a: Any, axis1: int, axis2: int) -> Any:
     batch=_swapaxes_batch,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    """Two axes exchanged.
+    """The array with two axes exchanged.
 
     Examples
     --------
@@ -111,7 +111,7 @@ def checked_order(order: str) -> str:
     """
     if order in ("A", "K"):
         raise TypeError(
-            f"order={order!r} is not supported: it depends on how an array lies in memory, which a "
+            f"order={order!r} is not supported: it depends on an array's layout in memory, which a "
             "Tensor does not say; name C or F"
         )
     if order not in ("C", "F"):
@@ -120,7 +120,7 @@ def checked_order(order: str) -> str:
 
 
 def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
-    """`reshape`, with the elements read and laid in an order; nothing depends on `copy`."""
+    """`reshape`, with the elements read and placed in an order; `copy` has no effect."""
     if checked_order(order) == "C":
         return np.reshape(a, shape)
     sides = tuple(shape) if np.ndim(shape) else (shape,)
@@ -139,7 +139,7 @@ def _reshapes(choose: Choices) -> Call:
 def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
     sides = list(shape) if isinstance(shape, tuple) else [shape]
     if -1 in sides:
-        # a batch of no examples does not tell it
+        # a batch of no examples does not determine it
         at = sides.index(-1)
         sides[at] = math.prod(a.shape[1:]) // max(math.prod(sides[:at] + sides[at + 1 :]), 1)
     return apply(op, (a,), {"shape": (a.shape[0], *sides)})
@@ -154,9 +154,9 @@ def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
     batch=_reshape_batch,
 )
 def reshape(a: Any, shape: Any) -> Any:
-    """The same elements, in C order, in another shape; one length may be -1.
+    """The same elements, in C order, in another shape, of which one length may be -1.
 
-    With ``order="F"`` the first index changes fastest, on both sides.
+    With ``order="F"`` the first index changes fastest, before and after.
 
     Examples
     --------
@@ -189,7 +189,7 @@ def _expand_dims_batch(op: Any, has: Has, a: Any, axis: Any) -> Any:
     batch=_expand_dims_batch,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
-    """New axes of length 1, at these places of the result.
+    """The array with new axes of length 1 at these places of the result.
 
     Examples
     --------
@@ -223,7 +223,7 @@ def _squeeze_batch(op: Any, has: Has, a: Any, axis: Any = None) -> Any:
     batch=_squeeze_batch,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
-    """Axes of length 1 removed: these, or all.
+    """The array without axes of length 1: without these, or without any.
 
     Examples
     --------
@@ -256,7 +256,7 @@ def _broadcast_to_batch(op: Any, has: Has, array: Any, shape: Any) -> Any:
     batch=_broadcast_to_batch,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
-    """The array repeated to fill a shape, without a copy if that is large.
+    """The array repeated to fill a shape, without a copy if the result is large.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.broadcast_to(x, (2, 3))))(np.ones(3))
     array([2., 2., 2.])
     """
-    # np.broadcast_to takes longer to start than a small array to fill
+    # starting np.broadcast_to takes longer than filling a small array
     if type(array) is np.ndarray and type(shape) is tuple and math.prod(shape) <= _SMALL:
         filled = np.empty(shape, array.dtype)
         filled[...] = array
@@ -286,14 +286,14 @@ def _expansions(choose: Choices) -> Call:
     ),
 )
 def expand(x: Any, axis: int, copies: int) -> Any:
-    """A new axis at this place of the result, along which x is repeated.
+    """The array with a new axis at this place of the result, along which it is repeated.
 
     Parameters
     ----------
     x
         An array.
     axis
-        Where the new axis stands in the result.
+        The place of the new axis in the result.
     copies
         Its length.
 
@@ -314,7 +314,7 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     batch=lambda op, has, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
 )
 def flip(m: Any, axis: Any = None) -> Any:
-    """The elements in reverse order along an axis, several, or all.
+    """The array with its elements in reverse order along an axis, several, or all.
 
     Examples
     --------
@@ -349,16 +349,16 @@ def _roll_batch(op: Any, has: Has, a: Any, shift: Any, axis: Any = None) -> Any:
     batch=_roll_batch,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    """The elements moved on along axes; what leaves at the end enters at the beginning.
+    """The elements shifted along axes; those that leave at the end enter at the beginning.
 
     Parameters
     ----------
     a
         An array.
     shift
-        By how many places, or a tuple with as many numbers as there are axes.
+        The number of places, or a tuple with one number for each axis.
     axis
-        An axis or a tuple of axes; None rolls the array as if it had one axis.
+        An axis or a tuple of axes; None rolls the flattened array.
 
     Examples
     --------

@@ -182,5 +182,5 @@ def test_a_function_is_told_by_its_docstring():
         return g
 
     op = tg.custom_op(vjps=(rule, silent), name="mine")(lambda x, y: x)
-    assert formula(op, 0) == "Twice g"
+    assert formula(op, 0) == "twice g"
     assert formula(op, 1) == "the rule of mine"
