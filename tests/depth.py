@@ -29,6 +29,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "program, compiled": (30, 10_000),
     "program, as text": (10, 50),
     "program, in blocks": (10, 300),
+    "program, in results": (20, 100),
     "program, saved": (8, 300),
     "program on JAX": (2, 150),
     "program against JAX": (6, 200),

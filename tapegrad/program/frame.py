@@ -72,7 +72,7 @@ def framed(
     program: Code, values: dict[Ref, str], names: Names, once: list[str], inside: bool = False
 ) -> Frame:
     """The frame of a program, or of a body inside one; what is made once is added to `once`."""
-    plan = planned(program)
+    plan = planned(program, inside)
     buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
     outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
     updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}

@@ -56,6 +56,8 @@ def lines_of(frame: Frame) -> list[str]:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
+        if plan.early.get(ref, ref) != ref:
+            out = values[plan.early[ref]]
         if _is_still(program, instruction, still):
             # a view of fixed memory is made once
             (of,) = instruction.operands

@@ -19,6 +19,7 @@ from tapegrad.ops.joining import concatenate
 from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
+from tapegrad.program.early import early
 from tapegrad.program.filling import Filling, fillings
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.layouts import Axes, layouts, ordered
@@ -77,6 +78,8 @@ class Plan:
         Results in a run that nothing needs after their block; their buffer holds one block.
     guests
         Those without a buffer: they lie where a later result of their run will be.
+    early
+        Values in a result's new array before the result is, and the first of them.
     turned
         Results that lie in memory in another order of axes, with that order.
     filled
@@ -92,6 +95,7 @@ class Plan:
     runs: tuple[tuple[int, int], ...]
     passing: frozenset[Ref]
     guests: Mapping[Ref, Ref]
+    early: Mapping[Ref, Ref]
     turned: Mapping[Ref, Axes]
     filled: Mapping[Ref, Filling]
     sealed: Mapping[Ref, tuple[Ref, ...]]
@@ -124,8 +128,8 @@ class _Pool:
             self._free.setdefault(self.buffers[number], []).append(number)
 
 
-def planned(program: Code) -> Plan:
-    """The plan of a program."""
+def planned(program: Code, inside: bool = False) -> Plan:
+    """The plan of a program, or of a body inside one."""
     pool = _Pool()
     runs = _runs(program)
     owner = owners(program)
@@ -210,23 +214,33 @@ def planned(program: Code) -> Plan:
         guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
         pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
 
-    inside = dict(runs)
+    stops = dict(runs)
     i = 0
     while i < len(program.instructions):
-        if i in inside:
-            give_blocks(i, inside[i])
-            i = inside[i]
+        if i in stops:
+            give_blocks(i, stops[i])
+            i = stops[i]
         else:
             give_home(i)
             i += 1
+    blocked = {Ref("instruction", i) for start, stop in runs for i in range(start, stop)}
+    apart = {*owner.values(), *placed, *filled, *turned, *new, *blocked}
+    begun = {} if inside else early(program, pool.home, last_use, apart)
+    home = {x: number for x, number in pool.home.items() if x not in begun}
+    numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
     return Plan(
-        tuple(pool.buffers),
-        pool.home,
+        tuple([pool.buffers[old] for old in numbers]),
+        {x: numbers[old] for x, old in home.items()},
         frozenset(parts),
-        {x: part for found in parts.values() for x, part in found.items()},
+        {
+            x: attrs.evolve(part, buffer=numbers[part.buffer])
+            for found in parts.values()
+            for x, part in found.items()
+        },
         tuple(runs),
         frozenset(passing),
         guests,
+        begun,
         turned,
         filled,
         new,
