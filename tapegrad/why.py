@@ -62,10 +62,9 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     >>> p = {"w": 1.0, "x": np.ones(()), "b": -np.ones(2), "c": 0.0}
     >>> for path, reason in tg.why_zero(loss, p).items():
     ...     print(path, "-", reason)
-    p.x - every way to the output ends at an op without a rule: line 4, round (return p["w"] *
-    np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) p.b - the cotangent is zero from line 6, relu
-    (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) on: it is off everywhere: its
-    argument is never above 0 p.c - never used
+    p.x - every way to the output ends at an op without a rule: line 4, round (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"])))
+    p.b - the cotangent is zero from line 6, relu (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) on: it is off everywhere: its argument is never above 0
+    p.c - never used
     """  # noqa: E501
     check_callable(fn)
     output, tape, marked = run(fn, args, place=users_place)

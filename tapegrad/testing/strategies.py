@@ -235,7 +235,7 @@ def operands_for(
     Raises
     ------
     TypeError
-        If the op declares no domain, and none that is tried works.
+        If the op declares no domain, and no trial domain works.
 
     Examples
     --------
