@@ -1,6 +1,8 @@
 """Each pass alone, together and in any order: the program computes what was recorded."""
 
 import functools
+import itertools
+import math
 import pickle
 from unittest import mock
 
@@ -34,6 +36,7 @@ from tapegrad.program.passes import (
     share_common,
     stack_products,
     stack_sums,
+    sum_once,
     sum_weighed,
     sums_as_products,
     type_numbers,
@@ -475,6 +478,9 @@ WRONG_BEFORE = {
     "numbers whose product is too large": (
         lambda x: (x * 1e30) * 1e30, np.full(3, 1e-30, np.float32),
     ),
+    "numbers whose sum is too large": (
+        lambda x: tg.sum(x * 1e-30), np.full(9, 1e38, np.float32),
+    ),
     "numbers whose product is too small": (
         lambda x: (x * 1e-200) * 1e-200 * 1e100, np.full(3, 1e300),
     ),
@@ -627,6 +633,45 @@ def test_sums_of_products_are_the_same_contracted(given_):
         made = run(improved(program, passes), (a, b))
         assert np.shape(made) == np.shape(expected)
         np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
+
+
+def some_of(axes):
+    """All sets of these axes."""
+    return [tuple(x) for n in range(len(axes) + 1) for x in itertools.combinations(axes, n)]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (2, 1, 3), (0, 2), (2, 3, 4)])
+def test_sums_of_sums_are_the_same_at_once(shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    for first in some_of(range(len(shape))):
+        left = np.sum(x, first).shape
+        for between in {left, (1, *left), (*left, 1), left[:1] + left[2:], (math.prod(left),)}:
+            if math.prod(between) != math.prod(left):
+                continue
+            for second in some_of(range(len(between))):
+
+                def fn(x, first=first, between=between, second=second):
+                    return tg.sum(tg.sum(x, first).reshape(between), second)
+
+                got = run(sum_once(trace(fn, (x,), {})), (x,))
+                assert np.shape(got) == fn(x).shape
+                np.testing.assert_allclose(got, fn(x), rtol=1e-12, atol=1e-14)
+
+
+def test_sum_once_sums_what_is_inside_and_multiplies_the_sum():
+    assert after(sum_once, lambda x: tg.sum(tg.sum(x, 0)[:, None]), SQUARE) == ["sum"]
+    assert after(sum_once, lambda x: tg.sum(x * -0.5, 0), SQUARE) == ["sum", "multiply"]
+    assert after(sum_once, lambda x: tg.sum(-x), SQUARE) == ["sum", "negative"]
+    for fn in (
+        # what is used elsewhere is there anyway
+        lambda x: (tg.sum(y := tg.sum(x, 0)), y),
+        lambda x: (tg.sum((y := tg.sum(x, 0))[:, None]), y),
+        lambda x: (tg.sum(y := tg.sum(x, 0)[:, None]), y),
+        lambda x: (tg.sum(y := -x), y),
+        lambda x: tg.sum(x * 1e5),
+    ):
+        program = drop_dead(trace(fn, (SQUARE,), {}))
+        assert sum_once(program) == program
 
 
 def test_contract_sums_puts_the_axes_in_order():
@@ -1028,10 +1073,10 @@ def test_transposes_of_transposes_are_one_or_none(drawn):
 @pytest.mark.parametrize(
     ("fn", "blocked"),
     [
-        (lambda x: np.sum(np.sin(x) * 2.0), 3),
-        (lambda x: np.sum(np.sin(x) * 2.0, axis=(0, 1)), 3),
-        (lambda x: np.sum(np.sin(x) * 2.0, axis=0), 2),
-        (lambda x: np.sum(np.sin(x) * 2.0, keepdims=True), 2),
+        (lambda x: np.sum(np.sin(x) + 2.0), 3),
+        (lambda x: np.sum(np.sin(x) + 2.0, axis=(0, 1)), 3),
+        (lambda x: np.sum(np.sin(x) + 2.0, axis=0), 2),
+        (lambda x: np.sum(np.sin(x) + 2.0, keepdims=True), 2),
         (lambda x: np.sin(x) * (np.cos(x) > 0.5), 4),
         (lambda x: np.sum(np.sin(x) * np.cos(x)), 3),
         (lambda x: np.sum(np.sin(x).astype(np.float32) * np.cos(x)), 3),

@@ -37,6 +37,7 @@ from tapegrad.program.passes.stacked import straighten_stacks
 from tapegrad.program.passes.straighten import straighten
 from tapegrad.program.passes.sums import sums_as_products
 from tapegrad.program.passes.terms import add_before_parting, add_small_first
+from tapegrad.program.passes.totals import sum_once
 from tapegrad.program.passes.typed import type_numbers
 from tapegrad.program.passes.weighed import sum_weighed
 
@@ -47,8 +48,8 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "clean": (drop_dead, scale_seeds, join_sigmoids, expand_composites, fold),
     # what is left of each loop's body is improved by all passes, once
     "bodies": (trim_loops, improve_bodies, hoist),
-    # numbers that multiply one value meet in one factor
-    "meet": (join_factors,),
+    # numbers that multiply one value meet in one factor, outside of sums; sums meet in one sum
+    "meet": (join_factors, sum_once),
     # sums over the steps of a loop become one product, or one sum, of all steps
     "stack": (stack_sums,),
     # sums of products become products; those by one matrix become one, before rows are copied
