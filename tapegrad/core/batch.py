@@ -57,10 +57,10 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
     for record, done in schedule(tape, wanted):
         if record not in known:
-            given = [of(x) for x in record.operands]
+            given = [of(x) for x in record._operands]
             operands, has = tuple([x for x, _ in given]), tuple([b for _, b in given])
             if any(has):
-                of_all = for_all(record.op, record.options, has, operands, n, record._primal)
+                of_all = for_all(record.op, record._options, has, operands, n, record._primal)
                 values[record] = of_all, True
             else:
                 values[record] = _once(record, operands), False
@@ -74,15 +74,15 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
     if record.op is PARAMETER:
         return operands[0] if operands else record._primal
     if any(type(x) is Tensor for x in operands):
-        return append(record.op, operands, record.options)
+        return append(record.op, operands, record._options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
-        return append(SEED, (), record.options)
+        return append(SEED, (), record._options)
     if not operands:
         return record._primal
     # the record need not have the value: while batching, that of a loop is only like it
     op = record.op
     forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
-    value = forward(*operands, **record.options)
+    value = forward(*operands, **record._options)
     if type(record._primal) is np.ndarray:
         return np.asarray(value)
     return value.item() if isinstance(value, np.generic) else value

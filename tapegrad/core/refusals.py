@@ -108,7 +108,7 @@ def refuse_function(
 
     try:
         (_, tape, _), _ = recorded((call, values))
-        parts = [f"tg.{x.op.name}" for x in tape if x.operands]
+        parts = [f"tg.{x.op.name}" for x in tape if x._operands]
     except Exception:
         # it cannot be recorded of these operands, or is no function
         parts = []

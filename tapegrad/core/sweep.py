@@ -141,7 +141,7 @@ def contributions(
     A list with, for each operand that a gradient passes to, its position, the operand, its
     cotangent as the rule gives it, and the same after broadcasting is undone.
     """
-    op, operands, options = record.op, record.operands, record.options
+    op, operands, options = record.op, record._operands, record._options
     args = [g, record if recorded else record._primal]
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)
