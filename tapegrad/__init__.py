@@ -1,7 +1,7 @@
-"""tapegrad: functional automatic differentiation on an immutable tape.
+"""Functional automatic differentiation for NumPy on an immutable tape.
 
 Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
-sweep over the tape builds a mapping from parameters to gradients.
+sweep over the tape returns a mapping from parameters to gradients.
 
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hessian_diag`, `hvp`,
   `linearize`, `vmap`, `stop_gradient`, `checkpoint`.

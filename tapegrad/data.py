@@ -10,11 +10,12 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.ownership import give
 from tapegrad.random import permutation
+from tapegrad.tree import Tree
 
 __all__ = ["batches"]
 
 
-def batches(key: Any, arrays: Any, size: int, drop_last: bool = False) -> Iterator[Any]:
+def batches(key: Any, arrays: Tree, size: int, drop_last: bool = False) -> Iterator[Tree]:
     """Batches of rows in random order: one epoch.
 
     Parameters

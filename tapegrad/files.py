@@ -20,6 +20,7 @@ from tapegrad.archive import Entry, FilePath, entries_of, guarded, replace, text
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import Array, give
 from tapegrad.errors import FileError
+from tapegrad.tree import Tree
 
 __all__ = ["load", "load_metadata", "save"]
 
@@ -77,7 +78,7 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     write(path, _METADATA, text, arrays)
 
 
-def load(path: FilePath, like: Any) -> Any:
+def load(path: FilePath, like: Tree) -> Tree:
     """Read a tree from a file that `save` wrote.
 
     Parameters

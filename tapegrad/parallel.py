@@ -21,6 +21,7 @@ from tapegrad import tree as trees
 from tapegrad.core.ownership import Array, give
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
+from tapegrad.tree import Tree
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
 
@@ -28,7 +29,7 @@ __all__ = ["mean", "same_everywhere", "shard", "together"]
 # --- means --------------------------------------------------------------------------------
 
 
-def mean(tree: Any, comm: Any) -> Any:
+def mean(tree: Tree, comm: Any) -> Tree:
     """The mean of a tree over the ranks, the same to the last bit on each rank and in each run.
 
     All ranks must call it, with trees of the same structure, shapes and dtypes. If the parts
@@ -147,7 +148,7 @@ def _refuse_other_layouts(
 # --- parts of the data --------------------------------------------------------------------
 
 
-def shard(arrays: Any, comm: Any) -> Any:
+def shard(arrays: Tree, comm: Any) -> Tree:
     """Take a rank's part of the rows: the first part is rank 0's, the second rank 1's.
 
     The parts are equal, so that the mean of the ranks' means is the mean of all rows. To avoid

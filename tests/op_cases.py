@@ -2,16 +2,21 @@
 
 import itertools
 import math
+import zlib
 from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
+from depth import THOROUGH, depth, examples
+from hypothesis import given
+from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call
 from tapegrad.face.table import ANSWERS
+from tapegrad.testing.choices import Sampled
 
 
 def precise(f: Callable[..., Any]) -> Callable[..., Any]:
@@ -366,8 +371,13 @@ class Case:
     operands: tuple[Any, ...]
     apply: Callable[..., Any]
 
+    @property
+    def op(self) -> Any:
+        # no global name of `fn`: compiling looks for random generators in all that it names
+        return TABLE[self.name]
+
     def fn(self, *operands: Any) -> Any:
-        return self.apply(TABLE[self.name], *operands)
+        return self.apply(self.op, *operands)
 
     @property
     def ulps(self) -> int:
@@ -376,7 +386,7 @@ class Case:
         return 0 if self.name in EXACT else 4096 if self.name.endswith("_derivative") else 64
 
     def expected(self) -> Any:
-        functions = [f for f, op in ANSWERS.items() if op is TABLE[self.name]]
+        functions = [f for f, op in ANSWERS.items() if op is self.op]
         reference = REFERENCES.get(self.name) or getattr(np, self.name, None) or functions[0]
         return self.apply(reference, *self.operands)
 
@@ -384,7 +394,7 @@ class Case:
     def recorded_whole(self) -> tuple[bool, ...]:
         """Which operands are whole numbers or truth values that may be Tensors."""
         args, kwargs = self.apply(lambda *args, **kwargs: (args, kwargs), *self.operands)
-        op = TABLE[self.name]
+        op = self.op
         by_parts = not isinstance(op, tg.Op) or (op.general and op.signature.lacks(args, kwargs))
         operands = args if by_parts else op.bind(args, kwargs)[0]
         return tuple(x.dtype.kind in "iub" and any(x is y for y in operands) for x in self.operands)
@@ -422,3 +432,39 @@ def passes(name: str) -> bool:
 
 
 SMOOTH = sorted(name for name in CASES if passes(name))
+
+
+def on_calls(family: str) -> Callable[[Callable[..., None]], Callable[[str], None]]:
+    """A check of a case as a test of the op that a name stands for.
+
+    A check that takes two arguments is also given a function that chooses one of some options.
+
+    The default run samples calls, in which the checks take most of the time; were they drawn,
+    Hypothesis would, to begin and to record. The thorough run draws them, and shrinks what fails.
+    """
+
+    def decorate(check: Callable[..., None]) -> Callable[[str], None]:
+        n = check.__code__.co_argcount
+
+        def drawn(name: str, data: Any) -> None:
+            check(
+                *[data.draw(CASES[name]), lambda options: data.draw(st.sampled_from(options))][:n]
+            )
+
+        def sampled(name: str) -> None:
+            # others for each check
+            seed = zlib.crc32(check.__name__.encode())
+            choices = Sampled(np.random.default_rng(seed))
+            for call in tg.testing.sample_calls(name, examples(family), seed):
+                try:
+                    check(*[case_of(name, call), choices.among][:n])
+                except Exception as error:
+                    error.add_note(f"{name} was called with {call}")
+                    raise
+
+        test: Any = drawn if THOROUGH else sampled
+        test.__name__ = test.__qualname__ = check.__name__
+        test.__module__ = check.__module__
+        return depth(family)(given(data=st.data())(test)) if THOROUGH else test
+
+    return decorate

@@ -1,21 +1,10 @@
-"""What tests of programs share: how many, and how close two results must be."""
+"""What tests of programs share: how close two results must be."""
 
 from typing import Any
 
 import numpy as np
-from hypothesis import Phase, settings
 
 import tapegrad as tg
-
-
-def many(thorough: int, default: int = 30) -> Any:
-    """Settings for a test of whole programs: how many, in either profile.
-
-    Only the thorough one shrinks what fails, which may take minutes.
-    """
-    if settings.default.max_examples > 30:
-        return settings(max_examples=thorough)
-    return settings(max_examples=default, phases=[Phase.explicit, Phase.generate])
 
 
 def assert_close(got: Any, wanted: Any, dtype: Any, scale: float) -> None:

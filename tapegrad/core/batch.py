@@ -1,9 +1,9 @@
 """A leading axis for the examples of a batch: a recording of one, replayed for all.
 
-A tape says all that one example went through. To go through it again with arrays that have
-one more axis in front, each op has a batching rule, declared with it: a function of the op,
-of which operands have the axis, the operands and the options, that gives the results of all
-examples along a leading axis. An op without a rule is called once an example.
+A tape records everything that one example went through. To replay it on arrays with one more axis
+in front, each op has a batching rule, declared with it: a function of the op, of flags for the
+operands that have the axis, of the operands and of the options, which returns the results of all
+examples along a leading axis. An op without a rule is called once for each example.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ Has = tuple[bool, ...]
 
 
 def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: int) -> Any:
-    """What the records of one example's tape come to for a batch.
+    """Compute the records of one example's tape for a batch.
 
     Parameters
     ----------
     tape
         The recording of one example.
     outputs
-        What is wanted; those that are no records of the tape stay as they are.
+        The wanted values; those that are not records of the tape stay as they are.
     known
         For the records that differ between examples from the start, the n values of each
         along a leading axis.
     n
-        How many examples there are.
+        The number of examples.
 
     Returns
     -------
-    For each output what stands for it, and whether it has the leading axis.
+    For each output, its replacement and whether that has the leading axis.
     """
     outputs = list(outputs)
     values: dict[Tensor, tuple[Any, bool]] = {x: (value, True) for x, value in known.items()}
@@ -70,7 +70,7 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
 
 
 def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
-    """What a record is that is the same for all examples."""
+    """The value of a record that is the same for all examples."""
     if record.op is PARAMETER:
         return operands[0] if operands else record._primal
     if any(type(x) is Tensor for x in operands):
@@ -79,7 +79,7 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
         return append(SEED, (), record._options)
     if not operands:
         return record._primal
-    # the record need not have the value: while batching, that of a loop is only like it
+    # not the record's own: while batching, a loop's value is only a placeholder
     op = record.op
     forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
     value = forward(*operands, **record._options)
@@ -91,7 +91,7 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
 def for_all(
     op: Rules, options: Mapping[str, Any], has: Has, operands: tuple[Any, ...], n: int, like: Any
 ) -> Any:
-    """What an op gives for each of n examples, along a leading axis; `like` is what one has."""
+    """An op's results for n examples, along a leading axis; `like` is the result for one."""
     if n == 0:
         if type(like) is Parts:
             return Parts(tuple([np.zeros((0, *x.shape), x.dtype) for x in like.values]))
@@ -108,7 +108,7 @@ def for_all(
 
 
 class OneByOneError(Exception):
-    """A batch that cannot be taken at once: the function is called for each example."""
+    """A batch that cannot be computed at once: the function is called for each example."""
 
 
 def example(operands: Sequence[Any], has: Has, i: int) -> tuple[Any, ...]:
@@ -125,7 +125,7 @@ def _each(*operands: Any, of: Rules, has: Has, options: Mapping[str, Any]) -> An
 def _each_vjp(
     g: Any, y: Any, *operands: Any, of: Rules, has: Has, options: Mapping[str, Any]
 ) -> list[Any]:
-    """the op's own rules, called once an example"""
+    """The op's own rules, called once for each example."""
     rows: list[list[Any]] = [[] for _ in operands]
     for k in range(count(has, operands)):
         given = example(operands, has, k)
@@ -145,21 +145,21 @@ EACH = Rules("each", _each, Joint(_each_vjp), by_transposing)
 EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None)
 
 
-# --- words that declarations say ------------------------------------------------------------
+# --- rules for declarations -----------------------------------------------------------------
 
 
 def pointwise(op: Rules, has: Has, *operands: Any, **options: Any) -> Any:
-    """Element by element: all that is needed is that the examples' axes are in line."""
+    """The rule of elementwise ops: it only has to align the examples' axes."""
     return apply(op, aligned(has, operands), options)
 
 
 def stacked(op: Rules, has: Has, a: Any, **options: Any) -> Any:
-    """Of matrices, or of stacks of them: one more axis of the stack."""
+    """The rule of ops on stacks of matrices: the stack gets one more axis."""
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
 
 
 def along_axis(op: Rules, has: Has, a: Any, **options: Any) -> Any:
-    """Along an axis, where it comes after the leading one; None is for the flat array."""
+    """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
     axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
     if axis is None:
         a, axis = flat(a), 0
@@ -168,7 +168,7 @@ def along_axis(op: Rules, has: Has, a: Any, **options: Any) -> Any:
     return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
 
 
-# --- what rules are made of -----------------------------------------------------------------
+# --- parts of rules ---------------------------------------------------------------------------
 
 
 def aligned(has: Has, operands: Sequence[Any]) -> tuple[Any, ...]:
@@ -184,13 +184,13 @@ def aligned(has: Has, operands: Sequence[Any]) -> tuple[Any, ...]:
 
 
 def lifted(x: Any, ndim: int) -> Any:
-    """A batch of arrays of so many axes, the first of them of length 1 where they had fewer."""
+    """A batch of arrays with this number of axes; missing ones come first, with length 1."""
     missing = ndim - (x.ndim - 1)
     return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]) if missing > 0 else x
 
 
 def moved(axis: Any, ndim: int) -> Any:
-    """An axis of an example of so many axes, or several or all of them, in the batch."""
+    """The axis in the batch of an axis of an example, or of several, or of all (None)."""
     if type(axis) is int and -ndim <= axis < ndim:
         return axis % ndim + 1
     axes = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
@@ -199,16 +199,16 @@ def moved(axis: Any, ndim: int) -> Any:
 
 
 def flat(a: Any) -> Any:
-    """A batch of arrays of one axis."""
+    """A batch of flattened arrays."""
     return a if a.ndim == 2 else a.reshape(a.shape[0], math.prod(a.shape[1:]))
 
 
 def filled(x: Any, has: bool, n: int) -> Any:
-    """An operand with the leading axis, along which it is repeated where it had none."""
+    """An operand with the leading axis; one without it is repeated along it."""
     return x if has else np.broadcast_to(x, (n, *np.shape(x)))
 
 
 def count(has: Has, operands: Sequence[Any]) -> int:
-    """How many examples there are."""
+    """The number of examples."""
     n: int = operands[has.index(True)].shape[0]
     return n

@@ -14,7 +14,7 @@ from tapegrad.core.kinds import a_kind
 
 
 class Named:
-    """An object with room for the name, the docstring and the module that functions have."""
+    """An object that can have a name, a docstring and a module, as functions do."""
 
     __slots__ = ("__dict__",)
 
@@ -32,7 +32,7 @@ def label(fn: Callable[..., Any]) -> str:
 
 
 def title(fn: Callable[..., Any]) -> str:
-    """What a repr calls a function: what it is made of too, where it is one of ours."""
+    """A function's name in a repr; for one of ours, also what it is made of."""
     ours = any(hasattr(type(fn), mark) for mark in ("__tree_leaf__", "__compiled__"))
     shown = repr(fn) if ours else ""
     return shown[1:-1] if shown.startswith("<") else label(fn)
@@ -55,7 +55,7 @@ def keep_names(made: Any, fn: Callable[..., Any]) -> None:
 
 @attrs.frozen(slots=False)
 class Description:
-    """What a tape and messages say of a function.
+    """What tapes and messages say about a function.
 
     Attributes
     ----------
@@ -91,7 +91,7 @@ def _known_names(fn: Callable[..., Any]) -> tuple[str, ...]:
     known = getattr(fn, "__argument_names__", None)
     if known is not None:
         return tuple(known)
-    # a partial by keyword alone takes the others as its function does
+    # a partial with only keywords takes the other arguments as its function does
     while hasattr(fn, "__wrapped__") or (isinstance(fn, partial) and not fn.args):
         fn = fn.func if isinstance(fn, partial) else fn.__wrapped__
     code = getattr(fn, "__code__", None)

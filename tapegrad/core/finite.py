@@ -1,7 +1,7 @@
 """Where a number went wrong: the first value or cotangent that is not finite.
 
-A NaN or an infinity is found at the record that made it, with what it was made of and,
-where the cause is a known one, what to do.
+A NaN or an infinity is reported at the record that made it, with its operands and, for known
+causes, a remedy.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _OVERFLOW = (
 )
 _EDGE = "the argument is at the edge of the function's domain, or outside"
 
-# the likely cause when an op produces such a number
+# the likely cause when an op gives such a number
 _CAUSES = {
     "log": _LOG,
     "log2": _LOG,
@@ -47,7 +47,7 @@ _CAUSES = {
     "arccosh": _EDGE,
     "checkpoint": "it arose inside the function; remove the checkpoint to see where",
 }
-# how some are written, where that is not np.name(x)
+# how some ops are written, where that is not np.name(x)
 _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 
 
@@ -59,7 +59,7 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     Raises
     ------
     NonFiniteError
-        With the line, the op, its operands and perhaps a hint.
+        The message names the line, the op and its operands, and may give a hint.
     TraceError
         While compiling or batching, where values are not known.
     """
@@ -83,7 +83,8 @@ def check_cotangent(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
     Raises
     ------
     NonFiniteError
-        With the line, the op, its operands, the incoming cotangent and perhaps a hint.
+        The message names the line, the op, its operands and the incoming cotangent, and may give a
+        hint.
     """
     if not _is_finite(c):
         raise NonFiniteError(
@@ -104,7 +105,7 @@ def _where(record: Tensor) -> str:
 
 
 def _place(record: Tensor) -> str:
-    """The line of source that the record was written for, where it is known."""
+    """The line of source that the record was written for, if known."""
     return f"\n  at {record.place}" if record.place and record.place.file else ""
 
 

@@ -1,7 +1,7 @@
 """Cotangents and tangents in the shape and dtype of what they belong to.
 
-VJP rules may leave a cotangent in the shape that broadcasting gave the operand, and
-tangents in the shape of an operand: here alone is that undone.
+VJP rules may leave a cotangent in the shape that broadcasting gave the operand, and a tangent in
+the shape of an operand. Only this file undoes that.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.ownership import Array
 from tapegrad.core.tensor import Tensor
@@ -17,8 +18,8 @@ from tapegrad.core.tensor import Tensor
 def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
     """A rule's cotangent summed over broadcast axes, in the operand's dtype."""
     shape = primal.shape
-    if c.ndim == 2 and c.shape[1:] == shape and type(c) is np.ndarray:
-        # of a bias; a product takes a third of the time of a sum over the first axis
+    if c.ndim == 2 and c.shape[1:] == shape and type(c) is ndarray:
+        # a bias: a product takes a third of the time of a sum over the first axis
         c = filled((len(c),), 1, c.dtype).dot(c)
     elif c.shape != shape:
         extra = c.ndim - len(shape)
@@ -31,7 +32,7 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
                     f"{c.shape}, which does not fit the operand's {shape}"
                 )
             axes += tuple(extra + j for j, m in enumerate(rest) if m != shape[j])
-        c = np.add.reduce(c, axes) if type(c) is np.ndarray else np.sum(c, axes)
+        c = np.add.reduce(c, axes) if type(c) is ndarray else np.sum(c, axes)
         if c.shape != shape:
             c = c.reshape(shape)
     return c if c.dtype == primal.dtype else c.astype(primal.dtype)
@@ -40,20 +41,20 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
 def plus(known: Any, c: Any, x: Tensor, summed: set[Tensor]) -> Any:
     """The cotangent of a record with another contribution.
 
-    `summed` holds the records whose cotangent is an array that was made here, so that
-    nobody else sees it: there the sum is taken in place.
+    `summed` holds the records whose cotangent is an array made here, which nobody else sees: they
+    are added to in place.
     """
-    if x in summed and type(c) is np.ndarray:
+    if x in summed and type(c) is ndarray:
         known += c
         return known
     total = known + c
-    # a Tensor is no array to add to, whatever was summed before
-    (summed.add if type(total) is np.ndarray else summed.discard)(x)
+    # a Tensor cannot be added to in place
+    (summed.add if type(total) is ndarray else summed.discard)(x)
     return total
 
 
 def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
-    """``np.full``, in half of the time for a small array."""
+    """``np.full``, in half the time for a small array."""
     x = np.empty(shape, dtype)
     x.fill(value)
     return x

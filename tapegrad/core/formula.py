@@ -15,10 +15,10 @@ from tapegrad.core.tensor import Rules
 
 
 def formula(op: Rules, i: int) -> str:
-    """How an op's rule for operand i is written, such as ``g * x2``.
+    """The source of an op's rule for operand i, such as ``g * x2``.
 
-    A rule that is no lambda says what it does in its docstring; where there is none, or the
-    source is not at hand, it is called by its op's name.
+    A rule that is not a lambda is described by its docstring; without one, or without source, it
+    is named after its op.
     """
     rule = _rule(op, i)
     code = getattr(rule, "__code__", None)
@@ -31,9 +31,9 @@ def formula(op: Rules, i: int) -> str:
 
 
 def names(op: Rules, i: int) -> tuple[str, ...]:
-    """What the formula calls the cotangent, the output and each operand; "" where it does not.
+    """The formula's names for the cotangent, the output and each operand; "" for one it lacks.
 
-    Nothing where it is in words.
+    There are none if the formula is in words.
     """
     code = getattr(_rule(op, i), "__code__", None)
     try:
@@ -54,21 +54,22 @@ def _rule(op: Rules, i: int) -> Any:
 
 
 def _said(function: Any) -> str:
-    """The first sentence of a docstring."""
-    return (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    """The first sentence of a docstring, to be read within another."""
+    said = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    return said[:1].lower() + said[1:]
 
 
 def _in_words(written: str, known: Mapping[str, Any]) -> str:
-    """A formula in which helpers are called by their names alone, or by what they say they do."""
+    """A formula whose helpers are replaced by their names, or by their docstrings."""
     whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", written)
     said = _said(known[whole[1]]) if whole and whole[1] in known else ""
     if said:
-        return said[0].lower() + said[1:]
+        return said
     return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", written)
 
 
 def _body(code: CodeType) -> str:
-    """The expression that a lambda returns, on one line; nothing where it cannot be read."""
+    """The expression that a lambda returns, on one line; "" if it cannot be read."""
     begins, ends = [], []
     for line, last, column, end in code.co_positions():
         if line is None or last is None or column is None or end is None:

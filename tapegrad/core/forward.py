@@ -28,7 +28,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     tape
         The tape that the outputs are on.
     tangents
-        For its parameters, each of the shape and dtype of its own.
+        The tangents of parameters, each of the parameter's shape and dtype.
     outputs
         The records whose tangents are wanted.
     """
@@ -48,7 +48,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
 def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
     """The records that the outputs depend on, the oldest first.
 
-    Each with the operands that no later one of them has.
+    Each comes with the operands that no later record uses.
     """
     needed = set(outputs)
     records = []
@@ -116,7 +116,7 @@ def by_transposing(
 
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
-    """An op of operands and options as records have them: a value, or a new record."""
+    """Apply an op to operands and options as stored in records: a value, or a new record."""
     if any(type(x) is Tensor for x in operands):
         return append(op, operands, options)
     return op.forward(*operands, **options)

@@ -1,8 +1,7 @@
 """What a leaf may hide: Tensors inside something that is not a tree.
 
-A gradient passes through the leaves of trees. A Tensor in a generator, a closure or an
-object of any other class is out of reach, so such a leaf is refused wherever a
-gradient would be lost with it.
+A gradient passes through the leaves of trees. A Tensor in a generator, a closure or an object of
+any other class is out of reach, so such a leaf is refused wherever a gradient would be lost.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import numpy as np
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.tensor import Tensor
 
-# Values that hold nothing, and what leads from a value to the rest of the program.
+# Values that hold nothing, and values that lead to the rest of the program.
 OPAQUE = (
     *(str, bytes, int, float, complex, type(None), np.generic),
     *(type, ModuleType, CodeType, FrameType, TracebackType, Context),
@@ -33,10 +32,10 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
     leaf
         Any leaf of a tree. A Tensor itself hides nothing.
     what
-        What the message calls the leaf.
+        The leaf's name in the message.
     recordings
-        Whether a leaf may hold a recording as a `Tape` or a pullback does, whose
-        Tensors are meant to be kept.
+        Whether a leaf may hold a recording, as a `Tape` or a pullback does: its Tensors are meant
+        to be kept.
 
     Raises
     ------
@@ -62,8 +61,7 @@ def tensor_inside(x: Any, recordings: bool = False) -> Tensor | None:
     Parameters
     ----------
     x
-        Anything. It is looked through without running any code of its class, so that
-        an iterator is not consumed.
+        Anything. The search runs no code of its class, so an iterator is not consumed.
     recordings
         Whether to pass over a `Tape` or a pullback.
     """
@@ -85,9 +83,9 @@ def tensor_inside(x: Any, recordings: bool = False) -> Tensor | None:
 def _contents(x: Any) -> Iterable[Any]:
     """What an object refers to, as the garbage collector sees it."""
     if isinstance(x, FunctionType):
-        # its globals are the module's, not its own
+        # its globals belong to the module
         return x.__closure__ or (), x.__defaults__ or (), x.__kwdefaults__ or (), vars(x)
     if isinstance(x, np.ndarray):
-        # arrays do not show their objects to the collector
+        # the collector does not see the objects in an array
         return x.ravel().tolist() if x.dtype.hasobject else ()
     return gc.get_referents(x)

@@ -1,4 +1,4 @@
-"""What messages call the kind of an object."""
+"""The kind of an object, as messages name it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ def a_kind(x: Any) -> str:
     """An object's kind, with its article: "an array", "a Tensor", "an int"."""
     if type(x) is np.ndarray:
         return "an array"
-    # most that begin with u are spoken "you": a ufunc, a uint8
+    # most names with u begin with the sound "you": a ufunc, a uint8
     name = type(x).__name__
     return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"

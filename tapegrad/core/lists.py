@@ -1,4 +1,4 @@
-"""Lists of Tensors where an array is needed: NumPy makes an array of a list, too."""
+"""Lists of Tensors where an array is needed, since NumPy turns a list into an array too."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def in_list(x: Any) -> Tensor | None:
 def as_operand(
     write: Callable[..., Tensor], last: Tensor | Origin, x: Any, what: str
 ) -> tuple[Tensor | Origin, Any]:
-    """The last record, and an operand that is no Tensor as the tape may keep it.
+    """The last record, and an operand that is not a Tensor as the tape may keep it.
 
-    A list with Tensors in it is stacked, by records that are written for it.
+    A list with Tensors in it is stacked, which writes records.
     """
     if in_list(x) is None:
         return last, as_constant(x, what)
@@ -38,13 +38,13 @@ def as_operand(
         if type(part) is not Tensor:
             last, part = as_operand(write, last, part, what)
         parts.append(part)
-    record = write(last, later("tapegrad.ops.shape", "stack"), tuple(parts), {})
+    record = write(last, later("tapegrad.ops.joining", "stack"), tuple(parts), {})
     return record, record
 
 
 def stacked(x: Any) -> Any:
-    """x itself, or what a list with Tensors in it is as an array, recorded."""
+    """x itself; or, recorded, the array of a list with Tensors in it."""
     if type(x) not in LISTS or in_list(x) is None:
         return x
-    stack = later("tapegrad.ops.shape", "stack")
+    stack = later("tapegrad.ops.joining", "stack")
     return stack([stacked(part) for part in x])

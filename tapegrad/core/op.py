@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 import attrs
 
 from tapegrad.core.lists import LISTS, in_list
-from tapegrad.core.pickling import by_name
+from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
 from tapegrad.core.tape import CURRENT, advance, write
@@ -27,7 +27,7 @@ P = ParamSpec("P")
 
 
 @attrs.frozen(eq=False, repr=False)
-class Op(Rules, Generic[P]):
+class Op(Rules, Unchanging, Generic[P]):
     """A pure function of arrays that is recorded when an operand is a Tensor.
 
     Called on plain arrays it computes and writes nothing. It pickles by name, as
@@ -36,14 +36,14 @@ class Op(Rules, Generic[P]):
     Attributes
     ----------
     name, forward, vjps, jvp, keeps_weak, takes_weak, batch
-        What a record needs to know of it; see `Rules`.
+        What a record needs to know about the op; see `Rules`.
     declared
-        The function that has its signature, its docstring and its place in a module.
+        The function that it takes its signature, docstring and module from.
     read
-        Turns a call's arguments into operands and options, unless the operands are
-        simply the first ``len(vjps)``.
+        Turns a call's arguments into operands and options; None if the operands are simply the
+        first ``len(vjps)`` arguments.
     general
-        Answers for calls with arguments that the op lacks, with several ops.
+        Answers calls with arguments that the op lacks, by several ops.
     """
 
     declared: Callable[P, Any] = attrs.field(kw_only=True)
@@ -104,7 +104,7 @@ class Op(Rules, Generic[P]):
         return operands, options
 
     def __get__(self, instance: Any, owner: Any = None) -> Op[P]:
-        # what has this is a routine to help(), which shows its signature and docstring
+        # makes it a routine to help(), which then shows its signature and docstring
         return self
 
     def __repr__(self) -> str:
@@ -114,9 +114,3 @@ class Op(Rules, Generic[P]):
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
         made = partial(Op, declared=self.declared, read=self.read, general=self.general)
         return by_name(self, made, fields)
-
-    def __copy__(self) -> Op[P]:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Op[P]:
-        return self

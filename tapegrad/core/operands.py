@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import keep
@@ -16,7 +17,7 @@ PYTHON_NUMBERS = frozenset({float, int, bool})
 _REAL = "fiub"
 
 
-# NumPy compares some options with text, such as the order of a norm
+# NumPy compares some options, such as the order of a norm, with strings
 _COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
 
 
@@ -26,10 +27,10 @@ def as_constant(x: Any, what: str) -> Any:
     Raises
     ------
     TypeError
-        For anything else; `what` says whose operand it is.
+        For anything else; `what` names its op in the message.
     """
     kind = type(x)
-    if kind is np.ndarray:
+    if kind is ndarray:
         if x.dtype.kind not in _REAL:
             require_real(x.dtype, f"{what}: an operand")
         return keep(x)
@@ -44,7 +45,7 @@ def as_constant(x: Any, what: str) -> Any:
             f"{what}: np.matrix is not supported, since its * and ** differ from those of arrays; "
             "convert it first (np.asarray(m)), and write @ for products of matrices"
         )
-    # an array that says itself what ufuncs do with it has more than its numbers, such as units
+    # an array with its own __array_ufunc__ has more than its numbers, such as units
     is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
     if is_array or isinstance(x, list | tuple):
         return as_constant(np.asarray(x), what)
@@ -56,19 +57,19 @@ def as_constant(x: Any, what: str) -> Any:
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:
-    """The operands as forward functions and rules read them: values for records."""
+    """The operands as forward functions and rules read them: values in place of records."""
     return [x._primal if type(x) is Tensor else x for x in operands]
 
 
 def require_real(dtype: np.dtype[Any], what: str) -> None:
-    """Raise unless a dtype holds real numbers; a sweep would lose the gradient of others."""
+    """Raise unless a dtype holds real numbers: a sweep would lose the gradients of others."""
     if dtype.kind not in _REAL:
         raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
 def is_floating(x: Any) -> bool:
     """Whether a gradient can be taken for x: a floating array, Tensor or number."""
-    if type(x) is np.ndarray:
+    if type(x) is ndarray:
         return bool(x.dtype.kind == "f")
     if isinstance(x, float):
         return True
@@ -81,13 +82,12 @@ def shape_of(x: Any) -> tuple[int, ...]:
 
 
 def solvable(values: Iterable[Any]) -> list[Any]:
-    """The same with identities for matrices: where shapes alone matter, any will do.
+    """The same with identities for matrices, for use where only shapes matter.
 
-    While compiling, what a loop gives is zeros, which have no inverse.
+    While compiling, the results of a loop are zeros, which have no inverse, and values computed
+    from them may be nan.
     """
     return [
-        np.broadcast_to(np.eye(x.shape[-1], dtype=x.dtype), x.shape)
-        if np.ndim(x) > 1 and x.shape[-1] == x.shape[-2]
-        else x
+        np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape) if np.ndim(x) > 1 else x
         for x in values
     ]

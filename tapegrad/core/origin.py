@@ -1,4 +1,4 @@
-"""Origin: where a tape begins, and the tape around it."""
+"""Origin: where a tape begins, and the enclosing tape."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import attrs
 from tapegrad.face.lines import users_place
 
 
-# a dict takes a third of the time of slots that are frozen, and each recording begins with one
+# a dict takes a third of the time of frozen slots, and each recording makes an Origin
 @attrs.frozen(eq=False, slots=False)
 class Origin:
-    """Where a tape begins; records of one tape share it.
+    """Where a tape begins; all records of a tape share it.
 
     Attributes
     ----------
@@ -22,12 +22,13 @@ class Origin:
     compiling
         Whether only shapes and dtypes may be read from the records.
     line
-        The line of source where the recorded function begins; 0 where there is none.
+        The line of source where the recorded function begins; 0 if there is none.
     place
-        What is called as a record is written, and returns its place in the caller's source.
+        A function that is called when a record is written and returns its place in the caller's
+        source; None if places are not wanted.
     around
-        Where the tape begins that this one is recorded inside, as the body of a loop is;
-        its records may be used here.
+        The Origin of the enclosing tape, around the body of a loop for instance, whose records may
+        be used here.
     doing
         Why only shapes and dtypes may be read, for error messages.
     """
@@ -48,7 +49,7 @@ class Origin:
 
     @property
     def lines(self) -> bool:
-        """Whether each record knows the line of source that it was written for."""
+        """Whether each record keeps the line of source that it was written for."""
         return self.place is users_place
 
     def is_within(self, other: Origin) -> bool:

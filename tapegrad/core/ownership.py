@@ -1,9 +1,9 @@
-"""Who may change an array: nobody, once it is on a tape or handed out.
+"""Who may change an array: nobody, once it is on a tape or has been handed out.
 
-Every array that enters the package goes through `keep`, and every array that leaves it
-through `lend` or `give`. NumPy's flags cannot tell whether anybody can still write to an
-array: one that is read-only and owns its data may have a writeable view. So `keep` copies
-every array except those that `give` made and marked.
+Every array that enters the package goes through `keep`, and every array that leaves it through
+`lend` or `give`. NumPy's flags cannot tell whether an array can still be written to: one that is
+read-only and owns its data may have a writeable view. So `keep` copies every array except those
+that `give` marked.
 
 Flags are set by position here, which takes half the time.
 """
@@ -18,24 +18,25 @@ from pickle import PickleBuffer
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
 
-# NDArray[Any] of numpy.typing, which takes long to import
+# as NDArray[Any] in numpy.typing, which takes long to import
 Array = np.ndarray[tuple[Any, ...], np.dtype[Any]]
 
-# From this size on (bytes) a copy takes longer than marking an array as ours.
+# The size in bytes from which copying takes longer than marking an array as ours.
 LARGE = 1 << 14
 
 
 class _Made(np.ndarray[Any, Any]):
-    """The base of each array that `give` marks: read-only memory of ours alone."""
+    """The base of each array that `give` marks: read-only memory that is ours alone."""
 
 
 def _at_writes() -> bool:
     """Whether ``ufunc.at`` writes to read-only arrays, as it does in NumPy before 2.5.
 
-    It does so wherever the index selects single elements. Nothing stops it, so on these
+    It does so wherever the index selects single elements, and nothing can prevent it. So on these
     versions nothing is shared: what comes in is copied, and so is what is lent.
     """
     x = np.zeros(1)
@@ -51,14 +52,14 @@ _AT_WRITES = _at_writes()
 
 
 def keep(x: Any) -> Any:
-    """A value that the package may hold: nothing that the caller does to `x` changes it.
+    """A value that the package may hold: nothing that the caller does to `x` affects it.
 
     Parameters
     ----------
     x
-        An array, which is copied unless `give` made it, or an option of an op: lists
-        become tuples, sets frozen sets, and dicts read-only ones, at any depth. Functions,
-        classes and what cannot change stay themselves. Other objects are copied deeply.
+        An array, which is copied unless `give` made it, or an option of an op: lists become
+        tuples, sets frozen sets, and dicts read-only ones, at any depth. Functions, classes and
+        immutable objects stay themselves. Other objects are copied deeply.
 
     Raises
     ------
@@ -66,14 +67,9 @@ def keep(x: Any) -> Any:
         If an object can be neither shared nor copied.
     """
     kind = type(x)
-    if kind is np.ndarray:
-        if x.nbytes >= LARGE and _is_made(x):
-            # the caller may set the shape, dtype and strides of the object it has
-            return x.view()
-        x = x.copy("K")
-        x.setflags(False)
+    if kind is ndarray:
         # NumPy refuses to unlock a view
-        return x.view()
+        return own(x).view()
     if kind in _CONSTANT:
         return x
     if kind is list or kind is tuple:
@@ -83,13 +79,23 @@ def keep(x: Any) -> Any:
     return _keep_object(x)
 
 
-def lend(x: Any) -> Any:
-    """A value that the package, or the caller, still holds, for others to read.
+def own(x: Array) -> Array:
+    """An array that the package alone holds; like `keep`, but not to be handed out."""
+    if x.nbytes >= LARGE and _is_made(x):
+        # the caller may set the shape, dtype and strides of its own object
+        return x.view()
+    x = x.copy("K")
+    x.setflags(False)  # type: ignore[call-arg]
+    return x
 
-    An array is a new object, so setting its shape, dtype or strides affects no other, and
-    NumPy refuses to make it, or its base, writeable. Where ``ufunc.at`` writes to read-only
-    arrays, it is a copy. Lists, tuples, sets and dicts are new too, with such arrays in them
-    at any depth. Everything else stays itself.
+
+def lend(x: Any) -> Any:
+    """A value that the package or the caller still holds, for others to read.
+
+    An array is a new object, so setting its shape, dtype or strides affects no other, and NumPy
+    refuses to make it or its base writeable. If ``ufunc.at`` writes to read-only arrays, it is a
+    copy. Lists, tuples, sets and dicts are new too, with such arrays in them at any depth.
+    Everything else stays itself.
     """
     kind = type(x)
     if kind is not np.ndarray:
@@ -108,12 +114,12 @@ def lend(x: Any) -> Any:
 
 
 def give(x: Any) -> Array:
-    """An array, or number, to hand out that was just made and that nothing else refers to.
+    """Hand out an array or number that was just made and that nothing else refers to.
 
-    NumPy refuses to make it writeable. A large one is marked, and its base protected too,
-    so `keep` accepts it again without a copy.
+    NumPy refuses to make it writeable. A large one is marked, and its base protected too, so
+    `keep` accepts it without a copy.
     """
-    if type(x) is not np.ndarray:
+    if type(x) is not ndarray:
         x = np.asarray(x)
     elif x.base is not None:
         if _is_made(x):
@@ -128,16 +134,16 @@ def give(x: Any) -> Array:
 
 
 def _marked(x: Array) -> Array:
-    # a base of another class, and one that is not an array: NumPy looks through neither
+    # one base of another class, and one that is not an array: NumPy looks through neither
     made = np.ndarray.__new__(_Made, x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
     return made.view(np.ndarray)
 
 
 def _is_made(x: Array) -> bool:
-    """Whether an array is one that `give` marked, or a view of one, so it cannot change."""
+    """Whether an array is, or is a view of, one that `give` marked, which cannot change."""
     base = x.base
     return not _AT_WRITES and (
-        type(base) is _Made or (type(base) is np.ndarray and type(base.base) is _Made)
+        type(base) is _Made or (type(base) is ndarray and type(base.base) is _Made)
     )
 
 
@@ -160,7 +166,7 @@ class _ReadOnlyDict(dict[Any, Any]):
         return self
 
 
-# types whose values cannot change; object() is a mark, known by its identity
+# immutable types; an object() is a mark, compared by identity
 _CONSTANT: frozenset[Any] = frozenset(
     {
         *(bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented)),
@@ -194,6 +200,6 @@ def _keep_object(x: Any) -> Any:
 
 
 def _is_own(x: Any) -> bool:
-    """Whether an object is one of ours, which never change."""
+    """Whether an object is one of ours, which never changes."""
     own: bool = getattr(type(x), "__tree_leaf__", False)
     return own

@@ -1,4 +1,4 @@
-"""The floating results of a call packed in one array, so that one record stands for them."""
+"""The floating results of a call packed into one array, so that one record holds them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapegrad.core.tensor import Tensor
 
 @attrs.frozen
 class Layout:
-    """Where in one array the floating leaves of a tree are; the other leaves unchanged."""
+    """The places of a tree's floating leaves in one array, and the other leaves unchanged."""
 
     structure: tree.Structure
     leaves: tuple[Any, ...]
@@ -46,7 +46,7 @@ class Layout:
         return cls(structure, tuple(places), shape, dtype)
 
     def pack(self, output: Any) -> Any:
-        """The floating leaves of a tree of this layout as one array; a lone one as it is."""
+        """The floating leaves of a tree of this layout as one array; a single one as it is."""
         leaves = floating_leaves(output)
         values = primals(leaves)
         if len(values) == 1:
@@ -56,10 +56,10 @@ class Layout:
             if type(x) is not np.ndarray:
                 return np.array(x)
             leaf = leaves[0]
-            # a record's is ours, but a view would keep more than itself in memory
+            # a record's array is ours, but a view would keep more than itself in memory
             ours = type(leaf) is Tensor and x.base is None and (x.shape or leaf._is_a_number())
             return x if ours else keep(x)
-        # written once, and read from then on
+        # written once, and only read from then on
         flat = np.empty(self.shape, self.dtype)
         for place, x in zip(self._places(), values, strict=True):
             flat[place.start : place.stop] = np.reshape(x, -1)
@@ -67,12 +67,12 @@ class Layout:
         return flat
 
     def apart(self, packed: Any) -> list[Any]:
-        """The floating leaves in an array or a Tensor of them."""
+        """The floating leaves, taken out of an array or a Tensor of them."""
         places = self._places()
         return [packed] if len(places) == 1 else [place.of(packed) for place in places]
 
     def joined(self, floating: Sequence[Any]) -> Any:
-        """`pack` of the floating leaves, recorded; None where one is zero."""
+        """`pack`, recorded, of the floating leaves; None stands for zero."""
         places = self._places()
         flat = [
             np.zeros(place.shape, place.dtype) if x is None else x
@@ -94,7 +94,7 @@ class Layout:
 
 @attrs.frozen
 class _Place:
-    """Where one leaf is."""
+    """The place of one leaf."""
 
     start: int
     stop: int

@@ -1,4 +1,4 @@
-"""Several values of one record, as an op gives them whose result is more than one array."""
+"""Several values of one record: the result of an op that returns more than one array."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 @attrs.frozen(eq=False, repr=False)
 class Parts:
-    """The values of a record that has several, and what moves with them.
+    """The values of a record that has several, and their cotangents or tangents.
 
-    A record stands for one value; that of a loop stands for all that the loop gives, and
-    further records each take one of them out. Cotangents and tangents of such a record are
-    `Parts` too, with None for those that are zero, so that what nobody asks for costs
-    nothing. To the sweeps all of it looks like one floating number.
+    A record holds one value; that of a loop holds all values that the loop returns, and further
+    records each take one of them out. The cotangents and tangents of such a record are `Parts`
+    too, with None for zeros, so unused values cost nothing. To the sweeps it all looks like one
+    floating number.
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class Parts:
 
     @classmethod
     def only(cls, n: int, i: int, value: Any) -> Parts:
-        """Of n parts the one at i; the others are zero."""
+        """The part at i of n; the others are zero."""
         return cls(tuple([value if j == i else None for j in range(n)]))
 
     def __add__(self, other: Parts) -> Parts:

@@ -1,18 +1,30 @@
-"""Pickling: of records, a linked list of any length, and of what stands for a function."""
+"""Pickling and copying: records, a linked list of any length, and what stands for functions."""
 
 from __future__ import annotations
 
 import sys
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from tapegrad.core.ownership import keep
 
 
-class Pickled:
-    """A record that pickle can follow back to the beginning of its tape."""
+class Unchanging:
+    """What never changes: a copy of it is the object itself."""
+
+    __slots__ = ()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self
+
+
+class Pickled(Unchanging):
+    """A record that pickle can follow back to the start of its tape."""
 
     __slots__ = ()
 
@@ -25,9 +37,9 @@ class Pickled:
 def _landmarks(record: Any) -> tuple[Any, ...]:
     """Records that pickle must visit first, the oldest first.
 
-    Pickle follows the links by recursion. A record whose index is a multiple of a power
-    of 16 sends it to its peers before, up to the next power, so that each link leads a
-    few records back to one that is pickled already.
+    Pickle follows the links recursively. A record whose index is a multiple of a power of 16 sends
+    it first to its earlier peers, up to the next power, so that each link leads back only a few
+    records to one that is pickled already.
     """
     kind, stride = type(record), 1
     while record.index and record.index % (stride * 16) == 0:
@@ -58,8 +70,8 @@ def _restored(
     name: str | None,
     place: Any,
 ) -> Any:
-    """Unpickle a record; the landmarks have served by being pickled before it."""
-    # an unpickled array may be in a buffer of the caller's
+    """Unpickle a record; the landmarks only had to be pickled before it."""
+    # an unpickled array may lie in a buffer of the caller's
     operands = tuple(keep(x) if type(x) is np.ndarray else x for x in operands)
     kept = MappingProxyType({option: keep(value) for option, value in options.items()})
     record = kind(keep(primal), op, operands, kept, index, previous, origin, name)
@@ -69,21 +81,21 @@ def _restored(
 
 
 def by_name(thing: Any, *parts: Any) -> str | tuple[Any, ...]:
-    """What ``__reduce__`` returns for a thing that a decorator may put in a function's place.
+    """What ``__reduce__`` returns for an object that a decorator may put in a function's place.
 
-    Its name, where it is found by that, as functions are pickled: the function inside no
-    longer can be. Else what is given: a class and its arguments.
+    That is its name, if the name leads to it, as functions are pickled, because the function
+    inside no longer can be. Otherwise it is the given class and its arguments.
     """
     module, name = thing.__dict__.get("__module__"), thing.__dict__.get("__qualname__") or ""
     found: Any = sys.modules.get(module)
     for part in name.split("."):
         found = getattr(found, part, None)
-    # joblib, Ray and Dask send what is in __main__ whole: their workers cannot import it
+    # joblib, Ray and Dask pickle objects in __main__ by value: their workers cannot import it
     if found is not thing or (module == "__main__" and _is_cloudpickle(sys._getframe(2))):
         return parts
     return name
 
 
 def _is_cloudpickle(caller: Any) -> bool:
-    """Whether a frame is one of cloudpickle, which others bring along under names of theirs."""
+    """Whether a frame belongs to cloudpickle, which others vendor under their own names."""
     return "cloudpickle" in caller.f_globals.get("__name__", "")

@@ -1,4 +1,4 @@
-"""What depends on what on a tape, and where a gradient passes."""
+"""Which records of a tape depend on which, and where a gradient passes."""
 
 from __future__ import annotations
 

@@ -46,19 +46,19 @@ def explained(
     for name in ("axis", "axes"):
         if isinstance(error, TypeError) and isinstance(options.get(name), list | np.ndarray):
             message += f"; {name} is an integer or a tuple of integers, not an array or a list"
-    # of NumPy's own kinds too, for a function may catch them
+    # including NumPy's own kinds, since a function may catch them
     return next(kind for kind in _KINDS if isinstance(error, kind))(message)
 
 
 class Gradients(dict[Tensor, Any]):
-    """Gradients by parameter, which says what its keys are where one is missing."""
+    """Gradients by parameter; a missing key raises an error that says what the keys are."""
 
     __slots__ = ()
 
     def __missing__(self, key: Any) -> NoReturn:
         hint = "pass a record of tape.parameters"
         if type(key) is Tensor:
-            what = f"{key._line()}, is no parameter of the tape that was swept"
+            what = f"{key._line()}, is not a parameter of the tape that was swept"
             hint += "; tape.show(output) and tg.sweep_steps give the cotangents of all records"
         else:
             what = f"gradients have parameters for keys, not {key!r}"
@@ -87,7 +87,7 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
 
 
 def refuse_branch(x: Tensor) -> NoReturn:
-    """Raise for a record that an output depends on and that is on another branch."""
+    """Raise for a record on another branch that an output depends on."""
     raise TapeError(
         f"the output depends on {x._line()}, a record that this tape does not have: it was "
         "written on another branch; sweep the tape that both were written on"
@@ -106,17 +106,25 @@ def refuse_function(
         args, kwargs = tree.map(lambda x: next(rest) if type(x) is Tensor else x, given)
         return fn(*args, **kwargs)
 
+    needed = "an op is needed, such as tg.multiply"
+    if not callable(fn):
+        raise TypeError(f"{needed}, not {fn!r}")
+    name = label(fn)
+    if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
+        name = f"np.{name}"
     try:
         (_, tape, _), _ = recorded((call, values))
-        parts = [f"tg.{x.op.name}" for x in tape if x._operands]
-    except Exception:
-        # it cannot be recorded of these operands, or is no function
-        parts = []
+    except Exception as error:
+        raise TypeError(
+            f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
+            f"{error}"
+        ) from error
+    parts = dict.fromkeys(f"tg.{x.op.name}" for x in tape if x._operands)
     if not parts:
-        raise TypeError(f"an op is needed, such as tg.multiply; {fn!r} is not one")
+        raise TypeError(f"{needed}; {name} is a function that writes nothing")
     raise TypeError(
-        f"{label(fn)} is not an op but a function: of these operands it writes "
-        f"{', '.join(dict.fromkeys(parts))}; write these, or call it inside tg.record"
+        f"{name} is not an op but a function: with these operands it writes {', '.join(parts)}; "
+        f"write {'it' if len(parts) == 1 else 'them'}, or call {name} inside tg.record"
     )
 
 
@@ -131,7 +139,7 @@ def refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
 
 
 def refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
-    """Raise for a leaf that is not floating, of an argument to differentiate."""
+    """Raise for a leaf, in an argument to differentiate, that is not floating."""
     remedy = (
         f"pass {path}.astype(float)"
         if isinstance(leaf, np.ndarray)

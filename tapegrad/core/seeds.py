@@ -1,10 +1,11 @@
-"""Where a sweep begins and ends: the cotangents it is given, the gradients it hands out."""
+"""Where a sweep begins and ends: the cotangents it is given and the gradients it returns."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import give, keep, lend
@@ -12,8 +13,8 @@ from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.errors import TapeError
 
-# The cotangent of ones that a sweep begins with. It is recorded while compiling, so that
-# the sweep may begin with a multiple of it.
+# The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
+# can make the sweep begin with a multiple of it.
 SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
 
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
@@ -50,7 +51,7 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
 
 
 def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
-    """A cotangent, or a tangent, that fits a record, in its dtype; what and of say which."""
+    """A cotangent or a tangent of a record, checked and in its dtype; `what` and `of` name it."""
     if type(weight) is not Tensor:
         weight = np.asarray(weight)
     if weight.shape != record.shape:
@@ -68,14 +69,14 @@ def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
 
 
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
-    """A record's gradient or tangent as it is handed out, apart from those given before."""
-    if type(c) is np.ndarray:
+    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones."""
+    if type(c) is ndarray:
         primal = record._primal
-        if type(primal) is np.ndarray and c.dtype is not primal.dtype:
-            c = c.astype(primal.dtype, copy=False)  # of another byte order
-        # a number may be the seed, and one cotangent be that of several records
+        if type(primal) is ndarray and c.dtype is not primal.dtype:
+            c = c.astype(primal.dtype, copy=False)  # in another byte order
+        # a number may be the seed, and one cotangent may belong to several records
         if c.ndim == 0 or id(c) in given:
-            # a view may be one of the caller's tangent
+            # a view may be a view of the caller's tangent
             return lend(c if c.base is None else c.copy("K"))
         given.add(id(c))
     elif type(c) is Tensor:

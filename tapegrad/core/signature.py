@@ -1,4 +1,4 @@
-"""Signature: a call's arguments told apart into operands and options."""
+"""Signature: a call's arguments divided into operands and options."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 import attrs
 import numpy as np
 
-# Arguments that NumPy's functions have, at the value that asks for nothing.
+# Arguments that NumPy's functions have, with the values that ask for nothing.
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Signature:
-    """How an op, or a function composed of ops, is called.
+    """How an op is called, or a function composed of ops.
 
     Attributes
     ----------
     name
-        What messages call it.
+        Its name in messages.
     names
         The parameters.
     n_positional
-        How many of them may be given by position.
+        How many of them may be passed by position.
     defaults
-        The values of those that may be left out.
+        The values of those that may be omitted.
     n_operands
         How many of the first are operands; the others are options.
     is_variadic
-        Whether further arguments by position are taken too, as by ``*arrays``.
+        Whether it takes any number of further positional arguments, as in ``*arrays``.
     """
 
     name: str
@@ -67,27 +67,27 @@ class Signature:
                 f"{name} takes {len(names)} arguments but has {n_operands} VJP rules; give one "
                 "rule an operand, None where no gradient passes"
             )
-        # a flag of code objects, by which inspect knows them too
+        # a flag of code objects, which inspect uses too
         is_variadic = not n_operands and bool(code.co_flags & 0x04)
         return cls(name, names, n, defaults, n_operands, is_variadic)
 
     def lacks(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> bool:
-        """Whether a call has arguments that there is no place for and that ask for something."""
+        """Whether a call has unknown arguments that ask for something."""
         if len(args) > self.n_positional:
             return True
-        # a loop, for most calls have no such argument and a generator takes longer
+        # a loop, since most calls have no such argument and a generator takes longer
         for name, value in kwargs.items():
             if name not in self.names and not _is_harmless(name, value):
                 return True
         return False
 
     def named(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """The arguments by name; arguments that ask for nothing are left out.
+        """The arguments by name, without unknown ones that ask for nothing.
 
         Raises
         ------
         TypeError
-            For an argument that there is no place for, or one that is missing.
+            For an unknown or a missing argument.
         """
         given = dict(zip(self.names[: self.n_positional], args, strict=False))
         if len(args) > self.n_positional and not self.is_variadic:
@@ -111,7 +111,7 @@ class Signature:
     def split(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        """The operands, and the options that are not the default."""
+        """The operands, and the options that differ from the defaults."""
         n = self.n_operands
         if len(args) == n and set(kwargs) <= set(self.names[n:]):
             return args, self.changed(kwargs)
@@ -126,7 +126,7 @@ class Signature:
         return {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
 
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that are not the default, and those whose default can change."""
+        """The options that differ from the defaults, and those whose default can change."""
         given = {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
         return self.unsettled | given
 

@@ -1,4 +1,4 @@
-"""The reverse sweep as a value: each step of it, to be looked at."""
+"""The reverse sweep as a value: its steps, to look at."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tapegrad.face.text import operand, printable, short
 
 @attrs.frozen(eq=False)
 class Contribution:
-    """What one record adds to the cotangent of one of its operands.
+    """What a record adds to the cotangent of one of its operands.
 
     Attributes
     ----------
     record, position, operand
-        The record, and which of its operands this is.
+        The record, and the operand with its position.
     cotangent
-        As the rule gave it, in the shape that the operand was broadcast to.
+        As the rule returned it, in the shape that the operand was broadcast to.
     summed
         In the operand's shape and dtype.
     """
@@ -39,12 +39,12 @@ class Contribution:
 
     @property
     def formula(self) -> str:
-        """The rule in words: of the cotangent ``g``, the value ``y`` and the operands."""
+        """The rule in words, in terms of the cotangent ``g``, the value ``y`` and the operands."""
         return formula(self.record.op, self.position)
 
     @property
     def known(self) -> dict[str, Any]:
-        """The values that the formula names, but for the cotangent ``g``."""
+        """The values that the formula names, except the cotangent ``g``."""
         record = self.record
         called = names(record.op, self.position)[1:]
         pairs = zip(called, [record, *record._operands], strict=False)
@@ -58,17 +58,17 @@ class Contribution:
 
 @attrs.frozen(eq=False)
 class Step:
-    """One step of a reverse sweep; ``str`` of it says what happens there.
+    """One step of a reverse sweep; its ``str`` says what happens there.
 
     Attributes
     ----------
     record
-        Where the sweep is.
+        The record that the sweep has reached.
     cotangent
         The record's complete cotangent.
     contributions
-        What the record passes on, one for each operand that a gradient passes to. A
-        parameter of the tape passes nothing on: its cotangent is its gradient.
+        What the record passes on, one for each operand that receives a gradient. A parameter of
+        the tape passes nothing on: its cotangent is its gradient.
     """
 
     record: Tensor
@@ -82,7 +82,7 @@ class Step:
 
 @attrs.frozen(eq=False)
 class Steps:
-    """The steps of a reverse sweep; each loop over it sweeps anew."""
+    """The steps of a reverse sweep; each loop over them sweeps anew."""
 
     tape: Tape
     seeds: Mapping[Tensor, Any]
@@ -108,8 +108,8 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     """The reverse sweep step by step, from the output back to the parameters.
 
     Each step is a value: the record, its complete cotangent, and what it passes on to its
-    operands. Records that the output does not depend on have no step. A step is made when
-    the loop comes to it.
+    operands. Records that the output does not depend on have no step. A step is computed when the
+    loop reaches it.
 
     Parameters
     ----------
@@ -118,11 +118,10 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
 
     Returns
     -------
-    What a loop goes through: each has a ``record``, a ``cotangent`` and
-    ``contributions``; a contribution has an ``operand``, the ``cotangent`` as the rule
-    gave it, the same ``summed`` over the axes that the operand was broadcast along, and
-    the ``formula`` of the rule. The cotangents of `Tape.parameters` are what
-    `reverse_sweep` gives.
+    An iterable of steps: each has a ``record``, a ``cotangent`` and ``contributions``; a
+    contribution has an ``operand``, the ``cotangent`` as the rule returned it, the same ``summed``
+    over the axes that the operand was broadcast along, and the ``formula`` of the rule. The
+    cotangents of `Tape.parameters` are what `reverse_sweep` returns.
 
     Raises
     ------

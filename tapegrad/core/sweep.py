@@ -1,8 +1,8 @@
 """The reverse sweep: from a tape to the gradients of its parameters.
 
-One loop over the records from the newest to the oldest, without recursion. Since
-operands stand on earlier lines than the records made of them, a record's
-cotangent is complete when the loop comes to it.
+One loop over the records from the newest to the oldest, without recursion. Since operands stand on
+earlier lines than the records made from them, a record's cotangent is complete when the loop
+reaches it.
 """
 
 from __future__ import annotations
@@ -13,14 +13,19 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit, plus
+from tapegrad.core.passing import numbered
 from tapegrad.core.reach import dependents
 from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
+
+# NumPy has one object for it, and asking which object takes less time than asking its kind
+_FLOAT64 = np.dtype(float)
 
 
 def reverse_sweep(
@@ -35,18 +40,17 @@ def reverse_sweep(
     output
         A floating record.
     cotangent
-        What the output's elements weigh: an array of its shape. It may be left
-        out where the output is a scalar, and is 1 then.
+        The weights of the output's elements, an array of its shape. It may be omitted for a scalar
+        output, and is 1 then.
     check_finite
-        Whether to raise at the first value that the output depends on, and at the
-        first cotangent, that is not finite.
+        Whether to raise an error at the first value or cotangent that is not finite; only values
+        that the output depends on count.
 
     Returns
     -------
-    A read-only mapping with one entry a parameter: an array of its shape and
-    dtype, zero where the output does not depend on it. Made inside the recording
-    that the tape belongs to, the sweep is recorded too, and the gradients are
-    Tensors.
+    A read-only mapping with one entry for each parameter: an array of its shape and dtype, zero if
+    the output does not depend on it. Inside the recording that the tape belongs to, the sweep is
+    recorded too, and the gradients are Tensors.
 
     Raises
     ------
@@ -58,8 +62,8 @@ def reverse_sweep(
     TapeError
         If the output is not on the tape, or depends on records that are not.
     NonFiniteError
-        With `check_finite`: a `FloatingPointError` that says on which line of the tape
-        a NaN or an infinity came about, from what, and why where that is known.
+        With `check_finite`: a `FloatingPointError` that says on which line of the tape a NaN or an
+        infinity arose, from which operands and, if known, why.
 
     Examples
     --------
@@ -74,7 +78,7 @@ def reverse_sweep(
 
 
 def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> dict[Tensor, Any]:
-    """The sweep itself, from several outputs with a cotangent each; `seeds` is used up.
+    """The sweep itself, from several outputs with a cotangent each; it consumes `seeds`.
 
     A record that it has passed is freed, with its value, unless the caller holds it.
     """
@@ -88,7 +92,7 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> d
     wanted = frozenset(parameters)
     cotangents = seeds
     found: dict[Tensor, Any] = {}
-    summed: set[Tensor] = set()  # those whose cotangent `plus` made
+    summed: set[Tensor] = set()  # records whose cotangent `plus` made
     while record is not start:
         g = cotangents.pop(record, None)
         if g is not None:
@@ -107,13 +111,13 @@ def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> d
     given: set[int] = set()
     gradients = {}
     for p in parameters:
-        # one that stands before the tape's start was never come to
+        # the loop did not reach one that stands before the tape's start
         gradients[p] = result_for(p, found[p] if p in found else cotangents.get(p), given)
     return gradients
 
 
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
-    """Whether a sweep of a tape is recorded, and the records that it is kept to, if any."""
+    """Whether a sweep of a tape is recorded, and the records that it is limited to, if any."""
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
     return recorded, None if type(tape.start) is Origin else dependents(tape)
@@ -122,7 +126,7 @@ def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
 def contributions(
     record: Tensor, g: Any, recorded: bool = False, reached: Container[Tensor] | None = None
 ) -> list[tuple[int, Tensor, Any, Any]]:
-    """What a record with the cotangent `g` contributes to the cotangents of its operands.
+    """What a record with the cotangent `g` contributes to its operands' cotangents.
 
     Parameters
     ----------
@@ -131,33 +135,32 @@ def contributions(
     g
         Its cotangent.
     recorded
-        Whether the VJP rules are called on the records, so that they are recorded, and
-        not on their values.
+        Whether the VJP rules are called on records, and so recorded, rather than on values.
     reached
-        Operands that are not among these are left out.
+        If given, the operands to consider; others are left out.
 
     Returns
     -------
-    A list with, for each operand that a gradient passes to, its position, the operand, its
-    cotangent as the rule gives it, and the same after broadcasting is undone.
+    A list with an entry for each operand that receives a gradient: its position, the operand, its
+    cotangent as the rule returns it, and the same after broadcasting is undone.
     """
     op, operands, options = record.op, record._operands, record._options
     args = [g, record if recorded else record._primal]
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)
-    found = []
-    vjps = op.vjps
-    rules = vjps if type(vjps) is tuple else vjps.rules(len(operands))
-    # this runs for every operand on a tape: only the necessary
-    for i, x in enumerate(operands[: len(rules)]):
-        rule = rules[i]
-        if rule is None or type(x) is not Tensor or not (reached is None or x in reached):
+    found, n = [], len(operands)
+    # this runs for every operand on a tape, so it does only what is necessary
+    for i, rule in op.passing or numbered(op.rules(n)):
+        if i >= n:
+            break
+        x = operands[i]
+        if type(x) is not Tensor or not (reached is None or x in reached):
             continue
         primal = x._primal
-        if type(primal) is not np.ndarray:
+        if type(primal) is not ndarray:
             primal = np.asarray(primal)
         dtype = primal.dtype
-        if dtype.kind != "f":
+        if dtype is not _FLOAT64 and dtype.kind != "f":
             continue
         try:
             c = rule(*args, **options) if options else rule(*args)

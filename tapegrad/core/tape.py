@@ -15,13 +15,15 @@ from typing import Any, ClassVar, ParamSpec, SupportsIndex, TypeVar, overload
 
 import attrs
 import numpy as np
+from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
-from tapegrad.core.lists import as_operand
+from tapegrad.core.lists import LISTS, as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, solvable
-from tapegrad.core.ownership import keep
+from tapegrad.core.ownership import keep, own
 from tapegrad.core.parts import Parts
+from tapegrad.core.pickling import Unchanging
 from tapegrad.core.refusals import (
     describe,
     explained,
@@ -38,13 +40,13 @@ from tapegrad.face.text import Tabled, table
 P = ParamSpec("P")
 R = TypeVar("R")
 
-# The last record of the recording that runs in this thread or task, if any. It is set
-# by `recorded_from` and `advance` alone.
+# The last record of the recording that is running in this thread or task, if any. Only
+# `recorded_from` and `advance` set it.
 CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
-# The recording that runs goes on from the record that this is called with.
+# Called with a record, from which the running recording continues.
 advance = CURRENT.set
 
-# What begins a tape, and marks where a recording inside another begins.
+# The op of parameters, which also marks where a recording inside another begins.
 PARAMETER = Rules(
     "parameter",
     lambda x: x,
@@ -54,7 +56,7 @@ PARAMETER = Rules(
     takes_weak=True,
 )
 
-# A record that is a Python number as an array, for ops that need one.
+# The op that turns a Python number into an array, for ops that need one.
 ASARRAY = Rules(
     "asarray",
     lambda a: np.asarray(a),
@@ -65,8 +67,8 @@ ASARRAY = Rules(
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
-class Tape(Tabled):
-    """Records in order, from `start` (not included) to `last`. Never changed.
+class Tape(Tabled, Unchanging):
+    """Records in order, from `start` (excluded) to `last`. It never changes.
 
     Writing returns a new tape; every older one still reads as it did.
 
@@ -75,10 +77,10 @@ class Tape(Tabled):
     last
         The newest record, or the `Origin` of a tape that has none.
     start
-        Where the tape begins: its `Origin`, or, for the tape of a recording
-        inside a recording, the record before its own first one.
+        Where the tape begins: its `Origin` or, for the tape of a recording inside another, the
+        record before its own first one.
     parameters
-        The records that `reverse_sweep` gives gradients for.
+        The records that `reverse_sweep` returns gradients for.
 
     Examples
     --------
@@ -103,15 +105,15 @@ class Tape(Tabled):
     __recording__: ClassVar[bool] = True
 
     def parameter(self, value: Any, name: str | None = None) -> tuple[Tape, Tensor]:
-        """Write a parameter: a value that gradients are wanted for.
+        """Write a parameter: a value whose gradient is wanted.
 
         Parameters
         ----------
         value
-            A floating array, or anything that makes one; it is copied. A Python
-            float stays one, and takes part in promotion as one.
+            A floating array, or anything that NumPy turns into one; it is copied. A Python float
+            stays one, and takes part in promotion as one.
         name
-            What the printed tape calls it.
+            Its name in the printed tape.
 
         Returns
         -------
@@ -155,7 +157,7 @@ class Tape(Tabled):
             If the op does not take these operands, or is a function composed of ops.
         """
         if not hasattr(op, "bind"):
-            # recorded on a tape of its own, to say what it is made of
+            # recorded on a separate tape, to say what it is made of
             refuse_function(op, partial(recorded_from, None, run), operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
@@ -195,10 +197,9 @@ class Tape(Tabled):
 
         Returns
         -------
-        A string that shows itself at the prompt. The last column says where the way back
-        ends: at an op without a rule, at a value that is not floating, at a parameter that
-        the output does not depend on; and where a recording inside another begins and is
-        swept.
+        A string that shows itself at the prompt. The last column says where the way back ends: at
+        an op without a rule, at a value that is not floating, or at a parameter that the output
+        does not depend on. It also says where a recording inside another begins and is swept.
 
         Raises
         ------
@@ -224,12 +225,6 @@ class Tape(Tabled):
     def __str__(self) -> str:
         return table(self)
 
-    def __copy__(self) -> Tape:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tape:
-        return self
-
 
 # --- writing ------------------------------------------------------------------
 
@@ -239,7 +234,7 @@ def write(
 ) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
-    Constant operands and options are kept as `tapegrad.core.ownership` says.
+    Constant operands and options are kept as described in `tapegrad.core.ownership`.
     """
     origin = last.origin
     given = options
@@ -253,12 +248,14 @@ def write(
             if x.origin is not origin:
                 return write(*brought_in(last, op, operands), given)
             value = x._primal
-            if type(value) is np.ndarray or op.takes_weak:
+            if type(value) is ndarray or op.takes_weak:
                 values.append(value)
                 continue
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
-        else:
+        elif type(x) in LISTS:
             last, x = as_operand(write, last, x, op.name)
+        else:
+            x = as_constant(x, op.name)
         value = x._primal if type(x) is Tensor else x
         i = len(values)
         operands = (*operands[:i], x, *operands[i + 1 :])
@@ -272,8 +269,8 @@ def write(
         if not origin.compiling or not isinstance(error, np.linalg.LinAlgError):
             raise explained(error, op, values, given, last) from error
         value = forward(*solvable(values), **given)
-    if type(value) is np.ndarray:
-        # by position, which takes half the time
+    if type(value) is ndarray:
+        # positional, which takes half the time
         value.setflags(False)  # type: ignore[call-arg]
     elif op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
         value = value.item() if isinstance(value, np.generic) else value
@@ -305,20 +302,19 @@ def write_known(
 def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
     """The record of a parameter that follows `last`.
 
-    Where a recording is inside another, a Tensor of the outer tape is marked: its
-    parameter record has the Tensor for its operand, so that an outer sweep goes
-    on through it.
+    In a recording inside another, a Tensor of the outer tape is marked: it becomes the operand of
+    its parameter record, so that an outer sweep continues through it.
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
-    kept = keep(value) if type(value) is np.ndarray else as_constant(value, "parameter")
+    kept = own(value) if type(value) is ndarray else as_constant(value, "parameter")
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
 def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
-    """The same, with operands of a tape around this one marked on this one.
+    """The arguments, with operands of an enclosing tape marked on this one.
 
-    The body of a loop is recorded on a tape inside that of the loop.
+    The body of a loop is recorded on a tape inside the loop's.
     """
     own = []
     for x in operands:
@@ -339,18 +335,18 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
     Parameters
     ----------
     fn
-        Any function. Every floating leaf in its arguments' trees (arrays and
-        Python floats) becomes a parameter; ops called on them are written down.
+        Any function. Every floating leaf in its arguments' trees (arrays and Python floats)
+        becomes a parameter, and ops called on them are recorded.
     lines
-        Whether each record keeps the line of source that it was written for, its
-        ``place``, which `Tape.show` and messages then name. It takes time. Inside another
-        recording it is that one that decides.
+        Whether each record keeps its ``place``, the line of source that it was written for, which
+        `Tape.show` and messages then name. This takes time. Inside another recording, the outer
+        one decides.
 
     Returns
     -------
-    A function of the same arguments that returns what `fn` returned, its Tensors
-    records of the tape, and the `Tape`. Called inside a recording, it goes on
-    writing on the tape that is there, and returns its own part of it.
+    A function of the same arguments that returns what `fn` returned, its Tensors records of the
+    tape, and the `Tape`. Called inside a recording, it continues on that recording's tape, and
+    returns its own part of it.
 
     Examples
     --------
@@ -369,7 +365,7 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
         output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)
         return output, tape
 
-    recorded.__name__ = f"record({label(fn)})"
+    recorded.__name__ = recorded.__qualname__ = f"record({label(fn)})"
     recorded.__doc__ = fn.__doc__
     return recorded
 
@@ -395,8 +391,8 @@ def run(
 
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
-        if type(leaf) is np.ndarray and leaf.dtype.kind == "f":
-            last = write_known(last, PARAMETER, (), NO_OPTIONS, keep(leaf), path)
+        if type(leaf) is ndarray and leaf.dtype.kind == "f":
+            last = write_known(last, PARAMETER, (), NO_OPTIONS, own(leaf), path)
         elif is_floating(leaf):
             if type(leaf) is Tensor:
                 last, _, (leaf,) = brought_in(last, PARAMETER, (leaf,))
@@ -419,7 +415,7 @@ def run(
     if outer is None:
         output, last = recorded_from(last, fn, args, kwargs)
     else:
-        # the outer recording goes on from here, also where fn raises
+        # the outer recording continues from here, even if fn raises
         advance(last)
         output = fn(*args, **kwargs)
         last = last_written()
@@ -432,12 +428,11 @@ def recorded_from(
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any] = NO_OPTIONS,
 ) -> tuple[Any, Any]:
-    """What a function returns, and the last record, of a recording that goes on from `last`.
+    """What a function returns and the last record, in a recording that continues from `last`.
 
-    With None nothing is recorded. An enclosing recording is not advanced.
-    The call has a context of its own (PEP 567), which ends with it, so no interrupt can
-    leave a recording open. Other context variables that the function sets end with it
-    too, NumPy's error state among them.
+    With None, nothing is recorded. An enclosing recording is not advanced. The call runs in its
+    own context (PEP 567), which ends with it, so no interrupt can leave a recording open. Other
+    context variables that the function sets, such as NumPy's error state, end with it too.
     """
 
     def call() -> tuple[Any, Any]:
@@ -448,20 +443,20 @@ def recorded_from(
 
 
 def is_recording(origin: Origin) -> bool:
-    """Whether the recording that runs writes on the tape that begins there, or within it."""
+    """Whether the running recording writes on the tape that begins there, or inside it."""
     last = CURRENT.get()
     return last is not None and last.origin.is_within(origin)
 
 
 def last_written() -> Tensor | Origin:
-    """The last record of the recording that runs."""
+    """The last record of the running recording."""
     last = CURRENT.get()
     assert last is not None
     return last
 
 
 def append(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
-    """Write on the tape of the recording that runs."""
+    """Write on the tape of the running recording."""
     record = write(last_written(), op, operands, options)
     advance(record)
     return record

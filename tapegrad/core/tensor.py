@@ -1,9 +1,8 @@
 """Tensor, the frozen record that ops write on a tape.
 
-A record knows its value, the op that wrote it, the operands it was written from and the
-record before it, so a tape is its last record: an immutable linked list. Operators,
-reading out and NumPy's protocols are in `tapegrad.face`; how a tape is written is in
-`tapegrad.core.tape`.
+A record knows its value, the op that wrote it, its operands and the record before it, so a tape is
+its last record: an immutable linked list. Operators, reading values out and NumPy's protocols are
+in `tapegrad.face`; writing a tape is in `tapegrad.core.tape`.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import numpy as np
 from tapegrad.core.callables import Named
 from tapegrad.core.origin import Origin as Origin
 from tapegrad.core.ownership import Array
+from tapegrad.core.passing import passing_of
 from tapegrad.core.pickling import Pickled
 from tapegrad.face.absent import Absences
 from tapegrad.face.operators import Operators
@@ -31,38 +31,41 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 @attrs.frozen(eq=False, repr=False)
 class Rules(Named):
-    """What a record needs to know of the op that wrote it.
+    """What a record needs to know about the op that wrote it.
 
     Attributes
     ----------
     name
-        What tapes and messages call it.
+        Its name on tapes and in messages.
     forward
-        The function itself: operands, then options.
+        The function on arrays: operands, then options.
     vjps
-        A rule for each operand, or None where no gradient passes: a function of the
-        cotangent, the output, the operands and the options that returns the operand's
-        cotangent. Rules are written in NumPy, so that they are recorded when a derivative
-        is itself differentiated. The sweep undoes broadcasting. For any number of
-        operands, `EachOperand` or `Joint`.
+        A rule for each operand, or None where no gradient passes: a function of the cotangent, the
+        output, the operands and the options that returns the operand's cotangent. Rules are
+        written in NumPy, so they are recorded when a derivative is itself differentiated. The
+        sweep undoes broadcasting. An op that takes any number of operands has an `EachOperand` or
+        a `Joint`.
     jvp
-        How a tangent passes: a function of the op, the tangents by the operands'
-        positions, the output, the operands and the options.
+        How tangents pass: a function of the op, a dict of tangents by operand position, the
+        output, the operands and the options.
     keeps_weak
-        Whether Python numbers alone give a Python number, as with the arithmetic
+        Whether a call on Python numbers alone gives a Python number, as with the arithmetic
         operators.
     takes_weak
         Whether a float32 array stays float32 beside a Python number (NEP 50). Other ops
         receive an array in its place.
     like
-        A function that is called in place of `forward` while compiling, where only shapes
-        and dtypes matter; None if `forward` is.
+        A function to call instead of `forward` while compiling, where only shapes and dtypes
+        matter; None to call `forward`.
     whole
-        A function that is called in place of `forward` on Python ints alone while
-        compiling, where they stay Python's; None if there is none.
+        A function to call instead of `forward` on Python ints alone while compiling, which keeps
+        them Python ints; None to call `forward`.
     batch
-        How a leading axis passes, that of the examples of a batch; None where each
-        example takes a call. See `tapegrad.core.batch`.
+        The rule for a leading axis of examples; None if each example takes a call. See
+        `tapegrad.core.batch`.
+    passing
+        The rules there are, each after its operand's position; empty if that depends on how many
+        operands there are.
     """
 
     name: str
@@ -74,12 +77,13 @@ class Rules(Named):
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
+    passing: Any = attrs.field(init=False, default=attrs.Factory(passing_of, takes_self=True))
 
     def __attrs_post_init__(self) -> None:
         self.__dict__["__module__"] = self.forward.__module__
 
     def __reduce__(self) -> str:
-        # a constant of its module
+        # pickled by the name of a constant in its module
         return self.name.upper()
 
     def rules(self, n: int) -> Any:
@@ -89,10 +93,10 @@ class Rules(Named):
 
 @attrs.define(eq=False, repr=False, init=False)
 class Draft:
-    """A record being made: its fields are set, and then its class, which seals it.
+    """A record under construction: first its fields are set, then its class, which seals it.
 
-    attrs sets each field of a frozen class through ``object.__setattr__``; this way
-    takes a third of the time, and a record is made for every op that is called.
+    attrs sets each field of a frozen class through ``object.__setattr__``; this takes a third of
+    that time, and every call of an op makes a record.
     """
 
     _primal: Any
@@ -103,7 +107,7 @@ class Draft:
     previous: Tensor | Origin
     origin: Origin
     name: str | None = None
-    # set where the origin asks for lines alone
+    # set only if the origin asks for lines
     _place: Any = attrs.field(init=False)
 
 
@@ -118,9 +122,8 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     Attributes
     ----------
     primal
-        The value as the ops read it: a read-only array, or a Python number, which
-        NumPy promotes as one (NEP 50).
-        Use `value` to read it.
+        The value as ops read it: a read-only array, or a Python number, which NumPy promotes as
+        one (NEP 50). To read the value, use `value`.
     op
         The op that wrote the record.
     operands
@@ -129,7 +132,7 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     options
         The op's static options, such as ``axis``; a read-only mapping.
     index
-        The line of the tape that the record stands on.
+        The record's line on the tape.
     previous
         The record on the line before, or the tape's `Origin`.
     origin
@@ -137,8 +140,8 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     name
         A parameter's name, or None.
     place
-        The `Place` in the caller's source that the record was written for, where that was
-        asked for (``record(fn, lines=True)``); else None.
+        The `Place` in the caller's source that the record was written for, if asked for
+        (``record(fn, lines=True)``); else None.
 
     Examples
     --------
@@ -173,7 +176,7 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     @property
     def dtype(self) -> np.dtype[Any]:
         """The value's dtype."""
-        # of a Python int too, which may have more than 64 bits
+        # also that of a Python int, which may have more than 64 bits
         value = self._primal
         return value.dtype if type(value) is np.ndarray else np.dtype(type(value))
 
@@ -190,9 +193,3 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     def _line(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"line {self.index} of the tape, {self.op.name}{name}"
-
-    def __copy__(self) -> Tensor:
-        return self
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
-        return self

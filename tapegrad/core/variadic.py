@@ -1,4 +1,4 @@
-"""The rules of ops that take any number of operands, or one rule for all of them."""
+"""VJP rules for any number of operands, and one rule for all operands together."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EachOperand:
     Attributes
     ----------
     rule
-        Called with the operand's position before the arguments of a VJP rule.
+        A VJP rule that takes the operand's position as its first argument.
     last
         The position of the last operand that has a rule; None if all have.
     """
@@ -33,7 +33,7 @@ class EachOperand:
 
 @attrs.frozen
 class Joint:
-    """One rule for all operands, where their cotangents are found together.
+    """One rule for all operands, whose cotangents are computed together.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Joint:
     rule: Rule
 
     def rules(self, n: int) -> list[Rule | None]:
-        """The rules of n operands: the first one called calls the joint rule for all."""
+        """The rules of n operands: the first one called runs the joint rule for all."""
         cotangents: list[Any] = []
 
         def one(i: int, *args: Any, **options: Any) -> Any:

@@ -1,6 +1,6 @@
-"""Arithmetic of Python ints as Python does it.
+"""Arithmetic on Python ints as Python does it.
 
-NumPy's wraps at 64 bits, and a division by zero gives 0.
+NumPy's wraps at 64 bits, and its division by zero gives 0.
 """
 
 from __future__ import annotations

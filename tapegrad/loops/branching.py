@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,10 +18,10 @@ from tapegrad.program.control.branch import choose
 from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.part import part
 
-Fn = Callable[..., Any]
+R = TypeVar("R", bound=Any)
 
 
-def cond(pred: Any, on_true: Fn, on_false: Fn, *operands: Any) -> Any:
+def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *operands: Any) -> R:
     """The result of one of two functions, chosen by a value.
 
     ``on_true(*operands) if pred else on_false(*operands)``. Where `pred` is a Tensor, both

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,9 +26,10 @@ from tapegrad.program.control.part import part
 from tapegrad.program.templates import VIEWS
 
 Fn = Callable[..., Any]
+Carry = TypeVar("Carry", bound=Any)
 
 
-def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
+def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: Any) -> Carry:
     """Apply a function repeatedly, as long as a condition holds.
 
     On arrays it is this loop::
@@ -87,7 +88,7 @@ def while_loop(cond: Fn, body: Fn, init: Any) -> Any:
     return _recorded(cond, body, init) if done is None else done[0]
 
 
-def fori_loop(start: Any, stop: Any, body: Fn, init: Any) -> Any:
+def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: Any) -> Carry:
     """Apply a function for each number of a range.
 
     On arrays it is this loop::

@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -31,11 +31,16 @@ from tapegrad.program.control.part import part
 from tapegrad.program.templates import VIEWS
 
 Step = Callable[[Any, Any], Any]
+Carry = TypeVar("Carry", bound=Any)
 
 
 def scan(
-    f: Step, init: Any, xs: Any = None, length: int | None = None, reverse: bool = False
-) -> Any:
+    f: Callable[[Any, Any], tuple[Carry, Any]],
+    init: Any,
+    xs: Any = None,
+    length: int | None = None,
+    reverse: bool = False,
+) -> tuple[Carry, Any]:
     """Apply a function to each row in turn, passing a carry along.
 
     On arrays it is this loop, with trees in place of arrays::

@@ -8,10 +8,12 @@ from tapegrad.ops.contraction import *
 from tapegrad.ops.decomposition import *
 from tapegrad.ops.eigen import *
 from tapegrad.ops.exponential import *
+from tapegrad.ops.extremes import *
 from tapegrad.ops.floating_point import *
 from tapegrad.ops.indexing import *
 from tapegrad.ops.interpolation import *
 from tapegrad.ops.inverse import *
+from tapegrad.ops.joining import *
 from tapegrad.ops.logic import *
 from tapegrad.ops.normalisation import *
 from tapegrad.ops.order import *
@@ -38,10 +40,12 @@ if not TYPE_CHECKING:
         decomposition,
         eigen,
         exponential,
+        extremes,
         floating_point,
         indexing,
         interpolation,
         inverse,
+        joining,
         logic,
         normalisation,
         order,
@@ -67,10 +71,12 @@ if not TYPE_CHECKING:
         *decomposition.__all__,
         *eigen.__all__,
         *exponential.__all__,
+        *extremes.__all__,
         *floating_point.__all__,
         *indexing.__all__,
         *interpolation.__all__,
         *inverse.__all__,
+        *joining.__all__,
         *logic.__all__,
         *normalisation.__all__,
         *order.__all__,

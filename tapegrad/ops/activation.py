@@ -18,8 +18,8 @@ __all__ = [
 ]
 
 
-# exp of more than this would overflow; arrays of the dtype, for a Python number takes as
-# long again as a small array
+# exp of larger numbers would overflow; arrays of the dtype, since a Python number takes twice as
+# long as a small array
 _LARGEST = {char: np.array(np.log(np.finfo(char).max) - 1e-3, char) for char in "fdg"}
 _ONE = {char: np.ones((), char) for char in _LARGEST}
 # below this 1 - y loses at most five bits
@@ -32,15 +32,15 @@ def _sigmoid_vjp(g: Any, y: Any, x: Any) -> Any:
         # argmax takes a third of the time of max, and finds a nan too
         if y.size and y.item(y.argmax()) < _NEAR_ONE:
             return g * (y * (_ONE[char] - y))
-        # without the difference, which for large x would be lost to rounding: far out
-        # exp(-x) is 0, and 1 / exp(x) as large as it may be is not
+        # without the difference, which rounding would lose for large x: there exp(-x) is 0, but
+        # the reciprocal of the largest exp(x) is not
         more, grown = _one_and_exp(-x)
         return g * (y * (grown / more))
     return g * (y * sigmoid(-x))
 
 
 def _one_and_exp(x: Any) -> tuple[Any, Any]:
-    """1 + exp(x), and exp(x), which do not overflow."""
+    """1 + exp(x) and exp(x), without overflow."""
     char = x.dtype.char
     grown = np.exp(np.minimum(x, _LARGEST[char]))
     return _ONE[char] + grown, grown
@@ -59,7 +59,7 @@ def sigmoid(x: Any) -> Any:
     array([0. , 0.5, 1. ])
     """
     x = floating(x)
-    if x.dtype == np.float16:
+    if x.dtype.char == "e":
         return sigmoid(x.astype(np.float32)).astype(np.float16)
     more, grown = _one_and_exp(x)
     return grown / more
@@ -90,7 +90,7 @@ def softplus(x: Any) -> Any:
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
 
-    Its slope at 0 is 0, while that of ``maximum(x, 0)``, a tie, is 0.5.
+    Its slope at 0 is 0, while that of ``maximum(x, 0)``, where 0 is a tie, is 0.5.
 
     Examples
     --------

@@ -12,7 +12,7 @@ from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.core.whole import whole_power
 from tapegrad.declare import op
-from tapegrad.domain import NONZERO, POSITIVE, REAL, TYING, Call, Choices, Elements, any_of, each
+from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
 
 __all__ = [
     "abs",
@@ -22,12 +22,8 @@ __all__ = [
     "conjugate",
     "divide",
     "fabs",
-    "fmax",
-    "fmin",
     "heaviside",
     "imag",
-    "maximum",
-    "minimum",
     "multiply",
     "negative",
     "positive",
@@ -181,9 +177,8 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
 
-    The base's gradient is 0 where the exponent is 0. The exponent's gradient is 0
-    where the base is 0, and nan where the base is negative, for there the power is
-    real at single points only.
+    The base's gradient is 0 where the exponent is 0. The exponent's gradient is 0 where the base
+    is 0, and nan where the base is negative, because the power is real at isolated points only.
 
     Examples
     --------
@@ -191,7 +186,8 @@ def power(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.power(x, 3))(2.0)
     array(12.)
     """
-    # for a number the operator is faster; by its dtype, NumPy before 2.3 takes a scalar for one
+    # for a number the operator is faster; with a dtype, because NumPy before 2.3 takes a scalar
+    # for a number
     if isinstance(x1, np.ndarray) and type(x2) in (int, float):
         return x1**x2
     return np.power(x1, x2)
@@ -220,7 +216,7 @@ def square(x: Any) -> Any:
     domain=each(NONZERO),
 )
 def reciprocal(x: Any) -> Any:
-    """``1 / x``; of an integer array, an integer, as in NumPy.
+    """``1 / x``; for integers an integer, as in NumPy.
 
     Examples
     --------
@@ -288,7 +284,7 @@ def abs(x: Any) -> Any:
     kink="0 at 0",
 )
 def fabs(x: Any) -> Any:
-    """The absolute value, of whole numbers too as a floating number. Its slope at 0 is 0.
+    """The absolute value, floating even for integers. Its slope at 0 is 0.
 
     Examples
     --------
@@ -300,7 +296,7 @@ def fabs(x: Any) -> Any:
 
 @op(None, ufunc=np.sign)
 def sign(x: Any) -> Any:
-    """-1, 0 or 1 as x is negative, zero or positive. It passes no gradient.
+    """-1, 0 or 1 where x is negative, zero or positive. It passes no gradient.
 
     Examples
     --------
@@ -308,114 +304,6 @@ def sign(x: Any) -> Any:
     >>> tg.sign(np.array([-2.0, 0.0, 3.0]))
     array([-1.,  0.,  1.])
     """
-
-
-def _shared(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
-    """The cotangent where one side wins, half of it at a tie, 0 elsewhere."""
-    return np.where(np.equal(winner, loser), g * 0.5, np.where(larger, g, 0))
-
-
-@op(
-    lambda g, y, x1, x2: _shared(g, x1, x2, np.greater(x1, x2)),
-    lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1)),
-    ufunc=np.maximum,
-    keeps_weak=True,
-    whole=builtins.max,
-    domain=each(TYING, TYING),
-    kink="ties share equally",
-)
-def maximum(x1: Any, x2: Any) -> Any:
-    """The larger of two, element by element.
-
-    At a tie both sides get half the gradient, so the slope of ``maximum(x, 0)`` at
-    0 is 0.5, while that of `relu` is 0.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda x: tg.sum(tg.maximum(x, 0.0)))(np.array([-1.0, 0.0, 1.0]))
-    array([0. , 0.5, 1. ])
-    """
-
-
-@op(
-    lambda g, y, x1, x2: _shared(g, x1, x2, np.less(x1, x2)),
-    lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1)),
-    ufunc=np.minimum,
-    keeps_weak=True,
-    whole=builtins.min,
-    domain=each(TYING, TYING),
-    kink="ties share equally",
-)
-def minimum(x1: Any, x2: Any) -> Any:
-    """The smaller of two, element by element. At a tie both get half the gradient.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(lambda x: tg.sum(tg.minimum(x, 0.0)))(np.array([-1.0, 0.0, 1.0]))
-    array([1. , 0.5, 0. ])
-    """
-
-
-@op(
-    lambda g, y, x1, x2: _shared(g, x1, x2, np.greater(x1, x2) | np.isnan(x2)),
-    lambda g, y, x1, x2: _shared(g, x2, x1, np.greater(x2, x1) | np.isnan(x1)),
-    ufunc=np.fmax,
-    keeps_weak=True,
-    kink="ties share equally",
-)
-def fmax(x1: Any, x2: Any) -> Any:
-    """The larger of two, or the one that is not nan. At a tie both get half the gradient.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(tg.fmax, argnums=(0, 1))(1.0, np.nan)
-    (array(1.), array(0.))
-    """
-
-
-@op(
-    lambda g, y, x1, x2: _shared(g, x1, x2, np.less(x1, x2) | np.isnan(x2)),
-    lambda g, y, x1, x2: _shared(g, x2, x1, np.less(x2, x1) | np.isnan(x1)),
-    ufunc=np.fmin,
-    keeps_weak=True,
-    kink="ties share equally",
-)
-def fmin(x1: Any, x2: Any) -> Any:
-    """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.grad(tg.fmin, argnums=(0, 1))(1.0, np.nan)
-    (array(1.), array(0.))
-    """
-
-
-def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
-    """The cotangent of one of the three where it is the result, half of it at a tie of two."""
-    wins = [
-        np.less_equal(low, a) & np.less_equal(a, high) & np.less(low, high),
-        np.less_equal(a, low) & np.less_equal(low, high) & np.less(a, high),
-        np.less_equal(high, np.maximum(a, low)),
-    ]
-    won = wins.pop(i)
-    return np.where(won, np.where(wins[0] | wins[1], g * 0.5, g), 0)
-
-
-@op(
-    lambda g, y, a, low, high: _clip_share(0, g, a, low, high),
-    lambda g, y, a, low, high: _clip_share(1, g, a, low, high),
-    lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
-    keeps_weak=True,
-    domain=each(REAL, REAL, REAL),
-    batch=pointwise,
-)
-def clip_both(a: Any, low: Any, high: Any) -> Any:
-    """`clip` with two bounds."""
-    return np.clip(a, low, high)
 
 
 def _whole_steps(choose: Choices) -> Call:
@@ -448,7 +336,7 @@ def heaviside(x1: Any, x2: Any) -> Any:
     keeps_weak=True,
 )
 def conj(x: Any) -> Any:
-    """x itself, as all numbers here are real. `conjugate` is another name for it.
+    """x itself, since all numbers here are real. `conjugate` is another name for it.
 
     Examples
     --------
@@ -469,7 +357,7 @@ conjugate = conj
     batch=pointwise,
 )
 def real(val: Any) -> Any:
-    """x itself, as all numbers here are real.
+    """x itself, since all numbers here are real.
 
     Examples
     --------
@@ -482,7 +370,7 @@ def real(val: Any) -> Any:
 
 @op(None, numpy=np.imag, domain=each(REAL), batch=pointwise)
 def imag(val: Any) -> Any:
-    """Zeros, as all numbers here are real. It passes no gradient.
+    """Zeros, since all numbers here are real. It passes no gradient.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""The axes of ops that work along some: brought to the front, and back."""
+"""The axes that an op works along: moved to the front, and back."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ Rule = Callable[..., Any]
 
 
 def _order(ndim: int, axis: Any) -> tuple[tuple[int, ...], int]:
-    """All axes, those in question first, and how many these are."""
+    """All axes, with the given ones first, and the number of those."""
     axes = tuple(range(ndim)) if axis is None else normalize_axis_tuple(axis, ndim)
     return (*axes, *[i for i in range(ndim) if i not in axes]), len(axes)
 
 
 def lines(x: Any, axis: Any) -> Any:
-    """The array with an axis, several, or all as one, in front of the others."""
+    """The array with an axis, several, or all merged into one, in front of the others."""
     order, n = _order(x.ndim, axis)
     moved = np.transpose(x, order)
     return np.reshape(moved, (math.prod(moved.shape[:n]), *moved.shape[n:]))
@@ -51,9 +51,9 @@ def in_front(x: Any, axis: int | None) -> Any:
 
 
 def on_first_axis(rule: Rule, default: int | None) -> Rule:
-    """A VJP rule that is written for the first axis, for any, or None for the array flat.
+    """Turn a VJP rule for the first axis into one for any axis, or None for the flattened array.
 
-    Cotangent, output and operands come to the rule with the axis in front.
+    The rule receives the cotangent, output and operands with the axis in front.
     """
 
     @functools.wraps(rule)
@@ -68,6 +68,6 @@ def on_first_axis(rule: Rule, default: int | None) -> Rule:
 
 
 def shifted(y: Any, first: float) -> Any:
-    """The elements one place further along the first axis, where another comes first."""
+    """The elements shifted by one along the first axis, with a new first element."""
     head = np.full((1, *y.shape[1:]), first, y.dtype)
     return np.concatenate([head, y])[: y.shape[0]]

@@ -1,4 +1,4 @@
-"""The sums of products that a string names."""
+"""Sums of products given by subscripts (`einsum`)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = [
     "einsum",
 ]
 
-# for axes, in the order in which they are taken
+# letters for axes, in the order of use
 LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -41,13 +41,13 @@ def _einsum_rule(
             new = next(spare)
             given.append((label + new, np.eye(n, dtype=g.dtype)))
         elif (label, n) not in known:
-            # it was summed alone: the cotangent is the same all along it
+            # it was summed by itself: the cotangent is constant along it
             given.append((label, np.ones(n, g.dtype)))
         wanted += new
     return contract(
         [x for _, x in given],
         subscripts=",".join([term for term, _ in given]) + "->" + wanted,
-        # a path is for the operands that it was made for
+        # a path fits only the operands that it was made for
         optimize=optimize if isinstance(optimize, bool | str) else True,
     )
 
@@ -91,7 +91,7 @@ def _contract_batch(op: Any, has: Has, *operands: Any, subscripts: str, **option
     jvp=linear,
 )
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
-    """The sum of products that `einsum` records, with a letter for each axis.
+    """The op that `einsum` records, with a letter for each axis.
 
     Called as ``contract(operands, "ij,jk->ik")``.
 
@@ -102,23 +102,23 @@ def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     3.0
     """
     y = np.einsum(subscripts, *operands, optimize=optimize)
-    # of one operand it may be a view
+    # with one operand it may be a view
     return np.array(y) if len(operands) == 1 else y
 
 
 def einsum(*operands: Any, optimize: Any = False) -> Any:
-    """The sum of products that a string names, as NumPy's ``einsum``.
+    """The sum of products given by subscripts, as NumPy's ``einsum``.
 
     Parameters
     ----------
     *operands
-        The subscripts, such as ``"ij,jk->ik"``, and the arrays: any expression
-        that NumPy takes, with or without ``->``, with ellipses and with indices that
-        repeat. Or each array followed by a list of integers for its axes, and at
-        the end, if wanted, one for the result's.
+        The subscripts, such as ``"ij,jk->ik"``, and the arrays: any expression that NumPy takes,
+        with or without ``->``, with ellipses and with indices that repeat. Alternatively, each
+        array followed by a list of integers for its axes and, optionally, a list for the result's
+        at the end.
     optimize
-        Whether, or how, to look for a better order than from left to right; it holds
-        for the gradient too.
+        Whether, or how, to look for a better order than from left to right; it applies to the
+        gradient too.
 
     Raises
     ------
@@ -149,7 +149,7 @@ answers([np.einsum], einsum)
 
 
 def _lettered(operands: tuple[Any, ...]) -> str:
-    """The string for arrays that are followed by lists of integers."""
+    """The subscripts for arrays that are followed by lists of integers."""
     letters = sorted(LETTERS)
     terms = [
         "".join(["..." if label is Ellipsis else letters[label] for label in labels])
@@ -160,7 +160,7 @@ def _lettered(operands: tuple[Any, ...]) -> str:
 
 
 def _explicit(subscripts: str, n_axes: Sequence[int]) -> str:
-    """Subscripts with the result's, and with a letter for each axis of an ellipsis."""
+    """Subscripts that include the result's, with a letter for each axis of an ellipsis."""
     inputs, arrow, output = subscripts.replace(" ", "").partition("->")
     terms = inputs.split(",")
     if len(terms) != len(n_axes):
@@ -181,6 +181,8 @@ def _explicit(subscripts: str, n_axes: Sequence[int]) -> str:
         once = [letter for letter, n in Counter(inputs).items() if n == 1 and letter.isalpha()]
         output = "..." * ("..." in inputs) + "".join(sorted(once))
     if new and "..." not in output:
-        raise ValueError(f"einsum: the result in {subscripts!r} has no ellipsis, the operands do")
+        raise ValueError(
+            f"einsum: the result in {subscripts!r} has no ellipsis, but the operands do"
+        )
     full = [term.replace("...", new[len(new) - n :]) for term, n in zip(terms, hidden, strict=True)]
     return f"{','.join(full)}->{output.replace('...', new)}"

@@ -1,8 +1,7 @@
-"""Decompositions of matrices and of stacks of them, and what singular values tell.
+"""Decompositions of matrices and of stacks of them, and the rank.
 
-A decomposition is written as two: one record that has its results side by side in
-one array, so that one rule serves them together, and the function itself, which
-takes the array apart.
+A decomposition has two parts: an op with the results side by side in one array, so that one rule
+serves them all, and the function itself, which takes the array apart.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ __all__ = ["cholesky", "eigvalsh", "matrix_rank", "svdvals"]
 
 
 class EighResult(NamedTuple):
-    """What `eigh` gives, of matrices of shape (..., n, n).
+    """The results of `eigh` for matrices of shape (..., n, n).
 
     Attributes
     ----------
@@ -37,7 +36,7 @@ class EighResult(NamedTuple):
 
 
 class SVDResult(NamedTuple):
-    """What `svd` gives, of matrices of shape (..., m, n); k is the smaller side.
+    """The results of `svd` for matrices of shape (..., m, n); k is the smaller of m and n.
 
     Attributes
     ----------
@@ -54,33 +53,33 @@ class SVDResult(NamedTuple):
     Vh: Any
 
 
-# --- one array for several results, and what rules share -----------------------------------
+# --- one array for several results, and helpers of the rules --------------------------------
 
 
 def joined(*parts: Any) -> Any:
-    """Several stacks of matrices with equally many rows, side by side."""
+    """Several stacks of matrices with the same number of rows, side by side."""
     return np.concatenate(parts, axis=-1)
 
 
 def apart(joined: Any, *widths: int) -> list[Any]:
-    """What `joined` joined, given the numbers of columns."""
+    """The parts of a `joined` array, given the numbers of columns."""
     ends = itertools.accumulate(widths)
     return [joined[..., end - n : end] for n, end in zip(widths, ends, strict=True)]
 
 
 def _below(x: Any, k: int = 0) -> Any:
-    """Where a matrix is on the k-th diagonal or below."""
+    """The elements of a matrix on the k-th diagonal or below."""
     n: int = x.shape[-1]
     return np.tri(n, k=k, dtype=bool)
 
 
 def on_diagonal(x: Any) -> Any:
-    """Which elements of a square matrix are on its diagonal."""
+    """A mask of the diagonal of a square matrix."""
     return np.eye(x.shape[-1], dtype=bool)
 
 
 def _of_triangle(x: Any, upper: bool) -> Any:
-    """The cotangent of the one triangle that stands for a symmetric matrix, given the whole's."""
+    """The cotangent of the triangle that stands for a symmetric matrix, given that of the whole."""
     read = _below(x, -1)
     both = np.where(read.T if upper else read, x + turned(x), 0)
     return np.where(on_diagonal(x), x, both)
@@ -105,13 +104,13 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     batch=stacked,
 )
 def cholesky(a: Any, *, upper: bool = False) -> Any:
-    """The triangular matrix whose product with its transpose is the matrix.
+    """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
 
     Parameters
     ----------
     a
-        A positive definite matrix, or a stack of them. Just its lower triangle is
-        read, with `upper` its upper triangle, so the gradient is in this alone.
+        A positive definite matrix, or a stack of them. Only its lower triangle is read (with
+        `upper`, its upper triangle), so the gradient is in that triangle.
     upper
         Whether the result is upper triangular.
 
@@ -152,15 +151,15 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     Parameters
     ----------
     a
-        A symmetric matrix, or a stack of them, of which one triangle is read; the
-        gradient is in this alone.
+        A symmetric matrix, or a stack of them. Only one triangle is read, so the gradient is in
+        that triangle.
     UPLO
         ``"L"`` for the lower triangle, ``"U"`` for the upper.
 
     Notes
     -----
-    Where eigenvalues are equal they have derivatives if these do not tell them apart,
-    as that of their sum; second derivatives there are nan.
+    Where eigenvalues are equal, only symmetric functions of them, such as their sum, have
+    derivatives; second derivatives there are nan.
 
     Examples
     --------
@@ -182,7 +181,7 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 
 @op(_eigh_vjp, domain=matrices(UPLO=["L", "U"]), batch=stacked)
 def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
-    """The two results of `eigh`: in each row an eigenvalue, then its vector."""
+    """The two results of `eigh`: each row has an eigenvalue, then its vector."""
     w, v = np.linalg.eigh(a, UPLO)
     return joined(w[..., None], turned(v))
 
@@ -204,9 +203,9 @@ def svdvals(x: Any) -> Any:
 
     Notes
     -----
-    The gradient of one that is 0 is 0. Where singular values are equal they have
-    derivatives if these do not tell them apart, as that of their sum; second
-    derivatives there are nan.
+    The gradient of a singular value that is 0 is 0. Where singular values are equal, only
+    symmetric functions of them, such as their sum, have derivatives; second derivatives there are
+    nan.
 
     Examples
     --------
@@ -227,7 +226,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     of_u, of_v = ut @ gu, gvh @ v
     inner = ((of_u - turned(of_u)) * row + s * (turned(of_v) - of_v)) / gaps
     c = u @ np.where(on_diagonal(gaps), gs, inner) @ vh
-    # what is left of the vectors' cotangents where they do not span the whole space
+    # the part of the vectors' cotangents outside the space that they span
     if n > m:
         c = c + (gu - u @ of_u) / row @ vh
     if m > n:
@@ -237,7 +236,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
 
 @op(_svd_vjp, domain=matrices(*SHAPES, (3, 3)), batch=stacked)
 def svd_joined(a: Any) -> Any:
-    """The three results of `svd`: in each row a singular value, then its vectors."""
+    """The three results of `svd`: each row has a singular value, then its vectors."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
     return joined(s[..., None], turned(u), vh)
 
@@ -261,13 +260,13 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
 
 @op(_qr_vjp, domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)), batch=stacked)
 def qr_joined(a: Any) -> Any:
-    """The two results of `qr` of no more columns than rows: ``Q.T``, then ``R``."""
+    """The two results of `qr`, for no more columns than rows: ``Q.T``, then ``R``."""
     q, r = np.linalg.qr(a)
     return joined(turned(q), r)
 
 
 def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
-    # the columns move only as far as those of the matrix make them
+    # these columns move only as the matrix's columns make them move
     return -(y @ turned(g)) @ turned(pinv(a))
 
 
@@ -277,15 +276,15 @@ def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     batch=stacked,
 )
 def complement(a: Any, of: str = "u") -> Any:
-    """Orthonormal columns that those of a matrix of full rank lack to span the whole space.
+    """Orthonormal columns that complete those of a matrix of full rank to the whole space.
 
     Parameters
     ----------
     a
         A matrix with more rows than columns, or a stack of them.
     of
-        Whose choice: that of the matrix's singular vectors ``"u"`` or, of its transpose,
-        ``"v"``, or of its complete ``"q"``.
+        Where they come from: the matrix's left singular vectors (``"u"``), the right ones of its
+        transpose (``"v"``), or its complete ``"q"``.
     """
     n = np.shape(a)[-1]
     if of == "q":
@@ -297,7 +296,7 @@ def complement(a: Any, of: str = "u") -> Any:
 
 @op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]), batch=stacked)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
-    """How many singular values are larger than a tolerance. It passes no gradient.
+    """The number of singular values above a tolerance. It passes no gradient.
 
     Examples
     --------
@@ -306,6 +305,6 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
     1
     """
     if tol is None and 0 in np.shape(A)[-2:]:
-        # NumPy before 2.4 asks for the largest of no singular values
+        # NumPy before 2.4 fails to find the largest of no singular values
         tol, rtol = 0.0, None
     return np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol)

@@ -1,4 +1,4 @@
-"""Eigenvalues and vectors of matrices that need not be symmetric, as long as they are real."""
+"""Real eigenvalues and eigenvectors of matrices that need not be symmetric."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["eigvals"]
 
 
 class EigResult(NamedTuple):
-    """What `eig` gives, of matrices of shape (..., n, n).
+    """The results of `eig` for matrices of shape (..., n, n).
 
     Attributes
     ----------
@@ -32,7 +32,7 @@ class EigResult(NamedTuple):
 
 
 def _real(x: Any) -> Any:
-    """What LAPACK found, if it is real.
+    """LAPACK's result, if it is real.
 
     Raises
     ------
@@ -41,17 +41,17 @@ def _real(x: Any) -> Any:
     """
     if x.dtype.kind != "c":
         return x
-    # some versions of NumPy give complex numbers in any case
+    # some versions of NumPy always return complex numbers
     if np.any(x.imag):
         raise TypeError(
-            "the matrix has complex eigenvalues, which are not supported; of a symmetric matrix "
+            "the matrix has complex eigenvalues, which are not supported; for a symmetric matrix "
             "take eigh or eigvalsh, else declare what you need with tg.custom_op"
         )
     return x.real
 
 
 def _turned_back(inner: Any, vt: Any) -> Any:
-    """A cotangent given in the vectors, the rows of `vt`, as that of the matrix."""
+    """A cotangent in the basis of the eigenvectors, the rows of `vt`, as one of the matrix."""
     return solve(vt, inner @ vt)
 
 
@@ -69,7 +69,7 @@ def _eigvals_vjp(g: Any, y: Any, a: Any) -> Any:
     batch=stacked,
 )
 def eigvals(a: Any) -> Any:
-    """The eigenvalues of a square matrix that are all real, in LAPACK's order.
+    """The eigenvalues of a square matrix, which must all be real, in LAPACK's order.
 
     Parameters
     ----------
@@ -105,6 +105,6 @@ def _eig_vjp(g: Any, y: Any, a: Any) -> Any:
 
 @op(_eig_vjp, domain=matrices(), batch=stacked)
 def eig_joined(a: Any) -> Any:
-    """The two results of `eig`: in each row an eigenvalue, then its vector."""
+    """The two results of `eig`: each row has an eigenvalue, then its vector."""
     w, v = map(_real, np.linalg.eig(a))
     return joined(w[..., None], turned(v))

@@ -104,8 +104,8 @@ def log10(x: Any) -> Any:
 
 
 def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
-    """How much of a sum of exponentials, of base ``exp(unit)``, is the first one's."""
-    # of equal infinities half, where the difference would be nan
+    """The share of the first one in a sum of two exponentials to base ``exp(unit)``."""
+    # half for equal infinities, whose difference would be nan
     tie = np.equal(x1, x2) & np.isinf(x1)
     return sigmoid(unit * (np.where(tie, 0, x1) - np.where(tie, 0, x2)))
 

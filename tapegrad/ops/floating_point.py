@@ -1,4 +1,4 @@
-"""How floating numbers are made: their parts, their neighbours, and those that are not finite."""
+"""Floating-point numbers: their parts, their neighbours, and those that are not finite."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ __all__ = [
     kink="0 at 0",
 )
 def copysign(x1: Any, x2: Any) -> Any:
-    """The size of x1 with the sign of x2.
+    """The magnitude of x1 with the sign of x2.
 
-    The slope in x1 at 0 is 0, as that of `abs`; no gradient passes to x2.
+    Its slope in x1 at 0 is 0, as that of `abs`; no gradient passes to x2.
 
     Examples
     --------
@@ -64,7 +64,7 @@ def _ldexp_calls(choose: Choices) -> Call:
     domain=_ldexp_calls,
 )
 def ldexp(x1: Any, x2: Any) -> Any:
-    """``x1 * 2**x2`` for whole x2.
+    """``x1 * 2**x2`` for integers x2.
 
     Examples
     --------
@@ -82,7 +82,7 @@ def exponent(x: Any) -> Any:
 
 @op(lambda g, y, x1, x2: g, None, ufunc=np.nextafter)
 def nextafter(x1: Any, x2: Any) -> Any:
-    """The next floating number from x1 towards x2: x1 as far as its gradient is concerned.
+    """The next floating number from x1 towards x2. Its gradient is that of x1.
 
     Examples
     --------
@@ -114,16 +114,16 @@ def spacing(x: Any) -> Any:
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None
 ) -> Any:
-    """Numbers instead of nan and infinities. Where one is replaced the gradient is 0.
+    """Numbers in place of nan and infinities. Where one is replaced, the gradient is 0.
 
     Parameters
     ----------
     x
         An array.
     copy
-        True, as nothing is ever changed.
+        Must be True, since no argument is ever changed.
     nan, posinf, neginf
-        The numbers to put; for an infinity, None for the largest of the dtype.
+        The replacements; None for an infinity stands for the dtype's largest number.
 
     Examples
     --------

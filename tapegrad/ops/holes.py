@@ -1,4 +1,4 @@
-"""An index without its arrays: they are operands, and a static option says where each goes."""
+"""An index without its arrays: these are operands, and a static option says where each goes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
             template.append(part)
         elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
             if isinstance(part, list | tuple):
-                # NumPy makes floats of none
+                # NumPy makes a float array of an empty list
                 part = np.asarray(part)
                 part = part if part.size else part.astype(np.intp)
             part = part if isinstance(part, Tensor) else np.asarray(part)

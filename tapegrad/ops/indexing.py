@@ -1,7 +1,7 @@
 """Indexing and its adjoint: any index, and rows by their numbers.
 
-An index is split into the arrays in it, which are operands, and the rest of it, a
-static option with a `HOLE` where each array goes.
+An index is split into its arrays, which are operands, and the rest, a static option with a `HOLE`
+where each array goes.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["getitem", "index_select"]
 
 
 def _first(rule: Any) -> EachOperand:
-    """The rules of an op whose first operand alone has one."""
+    """The rules of an op that has one only for its first operand."""
 
     @wraps(rule)
     def first(i: int, *args: Any, **options: Any) -> Any:
@@ -68,11 +68,11 @@ def _getitem_batch(op: Any, has: Has, a: Any, *arrays: Any, index: tuple[Any, ..
     batch=_getitem_batch,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
-    """``a[index]``, with all of NumPy's ways to index.
+    """``a[index]``, for every kind of index in NumPy.
 
-    Called as ``getitem(a, index)``, or written ``t[index]``. An element taken more
-    than once gets the sum of the gradients. A mask must not itself be a Tensor
-    inside `compile`, because the result's shape depends on it.
+    Called as ``getitem(a, index)``, or written ``t[index]``. An element that is taken more than
+    once gets the sum of the gradients. A mask must not itself be a Tensor inside `compile`,
+    because the result's shape depends on it.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def _segment_sum_batch(op: Any, has: Has, values: Any, indices: Any, n: int) -> 
     size = count(has, (values, indices))
     values = filled(values, has[0], size)
     if has[1]:
-        # each example has rows of its own
+        # each example has its own rows
         each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
         shape = (size, n, *values.shape[indices.ndim :])
         return scatter(values, shape=shape, index=(each, indices))
@@ -163,16 +163,16 @@ def _segment_sum_batch(op: Any, has: Has, values: Any, indices: Any, n: int) -> 
 
 @op(_segment_sum_vjp, None, domain=_segments, jvp=linear, batch=_segment_sum_batch)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
-    """Sums of the rows that have one index; the adjoint of `index_select`.
+    """Sums of the rows with equal indices; the adjoint of `index_select`.
 
     Parameters
     ----------
     values
         An array of shape ``indices.shape + row``.
     indices
-        Which of the n rows of the result each row is added to.
+        For each row, the row of the result that it is added to.
     n
-        How many rows the result has.
+        The number of rows of the result.
 
     Examples
     --------
@@ -209,7 +209,7 @@ def _index_select_batch(op: Any, has: Has, x: Any, indices: Any) -> Any:
     batch=_index_select_batch,
 )
 def index_select(x: Any, indices: Any) -> Any:
-    """The rows of x at integer indices, which may have any shape: ``x[indices]``.
+    """The rows of x at integer indices of any shape: ``x[indices]``.
 
     A row that is selected more than once gets the sum of the gradients.
 
@@ -235,7 +235,7 @@ def index_select(x: Any, indices: Any) -> Any:
 
 @op(None, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)), batch=pointwise)
 def from_zero(indices: Any) -> Any:
-    """The indices themselves, where none is negative.
+    """The indices themselves, after a check that none is negative.
 
     Raises
     ------
@@ -255,5 +255,5 @@ def from_zero(indices: Any) -> Any:
     if indices.dtype.kind not in "iu":
         raise TypeError(f"indices are integers, not {indices.dtype}")
     if indices.size and (least := np.minimum.reduce(indices, None)) < 0:
-        raise IndexError(f"index {least} is out of bounds: they go from 0")
+        raise IndexError(f"index {least} is out of bounds: indices start from 0")
     return indices

@@ -24,5 +24,5 @@ def _piece_batch(op: Any, has: Any, x: Any, xp: Any) -> Any:
 
 @op(None, None, domain=_piece_calls, batch=_piece_batch)
 def piece(x: Any, xp: Any) -> Any:
-    """The number of the piece between increasing points that x is in, or next to."""
+    """The number of the piece, between increasing points, that x is in or next to."""
     return np.clip(np.searchsorted(xp, x, side="right") - 1, 0, max(len(xp) - 2, 0))

@@ -1,8 +1,8 @@
 """Inverses, linear equations and determinants, of matrices and stacks of them.
 
-The rules of these and of the decompositions are those of Giles, "Collected matrix
-derivative results for forward and reverse mode algorithmic differentiation" (2008),
-where no other source is named.
+Unless another source is named, the rules of these and of the decompositions are those of
+Giles, "Collected matrix derivative results for forward and reverse mode algorithmic
+differentiation" (2008).
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def _pinv_calls(choose: Choices) -> Call:
 def _of_triangle(
     a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
 ) -> Any:
-    """`pinv`, of a symmetric matrix by its lower triangle."""
+    """`pinv` of a symmetric matrix, by its lower triangle."""
     return np.linalg.pinv(np.tril(a) + turned(np.tril(a, -1)) if hermitian else a, rcond, rtol=rtol)
 
 
@@ -82,22 +82,23 @@ def _of_triangle(
     batch=stacked,
 )
 def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
-    """The pseudo-inverse of Moore and Penrose.
+    """The Moore-Penrose pseudo-inverse.
 
     Parameters
     ----------
     a
         A matrix, or a stack of them.
     rcond, rtol
-        Singular values below this part of the largest count as 0, as in NumPy.
+        Singular values below this fraction of the largest count as 0, as in NumPy.
 
-    With ``hermitian=True`` the matrix is symmetric, and its lower triangle alone is read.
+    With ``hermitian=True`` the matrix is taken to be symmetric, and only its lower triangle is
+    read.
 
     Notes
     -----
-    The derivative holds at constant rank; where the rank changes there is none.
-    Golub and Pereyra, "The differentiation of pseudo-inverses and nonlinear least
-    squares problems whose variables separate" (1973).
+    The derivative is that at constant rank; where the rank changes there is none. Golub and
+    Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
+    variables separate" (1973).
 
     Examples
     --------
@@ -109,7 +110,7 @@ def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
 
 
 def columns(x: Any, b: Any) -> Any:
-    """The right side, or what has its shape, as columns."""
+    """The right side, or an array of its shape, as columns."""
     return np.expand_dims(x, -1) if b.ndim == 1 else x
 
 
@@ -119,7 +120,7 @@ def _solve_adjoint(g: Any, a: Any, b: Any) -> Any:
 
 
 def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
-    """the solution z of a.T @ z = g."""
+    """The solution z of a.T @ z = g."""
     c = _solve_adjoint(g, a, b)
     return np.squeeze(c, -1) if b.ndim == 1 else c
 
@@ -134,7 +135,7 @@ def _solve_calls(choose: Choices) -> Call:
 def _solve_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
     vector = np.ndim(b) - has[1] == 1
     if has == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
-        # all right sides beside each other, so that the matrix is factorized once
+        # all right sides side by side, so that the matrix is factorized once
         sides = b.T if vector else np.transpose(b, (1, 0, 2))
         y = apply(op, (a, sides.reshape(len(a), -1)), {})
         return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
@@ -151,14 +152,14 @@ def _solve_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
     batch=_solve_batch,
 )
 def solve(a: Any, b: Any) -> Any:
-    """The x with ``a @ x = b``.
+    """The solution x of ``a @ x = b``.
 
     Parameters
     ----------
     a
         A square matrix, or a stack of them.
     b
-        A vector if it has one axis; else a matrix, or a stack of them.
+        A vector if it has one axis; otherwise a matrix, or a stack of them.
 
     Raises
     ------
@@ -178,7 +179,7 @@ def solve(a: Any, b: Any) -> Any:
 
 
 def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
-    # symmetric in the directions, so that g may take the place of one
+    # symmetric in the directions, so g can stand for one of them
     rest = directions if i == 0 else (*directions[: i - 1], *directions[i:])
     return cofactor([a, *rest, g])
 
@@ -210,19 +211,17 @@ def _cofactor_batch(op: Any, has: Has, *arrays: Any) -> Any:
     batch=_cofactor_batch,
 )
 def cofactor(a: Any, *directions: Any) -> Any:
-    """The gradient of the determinant, and its derivatives in directions.
+    """The gradient of the determinant, and its directional derivatives.
 
-    Called as ``cofactor([a])``, the matrix of cofactors, and ``cofactor([a, d, ...])``,
-    the derivative of that along `d`, of this along the next, and so on. Exact for
-    singular matrices too.
+    ``cofactor([a])`` is the matrix of cofactors, and ``cofactor([a, d, ...])`` its derivative
+    along `d`, then along the next direction, and so on. It is exact for singular matrices too.
 
     Notes
     -----
-    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``u.T @ d @ vh.T``, turned
-    back. There the determinant is expanded in the rows that the directions take: the
-    derivative is a sum over distinct rows, one a direction and one for the gradient,
-    and over permutations of their columns, with the product of the other singular
-    values.
+    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``u.T @ d @ vh.T``, transformed back.
+    There the determinant is expanded in the rows that the directions take: the derivative is a sum
+    over distinct rows, one for each direction and one for the gradient, and over permutations of
+    their columns, with the product of the other singular values.
     """
     u, s, vh = np.linalg.svd(a)
     n, order = s.shape[-1], len(directions) + 1
@@ -259,10 +258,10 @@ def cofactor(a: Any, *directions: Any) -> Any:
     batch=stacked,
 )
 def det(a: Any) -> Any:
-    """The determinant, with derivatives of singular matrices too.
+    """The determinant; its derivatives are right for singular matrices too.
 
-    These take a singular value decomposition, and memory for n**k numbers to order k;
-    `slogdet` is for large matrices.
+    The derivatives need a singular value decomposition, and memory for n**k numbers for order k;
+    use `slogdet` for large matrices.
 
     Examples
     --------

@@ -1,7 +1,7 @@
 """Comparisons, logic and selection.
 
-Comparisons and logic are recorded like any op, so that a program made of the tape
-decides anew on its own input, but they pass no gradient.
+Comparisons and logic are recorded like any op, so that a program made from the tape decides anew
+for its own input, but they pass no gradient.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ __all__ = [
     "where",
 ]
 
-# zero as often as not
+# zero half of the time
 _TRUTH = Elements(-0.125, 0.125)
 
 
 def _bits(n: int) -> Domain:
-    """Calls on whole numbers and truth values, of shapes that broadcast."""
+    """Calls on integers and truth values, of shapes that broadcast."""
 
     def call(choose: Choices) -> Call:
         dtype = choose.among([np.int64, np.uint8, np.bool_])
@@ -150,17 +150,17 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
 
 @op(None, None, ufunc=np.bitwise_and, keeps_weak=True, whole=operator.and_, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
-    """The bits that both have; of booleans, whether both are true. It passes no gradient."""
+    """The bits that both have; for booleans, whether both are true. It passes no gradient."""
 
 
 @op(None, None, ufunc=np.bitwise_or, keeps_weak=True, whole=operator.or_, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
-    """The bits that either has; of booleans, whether either is true. It passes no gradient."""
+    """The bits that either has; for booleans, whether either is true. It passes no gradient."""
 
 
 @op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, whole=operator.xor, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
-    """The bits that just one has; of booleans, whether just one is true. It passes no gradient."""
+    """The bits that just one has; for booleans, whether just one is true. It passes no gradient."""
 
 
 def _shifts(choose: Choices) -> Call:
@@ -170,17 +170,17 @@ def _shifts(choose: Choices) -> Call:
 
 @op(None, None, ufunc=np.left_shift, keeps_weak=True, whole=operator.lshift, domain=_shifts)
 def left_shift(x1: Any, x2: Any) -> Any:
-    """The bits of integers x1, x2 places up. It passes no gradient."""
+    """The bits of integers x1, shifted x2 places up. It passes no gradient."""
 
 
 @op(None, None, ufunc=np.right_shift, keeps_weak=True, whole=operator.rshift, domain=_shifts)
 def right_shift(x1: Any, x2: Any) -> Any:
-    """The bits of integers x1, x2 places down. It passes no gradient."""
+    """The bits of integers x1, shifted x2 places down. It passes no gradient."""
 
 
 @op(None, ufunc=np.invert, keeps_weak=True, whole=operator.invert, domain=_bits(1))
 def invert(x: Any) -> Any:
-    """The bits of x inverted; of booleans, whether x is false. It passes no gradient."""
+    """The inverted bits of x; for booleans, whether x is false. It passes no gradient."""
 
 
 @op(None, None, ufunc=np.logical_and, domain=each(_TRUTH, _TRUTH))
@@ -262,7 +262,7 @@ _WHOLE: dict[int, Any] = {2: np.int16, 4: np.int32, 8: np.int64}
 
 
 def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
-    """`keep` of floating arrays, by masking bits: a tenth of the time of a selection."""
+    """`keep` for floating arrays, by masking bits: it takes a tenth of the time of a selection."""
     whole = _WHOLE.get(x.dtype.itemsize)
     if out is None:
         out = np.empty(condition.shape, x.dtype)
@@ -270,7 +270,7 @@ def keep_into(condition: Any, x: Any, out: Any = None) -> Any:
         out[...] = np.where(condition, x, 0)
         return out
     mask = out.view(whole)
-    # -1 has all bits, 0 none
+    # -1 has all bits set, 0 none
     np.negative(condition.view(np.int8), out=mask)
     np.bitwise_and(x.view(whole), mask, out=mask)
     return out

@@ -16,7 +16,7 @@ __all__ = ["log_softmax", "logsumexp", "softmax"]
 
 
 def _finite(x: Any) -> Any:
-    """x with 0 for infinities, as a shift that leaves them what they are."""
+    """x with 0 for infinities, as a shift that leaves infinities unchanged."""
     return np.where(np.equal(np.absolute(x), np.inf), 0, x)
 
 
@@ -82,7 +82,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     batch=along_axis,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
-    """``log(softmax(a))`` along an axis, without overflow or loss.
+    """``log(softmax(a))`` along an axis, without overflow or loss of precision.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Sorting, order statistics, and the places of elements."""
+"""Sorting, partitioning, and searching for elements."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ TIES = "ties share equally"
 
 
 def _taken(x: Any, order: Any) -> Any:
-    """Each line along the first axis in an order of its own."""
+    """The lines along the first axis, each in its own order."""
     sides = x.shape[1:]
     others = [np.arange(n).reshape(-1, *(1,) * (len(sides) - i)) for i, n in enumerate(sides, 1)]
-    # as an op, for x may be an array and the order a Tensor
+    # as an op, since x may be an array and the order a Tensor
     return getitem(x, index=(order, *others))
 
 
 def _shared(g: Any, y: Any) -> Any:
-    """The cotangent of what is sorted along the first axis, the mean of it where elements tie."""
+    """The cotangent of an array sorted along the first axis, averaged where elements tie."""
     if y.size == 0:
         return g
     if g.dtype == np.float16:
-        # in which sums of many stay what they are
+        # in which long sums stay exact
         g = g.astype(np.float32)
     first = np.full((1, *y.shape[1:]), True)
-    # line after line, so that each run of equal elements gets a number of its own
+    # line after line, so that each run of equal elements gets its own number
     begins = np.concatenate([first, np.not_equal(y[1:], y[:-1])]).T
     runs = np.cumsum(begins) - 1
     total = segment_sum(np.reshape(g.T, -1), runs, n=y.size)
@@ -80,7 +80,7 @@ def _sorted(distinct: bool) -> Domain:
     batch=along_axis,
 )
 def sort(a: Any, axis: int | None = -1, kind: Any = None, *, stable: bool | None = None) -> Any:
-    """The elements in ascending order, along an axis or of the array flattened.
+    """The elements in ascending order, along an axis or of the flattened array.
 
     Elements that tie share the gradient of their places equally.
 
@@ -136,7 +136,7 @@ def _parted(distinct: bool) -> Domain:
     batch=along_axis,
 )
 def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect") -> Any:
-    """The elements with those in the k-th places as if sorted, the smaller before them.
+    """The elements partitioned: the k-th as if sorted, with smaller ones before it.
 
     Elements that tie share the gradient of their places equally.
 
@@ -147,7 +147,7 @@ def partition(a: Any, kth: Any, axis: int | None = -1, kind: Any = "introselect"
     kth
         A place, or several.
     axis
-        The axis to go along; None for the array flattened.
+        The axis to partition along; None for the flattened array.
     kind
         The algorithm, as in NumPy.
 
@@ -186,9 +186,9 @@ def _searchsorted_batch(op: Any, has: Any, a: Any, v: Any, **options: Any) -> An
 
 
 def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:
-    """`searchsorted` in an array that indices put in order."""
+    """`searchsorted` in an array that `sorter` puts in order."""
     if np.ndim(a) != 1:
-        raise ValueError(f"searchsorted takes an array of one axis, not {np.ndim(a)}")
+        raise ValueError(f"searchsorted takes an array with one axis, not {np.ndim(a)}")
     return np.searchsorted(a if sorter is None else np.take(a, sorter), v, side)
 
 
@@ -210,9 +210,9 @@ def searchsorted(a: Any, v: Any, side: Any = "left") -> Any:
     v
         An array of the values to place.
     side
-        Whether ``"left"`` or ``"right"`` of elements that are equal.
+        Whether they go to the ``"left"`` or to the ``"right"`` of equal elements.
 
-    With ``sorter=``, indices as of `argsort`, the array need not be in order.
+    With ``sorter=``, indices such as `argsort` returns, the array need not be in order.
 
     Examples
     --------
@@ -237,12 +237,12 @@ def with_zeros(choose: Choices) -> Call:
 
 @op(None, read=_known, numpy=np.argwhere, domain=with_zeros)
 def argwhere(a: Any) -> Any:
-    """The indices of the elements that are not zero, a row each. It passes no gradient.
+    """The indices of the elements that are not zero, one row for each. It passes no gradient.
 
     Raises
     ------
     TraceError
-        Inside `compile`, for how many there are depends on the values.
+        Inside `compile`, since the number of rows depends on the values.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Patches of images, for convolutions and pools, and their adjoint."""
+"""Patches of images, for convolutions and pooling, and their adjoint."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from tapegrad.domain import Call, Choices
 
 __all__: list[str] = []
 
-# Rows of fewer elements take longer to begin than to add, so that it is worth two copies
-# to add along the other axes.
+# Shorter rows take longer to start than to add, so adding along the other axes is worth two copies.
 _SHORT = 12
 
 
@@ -44,7 +43,7 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
     batch=lambda op, has, x, **options: apply(op, (x,), options),
 )
 def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
-    """All patches of a size, a stride apart, copied out so that a product can take them.
+    """All patches of a size, a stride apart, copied so that a product can use them.
 
     Parameters
     ----------
@@ -55,7 +54,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
 
     Returns
     -------
-    An array ``(..., *size, *counts)``: where in the patch, then which patch.
+    An array of shape ``(..., *size, *counts)``: the place in the patch, then which patch.
 
     Raises
     ------
@@ -96,7 +95,7 @@ def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) ->
     Parameters
     ----------
     values
-        Patches, as `patches` gives them.
+        Patches, as `patches` returns them.
     sides
         The lengths of the result's last axes.
     stride

@@ -1,4 +1,4 @@
-"""One number of each row, its adjoint, additions at such places, and what a row is below."""
+"""Picking one number of each row, the adjoint, additions at such places, and shifted rows."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _choices(choose: Choices) -> Call:
 
 
 def _all_filled(op: Any, has: Has, *operands: Any, **options: Any) -> Any:
-    """Of an op that takes arrays with any axes in front, which all of them have."""
+    """The batching rule of an op whose arrays may all have further axes in front."""
     n = count(has, operands)
     return apply(op, tuple([filled(x, b, n) for x, b in zip(operands, has, strict=True)]), options)
 
@@ -88,7 +88,7 @@ def unpick(values: Any, indices: Any, n: int) -> Any:
 
 
 def _few_classes(choose: Choices) -> tuple[Any, int]:
-    """Some classes and how many there are; none of none."""
+    """Some classes and their number; no classes if there are none."""
     n = choose.integer(0, 4)
     shape = choose.shape(max_dims=2) if n else (0, 2)
     return choose.integers(shape, 0, n - 1) if n else np.zeros(shape, np.intp), n
@@ -103,7 +103,7 @@ def _row_places_batch(op: Any, has: Has, indices: Any, n: int) -> Any:
 
 @op(None, domain=lambda choose: Call(_few_classes(choose)), batch=_row_places_batch)
 def row_places(indices: Any, n: int) -> Any:
-    """Where the elements that `pick` takes stand in the flat array of rows of n.
+    """The places of the elements that `pick` takes in the flat array of rows of n.
 
     Raises
     ------
@@ -111,10 +111,10 @@ def row_places(indices: Any, n: int) -> Any:
         If an index is negative or too large.
     """
     columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
-    # a negative one is a large one without its sign
+    # without the sign, a negative index is a large one
     if columns.size and columns.view(np.uintp).max() >= n:
         bad = columns[(columns < 0) | (columns >= n)][0]
-        raise IndexError(f"index {bad} is out of bounds: they go from 0 to {n - 1}")
+        raise IndexError(f"index {bad} is out of bounds: indices go from 0 to {n - 1}")
     return np.arange(columns.size) * n + columns
 
 
@@ -140,7 +140,7 @@ def _add_at_places_batch(op: Any, has: Has, a: Any, values: Any, places: Any) ->
     batch=_add_at_places_batch,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:
-    """A copy of `a` with values added at places of its flat form, none of them twice.
+    """A copy of `a` with values added at distinct places of the flattened array.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def add_at_places(a: Any, values: Any, places: Any) -> Any:
 
 
 def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any:
-    """`add_at_places` in a buffer, which may be that of `a`."""
+    """`add_at_places` into a buffer, which may be that of `a`."""
     if out is None:
         out = np.array(a, order="C")
     elif out is not a:
@@ -162,7 +162,7 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
     return out
 
 
-# how far below the largest an element may be: exp of it is still exact to some 30 roundings
+# how far below the largest an element may be: its exp is still exact to some 30 roundings
 SPREAD = 32.0
 
 
@@ -173,11 +173,11 @@ def _spread_rows(choose: Choices) -> Call:
 
 @op(None, domain=_spread_rows)
 def below_largest(a: Any) -> Any:
-    """Rows less a number each: a large one of the row, of which all others are the less.
+    """Each row minus a number that is not smaller than its elements.
 
-    It is the largest number of all where none is much smaller, which is found in a tenth
-    of the time, and else the largest of each row. For what does not depend on the number
-    that rows are shifted by, such as `softmax`.
+    The number is the largest of all if no row is far below it, which is found in a tenth of the
+    time, and otherwise the largest of each row. It serves functions that do not depend on the
+    shift of a row, such as `softmax`.
 
     Examples
     --------
@@ -193,11 +193,11 @@ def below_largest(a: Any) -> Any:
 
 
 def below_largest_into(a: Any, out: Any = None) -> Any:
-    """`below_largest` in a buffer, which may be that of `a`."""
+    """`below_largest` into a buffer, which may be that of `a`."""
     if out is None:
         out = np.empty(a.shape, a.dtype)
     largest = np.maximum.reduce(a, None)
-    # Python's numbers do not warn of infinities; NaN is not within
+    # Python's numbers give no warning for infinities; nan compares as far below
     if float(largest) - float(np.minimum.reduce(a, None)) <= SPREAD:
         return np.subtract(a, largest, out)
     rows = a.reshape(-1, a.shape[-1])

@@ -1,4 +1,4 @@
-"""Where an index goes, and where what it takes comes to, when arrays get an axis for a batch."""
+"""Indices for a batch: what becomes of an index, and of what it takes, with one more axis."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Placed:
     Attributes
     ----------
     index, arrays
-        The index with holes, and the arrays that go there.
+        The index with holes, and the arrays that fill them.
     ndim
-        How many axes an example's place has.
+        The number of axes of what the index takes from one example.
     order
-        The axes of what the index takes, in the order that an example's have, with that
-        of the batch in front; None if they are in this order.
+        The axes of what the index takes, in the order that they have for one example, with the
+        batch axis in front; None if they are in this order already.
     """
 
     index: tuple[Any, ...]
@@ -32,11 +32,11 @@ class Placed:
     order: tuple[int, ...] | None
 
     def in_order(self, y: Any) -> Any:
-        """What the index takes, with the axis of the batch in front."""
+        """What the index takes, with the batch axis in front."""
         return y if self.order is None else np.transpose(y, self.order)
 
     def in_place(self, values: Any) -> Any:
-        """The other way: a batch of an example's values as the index takes them."""
+        """The inverse: a batch of values, with the axes as the index takes them."""
         if self.order is None:
             return values
         return np.transpose(values, tuple(np.argsort(self.order).tolist()))
@@ -45,24 +45,24 @@ class Placed:
 def placed(
     index: tuple[Any, ...], arrays: Sequence[Any], has: Sequence[bool], ndim: int, n: int, own: bool
 ) -> Placed | None:
-    """The index of a batch of n, given that of one example.
+    """The index for a batch of n, given that for one example.
 
     Parameters
     ----------
     index, arrays
-        The index with holes, and the arrays that go there.
+        The index with holes, and the arrays that fill them.
     has
         Which of the arrays differ between the examples, along a leading axis.
     ndim
-        How many axes an example's array has that the index is for.
+        The number of axes of the indexed array, for one example.
     n
-        How many examples there are.
+        The number of examples.
     own
-        Whether each example has such an array of its own.
+        Whether each example has its own array to be indexed.
 
     Returns
     -------
-    None where there is no such index.
+    The index, or None if there is none.
     """
     parts, given, batched = _without_masks(index, arrays, has)
     if any(x.dtype.kind == "b" for x in given):
@@ -71,7 +71,7 @@ def placed(
     rank = max(ndims, default=0)
     shape = _Shape.of(parts, rank, ndim)
     if not any(batched):
-        # as NumPy, which does not count arrays without axes where all are
+        # as NumPy, which ignores arrays without axes if all are
         apart = rank > 0 and not shape.together
         order = _ahead(rank, shape.ndim + 1) if apart else None
         return Placed((slice(None), *parts), given, shape.ndim, order)
@@ -87,29 +87,29 @@ def placed(
     each = np.arange(n).reshape(n, *(1,) * rank)
     order = None
     if shape.together and shape.before and rank:
-        # NumPy puts the axes of arrays that stand apart in front of all others
+        # NumPy puts the axes of arrays that are not adjacent in front of all others
         front, middle = range(1, rank + 1), range(rank + 1, rank + 1 + shape.before)
         order = (0, *middle, *front, *range(rank + 1 + shape.before, shape.ndim + 1))
     return Placed((HOLE, *parts), (each, *lifted), shape.ndim, order)
 
 
 def _ahead(at: int, ndim: int) -> tuple[int, ...] | None:
-    """The order of axes with one in front."""
+    """The order of axes that puts one in front."""
     return (at, *range(at), *range(at + 1, ndim)) if at else None
 
 
 @attrs.frozen
 class _Shape:
-    """What is known of an example's place.
+    """The shape of what an index takes from one example.
 
     Attributes
     ----------
     ndim
-        How many axes it has.
+        The number of axes.
     before
-        How many of them come before those of the arrays, if these stand together.
+        The number of axes before those of the arrays, if the arrays are adjacent.
     together
-        Whether they do, integers among them.
+        Whether they are adjacent, counting integers.
     """
 
     ndim: int

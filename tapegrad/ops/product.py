@@ -22,13 +22,13 @@ __all__ = [
 
 
 def shaped(*shapes: str) -> Domain:
-    """Calls on arrays, each of one of several shapes, in which letters are lengths.
+    """Calls on arrays, each with one of several shapes, in which letters are lengths.
 
     ``shaped("nk snk", "k")`` is a matrix, or a stack of them, and a vector that fits.
     """
 
     def call(choose: Choices) -> Call:
-        # shrinks to what is neither empty nor square
+        # shrinks to shapes that are neither empty nor square
         sides = {**{letter: choose.among([2, 3, 1, 0]) for letter in "nkms"}, "1": 1, "3": 3}
         chosen = [choose.among(of_one.split(" ")) for of_one in shapes]
         return Call(tuple(choose.array(tuple(sides[x] for x in shape)) for shape in chosen))
@@ -42,7 +42,7 @@ def turned(a: Any) -> Any:
 
 
 def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
-    """g @ x2.T, of each matrix of a stack."""
+    """g @ x2.T, for each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return np.dot(g, x2.T)
@@ -56,7 +56,7 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
 
 
 def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
-    """x1.T @ g, of each matrix of a stack."""
+    """x1.T @ g, for each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
         return np.dot(x1.T, g)
@@ -67,7 +67,7 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     if right == 1:
         return np.squeeze(turned(x1) @ np.expand_dims(g, -1), -1)
     if right == 2:
-        # one product instead of a stack of them to be summed
+        # one product instead of a stack of products to sum
         n = math.prod(x1.shape[:-1])
         return x1.reshape(n, x1.shape[-1]).T @ g.reshape(n, g.shape[-1])
     return turned(x1) @ g
@@ -82,7 +82,7 @@ def _factors(choose: Choices) -> Call:
 
 
 def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
-    """One product where one factor is the same for all, a stack of them where none is."""
+    """One product if a factor is the same for all examples, otherwise a stack of products."""
     left, right = np.ndim(x1) - has[0], np.ndim(x2) - has[1]
     if has == (True, False):
         if right == 2 and left > 1:
@@ -97,7 +97,7 @@ def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
         return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
     if has == (True, True) and left == right == 1:
         return vecdot(x1, x2)
-    # vectors as matrices, and stacks of as many axes
+    # vectors as matrices, and stacks with equally many axes
     row = np.expand_dims(x1, -2) if left == 1 else x1
     column = np.expand_dims(x2, -1) if right == 1 else x2
     y = apply(op, aligned(has, (row, column)), {})
@@ -110,8 +110,8 @@ def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
-    Stacks broadcast; a vector on the left is a row, on the right a column, and
-    leaves no axis in the result.
+    Stacks broadcast. A vector is a row on the left and a column on the right, and leaves no axis
+    in the result.
 
     Examples
     --------
@@ -124,14 +124,14 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 
 def moved(a: Any, source: int, target: int) -> Any:
-    """An array with one axis taken to another place."""
+    """An array with one axis moved to another place."""
     order = list(range(a.ndim))
     axis = order.pop(normalize_axis_index(source, a.ndim))
     order.insert(normalize_axis_index(target, a.ndim), axis)
     return np.transpose(a, tuple(order))
 
 
-# Any, for NumPy's stubs know no axis
+# Any, since NumPy's stubs lack axis
 _vecdot: Any = np.vecdot
 
 
@@ -162,14 +162,14 @@ def _vecdot_batch(op: Any, has: Has, x1: Any, x2: Any, axis: int = -1) -> Any:
     jvp=linear,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
-    """The products of vectors along an axis; the rest of the shapes broadcast.
+    """The dot products of vectors along an axis; the other axes broadcast.
 
     Parameters
     ----------
     x1, x2
-        Arrays that are equally long along the axis.
+        Arrays of the same length along the axis.
     axis
-        Where each of them has its vectors, the last by default.
+        The axis of the vectors in each array, the last by default.
 
     Examples
     --------
@@ -232,7 +232,7 @@ def vecmat(x1: Any, x2: Any) -> Any:
     return np.vecmat(x1, x2)
 
 
-# elements that are added one after another; NumPy's sums add larger parts in pairs
+# elements that are added one by one; NumPy's sums add larger parts in pairs
 _PART = 1 << 14
 
 
@@ -256,7 +256,7 @@ def _inner_product_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
     jvp=linear,
 )
 def inner_product(a: Any, b: Any) -> Any:
-    """The sum of the products of two arrays of one shape and dtype, without an array of them.
+    """The sum of the products of two arrays of one shape and dtype, without a product array.
 
     Examples
     --------

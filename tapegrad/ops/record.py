@@ -1,4 +1,4 @@
-"""Ops that are about the tape itself: parameters, dtypes, stopped gradients."""
+"""Ops about records themselves: arrays, copies, dtypes and stopped gradients."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def asarray(a: Any) -> Any:
     batch=lambda op, has, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
 )
 def ascontiguousarray(a: Any) -> Any:
-    """The same values, in C order in memory; a scalar becomes an array of one.
+    """The same values, in C order in memory; a scalar becomes an array of one element.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def ascontiguousarray(a: Any) -> Any:
     jvp=elementwise,
 )
 def copy(a: Any) -> Any:
-    """The same values in an array of their own.
+    """The same values in a new array.
 
     Examples
     --------
@@ -83,7 +83,7 @@ def astype(a: Any, dtype: Any) -> Any:
     Raises
     ------
     TypeError
-        If the dtype is not of real numbers: `tapegrad` has no gradients of others.
+        If the dtype does not hold real numbers, since there are no gradients for others.
 
     Examples
     --------
@@ -96,9 +96,9 @@ def astype(a: Any, dtype: Any) -> Any:
 
 
 def array(x: Any) -> Any:
-    """x itself if it is an array, recorded or not, else an array made of it.
+    """x itself if it is an array, recorded or not; otherwise an array made from it.
 
-    NumPy's functions begin so, unless Python numbers are weak in them.
+    NumPy's functions begin in this way, unless Python numbers are weak in them.
     """
     if isinstance(x, Tensor):
         return x if type(x._primal) is np.ndarray else asarray(x)
@@ -106,7 +106,7 @@ def array(x: Any) -> Any:
 
 
 def floating(x: Any) -> Any:
-    """`array` of x, of float64 if it is not floating."""
+    """`array` of x, in float64 if it is not floating."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
     x = array(x)
@@ -115,7 +115,7 @@ def floating(x: Any) -> Any:
 
 
 def double(x: Any) -> Any:
-    """`array` of x, in float64 or a dtype that is wider still."""
+    """`array` of x, in float64 or a wider dtype."""
     x = array(x)
     require_real(x.dtype, "an operand")
     dtype = np.promote_types(x.dtype, np.float64)
@@ -123,35 +123,35 @@ def double(x: Any) -> Any:
 
 
 def is_weak(x: Any) -> bool:
-    """Whether x is a Python number, recorded or not, and takes the dtype of what is beside it."""
+    """Whether x is a Python number, recorded or not, which takes the dtype of other operands."""
     return type(x._primal if isinstance(x, Tensor) else x) in (int, float)
 
 
 def alike(*xs: Any, beside: Any = ()) -> list[Any]:
-    """Arrays of the dtype that holds all, `beside` included, where Python numbers are weak."""
+    """Arrays of a dtype that holds all, `beside` included; Python numbers are weak."""
     xs = tuple([x if is_weak(x) else array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(array, xs)]
 
 
 def number(x: Any) -> Any:
-    """x itself, or without axes a number, as NumPy's functions give it, where x is an array."""
+    """x itself, or a NumPy scalar if x is an array without axes, as NumPy's functions return it."""
     return x if x.ndim else x[()]
 
 
 def over(x1: Any, x2: Any) -> Any:
-    """``x1 / x2``, and 0 where x2 is 0, with all its derivatives."""
+    """``x1 / x2``, which is 0 with all its derivatives where x2 is 0."""
     zero = np.equal(x2, 0)
     return np.where(zero, 0, x1 / np.where(zero, 1, x2))
 
 
 def known(x: Any) -> Any:
-    """x, or the value of a Tensor without gradient, on which a result's shape depends."""
+    """x, or the value of a Tensor without a gradient, which determines a result's shape."""
     return np.asarray(x) if isinstance(x, Tensor) else x
 
 
 def fitted(values: Any, dtype: Any) -> Any:
-    """The values in the dtype of the array that they enter."""
+    """Values in the dtype of the array that they are written to."""
     if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
         raise TypeError(
             f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
@@ -170,7 +170,7 @@ def stop_gradient(tree_: Any) -> Any:
 
     Returns
     -------
-    The tree with its Tensors written anew, so that no gradient passes through them.
+    The tree with new Tensors, through which no gradient passes.
 
     Raises
     ------
@@ -214,7 +214,7 @@ def _result_type(*args: Any) -> np.dtype[Any]:
     return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
 
 
-# What is known of a Tensor without reading its value needs no record.
+# What is known about a Tensor without reading its value needs no record.
 answers([np.shape], _shape)
 answers([np.ndim], _ndim)
 answers([np.size], _size)

@@ -30,7 +30,7 @@ __all__ = [
     "sum",
 ]
 
-# Any: NumPy's stubs take a literal for keepdims
+# Any, since NumPy's stubs want a literal for keepdims
 _reduce_add: Any = np.add.reduce
 _reduce_multiply: Any = np.multiply.reduce
 _reduce_maximum: Any = np.maximum.reduce
@@ -40,7 +40,7 @@ _argmin: Any = np.argmin
 
 
 def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
-    """A reduction's output or cotangent with the reduced axes back, of length 1."""
+    """A reduction's output or cotangent, with the reduced axes restored with length 1."""
     shape = list(x.shape)
     if keepdims or not shape:
         return g
@@ -87,8 +87,8 @@ def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     keepdims
         Whether the reduced axes stay, with length 1.
 
-    With ``dtype=``, ``initial=`` and ``where=`` as in NumPy it is several ops: for another
-    dtype, a first value that the others are added to, and a mask of those that are.
+    With NumPy's ``dtype=``, ``initial=`` (a number to start from) and ``where=`` (a mask of the
+    elements to add) it is composed of several ops.
 
     Examples
     --------
@@ -133,13 +133,13 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """
     a = array(a)
     if a.dtype == np.float16:
-        # as NumPy does: the sum would soon overflow
+        # as NumPy does, since the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
     return sum(a, axis=axis, keepdims=keepdims) / count(a, axis)
 
 
 def _products_of_others(a: Any, axis: Any) -> Any:
-    """For each element, the product of those that it is multiplied with by `prod`."""
+    """For each element, the product of the others that `prod` multiplies it with."""
     rows = lines(a, axis)
     before = shifted(np.cumprod(rows, axis=0), 1)
     after = shifted(np.cumprod(rows[::-1], axis=0), 1)[::-1]
@@ -173,7 +173,7 @@ def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """g where the extremum is, shared where several tie, and 0 elsewhere."""
     ties = np.equal(a, unreduced(y, a, axis, keepdims))
-    # nan is equal to nothing, so that there may be no winner
+    # nan equals nothing, so there may be no winner
     n = np.maximum(np.sum(ties, axis=axis, keepdims=True), 1).astype(g.dtype)
     share = unreduced(g, a, axis, keepdims) / n
     return np.where(ties, share, 0)
@@ -188,7 +188,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     batch=reduced_batch,
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The largest over an axis, several, or all; arguments as for `sum`.
+    """The largest element over an axis, several, or all; arguments as for `sum`.
 
     Elements that tie for it share the gradient equally.
 
@@ -210,7 +210,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     batch=reduced_batch,
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The smallest over an axis, several, or all; arguments as for `sum`.
+    """The smallest element over an axis, several, or all; arguments as for `sum`.
 
     Elements that tie for it share the gradient equally.
 
@@ -229,7 +229,7 @@ def is_nan(a: Any) -> Any:
 
 
 def without_nan(a: Any, instead: float) -> Any:
-    """The array with another number for nan."""
+    """The array with a number in place of nan."""
     a = array(a)
     return np.where(is_nan(a), instead, a) if a.dtype.kind == "f" else a
 
@@ -240,7 +240,7 @@ def _counts(choose: Choices) -> Call:
 
 
 def _truths(choose: Choices) -> Call:
-    """Calls on numbers that are often 0, with the axes to reduce, which may stay."""
+    """Calls on numbers that are often 0, with axes to reduce, which may be kept."""
     x = choose.array(choose.shape())
     x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
     where = choose.among([True, choose.booleans(x.shape)])
@@ -250,7 +250,7 @@ def _truths(choose: Choices) -> Call:
 
 @wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=reduced_batch)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Whether any is true (not zero); arguments as for `sum`. It passes no gradient.
+    """Whether any element is true (not zero); arguments as for `sum`. It passes no gradient.
 
     Examples
     --------
@@ -263,7 +263,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 @wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=reduced_batch)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """Whether all are true (not zero); arguments as for `sum`. It passes no gradient.
+    """Whether all elements are true (not zero); arguments as for `sum`. It passes no gradient.
 
     Examples
     --------
@@ -276,7 +276,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 @op(None, numpy=np.count_nonzero, domain=_counts, batch=reduced_batch)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """How many are not zero; arguments as for `sum`. It passes no gradient.
+    """The number of elements that are not zero; arguments as for `sum`. It passes no gradient.
 
     Examples
     --------
@@ -307,9 +307,9 @@ def _place_along(op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = F
     batch=_place_along,
 )
 def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The index of the first largest element along an axis, or of the array flattened.
+    """The index of the first largest element along an axis, or of the flattened array.
 
-    It passes no gradient. NaN counts as largest.
+    It passes no gradient. NaN counts as the largest.
 
     Examples
     --------
@@ -327,9 +327,9 @@ def argmax(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     batch=_place_along,
 )
 def argmin(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The index of the first smallest element along an axis, or of the array flattened.
+    """The index of the first smallest element along an axis, or of the flattened array.
 
-    It passes no gradient. NaN counts as smallest.
+    It passes no gradient. NaN counts as the smallest.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Rounding, and remainders of divisions.
 
-What is constant between its steps is recorded, but passes no gradient.
+Step functions are recorded, but pass no gradient.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 
 @op(None, ufunc=np.floor)
 def floor(x: Any) -> Any:
-    """The largest whole number that is not above x. It passes no gradient.
+    """The largest integer that is not above x. It passes no gradient.
 
     Examples
     --------
@@ -43,7 +43,7 @@ def floor(x: Any) -> Any:
 
 @op(None, ufunc=np.ceil)
 def ceil(x: Any) -> Any:
-    """The smallest whole number that is not below x. It passes no gradient.
+    """The smallest integer that is not below x. It passes no gradient.
 
     Examples
     --------
@@ -55,7 +55,7 @@ def ceil(x: Any) -> Any:
 
 @op(None, ufunc=np.trunc)
 def trunc(x: Any) -> Any:
-    """The nearest whole number towards 0. It passes no gradient.
+    """The nearest integer towards 0. It passes no gradient.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def trunc(x: Any) -> Any:
 
 @op(None, ufunc=np.rint)
 def rint(x: Any) -> Any:
-    """The nearest whole number; of two, the even one. It passes no gradient.
+    """The nearest integer; of two, the even one. It passes no gradient.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def rint(x: Any) -> Any:
 
 @op(None, numpy=np.fix, domain=each(Elements()), batch=pointwise)
 def fix(x: Any) -> Any:
-    """The nearest whole number towards 0, as `trunc`. It passes no gradient.
+    """The nearest integer towards 0, as `trunc`. It passes no gradient.
 
     Examples
     --------
@@ -97,7 +97,7 @@ def _round_calls(choose: Choices) -> Call:
 
 @op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise)
 def round(a: Any, decimals: int = 0) -> Any:
-    """The nearest number with so many decimals; of two, the one with an even last digit.
+    """The nearest number with this many decimals; of two, the one with an even last digit.
 
     `around` is another name for it. It passes no gradient.
 
@@ -113,7 +113,7 @@ def round(a: Any, decimals: int = 0) -> Any:
 around = round
 
 
-# a step is nowhere near: the quotients are in (0, 1) or in (2, 3)
+# no step is nearby: the quotients are in (0, 1) or in (2, 3)
 DIVISIONS = any_of(
     each(Elements(0.125, 0.875), Elements(1.0, 4.0)),
     each(Elements(0.125, 0.875), Elements(-4.0, -1.0)),
@@ -124,7 +124,7 @@ DIVISIONS = any_of(
 
 @op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=DIVISIONS)
 def floor_divide(x1: Any, x2: Any) -> Any:
-    """The quotient ``x1 // x2`` as a whole number, the next one below. It passes no gradient.
+    """The quotient ``x1 // x2``, rounded down to an integer. It passes no gradient.
 
     Examples
     --------
@@ -135,7 +135,7 @@ def floor_divide(x1: Any, x2: Any) -> Any:
 
 
 def _times(y: Any, x1: Any, x2: Any) -> Any:
-    """How often x2 was taken off x1, which left y."""
+    """How often x2 was subtracted from x1 to leave y."""
     return np.rint((x1 - y) / x2)
 
 
@@ -149,7 +149,7 @@ def _times(y: Any, x1: Any, x2: Any) -> Any:
     kink="the slope beside a step",
 )
 def remainder(x1: Any, x2: Any) -> Any:
-    """What ``x1 // x2`` leaves: ``x1 % x2``, of the sign of x2. `mod` is another name for it.
+    """The remainder ``x1 % x2``, with the sign of x2. `mod` is another name for it.
 
     Its gradient is that between the steps, at a step too.
 
@@ -172,7 +172,7 @@ mod = remainder
     kink="the slope beside a step",
 )
 def fmod(x1: Any, x2: Any) -> Any:
-    """What the quotient rounded towards 0 leaves, of the sign of x1.
+    """The remainder of the quotient rounded towards 0, with the sign of x1.
 
     Its gradient is that between the steps, at a step too.
 

@@ -1,4 +1,4 @@
-"""Scans along an axis, and what is made of neighbours: differences, integrals, convolution."""
+"""Scans along an axis, slopes and convolutions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["convolve", "cumprod", "cumsum"]
 
 ZEROS = "right with any number of zeros"
 
-# Any: NumPy's stubs take a literal for mode
+# Any, since NumPy's stubs want a literal for mode
 _convolve: Any = np.convolve
 
 
@@ -38,7 +38,7 @@ def scanned(elements: Elements) -> Any:
 
 
 def _carried_back(g: Any, a: Any) -> Any:
-    """The cotangent of each step, that of later ones times what they multiply it with."""
+    """The cotangent of each step, including those of later steps times their factors."""
     return linear_recurrence(shifted(a[::-1], 0), g[::-1])[::-1]
 
 
@@ -49,7 +49,7 @@ def _recurrences(choose: Choices) -> Call:
 
 
 def _times_before(back: Any, before: Any) -> Any:
-    """A cotangent times the step before it: where it is 0, even if that one overflowed."""
+    """A cotangent times the step before; 0 where it is 0, even if the step overflowed."""
     lost = np.equal(back, 0) & ~np.less(np.abs(before), np.inf)
     return back * np.where(lost, 0, before)
 
@@ -72,7 +72,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     Parameters
     ----------
     a
-        What each step multiplies the one before with; the first has none before it.
+        The factor of the step before; the first one is not used.
     b
         What each step adds: an array of the shape of `a`.
     axis
@@ -94,7 +94,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     """
     a, b = np.asarray(a), np.asarray(b)
     if a.shape != b.shape:
-        raise ValueError(f"a and b have one shape; got {a.shape} and {b.shape}")
+        raise ValueError(f"a and b must have the same shape; got {a.shape} and {b.shape}")
     y = np.array(b, np.result_type(a, b))
     steps, factors = np.swapaxes(y, 0, axis), np.swapaxes(a, 0, axis)
     for k in range(1, len(steps)):
@@ -111,7 +111,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     jvp=linear,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
-    """The sums of the elements up to each, along an axis or of the array flattened.
+    """The cumulative sums, along an axis or of the flattened array.
 
     Examples
     --------
@@ -133,7 +133,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     batch=along_axis,
 )
 def cumprod(a: Any, axis: int | None = None) -> Any:
-    """The products of the elements up to each, along an axis or of the array flattened.
+    """The cumulative products, along an axis or of the flattened array.
 
     The gradient is right with any number of zeros.
 
@@ -154,18 +154,18 @@ def part(x: Any, axis: int, start: int | None, stop: int | None) -> Any:
 
 
 def apart(x: Any, axis: int = 0) -> Any:
-    """What each element along an axis is more than the one before; of booleans, whether other."""
+    """Differences of neighbours along an axis; for booleans, whether they differ."""
     after, before = part(x, axis, 1, None), part(x, axis, None, -1)
     return np.not_equal(after, before) if x.dtype.kind == "b" else after - before
 
 
 def across(x: Any, y: Any, axis: int) -> Any:
-    """An array of one axis as one along an axis of another."""
+    """A one-dimensional array, shaped to lie along an axis of another."""
     return np.reshape(x, (-1, *(1,) * (y.ndim - 1 - axis % y.ndim)))
 
 
 def _edge(f: Any, h: Any, edge_order: int) -> Any:
-    """The slope at the first point, by the two or three points there."""
+    """The slope at the first point, from the first two or three points."""
     if edge_order == 1:
         return (f[1] - f[0]) / h[0]
     near, far = h[0], h[0] + h[1]
@@ -173,7 +173,7 @@ def _edge(f: Any, h: Any, edge_order: int) -> Any:
 
 
 def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
-    """The slopes along one axis, of points this far apart."""
+    """The slopes along one axis, for points this far apart."""
     turned = in_front(f, axis)
     if len(turned) <= edge_order:
         raise ValueError(
@@ -195,7 +195,7 @@ def _slopes(f: Any, h: Any, axis: int, edge_order: int) -> Any:
     return np.swapaxes(y, 0, axis).astype(f.dtype)
 
 
-# not among the public names, where it would be taken for `grad`
+# not a public name, since it would be mistaken for `grad`
 def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> Any:
     """``np.gradient`` on a Tensor: slopes by differences between neighbouring points.
 
@@ -204,8 +204,8 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     f
         The values at the points.
     *varargs
-        The distance of neighbours, for all axes or for each one; or for each one where
-        the points are.
+        The distance between neighbours, for all axes or for each; or the points' positions along
+        each axis.
     axis
         The axes along which slopes are taken; all by default.
     edge_order
@@ -239,7 +239,7 @@ answers([np.gradient], gradient)
 
 
 def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
-    """The cotangent of x, by those of all places where the two overlap."""
+    """The cotangent of x, from those of all places where the two overlap."""
     n, shorter = x.size + other.size - 1, min(x.size, other.size)
     start = {"full": 0, "same": (shorter - 1) // 2, "valid": shorter - 1}[mode]
     everywhere = scatter(g, shape=(n,), index=(slice(start, start + g.size),))
@@ -260,15 +260,15 @@ def overlaps(choose: Choices) -> Call:
     jvp=linear,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
-    """The convolution of two sequences: ``y[k]`` is the sum of all ``a[i] * v[k - i]``.
+    """The convolution of two sequences: ``y[k]`` is the sum of ``a[i] * v[k - i]`` over i.
 
     Parameters
     ----------
     a, v
-        Arrays of one axis.
+        Arrays with one axis.
     mode
-        ``"full"`` for all places where they overlap, ``"same"`` for as many in the
-        middle as the longer has elements, ``"valid"`` for where they overlap wholly.
+        ``"full"`` for all places where they overlap, ``"same"`` for the middle ones, as many as
+        the longer array has elements, ``"valid"`` for those with complete overlap.
 
     Examples
     --------
@@ -276,7 +276,7 @@ def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     >>> tg.convolve(np.array([1.0, 2.0, 3.0]), np.array([1.0, -1.0]))
     array([ 1.,  1.,  1., -3.])
     """
-    # NumPy takes their first letters too
+    # NumPy accepts the first letters too
     if mode not in ("full", "same", "valid"):
         raise ValueError(f"mode is 'full', 'same' or 'valid', not {mode!r}")
     return _convolve(a, v, mode)

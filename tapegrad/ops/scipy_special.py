@@ -1,8 +1,8 @@
-"""SciPy's special functions, for its ufuncs on Tensors: SciPy computes, the rules are here.
+"""SciPy's special functions on Tensors: SciPy computes them, and the rules are here.
 
-The package does not import SciPy: a caller who passes one of SciPy's functions has done so.
-The formulas of the derivatives stand in the DLMF (https://dlmf.nist.gov), of the gamma
-function in chapter 5, of the error function in 7 and of the Bessel functions in 10.
+The package does not import SciPy: a caller who passes one of SciPy's functions has done so. The
+derivatives are those in the DLMF (https://dlmf.nist.gov): of the gamma function in chapter 5, of
+the error function in chapter 7 and of the Bessel functions in chapter 10.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _SQRT_2PI = math.sqrt(2 * math.pi)
 
 
 def _scipys(name: str) -> Any:
-    """A function of scipy.special, which its caller has imported."""
+    """A function of ``scipy.special``, which the caller has imported."""
     special = sys.modules.get("scipy.special")
     if special is None:
         raise ImportError(f"{name} is computed by SciPy: import scipy.special first")
     return getattr(special, name)
 
 
-# The functions by how many operands they have; of a family the first argument is the order.
+# The functions by their number of operands; the first argument of a family is its order.
 def _of_one(name: str) -> Callable[..., Any]:
     def forward(x: Any) -> Any:
         return _scipys(name)(x)
@@ -59,19 +59,19 @@ def _of_order(name: str) -> Callable[..., Any]:
 
 
 def _split(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """An order is an option: it passes no gradient, and is refused as a Tensor."""
+    """An order is an option: it passes no gradient, and must not be a Tensor."""
     return (x,), {"order": order}
 
 
 def _special(name: str, *vjps: Rule, domain: Any = REAL, kink: str = "") -> Op[Any]:
-    """The op of a ufunc of SciPy: a rule for each operand, and the numbers that it is tested on."""
+    """The op of a SciPy ufunc: a rule for each operand, and the numbers to test it on."""
     kinds = domain if isinstance(domain, tuple) else (domain,) * len(vjps)
     forward = (_of_one if len(vjps) == 1 else _of_two)(name)
     return _declared(name, forward, *vjps, domain=each(*kinds), kink=kink)
 
 
 def _family(name: str, vjp: Rule, orders: Sequence[float], elements: Elements) -> Op[Any]:
-    """The op of a ufunc of SciPy that takes an order, which is not differentiated."""
+    """The op of a SciPy ufunc that takes an order, which is not differentiated."""
 
     def call(choose: Choices) -> Call:
         (x,) = each(elements)(choose).args
@@ -194,7 +194,7 @@ erfcinv: Op[Any] = _special(
     domain=Elements(0.0625, 1.9375),
 )
 ndtr: Op[Any] = _special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
-# the density over the probability, which both vanish far to the left
+# the density divided by the probability, both of which vanish far to the left
 log_ndtr: Op[Any] = _special(
     "log_ndtr", lambda g, y, x: g * (2 / _SQRT_2PI) / erfcx(np.negative(x) / _SQRT_2)
 )

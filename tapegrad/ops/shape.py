@@ -1,29 +1,25 @@
-"""Ops that move elements and change none."""
+"""Ops that move elements and change none of them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, count, filled, flat, lifted, moved
+from tapegrad.core.batch import Has, flat, lifted, moved
 from tapegrad.core.forward import apply, linear
-from tapegrad.core.op import EachOperand
 from tapegrad.declare import op, wider_op
 from tapegrad.domain import Call, Choices, on_array
 
 __all__ = [
     "broadcast_to",
-    "concatenate",
     "expand",
     "expand_dims",
     "flip",
     "reshape",
     "roll",
     "squeeze",
-    "stack",
     "swapaxes",
     "transpose",
 ]
@@ -57,7 +53,7 @@ def _transpose_batch(op: Any, has: Has, a: Any, axes: Any = None) -> Any:
     batch=_transpose_batch,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
-    """The axes in another order, reversed by default.
+    """The array with its axes in another order, reversed by default.
 
     Examples
     --------
@@ -70,7 +66,7 @@ def transpose(a: Any, axes: Any = None) -> Any:
 
 
 def stand_in(a: Any) -> Any:
-    """An array of the shape of `a` without its elements, to ask NumPy for a result's shape."""
+    """An array of the shape of `a` without its elements, to find the shape of results."""
     return np.broadcast_to(False, np.shape(a))
 
 
@@ -92,7 +88,7 @@ def _swapaxes_batch(op: Any, has: Has, a: Any, axis1: int, axis2: int) -> Any:
     batch=_swapaxes_batch,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
-    """Two axes exchanged.
+    """The array with two axes exchanged.
 
     Examples
     --------
@@ -115,7 +111,7 @@ def checked_order(order: str) -> str:
     """
     if order in ("A", "K"):
         raise TypeError(
-            f"order={order!r} is not supported: it depends on how an array lies in memory, which a "
+            f"order={order!r} is not supported: it depends on an array's layout in memory, which a "
             "Tensor does not say; name C or F"
         )
     if order not in ("C", "F"):
@@ -124,7 +120,7 @@ def checked_order(order: str) -> str:
 
 
 def _in_order(a: Any, shape: Any, order: str = "C", *, copy: Any = None) -> Any:
-    """`reshape`, with the elements read and laid in an order; nothing depends on `copy`."""
+    """`reshape`, with the elements read and placed in an order; `copy` has no effect."""
     if checked_order(order) == "C":
         return np.reshape(a, shape)
     sides = tuple(shape) if np.ndim(shape) else (shape,)
@@ -143,7 +139,7 @@ def _reshapes(choose: Choices) -> Call:
 def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
     sides = list(shape) if isinstance(shape, tuple) else [shape]
     if -1 in sides:
-        # a batch of no examples does not tell it
+        # a batch of no examples does not determine it
         at = sides.index(-1)
         sides[at] = math.prod(a.shape[1:]) // max(math.prod(sides[:at] + sides[at + 1 :]), 1)
     return apply(op, (a,), {"shape": (a.shape[0], *sides)})
@@ -158,9 +154,9 @@ def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
     batch=_reshape_batch,
 )
 def reshape(a: Any, shape: Any) -> Any:
-    """The same elements, in C order, in another shape; one length may be -1.
+    """The same elements, in C order, in another shape, of which one length may be -1.
 
-    With ``order="F"`` the first index changes fastest, on both sides.
+    With ``order="F"`` the first index changes fastest, before and after.
 
     Examples
     --------
@@ -193,7 +189,7 @@ def _expand_dims_batch(op: Any, has: Has, a: Any, axis: Any) -> Any:
     batch=_expand_dims_batch,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
-    """New axes of length 1, at these places of the result.
+    """The array with new axes of length 1 at these places of the result.
 
     Examples
     --------
@@ -227,7 +223,7 @@ def _squeeze_batch(op: Any, has: Has, a: Any, axis: Any = None) -> Any:
     batch=_squeeze_batch,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
-    """Axes of length 1 removed: these, or all.
+    """The array without axes of length 1: without these, or without any.
 
     Examples
     --------
@@ -260,7 +256,7 @@ def _broadcast_to_batch(op: Any, has: Has, array: Any, shape: Any) -> Any:
     batch=_broadcast_to_batch,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
-    """The array repeated to fill a shape, without a copy if that is large.
+    """The array repeated to fill a shape, without a copy if the result is large.
 
     Examples
     --------
@@ -268,7 +264,7 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.broadcast_to(x, (2, 3))))(np.ones(3))
     array([2., 2., 2.])
     """
-    # np.broadcast_to takes longer to start than a small array to fill
+    # starting np.broadcast_to takes longer than filling a small array
     if type(array) is np.ndarray and type(shape) is tuple and math.prod(shape) <= _SMALL:
         filled = np.empty(shape, array.dtype)
         filled[...] = array
@@ -290,14 +286,14 @@ def _expansions(choose: Choices) -> Call:
     ),
 )
 def expand(x: Any, axis: int, copies: int) -> Any:
-    """A new axis at this place of the result, along which x is repeated.
+    """The array with a new axis at this place of the result, along which it is repeated.
 
     Parameters
     ----------
     x
         An array.
     axis
-        Where the new axis stands in the result.
+        The place of the new axis in the result.
     copies
         Its length.
 
@@ -310,110 +306,6 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     return np.repeat(np.expand_dims(x, axis), copies, axis)
 
 
-def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    return tuple(arrays), {} if axis == 0 else {"axis": axis}
-
-
-def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
-    """The tangents joined as the arrays are, with zeros where there is none."""
-    parts = [
-        tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
-        for i, x in enumerate(arrays)
-    ]
-    return apply(op, tuple(parts), options)
-
-
-def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
-    """the operand's part of g."""
-    if axis is None:
-        start = sum(np.size(array) for array in arrays[:i])
-        return g[start : start + np.size(arrays[i])].reshape(np.shape(arrays[i]))
-    start = sum(np.shape(array)[axis] for array in arrays[:i])
-    part = slice(start, start + np.shape(arrays[i])[axis])
-    return g[(slice(None),) * (axis % np.ndim(g)) + (part,)]
-
-
-def _pieces(choose: Choices) -> Call:
-    shape = choose.shape(min_dims=1)
-    axis = choose.axis(len(shape))
-    sides = [choose.integer(0, 3) for _ in range(choose.integer(1, 3))]
-    i = axis % len(shape)
-    pieces = [choose.array((*shape[:i], side, *shape[i + 1 :])) for side in sides]
-    ways: list[dict[str, Any]] = [{"axis": axis}, {"axis": axis}, {"axis": None}]
-    return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
-
-
-def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) -> Any:
-    n = count(has, arrays)
-    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
-    if axis is None:
-        return apply(op, tuple([flat(x) for x in arrays]), {"axis": 1})
-    return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim - 1)})
-
-
-@op(
-    each_operand=EachOperand(_concatenate_vjp),
-    read=_parts,
-    numpy=np.concatenate,
-    domain=_pieces,
-    takes_weak=True,
-    batch=_concatenate_batch,
-    jvp=_joined,
-)
-def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
-    """A sequence of arrays joined along an axis they have, or flattened for None.
-
-    Called as ``concatenate([a, b], axis=0)``.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.concatenate([np.zeros(2), np.ones(1)])
-    array([0., 0., 1.])
-    """
-    return np.concatenate(arrays, axis=axis)
-
-
-def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
-    """the operand's part of g."""
-    return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
-
-
-def _layers(choose: Choices) -> Call:
-    shape = choose.shape(max_dims=2)
-    layers = [choose.array(shape) for _ in range(choose.integer(1, 3))]
-    return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
-
-
-def _stack_batch(op: Any, has: Has, *arrays: Any, axis: int = 0) -> Any:
-    n = count(has, arrays)
-    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
-    return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim)})
-
-
-@op(
-    each_operand=EachOperand(_stack_vjp),
-    read=_parts,
-    numpy=np.stack,
-    domain=_layers,
-    batch=_stack_batch,
-    jvp=_joined,
-)
-def stack(*arrays: Any, axis: int = 0) -> Any:
-    """A sequence of arrays of one shape joined along a new axis.
-
-    Called as ``stack([a, b], axis=0)``.
-
-    Examples
-    --------
-    >>> import tapegrad as tg
-    >>> tg.stack([np.zeros(2), np.ones(2)], axis=1)
-    array([[0., 1.],
-           [0., 1.]])
-    """
-    return np.stack(arrays, axis=axis)
-
-
 @op(
     lambda g, y, m, axis=None: np.flip(g, axis),
     numpy=np.flip,
@@ -422,7 +314,7 @@ def stack(*arrays: Any, axis: int = 0) -> Any:
     batch=lambda op, has, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
 )
 def flip(m: Any, axis: Any = None) -> Any:
-    """The elements in reverse order along an axis, several, or all.
+    """The array with its elements in reverse order along an axis, several, or all.
 
     Examples
     --------
@@ -457,16 +349,16 @@ def _roll_batch(op: Any, has: Has, a: Any, shift: Any, axis: Any = None) -> Any:
     batch=_roll_batch,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
-    """The elements moved on along axes; what leaves at the end enters at the beginning.
+    """The elements shifted along axes; those that leave at the end enter at the beginning.
 
     Parameters
     ----------
     a
         An array.
     shift
-        By how many places, or a tuple with as many numbers as there are axes.
+        The number of places, or a tuple with one number for each axis.
     axis
-        An axis or a tuple of axes; None rolls the array as if it had one axis.
+        An axis or a tuple of axes; None rolls the flattened array.
 
     Examples
     --------

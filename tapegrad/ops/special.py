@@ -16,21 +16,48 @@ from tapegrad.ops.record import floating
 
 __all__ = ["erf", "i0", "sinc"]
 
-# the error function as ratios of polynomials, from Cephes (S. L. Moshier, ndtr.c): of
-# erf(x) / x in x**2 up to 1, and of exp(x**2) * (1 - erf(x)) in x from there on
-# fmt: off
+# the error function as ratios of polynomials, from Cephes (S. L. Moshier, ndtr.c): for erf(x) / x
+# in x**2 up to 1, and for exp(x**2) * (1 - erf(x)) in x beyond fmt: off
 _NEAR = (
-    (9.60497373987051639, 90.0260197203842689, 2232.00534594684319, 7003.32514112805075,
-     55592.3013010394963),
-    (1.0, 33.5617141647503100, 521.357949780152680, 4594.32382970980128, 22629.0000613890934,
-     49267.3942608635921),
+    (
+        9.60497373987051639,
+        90.0260197203842689,
+        2232.00534594684319,
+        7003.32514112805075,
+        55592.3013010394963,
+    ),
+    (
+        1.0,
+        33.5617141647503100,
+        521.357949780152680,
+        4594.32382970980128,
+        22629.0000613890934,
+        49267.3942608635921,
+    ),
 )
 _FAR = (
-    (2.46196981473530513e-10, 0.564189564831068822, 7.46321056442269913, 48.6371970985681367,
-     196.520832956077098, 526.445194995477359, 934.528527171957608, 1027.55188689515710,
-     557.535335369399328),
-    (1.0, 13.2281951154744993, 86.7072140885989742, 354.937778887819891, 975.708501743205490,
-     1823.90916687909736, 2246.33760818710982, 1656.66309194161350, 557.535340817727676),
+    (
+        2.46196981473530513e-10,
+        0.564189564831068822,
+        7.46321056442269913,
+        48.6371970985681367,
+        196.520832956077098,
+        526.445194995477359,
+        934.528527171957608,
+        1027.55188689515710,
+        557.535335369399328,
+    ),
+    (
+        1.0,
+        13.2281951154744993,
+        86.7072140885989742,
+        354.937778887819891,
+        975.708501743205490,
+        1823.90916687909736,
+        2246.33760818710982,
+        1656.66309194161350,
+        557.535340817727676,
+    ),
 )
 # fmt: on
 
@@ -60,7 +87,7 @@ def erf(x: Any) -> Any:
     x = floating(x)
     if x.dtype == np.float16:
         return erf(x.astype(np.float32)).astype(np.float16)
-    # from 6 on it is 1 in double precision
+    # beyond 6 it is 1 in double precision
     size = np.minimum(np.abs(x), 6)
     near = np.minimum(size, 1)
     far = 1 - np.exp(-np.square(size)) * _ratio(_FAR, np.maximum(size, 1))
@@ -78,14 +105,14 @@ def _sinc_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
 
 @op(_sinc_rule, domain=_derivative_calls, batch=pointwise)
 def sinc_derivative(x: Any, order: int) -> Any:
-    """The derivative of `sinc` of an order from 1 on.
+    """The derivative of `sinc` of any order from 1.
 
-    With z for ``pi * x`` it is ``pi**n`` times the n-th derivative of ``sin(z) / z``,
-    the integral over t from 0 to 1 of that of ``cos(t * z)``.
+    With ``z = pi * x`` it is ``pi**n`` times the n-th derivative of ``sin(z) / z``, which is the
+    integral over t from 0 to 1 of that of ``cos(t * z)``.
     """
     x, n = np.asarray(x), order
     z = np.pi * x.astype(float)
-    # nearby the power series of the integral, where quotients would cancel
+    # near 0, where quotients would cancel, the power series of the integral
     near = np.abs(z) < n + 1
     small, large = np.where(near, z, 0.0), np.where(near, 1.0, z)
     term, series = np.ones_like(z), np.zeros_like(z)
@@ -93,7 +120,7 @@ def sinc_derivative(x: Any, order: int) -> Any:
         if (n + k) % 2 == 0:
             series += (-1) ** ((n + k) // 2) * term / (n + k + 1)
         term = term * small / (k + 1)
-    # further off by recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine
+    # elsewhere a recurrence: z f^(k) + k f^(k-1) is the k-th derivative of the sine
     quotient = np.sin(large) / large
     for k in range(1, n + 1):
         sine = (np.sin(large), np.cos(large))[k % 2] * (1, 1, -1, -1)[k % 4]
@@ -112,7 +139,7 @@ def sinc(x: Any) -> Any:
     (array(0.), np.float64(-3.289868133696))
     """
     z = np.pi * floating(x)
-    # as NumPy from 2.3 on, for float16 too: near 0 the sine is its argument
+    # as NumPy since 2.3, and for float16 too: near 0 the sine equals its argument
     z = np.where(z, z, np.finfo(z.dtype).eps)
     return np.sin(z) / z
 
@@ -123,10 +150,10 @@ def _i0_rule(g: Any, y: Any, x: Any, order: int = 0) -> Any:
 
 @op(_i0_rule, domain=_derivative_calls, batch=pointwise)
 def i0_derivative(x: Any, order: int) -> Any:
-    """The derivative of `i0` of an order from 1 on.
+    """The derivative of `i0` of any order from 1.
 
-    It is the mean over an angle of ``cos(angle)**n * exp(x * cos(angle))``; angles
-    that add up to pi go together, so that nothing cancels.
+    It is the mean over all angles of ``cos(angle)**n * exp(x * cos(angle))``; angles that add up
+    to pi are paired, so that nothing cancels.
     """
     x = np.asarray(x)
     z, y = x.astype(float), np.zeros(x.shape)

@@ -1,4 +1,4 @@
-"""Angles, circles and hyperbolas."""
+"""Trigonometric and hyperbolic functions and their inverses."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _cathetus(x: Any) -> Any:
 
 @op(lambda g, y, x: g / _cathetus(x), ufunc=np.arcsin, domain=_INSIDE, kink="inf at 1 and -1")
 def arcsin(x: Any) -> Any:
-    """The angle in [-pi/2, pi/2] whose sine is x; nan outside of [-1, 1].
+    """The angle in [-pi/2, pi/2] whose sine is x; nan outside [-1, 1].
 
     Its slope at -1 and 1 is infinite, as is the gradient.
 
@@ -94,7 +94,7 @@ def arcsin(x: Any) -> Any:
 
 @op(lambda g, y, x: -g / _cathetus(x), ufunc=np.arccos, domain=_INSIDE, kink="-inf at 1 and -1")
 def arccos(x: Any) -> Any:
-    """The angle in [0, pi] whose cosine is x; nan outside of [-1, 1].
+    """The angle in [0, pi] whose cosine is x; nan outside [-1, 1].
 
     Its slope at -1 and 1 is infinite, as is the gradient.
 
@@ -138,7 +138,7 @@ def _by_square(x: Any, x1: Any, x2: Any) -> Any:
     kink="0 at the origin",
 )
 def arctan2(x1: Any, x2: Any) -> Any:
-    """The angle in [-pi, pi] at which the point (x2, x1) is seen from the origin.
+    """The angle in [-pi, pi] of the point (x2, x1), seen from the origin.
 
     Both gradients are 0 at the origin itself.
 
@@ -157,7 +157,7 @@ def arctan2(x1: Any, x2: Any) -> Any:
     kink="0 at the origin",
 )
 def hypot(x1: Any, x2: Any) -> Any:
-    """``sqrt(x1**2 + x2**2)`` without overflow. Both gradients are 0 where both are 0.
+    """``sqrt(x1**2 + x2**2)`` without overflow. Where x1 and x2 are 0, so are both gradients.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """Functional updates: copies with values set or added at an index.
 
-The index is an operand and an option in parts, as for indexing.
+An index is split into operands and an option, as for indexing.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["at"]
 
 
 def _last_writes(shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
-    """Where, of the values written at an index, the one that stays was."""
+    """The place, among the values written at an index, of the one that stays."""
     owner = np.zeros(shape, np.intp)
     numbers = np.arange(owner[index].size).reshape(owner[index].shape)
     owner[index] = numbers
@@ -54,7 +54,7 @@ def _updates(choose: Choices) -> Call:
     a = choose.array(choose.shape())
     index = any_index(choose, a.shape)
     place = a[index].shape
-    # values broadcast to the place they go to
+    # values broadcast to the place that they are written to
     shape = [choose.among([side, 1]) for side in place[choose.integer(0, len(place)) :]]
     return Call((a, choose.array(tuple(shape), dtypes=a.dtype.char), index))
 
@@ -81,8 +81,8 @@ def _update_batch(
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
 
-    Called as ``index_set(a, values, index)``. Where an index occurs more than once
-    the last value stays, and only it has a gradient.
+    Called as ``index_set(a, values, index)``. Where an index occurs more than once, the last value
+    stays, and only that one has a gradient.
 
     Examples
     --------
@@ -130,7 +130,7 @@ def _last_writes_batch(
     batch=_last_writes_batch,
 )
 def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
-    """Which of the values written at an index stay; `index_set`'s rule needs it."""
+    """A mask of the values written at an index that stay; `index_set`'s rule needs it."""
     return _last_writes(shape, put_back(index, arrays))
 
 
@@ -178,7 +178,7 @@ class At:
 
 @attrs.frozen(eq=False)
 class Place:
-    """The place that an update goes to: ``t.at[index]``."""
+    """The place of an update: ``t.at[index]``."""
 
     tensor: Any
     index: Any
@@ -186,8 +186,8 @@ class Place:
     def set(self, values: Any) -> Any:
         """A copy of the Tensor with `values` at the place.
 
-        Where an index occurs more than once the last value stays, and only it
-        has a gradient.
+        Where an index occurs more than once, the last value stays, and only that one has a
+        gradient.
 
         Examples
         --------
@@ -223,8 +223,8 @@ def at(a: Any) -> At:
     Returns
     -------
     ``at(a)[index].set(values)`` and ``.add(values)`` return an updated copy, as
-    ``t.at[index].set(values)`` does for a Tensor. Of values that are set in one place the
-    one that stays has the gradient; values that are added in one place all have it.
+    ``t.at[index].set(values)`` does for a Tensor. Of several values set in one place, the one that
+    stays has the gradient; of values added in one place, all have it.
 
     Examples
     --------

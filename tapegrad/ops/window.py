@@ -43,7 +43,7 @@ def _windows_batch(op: Any, has: Any, x: Any, window_shape: Any, axis: Any = Non
     batch=_windows_batch,
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
-    """All windows of a shape that fit in an array, as a view without copies.
+    """All windows of a shape in an array, as a view.
 
     Parameters
     ----------
@@ -56,8 +56,7 @@ def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
 
     Returns
     -------
-    An array whose first axes say where the window begins, and whose last axes are the
-    window's.
+    An array whose first axes are the window's position, and whose last axes are the window's own.
 
     Examples
     --------
@@ -100,7 +99,7 @@ def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     Parameters
     ----------
     values
-        The windows, as `sliding_window_view` gives them.
+        The windows, as `sliding_window_view` returns them.
     shape
         The shape of the result.
     axis

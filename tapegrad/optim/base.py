@@ -8,6 +8,7 @@ from typing import Any, ClassVar, TypeVar
 
 import attrs
 import numpy as np
+from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.operands import shape_of
@@ -124,7 +125,7 @@ class Optimizer:
                 at, g = self.decayed(p, g, *numbers)
             row = leaf(at, g, moments, *numbers)
             new = row[0]
-            if type(p) is np.ndarray and new.dtype is not p.dtype and new.dtype != p.dtype:
+            if type(p) is ndarray and new.dtype is not p.dtype and new.dtype != p.dtype:
                 raise ValueError(f"a step of {new.dtype} for a parameter of {p.dtype}")
             if moments:
                 for x, old in zip(row[1:], moments, strict=True):
@@ -212,7 +213,7 @@ def _dtype(x: Any) -> Any:
 
 def _after(step: Any) -> Any:
     """The number of the next step."""
-    if type(step) is np.ndarray and not step.ndim:
+    if type(step) is ndarray and not step.ndim:
         # NumPy makes a number of a sum without axes, and making an array of it takes as long
         return give(np.array(step.item() + 1, step.dtype))
     return _given(step + 1)

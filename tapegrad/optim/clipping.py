@@ -11,6 +11,7 @@ from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
 from tapegrad.optim.checks import is_known, plain
+from tapegrad.tree import Tree
 
 __all__ = ["clip_by_global_norm", "global_norm"]
 
@@ -40,7 +41,7 @@ def global_norm(tree: Any) -> Any:
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
 
 
-def clip_by_global_norm(grads: Any, most: Any) -> tuple[Any, Any]:
+def clip_by_global_norm(grads: Tree, most: Any) -> tuple[Tree, Any]:
     """Scales gradients down if their norm is too large (Pascanu et al. 2013).
 
     All are multiplied by ``most / norm`` if that is less than 1. Otherwise they stay the

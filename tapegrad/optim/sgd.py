@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import attrs
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import below_one, is_none, plain
@@ -89,7 +90,7 @@ class SGD(Optimizer):
         (rate,) = numbers
         if not moments:
             step = rate * g
-            if type(step) is np.ndarray and type(p) is np.ndarray and step.dtype == p.dtype:
+            if type(step) is type(p) is ndarray and step.dtype is p.dtype:
                 # without memory for a third array as large
                 return (np.subtract(p, step, out=step),)
             return (p - step,)

@@ -1,4 +1,4 @@
-"""What a program is called with: the arguments of the recorded call, without their values."""
+"""The arguments of a program: those of the recorded call, without their values."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def arguments_of(signature: Signature) -> tuple[Argument, ...]:
 def described(x: Any) -> str:
     """What a static value is, in words that do not depend on the process.
 
-    Equal words for plain values mean equal values. A function or a class is called by its
-    name, and a record by its class and what its fields hold.
+    Plain values that differ are described in different words. A function or a class is described
+    by its name, and a record by its class and its fields.
     """
     if isinstance(x, enum.Enum):
         return f"{type(x).__qualname__}.{x.name}"
@@ -83,8 +83,8 @@ def values_of(
     Raises
     ------
     TypeError
-        If the call is not one that the program was made for: an argument is missing or too
-        many, or one differs in its tree, in a dtype or in a static value.
+        If the call is not one that the program was made for: an argument is missing or
+        superfluous, or differs in its tree, in a dtype or in a static value.
     ValueError
         If an array differs in its shape.
     """
@@ -116,7 +116,7 @@ def values_of(
 
 
 def _checked(leaf: Any, wanted: Input) -> Any:
-    """A leaf that is what an input is."""
+    """A leaf, checked against its input."""
     if wanted.number is not None:
         if type(leaf).__name__ != wanted.number or type(leaf) not in (int, float):
             raise TypeError(f"{wanted.path} is a Python {wanted.number}; got {a_kind(leaf)}")

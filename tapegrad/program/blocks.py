@@ -23,7 +23,7 @@ def loop(
     buffers: tuple[str, ...],
     names: Names,
 ) -> list[str]:
-    """The lines that do the instructions of a run, block by block."""
+    """The lines that run these instructions block by block."""
     shape = block_shape(program, program.instructions[run.start])
     assert shape is not None
     size, step = math.prod(shape), length_of_blocks(program, run)
@@ -41,13 +41,29 @@ def loop(
         before.append(f"{whole} = {values[ref]}.reshape({size})")
         body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")
 
+    def place(ref: Ref) -> str:
+        """The block of a result that is written whole."""
+        if ref not in block:
+            home, made = plan.home.get(ref), program.of(ref)
+            empty = f"{names.library('empty', np.empty)}({shape}, {made.dtype.str!r})"
+            before.append(f"{values[ref]} = {empty if home is None else buffers[home]}")
+            block_of(ref)
+        return block[ref]
+
+    def buffer(home: int) -> str:
+        """The block that a buffer holds."""
+        if home not in scratch:
+            scratch[home] = names.new(f"{buffers[home]}_block")
+            body.append(f"    {scratch[home]} = {buffers[home]}[:{length}]")
+        return scratch[home]
+
     given = {x for i in run for x in program.instructions[i].operands if type(x) is Ref} - made
     for x in sorted(given, key=lambda x: (x.kind, x.index)):
         if program.like(x).shape == shape:
             block_of(x)
     for i in run:
         instruction, ref = program.instructions[i], Ref("instruction", i)
-        name, home = values[ref], plan.home.get(ref)
+        name = values[ref]
         if instruction.op in TOTALS:
             scalar = instruction.dtype.type
             parts = [block[x] for x in instruction.operands]
@@ -58,21 +74,14 @@ def loop(
                 body.append(f"    {name} += {parts[0]}.dot({parts[1]})")
             after.append(f"{name} = {names.library(scalar.__name__, scalar)}({name})")
             continue
-        if home is None:
-            empty = names.library("empty", np.empty)
-            before.append(f"{name} = {empty}({shape}, {instruction.dtype.str!r})")
-            block_of(ref)
-        elif ref not in plan.passing:
-            before.append(f"{name} = {buffers[home]}")
-            block_of(ref)
+        host = plan.guests.get(ref)
+        if ref not in plan.passing:
+            out = name = place(ref)
         else:
-            if home not in scratch:
-                scratch[home] = names.new(f"{buffers[home]}_block")
-                body.append(f"    {scratch[home]} = {buffers[home]}[:{length}]")
+            out = buffer(plan.home[ref]) if host is None else place(host)
             block[ref] = name
-        out = block[ref] if home is None or ref not in plan.passing else scratch[home]
         text = expression(program, i, {**values, **block}, out, names)
-        body.append(f"    {block[ref]} = {text}")
+        body.append(f"    {name} = {text}")
     return [
         f"# {len(run)} instructions, block by block: {step} elements stay in the cache",
         *before,

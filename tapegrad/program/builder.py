@@ -1,7 +1,7 @@
 """Builder: a program being made or improved.
 
-An instruction keeps its number in a Builder wherever it stands in the order, so what a
-pass does not change is not touched.
+An instruction keeps its number in a Builder wherever it stands in the order, so a pass touches
+only what it changes.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
 
-# in the place of a dtype; None would not do, for it equals that of float64
+# stands for a dtype; None would not do, for NumPy takes it for float64
 NUMBER = object()
 
 
 class Builder:
-    """A program being made; what a pass changes.
+    """A program under construction, which passes change in place.
 
     Attributes
     ----------
     inputs, constants
         As of the program.
     instructions
-        By number, also those that are no longer in the program.
+        By number, including those that are no longer in the program.
     refs
-        The Refs to them, by number.
+        A Ref to each, by number.
     order
-        The numbers of those that are in the program, in order.
+        The numbers of those that are still in the program, in order.
     outputs
         As of the program.
     ops
         The ops of the instructions, and of some that were dropped.
     contents
-        By number, instructions and what tells them apart, as they were last compared.
+        By number, each instruction as it was last compared, and its key.
     at, stage
-        Which instruction `rewrite` has come to, and the stage of what is written.
+        The instruction that `rewrite` has reached, and the stage of new instructions.
     is_shared, is_needed
-        Whether nothing has changed since what is equal was shared, and since what is not
-        needed was dropped.
+        Whether the program is unchanged since equal instructions were shared, and since unneeded
+        ones were dropped.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class Builder:
         self.stage = STAGES[0]
         self.is_shared = self.is_needed = False
         self._users: Mapping[Ref, list[int]] | None = None
-        # constants by what tells them apart; found when first asked for
+        # constants by digest; built on first use
         self._known: dict[Any, list[Ref]] | None = None
 
     @classmethod
     def of_program(cls, program: Code) -> Builder:
-        """What a pass changes in place of a program."""
+        """A Builder that holds a program."""
         return cls(program.inputs, program.constants, program.instructions, program.outputs)
 
     # --- writing ----------------------------------------------------------------------
@@ -104,7 +104,7 @@ class Builder:
         return ref
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
-        """Write an op; shape and dtype are found out."""
+        """Write an op; its shape and dtype are inferred."""
         shape, dtype = self._infer(op, operands, options)
         stage = self.stage
         return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
@@ -121,7 +121,7 @@ class Builder:
             self.instructions[ref.index] = attrs.evolve(made, name=name)
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
-        """The operand in this shape: itself, if it has it."""
+        """The operand in this shape: itself, if it has that shape."""
         return x if self.shape(x) == shape else self.emit(reshape, x, shape=shape)
 
     # --- reading ----------------------------------------------------------------------
@@ -192,21 +192,21 @@ class Builder:
         return not self.ops.isdisjoint(ops)
 
     def touch(self) -> None:
-        """Something changes: what was found out before may be so no longer."""
+        """Mark the program as changed, and forget what was derived from it."""
         self.is_shared = self.is_needed = False
         self._users = None
 
     # --- changing ---------------------------------------------------------------------
 
     def rewrite(self, visit: Visit, ops: Collection[Rules] | None = None) -> None:
-        """Put what `visit` makes of instructions in their place.
+        """Replace instructions with what `visit` returns for them.
 
         Parameters
         ----------
         visit
-            Given the program so far and an instruction whose operands are of that,
-            returns the operand that stands for its result, an instruction to stand in
-            its place, or None to leave it as it is. What it appends comes before it.
+            A function of the Builder and of an instruction, whose operands are rewritten already.
+            It returns an operand to use in place of the result, an instruction to put in its
+            place, or None to leave it as it is. Instructions that it appends come before this one.
         ops
             The ops whose instructions are visited; all by default.
         """
@@ -235,7 +235,7 @@ class Builder:
                 self.ops.add(result.op)
                 self.touch()
             else:
-                # whatever stands for a value is called as it was
+                # a replacement keeps the name
                 self.name(result, instruction.name)
                 replaced[self.refs[i]] = result
         self.replace_outputs(replaced)
@@ -268,7 +268,7 @@ class Builder:
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
-        """End a rewriting: the outputs are what stands for them."""
+        """Finish rewriting: replace the outputs."""
         if replaced:
             self.touch()
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
@@ -303,7 +303,7 @@ def _exchanged(operands: tuple[Operand, ...], replaced: Mapping[Any, Any]) -> tu
 
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
-    """The shape and dtype of an op's result, given operands like those it will have."""
+    """The shape and dtype of an op's result, for operands like these."""
     forward = op.forward
     if op is matmul:
         first, second = operands

@@ -43,28 +43,28 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 MOST_SIGNATURES = 64
-# seconds after which a compilation says that it goes on
+# seconds after which a compilation reports that it is still running
 LONG = 2.0
 _LOG = logging.getLogger("tapegrad")
-# what rounding errors may come to, by dtype; what is not floating is the same
+# how large rounding errors may be, by dtype; results of other dtypes must be equal
 _TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2}
 
 
 @attrs.frozen(eq=False, slots=False)
 class Kept:
-    """A program with what is needed to run it."""
+    """A program, and what is needed to run it."""
 
     program: Program
-    # the arrays that the function brought in, whatever the passes made of them
+    # the arrays that the function captured, as they were before the passes
     captured: tuple[str, ...]
     signature: Signature
     make: Callable[[], Callable[..., Any]]
-    # runs that are not in use, each with buffers of its own
+    # idle runs, each with its own buffers
     idle: list[Callable[..., Any]] = attrs.Factory(list)
 
     @functools.cached_property
     def enter(self) -> Enter:
-        """What reads and runs a call; `read` serves until a signature is met again."""
+        """Reads and runs a call; made when the signature occurs for the second time."""
         return entrance(self.signature, self.idle, self.make)
 
     def run(self, values: Sequence[Any]) -> Any:
@@ -81,10 +81,10 @@ class Kept:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Python's search for cycles waits, which finds none in a program that is being made.
+    """Pause Python's cycle collector, which finds no cycles in a program being made.
 
-    Each pass makes so many small objects that it would go through all of them, and all else
-    in memory, again and again: a third of the time that long programs take.
+    The passes make so many small objects that it would scan all of memory again and again: a third
+    of the time that long programs take to compile.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -96,19 +96,19 @@ def _uncollected() -> Iterator[None]:
 
 
 class _Patience:
-    """What waits for a compilation, and says once that it goes on."""
+    """Reports, once, that a compilation is still running."""
 
     def __init__(self, label: str) -> None:
         self._label = label
         self._due: float | None = time.perf_counter() + LONG
 
     def check(self, n_records: int) -> None:
-        """Say so, if it went on for `LONG`."""
+        """Report if it has been running for `LONG` seconds."""
         if self._due is not None and time.perf_counter() > self._due:
             self._due = None
             _LOG.warning(
-                "compiling %s takes more than %g s, for its recording has %d records; of a loop "
-                "of many steps tapegrad.scan makes one record, whatever its length",
+                "compiling %s takes more than %g s: its recording has %d records; "
+                "tapegrad.scan records a loop of any length as one record",
                 self._label,
                 LONG,
                 n_records,
@@ -116,7 +116,7 @@ class _Patience:
 
 
 def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What tells that no signature was met again yet."""
+    """Stands in for an entry until a signature occurs for the second time."""
     return OTHER
 
 
@@ -124,7 +124,7 @@ class Compiled(Generic[P, R]):
     """What `compile` returns: call it as the function is called.
 
     No lock is held while the function is recorded: two threads may both record it for one
-    signature, and the program of the first to end is kept.
+    signature, and the program of the first to finish is kept.
     """
 
     # a function, as far as other compiled functions are concerned
@@ -137,7 +137,7 @@ class Compiled(Generic[P, R]):
         self.static_argnums = static_argnums
         self.passes = passes
         self._kept: dict[Signature, Kept] = {}
-        # the way in of the signature that was met again last
+        # the entry of the signature that last occurred again
         self._enter: Enter = _other
         self._warned = False
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
@@ -313,22 +313,21 @@ def compile(
     Parameters
     ----------
     fn
-        A pure function of trees: of arrays and Python numbers, which may vary, and of
-        static values, each of which makes a program of its own. Static is what compares
-        by content and never changes: strings, None, bools, enums, functions, classes,
-        ops, and tuples and frozen records of these, such as layers.
+        A pure function of trees. Arrays and Python numbers may vary; for other values of the
+        static arguments another program is made. Static values compare by content and never
+        change: strings, None, bools, enums, functions, classes, ops, and tuples and frozen records
+        of these, such as layers.
     static_argnums
-        Positions of arguments whose value the program is made for.
+        Positions of further arguments to treat as static.
     passes
         The passes that improve the program, in order; `tapegrad.program.PASSES` by
         default.
 
     Returns
     -------
-    A function of the same arguments. What it returns is read-only and new. Called on
-    Tensors, it is recorded through. ``.program(*args)`` is the Program, ``.signatures``
-    lists what it was compiled for, and ``.check(*args)`` compares it with the recorded
-    function.
+    A function of the same arguments. Its results are new and read-only. Called on Tensors, it is
+    recorded as `fn` is. ``.program(*args)`` is the Program, ``.signatures`` lists what it was
+    compiled for, and ``.check(*args)`` compares it with the recorded function.
 
     Notes
     -----
@@ -340,9 +339,9 @@ def compile(
     Raises
     ------
     TraceError
-        When called: if the function reads a value (``if``, ``float``, ``.value``, a
-        mask) of which only shape and dtype are known, or draws from a random generator,
-        whose numbers would be the same in every call.
+        When called: if the function reads a value (``if``, ``float``, ``.value``, a mask) of which
+        only shape and dtype are known; or if it draws from a random generator, since the numbers
+        would be the same in every call.
     TypeError
         When called: for an argument that neither varies nor is static, and for a result
         that is neither an array, a number nor static, such as a pullback.

@@ -16,9 +16,9 @@ _MANY = 1 << 14
 def in_order(x: Array, out: Any = None) -> Array:
     """A copy in C order, in a buffer if one is given.
 
-    A transposed matrix is copied by blocks of columns. NumPy copies row by row, each of
-    them from a column; where the columns are a power of two apart, all of them fall on a
-    few lines of the cache, and that takes five times as long.
+    A transposed matrix is copied by blocks of columns. NumPy copies row by row, each of them from
+    a column; where the columns are a power of two apart, they all fall on a few lines of the
+    cache, and the copy takes five times as long.
     """
     out = np.empty(x.shape, x.dtype) if out is None else out
     turned = x.ndim == 2 and x.nbytes >= _MANY and not x.flags.c_contiguous

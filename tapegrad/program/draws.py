@@ -1,6 +1,6 @@
 """Whether a function drew random numbers while it was recorded.
 
-A program would give the numbers of that one call for ever.
+A program of such a function would return the same numbers in every call.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ _NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
 
 
 def _top(x: Any) -> str:
-    """The top package of a function or a class, where it says its module."""
+    """The top-level package of a function or a class, if it names its module."""
     module = getattr(x, "__module__", "")
     # a class in C may have a descriptor there, for its objects
     return module.partition(".")[0] if isinstance(module, str) else ""
 
 
 def _is_ours(x: Any) -> bool:
-    """Whether a function or a class is one of this package."""
+    """Whether a function or a class belongs to this package."""
     return _top(x) == "tapegrad"
 
 
 def _is_library(x: Any) -> bool:
-    """Whether a function or a class is Python's, or of a package that is installed.
+    """Whether a function or a class belongs to Python or to an installed package.
 
     Only what the user wrote is searched: libraries refer to thousands of objects.
     """
@@ -71,9 +71,9 @@ class Watched:
 def watched(fn: Any) -> list[Watched]:
     """The random generators within a function's reach.
 
-    They are NumPy's and Python's global ones, and those that the function has in its
-    closure, its defaults, its object or the globals that it names, and those inside of
-    these, in modules too. What installed libraries keep to themselves is not searched.
+    They are NumPy's and Python's global ones, and those in the function's closure, its defaults,
+    its object, the globals that it names, and whatever these hold, modules included. The internals
+    of installed libraries are not searched.
     """
     found: list[tuple[str, Callable[[], Any]]] = [
         (
@@ -108,7 +108,7 @@ def _content(state: Any) -> Any:
 
 
 def refuse_draws(generators: list[Watched], label: str) -> None:
-    """Raise if a generator's state is not what it was when it was found."""
+    """Raise if a generator's state has changed since it was found."""
     for x in generators:
         if _content(x.state()) != x.before:
             raise TraceError(
@@ -145,14 +145,14 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         elif isinstance(x, functools.partial):
             waiting += [(name, part) for part in (x.func, *x.args, *x.keywords.values())]
         elif type(x) in _CONTAINERS or not _is_library(type(x)):
-            # what is in containers and slots is called by the name of the whole
+            # things in containers and slots are named after the whole
             waiting += [(name, part) for part in gc.get_referents(x)]
             waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
     return found
 
 
 def _attributes(kind: type) -> list[tuple[str, Any]]:
-    """The values that a user's class, or a class that it inherits from, has for all objects."""
+    """The class attributes of a user's class and of its bases."""
     return [
         (f"{base.__name__}.{name}", x)
         for base in kind.__mro__
@@ -163,7 +163,7 @@ def _attributes(kind: type) -> list[tuple[str, Any]]:
 
 
 def _contents(fn: FunctionType) -> list[Any]:
-    """The values in a function's closure; None for one that is not bound yet."""
+    """The values in a function's closure; None for a variable that is not bound yet."""
     contents = []
     for cell in fn.__closure__ or ():
         try:
@@ -174,7 +174,7 @@ def _contents(fn: FunctionType) -> list[Any]:
 
 
 def _named(fn: FunctionType) -> dict[str, Any]:
-    """A function's defaults, the globals that its code names, and what it names of modules."""
+    """A function's defaults, and the globals and attributes of modules that its code names."""
     names: set[str] = set()
     codes: list[CodeType] = [fn.__code__]
     while codes:

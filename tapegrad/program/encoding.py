@@ -1,7 +1,7 @@
 """Values, trees and refs as JSON, and back.
 
-What JSON has stands for itself, a list for a tuple, and an object of one key for anything
-else: ``{"slice": [0, null, 2]}``.
+A value that JSON has stands for itself, a list stands for a tuple, and an object with one key for
+anything else: ``{"slice": [0, null, 2]}``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tapegrad.program.naming import class_named, name_of_class
 
 _KINDS = {"input": "i", "constant": "c", "instruction": "v"}
 _LETTERS = {letter: kind for kind, letter in _KINDS.items()}
-# real numbers, and text as dict keys and results may be
+# real numbers; and text, for dict keys and results
 _DTYPE = re.compile(r"[<>|=][biufU][0-9]{1,9}")
 _PLAIN = (type(None), bool, int, float, str)
 
@@ -52,7 +52,7 @@ def dtype_to_json(dtype: Any) -> str:
     Raises
     ------
     TypeError
-        If it is neither of real numbers nor of text.
+        If it is neither a dtype of real numbers nor of text.
     """
     made = np.dtype(dtype)
     if not _DTYPE.fullmatch(made.str):

@@ -1,4 +1,4 @@
-"""What an argument is: what varies, what a program is made for, and what is refused."""
+"""Calls read: which arguments vary, which are static, and which are refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapegrad.program.static import static_key
 
 @attrs.frozen
 class ArrayLike:
-    """What a program depends on of an array argument."""
+    """What a program depends on in an array argument."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -29,7 +29,7 @@ class ArrayLike:
 
 @attrs.frozen
 class NumberLike:
-    """What a program depends on of a Python number that may vary: its type."""
+    """What a program depends on in a Python number that may vary: its type."""
 
     kind: type
 
@@ -39,7 +39,7 @@ class NumberLike:
 
 @attrs.frozen
 class Static:
-    """An argument that a program is made for: its value."""
+    """A static argument: the program depends on its value."""
 
     value: Any = attrs.field(eq=False)
     key: Hashable
@@ -56,7 +56,7 @@ def _told_apart(structures: tuple[tuple[Any, tree.Structure], ...]) -> Hashable:
 
 
 def _exact(structure: tree.Structure) -> Hashable:
-    """A structure in which the keys 1, True and 1.0 are not the same."""
+    """A structure in which the keys 1, True and 1.0 differ."""
     keys: Any = structure.keys
     if structure.node is dict:
         keys = tuple([static_key(key, "a dict") for key in keys])
@@ -65,14 +65,14 @@ def _exact(structure: tree.Structure) -> Hashable:
 
 @attrs.frozen(repr=False)
 class Signature:
-    """What programs are told apart by: the trees, shapes, dtypes and static values.
+    """What distinguishes programs: the trees, shapes, dtypes and static values.
 
     Attributes
     ----------
     structures
         The name (or position) and the structure of each argument.
     leaves
-        What matters of each leaf.
+        What the program depends on in each leaf.
     """
 
     structures: tuple[tuple[Any, tree.Structure], ...] = attrs.field(eq=_told_apart)
@@ -89,7 +89,7 @@ class Signature:
 
 @attrs.frozen
 class Call:
-    """One call, read: its signature, its leaves that vary, and whether a Tensor is among them."""
+    """A call that was read: its signature, its varying leaves, and whether one is a Tensor."""
 
     signature: Signature
     values: list[Any]
@@ -97,7 +97,7 @@ class Call:
 
 
 def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Collection[int]) -> Call:
-    """What the arguments of a call are.
+    """Read the arguments of a call.
 
     Arrays and Python floats and ints vary. Everything else, and all of an argument that
     is listed in `static_argnums`, is static (`tapegrad.program.static`).
@@ -105,14 +105,14 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
     Raises
     ------
     TypeError
-        For an argument, or a dict's key, that is none of these.
+        For an argument, or a dict's key, that can be none of these.
     """
     structures: list[tuple[Any, tree.Structure]] = []
     kinds: list[Leaf] = []
     values: list[Any] = []
     traced = False
     static = {i + len(args) if i < 0 else i for i in static_argnums}
-    # a key of kwargs may be of a class that is text and more
+    # a keyword may be of a subclass of str
     named = [(str.__str__(name), x) for name, x in kwargs.items()]
     for name, arg in [*enumerate(args), *named]:
         what = f"argument {name}"
@@ -143,28 +143,26 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
 Run = Callable[..., Any]
 Enter = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
-# what `Enter` returns for the arguments of another signature
+# what `Enter` returns for a call with another signature
 OTHER: Any = object()
 
-# equal values of one of these classes are the same
+# for these classes, equal values are the same value
 _PLAIN = {str, bytes, int}
 
 
 def entrance(signature: Signature, idle: list[Run], make: Callable[[], Run]) -> Enter:
-    """A function that runs a program if a call has this signature, and else gives `OTHER`.
+    """A function that runs a program if a call has this signature, and otherwise returns `OTHER`.
 
-    It is straight-line source: a walk through the trees would take longer than a small
-    program does.
+    It is straight-line code: walking through the trees would take longer than a small program.
 
     Parameters
     ----------
     signature
-        What the program was made for.
+        The signature of the program.
     idle
-        Runs of the program that are not in use, each with buffers of its own. One is taken
-        for a call, and put back.
+        Idle runs of the program, each with its own buffers. One is taken for a call, and put back.
     make
-        Makes another where there is none.
+        Makes another run if none is idle.
     """
     namespace: dict[str, Any] = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER}
     namespace.update(take=idle.pop, put_back=idle.append, make=make)
@@ -199,7 +197,7 @@ def entrance(signature: Signature, idle: list[Run], make: Callable[[], Run]) -> 
             values.append(name)
             lines.append(f"if type({name}) is not {kind.kind.__name__}: return other")
         else:
-            # what is static does not change, so that the same object is the same value
+            # static values never change, so the same object has the same value
             value, made = bind(kind.value), type(kind.value)
             same = f"{name} is {value}"
             if made in _PLAIN:

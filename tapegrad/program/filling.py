@@ -1,6 +1,6 @@
-"""Small concatenations that are filled part by part, in views that are made once.
+"""Small concatenations that are filled part by part, through views that are made once.
 
-A call of ``concatenate`` takes as long to start as ten assignments to such views.
+Starting ``concatenate`` takes as long as ten assignments to such views.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from tapegrad.ops.shape import concatenate, reshape
+from tapegrad.ops.joining import concatenate
+from tapegrad.ops.shape import reshape
 from tapegrad.program.ir import Code, Ref
 
 # bytes from which a copy takes longer than a call to start
@@ -25,12 +26,11 @@ class Filling:
     Attributes
     ----------
     parts
-        What is copied, and the view that it is copied to as it is written after the name
-        of the buffer.
+        What is copied, and the view that it is copied to, as written after the buffer's name.
     fixed
-        The same of constants, which are copied once.
+        The same for constants, which are copied once.
     unwritten
-        Instructions that need not be run: what they reshape is copied.
+        Instructions that need not run: their operands are copied instead.
     """
 
     parts: tuple[tuple[Any, str], ...]
@@ -77,7 +77,7 @@ def _filling(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling:
             continue
         made = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
         if made is not None and made.op is reshape and uses[x] == 1 and not axis:
-            # the view has the shape of what is reshaped, for it is in order
+            # the view takes the operand's shape, since it is contiguous
             unwritten.append(x)
             (x,) = made.operands
             view += f".reshape({program.like(x).shape})"

@@ -1,4 +1,4 @@
-"""What a program, or a body in it, is written with: names of values, and what is made once."""
+"""What a program, or a body inside one, is written with: names of values, and what is made once."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Values = Mapping[Ref, str]
 
 @attrs.frozen
 class Frame:
-    """A program, or a body in it, as it is written.
+    """A program, or a body inside one, while it is written.
 
     Attributes
     ----------
@@ -40,17 +40,17 @@ class Frame:
     buffers
         What each buffer is called.
     outs
-        Where results are written that have a place of their own.
+        Where results are written that have a place in memory.
     updates
-        Instructions that update rows, and what keeps the older tables.
+        Instructions that update rows, and what keeps the older table of each.
     names
         Where names come from.
     once
-        The lines that are run once, before the first call; more are added.
+        The lines that run once, before the first call; more are added.
     rows
-        Values that a loop gave, and the list of their rows, in order.
+        Values that a loop returned, and the list of their rows, in order.
     lent
-        Values in memory that a loop uses again when it is run again.
+        Values in memory that a loop reuses when it runs again.
     inside
         Whether it is a body.
     """
@@ -71,8 +71,8 @@ class Frame:
 def framed(
     program: Code, values: dict[Ref, str], names: Names, once: list[str], inside: bool = False
 ) -> Frame:
-    """The frame of a program, or of a body inside one; what it needs once is added to `once`."""
-    plan = planned(program)
+    """The frame of a program, or of a body inside one; what is made once is added to `once`."""
+    plan = planned(program, inside)
     buffers = tuple(names.new(f"buf{i}") for i in range(len(plan.buffers)))
     outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
     updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
@@ -83,7 +83,7 @@ def framed(
     for ref, name in outs.items():
         part = plan.parts[ref]
         once.append(f"{name} = {buffers[part.buffer]}[{part.start}:{part.stop}]")
-    # values after each other may have one buffer, in one order
+    # successive values may share a buffer, in one order of axes
     known: dict[tuple[str, Axes], str] = {}
     for ref, axes in plan.turned.items():
         of = buffers[plan.home[ref]]
@@ -105,9 +105,9 @@ def allocated(names: Names, shape: tuple[int, ...], dtype: Any) -> str:
 
 
 def values_of(program: Code, names: Names, known: Values | None = None) -> dict[Ref, str]:
-    """A name for each value: what a reader knows it by, or else its op and its line.
+    """A name for each value: the one that a reader knows, or else its op and its line.
 
-    Those of inputs may be known.
+    The names of inputs may be given.
     """
     values = dict(known or {})
     for i, name in enumerate(short_names([x.path for x in program.inputs])):
@@ -138,7 +138,7 @@ _WORDS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 0.5: "half", 0.2
 
 
 def word(x: Any) -> str:
-    """A number's name in English, if it has a short one."""
+    """A number as an English word, if there is a short one."""
     found = _WORDS.get(abs(x), "")
     return f"minus_{found}" if found and math.copysign(1, x) < 0 else found
 
@@ -147,7 +147,7 @@ def word(x: Any) -> str:
 
 
 def _constant(constant: Constant, name: str, names: Names) -> list[str]:
-    """The line that defines a constant; without one it is put in the namespace."""
+    """The line that defines a constant, if it is one number; else it goes to the namespace."""
     splat = constant.splat
     if splat is None:
         names.namespace[name] = constant.array
@@ -167,7 +167,7 @@ _LINE = 64  # bytes
 
 
 def _buffer(shape: tuple[int, ...], dtype: str) -> Array:
-    """An array that begins with a line of the cache, as `empty` gives it by chance only."""
+    """An array that begins at a cache line, which `empty` gives only by chance."""
     size = math.prod(shape) * np.dtype(dtype).itemsize
     memory = np.empty(size + _LINE, np.uint8)
     start = -memory.ctypes.data % _LINE
@@ -179,7 +179,7 @@ _SPARSE = 4
 
 
 def _row_updates(program: Code) -> list[int]:
-    """The instructions that give back a large table with a few rows updated."""
+    """The instructions that return a large table with a few rows updated."""
     return [
         x.index
         for x in program.results
@@ -190,13 +190,16 @@ def _row_updates(program: Code) -> list[int]:
 def _is_row_update(program: Code, instruction: Instruction) -> bool:
     if instruction.op is not index_add or instruction.options["index"] != (HOLE,):
         return False
-    table, values, _ = instruction.operands
-    like = program.like(values)
+    table, values, indices = instruction.operands
+    like, places = program.like(values), program.like(indices)
     few = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
+    # a mask selects rows too, and values may broadcast
+    whole = places.dtype.kind in "iu" and like.shape == places.shape + instruction.shape[1:]
     return (
         type(table) is Ref
         and table.kind == "input"
         and few
+        and whole
         and like.dtype == instruction.dtype
         and math.prod(instruction.shape) >= MANY
     )

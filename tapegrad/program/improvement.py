@@ -1,8 +1,8 @@
 """Passes: pure functions from a Program to a better one.
 
-A pass of the package is written as the change of a `Builder`. Called, it improves a
-Program and leaves it as it was; many in a row (`improved`) hand one Builder on, so that
-the program is copied once.
+Each pass of the package changes a `Builder`. Called on a Program, it returns a better one and
+leaves the old one as it was; many in a row (`improved`) share one Builder, so the program is
+copied once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Pass = Callable[[Program], Program]
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Improvement:
-    """A pass, declared by what it does to a Builder.
+    """A pass, declared by a function that changes a Builder.
 
     Attributes
     ----------

@@ -1,11 +1,12 @@
-"""The lines of a program's instructions, and those of the bodies in it."""
+"""The lines of a program's instructions, and of the bodies inside it."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tapegrad.ops.indexing import getitem
-from tapegrad.ops.shape import expand_dims, reshape, squeeze, stack, swapaxes, transpose
+from tapegrad.ops.indexing import getitem, index_select
+from tapegrad.ops.joining import stack
+from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
@@ -14,7 +15,7 @@ from tapegrad.program.frame import Frame, Values, word
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
-from tapegrad.program.plan import Plan
+from tapegrad.program.plan import Plan, owners
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -30,21 +31,21 @@ def lines_of(frame: Frame) -> list[str]:
     def begin(i: int) -> None:
         nonlocal stage
         reached = STAGES.index(program.instructions[i].stage)
-        # what is moved up by a pass begins no stage
+        # an instruction that a pass moved up begins no stage
         if staged and reached > stage:
             stage = reached
             lines.append(f"# {STAGES[stage]}")
 
     unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
     if not frame.inside:
-        # written where they are handed out
+        # written where they are returned
         unwritten.update(*plan.sealed.values())
 
     def line(i: int) -> None:
         if Ref("instruction", i) in unwritten:
             return
         if program.instructions[i].op is PART:
-            # written where the loop or the branch is that gives it
+            # written with the loop or the branch that returns it
             return
         if isinstance(program.instructions[i].options.get("loop"), Loop):
             lines.extend(loop_lines(frame, i, lines_of))
@@ -55,8 +56,10 @@ def lines_of(frame: Frame) -> list[str]:
         instruction, ref = program.instructions[i], Ref("instruction", i)
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
+        if plan.early.get(ref, ref) != ref:
+            out = values[plan.early[ref]]
         if _is_still(program, instruction, still):
-            # a view of what never moves is made once
+            # a view of fixed memory is made once
             (of,) = instruction.operands
             text = expression(program, i, {of: still[of][0]}, None, names)  # type: ignore[dict-item]
             about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
@@ -70,12 +73,13 @@ def lines_of(frame: Frame) -> list[str]:
             lines.extend(_rest(program, plan, i, values, buffers))
             text, note = buffers[plan.home[ref]], "its parts were written there"
         elif instruction.op is stack and out is not None and not instruction.options.get("axis"):
-            # a call of NumPy's takes longer than to put small rows in their places
+            # a call of NumPy takes longer than copying a few small rows
             numbered = enumerate(instruction.operands)
             lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
         elif i in frame.updates:
-            given = ", ".join(operand(x, values) for x in instruction.operands)
+            rows = [*instruction.operands, *_taken(frame, i)]
+            given = ", ".join(operand(x, values) for x in rows)
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
@@ -96,6 +100,21 @@ def lines_of(frame: Frame) -> list[str]:
     return lines
 
 
+def _taken(frame: Frame, i: int) -> list[Ref]:
+    """The rows that an update adds to, if they are in an array that nothing needs after it."""
+    program = frame.program
+    table, _, indices = program.instructions[i].operands
+    owner = owners(program)
+    later: set[Any] = {x for made in program.instructions[i + 1 :] for x in made.operands}
+    later = {owner.get(x, x) for x in later | program.results}
+    for j, made in enumerate(program.instructions[:i]):
+        if made.op is index_select and made.operands == (table, indices):
+            ref = Ref("instruction", j)
+            # another update of these rows would use them too
+            return [] if ref in later or table in later else [ref]
+    return []
+
+
 _RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
 
 
@@ -104,9 +123,9 @@ Still = dict[Any, tuple[str, "tuple[int, ...] | None"]]
 
 
 def _still(frame: Frame) -> Still:
-    """The arrays that are the same at each run.
+    """The arrays that stay in place from run to run.
 
-    They are constants, and buffers by the values in them. What a body computes moves.
+    They are constants, and buffers, by the values in them. Values that a body computes move.
     """
     found: Still = {}
     if frame.inside:
@@ -132,13 +151,13 @@ def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int,
 
 
 def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
-    """Whether a result is a view of an array that is the same at each run."""
+    """Whether a result is a view of an array that stays in place from run to run."""
     if len(instruction.operands) != 1 or instruction.operands[0] not in still:
         return False
     (of,) = instruction.operands
     op = instruction.op
     if op is getitem:
-        # an element is copied, and so is what a bool selects
+        # an element is copied, and so is what a mask selects
         return instruction.shape != () and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
@@ -158,7 +177,7 @@ def _strides(
 
 
 def _spelled(program: Code, values: Values) -> dict[Any, str]:
-    """What the constants are that are numbers and are called by no word."""
+    """The values of the constants that are numbers without a name in words."""
     found: dict[Any, str] = {}
     for i, x in enumerate(program.constants):
         if x.shape == () and x.splat is not None and not word(x.splat):
@@ -187,13 +206,13 @@ def _filled(frame: Frame, ref: Ref) -> list[str]:
     about = f"  # {frame.program.of(ref).shape}: {buffer} has its parts"
     (lines or fixed)[-1] += about
     frame.once.extend(fixed)
-    # it is called as its buffer is, which is its own
+    # it has its buffer to itself, and shares its name
     frame.values[ref] = buffer
     return lines
 
 
 def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:
-    """The lines that copy the parts of a concatenation that are not in their places."""
+    """The lines that copy the parts of a concatenation that are not in place yet."""
     home, start = plan.home[Ref("instruction", i)], 0
     lines = []
     for x in program.instructions[i].operands:

@@ -1,4 +1,4 @@
-"""What programs are: inputs, constants, instructions, outputs, and references to their values."""
+"""The parts of a program: inputs, constants, instructions, outputs, and references to values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tapegrad.core.tensor import NO_OPTIONS, Rules
 class Ref(NamedTuple):
     """A value of a program: an ``"input"``, a ``"constant"`` or an ``"instruction"``.
 
-    A tuple, for Refs are hashed more often than anything else when a program is improved.
+    It is a tuple because passes hash Refs more often than anything else.
     """
 
     kind: str
@@ -35,7 +35,7 @@ class Input:
     Attributes
     ----------
     path
-        Where it stands in the arguments.
+        Its path in the arguments.
     shape, dtype
         Of the array; a Python number has shape () and takes part in promotion as one.
     number
@@ -66,7 +66,7 @@ class Constant:
     array
         The array, as the program reads it.
     captured
-        Whether the recorded function brought it in, rather than tapegrad.
+        Whether it comes from the recorded function, rather than from tapegrad.
     """
 
     array: Array = attrs.field(eq=_content, converter=_kept)
@@ -74,7 +74,7 @@ class Constant:
 
     @property
     def value(self) -> Array:
-        """The array, for others to read."""
+        """The array, as others may read it."""
         array: Array = lend(self.array)
         return array
 
@@ -90,13 +90,13 @@ class Constant:
 
     @cached_property
     def splat(self) -> Any:
-        """The number that the array is full of, if it can be written as that number."""
+        """The number that fills the array, if it can be written as one."""
         array = self.array
         if array.size == 0 or array.dtype.kind not in "fiub" or array.dtype.itemsize > 8:
             return None
         first = array.reshape(-1)[0]
         same = array.ndim == 0 or (array == first).all()
-        # -0.0 equals 0.0, and a NaN may hold more than its name says
+        # -0.0 equals 0.0, and NaNs may differ in their bits
         if not same or np.full(array.shape, first, array.dtype).tobytes() != array.tobytes():
             return None
         return first.item() if first == first else None
@@ -138,10 +138,10 @@ class Instruction:
     number
         Whether the result is a Python number.
     note
-        What a reader may wonder at.
+        An explanation for the reader, written as a comment.
     name
-        What a reader may call the result: the user's variable, or what it is of a
-        parameter. Not unique.
+        A name for the result that a reader knows: the user's variable, or one derived from a
+        parameter's. Not unique.
     stage
         The part of a training step that it belongs to, one of `STAGES`.
     """
@@ -157,8 +157,8 @@ class Instruction:
     stage: str = attrs.field(default="forward", eq=False)
 
     def on(self, operands: tuple[Operand, ...]) -> Instruction:
-        """The same of other operands."""
-        # what `attrs.evolve` does, which checks what is checked already
+        """The same instruction with other operands."""
+        # as `attrs.evolve`, without checking the fields again
         made = object.__new__(Instruction)
         fields = made.__dict__
         fields.update(self.__dict__)
@@ -174,7 +174,7 @@ class Instruction:
 
 @attrs.frozen(hash=False)
 class Code:
-    """Inputs, constants, instructions in order, outputs. Holds no values; never changed.
+    """Inputs, constants, instructions in order, and outputs. It holds no values and never changes.
 
     Attributes
     ----------
@@ -205,7 +205,7 @@ class Code:
         return column[ref.kind][ref.index]
 
     def like(self, x: Any) -> Like:
-        """The shape and dtype of an operand; of a Python number, () and its class."""
+        """The shape and dtype of an operand; for a Python number, () and its class."""
         if type(x) is not Ref:
             return Like((), type(x))
         made = self.of(x)
@@ -220,12 +220,12 @@ class Code:
 
 @attrs.frozen
 class Like:
-    """What is known of an operand before it is computed."""
+    """What is known about an operand before it is computed."""
 
     shape: tuple[int, ...]
     dtype: Any
 
     @property
     def ndim(self) -> int:
-        """How many axes it has."""
+        """The number of axes."""
         return len(self.shape)

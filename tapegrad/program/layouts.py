@@ -1,4 +1,4 @@
-"""In which order of axes results lie in memory: that of their use, where it is known."""
+"""The order of axes in which results lie in memory: that in which they are used, where known."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Axes = tuple[int, ...]
 def layouts(program: Code) -> Mapping[Ref, Axes]:
     """The order of axes in memory of products of stacks that are transposed and then reshaped.
 
-    A product writes to any order as quickly, and a reshape of the order that it is
-    transposed to copies nothing. Listed are those of which every use is one transpose.
+    A product writes in any order at the same speed, and a reshape after the transpose then copies
+    nothing. Only products whose every use is the same transpose are listed.
     """
     made = program.instructions
     stacks = {
@@ -43,14 +43,14 @@ def layouts(program: Code) -> Mapping[Ref, Axes]:
     for ref in sorted(stacks & reshaped):
         orders = {axes_of(made[i]) for i in uses[ref]}
         axes = orders.pop() if len(orders) == 1 else None
-        # BLAS writes to matrices of which one axis is contiguous
+        # BLAS writes to matrices with one contiguous axis
         if axes and axes[-1] >= len(axes) - 2:
             found[ref] = axes
     return found
 
 
 def axes_of(instruction: Instruction) -> Axes | None:
-    """The order that an instruction puts the axes of its operand in, if that is what it does."""
+    """The order in which an instruction puts the axes of its operand, if it reorders axes."""
     n = len(instruction.shape)
     if instruction.op is transpose:
         axes = instruction.options.get("axes")

@@ -18,13 +18,13 @@ from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
 from tapegrad.program.templates import TEMPLATES, WHOLE
 
-# what Python calls its numbers, by NumPy's kinds
+# the names of Python's numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}
 
 
 def takes_out(program: Code, instruction: Instruction) -> bool:
     """Whether an instruction can write its result to a buffer."""
-    # an empty result needs no memory; what is as long as a loop ran is empty until it has run
+    # an empty result needs no memory; one with a row a step is empty until the loop has run
     if instruction.number or 0 in instruction.shape:
         return False
     template = _template(program, instruction)
@@ -36,9 +36,9 @@ def takes_out(program: Code, instruction: Instruction) -> bool:
 def expression(
     program: Code, i: int, values: Mapping[Ref, str], out: str | None, names: Names
 ) -> str:
-    """An instruction as an expression, which writes to `out` if that is given.
+    """An instruction as an expression, which writes to `out` if it is given.
 
-    What it calls enters the namespace of `names`.
+    The functions that it calls are added to the namespace of `names`.
     """
     instruction = program.instructions[i]
     template = _template(program, instruction)
@@ -51,7 +51,7 @@ def expression(
             template = names.library(called[1], function) + template[called.end(1) :]
     text = _filled(instruction, template, values, out, names)
     if instruction.number and _whole(program, instruction) is None:
-        # not .item(), for NumPy has Python's own numbers in place of ints of many bits
+        # not .item(), since NumPy holds large ints as Python's own
         return f"{KINDS[instruction.dtype.kind]}({text})"
     return text
 
@@ -84,17 +84,17 @@ def _call(instruction: Instruction, names: Names) -> str:
     op = instruction.op
     inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
     if isinstance(op.forward, np.ufunc):
-        # of maximum and minimum positional out= is deprecated, and slow to say so
+        # for maximum and minimum a positional out= is deprecated, and the warning is slow
         out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
         return f"{_function(op, names)}({inputs}, {out})"
     options = [f", {name}={_option(x, names)}" for name, x in instruction.options.items()]
-    # the operands' places are the only braces that are for the format
+    # only the operands' braces are for the format
     escaped = "".join(options).replace("{", "{{").replace("}", "}}")
     return f"{_function(op, names)}({inputs}{escaped})"
 
 
 def _function(op: Rules, names: Names) -> str:
-    """The name of an op's function: NumPy's, the op's if it is one of ours, or a new one."""
+    """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
     forward = op.forward
     if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
         return names.library(forward.__name__, forward)
@@ -116,7 +116,7 @@ def number(x: Any) -> str:
 
 
 def _option(value: Any, names: Names) -> str:
-    """An option as it is written: a literal, or a name for what has none."""
+    """An option as it is written: a literal, or a name where there is no literal."""
     if type(value) is tuple:
         parts = [_option(part, names) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
@@ -136,7 +136,7 @@ def _filled(
     out: str | None,
     names: Names,
 ) -> str:
-    """A format string with the operands, the options and the result's buffer put in."""
+    """A format string filled with the operands, the options and the result's buffer."""
     operands = [operand(x, values) for x in instruction.operands]
     fields: dict[str, Any] = {}
     if instruction.op in TEMPLATES:
@@ -159,7 +159,7 @@ def _filled(
 
 
 def _index(index: tuple[Any, ...], arrays: Iterator[str]) -> str:
-    """An index as one writes it."""
+    """An index as it is written in brackets."""
     parts = []
     for part in index:
         if isinstance(part, slice):

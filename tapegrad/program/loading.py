@@ -1,4 +1,4 @@
-"""Programs from files. Each part of a file is checked, and none of its text is ever run."""
+"""Programs from files. Each part of a file is checked, and no text in it is ever run."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from tapegrad.program.saving import FORMAT, MOST_TEXT, TEXT, VERSION
 def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     """Read a program from a file that `Program.save` wrote, to call it as before.
 
-    No text of the file is run and nothing that it names is imported: its ops are looked up
-    by name, and its source is written anew. It may be of another machine, and of another
+    No text of the file is run and nothing that it names is imported: its ops are looked up by
+    name, and its source is written anew. The file may come from another machine, and from another
     supported version of Python, NumPy or attrs.
 
     Parameters
@@ -46,8 +46,8 @@ def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     path
         The file.
     using
-        The ops and the classes of records that are not of tapegrad and that the program
-        calls or returns; they are found by their names.
+        The ops that the program calls, and the classes of records that it returns, which are not
+        tapegrad's own; they are found by name.
 
     Returns
     -------
@@ -56,8 +56,8 @@ def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
     Raises
     ------
     FileError
-        If it is not such a file, is of another version, damaged or not well-formed, or has
-        an op or a class that is not known; the message names the file and says what to do.
+        If it is not such a file, has another version, is damaged or malformed, or names an unknown
+        op or class; the message names the file and says what to do.
     OSError
         If it cannot be read.
 
@@ -107,7 +107,7 @@ def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...])
     if reader.read != set(entries):
         raise FileError("its constants are not those that it lists")
     _check_arguments(program)
-    # the source is written, so that what is wrong shows here and not when it is called
+    # the source is written, so that errors show here and not in a call
     program._make  # noqa: B018
     return program
 
@@ -144,7 +144,7 @@ def _input(path: Any, shape: Any, dtype: Any, number: Any) -> Input:
 
 @attrs.frozen
 class _Reader:
-    """What parts of a program are read with.
+    """Reads the parts of a program.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class _Reader:
     using
         What the caller handed over.
     read
-        The arrays that were read.
+        The arrays read so far.
     """
 
     entries: Mapping[str, Entry]
@@ -174,7 +174,7 @@ class _Reader:
         return made
 
     def inner(self, x: Any) -> Program:
-        """A program that is part of an instruction, which shows its label."""
+        """A program inside an instruction, which shows its label."""
         made = self.code(x)
         if not made.label.isprintable() or not all(type(y) is Ref for y in made.outputs):
             raise FileError("a loop's body is not well-formed")
@@ -238,7 +238,7 @@ class _Reader:
         return from_json(x)
 
     def argument(self, name: Any, structure: Any, statics: Any) -> Argument:
-        """What is known of an argument."""
+        """What is known about an argument."""
         if type(name) not in (int, str) or not all(x is None or type(x) is str for x in statics):
             raise FileError("an argument is not described")
         return Argument(name, structure_from_json(structure, self.using), tuple(statics))
@@ -261,7 +261,7 @@ def _count(x: Any) -> int:
 
 
 def _check(program: Program) -> None:
-    """Raise unless operands come before their use, and each op can give what it should."""
+    """Raise unless values are made before they are used, and each op can give the stated result."""
     counts = {"input": len(program.inputs), "constant": len(program.constants)}
     for i, instruction in enumerate(program.instructions):
         for x in instruction.operands:
@@ -278,7 +278,7 @@ def _check(program: Program) -> None:
 
 
 def _check_arguments(program: Program) -> None:
-    """Raise unless inputs are the leaves of arguments that vary, and outputs fill their tree."""
+    """Raise unless the inputs are the arguments' varying leaves and the outputs fill their tree."""
     if len(program.outputs) != program.structure.size:
         raise FileError("its results do not fill their tree")
     if program.arguments is None:
@@ -293,7 +293,7 @@ def _check_arguments(program: Program) -> None:
 
 
 def _check_call(op: Rules, instruction: Instruction) -> None:
-    """Raise unless an op takes so many operands, and options of these names."""
+    """Raise unless an op takes this number of operands, and options of these names."""
     n_operands, options = len(instruction.operands), instruction.options
     fits = {
         LOOP: lambda: _loop_fits(options["loop"], n_operands),
@@ -335,7 +335,7 @@ def _branch_fits(branch: Branch, n_operands: int) -> bool:
     return first == second and all(len(code.inputs) == n_operands - 1 for code in codes)
 
 
-# a result's shape and dtype are found out at once where all arrays are as small as this
+# the shape and dtype of a result are inferred where all arrays are as small as this
 _SMALL = 1 << 12
 _FEW = 8
 
@@ -343,8 +343,8 @@ _FEW = 8
 def _check_result(program: Program, instruction: Instruction, i: int) -> None:
     """Raise if an op would give another shape or dtype than the file says.
 
-    Only a ufunc says so without computing. Any other op of the package is called, on small
-    arrays alone: to load a file takes neither time nor memory that its size does not show.
+    Only a ufunc says so without computing. Any other op of the package is called, on small arrays
+    alone, so that loading a file takes no more time and memory than its size suggests.
     """
     op, operands = instruction.op, instruction.operands
     likes = [program.like(x) for x in operands]
@@ -359,7 +359,7 @@ def _check_result(program: Program, instruction: Instruction, i: int) -> None:
     try:
         shape, dtype = infer(op, stand_ins, instruction.options)
     except (np.linalg.LinAlgError, ArithmeticError, ImportError):
-        # not for these numbers, or not without SciPy
+        # not defined for these numbers, or SciPy is missing
         return
     if not instruction.number and (shape, dtype) != (instruction.shape, instruction.dtype):
         raise FileError(
@@ -379,7 +379,7 @@ def _is_small(options: Any) -> bool:
 
 
 def _stand_in(made: Any, is_ufunc: bool) -> Any:
-    """A value like an input, a constant or a result, such that most ops are defined there."""
+    """A value like an input, a constant or a result, at which most ops are defined."""
     shape, dtype = made.shape, made.dtype
     if getattr(made, "number", None):
         return dtype.type(1).item()

@@ -1,4 +1,4 @@
-"""Where the names in a program's source come from: one allocator, which gives each once."""
+"""The names in a program's source: one allocator, which gives each name once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tapegrad.ops.logic import keep_into
 from tapegrad.ops.picking import add_at_places_into, below_largest_into
 from tapegrad.program.copies import in_order
 
-# functions of this package that ops have in their sources
+# functions of this package that stand for ops in a source
 HELPERS: Mapping[str, Any] = {
     "in_order": in_order,
     "keep": keep_into,
@@ -26,7 +26,7 @@ HELPERS: Mapping[str, Any] = {
 }
 
 
-# what a source may use under its own name
+# names that a source may use
 _RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *HELPERS})
 _NO_WORD = re.compile(r"\W", re.ASCII)
 
@@ -34,8 +34,8 @@ _NO_WORD = re.compile(r"\W", re.ASCII)
 class Names:
     """The names of one source, and the values that it is run with.
 
-    A name is as like the wanted text as it can be, and no two are the same: neither two
-    that were asked for, whoever wanted them, nor one of Python, NumPy or an op.
+    A name is as close to the wanted text as possible, and no two are the same: it differs from all
+    names given before, and from those of Python, NumPy and ops.
 
     Attributes
     ----------
@@ -52,13 +52,13 @@ class Names:
     def __init__(self) -> None:
         self.namespace: dict[str, Any] = {}
         self._taken: set[str] = set()
-        # for each wanted name, the last number that was put after it
+        # for each wanted name, the last number appended to it
         self._count: dict[str, int] = {}
         # by identity; the namespace keeps the values alive
         self._known: dict[int, str] = {}
 
     def new(self, wanted: str) -> str:
-        """A name that nothing else has, made of any text."""
+        """A new name, made from any text."""
         if not (wanted.isascii() and wanted.isidentifier()):
             wanted = _NO_WORD.sub("_", wanted)
         name = wanted
@@ -71,7 +71,7 @@ class Names:
         return name
 
     def of(self, value: Any, wanted: str) -> str:
-        """The name of a value from outside: the same each time."""
+        """The name of a value from outside: the same one each time."""
         name = self._known.get(id(value))
         if name is None:
             name = self._known[id(value)] = self.new(wanted)

@@ -1,7 +1,7 @@
-"""What ops and classes are called in files: the one table that a file's names are looked up in.
+"""The names of ops and classes in files, and the one table in which they are looked up.
 
-A name in a file is never imported. What is not of the package, or not loaded, is found
-only among what the caller hands over.
+A name in a file is never imported. Anything outside the package, or not loaded, is found only
+among what the caller hands over.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
-from tapegrad import random, tree
+from tapegrad import tree
 from tapegrad.core.batch import EACH, EACH_DRAWN
 from tapegrad.core.op import Op
 from tapegrad.core.seeds import SEED
@@ -20,13 +20,12 @@ from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import OPS
 from tapegrad.errors import FileError
 from tapegrad.ops import scipy_special
+from tapegrad.random import generator
 
 # loops and branches, whose ops are made of programs
 _CONTROL = "tapegrad.program.control."
-DRAWS = tuple(
-    [x for x in vars(random).values() if isinstance(x, Op) and x.__module__ == random.__name__]
-)
-# ops that no name is declared for
+DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
+# ops that are not declared under a name
 _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
@@ -36,13 +35,12 @@ _OTHERS = {
 
 
 def name_of_op(op: Rules) -> str:
-    """What a file calls an op; with the module and a colon if it is a user's.
+    """The name of an op in files; that of a user's op begins with its module and a colon.
 
     Raises
     ------
     TypeError
-        For a `custom_vjp`, which is made anew by each call, and for calls example by
-        example.
+        For a `custom_vjp`, which each call makes anew, and for calls example by example.
     """
     if op is CUSTOM_VJP:
         raise TypeError(
@@ -65,12 +63,12 @@ def name_of_op(op: Rules) -> str:
 
 
 def op_named(name: str, using: Iterable[Any]) -> Rules:
-    """The op that a file calls so.
+    """The op with this name in a file.
 
     Raises
     ------
     FileError
-        If there is none, with what to do.
+        If there is none; the message says what to do.
     """
     op = OPS.get(name) or _OTHERS.get(name)
     if op is None:
@@ -86,17 +84,17 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
 
 
 def name_of_class(node: type) -> str:
-    """What a file calls a class of records or a NamedTuple."""
+    """The name in files of a class of records or a NamedTuple."""
     return _full(node)
 
 
 def class_named(name: str, using: Iterable[Any]) -> type:
-    """The class that a file calls so.
+    """The class with this name in a file.
 
     Raises
     ------
     FileError
-        If it is neither one of the package's nor handed over.
+        If it neither belongs to the package nor was handed over.
     """
     module, _, qualified = name.partition(":")
     found = _handed(name, [x for x in using if isinstance(x, type)])
@@ -123,7 +121,7 @@ def _full(thing: Any) -> str:
 
 
 def _handed(name: str, given: list[Any]) -> Any:
-    """The one that has the name, in its module or else in any other."""
+    """The one with this name, in this module or else in any other."""
     last = name.rpartition(":")[2]
     fitting = [x for x in given if _full(x) == name] or [x for x in given if x.__qualname__ == last]
     return fitting[0] if fitting else None

@@ -1,9 +1,9 @@
-"""What a call may be seen to do while it is recorded: the names that a reader knows.
+"""What can be observed of a call while it is recorded: the names that a reader knows.
 
-The tape says what was computed and not what the user calls it. Python says so in the
-frames of the user's functions that led to a record: when they have returned, their
-variables still hold records. Those of the sweep say what is the cotangent of what. Nothing
-but names and comments in a program's text depends on it.
+The tape says what was computed, but not what the user calls it. Python's frames do: when the
+user's functions that led to a record have returned, the variables in their frames still hold
+records. The frames of the sweep say which cotangent belongs to which record. Only names and
+comments in a program's text depend on this.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from tapegrad.core.tensor import Tensor
 
 @attrs.frozen
 class Seen:
-    """What was seen of a call.
+    """What was observed of a call.
 
     Attributes
     ----------
     variables
-        Records that a variable held where its function returned, and what it is called.
+        Records that a variable held when its function returned, and the variable's name.
     cotangents
-        Records that are cotangents, and the records that they are cotangents of.
+        Records that are cotangents, and the records that they belong to.
     gradients
         The cotangents that reached a parameter.
     """
@@ -41,7 +41,7 @@ class Seen:
     gradients: frozenset[Tensor] = frozenset()
 
     def name(self, record: Tensor, inputs: Mapping[Tensor, str]) -> str:
-        """What a reader calls a record: ``""`` if nothing is known of it.
+        """The name by which a reader knows a record, or ``""``.
 
         The cotangent of a value is ``d_`` and the value's name.
         """
@@ -58,7 +58,7 @@ NOTHING = Seen()
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """For each path the shortest end of it that no other has, as a name.
+    """For each path, its shortest ending that no other path has, as a name.
 
     Examples
     --------
@@ -83,15 +83,15 @@ def steps(path: str) -> tuple[str, ...]:
 
 
 class Watch:
-    """What sees, as each record is written, which frames led there.
+    """Notes, as each record is written, which frames led there.
 
-    A profiler would see each return, and would be called twenty times for a record. The
-    frames looked at are those of what the function that makes it calls.
+    A profiler would see every return, but would be called twenty times for a record. The search
+    ends at the function that makes the Watch.
     """
 
     def __init__(self) -> None:
         self._end = sys._getframe(1).f_code
-        # the frames of the user's functions and of sweeps, and how deep they stand
+        # the frames of the user's functions and of sweeps, and their depths
         self._depths: dict[FrameType, int] = {}
         self._cotangents: dict[Tensor, Tensor] = {}
         self._passed: dict[CodeType, bool] = {contributions.__code__: True, sweep.__code__: False}
@@ -121,10 +121,12 @@ class Watch:
             depths[found] = depth = depth + 1
 
     def seen(self, last: Any) -> Seen:
-        """What was seen of a recording that ended with `last`."""
+        """What was observed of a recording that ended with `last`."""
         variables: dict[Tensor, str] = {}
         cotangents = self._cotangents
-        gradients: set[Tensor] = set()
+        # a rule made these for the parameter itself: no op passed them on unchanged
+        gradients: dict[Tensor, Tensor] = {}
+        arrived: set[Tensor] = set()
         for frame in _as_they_returned(self._depths):
             at = frame.f_locals
             if frame.f_code is not sweep.__code__:
@@ -132,9 +134,11 @@ class Watch:
                 continue
             for parameter, gradient in at["found"].items():
                 if type(gradient) is Tensor:
-                    cotangents.setdefault(gradient, parameter)
-                    gradients.add(gradient)
-        return Seen(variables, _first(cotangents, last), frozenset(gradients))
+                    arrived.add(gradient)
+                    if gradient not in cotangents:
+                        gradients[gradient] = parameter
+        named = {**_first({**cotangents, **gradients}, last), **gradients}
+        return Seen(variables, named, frozenset(arrived))
 
     def end(self) -> None:
         """Let the frames go."""
@@ -142,10 +146,10 @@ class Watch:
 
 
 def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Tensor]:
-    """For each cotangent the first record that it was the cotangent of.
+    """For each cotangent, the first record that it belonged to.
 
-    One that an op passes on as it is, as an addition does, was seen only where a rule wrote
-    a record. Where that has a single user, the cotangent came from there.
+    A cotangent that an op passes on unchanged, as an addition does, is noted only where a rule
+    writes a record. If that record has a single user, the cotangent came from there.
     """
     seen = set(cotangents.values())
     users: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
@@ -165,7 +169,7 @@ def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Te
 
 
 def _as_they_returned(depths: Mapping[FrameType, int]) -> Iterator[FrameType]:
-    """Frames in the order in which they ended, of that in which they began."""
+    """Frames in the order in which they ended, from the order in which they began."""
     running: list[FrameType] = []
     for frame, depth in depths.items():
         while running and depths[running[-1]] >= depth:

@@ -1,10 +1,9 @@
-"""Who has which buffer: memory that is allocated once and used by one value after another.
+"""The memory plan: buffers that are allocated once and used by one value after another.
 
-A plan is made before a line is written. An instruction writes to a buffer of its
-result's shape and dtype, which is free again after the last use of the result and of its
-views. Two things save memory traffic besides: the parts of a concatenation are written
-where they will stand in it, and elementwise instructions on large arrays are done block
-by block, so that what they hand to each other stays in the cache.
+A plan is made before a line is written. An instruction writes to a buffer of its result's shape
+and dtype, which is free again after the last use of the result and of its views. Two more things
+save memory traffic: the parts of a concatenation are written to their place in it, and elementwise
+instructions on large arrays run block by block, so that intermediate values stay in the cache.
 """
 
 from __future__ import annotations
@@ -16,10 +15,11 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import concatenate
+from tapegrad.program.early import early
 from tapegrad.program.filling import Filling, fillings
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.layouts import Axes, layouts, ordered
@@ -27,11 +27,11 @@ from tapegrad.program.lines import takes_out
 from tapegrad.program.sealing import sealed
 from tapegrad.program.templates import VIEWS
 
-# more elements than the cache holds several arrays of, and a part that it does hold
+# elements from which several arrays do not fit in the cache, and bytes of a block that does
 LARGE = 1 << 17
 _BLOCK_BYTES = 1 << 17
 
-# what comes to one number, which is known after the last block
+# ops that reduce to one number, which is known after the last block
 TOTALS = frozenset({sum_, inner_product})
 
 
@@ -50,7 +50,7 @@ class Buffer:
 
 @attrs.frozen
 class Part:
-    """Rows of a buffer, where a part of a concatenation stands."""
+    """The rows of a buffer that hold a part of a concatenation."""
 
     buffer: int
     start: int
@@ -59,29 +59,33 @@ class Part:
 
 @attrs.frozen
 class Plan:
-    """Who has which buffer.
+    """Which value is written to which buffer.
 
     Attributes
     ----------
     buffers
         All of them.
     home
-        The buffer that an instruction writes its result to, by number. One that is not
-        listed makes a new array, or a view.
+        The number of the buffer that each instruction writes its result to. One that is not listed
+        makes a new array, or a view.
     joined
-        Concatenations that have a buffer of their own, in which parts are written.
+        Concatenations with a buffer of their own, to which parts are written directly.
     parts
-        Results that are written to their place in one.
+        Results that are written to their place in such a concatenation.
     runs
-        Where the instructions that are done block by block begin and end.
+        The beginning and the end of each run of instructions that are done block by block.
     passing
-        Results of those that nothing needs after their block; their buffer holds a block.
+        Results in a run that nothing needs after their block; their buffer holds one block.
+    guests
+        Those without a buffer: they lie where a later result of their run will be.
+    early
+        Values in a result's new array before the result is, and the first of them.
     turned
-        Results that lie in memory in another order of axes, and that order.
+        Results that lie in memory in another order of axes, with that order.
     filled
-        Concatenations with a buffer of their own that parts are copied to.
+        Concatenations with a buffer of their own, to which parts are copied.
     sealed
-        New arrays that results are parts of, and these.
+        New arrays of which results are parts, with these results.
     """
 
     buffers: tuple[Buffer, ...]
@@ -90,13 +94,15 @@ class Plan:
     parts: Mapping[Ref, Part]
     runs: tuple[tuple[int, int], ...]
     passing: frozenset[Ref]
+    guests: Mapping[Ref, Ref]
+    early: Mapping[Ref, Ref]
     turned: Mapping[Ref, Axes]
     filled: Mapping[Ref, Filling]
     sealed: Mapping[Ref, tuple[Ref, ...]]
 
 
 class _Pool:
-    """Buffers while they are given out."""
+    """Buffers while they are assigned."""
 
     def __init__(self) -> None:
         self.buffers: list[Buffer] = []
@@ -105,13 +111,13 @@ class _Pool:
         self._free: dict[Buffer, list[int]] = {}
 
     def new(self, ref: Ref, buffer: Buffer) -> int:
-        """The number of a new buffer, a value's home."""
+        """The number of a new buffer for a value."""
         self.home[ref] = len(self.buffers)
         self.buffers.append(buffer)
         return self.home[ref]
 
     def take(self, ref: Ref, buffer: Buffer) -> None:
-        """Give a value a buffer that is free, or a new one."""
+        """Assign a free buffer, or a new one, to a value."""
         free = self._free.get(buffer)
         self.held[ref] = self.home[ref] = free.pop() if free else self.new(ref, buffer)
 
@@ -122,14 +128,14 @@ class _Pool:
             self._free.setdefault(self.buffers[number], []).append(number)
 
 
-def planned(program: Code) -> Plan:
-    """The plan of a program."""
+def planned(program: Code, inside: bool = False) -> Plan:
+    """The plan of a program, or of a body inside one."""
     pool = _Pool()
     runs = _runs(program)
     owner = owners(program)
     turned = layouts(program)
     results = program.results
-    # what an output is a view of is never written over
+    # what an output is a view of is never overwritten
     kept = {owner.get(x, x) for x in results}
     parts = _placed(program, pool, runs, kept)
     # the buffer of a concatenation is in use as long as any part is
@@ -146,12 +152,13 @@ def planned(program: Code) -> Plan:
         for x in instruction.operands
         if type(x) is Ref
     }
-    # the same of each value by itself, of which its views are read later
+    # the last use of each value by itself; its views may be read later
     last_read = {x: i for i, made in enumerate(program.instructions) for x in _refs(made)}
     passing: set[Ref] = set()
+    guests: dict[Ref, Ref] = {}
 
     def ending(i: int) -> list[Ref]:
-        """The values with a buffer that an instruction is the last to use."""
+        """The values in buffers whose last use is this instruction."""
         used = dict.fromkeys(owner.get(x, x) for x in _refs(program.instructions[i]))
         return [x for x in used if last_use[x] == i and x in pool.held and x not in kept]
 
@@ -162,7 +169,7 @@ def planned(program: Code) -> Plan:
             pool.held[ref] = pool.home[ref]
             return
         ended = ending(i)
-        # an operand of the result's shape that is not needed again can be written over
+        # an operand of the result's shape that is not needed again can be overwritten
         over = [x for x in ended if _may_write_over(instruction, x, owner)]
         pool.release(over)
         is_new = takes_out(program, instruction) and ref not in results and ref not in new
@@ -178,41 +185,62 @@ def planned(program: Code) -> Plan:
     def give_blocks(start: int, stop: int) -> None:
         block_length = length_of_blocks(program, range(start, stop))
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
-        free: dict[Any, list[int]] = {}
-        for i in range(start, stop):
-            instruction, ref = program.instructions[i], Ref("instruction", i)
-            if instruction.op in TOTALS:
-                continue
-            for x in dict.fromkeys(_refs(instruction)):
-                if last[x] == i and x in passing:
-                    free.setdefault(program.of(x).dtype, []).append(pool.home[x])
-            if ref not in results and last_read.get(ref, i) < stop:
+        made = [Ref("instruction", i) for i in range(start, stop)]
+        written = [x for x in made if program.of(x).op not in TOTALS]
+        # where a block may stand, and until when: a buffer, or a result until it is written
+        free: dict[Any, list[tuple[int, int | Ref]]] = {}
+        place: dict[Ref, tuple[int, int | Ref]] = {}
+        for ref in written:
+            if ref not in results and last_read.get(ref, ref.index) < stop:
                 passing.add(ref)
-                block = free.get(instruction.dtype)
-                if block:
-                    pool.home[ref] = block.pop()
+                continue
+            free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
+            if ref not in results:
+                pool.take(ref, Buffer(program.of(ref).shape, program.of(ref).dtype))
+        for ref in made:
+            for x in dict.fromkeys(_refs(program.of(ref))):
+                if last[x] == ref.index and x in place:
+                    free[program.of(x).dtype].append(place[x])
+            if ref in passing:
+                places = free.setdefault(program.of(ref).dtype, [])
+                fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]
+                if fitting:
+                    place[ref] = fitting[-1]
+                    places.remove(fitting[-1])
                 else:
-                    pool.new(ref, Buffer((block_length,), instruction.dtype))
-            elif ref not in results:
-                pool.take(ref, Buffer(instruction.shape, instruction.dtype))
+                    buffer = Buffer((block_length,), program.of(ref).dtype)
+                    place[ref] = stop, pool.new(ref, buffer)
+        pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
+        guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
         pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
 
-    inside = dict(runs)
+    stops = dict(runs)
     i = 0
     while i < len(program.instructions):
-        if i in inside:
-            give_blocks(i, inside[i])
-            i = inside[i]
+        if i in stops:
+            give_blocks(i, stops[i])
+            i = stops[i]
         else:
             give_home(i)
             i += 1
+    blocked = {Ref("instruction", i) for start, stop in runs for i in range(start, stop)}
+    apart = {*owner.values(), *placed, *filled, *turned, *new, *blocked}
+    begun = {} if inside else early(program, pool.home, last_use, apart)
+    home = {x: number for x, number in pool.home.items() if x not in begun}
+    numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
     return Plan(
-        tuple(pool.buffers),
-        pool.home,
+        tuple([pool.buffers[old] for old in numbers]),
+        {x: numbers[old] for x, old in home.items()},
         frozenset(parts),
-        {x: part for found in parts.values() for x, part in found.items()},
+        {
+            x: attrs.evolve(part, buffer=numbers[part.buffer])
+            for found in parts.values()
+            for x, part in found.items()
+        },
         tuple(runs),
         frozenset(passing),
+        guests,
+        begun,
         turned,
         filled,
         new,
@@ -220,7 +248,7 @@ def planned(program: Code) -> Plan:
 
 
 def owners(program: Code) -> dict[Ref, Ref]:
-    """For each value that may be a view, the value whose memory it is."""
+    """For each value that may be a view, the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
     for i, instruction in enumerate(program.instructions):
         if instruction.op in VIEWS:
@@ -235,9 +263,9 @@ def _refs(instruction: Instruction) -> list[Ref]:
 
 
 def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
-    """Whether an instruction may have its result where a value that it uses is."""
+    """Whether an instruction may write its result over a value that it uses."""
     if instruction.op is add_at_places:
-        # what is added is read before it is written to
+        # the values to add are read before anything is written
         first = _refs(instruction)[0]
         return x == owner.get(first, first)
     return instruction.is_elementwise
@@ -249,7 +277,7 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
 def _placed(
     program: Code, pool: _Pool, runs: list[tuple[int, int]], kept: set[Ref]
 ) -> dict[Ref, dict[Ref, Part]]:
-    """The concatenations that get a buffer of their own, and the parts that stand in it."""
+    """The concatenations with a buffer of their own, and the parts written directly to it."""
     placed: dict[Ref, dict[Ref, Part]] = {}
     taken: set[Ref] = set()
     for i, instruction in enumerate(program.instructions):
@@ -278,7 +306,7 @@ def _placed(
 
 
 def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, int]]) -> bool:
-    """Whether a value can be written where it will stand in a concatenation."""
+    """Whether a value can be written directly to its place in a concatenation."""
     if x.kind != "instruction" or whole.operands.count(x) > 1:
         return False
     if any(start <= x.index < stop for start, stop in runs):
@@ -291,7 +319,7 @@ def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, 
 
 
 def _runs(program: Code) -> list[tuple[int, int]]:
-    """Where elementwise instructions on large arrays of one shape follow each other."""
+    """The runs of successive elementwise instructions on large arrays of one shape."""
     shapes = [block_shape(program, instruction) for instruction in program.instructions]
     runs = []
     start = 0
@@ -309,12 +337,12 @@ def _runs(program: Code) -> list[tuple[int, int]]:
 
 
 def length_of_blocks(program: Code, run: range) -> int:
-    """How many elements of a run are done at once: of the widest dtype what the cache holds."""
+    """How many elements of a run are done at once: those of the widest dtype fit in the cache."""
     return _BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
 
 
 def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
-    """The shape that an instruction can be done block by block on, if it can."""
+    """The shape over which an instruction can be done block by block, if it can."""
     is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
     if not is_total and not instruction.is_elementwise:
         return None

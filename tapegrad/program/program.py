@@ -40,7 +40,7 @@ class Program(Code, Printed):
     Attributes
     ----------
     arguments
-        What it is called with; None if only the leaves that vary are known, its `inputs`.
+        Its arguments; None if only the leaves that vary are known, its `inputs`.
     """
 
     arguments: tuple[Argument, ...] | None = None
@@ -56,12 +56,12 @@ class Program(Code, Printed):
         Raises
         ------
         TypeError
-            If the program was not made for such arguments.
+            If the program was made for other arguments.
         ValueError
             If an array has another shape.
         """
         if self.arguments is None:
-            raise TypeError("this program was made of a tape, and does not know its arguments")
+            raise TypeError("this program was made from a tape, and does not know its arguments")
         values = values_of(self.arguments, self.inputs, args, kwargs)
         idle: list[Callable[..., Any]] = self.__dict__.setdefault("_idle", [])
         try:
@@ -78,15 +78,15 @@ class Program(Code, Printed):
         return runner(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # without what is made as it runs
+        # without what is made when it runs
         return Program, tuple([getattr(self, field.name) for field in attrs.fields(Program)])
 
     def save(self, path: FilePath) -> None:
         """Write the program to a file, which `load_program` reads.
 
-        It is an ``.npz`` of the instructions, as JSON, and of the constants, as arrays.
-        Neither it nor the machine that loads it needs the function that was recorded.
-        The file is written beside its place and then renamed, as by `tapegrad.save`.
+        It is an ``.npz`` of the instructions, as JSON, and of the constants, as arrays. Loading
+        and running it does not need the function that was recorded. It is written next to the file
+        and then renamed, as by `tapegrad.save`.
 
         Parameters
         ----------
@@ -96,8 +96,8 @@ class Program(Code, Printed):
         Raises
         ------
         TypeError
-            For what a file cannot hold, by name: a call of a `custom_vjp` function, or a
-            static result that is no plain value.
+            For what a file cannot hold, which the message names: a call of a `custom_vjp`
+            function, or a static result that is not a plain value.
 
         Examples
         --------
@@ -123,7 +123,7 @@ def from_tape(
     seen: Seen = NOTHING,
     stops: bool = False,
 ) -> Program:
-    """The program that does what a tape did.
+    """The program of a tape.
 
     Parameters
     ----------
@@ -132,13 +132,13 @@ def from_tape(
     inputs
         Which records are the inputs, in order.
     outputs, structure
-        The results, records of the tape or anything static, and their tree.
+        The results (records of the tape, or static values) and their tree.
     label
         What to call it.
     seen
-        What was seen of the call, for names.
+        What was observed of the call, for names.
     stops
-        Whether records that pass no gradient stay what they are: the program will be
+        Whether records that pass no gradient are kept as such, because the program will be
         differentiated.
     """
     builder = Builder(tuple(inputs.values()))
@@ -158,7 +158,7 @@ def from_tape(
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
     seeds = [record.index for record in tape if record.op is SEED]
     first = seeds[0] if seeds else tape.last.index + 1
-    # a cotangent that reaches a parameter ends the backward stage; the last one, if several do
+    # the last cotangent to reach a parameter ends the backward stage
     last = max((x.index for x in seen.gradients), default=tape.last.index)
 
     def stage(record: Tensor) -> str:
@@ -201,9 +201,9 @@ def from_tape(
 def _name_new(
     builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure, names: Iterable[str]
 ) -> None:
-    """Name outputs that stand in the results where an input stands in the arguments.
+    """Name the outputs whose path in the results is that of an input in the arguments.
 
-    That of ``p.w`` in ``(loss, p)`` is ``new_w``, unless it is known as something else.
+    In ``(loss, p)``, the output for ``p.w`` is ``new_w``, unless it has another name.
     """
     paths: list[str] = []
     numbered = tree.unflatten(structure, range(len(outputs)))
@@ -219,15 +219,15 @@ def _name_new(
                 builder.name(x, f"new_{like[0][0]}")
 
 
-# records that are their operand, as far as values go
+# records whose value is their operand's
 _SAME = frozenset({PARAMETER, stopped})
 
 
 def check_program(program: Program) -> None:
     """Raise AssertionError unless a program is well-formed.
 
-    Operands come before the instructions that use them, and shapes and dtypes are what
-    the ops give.
+    Operands come before the instructions that use them, and the ops give the stated shapes and
+    dtypes.
     """
     builder = Builder(program.inputs, program.constants)
     counts = {"input": len(program.inputs), "constant": len(program.constants)}

@@ -1,4 +1,4 @@
-"""What a compiled function may return, and the source that puts it together."""
+"""What a compiled function may return, and the expression that assembles it."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from tapegrad.program.static import static_key
 
 
 def check_results(structure: tree.Structure, leaves: Sequence[Any], function: str) -> None:
-    """Raise for a result that would be stale when a program returned it again.
+    """Raise for a result that would be stale if a program returned it again.
 
-    A program returns arrays and numbers, which it computes anew, and static values. A
-    pullback, a tape, a generator or a function of Tensors belongs to the one recording
-    that it was made in.
+    A program returns static values, and arrays and numbers that it computes anew. A pullback, a
+    tape, a generator or a function of Tensors belongs to the one recording in which it was made.
     """
     what = f"what {function} returns"
     for x in leaves:
@@ -41,7 +40,7 @@ def check_keys(structure: tree.Structure, what: str) -> None:
 
 
 def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
-    """The expression that puts a tree together from the names of its leaves."""
+    """The expression that assembles a tree from the names of its leaves."""
     rest = iter(leaves)
     makers: dict[Any, Callable[..., Any] | None] = {}
 
@@ -67,7 +66,7 @@ def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> st
             if make is not None:
                 return f"{names.of(make, f'new_{node.__name__}')}({', '.join(parts)})"
             named = zip(tree.fields_of(node) or (), parts, strict=True)
-            # by position as far as it goes, which takes less time
+            # by position as far as possible, which is faster
             places = iter(_positional(node))
             parts = [
                 part if next(places, None) == name else f"{name}={part}"
@@ -81,8 +80,8 @@ def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> st
 def _maker(node: Any) -> Callable[..., Any] | None:
     """A function that makes a plain record in two thirds of the time of its ``__init__``.
 
-    None for a class whose ``__init__`` is not that of attrs, or does more than to set the
-    fields: it has converters, validators, hooks or caches, or no slots.
+    None for a class whose ``__init__`` is not attrs's, or does more than set the fields: one with
+    converters, validators, hooks or caches, or without slots.
     """
     fields = getattr(node, "__attrs_attrs__", ())
     names = [field.name for field in fields]
@@ -112,7 +111,7 @@ def _maker(node: Any) -> Callable[..., Any] | None:
 
 
 def _positional(node: Any) -> tuple[str, ...]:
-    """What the class takes by position, up to the first field that it does not."""
+    """The leading fields that the class takes by position."""
     code = getattr(node.__init__, "__code__", None)
     taken = code.co_varnames[1 : code.co_argcount] if code is not None else ()
     names = [name for _, name in tree.fields_of(node) or ()]
@@ -121,5 +120,5 @@ def _positional(node: Any) -> tuple[str, ...]:
 
 
 def _key(key: Any, names: Names) -> str:
-    """A dict's key as it is written; no class of a user's has a say in it."""
+    """A dict's key as it is written; a user's class has no influence on that."""
     return as_text(key) if type(key) in (str, bytes, int, bool) else names.of(key, "key")

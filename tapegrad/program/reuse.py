@@ -1,8 +1,8 @@
-"""Updates of a few rows of a table, without a copy of it where nobody would notice.
+"""Updates of a few rows of a table, without copying it where nobody would notice.
 
-A training loop gives back the table that it was given last, and keeps no older one. The
-older one is like the new but for the rows that the last step changed, so that it takes
-less to bring it up to date than to copy the new one.
+A training loop passes in the table that it received last, and keeps no older one. The older table
+differs from the new one only in the rows that the last step changed, so bringing it up to date
+takes less than copying the new one.
 """
 
 from __future__ import annotations
@@ -14,39 +14,61 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.ownership import Array, give
-from tapegrad.ops.adding import add_rows
+from tapegrad.ops.adding import add_lost, set_rows
 
 
 class RowUpdates:
-    """``table`` with values added to rows, as an array of its own: one line of a program.
+    """``table`` with values added to some rows, as a separate array: one line of a program.
 
-    Memory is used again only if it was allocated here and no reference to it is left but
-    the one kept here: whatever `give` hands out, and every view of that, refers to the
-    array with the memory, which nobody else is given. Each run of a program has an
-    instance of its own.
+    Memory is reused only if it was allocated here and the only reference left to it is the one
+    kept here: whatever `give` hands out, and every view of it, refers to the array that owns the
+    memory, which is never handed out itself. Each run of a program has its own instance.
 
-    Before NumPy 2.5 one thing is not noticed: ``ufunc.at`` writes to read-only arrays there,
-    and what it writes to the newest table, other than in the rows that were updated last,
-    is not in the table that the next call makes of it.
+    One thing goes unnoticed before NumPy 2.5, where ``ufunc.at`` writes to read-only arrays: what
+    it writes to the newest table, outside the rows updated last, is missing from the table that
+    the next call makes.
     """
 
     def __init__(self) -> None:
         self._older: Any = object()
-        # how many references there are to what is kept here alone
+        # the number of references to an array that is kept only here
         self._alone = sys.getrefcount(self._older)
         self._older = None
-        # the array with the newest table's memory, and the base of what was handed out of it
+        # the array that owns the newest table's memory, and the base of what was handed out
         self._newest: weakref.ref[Array] | None = None
         self._handed_out: weakref.ref[Array] | None = None
         self._changed: Array = np.empty(0, np.intp)
+        # the number of updates so far, and the last one of each row of the table
+        self._count = 0
+        self._last: Array = np.empty(0, np.intp)
 
-    def __call__(self, table: Array, values: Array, indices: Any) -> Array:
-        """A new table, which the caller owns until it drops it."""
+    def __call__(self, table: Array, values: Array, indices: Array, taken: Any = None) -> Array:
+        """A new table, which the caller owns until it drops it.
+
+        Parameters
+        ----------
+        table
+            The table.
+        values
+            What is added, of shape ``indices.shape + row``.
+        indices
+            The rows to add to.
+        taken
+            These rows of the table, in an array that may be overwritten; None if they were not
+            taken.
+        """
+        changed = np.array(indices, np.intp).reshape(-1)
+        values = values.reshape(-1, *table.shape[1:])
+        # this raises an IndexError for an index out of bounds
+        rows = table.take(changed, 0) if taken is None else taken.reshape(values.shape)
+        np.add(rows, values, rows)
+        first = self._count
+        lost = self._lost(changed, len(table))
         newest = self._memory_of(table)
-        updated = np.array(table) if newest is None else self._up_to_date(table)
+        updated = np.array(table, order="C") if newest is None else self._up_to_date(table, first)
         self._older = self._newest = self._handed_out = None
-        changed = np.array(indices)
-        add_rows(updated, changed, values)
+        set_rows(updated, changed, rows)
+        add_lost(updated, changed, values, lost)
         result = give(updated)
         self._older = newest
         self._newest = weakref.ref(updated)
@@ -54,21 +76,33 @@ class RowUpdates:
         self._changed = changed
         return result
 
+    def _lost(self, changed: Array, n_rows: int) -> Array:
+        """Which of the rows are updated again later in this call."""
+        if not self._last.size:
+            self._last = np.full(n_rows, -1)
+        numbers = np.arange(self._count, self._count + changed.size)
+        self._count += changed.size
+        self._last[changed] = numbers
+        lost: Array = (self._last.take(changed) != numbers).nonzero()[0]
+        return lost
+
     def _memory_of(self, table: Array) -> Array | None:
-        """The array with the table's memory, if it is the newest table as it was handed out."""
+        """The array that owns the table's memory, if it is the newest table as handed out."""
         if self._newest is None or self._handed_out is None:
             return None
         whole = table.base is not None and table.base is self._handed_out()
-        # the caller may have set the strides of the object that it was given
+        # the caller may have set the strides of the array that it received
         return self._newest() if whole and table.flags.c_contiguous else None
 
-    def _up_to_date(self, table: Array) -> Array:
-        """An array like the newest table: the one before it, or a copy."""
+    def _up_to_date(self, table: Array, first: int) -> Array:
+        """An array like the newest table, or a copy, except for the updates from `first` on."""
         if self._older is None or not self._is_older_dropped():
             return np.array(table)
         older: Array = self._older
         older.setflags(write=True)
-        older[self._changed] = table.take(self._changed, 0)
+        stale = self._changed[self._last.take(self._changed) < first]
+        if stale.size:
+            set_rows(older, stale, table.take(stale, 0))
         return older
 
     def _is_older_dropped(self) -> bool:

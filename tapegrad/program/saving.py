@@ -15,7 +15,7 @@ from tapegrad.program.naming import name_of_op
 
 TEXT = "program.json"
 FORMAT = "tapegrad program"
-# of what is written; a change of the meaning makes it another
+# of the format; it changes with the meaning of what is written
 VERSION = 1
 MOST_TEXT = 1 << 26  # bytes
 
@@ -36,7 +36,7 @@ def save(code: Code, arguments: tuple[Argument, ...] | None, path: FilePath) -> 
 
 
 def _code(code: Code, arrays: list[Array]) -> dict[str, Any]:
-    """All of a program but its constants' values, which are put to the others."""
+    """All of a program except the values of its constants, which are added to `arrays`."""
     constants = []
     for x in code.constants:
         constants.append([len(arrays), dtype_to_json(x.dtype), x.captured])
@@ -75,7 +75,7 @@ def _instruction(x: Instruction, arrays: list[Array]) -> list[Any]:
 
 
 def _option(x: Any, what: str, arrays: list[Array]) -> Any:
-    """An option, which may be made of programs."""
+    """An option, which may contain programs."""
     if type(x) is Branch:
         return {"branch": [_code(x.on_true, arrays), _code(x.on_false, arrays)]}
     if type(x) is Loop:

@@ -13,12 +13,12 @@ from tapegrad.program.lines import takes_out
 
 
 def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:
-    """Small arrays of which all elements are handed out, and the rows that each result is.
+    """Small arrays whose every element is returned, and the rows that make up each result.
 
-    The results are handed out once, and nothing else needs them.
+    Each result is returned once, and nothing else needs it.
 
-    Such an array is new at each run, and the results are views of it, which NumPy refuses
-    to make writeable; no two have an element in common.
+    Such an array is new in each run, and the results are disjoint views of it, which NumPy refuses
+    to make writeable.
     """
     rows: dict[Ref, list[tuple[int, int, Ref]]] = {}
     used = {x for made in program.instructions for x in made.operands}
@@ -46,7 +46,7 @@ def sealed(program: Code) -> Mapping[Ref, tuple[Ref, ...]]:
 
 
 def _rows(made: Any) -> tuple[int, int] | None:
-    """Where the rows that a value is begin and end, if it is of rows."""
+    """Where the rows that make up a value begin and end, if it is made of rows."""
     index = made.options["index"]
     if made.shape == () or len(index) != 1:
         return None

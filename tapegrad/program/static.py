@@ -1,4 +1,4 @@
-"""What a program can be made for: a value that compares by content and never changes."""
+"""Static values, which a program can depend on: they compare by content and never change."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tapegrad.core.op import Op
 
 @attrs.frozen
 class Same:
-    """Something that is equal to itself alone, whatever its class says."""
+    """Something that equals only itself, whatever its class says."""
 
     value: Any = attrs.field(eq=id)
 
 
-# builtin values, told apart by class and by how they are written: 1, True and 1.0, 0.0 and -0.0
+# builtin values, compared by class and by repr: 1, True and 1.0 differ, as do 0.0 and -0.0
 _WRITTEN = (type(None), bool, int, float, complex, str, bytes, range, type(...), np.dtype)
-# code, which is what it is
+# code, compared by identity
 _CODE = (
     *(types.FunctionType, types.ModuleType, type, Op, np.ufunc, type(np.sum)),
     *(types.MethodDescriptorType, types.WrapperDescriptorType, type(functools.cache(len))),
@@ -35,7 +35,7 @@ _RANDOM = (np.random.Generator, np.random.RandomState, np.random.BitGenerator, r
 
 
 def static_key(x: Any, what: str) -> Hashable:
-    """What tells a static value from every other that a program would differ for.
+    """A key that differs for any two static values for which programs may differ.
 
     Static are strings, None, bools, enums and the other plain values of Python, functions,
     classes and ops, and tuples, frozensets, slices, partial functions, methods and frozen
@@ -46,13 +46,13 @@ def static_key(x: Any, what: str) -> Hashable:
     x
         The value.
     what
-        What a message calls it.
+        Its name in messages.
 
     Raises
     ------
     TypeError
-        If the value may change, is known by its identity alone, or is a record with
-        attributes that are no fields.
+        If the value may change, compares by identity, or is a record with attributes that are not
+        fields.
     """
     kind = type(x)
     if kind in _WRITTEN or isinstance(x, np.dtype):
@@ -64,7 +64,7 @@ def static_key(x: Any, what: str) -> Hashable:
         _check_attributes(x, what)
         return Same(kind), tuple([static_key(part, what) for part in inside])
     if kind is frozenset:
-        # in the order in which a loop over it would go, which equal ones may differ in
+        # in the order of iteration, in which equal sets may differ
         return kind, tuple([static_key(part, what) for part in x])
     if isinstance(x, np.generic) and not x.dtype.hasobject:
         return Same(kind), x.dtype.str, x.tobytes()
@@ -75,7 +75,7 @@ def static_key(x: Any, what: str) -> Hashable:
 
 
 def parts(x: Any) -> Any:
-    """What a static value is made of, beside its class; None for what is not made of parts."""
+    """The parts of a static value, besides its class; None if it has none."""
     kind = type(x)
     if kind is tuple or (isinstance(x, tuple) and hasattr(kind, "_fields")):
         return x
@@ -95,7 +95,7 @@ def parts(x: Any) -> Any:
 
 
 def _check_attributes(x: Any, what: str) -> None:
-    """Raise for a record with attributes that are no fields: nothing keeps them from changing."""
+    """Raise for a record with attributes that are not fields, since these may change."""
     kind = type(x)
     fields = getattr(kind, "__dataclass_fields__", {})
     names = {*fields, *[field.name for field in getattr(kind, "__attrs_attrs__", ())]}
@@ -113,8 +113,8 @@ def _check_attributes(x: Any, what: str) -> None:
 
 
 def _is_derived(kind: type, name: str) -> bool:
-    """Whether an attribute is computed from the fields, and kept."""
-    # attrs keeps hashes under a name of its own
+    """Whether an attribute is computed from the fields and cached."""
+    # attrs caches hashes under a special name
     made = (vars(base)[name] for base in kind.__mro__ if name in vars(base))
     return name.startswith("_attrs_") or isinstance(next(made, None), functools.cached_property)
 

@@ -1,4 +1,4 @@
-"""How a program writes the ops that are not written as a call of their forward function.
+"""How a program writes ops other than by calling their forward function.
 
 A template is a format string: ``{0}`` is the first operand, ``{axis}`` an option,
 ``{shape}`` and ``{dtype}`` the result's, ``{all}`` a tuple of the operands and ``{out}`` a
@@ -18,10 +18,7 @@ from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import (
     abs,
     add,
-    clip_both,
     divide,
-    maximum,
-    minimum,
     multiply,
     negative,
     positive,
@@ -30,7 +27,9 @@ from tapegrad.ops.arithmetic import (
     square,
     subtract,
 )
+from tapegrad.ops.extremes import clip_both, maximum, minimum
 from tapegrad.ops.indexing import from_zero, getitem, index_select
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import (
     bitwise_and,
     bitwise_or,
@@ -57,12 +56,10 @@ from tapegrad.ops.reduction import (
 from tapegrad.ops.rounding import floor_divide, remainder
 from tapegrad.ops.shape import (
     broadcast_to,
-    concatenate,
     expand_dims,
     flip,
     reshape,
     squeeze,
-    stack,
     swapaxes,
     transpose,
 )
@@ -70,13 +67,13 @@ from tapegrad.ops.window import sliding_window_view
 
 
 def _matmul(x1: Any, x2: Any) -> str:
-    """The method dot, which starts in a third of the time, where it can be used."""
+    """The method ``dot``, which starts in a third of the time, where it can be used."""
     if x1.dtype == x2.dtype and x1.ndim <= 2 and x2.ndim <= 2 and x1.dtype.kind == "f":
         return "{0}.dot({1})" if x1.ndim == x2.ndim == 1 else "{0}.dot({1}, {out})"
     return "matmul({0}, {1}, {out})"
 
 
-# A template, or a function that makes one of the operands' shapes and dtypes.
+# A template, or a function that makes one from the operands' shapes and dtypes.
 TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     power: "power({0}, {1}, {out})",
     clip_both: "clip({0}, {1}, {2}, {out})",
@@ -111,7 +108,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     stack: "stack({all}, {axis}, {out})",
 }
 
-# Ops of Python ints alone, which stay ints of any size.
+# Ops on Python ints alone, which stay ints of any size.
 WHOLE: Mapping[Any, str] = {
     add: "{0} + {1}",
     subtract: "{0} - {1}",
@@ -153,7 +150,7 @@ VIEWS = frozenset(
     }
 )
 
-# Ops whose forward function is written with ops, so that a program may have its parts.
+# Ops whose forward function is written with ops, so that a program may contain its parts.
 COMPOSITES: frozenset[Rules] = frozenset(
     {sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax}
 )

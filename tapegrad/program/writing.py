@@ -1,10 +1,9 @@
-"""Programs as NumPy source, put together: what is made once, and what each call runs.
+"""Programs as NumPy source: what is made once, and what each call runs.
 
-`source` is the text that a person reads and `runner` the function that it makes: called
-once it allocates the buffers and returns ``run``, which takes the inputs and returns the
-outputs. What the values are called is decided in `tapegrad.program.frame`, who has which
-buffer in `tapegrad.program.plan`, how one instruction is written in
-`tapegrad.program.lines`, and how a loop is in `tapegrad.program.control.writing`.
+`source` is the text that a person reads, and `runner` the function that it defines: called once,
+it allocates the buffers and returns ``run``, which takes the inputs and returns the outputs.
+`tapegrad.program.frame` names the values, `tapegrad.program.plan` assigns the buffers,
+`tapegrad.program.lines` writes one instruction, and `tapegrad.program.control.writing` a loop.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ class Writing:
     text
         The source.
     namespace
-        The names it needs, besides what it defines.
+        The names that it needs and does not define.
     entry
         The name of the function that it defines.
     """
@@ -89,9 +88,16 @@ def written(program: Code) -> Writing:
 def _header(program: Code, plan: Plan, values: Values) -> list[str]:
     """Comments that say what the program takes and what it holds."""
     size = sum(x.nbytes for x in plan.buffers)
+    counts = ", ".join(
+        f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+        for what, things in (
+            ("input", program.inputs),
+            ("instruction", program.instructions),
+            ("buffer", plan.buffers),
+        )
+    )
     lines = [
-        f"# {_shown(program.label)}: {len(program.inputs)} inputs, {len(program.instructions)} "
-        f"instructions, {len(plan.buffers)} buffers of {size:,} bytes in all"
+        f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
     ]
     for i, given in enumerate(program.inputs):
         kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
@@ -113,12 +119,12 @@ def _shown(text: str) -> str:
 
 
 def _apart(x: Any) -> Array:
-    """An argument as it may be handed out: a copy, unless nobody can change it."""
+    """An argument as it may be returned: a copy, unless nobody can change it."""
     return give(np.asarray(x).view())
 
 
 def _results(frame: Frame) -> list[str]:
-    """The lines that hand out the outputs: new arrays that nobody else holds."""
+    """The lines that return the outputs: new arrays that nobody else holds."""
     program, values, names = frame.program, frame.values, frame.names
     lines: list[str] = []
     returned: list[str] = []
@@ -144,7 +150,7 @@ def _results(frame: Frame) -> list[str]:
             returned.append(copied(names.of(_apart, "apart"), x))
             continue
         if x.kind == "instruction" and x.index in frame.updates and x not in seen:
-            # `RowUpdates` gives what it makes
+            # `RowUpdates` returns what may be handed out
             returned.append(values[x])
             seen.add(x)
             continue
@@ -157,7 +163,7 @@ def _results(frame: Frame) -> list[str]:
             continue
         held = x.kind == "constant" or x in views or x in frame.lent
         if held or x in seen or made.shape == ():
-            # a view, memory of a loop's, a scalar, or what is handed out already
+            # a view, a loop's memory, a scalar, or an array that is handed out already
             name = copied(names.library("array", np.array), x)
         else:
             name = values[x]

@@ -12,7 +12,7 @@ from tapegrad.core.callables import check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import Array
 from tapegrad.testing.agreement import FLOOR, Named, agree, compare, length
-from tapegrad.testing.differences import check_first
+from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, locate, pack, unpack, weights
 from tapegrad.testing.foreign import Foreign, floats, read
 from tapegrad.testing.values import CLOSE

@@ -10,7 +10,8 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.tape import record
 from tapegrad.core.tensor import Tensor
-from tapegrad.testing.differences import Comparison, check_first
+from tapegrad.testing.differences import Comparison
+from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack
 from tapegrad.testing.problem import Problem
 from tapegrad.testing.values import CLOSE, check_values

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, ParamSpec, TypeVar, TypeVarTuple
 
 import attrs
 import numpy as np
+from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, as_positions, keep_names, label, title
@@ -119,7 +120,7 @@ def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]
 
 def released(x: Any) -> Any:
     """A result as a transform returns it: its value, unless a recording is running."""
-    if type(x) is np.ndarray:
+    if type(x) is ndarray:
         refuse_hidden(x, "a result")
         return give(x.view())  # a copy, unless it cannot be changed
     if type(x) is not Tensor:

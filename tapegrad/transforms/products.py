@@ -34,7 +34,7 @@ from tapegrad.transforms.base import (
 from tapegrad.transforms.gradients import Grad
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Pullback(Generic[*Ts]):
     """The VJP of a recorded call, from a cotangent to gradients. Call it any number of times."""
 
@@ -44,6 +44,9 @@ class Pullback(Generic[*Ts]):
     tape: Tape
     output: Any
     marked: tuple[Any, ...]
+
+    def __repr__(self) -> str:
+        return _described("pullback", self.tape)
 
     def __call__(self, cotangent: Any) -> tuple[*Ts]:
         """The arguments' cotangents, a tuple with one tree each.
@@ -249,12 +252,12 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
     output, aux = split_aux(fn, output, has_aux)
     check_result(fn, output)
-    pushforward = Pushforward(tape, output, marked)
+    pushforward: Pushforward[Any] = Pushforward(tape, output, marked)
     return released_tree(output), pushforward(*tangents), *aux
 
 
-@attrs.frozen(eq=False)
-class Pushforward:
+@attrs.frozen(eq=False, repr=False)
+class Pushforward(Generic[R]):
     """The JVP of a recorded call, from tangents to a tangent. Call it any number of times."""
 
     __tree_leaf__: ClassVar[bool] = True
@@ -264,7 +267,10 @@ class Pushforward:
     output: Any
     marked: tuple[Any, ...]
 
-    def __call__(self, *tangents: Any) -> Any:
+    def __repr__(self) -> str:
+        return _described("pushforward", self.tape)
+
+    def __call__(self, *tangents: Any) -> R:
         """The output's tangent.
 
         Parameters
@@ -294,7 +300,11 @@ class Pushforward:
         return tree.map(tangent, self.output)
 
 
-def linearize(fn: Fn, *primals: Any) -> tuple[Any, Pushforward]:
+def _described(kind: str, tape: Tape) -> str:
+    return f"<{kind} over {len(tape)} records of {tape.last.origin.label}>"
+
+
+def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     """The output of a function and its pushforward, the Jacobian-vector product.
 
     The function is recorded once, for any number of tangents.
@@ -345,6 +355,14 @@ def zeros(leaf: Any) -> Any:
     """Zeros of the shape of a leaf, and of its dtype if that is floating."""
     floating = is_floating(leaf)
     return np.zeros(np.shape(leaf), leaf.dtype if floating and hasattr(leaf, "dtype") else float)
+
+
+@overload
+def hvp(fn: Fn, primals: tuple[A], tangents: Sequence[Any]) -> A: ...
+
+
+@overload
+def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any: ...
 
 
 def hvp(fn: Fn, primals: Sequence[Any], tangents: Sequence[Any]) -> Any:

@@ -10,6 +10,7 @@ from tapegrad.tree.mapping import map_up_to as map_up_to
 from tapegrad.tree.mapping import map_with_path as map_with_path
 from tapegrad.tree.structure import LEAF as LEAF
 from tapegrad.tree.structure import Structure as Structure
+from tapegrad.tree.structure import Tree as Tree
 from tapegrad.tree.structure import fields_of as fields_of
 from tapegrad.tree.structure import flatten as flatten
 from tapegrad.tree.structure import leaves as leaves

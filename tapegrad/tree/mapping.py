@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any, NoReturn
 
-import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
@@ -14,7 +15,7 @@ from tapegrad.tree.structure import closed, fields_of, flatten, is_named_tuple, 
 
 __all__ = ["map", "map_up_to", "map_with_path"]
 
-_ARRAYS = frozenset({np.ndarray, Tensor})
+_ARRAYS = frozenset({ndarray, Tensor})
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -50,17 +51,17 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     """`map` over one tree."""
     # this, `map_with_path` and `_map_beside` run in every training step: no Structure
-    if type(tree) is np.ndarray or type(tree) is Tensor:
+    if type(tree) in _ARRAYS:
         return f(tree)
     if tree is None:
         return None
     node, keys, children = opened(tree)
     if node is None:
         return f(tree)
-    mapped = []
-    for x in children:
-        mapped.append(f(x) if type(x) in _ARRAYS else _map_one(f, x))
-    return closed(node, keys, mapped)
+    # most are arrays; for them a call would take as long as `f`
+    if _ARRAYS.issuperset(builtins.map(type, children)):
+        return closed(node, keys, [*builtins.map(f, children)])
+    return closed(node, keys, [_map_one(f, x) for x in children])
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
@@ -75,7 +76,7 @@ def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
     node: Any = type(tree)
-    if node is np.ndarray or node is Tensor:
+    if node in _ARRAYS:
         return f(tree, path)
     if tree is None:
         return None
@@ -107,7 +108,7 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
     """`map` over a row of trees; the path is a chain of (parent, name)."""
     tree = row[0]
     node: Any = type(tree)
-    if node is np.ndarray or node is Tensor:
+    if node in _ARRAYS:
         if strict:
             for x in row:
                 if type(x) not in _ARRAYS and _is_node(x):
@@ -116,13 +117,13 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
     if not strict and row[1] is None:
         return map(lambda leaf: f(leaf, None), tree)
     names: Any = ()
-    rows: Any = ()
+    columns: Any = row
     if node is dict:
         for x in row:
             if type(x) is not dict or x.keys() != tree.keys():
                 _refuse_difference(row, path)
         names = tuple(tree)
-        rows = [[x[key] for x in row] for key in tree]
+        columns = [[x[key] for key in tree] for x in row]
     elif tree is None:
         for x in row:
             if x is not None:
@@ -133,7 +134,7 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
             alike = type(x) is node or (not strict and type(x) is tuple and node is not list)
             if not alike or len(x) != len(tree):
                 _refuse_difference(row, path)
-        names, rows = range(len(tree)), zip(*row, strict=True)
+        names = range(len(tree))
     else:
         fields = fields_of(node)
         if fields is None:
@@ -146,14 +147,13 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
             if type(x) is not node:
                 _refuse_difference(row, path)
         names = [name for name, _ in fields]
-        rows = [[getattr(x, name) for x in row] for name in names]
+        columns = [[getattr(x, name) for name in names] for x in row]
+    # most are arrays; for them a call and a path would take as long as `f`
+    if _ARRAYS.issuperset(builtins.map(type, chain(*columns))):
+        return closed(node, names, [*builtins.map(f, *columns)])
     mapped = []
-    for name, below in zip(names, rows, strict=True):
-        # most are arrays; for them a call and a path would take as long as `f`
-        if _ARRAYS.issuperset(builtins.map(type, below)):
-            mapped.append(f(*below))
-        else:
-            mapped.append(_map_beside(f, below, (path, name), strict))
+    for name, below in zip(names, zip(*columns, strict=True), strict=True):
+        mapped.append(_map_beside(f, below, (path, name), strict))
     return closed(node, names, mapped)
 
 

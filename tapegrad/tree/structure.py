@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 
@@ -24,6 +24,10 @@ __all__ = [
     "structure_paths",
     "unflatten",
 ]
+
+# what is given and comes back as a tree of the same type; bound, so that checkers see
+# through lambdas, whose arguments have no types
+Tree = TypeVar("Tree", bound=Any)
 
 
 @attrs.frozen(repr=False)

@@ -16,6 +16,7 @@ from tapegrad.tree.mapping import map
 from tapegrad.tree.structure import (
     LEAF,
     Structure,
+    Tree,
     flatten,
     leaves,
     opened,
@@ -114,7 +115,7 @@ class Unravel:
         return unflatten(self.structure, made)
 
 
-def update(tree: Any, changes: Mapping[str, Any]) -> Any:
+def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     """A tree with some of its parts replaced.
 
     Parameters

@@ -133,6 +133,18 @@ def test_write_of_a_function_leaves_the_recording_around_it_alone():
     assert [r.op.name for r in recorded] == ["parameter", "multiply"]
 
 
+def test_write_of_what_is_no_op_says_what_to_write():
+    tape, x = tg.Tape().parameter(np.arange(3.0))
+    with pytest.raises(TypeError, match=r"^np\.tanh is not an op.*tg\.tanh; write it, or call"):
+        tape.write(np.tanh, x)
+    with pytest.raises(TypeError, match=r"mse_loss is a function, and cannot.*'targets'"):
+        tape.write(tg.nn.mse_loss, x)
+    with pytest.raises(TypeError, match="is a function that writes nothing"):
+        tape.write(lambda x: x, x)
+    with pytest.raises(TypeError, match=r"an op is needed, such as tg\.multiply, not 3"):
+        tape.write(3, x)
+
+
 # --- NumPy's table -----------------------------------------------------------------------
 
 

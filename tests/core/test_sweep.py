@@ -55,7 +55,7 @@ def test_the_gradients_are_a_read_only_mapping_with_one_entry_a_parameter():
 def test_a_key_that_is_no_parameter_is_told_what_keys_there_are():
     tape, _, y, z = squares()
     gradients = tg.reverse_sweep(tape, z)
-    with pytest.raises(KeyError, match=r"line 1 of the tape, multiply, is no parameter .*show"):
+    with pytest.raises(KeyError, match=r"line 1 of the tape, multiply, is not a parameter .*show"):
         gradients[y]
     with pytest.raises(KeyError, match=r"not 'x'; .*p\.name: g for p, g in gradients"):
         gradients["x"]

@@ -6,9 +6,10 @@ import hypothesis.strategies as st
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from op_cases import CASES, SMOOTH
 
 import tapegrad as tg
-from tapegrad.testing import check_grads
+from tapegrad.testing import check_compiled, check_grads
 
 FEW = settings(max_examples=settings.default.max_examples // 4)
 VIEWS = (lambda c, x, w: c[::-1], lambda c, x, w: np.reshape(c, (1, 3)).T[:, 0])
@@ -617,6 +618,36 @@ def test_a_cell_is_compiled_to_loops_of_what_its_carry_needs(reverse, remember):
     # the gradients of the weights are not carried
     assert [loop.n_carry for loop in loops] == [1, 1]
     assert str(program).count("\n        for ") == 2
+
+
+CALLS = st.sampled_from(SMOOTH).flatmap(CASES.__getitem__)
+
+
+@FEW
+@given(CALLS)
+def test_steps_that_call_any_op_are_compiled_to_the_same(case):
+    def loop(*rows):
+        return tg.scan(lambda c, row: (c, case.fn(*row)), 0.0, rows)[1]
+
+    with np.errstate(all="ignore"):
+        check_compiled(loop, [np.stack([x, x, x]) for x in case.operands])
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: tg.quantile(x, 0.3),
+        lambda x: tg.partition(x, 0),
+        lambda x: tg.interp(x, np.ones(1), np.ones(1)),
+        lambda x: x[np.argmax(x)],
+        lambda x: np.take_along_axis(x, np.argsort(x), 0),
+    ],
+)
+def test_places_that_a_step_finds_along_an_axis_of_one_are_compiled(fn):
+    def loop(xs):
+        return tg.scan(lambda c, x: (c, fn(x)), 0.0, xs)[1]
+
+    check_compiled(loop, (np.arange(3.0)[:, None],))
 
 
 def test_a_compiled_loop_is_written_once_whatever_its_length():

@@ -6,8 +6,8 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
-from programs import many
 
 import tapegrad as tg
 from tapegrad.testing import programs
@@ -70,7 +70,7 @@ def weight(y: Any) -> Any:
     return np.cos(np.arange(1.0, np.size(y) + 1)).reshape(np.shape(y))
 
 
-@many(thorough=200, default=6)
+@depth("program against JAX")
 @given(programs(max_steps=20))
 def test_values_and_gradients_of_programs_are_those_of_jax(program: Any) -> None:
     program = widened(program)

@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from depth import THOROUGH, examples
+from hypothesis import given
 from hypothesis import strategies as st
-from op_cases import CASES, SMOOTH, TABLE, Case, case_of, index_add, index_set, passes
+from op_cases import CASES, SMOOTH, TABLE, Case, case_of, index_add, index_set, on_calls, passes
 
 import tapegrad as tg
 from tapegrad.declare import FUNCTIONS, OPS
@@ -21,12 +22,7 @@ from tapegrad.testing import (
     sample_calls,
 )
 
-EXAMPLES = settings.default.max_examples
 BOTH = ("reverse", "forward")
-# there are many ops: only the thorough run looks for long at each
-SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 4)
-FEWER = settings(max_examples=max(1, EXAMPLES // 8))
-FEWEST = settings(max_examples=max(1, EXAMPLES // 12))
 
 every_op = pytest.mark.parametrize("name", sorted(CASES))
 every_smooth_op = pytest.mark.parametrize("name", SMOOTH)
@@ -109,15 +105,14 @@ def test_the_table_has_an_entry_for_every_op() -> None:
 
 
 @every_op
-@SOME
-@given(data=st.data())
-def test_value_is_numpys_on_arrays_and_on_tensors(name: str, data: Any) -> None:
-    check_value(data.draw(CASES[name]))
+@on_calls("op")
+def test_value_is_numpys_on_arrays_and_on_tensors(case: Case) -> None:
+    check_value(case)
 
 
 @every_op
 def test_value_is_numpys_on_calls_that_are_less_alike(name: str) -> None:
-    for call in sample_calls(name, EXAMPLES):
+    for call in sample_calls(name, examples("op, cheap")):
         check_value(case_of(name, call))
 
 
@@ -132,34 +127,28 @@ def check_value(case: Case) -> None:
 
 
 @every_smooth_op
-@FEWEST
-@given(data=st.data())
-def test_derivatives_are_those_of_central_differences(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
+@on_calls("op, by differences")
+def test_derivatives_are_those_of_central_differences(case: Case) -> None:
     if has_floating_result(case):
         # the modes agree by check_transposes, below
-        check_grads(case.fn, case.operands, modes=BOTH if EXAMPLES > 30 else BOTH[:1])
+        check_grads(case.fn, case.operands, modes=BOTH if THOROUGH else BOTH[:1])
 
 
 @every_smooth_op
-@FEWEST
-@given(data=st.data())
-def test_derivatives_have_the_properties_of_any_recorded_and_compiled(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
+@on_calls("op, by every property")
+def test_derivatives_have_the_properties_of_any_recorded_and_compiled(case: Case) -> None:
     if has_floating_result(case):
         check_properties(case.fn, case.operands, compiled=True)
 
 
 @every_smooth_op
-@SOME
-@given(data=st.data())
-def test_gradient_has_its_operands_shape_and_dtype(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
+@on_calls("op")
+def test_gradient_has_its_operands_shape_and_dtype(case: Case) -> None:
     if not has_floating_result(case):
         return
     _, operands = floating_operands(case)
     wide = Case(
-        name,
+        case.name,
         tuple(x.astype(np.float64) if is_floating(x) else x for x in case.operands),
         case.apply,
     )
@@ -172,12 +161,8 @@ def test_gradient_has_its_operands_shape_and_dtype(name: str, data: Any) -> None
 
 
 @every_op
-@FEWER
-@given(data=st.data())
-def test_no_argument_is_changed_and_what_comes_out_is_read_only_and_apart(
-    name: str, data: Any
-) -> None:
-    case = data.draw(CASES[name])
+@on_calls("op, in every part")
+def test_no_argument_is_changed_and_what_comes_out_is_read_only_and_apart(case: Case) -> None:
     before = [fingerprint(x) for x in case.operands]
     case.fn(*case.operands)
     output, _ = tg.record(case.fn)(*case.operands)
@@ -196,37 +181,29 @@ READING = {"argwhere", "flatnonzero", "nonzero"}
 
 
 @pytest.mark.parametrize("name", sorted(set(CASES) - set(SMOOTH) - READING))
-@FEWEST
-@given(data=st.data())
-def test_an_op_without_gradient_is_compiled_as_recorded(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
+@on_calls("op, by differences")
+def test_an_op_without_gradient_is_compiled_as_recorded(case: Case) -> None:
     fn, operands = floating_operands(case)
     same_trees(tg.compile(fn)(*operands), recorded(case), 64)
 
 
-NUMPY_FUNCTIONS = sorted(
-    (
-        (f, op.name)
-        for f, op in ANSWERS.items()
-        if getattr(op, "name", None) in CASES and type(f) is not str
-    ),
-    key=lambda pair: (pair[1], pair[0].__name__),
-)
+NUMPY_FUNCTIONS = {
+    name: [f for f, op in ANSWERS.items() if op is TABLE[name] and type(f) is not str]
+    for name in sorted(CASES)
+}
 
 
-@pytest.mark.parametrize(
-    ("function", "name"), NUMPY_FUNCTIONS, ids=[f.__name__ for f, _ in NUMPY_FUNCTIONS]
-)
-@FEWER
-@given(data=st.data())
-def test_numpys_function_on_tensors_is_the_op(function: Any, name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
-    ours, numpys = (recorded_throughout(case, f) for f in (TABLE[name], function))
-    for got, want in zip(tg.tree.leaves(numpys), tg.tree.leaves(ours), strict=True):
-        assert isinstance(got, tg.Tensor)
-        # an op that is asked for more than it does is several
-        assert name in FUNCTIONS or got.op is OPS[name] or OPS[name].general
-        same(got.value, want.value)
+@pytest.mark.parametrize("name", [name for name, functions in NUMPY_FUNCTIONS.items() if functions])
+@on_calls("op, in every part")
+def test_numpys_function_on_tensors_is_the_op(case: Case) -> None:
+    ours = recorded_throughout(case, case.op)
+    for function in NUMPY_FUNCTIONS[case.name]:
+        numpys = recorded_throughout(case, function)
+        for got, want in zip(tg.tree.leaves(numpys), tg.tree.leaves(ours), strict=True):
+            assert isinstance(got, tg.Tensor), function
+            # an op that is asked for more than it does is several
+            assert case.name in FUNCTIONS or got.op is case.op or case.op.general, function
+            same(got.value, want.value)
 
 
 PYTHON_OPERATORS = {
@@ -431,14 +408,12 @@ KINDS: dict[str, Any] = {
 
 @every_op
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-@SOME
-@given(data=st.data())
-def test_the_dtype_is_numpys_for_scalars_of_python_and_of_numpy(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
-    kinds = [data.draw(st.sampled_from(list(KINDS))) for x in case.operands if is_floating(x)]
+@on_calls("op")
+def test_the_dtype_is_numpys_for_scalars_of_python_and_of_numpy(case: Case, choose: Any) -> None:
+    kinds = [choose(list(KINDS)) for x in case.operands if is_floating(x)]
     chosen = iter(kinds)
     operands = [KINDS[next(chosen)](x) if is_floating(x) else x for x in case.operands]
-    mixed = Case(name, tuple(operands), case.apply)
+    mixed = Case(case.name, tuple(operands), case.apply)
     fn, floating = floating_operands(mixed)
     try:
         want = dtypes(mixed.expected())

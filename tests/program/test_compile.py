@@ -15,9 +15,10 @@ import pytest
 from bench.peers.tapegrad import tapegrad_start, tapegrad_step
 from bench.workloads import WORKLOADS
 from counting import calls_of
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import assert_close, assert_same, many, scale_of
+from programs import assert_close, assert_same, leaves_equal, scale_of
 
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
@@ -47,7 +48,7 @@ def loss(w, x):
 # --- the same as recorded ---------------------------------------------------------------
 
 
-@many(thorough=10_000, default=40)
+@depth("program, compiled")
 @given(programs())
 def test_compiled_computes_what_is_recorded(written):
     compiled = tg.compile(written.step)
@@ -62,7 +63,7 @@ def test_compiled_computes_what_is_recorded(written):
     assert len(compiled.signatures) == 1
 
 
-@many(thorough=30, default=15)
+@depth("program, as text")
 @given(programs(max_steps=12))
 def test_a_gradient_goes_through_a_compiled_function(written):
     through = tg.compile(written.fn)
@@ -85,7 +86,7 @@ def test_a_gradient_goes_through_a_compiled_function(written):
     assert_close(step(*args), plain(*args), written.narrowest, 1.0)
 
 
-@many(thorough=30, default=15)
+@depth("program, as text")
 @given(st.data(), programs(max_steps=12))
 def test_arguments_may_lie_in_memory_in_any_way(data, written):
     compiled = tg.compile(written.step)
@@ -981,15 +982,17 @@ def embedding_step(table, indices, targets):
 
 
 def rows_given(data):
-    n = data.draw(st.integers(1, 6))
+    n = data.draw(st.integers(0, 6))
     some = st.lists(st.integers(-N_ROWS, N_ROWS - 1) | st.integers(0, 2), min_size=n, max_size=n)
-    return np.array(data.draw(some)), np.full((n, WIDTH), data.draw(st.integers(-3, 3)) / 2.0)
+    shape = data.draw(st.sampled_from([(n,), (n, 1), (1, n)]))
+    targets = np.full((*shape, WIDTH), data.draw(st.integers(-3, 3)) / 2.0)
+    return np.array(data.draw(some), int).reshape(shape), targets
 
 
 @given(data=st.data())
 def test_a_table_updated_in_few_rows_is_as_recorded_whoever_keeps_the_older_ones(data):
     compiled = tg.compile(embedding_step)
-    table = expected = np.zeros((N_ROWS, WIDTH))
+    table = expected = np.zeros((N_ROWS, WIDTH), order=data.draw(st.sampled_from("CF")))
     kept = []
     for _ in range(data.draw(st.integers(1, 8))):
         indices, targets = rows_given(data)
@@ -1023,6 +1026,39 @@ def test_a_table_that_nobody_keeps_is_not_copied():
         places.append(table.ctypes.data)
     assert "rows_" in str(compiled.program(table, np.array([0, 1]), np.ones((2, WIDTH))))
     assert len(set(places[2:])) == 2
+
+
+def test_rows_that_are_needed_after_an_update_are_as_they_were_taken():
+    def both(table, i):
+        rows = tg.index_select(table, i)
+        doubled, squares = 2.0 * rows, rows * rows
+        return tg.at(table)[i].add(doubled), tg.at(table)[i].add(squares)
+
+    def kept(table, i):
+        rows = tg.index_select(table, i)
+        return tg.at(table)[i].add(2.0 * rows), rows.T[1:]
+
+    def used(table, i):
+        rows = tg.index_select(table, i)
+        table = tg.at(table)[i].add(tg.sin(rows))
+        return table, tg.sum(tg.tanh(rows[1:]))
+
+    table, i = np.linspace(0, 1, N_ROWS * WIDTH).reshape(N_ROWS, WIDTH), np.array([5, 2, 5])
+    for fn in (both, kept, used):
+        assert "rows_" in str(tg.compile(fn).program(table, i))
+        leaves_equal(tg.compile(fn)(table, i), fn(table, i))
+
+
+@pytest.mark.parametrize("shape", [(), (WIDTH,), (1, WIDTH), (3, 1), (3, WIDTH)])
+def test_values_of_any_shape_are_added_to_rows_of_a_large_table(shape):
+    table, values = np.zeros((N_ROWS, WIDTH)), np.ones(shape)
+    mask = np.zeros(N_ROWS, bool)
+    mask[[0, 7, 9]] = True
+    for rows in (np.array([4, 4, 1]), mask):
+        step = tg.compile(lambda table, values, rows=rows: tg.at(table)[rows].add(values))
+        wanted = tg.at(table)[rows].add(values)
+        for _ in range(3):
+            np.testing.assert_array_equal(step(table, values), wanted)
 
 
 def test_an_index_out_of_bounds_leaves_the_table_and_later_steps_as_they_are():

@@ -11,8 +11,9 @@ from typing import NamedTuple
 import attrs
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
-from programs import assert_runs, many
+from programs import assert_runs
 
 import tapegrad as tg
 from tapegrad.core.digits import as_text
@@ -22,7 +23,7 @@ from tapegrad.program.writing import source, written
 from tapegrad.testing import programs
 
 
-@many(thorough=60)
+@depth("program, as text")
 @given(programs())
 def test_the_source_is_what_runs(drawn):
     compiled = tg.compile(drawn.step)
@@ -37,7 +38,7 @@ def test_the_source_is_what_runs(drawn):
         assert [np.asarray(a).tobytes() for a in got] == [np.asarray(b).tobytes() for b in wanted]
 
 
-@many(thorough=30)
+@depth("program, as text")
 @given(programs())
 def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     program = tg.compile(drawn.step).program(*drawn.arguments[0])
@@ -51,7 +52,7 @@ def test_the_source_is_straight_line_python_that_says_what_it_takes(drawn):
     assert not any(isinstance(node, branching) for node in ast.walk(make))
 
 
-@many(thorough=30)
+@depth("program, as text")
 @given(programs())
 def test_equal_programs_have_equal_source(drawn):
     first = tg.compile(drawn.step).program(*drawn.arguments[0])
@@ -305,7 +306,7 @@ def test_inputs_are_called_by_the_shortest_end_of_their_path_that_is_theirs():
     assert "def run(p_w, b, q_w, rate):" in text
 
 
-@many(thorough=30)
+@depth("program, as text")
 @given(programs())
 def test_each_line_ends_with_the_shape_of_its_result(drawn):
     program = tg.compile(drawn.step).program(*drawn.arguments[0])

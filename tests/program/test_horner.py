@@ -6,9 +6,9 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
-from programs import many
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
@@ -125,7 +125,7 @@ def assert_precise(formula, args):
         assert off <= 8 * bound.error
 
 
-@many(thorough=1500, default=60)
+@depth("formula")
 @given(
     formulas,
     st.integers(0, 999),

@@ -10,10 +10,10 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_cases import CASES
-from programs import many
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -69,7 +69,7 @@ def test_every_op_has_a_form_in_jax() -> None:
     assert missing == WITHOUT, "give it a form in tapegrad/program/jax/table.py, or list it above"
 
 
-@many(thorough=1500, default=6)
+@depth("op on JAX")
 @given(
     st.sampled_from(sorted(x for x in set(CASES) & set(OPS) if has_form(OPS[x]))).flatmap(
         CASES.__getitem__
@@ -119,7 +119,7 @@ def weights(y: Any) -> Any:
     return np.cos(np.arange(1.0, np.size(y) + 1)).reshape(np.shape(y)).astype(y.dtype)
 
 
-@many(thorough=100, default=2)
+@depth("program on JAX")
 @given(programs(max_steps=15))
 def test_programs_with_their_gradients_are_ours(written: Any) -> None:
     args = written.arguments[0]
@@ -179,7 +179,7 @@ def test_loops_and_branches_are_those_of_jax() -> None:
 # --- keys -----------------------------------------------------------------------------------
 
 
-@many(thorough=200, default=2)
+@depth("program on JAX")
 @given(st.integers(0, 2**64), st.integers(0, 70), st.integers(0, 2**63 - 1))
 def test_keys_and_draws_are_the_same_bits(seed: int, n: int, data: int) -> None:
     def draws(key: Any, data: Any) -> Any:

@@ -4,9 +4,9 @@ import keyword
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import example, given
 from hypothesis import strategies as st
-from programs import many
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -70,7 +70,7 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
             np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, err_msg=first)
 
 
-@many(thorough=200, default=20)
+@depth("small step")
 @given(st.lists(st.sampled_from(["a", "b"]).flatmap(
     lambda x: st.sampled_from([x, f"{x}_", f"{x}_2", f"flat_{x}", f"{x}_block", "b0", "lo", "n"])
 ), min_size=2, max_size=2, unique=True))  # fmt: skip
@@ -98,3 +98,15 @@ def test_a_custom_op_may_have_the_name_of_anything():
 
         compiled = tg.compile(lambda x, op=twice: np.sum(op(x) + np.sin(x)))
         np.testing.assert_allclose(compiled(LARGE), np.sum(LARGE * 2.0 + np.sin(LARGE)))
+
+
+def test_a_gradient_is_named_after_its_parameter_also_where_no_variable_is():
+    layer = tg.nn.Linear(3, 4)
+
+    def loss(params, x):
+        return np.sum(np.tanh(layer(params, x)) ** 2)
+
+    params, x = layer.init(0), np.ones((2000, 3))
+    text = str(tg.compile(tg.grad(loss)).program(params, x))
+    assert "d_weight = " in text
+    assert "d_bias = " in text

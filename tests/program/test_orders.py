@@ -3,8 +3,8 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
-from programs import many
 
 import tapegrad as tg
 from tapegrad.program.compiled import trace
@@ -34,7 +34,7 @@ def test_a_copy_is_in_order_whatever_its_size(shape, turned):
         np.testing.assert_array_equal(copy, x)
 
 
-@many(thorough=100, default=10)
+@depth("small step")
 @given(st.data(), st.permutations(range(4)), st.booleans())
 def test_stacks_of_products_are_right_in_any_order_of_axes(data, axes, twice):
     sides = data.draw(st.tuples(*[st.integers(1, 3)] * 5))

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import attrs
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_cases import CASES
-from programs import many
 
 import tapegrad as tg
 from tapegrad.core.seeds import SEED
@@ -57,7 +57,7 @@ def assert_same(again: tg.Program, program: tg.Program) -> None:
 # --- there and back -------------------------------------------------------------------------
 
 
-@many(thorough=300, default=12)
+@depth("program, saved")
 @given(programs())
 def test_a_random_program_does_the_same_when_it_is_loaded(folder: Path, written: Any) -> None:
     first, second = written.arguments
@@ -68,7 +68,7 @@ def test_a_random_program_does_the_same_when_it_is_loaded(folder: Path, written:
         assert bits(again(*args)) == bits(step(*args))
 
 
-@many(thorough=1000, default=20)
+@depth("op, saved")
 @given(st.sampled_from(sorted(set(CASES) & set(OPS))).flatmap(CASES.__getitem__))
 def test_a_call_of_any_op_does_the_same_when_it_is_loaded(folder: Path, case: Any) -> None:
     step = tg.compile(case.fn)
@@ -383,7 +383,7 @@ def test_a_truncated_file_is_refused(whole: Path, tmp_path: Path) -> None:
         refused(new, "damaged")
 
 
-@many(thorough=2000, default=60)
+@depth("file, damaged")
 @given(st.data())
 def test_a_damaged_byte_is_found_or_changes_nothing(whole: Path, folder: Path, data: Any) -> None:
     program, raw, new = tg.load_program(whole), bytearray(whole.read_bytes()), folder / "flip.npz"
@@ -424,7 +424,7 @@ def replaced(x: Any, path: tuple[Any, ...], change: Callable[[Any], Any]) -> Any
     return new
 
 
-@many(thorough=5000, default=150)
+@depth("file, hostile")
 @given(st.data())
 def test_a_hostile_text_is_refused_or_harmless(whole: Path, folder: Path, data: Any) -> None:
     sys.modules.setdefault("test_saving", sys.modules[__name__])

@@ -8,8 +8,8 @@ import attrs
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
-from programs import many
 
 import tapegrad as tg
 from tapegrad.program.results import _maker
@@ -47,7 +47,7 @@ def notes(program: tg.Program) -> list[str]:
 BIAS = "the bias is a row of the weight"
 
 
-@many(thorough=60, default=8)
+@depth("small step")
 @given(
     st.lists(st.integers(1, 4), min_size=2, max_size=4),
     st.integers(1, 5),
@@ -124,7 +124,7 @@ def test_parts_of_an_array_are_handed_out_as_the_function_does(fn):
 
 
 @given(st.data(), st.integers(0, 1))
-@many(thorough=60, default=8)
+@depth("small step")
 def test_small_parts_are_joined_along_any_axis(data, axis):
     widths = data.draw(st.lists(st.integers(0, 2), min_size=2, max_size=4))
     kinds = data.draw(st.lists(st.integers(0, 3), min_size=len(widths), max_size=len(widths)))

@@ -4,8 +4,8 @@ import re
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
-from programs import many
 
 import tapegrad as tg
 from tapegrad.testing import programs
@@ -56,7 +56,7 @@ def test_a_gradient_that_is_not_zero_has_no_reason():
     assert tg.why_zero(lambda p, x: tg.sum(p["a"] * x) * p["b"], {"a": X, "b": 2.0}, X) == {}
 
 
-@many(200)
+@depth("program")
 @given(programs())
 def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
     args = program.arguments[0]

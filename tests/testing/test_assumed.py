@@ -8,14 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import Phase, given, settings
 
 import tapegrad as tg
 from tapegrad.domain import Call, Elements, each
 from tapegrad.testing import check_grads, check_properties, operands_for, sample_calls
 from tapegrad.testing.written import written
-
-FEW = settings(max_examples=max(1, settings.default.max_examples // 8))
 
 # named as in a user's file
 OPS = """
@@ -148,7 +147,7 @@ def test_what_is_assumed_is_said_and_fits_the_op(name: str) -> None:
     strategy = operands_for(op)
     assert SAYS[name] in " ".join(repr(strategy).split())
 
-    @FEW
+    @depth("op, in every part")
     @given(strategy)
     def test(call: Any) -> None:
         fn = partial(op, **call.kwargs)

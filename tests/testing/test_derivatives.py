@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from depth import THOROUGH, depth
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
@@ -15,8 +16,6 @@ from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_jvp, check_vjp, sample_calls
 from tapegrad.testing.flat import flattened
-
-FEW = settings(max_examples=max(1, settings.default.max_examples // 4))
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 SQUARE = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25], [0.75, -0.5, 1.0]])
@@ -123,7 +122,7 @@ def test_what_is_right_passes(name: str, narrow: bool) -> None:
     check_jvp(fn, jvp_fn, args, vjp_fn=vjp_fn)
 
 
-@FEW
+@depth("properties")
 @given(arrays(elements=Elements(-2.0, 2.0), scales=(1e-3, 1.0)))
 def test_right_derivatives_pass_in_any_layout_and_dtype(x: Any) -> None:
     def cubed_vjp(args: Any, g: Any) -> Any:
@@ -132,7 +131,7 @@ def test_right_derivatives_pass_in_any_layout_and_dtype(x: Any) -> None:
     check_vjp(lambda x: x**3, cubed_vjp, (x,), jvp_fn=lambda args, t: cubed_vjp(args, t[0])[0])
 
 
-@FEW
+@depth("properties")
 @given(st.sampled_from([np.float64, np.float32]), st.sampled_from("CF"), arrays((2, 3)))
 def test_arguments_arrive_as_they_are_given(dtype: Any, order: Any, x: Any) -> None:
     seen = []
@@ -486,7 +485,7 @@ def test_functions_of_jax() -> None:
 
 # --- the package's own ops, as if they were foreign ---------------------------------------
 
-STEP = 20 if settings.default.max_examples < 100 else 1
+STEP = 1 if THOROUGH else 20
 SMOOTH = [
     name
     for name, op in sorted((OPS | FUNCTIONS).items())

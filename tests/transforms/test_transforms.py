@@ -185,6 +185,15 @@ def test_a_transform_keeps_the_name_docstring_and_signature():
         assert inspect.signature(made) == inspect.signature(loss)
 
 
+def test_the_repr_of_what_is_recorded_says_of_what_it_is():
+    def product(x: Any, y: Any) -> Any:
+        return x * y
+
+    assert repr(tg.vjp(product, 2.0, 3.0)[1]) == "<pullback over 3 records of product>"
+    assert repr(tg.linearize(product, 2.0, 3.0)[1]) == "<pushforward over 3 records of product>"
+    assert repr(tg.record(product)).startswith("<function record(product) at")
+
+
 def test_a_transform_is_a_decorator():
     @tg.grad
     def slope(x):

@@ -83,8 +83,25 @@ assert_type(tg.implicit_root(lambda y, t: y * y - t, same)(x), Array)
 assert_type(tg.vmap(same, in_axes=0)(x), Array)
 assert_type(tg.vmap(tg.grad(loss), in_axes=(None, 0))(params, x), Params)
 value, push = tg.linearize(same, x)
-push(x)
+assert_type(push(x), Array)
+assert_type(tg.hvp(loss, (params,), (params,)), Params)
 tg.jacobian(same, mode="forward")(x)
+
+
+def halved(carry: Array, row: Array) -> tuple[Array, Array]:
+    """A step of a loop."""
+    return carry / 2 + row, carry
+
+
+assert_type(tg.scan(halved, 0.0, x)[0], Array)
+assert_type(tg.fori_loop(0, 3, lambda i, carry: same(carry), x), Array)
+assert_type(tg.while_loop(lambda carry: tg.any(carry > 1), same, x), Array)
+assert_type(tg.cond(True, same, tg.zeros_like, x), Array)
+assert_type(tg.optim.clip_by_global_norm(params, 1.0)[0], Params)
+assert_type(tg.tree.update(params, {"w": x}), Params)
+assert_type(tg.load("params.npz", like=params), Params)
+for batch in tg.data.batches(None, params, 2):
+    assert_type(batch, Params)
 
 # --- wrong calls ----------------------------------------------------------------------
 
@@ -100,6 +117,7 @@ tg.vmap(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIss
 tg.hessian(loss)(params)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 cube(x, scal=2.0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 same(x, x)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+tg.scan(same, x, x)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 tg.sum(x, axs=0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 tg.var(x, axs=0)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 tg.scatter(x)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue]

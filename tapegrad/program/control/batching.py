@@ -21,7 +21,7 @@ Has = Sequence[bool]
 
 
 def differing(code: Code, has: Has) -> list[bool]:
-    """Which outputs of a program differ between examples, given which inputs do."""
+    """Which outputs of a program differ between examples, if these inputs do."""
     found: list[bool] = []
 
     def of(x: Any) -> bool:
@@ -35,7 +35,7 @@ def differing(code: Code, has: Has) -> list[bool]:
 
 
 def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tuple[Any, bool]]:
-    """The outputs of a program for a batch, recorded, and which have its axis."""
+    """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
     values: list[tuple[Any, bool]] = []
 
     def of(x: Any) -> tuple[Any, bool]:
@@ -58,7 +58,7 @@ def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tup
 
 
 def batch_inputs(code: Code, has: Has, n: int) -> list[Input]:
-    """The inputs of a program, those that differ with an axis for the examples."""
+    """The inputs of a program; those that differ get an axis for the examples."""
     return [
         attrs.evolve(x, shape=(n, *x.shape), number=None) if b else x
         for x, b in zip(code.inputs, has, strict=True)
@@ -66,7 +66,7 @@ def batch_inputs(code: Code, has: Has, n: int) -> list[Input]:
 
 
 def code_for_all(code: Code, has: Has, n: int, wanted: Has) -> Program:
-    """A program for a batch, which gives these outputs for each example."""
+    """A program for a batch that returns these outputs for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
         found = run_for_all(code, tensors, has, n)
@@ -76,7 +76,7 @@ def code_for_all(code: Code, has: Has, n: int, wanted: Has) -> Program:
 
 
 def nothing(code: Code, has: Has, n: int) -> Program:
-    """A program of the same inputs that gives zeros for each example."""
+    """A program with the same inputs that returns zeros for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
         likes = [code.like(x) for x in code.outputs]
@@ -95,10 +95,10 @@ def where_each(condition: Any, x: Any, y: Any) -> Any:
 
 
 def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
-    """Operands in which an example that takes no part has the operands of one that does.
+    """The operands, where examples that take no part get those of one that does.
 
-    What is computed from them is discarded, but must be neither infinite nor nan: a zero
-    cotangent times that would be nan.
+    Their results are discarded, but must be neither infinite nor nan: a zero cotangent times those
+    would be nan.
     """
     first = np.argmax(condition)
     # an array cannot be indexed with a record, nor does np.take dispatch on indices

@@ -1,4 +1,4 @@
-"""Functions recorded as programs, to be held by an op: the bodies of loops and branches."""
+"""Functions recorded as programs that an op holds: the bodies of loops and branches."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ class Traced:
     Attributes
     ----------
     code
-        Its program, whose inputs are what it captured and then its arguments.
+        Its program; the inputs are the captured values, then the arguments.
     captured
-        The records of tapes around it that it was made from.
+        The records of enclosing tapes that it uses.
     output
-        What it returned; each leaf is an array of the shape and dtype that it will have.
+        What it returned; each leaf is a placeholder array of the right shape and dtype.
     """
 
     code: Program
@@ -53,7 +53,7 @@ class Traced:
 
 
 def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) -> Traced:
-    """The program of a function of trees, with all leaves of its arguments for inputs.
+    """The program of a function of trees; all leaves of its arguments are inputs.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
 
 
 def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-    """What a function returns, its numbers as arrays and what it captured as its own."""
+    """What a function returns, with numbers as arrays and captured values as its own."""
     # these values are placeholders, so warnings about them mean nothing
     with np.errstate(all="ignore"):
         output = fn(*args)
@@ -138,7 +138,7 @@ def example(given: Input) -> Any:
 def program_of(
     called: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
 ) -> Program:
-    """The program of a function of a list of Tensors that returns several of them."""
+    """The program of a function of a list of Tensors that returns a list of Tensors."""
     origin = Origin(called, True)
     last: Any = origin
     given: dict[Tensor, Input] = {}
@@ -156,10 +156,10 @@ def program_of(
 
 
 def settled_before(done: Traced, ops: Collection[object] | None = None) -> Traced:
-    """A function that also captures all values that depend only on what it captured.
+    """A function that also captures all values that depend only on captured values.
 
-    They are recorded once, on the tape around it, and so are their gradients. `ops` are those
-    that are safe to compute even if the function is not called; all by default.
+    They are recorded once, on the enclosing tape, and so are their gradients. `ops` are the ops
+    that are safe to compute even if the function is never called; all by default.
     """
     code, n = done.code, len(done.captured)
     values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
@@ -185,7 +185,7 @@ def settled_before(done: Traced, ops: Collection[object] | None = None) -> Trace
 
 
 def from_these(code: Program, order: Sequence[Ref], inputs: Sequence[Input]) -> Program:
-    """A program that takes these of its values as inputs, and computes the others it needs."""
+    """A program that takes these values as inputs and computes the others that it needs."""
     moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
     needed: set[Any] = set(code.outputs)
     for i in reversed(range(len(code.instructions))):
@@ -210,7 +210,7 @@ def from_these(code: Program, order: Sequence[Ref], inputs: Sequence[Input]) -> 
 
 
 def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
-    """The program of a function as if it had captured these, among them what it did."""
+    """The program of a function as if it had captured these records, which include its own."""
     code, more = done.code, len(captured) - len(done.captured)
     places = {x: i for i, x in enumerate(captured)}
     own = [places[x] for x in done.captured]

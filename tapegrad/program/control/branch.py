@@ -1,7 +1,7 @@
 """COND: one of two programs, chosen by a value; one record for both.
 
-Derivatives are branches themselves: only the chosen program is differentiated, from its
-operands, and its values are recomputed.
+Derivatives are branches themselves: only the chosen program is differentiated, and its values are
+recomputed from the operands.
 
 To batch a branch or to write it for another library, transform ``branch.on_true`` and
 ``branch.on_false``, which have the same inputs and outputs.
@@ -39,7 +39,7 @@ def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
 def _chosen(pred: Any, *operands: Any, branch: Branch) -> Parts:
     """The chosen program, run."""
     found = caller(branch.on_true if pred else branch.on_false)(list(operands))
-    # one may be an operand, or a view of one
+    # a result may be an operand, or a view of one
     arrays = [np.array(x) for x in found]
     for x in arrays:
         x.setflags(write=False)
@@ -126,7 +126,7 @@ def _like_input(code: Code, x: Any, prefix: str) -> Input:
 
 
 def _batch(op: Rules, has: Has, pred: Any, *operands: Any, branch: Branch) -> Parts:
-    """The chosen program for all examples; where they differ, both, each run if any needs it."""
+    """The chosen program for all examples; where they differ, each of the two that is needed."""
     n, own = batch_size(has, (pred, *operands)), has[1:]
     codes = branch.on_true, branch.on_false
     if not has[0]:

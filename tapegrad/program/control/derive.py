@@ -1,8 +1,8 @@
 """The derivatives of a loop, which are loops.
 
-The body is recorded again and swept, and the result is divided: what depends on the cotangents
-or tangents is the body of the new loop; everything else is read where the loop kept it, and
-recomputed from the step's carry where it did not.
+The body is recorded again and swept, and the result is divided: what depends on the cotangents or
+tangents is the body of the new loop; everything else is read where the loop kept it, and otherwise
+recomputed from the step's carry.
 """
 
 from __future__ import annotations
@@ -51,15 +51,15 @@ class Derived:
     loop
         The loop.
     sources
-        For each operand ``("operand", i)``, an operand of the other loop; ``("kept", i)``,
-        one of the values that it gave; ``("moving", i)``, one of what moves.
+        For each operand: ``("operand", i)``, an operand of the other loop; ``("kept", i)``, one of
+        the values that it returned; or ``("moving", i)``, one of the moving values.
     """
 
     loop: Loop
     sources: tuple[tuple[str, int], ...]
 
     def operands(self, y: Any, operands: Sequence[Any], moving: Sequence[Any]) -> list[Any]:
-        """The operands, from those of the other loop, what it gave, and what moves."""
+        """The operands, from those of the other loop, what it returned, and what moves."""
         found = {
             "operand": lambda i: operands[i],
             "kept": lambda i: part(y, i),
@@ -86,16 +86,16 @@ def backward(
     loop
         The loop.
     given
-        For each value that the loop gives, whether it has a cotangent; that of a floating
-        carry may come from a later step.
+        For each value that the loop returns, whether it has a cotangent; that of a floating carry
+        may come from a later step.
     wanted
         The operands whose cotangents are wanted.
 
     Returns
     -------
-    The program gives the cotangents: of what was captured, added to those of later steps,
-    of the carry, and of the rows. What moves are the first of these, those of the carry,
-    and those of what the step gave.
+    The program returns the cotangents of the captured values (added to those of later steps), of
+    the carry, and of the rows. The moving values are the cotangents of the captured values, of the
+    carry, and of what the step returned.
     """
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured = [i for i in range(n) if i in wanted]
@@ -228,10 +228,10 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool
 def read(
     joined: Program, n_inputs: int, n_captured: int, n_body: int, is_kept: Callable[[Ref], bool]
 ) -> set[Ref]:
-    """The inputs and the instructions that a derivative's step needs; what is kept is given.
+    """The inputs and the instructions that a derivative's step needs; kept values are inputs.
 
-    Views, and what depends only on what was captured or is computed by the rules themselves,
-    are recomputed.
+    Views, values that depend only on captured ones, and values that the rules compute are
+    recomputed.
     """
     varies: set[Ref] = {Ref("input", i) for i in range(n_captured, n_inputs)}
     moves: set[Ref] = {Ref("input", i) for i in range(n_inputs, len(joined.inputs))}
@@ -257,9 +257,9 @@ def read(
 
 
 def _is_work(joined: Program, made: Instruction, in_body: bool) -> bool:
-    """Whether a value is worth keeping: no view, and not what the rules alone compute."""
+    """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
     if made.op is PART:
-        # of what a loop gives all have the same shape each time, if it has as many steps
+        # the results of a loop with a fixed number of steps have the same shapes each time
         inside: Any = joined.of(made.operands[0]).options.get("loop")  # type: ignore[arg-type]
         return inside is None or inside.length is not None or made.options["index"] < inside.n_carry
     is_view = made.op in VIEWS and len(made.operands) == 1
@@ -300,7 +300,7 @@ def _like(code: Code, x: Any, prefix: str) -> Input:
         if x.kind == "instruction"
         else "value"
     )
-    # a cotangent is an array, that of a Python number too
+    # a cotangent is an array, even that of a Python number
     return Input(prefix + name, like.shape, np.dtype(like.dtype))
 
 
@@ -308,7 +308,7 @@ def _like(code: Code, x: Any, prefix: str) -> Input:
 
 
 def keeping(loop: Loop, moving: Collection[int]) -> Loop:
-    """A loop that gives, besides, what its derivatives need."""
+    """A loop that also returns what its derivatives need."""
     body = loop.body
     n, first = loop.n_captured, len(body.outputs)
     assert first == loop.first_kept
@@ -325,7 +325,7 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
         read(joined, len(body.inputs), n, len(body.instructions), keep)
         for i, x in enumerate(found):
             if x.index >= len(body.instructions):
-                # a value of a loop inside, which a rule alone reads
+                # a value of an inner loop that only a rule reads
                 instructions.append(joined.instructions[x.index])
                 found[i] = Ref("instruction", len(instructions) - 1)
     carry = [Ref("input", n + i) for i in range(loop.n_carry)]

@@ -1,10 +1,10 @@
 """Loop: a body that is repeated, one record for all of its steps.
 
-The operands of its record are what the body captured, then the initial carry, then the arrays
-that it goes through, a row for each step. Its results are the last carry, then what each step
-returned, stacked, then what is kept for derivatives: the carry of each step, and the values
-that the rules of its ops read. Both derivatives are loops themselves
-(`tapegrad.program.control.derive`), so that there are derivatives of any order.
+The operands of its record are the captured values, then the initial carry, then the arrays that it
+goes through, one row a step. Its results are the last carry, then what each step returned,
+stacked, then what is kept for derivatives: the carry of each step, and the values that the rules
+of its ops read. Both derivatives are loops themselves (`tapegrad.program.control.derive`), so
+there are derivatives of any order.
 
 To batch a loop or to write it for another library, transform ``loop.body``, a program of
 one step, and the operands alike.
@@ -25,7 +25,7 @@ from tapegrad.face.later import later
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.ir import Code
 
-# from so many lines that are run, writing source takes less time than interpreting them
+# from this number of lines run, writing source takes less time than interpreting
 _LONG = 1 << 13
 
 
@@ -36,8 +36,8 @@ class Loop:
     Attributes
     ----------
     body
-        A step, as a program: from what was captured, the carry and a row of each array, to the
-        next carry, the results of the step and what is kept of it.
+        A step, as a program: from the captured values, the carry and a row of each array to the
+        next carry, the results of the step and what is kept.
     n_carry, n_xs, n_ys
         The numbers of leaves of the carry, of the arrays gone through, and of a step's results.
     length
@@ -46,10 +46,10 @@ class Loop:
     reverse
         Whether it goes from the last row to the first.
     stop
-        For a loop that ends by a value: the program that says whether it goes on, from what
-        was captured and the carry.
+        For a loop that a value ends: the program that says whether it goes on, from the captured
+        values and the carry.
     remember
-        Whether derivatives may read values that a step computed, or only its carry.
+        Whether derivatives may read the values that a step computed, and not only its carry.
     moving
         The operands that a gradient passes to, by position.
     """
@@ -71,21 +71,21 @@ class Loop:
 
     @property
     def n_captured(self) -> int:
-        """How many operands stand before the carry."""
+        """The number of operands before the carry."""
         return len(self.body.inputs) - self.n_carry - self.n_xs
 
     @property
     def n_kept(self) -> int:
-        """How many values are kept for derivatives."""
+        """The number of values kept for derivatives."""
         return len(self.body.outputs) - self.n_carry - self.n_ys
 
     @property
     def first_kept(self) -> int:
-        """The position, among its results, of the first that is kept: a carry."""
+        """The position among the results of the first that is kept: a carry."""
         return self.n_carry + self.n_ys
 
     def steps(self, xs: Sequence[Any]) -> int | None:
-        """How many steps there are; None if that is known at the end."""
+        """The number of steps; None if it is known only at the end."""
         if self.stop is not None:
             return None
         return len(xs[0]) if self.length is None else self.length
@@ -139,7 +139,7 @@ class Branch:
     Attributes
     ----------
     on_true, on_false
-        Programs of the same inputs, the operands after the first, to like outputs.
+        Programs with the same inputs (the operands after the first) and like outputs.
     """
 
     on_true: Code

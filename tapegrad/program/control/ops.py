@@ -98,7 +98,7 @@ def _zeros(loop: Loop, i: int) -> Any:
 
 
 def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
-    """The loop of all examples, which ends when all have ended."""
+    """A loop for all examples, which ends when all have ended."""
     n = count(has, operands)
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
     own, ends_apart = list(has), False
@@ -112,11 +112,11 @@ def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
     body, stop = loop.body, loop.stop
     n_ys = loop.n_ys + loop.n_kept
     if ends_apart:
-        # what is kept of a step is meaningless for an example that had ended before
+        # what a step keeps is meaningless for an example that has ended
         body, stop, n_ys = *_until_all(loop, own, n), 0
     else:
-        # a length that depends on a value is unknown, or 0, while compiling: no shape can
-        # hold it, so the step itself repeats what is the same for all examples
+        # while compiling, a length that depends on a value is unknown, or 0, and cannot be part of
+        # a shape, so the step itself repeats what all examples share
         unknown = not loop.steps(operands[last:])
         made = [*carry, *[b or unknown for b in made[loop.n_carry :]]]
         body = code_for_all(loop.body, own, n, made)
@@ -138,7 +138,7 @@ def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
 
 
 def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
-    """A step that moves the examples that go on, and whether there are any."""
+    """A step that moves only the examples that go on, and whether there are any."""
     assert loop.stop is not None
     stop, last = loop.stop, loop.n_captured + loop.n_carry
 

@@ -17,13 +17,13 @@ def _part(whole: Parts, index: int) -> Any:
 
 
 def _pull(g: Any, y: Any, whole: Any, index: int) -> Parts:
-    """The cotangent of this part, beside those of the others."""
+    """The cotangent of this part, beside those of the other parts."""
     return Parts.only(count(whole), index, g)
 
 
 def _push(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
     tangent = tangents[0].values[index]
-    # one that is rarely needed is computed on demand
+    # parts that are rarely needed are computed on demand
     return tangent() if callable(tangent) else tangent
 
 

@@ -1,4 +1,4 @@
-"""A long loop run outside `compile`: its source is written for that run."""
+"""A long loop outside `compile`: its source is written for that one run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tapegrad.program.writing import runner
 
 
 def run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
-    """The results of a loop, by source that is written for it."""
+    """The results of a loop, computed by source that is written for it."""
     inputs = tuple(map(_input, operands))
     refs = tuple([Ref("input", i) for i in range(len(inputs))])
     whole = Instruction(LOOP, refs, {"loop": loop}, (), np.dtype(float))

@@ -1,8 +1,7 @@
 """Loops and branches as source: ``for``, ``while`` and ``if``, with a body written once.
 
-The results of a step are written in place: into a row of a stack, or the memory of the next
-carry. A carry that is kept for every step has a row for each step and one more, so that
-nothing is copied.
+The results of a step are written in place: into a row of a stack, or the memory of the next carry.
+A carry that is kept for every step has one row more than there are steps, so nothing is copied.
 """
 
 from __future__ import annotations
@@ -68,11 +67,11 @@ class _Writer:
         self.carry = [values[Ref("input", n + k)] for k in range(loop.n_carry)]
         self.begin = operands[n:first]
         self.is_known = loop.length is not None
-        # in the order of the steps: what a step reads or writes, and the list of all of it
+        # in the order of the steps: the name a step reads or writes, and the list it runs through
         self.each: list[tuple[str, str]] = []
         self.before: Lines = []
         self.after: Lines = []
-        # at the end of a step: what is copied to its place, and then the carry handed on
+        # at the end of a step: copies to places in memory, then the carry handed on
         self.copies: Lines = []
         self.ends: Lines = []
         self._stacked: set[int] = set()
@@ -150,7 +149,7 @@ class _Writer:
     # --- the carry ----------------------------------------------------------------------
 
     def _keep_carry(self, k: int) -> bool:
-        """A carry with a row for each step, if it is kept or returned at each step."""
+        """A carry with a row for each step, if each step keeps or returns it."""
         loop, body = self.loop, self.loop.body
         given, next_ = Ref("input", loop.n_captured + k), body.outputs[k]
         kept = [
@@ -191,7 +190,7 @@ class _Writer:
         return True
 
     def _hand_on(self, k: int) -> None:
-        """A carry that is not kept after its step."""
+        """A carry that is dropped after its step."""
         body = self.loop.body
         given, next_ = Ref("input", self.loop.n_captured + k), body.outputs[k]
         name, value = self.carry[k], self.inside.values[next_]
@@ -270,7 +269,7 @@ def _name(frame: Frame, x: Any) -> str:
 
 
 def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
-    """Which of an instruction's results are used, and what they are called."""
+    """Which of an instruction's results are used, and their names."""
     found: dict[int, list[Ref]] = {}
     for k, made in enumerate(frame.program.instructions):
         if made.op is PART and made.operands[0] == Ref("instruction", i):
@@ -285,7 +284,7 @@ def _inside(frame: Frame, code: Code, given: list[str]) -> Frame:
 
 
 def _is_new(inside: Frame, x: Any) -> bool:
-    """Whether a result of a body is in memory that nothing else reads or writes."""
+    """Whether a result of a body lies in memory that nothing else reads or writes."""
     code = inside.program
     return x.kind == "instruction" and x not in owners(code) and code.of(x).op is not PART
 
@@ -295,12 +294,12 @@ def _indented(lines: Lines) -> Lines:
 
 
 def _rows_of(x: Array) -> list[Array]:
-    """The rows of an array; those without axes are arrays too."""
+    """The rows of an array; rows without axes are arrays too."""
     return list(x) if x.ndim > 1 else [x[t, ...] for t in range(len(x))]
 
 
 def _stacked(rows: list[Array], shape: tuple[int, ...], dtype: str) -> Array:
-    """Rows in one array, which may be none."""
+    """Rows, possibly none, as one array."""
     stack = np.empty((len(rows), *shape), dtype)
     for t, x in enumerate(rows):
         stack[t] = x

@@ -14,7 +14,7 @@ Run = Callable[[Code, list[Any]], list[Any]]
 
 
 def bodies(options: Mapping[str, Any]) -> Iterator[Code]:
-    """The programs that an instruction is made of."""
+    """The programs inside an instruction."""
     for x in options.values():
         if type(x) is Branch:
             yield from (x.on_true, x.on_false)
@@ -23,11 +23,11 @@ def bodies(options: Mapping[str, Any]) -> Iterator[Code]:
 
 
 def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]:
-    """The results of a loop; None for one that has a row for each step of a ``while``."""
+    """The results of a loop; None for a result with a row for each step of a ``while``."""
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     captured, xs = operands[:n], operands[n + n_carry :]
     given = body.inputs[n : n + n_carry]
-    # a loop's carry keeps its dtype, that of a Python number too
+    # a loop's carry keeps its dtype, even that of a Python number
     carry = tuple(
         [
             _held(jax, x, like.dtype)
@@ -83,7 +83,7 @@ def part(whole: tuple[Any, ...], index: int) -> Any:
 
 
 def _outputs(jax: Any, run: Run, code: Code, values: list[Any]) -> tuple[Any, ...]:
-    """A program's outputs as arrays of the dtypes that it has for them."""
+    """A program's outputs as arrays of its own dtypes."""
     made = run(code, values)
     likes = [code.like(x) for x in code.outputs]
     return tuple([_held(jax, y, like.dtype) for y, like in zip(made, likes, strict=True)])

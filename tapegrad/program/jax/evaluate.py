@@ -113,8 +113,8 @@ def to_jax(
     static_argnums
         Positions of arguments whose values are fixed in the recording; see `compile`.
     ops
-        For ops of your own (`custom_op`), the function that does the same with
-        ``jax.numpy``, called with the operands and with the options by name.
+        For ops of your own (`custom_op`), a function that does the same with ``jax.numpy``. It is
+        called with the operands, and with the options by name.
     records
         Classes of frozen records (attrs classes, dataclasses) that are nodes of arguments or
         results, to be registered as JAX pytrees. Those of tapegrad are registered, and those
@@ -172,7 +172,7 @@ def to_jax(
 
 
 def _like(jax: Any, x: Any) -> Any:
-    """A NumPy array of the shape and dtype of one of JAX's, to record with; else the leaf."""
+    """For a JAX array, a NumPy array of its shape and dtype to record with; else the leaf."""
     if isinstance(x, jax.Array):
         if x.weak_type and x.ndim == 0 and x.dtype.kind in "fi":
             # a Python number that jax.jit took

@@ -53,7 +53,7 @@ def last_writes(jax: Any, out: Any, *arrays: Any, shape: Any, index: Any) -> Any
 
 
 def _owners(jax: Any, shape: Any, index: Any) -> tuple[Any, Any]:
-    """The flat places of an index, and for each place the number of the last value; -1 if none."""
+    """The flat places of an index, and for each place the number of the last value, or -1."""
     places = jax.numpy.arange(math.prod(shape)).reshape(shape)[index]
     owner = jax.numpy.full(math.prod(shape), -1)
     return places, owner.at[places.reshape(-1)].max(jax.numpy.arange(places.size))
@@ -81,7 +81,7 @@ def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
 
 
 def below_largest(jax: Any, out: Any, a: Any) -> Any:
-    """Rows minus the largest element of all, if none is far below it, or of each row."""
+    """Rows minus the largest element of all, or of each row if some rows are far below it."""
     near = a.max() - a.min() <= SPREAD
     return a - jax.numpy.where(near, a.max(), a.max(-1, keepdims=True))
 

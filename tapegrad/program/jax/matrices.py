@@ -1,4 +1,4 @@
-"""Linear algebra in JAX, with the parts of a decomposition joined as the ops have them."""
+"""Linear algebra in JAX, with the parts of a decomposition joined as in the ops."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
 
 
 def det(jax: Any, out: Any, a: Any) -> Any:
-    """The determinant, 1 of a matrix without elements."""
+    """The determinant; 1 for a matrix without elements."""
     if not a.shape[-1]:
         return jax.numpy.ones(out.shape, out.dtype)
     return jax.numpy.linalg.det(a.astype(out.dtype))
@@ -57,7 +57,7 @@ def det(jax: Any, out: Any, a: Any) -> Any:
 
 def cholesky(jax: Any, out: Any, a: Any, upper: bool = False) -> Any:
     """The Cholesky factor, of one triangle."""
-    # NumPy reads the triangle that it gives
+    # NumPy reads the triangle that it returns
     factor = jax.numpy.linalg.cholesky(
         (a.mT if upper else a).astype(out.dtype), symmetrize_input=False
     )
@@ -71,13 +71,13 @@ def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
 
 
 def eig(jax: Any, out: Any, a: Any) -> Any:
-    """Real eigenvalues and, in rows, eigenvectors; JAX has them on CPUs alone."""
+    """Real eigenvalues and, in rows, eigenvectors; JAX computes them only on CPUs."""
     w, v = jax.numpy.linalg.eig(a.astype(out.dtype))
     return jax.numpy.concatenate([w[..., None], v.mT], axis=-1).real
 
 
 def eigvals(jax: Any, out: Any, a: Any) -> Any:
-    """Real eigenvalues; JAX has them on CPUs alone."""
+    """Real eigenvalues; JAX computes them only on CPUs."""
     return jax.numpy.linalg.eigvals(a.astype(out.dtype)).real
 
 
@@ -104,7 +104,7 @@ def svd(jax: Any, out: Any, a: Any) -> Any:
 
 
 def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:
-    """The columns that complete those of a matrix, by the requested decomposition."""
+    """The columns that complete those of a matrix, by the named decomposition."""
     n, a = a.shape[-1], a.astype(out.dtype)
     if of == "q":
         return jax.numpy.linalg.qr(a, mode="complete")[0][..., n:]

@@ -1,4 +1,4 @@
-"""NumPy's Philox in JAX, for keys and for uniform numbers: the same bits, on any device.
+"""NumPy's Philox in JAX, for keys and uniform numbers: the same bits on any device.
 
 `key`, `data` and the draws are JAX arrays; the first argument of each function is the module
 ``jax``.
@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-# of Philox4x64 with 10 rounds (Salmon et al. 2011): two multipliers, and what is added to
-# the two words of the key after each round
+# Philox4x64 with 10 rounds (Salmon et al. 2011): the two multipliers, and the numbers added to the
+# two words of the key after each round
 _M0, _M1 = 0xD2E7470EE14C6C93, 0xCA5A826395121157
 _W0, _W1 = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 _ROUNDS = 10
@@ -47,7 +47,7 @@ def uniform(jax: Any, key: Any, shape: tuple[int, ...], dtype: Any) -> Any:
 
 
 def _words(jax: Any, key: Any, n: int) -> Any:
-    """The first n words that a generator with this key gives."""
+    """The first n words of a generator with this key."""
     return _blocks(jax, key, _numbers(jax, -(-n // 4)), 0, 0).reshape(-1)[:n]
 
 
@@ -68,7 +68,7 @@ def _blocks(jax: Any, key: Any, low: Any, second: Any, high: int) -> Any:
         mixed = high1 ^ c1 ^ k0, low1, high0 ^ c3 ^ k1, low0
         return *mixed, k0 + np.uint64(_W0), k1 + np.uint64(_W1)
 
-    # a loop, for XLA takes long to compile the rounds written out
+    # a loop, because XLA takes long to compile the rounds written out
     words = jax.lax.fori_loop(0, _ROUNDS, round_, (c0, c1, c2, c3, key[0], key[1]))
     return jax.numpy.stack(words[:4], axis=-1)
 

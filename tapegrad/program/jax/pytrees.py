@@ -16,7 +16,7 @@ def register(jax: Any, structure: tree.Structure | None, records: Iterable[type]
     Raises
     ------
     TypeError
-        If one of the others is no class of records.
+        If one of the others is not a class of records.
     """
     for node in records:
         if not isinstance(node, type) or tree.fields_of(node) is None:

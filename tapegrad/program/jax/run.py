@@ -13,9 +13,10 @@ from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
 from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
-from tapegrad.ops.arithmetic import clip_both, power
+from tapegrad.ops.arithmetic import power
 from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
 from tapegrad.ops.eigen import eig_joined
+from tapegrad.ops.extremes import clip_both
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
 from tapegrad.ops.inverse import cofactor, slogdet_joined
@@ -38,7 +39,7 @@ Handed = Mapping[Any, Callable[..., Any]]
 
 @attrs.frozen
 class Result:
-    """The result of an instruction in JAX: its shape, and its dtype as JAX has it."""
+    """The result of an instruction in JAX: its shape, and its dtype there."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -54,7 +55,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     values
         Its inputs, arrays of JAX and Python numbers.
     ops
-        Functions of JAX for ops that are not of the table.
+        Functions of JAX for ops that are not in the table.
     jax
         The module.
     """
@@ -69,12 +70,12 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     return [jax.numpy.asarray(known[x]) if type(x) is Ref else x for x in program.outputs]
 
 
-# what JAX differentiates differently, or not at all where two values are equal
+# ops that JAX differentiates differently, or not at all at ties
 _APART = (
     *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
     *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
 )
-# their derivatives are the same in JAX, or their rules call them with a tangent, for which
+# the derivatives of these are the same in JAX, or their rules call them with a tangent, for which
 # JAX has to see that they are linear
 _NO_KINK = (where, index_set, entr, kl_div, rel_entr, xlog1py, xlogy)
 
@@ -89,7 +90,7 @@ def _has_our_slope(op: Rules) -> bool:
 
 @attrs.frozen(eq=False)
 class _Step:
-    """An instruction to be done by JAX."""
+    """An instruction for JAX to compute."""
 
     program: Code
     instruction: Instruction
@@ -135,7 +136,7 @@ class _Step:
         return run(code, values, self.ops, self.jax)
 
     def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
-        """The tangent of the result, by the op's own rule, recorded and done by JAX."""
+        """The tangent of the result, by the op's own rule, recorded and computed by JAX."""
         jax, op, instruction = self.jax, self.instruction.op, self.instruction
         moved = {i: t for i, t in moved.items() if t.dtype.kind == "f"}
         if not moved or y.dtype.kind != "f":
@@ -203,9 +204,9 @@ def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """A placeholder value to record with, at which most ops are defined."""
     if dtype.kind != "f":
         return np.zeros(shape, dtype)
-    # any numbers from 0.25 to 0.75, for products of matrices to have an inverse
+    # numbers from 0.25 to 0.75, so that products of matrices have an inverse
     x = 0.25 + 0.5 * np.modf(np.abs(np.sin(np.arange(math.prod(shape)) * 12.9898)) * 43758.5)[0]
-    # in order, as the ends of bins are
+    # in increasing order, like the edges of bins
     x = np.sort(x) if len(shape) == 1 else x.reshape(shape)
     if len(shape) > 1 and shape[-1] == shape[-2] != 0:
         # a matrix with an inverse, distinct eigenvalues and a Cholesky factor
@@ -218,7 +219,7 @@ _INDEXED = (getitem, index_add, index_set, scatter, last_writes)
 
 
 def _stays(op: Rules, x: Any) -> bool:
-    """Whether an operand stays a NumPy value: an integer exponent, or a known mask."""
+    """Whether an operand stays a NumPy value, as an integer exponent or a known mask does."""
     if op is power:
         return type(x) is int
     return isinstance(x, np.ndarray) and x.dtype == np.bool and op in _INDEXED
@@ -229,12 +230,12 @@ def _lowering(op: Rules) -> Lowering | None:
 
 
 def has_form(op: Rules) -> bool:
-    """Whether JAX can do an op."""
+    """Whether an op has a form in JAX."""
     return (isinstance(op.forward, np.ufunc)) or _lowering(op) is not None
 
 
 def _held(jax: Any, made: Any) -> np.dtype[Any]:
-    """The dtype that JAX has for that of an input or an instruction."""
+    """The dtype in JAX of an input or an instruction."""
     dtype: np.dtype[Any] = np.dtype(jax.dtypes.canonicalize_dtype(made.dtype))
     return dtype
 
@@ -255,7 +256,7 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     for i, made in enumerate(values):
         dtype = made.dtype
         if getattr(made, "op", None) in _CONTROL:
-            # of several values, which are checked where they are made
+            # several values, which are checked where they are made
             continue
         if dtype.kind not in "fu" or dtype.itemsize <= 4 or getattr(made, "number", None):
             continue
@@ -269,5 +270,5 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
 
 
 def _label_of(made: Any) -> str:
-    """What messages call a constant or an instruction."""
+    """The name of a constant or an instruction in messages."""
     return made.op.name if isinstance(made, Instruction) else "a constant"

@@ -1,8 +1,8 @@
 """The table from ops to JAX.
 
-An entry is called with the module ``jax``, the shape and dtype of the result in JAX, the
-operands, and the options by name. JAX differentiates it. NumPy's ufuncs are the functions of
-the same name in ``jax.numpy``, and are not listed.
+An entry is called with the module ``jax``, the shape and dtype of the result in JAX, the operands,
+and the options by name. JAX differentiates it. NumPy's ufuncs have functions of the same name in
+``jax.numpy``, and are not listed.
 """
 
 from __future__ import annotations
@@ -80,12 +80,12 @@ def _itself(jax: Any, out: Any, x: Any, **given: Any) -> Any:
 
 def _power(jax: Any, out: Any, x: Any, n: Any) -> Any:
     x = jax.numpy.asarray(x, out.dtype)
-    # a whole number stays one, so that negative bases have slopes
+    # an integer exponent stays one, so that negative bases have slopes
     return jax.numpy.power(x, n if type(n) is int else jax.numpy.asarray(n, out.dtype))
 
 
 def _ldexp(jax: Any, out: Any, x: Any, n: Any) -> Any:
-    # JAX's own function is not seen to be linear; in two steps, neither of which overflows
+    # JAX does not see that its own function is linear; in two steps, neither of which overflows
     one = jax.numpy.ones((), out.dtype)
     half = n // 2
     return x * jax.numpy.ldexp(one, half) * jax.numpy.ldexp(one, n - half)

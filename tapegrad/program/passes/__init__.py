@@ -1,8 +1,9 @@
 """The passes, each a pure function from a Program to a better one, in named groups.
 
-A pass leaves behind what it replaced and may write what is there already. So each group
-ends with sharing and dropping, and no pass has to clean up, or to count on another that
-did. Passes compute the same in any order; that of the groups is the one that leaves least.
+A pass leaves behind what it replaced, and may write an instruction that exists already. So each
+group ends by sharing and dropping, and no pass has to clean up, or to rely on another pass for it.
+A program computes the same whatever the order of the passes; the order of the groups is the one
+that leaves the least to compute.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from tapegrad.program.improvement import Improvement
 from tapegrad.program.improvement import Pass as Pass
 from tapegrad.program.passes.biases import join_biases
 from tapegrad.program.passes.common import share_common
+from tapegrad.program.passes.contractions import contract_sums
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
@@ -28,7 +30,7 @@ from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
 from tapegrad.program.passes.seeds import scale_seeds
 from tapegrad.program.passes.shifts import shift_rows
-from tapegrad.program.passes.sides import split_loops
+from tapegrad.program.passes.split import split_loops
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.stacked import straighten_stacks
 from tapegrad.program.passes.straighten import straighten
@@ -37,28 +39,28 @@ from tapegrad.program.passes.terms import add_before_parting, add_small_first
 from tapegrad.program.passes.typed import type_numbers
 
 GROUPS: Mapping[str, tuple[Improvement, ...]] = {
-    # a loop gives what is read of it, and has inside what its carry needs
+    # a loop returns only what is read, and keeps inside only what its carry needs
     "loops": (trim_loops, split_loops),
-    # what was recorded for the sweep's sake, or says nothing, goes; composites show their parts
+    # records made for the sweep alone, and identities, go; composites show their parts
     "clean": (drop_dead, scale_seeds, join_sigmoids, expand_composites, fold),
-    # the rest of it is improved by all of this, each body once
+    # what is left of each loop's body is improved by all passes, once
     "bodies": (trim_loops, improve_bodies, hoist),
     # numbers that multiply one value meet in one factor
     "meet": (join_factors,),
     # sums over the steps of a loop become one product, or one sum, of all steps
     "stack": (stack_sums,),
-    # products by one matrix are done at once, and before rows are copied
-    "merge": (flatten_products, stack_products, join_gathers, commute_gathers),
-    # a term goes where it is added least often
+    # sums of products become products; those by one matrix become one, before rows are copied
+    "merge": (contract_sums, flatten_products, stack_products, join_gathers, commute_gathers),
+    # a term is added where it is added least often
     "place": (add_small_first,),
     "part": (add_before_parting, update_rows),
-    # any number will do that rows of an exponential are shifted by
+    # the rows of an exponential may be shifted by any number
     "shift": (shift_rows,),
-    # what is left is written with the ops that NumPy does quickest
+    # the rest is written with the ops that are quickest in NumPy
     "write": (fold, join_factors, pick_first, sums_as_products),
     # terms with a common factor are multiplied by it once
     "factor": (factor_sums,),
-    # a bias is a row of its weight, where both are small
+    # a bias becomes a row of its weight, where both are small
     "join": (join_biases,),
     "order": (straighten, straighten_stacks, type_numbers, fill_limits, use_at_once),
 }

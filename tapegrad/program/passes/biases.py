@@ -1,7 +1,7 @@
-"""A bias is a row of its weight, and its gradient a row of the weight's.
+"""A bias becomes a row of its weight, and its gradient a row of the weight's gradient.
 
-Where arrays are small, what counts is how many calls of NumPy there are, and one that
-broadcasts takes three times as long to start.
+Where arrays are small, the number of NumPy calls decides, and a call that broadcasts takes three
+times as long to start.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ import numpy as np
 
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.indexing import getitem
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import concatenate, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 
-# elements from which a copy takes longer than a call to start
+# elements from which a copy takes longer than the start of a call
 _MOST = 1 << 13
 
 
@@ -31,7 +32,7 @@ class _Layer:
     w: Any
     b: Any
     cotangent: Any
-    # of the sum, of both gradients, and of both updates if they are the same
+    # of the sum, of both gradients, and of both updates if they are alike
     total: int
     d_w: int
     d_b: int
@@ -42,8 +43,8 @@ class _Layer:
 def join_biases(builder: Builder) -> None:
     """``x @ w + b`` becomes ``[x, 1] @ [w; b]``, and both gradients one product.
 
-    Fires on the layers of a small net with its gradient; where both parameters are updated
-    in the same way, that is done at once too.
+    Fires on the layers of a small net with its gradient; where both parameters are updated in the
+    same way, the updates become one too.
     """
     layers = _layers(builder)
     at = {i: x for x in layers for i in (x.total, x.d_w, x.d_b, *(x.updates or ()))}
@@ -71,7 +72,7 @@ def join_biases(builder: Builder) -> None:
         i = builder.at
         layer = at.get(i)
         if instruction.op is transpose:
-            # a view of what never moves
+            # a view of fixed memory
             layer = by_weight.get(instruction.operands[0])
             if layer is None or ("w", layer.total) not in known:
                 return None

@@ -15,8 +15,8 @@ Improve = Callable[[Builder, Instruction, list[Any]], Any]
 def rewrite_sums(builder: Builder, improve: Improve) -> None:
     """Replace each sum by what `improve` makes of it and its terms.
 
-    A sum is all the adds that have no other use than in it: what is a sum of its own
-    is one term of a larger one, or a long chain of sums would be done in quadratic time.
+    A sum consists of all the adds that are used only in it. A sum that is used elsewhere too is
+    one term of a larger sum; otherwise a long chain of sums would take quadratic time.
     """
     if not builder.has((add,)):
         return

@@ -16,7 +16,7 @@ from tapegrad.program.ir import Instruction, Operand, Ref
 def share_common(builder: Builder) -> None:
     """Equal instructions are merged into the first of them.
 
-    Fires on what a rule computes again of what the function computed.
+    Fires where a rule recomputes what the function computed.
     """
     if builder.is_shared:
         return
@@ -37,7 +37,7 @@ def share_common(builder: Builder) -> None:
 
 
 def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
-    """What two instructions have in common that compute the same, of operands that are."""
+    """A key that is equal for two instructions that compute the same from the same operands."""
     options = instruction.options
     if not options:
         return instruction.op, operands
@@ -57,7 +57,7 @@ def _option(option: Any) -> Any:
         return option.dtype.str, option.shape, option.tobytes()
     if type(option) is tuple:
         return tuple(map(_option, option))
-    # of anything else the text may leave out what makes the difference
+    # for anything else, equal text does not mean equal values
     return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
 
 

@@ -9,9 +9,9 @@ from tapegrad.program.ir import Ref
 
 @improvement
 def drop_dead(builder: Builder) -> None:
-    """What no output depends on goes. Inputs stay: they are the program's signature.
+    """Drop what no output depends on. Inputs stay: they are the program's signature.
 
-    Fires on what passes have replaced, and on by-products that nobody asked for.
+    Fires on what passes have replaced, and on unused by-products.
     """
     if builder.is_needed:
         return

@@ -1,4 +1,4 @@
-"""Ops that are made of others are written out, so that other passes see the parts."""
+"""Composite ops are written out, so that other passes see their parts."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tapegrad.program.templates import COMPOSITES
 def expand_composites(builder: Builder) -> None:
     """Each composite op is replaced by the ops that its forward calls.
 
-    Fires on softmax, sigmoid, mean and the like, so that other passes see the parts.
+    Fires on softmax, sigmoid, mean and the like.
     """
     known: Known = {}
     builder.rewrite(lambda builder, x: written_out(builder, x, known), COMPOSITES)
 
 
-# the parts of composites by what they depend on, for as long as one pass takes
+# the parts of composites by what they depend on, kept during one pass
 Known = dict[Any, list[Instruction]]
 
 
 def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any:
-    """The operand that stands for a composite's result, its parts appended."""
+    """Append a composite's parts; return the operand that stands for its result."""
     likes = [builder.like(x) for x in instruction.operands]
     kinds = tuple([(type(x), np.shape(x), getattr(x, "dtype", x)) for x in likes])
     key = content(instruction, kinds)
@@ -45,14 +45,14 @@ def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any
 
 
 def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
-    """An operand of a part: one of the composite's own, what a part makes, or a constant."""
+    """An operand of a part: one of the composite's own, the result of a part, or a constant."""
     if type(x) is not Ref or x.kind == "constant":
         return x
     return given[x.index] if x.kind == "input" else made[x.index]
 
 
 def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list[Instruction]:
-    """What a composite's forward does; its operands are inputs of it."""
+    """The program of a composite's forward function; its inputs are the operands."""
     start = last = Origin(instruction.op.name)
     refs: dict[Any, Ref] = {}
     operands = []
@@ -80,6 +80,6 @@ def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list
 
 
 def _silent(instruction: Instruction, operands: list[Any]) -> Any:
-    """What an instruction's op gives, without warnings of values that stand for others."""
+    """The result of an instruction's op, without warnings about placeholder values."""
     with np.errstate(all="ignore"):
         return instruction.op.forward(*operands, **instruction.options)

@@ -1,6 +1,6 @@
-"""Numbers that are multiplied with one after another are joined into one.
+"""Successive multiplications by numbers are joined into one.
 
-Where one of two factors is smaller than the product, it takes the number.
+If one of two factors is smaller than the product, the number multiplies that one.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
 
 
 def finite(builder: Builder, x: Any) -> float | None:
-    """A finite number that an operand is, of no shape or of a program's own making."""
+    """The finite number that an operand is, if it has no axes or the program made it."""
     if type(x) is Ref and builder.shape(x) != ():
         return None
     number = splat(builder, x)
@@ -115,7 +115,7 @@ def finite(builder: Builder, x: Any) -> float | None:
 
 
 def _smaller(builder: Builder, product: Instruction) -> tuple[Any, Any] | None:
-    """The smaller factor of a product and the larger, if one is."""
+    """The smaller factor of a product and the larger one, if they differ in size."""
     left, right = product.operands
     sizes = [math.prod(builder.shape(x)) for x in (left, right)]
     if sizes[0] == sizes[1] or builder.dtype(left) != builder.dtype(right):

@@ -1,6 +1,6 @@
-"""Identities and constants are folded: what changes nothing is not done.
+"""Constants are folded, and identities dropped.
 
-The result is the same to the bit, dtype included, but for a power with a small whole
+The result stays the same to the bit, dtype included, except for a power with a small integer
 exponent, which becomes products.
 """
 
@@ -38,6 +38,7 @@ from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swap
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.passes.reshapes import before_reshape
 
 _LARGEST_FOLDED = 1 << 12
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
@@ -45,7 +46,7 @@ _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 @improvement
 def fold(builder: Builder) -> None:
-    """Identities go, and constants are computed.
+    """Drop identities and compute constants.
 
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
@@ -72,7 +73,7 @@ def _folded(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
-    """Operands of a ufunc before they were broadcast, where it comes to the same."""
+    """The operands of a ufunc before they were broadcast, where the result is the same."""
     operands = instruction.operands
     if not isinstance(instruction.op.forward, np.ufunc) or instruction.op is matmul:
         return operands
@@ -107,14 +108,14 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number and isinstance(result, int):
         return result
     result = np.asarray(result)
-    # a warning, such as of log(0), is left to the run
+    # a warning, such as for log(0), is left to the run
     if not np.isfinite(result).all():
         return None
     return result.item() if instruction.number else builder.constant(result)
 
 
 def splat(builder: Builder, x: Any) -> Any:
-    """The one number that an operand is made of, if it is."""
+    """The number that fills an operand, if there is one."""
     if type(x) is not Ref:
         return x
     return builder.of(x).splat if x.kind == "constant" else None
@@ -126,7 +127,7 @@ def _is_zero(number: Any) -> bool:
 
 
 def _identity(builder: Builder, instruction: Instruction) -> Any:
-    """The operand that an op gives back."""
+    """The operand that an op returns unchanged."""
     op, operands = instruction.op, instruction.operands
 
     def same(x: Any) -> Any:
@@ -179,10 +180,8 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
     """A view of a view, as one."""
     op = instruction.op
     if op in (reshape, expand_dims, squeeze):
-        x = instruction.operands[0]
-        inner = builder.source(x, reshape)
-        if inner is not None:
-            return builder.reshaped(inner.operands[0], instruction.shape)
+        x = before_reshape(builder, instruction.operands[0])
+        return None if x is None else builder.reshaped(x, instruction.shape)
     if op in (transpose, swapaxes):
         axes = _axes(instruction)
         if axes == tuple(range(len(axes))):
@@ -202,7 +201,7 @@ def _shape(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _axes(instruction: Instruction) -> tuple[int, ...]:
-    """The axes of the operand that those of a transpose, or a swapaxes, are, in order."""
+    """The operand's axes in the order in which a transpose or swapaxes puts them."""
     n = len(instruction.shape)
     if instruction.op is transpose:
         given = instruction.options.get("axes")
@@ -213,8 +212,23 @@ def _axes(instruction: Instruction) -> tuple[int, ...]:
     return tuple(axes)
 
 
+def _vectors(builder: Builder, instruction: Instruction) -> Any:
+    """A product with a vector that was made a matrix, as one with the vector."""
+    left, right = instruction.operands
+    inner = builder.shape(right)[-2:][0]
+    if inner > 1 and builder.shape(right) == (inner, 1):
+        x = before_reshape(builder, right)
+        if x is not None and builder.shape(x) == (inner,):
+            return builder.reshaped(builder.emit(matmul, left, x), instruction.shape)
+    if inner > 1 and builder.shape(left) == (1, inner):
+        x = before_reshape(builder, left)
+        if x is not None and builder.shape(x) == (inner,):
+            return builder.reshaped(builder.emit(matmul, x, right), instruction.shape)
+    return None
+
+
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
-    """``exp(x - log(s))`` as ``exp(x) * (1 / s)``, where x is shifted not to exceed 0."""
+    """``exp(x - log(s))`` as ``exp(x) * (1 / s)``, where x was shifted so as not to exceed 0."""
     difference = builder.source(instruction.operands[0], subtract)
     if difference is None:
         return None
@@ -233,7 +247,7 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
         return None
     if summed.options.get("axis") != largest.options.get("axis"):
         return None
-    # the sum is 1 at least, for the largest x is 0
+    # the sum is at least 1, since the largest x is 0
     share = builder.emit(reciprocal, total)
     return builder.emit(multiply, builder.emit(exp, x), share)
 
@@ -250,7 +264,7 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
-    """``where(condition, x, 0)`` as the masking of bits, in the shape of the condition."""
+    """``where(condition, x, 0)`` by masking bits, in the shape of the condition."""
     if instruction.dtype.char not in "fd":
         return None
     condition, x, otherwise = instruction.operands
@@ -268,6 +282,7 @@ _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
     **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
     **dict.fromkeys((reshape, expand_dims, squeeze, transpose), (_identity, _shape)),
     swapaxes: (_shape,),
+    matmul: (_vectors,),
     power: (_identity, _power),
     exp: (_softmax,),
     sum_: (_one_a_row,),

@@ -1,4 +1,4 @@
-"""Rows of a table are selected at once, and after the table was multiplied."""
+"""Rows of a table are selected at once, and after the table is multiplied."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from tapegrad.ops.indexing import index_select
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import concatenate
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
@@ -47,9 +47,9 @@ def join_gathers(builder: Builder) -> None:
 def commute_gathers(builder: Builder) -> None:
     """``table[i] @ w`` becomes ``(table @ w)[i]``, where that is less work.
 
-    Fires on an embedding before a layer, where more rows are looked up than it has. The
-    weight's gradient stays a product with the selected rows: the others may be infinite,
-    and have no part in it.
+    Fires on an embedding before a layer, if more rows are looked up than the table has. The
+    weight's gradient stays a product with the selected rows: the others may be infinite, and must
+    not take part in it.
     """
     if not builder.has((index_select,)):
         return

@@ -1,15 +1,15 @@
-"""A factor that terms of a sum have in common is multiplied once.
+"""A factor that several terms of a sum share is multiplied once.
 
-A sum of products is expanded into terms and written in Horner's scheme: the factor that
-most terms have comes out, and so on in what is left. ``e * (1 - u * u) * a - 2 * x * (u *
-e)`` becomes ``e * (a - u * (a * u + 2 * x))``.
+A sum of products is expanded into terms and written in Horner's scheme: the factor that most terms
+share is taken out, and so on for the rest. ``e * (1 - u * u) * a - 2 * x * (u * e)`` becomes ``e *
+(a - u * (a * u + 2 * x))``.
 
-Errors of rounding stay within a small multiple of what they were. A term that was rounded
-before it was added, as a product of arrays is, may be multiplied out and regrouped: what
-that adds is no larger than the error that the term had. A term that was added as it is
-gets no rounding of its own, so that ``a * (x - y)`` is left alone: the difference of two
-arrays may be exact, and that of their products is not. Near the largest numbers of a
-dtype, a sum may overflow where one of smaller terms did not.
+Rounding errors stay within a small multiple of what they were. A term that was rounded before it
+was added, such as a product of arrays, may be multiplied out and regrouped: that adds no more than
+the error which the term had already. A term that was added without rounding must not be rounded,
+so ``a * (x - y)`` is left alone: the difference of two arrays may be exact, and that of their
+products is not. Near the largest numbers of a dtype, a sum may overflow where one of smaller terms
+did not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.factors import finite
 
-# what is larger is left as it is: terms, factors of a term, and instructions
+# limits on terms, on factors of a term, and on instructions; larger sums are left alone
 _MOST_TERMS = 8
 _MOST_FACTORS = 8
 _MOST_EXPANDED = 32
@@ -40,7 +40,7 @@ Users = Mapping[Ref, Sequence[int]]
 
 
 class _Term(NamedTuple):
-    """A number times values, in order. Exact, if it is added without being rounded first."""
+    """A number times values, in order. Exact if it is added without being rounded first."""
 
     number: float
     factors: tuple[Any, ...]
@@ -48,7 +48,7 @@ class _Term(NamedTuple):
 
 
 class _Expression(NamedTuple):
-    """What is to be written: an op of expressions, of values and of numbers."""
+    """An expression to write: an op of expressions, values and numbers."""
 
     op: Rules
     operands: tuple[Any, ...]
@@ -61,7 +61,7 @@ _Signed = tuple[int, Any]
 
 
 class _TooLargeError(Exception):
-    """A sum is not expanded: it has too many terms or factors, or a number out of range."""
+    """A sum has too many terms or factors, or a number out of range, to be expanded."""
 
 
 @improvement
@@ -94,7 +94,7 @@ def factor_sums(builder: Builder) -> None:
 
 
 def _only_user(users: Users, x: Any) -> int | None:
-    """The instruction that alone uses a value, if there is one."""
+    """The only instruction that uses a value, if there is just one."""
     by = set(users.get(x, ()))
     return by.pop() if len(by) == 1 and -1 not in by else None
 
@@ -109,7 +109,7 @@ def _is_part(builder: Builder, users: Users, whole: Instruction, x: Any) -> bool
 
 
 class _Region:
-    """A sum, with what is computed for it alone."""
+    """A sum, with the instructions that are computed for it alone."""
 
     def __init__(
         self, builder: Builder, users: Users, whole: Instruction, multiplies_out: bool
@@ -135,7 +135,7 @@ class _Region:
         if sign < 0:
             result = _Expression(negative, (result,))
         shape, cost = self._cost_of(result)
-        # the sum itself is not among what it is computed from
+        # the sum itself is not one of its parts
         if shape != self.whole.shape or cost >= len(expanded) + 1:
             return None
         return self._written(result)
@@ -189,7 +189,7 @@ class _Region:
         return self._multiplied(left_terms, right_terms)
 
     def _factor(self, x: Any) -> _Expansion:
-        """The terms of what is multiplied: more than one only where the sum was rounded."""
+        """The terms of a factor: more than one only where the sum was rounded."""
         terms, expanded = self._terms(x)
         if len(terms) == 1:
             return terms, expanded
@@ -216,7 +216,7 @@ class _Region:
         return bool(self.limits.tiny <= abs(number) <= self.limits.max)
 
     def _merged(self, terms: Iterable[_Term]) -> list[_Term]:
-        """The terms, those of the same factors as one."""
+        """The terms, with those of the same factors merged."""
         numbers: dict[tuple[Any, ...], float] = {}
         for x in terms:
             numbers[x.factors] = numbers.get(x.factors, 0.0) + x.number

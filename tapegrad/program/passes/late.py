@@ -1,7 +1,7 @@
-"""Elementwise instructions on large arrays are moved to where their result is first used.
+"""Elementwise instructions on large arrays are moved to where their results are first used.
 
-Those that follow each other are written as one loop over blocks that stay in the cache;
-what an instruction far from its use computes goes through memory twice more.
+Successive ones are written as one loop over blocks that stay in the cache; a result that is used
+far away goes through memory twice more.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def use_at_once(builder: Builder) -> None:
         used = [user for user in uses.get(builder.refs[i], ()) if user >= 0]
         if used and _is_large(instruction) and _ending(builder, uses, i) <= 1:
             place[i] = min(place[user] for user in used)
-    # an operand stands before its user in the old order, and so it does where they share a place
+    # where an operand and its user share a place, the old order keeps the operand first
     builder.reorder(sorted(builder.order, key=place.__getitem__))
 
 
@@ -40,7 +40,7 @@ def _is_large(instruction: Instruction) -> bool:
 
 
 def _ending(builder: Builder, uses: Mapping[Ref, list[int]], i: int) -> int:
-    """How many large arrays an instruction is the last to use."""
+    """The number of large arrays that are last used by an instruction."""
     return sum(
         uses[x][-1] == i and math.prod(builder.of(x).shape) >= LARGE
         for x in {x for x in builder.instructions[i].operands if type(x) is Ref}

@@ -1,7 +1,7 @@
-"""The limits of maximum and minimum are written out in full.
+"""The limits of maximum and minimum become full arrays.
 
-The quick loops of these two are for arrays only: with a number beside the array they take
-up to three times as long, and more where the array is strided.
+The fast loops of these two work on arrays only: with a number beside the array they take up to
+three times as long, and more if the array is strided.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.ops.arithmetic import maximum, minimum
+from tapegrad.ops.extremes import maximum, minimum
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 
-# smaller ones take less time to compute than to start, and larger ones leave the cache
+# below this a call's start dominates, and above it arrays leave the cache
 _SIZES = range(1 << 8, (1 << 18) + 1)
 
 
 @improvement
 def fill_limits(builder: Builder) -> None:
-    """A number that an array is limited by becomes an array full of it.
+    """A number that limits an array becomes an array filled with it.
 
     Fires on a sigmoid, which limits its exponent, and on `relu`.
     """

@@ -1,8 +1,7 @@
-"""Loops and branches: what nobody asks for goes, and their bodies are improved.
+"""Loops and branches: unused results go, and the bodies are improved.
 
-What a loop keeps for derivatives is much, and what is read of it little: a loop is left with
-what the program needs of it. What does not depend on the carry or the rows is computed
-before it.
+A loop keeps many values for derivatives, of which few are read: only those that the program needs
+are left. What does not depend on the carry or the rows is computed before the loop.
 """
 
 from __future__ import annotations
@@ -32,17 +31,17 @@ _NESTED: frozenset[Rules] = frozenset({LOOP, COND})
 
 @improvement
 def trim_loops(builder: Builder) -> None:
-    """Loops and branches give what is read of them, and take what they need for it.
+    """Loops and branches return only what is read, and take only what they need for that.
 
     Fires on each of them: a loop keeps more for its derivatives than they read.
     """
     while builder.has(_NESTED) and _trim(builder):
-        # what one loop does not take, another need not give
+        # what one loop does not take, another need not return
         drop_dead.change(builder)
 
 
 def _trim(builder: Builder) -> bool:
-    """Trim each loop and branch; whether one was."""
+    """Trim each loop and branch; return whether any changed."""
     changed = False
     used: dict[int, set[int]] = {}
     for _, made in builder.in_order():
@@ -90,9 +89,9 @@ def improve_bodies(builder: Builder) -> None:
 
 @improvement
 def hoist(builder: Builder) -> None:
-    """What depends on nothing but what was captured is computed before the loop.
+    """What depends only on captured values is computed before the loop.
 
-    Fires on a transposed weight, by which a step multiplies; it is copied in order.
+    Fires on a transposed weight that each step multiplies by; it is copied to C order.
     """
 
     def visit(builder: Builder, made: Instruction) -> Any:
@@ -143,17 +142,17 @@ def hoist(builder: Builder) -> None:
     builder.rewrite(visit, {LOOP})
 
 
-_QUICKER = "products with it are quicker so"
+_QUICKER = "products are faster in C order"
 
 
 def _invariant(loop: Loop) -> list[Ref]:
-    """The instructions that depend on nothing but what was captured."""
+    """The instructions that depend only on captured values."""
     body = loop.body
     varies: set[Any] = {Ref("input", i) for i in range(loop.n_captured, len(body.inputs))}
     found = []
     for i, made in enumerate(body.instructions):
         x = Ref("instruction", i)
-        # what is not computed in a loop of no steps may fail, or warn
+        # what a loop of no steps would not compute might fail or warn
         certain = loop.stop is None and loop.length != 0
         if varies.intersection(made.operands) or not (certain or made.op in VIEWS):
             varies.add(x)
@@ -173,7 +172,7 @@ def _input_like(made: Instruction) -> Input:
 
 
 def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
-    """A loop that gives the values used alone, and where each of them is now."""
+    """A loop that returns only the values used, and the new position of each."""
     loop: Loop = made.options["loop"]
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     reach = _reached(body)
@@ -191,14 +190,14 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
         if not more:
             break
         wanted |= more
-    # a carry that stays as it is is captured
+    # a carry that never changes is captured instead
     still = {k for k in wanted if body.outputs[k] == Ref("input", n + k) and k not in used}
     carry = sorted(wanted - still)
     first = n + n_carry
     captured = [i for i in range(n) if i in needed] + [n + k for k in sorted(still)]
     rows = [i for i in range(first, len(body.inputs)) if i in needed]
     if loop.length is None and loop.stop is None and not rows:
-        # the number of steps is that of the rows
+        # the rows determine the number of steps
         rows = [first]
     order = [*captured, *[n + k for k in carry], *rows]
     outputs = [*carry, *given]
@@ -221,7 +220,7 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
 
 
 def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dict[int, int]]:
-    """A branch that gives the values used alone, and where each of them is now."""
+    """A branch that returns only the values used, and the new position of each."""
     branch: Branch = made.options["branch"]
     outputs = sorted(used)
     where = {j: at for at, j in enumerate(outputs)}
@@ -253,7 +252,7 @@ def _reached(code: Code) -> Callable[[Any], set[int]]:
 
 
 def of_inputs(code: Code, order: list[int], outputs: Any) -> Any:
-    """A program of some of the inputs, in this order, to these values."""
+    """A program from some of the inputs, in this order, to these values."""
     moved: Mapping[Any, Any] = {Ref("input", i): Ref("input", at) for at, i in enumerate(order)}
 
     def new(x: Any) -> Any:

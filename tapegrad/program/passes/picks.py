@@ -1,4 +1,4 @@
-"""What is picked from rows: before it is computed for all, and by one flat index."""
+"""Elements are picked from rows before all of them are computed, and by one flat index."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FEW = 1 << 8
 
 @improvement
 def pick_first(builder: Builder) -> None:
-    """Elements are picked by flat indices, and before a column is taken off all.
+    """Elements are picked by flat indices, before a column is subtracted from all.
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
@@ -69,7 +69,7 @@ def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any
 
 
 def _added(builder: Builder, instruction: Instruction) -> Any:
-    """Rows with one value each, and an array that they are added to."""
+    """A column, and the array that it is added to."""
     one, other = instruction.operands
     unpicked = builder.source(other, unpick)
     a, sign = one, 1
@@ -91,14 +91,14 @@ def _added(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _largest(builder: Builder, instruction: Instruction) -> Any:
-    """The largest of each row where its index is: found in a fifth of the time."""
+    """The largest element of each row, read at its index: that takes a fifth of the time."""
     (a,) = instruction.operands
     shape = builder.shape(a)
     if len(shape) < 2 or math.prod(shape) < _FEW or 0 in shape or shape[-1] == 1:
         return None
     if instruction.dtype.char not in "fd" or builder.dtype(a) != instruction.dtype:
         return None
-    # others would have to be copied for it
+    # others would have to be copied first
     if not is_contiguous(builder, a):
         return None
     if instruction.options.get("axis") not in (-1, len(shape) - 1, (-1,), (len(shape) - 1,)):

@@ -1,4 +1,4 @@
-"""Products by one matrix are done at once.
+"""Products by one matrix become one product.
 
 A network unrolled over steps multiplies by the same weight at each step. One product of
 the stacked matrices takes a fraction of the time of many small ones.
@@ -44,18 +44,18 @@ def flatten_products(builder: Builder) -> None:
 
 @improvement
 def stack_products(builder: Builder) -> None:
-    """Products by one weight that do not wait for each other are stacked.
+    """Products by one weight that do not depend on each other are stacked.
 
     Fires on the inputs of a loop, which one layer transforms at each step.
     """
     groups = _candidates(builder)
-    # most wait for their own kind, as the products of a loop with its state do
+    # most depend on each other, as do the products of a loop with its state
     before = _waited_for(builder, groups)
     groups = [group for k, group in enumerate(groups) if not before[k] >> k & 1]
     before = _waited_for(builder, groups)
     stacked: dict[int, int] = {}
     for k in range(len(groups)):
-        # what a member waits for, all of them do once they are stacked
+        # once they are stacked, all of them wait for what one of them needs
         bits = before[k]
         for other, further in stacked.items():
             if bits >> other & 1:
@@ -71,7 +71,7 @@ def stack_products(builder: Builder) -> None:
 
 
 def _candidates(builder: Builder) -> list[list[int]]:
-    """The products of equal shapes by one matrix, where there are several."""
+    """Groups of several products of equal shapes by one matrix."""
     groups: dict[Any, list[int]] = {}
     for i, instruction in builder.in_order():
         if instruction.op is not matmul:
@@ -80,7 +80,7 @@ def _candidates(builder: Builder) -> list[list[int]]:
         if type(left) is not Ref or left.kind != "instruction" or type(right) is not Ref:
             continue
         if builder.source(left, transpose):
-            continue  # to copy it takes longer than is saved
+            continue  # copying it takes longer than is saved
         shape = builder.shape(left)
         if len(shape) == len(instruction.shape) == 2 and shape[0] <= MOST_ROWS:
             groups.setdefault((right, shape, instruction.dtype), []).append(i)
@@ -106,7 +106,7 @@ def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
 
 
 def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
-    """Do each group of products when its first member is due."""
+    """Compute each group of products where its first member stood."""
     order, builder.order = builder.order, []
     done: set[int] = set()
     replaced: dict[Any, Any] = {}

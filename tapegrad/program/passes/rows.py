@@ -1,7 +1,8 @@
-"""An array less a multiple of a sum of rows is updated in those rows only."""
+"""An array minus a multiple of summed rows is updated in those rows only."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, negative, subtract
@@ -12,7 +13,7 @@ from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 
-# with more rows given than this part of the table, the dense way is as good
+# if the rows are more than this part of the table, the dense way is as fast
 _SPARSE = 4
 
 
@@ -20,7 +21,7 @@ _SPARSE = 4
 def update_rows(builder: Builder) -> None:
     """``p - k * segment_sum(v, i)`` becomes a copy of p with rows added.
 
-    Fires on plain SGD of an embedding of which a batch selects less than a quarter. The
+    Fires on plain SGD with an embedding, if a batch selects less than a quarter of its rows. The
     step then takes half the time.
     """
     if not builder.has((segment_sum,)):
@@ -43,8 +44,7 @@ def update_rows(builder: Builder) -> None:
             dtypes.add(builder.dtype(factor))
         if len(dtypes) != 1 or type(indices) is not Ref:
             return None
-        n_given = builder.shape(indices)[0] if len(builder.shape(indices)) == 1 else None
-        if n_given is None or n_given * _SPARSE > summed.shape[0]:
+        if math.prod(builder.shape(indices)) * _SPARSE > summed.shape[0]:
             return None
         if factor is not None:
             values = builder.emit(multiply, values, factor)

@@ -1,7 +1,7 @@
-"""A factor of all gradients is taken into the cotangent that the sweep begins with.
+"""A factor of all gradients moves to the cotangent that the sweep begins with.
 
-The sweep is linear in that cotangent, a scalar, so that the learning rate is
-multiplied with it once and not with every parameter's gradient.
+The sweep is linear in that cotangent, a scalar, so the learning rate multiplies it once, instead
+of every parameter's gradient.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import attrs
 from tapegrad.core.seeds import SEED
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, positive, subtract
 from tapegrad.ops.indexing import getitem, index_select, scatter, segment_sum
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.picking import pick, unpick
 from tapegrad.ops.product import matmul
@@ -22,12 +23,10 @@ from tapegrad.ops.record import ascontiguousarray
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import (
     broadcast_to,
-    concatenate,
     expand,
     expand_dims,
     reshape,
     squeeze,
-    stack,
     swapaxes,
     transpose,
 )
@@ -35,7 +34,7 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 
-# linear in the first operand, and in all
+# linear in the first operand; linear in all operands
 _IN_FIRST = frozenset(
     {
         sum_,
@@ -80,16 +79,16 @@ def scale_seeds(builder: Builder) -> None:
 
 @attrs.frozen
 class _Flow:
-    """Who uses what, and where each instruction stands."""
+    """The users of each value, and the position of each instruction."""
 
     users: Mapping[Ref, Sequence[int]]
     place: Mapping[int, int]
 
 
 def _factor_of_all(builder: Builder, flow: _Flow, seed: int) -> tuple[Any, set[Ref]] | None:
-    """The number that all that is linear in a seed is multiplied with in the end, if one is.
+    """The number that multiplies everything linear in a seed in the end, if there is one.
 
-    With the products themselves, which what is not linear in the seed uses.
+    Returned with the products by it, which instructions that are not linear in the seed use.
     """
     dependent: set[Ref] = set()
     leaving: set[Ref] = set()
@@ -98,7 +97,7 @@ def _factor_of_all(builder: Builder, flow: _Flow, seed: int) -> tuple[Any, set[R
     waiting = [(flow.place[seed], seed)]
     queued = {seed, -1}
     while waiting:
-        # in order, so that what an instruction is made of is known
+        # in order, so that the operands of an instruction are known
         _, i = heapq.heappop(waiting)
         instruction, ref = builder.instructions[i], builder.refs[i]
         if i != seed and not _is_linear(instruction, dependent):
@@ -115,7 +114,7 @@ def _factor_of_all(builder: Builder, flow: _Flow, seed: int) -> tuple[Any, set[R
         for x in leaves:
             leaving.add(x)
             factors.add(_factor(builder, x, dependent))
-        # what leaves and goes on too would be scaled twice
+        # a value that both leaves and goes on would be scaled twice
         if None in factors or len(factors) > 1 or leaving & leaves & staying:
             return None
     if not factors or leaving & staying:
@@ -159,7 +158,7 @@ def _is_linear(instruction: Instruction, dependent: set[Ref]) -> bool:
 
 
 def _factor(builder: Builder, x: Any, dependent: set[Ref]) -> Any:
-    """The number that a value is a multiple by, if it is, known from the start."""
+    """The number that a value is a multiple by, if it is one and the number is known."""
     instruction = builder.of(x)
     if instruction.op is not multiply:
         return None

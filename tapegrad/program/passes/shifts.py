@@ -1,8 +1,8 @@
-"""Rows are shifted by the largest number of all, where any number would do.
+"""Rows are shifted by one number for all of them, where any number would do.
 
-A softmax takes the largest number of a row off it, so that exp does not overflow; the
-result does not depend on what is taken off. One number for all rows is found, and taken
-off, in a fraction of the time.
+A softmax subtracts the largest number of each row, so that exp does not overflow; the result does
+not depend on what is subtracted. Finding and subtracting one number for all rows takes a fraction
+of the time.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction
 
 _FEW = 1 << 8
-# a factor of more times the shift might overflow
+# larger multiples of the shift might overflow
 _MOST = 2
 
-# how a value changes when c is added to what each row is shifted by: by n * c, or by a
-# factor of exp(n * c)
+# how a value changes if c is added to the shift of each row: by n * c, or by a factor of exp(n * c)
 Change = tuple[str, int]
 
 
@@ -35,8 +34,8 @@ Change = tuple[str, int]
 def shift_rows(builder: Builder) -> None:
     """``x - max(x)`` of each row becomes `below_largest`, if only that depends on it.
 
-    Fires on a softmax, and on a cross entropy. That the results do not depend on the shift
-    is proved: what it is added to, and then what it is a factor of, cancels out.
+    Fires on a softmax, and on a cross entropy. The pass proves that the results do not depend on
+    the shift: it cancels out, first as a term and then as a factor.
     """
     if not builder.has((max_,)):
         return
@@ -67,7 +66,7 @@ def _is_of_rows(builder: Builder, instruction: Instruction) -> bool:
 
 
 def _shifted(builder: Builder, start: int, x: Any, place: Mapping[int, int]) -> set[int]:
-    """The instructions that take a largest off its rows; none if more depends on it."""
+    """The instructions that subtract a row's largest number; none if it has other uses."""
     rows = builder.shape(x)[:-1]
     users = builder.users()
     found: set[int] = set()
@@ -112,7 +111,7 @@ def _shifted(builder: Builder, start: int, x: Any, place: Mapping[int, int]) -> 
 def _changed(
     builder: Builder, instruction: Instruction, changes: Mapping[Any, Change], rows: Any
 ) -> Change | None:
-    """How a result changes with the shift; None if it is not known."""
+    """How a result changes with the shift; None if that is unknown."""
     op, given = instruction.op, instruction.operands
     if not _in_rows(instruction.shape, rows):
         return None
@@ -121,7 +120,7 @@ def _changed(
             return None
     if op in _RULES:
         return _RULES[op](*[changes.get(x, ("", 0)) for x in given])
-    # what follows has one operand that changes, which keeps its rows
+    # from here on one operand changes, and the result keeps its rows
     first = changes.get(given[0]) if not any(x in changes for x in given[1:]) else None
     if op is broadcast_to and len(builder.shape(given[0])) != len(instruction.shape):
         return None

@@ -1,4 +1,4 @@
-"""Sums over time steps are done in one.
+"""Sums over time steps are computed at once.
 
 A network unrolled over steps multiplies by the same weight at each step, and its
 weight's gradient is a sum with a product for each step. One product of the stacked
@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tapegrad.ops.arithmetic import add
+from tapegrad.ops.arithmetic import add, multiply
 from tapegrad.ops.indexing import from_zero, scatter, segment_sum
+from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import concatenate, stack, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
@@ -36,7 +37,7 @@ def stack_sums(builder: Builder) -> None:
             return None
         if any(builder.dtype(x) != instruction.dtype for x in terms):
             return None
-        # a sweep adds from the last step to the first; in their order they meet others
+        # a sweep adds from the last step to the first; in step order they match other sums
         terms = terms[::-1]
         for gather in (_products, _row_sums, _scattered_rows, _parts, _rows):
             stacked = gather(builder, terms)
@@ -48,11 +49,11 @@ def stack_sums(builder: Builder) -> None:
 
 
 def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
-    """The parts as one, and what was checked of all of them checked once."""
+    """The parts as one array, and their common check made once."""
     parts = tuple(parts)
     checked = [check for x in parts if (check := builder.source(x, from_zero))]
     if len(checked) == len(parts):
-        # one check for all of them
+        # one check for all parts
         whole = concatenated(builder, [check.operands[0] for check in checked], axis)
         return builder.emit(from_zero, whole)
     if axis == 0:
@@ -64,10 +65,10 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
     """``a.T @ b + c.T @ d`` as one product of stacked matrices."""
     lefts, rights = [], []
     for x in terms:
-        product = builder.source(x, matmul)
+        product = builder.source(x)
         if product is None:
             return None
-        left, right = _turned(builder, product.operands[0]), product.operands[1]
+        left, right = _factors(builder, product)
         if left is None or len(builder.shape(right)) != 2 or builder.shape(right)[0] > MOST_ROWS:
             return None
         if len({builder.dtype(left), builder.dtype(right), product.dtype}) != 1:
@@ -78,6 +79,23 @@ def _products(builder: Builder, terms: list[Any]) -> Any:
     right_all = concatenated(builder, rights)
     turned = builder.emit(transpose, left_all)
     return builder.emit(matmul, turned, right_all, note=f"{len(terms)} products, stacked")
+
+
+def _factors(builder: Builder, product: Instruction) -> tuple[Any, Any]:
+    """Two matrices, the first of them transposed in the product; None if it is no such product.
+
+    An outer product of vectors is one of matrices with a single row.
+    """
+    if product.op is matmul:
+        left, right = product.operands
+        return _turned(builder, left), right
+    if product.op is multiply and len(product.shape) == 2:
+        height, width = product.shape
+        found = {builder.shape(x): x for x in product.operands}
+        column, row = found.get((height, 1)), found.get((1, width))
+        if column is not None and row is not None and min(height, width) > 1:
+            return builder.reshaped(column, (1, height)), builder.reshaped(row, (1, width))
+    return None, None
 
 
 def _turned(builder: Builder, x: Any) -> Any:
@@ -150,7 +168,7 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
 
 
 def _parts(builder: Builder, terms: list[Any]) -> Any:
-    """Slices put in their places in zeros, which together fill them, as a concatenation."""
+    """Slices placed in zeros that together fill the array, as a concatenation."""
     found: list[tuple[int, int, Any]] = []
     axis = None
     for x in terms:
@@ -198,9 +216,9 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
 
 
 def _rows(builder: Builder, terms: list[Any]) -> Any:
-    """Rows put in their places in zeros, which together fill them, as a stack of rows.
+    """Rows placed in zeros that together fill the array, as a stack of rows.
 
-    What is added besides is added to it.
+    Any other terms are added to it.
     """
     rows: dict[int, list[Any]] = {}
     others: list[Any] = []
@@ -219,7 +237,7 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
 
 
 def _only_row(builder: Builder, scattered: Instruction) -> int | None:
-    """The row that is put in its place, if it is a whole one."""
+    """The row that is placed in zeros, if it is a whole row."""
     index = scattered.options["index"]
     if len(scattered.operands) != 1 or len(index) != 1 or type(index[0]) is not int:
         return None

@@ -1,7 +1,7 @@
-"""Transposed matrices that products have on the right are copied in order.
+"""Transposed matrices on the right of products are copied to C order.
 
-A product with few rows takes up to twice as long where the right operand is
-transposed; on the left it makes no difference.
+A product with few rows takes up to twice as long if the right operand is transposed; on the left
+it makes no difference.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 
 _MOST_ROWS = 256
-# multiplications from which a copy pays for one product too
+# multiplications from which copying pays even for one product
 _WORK = 1 << 15
 
 
 @improvement
 def straighten(builder: Builder) -> None:
-    """Each transpose that products have on the right often, or for much, is copied.
+    """Copy each transpose that is often, or in a large product, the right operand.
 
-    Fires on the weight of a loop, by which the sweep multiplies at each step.
+    Fires on the weight of a loop, which the sweep multiplies by at each step.
     """
     uses: dict[Any, int] = {}
     if not builder.has((transpose,)):
@@ -51,7 +51,7 @@ def straighten(builder: Builder) -> None:
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at in wanted:
             turned = builder.append(instruction)
-            copies[turned] = builder.emit(copy, turned, note="products with it are quicker so")
+            copies[turned] = builder.emit(copy, turned, note="products are faster in C order")
             return turned
         right = instruction.operands[-1] if instruction.operands else None
         if instruction.op is matmul and _is_thin(instruction) and right in copies:

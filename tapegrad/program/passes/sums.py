@@ -21,7 +21,7 @@ from tapegrad.program.ir import Instruction
 from tapegrad.program.templates import VIEWS
 
 _LARGEST = 1 << 16
-# a product adds one after another what a sum adds in pairs, which costs precision
+# a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
 
 
@@ -29,7 +29,7 @@ _MOST_ADDED = 1 << 16
 def sums_as_products(builder: Builder) -> None:
     """Sums become ``ones @ x``, ``x @ ones`` or ``x @ x``.
 
-    Fires on the gradient of a bias, and on squared errors: a product is quicker than a reduction.
+    Fires on the gradient of a bias, and on squared errors: a product is faster than a reduction.
     """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -38,7 +38,7 @@ def sums_as_products(builder: Builder) -> None:
         (x,) = instruction.operands
         shape, dtype = builder.shape(x), builder.dtype(x)
         axis = instruction.options.get("axis")
-        # of no axes NumPy takes axis 0 for none
+        # for an array without axes NumPy takes axis 0 for none
         if dtype != instruction.dtype or 0 in shape or not shape:
             return None
         if axis is None or (isinstance(axis, tuple) and len(axis) == len(shape)):
@@ -75,7 +75,7 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
 
 
 def is_contiguous(builder: Builder, x: Any) -> bool:
-    """Whether a value is surely in C order."""
+    """Whether a value is certainly in C order."""
     made = builder.source(x)
     if made is None:
         return False
@@ -98,7 +98,7 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     if not same or builder.dtype(left) != builder.dtype(right):
         return None
     if size > _LARGEST:
-        # one that is not in order would be copied
+        # one in another order would be copied
         made = [builder.source(y) for y in (left, right)]
         if any(y is not None and y.op in VIEWS for y in made):
             return None

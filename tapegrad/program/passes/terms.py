@@ -1,4 +1,4 @@
-"""Small terms of a sum are added together, and before the rows they are added to part."""
+"""Small terms of a sum are added first, and before rows are divided."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def add_small_first(builder: Builder) -> None:
         small = [x for x in terms if builder.shape(x) != instruction.shape]
         if len(small) < 2 or not whole or len({builder.shape(x) for x in small}) != 1:
             return None
-        # the rows that were selected or computed for all steps at once take it for all
+        # rows that were selected or computed for all steps at once get it for all steps
         whole.sort(key=lambda x: builder.source(x, getitem) is None)
         total = builder.emit(add, whole[0], _total(builder, small))
         return _total(builder, [total, *whole[1:]])
@@ -45,10 +45,10 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
 
 @improvement
 def add_before_parting(builder: Builder) -> None:
-    """``x[i] + b`` becomes ``(x + b)[i]``, where all parts of x get b.
+    """``x[i] + b`` becomes ``(x + b)[i]`` if b is added to all parts of x.
 
-    Fires on the bias of a layer whose products of all steps were stacked. Where x is
-    rows selected from a smaller table, the table gets b.
+    Fires on the bias of a layer whose products of all steps were stacked. If x consists of rows of
+    a smaller table, b is added to the table.
     """
     sums = _sums_of_parts(builder) if builder.has((getitem,)) else set()
     if not sums:

@@ -1,7 +1,7 @@
 """Python numbers beside arrays become 0-d arrays of the dtype they are used in.
 
-A ufunc takes twice as long to start with a Python number, which it must convert, and
-four times as long with an array of one element, which it must broadcast.
+A ufunc takes twice as long to start with a Python number, which it has to convert, and four times
+as long with an array of one element, which it has to broadcast.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tapegrad.program.ir import Instruction, Operand, Ref
 
 @improvement
 def type_numbers(builder: Builder) -> None:
-    """Each Python number that a ufunc is given becomes a typed constant.
+    """Each Python number among a ufunc's operands becomes a typed constant.
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
@@ -50,7 +50,7 @@ def type_numbers(builder: Builder) -> None:
             return None
         operands = _without_axes(builder, instruction)
         numbers: list[Any] = [x for x in operands if type(x) is not Ref]
-        # one that is too large is left to the run, which warns
+        # a number that is too large is left to the run, which warns
         if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
             return None if operands is instruction.operands else instruction.on(operands)
         return instruction.on(
@@ -61,12 +61,12 @@ def type_numbers(builder: Builder) -> None:
 
 
 def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
-    """Whether a ufunc computes on operands that are all of a dtype, as ldexp does not."""
+    """Whether all operands of a ufunc have one dtype, unlike those of ldexp."""
     return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
 
 
 def _without_axes(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
-    """The operands, one of one element without its axes, which take time to broadcast."""
+    """The operands; one of a single element loses its axes, which take time to broadcast."""
     operands = instruction.operands
     if len(operands) != 2 or instruction.op is matmul:
         return operands

@@ -1,0 +1,120 @@
+"""Arrays joined along an existing axis or a new one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.batch import Has, count, filled, flat, moved
+from tapegrad.core.forward import apply
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op
+from tapegrad.domain import Call, Choices
+
+__all__ = ["concatenate", "stack"]
+
+
+def _parts(arrays: Sequence[Any], axis: int = 0) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return tuple(arrays), {} if axis == 0 else {"axis": axis}
+
+
+def _joined(op: Any, tangents: Any, y: Any, *arrays: Any, **options: Any) -> Any:
+    """The tangents, joined as the arrays are, with zeros for missing ones."""
+    parts = [
+        tangents[i] if i in tangents else np.zeros(np.shape(x), y.dtype)
+        for i, x in enumerate(arrays)
+    ]
+    return apply(op, tuple(parts), options)
+
+
+def _concatenate_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int | None = 0) -> Any:
+    """The operand's part of g."""
+    if axis is None:
+        start = sum(np.size(array) for array in arrays[:i])
+        return g[start : start + np.size(arrays[i])].reshape(np.shape(arrays[i]))
+    start = sum(np.shape(array)[axis] for array in arrays[:i])
+    part = slice(start, start + np.shape(arrays[i])[axis])
+    return g[(slice(None),) * (axis % np.ndim(g)) + (part,)]
+
+
+def _pieces(choose: Choices) -> Call:
+    shape = choose.shape(min_dims=1)
+    axis = choose.axis(len(shape))
+    sides = [choose.integer(0, 3) for _ in range(choose.integer(1, 3))]
+    i = axis % len(shape)
+    pieces = [choose.array((*shape[:i], side, *shape[i + 1 :])) for side in sides]
+    ways: list[dict[str, Any]] = [{"axis": axis}, {"axis": axis}, {"axis": None}]
+    return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
+
+
+def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) -> Any:
+    n = count(has, arrays)
+    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
+    if axis is None:
+        return apply(op, tuple([flat(x) for x in arrays]), {"axis": 1})
+    return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim - 1)})
+
+
+@op(
+    each_operand=EachOperand(_concatenate_vjp),
+    read=_parts,
+    numpy=np.concatenate,
+    domain=_pieces,
+    takes_weak=True,
+    batch=_concatenate_batch,
+    jvp=_joined,
+)
+def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
+    """A sequence of arrays joined along an existing axis, or flattened if it is None.
+
+    Called as ``concatenate([a, b], axis=0)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.concatenate([np.zeros(2), np.ones(1)])
+    array([0., 0., 1.])
+    """
+    return np.concatenate(arrays, axis=axis)
+
+
+def _stack_vjp(i: int, g: Any, y: Any, *arrays: Any, axis: int = 0) -> Any:
+    """The operand's part of g."""
+    return g[(slice(None),) * (axis % np.ndim(g)) + (i,)]
+
+
+def _layers(choose: Choices) -> Call:
+    shape = choose.shape(max_dims=2)
+    layers = [choose.array(shape) for _ in range(choose.integer(1, 3))]
+    return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
+
+
+def _stack_batch(op: Any, has: Has, *arrays: Any, axis: int = 0) -> Any:
+    n = count(has, arrays)
+    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
+    return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim)})
+
+
+@op(
+    each_operand=EachOperand(_stack_vjp),
+    read=_parts,
+    numpy=np.stack,
+    domain=_layers,
+    batch=_stack_batch,
+    jvp=_joined,
+)
+def stack(*arrays: Any, axis: int = 0) -> Any:
+    """A sequence of arrays of one shape joined along a new axis.
+
+    Called as ``stack([a, b], axis=0)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.stack([np.zeros(2), np.ones(2)], axis=1)
+    array([[0., 1.],
+           [0., 1.]])
+    """
+    return np.stack(arrays, axis=axis)

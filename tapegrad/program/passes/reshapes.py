@@ -1,0 +1,27 @@
+"""What an array is a reshape of, however that was written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tapegrad.ops.indexing import getitem
+from tapegrad.ops.shape import expand_dims, reshape, squeeze
+from tapegrad.program.builder import Builder
+from tapegrad.program.ir import Operand
+
+_RESHAPES = frozenset({reshape, expand_dims, squeeze})
+
+
+def before_reshape(builder: Builder, x: Any) -> Operand | None:
+    """The operand that a value is only a reshape of, if it is: of ``x[:, None]``, ``x``."""
+    made = builder.source(x)
+    if made is None:
+        return None
+    if made.op in _RESHAPES or (made.op is getitem and _only_adds_axes(made.options["index"])):
+        return made.operands[0]
+    return None
+
+
+def _only_adds_axes(index: tuple[Any, ...]) -> bool:
+    whole = slice(None)
+    return all(part is None or part is Ellipsis or part == whole for part in index)

@@ -1,0 +1,55 @@
+"""Random numbers as pure functions of a key: the same key gives the same numbers.
+
+A key is a read-only array of two ``uint64`` words, the key of NumPy's counter-based
+generator Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). A
+draw reads the words that Philox makes of the counters from 0 on. `split` and `fold_in`
+read a new key from a block of counters that no draw comes to: the highest of the
+counter's four words is 0 for draws, 1 for `split` and 2 for `fold_in`. For one key Philox
+maps counters to blocks one to one, without any structure that the usual batteries of tests
+find, so keys made in this way collide as rarely as 128 random bits do (splitting by a keyed
+function: Claessen and Palka 2013, "Splittable pseudorandom number generators using
+cryptographic hashing"). Keys are not secrets.
+
+Keys and what is split from them are the same on every platform and with every version of
+NumPy. Draws are those of `numpy.random.Generator`: the same on every platform for one
+version of NumPy, which may improve an algorithm in a later one.
+
+Wherever a key is taken, an integer or a `numpy.random.SeedSequence` is taken too, and stands
+for ``key(seed)``. Use a key once: two draws with the same key see the same random bits. In
+a loop, split a new key off in each step::
+
+    key, now = tg.random.split(key)
+    noise = tg.random.normal(now, x.shape)
+
+or make the key of step `i` with ``tg.random.fold_in(key, i)``.
+
+Every function here is recorded where the key is a Tensor, so a key is an input of a
+compiled program, and the program draws when it runs. A draw carries no gradient;
+``mean + scale * tg.random.normal(key, shape)`` has one for ``mean`` and ``scale``.
+"""
+
+from tapegrad.random.draws import bernoulli as bernoulli
+from tapegrad.random.draws import choice as choice
+from tapegrad.random.draws import integers as integers
+from tapegrad.random.draws import normal as normal
+from tapegrad.random.draws import permutation as permutation
+from tapegrad.random.draws import truncated_normal as truncated_normal
+from tapegrad.random.draws import uniform as uniform
+from tapegrad.random.keys import Key as Key
+from tapegrad.random.keys import fold_in as fold_in
+from tapegrad.random.keys import key as key
+from tapegrad.random.keys import split as split
+
+__all__ = [
+    "Key",
+    "bernoulli",
+    "choice",
+    "fold_in",
+    "integers",
+    "key",
+    "normal",
+    "permutation",
+    "split",
+    "truncated_normal",
+    "uniform",
+]

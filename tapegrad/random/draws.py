@@ -1,0 +1,293 @@
+"""Draws from distributions, and random orders and choices."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tapegrad.ops.indexing import index_select
+from tapegrad.random import generator
+from tapegrad.random.keys import as_key, is_count, is_integer
+
+__all__ = [
+    "bernoulli",
+    "choice",
+    "integers",
+    "normal",
+    "permutation",
+    "truncated_normal",
+    "uniform",
+]
+
+Shape: TypeAlias = "int | tuple[int, ...]"
+
+# less of the normal distribution between the bounds makes rejection slow
+_LEAST_MASS = 0.01
+
+
+def uniform(
+    key: Any, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, dtype: npt.DTypeLike = float
+) -> Any:
+    """Uniform numbers from low (included) to high (excluded, up to rounding).
+
+    Parameters
+    ----------
+    key
+        The key.
+    shape
+        Of the result.
+    low, high
+        Numbers, arrays or Tensors that broadcast to the shape; gradients pass to them.
+    dtype
+        A floating dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> x = tg.random.uniform(0, (2, 3), low=-1.0, high=1.0, dtype=np.float32)
+    >>> x.shape, x.dtype, bool(np.all(np.abs(x) <= 1))
+    ((2, 3), dtype('float32'), True)
+    """
+    shape, dtype = _shape(shape), _floating(dtype)
+    _check_fits(shape, low=low, high=high)
+    drawn = generator.uniform(as_key(key), shape=shape, dtype=dtype)
+    if type(low) is type(high) is float and (low, high) == (0.0, 1.0):
+        return drawn
+    scaled = low + (high - low) * drawn
+    return scaled if scaled.dtype == dtype else scaled.astype(dtype)
+
+
+def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
+    """Normal numbers of mean 0 and variance 1.
+
+    Parameters
+    ----------
+    key
+        The key.
+    shape
+        Of the result.
+    dtype
+        A floating dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> def loss(mean, scale):
+    ...     return tg.sum(mean + scale * tg.random.normal(0, 3))
+    >>> tg.grad(loss)(1.0, 2.0)
+    array(3.)
+    """
+    return generator.normal(as_key(key), shape=_shape(shape), dtype=_floating(dtype))
+
+
+def truncated_normal(
+    key: Any,
+    shape: Shape = (),
+    low: float = -2.0,
+    high: float = 2.0,
+    dtype: npt.DTypeLike = float,
+) -> Any:
+    """Normal numbers between two bounds, by rejection.
+
+    Parameters
+    ----------
+    key
+        The key.
+    shape
+        Of the result.
+    low, high
+        The bounds, plain numbers, with at least 1% of the normal distribution between them.
+    dtype
+        A floating dtype.
+
+    Raises
+    ------
+    ValueError
+        If the bounds are too close together or too far out.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(np.all(np.abs(tg.random.truncated_normal(0, 1000)) <= 2))
+    True
+    """
+    low, high = float(low), float(high)
+    mass = _below(high) - _below(low)
+    if not mass >= _LEAST_MASS:
+        raise ValueError(
+            f"truncated_normal redraws what is not between {low} and {high}; only {mass:.2g} of "
+            f"the distribution is, and {_LEAST_MASS} is needed"
+        )
+    return generator.truncated_normal(
+        as_key(key), shape=_shape(shape), low=low, high=high, dtype=_floating(dtype)
+    )
+
+
+def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
+    """Truth values, each True with probability p.
+
+    Parameters
+    ----------
+    key
+        The key.
+    p
+        A number, an array or a Tensor that broadcasts to the shape.
+    shape
+        Of the result; that of p by default.
+
+    Raises
+    ------
+    ValueError
+        If p is not from 0 to 1, also as a compiled program runs.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.random.bernoulli(0, 1.0, (2,))
+    array([ True,  True])
+    """
+    shape = np.shape(p) if shape is None else _shape(shape)
+    _check_fits(shape, p=p)
+    return generator.bernoulli(as_key(key), p, shape=shape)
+
+
+def integers(
+    key: Any, low: Any, high: Any, shape: Shape = (), dtype: npt.DTypeLike = np.int64
+) -> Any:
+    """Equally likely integers from low (included) to high (excluded).
+
+    Parameters
+    ----------
+    key
+        The key.
+    low, high
+        Integers, or integer arrays or Tensors that broadcast to the shape.
+    shape
+        Of the result.
+    dtype
+        An integer dtype.
+
+    Raises
+    ------
+    ValueError
+        If no number is from low up to high, or the dtype does not hold them.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> throws = tg.random.integers(0, 1, 7, 1000)
+    >>> int(throws.min()), int(throws.max())
+    (1, 6)
+    """
+    shape = _shape(shape)
+    for name, end in {"low": low, "high": high}.items():
+        if not is_integer(end):
+            raise TypeError(f"{name} is an integer, or an array of integers; not {end!r}")
+    _check_fits(shape, low=low, high=high)
+    if np.dtype(dtype).kind not in "iu":
+        raise TypeError(f"an integer dtype is needed, not {dtype!r}")
+    return generator.integers(as_key(key), low, high, shape=shape, dtype=np.dtype(dtype))
+
+
+def permutation(key: Any, x: Any) -> Any:
+    """The numbers from 0 to n - 1, or the rows of an array, in random order.
+
+    Parameters
+    ----------
+    key
+        The key.
+    x
+        The number n; or an array or a Tensor, whose rows are along the first axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> order = tg.random.permutation(0, 5)
+    >>> sorted(order.tolist())
+    [0, 1, 2, 3, 4]
+    >>> tg.random.permutation(0, np.arange(5) * 10) == order * 10
+    array([ True,  True,  True,  True,  True])
+    """
+    n, rows = _rows(x)
+    order = generator.permutation(as_key(key), n=n)
+    return order if rows is None else index_select(rows, order)
+
+
+def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = None) -> Any:
+    """Random choices from the numbers 0 to n - 1, or from the rows of an array.
+
+    Parameters
+    ----------
+    key
+        The key.
+    x
+        The number n; or an array or a Tensor, whose rows are along the first axis.
+    shape
+        Of the choices.
+    replace
+        Whether an item may be chosen more than once.
+    p
+        The probability of each item, summing to 1; uniform by default.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to choose from, or too little without replacement, or the
+        probabilities do not fit.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.random.choice(0, np.array([10.0, 20.0]), 3, p=np.array([0.0, 1.0]))
+    array([20., 20., 20.])
+    """
+    n, rows = _rows(x)
+    # operands are arrays: an empty one stands for no probabilities
+    chosen = generator.choice(
+        as_key(key), np.empty(0) if p is None else p, n=n, shape=_shape(shape), replace=replace
+    )
+    return chosen if rows is None else index_select(rows, chosen)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sides = (shape,) if is_count(shape) else shape
+    if not isinstance(sides, tuple | list) or not all(map(is_count, sides)):
+        raise ValueError(f"a shape is a tuple of non-negative integers; not {shape!r}")
+    return tuple(map(int, sides))
+
+
+def _floating(dtype: Any) -> np.dtype[Any]:
+    made: np.dtype[Any] = np.dtype(dtype)
+    if made.kind != "f":
+        raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {made}")
+    return made
+
+
+def _check_fits(shape: tuple[int, ...], **given: Any) -> None:
+    """Raise where NumPy would broadcast the draws, and repeat them."""
+    for name, x in given.items():
+        fits = np.ndim(x) <= len(shape) and all(
+            side in (1, whole) for side, whole in zip(np.shape(x)[::-1], shape[::-1], strict=False)
+        )
+        if not fits:
+            raise ValueError(f"{name} has shape {np.shape(x)}, which does not broadcast to {shape}")
+
+
+def _rows(x: Any) -> tuple[int, Any]:
+    """How many there are to choose from, and the array that they are rows of."""
+    if isinstance(x, list | tuple):
+        x = np.asarray(x)
+    if np.ndim(x):
+        return len(x), x
+    n = x.__index__() if is_integer(x) else None
+    if n is None or n < 0:
+        raise TypeError(f"an integer or an array to choose from is needed, not {x!r}")
+    return n, None
+
+
+def _below(x: float) -> float:
+    """How much of the normal distribution is below x."""
+    return (1 + math.erf(x / math.sqrt(2))) / 2

@@ -1,0 +1,122 @@
+"""The ops that draws are recorded as, which read NumPy's generator Philox."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tapegrad.core.forward import by_transposing
+from tapegrad.core.op import Op
+from tapegrad.core.ownership import Array, give
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
+
+# the highest word of the counter; that of draws is 0
+_SPLIT, _FOLD = 1, 2
+
+
+def _drawing(n_operands: int) -> Callable[[Callable[..., Any]], Op[...]]:
+    """An op whose first operand is the key, and that has no derivative."""
+
+    def declare(forward: Callable[..., Any]) -> Op[...]:
+        rules = (None,) * n_operands
+        return Op(forward.__name__, forward, rules, by_transposing, declared=forward)
+
+    return declare
+
+
+@_drawing(1)
+def seeded(seed: Any) -> Any:
+    """The key of a seed."""
+    return of_sequence(np.random.SeedSequence(int(seed)))
+
+
+@_drawing(1)
+def split(key: Any, *, n: int) -> Any:
+    """New keys of a key."""
+    return _blocks(key, (0, 0, 0, _SPLIT), n)
+
+
+@_drawing(2)
+def folded_in(key: Any, data: Any) -> Any:
+    """The key of a key and an integer."""
+    return _blocks(key, (int(data) % 2**64, 0, 0, _FOLD), 1)[0]
+
+
+@_drawing(1)
+def uniform(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Numbers from 0 to 1."""
+    if dtype == np.float16:
+        # rounding float32 could give 1
+        return (_generator(key).integers(0, 2**11, shape) * 2.0**-11).astype(dtype)
+    return _drawn(_generator(key).random, shape, dtype)
+
+
+@_drawing(1)
+def normal(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Normal numbers."""
+    return _drawn(_generator(key).standard_normal, shape, dtype)
+
+
+@_drawing(1)
+def truncated_normal(
+    key: Any, *, shape: tuple[int, ...], low: float, high: float, dtype: Any
+) -> Any:
+    """Normal numbers, redrawn until they are between the bounds."""
+    generator = _generator(key)
+    drawn = _drawn(generator.standard_normal, shape, dtype)
+    flat = drawn.reshape(-1)
+    while (outside := np.flatnonzero((flat < low) | (flat > high))).size:
+        flat[outside] = _drawn(generator.standard_normal, outside.shape, dtype)
+    return drawn
+
+
+@_drawing(2)
+def bernoulli(key: Any, p: Any, *, shape: tuple[int, ...]) -> Any:
+    """Truth values."""
+    if not np.all(np.less_equal(0, p) & np.less_equal(p, 1)):
+        raise ValueError(f"a probability is from 0 to 1; p is {p}")
+    return np.asarray(_generator(key).random(shape) < p)
+
+
+@_drawing(3)
+def integers(key: Any, low: Any, high: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    """Integers between two bounds."""
+    return np.asarray(_generator(key).integers(low, high, shape, dtype))
+
+
+@_drawing(1)
+def permutation(key: Any, *, n: int) -> Any:
+    """The numbers from 0 to n - 1 in random order."""
+    return _generator(key).permutation(n)
+
+
+@_drawing(2)
+def choice(key: Any, p: Any, *, n: int, shape: tuple[int, ...], replace: bool) -> Any:
+    """Choices from the numbers from 0 to n - 1."""
+    weights = p if np.size(p) or not n else None
+    return np.asarray(_generator(key).choice(n, shape, replace, weights))
+
+
+def of_sequence(sequence: np.random.SeedSequence) -> Array:
+    """The key that is the hash of a seed sequence."""
+    return give(sequence.generate_state(2, np.uint64))
+
+
+def _generator(key: Any) -> Generator:
+    return np.random.Generator(np.random.Philox(key=key))
+
+
+def _blocks(key: Any, counter: tuple[int, ...], n: int) -> Array:
+    """The first half of each of the n blocks of Philox that follow a counter."""
+    philox = np.random.Philox(key=key, counter=np.array(counter, np.uint64))
+    return give(philox.random_raw(4 * n).reshape(n, 4)[:, :2].copy())
+
+
+def _drawn(draw: Callable[..., Array], shape: tuple[int, ...], dtype: Any) -> Array:
+    """The dtype to draw in: float32, or float64."""
+    native = np.float32 if dtype.itemsize <= 4 else np.float64
+    return draw(shape, native).astype(dtype, copy=False)

@@ -1,0 +1,60 @@
+"""How long the tests search: how many examples each family of them gets, in either profile.
+
+A test of one call costs little, and takes its number from the profile (tests/conftest.py).
+What costs more belongs to a family, for which the default run has few examples and the
+thorough run many. All these numbers are here.
+"""
+
+from typing import Any
+
+from hypothesis import Phase, settings
+
+THOROUGH = settings.default.max_examples > 30
+
+# family: examples of the default run, of the thorough run
+FAMILIES: dict[str, tuple[int, int]] = {
+    # a property of one op: there are 300, each with a test of its own for each property
+    "op": (4, 250),
+    "op, cheap": (25, 250),
+    "op, in every part": (3, 30),
+    "op, by differences": (2, 20),
+    "op, by every property": (1, 20),
+    # functions for which each derivative is compared with differences, to the second order
+    "check_grads": (1, 20),
+    # of which the properties of any function are checked
+    "properties": (5, 50),
+    # random programs of up to 40 steps, traced, and improved, written or run
+    "program": (10, 150),
+    "program, by one pass": (12, 30),
+    "program, compiled": (30, 10_000),
+    "program, as text": (10, 50),
+    "program, in blocks": (10, 300),
+    "program, in results": (20, 100),
+    "program, saved": (8, 300),
+    "program on JAX": (2, 150),
+    "program against JAX": (6, 200),
+    # functions of a few steps, compiled and run
+    "small step": (5, 60),
+    "formula": (30, 1_500),
+    # calls of any op, of which one test draws them all
+    "op, saved": (20, 1_000),
+    "op on JAX": (6, 1_500),
+    # files that are not what they were
+    "file, damaged": (40, 2_000),
+    "file, hostile": (80, 5_000),
+}
+
+
+def examples(family: str) -> int:
+    """How many examples a family gets."""
+    return FAMILIES[family][THOROUGH]
+
+
+def depth(family: str) -> Any:
+    """Hypothesis' settings for a test of a family.
+
+    Only the thorough run shrinks what fails, which may take minutes.
+    """
+    if THOROUGH:
+        return settings(max_examples=examples(family))
+    return settings(max_examples=examples(family), phases=[Phase.explicit, Phase.generate])
