@@ -18,7 +18,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
 from tapegrad.transforms import check_scalar
 
-_MOST = 3  # how many records one reason names
+_MOST = 3  # the most records that a reason names
 
 # what a zero slope means, by the op that has it
 _SLOPES = {

@@ -10,7 +10,7 @@ from tapegrad.face import advice
 class Absent:
     """An attribute that a Tensor lacks.
 
-    A descriptor for each, since ``__getattr__`` would slow down all other attributes.
+    Each has a descriptor, since ``__getattr__`` would slow down all other attributes.
     """
 
     __slots__ = ("name",)
@@ -25,7 +25,7 @@ class Absent:
 
 
 class Absences:
-    """The attributes of arrays elsewhere, refused with advice; the last base of `Tensor`."""
+    """Attributes that other arrays have, refused with advice; the last base of `Tensor`."""
 
     __slots__ = ()
 

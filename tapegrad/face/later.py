@@ -1,4 +1,4 @@
-"""What stands above the tape and is called from its methods."""
+"""Modules that depend on the tape and that its methods call."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from typing import Any
 
 
 def later(module: str, name: str) -> Any:
-    """A thing of a module that is imported now, when it is asked for."""
+    """An attribute of a module, which is imported only now, when it is needed."""
     return getattr(import_module(module), name)

@@ -22,7 +22,7 @@ class Place:
     file, number, text
         The line.
     sweeps
-        How many reverse sweeps are on the way from that line to what it led to.
+        The number of reverse sweeps between that line and the code that it led to.
     """
 
     file: str
@@ -34,7 +34,7 @@ class Place:
         if not self.file:
             return ""
         where = f"{self.file}:{self.number}"
-        # the source of what is typed into an interpreter is not kept
+        # the source of input typed into an interpreter is not kept
         return f"{where}: {self.text}" if self.text else where
 
 
@@ -48,7 +48,7 @@ def users_place() -> Place:
     while frame is not None:
         module = frame.f_globals.get("__name__", "")
         file, number = frame.f_code.co_filename, frame.f_lineno
-        # an example in a docstring runs in its module's name
+        # an example in a docstring runs under its module's name
         if not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest"):
             return Place(file, number, linecache.getline(file, number).strip(), sweeps)
         sweeps += module == "tapegrad.core.sweep" and frame.f_code.co_name == "sweep"
@@ -62,12 +62,12 @@ def users_line() -> str:
     return f", at {place}" if place else ""
 
 
-# SciPy's functions that read arrays, and have a counterpart in tapegrad
+# SciPy's functions that read arrays and have a counterpart in tapegrad
 _OF_SCIPY = ("polygamma", "logsumexp", "softmax", "log_softmax", "softplus")
 
 
 def instead() -> str:
-    """What to write for what takes no Tensor on the caller's line, for a message."""
+    """What to write instead of the caller's line, whose call takes no Tensor; for a message."""
     text = users_place().text
     of_math = [x for x in re.findall(r"\bmath\.(\w+)\(", text) if hasattr(np, x)]
     found = [f"np.{x} for math.{x}" for x in dict.fromkeys(of_math)]

@@ -1,4 +1,4 @@
-"""What a notebook shows: small, static HTML."""
+"""What notebooks show: small, static HTML."""
 
 from __future__ import annotations
 

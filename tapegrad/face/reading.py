@@ -22,11 +22,11 @@ _INSTEAD = {
     "return it and convert it outside",
 }
 
-# ops that give a number of a number, and an array of an array without axes
+# ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
     ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stopped"]
 )
-# ops that give an array without axes where others give a number
+# ops that return a 0-d array where others return a number
 _ARRAYS = frozenset(
     [
         "asarray",
@@ -138,7 +138,7 @@ class Reading:
         return np.array(self._number("turning a Tensor into an array"), dtype, copy=copy)
 
     def _number(self: Any, what: str) -> Array:
-        """The value, unless a gradient would be lost with it."""
+        """The value, unless reading it would lose a gradient."""
         value: Array = self._read(what)
         rules = self.op.vjps
         if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
@@ -165,9 +165,9 @@ class Reading:
     def _is_a_number(self: Any) -> bool:
         """Whether an in-place operator rebinds its name, as it does for NumPy's numbers.
 
-        So it is for what has no axes, except for an array of the caller's, for what NumPy
-        gives as an array all the same, and for views, through which NumPy changes the array
-        that they show.
+        That is so for Tensors without axes, except for an array of the caller's, for results that
+        NumPy returns as arrays all the same, and for views, through which NumPy would change the
+        array that they show.
         """
         if type(self._primal) is not np.ndarray or self.shape:
             return self.shape == ()  # type: ignore[no-any-return]

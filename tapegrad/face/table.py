@@ -1,17 +1,17 @@
-"""The table of what answers for NumPy's functions on a Tensor, and the one way into it."""
+"""The table of the functions that NumPy's functions call for a Tensor, and the one way into it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
 
-# By NumPy's function; a ufunc's method by the pair of its name and the ufunc; a ufunc of a
-# package that may not be there by its full name.
+# By NumPy's function; for a ufunc's method, by the pair of its name and the ufunc; for a ufunc of
+# a package that may be missing, by its full name.
 ANSWERS: dict[Any, Callable[..., Any]] = {}
 
 
 def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
-    """Let ours answer for functions of NumPy when they are called on a Tensor.
+    """Have ours called in place of functions of NumPy when these are called on a Tensor.
 
     Raises
     ------

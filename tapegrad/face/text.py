@@ -22,7 +22,7 @@ def table(records: Iterable[Tensor], **further: Sequence[str]) -> str:
     records
         A tape, or any of its records.
     **further
-        Columns to the right of those, by their heads, with a cell for each record.
+        Further columns on the right, by heading, with a cell for each record.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def table(records: Iterable[Tensor], **further: Sequence[str]) -> str:
 
 
 class Tabled:
-    """Records that a notebook shows as a table, the first of them."""
+    """Records that a notebook shows as a table of the first ones."""
 
     __slots__ = ()
 
@@ -80,7 +80,7 @@ def printable(name: str) -> str:
 
 
 def operand(x: Any) -> str:
-    """What a record was given: a record by its line, a constant in short."""
+    """An operand as text: a record by its line, a constant abbreviated."""
     if isinstance(x, Tensor):
         return f"%{x.index}"
     if isinstance(x, np.ndarray):
@@ -89,7 +89,7 @@ def operand(x: Any) -> str:
 
 
 def short(value: Any) -> str:
-    """A value in one line, its middle left out where it is long."""
+    """A value in one line, without its middle if it is long."""
     if not isinstance(value, np.ndarray):
         return str(value)
     if value.ndim == 0:

@@ -41,7 +41,7 @@ def _gelu_calls(choose: Choices) -> Call:
 
 @function(domain=_gelu_calls)
 def gelu(x: Any, approximate: bool = False) -> Any:
-    """x times the probability that a standard normal number is less.
+    """x times the probability that a standard normal variable is below x.
 
     (Hendrycks and Gimpel 2016, arXiv:1606.08415.)
 
@@ -50,8 +50,8 @@ def gelu(x: Any, approximate: bool = False) -> Any:
     x
         An array.
     approximate
-        Whether to take a tanh for the normal distribution, as GPT-2 does: it is quicker,
-        and less than 0.001 away.
+        Whether to approximate the normal distribution by a tanh, as GPT-2 does: this is faster,
+        with an error below 0.001.
 
     Examples
     --------
@@ -97,5 +97,5 @@ def elu(x: Any, alpha: Any = 1.0) -> Any:
     """
     x = floating(x)
     positive = np.greater(x, 0)
-    # of large x the exponential would overflow, and nan come back from the side not taken
+    # for large x the exponential would overflow, and the side not taken would return nan
     return np.where(positive, x, alpha * np.expm1(np.where(positive, 0, x)))

@@ -1,4 +1,4 @@
-"""Angles that go on where they would jump."""
+"""Angles without jumps."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def _turns(choose: Choices) -> Call:
 
 @function(numpy=np.unwrap, domain=_turns, kink="the slope beside a step")
 def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
-    """Angles with whole periods added, so that no step between neighbours is long.
+    """Angles with multiples of the period added, so that no step between neighbours is long.
 
     Parameters
     ----------
     p
         An array.
     discont
-        Steps shorter than this stay; half the period at least, which is the default.
+        Steps shorter than this stay; at least half the period, which is the default.
     axis
-        The axis to go along.
+        The axis to unwrap along.
     period
-        The period. How many are added is not differentiated.
+        The period. The multiples are not differentiated.
 
     Examples
     --------
@@ -51,7 +51,7 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     discont = period / 2 if discont is None else discont
     short = np.remainder(step + half, period) - half
     if dtype.kind not in "iu" or rest == 0:
-        # a step of just half a period is as well one back as one on
+        # a step of exactly half a period could go either way
         short = np.where(np.equal(short, -half) & np.greater(step, 0), half, short)
     added = np.where(np.less(np.abs(step), discont), 0, short - step)
     first = (slice(None),) * axis

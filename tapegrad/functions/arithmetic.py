@@ -20,12 +20,12 @@ __all__ = [
 
 @function(
     numpy=np.float_power,
-    # the slope of larger exponents is more than float16 holds
+    # float16 cannot hold the slope of larger exponents
     domain=each(POSITIVE, Elements(-2.0, 2.0)),
     kink=POWERS,
 )
 def float_power(x1: Any, x2: Any) -> Any:
-    """`power` in float64 at least, so that whole numbers may have negative exponents.
+    """`power` in at least float64, so that integers may have negative exponents.
 
     Examples
     --------
@@ -59,18 +59,18 @@ def _clip_calls(choose: Choices) -> Call:
     kink="two that tie share equally",
 )
 def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
-    """The values kept between two bounds, with broadcasting.
+    """The values limited to the range between two bounds, with broadcasting.
 
-    Where two of the value and the bounds tie for the result they share the gradient
-    equally; where all three do it is the upper bound's, for neither of the others can
-    move the result alone.
+    If two of the value and the bounds tie for the result, they share the gradient equally; if all
+    three tie, the upper bound gets it, since neither of the others can move the result alone.
 
     Parameters
     ----------
     a
         An array.
     a_min, a_max
-        The bounds, or None for none. Where the lower one is above, the upper counts.
+        The bounds, or None for no bound. If the lower bound is above the upper one, the result is
+        the upper.
     min, max
         Other names of the bounds.
 

@@ -16,18 +16,18 @@ __all__ = ["c_", "r_"]
 
 @attrs.frozen(repr=False)
 class Joined:
-    """What joins arrays, numbers and ranges in brackets, as `np.r_` does, Tensors included.
+    """Joins arrays, Tensors, numbers and ranges in brackets, as `np.r_` does.
 
-    NumPy's own turns each part into an array, which a Tensor is not.
+    NumPy's own turns each part into an array, which fails for a Tensor.
 
     Attributes
     ----------
     axis
         The axis that the parts are joined along.
     ndim
-        How many axes they have at least; new ones come first.
+        The least number of axes; new ones come first.
     place
-        Where the axes of a part with fewer go among the new ones; -1 for the end.
+        The place among the new axes of those of a part with fewer; -1 for the end.
 
     Examples
     --------
@@ -52,23 +52,23 @@ class Joined:
         Parameters
         ----------
         key
-            Arrays, Tensors and numbers; slices, which are ranges, or so many numbers from
-            one to another where the step is imaginary; before them, if at all, a string of
-            up to three integers with commas between, for the attributes.
+            Arrays, Tensors and numbers; and slices, which are ranges, or with an imaginary step
+            that number of evenly spaced numbers. A string of up to three integers, separated by
+            commas, may come first, for the attributes.
 
         Raises
         ------
         ValueError
-            For a string that is not of integers or does not come first, and for shapes
+            For a string that does not consist of integers or does not come first, and for shapes
             that do not fit.
         """
         parts = key if isinstance(key, tuple) else (key,)
         if parts and isinstance(parts[0], str):
             return self._directed(parts[0])[parts[1:]]
         if any(isinstance(x, str) for x in parts):
-            raise ValueError("a string comes before the arrays that it is about")
+            raise ValueError("a string comes before the arrays that it is for")
         arrays = alike(*[_ranged(x) if isinstance(x, slice) else _part(x) for x in parts])
-        # a number has no axis of its own
+        # a number has no axis
         are_numbers = [not isinstance(x, slice) and is_weak(x) for x in parts]
         return np.concatenate(
             [
@@ -85,7 +85,7 @@ class Joined:
             numbers = []
         if not 1 <= len(numbers) <= 3:
             raise ValueError(
-                f"{text!r} is not one to three integers with commas between: the axis, the least "
+                f"{text!r} is not one to three integers separated by commas: the axis, the least "
                 "number of axes, and the place of a part's own among them"
             )
         return Joined(*numbers, *(self.axis, self.ndim, self.place)[len(numbers) :])

@@ -1,4 +1,4 @@
-"""Whether arrays are alike, and what their numbers are."""
+"""Comparing whole arrays, and asking for the kind of their numbers."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def _equal_in_part(choose: Choices) -> Call:
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     """Whether arrays have one shape and the same elements. It passes no gradient.
 
-    Where the shapes differ the answer is known without a record.
+    If the shapes differ, the answer is known without a record.
 
     Parameters
     ----------
     a1, a2
         Arrays.
     equal_nan
-        Whether nan is the same as nan.
+        Whether nan equals nan.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def iscomplex(x: Any) -> Any:
 
 @function(numpy=np.real_if_close, domain=each(REAL))
 def real_if_close(a: Any, tol: float = 100) -> Any:
-    """The same values: they are real already, whatever `tol` is.
+    """The same values, which are real already, whatever `tol` is.
 
     Examples
     --------
@@ -144,7 +144,7 @@ def _angles(choose: Choices) -> Call:
 
 @op(None, numpy=np.angle, domain=_angles, batch=pointwise)
 def angle(z: Any, deg: bool = False) -> Any:
-    """The angle of real numbers: 0, or of negative ones pi. It passes no gradient.
+    """The angle of real numbers: pi for negative ones, otherwise 0. It passes no gradient.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Arrays made of numbers, of Tensors among numbers, and of the shapes of others."""
+"""Arrays made from numbers and Tensors, and from the shapes of others."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ def array(object: Any, dtype: Any = None) -> Any:
     Parameters
     ----------
     object
-        Tensors, arrays and numbers in lists or tuples of one length at each depth. As
-        in NumPy, a Python float among them counts as float64.
+        Tensors, arrays and numbers in lists or tuples of equal length at each depth. As in NumPy,
+        a Python float among them counts as float64.
     dtype
-        The result's dtype; the one that holds all parts by default.
+        The result's dtype; by default one that holds all parts.
 
     Raises
     ------
@@ -81,7 +81,7 @@ def array(object: Any, dtype: Any = None) -> Any:
 
 
 def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
-    """`zeros_like` or its kin: of what is known without reading a value."""
+    """`zeros_like` and its kin, which need no values."""
 
     def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
         return make(np.shape(a) if shape is None else shape, dtype or as_array(a).dtype)
@@ -96,7 +96,7 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     a
         An array or a Tensor.
     dtype, shape
-        What it should have instead.
+        The dtype and the shape to use instead.
 
     Examples
     --------
@@ -109,7 +109,7 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
 
 zeros_like = _like("zeros_like", np.zeros)
 ones_like = _like("ones_like", np.ones)
-# the same each time, so that a function's results are
+# always the same, so that a function's results are
 empty_like = _like("empty_like", np.zeros)
 
 answers([np.zeros_like], zeros_like)
@@ -125,7 +125,7 @@ def _fills(choose: Choices) -> Call:
 
 @function(domain=_fills)
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
-    """An array of a shape filled with a number, or with an array that broadcasts to it.
+    """An array of this shape, filled with a number, or with an array that broadcasts to it.
 
     A Tensor that fills it keeps its gradient.
 
@@ -167,12 +167,12 @@ def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) 
     fill_value
         A number, an array or a Tensor, which keeps its gradient.
     dtype, shape
-        What the result should have instead.
+        The dtype and the shape to use instead.
 
     Raises
     ------
     TypeError
-        If a floating Tensor is to fill an array of integers.
+        If a floating Tensor would fill an array of integers.
 
     Examples
     --------
@@ -198,7 +198,7 @@ def _between(elements: Elements) -> Domain:
 
 
 def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
-    """The shares of start and of stop in each of num numbers, along a new first axis."""
+    """The shares of start and stop in each of num numbers, along a new first axis."""
     w = np.linspace(0, 1, num, endpoint=endpoint).reshape(-1, *(1,) * max(start.ndim, stop.ndim))
     dtype = np.result_type(start.dtype, stop.dtype)
     return (1 - w).astype(dtype), w.astype(dtype)
@@ -214,7 +214,7 @@ def linspace(
     *,
     axis: int = 0,
 ) -> Any:
-    """Numbers at equal steps from one to another.
+    """Evenly spaced numbers from start to stop.
 
     Parameters
     ----------
@@ -227,7 +227,7 @@ def linspace(
     retstep
         Whether to return the step as well.
     axis
-        The axis of the result that they lie along.
+        The axis of the result along which they lie.
 
     Returns
     -------
@@ -244,7 +244,7 @@ def linspace(
     start, stop = alike(start, stop, beside=(1.0,))
     v, w = _weights(start, stop, num, endpoint)
     whole = stop - start
-    # the last is stop itself, not stop nearly
+    # the last one is exactly stop
     y = np.where(v == 0, stop, start + whole * w)
     y = np.moveaxis(y, 0, axis) if axis != 0 else y
     if not retstep:
@@ -255,9 +255,9 @@ def linspace(
 
 @function(numpy=np.geomspace, domain=_between(POSITIVE))
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
-    """Numbers at equal ratios from one to another; arguments as for `linspace`.
+    """Numbers with equal ratios from start to stop; arguments as for `linspace`.
 
-    Both ends are positive, or both negative; nan otherwise.
+    Both ends are positive, or both negative; otherwise the result is nan.
 
     Raises
     ------
@@ -270,10 +270,10 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     >>> tg.geomspace(1.0, 8.0, 4).round(6)
     array([1., 2., 4., 8.])
     """
-    # NumPy's numbers are float64 or wider here, whatever the ends are
+    # NumPy's results are float64 or wider here, whatever the ends are
     start, stop = double(start), double(stop)
     for end in (start, stop):
-        # the ends of a program are not known yet: from 0 it has nan
+        # a program's ends are not known yet: from 0 it returns nan
         if not (isinstance(end, Tensor) and end.origin.compiling) and np.equal(end, 0).any():
             raise ValueError("geomspace: no ratios lead to or from 0")
     v, w = _weights(start, stop, num, endpoint)
@@ -293,7 +293,7 @@ def logspace(
     *,
     axis: int = 0,
 ) -> Any:
-    """A base to the power of each number of `linspace`; other arguments as there.
+    """A base to the powers that `linspace` gives.
 
     Parameters
     ----------
@@ -322,19 +322,19 @@ def _grids(choose: Choices) -> Call:
 
 @function(numpy=np.meshgrid, domain=_grids)
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
-    """A tuple of the coordinates of a grid's points, given the places along each axis.
+    """A tuple of the coordinates of a grid's points, from the positions along each axis.
 
     Parameters
     ----------
     *xi
-        The places along each axis.
+        The positions along each axis.
     copy
-        Of no effect, for nothing is written to.
+        No effect, since nothing is ever written to.
     sparse
         Whether each array has length 1 along the axes of the others.
     indexing
-        "ij" where the first of xi lies along the first axis, "xy" where it lies along
-        the second and the second along the first.
+        "ij" if the first of xi lies along the first axis; "xy" if it lies along the second, and
+        the second along the first.
 
     Examples
     --------

@@ -1,8 +1,7 @@
-"""Decompositions of matrices and of stacks of them, and what singular values tell.
+"""Decompositions of matrices and of stacks of them, and least squares.
 
-A decomposition is written as two: one record that has its results side by side in
-one array, so that one rule serves them together, and the function itself, which
-takes the array apart.
+Each function calls an op that has all results side by side in one array, so that one rule serves
+them all, and takes the array apart.
 """
 
 from __future__ import annotations
@@ -37,12 +36,12 @@ __all__ = ["eig", "eigh", "lstsq", "qr", "svd"]
 
 
 class QRResult(NamedTuple):
-    """What `qr` gives, of matrices of shape (..., m, n).
+    """The results of `qr` for matrices of shape (..., m, n).
 
     Attributes
     ----------
     Q
-        Orthonormal columns: (..., m, k), with the smaller side for k, or m with
+        Orthonormal columns: (..., m, k), where k is the smaller of m and n, or m with
         ``mode="complete"``.
     R
         Upper triangular: (..., k, n).
@@ -69,8 +68,8 @@ def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
 
     Notes
     -----
-    Vectors of equal eigenvalues have no derivative: the gradient is nan, also that
-    of the eigenvalues, which `eigvalsh` has.
+    Vectors of equal eigenvalues have no derivative: the gradient is nan, even that of the
+    eigenvalues; use `eigvalsh` for these.
 
     Examples
     --------
@@ -99,24 +98,22 @@ def svd(
     a
         A matrix, or a stack of them.
     full_matrices
-        Whether there are vectors for the whole space. Those beyond the singular values
-        are not the only ones; they move no further than the others make them.
+        Whether the vectors span the whole space. Those beyond the singular values are not unique;
+        they move only as the others make them move.
     compute_uv
-        Whether there are vectors at all, or just the singular values.
+        Whether to compute vectors, or just the singular values.
     hermitian
-        Whether the matrix is symmetric, of which the lower triangle is read; see `eigh`.
+        Whether the matrix is symmetric, in which case its lower triangle is read; see `eigh`.
 
     Returns
     -------
     U, S, Vh
-        The singular values `S` in descending order, their vectors in the columns of
-        `U` and the rows of `Vh`, with LAPACK's signs. Without `compute_uv`, `S`.
+        The singular values `S` in descending order, their vectors in the columns of `U` and the
+        rows of `Vh`, with LAPACK's signs. Without `compute_uv`, just `S`.
 
-    Notes
-    -----
-    Vectors of equal singular values, and of 0 where the matrix is not square, have no
-    derivative: the gradient is nan, also that of the singular values, which `svdvals`
-    has. Townsend, "Differentiating the singular value decomposition" (2016).
+    Notes ----- Vectors of equal singular values, and of 0 if the matrix is not square, have no
+    derivative: the gradient is nan, even that of the singular values; use `svdvals` for these.
+    Townsend, "Differentiating the singular value decomposition" (2016).
 
     Examples
     --------
@@ -142,7 +139,7 @@ def svd(
 
 
 def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
-    """`svd` by eigenvalues and their vectors."""
+    """`svd` by eigenvalues and eigenvectors."""
     if not compute_uv:
         return np.sort(np.abs(eigvalsh(a)), axis=-1)[..., ::-1]
     w, v = eigh(a)
@@ -161,8 +158,8 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     a
         A matrix, or a stack of them.
     mode
-        ``"reduced"``; ``"complete"`` for columns that span the whole space, where those
-        that are added move no further than the others make them; or ``"r"`` for `R` alone.
+        ``"reduced"``; ``"complete"`` for columns that span the whole space, where the added ones
+        move only as the others make them move; or ``"r"`` for `R` alone.
 
     Returns
     -------
@@ -176,10 +173,10 @@ def qr(a: Any, mode: str = "reduced") -> Any:
 
     Notes
     -----
-    If the first columns, as many as there are rows, are not of full rank there is no
-    derivative; where it is asked for, a singular matrix raises. Walter and Lehmann,
-    "Algorithmic differentiation of linear algebra functions with application in
-    optimum experimental design" (2010).
+    If the first columns (as many as there are rows) do not have full rank, there is no derivative:
+    computing it raises an error for a singular matrix. Walter and Lehmann, "Algorithmic
+    differentiation of linear algebra functions with application in optimum experimental design"
+    (2010).
 
     Examples
     --------
@@ -211,7 +208,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     kink="nan where eigenvalues are equal",
 )
 def eig(a: Any) -> EigResult:
-    """The eigenvalues of a square matrix that are all real, and its eigenvectors.
+    """The eigenvalues of a square matrix, which must all be real, and its eigenvectors.
 
     Parameters
     ----------
@@ -230,9 +227,9 @@ def eig(a: Any) -> EigResult:
 
     Notes
     -----
-    Vectors of equal eigenvalues have no derivative: the gradient is nan, also that
-    of the eigenvalues, which `eigvals` has. Giles, "An extended collection of matrix
-    derivative results for forward and reverse mode algorithmic differentiation" (2008).
+    Vectors of equal eigenvalues have no derivative: the gradient is nan, even that of the
+    eigenvalues; use `eigvals` for these. Giles, "An extended collection of matrix derivative
+    results for forward and reverse mode algorithmic differentiation" (2008).
 
     Examples
     --------
@@ -259,30 +256,29 @@ def _lstsq_calls(choose: Choices) -> Call:
 
 @function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
-    """The solution of least squares, of least norm where there are several.
+    """The least-squares solution; the one of least norm if there are several.
 
     Parameters
     ----------
     a
         A matrix.
     b
-        A vector or a matrix with as many rows.
+        A vector or a matrix with the same number of rows.
     rcond
-        Singular values below this part of the largest count as 0; by default the
-        dtype's rounding times the larger side, for -1 the rounding alone.
+        Singular values below this fraction of the largest count as 0; by default the dtype's
+        machine epsilon times the larger side, for -1 the epsilon alone.
 
     Returns
     -------
     x
-        The solution, with the derivative at constant rank, as `pinv`.
+        The solution, with the derivative at constant rank, as for `pinv`.
     residuals
-        The sum of squares that is left, for each column of `b`; none if `a` has no
-        more rows than columns. NumPy gives none either where the rank is less than
-        full.
+        The sum of squared residuals for each column of `b`; empty if `a` has no more rows than
+        columns. In NumPy it is also empty if the rank is not full.
     rank
-        How many singular values count. It passes no gradient.
+        The number of singular values that count. It passes no gradient.
     s
-        The singular values, as `svdvals`.
+        The singular values, as from `svdvals`.
 
     Examples
     --------

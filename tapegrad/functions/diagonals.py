@@ -1,4 +1,4 @@
-"""Diagonals, triangles, and the matrices made of them."""
+"""Diagonals, triangles, and matrices made from diagonals."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def _diagonals(choose: Choices, a: Any) -> Any:
 
 
 def _flat(m: int, offset: int) -> slice:
-    """Where a diagonal lies among the elements, in C order, of rows of length m."""
+    """The places of a diagonal among the elements, in C order, of rows of length m."""
     up, down = max(offset, 0), max(-offset, 0)
     start = up + down * m
-    # the next row's column m is no column, while after the last row all ends
+    # a diagonal ends at column m, or at the last row
     return slice(start, start + max(0, m - up) * (m + 1), m + 1)
 
 
 @function(numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2))
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The diagonals of the matrices that two axes make, along a last axis.
+    """The diagonals of the matrices formed by two axes, along a new last axis.
 
     Parameters
     ----------
     a
         An array of two axes or more.
     offset
-        How far above the main diagonal, or below for negative ones.
+        How far above the main diagonal; negative numbers are below.
     axis1, axis2
-        The rows' axis and the columns'.
+        The axis of the rows and that of the columns.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     array([1, 4])
     """
     if np.ndim(a) < 2:
-        raise ValueError(f"a diagonal needs an array of two axes or more, not {np.ndim(a)}")
+        raise ValueError(f"a diagonal needs an array with two axes or more, not {np.ndim(a)}")
     a = np.moveaxis(a, (axis1, axis2), (-2, -1))
     n, m = a.shape[-2:]
     return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
@@ -78,7 +78,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
 
 @function(numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2))
 def diag(v: Any, k: int = 0) -> Any:
-    """A matrix with the vector on its k-th diagonal; of a matrix, that diagonal.
+    """For a vector, a matrix with it on the k-th diagonal; for a matrix, that diagonal.
 
     Examples
     --------
@@ -113,13 +113,13 @@ def diagflat(v: Any, k: int = 0) -> Any:
 
 
 def _lower(m: Any, k: int) -> Any:
-    """Where a matrix of that shape is on its k-th diagonal or below."""
+    """A mask of the k-th diagonal and all below, for a matrix of this shape."""
     return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
 
 
 @function(numpy=np.tril, domain=on_array(_offset, min_dims=1))
 def tril(m: Any, k: int = 0) -> Any:
-    """The lower triangle of a matrix, or of several: 0 above the k-th diagonal.
+    """The lower triangle of matrices, with 0 above the k-th diagonal.
 
     Examples
     --------
@@ -134,7 +134,7 @@ def tril(m: Any, k: int = 0) -> Any:
 
 @function(numpy=np.triu, domain=on_array(_offset, min_dims=1))
 def triu(m: Any, k: int = 0) -> Any:
-    """The upper triangle of a matrix, or of several: 0 below the k-th diagonal.
+    """The upper triangle of matrices, with 0 below the k-th diagonal.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Of np.fft, what moves elements: where the frequency 0 stands."""
+"""The functions of ``np.fft`` that only move elements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _rolled(x: Any, axes: Any, sign: int) -> Any:
 
 @function(numpy=np.fft.fftshift, domain=_calls)
 def fftshift(x: Any, axes: Any = None) -> Any:
-    """The frequency 0 moved from the first place to the middle, along axes or all.
+    """The array with frequency 0 moved from the first place to the middle, along axes or all.
 
     Examples
     --------
@@ -41,7 +41,7 @@ def fftshift(x: Any, axes: Any = None) -> Any:
 
 @function(numpy=np.fft.ifftshift, domain=_calls)
 def ifftshift(x: Any, axes: Any = None) -> Any:
-    """The frequency 0 moved back from the middle to the first place, along axes or all.
+    """The array with frequency 0 moved back from the middle to the first place, along axes or all.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""How floating numbers are made: their parts, their neighbours, and those that are not finite."""
+"""The mantissa and exponent of floating-point numbers."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 
     kink="the slope beside a step",
 )
 def frexp(x: Any) -> Any:
-    """The mantissa, in size from 0.5 to 1, and the exponent of 2, a whole number.
+    """The mantissa, with a magnitude from 0.5 to 1, and the exponent of 2, an integer.
 
-    A gradient passes to the mantissa; at a step its slope is that further from 0.
+    A gradient passes through the mantissa; at a step its slope is the one further from 0.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""NumPy's functions of functions: for each line of an array, or each part of it."""
+"""NumPy's functions that call functions on parts of an array."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ __all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
 def apply_along_axis(
     func1d: Callable[..., Any], axis: int, arr: Any, *args: Any, **kwargs: Any
 ) -> Any:
-    """The results of a function for each line along an axis, in the place of that axis.
+    """The results of a function for each line along an axis, in place of that axis.
 
     Parameters
     ----------
     func1d
-        A function of an array of one axis.
+        A function of an array with one axis.
     axis
-        The axis to go along.
+        The axis of the lines.
     arr
         An array.
     *args, **kwargs
@@ -57,7 +57,7 @@ def apply_along_axis(
 
 
 def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
-    """A function such as `sum`, called with one axis after the other, which all stay.
+    """A function such as `sum`, applied to one axis after the other, all of which are kept.
 
     Examples
     --------
@@ -77,29 +77,28 @@ def apply_over_axes(func: Callable[..., Any], a: Any, axes: Any) -> Any:
 
 
 def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> Any:
-    """One function or another, by where conditions hold.
+    """One function or another, depending on which condition holds.
 
-    Each function gets only those elements that are its own, so that none has a
-    gradient from where it is not defined.
+    Each function receives only its own elements, so none gets a gradient where it is not defined.
 
     Parameters
     ----------
     x
         An array.
     condlist
-        Conditions, each of the shape of `x`; of those that hold the last one counts.
+        Conditions, each of the shape of `x`; if several hold, the last one counts.
     funclist
-        For each condition a number, or a function of elements; one more for where none
-        holds, which is 0 without.
+        For each condition a number or a function of elements; one more, 0 by default, for where
+        none holds.
     *args, **kw
         Further arguments of the functions.
 
     Raises
     ------
     ValueError
-        If the numbers of conditions and functions do not fit.
+        If the numbers of conditions and functions do not match.
     TraceError
-        Inside `compile`, for how many elements there are depends on the values.
+        Inside `compile`, since the number of elements depends on the values.
 
     Examples
     --------
@@ -109,7 +108,7 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
     array([0.  , 0.25])
     """
     x = array(x)
-    # as NumPy tells one condition from several
+    # as NumPy distinguishes one condition from several
     first = condlist[0] if isinstance(condlist, list | tuple) or np.ndim(condlist) else None
     several = first is not None and (x.ndim == 0 or isinstance(first, list) or np.ndim(first) > 0)
     conditions = [array(c, bool) for c in (condlist if several else [condlist])]

@@ -1,4 +1,4 @@
-"""Histograms: how much falls into which bin."""
+"""Histograms."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ def _binned(choose: Choices) -> Call:
 
 @op(None, None, numpy=np.digitize, domain=_binned)
 def digitize(x: Any, bins: Any, right: bool = False) -> Any:
-    """The number of the bin that each element falls into. It passes no gradient.
+    """The number of the bin of each element. It passes no gradient.
 
     Parameters
     ----------
     x
         An array.
     bins
-        The bins' ends, ascending or descending: an array of one axis.
+        The bins' edges, ascending or descending: an array with one axis.
     right
-        Whether an end belongs to the bin before it.
+        Whether an edge belongs to the bin before it.
 
     Examples
     --------
@@ -56,12 +56,12 @@ def _even(choose: Choices) -> Call:
 
 @op(None, domain=_even)
 def even_edges(a: Any, bins: int, range: Any = None) -> Any:
-    """NumPy's ends of bins of one width, as it counts by them."""
+    """NumPy's edges for bins of equal width, as it counts by them."""
     return np.histogram_bin_edges(a, bins, range)
 
 
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
-    """The ends of bins, given or by the elements, with a gradient in the latter."""
+    """The edges of bins: given, or derived from the elements, in which they have a gradient."""
     if weights is not None:
         require_real(weights.dtype, "weights")
         if weights.shape != a.shape:
@@ -81,13 +81,13 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
         return edges
     first, last = np.min(a), np.max(a)
     moving = linspace(first, last, bins + 1)
-    # with one value for all elements the ends are as far from it as NumPy says
+    # if all elements are equal, the edges are as far away as NumPy says
     return edges + (moving - stopped(moving)).astype(edges.dtype)
 
 
 @function(numpy=np.histogram_bin_edges, domain=_even, kink="of `min` and `max`")
 def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any = None) -> Any:
-    """The ends of the bins that `histogram` counts by.
+    """The edges of the bins that `histogram` counts by.
 
     Parameters
     ----------
@@ -104,10 +104,10 @@ def histogram_bin_edges(a: Any, bins: Any = 10, range: Any = None, weights: Any 
 
 
 def _places(a: Any, edges: Any) -> Any:
-    """The bin of each element; one more than there are for what falls into none."""
+    """The bin of each element; for elements outside all bins, the number of bins."""
     edges, n = stopped(edges), edges.shape[0] - 1
     i = np.searchsorted(edges, a, side="right") - 1
-    # the last end belongs to the last bin
+    # the last edge belongs to the last bin
     i = np.where(np.equal(a, edges[-1]), n - 1, i)
     inside = np.greater_equal(a, edges[0]) & np.less_equal(a, edges[-1])
     return np.where(inside, i, n)
@@ -125,24 +125,24 @@ def _weighed(choose: Choices) -> Call:
 def histogram(
     a: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> Any:
-    """How many elements fall into each bin, or how much they weigh, and the bins' ends.
+    """The number of elements in each bin, or their weight, and the bins' edges.
 
-    A gradient passes to the weights, and from the ends to the least and the largest
-    element if they are these. The counts have none in the elements.
+    A gradient passes to the weights, and from the edges to the smallest and the largest element if
+    the edges depend on them. The counts have none in the elements.
 
     Parameters
     ----------
     a
         An array.
     bins
-        How many, of one width; their ends, ascending; or one of NumPy's rules by its name,
-        not inside `compile`, for how many there are depends on the elements.
+        The number of bins of equal width; their edges, ascending; or the name of one of NumPy's
+        rules, but not inside `compile`, since the number of bins depends on the elements.
     range
-        Where bins of one width begin and end; by default with the elements.
+        Where bins of equal width begin and end; by default at the extreme elements.
     density
         Whether to divide by the sum and by the widths.
     weights
-        What each element weighs: an array of the shape of `a`.
+        The weight of each element: an array of the shape of `a`.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def histogram(
 
 
 def _several_edges(columns: list[Any], bins: Any, range: Any) -> list[Any]:
-    """The ends of bins along each axis."""
+    """The edges of the bins along each axis."""
     bins = bins if isinstance(bins, list | tuple) or np.ndim(bins) else [bins] * len(columns)
     range = [None] * len(columns) if range is None else range
     if len(bins) != len(columns) or len(range) != len(columns):
@@ -192,12 +192,12 @@ def _points(choose: Choices) -> Call:
 def histogramdd(
     sample: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> Any:
-    """`histogram` of points along several axes.
+    """`histogram` for points in several dimensions.
 
     Parameters
     ----------
     sample
-        An array with a row for each point, or a list of an array for each axis.
+        An array with a row for each point, or a list with an array for each axis.
     bins, range
         As for `histogram`, or a list with one for each axis.
     density, weights
@@ -206,7 +206,7 @@ def histogramdd(
     Returns
     -------
     histogram, edges
-        The sums, of as many axes, and a tuple of the ends along each.
+        The sums, with one axis for each dimension, and a tuple of the edges along each.
 
     Examples
     --------
@@ -261,12 +261,12 @@ def _points_of_plane(choose: Choices) -> Call:
 def histogram2d(
     x: Any, y: Any, bins: Any = 10, range: Any = None, density: Any = None, weights: Any = None
 ) -> Any:
-    """`histogramdd` along two axes.
+    """`histogramdd` in two dimensions.
 
     Parameters
     ----------
     x, y
-        The points' places along each axis.
+        The points' coordinates.
     bins, range
         As for `histogram`, for both axes, or a list with one for each.
     density, weights
@@ -284,8 +284,8 @@ def histogram2d(
            [0., 1.]])
     """
     if np.shape(x) != np.shape(y):
-        raise ValueError(f"x and y have one shape; got {np.shape(x)} and {np.shape(y)}")
-    # two are one for each axis, and more the ends of both
+        raise ValueError(f"x and y must have the same shape; got {np.shape(x)} and {np.shape(y)}")
+    # two are one for each axis; more are the edges for both
     if isinstance(bins, int | np.integer) or len(bins) not in (1, 2):
         bins = [bins, bins]
     sums, (first, second) = histogramdd([x, y], bins, range, density, weights)

@@ -18,7 +18,7 @@ __all__ = [
 
 
 def _places(choose: Choices, n: int) -> Any:
-    """Places along an axis, said in all ways that `insert` and `delete` allow."""
+    """Places along an axis, given in any way that `insert` and `delete` allow."""
     if n == 0:
         return choose.among([[], slice(None)])
     ints = [choose.integer(-n, n - 1) for _ in range(choose.integer(0, 3))]
@@ -44,7 +44,7 @@ def _inserts(choose: Choices) -> Call:
 
 @function(numpy=np.insert, domain=_inserts)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
-    """An array with values put before the elements at some places.
+    """An array with values inserted before the elements at some places.
 
     Parameters
     ----------
@@ -53,15 +53,15 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     obj
         A place along the axis, several, a slice or a mask.
     values
-        What is inserted. For one place it may be longer than 1 along the axis, which
-        is then its first; for several it broadcasts to one each.
+        The values to insert. For one place they may have a length above 1 along the axis, which
+        then is their first; for several places they broadcast to one value each.
     axis
-        The axis; None inserts as if the array had one axis.
+        The axis; None inserts in the flattened array.
 
     Raises
     ------
     TypeError
-        For a floating Tensor as value in an array of integers.
+        For a floating Tensor among the values for an array of integers.
 
     Examples
     --------
@@ -80,7 +80,7 @@ def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     if k == 1:
         k = values.shape[axis]
     values = np.broadcast_to(values, (*arr.shape[:axis], k, *arr.shape[axis + 1 :]))
-    # the places say where the new ones go, which are joined at the end
+    # the new ones are joined at the end, and the places say where they go
     places = np.insert(np.arange(n), obj, np.arange(n, n + k))
     return take(np.concatenate([arr, values], axis=axis), places, axis)
 
@@ -101,7 +101,7 @@ def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     obj
         A place along the axis, several, a slice or a mask.
     axis
-        The axis; None deletes as if the array had one axis.
+        The axis; None deletes from the flattened array.
 
     Examples
     --------

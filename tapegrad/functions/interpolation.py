@@ -22,14 +22,14 @@ def _interp_calls(choose: Choices) -> Call:
     n = choose.integer(1, 3)
     xp = np.sort(choose.array((n,), distinct=True))
     options = choose.among([{}, {"period": 9.0}, {"left": -1.5}, {"left": 2.0, "right": 0.5}])
-    # where these are given there is a step at the ends
+    # if these are given, there is a step at each end
     ends = Elements(poles=(float(xp[0]), float(xp[-1])) if options else ())
     x = choose.array(choose.shape(max_dims=2, max_side=2), ends)
     return Call((x, xp, choose.array((n,))), options)
 
 
 def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
-    """Where to look within one period, and the points of it, with one beyond each end."""
+    """The places to look up, within one period, and its points with one beyond each end."""
     if period.ndim:
         raise TypeError(f"interp: the period is a number; got shape {period.shape}")
     if not isinstance(period, Tensor) and not period:
@@ -50,27 +50,28 @@ def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
 ) -> Any:
-    """What lies at x on the straight lines that join the points (xp, fp).
+    """The value at x on the straight lines that join the points (xp, fp).
 
-    At a point the slope is that of the line to its right, at the last point of the
-    line to its left. A gradient passes to x, xp and fp, and to left and right.
+    At a point, the slope is that of the line to its right; at the last point, of the line to its
+    left. A gradient passes to x, xp and fp, and to left and right.
 
     Parameters
     ----------
     x
-        Where to look, of any shape.
+        The places to look up, of any shape.
     xp, fp
         The points, xp increasing.
     left, right
-        The results before the first and beyond the last point; by default fp there.
+        The results before the first and after the last point; by default fp there.
     period
-        The period after which the points come again; xp may then be in any order, and left
-        and right are not looked at.
+        The period with which the points repeat; xp may then be in any order, and left and right
+        are ignored.
 
     Raises
     ------
     ValueError
-        If xp and fp are not one-dimensional, of one length, or are empty; for a period of 0.
+        If xp and fp are not one-dimensional arrays of the same length, or are empty; for a period
+        of 0.
     TypeError
         If left or right is not a number.
 
@@ -86,7 +87,7 @@ def interp(
     x, xp, fp = double(x), double(xp), double(fp)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(
-            "interp: xp and fp are one-dimensional, of one length from 1 on; "
+            "interp: xp and fp are one-dimensional, not empty, and equally long; "
             f"their shapes are {xp.shape} and {fp.shape}"
         )
     if period is not None:

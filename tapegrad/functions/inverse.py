@@ -33,16 +33,16 @@ def _tensorsolve_calls(choose: Choices) -> Call:
 
 @function(numpy=np.linalg.tensorsolve, domain=_tensorsolve_calls)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
-    """The x whose sum of products with the last axes of `a` is `b`.
+    """The solution x of ``tensordot(a, x, x.ndim) = b``.
 
     Parameters
     ----------
     a
-        An array of shape ``b.shape + x.shape``, square when these are one axis each.
+        An array of shape ``b.shape + x.shape``, a square matrix when each of these is one axis.
     b
         An array.
     axes
-        Axes of `a` to take to its end first.
+        Axes of `a` to move to the end first.
 
     Examples
     --------
@@ -64,14 +64,15 @@ def _tensorinv_calls(choose: Choices) -> Call:
 
 @function(numpy=np.linalg.tensorinv, domain=_tensorinv_calls)
 def tensorinv(a: Any, ind: int = 2) -> Any:
-    """The inverse of `tensordot` with an array, over its axes from `ind` on.
+    """The inverse of `tensordot` with an array over its axes from `ind` on.
 
     Parameters
     ----------
     a
-        An array, square when the axes before `ind` are one axis, and the others.
+        An array that is a square matrix when the axes before `ind` are merged into one, and the
+        others too.
     ind
-        How many axes of the array are the last axes of the inverse.
+        The number of leading axes of the array, which are the last axes of the inverse.
 
     Examples
     --------
@@ -85,8 +86,8 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     first, last = a.shape[:ind], a.shape[ind:]
     if math.prod(first) != math.prod(last) or not last:
         raise np.linalg.LinAlgError(
-            f"tensorinv: an array of shape {a.shape} is no square matrix when its first {ind} axes "
-            "are one, and the others"
+            f"tensorinv: an array of shape {a.shape} is not a square matrix when its first "
+            f"{ind} axes are merged into one, and the others too"
         )
     return np.reshape(inv(np.reshape(a, (math.prod(first), -1))), (*last, *first))
 
@@ -98,7 +99,7 @@ def _power_calls(choose: Choices) -> Call:
 
 @function(numpy=np.linalg.matrix_power, domain=_power_calls)
 def matrix_power(a: Any, n: int) -> Any:
-    """A square matrix to a whole power; to a negative one, that of the inverse.
+    """A square matrix to an integer power; a negative one is a power of the inverse.
 
     Examples
     --------
@@ -123,7 +124,7 @@ def matrix_power(a: Any, n: int) -> Any:
 
 
 class SlogdetResult(NamedTuple):
-    """What `slogdet` gives, of matrices of shape (..., n, n).
+    """The results of `slogdet` for matrices of shape (..., n, n).
 
     Attributes
     ----------
@@ -139,10 +140,10 @@ class SlogdetResult(NamedTuple):
 
 @function(numpy=np.linalg.slogdet, domain=matrices())
 def slogdet(a: Any) -> SlogdetResult:
-    """The sign of the determinant, and the logarithm of its size.
+    """The sign of the determinant, and the logarithm of its absolute value.
 
-    The sign passes no gradient. A singular matrix has no gradient, and raises where
-    it is asked for: a LinAlgError.
+    The sign passes no gradient. A singular matrix has no gradient: computing it raises a
+    LinAlgError.
 
     Examples
     --------

@@ -33,7 +33,7 @@ def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any
 
 
 def _stacks(free: Callable[[int], int | None], max_dims: int = 3) -> Domain:
-    """Calls on a list of arrays, which may differ along the axis that is free at their ndim."""
+    """Calls on a list of arrays, which may differ along the axis that is free for their ndim."""
 
     def call(choose: Choices) -> Call:
         shape = choose.shape(max_dims=max_dims)
@@ -43,7 +43,7 @@ def _stacks(free: Callable[[int], int | None], max_dims: int = 3) -> Domain:
 
 
 def _listed(arrays: Any) -> list[Any]:
-    """What one of NumPy's functions for at least so many axes gives, as a list."""
+    """The results, as a list, of one of NumPy's functions that ensure a number of axes."""
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
@@ -78,7 +78,7 @@ def vstack(tup: Any) -> Any:
 
 @function(lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
 def dstack(tup: Any) -> Any:
-    """Arrays joined along their third axis, which vectors and matrices are given.
+    """Arrays joined along their third axis, which vectors and matrices get.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def column_stack(tup: Any) -> Any:
 
 
 def _blocks(choose: Choices) -> Call:
-    # numbers, vectors and matrices beside each other, and rows of them
+    # numbers, vectors and matrices side by side, and rows of them
     heights = [choose.integer(0, 2) for _ in range(choose.integer(1, 2))]
     widths = [choose.integer(0, 2) for _ in range(choose.integer(1, 2))]
     grid = [[choose.array((h, w)) for w in widths] for h in heights]
@@ -121,11 +121,10 @@ def _blocks(choose: Choices) -> Call:
 
 @function(lists=("arrays",), numpy=np.block, domain=_blocks)
 def block(arrays: Any) -> Any:
-    """Arrays in nested lists, joined as they stand there.
+    """Arrays in nested lists, joined as they are arranged there.
 
-    The innermost lists are joined along the last axis, those around them along the
-    last but one, and so on. Arrays with fewer axes than others are given new ones, in
-    front.
+    The innermost lists are joined along the last axis, those around them along the second-to-last,
+    and so on. Arrays with fewer axes than others get new ones in front.
 
     Raises
     ------
@@ -168,7 +167,7 @@ def _appends(choose: Choices) -> Call:
 
 @function(numpy=np.append, domain=_appends)
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
-    """Two arrays joined along an axis, or for None as if they had one axis.
+    """Two arrays joined along an axis, or flattened first if it is None.
 
     Examples
     --------

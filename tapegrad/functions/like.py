@@ -23,7 +23,7 @@ def _made(
     ndmin: int = 0,
     device: Any = None,
 ) -> Any:
-    """`tg.array`, as `np.array` and its kin are called; nothing depends on order and copies."""
+    """`tg.array`, called like `np.array` and its kin; order and copies have no effect."""
     y = array(object, dtype)
     return np.reshape(y, (1,) * (ndmin - y.ndim) + y.shape) if ndmin > y.ndim else y
 
@@ -50,7 +50,7 @@ def _plain(make: Any) -> Any:
 answers([np.array, np.asarray, np.asanyarray], _made)
 answers([np.ascontiguousarray, np.asfortranarray], _with_an_axis)
 answers([np.full], _filled)
-# np.empty makes the same each time, so that a function's results are
+# np.empty always gives the same, so that a function's results are
 answers([np.zeros, np.empty], _plain(np.zeros))
 for _make in (np.arange, np.ones, np.eye, np.identity, np.tri):
     answers([_make], _plain(_make))

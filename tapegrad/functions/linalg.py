@@ -1,4 +1,4 @@
-"""The names of np.linalg, with its meaning where NumPy has a name twice."""
+"""The names of ``np.linalg``, with its meaning where NumPy uses a name twice."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tapegrad.ops.record import array
 
 
 def diagonal(x: Any, *, offset: int = 0) -> Any:
-    """The diagonals of matrices, as np.linalg's: over the last two axes."""
+    """The diagonals of matrices, as in ``np.linalg``: over the last two axes."""
     x = array(x)
     n, m = x.shape[-2:]
     i = np.arange(max(min(n + min(offset, 0), m - max(offset, 0)), 0))
@@ -33,7 +33,7 @@ def diagonal(x: Any, *, offset: int = 0) -> Any:
 
 
 def trace(x: Any, *, offset: int = 0) -> Any:
-    """The sums of the diagonals of matrices, as np.linalg's: over the last two axes."""
+    """The sums of the diagonals of matrices, as in ``np.linalg``: over the last two axes."""
     return np.sum(diagonal(x, offset=offset), axis=-1)
 
 

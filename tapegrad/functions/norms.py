@@ -31,15 +31,15 @@ def _root(total: Any) -> Any:
 
 def _axes(axis: Any, n: int) -> tuple[int, ...]:
     if isinstance(axis, list | np.ndarray):
-        raise TypeError(f"an axis is a whole number, several a tuple; not {axis!r}")
+        raise TypeError(f"an axis is an integer, several a tuple; not {axis!r}")
     return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
 
 
 def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if isinstance(ord, str):
-        raise ValueError(f"{ord!r} is no order of a vector's norm")
+        raise ValueError(f"{ord!r} is not an order of a vector's norm")
     of = {"axis": axis, "keepdims": keepdims}
-    # the shorter forms have no slope by the order
+    # the shorter forms have no slope in the order
     if ord == 2 and not isinstance(ord, Tensor):
         return _root(np.sum(x * x, **of))
     if ord == 0:
@@ -51,23 +51,23 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
         return np.min(size, **of)
     if ord == 1 and not isinstance(ord, Tensor):
         return np.sum(size, **of)
-    # the slopes of powers are infinite at 0, and below 0 the powers too
+    # the slopes of powers are infinite at 0, as are negative powers themselves
     none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
     total = np.sum(np.where(none, limit, np.where(none, 1, size) ** ord), **of)
     none = np.equal(total, limit)
     return number(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
 
 
-# of singular values, and of sums of sizes
+# norms of singular values, and of sums of magnitudes
 _REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: np.max, -2: np.min}
 _REDUCTIONS |= {1: np.max, np.inf: np.max, -1: np.min, -np.inf: np.min}
 
 
 def _check_single(name: str, ord: Any) -> None:
-    """Raise for an order that would have a gradient: between those of matrices are none."""
+    """Raise for a Tensor as an order: matrix norms have separate orders, and no gradient."""
     if isinstance(ord, Tensor):
         raise TypeError(
-            f"{name}: a matrix has norms of single orders, and no gradient by them; pass the "
+            f"{name}: a matrix has norms of separate orders, without a gradient in them; pass the "
             "order's value (t.value)"
         )
 
@@ -77,7 +77,7 @@ def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -
     if ord in ("fro", "f"):
         return _norm_of_vectors(x, 2, axes, keepdims)
     if ord not in _REDUCTIONS:
-        raise ValueError(f"{ord!r} is no order of a matrix's norm")
+        raise ValueError(f"{ord!r} is not an order of a matrix's norm")
     reduce = _REDUCTIONS[ord]
     if ord in ("nuc", 2, -2):
         order = [i for i in range(x.ndim) if i not in axes]
@@ -93,7 +93,7 @@ _MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
 
 
 def _vectors(choose: Choices, ord: Any) -> Any:
-    """An array to take vectors' norms in."""
+    """An array of vectors to take norms of."""
     # the slopes of powers below 1, and second slopes of those below 2, are infinite at 0
     elements = Elements(poles=(0.0,)) if ord in (2.5, 0.5, -1, -2) else REAL
     return choose.array(choose.shape(min_dims=1, min_side=1), elements)
@@ -130,12 +130,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     x
         An array.
     ord
-        Of vectors any number, with inf for the largest and -inf for the smallest
-        size, 2 by default; of matrices ``"fro"``, ``"nuc"``, 1, -1, 2, -2, inf or
-        -inf, ``"fro"`` by default.
+        For vectors any number, where inf means the largest and -inf the smallest magnitude; 2 by
+        default. For matrices ``"fro"``, ``"nuc"``, 1, -1, 2, -2, inf or -inf; ``"fro"`` by
+        default.
     axis
-        An axis for vectors, a pair for matrices; by default all of a vector or of a
-        matrix, or for the default `ord` all elements as one vector.
+        An axis for vectors, a pair for matrices; by default all axes of a vector or a matrix, or,
+        for the default `ord`, all elements as one vector.
     keepdims
         Whether the axes stay, with length 1.
 
@@ -148,10 +148,9 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
     Notes
     -----
-    The gradient at 0 is 0, for each vector or matrix on its own. What ties for the
-    largest or smallest shares the gradient equally. The order 0 counts, and passes
-    no gradient. The order of a vector's norm has a gradient too, which is 0 at 0, inf
-    and -inf.
+    The gradient at 0 is 0, for each vector or matrix on its own. Elements that tie for the largest
+    or smallest share the gradient equally. The order 0 counts elements, and passes no gradient.
+    The order of a vector's norm has a gradient too, which is 0 for the orders 0, inf and -inf.
 
     Examples
     --------
@@ -217,17 +216,17 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
 
 @function(
     numpy=np.linalg.cond,
-    # of 1 by 1 it is 1, and what is left of the gradient is rounding
+    # for a 1 by 1 matrix it is 1, and its gradient only rounding errors
     domain=matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
     kink="as `norm`; of order 2 as `svdvals`",
 )
 def cond(x: Any, p: Any = None) -> Any:
-    """The condition number: the norm times that of the inverse.
+    """The condition number: the norm of the matrix times that of its inverse.
 
     Parameters
     ----------
     x
-        A matrix, or a stack of them; for another `p` than 2 and -2, square.
+        A matrix, or a stack of them; square unless `p` is 2 or -2.
     p
         The order of the `norm`, 2 by default.
 

@@ -1,4 +1,4 @@
-"""Sorting, order statistics, and the places of elements."""
+"""Order statistics, and the places of elements."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element 
 
 
 def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
-    """A statistic of the lines of an array: nan where they have nan, and axes kept if wanted."""
+    """A statistic of the lines of an array: nan where they have nan, with axes kept if wanted."""
     y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
     before = y.shape[: y.ndim - rows.ndim + 1]
     return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
@@ -46,9 +46,9 @@ def _distinct(choose: Choices) -> Call:
 
 @function(numpy=np.median, domain=_distinct, kink=TIES)
 def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The element in the middle, or the mean of the two there, over axes; as for `sum`.
+    """The middle element, or the mean of the two middle ones; arguments as for `sum`.
 
-    Elements that tie for a place in the middle share its gradient equally.
+    Elements that tie for a middle place share its gradient equally.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
 
 
-# how far the first and the last element are from the ends of what they are drawn from
+# how far the first and the last element are from the ends of their distribution
 _ENDS = {
     "linear": (1, 1),
     "hazen": (0.5, 0.5),
@@ -76,7 +76,7 @@ _STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
 
 
 def _place(n: int, q: Any, method: str) -> Any:
-    """Where among n sorted elements a quantile is; between two if it is not whole."""
+    """The place of a quantile among n sorted elements; a fraction lies between two."""
     if method == "linear" or method in _BETWEEN:
         return (n - 1) * q
     first, last = _ENDS[method]
@@ -84,7 +84,7 @@ def _place(n: int, q: Any, method: str) -> Any:
 
 
 def _checked(q: Any, most: int) -> Any:
-    """q as an array unless it is a number that leaves dtypes as they are."""
+    """q as an array, unless it is a number, which leaves dtypes as they are."""
     if isinstance(q, Tensor) and q.origin.compiling:
         return q
     known = q.value if isinstance(q, Tensor) else np.asarray(q)
@@ -130,7 +130,7 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
     if method == "midpoint":
         share = np.where(between, 0.5, 0.0)
     else:
-        # the last place of all is seen from the one before, from where it has a slope
+        # the last place is approached from the one before, where there is a slope
         last = max(n - 2, 0) if isinstance(q, Tensor) else n - 1
         low = np.minimum(np.maximum(low, 0), last)
         share = place - low
@@ -142,12 +142,12 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
     share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
     below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
     step = above - below
-    # from either side, so that no rounding leads past the other
+    # from the nearer side, so that rounding never leads past the other
     return np.where(share < 0.5, below + step * share, above - step * (1 - share))
 
 
 def _quantiles(most: int) -> Domain:
-    """Calls with one quantile or several, which are differentiated if they are an array."""
+    """Calls with one quantile or several, which are differentiated if they form an array."""
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_side=1), distinct=True)
@@ -164,10 +164,10 @@ def _quantiles(most: int) -> Domain:
 def quantile(
     a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
 ) -> Any:
-    """The element that is larger than a part q of all, over an axis, several, or all.
+    """The element that is larger than a fraction q of all, over an axis, several, or all.
 
-    Elements that tie for a place share its gradient equally. Where a quantile is just an
-    element, q has the slope to the right; for the last, to the left.
+    Elements that tie for a place share its gradient equally. Where a quantile is exactly an
+    element, q has the slope to the right; at the last, to the left.
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def quantile(
     q
         A number or an array of numbers from 0 to 1, whose axes come first in the result.
     method
-        What is taken between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
+        How to interpolate between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
         ``"midpoint"``, or one of ``"hazen"``, ``"weibull"``, ``"median_unbiased"``,
         ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``; or, without a slope in q,
         ``"inverted_cdf"``, ``"averaged_inverted_cdf"``, ``"closest_observation"``, as in NumPy.
@@ -184,7 +184,7 @@ def quantile(
     Raises
     ------
     ValueError
-        If a q is not from 0 to 1, or the method is none of these.
+        If a q is not between 0 and 1, or the method is none of these.
 
     Examples
     --------
@@ -216,7 +216,7 @@ def percentile(
 
 
 def _some_quantiles(most: int) -> Domain:
-    """Calls with one quantile or a line of them: of more NumPy leaves the axes where they are."""
+    """Calls with one quantile or a line of them; NumPy does not move more axes to the front."""
 
     def call(choose: Choices) -> Call:
         drawn = _distinct(choose)
@@ -230,9 +230,9 @@ def _some_quantiles(most: int) -> Domain:
 
 @function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=TIES)
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """`quantile` of the elements that are not nan, which get no gradient; nan if all are.
+    """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
-    Between two elements it is linear.
+    It interpolates linearly between two elements.
 
     Examples
     --------
@@ -248,7 +248,7 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     last = np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
     q = array(q)
     place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
-    # the last place of all is seen from the one before, from where q has a slope
+    # the last place is approached from the one before, where q has a slope
     low = np.minimum(place.astype(np.intp), np.maximum(last - 1, 0))
     share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
     below = np.take_along_axis(rows, low, axis=0)
@@ -273,7 +273,7 @@ def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -
 
 @function(numpy=np.nanmedian, domain=_distinct, kink=TIES)
 def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """`median` of the elements that are not nan, which get no gradient; nan if all are.
+    """`median`, ignoring nan, which gets no gradient; nan if all elements are nan.
 
     Examples
     --------
@@ -286,7 +286,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 @function(numpy=np.nonzero, domain=with_zeros)
 def nonzero(a: Any) -> Any:
-    """The indices of the elements that are not zero, a tuple of an array for each axis.
+    """The indices of the elements that are not zero, a tuple with an array for each axis.
 
     They pass no gradient, and are not known inside `compile`, as for `argwhere`.
 
@@ -305,7 +305,7 @@ def nonzero(a: Any) -> Any:
 
 @function(numpy=np.flatnonzero, domain=with_zeros)
 def flatnonzero(a: Any) -> Any:
-    """`nonzero` of the array flattened: one array of indices.
+    """`nonzero` of the flattened array: one array of indices.
 
     Examples
     --------
@@ -317,31 +317,30 @@ def flatnonzero(a: Any) -> Any:
 
 
 def _counted(choose: Choices) -> Call:
-    # of none NumPy returns whole numbers, even with weights
+    # without elements NumPy returns integers, even with weights
     x = choose.integers(choose.shape(min_dims=1, max_dims=1, min_side=1), 0, 4)
     return Call((x, choose.array(x.shape)), {"minlength": choose.integer(0, 6)})
 
 
 @function(numpy=np.bincount, domain=_counted)
 def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
-    """How often each whole number occurs, or the sum of the weights where it does.
+    """How often each integer occurs, or the sum of its weights.
 
     Parameters
     ----------
     x
-        Whole numbers from 0, along one axis.
+        Integers from 0, along one axis.
     weights
-        What each one weighs; None for 1 each.
+        The weight of each one; None for 1 each.
     minlength
-        How long the result is at least; it is as long as the largest number needs.
+        The least length of the result, which is as long as the largest number requires.
 
     Raises
     ------
     ValueError
-        If x is not one-dimensional, or a number is negative, or the weights' shape is not that
-        of x.
+        If x is not one-dimensional or contains a negative number, or if the weights' shape differs.
     TypeError
-        If x is not of whole numbers.
+        If x does not hold integers.
     TraceError
         Inside `compile`, if x is a Tensor.
 
@@ -353,13 +352,13 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
     """
     x = array(x)
     if x.dtype.kind not in "iub":
-        raise TypeError(f"bincount counts whole numbers, not {x.dtype}")
+        raise TypeError(f"bincount counts integers, not {x.dtype}")
     minlength = operator.index(minlength)
     known = x._read("counting what occurs") if isinstance(x, Tensor) else x
     weights = np.ones(x.shape, np.intp) if weights is None else array(weights).astype(float)
     if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
         raise ValueError(
-            f"bincount takes numbers from 0, of one axis, with weights of that shape; got shapes "
+            "bincount takes integers from 0, along one axis, and weights of that shape; got shapes "
             f"{x.shape} and {weights.shape}, and minlength={minlength}"
         )
     n = max(minlength, int(known.max()) + 1 if known.size else 0)
@@ -367,7 +366,7 @@ def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
 
 
 def _where(condition: Any, *sides: Any) -> Any:
-    """`where`, or with a condition alone `nonzero`."""
+    """`where`; with only a condition, `nonzero`."""
     return where(condition, *sides) if sides else nonzero(condition)
 
 

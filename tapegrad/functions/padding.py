@@ -21,7 +21,7 @@ __all__ = ["pad"]
 
 
 def _widths(choose: Choices, ndim: int) -> Any:
-    """How much is added, in all ways that this can be said."""
+    """How much is added, in every way in which this can be given."""
     pairs = [(choose.integer(0, 4), choose.integer(0, 4)) for _ in range(ndim)]
     kinds = [pairs, choose.integer(0, 2), (1, 2), [(2, 0)], [3]]
     if ndim:
@@ -30,11 +30,11 @@ def _widths(choose: Choices, ndim: int) -> Any:
     return choose.among(kinds if ndim else [0, (1, 2)])
 
 
-# Any: NumPy's stubs take a literal for the mode
+# Any, since NumPy's stubs want a literal for the mode
 _pad: Any = np.pad
 _BY_PLACE = ("edge", "reflect", "symmetric", "wrap")
 _STATISTICS: Any = {"maximum": np.max, "minimum": np.min, "mean": np.mean, "median": median}
-# what each mode asks for, and its default
+# the arguments of each mode, and their defaults
 _ASKS: dict[str, tuple[str, Any]] = {
     "constant": ("constant_values", 0),
     "linear_ramp": ("end_values", 0),
@@ -45,7 +45,7 @@ _ASKS: dict[str, tuple[str, Any]] = {
 
 
 def _pads(choose: Choices) -> Call:
-    # the places of the largest and the smallest are told by differences
+    # finite differences reveal the places of the largest and the smallest
     array = choose.array(choose.shape(max_dims=2), Elements(), distinct=True)
     mode = choose.among(["constant", "constant", *_BY_PLACE, *_STATISTICS, "linear_ramp"])
     arguments = {"pad_width": _widths(choose, array.ndim), "mode": mode}
@@ -81,30 +81,28 @@ def pad(
     array
         An array.
     pad_width
-        How many to add: a number, a pair of numbers before and after, a pair for each
-        axis, or a dict of axes and their pairs or numbers.
+        How many elements to add: a number, a pair (before, after), a pair for each axis, or a dict
+        of axes and their pairs or numbers.
     mode
-        What is added: "constant" for constant values; "edge" for the nearest element;
-        "reflect" or "symmetric" for the array in a mirror, which does or does not stand
-        on the last element; "wrap" for the array again from its other end;
-        "linear_ramp" for steps from the nearest element to an end value; "maximum",
-        "minimum", "mean" or "median" for that of the elements along the axis; "empty" for
-        zeros, of which nothing may depend. A function as mode, which writes into
-        the array, is not supported.
+        What to add: "constant" for constant values; "edge" for the nearest element; "reflect" or
+        "symmetric" for the mirrored array, without or with the element at the edge; "wrap" for the
+        array from its other end; "linear_ramp" for steps from the nearest element to an end value;
+        "maximum", "minimum", "mean" or "median" for that of the elements along the axis; "empty"
+        for zeros that nothing may depend on. A function as mode, which writes into the array, is
+        not supported.
     constant_values, end_values
-        A number, a pair of numbers before and after, or a pair for each axis. Where two
-        axes are padded the later one's are in the corner. A Tensor keeps its gradient.
-        By default 0.
+        A number, a pair (before, after), or a pair for each axis; 0 by default. Where two axes are
+        padded, the corner has the later axis's values. A Tensor keeps its gradient.
     stat_length
-        How many of the nearest elements count, in the same ways; all by default.
+        How many of the nearest elements count, given in the same ways; all by default.
     reflect_type
-        "even", or "odd" for twice the element at the mirror less what stands in it.
+        "even", or "odd" for twice the element at the edge minus the mirrored one.
 
     Raises
     ------
     ValueError
-        For another mode, an empty axis that would have to be repeated, or an argument
-        that the mode does not take.
+        For another mode, an empty axis that would have to be repeated, or an argument that the
+        mode does not take.
     TypeError
         For a function as mode, or a floating Tensor as a value in an array of integers.
 
@@ -181,37 +179,37 @@ def _with_constants(array: Any, widths: Any, constant_values: Any) -> Any:
 
 
 def _ramp(rows: Any, n: int, end: Any, mode: str) -> Any:
-    """Steps from an end value to the first row, without it."""
+    """Steps from an end value to the first row, which is not included."""
     return linspace(end, rows[0], n, endpoint=False).astype(rows.dtype)
 
 
 def _lengths(stat_length: Any, ndim: int) -> Any:
-    """How many elements count before and after, for each axis; 0 for all."""
+    """The number of elements that count before and after, for each axis; 0 for all."""
     if stat_length is None:
         return np.zeros((ndim, 2), int)
     lengths = np.asarray(stat_length)
     if lengths.dtype.kind not in "iu":
-        raise TypeError(f"stat_length is of integers; got {lengths.dtype}")
+        raise TypeError(f"stat_length holds integers; got {lengths.dtype}")
     if lengths.size and lengths.min() < 1:
         raise ValueError("pad: a stat_length is 1 or more")
     return np.broadcast_to(lengths, (ndim, 2))
 
 
 def _statistic(rows: Any, n: int, length: Any, mode: str) -> Any:
-    """A statistic of the first rows, n times."""
+    """A statistic of the first rows, repeated n times."""
     of = rows[: int(length)] if length else rows
     y = np.expand_dims(_STATISTICS[mode](of, axis=0), 0)
-    # the mean of whole numbers is rounded
+    # the mean of integers is rounded
     y = np.rint(y).astype(rows.dtype) if rows.dtype.kind in "iu" else y
     return np.broadcast_to(y, (n, *rows.shape[1:]))
 
 
 def _oddly(rows: Any, before: int, after: int, with_edge: bool) -> Any:
-    """Rows mirrored at both ends, twice the row there less each, as often as is needed."""
+    """Rows mirrored at both ends (twice the row there minus each), as often as needed."""
     period = rows.shape[0]
     if period == 1:
         return take(rows, np.zeros(before + 1 + after, np.intp), 0)
-    # the row at the mirror is mirrored too, or not
+    # the row at the edge is mirrored too, or not
     skipped = 0 if with_edge else 1
     step = period - skipped
     while before or after:
@@ -234,7 +232,7 @@ def _pairs(pad_width: Any, ndim: int) -> Any:
         pad_width = np.reshape(pairs, (ndim, 2)) if pairs else 0
     widths = np.asarray(pad_width)
     if widths.dtype.kind != "i":
-        raise TypeError(f"pad_width is of integers; got {widths.dtype}")
+        raise TypeError(f"pad_width holds integers; got {widths.dtype}")
     if widths.size and widths.min() < 0:
-        raise ValueError("pad_width has a negative number; an index cuts off: a[1:-1]")
+        raise ValueError("pad_width has a negative number; to cut elements off, write a[1:-1]")
     return np.broadcast_to(widths, (ndim, 2)).tolist()

@@ -1,4 +1,4 @@
-"""Polynomials, by their coefficients from the highest power down."""
+"""Polynomials, given by their coefficients from the highest power down."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def polyval(p: Any, x: Any) -> Any:
     Parameters
     ----------
     p
-        The coefficients: an array of one axis, or a list.
+        The coefficients: an array with one axis, or a list.
     x
         An array.
 
@@ -66,14 +66,13 @@ def _with_real_roots(choose: Choices) -> Call:
 
 @function(numpy=np.roots, domain=_with_real_roots, kink="as `eigvals`")
 def roots(p: Any) -> Any:
-    """The roots of a polynomial, which are all real: eigenvalues of its companion matrix.
+    """The roots of a polynomial, which must all be real: the eigenvalues of its companion matrix.
 
     Parameters
     ----------
     p
-        The coefficients from the highest power down. Zeros in front are left out, and
-        those at the end are roots of 0; inside `compile` neither the first nor the last
-        coefficient is taken for 0.
+        The coefficients from the highest power down. Leading zeros are dropped, and trailing ones
+        are roots at 0; inside `compile` the first and the last coefficient must not be 0.
 
     Raises
     ------
@@ -92,7 +91,7 @@ def roots(p: Any) -> Any:
     """
     p = floating(array(p))
     if p.ndim != 1:
-        raise ValueError(f"roots takes the coefficients along one axis, not {p.ndim}")
+        raise ValueError(f"roots takes coefficients along one axis, not {p.ndim}")
     zeros = 0
     if not (isinstance(p, Tensor) and p.origin.compiling):
         places = np.flatnonzero(p.value if isinstance(p, Tensor) else p)
@@ -101,7 +100,7 @@ def roots(p: Any) -> Any:
         zeros = p.shape[0] - int(places[-1]) - 1
         p = p[int(places[0]) : int(places[-1]) + 1]
     n = p.shape[0] - 1
-    # of none NumPy's are of this dtype
+    # NumPy's dtype if there are none
     found = p[:0].astype(float)
     if n > 0:
         first = np.expand_dims(-p[1:] / p[0], 0)
@@ -110,13 +109,13 @@ def roots(p: Any) -> Any:
 
 
 def _two(choose: Choices) -> Call:
-    # a leading coefficient that is not 0: NumPy drops those that are
+    # a leading coefficient that is not 0, since NumPy drops zeros
     sides = (choose.integer(1, 3), choose.integer(1, 3))
     return Call(tuple(choose.array((n,), POSITIVE) for n in sides))
 
 
 def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
-    """Coefficients with zeros in front, as many as the other needs."""
+    """Coefficients with leading zeros, as long as the other's."""
     a1, a2 = np.atleast_1d(array(a1)), np.atleast_1d(array(a2))
     n = max(a1.shape[0], a2.shape[0])
     zeros = [np.zeros(n - a.shape[0], a.dtype) for a in (a1, a2)]
@@ -155,7 +154,7 @@ def polysub(a1: Any, a2: Any) -> Any:
 def polymul(a1: Any, a2: Any) -> Any:
     """The coefficients of the product of two polynomials.
 
-    Zeros in front stay, unlike NumPy's, for no shape depends on values.
+    Unlike NumPy, it keeps leading zeros, so that no shape depends on values.
 
     Examples
     --------
@@ -173,21 +172,21 @@ def _columns(choose: Choices) -> Call:
 
 @function(numpy=np.vander, domain=_columns)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
-    """The powers of the elements, a column each.
+    """The powers of the elements, one column for each power.
 
     Parameters
     ----------
     x
-        An array of one axis.
+        An array with one axis.
     N
-        How many columns; None for as many as rows.
+        The number of columns; None for the number of rows.
     increasing
-        Whether the powers go up from 0, instead of down to it.
+        Whether the powers increase from 0 instead of decreasing to it.
 
     Raises
     ------
     ValueError
-        If x does not have one axis, or there would be fewer columns than none.
+        If x does not have one axis, or the number of columns is negative.
 
     Examples
     --------
@@ -198,7 +197,7 @@ def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # no
     """
     x = array(x)
     if x.ndim != 1:
-        raise ValueError(f"vander takes an array of one axis, not of {x.ndim}")
+        raise ValueError(f"vander takes an array with one axis, not {x.ndim}")
     n = len(x) if N is None else operator.index(N)
     if n < 0:
         raise ValueError(f"vander has 0 columns or more, not {n}")
@@ -214,9 +213,9 @@ def _of_one_axis(name: str, p: Any) -> Any:
     """The coefficients of a polynomial."""
     p = array(p)
     if p.ndim != 1:
-        # of no axis NumPy says that it has no length
+        # without an axis NumPy says that it has no length
         kind = ValueError if p.ndim else TypeError
-        raise kind(f"{name} takes coefficients in an array of one axis, not of shape {p.shape}")
+        raise kind(f"{name} takes coefficients in an array with one axis, not of shape {p.shape}")
     return p
 
 
@@ -264,21 +263,21 @@ def _fits(choose: Choices) -> Call:
 
 @function(numpy=np.polyfit, domain=_fits)
 def polyfit(x: Any, y: Any, deg: int) -> Any:
-    """The coefficients of the polynomial that fits best, in the least squares.
+    """The coefficients of the polynomial that fits best by least squares.
 
     Parameters
     ----------
     x
-        The points: an array of one axis.
+        The points: an array with one axis.
     y
-        What the polynomial should be there; a column each for several.
+        The values to fit there; several fits have one column each.
     deg
         Its degree.
 
     Raises
     ------
     ValueError
-        If x and y do not fit each other, or the degree is negative.
+        If the shapes of x and y do not match, or the degree is negative.
 
     Examples
     --------
@@ -289,11 +288,11 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
     x, y = floating(x), floating(y)
     if x.ndim != 1 or y.ndim not in (1, 2) or x.shape != y.shape[:1] or deg < 0:
         raise ValueError(
-            f"polyfit takes x of one axis, y as long, and a degree from 0; got shapes {x.shape} "
+            f"polyfit takes x with one axis, y as long, and a degree from 0; got shapes {x.shape} "
             f"and {y.shape}, and deg={deg}"
         )
     columns = vander(x, deg + 1)
-    # of columns alike in size the fit is known best
+    # the fit is most accurate if the columns are similar in size
     size = np.sqrt(np.sum(columns * columns, axis=0))
     fit = lstsq(columns / size, y)[0]
     return (fit.T / size).T

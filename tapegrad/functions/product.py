@@ -30,7 +30,7 @@ __all__ = [
 ]
 
 
-# --- of any number of axes --------------------------------------------------------------
+# --- any number of axes -----------------------------------------------------------------
 
 
 def _tensordot_calls(choose: Choices) -> Call:
@@ -41,7 +41,7 @@ def _tensordot_calls(choose: Choices) -> Call:
     axes: Any = n
     first, second = (*left, *summed), (*summed, *right)
     if choose.among([False, True]):
-        # an order of the axes in each, and where they are in it
+        # the order of the axes in each array, and the places of those summed over
         order1, order2 = (choose.subset(range(len(x))) for x in (first, second))
         order1 += [i for i in range(len(first)) if i not in order1]
         order2 += [i for i in range(len(second)) if i not in order2]
@@ -54,20 +54,20 @@ def _tensordot_calls(choose: Choices) -> Call:
 
 @function(numpy=(np.tensordot, np.linalg.tensordot), domain=_tensordot_calls)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
-    """The sum of products over axes of each, which leaves the other axes, a's first.
+    """The sum of products over axes of both arrays; a's other axes come first, then b's.
 
     Parameters
     ----------
     a, b
         Arrays.
     axes
-        How many of the last axes of `a` and of the first of `b`, or a pair: the axes
-        of `a`, and those of `b` to go with them, each an integer or a sequence.
+        The number of last axes of `a` and first axes of `b`; or a pair, the axes of `a` and the
+        matching ones of `b`, each an integer or a sequence.
 
     Raises
     ------
     ValueError
-        If the axes are not as many or as long in one as in the other.
+        If the axes of the two differ in number or in length.
 
     Examples
     --------
@@ -101,8 +101,8 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
 def dot(a: Any, b: Any) -> Any:
     """The product of vectors and matrices; with a scalar, the multiple.
 
-    Of more axes, the sum over the last of `a` and the last but one of `b`, which
-    leaves all the others; `matmul` is the product of stacks.
+    For more axes it sums over the last one of `a` and the second-to-last of `b`, and keeps all the
+    others; `matmul` is the product of stacks.
 
     Examples
     --------
@@ -153,7 +153,7 @@ def vdot(a: Any, b: Any) -> Any:
 
 @function(numpy=np.outer, domain=shaped(" n nk", " k mk"))
 def outer(a: Any, b: Any) -> Any:
-    """All products of an element of `a`, a row each, and one of `b`, a column each.
+    """All products of an element of `a` (in rows) and an element of `b` (in columns).
 
     Examples
     --------
@@ -167,7 +167,7 @@ def outer(a: Any, b: Any) -> Any:
 
 @function(numpy=np.kron, domain=shaped(" n nk 1nk", " m km skm"))
 def kron(a: Any, b: Any) -> Any:
-    """The Kronecker product: blocks, an element of `a` times all of `b` each.
+    """The Kronecker product: blocks, each an element of `a` times all of `b`.
 
     Examples
     --------
@@ -179,7 +179,7 @@ def kron(a: Any, b: Any) -> Any:
     a, b = array(a), array(b)
     n = max(a.ndim, b.ndim)
     left, right = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
-    # axis by axis, one for the block and one within it
+    # for each axis, one for the block and one within it
     blocks = np.reshape(a, tuple(itertools.chain(*[(x, 1) for x in left])))
     within = np.reshape(b, tuple(itertools.chain(*[(1, x) for x in right])))
     shape = tuple(x * y for x, y in zip(left, right, strict=True))
@@ -206,12 +206,12 @@ def cross(
     Parameters
     ----------
     a, b
-        Arrays of vectors; the rest of the shapes broadcast. A vector with 2
-        components has a third of 0; of two such only the third component is given.
+        Arrays of vectors; the other axes broadcast. The third component of a vector with 2
+        components is 0; the product of two such has only the third component.
     axisa, axisb, axisc
-        Where `a`, `b` and the result have the components.
+        The axes of the components in `a`, in `b` and in the result.
     axis
-        The same for all three, instead.
+        One axis for all three.
 
     Raises
     ------
@@ -250,18 +250,18 @@ def _chain_calls(choose: Choices) -> Call:
 
 @function(lists=("arrays",), numpy=np.linalg.multi_dot, domain=_chain_calls)
 def multi_dot(arrays: Sequence[Any]) -> Any:
-    """The product of two or more matrices, in the order that takes the least work.
+    """The product of two or more matrices, computed in the order that takes the least work.
 
     Parameters
     ----------
     arrays
-        Matrices, each with as many rows as the one before has columns; the first
-        may be a vector, a row, and the last, a column.
+        Matrices, each with as many rows as the one before has columns. The first may be a vector,
+        which is a row, and the last a vector, which is a column.
 
     Raises
     ------
     ValueError
-        If there are fewer than two, or one is no matrix.
+        If there are fewer than two, or one is not a matrix.
 
     Examples
     --------
@@ -285,7 +285,7 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
 
     @functools.cache
     def cut(i: int, j: int) -> tuple[int, int]:
-        """What the product of the i-th up to the j-th costs, and where to cut it first."""
+        """The cost of the product from the i-th to the j-th matrix, and where to cut it first."""
         return min(
             (
                 (cut(i, k)[0] + cut(k, j)[0] + sides[i] * sides[k] * sides[j], k)

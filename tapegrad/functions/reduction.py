@@ -1,4 +1,4 @@
-"""Means, spreads, and reductions that pass over NaN."""
+"""Means, variances, and reductions that ignore nan."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def _spread_out(choose: Choices) -> Call:
-    """Calls on an array whose elements are well apart, with the axes to reduce."""
+    """Calls on an array whose elements are well apart, with axes to reduce."""
     x = choose.array(choose.shape(min_side=1), distinct=True)
     axis = choose.axes(x.ndim)
     given: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
@@ -49,7 +49,7 @@ def _check_number(ddof: Any) -> None:
 
 
 def _spread_and_dull(choose: Choices) -> Call:
-    """The same calls without a dtype: NumPy takes deviations in that of the array."""
+    """The same calls without a dtype, since NumPy takes deviations in that of the array."""
     call = _spread_out(choose)
     return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
 
@@ -75,7 +75,7 @@ def var(
     ddof, correction
         Subtracted from the number of elements to give the divisor.
     mean
-        The mean, if it is known, with the reduced axes.
+        The mean, if it is known, including the reduced axes.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def var(
     """
     a = typed(floating(a), dtype)
     if correction is not None and ddof != 0:
-        raise ValueError("ddof and correction are the same; only one is given")
+        raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
     _check_number(ddof)
     if mean is None:
@@ -135,7 +135,7 @@ def std(
 
 
 def _deviation(variance: Any) -> Any:
-    """The square root, with the gradient 0 at 0."""
+    """The square root, with gradient 0 at 0."""
     zero = np.equal(variance, 0)
     return number(np.where(zero, 0, np.sqrt(np.where(zero, 1, variance))))
 
@@ -163,10 +163,10 @@ def average(
     a, axis, keepdims
         As for `sum`.
     weights
-        An array of the shape of `a`, or of the lengths of the axes in their order; None
-        for equal weights.
+        An array of the shape of `a`, or one with the lengths of the given axes, in order; None for
+        equal weights.
     returned
-        Whether the sums of the weights are returned too.
+        Whether to return the sums of the weights too.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def average(
     TypeError, ValueError
         If the weights have neither shape.
     ZeroDivisionError
-        If weights that are not a Tensor sum to 0; with a Tensor's the mean is not finite.
+        If weights that are not a Tensor sum to 0; with a Tensor, the mean is then not finite.
 
     Examples
     --------
@@ -215,7 +215,7 @@ def average(
 
 @function(numpy=np.ptp, domain=reduced(min_side=1), kink="ties share equally")
 def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
-    """The largest less the smallest over an axis, several, or all; arguments as for `sum`.
+    """The largest element minus the smallest; arguments as for `sum`.
 
     Elements that tie for either share its gradient equally.
 
@@ -280,7 +280,7 @@ def nanprod(
 def nanmean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
-    """`mean` of the elements that are not nan, which get no gradient.
+    """`mean`, ignoring nan, which gets no gradient.
 
     Examples
     --------
@@ -305,7 +305,7 @@ def nanvar(
     keepdims: bool = False,
     where: Any = True,
 ) -> Any:
-    """`var` of the elements that are not nan, which get no gradient; nan if they are too few.
+    """`var`, ignoring nan, which gets no gradient; nan if too few elements are left.
 
     Examples
     --------
@@ -333,7 +333,7 @@ def nanstd(
     keepdims: bool = False,
     where: Any = True,
 ) -> Any:
-    """`std` of the elements that are not nan, which get no gradient; nan if they are too few.
+    """`std`, ignoring nan, which gets no gradient; nan if too few elements are left.
 
     Examples
     --------
@@ -345,7 +345,7 @@ def nanstd(
 
 
 def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> Any:
-    """An extremum of the elements that are not nan; nan if all are."""
+    """An extremum, ignoring nan; nan if all elements are nan."""
     a = array(a)
     if a.dtype.kind != "f":
         return extremum(a, axis=axis, **given)
@@ -360,7 +360,7 @@ def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> An
 def nanmax(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
-    """`max` of the elements that are not nan, which get no gradient.
+    """`max`, ignoring nan, which gets no gradient.
 
     Examples
     --------
@@ -375,7 +375,7 @@ def nanmax(
 def nanmin(
     a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
 ) -> Any:
-    """`min` of the elements that are not nan, which get no gradient.
+    """`min`, ignoring nan, which gets no gradient.
 
     Examples
     --------

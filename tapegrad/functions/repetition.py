@@ -1,4 +1,4 @@
-"""Arrays whose elements stand several times."""
+"""Arrays with repeated elements."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _repeats(choose: Choices, a: Any) -> Any:
 
 @function(numpy=np.repeat, domain=on_array(_repeats))
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
-    """Each element or row several times.
+    """Each element or row repeated.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     repeats
         How often: a number, or one for each place along the axis.
     axis
-        The axis that grows; None repeats the elements as if there were one axis.
+        The axis to repeat along; None repeats the elements of the flattened array.
 
     Examples
     --------
@@ -70,7 +70,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     ),
 )
 def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
-    """The whole array several times, along its last axes and new ones before them.
+    """The whole array repeated, along its last axes and new ones before them.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     ),
 )
 def resize(a: Any, new_shape: Any) -> Any:
-    """The elements in C order, again from the first where a shape takes more.
+    """The elements in C order in a new shape, starting again from the first if it takes more.
 
     An array without elements gives zeros.
 

@@ -1,6 +1,6 @@
-"""Rounding, and remainders of divisions.
+"""Quotients with remainders, and parts of numbers.
 
-What is constant between its steps is recorded, but passes no gradient.
+Step functions are recorded, but pass no gradient.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ def divmod(x1: Any, x2: Any) -> Any:
     kink="the slope beside a step",
 )
 def modf(x: Any) -> Any:
-    """The fractional and the whole part, each of the sign of x.
+    """The fractional and the integer part, both with the sign of x.
 
-    The slope of the first is 1, of the second 0, at a step too.
+    The slope of the first is 1 and that of the second 0, even at a step.
 
     Examples
     --------
@@ -55,9 +55,9 @@ def modf(x: Any) -> Any:
     """
     x = array(x)
     if x.dtype.kind != "f":
-        # the same whole numbers, in the floating dtype that NumPy takes for them
+        # the same integers, in the floating dtype that NumPy uses for them
         x = rint(x)
-    # of an infinity nothing is left
+    # nothing is left of an infinity
     infinite = np.isinf(x)
     left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
     return left, np.trunc(x)

@@ -1,4 +1,4 @@
-"""Scans along an axis, and what is made of neighbours: differences, integrals, convolution."""
+"""Scans along an axis, differences, integrals and correlation."""
 
 from __future__ import annotations
 
@@ -63,10 +63,10 @@ def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
 
 
 def _whole(scan: Any, first: int, x: Any, axis: int | None, include_initial: bool) -> Any:
-    """A scan as the array API has it: of one axis, or with a first element before it."""
+    """A scan as in the array API: along one axis, with or without an initial element."""
     x = array(x)
     if axis is None and x.ndim > 1:
-        raise ValueError(f"an array of {x.ndim} axes needs axis=: the one to go along")
+        raise ValueError(f"an array with {x.ndim} axes needs axis=, the one to go along")
     y = scan(x, axis=axis)
     if not include_initial:
         return y
@@ -75,7 +75,7 @@ def _whole(scan: Any, first: int, x: Any, axis: int | None, include_initial: boo
 
 
 def _from_initial(elements: Elements) -> Any:
-    """Calls on an array with one axis, and with the first element or without."""
+    """Calls on an array with one axis, with or without the initial element."""
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims=1), elements)
@@ -89,7 +89,7 @@ def _from_initial(elements: Elements) -> Any:
 def cumulative_sum(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
-    """`cumsum` along an axis, which an array of one need not name.
+    """`cumsum` along an axis, which may be omitted for an array with one axis.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def cumulative_sum(
     dtype
         The dtype to add in.
     include_initial
-        Whether 0, the sum of none, comes first.
+        Whether 0, the sum of no elements, comes first.
 
     Examples
     --------
@@ -115,7 +115,7 @@ def cumulative_sum(
 def cumulative_prod(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
-    """`cumprod` along an axis; arguments as for `cumulative_sum`, with 1 for none.
+    """`cumprod` along an axis; arguments as for `cumulative_sum`, and 1 comes first.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def cumulative_prod(
 
 
 def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
-    """The array with what comes before and after it, numbers as often as they are needed."""
+    """The array joined with what comes before and after it; numbers are repeated as needed."""
     parts = [array(end) for end in ends if end is not None]
     parts = [np.broadcast_to(x, kept(a.shape, axis)) if x.ndim == 0 else x for x in parts]
     if not parts:
@@ -147,18 +147,18 @@ def _differences(choose: Choices) -> Call:
 
 @function(numpy=np.diff, domain=_differences)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
-    """What each element is more than the one before it.
+    """The differences of neighbouring elements.
 
     Parameters
     ----------
     a
         An array.
     n
-        How often differences are taken.
+        How many times to take differences.
     axis
         The axis to go along.
     prepend, append
-        What comes before and after the array: a number or an array, or None.
+        A number or an array to join before and after the array, or None.
 
     Raises
     ------
@@ -194,14 +194,14 @@ def _padded_differences(choose: Choices) -> Call:
 
 @function(numpy=np.ediff1d, domain=_padded_differences)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
-    """The differences of the array flattened, with others before and after them.
+    """The differences of the flattened array, with others before and after them.
 
     Parameters
     ----------
     ary
         An array.
     to_end, to_begin
-        What comes after and before the differences, or None.
+        What to join after and before the differences, or None.
 
     Raises
     ------
@@ -235,16 +235,16 @@ def _integrals(choose: Choices) -> Call:
 
 @function(numpy=np.trapezoid, domain=_integrals)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
-    """The integral of a function that is straight between the points.
+    """The integral of a function that is linear between the points (the trapezoidal rule).
 
     Parameters
     ----------
     y
         Its values at the points.
     x
-        Where the points are: an array of the shape of `y`, or of one axis, or None.
+        The points: an array of the shape of `y`, or with one axis, or None.
     dx
-        How far they are apart, where x is not given.
+        Their distance, if x is not given.
     axis
         The axis to integrate along.
 
@@ -265,7 +265,7 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
 
 @function(numpy=np.correlate, domain=overlaps)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """The correlation of two sequences: ``y[k]`` is the sum of all ``a[i + k] * v[i]``.
+    """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * v[i]`` over i.
 
     Arguments as for `convolve`.
 

@@ -29,7 +29,7 @@ __all__ = [
 
 
 def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
-    """An array and one of its axes, from 0; with one axis for None."""
+    """An array and one of its axes, counted from 0; None flattens the array."""
     if isinstance(axis, bool):
         raise TypeError(f"an axis is an integer, not {axis}")
     a = as_array(a)
@@ -40,7 +40,7 @@ _MODES = ("raise", "wrap", "clip")
 
 
 def _within(indices: Any, n: int, mode: str) -> Any:
-    """The indices, brought into the range of n as the mode says."""
+    """The indices, mapped into the range of n as the mode says."""
     if mode not in _MODES:
         raise ValueError(f"mode is one of {', '.join(_MODES)}; got {mode!r}")
     indices = as_array(indices)
@@ -68,12 +68,12 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     a
         An array.
     indices
-        Integers, in an array of any shape, which stands in place of the axis.
+        Integers in an array of any shape, which replaces the axis.
     axis
-        The axis; None takes from the array as if it had one axis.
+        The axis; None takes from the flattened array.
     mode
-        What an index out of bounds does: raise, wrap around, or clip to the ends.
-        When clipped, negative indices do not count from the end.
+        What to do with an index out of bounds: raise, wrap around, or clip to the ends. With clip,
+        negative indices do not count from the end.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") 
     array([[2, 2, 1],
            [4, 4, 3]])
     """
-    # NumPy takes from an array without axes as if it had one
+    # NumPy treats an array without axes as if it had one
     a, axis = on_axis(np.atleast_1d(a), axis)
     indices = _within(indices, a.shape[axis], mode)
     places = range(indices.ndim)
@@ -119,7 +119,7 @@ def _alongs(with_values: bool) -> Domain:
         indices = choose.integers(tuple(shape), -n, n - 1)
         if not with_values:
             return Call((arr, indices), {"axis": axis})
-        # what the other axes' places and the indices broadcast to
+        # the shape that the other axes' places and the indices broadcast to
         whole = list(shape if axis is None else arr.shape)
         whole[axis or 0] = shape[axis or 0]
         values = choose.array(tuple(whole[choose.integer(0, len(whole)) :]))
@@ -130,7 +130,7 @@ def _alongs(with_values: bool) -> Domain:
 
 @function(numpy=np.take_along_axis, domain=_alongs(with_values=False))
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
-    """The elements at an index for each place of the other axes, as `argmax` finds them.
+    """The elements at one index for each place of the other axes, such as `argmax` returns.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
         Integers in an array with as many axes, which broadcasts against it except for
         the axis.
     axis
-        The axis; None takes from the array as if it had one axis.
+        The axis; None takes from the flattened array.
 
     Examples
     --------
@@ -156,11 +156,11 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
 
 @function(domain=_alongs(with_values=True), kink="as `index_set`")
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
-    """A copy with values at an index for each place of the other axes.
+    """A copy with values at one index for each place of the other axes.
 
     NumPy's function of this name writes into the array, which a Tensor never
-    allows. Where an element is named more than once the last value stays, and only
-    it has a gradient.
+    allows. Where an element is named more than once, the last value stays, and only
+    that one has a gradient.
 
     Parameters
     ----------
@@ -193,11 +193,11 @@ def _puts(choose: Choices) -> Call:
 
 @function(domain=_puts, kink="as `index_set`")
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
-    """A copy with values at some places, counted as if there were one axis.
+    """A copy with values at some places of the flattened array.
 
     NumPy's function of this name writes into the array, which a Tensor never allows.
-    Where an element is named more than once the last value stays, and only it has a
-    gradient.
+    Where an element is named more than once, the last value stays, and only that one
+    has a gradient.
 
     Parameters
     ----------
@@ -206,9 +206,9 @@ def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     ind
         Integers: the places.
     v
-        A value for each place; from the first again where they are too few.
+        A value for each place; if they are too few, they start again from the first.
     mode
-        What a place out of bounds does; as for `take`.
+        What to do with a place out of bounds; as for `take`.
 
     Examples
     --------
@@ -238,12 +238,12 @@ def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     Parameters
     ----------
     condition
-        Truth values, no more than the axis is long. Inside `compile` they cannot be a
+        Truth values, no more than the length of the axis. Inside `compile` they cannot be a
         Tensor, because the result's shape depends on them.
     a
         An array.
     axis
-        The axis; None selects from the array as if it had one axis.
+        The axis; None selects from the flattened array.
 
     Examples
     --------
@@ -283,13 +283,13 @@ def _selects(choose: Choices) -> Call:
     shapes = choose.broadcastable(2 * n + 1)
     conditions = [choose.booleans(shape) for shape in shapes[:n]]
     first, *rest = (choose.array(shape) for shape in shapes[n:])
-    # a Tensor as the default alone would not be seen by NumPy
+    # NumPy would overlook a Tensor that is only the default
     choices = [first, *(choose.among([0, 1.5, x]) for x in rest)]
     return Call((conditions, choices[:-1], choices[-1]))
 
 
 def _typed(x: Any) -> Any:
-    """What x brings to a promotion: its dtype, or itself if it is a Python number."""
+    """What x contributes to promotion: its dtype, or itself if it is a Python number."""
     x = x._primal if isinstance(x, Tensor) else x
     return x if type(x) in (int, float) else np.asarray(x).dtype
 
@@ -305,7 +305,7 @@ def _typed(x: Any) -> Any:
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The first of several choices whose condition holds, element by element.
 
-    As `where` does, it selects and never multiplies.
+    Like `where`, it selects and never multiplies.
 
     Parameters
     ----------
@@ -314,7 +314,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     choicelist
         An array for each of them; all broadcast.
     default
-        What stands where no condition holds.
+        The value where no condition holds.
 
     Examples
     --------
@@ -328,7 +328,7 @@ def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
             "select takes a choice for each condition, one or more; "
             f"got {len(condlist)} conditions and {len(choicelist)} choices"
         )
-    # where would promote pair by pair, so that a Python number may become float64
+    # where would promote pair by pair, and could turn a Python number into float64
     y = as_array(default).astype(np.result_type(*map(_typed, [*choicelist, default])))
     for condition, choice in reversed([*zip(condlist, choicelist, strict=True)]):
         condition = as_array(condition)
@@ -349,7 +349,7 @@ def _chooses(choose: Choices) -> Call:
 
 @function(lists=("choices",), numpy=np.choose, domain=_chooses)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
-    """The element of one of several arrays, whose number is given, at each place.
+    """At each place, the element of one of several arrays, chosen by its number.
 
     Parameters
     ----------
@@ -358,14 +358,14 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     choices
         A sequence of arrays, which broadcast against each other and `a`.
     mode
-        What a number out of bounds does: raise, wrap around, or clip to the ends.
+        What to do with a number out of bounds: raise, wrap around, or clip to the ends.
 
     Raises
     ------
     IndexError
         If a number is out of bounds and the mode is to raise.
     TypeError
-        If the numbers are not whole.
+        If the numbers are not integers.
 
     Examples
     --------
@@ -375,6 +375,6 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     """
     a = as_array(a)
     if a.dtype.kind not in "iub":
-        raise TypeError(f"choose: numbers of choices are whole, not {a.dtype}")
+        raise TypeError(f"choose: numbers of choices are integers, not {a.dtype}")
     a, *choices = np.broadcast_arrays(a, *alike(*choices))
     return number(pick(np.stack(choices, axis=-1), _within(a, len(choices), mode)))

@@ -1,4 +1,4 @@
-"""What an array holds once, and arrays without the zeros around: shapes by values."""
+"""Functions whose result's shape depends on values: unique elements, trimmed zeros."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["trim_zeros", "unique"]
 
 
 def _known(x: Any, what: str) -> Any:
-    """The values, on which a shape depends; not inside `compile`."""
+    """The values, which determine a shape; unknown inside `compile`."""
     return x._read(what) if isinstance(x, Tensor) else x
 
 
@@ -30,17 +30,17 @@ def unique(
 ) -> Any:
     """The different elements of an array, in ascending order.
 
-    Of elements that are equal the first has the gradient.
+    Among equal elements, the first has the gradient.
 
     Parameters
     ----------
     ar
         An array.
     return_index, return_inverse, return_counts
-        Whether also to return where each was first, the number of its like for each
-        element, and how often each was there. They pass no gradient.
+        Whether to return also the first index of each, for each element the number of its unique
+        one, and how often each occurs. These pass no gradient.
     axis
-        The axis whose different parts are wanted; None for elements.
+        The axis along which to find unique parts; None for elements.
     equal_nan
         Whether nan is the same as nan.
 
@@ -51,7 +51,7 @@ def unique(
     Raises
     ------
     TraceError
-        Inside `compile`, for how many there are depends on the values.
+        Inside `compile`, since the number of results depends on the values.
 
     Examples
     --------
@@ -72,7 +72,7 @@ def unique(
 
 
 def trim_zeros(filt: Any, trim: str = "fb") -> Any:
-    """An array of one axis without the zeros at its ends.
+    """An array with one axis, without the zeros at its ends.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ def trim_zeros(filt: Any, trim: str = "fb") -> Any:
     ValueError
         For more than one axis, or another `trim`.
     TraceError
-        Inside `compile`, for how many there are depends on the values.
+        Inside `compile`, since the number of results depends on the values.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Ops that move elements and change none."""
+"""Functions that move elements and change none of them."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ __all__ = [
 
 
 def _order(move: Any, a: Any, *args: Any) -> Any:
-    """The axes in the order that a NumPy function moves them to."""
-    # every axis has its number for its length
+    """The order of axes that a NumPy function produces."""
+    # the length of each axis is its number
     return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
 
 
@@ -58,7 +58,7 @@ def _moves(choose: Choices, a: Any) -> Any:
 
 @function(numpy=np.moveaxis, domain=on_array(_moves))
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
-    """Axes moved to other places; the others keep their order.
+    """The array with axes moved to other places; the others keep their order.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     ),
 )
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
-    """An axis moved back until it stands before another; `moveaxis` is easier to read.
+    """The array with an axis moved to before another; `moveaxis` is easier to read.
 
     Examples
     --------
@@ -99,7 +99,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     domain=on_array(lambda c, x: {}, min_dims=2),
 )
 def matrix_transpose(x: Any) -> Any:
-    """The last two axes exchanged.
+    """The array with its last two axes exchanged.
 
     Examples
     --------
@@ -117,7 +117,7 @@ _ARRAY = on_array(lambda c, a: {})
 
 @function(numpy=np.ravel, domain=on_array(lambda c, a: c.among([{}, {"order": "F"}])))
 def ravel(a: Any, order: str = "C") -> Any:
-    """The elements along one axis, in C order, or in F order: the first index fastest.
+    """The elements along one axis, in C order or, with the first index fastest, in F order.
 
     Examples
     --------
@@ -129,7 +129,7 @@ def ravel(a: Any, order: str = "C") -> Any:
 
 
 def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
-    """NumPy's function of one array or of several, as a change of shape."""
+    """NumPy's function of one or several arrays, as a change of shape."""
     results = tuple(np.reshape(a, at_least(stand_in(a)).shape) for a in arys)
     return results[0] if len(results) == 1 else results
 
@@ -229,7 +229,7 @@ def flipud(m: Any) -> Any:
     ),
 )
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
-    """A plane turned by k quarters, from its first axis towards the second.
+    """A plane rotated by k quarter turns, from its first axis towards the second.
 
     Examples
     --------
@@ -239,7 +239,7 @@ def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
            [1, 3]])
     """
     k = operator.index(k)
-    np.rot90(stand_in(m), k, axes)  # raises where the axes are no plane
+    np.rot90(stand_in(m), k, axes)  # raises if the axes do not form a plane
     if k % 2:
         m = np.swapaxes(m, *axes)
     turned = [axis for axis, back in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in back]

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
-    """Indices to cut n at, or a number of parts: one that divides n where they are even."""
+    """Indices to cut n at, or a number of parts, which divides n if the parts are even."""
     if choose.among([False, True]):
         return [choose.integer(-4, 4) for _ in range(choose.integer(0, 3))]
     return choose.among([k for k in range(1, 6) if not even or n % k == 0])
@@ -43,9 +43,9 @@ def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Do
 
 @function(numpy=np.array_split, domain=_splits(even=False))
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
-    """A list of the parts of an array, of nearly one length; see `split`.
+    """A list of the parts of an array, of nearly equal length; see `split`.
 
-    Where the axis does not divide evenly the first parts are longer by one.
+    If the axis does not divide evenly, the first parts are longer by one.
 
     Examples
     --------
@@ -75,14 +75,14 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     ary
         An array.
     indices_or_sections
-        The indices before which to cut, or the number of parts of one length.
+        The indices before which to cut, or the number of equal parts.
     axis
         The axis that is cut.
 
     Raises
     ------
     ValueError
-        If the axis does not divide into so many parts; see `array_split`.
+        If the axis does not divide evenly; see `array_split`.
 
     Examples
     --------
@@ -93,16 +93,16 @@ def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     n = np.shape(ary)[normalize_axis_index(axis, np.ndim(ary))]
     if not np.ndim(indices_or_sections) and n % indices_or_sections:
         raise ValueError(
-            f"split: an axis of length {n} has no {indices_or_sections} parts of one length; "
+            f"split: an axis of length {n} has no {indices_or_sections} parts of equal length; "
             "array_split allows others"
         )
     return array_split(ary, indices_or_sections, axis)
 
 
 def _with_axes(name: str, ary: Any, ndim: int) -> Any:
-    """The array, which must have so many axes for the function of this name."""
+    """The array, which must have enough axes for the function of this name."""
     if np.ndim(ary) < ndim:
-        raise ValueError(f"{name} takes an array of {ndim} axes or more, not {np.ndim(ary)}")
+        raise ValueError(f"{name} takes an array with {ndim} axes or more, not {np.ndim(ary)}")
     return ary
 
 
@@ -150,7 +150,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     domain=on_array(lambda c, x: {"axis": c.axis(x.ndim)}, min_dims=1),
 )
 def unstack(x: Any, *, axis: int = 0) -> Any:
-    """A tuple of the parts of an array along an axis, which they no longer have.
+    """A tuple of the parts of an array along an axis, which they lose.
 
     Examples
     --------

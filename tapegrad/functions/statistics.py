@@ -1,4 +1,4 @@
-"""How variables vary together."""
+"""Covariance and correlation."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ __all__ = ["corrcoef", "cov"]
 
 
 def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
-    """One or two arrays of variables, their elements apart, and where the variables are."""
+    """One or two arrays of variables with distinct elements, and the axis of the variables."""
     n, rowvar = choose.integer(2, 4), choose.among([False, True])
 
     def some() -> Any:
         k = choose.integer(1, 2)
-        # more than one, for else NumPy takes the other axis
+        # more than one, since NumPy takes the other axis otherwise
         shapes = [(n,), (k, n) if rowvar else (n, k + 1)]
         return choose.array(choose.among(shapes), distinct=True)
 
@@ -61,7 +61,7 @@ def cov(
     *,
     dtype: Any = None,
 ) -> Any:
-    """The covariances of variables, of each with each.
+    """The covariance matrix of variables.
 
     Parameters
     ----------
@@ -70,15 +70,15 @@ def cov(
     y
         More variables.
     rowvar
-        Whether a row is a variable; else a column.
+        Whether each row is a variable, rather than each column.
     bias
-        Whether to divide by the number of observations, not by one less.
+        Whether to divide by the number of observations, rather than by one less.
     ddof
         Subtracted from the number of observations instead.
     fweights
-        How often each observation counts: whole numbers.
+        How often each observation counts: integers.
     aweights
-        How much each weighs. A gradient passes to them.
+        The weight of each observation. A gradient passes to them.
     dtype
         The dtype to compute in; float64 or wider by default.
 
@@ -106,10 +106,10 @@ def cov(
     if builtins.max(x.ndim for x in variables) > 2:
         raise ValueError("cov takes arrays of up to two axes")
     x = np.concatenate([np.atleast_2d(v if rowvar or v.ndim < 2 else v.T) for v in variables])
-    # as NumPy asks: None is not 0
+    # as in NumPy, where None is not 0
     ddof = int(bias == 0) if ddof is None else ddof
     if ddof != int(ddof):
-        raise ValueError(f"cov: ddof is a whole number, not {ddof!r}")
+        raise ValueError(f"cov: ddof is an integer, not {ddof!r}")
     weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
     apart = x - np.expand_dims(np.average(x, axis=1, weights=weights), 1)
     if weights is None:
@@ -118,7 +118,7 @@ def cov(
 
 
 def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]:
-    """The weights of n observations, None if they are equal, and what is divided by."""
+    """The weights of n observations (None if they are equal), and the divisor."""
     given = []
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is None:
@@ -130,7 +130,7 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
         if not (isinstance(weights, Tensor) and weights.origin.compiling):
             known = weights.value if isinstance(weights, Tensor) else weights
             if name == "fweights" and (known != np.round(known)).any():
-                raise TypeError("fweights are whole numbers")
+                raise TypeError("fweights are integers")
             if (known < 0).any():
                 raise ValueError(f"{name} are not negative")
         given.append(weights.astype(float))
@@ -150,7 +150,7 @@ def _correlations(choose: Choices) -> Call:
 
 @function(numpy=np.corrcoef, domain=_correlations)
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
-    """The correlations of variables, of each with each, from -1 to 1; arguments as for `cov`.
+    """The correlation matrix of variables, from -1 to 1; arguments as for `cov`.
 
     Examples
     --------
@@ -164,5 +164,5 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
         return c / c
     deviation = np.sqrt(np.diagonal(c))
     c = c / deviation[:, None] / deviation
-    # rounding is clipped, but no derivative is
+    # rounding is clipped, but derivatives are not
     return c + stopped(np.clip(c, -1, 1) - c)

@@ -1,4 +1,4 @@
-"""The methods of ufuncs, as the functions that do the same."""
+"""The methods of ufuncs, by functions that do the same."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__: list[str] = []
 def _reduce(
     function: Any, array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any
 ) -> Any:
-    """``ufunc.reduce``: unlike the function, along the first axis unless another is named."""
+    """``ufunc.reduce``: unlike the function, it reduces the first axis unless another is given."""
     return function(array, axis=axis, dtype=dtype, out=out, **options)
 
 
 def _outer(ufunc: Any, x1: Any, x2: Any, **options: Any) -> Any:
-    """``ufunc.outer``: of each element of x1 with each of x2."""
+    """``ufunc.outer``: the ufunc of each element of x1 with each of x2."""
     x1, x2 = array(x1), array(x2)
     return ufunc(np.reshape(x1, x1.shape + (1,) * x2.ndim), x2, **options)
 

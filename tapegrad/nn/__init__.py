@@ -16,8 +16,8 @@ read-only arrays, and ``layer(params, x)`` is a pure function of them.
 Losses are `mse_loss`, `l1_loss`, `huber_loss`, `cross_entropy_loss`,
 `binary_cross_entropy_loss` and `kl_loss`; `accuracy` counts.
 
-Initializers are in `tapegrad.nn.initializers`, for layers of your own and to begin with
-other parameters than a layer draws:
+Initializers are in `tapegrad.nn.initializers`, for layers of your own and to start from parameters
+other than those a layer draws:
 
 >>> import numpy as np
 >>> import tapegrad as tg

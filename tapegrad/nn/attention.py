@@ -37,8 +37,8 @@ def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     Raises
     ------
     TypeError
-        If the mask is not of booleans. One of numbers might be added to scores elsewhere,
-        where 0 lets a query look.
+        If the mask does not hold booleans. A mask of numbers may be meant to be added to the
+        scores, where 0 lets a query attend.
 
     Examples
     --------
@@ -59,8 +59,8 @@ def _check_is_boolean(mask: Any) -> None:
     dtype = mask.dtype if hasattr(mask, "dtype") else np.asarray(mask).dtype
     if dtype != np.bool_:
         raise TypeError(
-            f"a mask is of booleans, true where a query may look; it is {dtype}. Write "
-            "mask.astype(bool), or mask == 0 for one that is to be added to scores"
+            f"a mask holds booleans, true where a query may look; it is {dtype}. Write "
+            "mask.astype(bool), or mask == 0 for one meant to be added to scores"
         )
 
 
@@ -136,7 +136,7 @@ class MultiHeadAttention:
         Raises
         ------
         TypeError
-            If the parameters are not `MultiHeadAttentionParams`, or the mask is not of
+            If the parameters are not `MultiHeadAttentionParams`, or the mask does not hold
             booleans.
         ValueError
             If a shape does not fit.
@@ -160,7 +160,7 @@ class MultiHeadAttention:
         return affine(self, params.output, joined, self.n, self.n, "output")
 
     def _check_shapes(self, x: Any, memory: Any, mask: Any) -> None:
-        """Raise unless the memory fits x, and the mask both."""
+        """Raise unless the memory fits x, and the mask fits both."""
         try:
             leading = np.broadcast_shapes(x[:-2], memory[:-2])
             scores = (*leading, *x[-2:-1], *memory[-2:-1])

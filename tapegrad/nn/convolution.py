@@ -25,7 +25,7 @@ def sides(instance: Any, attribute: Any, value: Any) -> None:
     for side in each_side(instance, value):
         if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < least:
             raise ValueError(
-                f"{attribute.name} is a whole number, at least {least}, or a tuple of "
+                f"{attribute.name} is an integer, at least {least}, or a tuple of "
                 f"{instance.n_axes} of them; not {value!r}"
             )
 
@@ -39,7 +39,7 @@ def each_side(layer: Any, value: Any) -> tuple[Any, ...]:
 
 @attrs.frozen
 class ConvParams:
-    """The parameters of a convolution, laid out as PyTorch has them.
+    """The parameters of a convolution, laid out as in PyTorch.
 
     ``weight`` (n_out, n_in / groups, *size), ``bias`` (n_out,).
     """
@@ -109,7 +109,7 @@ class _Conv:
 def convolve(
     x: Any, weight: Any, stride: tuple[int, ...], padding: tuple[int, ...], groups: int
 ) -> Any:
-    """The products of kernels with all patches: a cross-correlation, as usual in layers.
+    """The products of kernels with all patches: a cross-correlation, as is usual in layers.
 
     The tape keeps the patches, which are larger than x by the number of kernel elements.
     """

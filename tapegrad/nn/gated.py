@@ -37,7 +37,7 @@ class _GatedCell:
     n_hidden: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> GatedParams:
-        """Glorot-uniform weights of the input, orthogonal ones of the hidden state."""
+        """Glorot-uniform weights for the input, orthogonal ones for the hidden state."""
         width = self.n_gates * self.n_hidden
         ih, *hh = split(key, 1 + self.n_gates)
         w_ih = glorot_uniform(ih, (self.n_inputs, width), dtype)

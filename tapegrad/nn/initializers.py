@@ -34,10 +34,10 @@ def he_normal(
     key, shape, dtype
         The key to draw with, and the result's shape and dtype.
     in_axis, out_axis
-        The axes of the inputs and of the outputs. The fan-in is the size without the
-        axis of outputs, the fan-out that without the axis of inputs. By default these
-        are the last two; the kernels of a convolution have them first, outputs before
-        inputs: ``in_axis=1, out_axis=0``.
+        The axes of the inputs and of the outputs. The fan-in is the size without the axis of
+        outputs, the fan-out that without the axis of inputs. By default these are the last two; in
+        the kernels of a convolution they come first, outputs before inputs: ``in_axis=1,
+        out_axis=0``.
 
     Examples
     --------
@@ -81,12 +81,12 @@ def orthogonal(
 ) -> Any:
     """Orthonormal rows or columns, whichever are fewer, drawn uniformly.
 
-    (Saxe et al. 2014, arXiv:1312.6120.) The rows are all axes but that of the outputs.
+    (Saxe et al. 2014, arXiv:1312.6120.) The rows are all axes except that of the outputs.
     """
     rows = _fan(shape, dtype, out_axis)
     columns = shape[out_axis]
     q, r = np.linalg.qr(random.normal(key, (max(rows, columns), min(rows, columns))))
-    # QR leaves the signs open; with these, all q are equally likely
+    # QR does not determine the signs; with these, all q are equally likely
     q = q * np.where(np.diagonal(r) < 0, -1, 1)
     q = q if rows >= columns else q.T
     others = [n for i, n in enumerate(shape) if i != out_axis % len(shape)]
@@ -95,7 +95,7 @@ def orthogonal(
 
 
 def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any:
-    """Uniform between -1/2 and 1/2, over ``shape[-1]``."""
+    """Uniform between -1/2 and 1/2, divided by ``shape[-1]``."""
     _check(shape, dtype, least=1)
     bound = 0.5 / max(shape[-1], 1)
     return settled(random.uniform(key, shape, -bound, bound, dtype))
@@ -129,7 +129,7 @@ def _normal(key: Key, shape: Shape, dtype: Any, variance: float) -> Any:
 
 
 def settled(x: Any) -> Any:
-    """What was drawn, read-only; with a key that is being recorded, a Tensor."""
+    """The drawn array, read-only; a Tensor if the key is being recorded."""
     return x if type(x) is Tensor else give(x)
 
 
@@ -138,7 +138,7 @@ def _is_count(n: Any) -> bool:
 
 
 def _check(shape: Any, dtype: Any, least: int = 0) -> None:
-    """Raise unless a shape has this many axes at least, and the dtype is floating."""
+    """Raise unless a shape has at least this many axes, and the dtype is floating."""
     if not isinstance(shape, tuple) or len(shape) < least or not all(map(_is_count, shape)):
         raise ValueError(
             f"a shape is a tuple of non-negative integers{', not empty' * least}; not {shape!r}"

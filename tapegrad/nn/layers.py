@@ -18,7 +18,7 @@ class Layer(Protocol):
     """Anything with parameters and a pure function of them."""
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> Any:
-        """Parameters drawn with a key: the same key, the same parameters."""
+        """Parameters drawn with a key; the same key gives the same parameters."""
 
     def __call__(self, params: Any, x: Any) -> Any:
         """The layer's output."""
@@ -105,7 +105,7 @@ class Linear:
 def affine(
     layer: Any, params: Any, x: Any, n_inputs: int, n_outputs: int, at: str = "", of: str = "x"
 ) -> Any:
-    """``x @ weight + bias``, of a layer or of its part at a path; its errors name them."""
+    """``x @ weight + bias`` of a layer, or of its part at a path; errors name both."""
     check_params(layer, params, LinearParams, at or "params")
     check_shape(layer, at, "weight", params.weight, (n_inputs, n_outputs))
     check_shape(layer, at, "bias", params.bias, (n_outputs,))
@@ -149,7 +149,7 @@ class Embedding:
     dim: int = attrs.field(validator=positive_integer)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> EmbeddingParams:
-        """Vectors uniform between -1/2 and 1/2, over their length."""
+        """Vectors uniform between -1/2 and 1/2, divided by their length."""
         return EmbeddingParams(centred_uniform(key, (self.vocab_size, self.dim), dtype))
 
     def __call__(self, params: EmbeddingParams, indices: Any) -> Any:
@@ -173,9 +173,7 @@ class Embedding:
 def check_no_params(layer: Any, params: Any) -> None:
     """Raise unless a layer without parameters gets None for them."""
     if params is not None:
-        raise TypeError(
-            f"{layer} has no parameters, so that it is called with None: layer(None, x)"
-        )
+        raise TypeError(f"{layer} has no parameters, so it is called with None: layer(None, x)")
 
 
 @attrs.frozen

@@ -40,7 +40,7 @@ def _reduction(name: Any) -> Callable[[Any], Any]:
 
 
 def _errors(name: str, predictions: Any, targets: Any) -> Any:
-    """The predictions less the targets, which have the same shape."""
+    """The predictions minus the targets, which must have the same shape."""
     return subtract(predictions, _targets_like(name, "predictions", predictions, targets))
 
 
@@ -60,7 +60,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     Parameters
     ----------
     predictions, targets
-        Arrays of one shape.
+        Arrays of the same shape.
     reduction
         ``"mean"`` or ``"sum"`` over all elements, or ``"none"``.
 
@@ -71,7 +71,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ, for broadcasting here is mostly a mistake.
+        If the shapes differ, since broadcasting is usually a mistake here.
 
     Examples
     --------
@@ -110,7 +110,7 @@ def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
 
 
 def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
-    """Half the squared errors, and straight lines on where they are larger than `delta`.
+    """Half the squared errors, continued by straight lines beyond `delta`.
 
     With the error e: ``e**2 / 2`` where ``|e| <= delta``, else ``delta * (|e| - delta / 2)``
     (Huber 1964, https://doi.org/10.1214/aoms/1177703732).
@@ -120,7 +120,7 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     predictions, targets, reduction
         As for `mse_loss`.
     delta
-        The size of an error beyond which the loss grows linearly.
+        The error beyond which the loss grows linearly.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     name = "binary_cross_entropy_loss"
     logits = floating(logits)
     targets = array(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
-    # for either kind of target the term that is not 0 keeps its digits
+    # for a target of 0 or 1, the term that is not 0 keeps its digits
     return reduced(targets * softplus(-logits) + (1 - targets) * softplus(logits))
 
 

@@ -14,7 +14,7 @@ def accuracy(logits: Any, labels: Any) -> Any:
     Parameters
     ----------
     logits
-        Any leading shape, and classes along the last axis. Of equal logits the first counts.
+        Any leading shape, and classes along the last axis. Among equal logits, the first counts.
     labels
         The right classes: integers from 0, of the logits' leading shape.
 

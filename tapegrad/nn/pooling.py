@@ -1,4 +1,4 @@
-"""Pools, which reduce each patch of an image to one number, and `Flatten`."""
+"""Pooling layers, which reduce each patch of an image to one number, and `Flatten`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tapegrad.ops.patch import patches
 
 @attrs.frozen
 class _Pool(WithoutParameters):
-    """The base of the pools."""
+    """The base of the pooling layers."""
 
     n_axes: ClassVar[int] = 2
     reduce: ClassVar[Callable[..., Any]]
@@ -33,7 +33,7 @@ class _Pool(WithoutParameters):
 
 
 class MaxPool2d(_Pool):
-    """The largest of each patch of an image.
+    """The largest element of each patch of an image.
 
     Parameters
     ----------

@@ -66,7 +66,7 @@ class RNNCell:
     activation: str = attrs.field(default="sigmoid", validator=_known)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> RNNCellParams:
-        """Parameters of three `Linear` layers, drawn with keys of their own."""
+        """Parameters of three `Linear` layers, each drawn with its own key."""
         ih, hh, ho = split(key, 3)
         return RNNCellParams(
             Linear(self.n_inputs, self.n_hidden).init(ih, dtype),
@@ -77,7 +77,7 @@ class RNNCell:
     def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> Array:
         """A hidden state of zeros, of shape (batch_size, n_hidden).
 
-        A call brings it to the dtype of the parameters and the input.
+        A call converts it to the dtype of the parameters and the input.
         """
         return zeros((batch_size, self.n_hidden), dtype)
 

@@ -95,23 +95,23 @@ class Sequential:
     Parameters
     ----------
     *layers
-        Each takes the output of the one before. A layer is an object with
-        ``init(key, dtype)``, which returns its parameters, and is called as
-        ``layer(params, x)``. A pure function of x serves as a layer without parameters.
+        Each takes the output of the one before. A layer is an object with ``init(key, dtype)``,
+        which returns its parameters; it is called as ``layer(params, x)``. A pure function of x
+        serves as a layer without parameters.
 
     Raises
     ------
     TypeError
-        If one is neither, or is an object without `init` that holds arrays, which would
+        If one is neither of these, or is an object without `init` that holds arrays, which would
         never be trained.
 
     Notes
     -----
-    A layer whose call has a parameter ``key``, such as `Dropout`, receives a key of its
-    own, split from the caller's; one with a parameter ``training`` receives that. A layer
-    with state, such as `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state``
-    and returns its output and the new state. A `Sequential` that holds such a layer does
-    the same: its state is a tuple, with None for layers without state.
+    A layer whose call has a parameter ``key``, such as `Dropout`, receives its own key, split from
+    the caller's; one with a parameter ``training`` receives that. A layer with state, such as
+    `BatchNorm`, has a method ``initial_state(dtype)``, takes ``state`` and returns its output and
+    the new state. A `Sequential` that holds such a layer does the same: its state is a tuple, with
+    None for layers without state.
 
     Examples
     --------
@@ -135,7 +135,7 @@ class Sequential:
     __tree_leaf__: ClassVar[bool] = True
 
     layers: tuple[Layer, ...]
-    # what follows from the layers: what each one's call has, and whether one has state
+    # derived from the layers: what the call of each one takes, and whether one has state
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
     has_state: bool = attrs.field(eq=False, repr=False)
 
@@ -145,12 +145,12 @@ class Sequential:
         self.__attrs_init__(made, wants, any("state" in names for names in wants))
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> tuple[Any, ...]:
-        """Each layer's parameters, drawn with keys of their own."""
+        """Each layer's parameters, drawn with its own key."""
         keys = split(key, len(self.layers))
         return tuple(layer.init(k, dtype) for layer, k in zip(self.layers, keys, strict=True))
 
     def initial_state(self, dtype: npt.DTypeLike = float) -> tuple[Any, ...] | None:
-        """Each layer's initial state, None for a layer without; None if no layer has state."""
+        """Each layer's initial state, None for one without; None if no layer has state."""
         if not self.has_state:
             return None
         layers: tuple[Any, ...] = self.layers
@@ -167,7 +167,7 @@ class Sequential:
         training: bool = False,
         key: Key | None = None,
     ) -> Any:
-        """The last layer's output; a pair of it and the new state, if a layer has state.
+        """The last layer's output, or a pair of it and the new state if a layer has state.
 
         Parameters
         ----------

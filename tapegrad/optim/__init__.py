@@ -1,8 +1,8 @@
 """Optimizers, learning rate schedules and clipping: pure functions on trees.
 
-An optimizer is a frozen description: ``init(params)`` gives its state, and
-``update(params, grads, state)`` new parameters and a new state. The state is a tree, its
-step count included, so it is compiled, saved and resumed like parameters.
+An optimizer is a frozen description: ``init(params)`` returns its state, and ``update(params,
+grads, state)`` returns new parameters and a new state. The state, including the step count, is a
+tree, so it is compiled, saved and resumed like parameters.
 
 Accumulating the gradients of several batches, or averaging parameters over time, takes one
 `tapegrad.tree.map`:

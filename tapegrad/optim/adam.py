@@ -47,7 +47,7 @@ class Adam(Optimizer):
         The length of a step: a non-negative number, or a function of the step, counted
         from 0. 0.001 is a good start.
     beta1, beta2
-        The share of the means that each step keeps, less than 1.
+        The shares of the means that each step keeps, less than 1.
     epsilon
         Added to the denominator, so that it is never 0.
     weight_decay, decay
@@ -90,7 +90,7 @@ class Adam(Optimizer):
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
         """The rate, and the corrected step length and epsilon."""
         t = step + 1
-        # the means start at 0: the correction is computed once a step, not for each element
+        # the means start at 0; the correction is computed once for each step, not for each element
         correction = sqrt(1 - self.beta2**t)
         return rate, rate * correction / (1 - self.beta1**t), self.epsilon * correction
 
@@ -137,5 +137,5 @@ class AdamW(Adam):
     )
 
     def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
-        """The parameter, smaller."""
+        """The parameter after decay."""
         return p * (1 - rate * self.weight_decay), g

@@ -43,8 +43,8 @@ class Optimizer:
     weight_decay
         How much of each parameter is added to its gradient.
     decay
-        Which parameters decay: a function of a parameter's path and of the parameter.
-        ``lambda path, leaf: path.endswith("weight")`` leaves biases alone.
+        Which parameters decay: a function of a parameter's path and value. ``lambda path, leaf:
+        path.endswith("weight")`` leaves biases alone.
     """
 
     state: ClassVar[type[Any]]
@@ -81,7 +81,7 @@ class Optimizer:
         Parameters
         ----------
         params, grads
-            Trees of one structure.
+            Trees of the same structure.
         state
             From `init` or the last update.
 
@@ -95,7 +95,7 @@ class Optimizer:
         TypeError
             If the state is not of the optimizer's class.
         ValueError
-            If the trees differ, in structure, shapes or dtypes, with the path of the
+            If the trees differ in structure, shapes or dtypes; the message has the path of the
             first difference.
         """
         if not isinstance(state, self.state):
@@ -113,11 +113,11 @@ class Optimizer:
         leaf = self.leaf
         made: list[tuple[Any, ...]] = []
 
-        # this runs for each parameter in each step: only the necessary
+        # this runs for each parameter in each step, so it does only what is necessary
         def stepped(p: Any, g: Any, *moments: Any) -> Any:
             shape = getattr(p, "shape", ())
             if getattr(g, "shape", ()) != shape:
-                # where NumPy would broadcast; `_refuse_difference` says it better
+                # NumPy would broadcast; `_refuse_difference` explains it better
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
             numbers = now if cast is None else cast(_dtype(p))
             at = p
@@ -149,12 +149,12 @@ class Optimizer:
         return new, self.state(_after(state.step), **after)
 
     def _decays(self, params: Any) -> Iterator[bool] | None:
-        """For each parameter whether it decays; None if none does."""
+        """For each parameter, whether it decays; None if none does."""
         if is_none(self.weight_decay):
             return None
         return map(self.decay, tree.paths(params), tree.leaves(params))
 
-    # --- what a subclass says ---------------------------------------------------------------
+    # --- what a subclass defines ------------------------------------------------------------
 
     def moments(self) -> tuple[str, ...]:
         """The fields of the state that are trees like the parameters."""
@@ -185,7 +185,7 @@ def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
 
 
 def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
-    """Raise for the first place where another tree is not like the parameters."""
+    """Raise for the first place where another tree differs from the parameters."""
     pairs: list[tuple[Any, Any]] = []
     try:
         tree.map(lambda *pair: pairs.append(pair), params, other)
@@ -214,11 +214,11 @@ def _dtype(x: Any) -> Any:
 def _after(step: Any) -> Any:
     """The number of the next step."""
     if type(step) is ndarray and not step.ndim:
-        # NumPy makes a number of a sum without axes, and making an array of it takes as long
+        # NumPy turns a sum without axes into a number, and making an array of it takes as long
         return give(np.array(step.item() + 1, step.dtype))
     return _given(step + 1)
 
 
 def _given(x: Any) -> Any:
-    """A new leaf: read-only, unless it is being recorded."""
+    """A new leaf, which is read-only unless it is being recorded."""
     return x if type(x) is Tensor else give(x)

@@ -10,12 +10,12 @@ from tapegrad.core.tensor import Tensor
 
 
 def plain(x: Any) -> Any:
-    """A Python number for NumPy's, since NumPy's would widen float32 parameters."""
+    """A Python number in place of NumPy's, which would widen float32 parameters."""
     return x.item() if isinstance(x, np.generic | np.ndarray) and x.size == 1 else x
 
 
 def is_known(x: Any) -> bool:
-    """Whether x is no Tensor, whose value may be unknown yet."""
+    """Whether x is not a Tensor, whose value may not be known yet."""
     return not isinstance(x, Tensor)
 
 

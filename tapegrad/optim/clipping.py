@@ -44,8 +44,8 @@ def global_norm(tree: Any) -> Any:
 def clip_by_global_norm(grads: Tree, most: Any) -> tuple[Tree, Any]:
     """Scales gradients down if their norm is too large (Pascanu et al. 2013).
 
-    All are multiplied by ``most / norm`` if that is less than 1. Otherwise they stay the
-    same to the last bit (arXiv:1211.5063).
+    All are multiplied by ``most / norm`` if that is less than 1; otherwise they stay the same to
+    the last bit (arXiv:1211.5063).
 
     Parameters
     ----------

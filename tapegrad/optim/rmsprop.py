@@ -24,7 +24,7 @@ class RMSPropState:
     square
         An exponential moving average of the gradient's square, a tree like the parameters.
     mean
-        That of the gradient, if the optimizer is centred.
+        A moving average of the gradient, if the optimizer is centred.
     velocity
         The velocity, if there is momentum.
     """

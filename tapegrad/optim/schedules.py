@@ -45,12 +45,12 @@ class constant:  # noqa: N801
 
 @attrs.frozen
 class linear:  # noqa: N801
-    """From one rate to another in equal steps, then constant.
+    """A linear change from one rate to another, then constant.
 
     Parameters
     ----------
     start, end
-        The rate at step 0, and from the last step on.
+        The rates at step 0, and from the last step on.
     steps
         The number of steps from start to end, at least 1.
 
@@ -72,7 +72,7 @@ class linear:  # noqa: N801
 
 @attrs.frozen
 class warmup_cosine:  # noqa: N801
-    """Up in equal steps from above zero to a peak, then down half a cosine.
+    """A linear rise from above zero to a peak, then a fall along half a cosine.
 
     At step t it is ``peak * (t + 1) / warmup`` for the first `warmup` steps, the last of
     which is at the peak; then ``end + (peak - end) * (1 + cos(pi * x)) / 2``, with x from 0
@@ -85,7 +85,7 @@ class warmup_cosine:  # noqa: N801
     peak
         The highest rate.
     warmup
-        The number of steps on the way up, 0 for none.
+        The number of steps of the rise, 0 for none.
     total
         The number of all steps, including the warm-up.
     end
@@ -126,7 +126,7 @@ class warmup_cosine:  # noqa: N801
 
 @attrs.frozen
 class exponential_decay:  # noqa: N801
-    """Exponential decay by a factor every so many steps, continuously.
+    """Continuous exponential decay, by a factor for each period of steps.
 
     At step t it is ``start * factor ** (t / steps)``.
 
@@ -173,7 +173,7 @@ class piecewise:  # noqa: N801
     Raises
     ------
     ValueError
-        Unless there is one boundary fewer than values, in rising order.
+        Unless there is one boundary fewer than values, in increasing order.
 
     Examples
     --------

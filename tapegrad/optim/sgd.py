@@ -34,11 +34,10 @@ class SGDState:
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum.
 
-    With gradient g, parameters p and velocity v: ``v = momentum * v + g`` and
-    ``p = p - learning_rate * v`` (Sutskever et al. 2013,
-    https://proceedings.mlr.press/v28/sutskever13.html, in the form that leaves the
-    rate out of the velocity, as PyTorch's does). Nesterov's form takes
-    ``g + momentum * v`` in the place of v in the step.
+    With gradient g, parameters p and velocity v: ``v = momentum * v + g`` and ``p = p -
+    learning_rate * v`` (Sutskever et al. 2013, https://proceedings.mlr.press/v28/sutskever13.html,
+    in the form that leaves the rate out of the velocity, as PyTorch's does). Nesterov's form uses
+    ``g + momentum * v`` in place of v in the step.
 
     Parameters
     ----------
@@ -91,7 +90,7 @@ class SGD(Optimizer):
         if not moments:
             step = rate * g
             if type(step) is type(p) is ndarray and step.dtype is p.dtype:
-                # without memory for a third array as large
+                # without memory for a third array of this size
                 return (np.subtract(p, step, out=step),)
             return (p - step,)
         v = self.momentum * moments[0] + g

@@ -10,7 +10,6 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.operands import solvable
@@ -118,7 +117,7 @@ class Builder:
         """Name a value, if it is an instruction's and has no name yet."""
         made = self.source(ref)
         if made is not None and name and not made.name:
-            self.instructions[ref.index] = attrs.evolve(made, name=name)
+            self.instructions[ref.index] = made.but(name=name)
 
     def reshaped(self, x: Operand, shape: tuple[int, ...]) -> Operand:
         """The operand in this shape: itself, if it has that shape."""
@@ -213,11 +212,18 @@ class Builder:
         if ops is not None and not self.has(ops):
             return
         instructions = self.instructions
-        old, self.order = self.order, []
+        old, first = self.order, 0
+        if ops is not None:
+            # most passes visit few instructions; those before the first stay
+            found = [instructions[i].op in ops for i in old]
+            if True not in found:
+                return
+            first = found.index(True)
+        self.order = old[:first]
         replaced: dict[Any, Any] = {}
         # what is looked up for every instruction of every pass
         stays, is_apart = self.order.append, replaced.keys().isdisjoint
-        for i in old:
+        for i in old[first:]:
             instruction = instructions[i]
             if replaced and not is_apart(instruction.operands):
                 instruction = instruction.on(_exchanged(instruction.operands, replaced))

@@ -158,11 +158,13 @@ class Instruction:
 
     def on(self, operands: tuple[Operand, ...]) -> Instruction:
         """The same instruction with other operands."""
+        return self.but(operands=operands)
+
+    def but(self, **fields: Any) -> Instruction:
+        """The same instruction but for these fields, which are as they are kept."""
         # as `attrs.evolve`, without checking the fields again
         made = object.__new__(Instruction)
-        fields = made.__dict__
-        fields.update(self.__dict__)
-        fields["operands"] = operands
+        made.__dict__.update(self.__dict__, **fields)
         return made
 
     @property

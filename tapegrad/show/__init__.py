@@ -1,4 +1,4 @@
-"""A tape to look at: a page to step through, graphs, a plot of losses."""
+"""Looking at a tape: a page to step through, graphs; and a plot of losses."""
 
 from tapegrad.show.graphs import dot as dot
 from tapegrad.show.graphs import mermaid as mermaid

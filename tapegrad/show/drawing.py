@@ -1,4 +1,4 @@
-"""A tape drawn: each record below those that it is made of, as SVG."""
+"""A tape drawn as SVG, with each record below its operands."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.text import printable
 from tapegrad.show.graphs import edges
 
-_WIDTH, _HEIGHT, _GAP, _RISE = 128, 26, 16, 56  # of a node, and between them
+_WIDTH, _HEIGHT, _GAP, _RISE = 128, 26, 16, 56  # the sides of a node, and the gaps between nodes
 _STEP = _WIDTH + _GAP
-_MOST = 8  # nodes in a row; a level of more has several
-_LONGEST = 6  # levels that an edge crosses as a line; a longer one only names its operand
+_MOST = 8  # nodes in a row; a level with more nodes has several rows
+_LONGEST = 6  # levels that an edge may cross as a line; a longer one only names its operand
 
 
 def drawing(tape: Tape) -> str:
-    """A tape as SVG, in few columns, however many records it has.
+    """A tape as SVG, in few columns even if it has many records.
 
-    A record stands just above the first one that uses it, so that parameters are where they
-    come in. An edge from far above is drawn as a stub with the operand's number.
+    A record stands just above the first one that uses it, so parameters appear where they are
+    used. An edge from far above is drawn as a stub with the operand's number.
     """
     levels, depth = _levels(tape)
     places = _places(tape, levels, depth)
@@ -54,7 +54,7 @@ def _edge(n: int, i: int, start: tuple[int, int], x: int, y: int) -> str:
 
 
 def _stub(n: int, i: int, operand: Tensor, x: int, y: int) -> str:
-    # beside each other, where both operands are far
+    # side by side, if both operands are far
     c = x + (1 + 2 * (i % 2)) * _WIDTH // 4
     return (
         f'<path id="edge-{n}-{i}" d="M{c} {y - 10}V{y}"/>'
@@ -63,7 +63,7 @@ def _stub(n: int, i: int, operand: Tensor, x: int, y: int) -> str:
 
 
 def _levels(tape: Tape) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
-    """How far down each record stands, as low as those that use it allow; and its depth."""
+    """The level of each record, as far down as its users allow, and its depth."""
     earliest: dict[Tensor, int] = {}
     for record in tape:
         earliest[record] = max([earliest[x] + 1 for _, x in edges(tape, record)], default=0)
@@ -78,7 +78,7 @@ def _levels(tape: Tape) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
 
 @attrs.frozen
 class _Row:
-    """Records side by side, and how far they are below those above."""
+    """Records side by side, and their distance from those above."""
 
     records: list[Tensor]
     rise: int
@@ -87,7 +87,7 @@ class _Row:
 def _places(
     tape: Tape, levels: dict[Tensor, int], depth: dict[Tensor, int]
 ) -> dict[Tensor, tuple[int, int]]:
-    """Where each record is drawn: above what uses it, as far as there is room."""
+    """The place of each record: above its users, if there is room."""
     users: dict[Tensor, list[Tensor]] = defaultdict(list)
     members: dict[int, list[Tensor]] = defaultdict(list)
     for record in tape:
@@ -108,7 +108,7 @@ def _places(
                 left |= {x: wanted[ordered[0]] + i * _STEP for i, x in enumerate(row)}
             else:
                 left |= _beside_each_other(row, wanted, depth)
-            # the rows of one level are closer
+            # rows of the same level are closer
             rows.append(_Row(row, _RISE if k == n_rows - 1 else _HEIGHT + _GAP))
     shift = _GAP - min(left.values(), default=0.0)
     places: dict[Tensor, tuple[int, int]] = {}
@@ -122,7 +122,7 @@ def _places(
 def _beside_each_other(
     row: list[Tensor], wanted: dict[Tensor, float], depth: dict[Tensor, int]
 ) -> dict[Tensor, float]:
-    """Places near to those that are wanted, in this order and without overlap.
+    """Places near the wanted ones, in this order and without overlap.
 
     The longest chain is drawn straight down, and others make room for it.
     """

@@ -1,4 +1,4 @@
-"""The reverse sweep as a page shows it, event by event, with what a reader may predict."""
+"""The reverse sweep as a page shows it, event by event, with predictions to choose from."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def events(tape: Tape, steps: Iterable[Step], texts: Texts) -> Iterator[dict[str
 def _contributed(
     step: Step, c: Contribution, sums: dict[Tensor, Any], texts: Texts
 ) -> Iterator[dict[str, Any]]:
-    """A contribution by its rule, then added to what its operand has."""
+    """A contribution: what the rule gives, then its addition to the operand's cotangent."""
     x, so_far = c.operand, sums.get(c.operand)
     given, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
     before = None if so_far is None else primal_of(so_far)
@@ -103,7 +103,7 @@ def _contributed(
 
 
 def _is(formula: str) -> str:
-    """The text between a formula, or one in words, and its value."""
+    """The text between a formula, in symbols or in words, and its value."""
     try:
         ast.parse(formula, mode="eval")
     except SyntaxError:
@@ -112,15 +112,19 @@ def _is(formula: str) -> str:
 
 
 def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
-    """What a reader may predict of a contribution, with why it is right or wrong."""
+    """Values that a reader may predict for a contribution, each with why it is right or wrong."""
     right, g = primal_of(c.cotangent), primal_of(step.cotangent)
     formula = printable(c.formula)
     tries = [
         (right, True, f"{formula} gives {texts.short(right)}."),
         (g, False, f"That is g, which came in: it has yet to go through the rule, {formula}."),
-        (-right, False, f"The size is right, the sign is not: the rule is {formula}."),
-        (right * 0, False, "It is not 0: the output does change as this operand does."),
-        (right * 2, False, "Twice too much: another contribution is added later, by itself."),
+        (-right, False, f"The size is right, but the sign is not: the rule is {formula}."),
+        (right * 0, False, "It is not 0: the output does change when this operand does."),
+        (
+            right * 2,
+            False,
+            "That is twice as much: another contribution is added later.",
+        ),
         (
             primal_of(step.record._primal),
             False,
@@ -137,10 +141,10 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
         if value.shape == () and np.isfinite(value):
             choice["number"] = float(value)
         found.setdefault(text, choice)
-    # sorted by their text, so that the right one is not always first
+    # sorted as text, so that the right one is not always first
     return [found[text] for text in sorted(found)]
 
 
 def called(record: Tensor) -> str:
-    """What the page calls a record."""
+    """A record's name on the page."""
     return f"%{record.index} ({printable(record.name or record.op.name)})"

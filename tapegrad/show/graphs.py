@@ -28,7 +28,7 @@ def mermaid(tape: Tape) -> str:
     """
     lines = ["flowchart TD"]
     for record in tape:
-        # Mermaid's codes for characters that have a meaning in a label
+        # Mermaid's codes for characters with a special meaning in a label
         text = "".join(
             c if c.isalnum() or c in " %()_.,-" else f"#{ord(c)};" for c in _said(record)
         )

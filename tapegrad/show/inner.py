@@ -1,4 +1,4 @@
-"""Which records of a tape a sweep inside its recording wrote, found by sweeping again."""
+"""The records of a tape that a sweep inside the recording wrote, found by sweeping again."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _MOST = 200
 def swept(tape: Tape) -> frozenset[Tensor]:
     """The records that inner sweeps wrote, such as those of `grad` inside a recording.
 
-    Records with a line of source say it themselves. Otherwise a sweep is recognized by what it
-    writes: it is repeated from each scalar back to where the inner recording begins, on a
-    branch that is dropped, and looked for on the tape. A sweep that began with a cotangent
-    other than 1 is not found.
+    Records with a line of source say so themselves. Otherwise a sweep is recognized by what it
+    writes: it is repeated from each scalar back to the beginning of the inner recording, on a
+    branch that is then dropped, and its records are looked for on the tape. A sweep that began
+    with a cotangent other than 1 is not found.
     """
     origin = tape.start.origin
     if origin.compiling:
@@ -56,7 +56,7 @@ def _written_by_a_sweep(
 ) -> Sequence[Tensor]:
     """The longest run of records that a sweep from an earlier record would write.
 
-    Records in `taken` belong to the sweep of a recording around this one.
+    Records in `taken` belong to the sweep of an enclosing recording.
     """
     longest: Sequence[Tensor] = ()
     for n, output in enumerate(later, 1):
@@ -79,7 +79,7 @@ def _sweep_again(tape: Tape, output: Tensor, parameters: tuple[Tensor, ...]) -> 
     try:
         _, last = recorded_from(tape.last, sweep, (part, begin(part, output, None)))
     except Exception:
-        # a user's rule that no sweep had reached
+        # a user's rule that no sweep had reached yet
         return []
     written = []
     while last is not tape.last:
@@ -89,7 +89,7 @@ def _sweep_again(tape: Tape, output: Tensor, parameters: tuple[Tensor, ...]) -> 
 
 
 def _are_alike(written: Sequence[Tensor], run: Sequence[Tensor]) -> bool:
-    """Whether records are made alike: by the same ops, of the same records and constants."""
+    """Whether records are made alike: by the same ops, from the same records and constants."""
     stands_for: dict[Any, Tensor] = {}
     for new, old in zip(written, run, strict=True):
         if new.op is not old.op or len(new._operands) != len(old._operands):

@@ -10,7 +10,7 @@ from tapegrad.core.tensor import Tensor
 
 
 def ends(record: Tensor) -> bool:
-    """Whether a record is made of others and passes a gradient to none of them."""
+    """Whether a record has operands and passes a gradient to none of them."""
     made_of = [i for i, x in enumerate(record._operands) if type(x) is Tensor]
     return bool(made_of) and not any(passes(record, i) for i in made_of)
 
@@ -25,7 +25,7 @@ def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | 
     inner
         The records that inner sweeps wrote; see `swept`.
     reached
-        The records that have a cotangent, where there was a sweep.
+        The records that have a cotangent, if there was a sweep.
     """
     marks = []
     if record.op is PARAMETER:

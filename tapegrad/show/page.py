@@ -1,7 +1,7 @@
 """A page that steps a reader through a tape, forward and backward.
 
-The page is one file that loads nothing else. All numbers on it are written here; its script
-(``page.js``) only decides which of them are shown.
+The page is one file that loads nothing else. All of its numbers are written here; its script
+(``page.js``) only decides which of them to show.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ def html(
 ) -> str:
     """A page that steps through a tape: forward, then the reverse sweep, and back.
 
-    One self-contained file for any browser, offline too. It shows the tape as a table and
-    as a graph, each contribution before and after broadcasting is undone, the sums as they
-    grow, and the gradients as they are found; it can ask the reader to predict each of
-    them first, and checks the gradients against differences at its foot.
+    One self-contained file for any browser, offline too. It shows the tape as a table and as a
+    graph, each contribution before and after broadcasting is undone, the sums as they grow, and
+    the gradients as they are found; it can ask the reader to predict each of them first, and at
+    its foot it checks the gradients against finite differences.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def _row(
         source = escape(printable(f"{place.number}: {place.text}"))
         note += f'<br><span class="source" title="{where}">{source}</span>'
     known = texts.html(reached[record]) if record in reached else ""
-    # the roles are those of the elements, which lose them where a narrow page lays them out anew
+    # the elements' own roles, which they lose when a narrow page lays them out anew
     return (
         f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
         f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'

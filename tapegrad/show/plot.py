@@ -8,7 +8,7 @@ from typing import Any
 
 
 def loss(losses: Sequence[Any], path: str | os.PathLike[str]) -> None:
-    """Plot a loss by the step, to a file.
+    """Plot a loss over the steps, to a file.
 
     Parameters
     ----------

@@ -35,10 +35,10 @@ def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
 def slopes(
     tape: Tape, output: Tensor, cotangent: Any, gradients: Mapping[Tensor, Any]
 ) -> Iterator[tuple[Tensor, float, float | None, bool]]:
-    """For each parameter, the slope along a direction: by its gradient and by differences.
+    """For each parameter, the slope along a direction, by its gradient and by finite differences.
 
-    It comes with whether the two agree, as closely as rounding and the step allow. There are
-    no differences if a checkpoint is on the way: its records are not on the tape.
+    Also whether the two agree, as closely as rounding and the step allow. There are no differences
+    if a checkpoint is on the way, since its records are not on the tape.
     """
     weight = np.ones(output.shape) if cotangent is None else np.asarray(cotangent)
     for p, gradient in gradients.items():

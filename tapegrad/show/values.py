@@ -1,4 +1,4 @@
-"""Values as a page shows them: in short, opened, and as a heat map."""
+"""Values as a page shows them: abbreviated, opened, and as a heat map."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _MOST_HEAT = 16  # rows and columns of a heat map
 
 @attrs.frozen
 class Text:
-    """A value as text: in short, and in full where there is more to see."""
+    """A value as text: abbreviated, and in full if there is more to see."""
 
     brief: str
     full: str = ""
@@ -30,7 +30,7 @@ class Text:
 class Texts:
     """The values of one page as text.
 
-    NumPy is slow to format an array, so equal arrays are formatted once.
+    Formatting an array takes NumPy long, so equal arrays are formatted once.
     """
 
     _briefs: dict[Any, str] = attrs.field(factory=dict, init=False)
@@ -48,7 +48,7 @@ class Texts:
         return self._briefs[key]
 
     def of(self, value: Any) -> Text:
-        """A value in short and in full."""
+        """A value abbreviated and in full."""
         if not isinstance(value, np.ndarray) or value.ndim == 0 or not value.size:
             return Text(short(value))
         key = _content(value)
@@ -74,7 +74,7 @@ class Texts:
             yield {name: x for name, x in attrs.asdict(text).items() if x}
 
     def html(self, value: Any) -> str:
-        """A value that opens where it is larger than what is shown at first."""
+        """A value, which can be opened if it is larger than what is shown at first."""
         text = self.of(value)
         if not text.full:
             return escape(text.brief)
@@ -88,7 +88,7 @@ def _content(value: Array) -> tuple[Any, ...]:
 
 
 def _heat(value: Array) -> list[list[float]]:
-    """An array of two axes, in few rows and columns, its elements between -1 and 1."""
+    """An array with two axes, reduced to few rows and columns, with elements between -1 and 1."""
     places = [np.unique(np.linspace(0, n - 1, min(n, _MOST_HEAT)).astype(int)) for n in value.shape]
     part = np.nan_to_num(value[np.ix_(*places)].astype(float), posinf=0, neginf=0)
     scale = np.max(np.abs(part))

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import THOROUGH
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -115,7 +116,8 @@ def test_the_derivatives_of_a_determinant_at_zero_are_its_coefficients() -> None
 
 
 def test_a_determinant_has_third_derivatives_of_both_modes() -> None:
-    check_grads(np.linalg.det, (A,), order=3)
+    for modes in (("reverse",), ("forward",)) if not THOROUGH else (("reverse", "forward"),):
+        check_grads(np.linalg.det, (A,), 3, modes)
 
 
 def test_slogdet_of_a_singular_matrix_has_no_gradient_and_says_so() -> None:
@@ -225,7 +227,7 @@ def test_a_norm_has_a_gradient_by_its_order(ord: float, norm: Any) -> None:
     ],
 )
 def test_a_matrix_norms_order_has_no_gradient_and_is_refused(f: Any) -> None:
-    with pytest.raises(TypeError, match="single orders"):
+    with pytest.raises(TypeError, match="separate orders"):
         tg.grad(f, argnums=1)(A, 2.0)
 
 
@@ -249,8 +251,8 @@ def test_a_norm_of_all_axes_is_that_of_the_elements() -> None:
     ("call", "words"),
     [
         (lambda x: np.linalg.qr(x, mode="raw"), "'reduced', 'complete' or 'r'"),
-        (lambda x: np.linalg.norm(x, "nuc", axis=0), "no order of a vector"),
-        (lambda x: np.linalg.norm(x, 3), "no order of a matrix"),
+        (lambda x: np.linalg.norm(x, "nuc", axis=0), "not an order of a vector"),
+        (lambda x: np.linalg.norm(x, 3), "not an order of a matrix"),
         (lambda x: np.linalg.norm(x[None], 2), "vector_norm takes more"),
         (lambda x: np.linalg.norm(x, 2, axis=(0, 0)), "repeated"),
         (lambda x: np.linalg.matrix_power(x[:2], 2), "square"),

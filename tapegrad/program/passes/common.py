@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.digits import as_text
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
 
@@ -20,20 +20,31 @@ def share_common(builder: Builder) -> None:
     """
     if builder.is_shared:
         return
-    known: dict[Any, int] = {}
     contents, refs = builder.contents, builder.refs
+    found = []
+    for i, instruction in builder.in_order():
+        kept = contents.get(i)
+        if kept is None or kept[0] is not instruction:
+            kept = contents[i] = instruction, content(instruction, _exact(instruction.operands))
+        found.append(kept[1])
+    if len(set(found)) < len(found):
+        builder.rewrite(_sharing(contents, refs))
+    builder.is_shared = True
+
+
+def _sharing(contents: dict[int, Any], refs: list[Ref]) -> Visit:
+    """What puts the first of equal instructions in the place of the others."""
+    known: dict[Any, int] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Ref | None:
         at = builder.at
-        found = contents.get(at)
-        if found is None or found[0] is not instruction:
-            found = instruction, content(instruction, _exact(instruction.operands))
-            contents[at] = found
-        first = known.setdefault(found[1], at)
+        kept = contents[at]
+        if kept[0] is not instruction:  # its operands were merged
+            kept = contents[at] = instruction, content(instruction, _exact(instruction.operands))
+        first = known.setdefault(kept[1], at)
         return None if first == at else refs[first]
 
-    builder.rewrite(visit)
-    builder.is_shared = True
+    return visit
 
 
 def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:

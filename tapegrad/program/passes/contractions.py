@@ -16,7 +16,8 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand
-from tapegrad.program.passes.reshapes import before_reshape
+from tapegrad.program.passes.reshapes import before_reshape, without_ones
+from tapegrad.program.passes.totals import summed_axes
 
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
@@ -40,9 +41,7 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     if builder.dtype(first) != total.dtype or builder.dtype(second) != total.dtype:
         return None
     shape, n = product.shape, len(product.shape)
-    axis = total.options.get("axis")
-    axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    summed = {k % n for k in axes}
+    summed = summed_axes(total, n)
     of_first, of_second = (_long_axes(builder.shape(x), n) for x in product.operands)
     inner = of_first & of_second & summed
     if 0 in shape or not inner or summed & (of_first ^ of_second):
@@ -89,16 +88,12 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
 
 def _without_short_axes(builder: Builder, x: Operand) -> Operand:
     """The values of an operand, without axes of length 1."""
-    wanted = _without_ones(builder.shape(x))
+    wanted = without_ones(builder.shape(x))
     while (before := before_reshape(builder, x)) is not None:
-        if _without_ones(builder.shape(before)) != wanted:
+        if without_ones(builder.shape(before)) != wanted:
             break
         x = before
     return builder.reshaped(x, wanted)
-
-
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(length for length in shape if length != 1)
 
 
 def _permuted(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 import numpy as np
 
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
@@ -40,7 +39,7 @@ def written_out(builder: Builder, instruction: Instruction, known: Known) -> Any
     made: list[Ref] = []
     for part in known[key]:
         operands = tuple([_placed(x, instruction.operands, made) for x in part.operands])
-        made.append(builder.append(attrs.evolve(part, operands=operands, stage=builder.stage)))
+        made.append(builder.append(part.but(operands=operands, stage=builder.stage)))
     return made[-1]
 
 

@@ -133,7 +133,7 @@ def _scale(builder: Builder, seed: int, factor: Any, leaving: set[Ref]) -> None:
             taken.add(scaled)
             return scaled
         if not instruction.note and taken.intersection(instruction.operands):
-            return attrs.evolve(instruction, note="the rate is in the cotangents")
+            return instruction.but(note="the rate is in the cotangents")
         return None
 
     builder.rewrite(visit)
