@@ -146,7 +146,7 @@ class Call:
         for x, c in zip(outputs, self.layout.apart(g), strict=True):
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + c if x in seeds else c
-        gradients = sweep(tape, seeds)
+        gradients = sweep([tape], seeds)
         return [gradients[x] for x in self.reads]
 
     def push(self, moved: Mapping[int, Any]) -> Any:

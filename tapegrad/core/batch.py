@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
+from tapegrad.core.apart import apart
 from tapegrad.core.fitting import fit
 from tapegrad.core.forward import apply, by_transposing, schedule
 from tapegrad.core.op import Joint
@@ -28,6 +29,7 @@ from tapegrad.core.whole import forward_of
 Has = tuple[bool, ...]
 
 
+@apart
 def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: int) -> Any:
     """Compute the records of one example's tape for a batch.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.apart import apart
 from tapegrad.core.fitting import fit, spread
 from tapegrad.core.operands import primals
 from tapegrad.core.sweep import sweep
@@ -20,6 +21,7 @@ from tapegrad.core.tape import Tape, append, is_recording, run
 from tapegrad.core.tensor import Rules, Tensor
 
 
+@apart
 def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
     """The tangents of the records that depend on the given tangents, by record.
 
@@ -112,7 +114,7 @@ def by_transposing(
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
-    return sweep(tape, seeds)[g]
+    return sweep([tape], seeds)[g]
 
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

@@ -36,6 +36,7 @@ from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import Tabled, table
+from tapegrad.face.warned import warn_at_users_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -436,6 +437,7 @@ def recorded_from(
     """
 
     def call() -> tuple[Any, Any]:
+        warn_at_users_line()
         advance(last)
         return fn(*args, **kwargs), CURRENT.get()
 

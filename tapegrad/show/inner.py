@@ -77,7 +77,7 @@ def _sweep_again(tape: Tape, output: Tensor, parameters: tuple[Tensor, ...]) -> 
     """What a sweep writes, on a branch after the tape's last record."""
     part = Tape(output, parameters[0].previous, parameters)
     try:
-        _, last = recorded_from(tape.last, sweep, (part, begin(part, output, None)))
+        _, last = recorded_from(tape.last, sweep, ([part], begin(part, output, None)))
     except Exception:
         # a user's rule that no sweep had reached yet
         return []

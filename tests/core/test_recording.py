@@ -438,19 +438,22 @@ def interrupted(call: Any, files: tuple[str, ...], at: int) -> bool:
 
     def step(frame: FrameType, event: str, _: Any) -> Any:
         nonlocal left
-        if not frame.f_code.co_filename.endswith(files):
-            return None
-        frame.f_trace_opcodes = True
         if event == "opcode":
             left -= 1
             if left < 0:
                 raise KeyboardInterrupt
         return step
 
+    def enter(frame: FrameType, event: str, _: Any) -> Any:
+        if not frame.f_code.co_filename.endswith(files):
+            return None
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return step
+
     before = sys.gettrace()
     # Python 3.12 traces instructions only if a frame asked for them before
     sys._getframe().f_trace_opcodes = True
-    sys.settrace(step)
+    sys.settrace(enter)
     try:
         call()
     except KeyboardInterrupt:

@@ -31,11 +31,13 @@ from tapegrad.program.passes import (
     join_gathers,
     join_sigmoids,
     pick_first,
+    read_signs,
     scale_seeds,
     share_common,
     stack_products,
     stack_sums,
     sum_once,
+    sum_weighed,
     sums_as_products,
     type_numbers,
     update_rows,
@@ -342,6 +344,62 @@ def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum)
         kept.append((after, after.tobytes()))
         table = after
     assert all(x.tobytes() == data for x, data in kept)
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (3, 6, 2), (2, 3, 6, 2)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_sums_of_weights_times_a_product_are_those_of_what_they_weigh(shape, turned):
+    def fn(a, b, c):
+        if turned and len(shape) > 2:
+            b, c = np.swapaxes(b, 0, -2), np.swapaxes(c, 0, -2)
+        weighed = a @ c
+        return weighed, np.sum((b @ np.swapaxes(c, -1, -2)) * a, axis=-1, keepdims=turned)
+
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((*shape[:-2], 6, 6))
+    if turned and len(shape) > 2:
+        shape = (shape[-2], *shape[1:-2], shape[0], shape[-1])
+    args = (a, *rng.standard_normal((2, *shape)))
+    assert after(sum_weighed, fn, *args).count("matmul") == 1
+    assert_close(run(sum_weighed(trace(fn, args, {})), args), fn(*args), a.dtype, 1)
+    assert_close(tg.compile(fn)(*args), fn(*args), a.dtype, 1)
+
+
+def test_sums_of_products_stay_where_they_are_not_those_of_another():
+    a, b, c = np.ones((6, 6)), np.ones((6, 2)), np.ones((6, 2))
+    for other, axis in (
+        (lambda a, c: a.T @ c, -1),
+        (lambda a, c: a @ (c + 1.0), -1),
+        (lambda a, c: c.T @ a, -1),
+        (lambda a, c: a @ c, 0),
+    ):
+
+        def fn(a, b, c, other=other, axis=axis):
+            return other(a, c), np.sum(a * (b @ c.T), axis)
+
+        assert untouched(sum_weighed, fn, a, b, c)
+    # what comes later, or what is needed besides, saves nothing
+    assert untouched(sum_weighed, lambda a, b, c: (np.sum(a * (b @ c.T), -1), a @ c), a, b, c)
+
+    def needed(a, b, c):
+        weighed, product = a @ c, a * (b @ c.T)
+        return weighed, np.sum(product, -1), product
+
+    assert untouched(sum_weighed, needed, a, b, c)
+
+
+def test_signs_are_read_off_what_relu_gives():
+    def fn(x):
+        y = x * 2.0
+        return np.maximum(0.0, y), y > 0, y > 1, y >= 0
+
+    x = np.array([-1.0, 0.0, -0.0, 0.3, 1e-45, np.inf, -np.inf, np.nan], np.float32)
+    program = trace(fn, (x,), {})
+    signs = read_signs(program)
+    (of,) = [i.operands[0] for i in signs.instructions if i.op.name == "greater"][:1]
+    assert signs.of(of).op.name == "maximum"
+    for got, wanted in zip(run(signs, (x,)), fn(x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
 
 
 # --- where a pass would be wrong ----------------------------------------------------------
