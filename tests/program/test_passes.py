@@ -676,7 +676,7 @@ def test_sum_once_sums_what_is_inside_and_multiplies_the_sum():
 
 def test_contract_sums_puts_the_axes_in_order():
     a, b = np.random.default_rng(0).normal(size=(2, 5, 2, 3))
-    a, b = a[:, :, None, :], b[:, None, :1, None, 0]
+    a, b = a[:, :, None, :], b[:, None, :, None, 0]
     program = contract_sums(trace(lambda a, b: tg.sum(a * b, 0), (a, b), {}))
     np.testing.assert_allclose(run(program, (a, b)), np.sum(a * b, 0), rtol=1e-12)
 
