@@ -72,7 +72,7 @@ def _value_and_gradients(
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    gradients = gradient_trees(sweep(tapes.pop(), seeds, of.check_finite), marked)
+    gradients = gradient_trees(sweep(tapes, seeds, of.check_finite), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
 

@@ -87,7 +87,7 @@ def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[An
     """The same, a row at a time."""
 
     def pulled(weights: dict[Tensor, Any]) -> list[Any]:
-        gradients = sweep(tape, weights)
+        gradients = sweep([tape], weights)
         return [gradients[x] for x in inputs]
 
     rows = _by_blocks(pulled, tape, outputs, inputs)

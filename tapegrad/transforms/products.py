@@ -66,7 +66,7 @@ class Pullback(Generic[*Ts]):
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map_up_to(weigh, self.output, cotangent)
-        return gradient_trees(sweep(self.tape, seeds), self.marked)
+        return gradient_trees(sweep([self.tape], seeds), self.marked)
 
 
 # by arity, so that a function may have further arguments with defaults
