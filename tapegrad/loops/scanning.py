@@ -135,7 +135,7 @@ def _length(xs: Any, length: int | None) -> int:
 
 
 def _row(xs: Any, t: int) -> Any:
-    return tree.map(lambda x: (lend(x) if type(x) is np.ndarray else x)[t, ...], xs)
+    return tree.map(lambda x: lend(x)[t, ...], xs)
 
 
 def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:

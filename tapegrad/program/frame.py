@@ -82,7 +82,7 @@ def framed(
         once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
     for ref, name in outs.items():
         part = plan.parts[ref]
-        once.append(f"{name} = {buffers[part.buffer]}[{part.start}:{part.stop}]")
+        once.append(f"{name} = {buffers[part.buffer]}[{part.index}]")
     # successive values may share a buffer, in one order of axes
     known: dict[tuple[str, Axes], str] = {}
     for ref, axes in plan.turned.items():

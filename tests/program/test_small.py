@@ -144,6 +144,39 @@ def test_small_parts_are_joined_along_any_axis(data, axis):
     compiled.check(*[x + 1 for x in args])
 
 
+@given(st.data(), st.sampled_from([(), (3,), (2, 3)]))
+@depth("small step")
+def test_rows_of_a_stack_are_written_where_it_is(data, shape):
+    kinds = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+    args = [np.asarray(RNG.normal(size=shape)) for _ in kinds]
+
+    def fn(*args):
+        same = np.sin(args[0])
+        rows = [
+            (x, np.tanh(x), x * 2.0 + same, same, np.ones(shape))[kind]
+            for x, kind in zip(args, kinds, strict=True)
+        ]
+        joined = np.stack(rows)
+        # the rows are read afterwards too
+        return joined * 2, np.exp(joined), same * 3, np.stack([*rows, np.cos(same)]) + joined[0]
+
+    compiled = tg.compile(fn)
+    compiled.check(*args)
+    compiled.check(*[x + 1 for x in args])
+
+
+def test_a_stack_in_a_step_of_a_loop_copies_no_row():
+    def loop(x):
+        def step(c, _):
+            return np.stack([c[1] * 0.5, np.sin(c[0])]) * x, None
+
+        return tg.scan(step, np.ones((2, 3)), length=4)[0]
+
+    compiled = tg.compile(loop)
+    compiled.check(2.0)
+    assert "its parts were written there" in str(compiled.program(2.0))
+
+
 @attrs.frozen
 class Plain:
     a: Any
