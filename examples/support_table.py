@@ -18,7 +18,7 @@ import numpy as np
 import tapegrad as tg
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import OPS, declaration
-from tapegrad.face.table import ANSWERS
+from tapegrad.face.table import complete
 
 HEAD = """\
 # What works on Tensors
@@ -40,6 +40,7 @@ that is not listed here. `tg.r_` and `tg.c_` join arrays in brackets, as NumPy's
 
 PARTS, NONE = "by its parts", "none"
 # of the table, without the methods of ufuncs and the operators of Python
+ANSWERS = complete()
 OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
 OF_SCIPY = {f for f in ANSWERS if type(f) is str}
 # of a Tensor these read no value

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.checkpoint import Checkpoint
+from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.checkpoint import CHECKPOINT
+from tapegrad.checkpoints import CHECKPOINT
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import stopped

@@ -15,7 +15,7 @@ from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack
 from tapegrad.testing.problem import Problem
 from tapegrad.testing.values import CLOSE, check_values
-from tapegrad.transforms import jvp, linearize, vjp
+from tapegrad.transforms.products import jvp, linearize, vjp
 
 __all__ = ["check_grads"]
 
