@@ -346,6 +346,21 @@ def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum)
     assert all(x.tobytes() == data for x, data in kept)
 
 
+@pytest.mark.parametrize(
+    ("steps", "width", "flat"), [(4, 8, True), (40, 40, False), (80, 90, True)]
+)
+def test_stacks_times_a_transposed_matrix_are_flat_unless_they_are_small(steps, width, flat):
+    x, w = np.ones((3, steps, width)), np.ones((width, width))
+
+    def fn(x, w):
+        return x @ w.T
+
+    program = tg.compile(fn).program(x, w)
+    sizes = [len(i.shape) for i in program.instructions if i.op.name == "matmul"]
+    assert sizes == [2 if flat else 3]
+    assert_close(tg.compile(fn)(x, w), fn(x, w), x.dtype, width)
+
+
 @pytest.mark.parametrize("shape", [(6, 2), (3, 6, 2), (2, 3, 6, 2)])
 @pytest.mark.parametrize("turned", [False, True])
 def test_sums_of_weights_times_a_product_are_those_of_what_they_weigh(shape, turned):
