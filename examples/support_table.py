@@ -18,28 +18,29 @@ import numpy as np
 import tapegrad as tg
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import OPS, declaration
-from tapegrad.face.table import ANSWERS
+from tapegrad.face.table import complete
 
 HEAD = """\
 # What works on Tensors
 
 The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy and SciPy
-that they answer for: either may be called on Tensors, and the methods and operators of arrays
-too. Any other function of NumPy raises a `TypeError` that names it, and so does an argument that
-is not listed here. `tg.r_` and `tg.c_` join in brackets, as NumPy's do.
-`examples/support_table.py` writes this table from what the ops declare.
+that they answer for: either can be called on Tensors, as can the methods and operators of
+arrays. Any other function of NumPy raises a `TypeError` that names it, and so does an argument
+that is not listed here. `tg.r_` and `tg.c_` join arrays in brackets, as NumPy's do.
+`examples/support_table.py` writes this table from the ops' declarations.
 
-- **gradient**: the operands that have one. *By its parts*: the function is written with other
-  ops and recorded as these, and what they pass on is passed on.
+- **gradient**: the operands that receive one. *By its parts*: the function is composed of other
+  ops and recorded as these, which pass the gradient on.
 - **convention**: the gradient where there is no derivative, or where formulas would fail. A
-  function without one that goes by its parts has theirs.
-- **batch**: `vmap` calls an op once for all examples. These it calls for each example:
-  {loops}, the draws of `tg.random`, and ops and rules of your own. It refuses
-  {refused}, whose shape depends on values.
+  function that goes by its parts follows their conventions unless it states its own.
+- **batch**: `vmap` calls an op once for all examples. It calls these once for each example:
+  {loops}, the draws of `tg.random`, and ops and rules of your own. It refuses {refused}, whose
+  shape depends on values.
 """
 
 PARTS, NONE = "by its parts", "none"
 # of the table, without the methods of ufuncs and the operators of Python
+ANSWERS = complete()
 OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
 OF_SCIPY = {f for f in ANSWERS if type(f) is str}
 # of a Tensor these read no value

@@ -21,6 +21,11 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, by every property": (1, 20),
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 20),
+    "check_grads, of few inputs": (6, 100),
+    "loop": (6, 60),
+    "batch": (8, 250),
+    "state machine": (20, 100),
+    "pairs of small numbers": (6, 36),
     # of which the properties of any function are checked
     "properties": (5, 50),
     # random programs of up to 40 steps, traced, and improved, written or run

@@ -149,7 +149,7 @@ def peak(fn: Any, *args: Any) -> int:
 
 def test_a_chain_takes_memory_for_one_segment_and_the_boundaries():
     n, steps = 12, 12
-    x = np.linspace(0, 1, 20_000)
+    x = np.linspace(0, 1, 10_000)
     segment = long_segment(steps)
     boundaries_and_segment = (n + steps) * x.nbytes
     lean, plain = chain(tg.checkpoint(segment), n), chain(segment, n)

@@ -6,14 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from depth import depth
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.domain import Elements
 from tapegrad.testing import arrays, check_grads, check_properties
-
-FEW = settings(max_examples=max(1, settings.default.max_examples // 12))
 
 
 def equations(x: Any, a: Any, p: Any) -> Any:
@@ -43,7 +42,7 @@ ROOT = tg.implicit_root(equations, newton)
 A, P = np.array([0.5, -1.0]), {"shift": 0.75, "target": np.array(1.5)}
 
 
-@FEW
+@depth("check_grads")
 @given(
     arrays((2,), Elements(-1.0, 1.0), "d"),
     st.floats(-1.0, 1.0),

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -162,6 +163,7 @@ def test_the_line_to_write_is_right_where_precedence_or_layout_matter() -> None:
 
 @pytest.mark.parametrize("run", [run_recorded, run_compiled])
 @pytest.mark.parametrize("symbol", FLOATING | INTEGER)
+@depth("pairs of small numbers")
 @given(first=st.integers(1, 6), second=st.integers(1, 6))
 def test_without_axes_each_operator_gives_what_numpy_gives(
     symbol: str, run: Any, first: int, second: int

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import examples
 from op_cases import CASES, TABLE
 
 import tapegrad as tg
@@ -94,7 +95,7 @@ def fits(error: Exception | None, theirs: Exception, label: str) -> bool:
 def test_what_numpy_refuses_is_refused(name: str) -> None:
     numpys = FUNCTIONS[name]
     wrong = set()
-    for drawn in sample_calls(name, 5):
+    for drawn in sample_calls(name, examples("op")):
         if refusal(numpys, drawn) is not None:
             continue  # that of an older NumPy, which has less
         for label, call in odd_calls(name, drawn):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -460,7 +461,7 @@ class TwoEngines(RuleBasedStateMachine):
 
 
 TestTwoEngines = TwoEngines.TestCase
-TestTwoEngines.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestTwoEngines.settings = settings(depth("state machine"), stateful_step_count=25)
 
 
 def test_arrays_and_tensors_add_up_in_any_order_in_a_sweep_that_is_recorded():

@@ -141,8 +141,8 @@ def test_a_custom_op_is_not_taken_for_the_packages_op_of_that_name(name):
     binary = tg.custom_op(vjps=rules, name=name)(lambda a, b: 3.0 * a + 0.5 * b * b)
 
     def fn(x, y):
-        z = unary(unary(x)) + binary(binary(x, y), 1.0) + binary(x, unary(y)) * 2.0
-        return tg.sum(tg.tanh(z * 0.1)) + tg.sum(unary(z) ** 2) + binary(tg.sum(z), 0.0)
+        z = unary(unary(x)) + binary(x, unary(y)) * 2.0
+        return tg.sum(tg.tanh(z * 0.1)) + binary(tg.sum(z), 0.0)
 
     x = np.linspace(-1, 1, 4)
     assert_runs(tg.value_and_grad(fn, argnums=(0, 1)), x.reshape(2, 2), x.reshape(2, 2) + 2.0)

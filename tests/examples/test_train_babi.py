@@ -16,7 +16,7 @@ FIGURES = re.compile(
     r"^(training|held out): loss (\S+)  accuracy (\S+)  \((\d+) lines(.*)\)$", re.M
 )
 PROGRESS = re.compile(r"^step +(\d+)  loss (\S+)  accuracy (\S+)  (\d+) steps/s$", re.M)
-words = st.text(st.characters(codec="utf-8", exclude_categories=["Z", "C"]), min_size=1)
+words = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from hypothesis import settings
+from depth import THOROUGH
 from op_cases import SMOOTH, Case, case_of
 
 import tapegrad as tg
@@ -20,7 +20,6 @@ from tapegrad.core.op import EachOperand, Op
 from tapegrad.declare import OPS
 from tapegrad.testing import check_grads, sample_calls
 
-THOROUGH = settings.default.max_examples > 30
 RULED = [name for name in SMOOTH if name in OPS]
 
 Rule = Callable[..., Any]
@@ -175,7 +174,7 @@ def mutant(op: Op[Any], i: int, mutation: Callable[[Call], Any]) -> Op[Any]:
 @functools.cache
 def calls(name: str) -> list[Case]:
     """Calls of an op on float64, the same in each run."""
-    found = [case_of(name, call) for call in sample_calls(name, 100 if THOROUGH else 40)]
+    found = [case_of(name, call) for call in sample_calls(name, 100 if THOROUGH else 24)]
     wide = [[x.astype(np.float64) if x.dtype.kind == "f" else x for x in c.operands] for c in found]
     return [attrs.evolve(c, operands=tuple(xs)) for c, xs in zip(found, wide, strict=True)]
 

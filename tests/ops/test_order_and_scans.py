@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from depth import depth
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from op_cases import CASES, SMOOTH, Case
+from op_cases import CASES, SMOOTH, Case, on_calls
 
 import tapegrad as tg
 from tapegrad.domain import Elements
@@ -20,7 +21,6 @@ from tapegrad.ops.scan import linear_recurrence
 from tapegrad.testing import arrays, check_grads
 from tapegrad.testing.strategies import Drawn
 
-FEWER = settings(max_examples=max(1, settings.default.max_examples // 5))
 NAN = float("nan")
 
 
@@ -137,6 +137,7 @@ WITHOUT_NAN = {
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", sorted(WITHOUT_NAN))
+@depth("check_grads, of few inputs")
 @given(data=st.data())
 def test_nan_is_left_out_and_gets_no_gradient(name: str, data: Any) -> None:
     x = data.draw(arrays(hnp.array_shapes(min_dims=0, max_dims=3, max_side=3), Elements(-1, 1)))
@@ -272,7 +273,7 @@ def test_a_quantile_has_a_slope_in_q_up_to_either_end() -> None:
 # --- neighbours ----------------------------------------------------------------------
 
 
-@FEWER
+@depth("check_grads, of few inputs")
 @given(data=st.data())
 def test_slopes_between_neighbours_are_numpys(data: Any) -> None:
     f = data.draw(arrays(hnp.array_shapes(max_dims=2, min_side=3, max_side=4)))
@@ -371,11 +372,8 @@ def test_what_is_not_supported_raises(name: str) -> None:
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=max(1, settings.default.max_examples // 8))
-@given(data=st.data())
-def test_a_compiled_call_is_the_recorded_one(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
-
+@on_calls("op, in every part")
+def test_a_compiled_call_is_the_recorded_one(case: Case) -> None:
     def fn(*xs: Any) -> Any:
         rest = iter(xs)
         operands = [next(rest) if x.dtype.kind == "f" else x for x in case.operands]
@@ -388,7 +386,7 @@ def test_a_compiled_call_is_the_recorded_one(name: str, data: Any) -> None:
     recorded, _ = tg.record(fn)(*xs)
     want = tg.tree.map(lambda y: y.value, recorded)
     pairs = [(tg.compile(fn)(*xs), want)]
-    if name in SMOOTH:
+    if case.name in SMOOTH:
         slopes = tg.grad(loss, argnums=tuple(range(len(xs))))
         pairs.append((tg.compile(slopes)(*xs), slopes(*xs)))
     for pair in pairs:

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
-from op_cases import CASES, TABLE
+from op_cases import TABLE, Case, on_calls
 
 import tapegrad as tg
 from tapegrad.face.table import ANSWERS
@@ -26,7 +26,6 @@ from tapegrad.testing import arrays
 
 FILES = (joining, splitting, repetition, insertion, creation, diagonals, selection, shape, window)
 OURS = sorted(name for file in FILES for name in file.__all__ if name in TABLE)
-FEWER = settings(max_examples=max(1, settings.default.max_examples // 5))
 
 X = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 
@@ -47,10 +46,8 @@ def same(got: Any, want: Any) -> None:
 
 
 @pytest.mark.parametrize("name", OURS)
-@FEWER
-@given(data=st.data())
-def test_compiled_is_what_is_recorded(name: str, data: Any) -> None:
-    case = data.draw(CASES[name])
+@on_calls("op, in every part")
+def test_compiled_is_what_is_recorded(case: Case) -> None:
     floating = [x.dtype.kind == "f" for x in case.operands]
     xs = [x for x, is_floating in zip(case.operands, floating, strict=True) if is_floating]
 

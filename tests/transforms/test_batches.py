@@ -6,16 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from depth import depth, examples
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.declare import OPS
-from tapegrad.testing import check_batched, check_compiled, check_grads, operands_for, programs
-
-EXAMPLES = settings.default.max_examples
-FEW = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 2)
-SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 8)
+from tapegrad.testing import check_batched, check_compiled, check_grads, programs, sample_calls
 
 X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
 V = np.array([0.5, -1.0])
@@ -23,16 +20,10 @@ V = np.array([0.5, -1.0])
 
 @pytest.mark.parametrize("name", sorted(set(OPS) - {"argwhere"}))
 def test_every_op_of_a_batch_is_what_a_loop_over_the_examples_gives(name):
-    op = OPS[name]
-
-    @FEW
-    @given(operands_for(op))
-    def check(call: Any) -> None:
-        assume(any(isinstance(x, np.ndarray) for x in tg.tree.leaves(call.args)))
-        with np.errstate(all="ignore"):
-            check_batched(lambda *args: op(*args, **call.kwargs), call.args)
-
-    check()
+    for call in sample_calls(name, examples("op")):
+        if any(isinstance(x, np.ndarray) for x in tg.tree.leaves(call.args)):
+            with np.errstate(all="ignore"):
+                check_batched(lambda *args, call=call: OPS[name](*args, **call.kwargs), call.args)
 
 
 def test_what_gives_a_shape_that_depends_on_values_is_refused():
@@ -90,7 +81,7 @@ def test_they_compile_and_are_differentiated(name):
     check_grads(batched, (X,), order=1)
 
 
-@SOME
+@depth("batch")
 @given(programs(max_steps=8))
 def test_programs_of_many_ops_are_what_they_are_in_a_loop(program):
     with np.errstate(all="ignore"):
@@ -161,7 +152,7 @@ def test_a_batch_of_keys_draws_what_each_key_draws(name):
 # --- axes -----------------------------------------------------------------------------
 
 
-@SOME
+@depth("batch")
 @given(st.integers(-3, 2), st.integers(-3, 2))
 def test_the_examples_lie_along_the_axes_that_are_named(i, o):
     x = np.arange(24.0).reshape(2, 3, 4)

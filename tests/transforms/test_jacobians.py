@@ -5,15 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from depth import depth
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.testing import arrays, check_grads, programs
 from tapegrad.transforms import jacobians
 
-EXAMPLES = settings.default.max_examples
-SOME = settings(max_examples=EXAMPLES if EXAMPLES > 30 else 10)
 MODES = ("forward", "reverse")
 every_mode = pytest.mark.parametrize("mode", MODES)
 
@@ -46,7 +45,7 @@ def test_it_is_what_pullbacks_and_differences_give(mode):
     check_grads(jacobian, (x,), order=1)
 
 
-@SOME
+@depth("batch")
 @given(programs(max_steps=8))
 def test_modes_agree(program):
     args = program.arguments[0]
@@ -61,7 +60,7 @@ def test_modes_agree(program):
 
 @every_mode
 @given(block=st.integers(1, 200))
-@settings(max_examples=12 if EXAMPLES <= 30 else EXAMPLES)
+@depth("batch")
 def test_blocks_are_put_together(mode, block):
     with pytest.MonkeyPatch.context() as patch:
         want = tg.jacobian(fn, (0, 1), mode)(P, X)
@@ -162,7 +161,7 @@ def test_another_mode_is_refused():
         tg.jacobian(fn, mode="both")
 
 
-@SOME
+@depth("batch")
 @given(arrays((3,), dtypes="d"))
 def test_a_hessian_is_the_jacobian_of_the_gradient(x):
     def loss(x: Any) -> Any:
