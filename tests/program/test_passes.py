@@ -950,6 +950,26 @@ def test_sums_become_products():
     assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
 
 
+@pytest.mark.parametrize("by", [np.full((2, 3), 2.5), np.full((1, 3), 2.5), np.full(1, 2.5)])
+def test_an_array_full_of_one_number_is_a_number(by):
+    x = np.ones((2, 3))
+    for fn in (lambda x: x * by, lambda x: by / x, lambda x: np.sin(np.broadcast_to(by, x.shape))):
+        (constant,) = tg.compile(fn).program(x).constants
+        assert constant.shape == () or fn(x).shape == constant.shape
+    program = tg.compile(lambda x: x * by).program(x)
+    assert [constant.shape for constant in program.constants] == [()]
+
+
+def test_a_transpose_that_is_often_the_right_operand_is_copied():
+    def copies(fn):
+        program = tg.compile(fn).program(np.ones((8, 8)), np.ones((4, 8)))
+        return [x.op.name for x in program.instructions].count("copy")
+
+    assert copies(lambda w, x: np.tanh(np.tanh(x @ w.T) @ w.T) @ w.T) == 1
+    assert copies(lambda w, x: np.tanh(x @ w.T)) == 0
+    assert copies(lambda w, x: np.tanh(np.tanh(x @ w) @ w) + np.sum(w.T, axis=0)) == 0
+
+
 def test_numbers_are_typed_where_they_are_converted():
     program = type_numbers(trace(lambda x: x * 2, (SQUARE.astype(np.float32),), {}))
     (constant,) = program.constants
@@ -1085,6 +1105,19 @@ BESIDE = {
     ),
     "a large sum of integers": (lambda x, z: np.sum((x * 9.0).astype(int) * 2), BIG, Z),
     "large integers": (lambda x, z: (x * 9.0).astype(int) * 2 + 1, BIG, Z),
+    "one element beside more": (
+        lambda x, z: (x - z[:1, :1], z[:1, :1] / x, z[0, :1] - x[1], x[1] / z[:1, :1]),
+        *(X, Z),
+    ),
+    "one element beside one": (lambda x, z: (x[:1, :1] - z[0, :1], z[:1, :1] / x[0, 0]), X, Z),
+    "a carry that multiplies": (
+        lambda x, z: tg.scan(lambda c, y: (c * y, None), z[0, 0], x[0])[0],
+        *(X, Z),
+    ),
+    "a carry that is taken off": (
+        lambda x, z: tg.scan(lambda c, y: (y - c, None), z[0, 0], x[0])[0],
+        *(X, Z),
+    ),
     "a table with itself added": (
         lambda x, z: tg.at(y := np.sin(x)[:, 0])[np.array([1, 0])].add(y),
         *(X, Z),
