@@ -69,7 +69,7 @@ def rows() -> Iterator[Row]:
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)] for function in OF_NUMPY
     } | {name: [name] for name in OF_SCIPY}
-    ops = {thing for thing in vars(tg).values() if declaration(thing)}
+    ops = {thing for name in dir(tg) if declaration(thing := getattr(tg, name))}
     for function in ops | {ANSWERS[f] for f in names}:
         found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
         said = declaration(function)
