@@ -226,7 +226,7 @@ def test_a_shared_value_is_not_written_over_before_its_last_use():
 
     x = np.linspace(-1, 1, 4)
     for got, wanted in zip(tg.compile(fn)(x), fn(x), strict=True):
-        np.testing.assert_allclose(got, wanted, rtol=1e-12)
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
@@ -1109,4 +1109,4 @@ def test_views_of_buffers_and_constants_are_made_once_and_copies_are_not():
     for _ in range(3):
         x = rng.normal(size=(3, 4))
         for got, wanted in zip(step(x), fn(x), strict=True):
-            np.testing.assert_allclose(got, wanted, rtol=1e-12)
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
