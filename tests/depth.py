@@ -30,7 +30,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "properties": (5, 50),
     # random programs of up to 40 steps, traced, and improved, written or run
     "program": (10, 150),
-    "program, by one pass": (12, 30),
+    "program, by one pass": (30, 60),
     "program, compiled": (30, 10_000),
     "program, as text": (10, 50),
     "program, in blocks": (10, 300),
