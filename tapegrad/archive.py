@@ -47,7 +47,7 @@ def guarded(path: FilePath, read: Callable[[Any], Any], writer: str) -> Any:
     read
         A function of the open file.
     writer
-        What writes such files, for the message.
+        The name in messages of what writes such files.
     """
     with open(path, "rb") as file:
         try:
@@ -76,7 +76,7 @@ def entries_of(archive: zipfile.ZipFile, text: str) -> dict[str, Entry]:
 
 
 def text_of(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
-    """The text of a zip, if it is not larger than so many bytes."""
+    """The text of a zip, if it is not larger than `most` bytes."""
     with archive.open(name) as member:
         text = member.read(most + 1)
     if len(text) > most:
@@ -100,7 +100,7 @@ def _npy_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Entry:
         with archive.open(info) as member:
             member.read(start)
             data = member.read(n_bytes)
-            # the checksum is compared where the end is read
+            # the checksum is compared when the end is read
             if len(data) != n_bytes or member.read(1):
                 raise FileError(f"{info.filename} differs from its declared size")
         return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran else "C")

@@ -27,7 +27,7 @@ Fn = Callable[..., Any]
 
 @attrs.frozen(eq=False)
 class _Call:
-    """A call of a function, in which the leaves that are arrays of the other library vary.
+    """A call of a function, in which the leaves that are the other library's arrays vary.
 
     Attributes
     ----------

@@ -39,19 +39,18 @@ def custom_op(
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Make an op of a function on arrays and its VJP rules.
 
-    Recorded, the function and its rules get arrays, and Python numbers where it is called
+    When recorded, the function and its rules receive arrays, and Python numbers if it is called
     with them, which leave float32 as it is.
 
     Parameters
     ----------
     vjps
-        One rule an operand: a function of the cotangent, the output, the operands
-        and the options that returns the operand's cotangent, written with
-        operators, ``np.*`` or tapegrad's functions; None where no gradient
-        passes. The function's first parameters are the operands, one a rule; the
-        others are options, passed to the rules by keyword.
+        One rule for each operand: a function of the cotangent, the output, the operands and the
+        options that returns the operand's cotangent, written with operators, ``np.*`` or
+        tapegrad's functions; None where no gradient passes. The function's first parameters are
+        the operands, one for each rule; the others are options, passed to the rules by keyword.
     name
-        What tapes and messages call the op; the function's name by default.
+        The op's name on tapes and in messages; the function's name by default.
     domain
         The calls to test it on (`tapegrad.domain`); `tapegrad.testing.operands_for` draws
         from them.
@@ -63,7 +62,7 @@ def custom_op(
     Raises
     ------
     TypeError
-        If there are more rules than parameters, or one is no function.
+        If there are more rules than parameters, or one is not a function.
 
     Examples
     --------
@@ -77,7 +76,7 @@ def custom_op(
     rules = tuple(vjps) if isinstance(vjps, Iterable) and not callable(vjps) else None
     if rules is None or not all(rule is None or callable(rule) for rule in rules):
         raise TypeError(
-            "custom_op takes vjps, a tuple of rules, one an operand and None where no "
+            "custom_op takes vjps, a tuple of rules: one for each operand, None where no "
             "gradient passes: @tg.custom_op(vjps=(rule,))"
         )
 
@@ -87,8 +86,7 @@ def custom_op(
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
-            lent = [lend(x) if type(x) is np.ndarray else x for x in args]
-            y = function(*lent, **kwargs)  # type: ignore[arg-type]
+            y = function(*lend(args), **lend(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int):
                 raise TypeError(
                     f"{called}: the function returned {a_kind(y)}; one array of real "
@@ -97,7 +95,7 @@ def custom_op(
             require_real(np.asarray(y).dtype, f"{called}: the result")
             if not isinstance(y, np.ndarray):
                 return np.asarray(y)[()]
-            # without axes a view, which in-place operators do not take for a number
+            # a 0-d result as a view, which in-place operators do not take for a number
             return np.array(y) if y.shape else keep(np.asarray(y))
 
         signature = Signature.of(function, called, len(rules))
@@ -113,9 +111,9 @@ def custom_op(
 
 
 def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
-    """A user's rule, kept from writing to the arrays it reads and from handing out its own.
+    """A user's rule, prevented from writing to the arrays that it reads and from returning its own.
 
-    Options that a call leaves at their defaults reach it too, where it has a place for them.
+    It also receives options that a call leaves at their defaults, if it has parameters for them.
     """
     if rule is None:
         return None
@@ -124,9 +122,8 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
 
     @functools.wraps(rule)
     def guarded(*args: Any, **options: Any) -> Any:
-        lent = [lend(x) if type(x) is np.ndarray else x for x in args]
         try:
-            c = rule(*lent, **(left | options))
+            c = rule(*lend(args), **lend(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -188,8 +185,7 @@ class CustomVJP(Generic[P, R]):
         if start is None:
             for x in tensors:
                 refuse_stranger("custom_vjp", x, None)
-            lent = [lend(x) if type(x) is np.ndarray else x for x in leaves]
-            args, kwargs = tree.unflatten(structure, lent)
+            args, kwargs = tree.unflatten(structure, lend(leaves))
             return self.fn(*args, **kwargs)
         for x in tree.leaves(kwargs):
             if type(x) is Tensor and x.dtype.kind == "f" and x.op is not stopped:
@@ -204,7 +200,7 @@ class CustomVJP(Generic[P, R]):
         last, _, given = brought_in(start, CUSTOM_VJP, given)
         operands = tuple([x if type(x) is Tensor else as_constant(x, "custom_vjp") for x in given])
         call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
-        # the function sees arrays; a Tensor that it finds around it is refused
+        # the function sees arrays; a Tensor that it captures is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))
         if not tensors:
             return output
@@ -224,7 +220,7 @@ class CustomVJP(Generic[P, R]):
 
 @attrs.frozen(repr=False)
 class CustomCall:
-    """A call of a `custom_vjp` function, without the numbers that it is made with."""
+    """A call of a `custom_vjp` function, without its numeric arguments."""
 
     __tree_leaf__: ClassVar[bool] = True
 
@@ -237,20 +233,20 @@ class CustomCall:
         return label(self.custom.fn)
 
     def arguments(self, operands: Sequence[Any]) -> Any:
-        """The arguments and keyword arguments, with these for numbers."""
+        """The arguments and keyword arguments, with these numbers put in."""
         rest = iter(operands)
         leaves = [next(rest) if x is None else x for x in self.statics]
         return tree.unflatten(self.structure, leaves)
 
     def run(self, operands: Sequence[Any]) -> Any:
-        """What the function gives."""
-        args, kwargs = self.arguments([lend(x) if type(x) is np.ndarray else x for x in operands])
+        """The function's results."""
+        args, kwargs = self.arguments(lend(operands))
         return self.custom.fn(*args, **kwargs)
 
     def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
-        g, y, *operands = [lend(x) if type(x) is np.ndarray else x for x in (g, y, *operands)]
+        g, y, *operands = lend((g, y, *operands))
         args, kwargs = self.arguments(operands)
         cotangent, output = layout.tree(layout.apart(g)), layout.tree(layout.apart(y))
         given = self.custom.backward(cotangent, output, *args, **kwargs)
@@ -315,27 +311,25 @@ class Customizing(Protocol):
 def custom_vjp(backward: Fn) -> Customizing:
     """Give a function of trees a hand-written VJP rule.
 
-    Use it for a hand-written derivative: a stable form, the derivative of an implicit
-    function, a gradient replaced on purpose. For a function of a few arrays with a rule
-    for each, see `custom_op`.
+    Use it for a numerically stable form, the derivative of an implicit function, or a gradient
+    that is replaced on purpose. For a function of a few arrays with one rule for each, see
+    `custom_op`.
 
     Parameters
     ----------
     backward
-        A function of the cotangent and the output, two trees of one structure (what is
-        not floating in the output stands in both), and of the arguments, that returns a
-        tuple with a cotangent for each positional argument: a tree like it, or None
-        where no gradient passes. It is written with
-        operators, ``np.*`` or tapegrad's functions, so that it can be differentiated
+        A function of the cotangent and the output, two trees of the same structure (both contain
+        the output's leaves that are not floating), and of the arguments. It returns a tuple with a
+        cotangent for each positional argument: a tree like it, or None where no gradient passes.
+        It is written with operators, ``np.*`` or tapegrad's functions, so it can be differentiated
         itself: derivatives of any order, in both modes, follow from it.
 
     Returns
     -------
-    A decorator. The function that it is given is called on arrays and Python numbers,
-    never on Tensors, and may compute in any way: with loops until something converges,
-    with functions that tapegrad does not know. Results that the rule can use may be
-    returned beside others; the cotangents that it gets for them are zero in a first
-    derivative, but not in the second.
+    A decorator. The decorated function is called on arrays and Python numbers, never on Tensors,
+    and may compute in any way: with loops until something converges, or with functions that
+    tapegrad does not know. It may return further results for the rule to use; their cotangents are
+    zero in a first derivative, but not in a second one.
 
     Raises
     ------

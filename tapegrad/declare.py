@@ -1,7 +1,7 @@
 """Declarations: what makes an op, or a function composed of ops, part of the package.
 
-One declaration says what it computes, its VJP rules, the functions of NumPy that it
-answers for, the calls that it is tested on and its convention at kinks.
+One declaration says what it computes, its VJP rules, the NumPy functions that it stands for, the
+calls that it is tested on, and its convention at kinks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tapegrad.face.table import answers
 P = ParamSpec("P")
 Q = ParamSpec("Q")
 
-# What is declared, by name.
+# The declared ops and functions, by name.
 OPS: dict[str, Op[Any]] = {}
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 
@@ -38,9 +38,9 @@ class Declaration:
     Attributes
     ----------
     domain
-        The calls that it is tested on (`tapegrad.domain`).
+        The calls to test it on (`tapegrad.domain`).
     kink
-        The convention where it has no derivative, in a few words.
+        In a few words, the convention where it has no derivative.
     signature
         How it is called.
     """
@@ -57,7 +57,7 @@ def declaration(of: Any) -> Declaration | None:
 
 
 def declare(of: Any, domain: Domain | None, kink: str, signature: Signature) -> None:
-    """Put a declaration beside what it is of."""
+    """Attach a declaration to an op or a function."""
     of.__dict__["__declaration__"] = Declaration(domain, kink, signature)
 
 
@@ -84,28 +84,28 @@ def op(
     *vjps
         A rule for each operand, or None where no gradient passes.
     each_operand
-        The rules of an op that takes any number of operands, instead.
+        Instead of these, the rules of an op that takes any number of operands.
     ufunc
-        The NumPy ufunc that is its forward function and that it answers for on
-        Tensors; the decorated function then says how it is called, and what it does.
+        The NumPy ufunc that is its forward function, and that it stands for on Tensors; the
+        decorated function then gives the signature and the docstring.
     numpy
-        Further NumPy functions that it answers for: one, or a tuple.
+        Further NumPy functions that it stands for: one, or a tuple.
     scipy
-        The ufunc of scipy.special that computes it and that it answers for, by its name;
-        an empty name if another function of SciPy computes it.
+        The name of the ufunc of ``scipy.special`` that computes it, and that it stands for; empty
+        if another function of SciPy computes it.
     read, general
         See `Op`.
     keeps_weak, takes_weak, whole
-        See `Rules`. By default a ufunc of several operands takes weak numbers: of one
-        operand the dtype is the same either way, and arrays are simpler for rules.
+        See `Rules`. By default a ufunc of several operands takes weak numbers; with one operand
+        the dtype is the same either way, and arrays are simpler for rules.
     domain, kink
         See `Declaration`; any real numbers by default for a ufunc.
     jvp
         How a tangent passes: `elementwise`, `linear` or `by_transposing`; elementwise
         by default for a ufunc.
     batch
-        How the axis of a batch passes (`tapegrad.core.batch`): `pointwise`, by default
-        where tangents pass elementwise, `along_axis`, `stacked`, or a rule of the op's own.
+        How the axis of a batch passes (`tapegrad.core.batch`): `pointwise` (the default if
+        tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
     """
     is_elementwise = isinstance(ufunc, np.ufunc) and ufunc.signature is None
     n = ufunc.nin if is_elementwise else 0  # type: ignore[union-attr]
@@ -136,7 +136,7 @@ def op(
         if scipy is None:
             OPS[made.name] = made
         elif scipy:
-            # by its name, for SciPy need not be there
+            # by name, since SciPy may be missing
             answers([f"scipy.special.{scipy}"], made)
         answers((*_several(numpy), *([ufunc] if ufunc else [])), made)
         return made
@@ -147,9 +147,9 @@ def op(
 def wider_op(
     general: Callable[Q, Any], *vjps: Rule | None, **declared: Any
 ) -> Callable[[Callable[..., Any]], Op[Q]]:
-    """`op` of a function that a call with more arguments is answered by `general` for.
+    """`op` for a function whose calls with further arguments go to `general`.
 
-    To a checker it is called as that one is.
+    For a type checker it has the signature of `general`.
     """
     return op(*vjps, general=general, **declared)  # type: ignore[return-value,unused-ignore]
 
@@ -162,26 +162,26 @@ def function(
     Parameters
     ----------
     numpy
-        The NumPy functions that it answers for on Tensors: one, or a tuple.
+        The NumPy functions that it stands for on Tensors: one, or a tuple.
     domain, kink
         See `Declaration`.
     lists
-        The parameters that take a sequence of arrays. For any other a list of floating
-        Tensors stands for the array of them.
+        The parameters that take a sequence of arrays. For any other, a list of floating Tensors
+        stands for an array of them.
     """
 
     def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
         signature = Signature.of(composed, composed.__name__)
 
         @functools.wraps(composed)
-        def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+        def called(*args: Any, **kwargs: Any) -> Any:
             if kwargs:
                 given = signature.named(args, kwargs)
-                kwargs = {x: given[x] for x in kwargs if x in given}  # type: ignore[assignment]
-                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}  # type: ignore[assignment]
+                kwargs = {x: given[x] for x in kwargs if x in given}
+                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
-                args = tuple([x if name in lists else _array(x) for x, name in named])  # type: ignore[assignment]
+                args = tuple([x if name in lists else _array(x) for x, name in named])
             return composed(*args, **kwargs)
 
         declare(called, domain, kink, signature)
@@ -193,7 +193,7 @@ def function(
 
 
 def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A function whose messages on arguments are those of an op of this name."""
+    """A function whose messages about arguments are like those of an op of this name."""
     signature = Signature.of(general, name)
 
     @functools.wraps(general)

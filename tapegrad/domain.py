@@ -1,7 +1,7 @@
 """Domains: the calls that an op can be tested on, declared beside its rules.
 
-A domain is a function of `Choices` to a `Call`. It needs no other package: who tests
-an op brings the choices (`tapegrad.testing.operands_for` those of Hypothesis).
+A domain is a function from `Choices` to a `Call`. It needs no other package: the test of an op
+provides the choices (`tapegrad.testing.operands_for` those of Hypothesis).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ Shape = tuple[int, ...]
 
 @attrs.frozen
 class Elements:
-    """The numbers of an interval, without the neighbourhood of some points.
+    """The numbers in an interval, except those close to some points.
 
     Attributes
     ----------
     low, high
-        The ends, which belong to it.
+        The ends, which are included.
     poles
-        Points that stay at least 1/16 away: where the op is not defined, or where
-        differences cannot tell its slope. Kinks are not among them.
+        Points from which the numbers stay at least 1/16 away: where the op is not defined, or
+        where differences cannot determine its slope. Kinks are not among them.
     """
 
     low: float = -4.0
@@ -41,7 +41,7 @@ POSITIVE = Elements(0.0625, 4.0)
 NONZERO = Elements(poles=(0.0,))
 # the product of many of these fits in float16
 NEAR_ONE = Elements(-1.25, 1.25)
-# few eighths, so that two are often the same
+# a few eighths, so that two are often equal
 TYING = Elements(-0.5, 0.5)
 
 
@@ -52,7 +52,7 @@ class Call:
     Attributes
     ----------
     args
-        A tree; its floating arrays are what derivatives are taken of.
+        A tree; derivatives are taken by its floating arrays.
     kwargs
         Options.
     """
@@ -97,7 +97,7 @@ class Choices(Protocol):
         ...
 
     def integers(self, shape: Shape, low: int, high: int) -> Array:
-        """An array of whole numbers."""
+        """An array of integers."""
         ...
 
     def booleans(self, shape: Shape) -> Array:
@@ -105,7 +105,7 @@ class Choices(Protocol):
         ...
 
     def laid_out(self, array: Array) -> Array:
-        """The same elements, read-only, reversed or strided in memory."""
+        """The same elements; the array is read-only, reversed or strided in memory."""
         ...
 
     def axis(self, ndim: int) -> int:
@@ -121,7 +121,7 @@ Domain = Callable[[Choices], Call]
 
 
 def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
-    """Calls element by element: an operand for each of these, of shapes that broadcast."""
+    """Elementwise calls: an operand for each of these, of shapes that broadcast."""
 
     def call(choose: Choices) -> Call:
         shapes = choose.broadcastable(len(elements))
@@ -133,28 +133,28 @@ def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
 
 
 def any_of(*domains: Domain) -> Domain:
-    """The calls of several domains, now of one and now of another."""
+    """The calls of several domains, chosen at random."""
     return lambda choose: choose.among(domains)(choose)
 
 
 # sides of matrices of any kind, and of stacks of them
 SHAPES = ((2, 2), (3, 2), (2, 3), (1, 2), (0, 2), (2, 0))
 STACKS = ((), (2,), (1, 2), (0,))
-# it, and its first rows and columns, have singular values well apart, as are the
-# eigenvalues that a triangle gives; `_NEAR` does not bring them together
+# it and its first rows and columns have singular values well apart, as are the eigenvalues from a
+# triangle; `_NEAR` does not bring them together
 WELL = np.array([[4.0, 0.5, -0.25], [0.375, -2.0, 0.5], [-0.5, 0.625, 1.0]])
 _NEAR = Elements(-0.125, 0.125)
 
 
 def matrix(choose: Choices, n: int, m: int, stack: tuple[int, ...] = (), base: Any = WELL) -> Any:
-    """A stack of n by m matrices of full rank, of float64 or float32."""
+    """A stack of n by m matrices of full rank, in float64 or float32."""
     near = choose.array((*stack, n, m), _NEAR, "df")
-    # a view, as any array that somebody may yet change
+    # a view, like any array that somebody may still change
     return choose.laid_out((near + base[:n, :m].astype(near.dtype))[...])
 
 
 def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any]) -> Domain:
-    """Calls on matrices of one of the shapes (square by default), with one of each option."""
+    """Calls on matrices of one of the shapes (square by default), with a choice for each option."""
 
     def call(choose: Choices) -> Call:
         n, m = choose.among(shapes or [(2, 2), (3, 3), (1, 1), (0, 0)])
@@ -165,7 +165,7 @@ def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any
 
 
 def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -> Domain:
-    """Calls on an array with the axes to reduce, which may stay."""
+    """Calls on an array with axes to reduce, which may be kept."""
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_side=min_side), elements, dtypes)
@@ -192,7 +192,7 @@ def on_array(
     max_dims: int = 3,
     min_side: int = 0,
 ) -> Domain:
-    """Calls on one array, with arguments by name that are chosen for it."""
+    """Calls on one array, with keyword arguments chosen for it."""
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims, max_dims, min_side))
@@ -208,7 +208,7 @@ def axis_or_flat(choose: Choices, a: Array) -> tuple[int | None, int]:
 
 
 def several(domain: Domain, most: int = 3) -> Domain:
-    """Calls on the first arguments of up to so many calls of another domain."""
+    """Calls on the first arguments of up to this number of calls of another domain."""
 
     def call(choose: Choices) -> Call:
         return Call(tuple(domain(choose).args[0] for _ in range(choose.integer(1, most))))
@@ -217,17 +217,17 @@ def several(domain: Domain, most: int = 3) -> Domain:
 
 
 def rows(choose: Choices, side: int, shape: Shape | None = None) -> Any:
-    """Indices along an axis, as an array or a list: repeated, and from either end."""
+    """Indices along an axis, as an array or a list; some repeat, or count from the end."""
     if shape is None:
         shape = choose.shape(max_dims=2, max_side=4)
     dtype = choose.among([np.intp, np.int32, np.int8])
     array = choose.integers(shape, -side, side - 1).astype(dtype)
-    # an empty list is one of floats
+    # an empty list would be an array of floats
     return array.tolist() if array.ndim and array.size and choose.among([False, True]) else array
 
 
 def index(choose: Choices, shape: Shape) -> Any:
-    """Any index that fits a shape: basic, advanced, masks, newaxis, ellipsis, mixed."""
+    """Any index that fits a shape: basic, advanced, with masks, newaxis or ellipsis, or mixed."""
     kind = choose.among(["basic", "advanced", "mask", "mixed", "mixed"])
     if kind == "mask":
         return choose.booleans(shape[: choose.integer(0, len(shape))])

@@ -30,8 +30,8 @@ class TraceError(TapegradError):
 class NonFiniteError(TapegradError, FloatingPointError):
     """A value or a cotangent is not finite, and ``check_finite=True`` was passed.
 
-    The message names the first line of the tape that made such a number, the line of your
-    source that it was written for, what it was made of, and the likely cause if there is one.
+    The message names the first line of the tape that made such a number, the line of your source
+    that it was written for, its operands and, if known, the likely cause.
 
     Examples
     --------

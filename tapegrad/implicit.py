@@ -1,4 +1,4 @@
-"""Derivatives of what a solver finds: `implicit_root`."""
+"""Derivatives of the roots that a solver finds: `implicit_root`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tapegrad.core.callables import check_callable, keep_names, label
 from tapegrad.core.operands import is_floating
 from tapegrad.custom import CustomVJP
 from tapegrad.ops.inverse import solve as solve_linear
-from tapegrad.transforms import vjp
 from tapegrad.transforms.jacobians import jacobian
+from tapegrad.transforms.products import vjp
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
@@ -23,7 +23,7 @@ Fn = Callable[..., Any]
 
 @attrs.frozen(slots=False)
 class _Solver:
-    """A solver whose results are asked to fit the equations."""
+    """A solver, whose results are checked against the equations."""
 
     f: Fn
     solve: Fn
@@ -41,7 +41,7 @@ class _Solver:
                     f"implicit_root: {label(self.solve)} returned {_at(path)} of type "
                     f"{type(leaf).__name__}; a root is a tree of floating arrays"
                 )
-        # a Tensor that f captures is found here, where none may be
+        # a Tensor that f captures is found here, and refused
         equations = _vector(self.f(x, *args, **kwargs))
         n = sum([np.size(leaf) for leaf in leaves])
         if np.size(equations) != n:
@@ -96,7 +96,7 @@ class _Rule:
 
 
 def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
-    r"""A solver with derivatives: those of the root that it finds.
+    r"""A solver with derivatives, those of the root that it finds.
 
     The solver may be anything: it is not recorded. Where ``f(x, *args) == 0``, the implicit
     function theorem says how the root moves with the arguments: ``dx = -A⁻¹ B dargs``, where
@@ -108,9 +108,9 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
     Parameters
     ----------
     f
-        ``f(x, *args)``, the equations: of a root `x`, a tree of floating arrays with n
-        numbers in all, and the arguments, a tree with n numbers, all zero at a root. It is
-        written as any function that is differentiated.
+        ``f(x, *args)``, the equations: a function of a root `x`, a tree of floating arrays with n
+        numbers in all, and of the arguments. It returns a tree with n numbers, all zero at a root,
+        and is written like any function to differentiate.
     solve
         ``solve(*args)``, which returns a root. It gets arrays and Python numbers, and may
         iterate, call SciPy, or start from what an earlier call found.
@@ -136,8 +136,8 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
     Notes
     -----
     A derivative costs the Jacobian of `f` by the root, n rows along one tape, and an LU
-    factorization of it, whatever the solver takes. It is as accurate as the root is: a
-    solver that stops early gives the derivative at another point.
+    factorization of it, whatever the solver costs. It is as accurate as the root: a solver that
+    stops early gives the derivative at another point.
 
     A minimum is a root of the gradient: ``implicit_root(tg.grad(loss), minimize)``.
 

@@ -195,12 +195,12 @@ def shard(arrays: Tree, comm: Any) -> Tree:
     return trees.map(lambda x: give(x[start : start + share]), arrays)
 
 
-# --- what must be the same ----------------------------------------------------------------
+# --- what has to be the same --------------------------------------------------------------
 
 
 @attrs.frozen
 class _Print:
-    """What a leaf is compared by: its kind in words and a digest of its content."""
+    """What identifies a leaf in comparisons: its kind in words and a digest of its content."""
 
     kind: str
     content: bytes
@@ -222,7 +222,7 @@ def same_everywhere(tree: Any, comm: Any) -> None:
         On every rank, if there is a difference: with the path of each leaf that differs and
         the ranks that hold the same.
     TypeError
-        If a leaf is no array, number or string, with its path.
+        If a leaf is not an array, number or string; the message has its path.
 
     Notes
     -----
@@ -340,12 +340,12 @@ def together(comm: Any) -> Iterator[None]:
         said = _traceback(error) if not isinstance(error, SystemExit) else f"{code}"
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed
             sys.stdout.flush()
-            # in one piece, or the lines of several ranks would mix
+            # in one piece, so that the lines of several ranks do not mix
             sys.stderr.write(f"rank {comm.Get_rank()} of {n_ranks} failed:\n{said.rstrip()}\n")
             sys.stderr.flush()
         status = code if isinstance(code, int) else 1
         comm.Abort(status)
-        # should it return before this rank is ended
+        # in case it returns before this rank has ended
         raise SystemExit(status) from None
 
 
@@ -356,7 +356,7 @@ def _traceback(error: BaseException) -> str:
 
 
 def _size(comm: Any) -> int:
-    """How many ranks there are."""
+    """The number of ranks."""
     if not callable(getattr(comm, "Get_size", None)):
         raise TypeError(
             f"comm is a communicator of mpi4py, such as MPI.COMM_WORLD; {comm!r} is a "

@@ -116,7 +116,7 @@ def test_the_face_defines_nothing_but_what_it_shows():
             assert isinstance(node, ast.Import | ast.ImportFrom | ast.If) or (
                 isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             ), ast.unparse(node)
-    assert defined == ["__version__", "_PLACES", "_LATER", "__dir__"]
+    assert defined == ["__version__", "_PLACES", "_MODULES", "_NOW", "__dir__"]
 
 
 def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
@@ -135,6 +135,19 @@ def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
         "tapegrad.optim",
         "tapegrad.testing",
     } <= later
+
+
+def test_what_is_composed_of_ops_is_imported_when_it_is_first_met():
+    code = (
+        "import sys, numpy as np, tapegrad as tg;"
+        "print(*[name for name in sys.modules if name.startswith('tapegrad.functions')]);"
+        "print(tg.grad(lambda x: x @ np.fft.fftshift(x))(np.arange(2.0)), end=' ');"
+        "print(tg.grad(lambda x: x.std() + tg.std(x))(np.array([1.0, 3.0])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "\n[2. 0.] [-1.  1.]\n"
 
 
 def test_the_face_shows_the_public_names_alone():

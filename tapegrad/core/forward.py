@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.apart import apart
 from tapegrad.core.fitting import fit, spread
 from tapegrad.core.operands import primals
 from tapegrad.core.sweep import sweep
@@ -20,6 +21,7 @@ from tapegrad.core.tape import Tape, append, is_recording, run
 from tapegrad.core.tensor import Rules, Tensor
 
 
+@apart
 def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
     """The tangents of the records that depend on the given tangents, by record.
 
@@ -54,7 +56,7 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
     records = []
     for record in reversed(tape):
         if record in needed:
-            operands = [x for x in record.operands if type(x) is Tensor and x not in needed]
+            operands = [x for x in record._operands if type(x) is Tensor and x not in needed]
             needed.update(operands)
             records.append((record, operands))
     return records[::-1]
@@ -62,7 +64,7 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
 
 def _tangent(record: Tensor, found: Mapping[Tensor, Any], recorded: bool) -> Any:
     """The tangent of a record from those of its operands; None if it is zero."""
-    op, operands = record.op, record.operands
+    op, operands = record.op, record._operands
     rules = op.rules(len(operands))
     moved = {}
     for i, x in enumerate(operands[: len(rules)]):
@@ -71,7 +73,7 @@ def _tangent(record: Tensor, found: Mapping[Tensor, Any], recorded: bool) -> Any
     if not moved:
         return None
     args = operands if recorded else primals(operands)
-    return op.jvp(op, moved, record if recorded else record._primal, *args, **record.options)
+    return op.jvp(op, moved, record if recorded else record._primal, *args, **record._options)
 
 
 def elementwise(
@@ -112,7 +114,7 @@ def by_transposing(
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
-    return sweep(tape, seeds)[g]
+    return sweep([tape], seeds)[g]
 
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.core.apart import apart
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit, plus
 from tapegrad.core.passing import numbered
@@ -73,15 +74,20 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
-    gradients = sweep(tape, begin(tape, output, cotangent), check_finite)
+    gradients = sweep([tape], begin(tape, output, cotangent), check_finite)
     return MappingProxyType(Gradients(gradients))
 
 
-def sweep(tape: Tape, seeds: dict[Tensor, Any], check_finite: bool = False) -> dict[Tensor, Any]:
+@apart
+def sweep(
+    tapes: list[Tape], seeds: dict[Tensor, Any], check_finite: bool = False
+) -> dict[Tensor, Any]:
     """The sweep itself, from several outputs with a cotangent each; it consumes `seeds`.
 
-    A record that it has passed is freed, with its value, unless the caller holds it.
+    The tape is taken out of its list, so that a record that the sweep has passed is freed,
+    with its value, unless the caller holds it.
     """
+    tape = tapes.pop()
     if check_finite:
         check_values(tape, seeds)
     check = partial(check_cotangent, tape) if check_finite else None
@@ -144,7 +150,7 @@ def contributions(
     A list with an entry for each operand that receives a gradient: its position, the operand, its
     cotangent as the rule returns it, and the same after broadcasting is undone.
     """
-    op, operands, options = record.op, record.operands, record.options
+    op, operands, options = record.op, record._operands, record._options
     args = [g, record if recorded else record._primal]
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)

@@ -46,14 +46,31 @@ def users_place() -> Place:
     sweeps = 0
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        file, number = frame.f_code.co_filename, frame.f_lineno
-        # an example in a docstring runs under its module's name
-        if not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest"):
+        if _is_users(frame):
+            file, number = frame.f_code.co_filename, frame.f_lineno
             return Place(file, number, linecache.getline(file, number).strip(), sweeps)
-        sweeps += module == "tapegrad.core.sweep" and frame.f_code.co_name == "sweep"
+        in_core = frame.f_globals.get("__name__") == "tapegrad.core.sweep"
+        sweeps += in_core and frame.f_code.co_name == "sweep"
         frame = frame.f_back
     return Place("", 0, "", sweeps)
+
+
+def users_level() -> int:
+    """How many calls up the caller's line is, as `warnings.warn` counts them; 1 if nowhere."""
+    frame: FrameType | None = sys._getframe(1)
+    level = 1
+    while frame is not None:
+        if _is_users(frame):
+            return level
+        frame = frame.f_back
+        level += 1
+    return 1
+
+
+def _is_users(frame: FrameType) -> bool:
+    # an example in a docstring runs under its module's name
+    module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
+    return not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest")
 
 
 def users_line() -> str:

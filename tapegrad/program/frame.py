@@ -82,7 +82,7 @@ def framed(
         once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
     for ref, name in outs.items():
         part = plan.parts[ref]
-        once.append(f"{name} = {buffers[part.buffer]}[{part.start}:{part.stop}]")
+        once.append(f"{name} = {buffers[part.buffer]}[{part.index}]")
     # successive values may share a buffer, in one order of axes
     known: dict[tuple[str, Axes], str] = {}
     for ref, axes in plan.turned.items():
@@ -124,8 +124,9 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         values[Ref("constant", i)] = names.new(wanted)
     for i, instruction in enumerate(program.instructions):
         wanted = instruction.name or f"{instruction.op.name}_{i}"
-        if not instruction.name and instruction.op in (transpose, reshape):
-            of = values[instruction.operands[0]]  # type: ignore[index]
+        first = instruction.operands[0] if instruction.operands else None
+        if not instruction.name and instruction.op in (transpose, reshape) and type(first) is Ref:
+            of = values[first]
             if instruction.op is transpose and not instruction.options:
                 wanted = f"{of}_T"
             elif len(instruction.shape) == 1:

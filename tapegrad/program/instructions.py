@@ -15,7 +15,7 @@ from tapegrad.program.frame import Frame, Values, word
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
-from tapegrad.program.plan import Plan, owners
+from tapegrad.program.plan import Plan, owners, parts_of
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -60,9 +60,9 @@ def lines_of(frame: Frame) -> list[str]:
             out = values[plan.early[ref]]
         if _is_still(program, instruction, still):
             # a view of fixed memory is made once
-            (of,) = instruction.operands
-            text = expression(program, i, {of: still[of][0]}, None, names)  # type: ignore[dict-item]
-            about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
+            of: Any = instruction.operands[0]
+            text = expression(program, i, {of: still[of][0]}, None, names)
+            about = _about(instruction, f"a view of {values[of]}")
             frame.once.append(f"{values[ref]} = {text}  # {about}")
             still[ref] = values[ref], _strides(program, instruction, still[of][1])
             return
@@ -212,13 +212,10 @@ def _filled(frame: Frame, ref: Ref) -> list[str]:
 
 
 def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:
-    """The lines that copy the parts of a concatenation that are not in place yet."""
-    home, start = plan.home[Ref("instruction", i)], 0
-    lines = []
-    for x in program.instructions[i].operands:
-        stop = start + program.like(x).shape[0]
-        part = plan.parts.get(x)  # type: ignore[arg-type]
-        if part is None or part.buffer != home:
-            lines.append(f"{buffers[home]}[{start}:{stop}] = {operand(x, values)}")
-        start = stop
-    return lines
+    """The lines that copy the parts of a joined array that are not in place yet."""
+    home = plan.home[Ref("instruction", i)]
+    return [
+        f"{buffers[home]}[{part.index}] = {operand(x, values)}"
+        for x, part in parts_of(program, program.instructions[i], home)
+        if type(x) is not Ref or plan.parts.get(x) != part
+    ]

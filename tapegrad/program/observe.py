@@ -12,6 +12,7 @@ import re
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import unwrap
 from types import CodeType, FrameType
 from typing import Any
 
@@ -48,8 +49,8 @@ class Seen:
         prefix = ""
         while record in self.cotangents:
             record, prefix = self.cotangents[record], f"d_{prefix}"
-        while record.op is PARAMETER and record.operands:
-            (record,) = record.operands
+        while record.op is PARAMETER and record._operands:
+            (record,) = record._operands
         known = inputs.get(record) or self.variables.get(record, "")
         return prefix + (known or record.op.name) if prefix else known
 
@@ -94,7 +95,10 @@ class Watch:
         # the frames of the user's functions and of sweeps, and their depths
         self._depths: dict[FrameType, int] = {}
         self._cotangents: dict[Tensor, Tensor] = {}
-        self._passed: dict[CodeType, bool] = {contributions.__code__: True, sweep.__code__: False}
+        self._passed: dict[CodeType, bool] = {
+            contributions.__code__: True,
+            unwrap(sweep).__code__: False,
+        }
 
     def note(self) -> None:
         """Keep the frames that lead to the caller, which writes a record."""
@@ -116,7 +120,7 @@ class Watch:
                 if type(at["g"]) is Tensor:
                     self._cotangents.setdefault(at["g"], at["record"])
             frame = frame.f_back
-        depth = depths.get(frame, 0)  # type: ignore[arg-type]
+        depth = 0 if frame is None else depths.get(frame, 0)
         for found in reversed(new):
             depths[found] = depth = depth + 1
 
@@ -129,7 +133,7 @@ class Watch:
         arrived: set[Tensor] = set()
         for frame in _as_they_returned(self._depths):
             at = frame.f_locals
-            if frame.f_code is not sweep.__code__:
+            if frame.f_code is not unwrap(sweep).__code__:
                 variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
                 continue
             for parameter, gradient in at["found"].items():
@@ -154,7 +158,7 @@ def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Te
     seen = set(cotangents.values())
     users: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
     while type(last) is Tensor:
-        for x in last.operands:
+        for x in last._operands:
             if type(x) is Tensor:
                 users[x].append(last)
         last = last.previous

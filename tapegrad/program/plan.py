@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import accumulate, pairwise
 from typing import Any
 
 import attrs
 import numpy as np
 
-from tapegrad.ops.joining import concatenate
-from tapegrad.ops.picking import add_at_places
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.picking import add_at_places, below_largest
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.early import early
 from tapegrad.program.filling import Filling, fillings
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.ir import Code, Instruction, Operand, Ref
 from tapegrad.program.layouts import Axes, layouts, ordered
 from tapegrad.program.lines import takes_out
 from tapegrad.program.sealing import sealed
@@ -50,11 +51,24 @@ class Buffer:
 
 @attrs.frozen
 class Part:
-    """The rows of a buffer that hold a part of a concatenation."""
+    """The rows of a buffer that hold a part of a concatenation, or the row of a stack.
+
+    Attributes
+    ----------
+    buffer
+        Its number.
+    start, stop
+        The rows; `stop` is None for one row without its axis.
+    """
 
     buffer: int
     start: int
-    stop: int
+    stop: int | None
+
+    @property
+    def index(self) -> str:
+        """The index of the part, as written; one without axes is an array all the same."""
+        return f"{self.start}, ..." if self.stop is None else f"{self.start}:{self.stop}"
 
 
 @attrs.frozen
@@ -69,9 +83,9 @@ class Plan:
         The number of the buffer that each instruction writes its result to. One that is not listed
         makes a new array, or a view.
     joined
-        Concatenations with a buffer of their own, to which parts are written directly.
+        Concatenations and stacks with a buffer of their own, to which parts are written directly.
     parts
-        Results that are written to their place in such a concatenation.
+        Results that are written to their place in one of these.
     runs
         The beginning and the end of each run of instructions that are done block by block.
     passing
@@ -264,8 +278,8 @@ def _refs(instruction: Instruction) -> list[Ref]:
 
 def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
     """Whether an instruction may write its result over a value that it uses."""
-    if instruction.op is add_at_places:
-        # the values to add are read before anything is written
+    if instruction.op in (add_at_places, below_largest):
+        # whatever else they need is read before anything is written
         first = _refs(instruction)[0]
         return x == owner.get(first, first)
     return instruction.is_elementwise
@@ -277,14 +291,14 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
 def _placed(
     program: Code, pool: _Pool, runs: list[tuple[int, int]], kept: set[Ref]
 ) -> dict[Ref, dict[Ref, Part]]:
-    """The concatenations with a buffer of their own, and the parts written directly to it."""
+    """The joined arrays with a buffer of their own, and the parts written directly to it."""
     placed: dict[Ref, dict[Ref, Part]] = {}
     taken: set[Ref] = set()
     for i, instruction in enumerate(program.instructions):
         ref = Ref("instruction", i)
-        if instruction.op is not concatenate or instruction.options.get("axis", 0) != 0:
+        if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
             continue
-        if ref in kept or 0 in instruction.shape:
+        if ref in kept:
             continue
         apart = kept | taken | placed.keys()
         found = {
@@ -294,15 +308,22 @@ def _placed(
         }
         if not found:
             continue
-        number, start = pool.new(ref, Buffer(instruction.shape, instruction.dtype)), 0
-        placed[ref] = {}
-        for x in instruction.operands:
-            stop = start + program.like(x).shape[0]
-            if x in found:
-                placed[ref][x] = Part(number, start, stop)
-            start = stop
+        number = pool.new(ref, Buffer(instruction.shape, instruction.dtype))
+        parts = parts_of(program, instruction, number)
+        placed[ref] = {x: part for x, part in parts if x in found}
         taken |= found
     return placed
+
+
+def parts_of(program: Code, instruction: Instruction, buffer: int) -> list[tuple[Operand, Part]]:
+    """The operands of a concatenation or a stack, and their places in its buffer."""
+    if instruction.op is stack:
+        return [(x, Part(buffer, k, None)) for k, x in enumerate(instruction.operands)]
+    ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]
+    return [
+        (x, Part(buffer, *pair))
+        for x, pair in zip(instruction.operands, pairwise(ends), strict=True)
+    ]
 
 
 def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, int]]) -> bool:

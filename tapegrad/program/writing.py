@@ -60,7 +60,8 @@ def source(program: Code) -> str:
 def runner(program: Code) -> Callable[[], Callable[..., Any]]:
     """A function that allocates the buffers and returns the program, ready to run."""
     writing = written(program)
-    namespace = dict(writing.namespace)
+    # a line of a program is not the user's
+    namespace = {**writing.namespace, "__name__": __name__}
     exec(compile(writing.text, f"<program of {_shown(program.label)}>", "exec"), namespace)
     make: Callable[[], Callable[..., Any]] = namespace[writing.entry]
     return make

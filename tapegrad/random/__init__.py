@@ -1,22 +1,21 @@
 """Random numbers as pure functions of a key: the same key gives the same numbers.
 
-A key is a read-only array of two ``uint64`` words, the key of NumPy's counter-based
-generator Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). A
-draw reads the words that Philox makes of the counters from 0 on. `split` and `fold_in`
-read a new key from a block of counters that no draw comes to: the highest of the
-counter's four words is 0 for draws, 1 for `split` and 2 for `fold_in`. For one key Philox
-maps counters to blocks one to one, without any structure that the usual batteries of tests
-find, so keys made in this way collide as rarely as 128 random bits do (splitting by a keyed
-function: Claessen and Palka 2013, "Splittable pseudorandom number generators using
-cryptographic hashing"). Keys are not secrets.
+A key is a read-only array of two ``uint64`` words, the key of NumPy's counter-based generator
+Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"). A draw reads the words
+that Philox makes from the counters 0, 1, 2 and so on. `split` and `fold_in` read a new key from a
+block of counters that no draw reaches: the highest of the counter's four words is 0 for draws, 1
+for `split` and 2 for `fold_in`. For one key Philox maps counters to blocks one to one, without any
+structure that the usual test batteries find, so keys made in this way collide as rarely as 128
+random bits (splitting by a keyed function: Claessen and Palka 2013, "Splittable pseudorandom
+number generators using cryptographic hashing"). Keys are not secrets.
 
-Keys and what is split from them are the same on every platform and with every version of
-NumPy. Draws are those of `numpy.random.Generator`: the same on every platform for one
-version of NumPy, which may improve an algorithm in a later one.
+Keys, and keys split from them, are the same on every platform and with every version of NumPy.
+Draws are those of `numpy.random.Generator`: the same on every platform for one version of NumPy,
+which may improve an algorithm in a later one.
 
-Wherever a key is taken, an integer or a `numpy.random.SeedSequence` is taken too, and stands
-for ``key(seed)``. Use a key once: two draws with the same key see the same random bits. In
-a loop, split a new key off in each step::
+Wherever a key is taken, an integer or a `numpy.random.SeedSequence` is taken too, and stands for
+``key(seed)``. Use a key once: two draws with the same key see the same random bits. In a loop,
+split off a new key in each step::
 
     key, now = tg.random.split(key)
     noise = tg.random.normal(now, x.shape)

@@ -24,7 +24,7 @@ __all__ = [
 
 Shape: TypeAlias = "int | tuple[int, ...]"
 
-# less of the normal distribution between the bounds makes rejection slow
+# with less of the normal distribution between the bounds, rejection is slow
 _LEAST_MASS = 0.01
 
 
@@ -118,8 +118,8 @@ def truncated_normal(
     mass = _below(high) - _below(low)
     if not mass >= _LEAST_MASS:
         raise ValueError(
-            f"truncated_normal redraws what is not between {low} and {high}; only {mass:.2g} of "
-            f"the distribution is, and {_LEAST_MASS} is needed"
+            f"truncated_normal redraws numbers outside {low} and {high}; only {mass:.2g} of "
+            f"the distribution is between them, and {_LEAST_MASS} is needed"
         )
     return generator.truncated_normal(
         as_key(key), shape=_shape(shape), low=low, high=high, dtype=_floating(dtype)
@@ -141,7 +141,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
     Raises
     ------
     ValueError
-        If p is not from 0 to 1, also as a compiled program runs.
+        If p is not between 0 and 1, also when a compiled program runs.
 
     Examples
     --------
@@ -173,7 +173,7 @@ def integers(
     Raises
     ------
     ValueError
-        If no number is from low up to high, or the dtype does not hold them.
+        If there is no integer from low up to high, or the dtype cannot hold them.
 
     Examples
     --------
@@ -235,8 +235,8 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
     Raises
     ------
     ValueError
-        If there is nothing to choose from, or too little without replacement, or the
-        probabilities do not fit.
+        If there is nothing to choose from, or not enough without replacement, or the probabilities
+        do not fit.
 
     Examples
     --------
@@ -277,7 +277,7 @@ def _check_fits(shape: tuple[int, ...], **given: Any) -> None:
 
 
 def _rows(x: Any) -> tuple[int, Any]:
-    """How many there are to choose from, and the array that they are rows of."""
+    """The number of items to choose from, and the array of which they are rows."""
     if isinstance(x, list | tuple):
         x = np.asarray(x)
     if np.ndim(x):
@@ -289,5 +289,5 @@ def _rows(x: Any) -> tuple[int, Any]:
 
 
 def _below(x: float) -> float:
-    """How much of the normal distribution is below x."""
+    """The part of the normal distribution below x."""
     return (1 + math.erf(x / math.sqrt(2))) / 2

@@ -22,8 +22,8 @@ def key(seed: Any) -> Any:
     Parameters
     ----------
     seed
-        A non-negative integer of any size or a `numpy.random.SeedSequence`, whose hash the
-        key is. An integer Tensor is recorded. A key is returned as it is.
+        A non-negative integer of any size or a `numpy.random.SeedSequence`; the key is its hash.
+        An integer Tensor is recorded. A key is returned as it is.
 
     Returns
     -------
@@ -73,12 +73,12 @@ def split(key: Any, n: int = 2) -> Any:
     key
         The key; do not draw with it afterwards.
     n
-        How many.
+        The number of keys.
 
     Returns
     -------
-    An array of shape (n, 2) with a key in each row, to be unpacked or indexed. The i-th
-    is the same for every n.
+    An array of shape (n, 2) with a key in each row, to unpack or index. The i-th key is the same
+    for every n.
 
     Raises
     ------

@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         help="print a Hypothesis test file for an op, which runs as it is",
         description="Print a Hypothesis test file for an op, which runs as it is with pytest.",
     )
-    write.add_argument("op", help="where it is: package.module:op")
+    write.add_argument("op", help="the op, as package.module:op")
     op = parser.parse_args(argv).op
     try:
         print(written(op), end="")

@@ -12,15 +12,15 @@ from tapegrad.testing.flat import locate
 
 __all__ = ["FLOOR", "Named", "agree", "compare", "length"]
 
-FLOOR = 1e-3  # what rounding leaves where terms cancel, relative to the terms
+FLOOR = 1e-3  # the rounding error where terms cancel, relative to the terms
 
 
 class Named(Protocol):
-    """A function as messages call it, and the leaves it is differentiated by."""
+    """A function's name in messages, and the leaves that it is differentiated by."""
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         ...
 
     @property
@@ -30,7 +30,7 @@ class Named(Protocol):
 
     @property
     def paths(self) -> Sequence[str]:
-        """What messages call each."""
+        """The leaves' names in messages."""
         ...
 
 
@@ -42,15 +42,15 @@ def compare(
     Parameters
     ----------
     f
-        What they are of.
+        The function that they belong to.
     relative
         The relative error that rounding may leave.
     what, as_
-        What messages call the two sides.
+        The names of the two sides in messages.
     got, want
         The two sides.
     size
-        How large what they were made of is, in each entry.
+        The size of the numbers that they were computed from, for each entry.
     """
     tolerance = relative * (size + FLOOR * np.max(size, initial=0.0))
     for at in np.flatnonzero(~(np.abs(got - want) <= tolerance))[:1]:
@@ -67,5 +67,5 @@ def agree(f: Named, relative: float, what: str, got: Any, other: str, want: Any,
 
 
 def length(u: Array, v: Array) -> Any:
-    """How large the product of two directions may be."""
+    """The largest possible product of two directions."""
     return np.linalg.norm(u) * np.linalg.norm(v)

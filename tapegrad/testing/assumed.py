@@ -1,6 +1,6 @@
-"""Domains that are not declared: assumed from a signature, and from calls that are tried.
+"""Domains that are not declared, but assumed from a signature and from trial calls.
 
-A domain is written as source, and the source runs: it can be read, and put where the
+A domain is written as source, and the source runs: it can be read, and copied to where the
 declaration is missing.
 """
 
@@ -23,16 +23,16 @@ from tapegrad.core.signature import Signature
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.testing.forms import REGULAR, Form, general, in_brackets, symbolic
-from tapegrad.transforms import vjp
+from tapegrad.transforms.products import vjp
 
 __all__ = ["NEEDED", "Assumed", "assumed"]
 
-# what the source of a domain may need of tapegrad.domain
+# the names from tapegrad.domain that the source of a domain may need
 NEEDED = ("STACKS", "Call", "Elements", "matrix")
 
 Fn = Callable[..., Any]
 
-# from any numbers to those that functions with poles and edges take
+# from all numbers to those that suit functions with poles and edges
 _NUMBERS = (
     REAL,
     NONZERO,
@@ -42,9 +42,9 @@ _NUMBERS = (
     Elements(1.0625, 4.0),
 )
 _KINDS = ("integers", "booleans", "floats")
-_FORMS = 4  # a domain has at most so many
-_USED = {"choose", "shape", "shapes", "float", *NEEDED}  # names that a source uses itself
-_STEEPER = 10.0  # a slope that grows by more as the step shrinks has no limit
+_FORMS = 4  # the largest number of these in a domain
+_USED = {"choose", "shape", "shapes", "float", *NEEDED}  # names that the source uses itself
+_STEEPER = 10.0  # a slope that grows by more than this as the step shrinks has no limit
 _RUNS = 12
 
 
@@ -55,11 +55,11 @@ class Assumed:
     Attributes
     ----------
     name
-        The function whose domain it is.
+        The function that it belongs to.
     says
         What is assumed, in words.
     body
-        The lines of the function that it is.
+        The lines of its source.
     """
 
     name: str
@@ -71,7 +71,7 @@ class Assumed:
         return call
 
     def source(self) -> str:
-        """The function, as one would write it."""
+        """The domain's source, as a person would write it."""
         lines = ["def calls(choose):", f'    """Calls of {self.name}."""', *self.body]
         return "\n".join([*lines[:2], *[f"    {line}" for line in self.body], ""])
 
@@ -87,7 +87,7 @@ def _function(source: str) -> Domain:
 
 @attrs.frozen
 class _Operand:
-    """An operand, from the signature; `name` is what the source calls it."""
+    """An operand, from the signature; `name` is its name in the source."""
 
     name: str
     is_number: bool = False
@@ -96,7 +96,7 @@ class _Operand:
 
 
 def assumed(fn: Any) -> Assumed:
-    """A domain for a function that declares none.
+    """Find a domain for a function that declares none.
 
     The operands are read from the parameters. Shapes and numbers are the widest set for which
     calls work: the function and its VJP do not raise, and the results are finite and have
@@ -135,19 +135,19 @@ def assumed(fn: Any) -> Assumed:
             if found:
                 return found
     raise TypeError(
-        f"{name} declares no domain, and none that was tried works"
+        f"{name} declares no domain, and no trial domain works"
         + (f" (at last: {met[-1]})" if met else "")
         + f"; {_REMEDY}"
     )
 
 
-# what an annotation says of an operand that is one number
+# the annotations of an operand that is one number
 _SCALARS: Mapping[Any, str] = {
     **dict.fromkeys((float, "float"), "floats"),
     **dict.fromkeys((int, "int"), "integers"),
     **dict.fromkeys((bool, "bool"), "booleans"),
 }
-_REMEDY = "name one where it is declared: domain=, see tapegrad.domain"
+_REMEDY = "give one in its declaration: domain=, see tapegrad.domain"
 
 
 def _annotations(fn: Any) -> Mapping[str, Any]:
@@ -159,7 +159,7 @@ def _annotations(fn: Any) -> Mapping[str, Any]:
 def _options(
     signature: Signature, names: Sequence[str], notes: Mapping[str, Any]
 ) -> list[dict[str, str]]:
-    """Expressions for the options: with those that may be left out, and without."""
+    """Expressions for the options: with the optional ones, and without."""
     needed: dict[str, str] = {}
     more: dict[str, str] = {}
     for name in names:
@@ -186,7 +186,7 @@ def _options(
 
 
 def _kinds(operands: Sequence[_Operand]) -> Iterator[list[_Operand]]:
-    """The operands with what they may be of: no gradient may mean whole numbers."""
+    """The operands with possible kinds of numbers: one without a gradient may take integers."""
     free = [x.kind == "floats" and not x.has_rule for x in operands]
     for kinds in itertools.product(_KINDS, repeat=min(sum(free), 2)):
         rest = iter(kinds)
@@ -234,7 +234,7 @@ def _forms_of(
 def _numbers_of(
     fn: Any, operands: Sequence[_Operand], forms: Sequence[Form], options: Mapping[str, str]
 ) -> Assumed | None:
-    """The widest numbers for which results are finite and have slopes; else are finite."""
+    """The widest numbers for which results are finite and have slopes, or are at least finite."""
     floats = [x.kind == "floats" for x in operands]
     n = sum(floats)
     several = range(len(_NUMBERS))
@@ -309,12 +309,12 @@ def _domain(
     return Assumed(name, tuple(says), tuple(body))
 
 
-# --- calls that are tried -----------------------------------------------------------------
+# --- trial calls ---------------------------------------------------------------------------
 
 
 @attrs.frozen
 class _Extreme(Sampled):
-    """Choices with the same number everywhere: the simplest one, or an end."""
+    """Choices with the same number everywhere: the simplest one, or an end of the interval."""
 
     which: int = 0
 
@@ -339,7 +339,7 @@ def _takes(fn: Any, domain: Assumed, met: list[str], test: Fn | None = None) -> 
                 elif not test(called, call.args):
                     return False
         except Exception as error:
-            # whatever it raises, this is no call to test it with
+            # whatever it raises, this call cannot be used in a test
             met.append(f"{type(error).__name__}: {error}".splitlines()[0])
             return False
     return True
@@ -366,7 +366,7 @@ def _is_finite(fn: Fn, args: tuple[Any, ...]) -> bool:
 
 
 def _has_slopes(fn: Fn, args: tuple[Any, ...]) -> bool:
-    """Whether results are finite, and no slope grows without end as its step shrinks."""
+    """Whether results are finite, and no slope grows without bound as its step shrinks."""
     args = tuple(
         np.asarray(x, np.float64)[...] if isinstance(x, np.ndarray) and is_floating(x) else x
         for x in args
@@ -382,7 +382,7 @@ def _has_slopes(fn: Fn, args: tuple[Any, ...]) -> bool:
                 return False
             slopes.append([(y - z) / step for y, z in zip(there, values, strict=True)])
         for far, near in zip(*slopes, strict=True):
-            # outside the domain on one side there is none
+            # at the edge of the domain one side has none
             both = np.isfinite(far) & np.isfinite(near)
             if (np.abs(near[both]) > _STEEPER * (np.abs(far[both]) + 1)).any():
                 return False

@@ -27,15 +27,15 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     fn
         A function of trees, as `vmap` takes it.
     args
-        The arguments of one example. A second is made from it: floating arrays are scaled,
-        others reversed. All arrays are batched at once, the floating ones alone, and each
-        alone. A function may refuse to batch arrays that are not floating, if it must read
+        The arguments of one example, from which a second is made: floating arrays are scaled,
+        others reversed. The check batches all arrays at once, then the floating ones alone, then
+        each alone. A function may refuse to batch arrays that are not floating, if it has to read
         their values.
 
     Raises
     ------
     AssertionError
-        If a value, a shape or a dtype differs, with the path and what was batched.
+        If a value, a shape or a dtype differs; the message has the path and what was batched.
     TypeError
         If there is no array among the arguments.
 
@@ -83,14 +83,14 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def _varied(x: Any) -> Any:
-    """Another array like this one, which a function that takes this one takes too."""
+    """Another array like this one, which the function can take in its place."""
     if not isinstance(x, np.ndarray):
         return x
     return x * x.dtype.type(0.875) if x.dtype.kind == "f" else np.flip(x)
 
 
 def _results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
-    """The path of each array, what the batch gave, and what the loop gave."""
+    """The path of each array, its value in the batch, and its value in the loop."""
     leaves, structure = tree.flatten(got)
     others = [tree.flatten(row) for row in rows]
     for _, other in others:

@@ -9,14 +9,18 @@ import numpy as np
 
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call, Domain
+from tapegrad.face.table import complete
 from tapegrad.testing.assumed import assumed
 from tapegrad.testing.choices import Sampled
 
 __all__ = ["domain_of", "sample_calls"]
 
+# what is composed of ops has calls too, and is declared when it is imported
+complete()
+
 
 def domain_of(op: Callable[..., Any] | str) -> Domain:
-    """The domain that an op declares; else one that is assumed."""
+    """The domain that an op declares, or else one that is assumed."""
     function: Any = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
     if function is None:
         raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
@@ -32,9 +36,9 @@ def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Ca
     op
         An op, or the name of one in the table; the domain is as for `operands_for`.
     n
-        How many.
+        The number of calls.
     seed
-        The same calls for the same seed.
+        The same seed gives the same calls.
 
     Returns
     -------
@@ -43,7 +47,7 @@ def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Ca
     Raises
     ------
     TypeError
-        If the op declares no domain, and none that is tried works.
+        If the op declares no domain, and no trial domain works.
 
     Examples
     --------

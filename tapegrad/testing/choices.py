@@ -22,7 +22,7 @@ _CLEAR = 1 / 16
 
 
 def is_clear(x: float, elements: Elements) -> bool:
-    """Whether a number is in an interval, and clear of its poles."""
+    """Whether a number is in an interval and away from its poles."""
     within = elements.low <= x <= elements.high
     return within and all(abs(x - pole) >= _CLEAR for pole in elements.poles)
 
@@ -36,7 +36,7 @@ def clear_numbers(elements: Elements) -> tuple[float, ...]:
 
 
 class Chosen(Choices):
-    """Choices that are made from integers and floats."""
+    """Choices made from integers and floats."""
 
     def integer(self, low: int, high: int) -> int:
         """An integer from low to high, both included."""
@@ -66,7 +66,7 @@ class Chosen(Choices):
         # not too many are empty
         least = self.among([max(min_side, 1)] * 3 + [min_side])
         sides = [self.integer(least, max_side) for _ in range(self.integer(min_dims, max_dims))]
-        # where sides are alike, axes are mistaken without an error
+        # if sides were equal, mixing up axes would raise no error
         alike = len(sides) > 1 and self.among([False, True])
         return tuple(sides[:1] * len(sides) if alike else sides)
 

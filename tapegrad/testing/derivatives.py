@@ -27,9 +27,9 @@ _COARSE_FLOOR = 1 / 8  # as FLOOR, where the tolerance is rounding alone
 def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = None) -> None:
     """Check a VJP of any origin: a kernel, a service, another library.
 
-    It is compared with differences of the function, and must be linear in the cotangent,
-    the same in each run to the last bit, and leave the arguments and the cotangent as
-    they are. Inputs are moved together, in fixed random directions, and a failure is traced to
+    It is compared with finite differences of the function. It must also be linear in the
+    cotangent, give the same in each run to the last bit, and leave the arguments and the cotangent
+    unchanged. Inputs are moved together, in fixed random directions, and a failure is traced to
     one input.
 
     Parameters
@@ -54,9 +54,9 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
     Raises
     ------
     AssertionError
-        If the VJP is wrong. The message says at which input, and gives both numbers and
-        how far off the numeric one may be. At a kink, where differences to the left and
-        to the right disagree, any derivative between the two is right.
+        If the VJP is wrong. The message names the input, and gives both numbers and the error of
+        the numeric one. At a kink, where differences to the left and to the right disagree, any
+        derivative between the two is right.
     TypeError
         If there is nothing to differentiate, or a result is not as described.
     ValueError
@@ -64,10 +64,9 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
 
     Notes
     -----
-    The steps fit the coarsest of the dtypes of the arguments, the outputs and the
-    cotangents; a function that reads its arguments as float32 is known by its values.
-    `fn` is called about 20 times for an input, and at most some 300 times for many of
-    them, unless something is wrong.
+    The steps fit the coarsest of the dtypes of the arguments, the outputs and the cotangents; a
+    function that reads its arguments as float32 is recognized by its values. `fn` is called about
+    20 times for one input and at most some 300 times for many, unless something is wrong.
 
     Examples
     --------
@@ -113,8 +112,7 @@ def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = No
     Raises
     ------
     AssertionError, TypeError, ValueError
-        As for `check_vjp`; the message says by which input the derivative is wrong, and
-        of which output.
+        As for `check_vjp`; the message names the input and the output of the wrong derivative.
 
     Examples
     --------
@@ -131,7 +129,7 @@ def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = No
 
 
 def _pulled(f: Foreign, vjp_fn: Fn, given: Any) -> tuple[Array, ...]:
-    """What a VJP gave, an array for each floating leaf of the arguments."""
+    """A VJP's result, with an array for each floating leaf of the arguments."""
     n = len(f.args)
     if n == 1 and not isinstance(given, tuple | list):
         given = (given,)
@@ -150,7 +148,7 @@ def _pulled(f: Foreign, vjp_fn: Fn, given: Any) -> tuple[Array, ...]:
 
 
 def _pushed(f: Foreign, given: Any) -> tuple[Array, ...]:
-    """What a JVP gave, an array for each floating leaf of the output."""
+    """A JVP's result, with an array for each floating leaf of the output."""
     parts: list[Any] = []
     tree.map_up_to(lambda y, t: parts.append(t) if floats(y) else None, f.output, given)
     return _like(f, "jvp_fn", parts, f.y, f.y_paths)
@@ -159,7 +157,7 @@ def _pushed(f: Foreign, given: Any) -> tuple[Array, ...]:
 def _like(
     f: Foreign, by: str, parts: Sequence[Any], like: Sequence[Array], paths: Sequence[str]
 ) -> tuple[Array, ...]:
-    """Derivatives as arrays, of the shapes of the values they belong to."""
+    """Derivatives as arrays, in the shapes of the values that they belong to."""
     what = "cotangent" if by == "vjp_fn" else "tangent"
     arrays = []
     for part, x, path in zip(parts, like, paths, strict=True):
@@ -232,7 +230,7 @@ def _check_linear(
     """Check that it maps zeros to zeros, and a sum to the sum."""
     zero, one, other, both = (pack(derivative(x)) for x in (0 * u, u, w, 2 * u - 3 * w))
     relative = max(CLOSE, 64 * eps)
-    # where terms cancel only rounding is left, in proportion to the weights
+    # where terms cancel, only rounding is left, in proportion to the weights
     part = FLOOR if relative == CLOSE else _COARSE_FLOOR
     size = np.abs(2 * one) + np.abs(3 * other) + part * np.max(np.abs(u), initial=0.0)
     compare(f, relative, of_zeros, zero, "zero", 0 * zero, 0 * size)

@@ -1,8 +1,8 @@
 """Derivatives against differences over a ladder of steps.
 
-The numeric side is a central difference, extrapolated over a ladder of steps
-(Richardson's method), so that it comes with an estimate of its own error. A derivative
-is called wrong only where it differs by more than that.
+The numeric side is a central difference, extrapolated over a ladder of steps (Richardson's
+method), which also estimates its error. A derivative is called wrong only if it differs by more
+than that.
 """
 
 from __future__ import annotations
@@ -19,30 +19,30 @@ from tapegrad.testing.problem import Fn, Problem
 
 __all__ = ["Comparison", "Finding"]
 
-_FEW = 64  # at most so many inputs are moved one by one
-_UNDERFLOW = 1e-290  # what is smaller is zero
-_FLAT = 8  # at so many of the smallest steps a function that is constant stays so
-_JUMP = 1e-3  # what changes by more of its size, as its inputs round, is no rounding
-_CELLS = 8  # so many slopes next to a point are enough to see that it is smooth there
-_HIDDEN = 64  # a kink changes the mean slope of a cell by this part of itself at least
+_FEW = 64  # the most inputs that are moved one by one
+_UNDERFLOW = 1e-290  # smaller numbers count as zero
+_FLAT = 8  # the number of smallest steps at which a constant function has to stay constant
+_JUMP = 1e-3  # a larger relative change, as the inputs round, is not due to rounding
+_CELLS = 8  # this number of slopes next to a point shows that it is smooth there
+_HIDDEN = 64  # a kink changes the mean slope of a cell by at least this fraction of itself
 
 
 @attrs.frozen(eq=False)
 class Finding:
-    """What was found along one direction, for the rows that were not close at first.
+    """What was found along one direction, for the rows that did not agree at first.
 
     Attributes
     ----------
     rows
         Which ones.
     analytic, numeric, error
-        The derivative by the rules, by differences, and how far off that one may be.
+        The derivative by the rules and by differences, and the error of the latter.
     left, right
         The one-sided slopes.
     low, high
-        The least and the largest slope of points close by, if that is a kink.
+        The least and the largest slope at points close by, at a kink.
     kink, wrong
-        Whether the sides differ, and whether the derivative is outside all that it may be.
+        Whether the sides differ, and whether the derivative is outside the permitted range.
     """
 
     rows: Array
@@ -61,23 +61,23 @@ class Finding:
 class Comparison:
     """The two sides of a problem's first derivatives, along any direction.
 
-    What is compared are rows: in reverse mode the outputs weighed with a cotangent,
-    then in forward mode each output.
+    It compares rows: in reverse mode the outputs weighted with a cotangent, then in forward mode
+    each output.
 
     Attributes
     ----------
     problem, modes
         What is compared.
     outputs
-        What the function returns at the point.
+        The results of the function at the point.
     x, y
         The point and the outputs, packed.
     u, v
-        The cotangent, and what each input moves by.
+        The cotangent, and the move of each input.
     gradient, pullback
         The packed VJP of the cotangent, and the pullback for other cotangents.
     sizes
-        How large the derivative of each row is, by all inputs.
+        The size of the derivative of each row, by all inputs.
     """
 
     problem: Problem
@@ -97,7 +97,7 @@ class Comparison:
         return np.concatenate([*parts, each] if "forward" in self.modes else parts, axis=-1)
 
     def evaluate(self, point: Array) -> Array:
-        """The outputs at another point, nan where they are fewer or more there."""
+        """The outputs at another point; nan if their number differs there."""
         try:
             y = pack(self.problem.evaluate(*unpack(point, self.problem.x)))
         except ValueError:
@@ -129,7 +129,7 @@ class Comparison:
         return left, right
 
     def probe(self, support: Array) -> Finding | None:
-        """Compare along the direction through some of the inputs; None if all is close."""
+        """Compare along the direction through some of the inputs; None if all rows agree."""
         analytic = self.analytic(support)
         size = np.abs(analytic)
         if "reverse" in self.modes:
@@ -141,7 +141,7 @@ class Comparison:
             sides = {float(h): self.slopes(support, h) for h in steps.first}
             first, second = ((left + right) / 2 for left, right in sides.values())
             numeric = second + (second - first) / 15
-            # an output that does not change is not rounded anew
+            # an output that does not change has no new rounding
             least = np.maximum(self.problem.eps * np.abs(self.y), self.problem.noise)
             rounding = np.where(numeric == 0, 0, least)
             numeric = self.rows(numeric @ self.u, numeric)
@@ -154,26 +154,26 @@ class Comparison:
     def examine(
         self, support: Array, analytic: Array, rows: Array, seen: dict[float, tuple[Array, Array]]
     ) -> Finding:
-        """Compare some rows with all that the ladder of steps can tell; two steps are seen."""
+        """Compare some rows over the whole ladder of steps, of which two were taken before."""
         eps, inherited = self.problem.eps, self.problem.scale
         ladder = self.problem.steps.ladder
         sides = np.array([seen.get(h) or self.slopes(support, h) for h in ladder.tolist()])
         exists = np.isfinite(sides).any(axis=0)
-        # at the edge of a domain there is one side only
+        # at the edge of a domain there is only one side
         sides = np.where(exists, sides, sides[:, ::-1])
-        # the function's origin rounds too; an output that does not change does not
+        # the function that it is derived from rounds too; an output that does not change does not
         moving = (sides != 0).any(axis=(0, 1))
         least = np.maximum(eps * np.maximum(np.abs(self.y), inherited), self.problem.noise)
         rounding = np.where(moving, least, 0)
         size = max(inherited, np.max(np.abs(self.y))) or 1.0
-        # where values cancel at the point, those nearby show their size
+        # where values cancel at the point, nearby values show their size
         shown = np.abs(sides) * ladder[:, None, None]
         seen_size = max(size, np.max(shown[np.isfinite(shown)], initial=0.0))
         left, left_error = limit(ladder, sides[:, 0], 1, rounding, seen_size)
         right, right_error = limit(ladder, sides[:, 1], 1, rounding, seen_size)
         mean, apart, doubt = (left + right) / 2, np.abs(right - left), left_error + right_error
-        # the derivative may be anything between two sides that differ, and where a kink
-        # is so close by that the sides are not known, anything that they may be
+        # the derivative may be anything between two different sides; if a kink is so close that
+        # the sides are not known, it may be anything that they could be
         farthest = np.max(np.fmax(np.abs(sides[:, 1] - sides[:, 0]), 0), axis=0)
         known = doubt <= self.problem.steps.sure * np.maximum(np.abs(mean), size)
         spread = np.where(apart > doubt, (apart + doubt) / 2, 0)
@@ -194,11 +194,11 @@ class Comparison:
         )
         spread += np.where(np.abs(numeric - mean) > error + doubt, np.abs(numeric - mean), 0)
         wrong = np.abs(analytic[rows] - numeric) > error + spread
-        # zero is right where nothing changes for many steps: what does further off is a kink
+        # zero is right if nothing changes for many steps: a change further off is a kink
         constant = (central[-_FLAT:] == 0).all(axis=0)
         wrong &= ~(constant & (np.abs(analytic[rows]) <= floor))
         off = np.abs(analytic[rows] - numeric)
-        # the doubt is at most this, and costs derivatives at many points
+        # the doubt is at most this, and takes derivatives at many points
         if (wrong & ~(off > error + spread + _JUMP * np.abs(analytic[rows]))).any():
             error += self.doubt(support, analytic)[rows]
             wrong &= off > error + spread
@@ -223,7 +223,7 @@ class Comparison:
         )
 
     def doubt(self, support: Array, analytic: Array) -> Array:
-        """How far the derivative moves as the inputs round, which limits its accuracy.
+        """How much the derivative moves as the inputs round, which limits its accuracy.
 
         At a kink it jumps instead, which says nothing about rounding.
         """
@@ -246,15 +246,14 @@ class Comparison:
         return np.where(doubt <= _JUMP * np.abs(analytic), doubt, 0)
 
     def beside(self, at: int, least: float) -> tuple[Array, Array]:
-        """The least and the largest slope of each row by one input, next to the point.
+        """The least and the largest slope of each row by one input, close to the point.
 
-        Where several inputs tie, no step of one alone shows what the function does next
-        to the point: the median of three equal numbers stays as it is. There a
-        derivative may be anything between the slopes of points close by (Clarke's
-        generalised gradient, Optimization and Nonsmooth Analysis, 1983). All inputs but
-        one are moved to places of their own, and that one goes past them all. A smooth
-        function's slopes come together as the points come closer, and rounding drives
-        them apart; those of a kink stay. Where a few long steps show no kink that spans
+        Where several inputs tie, moving one alone does not show how the function behaves nearby:
+        the median of three equal numbers stays the same. There a derivative may be anything
+        between the slopes at points close by (Clarke's generalised gradient, Optimization and
+        Nonsmooth Analysis, 1983). All inputs but one are moved apart, and that one moves past them
+        all. The slopes of a smooth function converge as the points come closer, and rounding
+        drives them apart; those at a kink stay apart. If a few long steps show no kink that spans
         `least`, no more are made.
         """
         moving = int(np.count_nonzero(self.v))
@@ -277,13 +276,13 @@ class Comparison:
         return np.where(stays, low, np.inf), np.where(stays, high, -np.inf)
 
     def slopes_beside(self, at: int, near: float, steps: Array) -> Array:
-        """The slopes of each row by one input, from step to step past all others."""
+        """The slopes of each row by one input, from step to step, as it moves past all others."""
         rng = np.random.default_rng(0)
         scale = np.where(self.v != 0, np.maximum(1, np.abs(self.x)), 0)
         order = rng.permutation(np.linspace(-1, 1, self.x.size))
         lengths = near * scale[at] * np.diff(steps)
         slopes = []
-        # whichever of two inputs must be the larger, in one of the orders it is
+        # if one of two inputs has to be the larger, it is so in one of the two orders
         for places in (order, -order):
             point = self.x + near * scale * places
             values = []
@@ -295,13 +294,13 @@ class Comparison:
         return self.rows(each @ self.u, each)
 
     def sharpened(self, support: Array, finding: Finding) -> tuple[Comparison, Finding]:
-        """A finding about weighed outputs as one about a single output, if it can be."""
+        """A finding about weighted outputs, narrowed to a single output if possible."""
         if "reverse" not in self.modes or not finding.wrong[0] or finding.rows[0] != 0:
             return self, finding
         assert self.pullback is not None
         with np.errstate(all="ignore"):
             slopes = np.mean(self.slopes(support, self.problem.steps.first[0]), axis=0)
-        # those that move with it first
+        # the outputs that move most come first
         for j in np.argsort(-np.abs(slopes), kind="stable")[:_FEW]:
             u = np.zeros(self.y.size)
             u[j] = 1
@@ -313,18 +312,18 @@ class Comparison:
         return self, finding
 
     def supports(self) -> list[Array]:
-        """The directions to begin with, as the inputs that move."""
+        """The first directions to try, given as the inputs that move."""
         moving = np.flatnonzero(self.v)
         if moving.size <= _FEW:
             return list(moving[:, None])
-        # alike in size, so that none hides behind a larger one
+        # similar in size, so that none hides behind a larger one
         with np.errstate(divide="ignore"):
             sizes = np.floor(np.log2(np.abs(self.gradient * self.v)) / 4)
         sizes = np.maximum(sizes, np.max(sizes) - 14)
         groups = [moving[sizes[moving] == size] for size in np.unique(sizes[moving])]
         if self.problem.steps is FINE and self.problem.pull is not None:
             return [moving, *groups]
-        # what rounds much hides more, and without cotangents the sizes are not known
+        # coarse rounding hides more, and without cotangents the sizes are unknown
         return [part for group in groups for part in np.array_split(group, min(_FEW, group.size))]
 
 

@@ -11,7 +11,7 @@ from tapegrad.testing.problem import Problem
 
 __all__ = ["check_first"]
 
-_SPLITS = 128  # how often directions through kinks are split at most
+_SPLITS = 128  # how many times directions through kinks are split at most
 
 
 def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
@@ -29,7 +29,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
         raise ValueError(f"{problem.name} is not finite at the point to check: {outputs}")
     rng = np.random.default_rng(problem.order)
     u = weights(rng, y.size)
-    # an input that is not finite has no neighbours: it stays as it is
+    # an input that is not finite has no neighbours, so it does not move
     moves = np.isfinite(x)
     v = weights(rng, x.size) * np.where(moves, np.maximum(1, np.abs(x)), 0)
     pulled = np.ones_like(x) if pullback is None else pack(pullback(list(unpack(u, outputs))))
@@ -55,7 +55,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
             continue
         wrong = finding.wrong.any()
         if support.size > 1:
-            # several kinks may look wrong together, or hide an error: only single inputs tell
+            # several kinks together may look wrong, or hide an error: only single inputs tell
             halves = np.array_split(support, 2)
             supports = [*supports, *halves] if wrong else [*halves, *supports]
         elif wrong:
@@ -64,7 +64,7 @@ def check_first(problem: Problem, modes: tuple[str, ...]) -> Comparison:
 
 
 def _message(comparison: Comparison, finding: Finding, at: int) -> str:
-    """What is wrong with the derivative by one input."""
+    """The message about the wrong derivative by one input."""
     problem, outputs = comparison.problem, comparison.outputs
     i = int(np.flatnonzero(finding.wrong)[0])
     row = int(finding.rows[i])

@@ -1,4 +1,4 @@
-"""A function of trees as one of its floating leaves, for what checks derivatives."""
+"""A function of trees as a function of its floating leaves, for checks of derivatives."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Fn = Callable[..., Any]
 
 @attrs.frozen(eq=False)
 class Flat:
-    """A function as one of its floating leaves, which returns its floating leaves.
+    """A function as one from its floating leaves to those of its result.
 
     Attributes
     ----------
     name, paths
-        What messages call the function and each leaf.
+        The names of the function and of each leaf in messages.
     fn
         The function.
     xs
@@ -43,7 +43,7 @@ class Flat:
 
 
 def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
-    """A function and its arguments as one of their floating leaves, of a dtype or as they are."""
+    """A function and its arguments as a function of floating leaves, of a dtype if given."""
     if not isinstance(args, tuple | list):
         raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
     if dtype is not None:
@@ -99,7 +99,7 @@ def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
 
 
 def weights(rng: np.random.Generator, n: int) -> Array:
-    """Random signs, and sizes near 1: none vanishes, and no two cancel by design."""
+    """Random signs, and sizes near 1: none vanishes, and no two are made to cancel."""
     return rng.choice([-1.0, 1.0], n) * rng.uniform(0.5, 1.5, n)
 
 

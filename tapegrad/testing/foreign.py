@@ -1,7 +1,7 @@
-"""Functions of any library's arrays, of which only the values are read.
+"""Functions of any library's arrays, of which only values are read.
 
-They may take and return whatever NumPy reads. The precision such a function computes in is
-found by trying.
+They may take and return anything that NumPy reads. The precision in which such a function computes
+is found by trying.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ __all__ = ["Foreign", "floats", "read"]
 
 Fn = Callable[..., Any]
 
-_FINE_ENOUGH = 1e-12  # numbers that round by less need no larger steps
+_FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 
 
 def _seen(x: Any) -> Array:
     """A leaf as NumPy sees it."""
-    # a PyTorch tensor that requires its gradient does not let NumPy read it
+    # NumPy cannot read a PyTorch tensor that requires its gradient
     return np.asarray(x.detach() if hasattr(x, "detach") else x)
 
 
@@ -38,19 +38,19 @@ def read(x: Any) -> Array:
 
 
 def floats(x: Any) -> bool:
-    """Whether a leaf is read as floating numbers."""
+    """Whether NumPy reads a leaf as floating numbers."""
     return not isinstance(x, str | bytes) and _seen(x).dtype.kind == "f"
 
 
 def _is_foreign(x: Any) -> bool:
-    """Whether a leaf is an array of another library, which can make more of them."""
+    """Whether a leaf is an array of another library that can make new ones."""
     if isinstance(x, np.ndarray | np.generic):
         return False
     return hasattr(x, "new_tensor") or hasattr(x, "__array_namespace__")
 
 
 def _made_like(x: Any, values: Array) -> Any:
-    """Values in the kind and the dtype of a leaf, as a new array."""
+    """Values as a new array of the kind and dtype of a leaf."""
     if hasattr(x, "new_tensor"):
         return x.new_tensor(values).requires_grad_(x.requires_grad)
     if _is_foreign(x):
@@ -66,14 +66,14 @@ def _made_like(x: Any, values: Array) -> Any:
 
 @attrs.frozen(eq=False)
 class Foreign:
-    """A function of any library's arrays as one of its floating leaves, in float64.
+    """A function of any library's arrays as a function of its floating leaves, in float64.
 
     Attributes
     ----------
     name
-        What messages call it.
+        Its name in messages.
     fn, args
-        The function, and where it is checked.
+        The function, and the point to check it at.
     leaves, structure
         Of the arguments.
     places
@@ -81,11 +81,11 @@ class Foreign:
     xs
         These, as NumPy reads them.
     leaf_paths
-        What messages call each leaf of the arguments.
+        The name of each leaf of the arguments in messages.
     output
-        What the function returns there.
+        The function's result there.
     y
-        The floating leaves of that, as NumPy reads them.
+        Its floating leaves, as NumPy reads them.
     """
 
     name: str
@@ -101,7 +101,7 @@ class Foreign:
 
     @classmethod
     def of(cls, fn: Fn, args: Sequence[Any]) -> Foreign:
-        """The function at a point, if it is the same twice and leaves its arguments alone."""
+        """The function at a point, if it is deterministic and leaves its arguments alone."""
         check_callable(fn)
         if not isinstance(args, tuple | list):
             raise TypeError(
@@ -127,12 +127,12 @@ class Foreign:
 
     @property
     def paths(self) -> list[str]:
-        """What messages call each floating leaf of the arguments."""
+        """The name of each floating leaf of the arguments in messages."""
         return [self.leaf_paths[i] for i in self.places]
 
     @property
     def y_paths(self) -> list[str]:
-        """What messages call each floating leaf of the output."""
+        """The name of each floating leaf of the output in messages."""
         paths = zip(tree.paths(self.output), tree.leaves(self.output), strict=True)
         return [f"output.{p}" if p else "output" for p, leaf in paths if floats(leaf)]
 
@@ -149,7 +149,7 @@ class Foreign:
         return tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
 
     def evaluate(self, *xs: Any) -> tuple[Array, ...]:
-        """The outputs at a point; none where there are none."""
+        """The outputs at a point; none if there are none."""
         try:
             return self.floating(self.fn(*self.arguments(xs)))
         except ArithmeticError:
@@ -158,7 +158,7 @@ class Foreign:
     def called(self, fn: Fn, name: str, given: Sequence[Any], what: str = "") -> Any:
         """The result of a function for arguments, which it must not change.
 
-        ``given`` are the arguments of this function, or they and what `what` says.
+        ``given`` are its arguments, or these and what `what` names.
         """
         before = [_snapshot(x) for x in tree.leaves(given)]
         result = fn(*given)
@@ -171,7 +171,7 @@ class Foreign:
     def require_same(
         self, name: str, first: Sequence[Any], second: Sequence[Any], paths: Sequence[str]
     ) -> None:
-        """Raise unless two runs gave the same, to the last bit."""
+        """Raise unless two runs gave the same results, to the last bit."""
         shapes, others = [x.shape for x in first], [x.shape for x in second]
         if shapes != others:
             raise AssertionError(
@@ -207,13 +207,13 @@ class Foreign:
         return tangents
 
     def eps(self, derivative: Sequence[Array]) -> float:
-        """The rounding of the coarsest number involved."""
+        """The relative rounding of the coarsest number involved."""
         dtypes = [x.dtype for x in (*self.xs, *self.y, *derivative)]
         eps = max([EPS, *[float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind == "f"]])
         return max(eps, _read_as(self)) if eps <= _FINE_ENOUGH else eps
 
     def problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:
-        """What differences are compared with."""
+        """The problem of comparing derivatives with differences."""
         fine = eps <= _FINE_ENOUGH
         return Problem(
             self.name,
@@ -232,14 +232,14 @@ class Foreign:
 
 
 def _snapshot(x: Any) -> Any:
-    """Everything of an array that a call could change."""
+    """Everything in an array that a call could change."""
     if isinstance(x, np.ndarray):
         return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
     return _seen(x).tobytes() if _is_foreign(x) else None
 
 
 def _noise(f: Foreign, eps: float) -> Any:
-    """How far the outputs spread as the inputs round: this shows terms that cancel in them."""
+    """How much the outputs spread as the inputs round, which reveals terms that cancel."""
     rng = np.random.default_rng(6)
     runs = []
     for _ in range(8):
@@ -255,10 +255,10 @@ def _noise(f: Foreign, eps: float) -> Any:
 
 
 def _read_as(f: Foreign) -> float:
-    """The rounding of the dtype in which a function of float64 reads its arguments.
+    """The relative rounding of the dtype in which a function of float64 reads its arguments.
 
-    At a point with more digits, a function that reads float32 gives exactly the values that it
-    gives when the extra digits are cut off.
+    At a point with more digits, a function that reads float32 returns exactly what it returns
+    without the extra digits.
     """
     rng = np.random.default_rng(5)
     points = [x * (1 + 1e-3 * rng.uniform(-1, 1, x.shape)) for x in f.xs]
@@ -266,7 +266,7 @@ def _read_as(f: Foreign) -> float:
         try:
             beside = pack(f.evaluate(*points))
             if np.array_equal(beside, pack(f.y), equal_nan=True):
-                return EPS  # it does not depend on them
+                return EPS  # it does not depend on these inputs
             for dtype in (np.float16, np.float32):
                 cut = pack(f.evaluate(*[x.astype(dtype) for x in points]))
                 if np.isfinite(cut).all() and np.array_equal(beside, cut):

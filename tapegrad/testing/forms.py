@@ -11,21 +11,21 @@ __all__ = ["REGULAR", "Form", "general", "in_brackets", "symbolic"]
 
 Shape = tuple[str, ...]
 
-_MOST = 4000  # so many shapes are tried at most
+_MOST = 4000  # the most shapes that are tried
 
 
 @attrs.frozen
 class Form:
-    """Shapes of the operands: lines that choose them, an expression for each, and words.
+    """Shapes of the operands: lines that choose them, an expression for each, and a description.
 
     Attributes
     ----------
     lines, shapes, says
         These.
     sides
-        The shapes by names of sides, if they have such.
+        The shapes in terms of named sides, if they have names.
     of
-        What makes an array of a shape, if it is not of any numbers.
+        The expression for an array of a shape, unless any numbers will do.
     """
 
     lines: tuple[str, ...]
@@ -35,7 +35,7 @@ class Form:
     of: str = ""
 
     def is_case_of(self, other: Form) -> bool:
-        """Whether these are shapes of another form with some sides the same."""
+        """Whether these are shapes of another form with some sides equal."""
         if [*map(len, self.sides)] != [*map(len, other.sides)]:
             return False
         pairs = zip(itertools.chain(*other.sides), itertools.chain(*self.sides), strict=True)
@@ -44,7 +44,7 @@ class Form:
 
 
 def general(n: int) -> Iterator[Form]:
-    """Shapes related only by broadcasting, or all the same."""
+    """Shapes that only have to broadcast, or that are all the same."""
     if n == 0:
         yield Form((), (), "numbers alone")
         return
@@ -63,7 +63,7 @@ def general(n: int) -> Iterator[Form]:
 
 
 def symbolic(n: int) -> Iterator[Form]:
-    """Shapes of sides that some share, the ones with the most sides first."""
+    """Shapes that share some sides, those with the most sides first."""
     vocabulary: list[Shape] = [
         *[("m", "k"), ("n", "m"), ("k", "m"), ("m", "n"), ("n", "n")],
         *[("k",), ("m",), ("n",), ()],
@@ -89,7 +89,7 @@ def in_brackets(parts: Sequence[str]) -> str:
     return f"({', '.join(parts)}{',' * (len(parts) == 1)})"
 
 
-# for an op of one matrix that must not be singular
+# for an op on one matrix, which must not be singular
 REGULAR = tuple(
     Form(
         ("n = choose.integer(1, 3)",),

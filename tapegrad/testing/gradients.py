@@ -15,13 +15,13 @@ from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack
 from tapegrad.testing.problem import Problem
 from tapegrad.testing.values import CLOSE, check_values
-from tapegrad.transforms import jvp, linearize, vjp
+from tapegrad.transforms.products import jvp, linearize, vjp
 
 __all__ = ["check_grads"]
 
 Fn = Callable[..., Any]
 
-_RECORDS = 200  # at most so many ops of a failing function are checked individually
+_RECORDS = 200  # the most ops of a failing function that are checked one by one
 
 
 def check_grads(
@@ -32,10 +32,9 @@ def check_grads(
 ) -> None:
     """Check the derivatives of a function against central differences.
 
-    Everything is computed in float64, whatever the dtype of the arguments. Up to 64
-    inputs are each moved alone; more are moved together, in fixed random directions through
-    those with derivatives of similar size. A failure is traced to one input. The result is the
-    same in each run.
+    Everything is computed in float64, whatever the dtype of the arguments. Up to 64 inputs are
+    each moved alone; more are moved together, in fixed random directions through those with
+    derivatives of similar size. A failure is traced to one input. Each run gives the same result.
 
     Parameters
     ----------
@@ -52,10 +51,10 @@ def check_grads(
     Raises
     ------
     AssertionError
-        If a derivative is wrong; the message names the op whose rule is wrong, if one is.
-        At a kink, where differences to the left and to the right disagree, any derivative
-        between the two is right. Also if the recorded value differs from that on plain
-        arrays (`check_values`).
+        If a derivative is wrong; the message names the op whose rule is wrong, if one is. At a
+        kink, where differences to the left and to the right disagree, any derivative between the
+        two is right. Also raised if the recorded value differs from that on plain arrays
+        (`check_values`).
     TypeError
         If there is nothing to differentiate.
     ValueError
@@ -87,7 +86,7 @@ def check_grads(
     f = flattened(fn, args, np.float64)
     problem = _of(f.name, f.fn, lambda *xs: vjp(f.fn, *xs)[0], f.xs, f.paths)
     once, again = pack(problem.evaluate(*f.xs)), pack(problem.evaluate(*f.xs))
-    # what is not finite is told below
+    # values that are not finite are reported below
     finite = np.abs(once[np.isfinite(once)])
     if not np.allclose(once, again, CLOSE, CLOSE * np.max(finite, initial=0), equal_nan=True):
         raise ValueError(
@@ -105,10 +104,10 @@ def _culprits(f: Flat) -> list[str]:
     """The first op on the tape whose own rule is wrong, as a line of the message."""
     _, tape = record(f.fn)(*f.xs)
     for x in list(tape)[:_RECORDS]:
-        operands = [a.value if isinstance(a, Tensor) else a for a in x.operands]
+        operands = [a.value if isinstance(a, Tensor) else a for a in x._operands]
 
         def alone(*operands: Any, x: Tensor = x) -> Any:
-            return apply(x.op, operands, x.options)
+            return apply(x.op, operands, x._options)
 
         try:
             check = flattened(alone, operands, np.float64)
@@ -117,7 +116,7 @@ def _culprits(f: Flat) -> list[str]:
         except AssertionError:
             return [f"  op         {x.op.name}, line {x.index} of the tape, is wrong by itself"]
         except Exception:
-            # not differentiable, or not finite there: no evidence
+            # not differentiable or not finite there, which proves nothing
             continue
     return []
 

@@ -1,4 +1,4 @@
-"""The steps of differences, from large to small, and what slopes along them tend to."""
+"""The steps of differences, from large to small, and the limits of slopes along them."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tapegrad.core.ownership import Array
 __all__ = ["EPS", "FINE", "Steps", "coarse", "limit"]
 
 EPS = float(np.finfo(np.float64).eps)
-_TAIL = 5  # how many smaller steps a limit must agree with
-_BLOCK = 1024  # the limits of so many rows are found at a time
+_TAIL = 5  # the number of smaller steps that a limit must agree with
+_BLOCK = 1024  # the number of rows whose limits are found at a time
 
 
 @attrs.frozen(eq=False)
@@ -23,9 +23,9 @@ class Steps:
     ladder
         From large to small, each a quarter of the one before.
     first
-        The two steps that are tried first.
+        The first two steps to try.
     near
-        How far around a point slopes are taken, to recognize a kink.
+        The distance from a point up to which slopes are taken, to recognize a kink.
     close
         A relative error below this needs no closer look.
     sure
@@ -39,14 +39,14 @@ class Steps:
     sure: float
 
 
-# the usual step cbrt(eps) is among them: the large ones are for functions with much
-# rounding, the small ones for kinks and poles close by
+# the usual step cbrt(eps) is among them; the large ones are for functions with coarse rounding,
+# the small ones for kinks and poles close by
 _LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
 FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
 
 
 def coarse(eps: float) -> Steps:
-    """Steps for inputs or outputs that round by this much: the error of a step is larger."""
+    """Steps for inputs or outputs with this relative rounding; their errors are larger."""
     ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
     ladder = ladder[(ladder < 0.5) & (ladder > eps)]
     near = float(ladder[1]), float(ladder[4])
@@ -56,18 +56,18 @@ def coarse(eps: float) -> Steps:
 def limit(
     ladder: Array, slopes: Array, power: int, rounding: Array, size: float
 ) -> tuple[Array, Array]:
-    """What slopes at the ladder's steps tend to, and how far off it may be.
+    """The limit of slopes at the ladder's steps, and its possible error.
 
     Parameters
     ----------
     ladder, slopes
-        One row a step.
+        One row for each step.
     power
-        The power of the step that their error begins with.
+        The leading power of the step in their error.
     rounding
-        The least error of the values that the slopes were made of.
+        The least error of the values from which the slopes were computed.
     size
-        How large these values are.
+        The size of these values.
     """
     if slopes.shape[1] > _BLOCK:
         blocks = range(0, slopes.shape[1], _BLOCK)
@@ -80,10 +80,10 @@ def limit(
     better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
     better[~np.isfinite(better)] = np.nan
     steps = ladder[1:, None]
-    # steps too small to change the value at all say nothing
+    # steps too small to change the value say nothing
     resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
     n = len(better) - min(_TAIL, len(better) // 2)
-    # whatever comes at smaller steps is noise in the values, if this is the limit
+    # if this is the limit, the differences at smaller steps are noise in the values
     moves = np.fmax(np.abs(better - better[:n, None]), 0)
     smaller = np.arange(len(better)) > np.arange(n)[:, None]
     noise = np.max(np.where(smaller[..., None], steps * moves, 0), axis=1)

@@ -1,4 +1,4 @@
-"""What is to be checked: a function, its derivatives, and a point."""
+"""A problem to check: a function, its derivatives, and a point."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Problem:
     Attributes
     ----------
     name, paths
-        What messages call the function and each input.
+        The names of the function and of each input in messages.
     evaluate
         The function on plain arrays.
     pull
@@ -36,8 +36,8 @@ class Problem:
     order
         Of the derivative that is checked.
     scale, eps
-        The size of the intermediate numbers, as far as it is known from the function that this
-        one is derived from, and their relative rounding.
+        The size of the intermediate numbers, as far as known from the function that this one is
+        derived from, and their relative rounding.
     resolution
         The relative rounding of the inputs.
     noise
@@ -45,9 +45,9 @@ class Problem:
     steps
         Of the differences.
     by
-        What messages call the function that gave the derivatives, if it is another one.
+        The name in messages of the function that gave the derivatives, if it is another one.
     output_paths
-        What messages call each output; "output 0" and so on by default.
+        The name of each output in messages; "output 0" and so on by default.
     """
 
     name: str
@@ -66,5 +66,5 @@ class Problem:
     output_paths: tuple[str, ...] = ()
 
     def where(self, mode: str) -> str:
-        """Which of a function's derivatives is meant, in messages."""
+        """The text that says which derivative of a function is meant."""
         return f"({self.by})" if self.by else f"(order {self.order}, {mode} mode)"

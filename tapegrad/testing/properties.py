@@ -1,7 +1,7 @@
 """Properties that any derivative must have, each a check that raises AssertionError.
 
-They need no differences, and no tolerance has to be chosen: they compare two float64
-computations that must agree up to rounding.
+They need neither differences nor a tolerance: they compare two float64 computations that must
+agree up to rounding.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tapegrad.program import compile as compile_
 from tapegrad.testing.agreement import FLOOR, agree, compare, length
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
-from tapegrad.transforms import jvp, vjp
+from tapegrad.transforms.products import jvp, vjp
 
 __all__ = [
     "check_compiled",
@@ -36,7 +36,7 @@ __all__ = [
 
 Fn = Callable[..., Any]
 
-_NEAR = 1e-4  # the distance of the points that show whether a point is a kink
+_NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
 
 
 def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
@@ -62,7 +62,7 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     rng = np.random.default_rng(1)
     u, w = (weights(rng, outputs.size) for _ in range(2))
     zero, one, other, both = (pulled(v) for v in (0 * u, u, w, 2 * u - 3 * w))
-    # of a gradient that cancels, only rounding is left, in proportion to the cotangent
+    # where a gradient cancels, only rounding is left, in proportion to the cotangent
     left = FLOOR * np.max(np.abs(u), initial=0.0)
     size = np.abs(2 * one) + np.abs(3 * other) + left
     relative, want = _rounding(f), 2 * one - 3 * other
@@ -110,8 +110,8 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If the VJP rules are not the derivatives of any function. At a kink they may not
-        be, and still be right; the message says whether the point is one.
+        If the VJP rules are not the derivatives of any function. At a kink they may fail this and
+        still be right; the message says whether the point is one.
 
     Examples
     --------
@@ -162,7 +162,7 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     x = pack(f.xs)
     beside = x + _NEAR * np.maximum(1, np.abs(x)) * weights(rng, n)
     verdict = (
-        "not at points close by: this is a kink, where they may; check at a point that is none"
+        "not at points close by: this is a kink, where they may; check at another point"
         if is_symmetric(unpack(beside, f.xs))
         else "at points close by too: a VJP rule is not the derivative of its op (check_grads\n"
         "  names the op), or there is a kink at each of them"
@@ -180,7 +180,7 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that no gradient passes once `stop_gradient` is put before a function.
+    """Check that no gradient passes if `stop_gradient` is applied before a function.
 
     Parameters
     ----------
@@ -190,7 +190,7 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     Raises
     ------
     AssertionError
-        If a gradient is not exactly zero, or the value is another.
+        If a gradient is not exactly zero, or the value differs.
 
     Examples
     --------
@@ -241,7 +241,7 @@ def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that neither a call nor its derivatives change an argument, not a byte.
+    """Check that neither a call nor its derivatives change a single byte of an argument.
 
     Parameters
     ----------
@@ -294,7 +294,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 
     compiled = compile_(step)
     want = tree.leaves(step(*f.xs))
-    # twice: the second run finds the buffers full
+    # twice, since the second run finds the buffers full
     for run in ("first", "second"):
         for one, other in zip(tree.leaves(compiled(*f.xs)), want, strict=True):
             got, recorded = np.asarray(one), np.asarray(other)
@@ -331,7 +331,7 @@ def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> Non
     fn, args
         As for `check_grads`.
     compiled
-        Whether the function is compiled and checked again, by `check_compiled` too.
+        Whether to compile the function and check it again, also with `check_compiled`.
 
     Raises
     ------
@@ -376,7 +376,7 @@ def _everything(f: Flat) -> dict[str, Array]:
 
 
 def _fingerprint(args: Sequence[Any]) -> dict[str, Any]:
-    """Each leaf's path, and all that a call could change of it."""
+    """Each leaf's path, and everything in it that a call could change."""
     tree_ = list(args)
     found: dict[str, Any] = {}
     for path, leaf in zip(tree.paths(tree_), tree.leaves(tree_), strict=True):

@@ -1,4 +1,4 @@
-"""Random well-typed programs of ops: plain data that runs, and prints as Python."""
+"""Random well-typed programs of ops: plain data that runs and prints as Python."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tapegrad.transforms import value_and_grad
 
 __all__ = ["Written", "programs"]
 
-# values beyond this are taken back by tanh, so that rounding errors stay comparable
+# tanh brings larger values back, so that rounding errors stay comparable
 _LARGEST = 6.0
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
 class Written:
-    """A function as the lines it is made of, and two sets of arguments to call it with.
+    """A function, given by its lines, and two sets of arguments to call it with.
 
     Attributes
     ----------
@@ -31,7 +31,7 @@ class Written:
     lines
         Assignments, each of an expression of parameters and of earlier names.
     results
-        The names that it returns.
+        The names of its results.
     arguments
         Two tuples of one signature.
     """
@@ -61,7 +61,7 @@ class Written:
 
     @property
     def narrowest(self) -> Any:
-        """The dtype that its rounding errors come from."""
+        """The dtype that determines its rounding errors."""
         given = [np.asarray(x).dtype for x in self.arguments[0] if np.asarray(x).dtype.kind == "f"]
         return min(given, key=lambda dtype: dtype.itemsize)
 
@@ -89,7 +89,7 @@ class Written:
         return f"\n{_IMPORTS}\n{self.source}\n{calls}"
 
 
-# What a program is run with, and printed with.
+# The imports of a program, run and printed.
 _IMPORTS = """\
 import numpy as np
 import tapegrad as tg
@@ -132,15 +132,15 @@ _SHAPES = (
 
 
 def programs(max_steps: int = 40) -> st.SearchStrategy[Written]:
-    """Random programs of ops over several inputs, to try anything that takes a function.
+    """Random programs of ops over several inputs, for testing anything that takes a function.
 
-    All values are finite and of a moderate size, and no comparison hangs on rounding, so
-    that two ways to run a program can be compared. A program shrinks to few short lines.
+    All values are finite and of moderate size, and no comparison depends on rounding, so two ways
+    to run a program can be compared. A program shrinks to a few short lines.
 
     Parameters
     ----------
     max_steps
-        How many lines it may have.
+        The largest number of lines.
 
     Returns
     -------
@@ -214,7 +214,7 @@ def _pair(values: Any) -> Any:
 
 
 def _evaluated(expression: str, known: list[Known]) -> Any:
-    """An expression's two values; None where it does not fit."""
+    """An expression's two values; None if it does not fit."""
     code = compile(expression, "<step>", "eval")
     made = []
     for k in range(2):

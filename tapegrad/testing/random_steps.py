@@ -1,4 +1,4 @@
-"""The steps of random programs: each draws an expression of the values that are there."""
+"""The steps of random programs: each draws an expression of the values so far."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tapegrad.testing.strategies import whole
 
 __all__ = ["STEPS", "Drawing", "Known", "NothingFitsError"]
 
-# how far apart two values must be for a comparison not to hang on the last bits
+# how far apart two values must be so that comparing them does not depend on the last bits
 _MARGIN = {np.dtype(np.float64): 1e-6, np.dtype(np.float32): 1e-2}
 
 
@@ -23,11 +23,11 @@ class Known:
     Attributes
     ----------
     name
-        What the program calls it.
+        Its name in the program.
     values
         The two values.
     exact
-        Whether no op rounded it, so that two ways to compute it cannot differ.
+        Whether it was computed without rounding, so that two ways to compute it cannot differ.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Known:
         self.__dict__["ndim"] = np.ndim(self.values[0])
 
     def clear_of(self, other: Any = None) -> bool:
-        """Whether a comparison, with 0 by default, does not hang on the last bits."""
+        """Whether a comparison, with 0 by default, does not depend on the last bits."""
         others = other.values if isinstance(other, Known) else (0, 0)
         if self.exact and (other is None or other.exact):
             return True
@@ -55,7 +55,7 @@ class Known:
         )
 
     def has_clear_extremes(self, axis: Any) -> bool:
-        """Whether the largest and the smallest along an axis are clear of the others."""
+        """Whether the largest and the smallest along an axis are well apart from the others."""
         if self.exact:
             return True
         for value in self.values:
@@ -67,7 +67,7 @@ class Known:
 
 
 class Drawing:
-    """What a step is drawn from: Hypothesis's draw, and the values that are there."""
+    """What a step is drawn from: Hypothesis's draw, and the values so far."""
 
     def __init__(self, draw: Any, known: list[Known]) -> None:
         self.draw = draw
@@ -78,7 +78,7 @@ class Drawing:
         return number
 
     def pick(self, wanted: Any = lambda x: True) -> Known:
-        """One of the values, the latest the likelier."""
+        """One of the values, more likely a late one."""
         fitting = [x for x in self.known if wanted(x)]
         if not fitting:
             raise NothingFitsError
@@ -110,7 +110,7 @@ class NothingFitsError(Exception):
     """No value of the program fits a step."""
 
 
-# --- the steps: each gives an expression, and whether it leaves exact what is exact ---------
+# --- the steps: each returns an expression, and whether it keeps exact values exact ---------
 
 
 def _unary(d: Drawing) -> tuple[str, bool]:
@@ -298,7 +298,7 @@ def _updated(d: Drawing) -> tuple[str, bool]:
 def _cast(d: Drawing) -> tuple[str, bool]:
     x = d.array()
     dtype = d.sample("np.float32", "np.float64")
-    # to narrow rounds to what the margins of float64 do not allow for
+    # narrowing rounds by more than the margins of float64 allow for
     return f"tg.astype({x.name}, {dtype if x.dtype.itemsize == 4 else 'np.float64'})", True
 
 

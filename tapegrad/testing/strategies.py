@@ -28,13 +28,13 @@ Strategy = st.SearchStrategy[Any]
 
 @functools.cache
 def whole(low: int, high: int) -> st.SearchStrategy[int]:
-    """Whole numbers, by a strategy that is made once: to make one takes longer than to draw."""
+    """Integers, from a strategy that is made once, since making one takes longer than drawing."""
     return st.integers(low, high)
 
 
 @functools.cache
 def numbers(elements: Elements) -> Strategy:
-    """Numbers of an interval: eighths, which tie often, signed zeros, any others."""
+    """Numbers in an interval: eighths, which tie often, signed zeros, and any others."""
     # every floating dtype holds these
     low, high = float(np.float16(elements.low)), float(np.float16(elements.high))
     others = st.floats(low, high, width=16).filter(lambda x: is_clear(x, elements))
@@ -70,8 +70,8 @@ def arrays(
 ) -> st.SearchStrategy[Array]:
     """Floating arrays of a shape, or of drawn shapes, in any layout.
 
-    They tie often, have zeros of either sign, and lie in memory in C or Fortran order,
-    reversed, strided, or read-only.
+    Elements often tie, and zeros have either sign. In memory they lie in C or Fortran order,
+    reversed or strided; some arrays are read-only.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ def arrays(
     dtypes
         The characters of the dtypes to draw from.
     scales
-        Factors of the numbers, one drawn for each array, if the dtype can hold it.
+        Factors for the numbers; one is drawn for each array, if the dtype can hold it.
 
     Returns
     -------
@@ -130,7 +130,7 @@ def broadcasting(
 
     Returns
     -------
-    A strategy for tuples of arrays, each with a shape and a dtype of its own.
+    A strategy for tuples of arrays, each with its own shape and dtype.
 
     Examples
     --------
@@ -176,7 +176,7 @@ def parameter_trees(
     leaves
         Their leaves; small `arrays` by default.
     max_leaves
-        About how many leaves there may be; there is at least one.
+        The approximate maximum number of leaves; there is at least one.
 
     Returns
     -------
@@ -216,18 +216,17 @@ def operands_for(
 ) -> st.SearchStrategy[Call]:
     """Calls of an op: arguments from its domain.
 
-    An op that declares none gets one that is assumed from its signature and from calls
-    that are tried: the widest numbers and the most general shapes for which the op and
-    its rules raise nothing, and results are finite. The strategy's repr says what is
-    assumed, and so does a test that fails. Name a domain where that is not what the op is
-    for.
+    For an op that declares no domain, one is assumed from its signature and from trial calls: the
+    widest numbers and the most general shapes for which the op and its rules raise nothing, and
+    results are finite. The strategy's repr says what is assumed, and so does a failing test. Give
+    a domain if the op is meant for other calls.
 
     Parameters
     ----------
     op
         An op, or the name of one in the table, or any function of arrays.
     domain
-        Its domain (`tapegrad.domain`); what it declares by default.
+        Its domain (`tapegrad.domain`); by default the declared one.
 
     Returns
     -------
@@ -236,7 +235,7 @@ def operands_for(
     Raises
     ------
     TypeError
-        If the op declares no domain, and none that is tried works.
+        If the op declares no domain, and no trial domain works.
 
     Examples
     --------
@@ -253,12 +252,13 @@ def operands_for(
     >>> tg.testing.operands_for(log)
     calls(assumed='x: real numbers from 0.0625 to 4; any shape')
     """
-    chosen = domain_of(op) if domain is None else domain
+    chosen: Any = domain_of(op) if domain is None else domain
 
     @st.composite
     def calls(draw: st.DrawFn, assumed: str = "") -> Call:
         if assumed and currently_in_test_context():
-            note(f"{chosen.name} declares no domain; assumed: {assumed}")  # type: ignore[attr-defined]
-        return chosen(Drawn(draw))
+            note(f"{chosen.name} declares no domain; assumed: {assumed}")
+        call: Call = chosen(Drawn(draw))
+        return call
 
     return calls(assumed="; ".join(chosen.says)) if isinstance(chosen, Assumed) else calls()

@@ -16,11 +16,11 @@ __all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding"]
 
 Fn = Callable[..., Any]
 
-CLOSE = 1e-9  # the relative error that rounding may leave
+CLOSE = 1e-9  # the relative error allowed for rounding
 
 
 def check_values(fn: Fn, args: Sequence[Any]) -> None:
-    """Check that a function returns the same recorded as on plain arrays.
+    """Check that a function returns the same when recorded as on plain arrays.
 
     Nothing is checked if the function does not run on plain arrays because it uses
     attributes that only a Tensor has, such as ``x.at``.
@@ -59,7 +59,7 @@ def check_values(fn: Fn, args: Sequence[Any]) -> None:
 
 
 def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
-    """What a function returns without being recorded; nothing if it asks for a Tensor."""
+    """What a function returns on plain arrays; nothing if it needs a Tensor."""
     try:
         return (fn(*args),)
     except Exception as error:
@@ -70,7 +70,7 @@ def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
 
 
 def rounding(tape: Any) -> float:
-    """The relative error that rounding may leave, by the narrowest dtype on the way."""
+    """The relative error allowed for rounding, by the narrowest dtype on the way."""
     dtypes = {x.dtype for x in tape if x.dtype.kind == "f"}
     return max([CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in dtypes]])
 

@@ -1,4 +1,4 @@
-"""A test file for an op, as text: what a person would write to prove its rules right."""
+"""A test file for an op, as text: what a person would write to prove its rules correct."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def written(spec: str) -> str:
     Parameters
     ----------
     spec
-        Where the op is: ``"package.module:op"``.
+        The op, as ``"package.module:op"``.
 
     Raises
     ------
     ValueError
         If there is no such module, or no such op in it.
     TypeError
-        If it is no op with a rule, or has no domain and none that is tried works.
+        If it is not an op with a rule, or has no domain and no trial domain works.
     """
     module, op, fn = _found(spec)
     if not callable(fn):
@@ -83,16 +83,16 @@ def written(spec: str) -> str:
 
 
 def _found(spec: str) -> tuple[str, str, Any]:
-    """A module's name, the name of what is in it, and that."""
+    """A module's name, the name of the object in it, and the object."""
     module, _, op = spec.partition(":")
     parts = [*module.split("."), *op.split(".")]
     if not all(part.isidentifier() and not keyword.iskeyword(part) for part in parts):
-        raise ValueError(f"an op is named as package.module:op, not {spec!r}")
+        raise ValueError(f"an op is given as package.module:op, not {spec!r}")
     try:
         fn: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ValueError(
-            f"{error}; run this where {module} can be imported, such as in the folder that it is in"
+            f"{error}; run this where {module} can be imported, such as in its own folder"
         ) from error
     for name in op.split("."):
         if not hasattr(fn, name):

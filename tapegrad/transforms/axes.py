@@ -46,7 +46,7 @@ class Mapped:
         assert self.axis is not None
         x = self.leaf
         if type(x) is np.ndarray:
-            # a view: the tape copies it if there is one, and no result is the array itself
+            # a view: a tape would copy it, and no result is the array itself
             require_real(x.dtype, f"vmap: {self.path}")
             x = x.view()
             x.setflags(write=False)
@@ -75,7 +75,7 @@ def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
 
 
 def refuse_sizes(fn: Fn, mapped: Sequence[Mapped]) -> int:
-    """How many examples there are; an error unless all leaves agree."""
+    """The number of examples; raises unless all leaves agree."""
     sizes: dict[int, list[Mapped]] = {}
     for x in mapped:
         if x.axis is not None:

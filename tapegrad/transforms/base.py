@@ -20,8 +20,8 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import asarray
 from tapegrad.transforms.names import Argnames, as_argnames, called_by_name, check_argnames
 
-# What a function takes, the trees that its arguments are, and what it gives. The bounds
-# let checkers see through lambdas, whose arguments have no types.
+# A function's parameters, the trees of its arguments, and its result. The bounds let checkers see
+# through lambdas, whose arguments have no types.
 P = ParamSpec("P")
 A = TypeVar("A", bound=Any)
 B = TypeVar("B", bound=Any)
@@ -48,7 +48,7 @@ class Transform(Generic[P, R]):
     """A function made from another one: frozen, and picklable if that one is."""
 
     __tree_leaf__: ClassVar[bool] = True
-    # what its repr calls it
+    # its name in reprs
     kind: ClassVar[str]
 
     fn: Fn
@@ -108,7 +108,7 @@ def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> 
 
 
 def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
-    """What a function returned, and the auxiliary part of it if it has one."""
+    """What a function returned, divided into the value and the auxiliary part, if any."""
     if not has_aux:
         return output, ()
     if not (isinstance(output, tuple) and len(output) == 2):

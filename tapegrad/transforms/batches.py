@@ -124,7 +124,7 @@ class Vmap(Generic[P, R]):
 
 
 def _first(batch: Any) -> Any:
-    """The first example of a batch; of an empty one what has its shape and dtype."""
+    """The first example of a batch; for an empty batch, an array of its shape and dtype."""
     batch = batch._primal if type(batch) is Tensor else batch
     return np.asarray(batch[0]) if len(batch) else np.zeros(batch.shape[1:], batch.dtype)
 

@@ -37,7 +37,8 @@ class ValueAndGrad(Transform[P, R]):
     kind = "value_and_grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return _value_and_gradients(self, args, kwargs)  # type: ignore[return-value]
+        result: Any = _value_and_gradients(self, args, kwargs)
+        return result
 
 
 class Grad(Transform[P, R]):
@@ -54,7 +55,7 @@ class Grad(Transform[P, R]):
 def _value_and_gradients(
     of: Transform[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[Any, Any]:
-    """The value of a function, with what is auxiliary, and the gradients."""
+    """The value of a function, with its auxiliary part, and the gradients."""
     fn, given, named, positions = of.call(args, kwargs)
     description = of.description if fn is of.fn else None
     place = users_place if of.check_finite else None
@@ -72,7 +73,7 @@ def _value_and_gradients(
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    gradients = gradient_trees(sweep(tapes.pop(), seeds, of.check_finite), marked)
+    gradients = gradient_trees(sweep(tapes, seeds, of.check_finite), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
 
@@ -117,7 +118,7 @@ def value_and_grad(
         The position of the argument to differentiate, or a tuple of positions.
         Arguments are trees whose leaves are floating.
     has_aux
-        Whether `fn` returns ``(value, aux)``; `aux` is handed on.
+        Whether `fn` returns ``(value, aux)``; `aux` is returned as it is.
     check_finite
         Whether to raise at the first value that is not finite, or during the sweep at the
         first such cotangent, and name your line of source. A call takes several times as long.
@@ -250,7 +251,7 @@ def check_scalar(fn: Fn, output: Any) -> None:
         remedy = ""
         if type(output) is tuple:
             remedy = "; with auxiliary results, pass has_aux=True"
-        elif type(getattr(output, "data", None)) is Tensor:  # as an array of xarray has it
+        elif type(getattr(output, "data", None)) is Tensor:  # an array of xarray has this attribute
             remedy = "; return the Tensor in it (.data)"
         raise TypeError(
             f"a gradient needs a floating scalar, but {label(fn)} returned {got}{remedy}"

@@ -41,7 +41,7 @@ class Jacobian(Transform[P, R]):
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
-        # an output that no gradient passes to is left out
+        # outputs without a gradient are left out
         moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind == "f"]
         mode = self.mode or ("forward" if _size(inputs) < _size(moving) else "reverse")
         matrices = (_forward if mode == "forward" else _reverse)(tape, inputs, moving)
@@ -87,7 +87,7 @@ def _reverse(tape: Tape, inputs: list[Tensor], outputs: list[Tensor]) -> dict[An
     """The same, a row at a time."""
 
     def pulled(weights: dict[Tensor, Any]) -> list[Any]:
-        gradients = sweep(tape, weights)
+        gradients = sweep([tape], weights)
         return [gradients[x] for x in inputs]
 
     rows = _by_blocks(pulled, tape, outputs, inputs)
@@ -120,7 +120,7 @@ def _by_blocks(
     if n == 0:
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
     largest = max([x.size * x.dtype.itemsize for x in (*tape, *ends)])
-    step = max(1, _BLOCK // max(largest, 1))
+    step = max(1, _BLOCK // largest)
     blocks: list[Any] = []
     for start in range(0, n, step):
         stop = min(start + step, n)
@@ -265,14 +265,14 @@ class HessianDiag(Transform[P, R]):
 
 
 def _diagonal(tape: Tape, x: Tensor, gradient: Any) -> Any:
-    """The derivative of each number of a gradient by the number that it belongs to."""
+    """The derivative of each number of a gradient by its own input."""
     if type(gradient) is not Tensor:
         return give(np.zeros(x.shape, x.dtype))
 
     def own(moved: dict[Tensor, Any]) -> list[Any]:
         (unit,) = moved.values()
         found = push(tape, moved, [gradient]).get(gradient)
-        # selected: values elsewhere may not be finite
+        # selected, because values elsewhere may not be finite
         return [np.zeros((), x.dtype) if found is None else np.sum(np.where(unit, found, 0.0))]
 
     (numbers,) = _by_blocks(own, tape, [x], [np.zeros((), x.dtype)])

@@ -66,7 +66,7 @@ class Pullback(Generic[*Ts]):
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map_up_to(weigh, self.output, cotangent)
-        return gradient_trees(sweep(self.tape, seeds), self.marked)
+        return gradient_trees(sweep([self.tape], seeds), self.marked)
 
 
 # by arity, so that a function may have further arguments with defaults
@@ -144,7 +144,7 @@ def pulled(
     positions: tuple[int, ...],
     has_aux: bool,
 ) -> tuple[Any, ...]:
-    """What `vjp` returns, for some of the arguments of a call."""
+    """`vjp` by some of the arguments of a call."""
     check_callable(fn)
     output, tape, marked = run(fn, args, kwargs, positions)
     output, aux = split_aux(fn, output, has_aux)
@@ -285,7 +285,7 @@ class Pushforward(Generic[R]):
 
         def move(p: Tensor, t: Any) -> None:
             t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
-            # a view, so that it is copied where it is a result itself
+            # a view, so that it is copied if it is a result itself
             moved[p] = t if type(t) is Tensor else t.view()
 
         tree.map_up_to(move, self.marked, tangents)

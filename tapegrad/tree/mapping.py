@@ -1,4 +1,4 @@
-"""A function applied to each leaf of a tree, or of several trees beside each other."""
+"""A function applied to each leaf of a tree, or of several trees in parallel."""
 
 from __future__ import annotations
 
@@ -67,14 +67,14 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
     """`map` over a tree and another that may differ in some ways.
 
-    The other may go deeper: `f` receives what is at the leaf's place. It may have None for
-    any part, which stands for None at each leaf, and a plain tuple for a named one.
+    The other tree may go deeper: `f` receives what is at the leaf's place. It may have None for
+    any part, which stands for None at each leaf, and a plain tuple in place of a named one.
     """
     return _map_beside(f, (tree, other), (), strict=False)
 
 
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
-    """Apply a function of leaf and path to each leaf of the tree that is at `path`."""
+    """Apply a function of leaf and path to each leaf of a tree that lies at `path`."""
     node: Any = type(tree)
     if node in _ARRAYS:
         return f(tree, path)

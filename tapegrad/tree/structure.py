@@ -1,4 +1,4 @@
-"""Trees taken apart and put together: what is a node, and what a tree is without its leaves."""
+"""Trees taken apart and put together: what counts as a node, and a tree without its leaves."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Structure:
 
     @property
     def size(self) -> int:
-        """How many leaves it has places for."""
+        """The number of places for leaves."""
         return 1 if self.node is None else sum(child.size for child in self.children)
 
     def __repr__(self) -> str:
@@ -127,7 +127,7 @@ def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
 
 
 def parts(tree: Any) -> dict[str, Any] | None:
-    """What a node holds, by the names that paths have; None for a leaf."""
+    """A node's children by their names in paths; None for a leaf."""
     node, keys, children = opened(tree)
     if node is None:
         return None
@@ -147,7 +147,7 @@ def _refuse_computed(record: Any) -> None:
 
 @functools.lru_cache(maxsize=256)
 def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
-    """The fields of an attrs class or a dataclass, with the names its ``__init__`` has for them.
+    """The fields of an attrs class or a dataclass, with their names in ``__init__``.
 
     None for any other class, and for those of tapegrad that are leaves.
 
@@ -197,7 +197,7 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     structure
         From `flatten`.
     leaves
-        As many as the structure has.
+        The leaves, as many as the structure has places.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def _unflatten(structure: Structure, leaves: Any) -> Any:
 
 
 def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
-    """A node of these children; the counterpart of `opened`."""
+    """A node with these children; the counterpart of `opened`."""
     if node is list:
         return children
     if node is tuple:

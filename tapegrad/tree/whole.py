@@ -1,4 +1,4 @@
-"""What is done to whole trees: as one vector, with parts replaced, counted, shown, compared."""
+"""Whole trees: turned into a vector, updated, counted, shown and compared."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     Returns
     -------
     vector, unravel
-        The vector, of the dtype that holds all leaves, and a function of such vectors
-        that returns trees like this one.
+        The vector, of a dtype that holds all leaves, and a function that turns such vectors into
+        trees like this one.
 
     Raises
     ------
@@ -132,7 +132,7 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     Raises
     ------
     ValueError
-        If there is no such path, there are two, or it lies within another one.
+        If a path does not exist, occurs twice, or lies within another one.
 
     Examples
     --------
@@ -169,7 +169,7 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
 
 
 def size(tree: Any) -> int:
-    """How many numbers a tree holds, such as a model's parameter count.
+    """The number of numbers in a tree, such as a model's parameter count.
 
     Examples
     --------

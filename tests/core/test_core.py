@@ -15,7 +15,7 @@ from tapegrad.testing import sample_calls
 
 CORE = Path(tg.__file__).parent / "core"
 # growth is a decision: what is not the idea has a file of its own
-LINES = 540
+LINES = 546
 SKIPPED = {
     tokenize.COMMENT,
     tokenize.NL,

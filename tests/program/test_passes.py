@@ -1,6 +1,8 @@
 """Each pass alone, together and in any order: the program computes what was recorded."""
 
 import functools
+import itertools
+import math
 import pickle
 from unittest import mock
 
@@ -29,10 +31,14 @@ from tapegrad.program.passes import (
     join_gathers,
     join_sigmoids,
     pick_first,
+    read_signs,
     scale_seeds,
+    scale_small,
     share_common,
     stack_products,
     stack_sums,
+    sum_once,
+    sum_weighed,
     sums_as_products,
     type_numbers,
     update_rows,
@@ -343,6 +349,139 @@ def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum)
     assert all(x.tobytes() == data for x, data in kept)
 
 
+def scaled(program):
+    """The shapes of what is multiplied by a number."""
+    made = [i for i in drop_dead(program).instructions if i.op.name in ("multiply", "negative")]
+    return [i.shape for i in made]
+
+
+@pytest.mark.parametrize("number", [0.25, -3.0, np.float64(0.3)])
+def test_a_number_multiplies_what_is_small_of_a_product(number):
+    a, b = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 24).reshape(12, 2)
+    square = np.outer(a[:, 0], b[:, 1])
+
+    def before(a, b, square):
+        return number * (a @ b.T)
+
+    def beside(a, b, square):
+        return (a @ b.T) / number
+
+    def after(a, b, square):
+        scores = np.sin(square) * number
+        return (scores @ a).T, scores.T @ b
+
+    def through(a, b, square):
+        return np.reshape(np.reshape(np.cos(square) * number, (4, 36)).T, (12, 12)) @ a
+
+    def twice(a, b, square):
+        scores = np.sin(square[:, :3]) * number
+        return scores.T @ scores
+
+    for fn in (before, beside, after, through, twice):
+        program = scale_small(trace(fn, (a, b, square), {}))
+        assert (12, 12) not in scaled(program)
+        assert (12, 3) not in scaled(program)
+        got, wanted = run(program, (a, b, square)), fn(a, b, square)
+        for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_number_stays_where_it_is_needed_or_multiplies_the_least():
+    a, b = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 24).reshape(2, 12)
+
+    def needed(a, b):
+        scores = (a @ b) * 0.5
+        return scores @ a, scores
+
+    def summed(a, b):
+        scores = np.sin(a @ b) * 0.5
+        return scores @ a, np.sum(np.sin(scores))
+
+    def product(a, b):
+        scores = a @ b
+        return scores * 0.5, scores
+
+    for fn in (needed, summed, product, lambda a, b: (b @ a) * 0.5, lambda a, b: (a * 0.5) @ b):
+        if fn is not needed:
+            assert untouched(scale_small, fn, a, b)
+        got, wanted = run(scale_small(trace(fn, (a, b), {})), (a, b)), fn(a, b)
+        for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+    # half of the least number would be none
+    assert untouched(scale_small, lambda a, b: (a @ b) * 1e-300, a, b)
+
+
+@pytest.mark.parametrize(
+    ("steps", "width", "flat"), [(4, 8, True), (40, 40, False), (80, 90, True)]
+)
+def test_stacks_times_a_transposed_matrix_are_flat_unless_they_are_small(steps, width, flat):
+    x, w = np.ones((3, steps, width)), np.ones((width, width))
+
+    def fn(x, w):
+        return x @ w.T
+
+    program = tg.compile(fn).program(x, w)
+    sizes = [len(i.shape) for i in program.instructions if i.op.name == "matmul"]
+    assert sizes == [2 if flat else 3]
+    assert_close(tg.compile(fn)(x, w), fn(x, w), x.dtype, width)
+
+
+@pytest.mark.parametrize("shape", [(6, 2), (3, 6, 2), (2, 3, 6, 2)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_sums_of_weights_times_a_product_are_those_of_what_they_weigh(shape, turned):
+    def fn(a, b, c):
+        if turned and len(shape) > 2:
+            b, c = np.swapaxes(b, 0, -2), np.swapaxes(c, 0, -2)
+        weighed = a @ c
+        return weighed, np.sum((b @ np.swapaxes(c, -1, -2)) * a, axis=-1, keepdims=turned)
+
+    rng = np.random.default_rng(0)
+    a = rng.standard_normal((*shape[:-2], 6, 6))
+    if turned and len(shape) > 2:
+        shape = (shape[-2], *shape[1:-2], shape[0], shape[-1])
+    args = (a, *rng.standard_normal((2, *shape)))
+    assert after(sum_weighed, fn, *args).count("matmul") == 1
+    assert_close(run(sum_weighed(trace(fn, args, {})), args), fn(*args), a.dtype, 1)
+    assert_close(tg.compile(fn)(*args), fn(*args), a.dtype, 1)
+
+
+def test_sums_of_products_stay_where_they_are_not_those_of_another():
+    a, b, c = np.ones((6, 6)), np.ones((6, 2)), np.ones((6, 2))
+    for other, axis in (
+        (lambda a, c: a.T @ c, -1),
+        (lambda a, c: a @ (c + 1.0), -1),
+        (lambda a, c: c.T @ a, -1),
+        (lambda a, c: a @ c, 0),
+    ):
+
+        def fn(a, b, c, other=other, axis=axis):
+            return other(a, c), np.sum(a * (b @ c.T), axis)
+
+        assert untouched(sum_weighed, fn, a, b, c)
+    # what comes later, or what is needed besides, saves nothing
+    assert untouched(sum_weighed, lambda a, b, c: (np.sum(a * (b @ c.T), -1), a @ c), a, b, c)
+
+    def needed(a, b, c):
+        weighed, product = a @ c, a * (b @ c.T)
+        return weighed, np.sum(product, -1), product
+
+    assert untouched(sum_weighed, needed, a, b, c)
+
+
+def test_signs_are_read_off_what_relu_gives():
+    def fn(x):
+        y = x * 2.0
+        return np.maximum(0.0, y), y > 0, y > 1, y >= 0
+
+    x = np.array([-1.0, 0.0, -0.0, 0.3, 1e-45, np.inf, -np.inf, np.nan], np.float32)
+    program = trace(fn, (x,), {})
+    signs = read_signs(program)
+    (of,) = [i.operands[0] for i in signs.instructions if i.op.name == "greater"][:1]
+    assert signs.of(of).op.name == "maximum"
+    for got, wanted in zip(run(signs, (x,)), fn(x), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
 # --- where a pass would be wrong ----------------------------------------------------------
 
 
@@ -418,6 +557,9 @@ WRONG_BEFORE = {
     "an exponent that is an integer": (lambda x: tg.ldexp(x, 3), np.array([1.0, 2.0])),
     "numbers whose product is too large": (
         lambda x: (x * 1e30) * 1e30, np.full(3, 1e-30, np.float32),
+    ),
+    "numbers whose sum is too large": (
+        lambda x: tg.sum(x * 1e-30), np.full(9, 1e38, np.float32),
     ),
     "numbers whose product is too small": (
         lambda x: (x * 1e-200) * 1e-200 * 1e100, np.full(3, 1e300),
@@ -543,9 +685,9 @@ def products_to_sum(draw):
     """Two arrays that broadcast, the axes to sum over, and whether these are kept."""
     # whether the first is long along an axis, whether the second is, whether it is summed over
     kinds = {"inner": "fs+", "row": "f", "column": "s", "stack": "fs", "alone": "f+"}
-    further = draw(st.lists(st.sampled_from(sorted(kinds)), max_size=3))
-    axes = [kinds[name] for name in draw(st.permutations(["inner", "column", *further]))]
-    lengths = draw(st.permutations((2, 3, 4, 5, 6)))
+    further = draw(st.lists(st.sampled_from(sorted(kinds)), min_size=1, max_size=3))
+    axes = [kinds[name] for name in draw(st.permutations(["inner", *further]))]
+    lengths = draw(st.permutations((2, 3, 4, 5, 128)))
     shapes = [
         tuple(n if which in axis else 1 for n, axis in zip(lengths, axes, strict=False))
         for which in "fs"
@@ -573,9 +715,48 @@ def test_sums_of_products_are_the_same_contracted(given_):
         np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
 
 
+def some_of(axes):
+    """All sets of these axes."""
+    return [tuple(x) for n in range(len(axes) + 1) for x in itertools.combinations(axes, n)]
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (1, 2, 3), (2, 1, 3), (0, 2), (2, 3, 4)])
+def test_sums_of_sums_are_the_same_at_once(shape):
+    x = np.random.default_rng(0).normal(size=shape)
+    for first in some_of(range(len(shape))):
+        left = np.sum(x, first).shape
+        for between in {left, (1, *left), (*left, 1), left[:1] + left[2:], (math.prod(left),)}:
+            if math.prod(between) != math.prod(left):
+                continue
+            for second in some_of(range(len(between))):
+
+                def fn(x, first=first, between=between, second=second):
+                    return tg.sum(tg.sum(x, first).reshape(between), second)
+
+                got = run(sum_once(trace(fn, (x,), {})), (x,))
+                assert np.shape(got) == fn(x).shape
+                np.testing.assert_allclose(got, fn(x), rtol=1e-12, atol=1e-14)
+
+
+def test_sum_once_sums_what_is_inside_and_multiplies_the_sum():
+    assert after(sum_once, lambda x: tg.sum(tg.sum(x, 0)[:, None]), SQUARE) == ["sum"]
+    assert after(sum_once, lambda x: tg.sum(x * -0.5, 0), SQUARE) == ["sum", "multiply"]
+    assert after(sum_once, lambda x: tg.sum(-x), SQUARE) == ["sum", "negative"]
+    for fn in (
+        # what is used elsewhere is there anyway
+        lambda x: (tg.sum(y := tg.sum(x, 0)), y),
+        lambda x: (tg.sum((y := tg.sum(x, 0))[:, None]), y),
+        lambda x: (tg.sum(y := tg.sum(x, 0)[:, None]), y),
+        lambda x: (tg.sum(y := -x), y),
+        lambda x: tg.sum(x * 1e5),
+    ):
+        program = drop_dead(trace(fn, (SQUARE,), {}))
+        assert sum_once(program) == program
+
+
 def test_contract_sums_puts_the_axes_in_order():
     a, b = np.random.default_rng(0).normal(size=(2, 5, 2, 3))
-    a, b = a[:, :, None, :], b[:, None, :1, None, 0]
+    a, b = a[:, :, None, :], b[:, None, :, None, 0]
     program = contract_sums(trace(lambda a, b: tg.sum(a * b, 0), (a, b), {}))
     np.testing.assert_allclose(run(program, (a, b)), np.sum(a * b, 0), rtol=1e-12)
 
@@ -595,11 +776,13 @@ def test_contract_sums_makes_no_array_of_all_products():
         (outer, (a, b)),
         (in_stacks, (np.ones((7, 5, 3)), np.ones((7, 5, 4)))),
         (with_vector, (a, np.ones(3))),
+        (lambda a, b: tg.sum(a[:, :, None] * b, 1), (a, np.ones((7, 3, 2)))),
+        (with_vector, (np.ones((7, 200)), np.ones((7, 200)))),
     ):
         program = drop_dead(contract_sums(trace(fn, args, {})))
         assert "multiply" not in [x.op.__name__ for x in program.instructions]
         assert "matmul" in [x.op.__name__ for x in program.instructions]
-    # rows by rows, by a number, and whole numbers stay
+    # short rows by rows, by a number, and whole numbers stay
     assert untouched(contract_sums, lambda a, b: tg.sum(a * b, 1), a, a)
     assert untouched(contract_sums, lambda a: tg.sum(a * 2.0, 1), a)
     whole = np.ones((3, 3), int)
@@ -769,6 +952,26 @@ def test_sums_become_products():
     assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
 
 
+@pytest.mark.parametrize("by", [np.full((2, 3), 2.5), np.full((1, 3), 2.5), np.full(1, 2.5)])
+def test_an_array_full_of_one_number_is_a_number(by):
+    x = np.ones((2, 3))
+    for fn in (lambda x: x * by, lambda x: by / x, lambda x: np.sin(np.broadcast_to(by, x.shape))):
+        (constant,) = tg.compile(fn).program(x).constants
+        assert constant.shape == () or fn(x).shape == constant.shape
+    program = tg.compile(lambda x: x * by).program(x)
+    assert [constant.shape for constant in program.constants] == [()]
+
+
+def test_a_transpose_that_is_often_the_right_operand_is_copied():
+    def copies(fn):
+        program = tg.compile(fn).program(np.ones((8, 8)), np.ones((4, 8)))
+        return [x.op.name for x in program.instructions].count("copy")
+
+    assert copies(lambda w, x: np.tanh(np.tanh(x @ w.T) @ w.T) @ w.T) == 1
+    assert copies(lambda w, x: np.tanh(x @ w.T)) == 0
+    assert copies(lambda w, x: np.tanh(np.tanh(x @ w) @ w) + np.sum(w.T, axis=0)) == 0
+
+
 def test_numbers_are_typed_where_they_are_converted():
     program = type_numbers(trace(lambda x: x * 2, (SQUARE.astype(np.float32),), {}))
     (constant,) = program.constants
@@ -904,6 +1107,19 @@ BESIDE = {
     ),
     "a large sum of integers": (lambda x, z: np.sum((x * 9.0).astype(int) * 2), BIG, Z),
     "large integers": (lambda x, z: (x * 9.0).astype(int) * 2 + 1, BIG, Z),
+    "one element beside more": (
+        lambda x, z: (x - z[:1, :1], z[:1, :1] / x, z[0, :1] - x[1], x[1] / z[:1, :1]),
+        *(X, Z),
+    ),
+    "one element beside one": (lambda x, z: (x[:1, :1] - z[0, :1], z[:1, :1] / x[0, 0]), X, Z),
+    "a carry that multiplies": (
+        lambda x, z: tg.scan(lambda c, y: (c * y, None), z[0, 0], x[0])[0],
+        *(X, Z),
+    ),
+    "a carry that is taken off": (
+        lambda x, z: tg.scan(lambda c, y: (y - c, None), z[0, 0], x[0])[0],
+        *(X, Z),
+    ),
     "a table with itself added": (
         lambda x, z: tg.at(y := np.sin(x)[:, 0])[np.array([1, 0])].add(y),
         *(X, Z),
@@ -972,10 +1188,10 @@ def test_transposes_of_transposes_are_one_or_none(drawn):
 @pytest.mark.parametrize(
     ("fn", "blocked"),
     [
-        (lambda x: np.sum(np.sin(x) * 2.0), 3),
-        (lambda x: np.sum(np.sin(x) * 2.0, axis=(0, 1)), 3),
-        (lambda x: np.sum(np.sin(x) * 2.0, axis=0), 2),
-        (lambda x: np.sum(np.sin(x) * 2.0, keepdims=True), 2),
+        (lambda x: np.sum(np.sin(x) + 2.0), 3),
+        (lambda x: np.sum(np.sin(x) + 2.0, axis=(0, 1)), 3),
+        (lambda x: np.sum(np.sin(x) + 2.0, axis=0), 2),
+        (lambda x: np.sum(np.sin(x) + 2.0, keepdims=True), 2),
         (lambda x: np.sin(x) * (np.cos(x) > 0.5), 4),
         (lambda x: np.sum(np.sin(x) * np.cos(x)), 3),
         (lambda x: np.sum(np.sin(x).astype(np.float32) * np.cos(x)), 3),

@@ -12,7 +12,6 @@ from depth import depth
 from hypothesis import given
 
 import tapegrad as tg
-from tapegrad.program.results import _maker
 
 RNG = np.random.default_rng(0)
 
@@ -144,6 +143,43 @@ def test_small_parts_are_joined_along_any_axis(data, axis):
     compiled.check(*[x + 1 for x in args])
 
 
+@given(st.data(), st.sampled_from([(), (3,), (2, 3)]))
+@depth("small step")
+def test_rows_of_a_stack_are_written_where_it_is(data, shape):
+    kinds = data.draw(st.lists(st.integers(0, 4), min_size=1, max_size=4))
+    args = [np.asarray(RNG.normal(size=shape)) for _ in kinds]
+
+    def fn(*args):
+        same = np.sin(args[0])
+        rows = [
+            (x, np.tanh(x), x * 2.0 + same, same, np.ones(shape))[kind]
+            for x, kind in zip(args, kinds, strict=True)
+        ]
+        joined = np.stack(rows)
+        # the rows are read afterwards too
+        return joined * 2, np.exp(joined), same * 3, np.stack([*rows, np.cos(same)]) + joined[0]
+
+    compiled = tg.compile(fn)
+    compiled.check(*args)
+    compiled.check(*[x + 1 for x in args])
+
+
+def test_a_stack_in_a_step_of_a_loop_copies_no_row():
+    def loop(x):
+        def step(c, _):
+            return np.stack([c[1] * 0.5, np.sin(c[0])]) * x, None
+
+        return tg.scan(step, np.ones((2, 3)), length=4)[0]
+
+    compiled = tg.compile(loop)
+    compiled.check(2.0)
+    assert "its parts were written there" in str(compiled.program(2.0))
+
+
+# what classes did as their records were made
+DID: list[str] = []
+
+
 @attrs.frozen
 class Plain:
     a: Any
@@ -152,12 +188,12 @@ class Plain:
 
 @attrs.frozen
 class Checked:
-    a: Any = attrs.field(validator=attrs.validators.instance_of(object))
+    a: Any = attrs.field(validator=lambda *_: DID.append("checked"))
 
 
 @attrs.frozen
 class Converted:
-    a: Any = attrs.field(converter=lambda x: x)
+    a: Any = attrs.field(converter=lambda x: (DID.append("converted"), x)[1])
 
 
 @attrs.frozen
@@ -165,7 +201,16 @@ class Hooked:
     a: Any
 
     def __attrs_post_init__(self) -> None:
-        pass
+        DID.append("hooked")
+
+
+@attrs.frozen(init=False)
+class Own:
+    a: Any
+
+    def __init__(self, a: Any) -> None:
+        DID.append("own")
+        self.__attrs_init__(a)
 
 
 @attrs.frozen(cache_hash=True)
@@ -178,33 +223,45 @@ class Open:
     a: Any
 
 
-@attrs.frozen(init=False)
-class Own:
-    a: Any
-
-    def __init__(self, a: Any) -> None:
-        self.__attrs_init__(a)
-
-
 class Derived(Plain):
     pass
 
 
-@pytest.mark.parametrize("node", [Checked, Converted, Hooked, Cached, Open, Own, Derived])
-def test_records_with_more_to_do_are_made_by_their_class(node):
-    assert _maker(node) is None
+@pytest.mark.parametrize(
+    ("node", "did"),
+    [
+        (Checked, ["checked"]),
+        (Converted, ["converted"]),
+        (Hooked, ["hooked"]),
+        (Own, ["own"]),
+        (Cached, []),
+        (Open, []),
+        (Derived, []),
+    ],
+)
+def test_records_with_more_to_do_are_made_by_their_class(node, did):
+    compiled = tg.compile(lambda x: node(x * 2))
+    text = str(compiled.program(np.ones(2)))
+    DID.clear()
+    result = compiled(np.ones(2))
+    assert did == DID
+    assert type(result) is node
+    np.testing.assert_array_equal(result.a, [2.0, 2.0])
+    assert f"return {node.__name__}(" in text
 
 
 def test_plain_records_are_made_without_their_init_and_are_the_same():
-    make = _maker(Plain)
-    assert make is not None
-    assert make(1, 2) == Plain(1, 2)
-    assert type(make(1, 2)) is Plain
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        make(1, 2).a = 3
-    result = tg.compile(lambda x: Plain(x * 2, Checked(x)))(np.ones(2))
+    compiled = tg.compile(lambda x: Plain(x * 2, Checked(x)))
+    assert "return new_Plain(" in str(compiled.program(np.ones(2)))
+    result = compiled(np.ones(2))
     assert type(result) is Plain
     assert type(result.b) is Checked
+    np.testing.assert_array_equal(result.a, [2.0, 2.0])
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        result.a = 3
+    same = tg.compile(lambda x: Plain("text", None))(np.ones(2))
+    assert same == Plain("text", None)
+    assert hash(same) == hash(Plain("text", None))
 
 
 def test_signatures_that_take_turns_are_told_apart():

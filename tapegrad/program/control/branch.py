@@ -77,7 +77,7 @@ def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + g if x in seeds else g
         tape = Tape(last_written(), tensors[-1], tuple([tensors[i] for i in wanted]))
-        return [*sweep(tape, seeds).values()]
+        return [*sweep([tape], seeds).values()]
 
     return needed_part(program_of(code.label, [*code.inputs, *weights], back))
 

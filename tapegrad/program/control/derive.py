@@ -120,7 +120,7 @@ def backward(
                 seeds[x] = seeds[x] + g if x in seeds else g
         parameters = [own[i] for i in [*captured, *[n + i for i in carry], *rows]]
         tape = Tape(last_written(), tensors[-1], tuple(parameters))
-        found = [*sweep(tape, seeds).values()] if parameters else []
+        found = [*sweep([tape], seeds).values()] if parameters else []
         added = [s + c if type(c) is Tensor else s for s, c in zip(sums, found, strict=False)]
         return [*added, *found[len(sums) :]]
 

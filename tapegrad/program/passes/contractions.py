@@ -16,10 +16,13 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand
-from tapegrad.program.passes.reshapes import before_reshape
+from tapegrad.program.passes.reshapes import before_reshape, without_ones
+from tapegrad.program.passes.totals import summed_axes
 
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
+# rows from which a product a row is quicker than the products of all and their sums
+_LONG = 128
 
 
 @improvement
@@ -40,9 +43,7 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     if builder.dtype(first) != total.dtype or builder.dtype(second) != total.dtype:
         return None
     shape, n = product.shape, len(product.shape)
-    axis = total.options.get("axis")
-    axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    summed = {k % n for k in axes}
+    summed = summed_axes(total, n)
     of_first, of_second = (_long_axes(builder.shape(x), n) for x in product.operands)
     inner = of_first & of_second & summed
     if 0 in shape or not inner or summed & (of_first ^ of_second):
@@ -54,8 +55,8 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     if max(rows, default=-1) > max(columns, default=-1):
         # so that the axes of the result are in order more often
         first, second, rows, columns = second, first, columns, rows
-    if not columns or (stack and not rows):
-        return None  # the array of all products is no larger than a factor, or a stack of rows
+    if not columns and (not stack or math.prod(shape[k] for k in inner) < _LONG):
+        return None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
     made: Operand = builder.emit(matmul, left, right, note="the sum of products, as a product")
@@ -72,7 +73,7 @@ def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:
 def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]) -> Operand:
     """A factor as a stack of matrices, given the axes of the stack, the rows and the columns.
 
-    Without axes for the rows it is a vector.
+    Without axes for a stack and for the rows it is a vector.
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     x = _without_short_axes(builder, x)
@@ -83,22 +84,18 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
         # one that lies the other way round is transposed, not copied
         return builder.emit(transpose, builder.reshaped(x, (width, height)))
     x = _permuted(builder, x, axes, [*stack, *rows, *columns])
-    matrix = (height, width) if rows else (width,)
+    matrix = (height, width) if rows or stack else (width,)
     return builder.reshaped(x, (*(lengths[k] for k in stack), *matrix))
 
 
 def _without_short_axes(builder: Builder, x: Operand) -> Operand:
     """The values of an operand, without axes of length 1."""
-    wanted = _without_ones(builder.shape(x))
+    wanted = without_ones(builder.shape(x))
     while (before := before_reshape(builder, x)) is not None:
-        if _without_ones(builder.shape(before)) != wanted:
+        if without_ones(builder.shape(before)) != wanted:
             break
         x = before
     return builder.reshaped(x, wanted)
-
-
-def _without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(length for length in shape if length != 1)
 
 
 def _permuted(builder: Builder, x: Operand, axes: list[int], wanted: list[int]) -> Operand:

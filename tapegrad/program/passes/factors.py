@@ -29,7 +29,7 @@ def join_factors(builder: Builder) -> None:
 def _joined(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number or instruction.dtype.char not in "fd":
         return None
-    number, x = _multiple(builder, instruction)
+    number, x = multiple(builder, instruction)
     if number is None:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
@@ -37,7 +37,7 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
     inner = builder.source(x)
     if inner is None or inner.dtype != instruction.dtype or inner.shape != instruction.shape:
         return None
-    further, y = _multiple(builder, inner)
+    further, y = multiple(builder, inner)
     if further is not None:
         number, x = number * further, y
         inner = builder.source(x)
@@ -78,7 +78,7 @@ def _negated(builder: Builder, x: Any) -> Any:
     made = builder.source(x)
     if made is None or made.op not in (multiply, negative) or made.number:
         return None
-    number, y = _multiple(builder, made)
+    number, y = multiple(builder, made)
     if number is not None:
         if number >= 0 or builder.dtype(y) != made.dtype:
             return None
@@ -88,7 +88,7 @@ def _negated(builder: Builder, x: Any) -> Any:
     return None if factors is None or small is None else builder.emit(multiply, factors[1], small)
 
 
-def _multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
+def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
     """The number and the array that an instruction multiplies; None if it does not."""
     operands = instruction.operands
     if instruction.op is negative:

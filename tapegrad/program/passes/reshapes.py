@@ -25,3 +25,8 @@ def before_reshape(builder: Builder, x: Any) -> Operand | None:
 def _only_adds_axes(index: tuple[Any, ...]) -> bool:
     whole = slice(None)
     return all(part is None or part is Ellipsis or part == whole for part in index)
+
+
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The lengths of a shape that are not 1, which a reshape to add or drop axes leaves."""
+    return tuple(length for length in shape if length != 1)

@@ -1,4 +1,4 @@
-"""checkpoint: a call recorded as one line, and repeated during the sweep."""
+"""checkpoint: a call recorded as one line and repeated during the sweep."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tapegrad.core.callables import keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import lend
 from tapegrad.core.packing import Layout, floating_leaves
 from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
@@ -58,7 +59,7 @@ class Checkpoint(Generic[P, R]):
             return self.fn(*args, **kwargs)
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # a tape is a value: continuing from the record before drops the call's records
-        output, last = recorded_from(start, self.fn, args, kwargs)
+        output, last = recorded_from(start, _called, (self.fn, args, kwargs))
         records = Tape(last, start)
         output = tree.map(partial(_kept, start), output)
         layout = Layout.of(output)
@@ -73,19 +74,18 @@ class Checkpoint(Generic[P, R]):
 
 
 def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
-    """A function that is computed again during the sweep, instead of kept in memory.
+    """A function whose intermediate values are recomputed during the sweep, not kept in memory.
 
-    A call of it is one record. Its intermediate values take no memory until a sweep
-    reaches it, repeats the call, and drops them again. A chain of
-    n equal checkpointed segments takes the memory of one segment and n boundaries, for
-    the time of one more forward evaluation.
+    A call is one record. Its intermediate values take no memory until a sweep reaches it, repeats
+    the call, and drops them again. A chain of n equal checkpointed segments takes the memory of
+    one segment and n boundaries, for the time of one more forward evaluation.
 
     Parameters
     ----------
     fn
-        A pure function: called twice with the same arguments it returns the same. Its
-        arguments and its result are any trees. Tensors that it captures have their
-        gradient, as its arguments do.
+        A pure function: called twice with the same arguments, it returns the same. Its arguments
+        and its result may be any trees. Tensors that it captures receive gradients, as its
+        arguments do.
 
     Returns
     -------
@@ -113,7 +113,7 @@ def checkpoint(fn: Callable[P, R]) -> Checkpoint[P, R]:
 
 @attrs.frozen(eq=False, repr=False)
 class Call:
-    """A checkpointed call: all that is needed to repeat it.
+    """A checkpointed call, with all that is needed to repeat it.
 
     Attributes
     ----------
@@ -122,10 +122,9 @@ class Call:
     start
         The record before it.
     reads
-        The records that it was made from: arguments, and what the function found
-        around it.
+        The records that it uses: arguments, and what the function captures.
     layout, primal
-        What it gave.
+        Its results.
     """
 
     __tree_leaf__: ClassVar[bool] = True
@@ -142,13 +141,13 @@ class Call:
         return label(self.made.fn)
 
     def pull(self, g: Any) -> list[Any]:
-        """The cotangents of what was read, from a second call."""
+        """The cotangents of the records that it reads, from a second call."""
         tape, outputs = self._again()
         seeds: dict[Tensor, Any] = {}
         for x, c in zip(outputs, self.layout.apart(g), strict=True):
             if type(x) is Tensor:
                 seeds[x] = seeds[x] + c if x in seeds else c
-        gradients = sweep(tape, seeds)
+        gradients = sweep([tape], seeds)
         return [gradients[x] for x in self.reads]
 
     def push(self, moved: Mapping[int, Any]) -> Any:
@@ -160,7 +159,7 @@ class Call:
         return self.layout.joined(parts)
 
     def _again(self) -> tuple[Tape, list[Any]]:
-        """What a second call writes, and its floating results."""
+        """The records of a second call, and its floating results."""
         if is_recording(self.start.origin):
             output, tape = self._call(last_written())
         else:
@@ -168,8 +167,8 @@ class Call:
         return tape, floating_leaves(output)
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
-        """The function's result, checked, and what it wrote from the start."""
-        output = self.made.fn(*self.args, **self.kwargs)
+        """The function's result, checked, and the records written from the start."""
+        output = _called(self.made.fn, self.args, self.kwargs)
         tape = Tape(last_written(), start, self.reads)
         layout = Layout.of(output)
         if layout.structure != self.layout.structure or layout.shape != self.layout.shape:
@@ -188,8 +187,14 @@ class Call:
         return output, tape
 
 
+def _called(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What the function gives for arguments that it cannot change."""
+    args, kwargs = tree.map(lend, (args, kwargs))
+    return fn(*args, **kwargs)
+
+
 def _kept_apart(leaf: Any) -> Any:
-    """An argument as a later call may have it."""
+    """An argument as a later call may use it."""
     return as_constant(leaf, "checkpoint") if type(leaf) is np.ndarray else leaf
 
 
@@ -207,8 +212,8 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
 
 
 def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
-    """The floating records before a tape's start that its own, or the output, are made of."""
-    operands = [x for record in tape for x in record.operands] + tree.leaves(output)
+    """The floating records before a tape's start that its own records, or the output, use."""
+    operands = [x for record in tape for x in record._operands] + tree.leaves(output)
     return tuple(
         dict.fromkeys(
             x
@@ -219,7 +224,7 @@ def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
 
 
 def _results(output: Any, layout: Layout, record: Tensor) -> Any:
-    """What a call gave, as records that are made of its own."""
+    """The results of a call, as records made from its own."""
     results = []
     for x, result in zip(floating_leaves(output), layout.apart(record), strict=True):
         if type(x) is not Tensor:

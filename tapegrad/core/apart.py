@@ -1,0 +1,30 @@
+"""A call in a context of its own, for what computes outside a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+from tapegrad.core.tape import CURRENT
+from tapegrad.face.warned import STATE, TOLD, told
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def apart(fn: Callable[P, R]) -> Callable[P, R]:
+    """The function, such that NumPy's warnings name the user's line while it runs.
+
+    It takes arguments by position. It is called in a context of its own, but for one in a
+    recording, which has such a context already and goes on with what the function writes.
+    """
+
+    @wraps(fn)
+    def called(*args: Any) -> R:
+        if STATE.get(None) is TOLD or CURRENT.get() is not None:
+            return fn(*args)  # type: ignore[call-arg]
+        return copy_context().run(told, fn, *args)
+
+    return cast("Callable[P, R]", called)

@@ -1,0 +1,230 @@
+"""NumPy's floating-point warnings name the user's line, whoever calls NumPy for it."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import warnings
+from contextvars import Context, ContextVar
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.core.tape import CURRENT
+from tapegrad.face import warned
+from tapegrad.face.warned import STATE, TOLD
+
+X = np.array([0.0, 1.0])
+OPS = {
+    "overflow encountered in exp": lambda x: np.exp(x * 1e3),
+    "divide by zero encountered in log": lambda x: np.log(x),
+    "divide by zero encountered in divide": lambda x: 1.0 / x,
+    "divide by zero encountered in reciprocal": lambda x: np.reciprocal(x),
+    "divide by zero encountered in power": lambda x: x**-2.0,
+    "invalid value encountered in sqrt": lambda x: np.sqrt(-x),
+    "invalid value encountered in arccosh": lambda x: np.arccosh(x - 1.0),
+    "overflow encountered in multiply": lambda x: (x * 1e300) * 1e300,
+    "overflow encountered in reduce": lambda x: np.sum(x * 8e307 + 8e307),
+    "overflow encountered in matmul": lambda x: (x * 1e200) @ np.full(2, 1e200),
+    "overflow encountered in cast": lambda x: (x * 1e300).astype(np.float32),
+}
+
+
+def loss(of):
+    return lambda x: tg.sum(of(x))
+
+
+def scanned(of):
+    return lambda x: tg.scan(lambda c, _: (c + tg.sum(of(x)), None), 0.0, length=2)[0]
+
+
+WAYS = {
+    "record": lambda of: tg.record(loss(of))(X),
+    "grad": lambda of: tg.grad(loss(of))(X),
+    "vjp": lambda of: tg.vjp(of, X),
+    "jvp": lambda of: tg.jvp(of, (X,), (X,)),
+    "hvp": lambda of: tg.hvp(loss(of), (X,), (X,)),
+    "jacobian": lambda of: tg.jacobian(of)(X),
+    "vmap": lambda of: tg.vmap(of)(np.stack([X, X])),
+    "grad of scan": lambda of: tg.grad(scanned(of))(X),
+    "checkpoint": lambda of: tg.grad(tg.checkpoint(loss(of)))(X),
+    "custom op": lambda of: tg.grad(loss(tg.custom_op(vjps=(None,))(of)))(X),
+    "tracing": lambda of: tg.compile(loss(of)).program(X),
+}
+
+
+def given(call, filters="always"):
+    """What warnings a call gives: their texts, files and lines."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter(filters)
+        call()
+    return [(str(x.message), x.filename, x.lineno) for x in found if x.category is RuntimeWarning]
+
+
+def lines_of(*functions):
+    """The lines of source of some functions, in this file."""
+    found = set()
+    for fn in functions:
+        lines, first = inspect.getsourcelines(fn)
+        found.update(range(first, first + len(lines)))
+    return found
+
+
+SOME = ("overflow encountered in exp", "divide by zero encountered in divide")
+
+
+@pytest.mark.parametrize(
+    ("text", "way"),
+    [*[(text, "grad") for text in OPS], *[(text, way) for text in SOME for way in WAYS]],
+)
+def test_a_warning_names_a_line_of_the_users(text, way):
+    found = given(lambda: WAYS[way](OPS[text]))
+    assert text in [x[0] for x in found]
+    assert {file for _, file, _ in found} == {__file__}
+    assert {line for _, _, line in found} <= lines_of(OPS[text], WAYS[way], loss, scanned)
+
+
+def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
+    def fn(x):
+        y = np.sqrt(x)
+        return np.sum(y)
+
+    first = fn.__code__.co_firstlineno
+    ((_, _, line),) = given(lambda: tg.record(lambda x: fn(np.exp(-x * 0) - 2.0))(X))
+    assert line == first + 1
+    _, pullback = tg.vjp(fn, X)
+
+    def back():
+        return pullback(1.0)
+
+    ((text, _, line),) = given(back)
+    assert (text, line) == (
+        "divide by zero encountered in divide",
+        back.__code__.co_firstlineno + 1,
+    )
+
+
+def test_by_default_a_line_warns_once():
+    def fn(x):
+        return np.sum(np.log(x))
+
+    def calls():
+        for _ in range(3):
+            tg.record(fn)(X)
+
+    globals().pop("__warningregistry__", None)
+    assert len(given(calls, "default")) == 1
+
+
+# --- what the user asked of NumPy holds ---------------------------------------------------
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_what_is_ignored_is_silent_and_what_is_to_raise_raises(way):
+    with np.errstate(all="ignore"):
+        assert given(lambda: WAYS[way](np.log)) == []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        assert given(lambda: WAYS[way](np.log)) == []
+        found = given(lambda: WAYS[way](OPS["overflow encountered in exp"]))
+        assert found
+        assert {file for _, file, _ in found} == {__file__}
+    if way != "vmap":  # what it records is of one example, whose values are not read
+        with np.errstate(divide="raise"), pytest.raises(FloatingPointError, match="in log"):
+            WAYS[way](np.log)
+
+
+def test_what_is_set_inside_the_function_holds_there():
+    def quiet(x):
+        with np.errstate(divide="ignore"):
+            return np.log(x)
+
+    def loud(x):
+        with np.errstate(divide="raise"):
+            return np.log(x)
+
+    def both(x):
+        return quiet(x) + np.log(x)
+
+    assert given(lambda: tg.record(quiet)(X)) == []
+    with pytest.raises(FloatingPointError):
+        tg.grad(loss(loud))(X)
+    ((_, file, line),) = given(lambda: tg.record(both)(X))
+    assert (file, line) == (__file__, both.__code__.co_firstlineno + 1)
+
+
+def test_a_handler_of_the_users_is_called_as_numpy_calls_it():
+    class Log:
+        def __init__(self):
+            self.found = []
+
+        def write(self, text):
+            self.found.append(text)
+
+        def __call__(self, kind, flag):
+            self.found.append((kind, flag))
+
+    for mode in ("call", "log"):
+        plain, recorded = Log(), Log()
+        with np.errstate(divide=mode, call=plain):
+            np.log(X)
+        with np.errstate(divide=mode, call=recorded):
+            assert given(lambda: tg.record(np.log)(X)) == []
+        assert recorded.found == plain.found != []
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_warning_that_is_an_error_ends_the_call_and_leaves_nothing(way):
+    before = np.geterr(), np.geterrcall(), STATE.get(None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        if way == "vmap":
+            with pytest.raises(RuntimeWarning):
+                tg.vmap(np.log)(np.stack([X, X]))
+        else:
+            with pytest.raises(RuntimeWarning, match="divide by zero encountered in log"):
+                WAYS[way](np.log)
+    assert CURRENT.get() is None
+    assert (np.geterr(), np.geterrcall(), STATE.get(None)) == before
+    assert tg.grad(lambda x: x * x)(3.0) == 6.0
+
+
+def test_the_state_of_numpy_is_the_callers_again_after_each_call():
+    before = np.geterr(), np.geterrcall()
+    for way in WAYS.values():
+        way(lambda x: x * 2.0)
+        assert (np.geterr(), np.geterrcall()) == before
+    assert STATE.get(None) is not TOLD
+
+
+def test_threads_name_the_lines_of_their_own_functions():
+    def fn(x):
+        return np.sum(np.log(x))
+
+    def other(x):
+        return np.sum(1.0 / x)
+
+    def work():
+        tg.record(fn)(X)
+        with np.errstate(divide="ignore"):
+            tg.record(other)(X)
+
+    def run():
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+
+    # one registry of warnings for all threads, and so one line of the catching thread
+    found = given(run)
+    assert {x[1:] for x in found} == {(__file__, fn.__code__.co_firstlineno + 1)}
+
+
+def test_where_numpy_keeps_its_state_elsewhere_nothing_is_set(monkeypatch):
+    monkeypatch.setattr(np, "seterr", lambda **_: {})
+    monkeypatch.setattr(np, "seterrcall", lambda _: None)
+    variable, state = warned._state_of(divide="log")
+    assert isinstance(variable, ContextVar)
+    assert state is None
+    assert Context().run(variable.get, None) is None
