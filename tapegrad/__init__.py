@@ -8,7 +8,7 @@ sweep over the tape returns a mapping from parameters to gradients.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
 - Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
-- Ops of your own: `custom_op`, `custom_vjp`; `testing` checks them.
+- Ops and rules of your own: `custom_op`, `custom_vjp`, `implicit_root`; `testing` checks them.
 - Training: `nn`, `optim`, `random`, `tree`, `data`, `parallel`, `save`, `load`.
 - NumPy's functions under NumPy's names, `linalg` among them, and `sigmoid`, `relu`,
   `softmax`, `log_softmax`, `logsumexp`, `softplus`, `gelu`, `expand`, `index_select`, `at`.
@@ -19,7 +19,6 @@ from importlib import import_module as _import_module
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
-from tapegrad.checkpoint import checkpoint as checkpoint
 from tapegrad.core.op import Op as Op
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
@@ -30,16 +29,9 @@ from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
-from tapegrad.functions import *
-from tapegrad.functions import fft as fft
-from tapegrad.functions import linalg as linalg
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
-from tapegrad.transforms import hvp as hvp
-from tapegrad.transforms import jvp as jvp
-from tapegrad.transforms import linearize as linearize
 from tapegrad.transforms import value_and_grad as value_and_grad
-from tapegrad.transforms import vjp as vjp
 
 if _typing.TYPE_CHECKING:
     from tapegrad import bridges as bridges
@@ -50,12 +42,16 @@ if _typing.TYPE_CHECKING:
     from tapegrad import random as random
     from tapegrad import show as show
     from tapegrad import testing as testing
+    from tapegrad.checkpoints import checkpoint as checkpoint
     from tapegrad.core.steps import sweep_steps as sweep_steps
     from tapegrad.custom import custom_op as custom_op
     from tapegrad.custom import custom_vjp as custom_vjp
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
     from tapegrad.files import save as save
+    from tapegrad.functions import *
+    from tapegrad.functions import fft as fft
+    from tapegrad.functions import linalg as linalg
     from tapegrad.implicit import implicit_root as implicit_root
     from tapegrad.loops import cond as cond
     from tapegrad.loops import fori_loop as fori_loop
@@ -69,12 +65,17 @@ if _typing.TYPE_CHECKING:
     from tapegrad.transforms.jacobians import hessian as hessian
     from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
     from tapegrad.transforms.jacobians import jacobian as jacobian
+    from tapegrad.transforms.products import hvp as hvp
+    from tapegrad.transforms.products import jvp as jvp
+    from tapegrad.transforms.products import linearize as linearize
+    from tapegrad.transforms.products import vjp as vjp
     from tapegrad.why import why_zero as why_zero
 
 __version__ = "0.1.0"
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
+    "checkpoint": "tapegrad.checkpoints",
     "implicit_root": "tapegrad.implicit",
     "sweep_steps": "tapegrad.core.steps",
     "to_jax": "tapegrad.program.jax",
@@ -82,32 +83,44 @@ _PLACES = {
     "why_zero": "tapegrad.why",
     **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.custom"),
     **dict.fromkeys(("hessian", "hessian_diag", "jacobian"), "tapegrad.transforms.jacobians"),
+    **dict.fromkeys(("hvp", "jvp", "linearize", "vjp"), "tapegrad.transforms.products"),
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),
     **dict.fromkeys(("cond", "fori_loop", "scan", "while_loop"), "tapegrad.loops"),
 }
-_LATER = (*_PLACES, "bridges", "data", "nn", "optim", "parallel", "random", "show", "testing")
+_MODULES = {
+    "fft": "tapegrad.functions.fft",
+    "linalg": "tapegrad.functions.linalg",
+    **{
+        name: f"tapegrad.{name}"
+        for name in ("bridges", "data", "nn", "optim", "parallel", "random", "show", "testing")
+    },
+}
+# without the modules that importing leaves here
+_NOW = [
+    name
+    for name, thing in list(globals().items())
+    if not name.startswith("_") and (type(thing) is not type(_typing) or name in ("errors", "tree"))
+]
 
 # a checker reads the imports above instead
 if not _typing.TYPE_CHECKING:
-    # without the modules that importing leaves here
-    __all__ = [
-        *_LATER,
-        *[
-            name
-            for name, thing in list(globals().items())
-            if not name.startswith("_")
-            and (type(thing) is not type(_typing) or name in ("errors", "fft", "linalg", "tree"))
-        ],
-    ]
 
     def __getattr__(name: str) -> _typing.Any:
-        if name not in _LATER:
+        if name == "__all__":
+            return [*_PLACES, *_MODULES, *_NOW, *_import_module("tapegrad.functions").__all__]
+        if name in _MODULES:
+            found = _import_module(_MODULES[name])
+        elif name in _PLACES:
+            found = getattr(_import_module(_PLACES[name]), name)
+        elif not name.startswith("_") and name in _import_module("tapegrad.functions").__all__:
+            found = getattr(_import_module("tapegrad.functions"), name)
+        else:
             raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
-        if name in _PLACES:
-            return getattr(_import_module(_PLACES[name]), name)
-        return _import_module(f"tapegrad.{name}")
+        # there at once the next time
+        globals()[name] = found
+        return found
 
 
 def __dir__() -> list[str]:
-    return ["__version__", *globals()["__all__"]]
+    return ["__version__", *_import_module("tapegrad").__all__]

@@ -86,8 +86,7 @@ def custom_op(
         @functools.wraps(function)
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
-            lent = [lend(x) if type(x) is np.ndarray else x for x in args]
-            y = function(*lent, **kwargs)  # type: ignore[arg-type]
+            y = function(*lend(args), **lend(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int):
                 raise TypeError(
                     f"{called}: the function returned {a_kind(y)}; one array of real "
@@ -123,9 +122,8 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
 
     @functools.wraps(rule)
     def guarded(*args: Any, **options: Any) -> Any:
-        lent = [lend(x) if type(x) is np.ndarray else x for x in args]
         try:
-            c = rule(*lent, **(left | options))
+            c = rule(*lend(args), **lend(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -187,8 +185,7 @@ class CustomVJP(Generic[P, R]):
         if start is None:
             for x in tensors:
                 refuse_stranger("custom_vjp", x, None)
-            lent = [lend(x) if type(x) is np.ndarray else x for x in leaves]
-            args, kwargs = tree.unflatten(structure, lent)
+            args, kwargs = tree.unflatten(structure, lend(leaves))
             return self.fn(*args, **kwargs)
         for x in tree.leaves(kwargs):
             if type(x) is Tensor and x.dtype.kind == "f" and x.op is not stopped:
@@ -202,7 +199,10 @@ class CustomVJP(Generic[P, R]):
         given = tuple([x for x in leaves if _is_number(x)])
         last, _, given = brought_in(start, CUSTOM_VJP, given)
         operands = tuple([x if type(x) is Tensor else as_constant(x, "custom_vjp") for x in given])
-        call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
+        statics = tuple([None if _is_number(x) else x for x in leaves])
+        # the rule gets such objects as they are now, whatever becomes of the caller's
+        kept = tuple(map(keep, statics))
+        call = CustomCall(self, structure, statics)
         # the function sees arrays; a Tensor that it captures is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))
         if not tensors:
@@ -215,7 +215,7 @@ class CustomVJP(Generic[P, R]):
                 f"floating, which is not known while {start.origin.doing} {start.origin.label}; "
                 "return .astype(float) of it"
             )
-        call = attrs.evolve(call, layout=layout)
+        call = attrs.evolve(call, statics=kept, layout=layout)
         record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
         advance(record)
         return layout.tree(layout.apart(record))
@@ -243,13 +243,13 @@ class CustomCall:
 
     def run(self, operands: Sequence[Any]) -> Any:
         """The function's results."""
-        args, kwargs = self.arguments([lend(x) if type(x) is np.ndarray else x for x in operands])
+        args, kwargs = self.arguments(lend(operands))
         return self.custom.fn(*args, **kwargs)
 
     def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
-        g, y, *operands = [lend(x) if type(x) is np.ndarray else x for x in (g, y, *operands)]
+        g, y, *operands = lend((g, y, *operands))
         args, kwargs = self.arguments(operands)
         cotangent, output = layout.tree(layout.apart(g)), layout.tree(layout.apart(y))
         given = self.custom.backward(cotangent, output, *args, **kwargs)

@@ -13,8 +13,8 @@ from tapegrad.core.callables import check_callable, keep_names, label
 from tapegrad.core.operands import is_floating
 from tapegrad.custom import CustomVJP
 from tapegrad.ops.inverse import solve as solve_linear
-from tapegrad.transforms import vjp
 from tapegrad.transforms.jacobians import jacobian
+from tapegrad.transforms.products import vjp
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)

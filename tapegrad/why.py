@@ -100,7 +100,7 @@ def _reason(
     reached = {p}
     ends: dict[Tensor, None] = {}
     for record in tape:
-        for i, x in enumerate(record.operands):
+        for i, x in enumerate(record._operands):
             if record in used and type(x) is Tensor and x in reached:
                 if passes(record, i):
                     reached.add(record)
@@ -120,7 +120,7 @@ def _cuts(step: Step, reached: set[Tensor]) -> bool:
     return (
         step.record in reached
         and bool(np.any(step.cotangent))
-        and any(type(x) is Tensor and x in reached for x in step.record.operands)
+        and any(type(x) is Tensor and x in reached for x in step.record._operands)
         and not any(np.any(c) for c in passed)
     )
 
@@ -152,9 +152,9 @@ def _unused(fn: Callable[..., Any], tape: Tape, p: Tensor, leaf: Any) -> str:
         if x is leaf and isinstance(x, np.ndarray):
             return f"never used: {label(fn)} closed over the array ({name}) instead of taking it"
     for record in tape:
-        if any(x is p for x in record.operands):
+        if any(x is p for x in record._operands):
             return f"used on {_line(record)}, but the output does not depend on it"
-        for x in record.operands:
+        for x in record._operands:
             if _same(x, p._primal):
                 return (
                     f"never used; a constant of {_line(record)}, has the same values: "

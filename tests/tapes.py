@@ -27,13 +27,14 @@ def check_tape(tape: tg.Tape) -> None:
         if index:
             assert record.previous is (records[index - first - 1] if index > first else before[-1])
         assert record.origin is tape.start.origin
-        for x in record.operands:
+        for x in record._operands:
             if type(x) is tg.Tensor:
                 assert id(x) in earlier, f"line {index}: an operand that is not above it"
             else:
                 assert type(x) in (float, int, bool) or _nobody_can_write(x)
         assert not record.value.flags.writeable
-        assert isinstance(record.primal, float | int | bool) or not record.primal.flags.writeable
+        for x in getattr(record._primal, "values", [record._primal]):
+            assert type(x) in (float, int, bool) or not x.flags.writeable
         assert not hasattr(record.options, "__setitem__")
         earlier.add(id(record))
     for p in tape.parameters:

@@ -47,10 +47,15 @@ def test_every_file_is_a_module_that_imports():
 
 
 @functools.cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@functools.cache
 def imports(file: Path) -> dict[str, set[str]]:
     """The modules that a file imports, of the package and others; for types too."""
     ours, others = set(), set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -87,7 +92,7 @@ def test_imports_run_one_way():
 
 def test_a_name_with_an_underscore_stays_in_its_module():
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tapegrad"):
                 private = [x.name for x in node.names if x.name.startswith("_")]
                 assert not private, f"{file} imports {private} of {node.module}"
@@ -111,7 +116,7 @@ def test_the_face_defines_nothing_but_what_it_shows():
             assert isinstance(node, ast.Import | ast.ImportFrom | ast.If) or (
                 isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
             ), ast.unparse(node)
-    assert defined == ["__version__", "_PLACES", "_LATER", "__dir__"]
+    assert defined == ["__version__", "_PLACES", "_MODULES", "_NOW", "__dir__"]
 
 
 def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
@@ -130,6 +135,19 @@ def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
         "tapegrad.optim",
         "tapegrad.testing",
     } <= later
+
+
+def test_what_is_composed_of_ops_is_imported_when_it_is_first_met():
+    code = (
+        "import sys, numpy as np, tapegrad as tg;"
+        "print(*[name for name in sys.modules if name.startswith('tapegrad.functions')]);"
+        "print(tg.grad(lambda x: x @ np.fft.fftshift(x))(np.arange(2.0)), end=' ');"
+        "print(tg.grad(lambda x: x.std() + tg.std(x))(np.array([1.0, 3.0])))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "\n[2. 0.] [-1.  1.]\n"
 
 
 def test_the_face_shows_the_public_names_alone():
@@ -288,7 +306,7 @@ def test_every_public_name_has_a_docstring():
 
 def test_everything_public_that_a_module_defines_has_a_docstring():
     for module in MODULES:
-        for node in ast.parse(inspect.getsource(module)).body:
+        for node in parsed(Path(inspect.getsourcefile(module) or "")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 if "overload" not in map(ast.unparse, node.decorator_list):
                     assert ast.get_docstring(node), f"{module.__name__}.{node.name}"

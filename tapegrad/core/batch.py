@@ -59,10 +59,10 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
     wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
     for record, done in schedule(tape, wanted):
         if record not in known:
-            given = [of(x) for x in record.operands]
+            given = [of(x) for x in record._operands]
             operands, has = tuple([x for x, _ in given]), tuple([b for _, b in given])
             if any(has):
-                of_all = for_all(record.op, record.options, has, operands, n, record._primal)
+                of_all = for_all(record.op, record._options, has, operands, n, record._primal)
                 values[record] = of_all, True
             else:
                 values[record] = _once(record, operands), False
@@ -76,15 +76,15 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
     if record.op is PARAMETER:
         return operands[0] if operands else record._primal
     if any(type(x) is Tensor for x in operands):
-        return append(record.op, operands, record.options)
+        return append(record.op, operands, record._options)
     if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
-        return append(SEED, (), record.options)
+        return append(SEED, (), record._options)
     if not operands:
         return record._primal
     # not the record's own: while batching, a loop's value is only a placeholder
     op = record.op
     forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
-    value = forward(*operands, **record.options)
+    value = forward(*operands, **record._options)
     if type(record._primal) is np.ndarray:
         return np.asarray(value)
     return value.item() if isinstance(value, np.generic) else value
@@ -160,9 +160,9 @@ def stacked(op: Rules, has: Has, a: Any, **options: Any) -> Any:
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
 
 
-def along_axis(op: Rules, has: Has, a: Any, **options: Any) -> Any:
+def along_axis(op: Any, has: Has, a: Any, **options: Any) -> Any:
     """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
-    axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
+    axis = options.get("axis", op.signature.defaults["axis"])
     if axis is None:
         a, axis = flat(a), 0
     elif a.ndim == 1:

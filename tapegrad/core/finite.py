@@ -121,7 +121,7 @@ def _shown(x: Any) -> str:
 
 def _operands(record: Tensor) -> str:
     lines = []
-    for i, x in enumerate(record.operands):
+    for i, x in enumerate(record._operands):
         of = f"%{x.index} {x.name or x.op.name}, " if type(x) is Tensor else ""
         lines.append(f"\n  operand {i}: {of}{short(x._primal if type(x) is Tensor else x)}")
     return "".join(lines)
@@ -147,7 +147,7 @@ def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
     """The first `where` with a side that is the record or was computed from it."""
     made = {record}
     for later in tape:
-        within = [type(x) is Tensor and x in made for x in later.operands]
+        within = [type(x) is Tensor and x in made for x in later._operands]
         if later.op.name == "where" and is_ours(later) and any(within[1:]):
             return later
         if any(within):

@@ -56,7 +56,7 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
     records = []
     for record in reversed(tape):
         if record in needed:
-            operands = [x for x in record.operands if type(x) is Tensor and x not in needed]
+            operands = [x for x in record._operands if type(x) is Tensor and x not in needed]
             needed.update(operands)
             records.append((record, operands))
     return records[::-1]
@@ -64,7 +64,7 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
 
 def _tangent(record: Tensor, found: Mapping[Tensor, Any], recorded: bool) -> Any:
     """The tangent of a record from those of its operands; None if it is zero."""
-    op, operands = record.op, record.operands
+    op, operands = record.op, record._operands
     rules = op.rules(len(operands))
     moved = {}
     for i, x in enumerate(operands[: len(rules)]):
@@ -73,7 +73,7 @@ def _tangent(record: Tensor, found: Mapping[Tensor, Any], recorded: bool) -> Any
     if not moved:
         return None
     args = operands if recorded else primals(operands)
-    return op.jvp(op, moved, record if recorded else record._primal, *args, **record.options)
+    return op.jvp(op, moved, record if recorded else record._primal, *args, **record._options)
 
 
 def elementwise(

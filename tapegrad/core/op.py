@@ -58,6 +58,7 @@ class Op(Rules, Unchanging, Generic[P]):
     def __attrs_post_init__(self) -> None:
         arity = len(self.vjps) if isinstance(self.vjps, tuple) and not self.read else -1
         signature = Signature.of(self.read or self.declared, self.name, max(arity, 0))
+        arity = -1 if signature.unsettled else arity
         object.__setattr__(self, "arity", arity)
         object.__setattr__(self, "signature", signature)
         for name in ("__doc__", "__module__", "__qualname__"):

@@ -89,16 +89,27 @@ def own(x: Array) -> Array:
     return x
 
 
-def lend(x: Array) -> Array:
-    """An array that the package or the caller still holds, for others to read.
+def lend(x: Any) -> Any:
+    """A value that the package or the caller still holds, for others to read.
 
-    It is a new object, so setting its shape, dtype or strides affects no other, and NumPy refuses
-    to make it or its base writeable. If ``ufunc.at`` writes to read-only arrays, it is a copy.
+    An array is a new object, so setting its shape, dtype or strides affects no other, and NumPy
+    refuses to make it or its base writeable. If ``ufunc.at`` writes to read-only arrays, it is a
+    copy. Lists, tuples, sets and dicts are new too, with such arrays in them at any depth.
+    Everything else stays itself.
     """
+    kind = type(x)
+    if kind is not np.ndarray:
+        if kind in (list, tuple, set):
+            return kind([lend(part) for part in x])
+        if kind is dict or kind is _ReadOnlyDict:
+            return kind({name: lend(part) for name, part in x.items()})
+        return x._make(map(lend, x)) if isinstance(x, tuple) and hasattr(x, "_make") else x
+    if _is_made(x):
+        return x.view()
     if _AT_WRITES or not x.flags.c_contiguous:
         return give(x.copy("K"))
     x = x.view()
-    x.setflags(False)  # type: ignore[call-arg]
+    x.setflags(False)
     return np.ndarray(x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
 
 
@@ -190,5 +201,5 @@ def _keep_object(x: Any) -> Any:
 
 def _is_own(x: Any) -> bool:
     """Whether an object is one of ours, which never changes."""
-    own: bool = getattr(type(x), "__tree_leaf__", False)
-    return own
+    kind: Any = type(x)
+    return hasattr(kind, "__tree_leaf__") or hasattr(kind, "__compiled__")

@@ -85,10 +85,7 @@ class Layout:
     def tree(self, floating: Sequence[Any]) -> Any:
         """The tree with these for floating leaves."""
         rest = iter(floating)
-        leaves = [
-            next(rest) if type(x) is _Place else lend(x) if type(x) is np.ndarray else x
-            for x in self.leaves
-        ]
+        leaves = [next(rest) if type(x) is _Place else lend(x) for x in self.leaves]
         return tree.unflatten(self.structure, leaves)
 
     def _places(self) -> list[_Place]:

@@ -29,7 +29,7 @@ class Pickled(Unchanging):
     __slots__ = ()
 
     def __reduce__(self: Any) -> tuple[Any, ...]:
-        fields = (self._primal, self.op, self.operands, dict(self.options), self.index)
+        fields = (self._primal, self.op, self._operands, dict(self._options), self.index)
         links = _landmarks(self), self.previous
         return _restored, (type(self), *links, *fields, self.origin, self.name, self.place)
 

@@ -13,7 +13,7 @@ def needed(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
     found = set(outputs)
     for record in reversed(tape):
         if record in found:
-            found.update(x for x in record.operands if type(x) is Tensor)
+            found.update(x for x in record._operands if type(x) is Tensor)
     return found
 
 
@@ -21,17 +21,17 @@ def dependents(tape: Tape) -> set[Tensor]:
     """The records of a tape that depend on its parameters."""
     reached = set(tape.parameters)
     for record in tape:
-        if any(type(x) is Tensor and x in reached for x in record.operands):
+        if any(type(x) is Tensor and x in reached for x in record._operands):
             reached.add(record)
     return reached
 
 
 def passes(record: Tensor, i: int) -> bool:
     """Whether a record passes a gradient to its operand i."""
-    x = record.operands[i]
+    x = record._operands[i]
     if type(x) is not Tensor or x.dtype.kind != "f" or record.dtype.kind != "f":
         return False
-    rules = record.op.rules(len(record.operands))
+    rules = record.op.rules(len(record._operands))
     return i < len(rules) and rules[i] is not None
 
 

@@ -119,7 +119,7 @@ def refuse_function(
             f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
             f"{error}"
         ) from error
-    parts = dict.fromkeys(f"tg.{x.op.name}" for x in tape if x.operands)
+    parts = dict.fromkeys(f"tg.{x.op.name}" for x in tape if x._operands)
     if not parts:
         raise TypeError(f"{needed}; {name} is a function that writes nothing")
     raise TypeError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import attrs
@@ -12,7 +13,7 @@ import numpy as np
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)
 class Signature:
     """How an op is called, or a function composed of ops.
 
@@ -118,9 +119,22 @@ class Signature:
         operands = [given.pop(x) if x in given else self.defaults[x] for x in self.names[:n]]
         return tuple(operands), self.changed(given)
 
+    @cached_property
+    def unsettled(self) -> dict[str, Any]:
+        """Options whose default can change: a call is made with what it holds then."""
+        options = self.names[self.n_operands :]
+        return {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
+
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The options that differ from the defaults."""
-        return {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
+        """The options that differ from the defaults, and those whose default can change."""
+        given = {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
+        return self.unsettled | given
+
+
+def _can_change(default: Any) -> bool:
+    if type(default) is tuple:
+        return any(map(_can_change, default))
+    return isinstance(default, np.ndarray | list | dict | set)
 
 
 def _is_harmless(name: str, value: Any) -> bool:

@@ -47,8 +47,8 @@ class Contribution:
         """The values that the formula names, except the cotangent ``g``."""
         record = self.record
         called = names(record.op, self.position)[1:]
-        pairs = zip(called, [record, *record.operands], strict=False)
-        return {name: x._primal if type(x) is Tensor else x for name, x in pairs if name}
+        pairs = zip(called, [record, *record._operands], strict=False)
+        return {name: lend(x._primal if type(x) is Tensor else x) for name, x in pairs if name}
 
     def __str__(self) -> str:
         given, summed = _short(self.cotangent), _short(self.summed)

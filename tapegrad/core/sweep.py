@@ -150,7 +150,7 @@ def contributions(
     A list with an entry for each operand that receives a gradient: its position, the operand, its
     cotangent as the rule returns it, and the same after broadcasting is undone.
     """
-    op, operands, options = record.op, record.operands, record.options
+    op, operands, options = record.op, record._operands, record._options
     args = [g, record if recorded else record._primal]
     for x in operands:
         args.append(x._primal if type(x) is Tensor and not recorded else x)

@@ -174,10 +174,10 @@ class Tape(Tabled, Unchanging):
         return iter(list(reversed(self))[::-1])
 
     def __reversed__(self) -> Iterator[Tensor]:
-        record = self.last
+        record: Any = self.last
         while record is not self.start:
-            yield record  # type: ignore[misc]
-            record = record.previous  # type: ignore[union-attr]
+            yield record
+            record = record.previous
 
     @overload
     def __getitem__(self, i: SupportsIndex) -> Tensor: ...
@@ -292,7 +292,7 @@ def write_known(
     """The record that follows `last`, from checked operands and a known value."""
     origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft()
-    draft._primal, draft.op, draft.operands, draft.options = primal, op, operands, kept
+    draft._primal, draft.op, draft._operands, draft._options = primal, op, operands, kept
     draft.index, draft.previous, draft.origin, draft.name = last.index + 1, last, origin, name
     if origin.place is not None:
         draft._place = origin.place()

@@ -101,8 +101,8 @@ class Draft:
 
     _primal: Any
     op: Rules
-    operands: tuple[Any, ...]
-    options: Mapping[str, Any]
+    _operands: tuple[Any, ...]
+    _options: Mapping[str, Any]
     index: int
     previous: Tensor | Origin
     origin: Origin
@@ -167,18 +167,6 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
             Inside `compile`, where only shape and dtype are known.
         """
         return self._read("reading .value")
-
-    @property
-    def primal(self) -> Any:
-        """The value as ops read it: a Python number stays one.
-
-        Raises
-        ------
-        TraceError
-            Inside `compile`, where only shape and dtype are known.
-        """
-        value = self._read("reading .primal")
-        return value if type(self._primal) is np.ndarray else self._primal
 
     @property
     def shape(self) -> tuple[int, ...]:

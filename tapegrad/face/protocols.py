@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.face import advice
 from tapegrad.face.foreign import has_functions, has_ufuncs
-from tapegrad.face.table import ANSWERS
+from tapegrad.face.table import answer_for
 
 _INFIX = {
     "add": "array + t",
@@ -40,9 +40,9 @@ class Protocols:
                 "an array, which is not possible; bind the result instead: "
                 f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({given})')}"
             )
-        ours = ANSWERS.get(ufunc if method == "__call__" else (method, ufunc))
+        ours = answer_for(ufunc if method == "__call__" else (method, ufunc))
         if ours is None and method == "__call__":
-            ours = ANSWERS.get(_full_name(ufunc, name))
+            ours = answer_for(_full_name(ufunc, name))
         if ours is not None:
             try:
                 return ours(*inputs, **kwargs)
@@ -62,7 +62,7 @@ class Protocols:
     def __array_function__(
         self, function: Any, types: Any, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> Any:
-        ours = ANSWERS.get(function)
+        ours = answer_for(function)
         if ours is None:
             _refuse(function, function.__name__)
         try:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from tapegrad.core.ownership import Array, give, lend
+from tapegrad.core.parts import Parts
 from tapegrad.errors import TraceError
 from tapegrad.face.lines import instead, users_line
 from tapegrad.face.notebook import in_html
@@ -52,6 +54,31 @@ class Reading:
             text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
+
+    @property
+    def primal(self: Any) -> Any:
+        """The value as the ops read it: a Python number stays one.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        value = self._read("reading .primal")
+        primal = self._primal
+        if type(primal) is Parts:
+            return Parts(lend(primal.values))
+        return value if type(primal) is np.ndarray else primal
+
+    @property
+    def operands(self: Any) -> tuple[Any, ...]:
+        """The op's operands."""
+        return lend(self._operands)  # type: ignore[no-any-return]
+
+    @property
+    def options(self: Any) -> Mapping[str, Any]:
+        """The op's static options; a read-only mapping."""
+        return MappingProxyType(lend(dict(self._options)))
 
     @property
     def place(self: Any) -> Any:
@@ -143,7 +170,7 @@ class Reading:
         array that they show.
         """
         if type(self._primal) is not np.ndarray or self.shape:
-            return self.shape == ()  # type: ignore[no-any-return]
+            return not self.shape
         if self.op.name in _OF_A_NUMBER:
-            return any(x._is_a_number() for x in self.operands if type(x) is type(self))
+            return any(x._is_a_number() for x in self._operands if type(x) is type(self))
         return self.op.name not in _ARRAYS and self._primal.base is None

@@ -61,8 +61,8 @@ class Tabled:
 def cells(record: Tensor) -> tuple[str, ...]:
     """A record's line, operands, shape, dtype and value."""
     what = printable(record.name or record.op.name)
-    operands = [operand(x) for x in record.operands]
-    operands += [f"{name}={value}" for name, value in record.options.items()]
+    operands = [operand(x) for x in record._operands]
+    operands += [f"{name}={value}" for name, value in record._options.items()]
     value = "" if record.origin.compiling else short(record._primal)
     return (
         str(record.index),

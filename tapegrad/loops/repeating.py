@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.checkpoint import Checkpoint
+from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import lend
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import begun, check_arrays, check_carry, named_leaves, on_arrays, settled
@@ -167,7 +168,7 @@ def _like(body: Fn, step: Fn) -> Fn:
 
 def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
-    if not _truth(cond, init):
+    if not _truth(cond, tree.map(lend, init)):
         return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.checkpoint import Checkpoint
+from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.operands import as_constant
 from tapegrad.core.ownership import lend
@@ -135,7 +135,7 @@ def _length(xs: Any, length: int | None) -> int:
 
 
 def _row(xs: Any, t: int) -> Any:
-    return tree.map(lambda x: (lend(x) if type(x) is np.ndarray else x)[t, ...], xs)
+    return tree.map(lambda x: lend(x)[t, ...], xs)
 
 
 def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:

@@ -75,7 +75,8 @@ class Constant:
     @property
     def value(self) -> Array:
         """The array, as others may read it."""
-        return lend(self.array)
+        array: Array = lend(self.array)
+        return array
 
     @property
     def shape(self) -> tuple[int, ...]:

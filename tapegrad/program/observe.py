@@ -49,8 +49,8 @@ class Seen:
         prefix = ""
         while record in self.cotangents:
             record, prefix = self.cotangents[record], f"d_{prefix}"
-        while record.op is PARAMETER and record.operands:
-            (record,) = record.operands
+        while record.op is PARAMETER and record._operands:
+            (record,) = record._operands
         known = inputs.get(record) or self.variables.get(record, "")
         return prefix + (known or record.op.name) if prefix else known
 
@@ -120,7 +120,7 @@ class Watch:
                 if type(at["g"]) is Tensor:
                     self._cotangents.setdefault(at["g"], at["record"])
             frame = frame.f_back
-        depth = depths.get(frame, 0)  # type: ignore[arg-type]
+        depth = 0 if frame is None else depths.get(frame, 0)
         for found in reversed(new):
             depths[found] = depth = depth + 1
 
@@ -158,7 +158,7 @@ def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Te
     seen = set(cotangents.values())
     users: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
     while type(last) is Tensor:
-        for x in last.operands:
+        for x in last._operands:
             if type(x) is Tensor:
                 users[x].append(last)
         last = last.previous

@@ -168,18 +168,18 @@ def from_tape(
     for record in tape:
         if record in refs:
             continue
-        if record.op in same and record.operands:
-            refs[record] = operand(record.operands[0])
-        elif not record.operands and record.op is not SEED:
+        if record.op in same and record._operands:
+            refs[record] = operand(record._operands[0])
+        elif not record._operands and record.op is not SEED:
             refs[record] = operand(record._primal)
         else:
             number = type(record._primal) in PYTHON_NUMBERS
-            operands = tuple(operand(x) for x in record.operands)
+            operands = tuple(operand(x) for x in record._operands)
             refs[record] = builder.append(
                 Instruction(
                     record.op,
                     operands,
-                    record.options,
+                    record._options,
                     record.shape,
                     record.dtype,
                     number,

@@ -75,7 +75,7 @@ def edges(tape: Tape, record: Tensor) -> list[tuple[int, Tensor]]:
     """The operands that stand on the tape, with their positions."""
     return [
         (i, x)
-        for i, x in enumerate(record.operands)
+        for i, x in enumerate(record._operands)
         if type(x) is Tensor and x.index > tape.start.index
     ]
 

@@ -42,9 +42,9 @@ def _inner_parameters(records: Sequence[Tensor]) -> Iterator[tuple[Tensor, ...]]
     """The parameters of each recording inside this one: marks of records of the tape."""
     group: list[Tensor] = []
     for record in records:
-        marks = record.op is PARAMETER and bool(record.operands)
+        marks = record.op is PARAMETER and bool(record._operands)
         # a mark of a parameter in the group is a parameter of a recording inside it
-        if group and not (marks and all(record.operands[0] is not x for x in group)):
+        if group and not (marks and all(record._operands[0] is not x for x in group)):
             yield tuple(group)
             group = []
         if marks:
@@ -92,9 +92,9 @@ def _are_alike(written: Sequence[Tensor], run: Sequence[Tensor]) -> bool:
     """Whether records are made alike: by the same ops, from the same records and constants."""
     stands_for: dict[Any, Tensor] = {}
     for new, old in zip(written, run, strict=True):
-        if new.op is not old.op or len(new.operands) != len(old.operands):
+        if new.op is not old.op or len(new._operands) != len(old._operands):
             return False
-        for x, y in zip(new.operands, old.operands, strict=True):
+        for x, y in zip(new._operands, old._operands, strict=True):
             if type(x) is Tensor:
                 if stands_for.get(x, x) is not y:
                     return False

@@ -11,7 +11,7 @@ from tapegrad.core.tensor import Tensor
 
 def ends(record: Tensor) -> bool:
     """Whether a record has operands and passes a gradient to none of them."""
-    made_of = [i for i, x in enumerate(record.operands) if type(x) is Tensor]
+    made_of = [i for i, x in enumerate(record._operands) if type(x) is Tensor]
     return bool(made_of) and not any(passes(record, i) for i in made_of)
 
 
@@ -29,7 +29,7 @@ def mark(record: Tensor, inner: Container[Tensor], reached: Container[Tensor] | 
     """
     marks = []
     if record.op is PARAMETER:
-        if record.operands:
+        if record._operands:
             marks.append("inner recording begins")
         if reached is not None and record not in reached:
             marks.append("gets none")

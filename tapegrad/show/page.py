@@ -135,8 +135,8 @@ def _row(
     record: Tensor, reached: Mapping[Tensor, Any], marked: str, place: Any, texts: Texts
 ) -> str:
     n = record.index
-    given = [_linked(x) for x in record.operands]
-    given += [escape(f"{name}={value}") for name, value in record.options.items()]
+    given = [_linked(x) for x in record._operands]
+    given += [escape(f"{name}={value}") for name, value in record._options.items()]
     note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
     if place and place.text:
         where = escape(printable(f"{place.file}:{place.number}"))

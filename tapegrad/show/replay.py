@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.checkpoint import CHECKPOINT
+from tapegrad.checkpoints import CHECKPOINT
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops.record import stopped
@@ -22,13 +22,13 @@ def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:
     for record in tape:
         if record in found:
             continue
-        operands = [found.get(x, x._primal) if type(x) is Tensor else x for x in record.operands]
+        operands = [found.get(x, x._primal) if type(x) is Tensor else x for x in record._operands]
         if not operands or record.op is stopped:
             found[record] = record._primal
         elif record.op is PARAMETER:
             found[record] = operands[0]
         else:
-            found[record] = record.op.forward(*operands, **record.options)
+            found[record] = record.op.forward(*operands, **record._options)
     return found
 
 
@@ -65,7 +65,7 @@ def _is_checkpointed(tape: Tape, parameter: Tensor) -> bool:
     """Whether a checkpointed call depends on a parameter."""
     made = {parameter}
     for record in tape:
-        if any(type(x) is Tensor and x in made for x in record.operands):
+        if any(type(x) is Tensor and x in made for x in record._operands):
             if record.op is CHECKPOINT:
                 return True
             made.add(record)

@@ -23,7 +23,7 @@ from tapegrad.core.signature import Signature
 from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.testing.forms import REGULAR, Form, general, in_brackets, symbolic
-from tapegrad.transforms import vjp
+from tapegrad.transforms.products import vjp
 
 __all__ = ["NEEDED", "Assumed", "assumed"]
 

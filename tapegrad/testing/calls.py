@@ -9,10 +9,14 @@ import numpy as np
 
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.domain import Call, Domain
+from tapegrad.face.table import complete
 from tapegrad.testing.assumed import assumed
 from tapegrad.testing.choices import Sampled
 
 __all__ = ["domain_of", "sample_calls"]
+
+# what is composed of ops has calls too, and is declared when it is imported
+complete()
 
 
 def domain_of(op: Callable[..., Any] | str) -> Domain:

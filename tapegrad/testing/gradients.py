@@ -15,7 +15,7 @@ from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack
 from tapegrad.testing.problem import Problem
 from tapegrad.testing.values import CLOSE, check_values
-from tapegrad.transforms import jvp, linearize, vjp
+from tapegrad.transforms.products import jvp, linearize, vjp
 
 __all__ = ["check_grads"]
 
@@ -104,10 +104,10 @@ def _culprits(f: Flat) -> list[str]:
     """The first op on the tape whose own rule is wrong, as a line of the message."""
     _, tape = record(f.fn)(*f.xs)
     for x in list(tape)[:_RECORDS]:
-        operands = [a.value if isinstance(a, Tensor) else a for a in x.operands]
+        operands = [a.value if isinstance(a, Tensor) else a for a in x._operands]
 
         def alone(*operands: Any, x: Tensor = x) -> Any:
-            return apply(x.op, operands, x.options)
+            return apply(x.op, operands, x._options)
 
         try:
             check = flattened(alone, operands, np.float64)

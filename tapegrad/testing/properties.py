@@ -21,7 +21,7 @@ from tapegrad.program import compile as compile_
 from tapegrad.testing.agreement import FLOOR, agree, compare, length
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
-from tapegrad.transforms import jvp, vjp
+from tapegrad.transforms.products import jvp, vjp
 
 __all__ = [
     "check_compiled",

@@ -10,7 +10,3 @@ from tapegrad.transforms.gradients import ValueAndGrad as ValueAndGrad
 from tapegrad.transforms.gradients import check_scalar as check_scalar
 from tapegrad.transforms.gradients import grad as grad
 from tapegrad.transforms.gradients import value_and_grad as value_and_grad
-from tapegrad.transforms.products import hvp as hvp
-from tapegrad.transforms.products import jvp as jvp
-from tapegrad.transforms.products import linearize as linearize
-from tapegrad.transforms.products import vjp as vjp

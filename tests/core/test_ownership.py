@@ -1,5 +1,6 @@
 """Who may change an array: every way in and out, for every kind of memory."""
 
+import contextlib
 import mmap
 import pickle
 from enum import Enum
@@ -133,6 +134,15 @@ def _option(a):
     return lambda: pullback(np.ones(a.shape))[0]
 
 
+def _default(a):
+    def fn(x, w=a, *, more=([a],)):
+        return x * w * more[0][0]
+
+    op = tg.custom_op(vjps=(lambda g, y, x, w, more: g * w * more[0][0],))(fn)
+    _, pullback = tg.vjp(op, np.ones(a.shape))
+    return lambda: pullback(np.ones(a.shape))[0]
+
+
 def _result(a):
     op = tg.custom_op(vjps=(lambda g, y, x: g * y,))(lambda x: a)
     output, pullback = tg.vjp(op, np.ones(a.shape))
@@ -205,6 +215,7 @@ WAYS_IN = [
     _operand,
     _argument,
     _option,
+    _default,
     _result,
     _cotangent,
     _vjp_result,
@@ -267,7 +278,16 @@ def test_options_of_any_depth_are_kept(wrap):
 
 
 def test_what_cannot_change_is_kept_as_it_is():
-    for x in (tg.nn.Tanh(), tg.sin, np.dtype(">f4"), np.float32, np.float32(1.5), Kind.ONE, np.sum):
+    for x in (
+        tg.compile(np.sin),
+        tg.nn.Tanh(),
+        tg.sin,
+        np.dtype(">f4"),
+        np.float32,
+        np.float32(1.5),
+        Kind.ONE,
+        np.sum,
+    ):
         assert keep(x) is x
 
 
@@ -301,6 +321,10 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
     def op(x, settings):
         return x * settings.by
 
+    fn = tg.custom_vjp(lambda g, y, x, settings: (g * settings.by, None))(
+        lambda x, settings: x * settings.by
+    )
+
     class Hashed(Settings):
         def __eq__(self, other):
             return self.by == other.by
@@ -309,9 +333,11 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
             return hash(self.by)
 
     for changed in (settings, Hashed()):
-        _, pullback = tg.vjp(lambda x, changed=changed: op(x, settings=changed), 1.0)
-        changed.by = 100.0
-        assert pullback(1.0) == (2.0,)
+        for call in (lambda x, s=changed: op(x, settings=s), lambda x, s=changed: fn(x, s)):
+            changed.by = 2.0
+            _, pullback = tg.vjp(call, 1.0)
+            changed.by = 100.0
+            assert pullback(1.0) == (2.0,)
     with pytest.raises(TypeError, match="an option is a generator"):
         tg.grad(lambda x: op(x, settings=iter(i for i in "ab")))(1.0)
 
@@ -400,6 +426,139 @@ def test_nothing_that_is_done_to_a_value_reaches_the_tape(n):
     assert content(pullback((x, x))) == expected
 
 
+def _of_operands(a, seen):
+    _, tape = tg.record(lambda x: x * a)(a)
+    seen += tape[1].operands[1:]
+    return lambda: tg.reverse_sweep(tape, tape.last, np.ones(a.shape))[tape.parameters[0]]
+
+
+def _of_options(a, seen):
+    _, tape = tg.record(lambda x: scaled(x, scale={"by": [a]}))(a)
+    seen += tape[1].options["scale"]["by"]
+    return lambda: tg.reverse_sweep(tape, tape.last, np.ones(a.shape))[tape.parameters[0]]
+
+
+def _of_parts(a, seen):
+    def squared(x):
+        return tg.scan(lambda c, _: (c * c, c), x, length=2)[0]
+
+    output, tape = tg.record(squared)(a)
+    for record in tape:
+        seen += getattr(record.primal, "values", [record.primal])
+    check_tape(tape)
+    return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
+
+
+def _of_contributions(a, seen):
+    output, tape = tg.record(lambda x: x * a)(a)
+    for step in tg.sweep_steps(tape, output, a):
+        seen += [step.cotangent]
+        for c in step.contributions:
+            seen += [c.cotangent, c.summed, *c.known.values()]
+    return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
+
+
+def _of_a_custom_op(a, seen):
+    def rule(g, y, x, scale):
+        seen.extend([g, y, x, scale["by"][0]])
+        return g * scale["by"][0]
+
+    @tg.custom_op(vjps=(rule,))
+    def op(x, scale):
+        seen.extend([x, scale["by"][0]])
+        return x * scale["by"][0]
+
+    _, pullback = tg.vjp(lambda x: op(x, scale={"by": [a]}), a)
+    step = tg.compile(tg.grad(lambda x: tg.sum(op(x, scale={"by": (a,)}))))
+    return lambda: (pullback(a.copy()), step(a.copy()))
+
+
+def _of_a_custom_vjp(a, seen):
+    def backward(g, y, x, w):
+        seen.extend([g[0], *y, x, w])
+        return g[0] * w, None
+
+    @tg.custom_vjp(backward)
+    def fn(x, w):
+        seen.extend([x, w])
+        return x * w, w
+
+    output, pullback = tg.vjp(lambda x: fn(x, np.arange(a.size)), a)
+    seen.append(output[1])
+    return lambda: pullback((np.ones(a.shape), None))
+
+
+def _of_a_checkpoint(a, seen):
+    @tg.checkpoint
+    def fn(x, w):
+        seen.append(w)
+        return x * w
+
+    _, pullback = tg.vjp(lambda x: fn(x, np.arange(a.size)), a)
+    return lambda: pullback(np.ones(a.shape))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize(
+    "way",
+    [
+        _of_operands,
+        _of_options,
+        _of_parts,
+        _of_contributions,
+        _of_a_custom_op,
+        _of_a_custom_vjp,
+        _of_a_checkpoint,
+    ],
+)
+def test_nothing_that_is_done_to_an_array_of_a_record_reaches_it(way, n):
+    seen: list[Any] = []
+    later = way(np.linspace(0.5, 1, n), seen)
+    expected = content(later())
+    arrays = [x for x in seen if type(x) is np.ndarray]
+    assert arrays
+    for x in arrays:
+        vandalize(x)
+    assert content(later()) == expected
+
+
+def _written(x):
+    """The array, with something else in it if it can be written to."""
+    if type(x) is np.ndarray:
+        with contextlib.suppress(ValueError):
+            x[...] = 77
+        return x * 1
+    return x
+
+
+@tg.custom_op(vjps=(lambda g, y, x, w: g,))
+def writing(x, w):
+    return _written(x) + _written(w[0]["w"])
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a: writing(a, w=[{"w": a}]),
+        lambda a: tg.grad(lambda x: tg.sum(writing(x, w=[{"w": a}])))(a),
+        lambda a: tg.compile(lambda x: writing(x, w=({"w": a},)))(a),
+        lambda a: tg.custom_vjp(lambda g, y, x: (g,))(_written)(a),
+        lambda a: tg.scan(lambda c, x: (_written(c), _written(x)), a, a, length=a.size),
+        lambda a: tg.scan(lambda c, x: (_written(c), _written(x)), a, a[:0]),
+        lambda a: tg.while_loop(lambda c: _written(c)[0] < 3, lambda c: _written(c) + 3, a),
+        lambda a: tg.while_loop(lambda c: _written(c)[0] > 3, lambda c: c, a),
+        lambda a: tg.fori_loop(0, 2, lambda i, c: _written(c), a),
+        lambda a: tg.grad(lambda x: tg.sum(tg.checkpoint(lambda x, w: x * _written(w))(x, a)))(a),
+    ],
+)
+def test_no_function_that_is_lent_an_array_writes_to_the_callers(call):
+    a = np.linspace(0.5, 1, 6)
+    call(a)
+    np.testing.assert_array_equal(a, np.linspace(0.5, 1, 6))
+    assert a.flags.writeable
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_program_keeps_what_is_done_to_its_results_and_constants_out():
     weights = np.linspace(1, 2, SIZES[1])
@@ -479,6 +638,14 @@ def test_large_arrays_of_the_packages_own_are_shared_unless_a_ufunc_writes_to_th
             assert np.shares_memory(give(view[...]), x) is not at_writes
     assert keep(x) is not x
     assert not np.shares_memory(keep(lend(np.ones(LARGE))), x)
+
+
+def test_a_large_gradient_is_shared_with_the_tape_that_it_goes_to(monkeypatch):
+    monkeypatch.setattr("tapegrad.core.ownership._AT_WRITES", False)
+    x, y = np.ones((2, LARGE))
+    for gradient in tg.grad(lambda x, y: tg.sum(x * y), argnums=(0, 1))(x, y):
+        _, again = tg.Tape().parameter(gradient)
+        assert np.shares_memory(again.value, gradient)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -486,7 +486,7 @@ interrupts = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     files = (
         "tape.py",
-        "checkpoint.py",
+        "checkpoints.py",
         "custom.py",
         "gradients.py",
         "products.py",
@@ -511,7 +511,7 @@ def test_an_interrupted_inner_recording_leaves_the_outer_one_as_it_was():
         def inner():
             return squared(y) + tg.checkpoint(lambda z: z * z)(y)
 
-        came = interrupted(inner, ("checkpoint.py", "custom.py", __file__), at)
+        came = interrupted(inner, ("checkpoints.py", "custom.py", __file__), at)
         return y * x, came
 
     at, came = 0, True

@@ -87,7 +87,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
             x
             for record in tape
             if record.op is PARAMETER
-            for x in record.operands
+            for x in record._operands
             if x.origin is not origin
         )
     )

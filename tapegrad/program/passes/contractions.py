@@ -21,6 +21,8 @@ from tapegrad.program.passes.totals import summed_axes
 
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
+# rows from which a product a row is quicker than the products of all and their sums
+_LONG = 128
 
 
 @improvement
@@ -53,8 +55,8 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     if max(rows, default=-1) > max(columns, default=-1):
         # so that the axes of the result are in order more often
         first, second, rows, columns = second, first, columns, rows
-    if not columns or (stack and not rows):
-        return None  # the array of all products is no larger than a factor, or a stack of rows
+    if not columns and (not stack or math.prod(shape[k] for k in inner) < _LONG):
+        return None
     left = _matrices(builder, first, n, (stack, rows, inner))
     right = _matrices(builder, second, n, (stack, inner, columns))
     made: Operand = builder.emit(matmul, left, right, note="the sum of products, as a product")
@@ -71,7 +73,7 @@ def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:
 def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]) -> Operand:
     """A factor as a stack of matrices, given the axes of the stack, the rows and the columns.
 
-    Without axes for the rows it is a vector.
+    Without axes for a stack and for the rows it is a vector.
     """
     axes = sorted(_long_axes(builder.shape(x), n))
     x = _without_short_axes(builder, x)
@@ -82,7 +84,7 @@ def _matrices(builder: Builder, x: Operand, n: int, groups: tuple[set[int], ...]
         # one that lies the other way round is transposed, not copied
         return builder.emit(transpose, builder.reshaped(x, (width, height)))
     x = _permuted(builder, x, axes, [*stack, *rows, *columns])
-    matrix = (height, width) if rows else (width,)
+    matrix = (height, width) if rows or stack else (width,)
     return builder.reshaped(x, (*(lengths[k] for k in stack), *matrix))
 
 

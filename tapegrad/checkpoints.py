@@ -14,6 +14,7 @@ from tapegrad.core.callables import keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import lend
 from tapegrad.core.packing import Layout, floating_leaves
 from tapegrad.core.pickling import by_name
 from tapegrad.core.refusals import refuse_stranger
@@ -58,7 +59,7 @@ class Checkpoint(Generic[P, R]):
             return self.fn(*args, **kwargs)
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # a tape is a value: continuing from the record before drops the call's records
-        output, last = recorded_from(start, self.fn, args, kwargs)
+        output, last = recorded_from(start, _called, (self.fn, args, kwargs))
         records = Tape(last, start)
         output = tree.map(partial(_kept, start), output)
         layout = Layout.of(output)
@@ -167,7 +168,7 @@ class Call:
 
     def _call(self, start: Tensor | Origin) -> tuple[Any, Tape]:
         """The function's result, checked, and the records written from the start."""
-        output = self.made.fn(*self.args, **self.kwargs)
+        output = _called(self.made.fn, self.args, self.kwargs)
         tape = Tape(last_written(), start, self.reads)
         layout = Layout.of(output)
         if layout.structure != self.layout.structure or layout.shape != self.layout.shape:
@@ -184,6 +185,12 @@ class Call:
                 "it as an argument)?"
             )
         return output, tape
+
+
+def _called(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """What the function gives for arguments that it cannot change."""
+    args, kwargs = tree.map(lend, (args, kwargs))
+    return fn(*args, **kwargs)
 
 
 def _kept_apart(leaf: Any) -> Any:
@@ -206,7 +213,7 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
 
 def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
     """The floating records before a tape's start that its own records, or the output, use."""
-    operands = [x for record in tape for x in record.operands] + tree.leaves(output)
+    operands = [x for record in tape for x in record._operands] + tree.leaves(output)
     return tuple(
         dict.fromkeys(
             x
