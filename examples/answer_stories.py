@@ -12,9 +12,9 @@ over products with these vectors, and what it finds is added to it, once for eac
     python examples/answer_stories.py --facts 2
     python examples/answer_stories.py --data qa1_train.txt --test qa1_test.txt
 
-Everything here is a value or a pure function of values. The model is a frozen
-description, its parameters are a tree of arrays that is handed from one step to the
-next, and a step of training is a function from parameters to parameters.
+Everything here is a value or a pure function of values. The model is a frozen description, its
+parameters are a tree of arrays that is passed from one step to the next, and a step of training is
+a function from parameters to parameters.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Vocabulary:
 
     @classmethod
     def of(cls, questions: Sequence[Question]) -> Vocabulary:
-        """What is in some questions and their stories."""
+        """The vocabulary of some questions and their stories."""
         texts = [words(text) for q in questions for text in (*q.facts, q.text)]
         return cls(
             tuple(sorted(set(itertools.chain.from_iterable(texts)))),
@@ -86,7 +86,7 @@ class Vocabulary:
         )
 
     def encode(self, questions: Sequence[Question]) -> Batch:
-        """Questions as numbers. Of a longer story the newest sentences stay.
+        """Questions as numbers. A longer story keeps its newest sentences.
 
         A word that is not in the vocabulary reads as no word.
         """
@@ -134,11 +134,11 @@ class Params:
 class MemoryNetwork:
     """Answers a question by looking at a story, once for each hop.
 
-    A sentence is read as the sum of its words' vectors and one for its age. What is a
-    sentence's value in one hop is its key in the next, and the question is read as the
-    first keys are ("adjacent" weights in the paper).
+    A sentence is read as the sum of its words' vectors and one for its age. A sentence's value in
+    one hop is its key in the next, and the question is read like the first keys ("adjacent"
+    weights in the paper).
 
-    It holds no parameters: `init` draws them, a call is a pure function of them.
+    It holds no parameters: `init` draws them, and a call is a pure function of them.
     """
 
     vocabulary: int
@@ -153,7 +153,7 @@ class MemoryNetwork:
         return tg.nn.Linear(self.width, self.answers)
 
     def init(self, key: Any) -> Params:
-        """Parameters to begin with: the same key, the same parameters."""
+        """Initial parameters; the same key gives the same parameters."""
         words, ages, answer = tg.random.split(key, 3)
         tables = self.hops + 1
 
@@ -189,7 +189,7 @@ class MemoryNetwork:
 
 @attrs.frozen
 class Training:
-    """All that changes in a training; one tree, which is saved and resumed as it is."""
+    """Everything that changes in training, as one tree, which is saved and resumed as it is."""
 
     params: Params
     optimizer: tg.optim.AdamState
@@ -197,7 +197,7 @@ class Training:
 
     @property
     def step(self) -> int:
-        """How many steps were made."""
+        """The number of steps so far."""
         return int(self.optimizer.step)
 
 
@@ -205,13 +205,13 @@ Step = Callable[[Training, Batch], tuple[Any, Any, Training]]
 
 
 def make_optimizer(settings: Settings) -> tg.optim.Adam:
-    """Adam, its rate rising for a twentieth of the steps and then falling to 0."""
+    """Adam, with a rate that rises for a twentieth of the steps and then falls to 0."""
     steps = settings.steps
     return tg.optim.Adam(tg.optim.warmup_cosine(settings.learning_rate, steps // 20, steps))
 
 
 def begin(model: MemoryNetwork, optimizer: tg.optim.Adam, seed: int) -> Training:
-    """A training before its first step."""
+    """The state of training before the first step."""
     first, batches = tg.random.split(seed)
     params = model.init(first)
     return Training(params, optimizer.init(params), batches)
@@ -241,14 +241,14 @@ def make_step(model: MemoryNetwork, optimizer: tg.optim.Adam) -> Step:
 def train(
     step: Step, training: Training, batches: Iterable[Batch], steps: int
 ) -> Iterator[tuple[float, float, Training]]:
-    """The loss, the accuracy and the training after each step that is left to make."""
+    """The loss, the accuracy and the state of training after each remaining step."""
     for batch in itertools.islice(batches, training.step, steps):
         loss, accuracy, training = step(training, batch)
         yield float(loss), float(accuracy), training
 
 
 def count_right(model: MemoryNetwork, params: Params, batch: Batch) -> int:
-    """How many questions are answered right."""
+    """The number of questions answered correctly."""
     right = 0
     for part in tg.data.batches(None, batch, 1000):
         logits, _ = model(params, part.story, part.question)
@@ -260,7 +260,7 @@ def count_right(model: MemoryNetwork, params: Params, batch: Batch) -> int:
 
 
 def run(task: Task) -> None:
-    """Train, and print how it goes, what some answers rest on, and how many are right."""
+    """Train, and print the progress, what some answers rest on, and how many are correct."""
     settings = task.settings
     figure = open_plot(task.plot)
     vocabulary = Vocabulary.of(task.training)
@@ -298,7 +298,7 @@ def run(task: Task) -> None:
             save(task, training)
 
     some = task.held_out or task.training
-    # questions late in their stories, which have more to look at
+    # questions late in their stories, which have more sentences to look at
     for question in sorted(some[:25], key=lambda q: -len(q.facts))[:3]:
         show(vocabulary, model, training.params, question)
     draw(figure, losses, task.plot, begun.step + 1)
@@ -306,7 +306,7 @@ def run(task: Task) -> None:
 
 
 def resumed(task: Task, like: Training) -> Training:
-    """A training as it was saved."""
+    """The state of training, as it was saved."""
     path = str(task.resume)
     try:
         task.check_resumes(path, tg.load_metadata(path))
@@ -333,7 +333,7 @@ def save(task: Task, training: Training) -> None:
 
 
 def show(vocabulary: Vocabulary, model: MemoryNetwork, params: Params, question: Question) -> None:
-    """Print a story, how much each hop looks at each of its sentences, and the answer."""
+    """Print a story with the attention of each hop to each sentence, and the answer."""
     batch = vocabulary.encode([question])
     logits, attention = model(params, batch.story, batch.question)
     facts = question.facts[-vocabulary.sentences :]
@@ -359,7 +359,7 @@ def print_accuracy(
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; what it returns is the exit status."""
+    """The command; it returns the exit status."""
     return exit_status(NAME, lambda: run(read_task(arguments)))
 
 

@@ -3,28 +3,26 @@
 Run ``python examples/benchmark.py``; ``--help`` lists the options. The extra
 ``bench`` installs the peers, and those that are missing are left out.
 
-All implementations of a workload run in one process, in rounds of random order. At its
-turn each warms up, and then makes as many calls as last a few milliseconds. Before
-anything is timed, each must agree with the NumPy code: in its loss, and in its new
-parameters to a fraction of the update.
+All implementations of a workload run in one process, in rounds of random order. At its turn each
+warms up, and then makes calls for a few milliseconds. Before anything is timed, each must agree
+with the NumPy code: in its loss, and in its new parameters to a fraction of the update.
 
-A call is a training step: forward, backward and the update of plain SGD, or of Adam for
-`lenet` and AdamW for `adamw`. tapegrad and NumPy return new parameters and keep the old.
-The peers run in their best form: JAX under ``jit`` with the parameters donated, PyTorch
-with one in-place update of all parameters, MyGrad with its memory guard and without.
-tapegrad recorded differentiates the function that the peers do, of a list of arrays;
-compiled, a model of its own layers, with trees of parameters going in and coming out.
-Each workload is a file in ``bench/workloads``, and each library one in ``bench/peers``.
-Some have no update: `per_example` is a gradient for each example of a batch, `tall` a
-Jacobian of many rows, and `chain` ``sum(tanh(a * x) * exp(-(x * x)))`` with its gradient.
-The last, `transforms`, times tapegrad alone: what a gradient, a jvp and an hvp cost in
-forward evaluations, recorded and compiled.
+A call is a training step: forward, backward and the update of plain SGD, or of Adam for `lenet`
+and AdamW for `adamw`. tapegrad and NumPy return new parameters and keep the old. The peers run in
+their best form: JAX under ``jit`` with the parameters donated, PyTorch with one in-place update of
+all parameters, MyGrad with its memory guard and without. "tapegrad recorded" differentiates the
+same function of a list of arrays as the peers; "tapegrad compiled" runs a model of its own layers,
+with trees of parameters going in and coming out. Each workload is a file in ``bench/workloads``,
+and each library one in ``bench/peers``. Some have no update: `per_example` is a gradient for each
+example of a batch, `tall` a Jacobian with many rows, and `chain` ``sum(tanh(a * x) * exp(-(x *
+x)))`` with its gradient. The last, `transforms`, times tapegrad alone: the cost of a gradient, a
+jvp and an hvp in forward evaluations, recorded and compiled.
 
-glibc gives freed memory back to the system until the process has freed a large array
-for the first time, and the page faults can double the time of code that makes many
-arrays. So that figures do not depend on what ran before, such an array is freed at the
-start; ``--fresh-heap`` leaves that out. With ``--threads 2`` leave the machine alone:
-threads that wait for a busy core make products take a hundred times as long.
+glibc returns freed memory to the system until the process has freed a large array for the first
+time, and the page faults can double the time of code that makes many arrays. So that figures do
+not depend on what ran before, such an array is freed at the start, unless ``--fresh-heap`` is
+given. With ``--threads 2``, leave the machine alone: threads that wait for a busy core make
+products take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -47,7 +45,7 @@ from bench.workloads import WORKLOADS
 from bench.workloads.embedding import embedding
 
 TRANSFORMS = "transforms"
-HEAP_BYTES = 31 * 2**20  # the largest that glibc takes notice of is 32 MiB
+HEAP_BYTES = 31 * 2**20  # 32 MiB is the largest that glibc adapts to
 
 
 def arguments() -> argparse.Namespace:

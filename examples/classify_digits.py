@@ -32,7 +32,7 @@ model = tg.nn.Sequential(
 
 
 def load(key: Any) -> tuple[Any, Any]:
-    """Images and labels to train on, and a fifth of all that is held out."""
+    """Images and labels to train on, and a held-out fifth of them."""
     digits = load_digits()
     x = (digits.images[:, None] / 16).astype(np.float32)  # images, channels, height, width
     y = digits.target
@@ -41,7 +41,7 @@ def load(key: Any) -> tuple[Any, Any]:
 
 
 def loss(params: Any, batch: Any, key: Any) -> tuple[Any, Any]:
-    """The cross entropy of a batch, and the share of its images that are read right."""
+    """The cross entropy of a batch, and the share of its images that are classified correctly."""
     logits = model(params, batch["x"], key=key)
     return tg.nn.cross_entropy_loss(logits, batch["y"]), tg.nn.accuracy(logits, batch["y"])
 
@@ -74,7 +74,7 @@ def train(data: Any, epochs: int, key: Any) -> Any:
 
 
 def main(seed: int, epochs: int) -> None:
-    """Train, and print how many of the held-out images are read right."""
+    """Train, and print the share of held-out images that are classified correctly."""
     load_key, train_key = tg.random.split(seed)
     training, held_out = load(load_key)
     began = time.perf_counter()

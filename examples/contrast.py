@@ -1,9 +1,8 @@
 """The stateful design and tapegrad side by side: each fault run, on both.
 
-``python examples/contrast.py`` prints, for each fault, the code, what the stateful
-framework of ``stateful.py`` did, what tapegrad does, and why. The last rows, marked as
-COST, are those where the functional design is at a disadvantage. Numbers choose rows:
-``python examples/contrast.py 5 6``.
+``python examples/contrast.py`` prints, for each fault, the code, what the stateful framework of
+``stateful.py`` did, what tapegrad does, and why. In the last rows, marked as COST, the functional
+design is at a disadvantage. Numbers select rows: ``python examples/contrast.py 5 6``.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ def row(number: int, case: Case) -> str:
     Raises
     ------
     AssertionError
-        If it does not show what it says.
+        If it does not show what it claims.
     """
     title, why = (" ".join(part.split()) for part in str(inspect.getdoc(case)).split("\n\n"))
     did = {"stateful": case.stateful(), "tapegrad": case.tapegrad()}

@@ -4,9 +4,9 @@
     python examples/on_jax.py --on jax
     python examples/on_jax.py --on jax --devices 8
 
-All three print the same losses up to rounding: the same keys draw the same numbers. On JAX
-the step is compiled for the devices that JAX finds, such as a GPU; with ``--devices`` each
-batch is divided among so many, here parts of one CPU. JAX comes with: pip install '.[jax]'
+All three print the same losses up to rounding: the same keys draw the same numbers. On JAX the
+step is compiled for the devices that JAX finds, such as a GPU; with ``--devices`` each batch is
+divided among that number of devices, here parts of one CPU. JAX comes with: pip install '.[jax]'
 """
 
 import argparse
@@ -30,7 +30,7 @@ optimizer = tg.optim.AdamW(tg.optim.warmup_cosine(peak=0.01, warmup=20, total=40
 
 
 def load(key: Any) -> Any:
-    """Points of a square, labelled by the side of a sine that they are on."""
+    """Points in a square, labelled by which side of a sine they lie on."""
     x = tg.random.uniform(key, (1024, 2), low=-3.0, high=3.0)
     return {"x": x, "y": (x[:, 1] > np.sin(2 * x[:, 0])).astype(int)}
 
@@ -47,7 +47,7 @@ def step(params: Any, state: Any, batch: Any, key: Any) -> tuple[Any, Any, Any]:
 
 
 def on_numpy() -> tuple[Callable[..., Any], Callable[[Any], Any]]:
-    """The compiled step, and what is done with each batch."""
+    """The compiled step, and a function to apply to each batch."""
     return tg.compile(step), lambda batch: batch
 
 

@@ -1,9 +1,9 @@
 """A small deep-learning framework in the stateful style, faults and all.
 
-Never use it: it is here to be compared with tapegrad. A `Tensor` changes as long as it
-lives: `backward` walks from a result to the tensors that made it and leaves gradients in
-`.grad`, and an optimizer then overwrites `.data`. Its faults are left in on purpose:
-`contrast.py` and the files in `parts/` run them.
+Never use it: it is here for comparison with tapegrad. A `Tensor` changes as long as it lives:
+`backward` walks from a result to the tensors that made it and leaves gradients in `.grad`, and an
+optimizer then overwrites `.data`. Its faults are left in on purpose: `contrast.py` and the files
+in `parts/` run them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Tensor:
         self.data, self.autograd = np.asarray(data), autograd
         self.grad: Any = None
         self.creators, self.op = creators, op
-        self.saved: Any = None  # what some ops keep for the way back
+        self.saved: Any = None  # what some ops keep for the backward pass
         self.id = np.random.randint(0, 100_000)
         self.children: dict[int, int] = {}  # how many gradients each child has yet to send
         for creator in creators:
@@ -33,7 +33,7 @@ class Tensor:
         return Tensor(data)
 
     def backward(self, grad: Any = None, origin: Tensor | None = None) -> None:
-        """Take in a gradient, and pass it on once the children have sent theirs."""
+        """Receive a gradient, and pass it on once the children have sent theirs."""
         if not self.autograd:
             return
         grad = np.ones(self.data.shape) if grad is None else grad
@@ -54,7 +54,7 @@ class Tensor:
         if op == "mul":
             creators[0].backward(grad * creators[1].data, self)
             creators[1].backward(grad * creators[0].data, self)
-        # from here on no origin is passed, so nobody counts
+        # from here on no origin is passed, so nothing is counted
         if op == "neg":
             creators[0].backward(-grad)
         if op == "mm":

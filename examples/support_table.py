@@ -1,4 +1,4 @@
-"""The table of what works on Tensors, printed from what the ops declare.
+"""The table of what works on Tensors, printed from the ops' declarations.
 
 ``python examples/support_table.py > examples/ops.md`` writes it anew.
 """
@@ -39,11 +39,11 @@ that is not listed here. `tg.r_` and `tg.c_` join arrays in brackets, as NumPy's
 """
 
 PARTS, NONE = "by its parts", "none"
-# of the table, without the methods of ufuncs and the operators of Python
+# NumPy's functions in the table, without the methods of ufuncs and Python's operators
 ANSWERS = complete()
 OF_NUMPY = {f for f in ANSWERS if type(f) not in (tuple, str) and f not in (getitem, setitem)}
 OF_SCIPY = {f for f in ANSWERS if type(f) is str}
-# of a Tensor these read no value
+# these read no value of a Tensor
 SHAPES = (np.shape, np.ndim, np.size, np.zeros_like, np.ones_like, np.empty_like)
 CONSTANT = {ANSWERS[function] for function in SHAPES}
 FACES = {
@@ -69,7 +69,7 @@ def rows() -> Iterator[Row]:
     names = {
         function: [f"{face}.{name}" for face, name in faced(function)] for function in OF_NUMPY
     } | {name: [name] for name in OF_SCIPY}
-    ops = {thing for thing in vars(tg).values() if declaration(thing)}
+    ops = {thing for name in dir(tg) if declaration(thing := getattr(tg, name))}
     for function in ops | {ANSWERS[f] for f in names}:
         found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
         said = declaration(function)
@@ -97,7 +97,7 @@ def faced(function: Any) -> Iterator[tuple[str, str]]:
 
 
 def attribute(path: str) -> Any:
-    """What tapegrad has under a dotted name; None if nothing."""
+    """The object that tapegrad has under a dotted name; None if there is none."""
     try:
         return operator.attrgetter(path)(tg)
     except AttributeError:
@@ -124,7 +124,7 @@ def operands(op: tg.Op[Any]) -> str:
 
 
 def parts(op: Callable[..., Any]) -> str:
-    """Whether what a function composed of ops gives can have a gradient by its parts."""
+    """Whether the result of a function composed of ops can have a gradient through its parts."""
     for call in tg.testing.sample_calls(op, 20):
         output, _ = tg.record(lambda *args, call=call: op(*args, **call.kwargs))(*call.args)
         if any(type(x) is tg.Tensor and x.dtype.kind == "f" for x in tg.tree.leaves(output)):

@@ -6,23 +6,23 @@ A line of a story is a fact or a question,
     2 Ben went back to the attic.
     3 Where is Ada? <TAB>library<TAB>1
 
-and the model reads the line's first five words to predict the sixth. Started
-with nothing, the script makes stories of its own and trains on them:
+and the model reads the line's first five words to predict the sixth. Without options, the script
+makes up stories and trains on them:
 
     python examples/train_babi.py
     python examples/train_babi.py --data qa1_train.txt --test qa1_test.txt
     python examples/train_babi.py --preset notebook --data qa1_train.txt
 
-Everything here is a value or a pure function of values. The model is a frozen
-description, its parameters are a tree of arrays that is handed from one step to
-the next, and a step of training is a function from parameters to parameters.
+Everything here is a value or a pure function of values. The model is a frozen description, its
+parameters are a tree of arrays that is passed from one step to the next, and a step of training is
+a function from parameters to parameters.
 
-How well can it do? A line does not say where anybody was before, so the sixth
-word is partly a matter of luck: one of six places, each as likely, ends a fact
-(a loss of log 6 = 1.79, one in six right), and a question is answered by one of
-some sixty pairs of a place and a line number (a loss of about 4). With two facts
-to a question, that is a mean loss of about 2.5 and an accuracy of about 0.13; a
-model that does better on the lines that it trains on has learnt them by heart.
+How well can it do? A line does not say where anybody was before, so the sixth word is partly a
+matter of luck: a fact ends with one of six equally likely places (a loss of log 6 = 1.79, one in
+six right), and a question is answered by one of some sixty pairs of a place and a line number (a
+loss of about 4). With two facts for each question, that is a mean loss of about 2.5 and an
+accuracy of about 0.13; a model that does better on the lines that it trains on has learnt them by
+heart.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Vocabulary:
     def encode(self, lines: Sequence[babi.Line]) -> Array:
         """A row of `LENGTH` word numbers for each line, a read-only array.
 
-        A shorter line is filled up with padding on the left; of a longer one the
-        last words stay. A word that is not in the vocabulary reads as padding.
+        A shorter line is padded on the left; a longer one keeps its last words. A word that is not
+        in the vocabulary reads as padding.
         """
         numbers = {word: i for i, word in enumerate(self.words)}
         read = [[numbers.get(w, 0) for w in words_of(line)[-LENGTH:]] for line in lines]
@@ -93,7 +93,7 @@ class Vocabulary:
         return tokens
 
     def unknown(self, lines: Sequence[babi.Line]) -> int:
-        """How many words of some lines are not in the vocabulary, one that repeats once."""
+        """The number of distinct words in some lines that are not in the vocabulary."""
         return len({word for line in lines for word in words_of(line)} - set(self.words))
 
 
@@ -112,14 +112,14 @@ class Params:
 class LanguageModel:
     """A recurrent network that reads words one by one and predicts the next.
 
-    It holds no parameters: `init` draws them, a call is a pure function of them.
+    It holds no parameters: `init` draws them, and a call is a pure function of them.
     """
 
     embedding: tg.nn.Embedding
     cell: tg.nn.RNNCell
 
     def init(self, seed: int) -> Params:
-        """Parameters to begin with: the same seed, the same parameters."""
+        """Initial parameters; the same seed gives the same parameters."""
         embedding, cell = np.random.SeedSequence(seed).spawn(2)
         return Params(self.embedding.init(embedding), self.cell.init(cell))
 
@@ -167,7 +167,7 @@ def make_step(model: LanguageModel, optimizer: tg.optim.SGD) -> Step:
 
 @attrs.frozen(eq=False)
 class Moment:
-    """A training after one of its steps.
+    """The state of training after a step.
 
     Attributes
     ----------
@@ -189,14 +189,14 @@ class Moment:
 def train(
     step: Step, params: Params, state: Any, batches: Iterable[Array], steps: int
 ) -> Iterator[Moment]:
-    """The moments of a training, one for each step."""
+    """The states of training, one after each step."""
     for number, tokens in enumerate(itertools.islice(batches, steps), start=1):
         loss, logits, params, state = step(params, state, tokens)
         yield Moment(number, float(loss), logits, tokens, params)
 
 
 def count_right(logits: Array, targets: Array) -> int:
-    """How many predictions are right; that of an unknown word never is."""
+    """The number of correct predictions; predicting an unknown word never counts as correct."""
     return int(np.count_nonzero((logits.argmax(axis=-1) == targets) & (targets != 0)))
 
 
@@ -212,7 +212,7 @@ def evaluate(model: LanguageModel, params: Params, tokens: Array) -> tuple[float
 
 
 def run(task: Task) -> None:
-    """Train, and print how it goes and what comes of it."""
+    """Train, and print the progress and the results."""
     settings = task.settings
     figure = open_plot(task.plot)
     vocabulary = Vocabulary.of(task.training)
@@ -286,7 +286,7 @@ def print_figures(name: str, figures: tuple[float, float], lines: int, unknown: 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; what it returns is the exit status."""
+    """The command; it returns the exit status."""
     return exit_status(NAME, lambda: run(read_task(arguments)))
 
 

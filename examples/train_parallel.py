@@ -8,7 +8,7 @@ mpi4py and an MPI come with: pip install '.[mpi]'
 
 import os
 
-# each rank has a core of its own; NumPy asks when it is imported
+# each rank has its own core; NumPy reads this when it is imported
 for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -35,7 +35,7 @@ optimizer = tg.optim.SGD(0.1, momentum=0.9)
 
 
 def load(key: Any, n: int, dtype: Any) -> Any:
-    """Noise, labelled by a net that nobody knows; the same on each rank."""
+    """Noise, labelled by a hidden net; the same on each rank."""
     x_key, net_key = tg.random.split(key)
     x = tg.random.normal(x_key, (n, N_INPUTS), dtype)
     return {"x": x, "y": np.argmax(model(model.init(net_key, dtype), x), axis=1)}
@@ -61,7 +61,7 @@ def update(params: Any, grads: Any, state: Any) -> tuple[Any, Any]:
 
 
 def train(comm: Any, rows: int, steps: int, dtype: Any, seed: int) -> None:
-    """Train for some steps of so many rows each, all ranks together."""
+    """Train for some steps of this number of rows, all ranks together."""
     data_key, init_key, batch_key = tg.random.split(tg.random.key(seed), 3)
     params = model.init(init_key, dtype)
     state = optimizer.init(params)
@@ -74,7 +74,7 @@ def train(comm: Any, rows: int, steps: int, dtype: Any, seed: int) -> None:
             epoch_key = tg.random.fold_in(batch_key, step // BATCHES)
             batches = tg.data.batches(epoch_key, np.arange(len(data["y"])), rows)
         began = time.perf_counter()
-        # the data stay where they are; each rank takes out its own rows alone
+        # the data stay where they are; each rank takes only its own rows
         mine = tg.parallel.shard(next(batches), comm)
         value, grads = gradients(params, {"x": data["x"][mine], "y": data["y"][mine]})
         value, grads = tg.parallel.mean((value, grads), comm)

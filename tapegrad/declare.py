@@ -174,14 +174,14 @@ def function(
         signature = Signature.of(composed, composed.__name__)
 
         @functools.wraps(composed)
-        def called(*args: P.args, **kwargs: P.kwargs) -> Any:
+        def called(*args: Any, **kwargs: Any) -> Any:
             if kwargs:
                 given = signature.named(args, kwargs)
-                kwargs = {x: given[x] for x in kwargs if x in given}  # type: ignore[assignment]
-                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}  # type: ignore[assignment]
+                kwargs = {x: given[x] for x in kwargs if x in given}
+                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
-                args = tuple([x if name in lists else _array(x) for x, name in named])  # type: ignore[assignment]
+                args = tuple([x if name in lists else _array(x) for x, name in named])
             return composed(*args, **kwargs)
 
         declare(called, domain, kink, signature)

@@ -8,7 +8,7 @@ import time
 
 
 def hold_threads(threads: int) -> None:
-    """Begin again with the libraries held to a number of threads and cores.
+    """Restart with the libraries limited to a number of threads and cores.
 
     They read their settings when they are imported, so the process is replaced.
     """
@@ -24,7 +24,7 @@ def hold_threads(threads: int) -> None:
 
 
 def _spin(core: int) -> float:
-    """How long a core takes for some work: a busy one longer."""
+    """How long a core takes for some work; a busy core takes longer."""
     os.sched_setaffinity(0, {core})
     begin = time.perf_counter()
     sum(range(2_000_000))

@@ -1,4 +1,4 @@
-"""What is printed: tables, the machine and the versions."""
+"""The printed report: tables, the machine and the versions."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def transforms_table(timings: Mapping[str, Timing]) -> str:
 
 
 def machine(threads: int) -> dict[str, Any]:
-    """Say what the figures are measured on."""
+    """Describe the machine on which the figures are measured."""
     info = Path("/proc/cpuinfo")
     models = [
         line.split(":")[1].strip()

@@ -21,12 +21,12 @@ from bench.peers.tapegrad import tapegrad_step
 from bench.workload import EPSILON, Entry, Workload
 
 BURST_SECONDS = 0.003
-WARM_UP = 3  # calls, after which memory that is used again has been used once
+WARM_UP = 3  # calls after which reused memory has been used once
 
 
 @attrs.frozen
 class Timing:
-    """Microseconds a call, over the bursts."""
+    """Microseconds for a call, over the bursts."""
 
     median: float
     minimum: float
@@ -41,7 +41,7 @@ def check(w: Workload, entry: Entry) -> None:
     before: Sequence[Any] = w.leaves if w.rate is not None else np.zeros(len(w.leaves)).tolist()
     rate = -1 if w.rate is None else w.rate
     if w.decay is not None:
-        # of the moments that it is divided by, a first step leaves the sign
+        # divided by its own moments, a first step keeps only the sign
         gradients = [
             g / (np.abs(g) + EPSILON) + w.decay * p for p, g in zip(before, gradients, strict=True)
         ]
@@ -79,7 +79,7 @@ def burst(entry: Entry, calls: int, carry: bool) -> float:
 
 
 def calibrate(entry: Entry, carry: bool) -> int:
-    """How many calls a burst has."""
+    """The number of calls in a burst."""
     calls = 1
     while (seconds := burst(entry, calls, carry)) < BURST_SECONDS / 2:
         calls *= 2
@@ -93,7 +93,7 @@ def measure(w: Workload, entries: Sequence[Entry], seconds: float) -> dict[str, 
     times: dict[str, list[float]] = {entry.name: [] for entry in entries}
     shuffled = random.Random(0)
     gc.collect()
-    gc.freeze()  # collections need not walk over another library's objects
+    gc.freeze()  # so that collections do not walk over another library's objects
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or len(times[entries[0].name]) < 3:
         for entry in shuffled.sample(list(entries), len(entries)):

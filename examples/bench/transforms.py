@@ -1,4 +1,4 @@
-"""What a gradient, a jvp and an hvp cost in forward evaluations, of tapegrad alone."""
+"""The cost of a gradient, a jvp and an hvp in forward evaluations, for tapegrad alone."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from bench.workloads.by_hand import normal
 
 
 def transform_entries() -> tuple[Workload, list[Entry]]:
-    """Make a net of three layers, and what is taken of its loss: recorded, and compiled.
+    """Make a net of three layers, and derivatives of its loss, recorded and compiled.
 
-    The direction that jvp and hvp are taken in is a tree of all parameters.
+    The direction of the jvp and the hvp is a tree of all parameters.
     """
     sizes = (784, 256, 128, 10)
     linear = [tg.nn.Linear(m, n) for m, n in itertools.pairwise(sizes)]

@@ -1,4 +1,4 @@
-"""What a workload is, and one way to compute it."""
+"""A workload, and one way to compute it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Step = Callable[..., tuple[Any, Any]]
 
 PEERS = ("autograd", "mygrad", "torch", "jax")
 BETA1, BETA2 = 0.9, 0.999
-# so large that a first step of Adam does not jump where a gradient is 0 up to rounding, and
-# implementations can be compared
+# large enough that a first step of Adam does not jump where a gradient is 0 up to rounding, so
+# that implementations can be compared
 EPSILON = 1e-3
 
 
@@ -34,7 +34,7 @@ def loop(step: Callable[..., Any], carry: Any, rows: Any, length: int | None = N
 
 @attrs.frozen
 class Ops:
-    """What a framework calls the functions that the losses are written with."""
+    """A framework's names for the functions that the losses are written with."""
 
     numpy: Any  # its module with NumPy's names
     sigmoid: Callable[[Any], Any]
@@ -45,23 +45,23 @@ class Ops:
     rows: Callable[[Any, Any], Any] = lambda table, indices: table[indices]
     convolution: Callable[[Any, Any, Any, int], Any] = refuse
     pool: Callable[[Any], Any] = refuse  # the largest of each 2 by 2 elements
-    scan: Callable[..., Any] = loop  # of a step, the carry, the rows, the number of steps
+    scan: Callable[..., Any] = loop  # of a step, the carry, the rows and the number of steps
 
 
 @attrs.frozen(eq=False)
 class Workload:
-    """What is to be computed; the loss is written once for all frameworks."""
+    """What to compute; the loss is written once for all frameworks."""
 
     title: str
     params: Any  # the tree that tapegrad trains; the others take its leaves
     data: tuple[Array, ...]
     loss: Callable[..., Any]  # loss(ops, leaves, *data)
     by_hand: Callable[..., tuple[Any, list[Array]]]  # loss and gradients of (leaves, *data)
-    rate: float | None  # of the optimizer; None where value and gradient are all
+    rate: float | None  # of the optimizer; None if only the value and the gradient are computed
     model_loss: Callable[..., Any] | None = None  # (params, *data), with tapegrad's own layers
     peers: tuple[str, ...] = ("torch", "jax")
-    decay: float | None = None  # of weights, by AdamW, which is Adam with 0; None for SGD
-    # what is taken of the loss, of (library, loss); both have JAX's names for it
+    decay: float | None = None  # weight decay of AdamW, which is Adam if it is 0; None for SGD
+    # the derivative of the loss, from (library, loss); both use JAX's names
     derivative: Callable[[Any, Any], Callable[..., Any]] = lambda lib, loss: lib.value_and_grad(
         loss
     )
@@ -73,24 +73,24 @@ class Workload:
 
     @property
     def start(self) -> Any:
-        """The parameters as a list; with Adam, its moments and count of steps too."""
+        """The parameters as a list; with Adam, also its moments and step count."""
         if self.decay is None:
             return self.leaves
         zeros = [np.zeros_like(p) for p in self.leaves]
         return [self.leaves, zeros, zeros, np.float32(0)]
 
     def read(self, state: Any) -> list[Any]:
-        """The parameters in such a state, or in one of tapegrad's."""
+        """The parameters in such a state, or in a state of tapegrad's."""
         return tg.tree.leaves(state if self.decay is None else state[0])
 
 
 @attrs.frozen(eq=False)
 class Entry:
-    """One way to compute a workload, with parameters and data in a form of its own."""
+    """One way to compute a workload, with its own form of parameters and data."""
 
     name: str
-    start: Callable[[], Any]  # the state that a burst begins with
+    start: Callable[[], Any]  # the initial state of a burst
     step: Step  # (state, *data) to loss and new state, or gradients
     data: tuple[Any, ...]
     read: Callable[[Any], Sequence[Any]]  # the arrays in a state, or gradients
-    wait: Callable[[Any], Any] = lambda result: None  # until the result is there
+    wait: Callable[[Any], Any] = lambda result: None  # waits until the result is there

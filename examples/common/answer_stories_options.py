@@ -1,4 +1,4 @@
-"""What a training of answer_stories.py is determined by, and how the command line says it."""
+"""The settings of answer_stories.py, and the command line that gives them."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ NAME = "answer_stories.py"
 
 @attrs.frozen
 class Settings:
-    """What a training is determined by, beside the text.
+    """What determines a training, besides the text.
 
     Attributes
     ----------
     hops
-        How many times the network looks at the story.
+        The number of times that the network looks at the story.
     width
         The length of a sentence's vector.
     steps, batch
-        How many steps there are, and how many questions each reads.
+        The number of steps, and of questions that each reads.
     learning_rate
-        The highest, after a warm-up; it falls to 0 in the end.
+        The highest rate, after a warm-up; it falls to 0 in the end.
     seed
-        What all random draws are made from.
+        The seed of all random draws.
     """
 
     hops: int = 1
@@ -51,7 +51,7 @@ class Settings:
 
 @attrs.frozen(eq=False)
 class Task:
-    """Questions to train on, questions to evaluate only, and what to do with them.
+    """Questions to train on, questions only to evaluate, and what to do with them.
 
     Attributes
     ----------
@@ -71,16 +71,16 @@ class Task:
     plot: str | None = None
 
     def metadata(self) -> dict[str, Any]:
-        """What a file says of the training that it is saved from, and must say to resume it.
+        """What a file says about its training, and has to say to resume it.
 
-        The number of steps may be another, so that a training goes on for longer.
+        The number of steps may differ, so that training can continue for longer.
         """
         settings = attrs.asdict(self.settings)
         del settings["steps"]
         return {**settings, "text": self.text}
 
     def check_resumes(self, path: str, metadata: dict[str, Any]) -> None:
-        """Raise unless a file is of a training with the same options."""
+        """Raise unless a file comes from a training with the same options."""
         for name, ours in self.metadata().items():
             theirs = metadata.get(name)
             if theirs == ours:
@@ -92,7 +92,7 @@ class Task:
 
 
 def read_task(arguments: Sequence[str] | None = None) -> Task:
-    """The task that the arguments of the command ask for, its texts read."""
+    """Read the task that the arguments of the command ask for."""
     options = make_parser().parse_args(arguments)
     given = {
         field.name: value

@@ -47,8 +47,8 @@ QUESTIONS = 5  # in a story, each after two facts
 def make_stories(count: int, seed: np.random.SeedSequence | int, facts: int = 1) -> str:
     """The text of some stories, in which a question rests on one fact or on two.
 
-    With one, people move, and somebody is asked for. With two, people take things along
-    too, and a thing is asked for: it is where the one who took it last went last.
+    With one, people move, and a person is asked for. With two, people also take things along, and
+    a thing is asked for: it is where the person who took it last went last.
     """
     rng = np.random.default_rng(seed)
     return "".join(make_story(rng, facts) for _ in range(count))
@@ -61,7 +61,7 @@ def make_story(rng: np.random.Generator, facts: int = 1) -> str:
         return options[int(rng.integers(len(options)))]
 
     lines: list[str] = []
-    places: dict[str, tuple[str, int]] = {}  # where everybody is, and the line that says so
+    places: dict[str, tuple[str, int]] = {}  # where each person is, and the line that says so
     holders: dict[str, tuple[str, int]] = {}  # who has what, and the line that says so
 
     def move() -> None:
@@ -115,7 +115,7 @@ class Line:
 
     @property
     def sentence(self) -> str:
-        """The fact or the question alone."""
+        """The fact or the question by itself."""
         return self.text.partition("\t")[0].strip()
 
     @property
@@ -153,7 +153,7 @@ def read_file(path: str) -> str:
 
 
 def read_text(text: str, name: str) -> tuple[Line, ...]:
-    r"""The lines of a text; `name` is what errors call it. Blank lines are passed over.
+    r"""The lines of a text, called `name` in errors. Blank lines are skipped.
 
     Examples
     --------

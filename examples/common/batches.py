@@ -10,6 +10,6 @@ import tapegrad as tg
 
 
 def endless(key: Any, arrays: Any, size: int) -> Iterator[Any]:
-    """Batches of one size, in a new order in each epoch; the key decides all of them."""
+    """Batches of one size, in a new order in each epoch; the key determines all of them."""
     for epoch in itertools.count():
         yield from tg.data.batches(tg.random.fold_in(key, epoch), arrays, size, drop_last=True)

@@ -1,4 +1,4 @@
-"""A command whose errors are one line each, and whose exit status tells their kind."""
+"""A command whose errors are one line each, with an exit status for each kind."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def exit_status(name: str, command: Callable[[], None]) -> int:
         if sys.stdout is None:  # closed before Python began
             raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         if isinstance(sys.stdout, io.TextIOWrapper):
-            # words that its encoding lacks
+            # characters that its encoding lacks
             sys.stdout.reconfigure(errors="backslashreplace")
-        # a loss that is not finite is reported once, and not by NumPy
+        # a loss that is not finite is reported once, rather than by NumPy
         with np.errstate(all="ignore"):
             command()
             sys.stdout.flush()
@@ -45,15 +45,15 @@ def exit_status(name: str, command: Callable[[], None]) -> int:
         status, message = 1, f"error: {error}"
     except KeyboardInterrupt:
         status, message = 130, "interrupted"
-    except OSError as error:  # of standard output, to which Python writes the rest as it leaves
+    except OSError as error:  # standard output, to which Python writes the rest as it exits
         if sys.stdout is not None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # nobody reads on, as with `| head`
+        if isinstance(error, BrokenPipeError):  # nobody reads the rest, as with `| head`
             return 1
         status, message = 1, f"error: standard output: {error.strerror}"
     else:
         return 0
-    with contextlib.suppress(OSError):  # the status is left to tell it
+    with contextlib.suppress(OSError):  # only the status can tell
         print(f"{name}: {message}", file=sys.stderr)
     return status
 
@@ -84,10 +84,10 @@ def check_writable(path: str) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line, and whose help is written or is an error."""
+    """A parser whose errors are one line, and whose help is an error if it cannot be written."""
 
     def print_help(self, file: Any = None) -> None:
-        """Print the help now, so that what is wrong with the output is known here."""
+        """Print the help now, so that errors of the output show here."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def error(self, message: str) -> NoReturn:
@@ -95,7 +95,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message}\n")
 
 
-MOST = 10**9  # the product of two sizes is one that an array may have
+MOST = 10**9  # the product of two sizes must be a possible size of an array
 
 
 def file_name(text: str) -> str:

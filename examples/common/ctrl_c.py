@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 
 def leave(*_: object) -> None:
-    """End with one line and the status, whatever is under way."""
+    """Exit with one line and the status, whatever is running."""
     os.write(2, f"{os.path.basename(sys.argv[0])}: interrupted\n".encode())
     os._exit(130)
 
@@ -25,7 +25,7 @@ def during_imports() -> None:
 
 
 def run(main: Callable[[], int]) -> None:
-    """Exit with the status of `main`, in which Ctrl-C is a KeyboardInterrupt again."""
+    """Exit with the status of `main`, inside which Ctrl-C is a KeyboardInterrupt again."""
     try:
         if signal.getsignal(signal.SIGINT) is leave:
             signal.signal(signal.SIGINT, signal.default_int_handler)

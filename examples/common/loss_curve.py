@@ -12,14 +12,14 @@ from common.command_line import InputError, check_writable
 
 
 def open_plot(path: str | None) -> Any:
-    """An empty figure; None if none is asked for or matplotlib, as is said then, is missing.
+    """An empty figure; None if none is asked for, or, with a message, if matplotlib is missing.
 
-    What would go wrong in the end is found out here, before the training.
+    Problems that would show at the end show here, before the training.
     """
     if path is None:
         return None
     check_writable(path)
-    try:  # imported here, for it takes longer than many a training
+    try:  # imported here, since it takes longer than some trainings
         figure = importlib.import_module("matplotlib.figure").Figure()
     except ImportError:
         print("to draw the loss curve: pip install 'tapegrad[plot]'", file=sys.stderr)
@@ -32,7 +32,7 @@ def open_plot(path: str | None) -> Any:
 
 
 def draw(figure: Any, losses: Sequence[float], path: str | None, first: int = 1) -> None:
-    """Draw the losses from step `first` on into a file, if there is a figure."""
+    """Draw the losses from step `first` on to a file, if there is a figure."""
     if figure is None or path is None:
         return
     axes = figure.add_subplot(xlabel="step", ylabel="mean cross entropy of the batch")

@@ -1,4 +1,4 @@
-"""What a training of train_babi.py is determined by, and how the command line says it."""
+"""The settings of train_babi.py, and the command line that gives them."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ NAME = "train_babi.py"
 
 @attrs.frozen
 class Settings:
-    """What a training is determined by, beside the text.
+    """What determines a training, besides the text.
 
     Attributes
     ----------
     steps, batch
-        How many steps there are, and how many lines each reads.
+        The number of steps, and of lines that each reads.
     learning_rate, momentum
         Of the optimizer.
     embedding, hidden
         The length of a word's vector, and of the hidden state.
     lines
-        How many lines of the text to train on; None leaves it to the text.
+        The number of lines of the text to train on; None lets the text decide.
     fixed_batch
-        Whether every step reads the first lines, not others each time.
+        Whether every step reads the first lines, rather than new ones each time.
     seed
-        What all random draws are made from.
+        The seed of all random draws.
     """
 
     steps: int = 1500
@@ -61,7 +61,7 @@ PRESETS = {
 
 @attrs.frozen(eq=False)
 class Task:
-    """Lines to train on, lines to evaluate only, and what to do with them."""
+    """Lines to train on, lines only to evaluate, and what to do with them."""
 
     training: tuple[babi.Line, ...]
     held_out: tuple[babi.Line, ...]
@@ -72,7 +72,7 @@ class Task:
 
 
 def read_task(arguments: Sequence[str] | None = None) -> Task:
-    """The task that the arguments of the command ask for, its texts read."""
+    """Read the task that the arguments of the command ask for."""
     options = make_parser().parse_args(arguments)
     given = {
         field.name: value
@@ -118,7 +118,7 @@ def make_parser() -> Parser:
     default, notebook = PRESETS["default"], PRESETS["notebook"]
 
     def both(name: str) -> str:
-        """What an option is when it is not given."""
+        """The default values of an option, in words."""
         first, second = getattr(default, name), getattr(notebook, name)
         other = "" if first == second else f"; notebook: {second}"
         return f" (default: {first}{other})"

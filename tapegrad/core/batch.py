@@ -160,9 +160,9 @@ def stacked(op: Rules, has: Has, a: Any, **options: Any) -> Any:
     return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
 
 
-def along_axis(op: Rules, has: Has, a: Any, **options: Any) -> Any:
+def along_axis(op: Any, has: Has, a: Any, **options: Any) -> Any:
     """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
-    axis = options.get("axis", op.signature.defaults["axis"])  # type: ignore[attr-defined]
+    axis = options.get("axis", op.signature.defaults["axis"])
     if axis is None:
         a, axis = flat(a), 0
     elif a.ndim == 1:

@@ -174,10 +174,10 @@ class Tape(Tabled, Unchanging):
         return iter(list(reversed(self))[::-1])
 
     def __reversed__(self) -> Iterator[Tensor]:
-        record = self.last
+        record: Any = self.last
         while record is not self.start:
-            yield record  # type: ignore[misc]
-            record = record.previous  # type: ignore[union-attr]
+            yield record
+            record = record.previous
 
     @overload
     def __getitem__(self, i: SupportsIndex) -> Tensor: ...

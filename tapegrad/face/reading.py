@@ -170,7 +170,7 @@ class Reading:
         array that they show.
         """
         if type(self._primal) is not np.ndarray or self.shape:
-            return self.shape == ()  # type: ignore[no-any-return]
+            return not self.shape
         if self.op.name in _OF_A_NUMBER:
             return any(x._is_a_number() for x in self._operands if type(x) is type(self))
         return self.op.name not in _ARRAYS and self._primal.base is None

@@ -27,7 +27,7 @@ class _Function(WithoutParameters):
     function: Callable[[Any], Any]  # type: ignore[misc]
 
 
-def _as_layer(layer: Any) -> Layer:
+def _as_layer(layer: Any) -> Any:
     """A layer, or a function made into one."""
     if isinstance(layer, list | tuple):
         raise TypeError("pass layers one by one, not in a list: Sequential(*layers)")
@@ -42,7 +42,7 @@ def _as_layer(layer: Any) -> Layer:
                 f"{type(layer).__name__}.init must take a key and a dtype: "
                 "def init(self, key, dtype=float)"
             )
-        return layer  # type: ignore[no-any-return]
+        return layer
     if not callable(layer):
         raise TypeError(f"a layer is needed, or a function of x; not {layer!r}")
     kept = _array_kept(layer, [])

@@ -20,11 +20,11 @@ def in_order(x: Array, out: Any = None) -> Array:
     a column; where the columns are a power of two apart, they all fall on a few lines of the
     cache, and the copy takes five times as long.
     """
-    out = np.empty(x.shape, x.dtype) if out is None else out
+    made: Array = np.empty(x.shape, x.dtype) if out is None else out
     turned = x.ndim == 2 and x.nbytes >= _MANY and not x.flags.c_contiguous
     if not turned:
-        out[...] = x
-        return out  # type: ignore[no-any-return]
+        made[...] = x
+        return made
     for start in range(0, x.shape[1], _BLOCK):
-        out[:, start : start + _BLOCK] = x[:, start : start + _BLOCK]
-    return out  # type: ignore[no-any-return]
+        made[:, start : start + _BLOCK] = x[:, start : start + _BLOCK]
+    return made

@@ -124,8 +124,9 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         values[Ref("constant", i)] = names.new(wanted)
     for i, instruction in enumerate(program.instructions):
         wanted = instruction.name or f"{instruction.op.name}_{i}"
-        if not instruction.name and instruction.op in (transpose, reshape):
-            of = values[instruction.operands[0]]  # type: ignore[index]
+        first = instruction.operands[0] if instruction.operands else None
+        if not instruction.name and instruction.op in (transpose, reshape) and type(first) is Ref:
+            of = values[first]
             if instruction.op is transpose and not instruction.options:
                 wanted = f"{of}_T"
             elif len(instruction.shape) == 1:

@@ -32,7 +32,6 @@ class Improvement:
     def __attrs_post_init__(self) -> None:
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             self.__dict__[name] = getattr(self.change, name)
-        self.__dict__["__wrapped__"] = self.change
 
     def __call__(self, program: Program) -> Program:
         return improved(program, (self,))

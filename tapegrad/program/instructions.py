@@ -60,9 +60,9 @@ def lines_of(frame: Frame) -> list[str]:
             out = values[plan.early[ref]]
         if _is_still(program, instruction, still):
             # a view of fixed memory is made once
-            (of,) = instruction.operands
-            text = expression(program, i, {of: still[of][0]}, None, names)  # type: ignore[dict-item]
-            about = _about(instruction, f"a view of {values[of]}")  # type: ignore[index]
+            of: Any = instruction.operands[0]
+            text = expression(program, i, {of: still[of][0]}, None, names)
+            about = _about(instruction, f"a view of {values[of]}")
             frame.once.append(f"{values[ref]} = {text}  # {about}")
             still[ref] = values[ref], _strides(program, instruction, still[of][1])
             return
@@ -217,5 +217,5 @@ def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str,
     return [
         f"{buffers[home]}[{part.index}] = {operand(x, values)}"
         for x, part in parts_of(program, program.instructions[i], home)
-        if plan.parts.get(x) != part  # type: ignore[arg-type]
+        if type(x) is not Ref or plan.parts.get(x) != part
     ]

@@ -34,9 +34,11 @@ def layouts(program: Code) -> Mapping[Ref, Axes]:
     reshaped: set[Ref] = set()
     for i, instruction in enumerate(made):
         for x in instruction.operands:
+            if type(x) is not Ref:
+                continue
             if x in uses:
                 uses[x].append(i)
-                turned[Ref("instruction", i)] = x  # type: ignore[assignment]
+                turned[Ref("instruction", i)] = x
             elif x in turned and instruction.op is reshape:
                 reshaped.add(turned[x])
     found = {}

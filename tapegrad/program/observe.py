@@ -120,7 +120,7 @@ class Watch:
                 if type(at["g"]) is Tensor:
                     self._cotangents.setdefault(at["g"], at["record"])
             frame = frame.f_back
-        depth = depths.get(frame, 0)  # type: ignore[arg-type]
+        depth = 0 if frame is None else depths.get(frame, 0)
         for found in reversed(new):
             depths[found] = depth = depth + 1
 

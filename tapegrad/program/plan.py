@@ -298,7 +298,7 @@ def _placed(
         ref = Ref("instruction", i)
         if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
             continue
-        if ref in kept or 0 in instruction.shape:
+        if ref in kept:
             continue
         apart = kept | taken | placed.keys()
         found = {

@@ -96,7 +96,7 @@ def _maker(node: Any) -> Callable[..., Any] | None:
         and not hasattr(node, "__attrs_post_init__")
         and all(x.init and x.converter is None and x.validator is None for x in fields)
     )
-    places = [getattr(node, name, None) for name in names]
+    places: list[Any] = [getattr(node, name, None) for name in names]
     if not (is_plain and names and {*map(type, places)} == {types.MemberDescriptorType}):
         return None
     given = [f"x{i}" for i in range(len(names))]
@@ -104,7 +104,7 @@ def _maker(node: Any) -> Callable[..., Any] | None:
     lines += [f"    set_{x}(made, {x})" for x in given]
     namespace: dict[str, Any] = {"new": object.__new__, "node": node}
     for x, place in zip(given, places, strict=True):
-        namespace[f"set_{x}"] = place.__set__  # type: ignore[union-attr]
+        namespace[f"set_{x}"] = place.__set__
     exec("\n".join([*lines, "    return made"]), namespace)
     make: Callable[..., Any] = namespace["make"]
     return make

@@ -252,12 +252,13 @@ def operands_for(
     >>> tg.testing.operands_for(log)
     calls(assumed='x: real numbers from 0.0625 to 4; any shape')
     """
-    chosen = domain_of(op) if domain is None else domain
+    chosen: Any = domain_of(op) if domain is None else domain
 
     @st.composite
     def calls(draw: st.DrawFn, assumed: str = "") -> Call:
         if assumed and currently_in_test_context():
-            note(f"{chosen.name} declares no domain; assumed: {assumed}")  # type: ignore[attr-defined]
-        return chosen(Drawn(draw))
+            note(f"{chosen.name} declares no domain; assumed: {assumed}")
+        call: Call = chosen(Drawn(draw))
+        return call
 
     return calls(assumed="; ".join(chosen.says)) if isinstance(chosen, Assumed) else calls()

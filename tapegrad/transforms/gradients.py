@@ -37,7 +37,8 @@ class ValueAndGrad(Transform[P, R]):
     kind = "value_and_grad"
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
-        return _value_and_gradients(self, args, kwargs)  # type: ignore[return-value]
+        result: Any = _value_and_gradients(self, args, kwargs)
+        return result
 
 
 class Grad(Transform[P, R]):

@@ -120,7 +120,7 @@ def _by_blocks(
     if n == 0:
         return [np.zeros((0, *x.shape), x.dtype) for x in others]
     largest = max([x.size * x.dtype.itemsize for x in (*tape, *ends)])
-    step = max(1, _BLOCK // max(largest, 1))
+    step = max(1, _BLOCK // largest)
     blocks: list[Any] = []
     for start in range(0, n, step):
         stop = min(start + step, n)

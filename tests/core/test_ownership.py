@@ -624,6 +624,14 @@ def test_large_arrays_of_the_packages_own_are_shared_unless_a_ufunc_writes_to_th
     assert not np.shares_memory(keep(lend(np.ones(LARGE))), x)
 
 
+def test_a_large_gradient_is_shared_with_the_tape_that_it_goes_to(monkeypatch):
+    monkeypatch.setattr("tapegrad.core.ownership._AT_WRITES", False)
+    x, y = np.ones((2, LARGE))
+    for gradient in tg.grad(lambda x, y: tg.sum(x * y), argnums=(0, 1))(x, y):
+        _, again = tg.Tape().parameter(gradient)
+        assert np.shares_memory(again.value, gradient)
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("way", WAYS_IN)

@@ -273,3 +273,8 @@ def test_an_optimizers_numbers_are_not_negative(rate):
 def test_an_optimizers_numbers_are_numbers(rate):
     assert "learning_rate" in said(TypeError, lambda: tg.optim.SGD(rate))
     assert "momentum" in said(TypeError, lambda: tg.optim.SGD(0.1, momentum=rate))
+
+
+@pytest.mark.parametrize("delta", [0.0, -1.0, float("nan")])
+def test_where_huber_turns_straight_is_positive(delta):
+    assert "delta" in said(ValueError, lambda: tg.nn.huber_loss(X, X, delta=delta))

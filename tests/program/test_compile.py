@@ -1,5 +1,6 @@
 """compile: what a compiled function takes and gives, and that it is the function it was made of."""
 
+import contextlib
 import gc
 import pickle
 import sys
@@ -8,6 +9,7 @@ import warnings
 import weakref
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import attrs
 import numpy as np
@@ -24,6 +26,7 @@ import tapegrad as tg
 from tapegrad.core.operands import is_floating
 from tapegrad.errors import TraceError
 from tapegrad.ops.picking import pick
+from tapegrad.program import reuse
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts
 
@@ -1068,6 +1071,31 @@ def test_an_index_out_of_bounds_leaves_the_table_and_later_steps_as_they_are():
         indices, targets = np.array([i, 7]), np.ones((2, WIDTH))
         with pytest.raises(IndexError):
             compiled(table, np.array([0, N_ROWS]), targets)
+        _, table = compiled(table, indices, targets)
+        _, expected = embedding_step(expected, indices, targets)
+        np.testing.assert_array_equal(table, expected)
+
+
+@pytest.mark.parametrize("left", [0, 1])
+@pytest.mark.parametrize("name", ["set_rows", "add_lost", "give"])
+def test_an_update_that_is_interrupted_leaves_the_table_and_later_steps_as_they_are(name, left):
+    compiled = tg.compile(embedding_step)
+    whole = getattr(reuse, name)
+    table = expected = np.zeros((N_ROWS, WIDTH))
+    targets = np.ones((2, WIDTH))
+    for i in range(12):
+        # the steps before this one left an older table, whose memory is used again
+        if i % 4 == 3:
+            places = iter([None] * left)
+
+            def interrupted(*args, places=places):
+                result = whole(*args)
+                next(places)
+                return result
+
+            with mock.patch.object(reuse, name, interrupted), contextlib.suppress(StopIteration):
+                compiled(table, np.array([0, i + 8]), targets)
+        indices = np.array([i, 7])
         _, table = compiled(table, indices, targets)
         _, expected = embedding_step(expected, indices, targets)
         np.testing.assert_array_equal(table, expected)

@@ -33,6 +33,7 @@ from tapegrad.program.passes import (
     pick_first,
     read_signs,
     scale_seeds,
+    scale_small,
     share_common,
     stack_products,
     stack_sums,
@@ -344,6 +345,83 @@ def test_an_update_of_selected_rows_is_as_recorded(dtype, shape, seed, momentum)
         kept.append((after, after.tobytes()))
         table = after
     assert all(x.tobytes() == data for x, data in kept)
+
+
+def scaled(program):
+    """The shapes of what is multiplied by a number."""
+    made = [i for i in drop_dead(program).instructions if i.op.name in ("multiply", "negative")]
+    return [i.shape for i in made]
+
+
+@pytest.mark.parametrize("number", [0.25, -3.0, np.float64(0.3)])
+def test_a_number_multiplies_what_is_small_of_a_product(number):
+    a, b = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 24).reshape(12, 2)
+    square = np.outer(a[:, 0], b[:, 1])
+
+    def before(a, b, square):
+        return number * (a @ b.T)
+
+    def beside(a, b, square):
+        return (a @ b.T) / number
+
+    def after(a, b, square):
+        scores = np.sin(square) * number
+        return (scores @ a).T, scores.T @ b
+
+    def through(a, b, square):
+        return np.reshape(np.reshape(np.cos(square) * number, (4, 36)).T, (12, 12)) @ a
+
+    def twice(a, b, square):
+        scores = np.sin(square[:, :3]) * number
+        return scores.T @ scores
+
+    for fn in (before, beside, after, through, twice):
+        program = scale_small(trace(fn, (a, b, square), {}))
+        assert (12, 12) not in scaled(program)
+        assert (12, 3) not in scaled(program)
+        got, wanted = run(program, (a, b, square)), fn(a, b, square)
+        for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+
+
+def test_a_number_stays_where_it_is_needed_or_multiplies_the_least():
+    a, b = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 24).reshape(2, 12)
+
+    def needed(a, b):
+        scores = (a @ b) * 0.5
+        return scores @ a, scores
+
+    def summed(a, b):
+        scores = np.sin(a @ b) * 0.5
+        return scores @ a, np.sum(np.sin(scores))
+
+    def product(a, b):
+        scores = a @ b
+        return scores * 0.5, scores
+
+    for fn in (needed, summed, product, lambda a, b: (b @ a) * 0.5, lambda a, b: (a * 0.5) @ b):
+        if fn is not needed:
+            assert untouched(scale_small, fn, a, b)
+        got, wanted = run(scale_small(trace(fn, (a, b), {})), (a, b)), fn(a, b)
+        for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+    # half of the least number would be none
+    assert untouched(scale_small, lambda a, b: (a @ b) * 1e-300, a, b)
+
+
+@pytest.mark.parametrize(
+    ("steps", "width", "flat"), [(4, 8, True), (40, 40, False), (80, 90, True)]
+)
+def test_stacks_times_a_transposed_matrix_are_flat_unless_they_are_small(steps, width, flat):
+    x, w = np.ones((3, steps, width)), np.ones((width, width))
+
+    def fn(x, w):
+        return x @ w.T
+
+    program = tg.compile(fn).program(x, w)
+    sizes = [len(i.shape) for i in program.instructions if i.op.name == "matmul"]
+    assert sizes == [2 if flat else 3]
+    assert_close(tg.compile(fn)(x, w), fn(x, w), x.dtype, width)
 
 
 @pytest.mark.parametrize("shape", [(6, 2), (3, 6, 2), (2, 3, 6, 2)])
@@ -872,6 +950,26 @@ def test_sums_become_products():
     assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
 
 
+@pytest.mark.parametrize("by", [np.full((2, 3), 2.5), np.full((1, 3), 2.5), np.full(1, 2.5)])
+def test_an_array_full_of_one_number_is_a_number(by):
+    x = np.ones((2, 3))
+    for fn in (lambda x: x * by, lambda x: by / x, lambda x: np.sin(np.broadcast_to(by, x.shape))):
+        (constant,) = tg.compile(fn).program(x).constants
+        assert constant.shape == () or fn(x).shape == constant.shape
+    program = tg.compile(lambda x: x * by).program(x)
+    assert [constant.shape for constant in program.constants] == [()]
+
+
+def test_a_transpose_that_is_often_the_right_operand_is_copied():
+    def copies(fn):
+        program = tg.compile(fn).program(np.ones((8, 8)), np.ones((4, 8)))
+        return [x.op.name for x in program.instructions].count("copy")
+
+    assert copies(lambda w, x: np.tanh(np.tanh(x @ w.T) @ w.T) @ w.T) == 1
+    assert copies(lambda w, x: np.tanh(x @ w.T)) == 0
+    assert copies(lambda w, x: np.tanh(np.tanh(x @ w) @ w) + np.sum(w.T, axis=0)) == 0
+
+
 def test_numbers_are_typed_where_they_are_converted():
     program = type_numbers(trace(lambda x: x * 2, (SQUARE.astype(np.float32),), {}))
     (constant,) = program.constants
@@ -1007,6 +1105,19 @@ BESIDE = {
     ),
     "a large sum of integers": (lambda x, z: np.sum((x * 9.0).astype(int) * 2), BIG, Z),
     "large integers": (lambda x, z: (x * 9.0).astype(int) * 2 + 1, BIG, Z),
+    "one element beside more": (
+        lambda x, z: (x - z[:1, :1], z[:1, :1] / x, z[0, :1] - x[1], x[1] / z[:1, :1]),
+        *(X, Z),
+    ),
+    "one element beside one": (lambda x, z: (x[:1, :1] - z[0, :1], z[:1, :1] / x[0, 0]), X, Z),
+    "a carry that multiplies": (
+        lambda x, z: tg.scan(lambda c, y: (c * y, None), z[0, 0], x[0])[0],
+        *(X, Z),
+    ),
+    "a carry that is taken off": (
+        lambda x, z: tg.scan(lambda c, y: (y - c, None), z[0, 0], x[0])[0],
+        *(X, Z),
+    ),
     "a table with itself added": (
         lambda x, z: tg.at(y := np.sin(x)[:, 0])[np.array([1, 0])].add(y),
         *(X, Z),

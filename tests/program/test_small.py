@@ -12,7 +12,6 @@ from depth import depth
 from hypothesis import given
 
 import tapegrad as tg
-from tapegrad.program.results import _maker
 
 RNG = np.random.default_rng(0)
 
@@ -177,6 +176,10 @@ def test_a_stack_in_a_step_of_a_loop_copies_no_row():
     assert "its parts were written there" in str(compiled.program(2.0))
 
 
+# what classes did as their records were made
+DID: list[str] = []
+
+
 @attrs.frozen
 class Plain:
     a: Any
@@ -185,12 +188,12 @@ class Plain:
 
 @attrs.frozen
 class Checked:
-    a: Any = attrs.field(validator=attrs.validators.instance_of(object))
+    a: Any = attrs.field(validator=lambda *_: DID.append("checked"))
 
 
 @attrs.frozen
 class Converted:
-    a: Any = attrs.field(converter=lambda x: x)
+    a: Any = attrs.field(converter=lambda x: (DID.append("converted"), x)[1])
 
 
 @attrs.frozen
@@ -198,7 +201,16 @@ class Hooked:
     a: Any
 
     def __attrs_post_init__(self) -> None:
-        pass
+        DID.append("hooked")
+
+
+@attrs.frozen(init=False)
+class Own:
+    a: Any
+
+    def __init__(self, a: Any) -> None:
+        DID.append("own")
+        self.__attrs_init__(a)
 
 
 @attrs.frozen(cache_hash=True)
@@ -211,33 +223,45 @@ class Open:
     a: Any
 
 
-@attrs.frozen(init=False)
-class Own:
-    a: Any
-
-    def __init__(self, a: Any) -> None:
-        self.__attrs_init__(a)
-
-
 class Derived(Plain):
     pass
 
 
-@pytest.mark.parametrize("node", [Checked, Converted, Hooked, Cached, Open, Own, Derived])
-def test_records_with_more_to_do_are_made_by_their_class(node):
-    assert _maker(node) is None
+@pytest.mark.parametrize(
+    ("node", "did"),
+    [
+        (Checked, ["checked"]),
+        (Converted, ["converted"]),
+        (Hooked, ["hooked"]),
+        (Own, ["own"]),
+        (Cached, []),
+        (Open, []),
+        (Derived, []),
+    ],
+)
+def test_records_with_more_to_do_are_made_by_their_class(node, did):
+    compiled = tg.compile(lambda x: node(x * 2))
+    text = str(compiled.program(np.ones(2)))
+    DID.clear()
+    result = compiled(np.ones(2))
+    assert did == DID
+    assert type(result) is node
+    np.testing.assert_array_equal(result.a, [2.0, 2.0])
+    assert f"return {node.__name__}(" in text
 
 
 def test_plain_records_are_made_without_their_init_and_are_the_same():
-    make = _maker(Plain)
-    assert make is not None
-    assert make(1, 2) == Plain(1, 2)
-    assert type(make(1, 2)) is Plain
-    with pytest.raises(attrs.exceptions.FrozenInstanceError):
-        make(1, 2).a = 3
-    result = tg.compile(lambda x: Plain(x * 2, Checked(x)))(np.ones(2))
+    compiled = tg.compile(lambda x: Plain(x * 2, Checked(x)))
+    assert "return new_Plain(" in str(compiled.program(np.ones(2)))
+    result = compiled(np.ones(2))
     assert type(result) is Plain
     assert type(result.b) is Checked
+    np.testing.assert_array_equal(result.a, [2.0, 2.0])
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        result.a = 3
+    same = tg.compile(lambda x: Plain("text", None))(np.ones(2))
+    assert same == Plain("text", None)
+    assert hash(same) == hash(Plain("text", None))
 
 
 def test_signatures_that_take_turns_are_told_apart():

@@ -1,4 +1,4 @@
-"""Who computes the workloads: one library a file."""
+"""The libraries that compute the workloads, one a file."""
 
 from collections.abc import Callable, Iterator, Mapping
 

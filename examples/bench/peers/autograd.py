@@ -12,7 +12,7 @@ from bench.workload import Entry, Ops, Workload
 
 
 def autograd_entries(name: str, w: Workload) -> Iterator[Entry]:
-    """Make that of HIPS autograd."""
+    """Make the entry of HIPS autograd."""
     anp: Any = importlib.import_module("autograd.numpy")
     autograd: Any = importlib.import_module("autograd")
 

@@ -14,7 +14,7 @@ from bench.workloads.lstm import lstm_step
 
 
 def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
-    """Make those of JAX, under jit."""
+    """Make the entries of JAX, under jit."""
     jax: Any = importlib.import_module("jax")
     jnp: Any = importlib.import_module("jax.numpy")
     jax.config.update("jax_enable_x64", True)
@@ -42,7 +42,7 @@ def jax_entries(name: str, w: Workload) -> Iterator[Entry]:
     )
 
     def start() -> Any:
-        # a copy, for the step gives the memory away
+        # a copy, since the step donates the memory
         return jax.block_until_ready(jax.tree.map(lambda a: jnp.array(a), w.start))
 
     def entry(label: str, step: Callable[..., Any]) -> Entry:

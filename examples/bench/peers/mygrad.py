@@ -11,7 +11,7 @@ from bench.workload import Entry, Ops, Workload
 
 
 def mygrad_entries(name: str, w: Workload) -> Iterator[Entry]:
-    """Make that of MyGrad."""
+    """Make the entries of MyGrad."""
     mg: Any = importlib.import_module("mygrad")
     nnet: Any = importlib.import_module("mygrad.nnet")
     ops = Ops(mg, nnet.activations.sigmoid, nnet.losses.softmax_crossentropy)

@@ -1,4 +1,4 @@
-"""What several libraries share: the update of plain parameters, and attention."""
+"""Code that several libraries share: the update of plain parameters, and attention."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bench.workload import BETA1, BETA2, EPSILON, Step, Workload
 
 
 def plain_step(both: Step, w: Workload) -> Step:
-    """Add the update of a list of parameters to a function that gives loss and gradients."""
+    """Add the update of a list of parameters to a function that returns the loss and gradients."""
     rate, decay = w.rate, w.decay or 0.0
     if rate is None:
         return both

@@ -17,7 +17,7 @@ RECORDED, COMPILED, ANSWERS = "tapegrad recorded", "tapegrad compiled", "NumPy b
 
 
 def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
-    """Write the training step as a user of tapegrad does: with its layers, or of a function."""
+    """Write the training step as a user of tapegrad would: with its layers, or from a function."""
     both = w.derivative(tg, loss or w.model_loss or functools.partial(w.loss, tapegrad_ops()))
     if w.rate is None:
         return both
@@ -42,17 +42,17 @@ def tapegrad_step(w: Workload, loss: Callable[..., Any] | None = None) -> Step:
 
 
 def adam_of(w: Workload) -> Any:
-    """Make tapegrad's optimizer of a workload with Adam."""
+    """Make tapegrad's optimizer for a workload with Adam."""
     return tg.optim.AdamW(w.rate, BETA1, BETA2, EPSILON, weight_decay=w.decay)
 
 
 def tapegrad_start(w: Workload, params: Any) -> Any:
-    """Make what such a step begins with: parameters, and with Adam the optimizer's state."""
+    """Make the initial state of such a step: parameters and, with Adam, the optimizer's state."""
     return params if w.decay is None else (params, adam_of(w).init(params))
 
 
 def own_entries(name: str, w: Workload) -> Iterator[Entry]:
-    """Make those of tapegrad, compiled where it can be, and of NumPy."""
+    """Make the entries of tapegrad, compiled if possible, and of NumPy."""
     same = functools.partial(w.loss, tapegrad_ops())
     leaves = w.leaves
     recorded = tapegrad_start(w, leaves)

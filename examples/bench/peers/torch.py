@@ -14,7 +14,7 @@ from bench.workloads.embedding import EMBEDDING_RATE
 
 
 def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
-    """Make those of PyTorch, eager."""
+    """Make the entries of PyTorch, eager."""
     torch: Any = importlib.import_module("torch")
     functional = torch.nn.functional
     ops = Ops(
@@ -33,7 +33,7 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
         return [torch.from_numpy(np.array(a)) for a in arrays]
 
     def start() -> tuple[list[Any], Any]:
-        # the parameters, and the same memory outside of autograd to update, or an optimizer
+        # the parameters, and the same memory outside autograd to update, or an optimizer
         raw = tensors(w.leaves)
         params = [t.detach().requires_grad_() for t in raw]
         if w.decay is None:

@@ -1,4 +1,4 @@
-"""What is timed: one workload a file, with its loss, the same by hand, and its data."""
+"""The workloads, one a file, each with its loss, the same by hand, and its data."""
 
 from collections.abc import Callable, Mapping
 

@@ -1,4 +1,4 @@
-"""A recurrent cell over many steps, by the loop that each framework has for it."""
+"""A recurrent cell over many steps, in each framework's own loop."""
 
 from __future__ import annotations
 

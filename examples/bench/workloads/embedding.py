@@ -13,7 +13,7 @@ EMBEDDING_RATE = 1e-3
 
 
 def embedding_loss(ops: Ops, params: Any, indices: Any, targets: Any) -> Any:
-    """Sum the squares of some rows of a table, less targets."""
+    """Sum the squares of some rows of a table minus targets."""
     d = ops.rows(params[0], indices) - targets
     return ops.numpy.sum(d * d)
 

@@ -86,7 +86,7 @@ def lenet_by_hand(params: Any, x: Array, targets: Array) -> tuple[Any, list[Arra
 
 
 def lenet() -> Workload:
-    """Make LeNet-5, with relu and pools of the largest, trained by Adam."""
+    """Make LeNet-5, with relu and max pooling, trained by Adam."""
     convolutions: list[Any] = [
         *(tg.nn.Conv2d(1, 6, 5, padding=2), tg.nn.Relu(), tg.nn.MaxPool2d(2)),
         *(tg.nn.Conv2d(6, 16, 5), tg.nn.Relu(), tg.nn.MaxPool2d(2), tg.nn.Flatten()),

@@ -12,7 +12,7 @@ STEPS, DT = 500, 0.01
 
 
 def ode_loss(ops: Ops, params: Any, start: Any, targets: Any) -> Any:
-    """Solve predator and prey (Lotka, Volterra) by the method of Runge and Kutta."""
+    """Solve the predator-prey equations of Lotka and Volterra by the Runge-Kutta method."""
     (rates,) = params
 
     def slope(s: Any) -> Any:
@@ -72,7 +72,7 @@ def ode_by_hand(params: Any, start: Array, targets: Array) -> tuple[Any, list[Ar
 
 
 def ode() -> Workload:
-    """Make predators and prey that begin in 64 ways."""
+    """Make predators and prey with 64 initial states."""
     rng = np.random.default_rng(10)
     params = (np.array([1.1, 0.4, 0.1, 0.4]),)
     data = (rng.uniform(1, 10, (2, 64)), rng.uniform(1, 10, (2, 64)))

@@ -39,7 +39,7 @@ def _derivative(library: Any, loss: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def per_example() -> Workload:
-    """Make a net and a batch of which each example has a gradient of its own."""
+    """Make a net and a batch, each example of which has its own gradient."""
     rng = np.random.default_rng(11)
     params = [
         rng.standard_normal((64, 32)) / 8,

@@ -26,7 +26,7 @@ def tall_by_hand(params: Any, t: Array) -> tuple[Any, list[Array]]:
 
 
 def _derivative(library: Any, fn: Callable[..., Any]) -> Callable[..., Any]:
-    # JAX's jacobian goes back whatever the shape is
+    # JAX's jacobian uses reverse mode whatever the shape
     forward = getattr(library, "jacfwd", library.jacobian)
 
     def both(params: Any, t: Any) -> tuple[Any, Any]:

@@ -1,4 +1,4 @@
-"""A net of two tiny layers: what a record, a call and a leaf cost."""
+"""A net of two tiny layers, for the cost of a record, a call and a leaf."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def xor_by_hand(params: Any, x: Array, y: Array) -> tuple[Any, list[Array]]:
 
 
 def xor() -> Workload:
-    """Make a net of two tiny layers: what a record, a call, a leaf cost."""
+    """Make a net of two tiny layers, for the cost of a record, a call and a leaf."""
     model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1), tg.nn.Sigmoid())
 
     def model_loss(params: Any, x: Any, y: Any) -> Any:

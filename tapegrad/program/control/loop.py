@@ -106,7 +106,8 @@ class Loop:
         steps = self.steps(operands[self.n_captured + self.n_carry :])
         if steps is not None and steps * len(self.body.instructions) >= _LONG:
             run: Any = later("tapegrad.program.control.running", "run_written")
-            return run(self, operands)  # type: ignore[no-any-return]
+            results: Parts = run(self, operands)
+            return results
         step = caller(self.body)
         goes_on = None if self.stop is None else caller(self.stop)
         n, n_carry = self.n_captured, self.n_carry

@@ -28,6 +28,7 @@ from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import flatten_products, stack_products
 from tapegrad.program.passes.rows import update_rows
+from tapegrad.program.passes.scales import scale_small
 from tapegrad.program.passes.seeds import scale_seeds
 from tapegrad.program.passes.shifts import shift_rows
 from tapegrad.program.passes.signs import read_signs
@@ -59,6 +60,8 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "part": (add_before_parting, update_rows),
     # the rows of an exponential may be shifted by any number
     "shift": (shift_rows,),
+    # a number multiplies what is small of a product, and then of a product with that
+    "scale": (scale_small, scale_small),
     # the rest is written with the ops that are quickest in NumPy
     "write": (fold, join_factors, pick_first, sum_weighed, sums_as_products),
     # terms with a common factor are multiplied by it once

@@ -122,7 +122,9 @@ def _layers(builder: Builder) -> list[_Layer]:
             continue
         product, b = instruction.operands
         made = builder.source(product, matmul)
-        if made is None or len(users[product]) > 1 or type(b) is not Ref:  # type: ignore[index]
+        if made is None or type(product) is not Ref or type(b) is not Ref:
+            continue
+        if len(users[product]) > 1:
             continue
         x, w = made.operands
         if not _is_small(builder, x, w, b, instruction):

@@ -52,14 +52,17 @@ def _placed(x: Any, given: tuple[Any, ...], made: list[Ref]) -> Any:
 
 def _parts(builder: Builder, instruction: Instruction, likes: list[Any]) -> list[Instruction]:
     """The program of a composite's forward function; its inputs are the operands."""
-    start = last = Origin(instruction.op.name)
+    start = Origin(instruction.op.name)
+    last: Tensor | Origin = start
     refs: dict[Any, Ref] = {}
     operands = []
     for i, like in enumerate(likes):
         if isinstance(like, np.ndarray):
-            like = last = write_parameter(last, like, None)  # type: ignore[assignment]
-            refs[like] = Ref("input", i)
-        operands.append(like)
+            last = write_parameter(last, like, None)
+            refs[last] = Ref("input", i)
+            operands.append(last)
+        else:
+            operands.append(like)
     result, last = recorded_from(last, _silent, (instruction, operands))
     parts: list[Instruction] = []
 

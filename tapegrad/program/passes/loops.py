@@ -43,22 +43,22 @@ def trim_loops(builder: Builder) -> None:
 def _trim(builder: Builder) -> bool:
     """Trim each loop and branch; return whether any changed."""
     changed = False
-    used: dict[int, set[int]] = {}
+    used: dict[Any, set[int]] = {}
     for _, made in builder.in_order():
         if made.op is PART:
-            used.setdefault(made.operands[0].index, set()).add(made.options["index"])  # type: ignore[union-attr]
-    places: dict[int, dict[int, int]] = {}
+            used.setdefault(made.operands[0], set()).add(made.options["index"])
+    places: dict[Any, dict[int, int]] = {}
     for i in builder.order:
-        made = builder.instructions[i]
+        made, ref = builder.instructions[i], builder.refs[i]
         if made.op in _NESTED:
             trim = _trimmed_loop if made.op is LOOP else _trimmed_branch
-            trimmed, places[i] = trim(made, used.get(i, set()))
+            trimmed, places[ref] = trim(made, used.get(ref, set()))
             if trimmed is not made:
                 builder.instructions[i] = trimmed
                 builder.touch()
                 changed = True
         elif made.op is PART:
-            at = places[made.operands[0].index][made.options["index"]]  # type: ignore[union-attr]
+            at = places[made.operands[0]][made.options["index"]]
             if at != made.options["index"]:
                 builder.instructions[i] = attrs.evolve(made, options={"index": at})
                 builder.touch()

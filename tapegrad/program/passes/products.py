@@ -19,14 +19,17 @@ from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.stack import MOST_ROWS, concatenated
 
 _FEW_ROWS = 32
+# multiplications up to which BLAS may have a kernel that packs nothing
+_SMALL = 1 << 19
 
 
 @improvement
 def flatten_products(builder: Builder) -> None:
     """A stack of matrices times one matrix becomes one product.
 
-    Fires on a layer of sequences: ``(batch, step, feature) @ (feature, unit)``. Where the
-    matrices are large, that pays only if the one is transposed.
+    Fires on a layer of sequences: ``(batch, step, feature) @ (feature, unit)``. It pays where the
+    matrices are tiny, or where they are large and the one is transposed. In between BLAS is quicker
+    at each by itself, once the one is copied to C order.
     """
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
@@ -34,8 +37,10 @@ def flatten_products(builder: Builder) -> None:
         shape = builder.shape(left)
         if len(shape) < 3 or len(builder.shape(right)) != 2 or 0 in shape:
             return None
-        if shape[-2] >= _FEW_ROWS and not builder.source(right, transpose):
-            return None
+        if shape[-2] >= _FEW_ROWS:
+            small = math.prod((*shape[-2:], instruction.shape[-1])) <= _SMALL
+            if small or not builder.source(right, transpose):
+                return None
         rows = builder.reshaped(left, (math.prod(shape[:-1]), shape[-1]))
         return builder.reshaped(builder.emit(matmul, rows, right), instruction.shape)
 

@@ -40,11 +40,11 @@ def split_loops(builder: Builder) -> None:
     Fires on the inputs of a recurrent cell, on local derivatives, and on sums over the steps
     such as a weight's gradient.
     """
-    stands: dict[tuple[Ref, int], Any] = {}
+    stands: dict[tuple[Any, int], Any] = {}
 
     def visit(builder: Builder, made: Instruction) -> Any:
         if made.op is PART:
-            return stands.get((made.operands[0], made.options["index"]))  # type: ignore[arg-type]
+            return stands.get((made.operands[0], made.options["index"]))
         loop: Loop = made.options["loop"]
         if loop.stop is not None or loop.length is None or loop.length < 2:
             return None

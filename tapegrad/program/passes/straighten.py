@@ -31,10 +31,10 @@ def straighten(builder: Builder) -> None:
     if not builder.has((transpose,)):
         return
     for _, instruction in builder.in_order():
-        if instruction.op is matmul and _is_thin(instruction):
+        if instruction.op is matmul and _is_thin(builder, instruction):
             left, right = instruction.operands
             width = builder.shape(left)[-1]
-            much = math.prod(instruction.shape) * width >= _WORK and instruction.shape[0] >= 32
+            much = math.prod(instruction.shape) * width >= _WORK and instruction.shape[-2] >= 32
             uses[right] = uses.get(right, 0) + 1 + much
     wanted = {
         x.index
@@ -54,7 +54,7 @@ def straighten(builder: Builder) -> None:
             copies[turned] = builder.emit(copy, turned, note="products are faster in C order")
             return turned
         right = instruction.operands[-1] if instruction.operands else None
-        if instruction.op is matmul and _is_thin(instruction) and right in copies:
+        if instruction.op is matmul and _is_thin(builder, instruction) and right in copies:
             left = instruction.operands[0]
             return builder.emit(matmul, left, copies[right], note=instruction.note)
         return None
@@ -62,5 +62,6 @@ def straighten(builder: Builder) -> None:
     builder.rewrite(visit, (transpose, matmul))
 
 
-def _is_thin(product: Instruction) -> bool:
-    return len(product.shape) == 2 and product.shape[0] <= _MOST_ROWS
+def _is_thin(builder: Builder, product: Instruction) -> bool:
+    right = builder.shape(product.operands[1])
+    return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS

@@ -1,0 +1,88 @@
+"""A number that multiplies a product of matrices multiplies what is small of it.
+
+The scores of attention are scaled, and so are their cotangents: as many numbers as there are pairs
+of positions. The queries, and the gradients of the weights, are fewer.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from tapegrad.ops.arithmetic import divide, multiply, negative
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
+from tapegrad.program.builder import Builder
+from tapegrad.program.improvement import improvement
+from tapegrad.program.ir import Instruction
+from tapegrad.program.passes.factors import multiple
+
+_VIEWS: frozenset[Any] = frozenset({expand_dims, reshape, squeeze, swapaxes, transpose})
+# numbers that neither overflow nor lose digits, wherever they multiply
+_LARGEST = 1 << 12
+
+
+@improvement
+def scale_small(builder: Builder) -> None:
+    """``c * (a @ b)`` becomes ``(c * a) @ b`` for a smaller a, and ``(c * a) @ b`` the reverse.
+
+    Fires on attention, forward and backward. What is saved is a pass over the scores each.
+    """
+    if not builder.has((matmul,)):
+        return
+    users = builder.users()
+    # by product, the number that it is still to be multiplied by
+    late: dict[int, float] = {}
+
+    def products(ref: Any) -> list[int] | None:
+        """The products that use a value or a view of it; None if anything else does."""
+        found = []
+        for i in users.get(ref, ()):
+            op = builder.instructions[i].op
+            further = products(builder.refs[i]) if i >= 0 and op in _VIEWS else None
+            if i >= 0 and op is matmul:
+                further = [i]
+            if further is None:
+                return None
+            found += further
+        return found
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.op is matmul:
+            number = late.pop(builder.at, None)
+            if number is None:
+                return None
+            return builder.emit(multiply, number, builder.append(instruction))
+        number, x = multiple(builder, instruction)
+        if number is None or not 1 / _LARGEST <= abs(number) <= _LARGEST:
+            return None
+        if instruction.dtype.char not in "fd" or builder.dtype(x) != instruction.dtype:
+            return None
+        size = math.prod(instruction.shape)
+        made = builder.source(x, matmul)
+        if made is not None and len(users.get(x, ())) == 1 and made.dtype == instruction.dtype:
+            a, b = made.operands
+            sizes = [math.prod(builder.shape(y)) for y in (a, b)]
+            if 2 * min(sizes) <= size:
+                first = sizes[0] <= sizes[1]
+                small = _scaled(builder, number, a if first else b)
+                return builder.emit(matmul, *((small, b) if first else (a, small)))
+        after = products(builder.refs[builder.at])
+        if not after or any(builder.instructions[i].dtype != instruction.dtype for i in after):
+            return None
+        if 2 * sum(math.prod(builder.instructions[i].shape) for i in after) > size:
+            return None
+        for i in after:
+            late[i] = late.get(i, 1.0) * number
+        return x
+
+    builder.rewrite(visit, (multiply, divide, negative, matmul))
+
+
+def _scaled(builder: Builder, number: float, x: Any) -> Any:
+    """A number times a value, of which views are taken afterwards."""
+    made = builder.source(x)
+    if made is None or made.op not in _VIEWS:
+        return builder.emit(multiply, number, x)
+    scaled = _scaled(builder, number, made.operands[0])
+    return builder.append(made.on((scaled,)))
