@@ -18,6 +18,7 @@ from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
+from tapegrad.core.ownership import lend
 from tapegrad.transforms.products import vjp
 
 __all__ = ["jax", "torch"]
@@ -199,8 +200,8 @@ def _torch_function(library: Any) -> Any:
 
 
 def _array(x: Any) -> Any:
-    """A tensor as an array of NumPy, which may share its memory."""
-    return x.detach().cpu().numpy()
+    """A tensor as an array of NumPy, which may share its memory but not write to it."""
+    return lend(x.detach().cpu().numpy())
 
 
 def jax(fn: Fn, like: Any = None) -> Fn:

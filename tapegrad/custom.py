@@ -199,7 +199,10 @@ class CustomVJP(Generic[P, R]):
         given = tuple([x for x in leaves if _is_number(x)])
         last, _, given = brought_in(start, CUSTOM_VJP, given)
         operands = tuple([x if type(x) is Tensor else as_constant(x, "custom_vjp") for x in given])
-        call = CustomCall(self, structure, tuple([None if _is_number(x) else x for x in leaves]))
+        statics = tuple([None if _is_number(x) else x for x in leaves])
+        # the rule gets such objects as they are now, whatever becomes of the caller's
+        kept = tuple(map(keep, statics))
+        call = CustomCall(self, structure, statics)
         # the function sees arrays; a Tensor that it captures is refused
         output, _ = recorded_from(None, call.run, (primals(operands),))
         if not tensors:
@@ -212,7 +215,7 @@ class CustomVJP(Generic[P, R]):
                 f"floating, which is not known while {start.origin.doing} {start.origin.label}; "
                 "return .astype(float) of it"
             )
-        call = attrs.evolve(call, layout=layout)
+        call = attrs.evolve(call, statics=kept, layout=layout)
         record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
         advance(record)
         return layout.tree(layout.apart(record))

@@ -33,7 +33,8 @@ def check_tape(tape: tg.Tape) -> None:
             else:
                 assert type(x) in (float, int, bool) or _nobody_can_write(x)
         assert not record.value.flags.writeable
-        assert isinstance(record.primal, float | int | bool) or not record._primal.flags.writeable
+        for x in getattr(record._primal, "values", [record._primal]):
+            assert type(x) in (float, int, bool) or not x.flags.writeable
         assert not hasattr(record.options, "__setitem__")
         earlier.add(id(record))
     for p in tape.parameters:

@@ -68,6 +68,20 @@ def test_trees_shapes_and_dtypes_are_kept_in_pytorch() -> None:
     assert f.__name__ == "torch_affine"
 
 
+def test_a_function_of_numpy_does_not_write_to_the_tensors_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+
+    def writing(x: Any, moving: Any) -> Any:
+        x[...] = 7.0
+        return x * moving
+
+    for requires_grad in (False, True):
+        x, moving = torch.ones(3), torch.ones(3, requires_grad=requires_grad)
+        with pytest.raises(ValueError, match="read-only"):
+            tg.bridges.torch(writing)(x, moving)
+        assert x.tolist() == [1.0] * 3
+
+
 def test_a_layer_of_numpy_is_trained_by_pytorch() -> None:
     torch = pytest.importorskip("torch")
     x = np.linspace(-1, 1, 20)[:, None]

@@ -47,10 +47,15 @@ def test_every_file_is_a_module_that_imports():
 
 
 @functools.cache
+def parsed(file: Path) -> ast.Module:
+    return ast.parse(file.read_text())
+
+
+@functools.cache
 def imports(file: Path) -> dict[str, set[str]]:
     """The modules that a file imports, of the package and others; for types too."""
     ours, others = set(), set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(parsed(file)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -87,7 +92,7 @@ def test_imports_run_one_way():
 
 def test_a_name_with_an_underscore_stays_in_its_module():
     for file in FILES:
-        for node in ast.walk(ast.parse(file.read_text())):
+        for node in ast.walk(parsed(file)):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tapegrad"):
                 private = [x.name for x in node.names if x.name.startswith("_")]
                 assert not private, f"{file} imports {private} of {node.module}"
@@ -304,7 +309,7 @@ def test_every_public_name_has_a_docstring():
 
 def test_everything_public_that_a_module_defines_has_a_docstring():
     for module in MODULES:
-        for node in ast.parse(inspect.getsource(module)).body:
+        for node in parsed(Path(inspect.getsourcefile(module) or "")).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
                 if "overload" not in map(ast.unparse, node.decorator_list):
                     assert ast.get_docstring(node), f"{module.__name__}.{node.name}"

@@ -201,5 +201,5 @@ def _keep_object(x: Any) -> Any:
 
 def _is_own(x: Any) -> bool:
     """Whether an object is one of ours, which never changes."""
-    own: bool = getattr(type(x), "__tree_leaf__", False)
-    return own
+    kind: Any = type(x)
+    return hasattr(kind, "__tree_leaf__") or hasattr(kind, "__compiled__")

@@ -278,7 +278,16 @@ def test_options_of_any_depth_are_kept(wrap):
 
 
 def test_what_cannot_change_is_kept_as_it_is():
-    for x in (tg.nn.Tanh(), tg.sin, np.dtype(">f4"), np.float32, np.float32(1.5), Kind.ONE, np.sum):
+    for x in (
+        tg.compile(np.sin),
+        tg.nn.Tanh(),
+        tg.sin,
+        np.dtype(">f4"),
+        np.float32,
+        np.float32(1.5),
+        Kind.ONE,
+        np.sum,
+    ):
         assert keep(x) is x
 
 
@@ -312,6 +321,10 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
     def op(x, settings):
         return x * settings.by
 
+    fn = tg.custom_vjp(lambda g, y, x, settings: (g * settings.by, None))(
+        lambda x, settings: x * settings.by
+    )
+
     class Hashed(Settings):
         def __eq__(self, other):
             return self.by == other.by
@@ -320,9 +333,11 @@ def test_an_object_that_can_change_is_copied_and_refused_where_that_fails():
             return hash(self.by)
 
     for changed in (settings, Hashed()):
-        _, pullback = tg.vjp(lambda x, changed=changed: op(x, settings=changed), 1.0)
-        changed.by = 100.0
-        assert pullback(1.0) == (2.0,)
+        for call in (lambda x, s=changed: op(x, settings=s), lambda x, s=changed: fn(x, s)):
+            changed.by = 2.0
+            _, pullback = tg.vjp(call, 1.0)
+            changed.by = 100.0
+            assert pullback(1.0) == (2.0,)
     with pytest.raises(TypeError, match="an option is a generator"):
         tg.grad(lambda x: op(x, settings=iter(i for i in "ab")))(1.0)
 
@@ -430,6 +445,7 @@ def _of_parts(a, seen):
     output, tape = tg.record(squared)(a)
     for record in tape:
         seen += getattr(record.primal, "values", [record.primal])
+    check_tape(tape)
     return lambda: tg.reverse_sweep(tape, output, np.ones(a.shape))[tape.parameters[0]]
 
 

@@ -372,7 +372,7 @@ def test_leading_axes_of_attention_broadcast(mine: Any, others: Any, masked: boo
         np.broadcast_to(memory, (*leading, 5, 4)),
         whole,
     )
-    np.testing.assert_allclose(got, want, rtol=1e-12)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -455,6 +455,20 @@ def test_wrong_parameters_and_shapes_are_refused_by_the_layers_name(name: str) -
         kind.fn(longer, x, *others)
     with pytest.raises(ValueError, match=title):
         kind.fn(params, np.ones((2, 9)), *others)
+
+
+def test_what_is_shared_out_is_shared_out_along_the_last_axis_and_flat_is_all_but_the_first():
+    x = np.arange(24.0).reshape(2, 3, 4) ** 0.5
+    for shares in (nn.Softmax()(None, x), np.exp(nn.LogSoftmax()(None, x))):
+        np.testing.assert_allclose(np.sum(shares, axis=-1), np.ones((2, 3)))
+    np.testing.assert_array_equal(nn.Flatten()(None, x), x.reshape(2, 12))
+
+
+@pytest.mark.parametrize(("layer", "n"), [(nn.Conv1d(8, 60, 5), 40), (nn.Conv2d(4, 60, 3), 36)])
+def test_a_kernel_is_drawn_by_how_many_numbers_it_sums(layer, n):
+    params = layer.init(0)
+    assert np.std(params.weight) == pytest.approx((2 / n) ** 0.5, rel=0.1)
+    np.testing.assert_array_equal(params.bias, np.zeros(60))
 
 
 @pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.Flatten(), nn.Relu(), nn.MaxPool2d(1)])
