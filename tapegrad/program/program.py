@@ -21,6 +21,7 @@ from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Printed
+from tapegrad.face.warned import aside
 from tapegrad.ops.record import stopped
 from tapegrad.program.arguments import Argument, values_of
 from tapegrad.program.builder import Builder, infer
@@ -69,7 +70,7 @@ class Program(Code, Printed):
         except IndexError:
             run = self._make()
         try:
-            return run(*values)
+            return aside(run, *values)
         finally:
             idle.append(run)
 

@@ -67,7 +67,7 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
         second = f"{first}_2"
         got = tg.compile(step)({first: LARGE, second: LARGE + 5})
         for key in wanted:
-            np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, err_msg=first)
+            np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, atol=1e-12, err_msg=first)
 
 
 @depth("small step")
