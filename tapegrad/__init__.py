@@ -57,6 +57,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.loops import fori_loop as fori_loop
     from tapegrad.loops import scan as scan
     from tapegrad.loops import while_loop as while_loop
+    from tapegrad.ops.scipy_special import polygamma as polygamma
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
     from tapegrad.program import load_program as load_program
@@ -77,6 +78,7 @@ __version__ = "0.1.0"
 _PLACES = {
     "checkpoint": "tapegrad.checkpoints",
     "implicit_root": "tapegrad.implicit",
+    "polygamma": "tapegrad.ops.scipy_special",
     "sweep_steps": "tapegrad.core.steps",
     "to_jax": "tapegrad.program.jax",
     "vmap": "tapegrad.transforms.batches",

@@ -15,7 +15,7 @@ THOROUGH = settings.default.max_examples > 30
 FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
     "op": (4, 250),
-    "op, cheap": (25, 250),
+    "op, cheap": (16, 250),
     "op, in every part": (3, 30),
     "op, by differences": (2, 20),
     "op, by every property": (1, 20),
@@ -30,7 +30,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "properties": (5, 50),
     # random programs of up to 40 steps, traced, and improved, written or run
     "program": (10, 150),
-    "program, by one pass": (12, 30),
+    "program, by one pass": (30, 60),
     "program, compiled": (30, 10_000),
     "program, as text": (10, 50),
     "program, in blocks": (10, 300),

@@ -29,7 +29,7 @@ class World:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.barrier = threading.Barrier(size, timeout=60)
+        self.barrier = threading.Barrier(size, timeout=300)
         self.slots: list[Any] = [None] * size
         self.messages: list[str] = []
 
@@ -306,7 +306,7 @@ def run(*command: Any) -> subprocess.CompletedProcess[str]:
     """A command from the root; a hang is an error."""
     words = [str(word) for word in command]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    return subprocess.run(words, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
 
 
 def example(*options: Any) -> list[Any]:

@@ -113,6 +113,6 @@ def test_what_a_script_compiles_reaches_its_workers(how: str, tmp_path: Path) ->
     env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error", "PATH": ""}
     command = [sys.executable, str(script), how]
     done = subprocess.run(
-        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=120
+        command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=300
     )
     assert (done.stdout, done.stderr) == ("the same\n", "")

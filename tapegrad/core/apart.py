@@ -8,7 +8,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 from tapegrad.core.tape import CURRENT
-from tapegrad.face.warned import STATE, TOLD, told
+from tapegrad.face.warned import DEFAULT, STATE, TOLD, aside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -21,10 +21,16 @@ def apart(fn: Callable[P, R]) -> Callable[P, R]:
     recording, which has such a context already and goes on with what the function writes.
     """
 
+    def begun(*args: Any) -> R:
+        # what `aside` does in most calls; this runs in each step of a training loop
+        STATE.set(TOLD)
+        return fn(*args)  # type: ignore[call-arg]
+
     @wraps(fn)
     def called(*args: Any) -> R:
-        if STATE.get(None) is TOLD or CURRENT.get() is not None:
+        state = STATE.get(DEFAULT)
+        if state is TOLD or CURRENT.get() is not None:
             return fn(*args)  # type: ignore[call-arg]
-        return copy_context().run(told, fn, *args)
+        return copy_context().run(begun, *args) if state is DEFAULT else aside(fn, *args)
 
     return cast("Callable[P, R]", called)

@@ -12,5 +12,5 @@ def numbered(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
 
 
 def passing_of(op: Any) -> tuple[tuple[int, Any], ...]:
-    """`numbered` of an op's rules; nothing where they depend on the number of operands."""
+    """`numbered` of an op's rules; empty if they depend on the number of operands."""
     return numbered(op.vjps) if type(op.vjps) is tuple else ()

@@ -43,9 +43,10 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
     if cotangent is None:
         if output.origin.compiling and is_recording(output.origin):
             return append(SEED, (), {"shape": output.shape, "dtype": output.dtype})
-        shape, dtype = output.shape, output.dtype
-        one = _ONE.get(dtype) if shape == () else None
-        return np.ones(shape, dtype) if one is None else one
+        primal = output._primal
+        if type(primal) is ndarray and primal.ndim == 0 and primal.dtype in _ONE:
+            return _ONE[primal.dtype]
+        return np.ones(output.shape, output.dtype)
     cotangent = weighing(output, cotangent, what, "its output")
     return cotangent if type(cotangent) is Tensor else keep(cotangent)
 

@@ -292,8 +292,10 @@ def write_known(
     """The record that follows `last`, from checked operands and a known value."""
     origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft()
-    draft._primal, draft.op, draft._operands, draft._options = primal, op, operands, kept
-    draft.index, draft.previous, draft.origin, draft.name = last.index + 1, last, origin, name
+    # up to three at a time, Python makes no tuple of them
+    draft._primal, draft.op, draft._operands = primal, op, operands
+    draft._options, draft.index = kept, last.index + 1
+    draft.previous, draft.origin, draft.name = last, origin, name
     if origin.place is not None:
         draft._place = origin.place()
     draft.__class__ = Tensor

@@ -6,19 +6,25 @@ from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from typing import Any
 
-# What is composed of ops is imported when it is first asked for, by the module of the function.
-_COMPOSED = {
+_COMPOSED = "tapegrad.functions"
+# what answers for the functions of these modules, apart from functions composed of ops
+_OTHERS = {
     "numpy.fft": "tapegrad.functions.fft",
     "numpy.linalg": "tapegrad.functions.linalg",
+    "scipy.special": "tapegrad.ops.scipy_special",
 }
 
 
 class _Answers(dict[Any, Callable[..., Any]]):
-    """A table that is complete once something that it lacks has been looked up."""
+    """A table that is completed as something that it lacks is looked up.
+
+    Not every program needs what is composed of ops, or SciPy's functions.
+    """
 
     def __missing__(self, function: Any) -> Callable[..., Any]:
-        module = getattr(function, "__module__", None)
-        import_module(_COMPOSED.get(module or "", "tapegrad.functions"))
+        is_name = type(function) is str
+        module = function.rpartition(".")[0] if is_name else getattr(function, "__module__", None)
+        import_module(_OTHERS.get(module or "", _COMPOSED))
         found = self.get(function)
         if found is None:
             raise KeyError(function)
@@ -39,8 +45,8 @@ def answer_for(function: Any) -> Callable[..., Any] | None:
 
 
 def complete() -> Mapping[Any, Callable[..., Any]]:
-    """The whole table, with all that is composed of ops."""
-    for module in ("tapegrad.functions", *_COMPOSED.values()):
+    """The whole table, with all that is imported as it is looked up."""
+    for module in (_COMPOSED, *_OTHERS.values()):
         import_module(module)
     return ANSWERS
 

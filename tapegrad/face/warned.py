@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextvars import Context, ContextVar
+from contextvars import Context, ContextVar, copy_context
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -17,7 +17,7 @@ import numpy as np
 from tapegrad.face.lines import users_level
 
 R = TypeVar("R")
-Mode = Literal["log"]
+Mode = Literal["log", "warn"]
 
 
 class Warner:
@@ -31,21 +31,22 @@ class Warner:
         warnings.warn(message, RuntimeWarning, stacklevel=users_level())
 
 
-def _state_of(**modes: Mode) -> tuple[ContextVar[Any], Any]:
-    """The context variable that NumPy keeps its error state in, and a state with these modes.
+def _state_of(mode: Mode, log: Warner | None) -> tuple[ContextVar[Any], Any]:
+    """The context variable that NumPy keeps its error state in, and a state.
 
     In an empty context it is the only one, once it is set. If NumPy should keep it
     elsewhere, the state is one that it does not look at.
     """
     context = Context()
-    context.run(np.seterr, **modes)
-    context.run(np.seterrcall, WARNER)
+    context.run(np.seterr, divide=mode, over=mode, invalid=mode)
+    context.run(np.seterrcall, log)
     return next(iter(context.items()), (ContextVar("elsewhere"), None))
 
 
-WARNER = Warner()
 # to set a state that is at hand takes a twentieth of the time of `numpy.errstate`
-STATE, TOLD = _state_of(divide="log", over="log", invalid="log")
+STATE, TOLD = _state_of("log", Warner())
+# what NumPy goes by where none is set
+DEFAULT = _state_of("warn", None)[1]
 
 
 def warn_at_users_line() -> None:
@@ -53,8 +54,8 @@ def warn_at_users_line() -> None:
 
     What the user ignores, or has raise, called or logged, stays as it is.
     """
-    state = STATE.get(None)
-    if state is None:
+    state = STATE.get(DEFAULT)
+    if state is DEFAULT:
         STATE.set(TOLD)
     elif state is not TOLD:
         warned: dict[str, Mode] = {
@@ -62,10 +63,14 @@ def warn_at_users_line() -> None:
         }
         if warned and np.geterrcall() is None:
             np.seterr(**warned)
-            np.seterrcall(WARNER)
+            np.seterrcall(Warner())
 
 
-def told(fn: Callable[..., R], *args: Any) -> R:
-    """The result of a call, in a context that ends with it."""
+def aside(fn: Callable[..., R], *args: Any) -> R:
+    """The result of a call, in a context of its own where warnings name the user's line."""
+    return fn(*args) if STATE.get(None) is TOLD else copy_context().run(_told, fn, *args)
+
+
+def _told(fn: Callable[..., R], *args: Any) -> R:
     warn_at_users_line()
     return fn(*args)

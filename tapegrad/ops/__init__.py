@@ -24,7 +24,6 @@ from tapegrad.ops.record import *
 from tapegrad.ops.reduction import *
 from tapegrad.ops.rounding import *
 from tapegrad.ops.scan import *
-from tapegrad.ops.scipy_special import *
 from tapegrad.ops.shape import *
 from tapegrad.ops.special import *
 from tapegrad.ops.trigonometric import *
@@ -56,7 +55,6 @@ if not TYPE_CHECKING:
         reduction,
         rounding,
         scan,
-        scipy_special,
         shape,
         special,
         trigonometric,
@@ -87,7 +85,6 @@ if not TYPE_CHECKING:
         *reduction.__all__,
         *rounding.__all__,
         *scan.__all__,
-        *scipy_special.__all__,
         *shape.__all__,
         *special.__all__,
         *trigonometric.__all__,

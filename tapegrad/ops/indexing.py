@@ -18,9 +18,9 @@ from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, rows
 from tapegrad.domain import index as any_index
+from tapegrad.face.later import later
 from tapegrad.ops.adding import add_at, add_rows
 from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
-from tapegrad.ops.places import placed
 from tapegrad.ops.product import moved
 
 __all__ = ["getitem", "index_select"]
@@ -53,6 +53,7 @@ def _takings(choose: Choices) -> Call:
 
 def _getitem_batch(op: Any, has: Has, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     n = count(has, (a, *arrays))
+    placed = later("tapegrad.ops.places", "placed")
     place = placed(index, arrays, has[1:], np.ndim(a) - has[0], n, own=has[0])
     if place is None:
         return NotImplemented
@@ -100,6 +101,7 @@ def _scatter_batch(
     op: Any, has: Has, values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
     n = count(has, (values, *arrays))
+    placed = later("tapegrad.ops.places", "placed")
     place = placed(index, arrays, has[1:], len(shape), n, own=True)
     if place is None:
         return NotImplemented

@@ -17,10 +17,10 @@ from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
 from tapegrad.domain import Call, Choices
 from tapegrad.domain import index as any_index
+from tapegrad.face.later import later
 from tapegrad.face.table import answers
 from tapegrad.ops.adding import add_at, add_rows
 from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
-from tapegrad.ops.places import placed
 
 __all__ = ["at"]
 
@@ -63,6 +63,7 @@ def _update_batch(
     op: Any, has: Has, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
     n = count(has, (a, values, *arrays))
+    placed = later("tapegrad.ops.places", "placed")
     place = placed(index, arrays, has[2:], np.ndim(a) - has[0], n, own=True)
     if place is None:
         return NotImplemented
@@ -116,6 +117,7 @@ def _last_writes_batch(
     op: Any, has: Has, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
     n = count(has, arrays)
+    placed = later("tapegrad.ops.places", "placed")
     place = placed(index, arrays, has, len(shape), n, own=True)
     if place is None:
         return NotImplemented

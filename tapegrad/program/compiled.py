@@ -28,6 +28,7 @@ from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
+from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
@@ -58,9 +59,9 @@ class Kept:
     # the arrays that the function captured, as they were before the passes
     captured: tuple[str, ...]
     signature: Signature
-    make: Callable[[], Callable[..., Any]]
+    make: Callable[[], Runs]
     # idle runs, each with its own buffers
-    idle: list[Callable[..., Any]] = attrs.Factory(list)
+    idle: list[Runs] = attrs.Factory(list)
 
     @functools.cached_property
     def enter(self) -> Enter:
@@ -70,13 +71,13 @@ class Kept:
     def run(self, values: Sequence[Any]) -> Any:
         """What the function returns, for the leaves that vary."""
         try:
-            run = self.idle.pop()
+            runs = self.idle.pop()
         except IndexError:
-            run = self.make()
+            runs = self.make()
         try:
-            return run(*values)
+            return runs[0](*values)
         finally:
-            self.idle.append(run)
+            self.idle.append(runs)
 
 
 @contextlib.contextmanager
@@ -239,7 +240,7 @@ class Compiled(Generic[P, R]):
         wait = functools.partial(patience.check, len(recorded.instructions))
         with _uncollected():
             program = improved(recorded, self.passes, wait)
-            make = runner(program)
+            make = runs_of(runner(program))
         wait()
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))

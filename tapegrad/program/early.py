@@ -1,4 +1,4 @@
-"""Large results whose new array holds what they are made of before: less passes the cache."""
+"""Large results whose new array first holds intermediate values, which saves memory traffic."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from tapegrad.program.lines import takes_out
 def early(
     program: Code, home: Mapping[Ref, int], last_use: Mapping[Ref, int], apart: Collection[Ref]
 ) -> dict[Ref, Ref]:
-    """The values that are computed in a result's array, and the first of them, which makes it.
+    """The values that are computed in a result's array, with the first one, which allocates it.
 
-    A gradient is computed in the array of the new parameter that it is subtracted for.
+    A gradient is computed in the array of the new parameter.
 
     Parameters
     ----------
     program
         The program.
     home
-        Which buffer each value would be in.
+        The buffer that each value would be in.
     last_use
         The last instruction that uses each value or a view of it.
     apart
-        Values whose place in memory matters.
+        Values that must keep their place in memory.
     """
     found: dict[Ref, Ref] = {}
     for result in sorted(program.results):

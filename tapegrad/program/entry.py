@@ -12,6 +12,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.operands import as_constant
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import DEFAULT, STATE
+from tapegrad.program.apart import Runs
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key
 
@@ -140,7 +142,6 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
     return Call(Signature(tuple(structures), tuple(kinds)), values, traced)
 
 
-Run = Callable[..., Any]
 Enter = Callable[[tuple[Any, ...], dict[str, Any]], Any]
 
 # what `Enter` returns for a call with another signature
@@ -150,7 +151,7 @@ OTHER: Any = object()
 _PLAIN = {str, bytes, int}
 
 
-def entrance(signature: Signature, idle: list[Run], make: Callable[[], Run]) -> Enter:
+def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -> Enter:
     """A function that runs a program if a call has this signature, and otherwise returns `OTHER`.
 
     It is straight-line code: walking through the trees would take longer than a small program.
@@ -166,6 +167,8 @@ def entrance(signature: Signature, idle: list[Run], make: Callable[[], Run]) -> 
     """
     namespace: dict[str, Any] = {"ndarray": np.ndarray, "is_": operator.is_, "other": OTHER}
     namespace.update(take=idle.pop, put_back=idle.append, make=make)
+    namespace.update(state=STATE.get, default=DEFAULT)
+    namespace["__name__"] = __name__
     n_args = sum(isinstance(name, int) for name, _ in signature.structures)
     keywords = tuple([name for name, _ in signature.structures if isinstance(name, str)])
     lines = [f"if kwargs or len(args) != {n_args}: return other"]
@@ -241,13 +244,13 @@ def entrance(signature: Signature, idle: list[Run], make: Callable[[], Run]) -> 
         walk(at, structure)
     lines += [
         "try:",
-        "    run = take()",
+        "    runs = take()",
         "except IndexError:",
-        "    run = make()",
+        "    runs = make()",
         "try:",
-        f"    return run({', '.join(values)})",
+        f"    return runs[state(default) is default]({', '.join(values)})",
         "finally:",
-        "    put_back(run)",
+        "    put_back(runs)",
     ]
     text = "\n    ".join(["def enter(args, kwargs):", *lines])
     exec(compile(text, "<arguments>", "exec"), namespace)

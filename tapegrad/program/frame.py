@@ -116,7 +116,11 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     for i, constant in enumerate(program.constants):
         splat = constant.splat
         if splat is None:
-            wanted = f"captured{i}" if constant.captured else f"constant{i}"
+            turned = next((k for k in range(i) if _is_transpose(program, i, k)), None)
+            if turned is not None:
+                wanted = f"{values[Ref('constant', turned)]}_T"
+            else:
+                wanted = f"captured{i}" if constant.captured else f"constant{i}"
         elif constant.shape == ():
             wanted = word(splat) or "number_" + repr(splat).replace("-", "m")
         else:
@@ -136,6 +140,13 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
 
 
 _WORDS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 0.5: "half", 0.25: "quarter"}
+
+
+def _is_transpose(program: Code, i: int, k: int) -> bool:
+    """Whether a constant is the transpose of another, as a rule may take of a captured matrix."""
+    one, other = program.constants[i].array, program.constants[k].array
+    alike = one.ndim == other.ndim == 2 and one.shape == other.shape[::-1]
+    return alike and one.dtype == other.dtype and np.array_equal(one, other.T)
 
 
 def word(x: Any) -> str:

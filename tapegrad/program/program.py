@@ -21,6 +21,8 @@ from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Printed
+from tapegrad.face.warned import aside
+from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.record import stopped
 from tapegrad.program.arguments import Argument, values_of
 from tapegrad.program.builder import Builder, infer
@@ -69,7 +71,7 @@ class Program(Code, Printed):
         except IndexError:
             run = self._make()
         try:
-            return run(*values)
+            return aside(run, *values)
         finally:
             idle.append(run)
 
@@ -201,10 +203,12 @@ def from_tape(
 def _name_new(
     builder: Builder, outputs: tuple[Any, ...], structure: tree.Structure, names: Iterable[str]
 ) -> None:
-    """Name the outputs whose path in the results is that of an input in the arguments.
+    """Name the outputs that take the place of an input.
 
-    In ``(loss, p)``, the output for ``p.w`` is ``new_w``, unless it has another name.
+    In ``(loss, p)``, the output for ``p.w`` is ``new_w``, unless it has another name. So is what
+    an update adds to ``w`` or subtracts from it, wherever it stands.
     """
+    names = tuple(names)
     paths: list[str] = []
     numbered = tree.unflatten(structure, range(len(outputs)))
     tree.map_with_path(lambda x, path: paths.append(path), numbered, "")
@@ -217,6 +221,10 @@ def _name_new(
             like = ends.get(end, [])
             if made is not None and [shape for _, shape in like] == [made.shape]:
                 builder.name(x, f"new_{like[0][0]}")
+        if made is not None and made.stage == STAGES[-1] and made.op in (add, subtract):
+            old = made.operands[0]
+            if type(old) is Ref and old.kind == "input" and builder.shape(old) == made.shape:
+                builder.name(x, f"new_{names[old.index]}")
 
 
 # records whose value is their operand's

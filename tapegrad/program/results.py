@@ -102,7 +102,7 @@ def _maker(node: Any) -> Callable[..., Any] | None:
     given = [f"x{i}" for i in range(len(names))]
     lines = [f"def make({', '.join(given)}):", "    made = new(node)"]
     lines += [f"    set_{x}(made, {x})" for x in given]
-    namespace: dict[str, Any] = {"new": object.__new__, "node": node}
+    namespace: dict[str, Any] = {"__name__": __name__, "new": object.__new__, "node": node}
     for x, place in zip(given, places, strict=True):
         namespace[f"set_{x}"] = place.__set__
     exec("\n".join([*lines, "    return made"]), namespace)

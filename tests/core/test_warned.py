@@ -13,7 +13,7 @@ import pytest
 import tapegrad as tg
 from tapegrad.core.tape import CURRENT
 from tapegrad.face import warned
-from tapegrad.face.warned import STATE, TOLD
+from tapegrad.face.warned import DEFAULT, STATE
 
 X = np.array([0.0, 1.0])
 OPS = {
@@ -39,6 +39,13 @@ def scanned(of):
     return lambda x: tg.scan(lambda c, _: (c + tg.sum(of(x)), None), 0.0, length=2)[0]
 
 
+def again(compiled, n):
+    """The result of a compiled function that was called before, on other values, n times."""
+    for _ in range(n):
+        compiled(np.full(2, 1.0))
+    return compiled(X)
+
+
 WAYS = {
     "record": lambda of: tg.record(loss(of))(X),
     "grad": lambda of: tg.grad(loss(of))(X),
@@ -51,6 +58,10 @@ WAYS = {
     "checkpoint": lambda of: tg.grad(tg.checkpoint(loss(of)))(X),
     "custom op": lambda of: tg.grad(loss(tg.custom_op(vjps=(None,))(of)))(X),
     "tracing": lambda of: tg.compile(loss(of)).program(X),
+    "compiled": lambda of: again(tg.compile(loss(of)), 0),
+    "compiled, again": lambda of: again(tg.compile(loss(of)), 1),
+    "compiled, as read in": lambda of: again(tg.compile(loss(of)), 2),
+    "program": lambda of: tg.compile(loss(of)).program(X)(X),
 }
 
 
@@ -82,7 +93,7 @@ def test_a_warning_names_a_line_of_the_users(text, way):
     found = given(lambda: WAYS[way](OPS[text]))
     assert text in [x[0] for x in found]
     assert {file for _, file, _ in found} == {__file__}
-    assert {line for _, _, line in found} <= lines_of(OPS[text], WAYS[way], loss, scanned)
+    assert {line for _, _, line in found} <= lines_of(OPS[text], WAYS[way], loss, scanned, again)
 
 
 def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
@@ -103,6 +114,33 @@ def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():
         "divide by zero encountered in divide",
         back.__code__.co_firstlineno + 1,
     )
+
+
+def test_it_is_the_line_of_the_call_in_a_compiled_function():
+    step = tg.compile(lambda x: np.sum(np.log(x)))
+    for _ in range(2):
+        step(np.ones(2))
+
+    def call():
+        return step(X)
+
+    assert given(call) == [
+        ("divide by zero encountered in log", __file__, call.__code__.co_firstlineno + 1)
+    ]
+
+
+def test_a_compiled_function_runs_in_the_context_that_it_is_called_in():
+    setting: ContextVar[float] = ContextVar("setting", default=1.0)
+    scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x: x * setting.get())
+    for fn in (
+        scaled,
+        tg.checkpoint(scaled),
+        lambda x: tg.scan(lambda c, _: (scaled(c), None), x, length=1)[0],
+    ):
+        step = tg.compile(fn)
+        for value in (2.0, 3.0, 4.0):
+            setting.set(value)
+            assert step(1.0) == value
 
 
 def test_by_default_a_line_warns_once():
@@ -175,7 +213,7 @@ def test_a_handler_of_the_users_is_called_as_numpy_calls_it():
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_warning_that_is_an_error_ends_the_call_and_leaves_nothing(way):
-    before = np.geterr(), np.geterrcall(), STATE.get(None)
+    before = np.geterr(), np.geterrcall(), STATE.get(DEFAULT)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         if way == "vmap":
@@ -185,7 +223,7 @@ def test_a_warning_that_is_an_error_ends_the_call_and_leaves_nothing(way):
             with pytest.raises(RuntimeWarning, match="divide by zero encountered in log"):
                 WAYS[way](np.log)
     assert CURRENT.get() is None
-    assert (np.geterr(), np.geterrcall(), STATE.get(None)) == before
+    assert (np.geterr(), np.geterrcall(), STATE.get(DEFAULT)) == before
     assert tg.grad(lambda x: x * x)(3.0) == 6.0
 
 
@@ -194,7 +232,7 @@ def test_the_state_of_numpy_is_the_callers_again_after_each_call():
     for way in WAYS.values():
         way(lambda x: x * 2.0)
         assert (np.geterr(), np.geterrcall()) == before
-    assert STATE.get(None) is not TOLD
+    assert STATE.get(DEFAULT) is DEFAULT
 
 
 def test_threads_name_the_lines_of_their_own_functions():
@@ -224,7 +262,7 @@ def test_threads_name_the_lines_of_their_own_functions():
 def test_where_numpy_keeps_its_state_elsewhere_nothing_is_set(monkeypatch):
     monkeypatch.setattr(np, "seterr", lambda **_: {})
     monkeypatch.setattr(np, "seterrcall", lambda _: None)
-    variable, state = warned._state_of(divide="log")
+    variable, state = warned._state_of("log", None)
     assert isinstance(variable, ContextVar)
     assert state is None
     assert Context().run(variable.get, None) is None

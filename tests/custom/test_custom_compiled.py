@@ -37,7 +37,7 @@ def test_a_custom_op_may_call_the_compiled_function_it_is_in():
     a = np.tanh(X * 3.0)
     inner = np.tanh(a * 0.5 * 3.0)
     wanted = a + (inner + inner + np.tanh(inner * 2.0)) + np.tanh(a * 2.0)
-    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
 
 
 def test_a_custom_op_runs_anew_in_each_call_and_its_arrays_are_its_own():

@@ -372,7 +372,7 @@ def test_leading_axes_of_attention_broadcast(mine: Any, others: Any, masked: boo
         np.broadcast_to(memory, (*leading, 5, 4)),
         whole,
     )
-    np.testing.assert_allclose(got, want, rtol=1e-12)
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -345,8 +345,10 @@ def test_an_rnn_cell_is_one_step_of_its_formula(activation, function):
     want = function(
         x @ params.w_ih.weight + params.w_ih.bias + hidden @ params.w_hh.weight + params.w_hh.bias
     )
-    np.testing.assert_allclose(after, want, rtol=1e-12)
-    np.testing.assert_allclose(output, want @ params.w_ho.weight + params.w_ho.bias, rtol=1e-12)
+    np.testing.assert_allclose(after, want, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        output, want @ params.w_ho.weight + params.w_ho.bias, rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])

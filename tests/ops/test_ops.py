@@ -190,6 +190,8 @@ def test_an_op_without_gradient_is_compiled_as_recorded(case: Case) -> None:
 NUMPY_FUNCTIONS = {
     name: [f for f, op in ANSWERS.items() if op is TABLE[name] and type(f) is not str]
     for name in sorted(CASES)
+    # what a function composed of ops returns need not depend on its Tensors
+    if name in OPS
 }
 
 
@@ -202,7 +204,7 @@ def test_numpys_function_on_tensors_is_the_op(case: Case) -> None:
         for got, want in zip(tg.tree.leaves(numpys), tg.tree.leaves(ours), strict=True):
             assert isinstance(got, tg.Tensor), function
             # an op that is asked for more than it does is several
-            assert case.name in FUNCTIONS or got.op is case.op or case.op.general, function
+            assert got.op is case.op or case.op.general, function
             same(got.value, want.value)
 
 
@@ -406,7 +408,8 @@ KINDS: dict[str, Any] = {
 }
 
 
-@every_op
+# it is of two arrays of one dtype
+@pytest.mark.parametrize("name", sorted(set(CASES) - {"inner_product"}))
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @on_calls("op")
 def test_the_dtype_is_numpys_for_scalars_of_python_and_of_numpy(case: Case, choose: Any) -> None:

@@ -840,7 +840,7 @@ def test_two_threads_at_once_get_their_own_results():
         tg.value_and_grad(lambda w, x: tg.sum(tg.tanh(tg.tanh(w @ x) @ x)), (0, 1))
     )
     wrong = []
-    start = threading.Barrier(4, timeout=60)
+    start = threading.Barrier(4, timeout=300)
 
     def work(seed):
         rng = np.random.default_rng(seed)

@@ -67,7 +67,7 @@ def test_arguments_may_have_the_names_that_programs_have_for_what_is_theirs():
         second = f"{first}_2"
         got = tg.compile(step)({first: LARGE, second: LARGE + 5})
         for key in wanted:
-            np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, err_msg=first)
+            np.testing.assert_allclose(got[key], wanted[key], rtol=1e-12, atol=1e-12, err_msg=first)
 
 
 @depth("small step")
@@ -110,3 +110,20 @@ def test_a_gradient_is_named_after_its_parameter_also_where_no_variable_is():
     text = str(tg.compile(tg.grad(loss)).program(params, x))
     assert "d_weight = " in text
     assert "d_bias = " in text
+
+
+def test_updated_parameters_are_new_ones_and_a_transposed_capture_says_so():
+    x, y = np.arange(8.0).reshape(4, 2), np.arange(4.0)[:, None]
+
+    def step(w, b):
+        value, (dw, db) = tg.value_and_grad(
+            lambda w, b: np.sum((x @ w + b - y) ** 2), argnums=(0, 1)
+        )(w, b)
+        return value, w - 0.1 * dw, b - 0.1 * db
+
+    text = str(tg.compile(step).program(np.ones((2, 1)), np.ones((1, 1))))
+    assert "new_w = " in text
+    assert "new_b = " in text
+    assert "captured0_T: captured, float64 (2, 4)" in text
+    # what is no update keeps its op's name
+    assert "new_" not in str(tg.compile(lambda w, b: w - b).program(np.ones(2), np.ones(2)))

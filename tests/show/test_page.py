@@ -269,7 +269,7 @@ def run(page, script, tmp_path, width=1200):
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=True,
     )
     found = re.search(r'<pre id="report">([^<]*)</pre>', done.stdout)

@@ -21,13 +21,13 @@ from tapegrad.program.passes.totals import summed_axes
 
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
-# rows from which a product a row is quicker than the products of all and their sums
+# rows from which one product for each row is faster than all products and their sums
 _LONG = 128
 
 
 @improvement
 def contract_sums(builder: Builder) -> None:
-    """Sums of products over axes that both factors have become matrix products.
+    """Sums of products over axes that both factors share become matrix products.
 
     Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
     sum of outer products, and on sums written with broadcasting.
@@ -53,7 +53,7 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     stack, rows, columns = (of_first & of_second) - inner, of_first - inner, of_second - inner
     rows, columns = rows - stack, columns - stack
     if max(rows, default=-1) > max(columns, default=-1):
-        # so that the axes of the result are in order more often
+        # so that the result's axes are more often in order
         first, second, rows, columns = second, first, columns, rows
     if not columns and (not stack or math.prod(shape[k] for k in inner) < _LONG):
         return None

@@ -1,4 +1,4 @@
-"""What an array is a reshape of, however that was written."""
+"""The array that a value is a reshape of, in whatever way that was written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RESHAPES = frozenset({reshape, expand_dims, squeeze})
 
 
 def before_reshape(builder: Builder, x: Any) -> Operand | None:
-    """The operand that a value is only a reshape of, if it is: of ``x[:, None]``, ``x``."""
+    """The operand that a value only reshapes, if it does: for ``x[:, None]``, ``x``."""
     made = builder.source(x)
     if made is None:
         return None
@@ -28,5 +28,5 @@ def _only_adds_axes(index: tuple[Any, ...]) -> bool:
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The lengths of a shape that are not 1, which a reshape to add or drop axes leaves."""
+    """The lengths of a shape other than 1, which adding or dropping axes keeps."""
     return tuple(length for length in shape if length != 1)

@@ -1,7 +1,7 @@
-"""A number that multiplies a product of matrices multiplies what is small of it.
+"""A number that multiplies a matrix product multiplies the smallest array instead.
 
-The scores of attention are scaled, and so are their cotangents: as many numbers as there are pairs
-of positions. The queries, and the gradients of the weights, are fewer.
+The scores of attention are scaled, and so are their cotangents, which have a number for each pair
+of positions. The queries, and the gradients of the weights, are smaller.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.factors import multiple
 
 _VIEWS: frozenset[Any] = frozenset({expand_dims, reshape, squeeze, swapaxes, transpose})
-# numbers that neither overflow nor lose digits, wherever they multiply
+# numbers that neither overflow nor lose digits, whatever they multiply
 _LARGEST = 1 << 12
 
 
@@ -26,12 +26,12 @@ _LARGEST = 1 << 12
 def scale_small(builder: Builder) -> None:
     """``c * (a @ b)`` becomes ``(c * a) @ b`` for a smaller a, and ``(c * a) @ b`` the reverse.
 
-    Fires on attention, forward and backward. What is saved is a pass over the scores each.
+    Fires on attention, forward and backward; each time it saves a pass over the scores.
     """
     if not builder.has((matmul,)):
         return
     users = builder.users()
-    # by product, the number that it is still to be multiplied by
+    # for each product, the number that it still has to be multiplied by
     late: dict[int, float] = {}
 
     def products(ref: Any) -> list[int] | None:

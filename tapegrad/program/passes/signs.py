@@ -1,4 +1,4 @@
-"""Where a value is above 0 is read off what `relu` made of it, so that nobody needs the value."""
+"""Whether a value is above 0 is read from the result of `relu`, so that the value is not kept."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tapegrad.program.passes.fold import splat
 
 @improvement
 def read_signs(builder: Builder) -> None:
-    """``x > 0`` becomes ``maximum(x, 0) > 0`` where that is computed before.
+    """``x > 0`` becomes ``maximum(x, 0) > 0`` if the latter is computed before.
 
-    Fires on a layer with `relu`, whose result is then computed where its operand was.
+    Fires on a layer with `relu`, whose result then overwrites its operand.
     """
     if not builder.has((greater,)):
         return

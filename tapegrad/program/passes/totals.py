@@ -1,4 +1,4 @@
-"""Sums of sums are one sum, and a number multiplies a sum, not its terms."""
+"""Sums of sums become one sum, and a number multiplies the sum instead of its terms."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.factors import multiple
 from tapegrad.program.passes.reshapes import before_reshape, without_ones
 
-# the sum without a larger number, or a smaller one, might leave the range of its dtype
+# with larger or smaller numbers the sum might leave the range of its dtype
 _LARGEST = 1024
 
 
 @improvement
 def sum_once(builder: Builder) -> None:
-    """A sum of a sum, or of what a number multiplies, sums what is inside.
+    """A sum of a sum, or of a multiple, becomes a sum of the array inside.
 
-    Fires on the gradient of a number that each step of a loop multiplies by.
+    Fires on the gradient of a number that multiplies at each step of a loop.
     """
     for rule in (_of_sum, _of_multiple):
         if builder.has((sum_,)):
@@ -32,7 +32,7 @@ def sum_once(builder: Builder) -> None:
 
 
 def _of_sum(once: set[Ref], builder: Builder, total: Instruction) -> Operand | None:
-    """The sum of a sum as one: the axes of both, for those of what is summed first."""
+    """The sum of a sum as one sum over the axes of both."""
     (x,) = total.operands
     shape = builder.shape(x)
     while (before := before_reshape(builder, x)) is not None and x in once:
@@ -47,7 +47,7 @@ def _of_sum(once: set[Ref], builder: Builder, total: Instruction) -> Operand | N
     if builder.dtype(y) != total.dtype or total.dtype.char not in "fd" or 0 in lengths:
         return None
     first = summed_axes(inner, len(lengths))
-    # the axes longer than 1 that the first sum leaves are those of the second, in order
+    # the axes longer than 1 that the inner sum leaves are those of its result, in order
     left = [k for k, length in enumerate(lengths) if k not in first and length > 1]
     long = [k for k, length in enumerate(shape) if length > 1]
     second = {left[long.index(k)] for k in summed_axes(total, len(shape)) if k in long}
@@ -56,7 +56,7 @@ def _of_sum(once: set[Ref], builder: Builder, total: Instruction) -> Operand | N
 
 
 def _of_multiple(once: set[Ref], builder: Builder, total: Instruction) -> Operand | None:
-    """The sum of what a number multiplies, as the number times the sum."""
+    """The sum of a multiple, as a multiple of the sum."""
     (x,) = total.operands
     made = builder.source(x)
     if made is None or x not in once or math.prod(total.shape) >= math.prod(made.shape):
@@ -73,7 +73,7 @@ def _of_multiple(once: set[Ref], builder: Builder, total: Instruction) -> Operan
 
 
 def summed_axes(total: Instruction, n: int) -> set[int]:
-    """The axes, of n, that a sum is over."""
+    """The axes, out of n, that a sum is over."""
     axis = total.options.get("axis")
     axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     return {k % n for k in axes}

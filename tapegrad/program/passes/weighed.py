@@ -1,8 +1,8 @@
-"""Sums of rows of a large product of arrays become those of a small one, where both are known.
+"""Row sums of a large product of arrays become those of a small one, if both are known.
 
-Attention weighs values by a softmax. Its rule needs, for each row of the weights, the sum of the
-weights times their cotangents, which are a matrix product: as many numbers as there are pairs.
-The same sum is that of the weighed values times their cotangents, of which there are fewer.
+Attention weights values by a softmax. Its rule needs, for each row of the weights, the sum of the
+weights times their cotangents, a matrix product with a number for each pair of positions. The sum
+of the weighted values times their cotangents is the same, and has fewer numbers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tapegrad.program.layouts import Axes, axes_of, inverse, ordered
 
 @improvement
 def sum_weighed(builder: Builder) -> None:
-    """``sum(a * (b @ c.T), -1)`` becomes ``sum(b * (a @ c), -1)`` if ``a @ c`` is there already.
+    """``sum(a * (b @ c.T), -1)`` becomes ``sum(b * (a @ c), -1)`` if ``a @ c`` exists already.
 
     Fires on the softmax of attention, which multiplies rows as long as the sequence.
     """
@@ -41,7 +41,7 @@ def sum_weighed(builder: Builder) -> None:
         if builder.at not in found:
             return None
         b, weighed = found[builder.at]
-        # in the order in which b lies in memory
+        # in the memory order of b
         base, axes = _turned(builder, b)
         if axes[-1] != len(axes) - 1:
             base, axes = b, tuple(range(len(axes)))
@@ -92,7 +92,7 @@ def _are_transposes(builder: Builder, x: Any, y: Any) -> bool:
 
 
 def _turned(builder: Builder, x: Any) -> tuple[Any, Axes]:
-    """The array that x is a transpose of, and in which order x has its axes."""
+    """The array that x is a transpose of, and the order of its axes in x."""
     axes = tuple(range(len(builder.shape(x))))
     while (made := builder.source(x)) is not None:
         order = axes_of(made)
