@@ -412,7 +412,7 @@ def test_a_number_stays_where_it_is_needed_or_multiplies_the_least():
 
 
 @pytest.mark.parametrize(
-    ("steps", "width", "flat"), [(4, 8, True), (40, 40, False), (80, 90, True)]
+    ("steps", "width", "flat"), [(4, 8, True), (16, 8, False), (40, 40, False), (80, 90, True)]
 )
 def test_stacks_times_a_transposed_matrix_are_flat_unless_they_are_small(steps, width, flat):
     x, w = np.ones((3, steps, width)), np.ones((width, width))
@@ -423,6 +423,8 @@ def test_stacks_times_a_transposed_matrix_are_flat_unless_they_are_small(steps, 
     program = tg.compile(fn).program(x, w)
     sizes = [len(i.shape) for i in program.instructions if i.op.name == "matmul"]
     assert sizes == [2 if flat else 3]
+    # each is quicker by itself with a copy in C order
+    assert [i.op.name for i in program.instructions].count("copy") == (steps >= 16)
     assert_close(tg.compile(fn)(x, w), fn(x, w), x.dtype, width)
 
 

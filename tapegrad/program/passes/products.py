@@ -18,7 +18,7 @@ from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.stack import MOST_ROWS, concatenated
 
-_FEW_ROWS = 32
+_FEW_ROWS = 16
 # multiplications up to which BLAS may have a kernel that packs nothing
 _SMALL = 1 << 19
 

@@ -23,7 +23,7 @@ _WORK = 1 << 15
 
 @improvement
 def straighten(builder: Builder) -> None:
-    """Copy each transpose that is often, or in a large product, the right operand.
+    """Copy each transpose that is often, or in a large product or a stack, the right operand.
 
     Fires on the weight of a loop, which the sweep multiplies by at each step.
     """
@@ -34,7 +34,8 @@ def straighten(builder: Builder) -> None:
         if instruction.op is matmul and _is_thin(builder, instruction):
             left, right = instruction.operands
             width = builder.shape(left)[-1]
-            much = math.prod(instruction.shape) * width >= _WORK and instruction.shape[-2] >= 32
+            work, stacked = math.prod(instruction.shape) * width, len(instruction.shape) > 2
+            much = stacked or (work >= _WORK and instruction.shape[0] >= 32)
             uses[right] = uses.get(right, 0) + 1 + much
     wanted = {
         x.index
