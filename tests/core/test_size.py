@@ -199,7 +199,7 @@ def test_training_leaves_no_cycle_and_takes_no_more_memory_as_it_goes_on(what):
     assert grown <= 500_000
     assert peak <= 500_000
     assert cycles == 0
-    assert left <= 20_000
+    assert left <= 8_000
 
 
 def chained(n):
