@@ -377,6 +377,7 @@ def _outputs(n: int) -> dict[str, Any]:
         "jacobian": tg.jacobian(lambda x: x[:3] * 2)(x),
         "parameters": params,
         "optimizer": optimizer.update(params, params, optimizer.init(params)),
+        "sums of squares": tg.optim.Adagrad(0.1, initial=0.5).init(params),
         "compiled": step(x, x),
         "compiled again": step(x, matrix.reshape(-1)),
         "constants": [c.value for c in program.constants],
