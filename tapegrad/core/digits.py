@@ -10,7 +10,13 @@ _MOST_BITS = 2000
 
 
 def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
-    """The text of a value, by `repr` or another function; a huge int in hexadecimal."""
+    """The text of a value, by `repr` or another function; a huge int in hexadecimal.
+
+    For a value with such an int in it, what it is.
+    """
     if isinstance(x, int) and x.bit_length() > _MOST_BITS:
         return hex(x)
-    return of(x)
+    try:
+        return of(x)
+    except ValueError:
+        return f"<a {type(x).__name__}, which has too many digits>"

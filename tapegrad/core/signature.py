@@ -9,6 +9,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.digits import as_text
+
 # Arguments that NumPy's functions have, with the values that ask for nothing.
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
 
@@ -36,7 +38,7 @@ class Signature:
     name: str
     names: tuple[str, ...]
     n_positional: int
-    defaults: Mapping[str, Any]
+    defaults: Mapping[str, Any] = attrs.field(repr=as_text)
     n_operands: int = 0
     is_variadic: bool = False
 

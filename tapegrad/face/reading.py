@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -108,7 +109,18 @@ class Reading:
         return (self[i] for i in range(len(self)))
 
     def __bool__(self: Any) -> bool:
-        return bool(self._read("bool()"))
+        value = bool(self._read("bool()"))
+        caller = sys._getframe(1)
+        module = caller.f_globals.get("__name__", "")
+        if module.startswith("numpy.") and not module.startswith("numpy.testing"):
+            tensors = [x for x in (self, *self.operands) if type(x) is type(self)]
+            if any(x.dtype.kind == "f" for x in tensors):
+                raise TypeError(
+                    f"{caller.f_code.co_name} of {module} would choose what it computes by a "
+                    f"floating Tensor ({self._line()}), and no gradient would pass to it"
+                    f"{users_line()}; pass the number: t.value"
+                )
+        return value
 
     def __int__(self: Any) -> int:
         return int(self._number("int()"))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import MOST_LINES, rows_in_html
 
@@ -62,7 +63,7 @@ def cells(record: Tensor) -> tuple[str, ...]:
     """A record's line, operands, shape, dtype and value."""
     what = printable(record.name or record.op.name)
     operands = [operand(x) for x in record._operands]
-    operands += [f"{name}={value}" for name, value in record._options.items()]
+    operands += [f"{name}={as_text(value, str)}" for name, value in record._options.items()]
     value = "" if record.origin.compiling else short(record._primal)
     return (
         str(record.index),

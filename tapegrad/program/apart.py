@@ -50,7 +50,8 @@ def runs_of(make: Any) -> Callable[[], Runs]:
 def _is_ours(x: Any) -> bool:
     """Whether a name of a program stands for what runs no code of the user's."""
     if isinstance(x, FunctionType | type):
-        return x.__module__.startswith(("tapegrad.", "numpy", "builtins"))
+        # None for a function of code that was executed in a namespace without a name
+        return str(x.__module__).startswith(("tapegrad.", "numpy", "builtins"))
     if type(x) in (tuple, dict):
         return all(map(_is_ours, x.values() if type(x) is dict else x))
     return isinstance(x, _PLAIN) or type(x) in (int, float, bool, str, type(None), slice)

@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.digits import as_text
 from tapegrad.core.operands import as_constant
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.warned import DEFAULT, STATE
@@ -47,7 +48,7 @@ class Static:
     key: Hashable
 
     def __repr__(self) -> str:
-        return repr(self.value)
+        return as_text(self.value)
 
 
 Leaf = ArrayLike | NumberLike | Static
@@ -84,7 +85,8 @@ class Signature:
         rest = iter(self.leaves)
         parts = []
         for name, structure in self.structures:
-            text = repr(tree.unflatten(structure, [next(rest) for _ in range(structure.size)]))
+            shown = tree.unflatten(structure, [next(rest) for _ in range(structure.size)])
+            text = as_text(shown)
             parts.append(f"{name}={text}" if isinstance(name, str) else text)
         return f"({', '.join(parts)})"
 

@@ -76,6 +76,12 @@ class Vmap(Generic[P, R]):
                 found, axes, tree.structure_paths(structure), strict=True
             )
         ]
+        if results and not any(map(_is_number, results)):
+            kinds = dict.fromkeys(type(x).__name__ for x in results)
+            raise TypeError(
+                f"{label(self.fn)} gives no batch: no leaf of its result is an array or a number "
+                f"({', '.join(kinds)})"
+            )
         made: Any = tree.unflatten(structure, results)
         return made
 

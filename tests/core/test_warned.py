@@ -143,6 +143,13 @@ def test_a_compiled_function_runs_in_the_context_that_it_is_called_in():
             assert step(1.0) == value
 
 
+def test_a_compiled_op_may_come_of_code_without_a_module():
+    space = {}
+    exec("def twice(x): return x * 2", space)
+    step = tg.compile(tg.custom_op(vjps=(None,))(space["twice"]))
+    assert [step(x) for x in (1.0, 2.0, 3.0)] == [2.0, 4.0, 6.0]
+
+
 def test_by_default_a_line_warns_once():
     def fn(x):
         return np.sum(np.log(x))

@@ -332,3 +332,36 @@ def test_an_integer_array_cannot_be_written_to_without_cutting_the_gradient() ->
     refuses(lambda x: tg.at(np.zeros(3, int))[0].set(x[0, 0] * 1.5))
     refuses(lambda x: tg.at(np.zeros(3, int))[0].add(x[0, 0] * 1.5))
     refuses(lambda x: tg.at(np.zeros(3, int))[[0, 1, 1]].add(x[0] * 1.5))
+
+
+@pytest.mark.parametrize("order", [-np.inf, -2.0, -1.0, 0.0, 1.0, 2.0, 3.0, np.inf])
+@pytest.mark.parametrize(
+    ("function", "shape"),
+    [
+        (lambda x, p: np.linalg.vector_norm(x, ord=p), (3,)),
+        (lambda x, p: np.linalg.vector_norm(x, ord=p, keepdims=True), (2, 2)),
+        (lambda x, p: np.linalg.matrix_norm(x, ord=p), (2, 2)),
+        (lambda x, p: np.linalg.cond(x, p), (2, 2)),
+        (lambda x, k: np.rot90(x, k), (2, 2)),
+    ],
+)
+def test_numpy_itself_does_not_choose_by_a_floating_tensor(function, shape, order):
+    x = np.arange(1.0, 1.0 + np.prod(shape)).reshape(shape) ** 2
+    # the remainder of an infinity warns
+    with np.errstate(invalid="ignore"), pytest.raises(TypeError):
+        tg.record(lambda t: function(x, t))(order)
+
+
+def test_the_refusal_of_a_choice_says_who_would_choose_and_what_to_write():
+    with pytest.raises(TypeError, match=r"norm of numpy\.linalg.*floating Tensor.*\.value"):
+        tg.record(lambda t: np.linalg.vector_norm(np.ones(3), ord=t))(2.0)
+    with pytest.raises(TypeError, match=r"norm of numpy\.linalg"):
+        tg.grad(lambda t: np.linalg.vector_norm(np.ones(3), ord=2.0 * t))(1.0)
+
+
+def test_choices_by_integers_and_choices_of_the_users_stand():
+    assert (
+        tg.record(lambda t: np.linalg.vector_norm(np.ones(4), ord=tg.astype(t, int)))(2.0)[0] == 2
+    )
+    assert tg.record(lambda t: 1 if t > 1.0 else 0)(2.0)[0] == 1
+    tg.record(lambda t: np.testing.assert_(t > 1.0))(2.0)  # noqa: PT009

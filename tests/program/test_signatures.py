@@ -488,3 +488,18 @@ def test_a_fork_waits_for_no_thread_of_its_parent():
     command = [sys.executable, "-W", "ignore", "-c", FORK]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == "4\n"
+
+
+def test_what_is_shown_of_an_int_of_many_digits():
+    huge = 10**5000
+    step = tg.compile(lambda x, n: x, static_argnums=1)
+    for n in (huge, (huge, "a"), frozenset([huge])):
+        step(2.0, n)
+    assert hex(huge) in repr(step.signatures)
+    assert "a tuple, which has too many digits" in repr(step.signatures)
+    keyed = tg.compile(lambda x: x)
+    keyed({huge: 1.0})
+    assert "too many digits" in repr(keyed.signatures)
+    scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x, *, n=huge: x)
+    assert "too many digits" in repr(scaled.signature)
+    assert hex(10 * huge) in str(tg.record(lambda x: scaled(x, n=10 * huge))(1.0)[1])

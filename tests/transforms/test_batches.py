@@ -181,6 +181,13 @@ def test_a_result_that_is_the_same_for_all_is_repeated():
     assert not got[1].flags.writeable
 
 
+@pytest.mark.parametrize("made", ["a", b"a", 1j, print, range(3), ("a", "b"), {"a": "b"}])
+def test_a_result_with_nothing_to_batch_is_refused(made):
+    with pytest.raises(TypeError, match="is an array or a number"):
+        tg.vmap(lambda x: made)(Y)
+    assert tg.vmap(lambda x: (x, made))(Y)[1] == made
+
+
 def test_what_is_not_batched_is_an_array_whose_value_can_be_read():
     def fn(x: Any, n: Any) -> Any:
         return x * 2 if n > 1 else x
