@@ -636,6 +636,7 @@ def test_large_arrays_of_the_packages_own_are_shared_unless_a_ufunc_writes_to_th
     for view in (x, x.T, x[1:], x.reshape(-1, 32)):
         if view.nbytes >= LARGE:
             assert np.shares_memory(keep(view), x) is not at_writes
+            assert np.shares_memory(keep(lend(view)), x) is not at_writes
             assert np.shares_memory(give(view[...]), x) is not at_writes
     assert keep(x) is not x
     assert not np.shares_memory(keep(lend(np.ones(LARGE))), x)
