@@ -130,7 +130,7 @@ class Signature:
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options that differ from the defaults, and those whose default can change."""
         given = {n: v for n, v in options.items() if v is not self.defaults.get(n, self)}
-        return self.unsettled | given
+        return self.unsettled | given if self.unsettled else given
 
 
 def _can_change(default: Any) -> bool:

@@ -214,3 +214,9 @@ def test_a_custom_op_that_raises_is_named_and_the_error_kept():
     with pytest.raises(ValueError, match=r"broken\(float64 \(\)\).*no good") as caught:
         tg.record(broken)(np.array(1.0))
     assert str(caught.value.__cause__) == "no good"
+
+
+def test_a_rule_whose_cotangent_has_more_axes_than_the_operands_is_named():
+    op = tg.custom_op(vjps=(None, lambda g, y, x, z: np.ones((2, 3))), name="odd")(np.add)
+    with pytest.raises(ValueError, match=r"odd for operand 1 .*\(2, 3\).*are \(\), \(3,\)"):
+        tg.grad(lambda z: tg.sum(op(1.0, z)))(np.ones(3))

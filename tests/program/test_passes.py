@@ -357,7 +357,7 @@ def scaled(program):
 
 @pytest.mark.parametrize("number", [0.25, -3.0, np.float64(0.3)])
 def test_a_number_multiplies_what_is_small_of_a_product(number):
-    a, b = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 24).reshape(12, 2)
+    a, b = np.linspace(-1, 1, 80).reshape(40, 2), np.linspace(0, 1, 80).reshape(40, 2)
     square = np.outer(a[:, 0], b[:, 1])
 
     def before(a, b, square):
@@ -371,23 +371,23 @@ def test_a_number_multiplies_what_is_small_of_a_product(number):
         return (scores @ a).T, scores.T @ b
 
     def through(a, b, square):
-        return np.reshape(np.reshape(np.cos(square) * number, (4, 36)).T, (12, 12)) @ a
+        return np.reshape(np.reshape(np.cos(square) * number, (4, 400)).T, (40, 40)) @ a
 
     def twice(a, b, square):
-        scores = np.sin(square[:, :3]) * number
+        scores = np.sin(np.reshape(square, (160, 10))) * number
         return scores.T @ scores
 
     for fn in (before, beside, after, through, twice):
         program = scale_small(trace(fn, (a, b, square), {}))
-        assert (12, 12) not in scaled(program)
-        assert (12, 3) not in scaled(program)
+        assert (40, 40) not in scaled(program)
+        assert (160, 10) not in scaled(program)
         got, wanted = run(program, (a, b, square)), fn(a, b, square)
         for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11)
 
 
 def test_a_number_stays_where_it_is_needed_or_multiplies_the_least():
-    a, b = np.linspace(-1, 1, 24).reshape(12, 2), np.linspace(0, 1, 24).reshape(2, 12)
+    a, b = np.linspace(-1, 1, 80).reshape(40, 2), np.linspace(0, 1, 80).reshape(2, 40)
 
     def needed(a, b):
         scores = (a @ b) * 0.5
@@ -406,7 +406,7 @@ def test_a_number_stays_where_it_is_needed_or_multiplies_the_least():
             assert untouched(scale_small, fn, a, b)
         got, wanted = run(scale_small(trace(fn, (a, b), {})), (a, b)), fn(a, b)
         for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-12)
+            np.testing.assert_allclose(x, y, rtol=1e-11, atol=1e-11)
     # half of the least number would be none
     assert untouched(scale_small, lambda a, b: (a @ b) * 1e-300, a, b)
 

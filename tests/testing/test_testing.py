@@ -171,8 +171,8 @@ def test_a_wrong_third_order_is_caught_where_the_second_is_right() -> None:
 def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
     modes: Any, seed: int, reduced: bool
 ) -> None:
-    # 1,600 are found in the same way
-    side = 100 if THOROUGH or (reduced and modes == MODES[0]) else 40
+    # one of 900 is found in the same way
+    side = 100 if THOROUGH or (reduced and modes == MODES[0]) else 30
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(side, side))
     i, j = rng.integers(side, size=2)
@@ -331,8 +331,8 @@ TIED: dict[str, Any] = {
 @pytest.mark.parametrize("modes", MODES if THOROUGH else MODES[2:])
 def test_ties_of_any_number_are_no_false_alarm(name: str, n: int, modes: Any) -> None:
     tied = np.full(n, 0.3)
-    for x in (np.append(tied, [2.0, 2.0]), 1e6 * tied):
-        check_grads(TIED[name], (x,), modes=modes)
+    check_grads(TIED[name], (np.append(tied, [2.0, 2.0]),), modes=modes)
+    check_grads(TIED[name], (1e6 * tied,), 2 if THOROUGH else 1, modes)
     many = np.append(np.linspace(1, 2, 70), tied)
     check_grads(TIED[name], (many,), order=1, modes=modes if THOROUGH else MODES[0])
 

@@ -17,7 +17,10 @@ from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.factors import multiple
 
+_SCALES = (multiply, divide, negative)
 _VIEWS: frozenset[Any] = frozenset({expand_dims, reshape, squeeze, swapaxes, transpose})
+# elements from which a pass over them takes longer than a call to start
+_MANY = 1 << 10
 # numbers that neither overflow nor lose digits, whatever they multiply
 _LARGEST = 1 << 12
 
@@ -28,7 +31,8 @@ def scale_small(builder: Builder) -> None:
 
     Fires on attention, forward and backward; each time it saves a pass over the scores.
     """
-    if not builder.has((matmul,)):
+    large = any(x.op in _SCALES and math.prod(x.shape) >= _MANY for _, x in builder.in_order())
+    if not (large and builder.has((matmul,))):
         return
     users = builder.users()
     # for each product, the number that it still has to be multiplied by
@@ -53,12 +57,14 @@ def scale_small(builder: Builder) -> None:
             if number is None:
                 return None
             return builder.emit(multiply, number, builder.append(instruction))
+        size = math.prod(instruction.shape)
+        if size < _MANY:
+            return None
         number, x = multiple(builder, instruction)
         if number is None or not 1 / _LARGEST <= abs(number) <= _LARGEST:
             return None
         if instruction.dtype.char not in "fd" or builder.dtype(x) != instruction.dtype:
             return None
-        size = math.prod(instruction.shape)
         made = builder.source(x, matmul)
         if made is not None and len(users.get(x, ())) == 1 and made.dtype == instruction.dtype:
             a, b = made.operands
@@ -76,7 +82,7 @@ def scale_small(builder: Builder) -> None:
             late[i] = late.get(i, 1.0) * number
         return x
 
-    builder.rewrite(visit, (multiply, divide, negative, matmul))
+    builder.rewrite(visit, (*_SCALES, matmul))
 
 
 def _scaled(builder: Builder, number: float, x: Any) -> Any:

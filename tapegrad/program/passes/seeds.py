@@ -163,8 +163,9 @@ def _factor(builder: Builder, x: Any, dependent: set[Ref]) -> Any:
     if instruction.op is not multiply:
         return None
     for factor, other in (instruction.operands, instruction.operands[::-1]):
-        if other not in dependent or factor in dependent:
+        if other not in dependent:
             continue
+        # a number or an input does not depend on the seed itself
         if type(factor) is not Ref:
             return factor
         if factor.kind == "input" and builder.of(factor).number:

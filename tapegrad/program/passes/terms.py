@@ -17,8 +17,8 @@ from tapegrad.program.passes.chains import rewrite_sums
 def add_small_first(builder: Builder) -> None:
     """``(x + b) + (y + c)`` becomes ``(x + (b + c)) + y`` for small b and c.
 
-    Fires on a sum of two layers, each with a bias, as in a recurrent cell: one addition of
-    a bias for each step becomes one for all steps.
+    Fires on a sum of two layers, each with a bias, as in `RNNCell` and cells like PyTorch's: one
+    addition of a bias for each step becomes one for all steps.
     """
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:

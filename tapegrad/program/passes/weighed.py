@@ -29,13 +29,13 @@ def sum_weighed(builder: Builder) -> None:
     """
     if not builder.has((sum_,)):
         return
-    place = {i: k for k, i in enumerate(builder.order)}
+    sums = [i for i, x in builder.in_order() if x.op is sum_ and _is_of_rows(builder, x)]
+    place = {i: k for k, i in enumerate(builder.order)} if sums else {}
     found = {}
-    for i, instruction in builder.in_order():
-        if instruction.op is sum_ and _is_of_rows(builder, instruction):
-            pair = _smaller(builder, instruction.operands[0], place[i], place)
-            if pair is not None:
-                found[i] = pair
+    for i in sums:
+        pair = _smaller(builder, builder.instructions[i].operands[0], place[i], place)
+        if pair is not None:
+            found[i] = pair
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at not in found:
@@ -57,7 +57,9 @@ def sum_weighed(builder: Builder) -> None:
 
 def _is_of_rows(builder: Builder, instruction: Instruction) -> bool:
     n = len(builder.shape(instruction.operands[0]))
-    return n > 1 and instruction.options.get("axis") in (-1, n - 1, (-1,), (n - 1,))
+    if n < 2 or builder.source(instruction.operands[0], multiply) is None:
+        return False
+    return instruction.options.get("axis") in (-1, n - 1, (-1,), (n - 1,))
 
 
 def _smaller(builder: Builder, x: Any, at: int, place: Mapping[int, int]) -> Any:
