@@ -281,6 +281,10 @@ def test_unflatten_counts_the_leaves():
         with pytest.raises(ValueError, match="leaves"):
             tree.unflatten(structure, leaves)
     assert tree.unflatten(structure, iter("xy")) == {"a": "x", "b": ["y"]}
+    with pytest.raises(TypeError, match="flatten"):
+        tree.unflatten([1, 2], structure)
+    with pytest.raises(TypeError, match="flatten"):
+        tree.unflatten(leaves, structure)
 
 
 def test_classes_are_made_through_their_init():

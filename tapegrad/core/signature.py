@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cached_property
 from typing import Any
 
 import attrs
@@ -15,7 +14,7 @@ from tapegrad.core.digits import as_text
 HARMLESS: Mapping[str, Any] = {"out": None, "where": True, "dtype": None, "initial": None}
 
 
-@attrs.frozen(slots=False)
+@attrs.frozen
 class Signature:
     """How an op is called, or a function composed of ops.
 
@@ -33,6 +32,8 @@ class Signature:
         How many of the first are operands; the others are options.
     is_variadic
         Whether it takes any number of further positional arguments, as in ``*arrays``.
+    unsettled
+        The options whose default can change: a call is made with what it holds then.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Signature:
     defaults: Mapping[str, Any] = attrs.field(repr=as_text)
     n_operands: int = 0
     is_variadic: bool = False
+    unsettled: dict[str, Any] = attrs.field(init=False, eq=False, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        options = self.names[self.n_operands :]
+        unsettled = {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
+        object.__setattr__(self, "unsettled", unsettled)
 
     @classmethod
     def of(cls, function: Any, name: str, n_operands: int = 0) -> Signature:
@@ -120,12 +127,6 @@ class Signature:
         given = self.named(args, kwargs)
         operands = [given.pop(x) if x in given else self.defaults[x] for x in self.names[:n]]
         return tuple(operands), self.changed(given)
-
-    @cached_property
-    def unsettled(self) -> dict[str, Any]:
-        """Options whose default can change: a call is made with what it holds then."""
-        options = self.names[self.n_operands :]
-        return {n: v for n, v in self.defaults.items() if n in options and _can_change(v)}
 
     def changed(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The options that differ from the defaults, and those whose default can change."""

@@ -8,6 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.apart import apart
 from tapegrad.core.formula import formula, names
 from tapegrad.core.ownership import lend
 from tapegrad.core.seeds import begin
@@ -97,7 +98,7 @@ class Steps:
                 continue
             passed = []
             if record not in wanted:
-                for i, x, c, summed in contributions(record, g, recorded, reached):
+                for i, x, c, summed in _contributions(record, g, recorded, reached):
                     known = cotangents.get(x)
                     cotangents[x] = summed if known is None else known + summed
                     passed.append(Contribution(record, i, x, _lent(c), _lent(summed)))
@@ -141,6 +142,9 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     %0 w has 4.0
     """
     return Steps(tape, begin(tape, output, cotangent))
+
+
+_contributions = apart(contributions)
 
 
 def _called(record: Tensor) -> str:

@@ -207,6 +207,8 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     ------
     ValueError
         If there are more or fewer leaves than the structure has places.
+    TypeError
+        If the structure is not one.
 
     Examples
     --------
@@ -215,6 +217,8 @@ def unflatten(structure: Structure, leaves: Any) -> Any:
     >>> tg.tree.unflatten(structure, ["x", "y"])
     ('x', {'a': 'y'})
     """
+    if not isinstance(structure, Structure):
+        raise TypeError(f"a structure is what tree.flatten returns second, not {structure!r}")
     rest = iter(leaves)
     try:
         tree = _unflatten(structure, rest)

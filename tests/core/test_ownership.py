@@ -377,6 +377,7 @@ def _outputs(n: int) -> dict[str, Any]:
         "jacobian": tg.jacobian(lambda x: x[:3] * 2)(x),
         "parameters": params,
         "optimizer": optimizer.update(params, params, optimizer.init(params)),
+        "sums of squares": tg.optim.Adagrad(0.1, initial=0.5).init(params),
         "compiled": step(x, x),
         "compiled again": step(x, matrix.reshape(-1)),
         "constants": [c.value for c in program.constants],
@@ -635,6 +636,7 @@ def test_large_arrays_of_the_packages_own_are_shared_unless_a_ufunc_writes_to_th
     for view in (x, x.T, x[1:], x.reshape(-1, 32)):
         if view.nbytes >= LARGE:
             assert np.shares_memory(keep(view), x) is not at_writes
+            assert np.shares_memory(keep(lend(view)), x) is not at_writes
             assert np.shares_memory(give(view[...]), x) is not at_writes
     assert keep(x) is not x
     assert not np.shares_memory(keep(lend(np.ones(LARGE))), x)

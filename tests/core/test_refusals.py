@@ -11,6 +11,7 @@ from op_cases import CASES, TABLE
 import tapegrad as tg
 from tapegrad.declare import declaration
 from tapegrad.domain import Call
+from tapegrad.errors import TraceError
 from tapegrad.face.table import ANSWERS
 from tapegrad.testing import sample_calls
 
@@ -132,3 +133,10 @@ def test_what_an_arrays_method_refuses_is_refused(name: str, shape: tuple[int, .
         except Exception:
             with pytest.raises((TypeError, ValueError, IndexError)):
                 tg.record(lambda t, args=args: getattr(t, name)(*args))(x)
+
+
+def test_an_option_that_is_an_argument_of_a_compiled_function_is_told_what_compiling_knows():
+    with pytest.raises(
+        TraceError, match=r"axis of sum, an option, while compiling.*static_argnums"
+    ):
+        tg.compile(lambda x, axis: tg.sum(x, axis=axis))(np.ones((2, 3)), 1)

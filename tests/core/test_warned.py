@@ -39,6 +39,16 @@ def scanned(of):
     return lambda x: tg.scan(lambda c, _: (c + tg.sum(of(x)), None), 0.0, length=2)[0]
 
 
+def by_hand(of):
+    """The ops of a function, each written on a tape by hand."""
+    _, recorded = tg.record(of)(X)
+    tape, x = tg.Tape().parameter(X)
+    known = {recorded[0]: x}
+    for record in recorded[1:]:
+        operands = [known.get(x, x) if isinstance(x, tg.Tensor) else x for x in record.operands]
+        tape, known[record] = tape.write(record.op, *operands, **record.options)
+
+
 def again(compiled, n):
     """The result of a compiled function that was called before, on other values, n times."""
     for _ in range(n):
@@ -57,6 +67,8 @@ WAYS = {
     "grad of scan": lambda of: tg.grad(scanned(of))(X),
     "checkpoint": lambda of: tg.grad(tg.checkpoint(loss(of)))(X),
     "custom op": lambda of: tg.grad(loss(tg.custom_op(vjps=(None,))(of)))(X),
+    "written by hand": lambda of: by_hand(of),
+    "steps": lambda of: list(tg.sweep_steps(*tg.record(loss(of))(X)[::-1])),
     "tracing": lambda of: tg.compile(loss(of)).program(X),
     "compiled": lambda of: again(tg.compile(loss(of)), 0),
     "compiled, again": lambda of: again(tg.compile(loss(of)), 1),
@@ -93,7 +105,9 @@ def test_a_warning_names_a_line_of_the_users(text, way):
     found = given(lambda: WAYS[way](OPS[text]))
     assert text in [x[0] for x in found]
     assert {file for _, file, _ in found} == {__file__}
-    assert {line for _, _, line in found} <= lines_of(OPS[text], WAYS[way], loss, scanned, again)
+    assert {line for _, _, line in found} <= lines_of(
+        OPS[text], WAYS[way], loss, scanned, again, by_hand
+    )
 
 
 def test_it_is_the_line_of_the_op_in_a_recording_and_of_the_call_in_a_sweep():

@@ -611,3 +611,9 @@ def test_clipping_is_compiled_and_differentiated() -> None:
 def test_a_bound_that_is_no_bound_is_refused(most: float) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         tg.optim.clip_by_global_norm({"w": np.ones(2)}, most)
+
+
+def test_a_decay_is_by_its_factor_at_each_step_unless_it_says_how_many():
+    np.testing.assert_allclose(
+        tg.optim.exponential_decay(2.0, 0.5)(np.arange(4)), [2, 1, 0.5, 0.25]
+    )

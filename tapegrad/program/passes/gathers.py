@@ -48,8 +48,8 @@ def commute_gathers(builder: Builder) -> None:
     """``table[i] @ w`` becomes ``(table @ w)[i]``, where that is less work.
 
     Fires on an embedding before a layer, if more rows are looked up than the table has, as letters
-    are: a twentieth of the step is saved. The weight's gradient stays a product with the selected rows: the others may be infinite, and must
-    not take part in it.
+    are: a twentieth of the step is saved. The weight's gradient stays a product with the selected
+    rows: the others may be infinite, and must not take part in it.
     """
     if not builder.has((index_select,)):
         return
