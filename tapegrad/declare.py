@@ -14,6 +14,7 @@ from typing import Any, ParamSpec
 import attrs
 import numpy as np
 
+from tapegrad.core.apart import told
 from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.lists import LISTS, in_list, stacked
@@ -182,7 +183,7 @@ def function(
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
                 args = tuple([x if name in lists else _array(x) for x, name in named])
-            return composed(*args, **kwargs)
+            return told(composed, *args, **kwargs)
 
         declare(called, domain, kink, signature)
         FUNCTIONS[composed.__name__] = called

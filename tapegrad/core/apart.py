@@ -14,6 +14,25 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
+    """The result of a call; outside a recording, NumPy's warnings name the user's line.
+
+    A recording has a context for this already, and goes on with what the function writes.
+    """
+    state = STATE.get(DEFAULT)
+    if state is TOLD or CURRENT.get() is not None:
+        return fn(*args, **options)
+    if state is DEFAULT:
+        # what `aside` does in most calls
+        return copy_context().run(_begun, fn, args, options)
+    return aside(fn, *args, **options)
+
+
+def _begun(fn: Callable[..., R], args: Any, options: Any) -> R:
+    STATE.set(TOLD)
+    return fn(*args, **options)
+
+
 def apart(fn: Callable[P, R]) -> Callable[P, R]:
     """The function, such that NumPy's warnings name the user's line while it runs.
 

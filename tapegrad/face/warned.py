@@ -66,11 +66,13 @@ def warn_at_users_line() -> None:
             np.seterrcall(Warner())
 
 
-def aside(fn: Callable[..., R], *args: Any) -> R:
+def aside(fn: Callable[..., R], *args: Any, **options: Any) -> R:
     """The result of a call, in a context of its own where warnings name the user's line."""
-    return fn(*args) if STATE.get(None) is TOLD else copy_context().run(_told, fn, *args)
+    if STATE.get(None) is TOLD:
+        return fn(*args, **options)
+    return copy_context().run(_told, fn, args, options)
 
 
-def _told(fn: Callable[..., R], *args: Any) -> R:
+def _told(fn: Callable[..., R], args: Any, options: Any) -> R:
     warn_at_users_line()
-    return fn(*args)
+    return fn(*args, **options)

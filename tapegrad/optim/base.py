@@ -11,6 +11,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
+from tapegrad.core.apart import told
 from tapegrad.core.operands import shape_of
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
@@ -103,6 +104,9 @@ class Optimizer:
                 f"{type(self).__name__}.update(params, grads, state): state must be what init or "
                 f"the last update returned; got {type(state).__name__}"
             )
+        return told(self._updated, params, grads, state)
+
+    def _updated(self, params: Params, grads: Any, state: State) -> tuple[Params, State]:
         names = self.moments()
         moments = [getattr(state, name) for name in names]
         now = self.numbers(state.step, self.rate(state))

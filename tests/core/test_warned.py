@@ -143,6 +143,40 @@ def test_it_is_the_line_of_the_call_in_a_compiled_function():
     ]
 
 
+SGD = tg.optim.SGD(1e308)
+PLAIN = {
+    "op": lambda: tg.log(X),
+    "op with options": lambda: tg.sum(np.full(2, 1e308), axis=0),
+    "function": lambda: tg.norm(np.full(2, 1e200)),
+    "function with options": lambda: tg.std(np.array([[np.inf, 1.0]]), axis=1),
+    "custom op": lambda: tg.custom_op(vjps=(None,))(np.log)(X),
+    "update": lambda: SGD.update({"w": X}, {"w": X * 1e10}, SGD.init({"w": X})),
+}
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_it_is_the_line_of_the_call_on_plain_arrays(name):
+    call = PLAIN[name]
+    ((_, file, line),) = given(call)
+    assert (file, line) == (__file__, call.__code__.co_firstlineno)
+    with np.errstate(all="ignore"):
+        assert given(call) == []
+    with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+        call()
+    assert STATE.get(DEFAULT) is DEFAULT
+
+
+@pytest.mark.parametrize("mode", ["ignore", "warn", "raise"])
+def test_what_is_recorded_where_the_user_set_numpys_errors_stays_on_the_tape(mode):
+    def fn(x):
+        with np.errstate(all=mode):
+            y = tg.std(x) * tg.exp(np.ones(2)) * x
+            return tg.sum(tg.optim.SGD(0.5).update(y, x, tg.optim.SGD(0.5).init(y))[0])
+
+    expected = tg.grad(lambda x: tg.sum(tg.std(x) * np.exp(np.ones(2)) * x - 0.5 * x))(X)
+    np.testing.assert_allclose(tg.grad(fn)(X), expected)
+
+
 def test_a_compiled_function_runs_in_the_context_that_it_is_called_in():
     setting: ContextVar[float] = ContextVar("setting", default=1.0)
     scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x: x * setting.get())
