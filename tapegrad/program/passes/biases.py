@@ -58,11 +58,15 @@ def join_biases(builder: Builder) -> None:
         return known[key]
 
     def given(layer: _Layer) -> Ref:
+        if ("x", layer.x) in known:
+            return known["x", layer.x]
         n = builder.shape(layer.x)[0]
         ones = builder.constant(np.ones((n, 1), builder.dtype(layer.x)))
         return once(("x", layer.x), concatenate, layer.x, ones, axis=1)
 
     def weights(layer: _Layer) -> Ref:
+        if ("w", layer.total) in known:
+            return known["w", layer.total]
         row = builder.reshaped(layer.b, (1, *builder.shape(layer.b)))
         return once(("w", layer.total), concatenate, layer.w, row)
 
