@@ -107,7 +107,7 @@ def _stepped(rows: Any, q: Any, method: str) -> Any:
     low, after = (np.minimum(np.maximum(i, 0), n - 1) for i in (low, low + 1))
     if method != "averaged_inverted_cdf":
         return index_select(rows, np.where(at_step, low, after))
-    dtype = rows.dtype if weak and rows.dtype.kind == "f" else place.dtype
+    dtype = place.dtype if not weak else rows.dtype if rows.dtype.kind == "f" else float
     share = np.where(at_step, 0.5, 1.0).astype(dtype)
     share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
     below, above = index_select(rows, low), index_select(rows, after)
@@ -138,7 +138,7 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
     if weak:
         share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
     else:
-        share = share.astype(place.dtype)
+        share = share.astype(place.dtype if place.dtype.kind == "f" else float)
     share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
     below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
     step = above - below

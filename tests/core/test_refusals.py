@@ -96,7 +96,7 @@ def fits(error: Exception | None, theirs: Exception, label: str) -> bool:
 def test_what_numpy_refuses_is_refused(name: str) -> None:
     numpys = FUNCTIONS[name]
     wrong = set()
-    for drawn in sample_calls(name, examples("op")):
+    for drawn in sample_calls(name, examples("op, called wrongly")):
         if refusal(numpys, drawn) is not None:
             continue  # that of an older NumPy, which has less
         for label, call in odd_calls(name, drawn):
