@@ -6,6 +6,7 @@ times as long to start.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -52,23 +53,25 @@ def join_biases(builder: Builder) -> None:
         return
     known: dict[Any, Ref] = {}
 
-    def once(key: Any, op: Any, *operands: Any, **options: Any) -> Ref:
+    def once(key: Any, make: Callable[[], Ref]) -> Ref:
         if key not in known:
-            known[key] = builder.emit(op, *operands, **options)
+            known[key] = make()
         return known[key]
 
     def given(layer: _Layer) -> Ref:
-        if ("x", layer.x) in known:
-            return known["x", layer.x]
-        n = builder.shape(layer.x)[0]
-        ones = builder.constant(np.ones((n, 1), builder.dtype(layer.x)))
-        return once(("x", layer.x), concatenate, layer.x, ones, axis=1)
+        def make() -> Ref:
+            n = builder.shape(layer.x)[0]
+            ones = builder.constant(np.ones((n, 1), builder.dtype(layer.x)))
+            return builder.emit(concatenate, layer.x, ones, axis=1)
+
+        return once(("x", layer.x), make)
 
     def weights(layer: _Layer) -> Ref:
-        if ("w", layer.total) in known:
-            return known["w", layer.total]
-        row = builder.reshaped(layer.b, (1, *builder.shape(layer.b)))
-        return once(("w", layer.total), concatenate, layer.w, row)
+        def make() -> Ref:
+            row = builder.reshaped(layer.b, (1, *builder.shape(layer.b)))
+            return builder.emit(concatenate, layer.w, row)
+
+        return once(("w", layer.total), make)
 
     by_weight = {layer.w: layer for layer in layers}
 
@@ -89,12 +92,14 @@ def join_biases(builder: Builder) -> None:
             note = "the bias is a row of the weight"
             return builder.emit(matmul, given(layer), weights(layer), note=note)
         if i in (layer.d_w, layer.d_b):
-            left = once(("x.T", layer.x), transpose, given(layer))
-            whole = once(("g", layer.total), matmul, left, layer.cotangent)
+            left = once(("x.T", layer.x), lambda: builder.emit(transpose, given(layer)))
+            whole = once(("g", layer.total), lambda: builder.emit(matmul, left, layer.cotangent))
         else:
             gradient = known["g", layer.total]
-            op = instruction.op
-            whole = once(("new", layer.total), op, weights(layer), gradient)
+            whole = once(
+                ("new", layer.total),
+                lambda: builder.emit(instruction.op, weights(layer), gradient),
+            )
         k = builder.shape(layer.w)[0]
         of_weight = i == layer.d_w or (layer.updates and i == layer.updates[0])
         if of_weight and instruction.name:

@@ -50,8 +50,8 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
         return None
     if math.prod(shape[k] for k in inner) > _MOST_ADDED:
         return None
-    stack, rows, columns = (of_first & of_second) - inner, of_first - inner, of_second - inner
-    rows, columns = rows - stack, columns - stack
+    rows, columns = of_first - of_second, of_second - of_first
+    stack = (of_first & of_second) - inner
     if max(rows, default=-1) > max(columns, default=-1):
         # so that the result's axes are more often in order
         first, second, rows, columns = second, first, columns, rows
