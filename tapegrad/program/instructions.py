@@ -6,7 +6,7 @@ from typing import Any
 
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.joining import stack
-from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
+from tapegrad.ops.shape import swapaxes, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
@@ -16,6 +16,7 @@ from tapegrad.program.ir import STAGES, Code, Instruction, Ref
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
 from tapegrad.program.plan import Plan, owners, parts_of
+from tapegrad.program.templates import RESHAPES
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -115,9 +116,6 @@ def _taken(frame: Frame, i: int) -> list[Ref]:
     return []
 
 
-_RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
-
-
 # the names of arrays, and their strides in elements if they are known
 Still = dict[Any, tuple[str, "tuple[int, ...] | None"]]
 
@@ -161,7 +159,7 @@ def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
         return instruction.shape != () and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
-    if op in _RESHAPES:
+    if op in RESHAPES:
         return still[of][1] == strides_in_order(program.like(of).shape)
     return op in (transpose, swapaxes)
 
@@ -170,7 +168,7 @@ def _strides(
     program: Code, instruction: Instruction, given: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
     """The strides of a view that is made once."""
-    if instruction.op in _RESHAPES:
+    if instruction.op in RESHAPES:
         return strides_in_order(instruction.shape)
     axes = axes_of(instruction)
     return None if axes is None or given is None else ordered(given, axes)

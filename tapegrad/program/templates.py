@@ -131,6 +131,9 @@ WHOLE: Mapping[Any, str] = {
     invert: "~{0}",
 }
 
+# Ops whose result has the operand's elements, in their order.
+RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
+
 # Ops whose result may share the first operand's memory.
 VIEWS = frozenset(
     {
@@ -144,9 +147,9 @@ VIEWS = frozenset(
             ascontiguousarray,
             transpose,
             swapaxes,
-            reshape,
         ),
-        *(reshape, expand_dims, squeeze, broadcast_to, flip, sliding_window_view),
+        *RESHAPES,
+        *(broadcast_to, flip, sliding_window_view),
     }
 )
 

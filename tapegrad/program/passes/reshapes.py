@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.ops.indexing import getitem
-from tapegrad.ops.shape import expand_dims, reshape, squeeze
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Operand
-
-_RESHAPES = frozenset({reshape, expand_dims, squeeze})
+from tapegrad.program.templates import RESHAPES
 
 
 def before_reshape(builder: Builder, x: Any) -> Operand | None:
@@ -17,7 +15,7 @@ def before_reshape(builder: Builder, x: Any) -> Operand | None:
     made = builder.source(x)
     if made is None:
         return None
-    if made.op in _RESHAPES or (made.op is getitem and _only_adds_axes(made.options["index"])):
+    if made.op in RESHAPES or (made.op is getitem and _only_adds_axes(made.options["index"])):
         return made.operands[0]
     return None
 

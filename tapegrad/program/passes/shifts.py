@@ -17,10 +17,11 @@ from tapegrad.ops.exponential import exp, log
 from tapegrad.ops.picking import below_largest, pick
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze
+from tapegrad.ops.shape import broadcast_to
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction
+from tapegrad.program.templates import RESHAPES
 
 _FEW = 1 << 8
 # larger multiples of the shift might overflow
@@ -153,7 +154,7 @@ def _product(sign: int) -> Callable[[Change, Change], Change | None]:
     return rule
 
 
-_RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze, broadcast_to})
+_RESHAPES: frozenset[Any] = RESHAPES | {broadcast_to}
 
 # of elementwise ops, by how the operands change
 _RULES: Mapping[Any, Callable[..., Change | None]] = {
