@@ -621,7 +621,20 @@ def test_a_cell_is_compiled_to_loops_of_what_its_carry_needs(reverse, remember):
     assert str(program).count("\n        for ") == 2
 
 
-CALLS = st.sampled_from(SMOOTH).flatmap(CASES.__getitem__)
+# whose results have a shape that depends on the values of whole numbers or truth values
+READING = {"bincount", "compress", "extract"}
+MASKED = {"getitem", "index_add", "index_set", "scatter"}
+
+
+def is_step(case):
+    """Whether a call passes gradients, and the shape of what it returns is known while tracing."""
+    masked = case.name in MASKED and any(x.dtype == bool for x in case.operands)
+    with np.errstate(all="ignore"):
+        outputs = tg.tree.leaves(case.fn(*case.operands))
+    return not masked and any(np.asarray(y).dtype.kind == "f" for y in outputs)
+
+
+CALLS = st.sampled_from(sorted({*SMOOTH} - READING)).flatmap(CASES.__getitem__).filter(is_step)
 
 
 @depth("loop")
