@@ -29,6 +29,7 @@ from tapegrad.core.tape import (
     write_known,
 )
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
+from tapegrad.face.warned import told
 from tapegrad.ops.record import asarray, stopped
 
 P = ParamSpec("P")
@@ -56,7 +57,7 @@ class Checkpoint(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
-            return self.fn(*args, **kwargs)
+            return told(self.fn, *args, **kwargs)
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # a tape is a value: continuing from the record before drops the call's records
         output, last = recorded_from(start, _called, (self.fn, args, kwargs))

@@ -27,6 +27,7 @@ from tapegrad.core.tape import CURRENT, advance, brought_in, recorded_from, writ
 from tapegrad.core.tensor import Rule, Rules, Tensor
 from tapegrad.declare import declare
 from tapegrad.domain import Domain
+from tapegrad.face.warned import told
 from tapegrad.ops.record import stopped
 
 P = ParamSpec("P")
@@ -186,7 +187,7 @@ class CustomVJP(Generic[P, R]):
             for x in tensors:
                 refuse_stranger("custom_vjp", x, None)
             args, kwargs = tree.unflatten(structure, lend(leaves))
-            return self.fn(*args, **kwargs)
+            return told(self.fn, *args, **kwargs)
         for x in tree.leaves(kwargs):
             if type(x) is Tensor and x.dtype.kind == "f" and x.op is not stopped:
                 raise TypeError(

@@ -14,7 +14,6 @@ from typing import Any, ParamSpec
 import attrs
 import numpy as np
 
-from tapegrad.core.apart import told
 from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.lists import LISTS, in_list, stacked
@@ -23,6 +22,7 @@ from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule
 from tapegrad.domain import REAL, Domain, each
 from tapegrad.face.table import answers
+from tapegrad.face.warned import told
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")

@@ -21,6 +21,7 @@ from tapegrad import tree as trees
 from tapegrad.core.ownership import Array, give
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
+from tapegrad.face.warned import at_users_line
 from tapegrad.tree import Tree
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
@@ -29,6 +30,7 @@ __all__ = ["mean", "same_everywhere", "shard", "together"]
 # --- means --------------------------------------------------------------------------------
 
 
+@at_users_line
 def mean(tree: Tree, comm: Any) -> Tree:
     """The mean of a tree over the ranks, the same to the last bit on each rank and in each run.
 

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.core.apart import apart
 from tapegrad.core.fitting import fit
 from tapegrad.core.forward import apply, by_transposing, schedule
 from tapegrad.core.op import Joint
@@ -25,11 +24,12 @@ from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import CURRENT, PARAMETER, Tape, append
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.whole import forward_of
+from tapegrad.face.warned import at_users_line
 
 Has = tuple[bool, ...]
 
 
-@apart
+@at_users_line
 def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: int) -> Any:
     """Compute the records of one example's tape for a batch.
 

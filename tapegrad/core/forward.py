@@ -13,15 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.apart import apart
 from tapegrad.core.fitting import fit, spread
 from tapegrad.core.operands import primals
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, append, is_recording, run
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.face.warned import at_users_line
 
 
-@apart
+@at_users_line
 def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
     """The tangents of the records that depend on the given tangents, by record.
 

@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
-from tapegrad.core.apart import told
 from tapegrad.core.lists import LISTS, in_list
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
@@ -23,6 +22,7 @@ from tapegrad.core.tape import CURRENT, advance, write
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.variadic import EachOperand as EachOperand
 from tapegrad.core.variadic import Joint as Joint
+from tapegrad.face.warned import told
 
 P = ParamSpec("P")
 
@@ -72,7 +72,7 @@ class Op(Rules, Unchanging, Generic[P]):
         options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
             if self.general is not None and self.signature.lacks(args, kwargs):
-                return self.general(*args, **kwargs)
+                return told(self.general, *args, **kwargs)
             operands, options = self.bind(args, kwargs)
         for x in operands:
             if type(x) is Tensor or (type(x) in LISTS and in_list(x) is not None):

@@ -12,6 +12,7 @@ from tapegrad.core.ownership import give, keep, lend
 from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.errors import TapeError
+from tapegrad.face.warned import told
 
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.
@@ -66,7 +67,7 @@ def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
             f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
             "is not being recorded; use its value"
         )
-    return weight if weight.dtype == record.dtype else weight.astype(record.dtype)
+    return weight if weight.dtype == record.dtype else told(weight.astype, record.dtype)
 
 
 def result_for(record: Tensor, c: Any, given: set[int]) -> Any:

@@ -8,7 +8,6 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.apart import apart
 from tapegrad.core.formula import formula, names
 from tapegrad.core.ownership import lend
 from tapegrad.core.seeds import begin
@@ -16,6 +15,7 @@ from tapegrad.core.sweep import contributions, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.text import operand, printable, short
+from tapegrad.face.warned import at_users_line
 
 
 @attrs.frozen(eq=False)
@@ -144,7 +144,7 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     return Steps(tape, begin(tape, output, cotangent))
 
 
-_contributions = apart(contributions)
+_contributions = at_users_line(contributions)
 
 
 def _called(record: Tensor) -> str:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.apart import apart
 from tapegrad.core.finite import check_cotangent, check_values
 from tapegrad.core.fitting import fit, plus
 from tapegrad.core.passing import numbered
@@ -24,6 +23,7 @@ from tapegrad.core.refusals import Gradients, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.face.warned import at_users_line
 
 # NumPy has one object for it, and asking which object takes less time than asking its kind
 _FLOAT64 = np.dtype(float)
@@ -78,7 +78,7 @@ def reverse_sweep(
     return MappingProxyType(Gradients(gradients))
 
 
-@apart
+@at_users_line
 def sweep(
     tapes: list[Tape], seeds: dict[Tensor, Any], check_finite: bool = False
 ) -> dict[Tensor, Any]:

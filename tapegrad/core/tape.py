@@ -36,7 +36,7 @@ from tapegrad.core.whole import forward_of
 from tapegrad.face.later import later
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import Tabled, table
-from tapegrad.face.warned import aside, warn_at_users_line
+from tapegrad.face.warned import told, warn_at_users_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -164,7 +164,7 @@ class Tape(Tabled, Unchanging):
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
                 refuse_stranger(op.name, x, self.last)
-        record = aside(write, self.last, op, operands, options)
+        record = told(write, self.last, op, operands, options)
         return Tape(record, self.start, self.parameters), record
 
     def __len__(self) -> int:

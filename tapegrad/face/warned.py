@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from contextvars import Context, ContextVar, copy_context
-from typing import Any, Literal, TypeVar
+from contextvars import Context, ContextVar
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
 from tapegrad.face.lines import users_level
 
+P = ParamSpec("P")
 R = TypeVar("R")
 Mode = Literal["log", "warn"]
 
@@ -66,13 +68,43 @@ def warn_at_users_line() -> None:
             np.seterrcall(Warner())
 
 
-def aside(fn: Callable[..., R], *args: Any, **options: Any) -> R:
-    """The result of a call, in a context of its own where warnings name the user's line."""
-    if STATE.get(None) is TOLD:
+def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
+    """The result of a call in which warnings name the user's line."""
+    state = STATE.get(DEFAULT)
+    if state is TOLD:
         return fn(*args, **options)
-    return copy_context().run(_told, fn, args, options)
+    # not in a context of its own, which takes longer: what the function sets in other context
+    # variables holds on, the tape of a recording among them
+    try:
+        if state is DEFAULT:
+            STATE.set(TOLD)
+        else:
+            warn_at_users_line()
+        return fn(*args, **options)
+    finally:
+        STATE.set(state)
 
 
-def _told(fn: Callable[..., R], args: Any, options: Any) -> R:
-    warn_at_users_line()
-    return fn(*args, **options)
+def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
+    """A function in which warnings name the line of the user's that led to the call.
+
+    For what computes with NumPy's own operators, or calls a function that it is given. The ops
+    do this themselves; inside such a function they need not.
+    """
+
+    @wraps(fn)
+    def called(*args: P.args, **options: P.kwargs) -> R:
+        # `told`, without a further call
+        state = STATE.get(DEFAULT)
+        if state is TOLD:
+            return fn(*args, **options)
+        try:
+            if state is DEFAULT:
+                STATE.set(TOLD)
+            else:
+                warn_at_users_line()
+            return fn(*args, **options)
+        finally:
+            STATE.set(state)
+
+    return called

@@ -12,6 +12,7 @@ from tapegrad.core.callables import argument_names, check_callable
 from tapegrad.core.operands import as_constant
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import told
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
@@ -73,7 +74,7 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
             "tg.where, which chooses element by element)"
         )
     if type(pred) is not Tensor:
-        return on_true(*operands) if pred else on_false(*operands)
+        return told(on_true if pred else on_false, *operands)
     given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)
     names = argument_names(on_true, len(operands))

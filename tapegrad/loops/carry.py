@@ -14,6 +14,7 @@ from tapegrad.core.operands import PYTHON_NUMBERS, as_constant
 from tapegrad.core.ownership import lend
 from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import told
 
 T = TypeVar("T")
 
@@ -30,7 +31,7 @@ def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
     start = CURRENT.get()
     try:
         if start is None:
-            return (plain(*args),)
+            return (told(plain, *args),)
         found, last = recorded_from(start, plain, args)
     except CapturedError:
         return None

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
 
 
+@at_users_line
 def attention(queries: Any, keys: Any, values: Any, mask: Any = None) -> Any:
     """Scaled dot-product attention, ``softmax(q @ k.T / sqrt(n)) @ v``.
 
@@ -116,6 +118,7 @@ class MultiHeadAttention:
             )
         )
 
+    @at_users_line
     def __call__(
         self, params: MultiHeadAttentionParams, x: Any, memory: Any = None, mask: Any = None
     ) -> Any:

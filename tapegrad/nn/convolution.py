@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
+from tapegrad.face.warned import at_users_line
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
 from tapegrad.nn.layers import check_params, check_shape, positive_integer
@@ -73,6 +74,7 @@ class _Conv:
         weight = he_normal(key, self._weight_shape, dtype, in_axis=1, out_axis=0)
         return ConvParams(weight, zeros((self.n_out,), dtype))
 
+    @at_users_line
     def __call__(self, params: ConvParams, x: Any) -> Any:
         """The convolution of x of shape (batch, n_in, *sides).
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.core.operands import shape_of
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key
 from tapegrad.nn.layers import check_no_params
 from tapegrad.ops import where
@@ -50,6 +51,7 @@ class Dropout:
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
 
+    @at_users_line
     def __call__(self, params: None, x: Any, key: Any = None) -> Any:
         """X with elements dropped; without a key, x unchanged."""
         check_no_params(self, params)

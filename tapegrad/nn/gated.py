@@ -8,6 +8,7 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.core.ownership import Array
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import LinearParams, affine, check_params, positive_integer
 from tapegrad.nn.recurrent import as_wide
@@ -82,6 +83,7 @@ class GRUCell(_GatedCell):
         """A hidden state of zeros, of shape (batch_size, n_hidden)."""
         return zeros((batch_size, self.n_hidden), dtype)
 
+    @at_users_line
     def __call__(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
         """The output, which is the new hidden state, and that state.
 
@@ -140,6 +142,7 @@ class LSTMCell(_GatedCell):
         state = zeros((batch_size, self.n_hidden), dtype)
         return state, state
 
+    @at_users_line
     def __call__(
         self, params: GatedParams, x: Any, hidden: tuple[Any, Any]
     ) -> tuple[Any, tuple[Any, Any]]:

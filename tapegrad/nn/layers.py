@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, matmul, relu, sigmoid, tanh
 from tapegrad.ops.indexing import from_zero
@@ -20,6 +21,7 @@ class Layer(Protocol):
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> Any:
         """Parameters drawn with a key; the same key gives the same parameters."""
 
+    @at_users_line
     def __call__(self, params: Any, x: Any) -> Any:
         """The layer's output."""
 
@@ -89,6 +91,7 @@ class Linear:
         weight = he_normal(key, (self.n_inputs, self.n_outputs), dtype)
         return LinearParams(weight, zeros((self.n_outputs,), dtype))
 
+    @at_users_line
     def __call__(self, params: LinearParams, x: Any) -> Any:
         """``x @ weight + bias`` for x of shape (..., n_inputs).
 
@@ -152,6 +155,7 @@ class Embedding:
         """Vectors uniform between -1/2 and 1/2, divided by their length."""
         return EmbeddingParams(centred_uniform(key, (self.vocab_size, self.dim), dtype))
 
+    @at_users_line
     def __call__(self, params: EmbeddingParams, indices: Any) -> Any:
         """The vectors at integer indices of any shape.
 
@@ -187,6 +191,7 @@ class WithoutParameters:
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
 
+    @at_users_line
     def __call__(self, params: None, x: Any) -> Any:
         """The function of x."""
         check_no_params(self, params)

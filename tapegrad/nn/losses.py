@@ -9,6 +9,7 @@ import numpy as np
 
 from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import at_users_line
 from tapegrad.ops import (
     abs,
     greater,
@@ -54,6 +55,7 @@ def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:
     return targets
 
 
+@at_users_line
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The squared errors, ``(predictions - targets)**2``.
 
@@ -83,6 +85,7 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     return reduced(square(_errors("mse_loss", predictions, targets)))
 
 
+@at_users_line
 def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     """The absolute errors, ``|predictions - targets|``, with slope 0 at 0.
 
@@ -109,6 +112,7 @@ def l1_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     return _reduction(reduction)(abs(_errors("l1_loss", predictions, targets)))
 
 
+@at_users_line
 def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: float = 1.0) -> Any:
     """Half the squared errors, continued by straight lines beyond `delta`.
 
@@ -145,6 +149,7 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     return reduced(near * (size - 0.5 * near))
 
 
+@at_users_line
 def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """The cross entropy of a sigmoid with its target, without overflow.
 
@@ -181,6 +186,7 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     return reduced(targets * softplus(-logits) + (1 - targets) * softplus(logits))
 
 
+@at_users_line
 def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """The Kullback-Leibler divergence of a softmax from the target's probabilities.
 
@@ -218,6 +224,7 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     return reduced(sum(targets * (logs - log_softmax(logits)), axis=-1))
 
 
+@at_users_line
 def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     """The cross entropy of a softmax with integer targets, without overflow.
 

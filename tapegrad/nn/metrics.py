@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from tapegrad.core.operands import shape_of
+from tapegrad.face.warned import at_users_line
 from tapegrad.ops import argmax, equal, mean
 
 
+@at_users_line
 def accuracy(logits: Any, labels: Any) -> Any:
     """The share of predictions whose largest logit is that of the label.
 

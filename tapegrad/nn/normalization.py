@@ -9,6 +9,7 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
@@ -76,6 +77,7 @@ class LayerNorm:
         """A weight of ones and a bias of zeros, whatever the key."""
         return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
+    @at_users_line
     def __call__(self, params: NormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
         _check(self, params, NormParams, x, -1)
@@ -114,6 +116,7 @@ class RMSNorm:
         """A weight of ones, whatever the key."""
         return RMSNormParams(ones((self.n,), dtype))
 
+    @at_users_line
     def __call__(self, params: RMSNormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
         _check(self, params, RMSNormParams, x, -1)
@@ -168,6 +171,7 @@ class BatchNorm:
         """The initial running statistics: mean 0 and variance 1."""
         return BatchNormState(zeros((self.n,), dtype), ones((self.n,), dtype))
 
+    @at_users_line
     def __call__(
         self, params: NormParams, x: Any, state: BatchNormState, training: bool = False
     ) -> tuple[Any, BatchNormState]:

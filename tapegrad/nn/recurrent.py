@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
 from tapegrad.core.ownership import Array
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key, split, zeros
 from tapegrad.nn.layers import Linear, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import add, astype, relu, sigmoid, tanh
@@ -81,6 +82,7 @@ class RNNCell:
         """
         return zeros((batch_size, self.n_hidden), dtype)
 
+    @at_users_line
     def __call__(self, params: RNNCellParams, x: Any, hidden: Any) -> tuple[Any, Any]:
         """The output and the new hidden state.
 

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import tree
+from tapegrad.face.warned import at_users_line
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import Layer, WithoutParameters, check_params
 
@@ -159,6 +160,7 @@ class Sequential:
             for layer, names in zip(layers, self.wants, strict=True)
         )
 
+    @at_users_line
     def __call__(
         self,
         params: tuple[Any, ...],

@@ -11,10 +11,10 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.core.apart import told
 from tapegrad.core.operands import shape_of
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import at_users_line, told
 from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
 
 Params = TypeVar("Params", bound=Any)
@@ -63,6 +63,7 @@ class Optimizer:
         start = {name: tree.map(self.start, params) for name in self.moments()}
         return self.state(step=give(np.zeros((), np.int64)), **start)
 
+    @at_users_line
     def rate(self, state: Any) -> Any:
         """The learning rate of the next step."""
         rate = self.learning_rate

@@ -9,6 +9,7 @@ import numpy as np
 from tapegrad import tree as trees
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import at_users_line
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
 from tapegrad.optim.checks import is_known, plain
 from tapegrad.tree import Tree
@@ -16,6 +17,7 @@ from tapegrad.tree import Tree
 __all__ = ["clip_by_global_norm", "global_norm"]
 
 
+@at_users_line
 def global_norm(tree: Any) -> Any:
     """The root of the sum of the squares of all numbers in a tree.
 
@@ -41,6 +43,7 @@ def global_norm(tree: Any) -> Any:
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
 
 
+@at_users_line
 def clip_by_global_norm(grads: Tree, most: Any) -> tuple[Tree, Any]:
     """Scales gradients down if their norm is too large (Pascanu et al. 2013).
 

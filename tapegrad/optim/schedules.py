@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.face.warned import at_users_line
 from tapegrad.ops import cos, index_select, minimum, where
 from tapegrad.optim.checks import count, is_known, not_negative, plain, positive
 
@@ -38,6 +39,7 @@ class constant:  # noqa: N801
 
     value: Any = attrs.field(converter=plain, validator=not_negative)
 
+    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         return self.value
@@ -65,6 +67,7 @@ class linear:  # noqa: N801
     end: Any = attrs.field(converter=plain, validator=not_negative)
     steps: Any = attrs.field(converter=plain, validator=[count, positive])
 
+    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         return self.start + (self.end - self.start) * minimum(step / self.steps, 1.0)
@@ -115,6 +118,7 @@ class warmup_cosine:  # noqa: N801
         if known and value <= self.warmup:
             raise ValueError(f"total must be more than warmup, {self.warmup!r}; it is {value!r}")
 
+    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         done = minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
@@ -150,6 +154,7 @@ class exponential_decay:  # noqa: N801
     factor: Any = attrs.field(converter=plain, validator=[not_negative, positive])
     steps: Any = attrs.field(converter=plain, validator=[count, positive], default=1)
 
+    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         return self.start * self.factor ** (step / self.steps)
@@ -202,6 +207,7 @@ class piecewise:  # noqa: N801
         if any(a >= b for a, b in itertools.pairwise(value)):
             raise ValueError(f"boundaries must rise; they are {value!r}")
 
+    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         passed = 0

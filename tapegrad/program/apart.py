@@ -1,4 +1,4 @@
-"""Runs of a program in contexts of their own, where NumPy's warnings name the user's line."""
+"""Runs of a program in which NumPy's warnings name the user's line."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.face.warned import aside, warn_at_users_line
+from tapegrad.face.warned import told, warn_at_users_line
 
 # a run for any error state of NumPy's, and one for the state that it begins with
 Runs = tuple[Callable[..., Any], Callable[..., Any]]
@@ -26,9 +26,9 @@ _PLAIN = (
 def runs_of(make: Any) -> Callable[[], Runs]:
     """A function that makes runs of a program in pairs, from one that makes them singly.
 
-    The second of a pair has one context for all its calls, which takes a quarter of the time
-    of a new one. The caller's context variables are not seen there, so it is for programs that
-    call NumPy and this package alone.
+    The second of a pair has one context for all its calls, where that is set once, which takes a
+    quarter of the time. The caller's context variables are not seen there, so it is for programs
+    that call NumPy and this package alone.
     """
     # from Python 3.14 on, the filters of warnings may be among those variables
     are_seen = getattr(sys.flags, "context_aware_warnings", False)
@@ -39,10 +39,10 @@ def runs_of(make: Any) -> Callable[[], Runs]:
     def made() -> Runs:
         run = make()
         if not alone:
-            return partial(aside, run), partial(aside, run)
+            return partial(told, run), partial(told, run)
         context = Context()
         context.run(warn_at_users_line)
-        return partial(aside, run), partial(context.run, run)
+        return partial(told, run), partial(context.run, run)
 
     return made
 

@@ -28,6 +28,7 @@ from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape, recorded_from, write_parameter
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.notebook import in_html
+from tapegrad.face.warned import told
 from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
@@ -193,7 +194,7 @@ class Compiled(Generic[P, R]):
             which the function may since have changed.
         """
         compiled = self(*args, **kwargs)
-        expected = self.fn(*args, **kwargs)
+        expected = told(self.fn, *args, **kwargs)
         call = read(args, kwargs, self.static_argnums)
         captured = ", ".join(self._keep(call.signature, args, kwargs).captured)
         suspects = f"; captured arrays: {captured}" if captured else ""

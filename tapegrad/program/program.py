@@ -21,7 +21,7 @@ from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Printed
-from tapegrad.face.warned import aside
+from tapegrad.face.warned import told
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.record import stopped
 from tapegrad.program.arguments import Argument, values_of
@@ -71,7 +71,7 @@ class Program(Code, Printed):
         except IndexError:
             run = self._make()
         try:
-            return aside(run, *values)
+            return told(run, *values)
         finally:
             idle.append(run)
 

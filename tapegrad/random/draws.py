@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.face.warned import at_users_line
 from tapegrad.ops.indexing import index_select
 from tapegrad.random import generator
 from tapegrad.random.keys import as_key, is_count, is_integer
@@ -28,6 +29,7 @@ Shape: TypeAlias = "int | tuple[int, ...]"
 _LEAST_MASS = 0.01
 
 
+@at_users_line
 def uniform(
     key: Any, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, dtype: npt.DTypeLike = float
 ) -> Any:

@@ -22,6 +22,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.face.text import cells, operand, printable
+from tapegrad.face.warned import at_users_line
 from tapegrad.show.drawing import drawing
 from tapegrad.show.events import called, events
 from tapegrad.show.inner import swept
@@ -31,6 +32,7 @@ from tapegrad.show.text import primal_of
 from tapegrad.show.values import Texts
 
 
+@at_users_line
 def html(
     tape: Tape,
     output: Tensor,

@@ -11,6 +11,7 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tape import record
 from tapegrad.errors import TraceError
+from tapegrad.face.warned import at_users_line
 from tapegrad.testing.values import rounding
 from tapegrad.transforms.batches import vmap
 
@@ -19,6 +20,7 @@ __all__ = ["check_batched"]
 Fn = Callable[..., Any]
 
 
+@at_users_line
 def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     """Check that `vmap` of a function gives the results of calling it example by example.
 

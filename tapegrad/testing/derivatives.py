@@ -11,6 +11,7 @@ from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import Array
+from tapegrad.face.warned import at_users_line
 from tapegrad.testing.agreement import FLOOR, Named, agree, compare, length
 from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, locate, pack, unpack, weights
@@ -24,6 +25,7 @@ Fn = Callable[..., Any]
 _COARSE_FLOOR = 1 / 8  # as FLOOR, where the tolerance is rounding alone
 
 
+@at_users_line
 def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = None) -> None:
     """Check a VJP of any origin: a kernel, a service, another library.
 
@@ -95,6 +97,7 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
         _check_transposed(f, vjp_fn, jvp_fn)
 
 
+@at_users_line
 def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = None) -> None:
     """Check a JVP of any origin, as `check_vjp` does a VJP.
 

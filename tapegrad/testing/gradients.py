@@ -10,6 +10,7 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.tape import record
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import at_users_line
 from tapegrad.testing.differences import Comparison
 from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack
@@ -24,6 +25,7 @@ Fn = Callable[..., Any]
 _RECORDS = 200  # the most ops of a failing function that are checked one by one
 
 
+@at_users_line
 def check_grads(
     fn: Fn,
     args: Sequence[Any],

@@ -16,6 +16,7 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.ownership import Array
 from tapegrad.core.tape import record
+from tapegrad.face.warned import at_users_line
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.testing.agreement import FLOOR, agree, compare, length
@@ -39,6 +40,7 @@ Fn = Callable[..., Any]
 _NEAR = 1e-4  # the distance of nearby points, which show whether a point is a kink
 
 
+@at_users_line
 def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a pullback is linear: it maps zeros to zeros, and a sum to the sum.
 
@@ -70,6 +72,7 @@ def check_linear_in_cotangent(fn: Fn, args: Sequence[Any]) -> None:
     compare(f, relative, "the pullback of 2u - 3w", both, "2 and -3 times theirs", want, size)
 
 
+@at_users_line
 def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     """Check that the two modes agree: ``<u, J v>`` is ``<Jᵀ u, v>``.
 
@@ -99,6 +102,7 @@ def check_transposes(fn: Fn, args: Sequence[Any]) -> None:
     agree(f, _rounding(f), names[0], forward.sum(), names[1], reverse.sum(), size)
 
 
+@at_users_line
 def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     """Check that second derivatives do not depend on the order: ``<v, H w>`` is ``<w, H v>``.
 
@@ -179,6 +183,7 @@ def check_symmetric_hessian(fn: Fn, args: Sequence[Any]) -> None:
     )
 
 
+@at_users_line
 def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     """Check that no gradient passes if `stop_gradient` is applied before a function.
 
@@ -207,6 +212,7 @@ def check_stop_gradient(fn: Fn, args: Sequence[Any]) -> None:
     compare(f, _rounding(f), what, gradient, "zero", zero, zero)
 
 
+@at_users_line
 def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
     """Check that values, gradients and tangents are the same in each run, to the last bit.
 
@@ -240,6 +246,7 @@ def check_deterministic(fn: Fn, args: Sequence[Any]) -> None:
             )
 
 
+@at_users_line
 def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
     """Check that neither a call nor its derivatives change a single byte of an argument.
 
@@ -268,6 +275,7 @@ def check_unchanged(fn: Fn, args: Sequence[Any]) -> None:
             raise AssertionError(f"{label(fn)} changes its argument {path}")
 
 
+@at_users_line
 def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a compiled function returns the function's values and gradients.
 
@@ -323,6 +331,7 @@ _ALL = (
 )
 
 
+@at_users_line
 def check_properties(fn: Fn, args: Sequence[Any], compiled: bool = False) -> None:
     """Check all properties of this module, and the values by `check_values`.
 

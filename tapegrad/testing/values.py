@@ -10,6 +10,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.tape import record
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import at_users_line
 from tapegrad.testing.flat import flattened, floating
 
 __all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding"]
@@ -19,6 +20,7 @@ Fn = Callable[..., Any]
 CLOSE = 1e-9  # the relative error allowed for rounding
 
 
+@at_users_line
 def check_values(fn: Fn, args: Sequence[Any]) -> None:
     """Check that a function returns the same when recorded as on plain arrays.
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import chain
+from types import BuiltinFunctionType
 from typing import Any, NoReturn
 
-from numpy import ndarray
+from numpy import ndarray, ufunc
 
 from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import told
 from tapegrad.tree.structure import closed, fields_of, flatten, is_named_tuple, opened
 
 __all__ = ["map", "map_up_to", "map_with_path"]
 
 _ARRAYS = frozenset({ndarray, Tensor})
+# NumPy would name the line of this file that calls one of these
+_WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
 
 
 def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
@@ -45,6 +50,8 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     """
     if not callable(f):
         raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
+    if type(f) in _WITHOUT_LINES:
+        f = partial(told, f)
     return _map_beside(f, (tree, *rest), ()) if rest else _map_one(f, tree)
 
 

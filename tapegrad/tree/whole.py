@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Text
+from tapegrad.face.warned import told
 from tapegrad.tree.mapping import map
 from tapegrad.tree.structure import (
     LEAF,
@@ -111,7 +112,7 @@ class Unravel:
                 made.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it
-                made.append(give(x.astype(dtype)))
+                made.append(give(told(x.astype, dtype)))
         return unflatten(self.structure, made)
 
 
