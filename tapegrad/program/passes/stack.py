@@ -15,7 +15,7 @@ from tapegrad.ops.indexing import from_zero, getitem, scatter, segment_sum
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import transpose
+from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
@@ -63,7 +63,7 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
     return builder.emit(concatenate, *parts, axis=axis)
 
 
-def _whole(builder: Builder, parts: tuple[Any, ...]) -> Any:
+def _whole(builder: Builder, parts: tuple[Any, ...]) -> Ref | None:
     """The array whose rows, or columns, the parts are, in order: joining them copies each part."""
     made = [builder.source(x, getitem) for x in parts]
     sources = {x.operands if x is not None else () for x in made}
@@ -79,7 +79,8 @@ def _whole(builder: Builder, parts: tuple[Any, ...]) -> Any:
         if places == [(*[slice(None)] * axis, i) for i in range(shape[axis])]:
             order = (1, 0, *range(2, len(shape)))
             first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
-            return builder.reshaped(first, (shape[axis] * rest[0], *rest[1:]))
+            shape = (shape[axis] * rest[0], *rest[1:])
+            return builder.emit(reshape, first, shape=shape)
     return None
 
 
