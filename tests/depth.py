@@ -14,7 +14,7 @@ THOROUGH = settings.default.max_examples > 30
 # family: examples of the default run, of the thorough run
 FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
-    "op": (4, 250),
+    "op": (4, 150),
     "op, cheap": (16, 250),
     "op, in every part": (3, 30),
     "op, by differences": (2, 20),
