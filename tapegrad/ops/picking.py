@@ -115,7 +115,7 @@ def row_places(indices: Any, n: int) -> Any:
     if columns.size and columns.view(np.uintp).max() >= n:
         bad = columns[(columns < 0) | (columns >= n)][0]
         raise IndexError(f"index {bad} is out of bounds: indices go from 0 to {n - 1}")
-    return np.arange(columns.size) * n + columns
+    return np.arange(0, columns.size * n, n or 1) + columns
 
 
 def _add_at_places_call(choose: Choices) -> Call:

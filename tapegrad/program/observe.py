@@ -139,7 +139,7 @@ class Watch:
             if frame.f_code is not unwrap(sweep).__code__:
                 variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
                 continue
-            for parameter, gradient in at["found"].items():
+            for parameter, gradient in at["gradients"].items():
                 if type(gradient) is Tensor:
                     arrived.add(gradient)
                     if gradient not in cotangents:

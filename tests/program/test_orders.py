@@ -23,7 +23,7 @@ def of(improve, fn, *args):
     return kinds(improve(trace(fn, args, {})))
 
 
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (70, 130), (130, 70), (1, 5000), (0, 3)])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (70, 130), (130, 70), (9000, 1), (0, 3)])
 @pytest.mark.parametrize("turned", [False, True])
 def test_a_copy_is_in_order_whatever_its_size(shape, turned):
     x = np.arange(np.prod(shape, dtype=int), dtype=float).reshape(shape)
