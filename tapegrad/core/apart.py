@@ -37,6 +37,7 @@ def apart(fn: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        return told(fn, *args, **options)
+        # as `told`, without another call
+        return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
 
     return called
