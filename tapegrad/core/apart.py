@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.tape import CURRENT
+from tapegrad.core.tensor import Rules
 from tapegrad.face.warned import aside
 
 P = ParamSpec("P")
@@ -21,6 +23,12 @@ def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
     return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
 
 
+def computed(op: Rules, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The result of an op on arrays alone, which writes nothing."""
+    refuse_unreal(op.name, operands)
+    return told(op.forward, *operands, **options)
+
+
 def apart(fn: Callable[P, R]) -> Callable[P, R]:
     """The function, such that NumPy's warnings name the user's line while it runs.
 
@@ -29,6 +37,7 @@ def apart(fn: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        return told(fn, *args, **options)
+        # as `told`, without another call
+        return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
 
     return called

@@ -70,9 +70,6 @@ def aside(fn: Callable[..., R], *args: Any, **options: Any) -> R:
     """The result of a call, in a context of its own where warnings name the user's line."""
     if STATE.get(None) is TOLD:
         return fn(*args, **options)
-    return copy_context().run(_told, fn, args, options)
-
-
-def _told(fn: Callable[..., R], args: Any, options: Any) -> R:
-    warn_at_users_line()
-    return fn(*args, **options)
+    context = copy_context()
+    context.run(warn_at_users_line)
+    return context.run(fn, *args, **options)

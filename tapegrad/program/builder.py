@@ -40,7 +40,9 @@ class Builder:
     ops
         The ops of the instructions, and of some that were dropped.
     contents
-        By number, each instruction as it was last compared, and its key.
+        The contents of instructions that were compared, each with its number and the first of them.
+    compared
+        By number, each instruction as it was last compared, and the number of its content.
     at, stage
         The instruction that `rewrite` has reached, and the stage of new instructions.
     is_shared, is_needed
@@ -62,7 +64,8 @@ class Builder:
         self.refs = [Ref("instruction", i) for i in self.order]
         self.outputs = outputs
         self.ops = {x.op for x in self.instructions}
-        self.contents: dict[int, tuple[Instruction, Any]] = {}
+        self.contents: dict[Any, tuple[int, Instruction]] = {}
+        self.compared: list[tuple[Instruction | None, int]] = []
         self.at = 0
         self.stage = STAGES[0]
         self.is_shared = self.is_needed = False
@@ -95,10 +98,12 @@ class Builder:
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last."""
         self.touch()
-        ref = Ref("instruction", len(self.instructions))
-        self.order.append(ref.index)
+        instructions = self.instructions
+        i = len(instructions)
+        ref = Ref("instruction", i)
+        self.order.append(i)
         self.ops.add(instruction.op)
-        self.instructions.append(instruction)
+        instructions.append(instruction)
         self.refs.append(ref)
         return ref
 
@@ -127,15 +132,19 @@ class Builder:
 
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
-        if ref.kind == "instruction":
-            return self.instructions[ref.index]
-        return (self.inputs if ref.kind == "input" else self.constants)[ref.index]
+        kind, index = ref
+        if kind == "instruction":
+            return self.instructions[index]
+        return (self.inputs if kind == "input" else self.constants)[index]
 
     def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
         """The instruction that makes a value, if there is one (of this op)."""
-        if type(x) is not Ref or x.kind != "instruction":
+        if type(x) is not Ref:
             return None
-        instruction = self.instructions[x.index]
+        kind, index = x
+        if kind != "instruction":
+            return None
+        instruction = self.instructions[index]
         return instruction if op is None or instruction.op is op else None
 
     def shape(self, x: Any) -> tuple[int, ...]:

@@ -26,16 +26,14 @@ def lines_of(frame: Frame) -> list[str]:
     lines: list[str] = []
     still = _still(frame)
     spelled = _spelled(program, values)
-    staged = any(x.stage != STAGES[0] for x in program.instructions)
-    stage = -1
+    # an instruction that a pass moved up begins no stage
+    rest = list(STAGES) if any(x.stage != STAGES[0] for x in program.instructions) else []
 
     def begin(i: int) -> None:
-        nonlocal stage
-        reached = STAGES.index(program.instructions[i].stage)
-        # an instruction that a pass moved up begins no stage
-        if staged and reached > stage:
-            stage = reached
-            lines.append(f"# {STAGES[stage]}")
+        stage = program.instructions[i].stage
+        if stage in rest:
+            del rest[: rest.index(stage) + 1]
+            lines.append(f"# {stage}")
 
     unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
     if not frame.inside:
@@ -43,18 +41,16 @@ def lines_of(frame: Frame) -> list[str]:
         unwritten.update(*plan.sealed.values())
 
     def line(i: int) -> None:
-        if Ref("instruction", i) in unwritten:
+        instruction, ref = program.instructions[i], Ref("instruction", i)
+        # a part is written with the loop or the branch that returns it
+        if ref in unwritten or instruction.op is PART:
             return
-        if program.instructions[i].op is PART:
-            # written with the loop or the branch that returns it
-            return
-        if isinstance(program.instructions[i].options.get("loop"), Loop):
+        if instruction.options and isinstance(instruction.options.get("loop"), Loop):
             lines.extend(loop_lines(frame, i, lines_of))
             return
-        if isinstance(program.instructions[i].options.get("branch"), Branch):
+        if instruction.options and isinstance(instruction.options.get("branch"), Branch):
             lines.extend(branch_lines(frame, i, lines_of))
             return
-        instruction, ref = program.instructions[i], Ref("instruction", i)
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
         if plan.early.get(ref, ref) != ref:
@@ -84,8 +80,10 @@ def lines_of(frame: Frame) -> list[str]:
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
-        numbers = [known for x in instruction.operands if (known := spelled.get(x))]
-        about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
+        about = note
+        if not spelled.keys().isdisjoint(instruction.operands):
+            numbers = [known for x in instruction.operands if (known := spelled.get(x))]
+            about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
         lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
 
     runs = dict(plan.runs)

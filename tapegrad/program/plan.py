@@ -173,7 +173,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
 
     def ending(i: int) -> list[Ref]:
         """The values in buffers whose last use is this instruction."""
-        used = dict.fromkeys(owner.get(x, x) for x in _refs(program.instructions[i]))
+        used = dict.fromkeys([owner.get(x, x) for x in _refs(program.instructions[i])])
         return [x for x in used if last_use[x] == i and x in pool.held and x not in kept]
 
     def give_home(i: int) -> None:
@@ -185,14 +185,16 @@ def planned(program: Code, inside: bool = False) -> Plan:
         ended = ending(i)
         # an operand of the result's shape that is not needed again can be overwritten
         over = [x for x in ended if _may_write_over(instruction, x, owner)]
-        pool.release(over)
+        if over:
+            pool.release(over)
         is_new = takes_out(program, instruction) and ref not in results and ref not in new
         if is_new and ref not in whole and ref not in filled:
             shape = instruction.shape
             axes = turned.get(ref)
             shape = shape if axes is None else ordered(shape, axes)
             pool.take(ref, Buffer(shape, instruction.dtype))
-        pool.release([x for x in ended if x not in over])
+        if len(ended) > len(over):
+            pool.release([x for x in ended if x not in over])
         if ref in pool.held and ref not in last_use and ref not in kept:
             pool.release([ref])
 
@@ -342,7 +344,9 @@ def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, 
 def _runs(program: Code) -> list[tuple[int, int]]:
     """The runs of successive elementwise instructions on large arrays of one shape."""
     shapes = [block_shape(program, instruction) for instruction in program.instructions]
-    runs = []
+    runs: list[tuple[int, int]] = []
+    if not any(shapes):
+        return runs
     start = 0
     # a sum is known only after the last block
     sums: set[Any] = set()
@@ -367,12 +371,12 @@ def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | No
     is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
     if not is_total and not instruction.is_elementwise:
         return None
-    likes = [program.like(x) for x in instruction.operands]
-    shape = likes[0].shape if is_total else instruction.shape
+    shape = program.like(instruction.operands[0]).shape if is_total else instruction.shape
     if math.prod(shape) < LARGE or instruction.dtype.kind not in "fb":
         return None
     if not is_total:
-        return shape if all(x.shape in ((), shape) for x in likes) else None
+        shapes = [program.like(x).shape for x in instruction.operands]
+        return shape if all(x in ((), shape) for x in shapes) else None
     axis = instruction.options.get("axis")
     whole = axis is None or axis == tuple(range(len(shape)))
     return shape if whole else None
