@@ -14,13 +14,13 @@ THOROUGH = settings.default.max_examples > 30
 # family: examples of the default run, of the thorough run
 FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
-    "op": (4, 250),
+    "op": (4, 150),
     "op, cheap": (16, 250),
     "op, in every part": (3, 30),
     "op, by differences": (2, 20),
     "op, by every property": (1, 20),
     # of which each is called with every argument wrong in a dozen ways
-    "op, called wrongly": (4, 5),
+    "op, called wrongly": (10, 180),
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 20),
     "check_grads, of few inputs": (6, 100),

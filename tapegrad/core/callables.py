@@ -74,12 +74,14 @@ class Description:
         """The description of a function."""
         return cls(label(fn), first_line(fn), _known_names(fn))
 
-    def arguments(self, n: int) -> tuple[str, ...]:
-        """The names of the first n positional arguments, "arg0" where unknown."""
+    def argument(self, i: int) -> str:
+        """The name of a positional argument, such as "arg0" where unknown."""
         known = self.names
-        if len(known) >= n:
-            return known[:n]
-        return (*known, *[f"arg{i}" for i in range(len(known), n)])
+        return known[i] if i < len(known) else f"arg{i}"
+
+    def arguments(self, n: int) -> tuple[str, ...]:
+        """The names of the first n positional arguments."""
+        return tuple([self.argument(i) for i in range(n)])
 
 
 def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:

@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.ownership import Array
+from tapegrad.core.ownership import Array, give
 from tapegrad.core.tensor import Tensor
+
+# NumPy has one object for it, and asking which object takes less time than asking its kind
+FLOAT64 = np.dtype(float)
+# making these would take as long as adding up a small array
+_ONES = give(np.ones(256))
 
 
 def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
@@ -20,7 +25,9 @@ def fit(c: Any, primal: Array, name: str, i: int | str) -> Any:
     shape = primal.shape
     if c.ndim == 2 and c.shape[1:] == shape and type(c) is ndarray:
         # a bias: a product takes a third of the time of a sum over the first axis
-        c = filled((len(c),), 1, c.dtype).dot(c)
+        n = len(c)
+        ones = _ONES[:n] if n <= 256 and c.dtype is FLOAT64 else filled((n,), 1, c.dtype)
+        c = ones.dot(c)
     elif c.shape != shape:
         extra = c.ndim - len(shape)
         rest = c.shape[max(extra, 0) :]

@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 import attrs
 
 from tapegrad.core.lists import LISTS, in_list
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
@@ -82,6 +83,7 @@ class Op(Rules, Unchanging, Generic[P]):
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
+        refuse_unreal(self.name, operands)
         return told(self.forward, *operands, **options)
 
     def bind(

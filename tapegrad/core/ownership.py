@@ -74,7 +74,7 @@ def keep(x: Any) -> Any:
         return x
     if kind is list or kind is tuple:
         return tuple([keep(part) for part in x])
-    if kind is dict:
+    if kind is dict or kind is types.MappingProxyType:
         return _ReadOnlyDict({name: keep(part) for name, part in x.items()})
     return _keep_object(x)
 

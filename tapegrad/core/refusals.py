@@ -86,6 +86,12 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
     )
 
 
+def note_rule(error: Exception, record: Tensor, i: int) -> None:
+    """Note on an error in a VJP rule where it arose."""
+    at = f", at {record.place}" if record.place else ""
+    error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
+
+
 def refuse_branch(x: Tensor) -> NoReturn:
     """Raise for a record on another branch that an output depends on."""
     raise TapeError(

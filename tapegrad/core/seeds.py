@@ -77,10 +77,11 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
         if type(primal) is ndarray and c.dtype is not primal.dtype:
             c = c.astype(primal.dtype, copy=False)  # in another byte order
         # a number may be the seed, and one cotangent may belong to several records
-        if c.ndim == 0 or id(c) in given:
+        key = id(c)
+        if key in given or not c.ndim:
             # a view may be a view of the caller's tangent
             return lend(c if c.base is None else c.copy("K"))
-        given.add(id(c))
+        given.add(key)
     elif type(c) is Tensor:
         return c
     return give(np.zeros(record.shape, record.dtype) if c is None else c)

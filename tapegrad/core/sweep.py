@@ -16,17 +16,15 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.finite import check_cotangent, check_values
-from tapegrad.core.fitting import fit, plus
+from tapegrad.core.fitting import FLOAT64, fit, plus
 from tapegrad.core.passing import numbered
+from tapegrad.core.quick import passed_on
 from tapegrad.core.reach import dependents
-from tapegrad.core.refusals import Gradients, refuse_branch
+from tapegrad.core.refusals import Gradients, note_rule, refuse_branch
 from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.face.warned import at_users_line
-
-# NumPy has one object for it, and asking which object takes less time than asking its kind
-_FLOAT64 = np.dtype(float)
 
 
 def reverse_sweep(
@@ -92,33 +90,31 @@ def sweep(
         check_values(tape, seeds)
     check = partial(check_cotangent, tape) if check_finite else None
     recorded, reached = scope(tape)
+    is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
     del tape
     wanted = frozenset(parameters)
     cotangents = seeds
-    found: dict[Tensor, Any] = {}
     summed: set[Tensor] = set()  # records whose cotangent `plus` made
     while record is not start:
-        g = cotangents.pop(record, None)
+        # a parameter's cotangent stays, as its gradient
+        g = None if record in wanted else cotangents.pop(record, None)
         if g is not None:
             summed.discard(record)
-            if record in wanted:
-                found[record] = g
-            else:
+            if not (is_plain and passed_on(record, g, cotangents, summed)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
                     cotangents[x] = plus(cotangents[x], c, x, summed) if x in cotangents else c
                     if check is not None:
                         check(record, i, cotangents[x], g)
         record = record.previous
     for x in cotangents:
-        if x.index > start.index and x.origin is start.origin:
+        if x.index > start.index and x.origin is start.origin and x not in wanted:
             refuse_branch(x)
     given: set[int] = set()
     gradients = {}
     for p in parameters:
-        # the loop did not reach one that stands before the tape's start
-        gradients[p] = result_for(p, found[p] if p in found else cotangents.get(p), given)
+        gradients[p] = result_for(p, cotangents.get(p), given)
     return gradients
 
 
@@ -166,13 +162,12 @@ def contributions(
         if type(primal) is not ndarray:
             primal = np.asarray(primal)
         dtype = primal.dtype
-        if dtype is not _FLOAT64 and dtype.kind != "f":
+        if dtype is not FLOAT64 and dtype.kind != "f":
             continue
         try:
             c = rule(*args, **options) if options else rule(*args)
         except Exception as error:
-            at = f", at {record.place}" if record.place else ""
-            error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
+            note_rule(error, record, i)
             raise
         if c is not None:
             fits = c.dtype is dtype and c.shape == primal.shape

@@ -40,6 +40,9 @@ from tapegrad.face.warned import told, warn_at_users_line
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Last = Tensor | Origin
+Operands = tuple[Any, ...]
+Options = Mapping[str, Any]
 
 # The last record of the recording that is running in this thread or task, if any. Only
 # `recorded_from` and `advance` set it.
@@ -230,9 +233,7 @@ class Tape(Tabled, Unchanging):
 # --- writing ------------------------------------------------------------------
 
 
-def write(
-    last: Tensor | Origin, op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]
-) -> Tensor:
+def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor:
     """The record that follows `last`: `op` applied to `operands`.
 
     Constant operands and options are kept as described in `tapegrad.core.ownership`.
@@ -253,6 +254,8 @@ def write(
                 values.append(value)
                 continue
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
+        elif type(x) is ndarray and x.dtype.kind == "f":
+            x = own(x)
         elif type(x) in LISTS:
             last, x = as_operand(write, last, x, op.name)
         else:
@@ -278,22 +281,26 @@ def write(
     elif type(value) is not Parts:
         value = np.asarray(value)
         value.setflags(False)  # type: ignore[call-arg]
-    return write_known(last, op, operands, options, value)
+    # as `write_known`, without another call
+    draft = Draft()
+    draft._primal, draft.op, draft._operands = value, op, operands
+    draft._options = MappingProxyType(options) if options else NO_OPTIONS
+    draft.index, draft.previous = last.index + 1, last
+    draft.origin, draft.name = origin, None
+    if origin.place is not None:
+        draft._place = origin.place()
+    draft.__class__ = Tensor
+    return draft  # type: ignore[return-value]
 
 
 def write_known(
-    last: Tensor | Origin,
-    op: Rules,
-    operands: tuple[Any, ...],
-    options: Mapping[str, Any],
-    primal: Any,
-    name: str | None = None,
+    last: Last, op: Rules, operands: Operands, options: Options, value: Any, name: str | None = None
 ) -> Tensor:
     """The record that follows `last`, from checked operands and a known value."""
     origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
     draft = Draft()
     # up to three at a time, Python makes no tuple of them
-    draft._primal, draft.op, draft._operands = primal, op, operands
+    draft._primal, draft.op, draft._operands = value, op, operands
     draft._options, draft.index = kept, last.index + 1
     draft.previous, draft.origin, draft.name = last, origin, name
     if origin.place is not None:
@@ -302,7 +309,7 @@ def write_known(
     return draft  # type: ignore[return-value]
 
 
-def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tensor:
+def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
     """The record of a parameter that follows `last`.
 
     In a recording inside another, a Tensor of the outer tape is marked: it becomes the operand of
@@ -314,7 +321,7 @@ def write_parameter(last: Tensor | Origin, value: Any, name: str | None) -> Tens
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
-def brought_in(last: Tensor | Origin, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
+def brought_in(last: Last, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
     """The arguments, with operands of an enclosing tape marked on this one.
 
     The body of a loop is recorded on a tape inside the loop's.
@@ -405,16 +412,16 @@ def run(
         parameters.append(last)
         return last
 
-    names = of.arguments(len(args))
     if argnums is None:
-        args = tuple([tree.map_with_path(mark, x, names[i]) for i, x in enumerate(args)])
+        args = tuple([tree.map_with_path(mark, x, of.argument(i)) for i, x in enumerate(args)])
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
         marked = args
     else:
-        given = list(args)
+        given, trees = list(args), []
         for i in dict.fromkeys(argnums):
-            given[i] = tree.map_with_path(mark, args[i], names[i])
-        args, marked = tuple(given), tuple([given[i] for i in dict.fromkeys(argnums)])
+            given[i] = tree.map_with_path(mark, args[i], of.argument(i))
+            trees.append(given[i])
+        args, marked = tuple(given), tuple(trees)
     if outer is None:
         output, last = recorded_from(last, fn, args, kwargs)
     else:
@@ -426,10 +433,7 @@ def run(
 
 
 def recorded_from(
-    last: Tensor | Origin | None,
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any] = NO_OPTIONS,
+    last: Last | None, fn: Callable[..., Any], args: Operands, kwargs: Options = NO_OPTIONS
 ) -> tuple[Any, Any]:
     """What a function returns and the last record, in a recording that continues from `last`.
 
@@ -452,14 +456,14 @@ def is_recording(origin: Origin) -> bool:
     return last is not None and last.origin.is_within(origin)
 
 
-def last_written() -> Tensor | Origin:
+def last_written() -> Last:
     """The last record of the running recording."""
     last = CURRENT.get()
     assert last is not None
     return last
 
 
-def append(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Tensor:
+def append(op: Rules, operands: Operands, options: Options) -> Tensor:
     """Write on the tape of the running recording."""
     record = write(last_written(), op, operands, options)
     advance(record)

@@ -44,6 +44,12 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     p = array(p)
     axis = normalize_axis_index(axis, p.ndim)
     step = stopped(np.diff(p, axis=axis))
+    for name, given in (("period", period), ("discont", discont)):
+        shape = np.shape(given)
+        if np.broadcast_shapes(shape, step.shape) != step.shape:
+            raise ValueError(
+                f"unwrap: {name}, of shape {shape}, does not fit the steps' {step.shape}"
+            )
     half = period / 2
     dtype = np.result_type(p, period)
     if dtype.kind in "iu":

@@ -11,7 +11,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.face.table import answers
-from tapegrad.ops.record import alike, double, fitted
+from tapegrad.ops.record import alike, double, fitted, seen
 from tapegrad.ops.record import array as as_array
 
 __all__ = [
@@ -274,7 +274,8 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     start, stop = double(start), double(stop)
     for end in (start, stop):
         # a program's ends are not known yet: from 0 it returns nan
-        if not (isinstance(end, Tensor) and end.origin.compiling) and np.equal(end, 0).any():
+        known = seen(end)
+        if known is not None and (known == 0).any():
             raise ValueError("geomspace: no ratios lead to or from 0")
     v, w = _weights(start, stop, num, endpoint)
     sign = np.sign(start)

@@ -79,6 +79,7 @@ def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
            [0., 1.]])
     """
     a = array(a)
+    check_matrices("eigh", a, square=True)
     w, vt = apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
     return EighResult(w[..., 0], turned(vt))
 
@@ -123,7 +124,7 @@ def svd(
            [0.8]])
     """
     a = array(a)
-    check_matrices("svd", a)
+    check_matrices("svd", a, square=hermitian)
     if hermitian:
         return _symmetric_svd(a, compute_uv)
     if not compute_uv:
@@ -239,7 +240,7 @@ def eig(a: Any) -> EigResult:
            [1., 0.]])
     """
     a = array(a)
-    check_matrices("eig", a)
+    check_matrices("eig", a, square=True)
     w, vt = apart(eig_joined(a), 1, a.shape[-1])
     return EigResult(w[..., 0], turned(vt))
 

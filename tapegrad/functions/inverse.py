@@ -16,6 +16,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
 from tapegrad.domain import REAL, Call, Choices, matrices, matrix
+from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.inverse import inv, slogdet_joined, solve
 from tapegrad.ops.record import array
 from tapegrad.ops.updates import at
@@ -108,8 +109,7 @@ def matrix_power(a: Any, n: int) -> Any:
     array([[12.]])
     """
     a, n = array(a), operator.index(n)
-    if a.ndim < 2 or a.shape[-1] != a.shape[-2]:
-        raise np.linalg.LinAlgError(f"matrix_power takes square matrices; the shape is {a.shape}")
+    check_matrices("matrix_power", a, square=True)
     if n == 0:
         return at(a)[...].set(np.eye(a.shape[-1], dtype=a.dtype))
     square, n = (inv(a), -n) if n < 0 else (a, n)

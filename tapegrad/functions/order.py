@@ -15,7 +15,7 @@ from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.indexing import index_select, segment_sum
 from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
-from tapegrad.ops.record import array, floating, is_weak, number
+from tapegrad.ops.record import array, floating, is_weak, number, real, seen
 from tapegrad.ops.reduction import any, mean
 
 __all__ = [
@@ -56,7 +56,7 @@ def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.median)(np.array([3.0, 1.0, 2.0, 9.0]))
     array([0.5, 0. , 0.5, 0. ])
     """
-    a = array(a)
+    a = real(a, "median: the array")
     rows = sort(lines(a, axis), axis=0)
     n = len(rows)
     return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
@@ -85,14 +85,28 @@ def _place(n: int, q: Any, method: str) -> Any:
 
 def _checked(q: Any, most: int) -> Any:
     """q as an array, unless it is a number, which leaves dtypes as they are."""
-    if isinstance(q, Tensor) and q.origin.compiling:
+    if np.ndim(q) > 2:
+        raise ValueError(f"q is a number or an array of up to two axes; its shape is {np.shape(q)}")
+    known = seen(q)
+    if known is None:
         return q
-    known = q.value if isinstance(q, Tensor) else np.asarray(q)
-    if known.ndim > 2:
-        raise ValueError(f"q is a number or an array of up to two axes; its shape is {known.shape}")
     if not ((known >= 0) & (known <= most)).all():
         raise ValueError(f"q is from 0 to {most}; got {known}")
     return q if isinstance(q, Tensor) or type(q) in (int, float) else known
+
+
+def _in_range(y: Any, q: Any) -> Any:
+    """Quantiles, or nan for a q out of range that only the program knows."""
+    if seen(q) is not None or y.dtype.kind != "f":
+        return y
+    fits = np.greater_equal(q, 0) & np.less_equal(q, 1)
+    return np.where(np.reshape(fits, (*q.shape, *(1,) * (y.ndim - q.ndim))), y, np.nan)
+
+
+def _floor(place: Any, q: Any, last: Any) -> Any:
+    """The element at a place or before it; one of them for any q that only the program knows."""
+    low = place.astype(np.intp)
+    return low if seen(q) is not None else np.minimum(np.maximum(low, 0), last)
 
 
 def _stepped(rows: Any, q: Any, method: str) -> Any:
@@ -121,12 +135,12 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
         return _stepped(rows, q, method)
     weak = is_weak(q)
     place = array(_place(n, q, method))
-    low = place.astype(np.intp)
+    low = _floor(place, q, n - 1)
     between = np.greater(place, low)
     if method == "lower" or (method == "linear" and place.dtype.kind in "iu"):
         return index_select(rows, low)
     if method == "higher":
-        return index_select(rows, low + between)
+        return index_select(rows, np.minimum(low + between, n - 1))
     if method == "midpoint":
         share = np.where(between, 0.5, 0.0)
     else:
@@ -184,7 +198,8 @@ def quantile(
     Raises
     ------
     ValueError
-        If a q is not between 0 and 1, or the method is none of these.
+        If a q is not between 0 and 1, or the method is none of these. In a compiled function, whose
+        q is not known before, the result is then nan.
 
     Examples
     --------
@@ -192,12 +207,12 @@ def quantile(
     >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
     array([0. , 0.5, 0.5])
     """
-    a, q = array(a), _checked(q, 1)
+    a, q = real(a, "quantile: the array"), _checked(q, 1)
     if method not in (*_ENDS, *_BETWEEN, *_STEPS):
         known = ", ".join([*_ENDS, *_BETWEEN, *_STEPS])
         raise ValueError(f"the method {method!r} is not supported; there are {known}")
     rows = sort(lines(a, axis), axis=0)
-    return _statistic(_interpolated(rows, q, method), rows, a, axis, keepdims)
+    return _statistic(_in_range(_interpolated(rows, q, method), q), rows, a, axis, keepdims)
 
 
 @function(numpy=np.percentile, domain=_quantiles(100), kink=_TIES_AND_STEPS)
@@ -249,12 +264,13 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     q = array(q)
     place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
     # the last place is approached from the one before, where q has a slope
-    low = np.minimum(place.astype(np.intp), np.maximum(last - 1, 0))
+    low = np.minimum(_floor(place, q, last), np.maximum(last - 1, 0))
     share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
     below = np.take_along_axis(rows, low, axis=0)
     above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
     step = above - below
     y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    y = _in_range(y, np.reshape(q, -1))
     return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
 
 

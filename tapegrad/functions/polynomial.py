@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
 from tapegrad.functions.decomposition import lstsq
 from tapegrad.ops.eigen import eigvals
-from tapegrad.ops.record import floating
+from tapegrad.ops.record import floating, seen
 
 __all__ = [
     "polyadd",
@@ -93,8 +92,9 @@ def roots(p: Any) -> Any:
     if p.ndim != 1:
         raise ValueError(f"roots takes coefficients along one axis, not {p.ndim}")
     zeros = 0
-    if not (isinstance(p, Tensor) and p.origin.compiling):
-        places = np.flatnonzero(p.value if isinstance(p, Tensor) else p)
+    known = seen(p)
+    if known is not None:
+        places = np.flatnonzero(known)
         if not places.size:
             return p[:0].astype(float)
         zeros = p.shape[0] - int(places[-1]) - 1

@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
 from tapegrad.ops.in_part import count, number_of, part, partly, typed
-from tapegrad.ops.record import array, floating, number
+from tapegrad.ops.record import array, floating, number, seen
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.shape import broadcast_to
 
@@ -90,7 +89,7 @@ def var(
     _check_number(ddof)
     if mean is None:
         mean = np.mean(a, axis=axis, keepdims=True, where=where)
-    apart = part(np.square(a - mean), where, 0)
+    apart = part(np.square(a - mean), where, 0, axis)
     y = sum(apart, axis=axis, keepdims=keepdims)
     n = number_of(a, axis, keepdims, where)
     return y / (
@@ -177,7 +176,7 @@ def average(
     TypeError, ValueError
         If the weights have neither shape.
     ZeroDivisionError
-        If weights that are not a Tensor sum to 0; with a Tensor, the mean is then not finite.
+        If weights sum to 0; in a compiled function the mean is then not finite.
 
     Examples
     --------
@@ -207,8 +206,12 @@ def average(
         weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), across)
     weights = weights.astype(np.result_type(a.dtype, weights.dtype))
     total = sum(weights, axis=axis, keepdims=keepdims)
-    if not isinstance(total, Tensor) and np.equal(total, 0).any():
-        raise ZeroDivisionError("the weights sum to 0")
+    known = seen(total)
+    if known is not None and (known == 0).any():
+        raise ZeroDivisionError(
+            f"average: weights of shape {weights.shape} sum to 0 over axis {axis}; give at least "
+            "one another weight, or write the mean you want (np.sum(a * weights) / n)"
+        )
     y = sum(a * weights, axis=axis, keepdims=keepdims) / total
     return (y, broadcast_to(total, y.shape)) if returned else y
 
@@ -315,7 +318,7 @@ def nanvar(
     """
     a = typed(floating(a), dtype)
     _check_number(ddof)
-    is_number = part(np.equal(a, a), where, False)
+    is_number = part(np.equal(a, a), where, False, axis)
     apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True, where=where), 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)

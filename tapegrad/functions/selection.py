@@ -10,7 +10,7 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices, Domain, axis_or_flat
-from tapegrad.ops.indexing import index_select
+from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.picking import pick
 from tapegrad.ops.record import alike, fitted, known, number
 from tapegrad.ops.record import array as as_array
@@ -151,7 +151,8 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
            [7]])
     """
     arr, axis = on_axis(arr, axis)
-    return arr[_aligned(arr, indices, axis)]
+    # as an op, since the array may be one and the indices a Tensor
+    return getitem(arr, index=_aligned(arr, indices, axis))
 
 
 @function(domain=_alongs(with_values=True), kink="as `index_set`")

@@ -7,11 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import require_real
-from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.domain import POSITIVE, Call, Choices
-from tapegrad.ops.record import array, double, stopped
+from tapegrad.ops.record import array, double, real, seen, stopped
 
 __all__ = ["corrcoef", "cov"]
 
@@ -20,13 +18,13 @@ def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:
     """One or two arrays of variables with distinct elements, and the axis of the variables."""
     n, rowvar = choose.integer(2, 4), choose.among([False, True])
 
-    def some() -> Any:
+    def some(*others: tuple[int, int]) -> Any:
         k = choose.integer(1, 2)
-        # more than one, since NumPy takes the other axis otherwise
-        shapes = [(n,), (k, n) if rowvar else (n, k + 1)]
+        shapes = [(n,), (k, n) if rowvar else (n, k), *others]
         return choose.array(choose.among(shapes), distinct=True)
 
-    return [some(), choose.among([None, some()])], {"rowvar": rowvar}
+    # one row is always one variable
+    return [some(), choose.among([None, some((1, n))])], {"rowvar": rowvar}
 
 
 def _covariances(choose: Choices) -> Call:
@@ -68,9 +66,10 @@ def cov(
     m
         A variable's observations, or several variables, each in a row.
     y
-        More variables.
+        More variables, with as many observations.
     rowvar
-        Whether each row is a variable, rather than each column.
+        Whether each row is a variable, rather than each column; a single row of `y` is one
+        variable in any case.
     bias
         Whether to divide by the number of observations, rather than by one less.
     ddof
@@ -105,7 +104,16 @@ def cov(
     ]
     if builtins.max(x.ndim for x in variables) > 2:
         raise ValueError("cov takes arrays of up to two axes")
-    x = np.concatenate([np.atleast_2d(v if rowvar or v.ndim < 2 else v.T) for v in variables])
+    rows = [v if rowvar or v.ndim < 2 else v.T for v in variables[:1]]
+    # as NumPy does, which takes one row for one variable here
+    rows += [v if rowvar or v.ndim < 2 or v.shape[0] == 1 else v.T for v in variables[1:]]
+    observed = [np.atleast_2d(v) for v in rows]
+    if observed[0].shape[1] != observed[-1].shape[1]:
+        raise ValueError(
+            f"cov: m and y have {observed[0].shape[1]} and {observed[-1].shape[1]} observations "
+            f"with rowvar={rowvar!r}; they must be as many"
+        )
+    x = np.concatenate(observed)
     # as in NumPy, where None is not 0
     ddof = int(bias == 0) if ddof is None else ddof
     if ddof != int(ddof):
@@ -123,12 +131,11 @@ def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]
     for name, weights in (("fweights", fweights), ("aweights", aweights)):
         if weights is None:
             continue
-        weights = array(weights)
-        require_real(weights.dtype, name)
+        weights = real(weights, name)
         if weights.ndim != 1 or weights.shape[0] != n:
             raise ValueError(f"{name}, of shape {weights.shape}, are not for {n} observations")
-        if not (isinstance(weights, Tensor) and weights.origin.compiling):
-            known = weights.value if isinstance(weights, Tensor) else weights
+        known = seen(weights)
+        if known is not None:
             if name == "fweights" and (known != np.round(known)).any():
                 raise TypeError("fweights are integers")
             if (known < 0).any():

@@ -39,10 +39,13 @@ def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in order[:n] else side for i, side in enumerate(shape))
 
 
-def check_matrices(name: str, x: Any) -> None:
-    """Raise NumPy's error unless an array has the two axes of a matrix."""
-    if x.ndim < 2:
-        raise np.linalg.LinAlgError(f"{name} takes matrices; got an array of shape {x.shape}")
+def check_matrices(name: str, x: Any, square: bool = False) -> None:
+    """Raise NumPy's error unless an array has the two axes of a matrix, or of a square one."""
+    if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):
+        kind = "square matrices" if square else "matrices"
+        raise np.linalg.LinAlgError(
+            f"{name} takes {kind}, along the last two axes; got an array of shape {x.shape}"
+        )
 
 
 def in_front(x: Any, axis: int | None) -> Any:

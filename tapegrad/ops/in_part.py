@@ -41,10 +41,14 @@ def count(x: Any, axis: Any) -> int:
     return math.prod(shape[i] for i in axes)
 
 
-def part(a: Any, where: Any, instead: Any) -> Any:
-    """The array with a number in place of the elements that are left out."""
+def part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
+    """The array with a number in place of the elements that are left out of a reduction.
+
+    Whatever is left out, a bad axis raises an AxisError.
+    """
     if where is True:
         return a
+    count(a, axis)
     # NumPy turns a list into truth values
     where = np.array(where, bool) if isinstance(where, list | tuple) else array(where)
     if where.dtype.kind != "b":
@@ -58,7 +62,7 @@ def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
     """The number of elements that are not left out."""
     if where is True:
         return count(a, axis)
-    ones = part(np.ones(a.shape, np.intp), where, 0)
+    ones = part(np.ones(a.shape, np.intp), where, 0, axis)
     return np.sum(ones, axis=axis, keepdims=keepdims)
 
 
@@ -87,7 +91,7 @@ def sum(
     where: Any = True,
 ) -> Any:
     """The sum of part of an array and of an initial value."""
-    y = np.sum(part(typed(a, dtype), where, 0), axis=axis, keepdims=keepdims)
+    y = np.sum(part(typed(a, dtype), where, 0, axis), axis=axis, keepdims=keepdims)
     return _from(y if dtype is None else y.astype(dtype), initial, np.add)
 
 
@@ -101,7 +105,7 @@ def prod(
     where: Any = True,
 ) -> Any:
     """The product of part of an array and of an initial value."""
-    y = np.prod(part(typed(a, dtype), where, 1), axis=axis, keepdims=keepdims)
+    y = np.prod(part(typed(a, dtype), where, 1, axis), axis=axis, keepdims=keepdims)
     return _from(y if dtype is None else y.astype(dtype), initial, np.multiply)
 
 
@@ -113,7 +117,7 @@ def mean(
     wide = np.dtype(dtype) if dtype is not None else a.dtype if a.dtype.kind == "f" else float
     # as NumPy does, since the sum would soon overflow
     a = a.astype(np.float32 if wide == np.float16 else wide)
-    y = np.sum(part(a, where, 0), axis=axis, keepdims=keepdims)
+    y = np.sum(part(a, where, 0, axis), axis=axis, keepdims=keepdims)
     n = array(number_of(a, axis, keepdims, where))
     return (y / n.astype(y.dtype)).astype(wide)
 
@@ -142,7 +146,7 @@ def _extremum(
         if where is True:
             return extremum(a, axis=axis, keepdims=keepdims)
         raise ValueError("where needs an initial value too, in case all elements are left out")
-    a = part(a, where, worst(a.dtype))
+    a = part(a, where, worst(a.dtype), axis)
     if not count(a, axis):
         # without elements there is only the initial value
         y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
@@ -166,12 +170,12 @@ def min(
 
 def any(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """Whether any element of a part is true."""
-    return np.any(part(array(a), where, False), axis=axis, keepdims=keepdims)
+    return np.any(part(array(a), where, False, axis), axis=axis, keepdims=keepdims)
 
 
 def all(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
     """Whether all elements of a part are true."""
-    return np.all(part(array(a), where, True), axis=axis, keepdims=keepdims)
+    return np.all(part(array(a), where, True, axis), axis=axis, keepdims=keepdims)
 
 
 def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:

@@ -19,7 +19,7 @@ from tapegrad.declare import op
 from tapegrad.domain import Call, Choices, rows
 from tapegrad.domain import index as any_index
 from tapegrad.face.later import later
-from tapegrad.ops.adding import add_at, add_rows
+from tapegrad.ops.adding import add_at, sum_rows
 from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
 from tapegrad.ops.product import moved
 
@@ -183,10 +183,7 @@ def segment_sum(values: Any, indices: Any, n: int) -> Any:
     >>> segment_sum(np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 4)
     array([3., 0., 3., 0.])
     """
-    indices = np.asarray(indices)
-    y = np.zeros((n, *values.shape[indices.ndim :]), values.dtype)
-    add_rows(y, indices, values)
-    return y
+    return sum_rows(values, np.asarray(indices), n)
 
 
 def _selections(choose: Choices) -> Call:

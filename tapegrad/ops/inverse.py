@@ -17,8 +17,10 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op, wider_op
 from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
+from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.contraction import LETTERS
 from tapegrad.ops.product import turned
+from tapegrad.ops.record import array
 
 __all__ = [
     "det",
@@ -70,7 +72,11 @@ def _of_triangle(
     a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
 ) -> Any:
     """`pinv` of a symmetric matrix, by its lower triangle."""
-    return np.linalg.pinv(np.tril(a) + turned(np.tril(a, -1)) if hermitian else a, rcond, rtol=rtol)
+    if hermitian:
+        a = array(a)
+        check_matrices("pinv", a, square=True)
+        a = np.tril(a) + turned(np.tril(a, -1))
+    return np.linalg.pinv(a, rcond, rtol=rtol)
 
 
 @wider_op(

@@ -13,6 +13,7 @@ from tapegrad.declare import op, wider_op
 from tapegrad.domain import Call, Choices, Domain
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
+from tapegrad.ops.record import array, seen
 
 __all__ = [
     "argpartition",
@@ -189,7 +190,18 @@ def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -
     """`searchsorted` in an array that `sorter` puts in order."""
     if np.ndim(a) != 1:
         raise ValueError(f"searchsorted takes an array with one axis, not {np.ndim(a)}")
-    return np.searchsorted(a if sorter is None else np.take(a, sorter), v, side)
+    if sorter is None:
+        return np.searchsorted(a, v, side)
+    a, sorter = array(a), array(sorter)
+    known = seen(sorter)
+    if sorter.dtype.kind not in "iu":
+        raise TypeError(f"searchsorted: sorter holds indices, not {sorter.dtype}")
+    if sorter.shape != a.shape or (known is not None and (known < 0).any()):
+        raise ValueError(
+            f"searchsorted: sorter has an index from 0 for each element of an array of shape "
+            f"{a.shape}, as argsort returns; got {sorter.shape if known is None else known}"
+        )
+    return np.searchsorted(np.take(a, sorter), v, side)
 
 
 @wider_op(

@@ -45,7 +45,8 @@ def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """g @ x2.T, for each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return np.dot(g, x2.T)
+        # the method needs no dispatch, and takes three quarters of the time for small matrices
+        return g.dot(x2.T) if type(x2) is np.ndarray else np.dot(g, x2.T)
     if left == right == 1:
         return g * x2
     if right == 1:
@@ -59,7 +60,7 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """x1.T @ g, for each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return np.dot(x1.T, g)
+        return x1.T.dot(g) if type(g) is np.ndarray else np.dot(x1.T, g)
     if left == right == 1:
         return g * x1
     if left == 1:

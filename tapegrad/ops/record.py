@@ -105,19 +105,24 @@ def array(x: Any) -> Any:
     return x if isinstance(x, np.ndarray) else np.asarray(x)
 
 
+def real(x: Any, what: str = "an operand") -> Any:
+    """`array` of x, which holds real numbers; otherwise a TypeError says what does not."""
+    x = array(x)
+    require_real(x.dtype, what)
+    return x
+
+
 def floating(x: Any) -> Any:
     """`array` of x, in float64 if it is not floating."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
-    x = array(x)
-    require_real(x.dtype, "an operand")
+    x = real(x)
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
 def double(x: Any) -> Any:
     """`array` of x, in float64 or a wider dtype."""
-    x = array(x)
-    require_real(x.dtype, "an operand")
+    x = real(x)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
 
@@ -148,6 +153,13 @@ def over(x1: Any, x2: Any) -> Any:
 def known(x: Any) -> Any:
     """x, or the value of a Tensor without a gradient, which determines a result's shape."""
     return np.asarray(x) if isinstance(x, Tensor) else x
+
+
+def seen(x: Any) -> Any:
+    """The values of x, for checks; None while a function is compiled, when they are not known."""
+    if isinstance(x, Tensor):
+        return None if x.origin.compiling else x.value
+    return np.asarray(x)
 
 
 def fitted(values: Any, dtype: Any) -> Any:
@@ -188,7 +200,7 @@ def stop_gradient(tree_: Any) -> Any:
 
 def _stopped(leaf: Any) -> Any:
     refuse_hidden(leaf, "what stop_gradient is given")
-    return stopped(leaf)
+    return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 @op(None, keeps_weak=True, domain=each(REAL), batch=pointwise)

@@ -109,7 +109,7 @@ class Optimizer:
 
     def _updated(self, params: Params, grads: Any, state: State) -> tuple[Params, State]:
         names = self.moments()
-        moments = [getattr(state, name) for name in names]
+        moments = [getattr(state, name) for name in names] if names else []
         now = self.numbers(state.step, self.rate(state))
         cast = None
         if not _PYTHON.issuperset(map(type, now)):
@@ -120,8 +120,8 @@ class Optimizer:
 
         # this runs for each parameter in each step, so it does only what is necessary
         def stepped(p: Any, g: Any, *moments: Any) -> Any:
-            shape = getattr(p, "shape", ())
-            if getattr(g, "shape", ()) != shape:
+            shape = p.shape if type(p) is ndarray else getattr(p, "shape", ())
+            if (g.shape if type(g) is ndarray else getattr(g, "shape", ())) != shape:
                 # NumPy would broadcast; `_refuse_difference` explains it better
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
             numbers = now if cast is None else cast(_dtype(p))

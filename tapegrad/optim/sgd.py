@@ -91,7 +91,7 @@ class SGD(Optimizer):
             step = rate * g
             if type(step) is type(p) is ndarray and step.dtype is p.dtype:
                 # without memory for a third array of this size
-                return (np.subtract(p, step, out=step),)
+                return (np.subtract(p, step, step),)
             return (p - step,)
         v = self.momentum * moments[0] + g
         return p - rate * (g + self.momentum * v if self.nesterov else v), v

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.warned import told, warn_at_users_line
+from tapegrad.program.writing import Maker
 
 # a run for any error state of NumPy's, and one for the state that it begins with
 Runs = tuple[Callable[..., Any], Callable[..., Any]]
@@ -23,7 +24,7 @@ _PLAIN = (
 )
 
 
-def runs_of(make: Any) -> Callable[[], Runs]:
+def runs_of(make: Maker) -> Callable[[], Runs]:
     """A function that makes runs of a program in pairs, from one that makes them singly.
 
     The second of a pair has one context for all its calls, where that is set once, which takes a
@@ -32,9 +33,7 @@ def runs_of(make: Any) -> Callable[[], Runs]:
     """
     # from Python 3.14 on, the filters of warnings may be among those variables
     are_seen = getattr(sys.flags, "context_aware_warnings", False)
-    alone = not are_seen and all(
-        _is_ours(x) for name, x in make.__globals__.items() if name != "__builtins__"
-    )
+    alone = not are_seen and all(map(_is_ours, make.namespace.values()))
 
     def made() -> Runs:
         run = make()

@@ -16,7 +16,7 @@ from tapegrad.core.operands import solvable
 from tapegrad.core.tensor import Rules
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
-from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref, refs_to
 
 # stands for a dtype; None would not do, for NumPy takes it for float64
 NUMBER = object()
@@ -40,7 +40,9 @@ class Builder:
     ops
         The ops of the instructions, and of some that were dropped.
     contents
-        By number, each instruction as it was last compared, and its key.
+        The contents of instructions that were compared, each with its number and the first of them.
+    compared
+        By number, each instruction as it was last compared, and the number of its content.
     at, stage
         The instruction that `rewrite` has reached, and the stage of new instructions.
     is_shared, is_needed
@@ -59,10 +61,11 @@ class Builder:
         self.constants = list(constants)
         self.instructions = list(instructions)
         self.order = list(range(len(self.instructions)))
-        self.refs = [Ref("instruction", i) for i in self.order]
+        self.refs = refs_to(self.instructions)
         self.outputs = outputs
         self.ops = {x.op for x in self.instructions}
-        self.contents: dict[int, tuple[Instruction, Any]] = {}
+        self.contents: dict[Any, tuple[int, Instruction]] = {}
+        self.compared: list[tuple[Instruction | None, int]] = []
         self.at = 0
         self.stage = STAGES[0]
         self.is_shared = self.is_needed = False
@@ -95,10 +98,12 @@ class Builder:
     def append(self, instruction: Instruction) -> Ref:
         """A Ref to an instruction, written last."""
         self.touch()
-        ref = Ref("instruction", len(self.instructions))
-        self.order.append(ref.index)
+        instructions = self.instructions
+        i = len(instructions)
+        ref = Ref("instruction", i)
+        self.order.append(i)
         self.ops.add(instruction.op)
-        self.instructions.append(instruction)
+        instructions.append(instruction)
         self.refs.append(ref)
         return ref
 
@@ -127,15 +132,19 @@ class Builder:
 
     def of(self, ref: Any) -> Any:
         """The input, constant or instruction that a Ref names."""
-        if ref.kind == "instruction":
-            return self.instructions[ref.index]
-        return (self.inputs if ref.kind == "input" else self.constants)[ref.index]
+        kind, index = ref
+        if kind == "instruction":
+            return self.instructions[index]
+        return (self.inputs if kind == "input" else self.constants)[index]
 
     def source(self, x: Any, op: Rules | None = None) -> Instruction | None:
         """The instruction that makes a value, if there is one (of this op)."""
-        if type(x) is not Ref or x.kind != "instruction":
+        if type(x) is not Ref:
             return None
-        instruction = self.instructions[x.index]
+        kind, index = x
+        if kind != "instruction":
+            return None
+        instruction = self.instructions[index]
         return instruction if op is None or instruction.op is op else None
 
     def shape(self, x: Any) -> tuple[int, ...]:
@@ -214,6 +223,7 @@ class Builder:
         instructions = self.instructions
         old, first = self.order, 0
         if ops is not None:
+            ops = frozenset(ops)
             # most passes visit few instructions; those before the first stay
             found = [instructions[i].op in ops for i in old]
             if True not in found:
@@ -226,8 +236,7 @@ class Builder:
         for i in old[first:]:
             instruction = instructions[i]
             if replaced and not is_apart(instruction.operands):
-                instruction = instruction.on(_exchanged(instruction.operands, replaced))
-                instructions[i] = instruction
+                instruction = instructions[i] = _exchanging(instruction, replaced)
             if ops is not None and instruction.op not in ops:
                 stays(i)
                 continue
@@ -269,8 +278,7 @@ class Builder:
         for i in self.order if moved else ():
             instruction = self.instructions[i]
             if not moved.keys().isdisjoint(instruction.operands):
-                operands = _exchanged(instruction.operands, moved)
-                self.instructions[i] = instruction.on(operands)
+                self.instructions[i] = _exchanging(instruction, moved)
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
@@ -287,7 +295,7 @@ class Builder:
             moved: dict[Any, Any] = {
                 self.refs[i]: ref for i, ref in zip(self.order, self.refs, strict=False)
             }
-            instructions = [x.on(_exchanged(x.operands, moved)) for x in instructions]
+            instructions = [_exchanging(x, moved) for x in instructions]
             outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in outputs])
         return tuple(self.constants), tuple(instructions), outputs
 
@@ -302,6 +310,11 @@ def _digest(constant: Constant) -> Any:
 def _is_ref(x: Any) -> bool:
     # static results need not be hashable
     return type(x) is Ref
+
+
+def _exchanging(instruction: Instruction, replaced: Mapping[Any, Any]) -> Instruction:
+    """The same instruction on what replaces its operands."""
+    return instruction.on(_exchanged(instruction.operands, replaced))
 
 
 def _exchanged(operands: tuple[Operand, ...], replaced: Mapping[Any, Any]) -> tuple[Operand, ...]:

@@ -12,7 +12,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.frame import Frame, Values, word
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
 from tapegrad.program.plan import Plan, owners, parts_of
@@ -22,20 +22,18 @@ from tapegrad.program.templates import RESHAPES
 def lines_of(frame: Frame) -> list[str]:
     """The lines of a program's instructions, with a comment where a stage begins."""
     program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
-    buffers = frame.buffers
+    buffers, refs = frame.buffers, refs_to(program.instructions)
     lines: list[str] = []
     still = _still(frame)
     spelled = _spelled(program, values)
-    staged = any(x.stage != STAGES[0] for x in program.instructions)
-    stage = -1
+    # an instruction that a pass moved up begins no stage
+    rest = list(STAGES) if any(x.stage != STAGES[0] for x in program.instructions) else []
 
     def begin(i: int) -> None:
-        nonlocal stage
-        reached = STAGES.index(program.instructions[i].stage)
-        # an instruction that a pass moved up begins no stage
-        if staged and reached > stage:
-            stage = reached
-            lines.append(f"# {STAGES[stage]}")
+        stage = program.instructions[i].stage
+        if stage in rest:
+            del rest[: rest.index(stage) + 1]
+            lines.append(f"# {stage}")
 
     unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
     if not frame.inside:
@@ -43,18 +41,16 @@ def lines_of(frame: Frame) -> list[str]:
         unwritten.update(*plan.sealed.values())
 
     def line(i: int) -> None:
-        if Ref("instruction", i) in unwritten:
+        instruction, ref = program.instructions[i], refs[i]
+        # a part is written with the loop or the branch that returns it
+        if ref in unwritten or instruction.op is PART:
             return
-        if program.instructions[i].op is PART:
-            # written with the loop or the branch that returns it
-            return
-        if isinstance(program.instructions[i].options.get("loop"), Loop):
+        if instruction.options and isinstance(instruction.options.get("loop"), Loop):
             lines.extend(loop_lines(frame, i, lines_of))
             return
-        if isinstance(program.instructions[i].options.get("branch"), Branch):
+        if instruction.options and isinstance(instruction.options.get("branch"), Branch):
             lines.extend(branch_lines(frame, i, lines_of))
             return
-        instruction, ref = program.instructions[i], Ref("instruction", i)
         home = plan.home.get(ref)
         out = frame.outs.get(ref) or (None if home is None else buffers[home])
         if plan.early.get(ref, ref) != ref:
@@ -84,8 +80,10 @@ def lines_of(frame: Frame) -> list[str]:
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
-        numbers = [known for x in instruction.operands if (known := spelled.get(x))]
-        about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
+        about = note
+        if not spelled.keys().isdisjoint(instruction.operands):
+            numbers = [known for x in instruction.operands if (known := spelled.get(x))]
+            about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
         lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
 
     runs = dict(plan.runs)

@@ -82,7 +82,7 @@ def _whole(program: Code, instruction: Instruction) -> str | None:
 def _call(instruction: Instruction, names: Names) -> str:
     """A format string that calls the forward function."""
     op = instruction.op
-    inputs = ", ".join(f"{{{i}}}" for i in range(len(instruction.operands)))
+    inputs = ", ".join([f"{{{i}}}" for i in range(len(instruction.operands))])
     if isinstance(op.forward, np.ufunc):
         # for maximum and minimum a positional out= is deprecated, and the warning is slow
         out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
@@ -141,16 +141,15 @@ def _filled(
     fields: dict[str, Any] = {}
     if instruction.op in TEMPLATES:
         defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}
-        fields = {**defaults, **instruction.options}
-    fields["shape"] = instruction.shape
-    index = fields.pop("index", None)
-    dtype = fields.pop("dtype", None)
-    fields = {name: _option(x, names) for name, x in fields.items()}
-    if dtype is not None:
-        fields["dtype"] = repr(np.dtype(dtype).str)
-    if index is not None:
-        fields["index"] = _index(index, iter(operands[1:]))
-    fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+        fields = {**defaults, **instruction.options, "shape": instruction.shape}
+        index = fields.pop("index", None)
+        dtype = fields.pop("dtype", None)
+        fields = {x: _option(value, names) for x, value in fields.items() if f"{{{x}}}" in template}
+        if dtype is not None:
+            fields["dtype"] = repr(np.dtype(dtype).str)
+        if index is not None:
+            fields["index"] = _index(index, iter(operands[1:]))
+        fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
     fields["out"] = out
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")

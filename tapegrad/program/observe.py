@@ -95,9 +95,10 @@ class Watch:
         # the frames of the user's functions and of sweeps, and their depths
         self._depths: dict[FrameType, int] = {}
         self._cotangents: dict[Tensor, Tensor] = {}
-        self._passed: dict[CodeType, bool] = {
-            contributions.__code__: True,
-            unwrap(sweep).__code__: False,
+        # by identity, since hashing code reads all of it; the code is kept alive
+        self._passed: dict[int, tuple[bool, CodeType]] = {
+            id(code): (passed, code)
+            for code, passed in ((contributions.__code__, True), (unwrap(sweep).__code__, False))
         }
 
     def note(self) -> None:
@@ -109,11 +110,13 @@ class Watch:
             code = frame.f_code
             if code is end:
                 break
-            if code not in passed:
+            known = passed.get(id(code))
+            if known is None:
                 module = str(frame.f_globals.get("__name__"))
                 # NumPy's functions in Python lead to ours, as they ask for them
-                passed[code] = module.startswith(("tapegrad.", "numpy."))
-            if not passed[code]:
+                is_ours = module.startswith(("tapegrad.", "numpy."))
+                known = passed[id(code)] = is_ours, code
+            if not known[0]:
                 new.append(frame)
             elif code is contributions.__code__:
                 at = frame.f_locals
@@ -136,7 +139,7 @@ class Watch:
             if frame.f_code is not unwrap(sweep).__code__:
                 variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
                 continue
-            for parameter, gradient in at["found"].items():
+            for parameter, gradient in at["gradients"].items():
                 if type(gradient) is Tensor:
                     arrived.add(gradient)
                     if gradient not in cotangents:

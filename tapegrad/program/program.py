@@ -158,34 +158,30 @@ def from_tape(
         return x
 
     names = dict(zip(inputs, short_names([x.path for x in inputs.values()]), strict=True))
-    seeds = [record.index for record in tape if record.op is SEED]
-    first = seeds[0] if seeds else tape.last.index + 1
+    first = next((x.index for x in tape if x.op is SEED), tape.last.index + 1)
     # the last cotangent to reach a parameter ends the backward stage
-    last = max((x.index for x in seen.gradients), default=tape.last.index)
-
-    def stage(record: Tensor) -> str:
-        return STAGES[(record.index >= first) + (record.index > max(first, last))]
+    last = max(first, max((x.index for x in seen.gradients), default=tape.last.index))
 
     for record in tape:
         if record in refs:
             continue
-        if record.op in same and record._operands:
-            refs[record] = operand(record._operands[0])
-        elif not record._operands and record.op is not SEED:
+        op, operands = record.op, record._operands
+        if op in same and operands:
+            refs[record] = operand(operands[0])
+        elif not operands and op is not SEED:
             refs[record] = operand(record._primal)
         else:
-            number = type(record._primal) in PYTHON_NUMBERS
-            operands = tuple(operand(x) for x in record._operands)
             refs[record] = builder.append(
                 Instruction(
-                    record.op,
-                    operands,
+                    op,
+                    tuple([operand(x) for x in operands]),
                     record._options,
                     record.shape,
                     record.dtype,
-                    number,
-                    name=seen.name(record, names),
-                    stage=stage(record),
+                    type(record._primal) in PYTHON_NUMBERS,
+                    "",
+                    seen.name(record, names),
+                    STAGES[(record.index >= first) + (record.index > last)],
                 )
             )
     results = tuple(operand(x) for x in outputs)

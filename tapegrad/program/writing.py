@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
 from typing import Any
 
 import attrs
@@ -32,16 +33,47 @@ class Writing:
     Attributes
     ----------
     text
-        The source.
+        The source: a function that makes what is made once, and in it the one that runs.
+    flat
+        The same lines with the same numbers, at the level of a module. Python compiles thousands
+        of names that one function defines and another reads in time that grows with their square.
     namespace
         The names that it needs and does not define.
-    entry
-        The name of the function that it defines.
+    run
+        The name of the function that runs.
     """
 
     text: str
+    flat: str
     namespace: Mapping[str, Any]
-    entry: str
+    run: str
+
+
+@attrs.frozen(eq=False)
+class Maker:
+    """Allocates the buffers of a program and returns it, ready to run.
+
+    Attributes
+    ----------
+    code
+        Defines what is made once, and the function that runs.
+    namespace
+        The names that it needs and does not define.
+    run
+        The name of the function that runs.
+    """
+
+    code: CodeType
+    namespace: Mapping[str, Any]
+    run: str
+
+    def __call__(self) -> Callable[..., Any]:
+        """A function of the inputs, with buffers of its own."""
+        names = dict(self.namespace)
+        exec(self.code, names)
+        # the names do not hold the function, which holds them; and its code is its own, since
+        # Python keeps in it where it last found each name
+        return FunctionType(names.pop(self.run).__code__.replace(), names)
 
 
 def source(program: Code) -> str:
@@ -57,14 +89,13 @@ def source(program: Code) -> str:
     return written(program).text
 
 
-def runner(program: Code) -> Callable[[], Callable[..., Any]]:
-    """A function that allocates the buffers and returns the program, ready to run."""
+def runner(program: Code) -> Maker:
+    """What allocates the buffers and returns the program, ready to run."""
     writing = written(program)
     # a line of a program is not the user's
     namespace = {**writing.namespace, "__name__": __name__}
-    exec(compile(writing.text, f"<program of {_shown(program.label)}>", "exec"), namespace)
-    make: Callable[[], Callable[..., Any]] = namespace[writing.entry]
-    return make
+    code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
+    return Maker(code, namespace, writing.run)
 
 
 def written(program: Code) -> Writing:
@@ -75,15 +106,18 @@ def written(program: Code) -> Writing:
     body = [*lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
     given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
+    header = _header(program, frame.plan, frame.values)
+    head = f"def {run}({given}):"
     text = [
-        *_header(program, frame.plan, frame.values),
+        *header,
         f"def {make}():",
         *[f"    {line}" for line in once],
-        f"    def {run}({given}):",
+        f"    {head}",
         *[f"        {line}" for line in body],
         f"    return {run}",
     ]
-    return Writing("\n".join(text) + "\n", names.namespace, make)
+    flat = [*[""] * (len(header) + 1), *once, head, *[f"    {line}" for line in body]]
+    return Writing("\n".join(text) + "\n", "\n".join(flat), names.namespace, run)
 
 
 def _header(program: Code, plan: Plan, values: Values) -> list[str]:

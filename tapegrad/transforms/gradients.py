@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Concatenate, Literal, overload
 
 import numpy as np
+from numpy import ndarray
 
 from tapegrad.core.callables import label
 from tapegrad.core.kinds import a_kind
@@ -244,7 +245,10 @@ def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:
 
 def check_scalar(fn: Fn, output: Any) -> None:
     """Raise unless what a function returned is a floating scalar."""
-    if type(output) is Tensor and output.shape == () and output.dtype.kind == "f":
+    primal = output._primal if type(output) is Tensor else None
+    if type(primal) is float or (
+        type(primal) is ndarray and not primal.ndim and primal.dtype.kind == "f"
+    ):
         return
     if not is_floating(output):
         got = f"a Tensor of {output.dtype}" if type(output) is Tensor else a_kind(output)

@@ -58,6 +58,7 @@ def test_a_function_of_functions_is_numpys_with_right_derivatives(name: str) -> 
         (TypeError, lambda x: np.polyfit(x[0], x[1], 1, full=True)),
         (ValueError, lambda x: np.cov(x[None])),
         (ValueError, lambda x: np.cov(x, x[:, :2])),
+        (ValueError, lambda x: np.cov(x[:1], x[:1], rowvar=False)),
         (ValueError, lambda x: np.nanquantile(x, 1.5)),
         (TypeError, lambda x: np.nanquantile(x, 0.5, method="lower")),
     ],

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import tapegrad as tg
-from tapegrad.ops.indexing import scatter
+from tapegrad.ops.indexing import scatter, segment_sum
 from tapegrad.testing import arrays, check_grads, operands_for
 
 INF, NAN = float("inf"), float("nan")
@@ -215,6 +215,21 @@ def test_values_that_broadcast_over_repeated_places_all_count(shape: tuple[int, 
     assert pullback(np.ones(1))[1].tolist() == [times, times]
     assert tg.at(np.zeros(1))[index].add(values).tolist() == [3 * times]
     assert scatter(values, (1,), index).tolist() == [3 * times]
+
+
+@pytest.mark.parametrize("n", [3, 40, 3000])
+@pytest.mark.parametrize("width", [0, 1, 6, 7])
+@pytest.mark.parametrize("dtype", ["e", "f", "d"])
+def test_rows_that_repeat_are_summed_however_many_they_are(n: int, width: int, dtype: str) -> None:
+    for count in (0, 5, 700, 3000):
+        # whole numbers, whose sums have no rounding errors; an index of both signs for each row
+        indices = np.arange(count) * 7 % n - n * (np.arange(count) % 2)
+        values = (np.arange(count * width) % 5 - 2.0).astype(dtype).reshape(count, width)
+        expected = np.zeros((n, width), dtype)
+        np.add.at(expected, indices, values)
+        got = segment_sum(values, indices, n)
+        assert got.dtype == dtype
+        np.testing.assert_array_equal(got, expected)
 
 
 def test_a_scalar_written_to_repeated_places_has_the_sum_of_what_stays() -> None:

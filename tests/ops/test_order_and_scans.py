@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -408,3 +409,28 @@ def test_occurrences_are_not_known_while_compiling_unless_they_are_constant() ->
         tg.compile(lambda x: np.bincount(np.argsort(x[0])))(X)
     summed = tg.compile(tg.grad(lambda w: tg.sum(np.bincount(np.array([0, 2, 2]), w) ** 2)))
     np.testing.assert_array_equal(summed(np.array([1.0, 2.0, 3.0])), [2, 10, 10])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("name", ["quantile", "nanquantile", "percentile", "nanpercentile"])
+@given(
+    q=st.lists(st.floats(-2, 3) | st.just(NAN), min_size=1, max_size=3),
+    keepdims=st.booleans(),
+    method=st.sampled_from(["linear", "lower", "higher", "midpoint", "hazen", "inverted_cdf"]),
+)
+@depth("small step")
+def test_a_quantile_that_only_a_program_knows_is_nan_out_of_range(
+    name: str, q: list[float], keepdims: bool, method: str
+) -> None:
+    given = {} if "nan" in name else {"method": method}
+    function = partial(getattr(tg, name), **given)
+    x, places = np.array([[3.0, 1.0], [2.0, 5.0]]), np.array(q)
+    top = 100.0 if "percentile" in name else 1.0
+    got = tg.compile(lambda q: function(x, q * top, keepdims=keepdims))(places)
+    fits = (places >= 0) & (places <= 1)
+    want = np.array(function(x, np.where(fits, places, 0) * top, keepdims=keepdims))
+    want[~fits] = np.nan
+    np.testing.assert_allclose(got, want)
+    if not fits.all():
+        with pytest.raises(ValueError, match=f"q is from 0 to {top:.0f}"):
+            tg.record(lambda q: function(x, q * top))(places)

@@ -19,7 +19,7 @@ import tapegrad as tg
 from tapegrad.core.digits import as_text
 from tapegrad.ops.updates import index_set
 from tapegrad.program.plan import planned
-from tapegrad.program.writing import source, written
+from tapegrad.program.writing import runner, source, written
 from tapegrad.testing import programs
 
 
@@ -410,3 +410,38 @@ def test_a_variable_may_have_any_name(name):
     namespace = {"tg": tg}
     exec(f"def fn(x):\n {name} = tg.tanh(x) + 1.0\n return tg.sum({name} * {name} * x)", namespace)
     assert_runs(tg.value_and_grad(namespace["fn"]), np.linspace(-1, 1, 4))
+
+
+def test_the_lines_that_run_have_the_numbers_of_those_that_are_printed():
+    @tg.custom_op(vjps=(lambda g, y, x: g,))
+    def refused(x):
+        if x.any():
+            raise KeyError("here")
+        return x
+
+    step = tg.compile(lambda x: np.sum(refused(x * 2.0 + 1.0)))
+    text = str(step.program(np.full(3, -0.5)))
+    with pytest.raises(KeyError, match="here") as caught:
+        step(np.ones(3))
+    (at,) = [x.lineno for x in caught.traceback if "program of" in str(x.path)]
+    assert "refused(" in text.splitlines()[at]
+
+
+def test_buffers_are_freed_with_the_run_that_has_them():
+    made = runner(tg.compile(lambda x: np.sum(np.tanh(x * 2.0))).program(np.ones(3)))
+    first, second = made(), made()
+    buffers = [weakref.ref(run.__globals__["buf0"]) for run in (first, second)]
+    assert buffers[0]() is not buffers[1]()
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        del first
+        assert [buffer() is None for buffer in buffers] == [True, False]
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
+def test_runs_share_no_code_in_which_python_keeps_where_names_are():
+    made = runner(tg.compile(np.tanh).program(np.ones(3)))
+    assert made().__code__ is not made().__code__

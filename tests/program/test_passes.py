@@ -827,6 +827,27 @@ def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
     assert untouched(stack_sums, scattered, many, many, np.zeros(2000, int))
 
 
+def test_rows_or_columns_stacked_in_order_are_the_array_itself():
+    def rows(x, order):
+        return functools.reduce(tg.add, [x[i].T @ x[i] for i in order[::-1]])
+
+    def columns(x, order):
+        return functools.reduce(tg.add, [x[:, i].T @ x[:, i] for i in order[::-1]])
+
+    x = np.arange(24.0).reshape(4, 3, 2)
+    whole = ["reshape", "reshape", "transpose", "matmul"]
+    assert after(stack_sums, lambda x: rows(x, range(4)), x) == whole
+    turned = ["transpose", "reshape", "transpose", *whole[1:]]
+    assert after(stack_sums, lambda x: columns(x, range(3)), x) == turned
+    for fn in (rows, columns):
+        for order in ([0, 1], [1, 0, 2], [0, 1, 2, 2]):
+            program = drop_dead(
+                stack_sums(trace(lambda x, fn=fn, order=order: fn(x, order), (x,), {}))
+            )
+            np.testing.assert_array_equal(run(program, (x,)), fn(x, order))
+            assert "concatenate" in kinds(program)
+
+
 def test_sums_of_sums_that_are_used_themselves_are_not_taken_apart():
     def running(xs, w):
         sums = [xs[0].T @ w]

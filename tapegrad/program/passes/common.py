@@ -20,28 +20,35 @@ def share_common(builder: Builder) -> None:
     """
     if builder.is_shared:
         return
-    contents, refs = builder.contents, builder.refs
-    found = []
+    compared, instructions = builder.compared, builder.instructions
+    # most are as they were after the last pass
+    compared += [(None, -1)] * (len(instructions) - len(compared))
     for i, instruction in builder.in_order():
-        kept = contents.get(i)
-        if kept is None or kept[0] is not instruction:
-            kept = contents[i] = instruction, content(instruction, _exact(instruction.operands))
-        found.append(kept[1])
-    if len(set(found)) < len(found):
-        builder.rewrite(_sharing(contents, refs))
+        if compared[i][0] is not instruction:
+            compared[i] = instruction, _number(builder, instruction)
+    if len({compared[i][1] for i in builder.order}) < len(builder.order):
+        builder.rewrite(_sharing(builder))
     builder.is_shared = True
 
 
-def _sharing(contents: dict[int, Any], refs: list[Ref]) -> Visit:
+def _number(builder: Builder, instruction: Instruction) -> int:
+    """The number of an instruction's content: the same for instructions that may be merged."""
+    contents = builder.contents
+    key = content(instruction, _exact(instruction.operands))
+    # the first is kept, so that no other object takes the identity of one of its options
+    return contents.setdefault(key, (len(contents), instruction))[0]
+
+
+def _sharing(builder: Builder) -> Visit:
     """What puts the first of equal instructions in the place of the others."""
-    known: dict[Any, int] = {}
+    compared, refs = builder.compared, builder.refs
+    known: dict[int, int] = {}
 
     def visit(builder: Builder, instruction: Instruction) -> Ref | None:
         at = builder.at
-        kept = contents[at]
-        if kept[0] is not instruction:  # its operands were merged
-            kept = contents[at] = instruction, content(instruction, _exact(instruction.operands))
-        first = known.setdefault(kept[1], at)
+        if compared[at][0] is not instruction:  # its operands were merged
+            compared[at] = instruction, _number(builder, instruction)
+        first = known.setdefault(compared[at][1], at)
         return None if first == at else refs[first]
 
     return visit

@@ -15,18 +15,21 @@ def drop_dead(builder: Builder) -> None:
     """
     if builder.is_needed:
         return
-    needed = bytearray(len(builder.instructions))
-    constants = bytearray(len(builder.constants))
+    instructions = builder.instructions
+    needed, constants = bytearray(len(instructions)), bytearray(len(builder.constants))
     column = {"instruction": needed, "constant": constants, "input": bytearray(len(builder.inputs))}
     for x in builder.outputs:
         if type(x) is Ref:
             column[x.kind][x.index] = True
+    kept = []
     for i in reversed(builder.order):
         if needed[i]:
-            for x in builder.instructions[i].operands:
+            kept.append(i)
+            for x in instructions[i].operands:
                 if type(x) is Ref:
-                    column[x.kind][x.index] = True
-    builder.keep([i for i in builder.order if needed[i]])
+                    kind, index = x
+                    column[kind][index] = True
+    builder.keep(kept[::-1])
     if not all(constants):
         builder.keep_constants([i for i, is_needed in enumerate(constants) if is_needed])
     builder.is_needed = True

@@ -108,7 +108,7 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
 
 def finite(builder: Builder, x: Any) -> float | None:
     """The finite number that an operand is, if it has no axes or the program made it."""
-    if type(x) is Ref and builder.shape(x) != ():
+    if type(x) is Ref and (x.kind != "constant" or builder.shape(x) != ()):
         return None
     number = splat(builder, x)
     return float(number) if number is not None and math.isfinite(number) else None

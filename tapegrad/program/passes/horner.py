@@ -95,8 +95,9 @@ def factor_sums(builder: Builder) -> None:
 
 def _only_user(users: Users, x: Any) -> int | None:
     """The only instruction that uses a value, if there is just one."""
-    by = set(users.get(x, ()))
-    return by.pop() if len(by) == 1 and -1 not in by else None
+    by = users.get(x, (-1,))
+    # an instruction that uses a value twice stands there twice
+    return by[0] if by[0] >= 0 and by.count(by[0]) == len(by) else None
 
 
 def _is_part(builder: Builder, users: Users, whole: Instruction, x: Any) -> bool:
@@ -151,7 +152,7 @@ class _Region:
             raise _TooLargeError
         if _is_part(self.builder, self.users, self.whole, x):
             made = self.builder.of(x)
-            if all(self._is_simple(y) for y in made.operands) and self._is_multiple(made):
+            if all(map(self._is_simple, made.operands)) and self._is_multiple(made):
                 terms, expanded = self._expanded(made)
                 return terms, expanded | {x}
         return _alone(_Term(1.0, (x,), True))
@@ -266,7 +267,8 @@ class _Region:
         if type(x) is not _Expression:
             return self.builder.shape(x), 0
         parts = [self._cost_of(y) for y in x.operands]
-        shape = np.broadcast_shapes(*[shape for shape, _ in parts])
+        shapes = {shape for shape, _ in parts}
+        shape = shapes.pop() if len(shapes) == 1 else np.broadcast_shapes(*shapes)
         own = math.prod(shape) / math.prod(self.whole.shape)
         return shape, own + sum(cost for _, cost in parts)
 

@@ -134,7 +134,7 @@ def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
         instruction = builder.instructions[i]
         group = members.get(i)
         if group is None:
-            if replaced:
+            if not replaced.keys().isdisjoint(instruction.operands):
                 builder.instructions[i] = instruction.on(new(instruction.operands))
             builder.order.append(i)
             done.add(i)
