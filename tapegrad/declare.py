@@ -205,7 +205,7 @@ def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         given = signature.named(args, kwargs)
         refuse_unreal(name, given.values())
-        return general(**{x: _array(y) for x, y in given.items()})
+        return told(general, **{x: _array(y) for x, y in given.items()})
 
     return called
 

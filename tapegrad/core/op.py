@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 import attrs
 
 from tapegrad.core.lists import LISTS, in_list
-from tapegrad.core.operands import refuse_unreal
+from tapegrad.core.operands import computed
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
@@ -23,7 +23,6 @@ from tapegrad.core.tape import CURRENT, advance, write
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.variadic import EachOperand as EachOperand
 from tapegrad.core.variadic import Joint as Joint
-from tapegrad.face.warned import told
 
 P = ParamSpec("P")
 
@@ -73,7 +72,7 @@ class Op(Rules, Unchanging, Generic[P]):
         options: dict[str, Any] = kwargs
         if kwargs or len(args) != self.arity:
             if self.general is not None and self.signature.lacks(args, kwargs):
-                return told(self.general, *args, **kwargs)
+                return self.general(*args, **kwargs)
             operands, options = self.bind(args, kwargs)
         for x in operands:
             if type(x) is Tensor or (type(x) in LISTS and in_list(x) is not None):
@@ -83,8 +82,7 @@ class Op(Rules, Unchanging, Generic[P]):
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
-        refuse_unreal(self.name, operands)
-        return told(self.forward, *operands, **options)
+        return computed(self, operands, options)
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

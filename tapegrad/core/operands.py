@@ -11,6 +11,7 @@ from numpy import ndarray
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.warned import told
 
 PYTHON_NUMBERS = frozenset({float, int, bool})
 _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
@@ -122,3 +123,9 @@ def solvable(values: Iterable[Any]) -> list[Any]:
         np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape) if np.ndim(x) > 1 else x
         for x in values
     ]
+
+
+def computed(op: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The result of an op on arrays alone, which writes nothing."""
+    refuse_unreal(op.name, operands)
+    return told(op.forward, *operands, **options)

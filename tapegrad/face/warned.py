@@ -68,7 +68,7 @@ def warn_at_users_line() -> None:
             np.seterrcall(Warner())
 
 
-def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
+def told(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
     """The result of a call in which warnings name the user's line."""
     state = STATE.get(DEFAULT)
     if state is TOLD:

@@ -166,6 +166,208 @@ def test_it_is_the_line_of_the_call_on_plain_arrays(name):
     assert STATE.get(DEFAULT) is DEFAULT
 
 
+# --- layers, losses, and what else computes on plain arrays -------------------------------
+
+nn, BIG, WIDE = tg.nn, np.full((2, 2), 1e200), np.full((2, 3, 4, 4), 1e308)
+INPUTS = {
+    **{name: np.ones((2, 3, 4)) * 1e308 for name in ("Conv1d", "BatchNorm")},
+    **dict.fromkeys(("Conv2d", "MaxPool2d", "AvgPool2d", "Flatten"), WIDE),
+    "Embedding": np.zeros(2, int),
+}
+# of each layer: how to make it, and the further arguments of a call
+MADE = {
+    "Linear": (2, 2),
+    "Embedding": (2, 2),
+    "Conv1d": (3, 2, 2),
+    "Conv2d": (3, 2, 2),
+    "MaxPool2d": (2,),
+    "AvgPool2d": (2,),
+    "LayerNorm": (2,),
+    "RMSNorm": (2,),
+    "BatchNorm": (3,),
+    "Dropout": (0.9,),
+    "RNNCell": (2, 2, 2),
+    "GRUCell": (2, 2),
+    "LSTMCell": (2, 2),
+    "MultiHeadAttention": (2, 1),
+    "Sequential": (np.square, nn.LayerNorm(2), np.log),
+}
+MORE = {
+    "BatchNorm": {"state": nn.BatchNorm(3).initial_state(), "training": True},
+    "Dropout": {"key": tg.random.key(0)},
+    "RNNCell": {"hidden": BIG},
+    "GRUCell": {"hidden": BIG},
+    "LSTMCell": {"hidden": (BIG, BIG)},
+}
+LAYERS = {
+    name: layer for name, layer in vars(nn).items() if isinstance(layer, type) and name[0] != "_"
+}
+LOSSES = [x for x in vars(nn) if x.endswith("_loss")]
+
+
+def extreme(x):
+    """Trees like one, of numbers with which almost anything overflows or is undefined."""
+    floating = lambda x: np.asarray(x).dtype.kind == "f"  # noqa: E731
+    yield x
+    for value in (1e308, -1e308, 1e200, np.inf, 0.0):
+        yield tg.tree.map(lambda x: np.full(x.shape, value) if floating(x) else x, x)  # noqa: B023
+    yield tg.tree.map(
+        lambda x: (
+            np.where(np.arange(x.size).reshape(x.shape) % 2, 1e308, -1e308) if floating(x) else x
+        ),
+        x,
+    )
+
+
+def layer_calls(name):
+    layer = LAYERS[name](*MADE.get(name, ()))
+    given = (layer.init(0), INPUTS.get(name, BIG), MORE.get(name, {}))
+    return [lambda p=p, x=x, m=m: layer(p, x, **m) for p, x, m in extreme(given)] + [
+        lambda x=x: layer(given[0], x, **given[2]) for x in extreme(given[1])
+    ]
+
+
+def loss_calls(name):
+    fn, classes = getattr(nn, name), name == "cross_entropy_loss"
+    targets = [np.zeros(2, int)] if classes else [*extreme(BIG)]
+    return [
+        lambda x=x, y=y, r=r: fn(x, y, r)
+        for x in extreme(BIG)
+        for y in targets
+        for r in ("sum", "none")
+    ]
+
+
+# those that cannot overflow, or whose ops keep from it
+SILENT = {"Embedding", "Tanh", "Sigmoid", "Relu", "Flatten", "MaxPool2d", "Elu", "Silu", "Gelu"}
+SILENT |= {"LeakyRelu", "cross_entropy_loss"}
+IN_NN = [*LAYERS, *LOSSES]
+
+
+@pytest.mark.parametrize("name", IN_NN)
+def test_a_layer_or_a_loss_on_plain_arrays_warns_at_the_line_of_the_call(name):
+    warned_of = []
+    for call in loss_calls(name) if name in LOSSES else layer_calls(name):
+        found = given(call)
+        code = call.__code__
+        lines = range(code.co_firstlineno, code.co_firstlineno + 2)
+        assert all(file == __file__ and line in lines for _, file, line in found)
+        warned_of += found
+        with np.errstate(all="ignore"):
+            assert given(call) == []
+        met = []
+        with np.errstate(all="call", call=lambda kind, _, met=met: met.append(kind)):
+            assert given(call) == []
+        assert len(met) >= len({x[0] for x in found})
+        if found:
+            with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+                call()
+            with pytest.raises(RuntimeWarning):
+                given(call, "error")
+    assert STATE.get(DEFAULT) is DEFAULT
+    assert bool(warned_of) or name in SILENT
+
+
+class Twice(nn.Linear):
+    """A layer of a user's that is one of the package, with more."""
+
+    def __call__(self, params, x):
+        return super().__call__(params, x) * 1e200 * 1e200
+
+
+class Logarithm(nn.layers.WithoutParameters):
+    """A layer of a user's, in two lines."""
+
+    function = staticmethod(np.log)
+
+
+class Composed:
+    """A layer of a user's that calls others."""
+
+    def init(self, key, dtype=float):
+        return nn.LayerNorm(2).init(key, dtype)
+
+    def __call__(self, params, x):
+        return nn.LayerNorm(2)(params, x) / (x - x)
+
+
+@pytest.mark.parametrize("layer", [Twice(2, 2), Logarithm(), Composed()])
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_layer_of_the_users_warns_at_a_line_of_the_users(layer, inside):
+    model = nn.Sequential(nn.Tanh(), layer) if inside else layer
+    params = model.init(0)
+    found = given(lambda: [model(params, x) for x in extreme(BIG * 0 + 1e160)])
+    assert found
+    assert {file for _, file, _ in found} == {__file__}
+
+
+HUGE = {"w": np.full(2, 1e200)}
+THIRD = np.full(3, 1e308)
+OTHERS = {
+    "attention": lambda: nn.attention(BIG, BIG, BIG),
+    "norm": lambda: tg.optim.global_norm([np.array(1e154)] * 4),
+    "clip": lambda: tg.optim.clip_by_global_norm(HUGE, 1.0),
+    "decay": lambda: tg.optim.exponential_decay(1e300, 1e300)(np.arange(9)),
+    "warmup": lambda: tg.optim.warmup_cosine(1e308, 3, 10)(np.full(3, 1e200)),
+    "rate": lambda: tg.optim.SGD(np.log).rate(tg.optim.SGD(0.1).init(HUGE)),
+    "uniform": lambda: tg.random.uniform(0, 3, -THIRD, THIRD),
+    "tree.map": lambda: tg.tree.map(np.square, HUGE),
+    "tree.map of two": lambda: tg.tree.map(np.multiply, HUGE, HUGE),
+    "unravel": lambda: tg.tree.ravel(np.float32(1.0))[1](np.full(1, 1e200)),
+    "scan": lambda: tg.scan(np.divmod, 1.0, X),
+    "fori": lambda: tg.fori_loop(1, 2, np.divide, X),
+    "while": lambda: tg.while_loop(lambda x: np.any(x < 1), np.reciprocal, X),
+    "cond": lambda: tg.cond(True, np.log, np.log, X),
+    "checkpoint": lambda: tg.checkpoint(np.log)(X),
+    "custom_vjp": lambda: tg.custom_vjp(lambda g, y, x: (g / x,))(np.log)(X),
+    "implicit": lambda: tg.implicit_root(lambda x, a: np.exp(x) - a, np.log)(X),
+    "pullback": lambda: tg.vjp(np.square, np.float32(1.0))[1](1e200),
+    "push": lambda: tg.linearize(np.square, np.float32(1.0))[1](1e200),
+    "reduced in part": lambda: tg.cumprod(np.full(2, 1e200), dtype=np.float32),
+    "kit": lambda: tg.testing.check_deterministic(np.log, (X,)),
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_whatever_computes_on_plain_arrays_warns_at_the_line_of_the_call(name):
+    call = OTHERS[name]
+    found = given(call)
+    assert found
+    assert {x[1:] for x in found} == {(__file__, call.__code__.co_firstlineno)}
+    with np.errstate(all="ignore"):
+        assert given(call) == []
+    assert STATE.get(DEFAULT) is DEFAULT
+
+
+def test_an_argument_may_have_the_name_of_the_machinery():
+    def both(fn, options):
+        return np.log(fn) + options
+
+    for call in (tg.checkpoint(both), tg.custom_vjp(lambda g, y, *xs: (g, g))(both)):
+        np.testing.assert_array_equal(call(fn=X + 1, options=X), both(X + 1, X))
+
+
+def test_what_a_function_sets_in_other_context_variables_holds_on():
+    setting: ContextVar[int] = ContextVar("setting", default=0)
+    count = lambda x: setting.set(setting.get() + 1) and x  # noqa: E731
+    tg.cond(True, count, count, 1.0)
+    tg.checkpoint(count)(1.0)
+    nn.Sequential(count)((None,), X)
+    assert setting.get() == 3
+
+
+def test_an_interrupted_call_leaves_the_state_of_numpy_to_the_caller():
+    def interrupted(x):
+        raise KeyboardInterrupt
+
+    for state in ("warn", "ignore"):
+        with np.errstate(all=state):
+            before = np.geterr(), np.geterrcall()
+            with pytest.raises(KeyboardInterrupt):
+                tg.checkpoint(interrupted)(X)
+            assert (np.geterr(), np.geterrcall()) == before
+
+
 @pytest.mark.parametrize("mode", ["ignore", "warn", "raise"])
 def test_what_is_recorded_where_the_user_set_numpys_errors_stays_on_the_tape(mode):
     def fn(x):
