@@ -70,7 +70,7 @@ def _groups(builder: Builder) -> list[_Alike]:
         if used:
             if any(builder.shape(x) != made.shape for x in made.operands if x in place):
                 continue
-            operands = tuple([place[x][0] if x in place else x for x in made.operands])
+            operands: tuple[Any, ...] = tuple([place.get(x, (x,))[0] for x in made.operands])
             first, k = used[0][0].first or used[0][0], used[0][1]
         elif len(parts) == 1 and all(x in parts or _is_fixed(x) for x in made.operands):
             source = builder.source(parts[0])
@@ -148,18 +148,23 @@ def _reorder(builder: Builder, groups: Mapping[int, _Alike]) -> None:
         made = builder.instructions[i]
         group = groups.get(i)
         if group is None:
-            if replaced:
+            if not replaced.keys().isdisjoint(made.operands):
                 new = tuple([replaced.get(x, x) for x in made.operands])
                 builder.instructions[i] = made.on(new)
             builder.order.append(i)
             done.add(i)
             return
         builder.stage = made.stage
-        operands = [whole(x) for x in group.operands]
-        result = stacks[id(group)] = builder.emit(made.op, *operands, **made.options)
+        operands = tuple([whole(x) for x in group.operands])
+        shape = (len(group.members), *made.shape)
+        # what `emit` would infer is known
+        result = builder.append(made.but(operands=operands, shape=shape, name="", note=""))
+        stacks[id(group)] = result
         for k, j in group.members.items():
-            part = replaced[builder.refs[j]] = builder.emit(getitem, result, index=(k,))
-            builder.name(part, builder.instructions[j].name)
+            x = builder.instructions[j]
+            part = {"index": (k,)}, x.shape, x.dtype
+            row = Instruction(getitem, (result,), *part, name=x.name, stage=made.stage)
+            replaced[builder.refs[j]] = builder.append(row)
             done.add(j)
 
     for i in order:
