@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from tapegrad.core.tape import CURRENT
-from tapegrad.face.warned import aside
+from tapegrad.face.warned import context_aside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -18,7 +18,8 @@ def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
 
     A recording has a context for this already, and goes on with what the function writes.
     """
-    return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
+    context = context_aside() if CURRENT.get() is None else None
+    return fn(*args, **options) if context is None else context.run(fn, *args, **options)
 
 
 def apart(fn: Callable[P, R]) -> Callable[P, R]:
@@ -29,7 +30,8 @@ def apart(fn: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        # as `told`, without another call
-        return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
+        # as `told`: one call more with arguments of any number takes as long as a record
+        context = context_aside() if CURRENT.get() is None else None
+        return fn(*args, **options) if context is None else context.run(fn, *args, **options)
 
     return called
