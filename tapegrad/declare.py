@@ -19,6 +19,7 @@ from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.lists import LISTS, in_list, stacked
 from tapegrad.core.op import EachOperand, Joint, Op
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Rule
 from tapegrad.domain import REAL, Domain, each
@@ -183,6 +184,9 @@ def function(
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
                 args = tuple([x if name in lists else _array(x) for x, name in named])
+            refuse_unreal(signature.name, args)
+            if kwargs:
+                refuse_unreal(signature.name, kwargs.values())
             return told(composed, *args, **kwargs)
 
         declare(called, domain, kink, signature)
@@ -199,7 +203,9 @@ def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
 
     @functools.wraps(general)
     def called(*args: Any, **kwargs: Any) -> Any:
-        return general(**{x: _array(y) for x, y in signature.named(args, kwargs).items()})
+        given = signature.named(args, kwargs)
+        refuse_unreal(name, given.values())
+        return general(**{x: _array(y) for x, y in given.items()})
 
     return called
 

@@ -308,8 +308,10 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "add_at_places": lambda a, values, places: np.add.reduce(
         [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
     ),
-    "below_largest": lambda a: (
-        a - (a.max() if float(a.max()) - float(a.min()) <= 32 else a.max(-1, keepdims=True))
+    "below_largest": lambda a, logs: (
+        a
+        if not logs and float(abs(a).max()) <= 16
+        else a - (a.max() if float(a.max()) - float(a.min()) <= 32 else a.max(-1, keepdims=True))
     ),
     "from_zero": lambda indices: indices,
     "seed": np.ones,

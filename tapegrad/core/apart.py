@@ -6,7 +6,9 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.tape import CURRENT
+from tapegrad.core.tensor import Rules
 from tapegrad.face.warned import context_aside
 
 P = ParamSpec("P")
@@ -20,6 +22,12 @@ def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
     """
     context = context_aside() if CURRENT.get() is None else None
     return fn(*args, **options) if context is None else context.run(fn, *args, **options)
+
+
+def computed(op: Rules, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """The result of an op on arrays alone, which writes nothing."""
+    refuse_unreal(op.name, operands)
+    return told(op.forward, *operands, **options)
 
 
 def apart(fn: Callable[P, R]) -> Callable[P, R]:

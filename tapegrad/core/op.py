@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
-from tapegrad.core.apart import told
+from tapegrad.core.apart import computed
 from tapegrad.core.lists import LISTS, in_list
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.refusals import refuse_option, refuse_stranger
@@ -82,7 +82,7 @@ class Op(Rules, Unchanging, Generic[P]):
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
-        return told(self.forward, *operands, **options)
+        return computed(self, operands, options)
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -13,6 +13,10 @@ from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
 
 PYTHON_NUMBERS = frozenset({float, int, bool})
+_DTYPES = frozenset(map(np.dtype, "dfebilq?"))
+# of which most arguments are
+_COMMON = frozenset({Tensor, float, int, bool, str, type(None), np.float64, np.str_})
+_NUMBERS = (np.ndarray, np.generic, complex)
 # the kinds of dtypes that ops take
 _REAL = "fiub"
 
@@ -54,6 +58,33 @@ def as_constant(x: Any, what: str) -> Any:
         f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
         + (_COMPARED if kind is str else remedy)
     )
+
+
+def refuse_unreal(what: str, given: Iterable[Any]) -> None:
+    """Raise for an array or a number that a tape refuses, where none is written.
+
+    A mask would be ignored, and formulas for real numbers are wrong for others. Lists are looked
+    into, since NumPy makes arrays of them; anything that is not a number may be an option.
+    """
+    for x in given:
+        kind = type(x)
+        if kind is ndarray:
+            # a set of dtypes is faster than their kinds, which are new strings
+            if x.dtype not in _DTYPES and x.dtype.kind not in _REAL:
+                as_constant(x, what)
+        elif kind is list or kind is tuple:
+            refuse_unreal(what, x)
+        elif kind not in _COMMON and isinstance(x, _NUMBERS) and not _is_real(x):
+            as_constant(x, what)
+
+
+def _is_real(x: Any) -> bool:
+    """Whether an array of another class, or a number, is one that a tape takes."""
+    if not isinstance(x, np.ndarray):
+        return isinstance(x, np.generic) and x.dtype.kind in _REAL
+    is_array = type(x).__array_ufunc__ is ndarray.__array_ufunc__
+    # named here, since NumPy loads masked arrays where they are first asked for
+    return is_array and x.dtype.kind in _REAL and not isinstance(x, np.ma.MaskedArray | np.matrix)
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:

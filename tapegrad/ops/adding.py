@@ -93,5 +93,5 @@ def _add_flat(y: Any, indices: Any, values: Any) -> None:
     if flat.size <= 2 * added.size:
         places = np.arange(flat.size).reshape(len(y), width).take(indices, axis=0)
     else:
-        places = np.add.outer(indices % len(y) * width, np.arange(width))
+        places = (indices % len(y) * width)[..., None] + np.arange(width)
     np.add.at(flat, places.reshape(-1), added)

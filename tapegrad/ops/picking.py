@@ -112,7 +112,7 @@ def row_places(indices: Any, n: int) -> Any:
     """
     columns = np.asarray(indices).reshape(-1).astype(np.intp, copy=False)
     # without the sign, a negative index is a large one
-    if columns.size and columns.view(np.uintp).max() >= n:
+    if columns.size and np.maximum.reduce(columns.view(np.uintp)) >= n:
         bad = columns[(columns < 0) | (columns >= n)][0]
         raise IndexError(f"index {bad} is out of bounds: indices go from 0 to {n - 1}")
     return np.arange(0, columns.size * n, n or 1) + columns
@@ -164,20 +164,30 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
 
 # how far below the largest an element may be: its exp is still exact to some 30 roundings
 SPREAD = 32.0
+# the largest number, and minus the smallest, whose exp may be summed and multiplied as it is
+REACH = SPREAD / 2
 
 
 def _spread_rows(choose: Choices) -> Call:
-    shape = (*choose.shape(max_dims=2, min_side=1), 3)
-    return Call((choose.array(shape, Elements(-40.0, 40.0)),))
+    shape, most = (*choose.shape(max_dims=2, min_side=1), 3), choose.among([8.0, 40.0])
+    return Call((choose.array(shape, Elements(-most, most)), choose.among([False, True])))
 
 
 @op(None, domain=_spread_rows)
-def below_largest(a: Any) -> Any:
-    """Each row minus a number that is not smaller than its elements.
+def below_largest(a: Any, logs: bool = True) -> Any:
+    """Each row minus a number that is not much smaller than its elements.
 
     The number is the largest of all if no row is far below it, which is found in a tenth of the
     time, and otherwise the largest of each row. It serves functions that do not depend on the
     shift of a row, such as `softmax`.
+
+    Parameters
+    ----------
+    a
+        Floating numbers in rows.
+    logs
+        Whether the function takes logarithms of sums of exponentials. These are most exact where
+        the largest number is 0. Otherwise nothing is subtracted if all are near 0.
 
     Examples
     --------
@@ -188,17 +198,25 @@ def below_largest(a: Any) -> Any:
     >>> below_largest(np.array([[1.0, 2.0], [3.0, 400.0]]))
     array([[  -1.,    0.],
            [-397.,    0.]])
+    >>> below_largest(np.array([[1.0, 2.0], [3.0, 4.0]]), logs=False)
+    array([[1., 2.],
+           [3., 4.]])
     """
-    return below_largest_into(a)
+    return below_largest_into(a, logs)
 
 
-def below_largest_into(a: Any, out: Any = None) -> Any:
+def below_largest_into(a: Any, logs: bool, out: Any = None) -> Any:
     """`below_largest` into a buffer, which may be that of `a`."""
     if out is None:
         out = np.empty(a.shape, a.dtype)
     largest = np.maximum.reduce(a, None)
     # Python's numbers give no warning for infinities; nan compares as far below
-    if float(largest) - float(np.minimum.reduce(a, None)) <= SPREAD:
+    top, bottom = float(largest), float(np.minimum.reduce(a, None))
+    if not logs and top <= REACH and bottom >= -REACH:
+        if out is not a:
+            np.copyto(out, a)
+        return out
+    if top - bottom <= SPREAD:
         return np.subtract(a, largest, out)
     rows = a.reshape(-1, a.shape[-1])
     each = rows[np.arange(len(rows)), rows.argmax(1)]

@@ -200,7 +200,7 @@ def stop_gradient(tree_: Any) -> Any:
 
 def _stopped(leaf: Any) -> Any:
     refuse_hidden(leaf, "what stop_gradient is given")
-    return stopped(leaf)
+    return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
 @op(None, keeps_weak=True, domain=each(REAL), batch=pointwise)

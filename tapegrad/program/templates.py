@@ -81,7 +81,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     getitem: "{0}[{index}]",
     index_select: "{0}.take({1}, 0)",
     add_at_places: "add_at_places({0}, {1}, {2}, {out})",
-    below_largest: "below_largest({0}, {out})",
+    below_largest: "below_largest({0}, {logs}, {out})",
     where: "where({0}, {1}, {2})",
     keep: "keep({0}, {1}, {out})",
     matmul: _matmul,

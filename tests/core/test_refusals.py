@@ -1,7 +1,7 @@
 """Bad arguments: what NumPy refuses is refused here too, recorded or not, in NumPy's terms."""
 
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, product
 from typing import Any
 
 import numpy as np
@@ -146,6 +146,54 @@ def test_what_numpy_refuses_is_refused(name: str) -> None:
                 if not fits(ours, theirs, label):
                     wrong.add(f"{label}: {ours!r} for {theirs!r}")
     assert not wrong, "\n".join(sorted(wrong))
+
+
+class Quantity(np.ndarray[Any, Any]):
+    """An array with more than its numbers."""
+
+    def __array_ufunc__(self, *args: Any, **kwargs: Any) -> Any:
+        return NotImplemented
+
+
+# arrays that hold more than real numbers, or other things
+UNREAL: dict[str, Any] = {
+    "masked": lambda x: np.ma.array(x, mask=x > 0),
+    "matrix": np.asmatrix,
+    "complex": lambda x: x * 1j,
+    "object": lambda x: x.astype(object),
+    "quantity": lambda x: x.view(Quantity),
+    "structured": lambda x: x.astype([("a", float)]),
+    "times": lambda x: np.asarray(x * 8).astype("m8[s]"),
+    "text": lambda x: x.astype("U8"),
+    "a complex number": lambda x: x.flat[0] * 1j,
+    "a list of it": lambda x: [x.flat[0] * 1j],
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", TABLE)
+def test_what_a_tape_refuses_is_refused_without_one(name: str) -> None:
+    for call in sample_calls(name, examples("op, called wrongly") // 10):
+        leaves, structure = tg.tree.flatten((call.args, dict(call.kwargs)))
+        for i, (kind, make) in product(range(len(leaves)), UNREAL.items()):
+            x = leaves[i]
+            if not is_floating(x) or (kind == "matrix" and x.ndim != 2) or not x.size:
+                continue
+            args, kwargs = tg.tree.unflatten(structure, [*leaves[:i], make(x), *leaves[i + 1 :]])
+            for f in (TABLE[name], recorded(TABLE[name])):
+                with pytest.raises(TypeError, match=r"real numbers|not supported|is needed"):
+                    f(*args, **kwargs)
+
+
+def test_arrays_of_other_classes_that_are_arrays_are_taken(tmp_path: Any) -> None:
+    class Array(np.ndarray[Any, Any]):
+        pass
+
+    on_disk = np.memmap(tmp_path / "x", float, "w+", shape=(2,))
+    on_disk[:] = [1.0, 2.0]
+    for x in (np.ones(2).view(Array), on_disk, np.array([1.0, 2.0], ">f8"), np.array([1, 2], "i1")):
+        assert tg.sum(x) == x.sum() == tg.vector_norm(x, ord=1)
+    assert tg.add(np.float32(1), np.uint8(2)) == 3
 
 
 _, TENSOR = tg.Tape().parameter(1.0)

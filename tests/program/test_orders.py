@@ -116,6 +116,18 @@ def test_rows_are_shifted_by_one_number_where_none_is_far_below(fn, scale):
     compiled.check(x)
 
 
+@pytest.mark.parametrize("fn", SHIFTED.values(), ids=SHIFTED)
+def test_rows_near_zero_are_shifted_where_logarithms_are_taken_of_sums(fn):
+    x = np.linspace(-15.0, 15.0, 400).reshape(40, 10)
+    compiled = tg.compile(fn)
+    (shift,) = [y for y in compiled.program(x).instructions if y.op.name == "below_largest"]
+    takes = any(name in kinds(trace(fn, (x,), {})) for name in ("log_softmax", "log"))
+    assert shift.options["logs"] == takes
+    np.testing.assert_array_equal(shift.op.forward(x, logs=False), x)
+    assert shift.op.forward(x, logs=True).max() == 0
+    compiled.check(x)
+
+
 NOT_SHIFTED = {
     "the shifted rows": lambda x: x - np.max(x, axis=-1, keepdims=True),
     "a sum that is not divided by": lambda x: np.sum(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.holes import HOLE
-from tapegrad.ops.picking import SPREAD
+from tapegrad.ops.picking import REACH, SPREAD
 
 
 def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -80,10 +80,12 @@ def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
     return np.arange(indices.size) * n + indices.reshape(-1)
 
 
-def below_largest(jax: Any, out: Any, a: Any) -> Any:
+def below_largest(jax: Any, out: Any, a: Any, logs: bool = True) -> Any:
     """Rows minus the largest element of all, or of each row if some rows are far below it."""
     near = a.max() - a.min() <= SPREAD
-    return a - jax.numpy.where(near, a.max(), a.max(-1, keepdims=True))
+    shift = jax.numpy.where(near, a.max(), a.max(-1, keepdims=True))
+    small = (not logs) & (abs(a).max() <= REACH)
+    return a - jax.numpy.where(small, 0, shift)
 
 
 def add_at_places(jax: Any, out: Any, a: Any, values: Any, places: Any) -> Any:

@@ -41,7 +41,7 @@ def shift_rows(builder: Builder) -> None:
     if not builder.has((max_,)):
         return
     place = {i: k for k, i in enumerate(builder.order)}
-    shifted: set[int] = set()
+    shifted: dict[int, bool] = {}
     for i, instruction in builder.in_order():
         if instruction.op is max_ and _is_of_rows(builder, instruction):
             shifted |= _shifted(builder, i, instruction.operands[0], place)
@@ -52,7 +52,7 @@ def shift_rows(builder: Builder) -> None:
     def visit(builder: Builder, instruction: Instruction) -> Any:
         if builder.at not in shifted:
             return None
-        return builder.emit(below_largest, instruction.operands[0])
+        return builder.emit(below_largest, instruction.operands[0], logs=shifted[builder.at])
 
     builder.rewrite(visit, (subtract,))
 
@@ -66,11 +66,15 @@ def _is_of_rows(builder: Builder, instruction: Instruction) -> bool:
     return instruction.dtype.char in "fd" and instruction.options.get("axis") in last
 
 
-def _shifted(builder: Builder, start: int, x: Any, place: Mapping[int, int]) -> set[int]:
-    """The instructions that subtract a row's largest number; none if it has other uses."""
+def _shifted(builder: Builder, start: int, x: Any, place: Mapping[int, int]) -> dict[int, bool]:
+    """The instructions that subtract a row's largest number; none if it has other uses.
+
+    And whether logarithms are taken of what depends on the shift.
+    """
     rows = builder.shape(x)[:-1]
     users = builder.users()
     found: set[int] = set()
+    logs = False
     # views of the largest, and then what depends on the shift, in order
     views = {builder.refs[start]}
     changes: dict[Any, Change] = {}
@@ -96,17 +100,18 @@ def _shifted(builder: Builder, start: int, x: Any, place: Mapping[int, int]) -> 
                 continue
             off = instruction.op is subtract and instruction.operands[0] == x
             if not off or instruction.shape != builder.shape(x):
-                return set()
+                return {}
             found.add(i)
             change: Change | None = ("sum", -1)
         else:
             change = _changed(builder, instruction, changes, rows)
         if change is None or abs(change[1]) > _MOST:
-            return set()
+            return {}
         if change[1]:
+            logs = logs or instruction.op is log
             changes[ref] = change
             more = wait(i)
-    return found if more else set()
+    return dict.fromkeys(found, logs) if more else {}
 
 
 def _changed(
