@@ -16,7 +16,7 @@ from tapegrad.core.operands import solvable
 from tapegrad.core.tensor import Rules
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
-from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref, refs_to
 
 # stands for a dtype; None would not do, for NumPy takes it for float64
 NUMBER = object()
@@ -61,7 +61,7 @@ class Builder:
         self.constants = list(constants)
         self.instructions = list(instructions)
         self.order = list(range(len(self.instructions)))
-        self.refs = [Ref("instruction", i) for i in self.order]
+        self.refs = refs_to(self.instructions)
         self.outputs = outputs
         self.ops = {x.op for x in self.instructions}
         self.contents: dict[Any, tuple[int, Instruction]] = {}
@@ -223,6 +223,7 @@ class Builder:
         instructions = self.instructions
         old, first = self.order, 0
         if ops is not None:
+            ops = frozenset(ops)
             # most passes visit few instructions; those before the first stay
             found = [instructions[i].op in ops for i in old]
             if True not in found:
@@ -235,8 +236,7 @@ class Builder:
         for i in old[first:]:
             instruction = instructions[i]
             if replaced and not is_apart(instruction.operands):
-                instruction = instruction.on(_exchanged(instruction.operands, replaced))
-                instructions[i] = instruction
+                instruction = instructions[i] = _exchanging(instruction, replaced)
             if ops is not None and instruction.op not in ops:
                 stays(i)
                 continue
@@ -278,8 +278,7 @@ class Builder:
         for i in self.order if moved else ():
             instruction = self.instructions[i]
             if not moved.keys().isdisjoint(instruction.operands):
-                operands = _exchanged(instruction.operands, moved)
-                self.instructions[i] = instruction.on(operands)
+                self.instructions[i] = _exchanging(instruction, moved)
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
@@ -296,7 +295,7 @@ class Builder:
             moved: dict[Any, Any] = {
                 self.refs[i]: ref for i, ref in zip(self.order, self.refs, strict=False)
             }
-            instructions = [x.on(_exchanged(x.operands, moved)) for x in instructions]
+            instructions = [_exchanging(x, moved) for x in instructions]
             outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in outputs])
         return tuple(self.constants), tuple(instructions), outputs
 
@@ -311,6 +310,11 @@ def _digest(constant: Constant) -> Any:
 def _is_ref(x: Any) -> bool:
     # static results need not be hashable
     return type(x) is Ref
+
+
+def _exchanging(instruction: Instruction, replaced: Mapping[Any, Any]) -> Instruction:
+    """The same instruction on what replaces its operands."""
+    return instruction.on(_exchanged(instruction.operands, replaced))
 
 
 def _exchanged(operands: tuple[Operand, ...], replaced: Mapping[Any, Any]) -> tuple[Operand, ...]:

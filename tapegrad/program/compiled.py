@@ -82,10 +82,10 @@ class Kept:
 
 @contextlib.contextmanager
 def _uncollected() -> Iterator[None]:
-    """Pause Python's cycle collector, which finds no cycles in a program being made.
+    """Pause Python's cycle collector, which finds no cycles in a tape or a program being made.
 
-    The passes make so many small objects that it would scan all of memory again and again: a third
-    of the time that long programs take to compile.
+    Recording and the passes make so many small objects that it would scan all of memory again and
+    again: a third of the time that long programs take to compile.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -236,9 +236,9 @@ class Compiled(Generic[P, R]):
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         patience = _Patience(label(self.fn))
-        recorded = trace(self.fn, args, kwargs, self.static_argnums)
-        wait = functools.partial(patience.check, len(recorded.instructions))
         with _uncollected():
+            recorded = trace(self.fn, args, kwargs, self.static_argnums)
+            wait = functools.partial(patience.check, len(recorded.instructions))
             program = improved(recorded, self.passes, wait)
             make = runs_of(runner(program))
         wait()

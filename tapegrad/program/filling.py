@@ -6,7 +6,9 @@ Starting ``concatenate`` takes as long as ten assignments to such views.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
+from itertools import chain
 from typing import Any
 
 import attrs
@@ -41,17 +43,16 @@ class Filling:
 def fillings(program: Code) -> Mapping[Ref, Filling]:
     """The small concatenations, and how each is filled."""
     found: dict[Ref, Filling] = {}
-    uses: dict[Any, int] = {}
     made = program.instructions
     if not any(x.op is concatenate for x in made):
         return found
-    for x in (*[x for y in made for x in y.operands], *program.outputs):
-        if type(x) is Ref:
-            uses[x] = uses.get(x, 0) + 1
+    # static outputs need not be hashable
+    outputs = [x for x in program.outputs if type(x) is Ref]
+    uses = Counter(chain(chain.from_iterable([x.operands for x in made]), outputs))
     for i, instruction in enumerate(made):
-        ref = Ref("instruction", i)
-        if instruction.op is not concatenate or ref in program.results:
+        if instruction.op is not concatenate or Ref("instruction", i) in program.results:
             continue
+        ref = Ref("instruction", i)
         size = math.prod(instruction.shape) * instruction.dtype.itemsize
         likes = [program.like(x) for x in instruction.operands]
         if not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):

@@ -13,7 +13,7 @@ from tapegrad.core.ownership import Array
 from tapegrad.ops.holes import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import index_add
-from tapegrad.program.ir import Code, Constant, Instruction, Ref
+from tapegrad.program.ir import Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.layouts import Axes, inverse
 from tapegrad.program.lines import number
 from tapegrad.program.names import Names
@@ -126,6 +126,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         else:
             wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
         values[Ref("constant", i)] = names.new(wanted)
+    refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
         wanted = instruction.name or f"{instruction.op.name}_{i}"
         first = instruction.operands[0] if instruction.operands else None
@@ -135,7 +136,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
                 wanted = f"{of}_T"
             elif len(instruction.shape) == 1:
                 wanted = f"{of}_flat"
-        values[Ref("instruction", i)] = names.new(wanted)
+        values[refs[i]] = names.new(wanted)
     return values
 
 

@@ -12,7 +12,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.frame import Frame, Values, word
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
 from tapegrad.program.plan import Plan, owners, parts_of
@@ -22,7 +22,7 @@ from tapegrad.program.templates import RESHAPES
 def lines_of(frame: Frame) -> list[str]:
     """The lines of a program's instructions, with a comment where a stage begins."""
     program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
-    buffers = frame.buffers
+    buffers, refs = frame.buffers, refs_to(program.instructions)
     lines: list[str] = []
     still = _still(frame)
     spelled = _spelled(program, values)
@@ -41,7 +41,7 @@ def lines_of(frame: Frame) -> list[str]:
         unwritten.update(*plan.sealed.values())
 
     def line(i: int) -> None:
-        instruction, ref = program.instructions[i], Ref("instruction", i)
+        instruction, ref = program.instructions[i], refs[i]
         # a part is written with the loop or the branch that returns it
         if ref in unwritten or instruction.op is PART:
             return

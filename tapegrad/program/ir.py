@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -23,6 +23,13 @@ class Ref(NamedTuple):
 
     kind: str
     index: int  # type: ignore[assignment]  # in the place of tuple's method
+
+
+def refs_to(instructions: Sized) -> list[Ref]:
+    """A Ref to each instruction, in order."""
+    make = tuple.__new__
+    # as the class makes them, in half the time
+    return [make(Ref, ("instruction", i)) for i in range(len(instructions))]
 
 
 Operand = Ref | float | int | bool
@@ -158,7 +165,10 @@ class Instruction:
 
     def on(self, operands: tuple[Operand, ...]) -> Instruction:
         """The same instruction with other operands."""
-        return self.but(operands=operands)
+        made = object.__new__(Instruction)
+        made.__dict__.update(self.__dict__)
+        made.__dict__["operands"] = operands
+        return made
 
     def but(self, **fields: Any) -> Instruction:
         """The same instruction but for these fields, which are as they are kept."""

@@ -22,7 +22,7 @@ from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.early import early
 from tapegrad.program.filling import Filling, fillings
-from tapegrad.program.ir import Code, Instruction, Operand, Ref
+from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 from tapegrad.program.layouts import Axes, layouts, ordered
 from tapegrad.program.lines import takes_out
 from tapegrad.program.sealing import sealed
@@ -122,7 +122,8 @@ class _Pool:
         self.buffers: list[Buffer] = []
         self.home: dict[Ref, int] = {}
         self.held: dict[Ref, int] = {}
-        self._free: dict[Buffer, list[int]] = {}
+        # by shape and dtype
+        self._free: dict[Any, list[int]] = {}
 
     def new(self, ref: Ref, buffer: Buffer) -> int:
         """The number of a new buffer for a value."""
@@ -130,21 +131,23 @@ class _Pool:
         self.buffers.append(buffer)
         return self.home[ref]
 
-    def take(self, ref: Ref, buffer: Buffer) -> None:
+    def take(self, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         """Assign a free buffer, or a new one, to a value."""
-        free = self._free.get(buffer)
-        self.held[ref] = self.home[ref] = free.pop() if free else self.new(ref, buffer)
+        free = self._free.get((shape, dtype))
+        number = free.pop() if free else self.new(ref, Buffer(shape, dtype))
+        self.held[ref] = self.home[ref] = number
 
     def release(self, refs: Iterable[Ref]) -> None:
         """Free the buffers of values."""
         for x in refs:
             number = self.held.pop(x)
-            self._free.setdefault(self.buffers[number], []).append(number)
+            freed = self.buffers[number]
+            self._free.setdefault((freed.shape, freed.dtype), []).append(number)
 
 
 def planned(program: Code, inside: bool = False) -> Plan:
     """The plan of a program, or of a body inside one."""
-    pool = _Pool()
+    pool, refs = _Pool(), refs_to(program.instructions)
     runs = _runs(program)
     owner = owners(program)
     turned = layouts(program)
@@ -167,7 +170,9 @@ def planned(program: Code, inside: bool = False) -> Plan:
         if type(x) is Ref
     }
     # the last use of each value by itself; its views may be read later
-    last_read = {x: i for i, made in enumerate(program.instructions) for x in _refs(made)}
+    last_read = {
+        x: i for i, made in enumerate(program.instructions if runs else ()) for x in _refs(made)
+    }
     passing: set[Ref] = set()
     guests: dict[Ref, Ref] = {}
 
@@ -177,7 +182,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
         return [x for x in used if last_use[x] == i and x in pool.held and x not in kept]
 
     def give_home(i: int) -> None:
-        instruction, ref = program.instructions[i], Ref("instruction", i)
+        instruction, ref = program.instructions[i], refs[i]
         if ref in parts:
             pool.release(ending(i))
             pool.held[ref] = pool.home[ref]
@@ -192,7 +197,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
             shape = instruction.shape
             axes = turned.get(ref)
             shape = shape if axes is None else ordered(shape, axes)
-            pool.take(ref, Buffer(shape, instruction.dtype))
+            pool.take(ref, shape, instruction.dtype)
         if len(ended) > len(over):
             pool.release([x for x in ended if x not in over])
         if ref in pool.held and ref not in last_use and ref not in kept:
@@ -201,7 +206,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
     def give_blocks(start: int, stop: int) -> None:
         block_length = length_of_blocks(program, range(start, stop))
         last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
-        made = [Ref("instruction", i) for i in range(start, stop)]
+        made = refs[start:stop]
         written = [x for x in made if program.of(x).op not in TOTALS]
         # where a block may stand, and until when: a buffer, or a result until it is written
         free: dict[Any, list[tuple[int, int | Ref]]] = {}
@@ -212,7 +217,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
                 continue
             free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
             if ref not in results:
-                pool.take(ref, Buffer(program.of(ref).shape, program.of(ref).dtype))
+                pool.take(ref, program.of(ref).shape, program.of(ref).dtype)
         for ref in made:
             for x in dict.fromkeys(_refs(program.of(ref))):
                 if last[x] == ref.index and x in place:
@@ -239,7 +244,7 @@ def planned(program: Code, inside: bool = False) -> Plan:
         else:
             give_home(i)
             i += 1
-    blocked = {Ref("instruction", i) for start, stop in runs for i in range(start, stop)}
+    blocked = {x for start, stop in runs for x in refs[start:stop]}
     apart = {*owner.values(), *placed, *filled, *turned, *new, *blocked}
     begun = {} if inside else early(program, pool.home, last_use, apart)
     home = {x: number for x, number in pool.home.items() if x not in begun}
@@ -297,9 +302,9 @@ def _placed(
     placed: dict[Ref, dict[Ref, Part]] = {}
     taken: set[Ref] = set()
     for i, instruction in enumerate(program.instructions):
-        ref = Ref("instruction", i)
         if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
             continue
+        ref = Ref("instruction", i)
         if ref in kept:
             continue
         apart = kept | taken | placed.keys()

@@ -121,12 +121,16 @@ def test_the_search_for_cycles_waits_and_is_as_it_was(enabled, fails):
             raise KeyError("a pass")
         return program
 
+    def watched(x):
+        seen.append(gc.isenabled())
+        return np.sin(x)
+
     before = gc.isenabled()
     (gc.enable if enabled else gc.disable)()
     try:
         with contextlib.suppress(KeyError):
-            tg.compile(np.sin, passes=(watching,))(1.0)
-        assert seen == [False]
+            tg.compile(watched, passes=(watching,))(1.0)
+        assert seen == [False, False]
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()

@@ -152,7 +152,7 @@ class _Region:
             raise _TooLargeError
         if _is_part(self.builder, self.users, self.whole, x):
             made = self.builder.of(x)
-            if all(self._is_simple(y) for y in made.operands) and self._is_multiple(made):
+            if all(map(self._is_simple, made.operands)) and self._is_multiple(made):
                 terms, expanded = self._expanded(made)
                 return terms, expanded | {x}
         return _alone(_Term(1.0, (x,), True))

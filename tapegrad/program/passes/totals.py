@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from functools import partial
 
-from tapegrad.ops.arithmetic import multiply, negative
+from tapegrad.core.tensor import Rules
+from tapegrad.ops.arithmetic import add, divide, multiply, negative
+from tapegrad.ops.indexing import getitem
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
@@ -13,9 +15,14 @@ from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.factors import multiple
 from tapegrad.program.passes.reshapes import before_reshape, without_ones
+from tapegrad.program.templates import RESHAPES
 
 # with larger or smaller numbers the sum might leave the range of its dtype
 _LARGEST = 1024
+
+# what may stand inside a sum for its rules to fire
+_BEFORE_SUMS: frozenset[Rules] = frozenset({sum_, getitem, *RESHAPES})
+_MULTIPLES: frozenset[Rules] = frozenset({multiply, negative, add, divide})
 
 
 @improvement
@@ -24,11 +31,19 @@ def sum_once(builder: Builder) -> None:
 
     Fires on the gradient of a number that multiplies at each step of a loop.
     """
-    for rule in (_of_sum, _of_multiple):
-        if builder.has((sum_,)):
+    if not builder.has((sum_,)):
+        return
+    for rule, ops in ((_of_sum, _BEFORE_SUMS), (_of_multiple, _MULTIPLES)):
+        if any(_is_sum_of(builder, made, ops) for _, made in builder.in_order()):
             once = {x for x, users in builder.users().items() if len(users) == 1}
             builder.rewrite(partial(rule, once), (sum_,))
-            drop_dead.change(builder)
+        drop_dead.change(builder)
+
+
+def _is_sum_of(builder: Builder, made: Instruction, ops: frozenset[Rules]) -> bool:
+    """Whether an instruction sums the result of one of these ops."""
+    inner = builder.source(made.operands[0]) if made.op is sum_ else None
+    return inner is not None and inner.op in ops
 
 
 def _of_sum(once: set[Ref], builder: Builder, total: Instruction) -> Operand | None:
