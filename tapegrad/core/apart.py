@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.tape import CURRENT
 from tapegrad.core.tensor import Rules
-from tapegrad.face.warned import aside
+from tapegrad.face.warned import context_aside
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,7 +20,8 @@ def told(fn: Callable[..., R], *args: Any, **options: Any) -> R:
 
     A recording has a context for this already, and goes on with what the function writes.
     """
-    return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
+    context = context_aside() if CURRENT.get() is None else None
+    return fn(*args, **options) if context is None else context.run(fn, *args, **options)
 
 
 def computed(op: Rules, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
@@ -37,7 +38,8 @@ def apart(fn: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        # as `told`, without another call
-        return aside(fn, *args, **options) if CURRENT.get() is None else fn(*args, **options)
+        # as `told`: one call more with arguments of any number takes as long as a record
+        context = context_aside() if CURRENT.get() is None else None
+        return fn(*args, **options) if context is None else context.run(fn, *args, **options)
 
     return called

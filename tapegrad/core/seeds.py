@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
-from tapegrad.core.ownership import give, keep, lend
+from tapegrad.core.ownership import LARGE, give, keep, lend
 from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.errors import TapeError
@@ -16,6 +16,9 @@ from tapegrad.errors import TapeError
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.
 SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
+
+# The size in bytes from which glibc gives free memory back.
+_GIVEN_BACK = 1 << 17
 
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 
@@ -69,9 +72,33 @@ def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
     return weight if weight.dtype == record.dtype else weight.astype(record.dtype)
 
 
-def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
-    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones."""
+def room_for(parameters: tuple[Tensor, ...]) -> tuple[Tensor | None, Any]:
+    """The smallest of the large parameters, and memory for its gradient; None if all are small.
+
+    A sweep frees the values of a tape from the last to the first, and C's allocator gives free
+    memory at the end of its heap back to the system, from which the next recording must fetch it
+    anew, page by page: that can take longer than all else. What is allocated before, behind the
+    values, and outlives them keeps them in the middle of the heap.
+    """
+    found, least = None, 0
+    for p in parameters:
+        primal = p._primal
+        if type(primal) is ndarray:
+            n = primal.nbytes
+            if n >= _GIVEN_BACK and (found is None or n < least):
+                found, least = p, n
+    return found, None if found is None else np.empty(found.shape, found.dtype)
+
+
+def result_for(record: Tensor, c: Any, given: set[int], room: Any = None) -> Any:
+    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones.
+
+    It stands in `room`, if that is given.
+    """
     if type(c) is ndarray:
+        if room is not None:
+            np.copyto(room, c)
+            c = room
         primal = record._primal
         if type(primal) is ndarray and c.dtype is not primal.dtype:
             c = c.astype(primal.dtype, copy=False)  # in another byte order
@@ -81,6 +108,10 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
             # a view may be a view of the caller's tangent
             return lend(c if c.base is None else c.copy("K"))
         given.add(key)
+        if c.base is None and c.nbytes < LARGE:
+            # as `give` does; there is one for each parameter
+            c.setflags(False)
+            return c.view()
     elif type(c) is Tensor:
         return c
     return give(np.zeros(record.shape, record.dtype) if c is None else c)

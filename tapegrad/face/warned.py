@@ -66,10 +66,16 @@ def warn_at_users_line() -> None:
             np.seterrcall(Warner())
 
 
-def aside(fn: Callable[..., R], *args: Any, **options: Any) -> R:
-    """The result of a call, in a context of its own where warnings name the user's line."""
+def context_aside() -> Context | None:
+    """A context where warnings name the user's line; None if they do so in this one."""
     if STATE.get(None) is TOLD:
-        return fn(*args, **options)
+        return None
     context = copy_context()
     context.run(warn_at_users_line)
-    return context.run(fn, *args, **options)
+    return context
+
+
+def aside(fn: Callable[..., R], *args: Any, **options: Any) -> R:
+    """The result of a call, in a context of its own where warnings name the user's line."""
+    context = context_aside()
+    return fn(*args, **options) if context is None else context.run(fn, *args, **options)

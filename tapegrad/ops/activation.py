@@ -58,9 +58,10 @@ def sigmoid(x: Any) -> Any:
     >>> tg.sigmoid(np.array([-1e4, 0.0, 1e4]))
     array([0. , 0.5, 1. ])
     """
-    x = floating(x)
-    if x.dtype.char == "e":
-        return sigmoid(x.astype(np.float32)).astype(np.float16)
+    if type(x) is not np.ndarray or x.dtype.char not in _ONE:
+        x = floating(x)
+        if x.dtype.char == "e":
+            return sigmoid(x.astype(np.float32)).astype(np.float16)
     more, grown = _one_and_exp(x)
     return grown / more
 
