@@ -341,8 +341,23 @@ def _roll_batch(op: Any, has: Has, a: Any, shift: Any, axis: Any = None) -> Any:
     return apply(op, (a,), {"shift": shift, "axis": places})
 
 
+def _opposite(shift: Any) -> Any:
+    return -shift if type(shift) is int else np.negative(shift).tolist()
+
+
+def _rolled(a: Any, shift: int, axis: int) -> Any:
+    """``np.roll`` along one axis, which takes ten times as long for a small array."""
+    n = a.shape[axis]
+    k = shift % n if n else 0
+    before = (slice(None),) * axis
+    rolled = np.empty_like(a)
+    rolled[(*before, slice(k, None))] = a[(*before, slice(None, n - k))]
+    rolled[(*before, slice(None, k))] = a[(*before, slice(n - k, None))]
+    return rolled
+
+
 @op(
-    lambda g, y, a, shift, axis=None: np.roll(g, np.negative(shift).tolist(), axis),
+    lambda g, y, a, shift, axis=None: roll(g, _opposite(shift), axis),
     numpy=np.roll,
     domain=on_array(_rolls),
     jvp=linear,
@@ -366,4 +381,9 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     >>> tg.roll(np.array([1, 2, 3]), 1)
     array([3, 1, 2])
     """
+    if type(a) is np.ndarray and type(shift) is int:
+        if axis is None and a.ndim == 1:
+            return _rolled(a, shift, 0)
+        if type(axis) is int and -a.ndim <= axis < a.ndim:
+            return _rolled(a, shift, axis % a.ndim)
     return np.roll(a, shift, axis)
