@@ -345,8 +345,14 @@ def _opposite(shift: Any) -> Any:
     return -shift if type(shift) is int else np.negative(shift).tolist()
 
 
-def _rolled(a: Any, shift: int, axis: int) -> Any:
-    """``np.roll`` along one axis, which takes ten times as long for a small array."""
+def _rolled(a: Any, shift: Any, axis: Any) -> Any:
+    """``np.roll``, in a tenth of the time for a small array and one axis."""
+    if axis is None and a.ndim == 1:
+        axis = 0
+    is_plain = type(a) is np.ndarray and type(shift) is type(axis) is int
+    if not is_plain or not -a.ndim <= axis < a.ndim:
+        return np.roll(a, shift, axis)
+    axis %= a.ndim
     n = a.shape[axis]
     k = shift % n if n else 0
     before = (slice(None),) * axis
@@ -357,7 +363,7 @@ def _rolled(a: Any, shift: int, axis: int) -> Any:
 
 
 @op(
-    lambda g, y, a, shift, axis=None: roll(g, _opposite(shift), axis),
+    lambda g, y, a, shift, axis=None: _rolled(g, _opposite(shift), axis),
     numpy=np.roll,
     domain=on_array(_rolls),
     jvp=linear,
@@ -381,9 +387,4 @@ def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     >>> tg.roll(np.array([1, 2, 3]), 1)
     array([3, 1, 2])
     """
-    if type(a) is np.ndarray and type(shift) is int:
-        if axis is None and a.ndim == 1:
-            return _rolled(a, shift, 0)
-        if type(axis) is int and -a.ndim <= axis < a.ndim:
-            return _rolled(a, shift, axis % a.ndim)
-    return np.roll(a, shift, axis)
+    return _rolled(np.asarray(a), shift, axis)
