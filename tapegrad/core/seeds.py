@@ -17,9 +17,6 @@ from tapegrad.errors import TapeError
 # can make the sweep begin with a multiple of it.
 SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
 
-# The size in bytes from which glibc gives free memory back.
-_GIVEN_BACK = 1 << 17
-
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 
 
@@ -72,33 +69,9 @@ def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
     return weight if weight.dtype == record.dtype else weight.astype(record.dtype)
 
 
-def room_for(parameters: tuple[Tensor, ...]) -> tuple[Tensor | None, Any]:
-    """The smallest of the large parameters, and memory for its gradient; None if all are small.
-
-    A sweep frees the values of a tape from the last to the first, and C's allocator gives free
-    memory at the end of its heap back to the system, from which the next recording must fetch it
-    anew, page by page: that can take longer than all else. What is allocated before, behind the
-    values, and outlives them keeps them in the middle of the heap.
-    """
-    found, least = None, 0
-    for p in parameters:
-        primal = p._primal
-        if type(primal) is ndarray:
-            n = primal.nbytes
-            if n >= _GIVEN_BACK and (found is None or n < least):
-                found, least = p, n
-    return found, None if found is None else np.empty(found.shape, found.dtype)
-
-
-def result_for(record: Tensor, c: Any, given: set[int], room: Any = None) -> Any:
-    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones.
-
-    It stands in `room`, if that is given.
-    """
+def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
+    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones."""
     if type(c) is ndarray:
-        if room is not None:
-            np.copyto(room, c)
-            c = room
         primal = record._primal
         if type(primal) is ndarray and c.dtype is not primal.dtype:
             c = c.astype(primal.dtype, copy=False)  # in another byte order

@@ -22,7 +22,7 @@ from tapegrad.core.passing import numbered
 from tapegrad.core.quick import passed_on
 from tapegrad.core.reach import dependents
 from tapegrad.core.refusals import Gradients, note_rule, refuse_branch
-from tapegrad.core.seeds import begin, result_for, room_for
+from tapegrad.core.seeds import begin, result_for
 from tapegrad.core.tape import Tape, is_recording
 from tapegrad.core.tensor import Origin, Tensor
 
@@ -94,7 +94,7 @@ def sweep(
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
     del tape
-    wanted, (large, room) = frozenset(parameters), room_for(parameters)
+    wanted = frozenset(parameters)
     cotangents = seeds
     summed: set[Tensor] = set()  # records whose cotangent `plus` made
     while record is not start:
@@ -114,7 +114,7 @@ def sweep(
     given: set[int] = set()
     gradients = {}
     for p in parameters:
-        gradients[p] = result_for(p, cotangents.get(p), given, room if p is large else None)
+        gradients[p] = result_for(p, cotangents.get(p), given)
     return gradients
 
 

@@ -62,8 +62,10 @@ def sigmoid(x: Any) -> Any:
         x = floating(x)
         if x.dtype.char == "e":
             return sigmoid(x.astype(np.float32)).astype(np.float16)
-    more, grown = _one_and_exp(x)
-    return grown / more
+    # as `_one_and_exp`, without another call
+    char = x.dtype.char
+    grown = np.exp(np.minimum(x, _LARGEST[char]))
+    return grown / (_ONE[char] + grown)
 
 
 @op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise)

@@ -347,15 +347,15 @@ def _opposite(shift: Any) -> Any:
 
 def _rolled(a: Any, shift: Any, axis: Any) -> Any:
     """``np.roll``, in a tenth of the time for a small array and one axis."""
-    if axis is None and a.ndim == 1:
-        axis = 0
-    is_plain = type(a) is np.ndarray and type(shift) is type(axis) is int
-    if not is_plain or not -a.ndim <= axis < a.ndim:
+    n_axes = a.ndim
+    i = 0 if axis is None and n_axes == 1 else axis
+    is_plain = type(a) is np.ndarray and type(shift) is type(i) is int
+    if not is_plain or not -n_axes <= i < n_axes:
         return np.roll(a, shift, axis)
-    axis %= a.ndim
-    n = a.shape[axis]
+    i %= n_axes
+    n = a.shape[i]
     k = shift % n if n else 0
-    before = (slice(None),) * axis
+    before = (slice(None),) * i
     rolled = np.empty_like(a)
     rolled[(*before, slice(k, None))] = a[(*before, slice(None, n - k))]
     rolled[(*before, slice(None, k))] = a[(*before, slice(n - k, None))]

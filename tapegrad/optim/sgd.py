@@ -94,10 +94,11 @@ class SGD(Optimizer):
         exact = np.array(rate, float)
 
         def stepped_down(p: Any, g: Any) -> Any:
-            if type(p) is type(g) is ndarray and p.dtype is g.dtype and p.shape == g.shape:
-                step = (exact if g.dtype is FLOAT64 else rate) * g
-                if step.dtype is p.dtype:
-                    # without memory for a third array of this size
+            if type(p) is ndarray and type(g) is ndarray:
+                dtype = p.dtype
+                if g.dtype is dtype and dtype.kind == "f" and g.shape == p.shape:
+                    step = (exact if dtype is FLOAT64 else rate) * g
+                    # in place, without memory for a third array of this size
                     return give(np.subtract(p, step, step) if type(step) is ndarray else p - step)
             return stepped(p, g)
 

@@ -14,7 +14,6 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.core.seeds import room_for
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
@@ -478,34 +477,3 @@ def test_arrays_and_tensors_add_up_in_any_order_in_a_sweep_that_is_recorded():
         slope = sum({4: 1.0, 5: 4.0}.get(i, 0.0) for i in orders)
         got = tg.grad(lambda p, orders=orders: summed(p, orders))(np.full(3, 2.0))
         np.testing.assert_array_equal(got, np.full(3, slope))
-
-
-# --- memory ------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.dtype(">f8")])
-def test_gradients_of_large_parameters_share_no_memory_and_keep_their_dtype(dtype):
-    # larger than what the allocator gives back, so that one gradient has memory set aside for it
-    n = 1 << 16
-    args = [np.full((2, n), 2, dtype), np.full((3, n), 3, dtype), np.full(n, 4, dtype)]
-    found = tg.grad(lambda a, b, c: tg.sum(a * c) + tg.sum(b + c), argnums=(0, 1, 2))(*args)
-    expected = [np.full((2, n), 4, dtype), np.ones((3, n), dtype), np.full(n, 7, dtype)]
-    for i, (g, e) in enumerate(zip(found, expected, strict=True)):
-        np.testing.assert_array_equal(g, e, strict=True)
-        assert not g.flags.writeable
-        assert not any(np.shares_memory(g, other) for other in found[:i])
-
-
-def test_a_large_parameter_that_is_not_used_has_zeros():
-    x = np.ones(1 << 15)
-    unused, used = tg.grad(lambda a, b: tg.sum(b), argnums=(0, 1))(x, x[:-1])
-    np.testing.assert_array_equal(unused, np.zeros(1 << 15))
-    np.testing.assert_array_equal(used, np.ones((1 << 15) - 1))
-
-
-def test_room_is_made_for_the_smallest_of_the_large_parameters():
-    sizes = [1 << 15, 1 << 4, 1 << 14, 1 << 16]
-    parameters = tg.record(lambda *xs: None)(*map(np.ones, sizes))[1].parameters
-    p, room = room_for(parameters)
-    assert (p, room.shape) == (parameters[2], (1 << 14,))
-    assert room_for(parameters[1:2]) == (None, None)
