@@ -18,11 +18,10 @@ example of a batch, `tall` a Jacobian with many rows, and `chain` ``sum(tanh(a *
 x)))`` with its gradient. The last, `transforms`, times tapegrad alone: the cost of a gradient, a
 jvp and an hvp in forward evaluations, recorded and compiled.
 
-glibc returns freed memory to the system until the process has freed a large array for the first
-time, and the page faults can double the time of code that makes many arrays. So that figures do
-not depend on what ran before, such an array is freed at the start, unless ``--fresh-heap`` is
-given. With ``--threads 2``, leave the machine alone: threads that wait for a busy core make
-products take a hundred times as long.
+Importing tapegrad lets freed memory stay with the process (``tapegrad/core/heap.py``), which can
+halve the time of code that makes many arrays. All libraries here run in one process, so this
+helps the peers too. With ``--threads 2``, leave the machine alone: threads that wait for a busy
+core make products take a hundred times as long.
 """
 
 from __future__ import annotations
@@ -34,7 +33,6 @@ from pathlib import Path
 from typing import Any
 
 import attrs
-import numpy as np
 from bench.peers import MAKERS, own_entries
 from bench.process import hold_threads
 from bench.report import machine, table, transforms_table, versions
@@ -45,7 +43,6 @@ from bench.workloads import WORKLOADS
 from bench.workloads.embedding import embedding
 
 TRANSFORMS = "transforms"
-HEAP_BYTES = 31 * 2**20  # 32 MiB is the largest that glibc adapts to
 
 
 def arguments() -> argparse.Namespace:
@@ -58,7 +55,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, choices=(1, 2), default=1)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each workload")
     parser.add_argument("--zipf", action="store_true", help="repeat the embedding's rows")
-    parser.add_argument("--fresh-heap", action="store_true", help="free no large array first")
     parser.add_argument("--no-peers", action="store_true", help="only tapegrad and NumPy")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
@@ -83,8 +79,6 @@ def main() -> None:
     report["import_ms"] = import_time()
     print(f"import tapegrad, after NumPy and attrs: {report['import_ms']:.1f} ms")
     report["workloads"] = {}
-    if not options.fresh_heap:
-        np.empty(HEAP_BYTES, np.uint8)
     for name in options.workloads:
         if name == TRANSFORMS:
             w, entries = transform_entries()

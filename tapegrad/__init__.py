@@ -19,6 +19,7 @@ from importlib import import_module as _import_module
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
+from tapegrad.core.heap import keep_freed_memory as _keep_freed_memory
 from tapegrad.core.op import Op as Op
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
@@ -73,6 +74,8 @@ if _typing.TYPE_CHECKING:
     from tapegrad.why import why_zero as why_zero
 
 __version__ = "0.1.0"
+
+_keep_freed_memory()
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {

@@ -20,7 +20,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, by differences": (2, 20),
     "op, by every property": (1, 20),
     # of which each is called with every argument wrong in a dozen ways
-    "op, called wrongly": (10, 180),
+    "op, called wrongly": (10, 120),
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 20),
     "check_grads, of few inputs": (6, 100),

@@ -8,7 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
-from tapegrad.core.ownership import give, keep, lend
+from tapegrad.core.ownership import LARGE, give, keep, lend
 from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.errors import TapeError
@@ -82,6 +82,10 @@ def result_for(record: Tensor, c: Any, given: set[int]) -> Any:
             # a view may be a view of the caller's tangent
             return lend(c if c.base is None else c.copy("K"))
         given.add(key)
+        if c.base is None and c.nbytes < LARGE:
+            # as `give` does; there is one for each parameter
+            c.setflags(False)
+            return c.view()
     elif type(c) is Tensor:
         return c
     return give(np.zeros(record.shape, record.dtype) if c is None else c)

@@ -109,7 +109,7 @@ def sweep(
                         check(record, i, cotangents[x], g)
         record = record.previous
     for x in cotangents:
-        if x.index > start.index and x.origin is start.origin and x not in wanted:
+        if x not in wanted and x.index > start.index and x.origin is start.origin:
             refuse_branch(x)
     given: set[int] = set()
     gradients = {}

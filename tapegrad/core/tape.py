@@ -21,6 +21,7 @@ from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
 from tapegrad.core.lists import LISTS, as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, solvable
+from tapegrad.core.origin import begun
 from tapegrad.core.ownership import keep, own
 from tapegrad.core.parts import Parts
 from tapegrad.core.pickling import Unchanging
@@ -396,7 +397,7 @@ def run(
     """
     outer = CURRENT.get()
     of = description or Description.of(fn)
-    start = last = Origin(of.label, False, of.line, place) if outer is None else outer
+    start = last = begun(of.label, of.line, place) if outer is None else outer
     parameters: list[Tensor] = []
 
     def mark(leaf: Any, path: str) -> Any:
@@ -441,13 +442,11 @@ def recorded_from(
     own context (PEP 567), which ends with it, so no interrupt can leave a recording open. Other
     context variables that the function sets, such as NumPy's error state, end with it too.
     """
-
-    def call() -> tuple[Any, Any]:
-        warn_at_users_line()
-        advance(last)
-        return fn(*args, **kwargs), CURRENT.get()
-
-    return copy_context().run(call)
+    context = copy_context()
+    context.run(warn_at_users_line)
+    context.run(advance, last)
+    output = context.run(fn, *args, **kwargs)
+    return output, context[CURRENT]
 
 
 def is_recording(origin: Origin) -> bool:

@@ -43,7 +43,13 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
     """
     p = array(p)
     axis = normalize_axis_index(axis, p.ndim)
-    step = stopped(np.diff(p, axis=axis))
+    dtype = np.result_type(p, period)
+    if dtype.kind == "u":
+        raise TypeError(
+            f"unwrap: {dtype} has no steps backwards; write p.astype(int), or a floating period"
+        )
+    # in this dtype, since those of small integers would overflow
+    step = stopped(np.diff(p.astype(dtype), axis=axis))
     for name, given in (("period", period), ("discont", discont)):
         shape = np.shape(given)
         if np.broadcast_shapes(shape, step.shape) != step.shape:
@@ -51,12 +57,11 @@ def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.
                 f"unwrap: {name}, of shape {shape}, does not fit the steps' {step.shape}"
             )
     half = period / 2
-    dtype = np.result_type(p, period)
-    if dtype.kind in "iu":
+    if dtype.kind == "i":
         half, rest = divmod(period, 2)
     discont = period / 2 if discont is None else discont
     short = np.remainder(step + half, period) - half
-    if dtype.kind not in "iu" or rest == 0:
+    if dtype.kind != "i" or rest == 0:
         # a step of exactly half a period could go either way
         short = np.where(np.equal(short, -half) & np.greater(step, 0), half, short)
     added = np.where(np.less(np.abs(step), discont), 0, short - step)

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import require_real
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.domain import Call, Choices
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.indexing import segment_sum
-from tapegrad.ops.record import alike, stopped
+from tapegrad.ops.record import alike, floating, real, seen, stopped
 from tapegrad.ops.record import array as as_array
 
 __all__ = ["digitize", "histogram", "histogram2d", "histogram_bin_edges", "histogramdd"]
@@ -63,7 +62,7 @@ def even_edges(a: Any, bins: int, range: Any = None) -> Any:
 def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
     """The edges of bins: given, or derived from the elements, in which they have a gradient."""
     if weights is not None:
-        require_real(weights.dtype, "weights")
+        real(weights, "weights")
         if weights.shape != a.shape:
             raise ValueError(f"weights of shape {weights.shape} for elements of shape {a.shape}")
     if isinstance(bins, str):
@@ -72,9 +71,12 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
             raise TypeError(f"bins={bins!r} is not for weighted elements")
         bins = len(np.histogram_bin_edges(known, bins, range)) - 1
     if np.ndim(bins):
-        bins = array(bins)
+        bins = real(array(bins), "bins")
         if bins.ndim != 1:
             raise ValueError(f"bins are a number or an array of one axis, not {bins.ndim}")
+        known = seen(bins)
+        if known is not None and not (known[:-1] <= known[1:]).all():
+            raise ValueError(f"bins are in ascending order; got {known}")
         return bins
     edges = even_edges(a, bins, range=range)
     if range is not None or not isinstance(a, Tensor) or not a.size:
@@ -151,7 +153,10 @@ def histogram(
     Raises
     ------
     ValueError
-        If the weights have another shape.
+        If the weights have another shape, or the edges are not in ascending order (which a
+        compiled function does not know of its inputs).
+    TypeError
+        If the weights are truth values.
 
     Examples
     --------
@@ -165,6 +170,10 @@ def histogram(
     a = as_array(a)
     weights = None if weights is None else as_array(weights)
     edges = _edges(a, bins, range, weights)
+    if weights is not None and weights.dtype.kind == "b":
+        raise TypeError(
+            "histogram: truth values do not add up; select (a[weights]), or .astype(int)"
+        )
     n = edges.shape[0] - 1
     each = np.ones(a.shape, np.intp) if weights is None else weights
     sums = segment_sum(np.ravel(each), np.ravel(_places(a, edges)), n + 1)[:n]
@@ -232,7 +241,7 @@ def histogramdd(
         outside = outside | np.equal(i, n)
         place = place * n + i
     place = np.where(outside, total, place)
-    each = np.ones(place.shape) if weights is None else as_array(weights).astype(float)
+    each = np.ones(place.shape) if weights is None else floating(weights).astype(float)
     if each.shape != place.shape:
         raise ValueError(f"weights of shape {each.shape} for points of shape {place.shape}")
     sums = np.reshape(segment_sum(each, place, total + 1)[:total], tuple(sides))
@@ -283,8 +292,11 @@ def histogram2d(
     array([[1., 0.],
            [0., 1.]])
     """
-    if np.shape(x) != np.shape(y):
-        raise ValueError(f"x and y must have the same shape; got {np.shape(x)} and {np.shape(y)}")
+    if np.shape(x) != np.shape(y) or np.ndim(x) != 1:
+        raise ValueError(
+            "histogram2d takes x and y of one axis, with as many elements; got shapes "
+            f"{np.shape(x)} and {np.shape(y)}"
+        )
     # two are one for each axis; more are the edges for both
     if isinstance(bins, int | np.integer) or len(bins) not in (1, 2):
         bins = [bins, bins]

@@ -12,11 +12,10 @@ import operator
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
 from tapegrad.domain import REAL, Call, Choices, matrices, matrix
-from tapegrad.ops.axes import check_matrices
+from tapegrad.ops.axes import axes_of, check_matrices
 from tapegrad.ops.inverse import inv, slogdet_joined, solve
 from tapegrad.ops.record import array
 from tapegrad.ops.updates import at
@@ -52,7 +51,7 @@ def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     array([0.5, 0.5, 0.5, 0.5])
     """
     a, b = array(a), array(b)
-    last = () if axes is None else normalize_axis_tuple(tuple(axes), a.ndim)
+    last = () if axes is None else axes_of("tensorsolve", tuple(axes), a.ndim)
     a = np.transpose(a, (*[i for i in range(a.ndim) if i not in last], *last))
     shape = a.shape[b.ndim :]
     return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)

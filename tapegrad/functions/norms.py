@@ -30,7 +30,7 @@ def _root(total: Any) -> Any:
 
 
 def _axes(axis: Any, n: int) -> tuple[int, ...]:
-    if isinstance(axis, list | np.ndarray):
+    if isinstance(axis, list | np.ndarray | set | range | dict):
         raise TypeError(f"an axis is an integer, several a tuple; not {axis!r}")
     return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
 
@@ -239,9 +239,15 @@ def cond(x: Any, p: Any = None) -> Any:
     x = floating(x)
     _check_single("cond", p)
     check_matrices("cond", x)
+    if 0 in x.shape[-2:]:
+        raise np.linalg.LinAlgError(f"cond: a matrix of shape {x.shape} has no condition number")
     if p is None or p in (2, -2):
         s = svdvals(x)
         first, last = s[..., 0], s[..., -1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return last / first if p == -2 else first / last
-    return matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+            y = last / first if p == -2 else first / last
+    else:
+        y = matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    # as NumPy does: infinite unless the matrix itself has nan
+    lost = np.not_equal(y, y) & np.all(np.equal(x, x), axis=(-2, -1))
+    return number(np.where(lost, np.inf, y))

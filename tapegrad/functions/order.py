@@ -128,6 +128,17 @@ def _stepped(rows: Any, q: Any, method: str) -> Any:
     return above - (above - below) * (1 - share)
 
 
+def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
+    """What lies between two elements, a share of the way from the first."""
+    step = above - below
+    known = seen(step)
+    if known is None or not np.isfinite(known).all():
+        # at the first and the last element, an infinite one beside it does not count
+        step = np.where(at_end & np.logical_not(np.isfinite(step)), 0, step)
+    # from the nearer side, so that rounding never leads past the other
+    return np.where(share < 0.5, below + step * share, above - step * (1 - share))
+
+
 def _interpolated(rows: Any, q: Any, method: str) -> Any:
     """The elements of sorted lines at a quantile, or between the two beside it."""
     n = len(rows)
@@ -137,6 +148,7 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
     place = array(_place(n, q, method))
     low = _floor(place, q, n - 1)
     between = np.greater(place, low)
+    at_end = np.less_equal(place, 0) | np.greater_equal(place, n - 1)
     if method == "lower" or (method == "linear" and place.dtype.kind in "iu"):
         return index_select(rows, low)
     if method == "higher":
@@ -153,11 +165,10 @@ def _interpolated(rows: Any, q: Any, method: str) -> Any:
         share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
     else:
         share = share.astype(place.dtype if place.dtype.kind == "f" else float)
-    share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
+    sides = (*place.shape, *(1,) * (rows.ndim - 1))
+    share, at_end = np.reshape(share, sides), np.reshape(at_end, sides)
     below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
-    step = above - below
-    # from the nearer side, so that rounding never leads past the other
-    return np.where(share < 0.5, below + step * share, above - step * (1 - share))
+    return _between(below, above, share, at_end)
 
 
 def _quantiles(most: int) -> Domain:
@@ -243,6 +254,17 @@ def _some_quantiles(most: int) -> Domain:
     return call
 
 
+def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
+    """An array of floats, its sorted lines, and the place of each line's last number."""
+    given, a = array(a), floating(a)
+    rows = sort(lines(a, axis), axis=0)
+    if given.dtype.kind == "b":
+        raise TypeError(f"{name}: there is nothing between truth values; write a.astype(float)")
+    if len(rows) == 0:
+        rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
+    return a, rows, np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
+
+
 @function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=TIES)
 def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
@@ -255,22 +277,17 @@ def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> 
     >>> tg.grad(lambda x: tg.nanquantile(x, 0.25))(np.array([3.0, np.nan, 1.0, 2.0]))
     array([0. , 0. , 0.5, 0.5])
     """
-    a, q = floating(a), _checked(q, 1)
+    q = _checked(q, 1)
     weak = is_weak(q)
-    rows = sort(lines(a, axis), axis=0)
-    if len(rows) == 0:
-        rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
-    last = np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
+    a, rows, last = _rows_but_nan("nanquantile", a, axis)
     q = array(q)
     place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
     # the last place is approached from the one before, where q has a slope
     low = np.minimum(_floor(place, q, last), np.maximum(last - 1, 0))
     share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
-    below = np.take_along_axis(rows, low, axis=0)
-    above = np.take_along_axis(rows, np.minimum(low + 1, last), axis=0)
-    step = above - below
-    y = np.where(share < 0.5, below + step * share, above - step * (1 - share))
-    y = _in_range(y, np.reshape(q, -1))
+    below, above = (np.take_along_axis(rows, i, axis=0) for i in (low, np.minimum(low + 1, last)))
+    at_end = np.less_equal(place, 0) | np.greater_equal(place, last)
+    y = _in_range(_between(below, above, share, at_end), np.reshape(q, -1))
     return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
 
 
@@ -297,7 +314,11 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.nanmedian)(np.array([3.0, np.nan, 1.0, 2.0]))
     array([0., 0., 0., 1.])
     """
-    return nanquantile(a, 0.5, axis=axis, keepdims=keepdims)
+    a, rows, last = _rows_but_nan("nanmedian", a, axis)
+    # of one element or two; the mean is right for infinite ones too
+    middle = [np.expand_dims(i, 0) for i in (last // 2, (last + 1) // 2)]
+    y = mean(np.take_along_axis(rows, np.concatenate(middle), axis=0), axis=0)
+    return np.reshape(y, kept(a.shape, axis)) if keepdims else number(y)
 
 
 @function(numpy=np.nonzero, domain=with_zeros)

@@ -286,10 +286,10 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
     array([2., 1.])
     """
     x, y = floating(x), floating(y)
-    if x.ndim != 1 or y.ndim not in (1, 2) or x.shape != y.shape[:1] or deg < 0:
+    if x.ndim != 1 or y.ndim not in (1, 2) or x.shape != y.shape[:1] or deg < 0 or not x.size:
         raise ValueError(
-            f"polyfit takes x with one axis, y as long, and a degree from 0; got shapes {x.shape} "
-            f"and {y.shape}, and deg={deg}"
+            "polyfit takes x with one axis, not empty, y as long, and a degree from 0; got shapes "
+            f"{x.shape} and {y.shape}, and deg={deg}"
         )
     columns = vander(x, deg + 1)
     # the fit is most accurate if the columns are similar in size

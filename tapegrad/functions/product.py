@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
 from tapegrad.domain import Call, Choices
 from tapegrad.ops.arithmetic import multiply
+from tapegrad.ops.axes import axes_of
 from tapegrad.ops.product import matmul, moved, shaped
 from tapegrad.ops.record import array
 
@@ -81,7 +81,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     else:
         n = operator.index(axes)
         of_a, of_b = range(-n, 0), range(n)
-    of_a, of_b = normalize_axis_tuple(of_a, a.ndim), normalize_axis_tuple(of_b, b.ndim)
+    of_a, of_b = axes_of("tensordot", of_a, a.ndim), axes_of("tensordot", of_b, b.ndim)
     summed = [a.shape[i] for i in of_a]
     if summed != [b.shape[i] for i in of_b]:
         raise ValueError(

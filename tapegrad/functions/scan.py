@@ -215,6 +215,10 @@ def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     array([0., 3., 5.])
     """
     a = in_front(array(ary), None)
+    if a.dtype.kind == "b":
+        raise TypeError(
+            "ediff1d: truth values have no differences; np.diff tells where they change"
+        )
     parts = [array(x) for x in (to_begin, to_end) if x is not None]
     for x in parts:
         if not np.can_cast(x.dtype, a.dtype, casting="same_kind"):

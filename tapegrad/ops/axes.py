@@ -39,6 +39,14 @@ def kept(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(1 if i in order[:n] else side for i, side in enumerate(shape))
 
 
+def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
+    """An axis or several, from the start; truth values are none, though Python counts by them."""
+    given = axes if np.iterable(axes) else (axes,)
+    if any(isinstance(axis, bool | np.bool) for axis in given):
+        raise TypeError(f"{name}: an axis is an integer; got {axes!r}")
+    return normalize_axis_tuple(tuple(given), ndim)
+
+
 def check_matrices(name: str, x: Any, square: bool = False) -> None:
     """Raise NumPy's error unless an array has the two axes of a matrix, or of a square one."""
     if x.ndim < 2 or (square and x.shape[-1] != x.shape[-2]):

@@ -169,7 +169,7 @@ def fitted(values: Any, dtype: Any) -> Any:
             f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
             "make that array one of floats, with .astype(float)"
         )
-    return array(values).astype(dtype)
+    return real(values, "what is written to an array").astype(dtype)
 
 
 def stop_gradient(tree_: Any) -> Any:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 from numpy import ndarray
 
+from tapegrad.core.fitting import FLOAT64
+from tapegrad.core.ownership import give
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import below_one, is_none, plain
 
@@ -84,14 +87,27 @@ class SGD(Optimizer):
         """The velocity, if there is momentum."""
         return () if is_none(self.momentum) else ("velocity",)
 
+    def stepper(self, stepped: Callable[..., Any], *numbers: Any) -> Callable[..., Any]:
+        """For arrays, a step down the gradient in half the time."""
+        (rate,) = numbers
+        # a Python number takes longer than an array to multiply by
+        exact = np.array(rate, float)
+
+        def stepped_down(p: Any, g: Any) -> Any:
+            if type(p) is ndarray and type(g) is ndarray:
+                dtype = p.dtype
+                if g.dtype is dtype and dtype.kind == "f" and g.shape == p.shape:
+                    step = (exact if dtype is FLOAT64 else rate) * g
+                    # in place, without memory for a third array of this size
+                    return give(np.subtract(p, step, step) if type(step) is ndarray else p - step)
+            return stepped(p, g)
+
+        return stepped_down
+
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step down the gradient, or along the velocity."""
         (rate,) = numbers
         if not moments:
-            step = rate * g
-            if type(step) is type(p) is ndarray and step.dtype is p.dtype:
-                # without memory for a third array of this size
-                return (np.subtract(p, step, step),)
-            return (p - step,)
+            return (p - rate * g,)
         v = self.momentum * moments[0] + g
         return p - rate * (g + self.momentum * v if self.nesterov else v), v

@@ -151,17 +151,20 @@ class Builder:
         """The shape of an operand."""
         if type(x) is not Ref:
             return ()
-        made = self.of(x)
-        shape: tuple[int, ...] = made.shape
-        return shape
+        # as `of` does, which takes longer to call
+        kind, i = x
+        if kind == "instruction":
+            return self.instructions[i].shape
+        return self.inputs[i].shape if kind == "input" else self.constants[i].array.shape
 
     def dtype(self, x: Any) -> Any:
         """The dtype of an operand; `NUMBER` for a Python number."""
         if type(x) is not Ref:
             return NUMBER
-        made = self.of(x)
-        if type(made) is Constant:
-            return made.dtype
+        kind, i = x
+        if kind == "constant":
+            return self.constants[i].array.dtype
+        made = self.instructions[i] if kind == "instruction" else self.inputs[i]
         return NUMBER if made.number else made.dtype
 
     def like(self, x: Any) -> Any:

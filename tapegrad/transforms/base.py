@@ -77,14 +77,13 @@ class Transform(Generic[P, R]):
     ) -> tuple[Fn, tuple[Any, ...], dict[str, Any], tuple[int, ...]]:
         """A call, with the positions of the arguments to differentiate."""
         if self.argnames is None:
-            return self.fn, args, kwargs, self.positions(args)
+            positions = (0,) if self.argnums == 0 and args else self.positions(args)
+            return self.fn, args, kwargs, positions
         names = (self.argnames,) if isinstance(self.argnames, str) else self.argnames
         return called_by_name(self.fn, names, args, kwargs)
 
     def positions(self, args: tuple[Any, ...]) -> tuple[int, ...]:
         """The arguments to differentiate, as positions counted from the front."""
-        if self.argnums == 0 and args:
-            return (0,)
         argnums = (self.argnums,) if isinstance(self.argnums, int) else self.argnums
         if any(not -len(args) <= i < len(args) for i in argnums):
             raise TypeError(
@@ -129,6 +128,9 @@ def released(x: Any) -> Any:
         refuse_hidden(x, "a result")
         return x
     if not is_recording(x.origin):
+        primal = x._primal
+        if type(primal) is ndarray and not primal.ndim and not x.origin.compiling:
+            return give(primal.copy())  # as `value`, in fewer steps
         return x.value
     # a Python float is returned as an array, as it is outside a recording
     return asarray(x) if type(x._primal) is float else x

@@ -62,9 +62,12 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
         return f(tree)
     if tree is None:
         return None
-    node, keys, children = opened(tree)
-    if node is None:
-        return f(tree)
+    node: Any = type(tree)
+    keys, children = (), tree
+    if node is not list and node is not tuple:
+        node, keys, children = opened(tree)
+        if node is None:
+            return f(tree)
     # most are arrays; for them a call would take as long as `f`
     if _ARRAYS.issuperset(builtins.map(type, children)):
         return closed(node, keys, [*builtins.map(f, children)])

@@ -30,6 +30,8 @@ ODD = {
     "1-d": np.arange(3.0),
     "3-d": np.ones((2, 3, 4)),
     "integers": np.array([0, 1]),
+    "unordered": np.array([2.0, 0.0, 1.0]),
+    "booleans": np.array([True, False]),
 }
 # NumPy's functions by the ops that answer for them; methods of ufuncs have tests of their own
 FUNCTIONS = {

@@ -1,5 +1,6 @@
 """Depth, time and memory: records by the hundred thousand, thousands of steps."""
 
+import platform
 import subprocess
 import sys
 import textwrap
@@ -116,6 +117,29 @@ def test_cotangents_are_dropped_as_they_are_used():
         print(tracemalloc.get_traced_memory()[1])
     """)
     assert n * size <= peak <= (n + 10) * size
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators keep it anyway")
+def test_memory_of_a_freed_tape_is_taken_for_the_next():
+    (pages,) = run("""
+        import resource
+        import numpy as np
+        import tapegrad as tg
+
+        def fn(x):
+            for _ in range(40):
+                x = np.sin(x)
+            return np.sum(x)
+
+        x = np.ones(1 << 16)
+        faults = []
+        for _ in range(4):
+            tg.grad(fn)(x)
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+        print(faults[-1] - faults[-2])
+    """)
+    # a tape of 40 times 128 pages
+    assert pages < 40 * 128 / 4
 
 
 def test_dropping_a_long_tape_does_not_recurse_and_takes_no_collector():

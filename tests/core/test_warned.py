@@ -228,8 +228,12 @@ def layer_calls(name):
 
 
 def loss_calls(name):
-    fn, classes = getattr(nn, name), name == "cross_entropy_loss"
-    targets = [np.zeros(2, int)] if classes else [*extreme(BIG)]
+    fn = getattr(nn, name)
+    targets = list(extreme(BIG))
+    if name in ("binary_cross_entropy_loss", "kl_loss"):
+        targets = [np.zeros((2, 2)), np.ones((2, 2))]
+    elif name == "cross_entropy_loss":
+        targets = [np.zeros(2, int)]
     return [
         lambda x=x, y=y, r=r: fn(x, y, r)
         for x in extreme(BIG)
@@ -303,13 +307,14 @@ def test_a_layer_of_the_users_warns_at_a_line_of_the_users(layer, inside):
 
 HUGE = {"w": np.full(2, 1e200)}
 THIRD = np.full(3, 1e308)
+LATE = tg.tree.update(tg.optim.SGD(0.1).init(HUGE), {"step": np.array(1000)})
 OTHERS = {
     "attention": lambda: nn.attention(BIG, BIG, BIG),
     "norm": lambda: tg.optim.global_norm([np.array(1e154)] * 4),
     "clip": lambda: tg.optim.clip_by_global_norm(HUGE, 1.0),
     "decay": lambda: tg.optim.exponential_decay(1e300, 1e300)(np.arange(9)),
     "warmup": lambda: tg.optim.warmup_cosine(1e308, 3, 10)(np.full(3, 1e200)),
-    "rate": lambda: tg.optim.SGD(np.log).rate(tg.optim.SGD(0.1).init(HUGE)),
+    "rate": lambda: tg.optim.SGD(np.cosh).rate(LATE),
     "uniform": lambda: tg.random.uniform(0, 3, -THIRD, THIRD),
     "tree.map": lambda: tg.tree.map(np.square, HUGE),
     "tree.map of two": lambda: tg.tree.map(np.multiply, HUGE, HUGE),

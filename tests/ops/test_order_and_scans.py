@@ -434,3 +434,60 @@ def test_a_quantile_that_only_a_program_knows_is_nan_out_of_range(
     if not fits.all():
         with pytest.raises(ValueError, match=f"q is from 0 to {top:.0f}"):
             tg.record(lambda q: function(x, q * top))(places)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@given(x=st.lists(st.sampled_from([-np.inf, -1.0, 0.5, 2.0, np.inf, NAN]), min_size=1, max_size=5))
+@depth("batch")
+def test_infinite_numbers_are_in_order_like_others(x: list[float]) -> None:
+    a = np.array(x)
+    for f in (lambda fn: fn(a), lambda fn: tg.record(fn)(a)[0].value, lambda fn: tg.compile(fn)(a)):
+        np.testing.assert_equal(f(tg.nanmedian), np.nanmedian(a))
+        np.testing.assert_equal(f(tg.median), np.median(a))
+        for prefix in ("", "nan"):
+            quantile = getattr(tg, f"{prefix}quantile")
+            ends = np.array([0.0, 1.0])
+            want = [getattr(np, f"{prefix}{end}")(a) for end in ("min", "max")]
+            np.testing.assert_equal(f(lambda a, q=quantile, e=ends: q(a, e)), want)
+            for q, end in zip(ends.tolist(), want, strict=True):
+                np.testing.assert_equal(f(lambda a, quantile=quantile, q=q: quantile(a, q)), end)
+
+
+@given(bins=st.lists(st.sampled_from([0, 1, 2, 5]), min_size=2, max_size=4))
+def test_bins_are_in_ascending_order(bins: list[int]) -> None:
+    x = np.array([0.5, 1.5])
+    for dtype in (float, int, np.uint8):
+        edges = np.array(bins, dtype)
+        if bins == sorted(bins):
+            np.testing.assert_array_equal(tg.histogram(x, edges)[0], np.histogram(x, edges)[0])
+            continue
+        for fn in (
+            lambda x, bins: tg.histogram(x, bins),
+            lambda x, bins: tg.histogram2d(x, x, [2, bins]),
+            lambda x, bins: np.histogramdd(x[:, None], [bins]),
+            lambda x, bins: np.histogram_bin_edges(x, bins),
+        ):
+            with pytest.raises(ValueError, match="order"):
+                tg.record(fn)(x, edges)
+    with pytest.raises(ValueError, match="order"):
+        tg.histogram(x, [0.0, NAN, 2.0])
+
+
+def test_small_integers_are_unwrapped_without_overflow() -> None:
+    p = np.array([200, 100, 0], np.uint8)
+    np.testing.assert_allclose(tg.unwrap(p, period=300.0), np.unwrap(p.astype(float), period=300.0))
+    with pytest.raises(TypeError, match="backwards"):
+        tg.unwrap(p, period=3)
+    with pytest.raises(ValueError, match="discont, of shape"):
+        tg.compile(lambda p: tg.unwrap(p, np.ones(3)))(np.ones(2))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("p", [None, -2, 1, "fro"])
+def test_a_condition_number_is_infinite_or_none_as_numpys(p: Any) -> None:
+    zero = np.zeros((2, 2))
+    if p in (None, -2):
+        assert tg.linalg.cond(zero, p) == tg.compile(lambda x: tg.linalg.cond(x, p))(zero) == np.inf
+    for fn in (tg.linalg.cond, tg.compile(lambda x, p=p: tg.linalg.cond(x, p), static_argnums=1)):
+        with pytest.raises(np.linalg.LinAlgError):
+            fn(zero[:0], p)

@@ -1,6 +1,7 @@
 """Shape and arrays put together: what the tests of every op do not say."""
 
 import inspect
+import math
 import warnings
 from typing import Any
 
@@ -488,3 +489,16 @@ def test_padding_with_what_nothing_depends_on_gives_zeros() -> None:
 def test_a_padding_that_is_none_is_refused(kind: Any, given: Any) -> None:
     with pytest.raises(kind, match=r"pad|stat_length"):
         tg.pad(np.ones(2), 1, **given)
+
+
+@pytest.mark.parametrize("shape", [(0,), (5,), (3, 4), (2, 0, 3), ()])
+@pytest.mark.parametrize("order", "CF")
+def test_an_array_is_rolled_as_numpy_rolls_it(shape, order):
+    a = np.arange(math.prod(shape), dtype=float).reshape(shape, order=order)
+    for axis in [None, *range(-a.ndim, a.ndim)]:
+        for shift in (-7, -1, 0, 2, 9, np.int64(2)):
+            expected, found = np.roll(a, shift, axis), tg.roll(a, shift, axis)
+            np.testing.assert_array_equal(found, expected, strict=True)
+            assert found.strides == expected.strides
+    with pytest.raises(np.exceptions.AxisError):
+        tg.roll(a, 1, a.ndim)

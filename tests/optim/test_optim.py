@@ -31,6 +31,24 @@ def test_a_step_goes_down_the_gradient(p, g, rate):
     assert after.velocity is None
 
 
+@pytest.mark.parametrize("dtype", "efdg")
+@pytest.mark.parametrize("of_gradient", ["e", "d", "same"])
+@pytest.mark.parametrize("shape", [(), (0,), (2, 3)])
+def test_a_plain_step_of_any_dtype_and_shape_is_its_formula(dtype, of_gradient, shape):
+    p = np.full(shape, 1.3, dtype)
+    g = np.full(shape, 0.7, dtype if of_gradient == "same" else of_gradient)
+    optimizer = tg.optim.SGD(0.3)
+    state = optimizer.init(p)
+    if np.result_type(p, g) != p.dtype:
+        with pytest.raises(ValueError, match="but grads is"):
+            optimizer.update(p, g, state)
+        return
+    new, _ = optimizer.update(p, g, state)
+    np.testing.assert_array_equal(new, np.asarray(p - 0.3 * g), strict=True)
+    with pytest.raises(ValueError, match=r"WRITEABLE|writeable"):
+        new.setflags(write=True)
+
+
 @given(VECTORS, st.lists(VECTORS, min_size=1, max_size=5), RATES, MOMENTA)
 def test_momentum_keeps_a_part_of_the_velocity(p, gradients, rate, momentum):
     optimizer = tg.optim.SGD(rate, momentum=momentum)

@@ -35,6 +35,7 @@ from tapegrad.program.passes import (
     scale_seeds,
     scale_small,
     share_common,
+    stack_alike,
     stack_products,
     stack_sums,
     sum_once,
@@ -846,6 +847,52 @@ def test_rows_or_columns_stacked_in_order_are_the_array_itself():
             )
             np.testing.assert_array_equal(run(program, (x,)), fn(x, order))
             assert "concatenate" in kinds(program)
+
+
+def test_stack_alike_computes_functions_of_parts_together():
+    def gates(z, s):
+        squared = [tg.exp(tg.tanh(part) * s) for part in (z[:2], z[2:4], z[4:])]
+        # another order, and something in between that needs one of them
+        first = squared[0] @ np.ones((3, 2))
+        return tg.log(squared[2]), tg.log(squared[0] + 1.0), first, squared[1] + first[0, 0]
+
+    z, s = np.arange(18.0).reshape(6, 3) / 9, np.arange(3.0)
+    program = drop_dead(stack_alike(drop_dead(trace(gates, (z, s), {}))))
+    ops = kinds(program)
+    assert [ops.count(name) for name in ("tanh", "stack", "multiply", "exp", "log")] == [
+        3, 1, 1, 1, 2
+    ]  # fmt: skip
+    for got, wanted in zip(run(program, (z, s)), gates(z, s), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def each_after_the_other(z):
+    first = tg.exp(tg.tanh(z[:2]))
+    return first + tg.exp(tg.tanh(z[2:]) + first)
+
+
+def each_less_the_other(z):
+    a, b = tg.tanh(z[:2]), tg.tanh(z[2:])
+    return (a - b) @ (b - a).T
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        each_after_the_other,
+        each_less_the_other,
+        # nothing follows, another shape, another function, another factor, or a result
+        lambda z: tg.tanh(z[:2]) @ tg.tanh(z[2:]).T,
+        lambda z: tg.exp(tg.tanh(z[:1])) * tg.exp(tg.tanh(z[2:])),
+        lambda z: tg.exp(tg.tanh(z[:2])) * tg.exp(tg.sinh(z[2:])),
+        lambda z: (tg.tanh(z[:2]) * z[0]) @ (tg.tanh(z[2:]) * z[1]).T,
+        lambda z: (tg.exp(tg.tanh(z[:2])), tg.exp(tg.tanh(z[2:]))),
+        lambda z: (tg.tanh(z[:2]) * np.ones((2, 2, 3))) @ (tg.tanh(z[2:]) * np.ones((2, 2, 3))).mT,
+    ],
+)
+def test_stack_alike_leaves_what_differs(fn):
+    z = np.arange(12.0).reshape(4, 3) / 12
+    assert untouched(stack_alike, fn, z)
 
 
 def test_sums_of_sums_that_are_used_themselves_are_not_taken_apart():

@@ -19,6 +19,7 @@ from tapegrad.program.passes.dead import drop_dead
 from tapegrad.program.passes.expand import expand_composites
 from tapegrad.program.passes.factors import join_factors
 from tapegrad.program.passes.fold import fold
+from tapegrad.program.passes.gates import stack_alike
 from tapegrad.program.passes.gathers import commute_gathers, join_gathers
 from tapegrad.program.passes.horner import factor_sums
 from tapegrad.program.passes.joint import join_sigmoids
@@ -68,6 +69,8 @@ GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     "factor": (factor_sums,),
     # a bias becomes a row of its weight, where both are small
     "join": (join_biases,),
+    # functions of several parts become functions of a stack of them
+    "gates": (stack_alike,),
     "order": (straighten, straighten_stacks, type_numbers, read_signs, fill_limits, use_at_once),
 }
 

@@ -105,7 +105,7 @@ def _is_part(builder: Builder, users: Users, whole: Instruction, x: Any) -> bool
     made = builder.source(x)
     if made is None or made.op not in _PARTS or made.number:
         return False
-    same = (made.shape, made.dtype) == (whole.shape, whole.dtype)
+    same = made.shape == whole.shape and made.dtype == whole.dtype
     return same and _only_user(users, x) is not None
 
 
@@ -158,7 +158,7 @@ class _Region:
         return _alone(_Term(1.0, (x,), True))
 
     def _is_simple(self, x: Any) -> bool:
-        return finite(self.builder, x) is not None or self.builder.dtype(x) == self.whole.dtype
+        return self.builder.dtype(x) == self.whole.dtype or finite(self.builder, x) is not None
 
     def _is_multiple(self, made: Instruction) -> bool:
         return made.op is not divide or bool(finite(self.builder, made.operands[1]))

@@ -41,7 +41,7 @@ def join_sigmoids(builder: Builder) -> None:
                 assert quotient is not None
                 made[x] = y, quotient.operands[1]
             return made[x][0]
-        if instruction.op is multiply:
+        if opposite and instruction.op is multiply:
             for y, other in (instruction.operands, instruction.operands[::-1]):
                 if other in opposite and opposite[other][0] == y:
                     return builder.emit(divide, y, opposite[other][1])

@@ -141,11 +141,10 @@ def _scale(builder: Builder, seed: int, factor: Any, leaving: set[Ref]) -> None:
 
 def _is_linear(instruction: Instruction, dependent: set[Ref]) -> bool:
     """Whether a result is linear in the operands that depend on the seed, and so in it."""
-    operands = instruction.operands
+    op, operands = instruction.op, instruction.operands
     on_seed = [x in dependent for x in operands]
-    if not any(on_seed):
+    if True not in on_seed:
         return False
-    op = instruction.op
     if op in _IN_ALL:
         return all(on_seed)
     if op in _BILINEAR:

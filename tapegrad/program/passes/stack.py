@@ -33,10 +33,9 @@ def stack_sums(builder: Builder) -> None:
     """
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
-        if any(builder.shape(x) != instruction.shape for x in terms):
-            return None
-        if any(builder.dtype(x) != instruction.dtype for x in terms):
-            return None
+        for x in terms:
+            if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
+                return None
         # a sweep adds from the last step to the first; in step order they match other sums
         terms = terms[::-1]
         for gather in (_products, _row_sums, _scattered_rows, _parts, _rows):

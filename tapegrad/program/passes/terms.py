@@ -22,11 +22,13 @@ def add_small_first(builder: Builder) -> None:
     """
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
-        if any(builder.dtype(x) != instruction.dtype for x in terms):
-            return None
         whole = [x for x in terms if builder.shape(x) == instruction.shape]
+        if len(whole) > len(terms) - 2 or not whole:
+            return None
         small = [x for x in terms if builder.shape(x) != instruction.shape]
-        if len(small) < 2 or not whole or len({builder.shape(x) for x in small}) != 1:
+        if len({builder.shape(x) for x in small}) != 1:
+            return None
+        if any(builder.dtype(x) != instruction.dtype for x in terms):
             return None
         # rows that were selected or computed for all steps at once get it for all steps
         whole.sort(key=lambda x: builder.source(x, getitem) is None)

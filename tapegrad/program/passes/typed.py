@@ -34,10 +34,13 @@ def type_numbers(builder: Builder) -> None:
         return known[key]
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
-            return None
         given, shape = instruction.operands, instruction.shape
-        if all(type(x) is Ref and builder.of(x).shape == shape for x in given):
+        for x in given:
+            if type(x) is not Ref or builder.shape(x) != shape:
+                break
+        else:
+            return None
+        if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
             return None
         dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
         if len(dtypes) != 1:
