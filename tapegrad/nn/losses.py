@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import shape_of
+from tapegrad.core.operands import refuse_unreal, shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.ops import (
     abs,
@@ -24,7 +24,7 @@ from tapegrad.ops import (
     where,
 )
 from tapegrad.ops.picking import pick
-from tapegrad.ops.record import array, floating
+from tapegrad.ops.record import floating, real, seen
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
     "mean": mean,
@@ -41,7 +41,18 @@ def _reduction(name: Any) -> Callable[[Any], Any]:
 
 def _errors(name: str, predictions: Any, targets: Any) -> Any:
     """The predictions minus the targets, which must have the same shape."""
-    return subtract(predictions, _targets_like(name, "predictions", predictions, targets))
+    targets = _targets_like(name, "predictions", predictions, targets)
+    if getattr(predictions, "dtype", np.dtype(float)).kind != "f":
+        # differences of small or unsigned integers would overflow
+        predictions = floating(predictions)
+    return subtract(predictions, targets)
+
+
+def _check_probabilities(loss: str, targets: Any, most: float) -> None:
+    """Raise for targets out of range, unless only a program knows them."""
+    known = seen(targets)
+    if known is not None and ((known < 0) | (known > most)).any():
+        raise ValueError(f"{loss}: targets are probabilities, from 0 to 1; got {known}")
 
 
 def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:
@@ -164,7 +175,8 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, or a target is out of range (which a compiled function does not know
+        of its inputs).
 
     Examples
     --------
@@ -176,7 +188,8 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     reduced = _reduction(reduction)
     name = "binary_cross_entropy_loss"
     logits = floating(logits)
-    targets = array(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
+    targets = real(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
+    _check_probabilities(name, targets, 1)
     # for a target of 0 or 1, the term that is not 0 keeps its digits
     return reduced(targets * softplus(-logits) + (1 - targets) * softplus(logits))
 
@@ -204,7 +217,7 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     Raises
     ------
     ValueError
-        If the shapes differ.
+        If the shapes differ, or a target is out of range, as for `binary_cross_entropy_loss`.
 
     Examples
     --------
@@ -213,7 +226,9 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     0.6931
     """
     reduced = _reduction(reduction)
-    targets = array(_targets_like("kl_loss", "logits", logits, targets))
+    targets = real(_targets_like("kl_loss", "logits", logits, targets))
+    # those of a softmax may be a little above 1
+    _check_probabilities("kl_loss", targets, 1.01)
     logs = log(where(greater(targets, 0), targets, 1))
     return reduced(sum(targets * (logs - log_softmax(logits)), axis=-1))
 
@@ -252,6 +267,7 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     """
     reduced = _reduction(reduction)
     if not isinstance(targets, Tensor):
+        refuse_unreal("cross_entropy_loss", (targets,))
         targets = np.asarray(targets)
     if targets.dtype.kind not in "iu":
         raise TypeError(

@@ -6,6 +6,7 @@ from typing import Any
 
 from tapegrad.core.operands import shape_of
 from tapegrad.ops import argmax, equal, mean
+from tapegrad.ops.record import seen
 
 
 def accuracy(logits: Any, labels: Any) -> Any:
@@ -22,6 +23,9 @@ def accuracy(logits: Any, labels: Any) -> Any:
     ------
     ValueError
         If the labels' shape is not the logits' leading shape.
+    IndexError
+        If a label is not one of the classes (which a compiled function does not know of its
+        inputs).
 
     Examples
     --------
@@ -37,5 +41,11 @@ def accuracy(logits: Any, labels: Any) -> Any:
         raise ValueError(
             f"accuracy: logits of shape {shape} need labels of shape {shape[:-1]}, not "
             f"{shape_of(labels)}"
+        )
+    known = seen(labels)
+    if known is not None and ((known < 0) | (known >= shape[-1])).any():
+        raise IndexError(
+            f"accuracy: a label is not one of the {shape[-1]} classes: labels go from 0 to "
+            f"{shape[-1] - 1}; got {known}"
         )
     return mean(equal(argmax(logits, axis=-1), labels))

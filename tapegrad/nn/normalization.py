@@ -6,6 +6,7 @@ import math
 from typing import Any, ClassVar
 
 import attrs
+import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
@@ -32,6 +33,12 @@ class RMSNormParams:
 def _positive(instance: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise ValueError(f"{attribute.name} is a positive number, not {value!r}")
+
+
+def _share(instance: Any, attribute: Any, value: Any) -> None:
+    _positive(instance, attribute, value)
+    if value > 1:
+        raise ValueError(f"{attribute.name} is at most 1, which keeps nothing; not {value!r}")
 
 
 def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
@@ -157,7 +164,7 @@ class BatchNorm:
     __tree_leaf__: ClassVar[bool] = True
 
     n: int = attrs.field(validator=positive_integer)
-    momentum: float = attrs.field(default=0.1, validator=_positive)
+    momentum: float = attrs.field(default=0.1, validator=_share)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> NormParams:
@@ -194,6 +201,8 @@ class BatchNorm:
         _check(self, params, NormParams, x, 1)
         check_params(self, state, BatchNormState, "state")
         shape = shape_of(x)
+        if not isinstance(training, bool | np.bool):
+            raise TypeError(f"{self}: training is True or False, not {training!r}")
         axes = (0, *range(2, len(shape)))
         channels = (self.n, *(1,) * (len(shape) - 2))
         if training:

@@ -12,10 +12,10 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.apart import told
-from tapegrad.core.operands import shape_of
+from tapegrad.core.operands import refuse_unreal, shape_of
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
-from tapegrad.optim.checks import is_none, not_negative, number_or_schedule, plain
+from tapegrad.optim.checks import is_known, is_none, not_negative, number_or_schedule, plain
 
 Params = TypeVar("Params", bound=Any)
 State = TypeVar("State", bound=Any)
@@ -59,7 +59,11 @@ class Optimizer:
     )
 
     def init(self, params: Any) -> Any:
-        """The initial state: step 0, and zeros like the parameters."""
+        """The initial state: step 0, and zeros like the parameters, which are floating."""
+        who = f"{type(self).__name__}.init"
+        for path, p in zip(tree.paths(params), tree.leaves(params), strict=True):
+            refuse_unreal(f"{who}: params{'.' if path else ''}{path}", (p,))
+            _check_floating(who, path, p)
         start = {name: tree.map(self.start, params) for name in self.moments()}
         return self.state(step=give(np.zeros((), np.int64)), **start)
 
@@ -73,6 +77,10 @@ class Optimizer:
             raise ValueError(
                 f"learning_rate must return one number for a step; it returned an array "
                 f"of shape {np.shape(rate)}"
+            )
+        if is_known(rate) and not rate >= 0:
+            raise ValueError(
+                f"learning_rate must not be negative; it returned {rate!r} for step {state.step}"
             )
         return rate
 
@@ -123,6 +131,8 @@ class Optimizer:
             if getattr(g, "shape", ()) != shape:
                 # NumPy would broadcast; `_refuse_difference` explains it better
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
+            if type(p) is not ndarray or type(g) is not ndarray:
+                refuse_unreal(f"{type(self).__name__}.update", (p, g))
             numbers = now if cast is None else cast(_dtype(p))
             at = p
             if decays is not None and next(decays):
@@ -205,10 +215,9 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
     except ValueError as error:
         raise ValueError(f"{who}: {name} is not a tree like params: {error}") from None
     for path, (p, x) in zip(tree.paths(params), pairs, strict=True):
+        _check_floating(who, path, p)
         ours, theirs = _dtype(p), _dtype(x)
         where = f".{path}" if path else ""
-        if ours.kind != "f":
-            raise ValueError(f"{who}: params{where} is {ours}; parameters must be floating")
         if (
             shape_of(p) != shape_of(x)
             or theirs.kind not in "fiub"
@@ -218,6 +227,13 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
                 f"{who}: params{where} is {ours} {shape_of(p)}, but {name}{where} is "
                 f"{theirs} {shape_of(x)}"
             )
+
+
+def _check_floating(who: str, path: str, p: Any) -> None:
+    """Raise for a parameter that is not floating."""
+    if _dtype(p).kind != "f":
+        where = f".{path}" if path else ""
+        raise ValueError(f"{who}: params{where} is {_dtype(p)}; parameters must be floating")
 
 
 def _dtype(x: Any) -> Any:

@@ -34,7 +34,12 @@ def global_norm(tree: Any) -> Any:
     """
     total: Any = 0.0
     for x in trees.leaves(tree):
-        x = x.astype(np.float32) if getattr(x, "dtype", None) == np.float16 else x
+        kind = getattr(x, "dtype", None)
+        if kind == np.float16:
+            x = x.astype(np.float32)
+        elif kind is not None and kind.kind in "iub":
+            # whose squares overflow soon
+            x = x.astype(float)
         total = total + sum(multiply(x, x))
     none = equal(total, 0)
     # the square root has no slope at 0

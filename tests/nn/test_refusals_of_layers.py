@@ -278,3 +278,83 @@ def test_an_optimizers_numbers_are_numbers(rate):
 @pytest.mark.parametrize("delta", [0.0, -1.0, float("nan")])
 def test_where_huber_turns_straight_is_positive(delta):
     assert "delta" in said(ValueError, lambda: tg.nn.huber_loss(X, X, delta=delta))
+
+
+@pytest.mark.parametrize("loss", [tg.nn.mse_loss, tg.nn.l1_loss, tg.nn.huber_loss])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int64, bool])
+def test_losses_of_whole_numbers_are_those_of_floats(loss: Any, dtype: Any) -> None:
+    predictions, targets = np.array([0, 1, 100]).astype(dtype), np.array([1, 0, -100]).astype(dtype)
+    expected = loss(predictions.astype(float), targets.astype(float))
+    assert loss(predictions, targets) == expected == tg.compile(loss)(predictions, targets)
+
+
+@pytest.mark.parametrize("bad", [-1.0, 1.5, 2])
+def test_targets_that_are_no_probabilities_are_refused(bad: float) -> None:
+    logits, targets = np.zeros((2, 2)), np.array([[0.0, 1.0], [bad, 0.5]])
+    for loss in (tg.nn.binary_cross_entropy_loss, tg.nn.kl_loss):
+        step = tg.compile(lambda x, f=loss: f(x, targets))
+        for call in (
+            lambda x, f=loss: f(x, targets),
+            lambda x, f=loss: tg.grad(f)(x, targets),
+            step,
+        ):
+            assert "from 0 to 1" in said(ValueError, lambda call=call: call(logits))
+        loss(logits, np.array([[0.0, 1.0], [0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("bad", [-1, 3, -100])
+def test_a_label_that_is_no_class_is_refused(bad: int) -> None:
+    logits = np.ones((2, 3))
+    assert "3 classes" in said(IndexError, lambda: tg.nn.accuracy(logits, np.array([0, bad])))
+    assert tg.nn.accuracy(logits, np.array([0, 2])) == 0.5
+
+
+def test_masked_targets_and_labels_are_refused() -> None:
+    logits, labels = np.ones((2, 3)), np.ma.array([0, 1], mask=[True, False])
+    for f in (tg.nn.cross_entropy_loss, tg.nn.accuracy):
+        assert "masked" in said(TypeError, lambda f=f: f(logits, labels))
+        assert "masked" in said(TypeError, lambda f=f: tg.compile(lambda x: f(x, labels))(logits))
+
+
+def test_a_running_mean_is_between_the_old_and_the_new() -> None:
+    for momentum in (1.5, 2, -0.1, float("nan")):
+        assert "momentum" in said(ValueError, lambda m=momentum: tg.nn.BatchNorm(3, momentum=m))
+    layer = tg.nn.BatchNorm(3, momentum=1.0)
+    for training in ("False", 0, None):
+        message = said(
+            TypeError,
+            lambda t=training: layer(
+                layer.init(0), np.ones((2, 3)), layer.initial_state(), training=t
+            ),
+        )
+        assert "training is True or False" in message
+
+
+OPTIMIZERS = [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad]
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_parameters_and_gradients_are_real_and_floating(kind: Any) -> None:
+    optimizer, ones = kind(0.1), np.ones(2)
+    for bad in (np.ma.array(ones, mask=[True, False]), ones * 1j, ones.astype(object)):
+        assert "init: params.w" in said(TypeError, lambda x=bad: optimizer.init({"w": x}))
+        with pytest.raises((TypeError, ValueError)):
+            optimizer.update({"w": ones}, {"w": bad}, optimizer.init({"w": ones}))
+    assert "floating" in said(ValueError, lambda: optimizer.init({"w": ones.astype(int)}))
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+@pytest.mark.parametrize("rate", [-1.0, float("nan"), np.float64(-0.5)])
+def test_a_schedule_that_gives_no_rate_is_refused(kind: Any, rate: float) -> None:
+    optimizer, params = kind(lambda step: rate), {"w": np.ones(2)}
+    message = said(ValueError, lambda: optimizer.update(params, params, optimizer.init(params)))
+    assert "must not be negative" in message
+    assert "step 0" in message
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, bool])
+def test_the_norm_of_whole_numbers_is_that_of_floats(dtype: Any) -> None:
+    x = np.array([100, 127, 1]).astype(dtype)
+    expected = np.linalg.norm(x.astype(float))
+    np.testing.assert_allclose(tg.optim.global_norm([x]), expected)
+    np.testing.assert_allclose(tg.compile(lambda x: tg.optim.global_norm([x]))(x), expected)
