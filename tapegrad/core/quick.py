@@ -24,21 +24,24 @@ def passed_on(record: Tensor, g: Any, cotangents: dict[Tensor, Any], summed: set
     Whether the record is such a one; if not, nothing was done.
     """
     op, operands, y = record.op, record._operands, record._primal
-    n = len(operands)
-    if n > 2 or not n or record._options or not op.passing:
+    n, passing = len(operands), op.passing
+    if not passing or record._options:
         return False
-    first = operands[0]
-    a = first._primal if type(first) is Tensor else first
-    second = b = None
     if n == 2:
-        second = operands[1]
+        first, second = operands
         b = second._primal if type(second) is Tensor else second
-    for i, rule in op.passing:
+    elif n == 1:
+        (first,) = operands
+        second = b = None
+    else:
+        return False
+    a = first._primal if type(first) is Tensor else first
+    for i, rule in passing:
         if i:
             x, primal = second, b
         else:
             x, primal = first, a
-        if type(x) is not Tensor:
+        if primal is x:  # a constant
             continue
         if type(primal) is not ndarray:
             primal = np.asarray(primal)
