@@ -70,6 +70,8 @@ def count_rows(arrays: Any) -> int:
         where = f"arrays.{path}" if path else "arrays"
         if not isinstance(x, np.ndarray) or x.ndim == 0:
             raise TypeError(f"{where} is not an array with rows; it is {x!r}")
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError(f"{where} is masked, which rows are not; fill it first (x.filled(0))")
         known[where] = len(x)
     if len(set(known.values())) > 1:
         told = ", ".join(f"{where} has {n}" for where, n in known.items())

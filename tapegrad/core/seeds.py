@@ -8,6 +8,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.kinds import a_kind
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.ownership import LARGE, give, keep, lend
 from tapegrad.core.tape import Tape, append, is_recording
 from tapegrad.core.tensor import Rules, Tensor
@@ -55,6 +56,8 @@ def seed(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
 def weighing(record: Tensor, weight: Any, what: str, of: str) -> Any:
     """A cotangent or a tangent of a record, checked and in its dtype; `what` and `of` name it."""
     if type(weight) is not Tensor:
+        if isinstance(weight, ndarray) and type(weight) is not ndarray:
+            refuse_unreal(what, (weight,))
         weight = np.asarray(weight)
     if weight.shape != record.shape:
         raise ValueError(

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.operands import as_constant
+from tapegrad.core.operands import as_constant, refuse_unreal
 from tapegrad.core.ownership import lend
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import (
@@ -106,6 +106,7 @@ def scan(
     args = f, init, xs, n, reverse
     if any(type(x) is Tensor for x in tree.leaves((init, xs))):
         return _recorded(*args)
+    refuse_unreal("scan: xs", tree.leaves(xs))
     done = on_arrays(_plain, *args)
     return _recorded(*args) if done is None else done[0]
 

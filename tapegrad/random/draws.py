@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.tensor import Tensor
 from tapegrad.face.warned import at_users_line
 from tapegrad.ops.indexing import index_select
 from tapegrad.random import generator
@@ -46,6 +47,11 @@ def uniform(
     dtype
         A floating dtype.
 
+    Raises
+    ------
+    ValueError
+        If a low that is no Tensor is above a high that is none.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -58,6 +64,12 @@ def uniform(
     drawn = generator.uniform(as_key(key), shape=shape, dtype=dtype)
     if type(low) is type(high) is float and (low, high) == (0.0, 1.0):
         return drawn
+    if (
+        type(low) is not Tensor
+        and type(high) is not Tensor
+        and not np.all(np.less_equal(low, high))
+    ):
+        raise ValueError(f"uniform: low is not above high; got low={low!r} and high={high!r}")
     scaled = low + (high - low) * drawn
     return scaled if scaled.dtype == dtype else scaled.astype(dtype)
 

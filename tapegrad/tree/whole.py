@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.notebook import Text
@@ -61,6 +62,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     {'w': array([[2., 4.]]), 'b': array(6.)}
     """
     parts, structure = flatten(tree)
+    refuse_unreal("ravel", parts)
     parts = [x if type(x) is Tensor else np.asarray(x) for x in parts]
     for path, x in zip(structure_paths(structure), parts, strict=True):
         if x.dtype.kind != "f":
@@ -98,6 +100,7 @@ class Unravel:
             If it is not a vector, or has another length.
         """
         sizes = [math.prod(shape) for shape, _ in self.likes]
+        refuse_unreal("unravel", (vector,))
         vector = vector if type(vector) is Tensor else np.asarray(vector)
         if vector.shape != (sum(sizes),):
             raise ValueError(

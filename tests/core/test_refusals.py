@@ -225,3 +225,41 @@ def test_an_option_that_is_an_argument_of_a_compiled_function_is_told_what_compi
         TraceError, match=r"axis of sum, an option, while compiling.*static_argnums"
     ):
         tg.compile(lambda x, axis: tg.sum(x, axis=axis))(np.ones((2, 3)), 1)
+
+
+M = np.ma.array([1.0, 2.0, 3.0], mask=[False, True, False])
+NO_NUMBERS: dict[str, Any] = {
+    "cotangent": lambda x: tg.vjp(lambda t: t * 2, np.ones(3))[1](x),
+    "cotangent in a sweep": lambda x: tg.reverse_sweep(
+        *tg.Tape().parameter(np.ones(3)), cotangent=x
+    ),
+    "tangent": lambda x: tg.jvp(lambda t: t * 2, (np.ones(3),), (x,)),
+    "tangent of a line": lambda x: tg.linearize(lambda t: t * 2, np.ones(3))[1](x),
+    "tangent of a gradient": lambda x: tg.hvp(lambda t: tg.sum(t**3), (np.ones(3),), (x,)),
+    "primal": lambda x: tg.jvp(lambda t: t * 2, (x,), (np.ones(3),)),
+    "parameter": lambda x: tg.grad(tg.sum)(x),
+    "rows of a scan": lambda x: tg.scan(lambda c, row: (c + row, c), 0.0, x),
+    "leaf of a vector": lambda x: tg.tree.ravel({"w": x}),
+    "vector": lambda x: tg.tree.ravel({"w": np.ones(3)})[1](x),
+    "batch of a map": lambda x: tg.vmap(lambda t: t * 2)(x),
+}
+
+
+@pytest.mark.parametrize("name", NO_NUMBERS)
+@pytest.mark.parametrize("x", [M, np.ones(3) * 1j, np.ones(3).astype(object)])
+def test_what_is_given_to_a_transform_is_real(name: str, x: Any) -> None:
+    NO_NUMBERS[name](np.ones(3))
+    with pytest.raises(TypeError, match=r"masked|real numbers|complex|object"):
+        NO_NUMBERS[name](x)
+
+
+def test_masks_are_no_rows_and_texts_are_no_truth() -> None:
+    with pytest.raises(TypeError, match=r"arrays.x is masked"):
+        tg.data.batches(0, {"x": M}, 2)
+    for pred in ("False", None, 1j):
+        with pytest.raises(TypeError, match="truth value"):
+            tg.cond(pred, lambda x: x, lambda x: -x, 1.0)
+    for low, high in ((2.0, 1.0), (np.nan, 1.0), (np.zeros(2), np.array([1.0, -1.0]))):
+        with pytest.raises(ValueError, match="low is not above high"):
+            tg.random.uniform(0, (2,), low=low, high=high)
+    assert tg.random.uniform(0, low=1.0, high=1.0) == 1
