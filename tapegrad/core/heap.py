@@ -9,6 +9,7 @@ enough to allocate and free one array of that size, of which nothing is read or 
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 
 import numpy as np
@@ -22,5 +23,6 @@ def keep_freed_memory() -> None:
 
     Nothing changes where the environment sets glibc's limits, or with another C library.
     """
-    with suppress(MemoryError):
-        np.empty(_MOST, np.uint8)
+    if sys.platform == "linux":
+        with suppress(MemoryError):
+            np.empty(_MOST, np.uint8)
