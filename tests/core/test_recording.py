@@ -494,6 +494,8 @@ def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
         __file__,
     )
     at, errors = 0, np.geterr()
+    # Python 3.13 may not trace the instructions of what it traces for the first time
+    assert not interrupted(INTERRUPTED[name], files, 1_000_000)
     while interrupted(INTERRUPTED[name], files, at):
         assert CURRENT.get() is None
         assert np.geterr() == errors
