@@ -7,7 +7,7 @@ Where arrays are small, the start of a call takes longer than the rest of it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -18,6 +18,7 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.common import content
+from tapegrad.program.passes.regroup import New, regroup
 
 # elements of a stack from which the start of a call matters no more
 _MOST = 1 << 15
@@ -122,40 +123,23 @@ def _is_fixed(x: Any) -> bool:
 
 def _reorder(builder: Builder, groups: Mapping[int, _Alike]) -> None:
     """Compute each group where its first member stood, after all that the members use."""
-    order, builder.order = builder.order, []
-    done: set[int] = set()
-    replaced: dict[Any, Any] = {}
     stacks: dict[int, Ref] = {}
 
-    def needed(i: int) -> list[int]:
+    def needs(i: int) -> list[Any]:
         members = groups[i].members.values() if i in groups else (i,)
-        return [
-            x.index
-            for j in members
-            for x in builder.instructions[j].operands
-            if type(x) is Ref and x.kind == "instruction" and x.index not in done
-        ]
+        return [x for j in members for x in builder.instructions[j].operands]
 
-    def whole(group: Any) -> Any:
+    def whole(group: Any, new: New) -> Any:
         if type(group) is not _Alike:
-            return replaced.get(group, group)
+            return new(group)
         if id(group) not in stacks:
             parts = [builder.refs[group.members[k]] for k in range(len(group.members))]
             stacks[id(group)] = builder.emit(stack, *parts)
         return stacks[id(group)]
 
-    def put(i: int) -> None:
-        made = builder.instructions[i]
-        group = groups.get(i)
-        if group is None:
-            if not replaced.keys().isdisjoint(made.operands):
-                new = tuple([replaced.get(x, x) for x in made.operands])
-                builder.instructions[i] = made.on(new)
-            builder.order.append(i)
-            done.add(i)
-            return
-        builder.stage = made.stage
-        operands = tuple([whole(x) for x in group.operands])
+    def join(i: int, new: New) -> Iterator[tuple[int, Ref]]:
+        made, group = builder.instructions[i], groups[i]
+        operands = tuple([whole(x, new) for x in group.operands])
         shape = (len(group.members), *made.shape)
         # what `emit` would infer is known
         result = builder.append(made.but(operands=operands, shape=shape, name="", note=""))
@@ -164,18 +148,6 @@ def _reorder(builder: Builder, groups: Mapping[int, _Alike]) -> None:
             x = builder.instructions[j]
             part = {"index": (k,)}, x.shape, x.dtype
             row = Instruction(getitem, (result,), *part, name=x.name, stage=made.stage)
-            replaced[builder.refs[j]] = builder.append(row)
-            done.add(j)
+            yield j, builder.append(row)
 
-    for i in order:
-        waiting = [i]
-        while waiting:
-            j = waiting[-1]
-            first = [] if j in done else needed(j)
-            if first:
-                waiting += first
-                continue
-            waiting.pop()
-            if j not in done:
-                put(j)
-    builder.replace_outputs(replaced)
+    regroup(builder, groups, needs, join)

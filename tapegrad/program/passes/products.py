@@ -7,7 +7,7 @@ the stacked matrices takes a fraction of the time of many small ones.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tapegrad.ops.indexing import getitem
@@ -16,6 +16,7 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.regroup import New, regroup
 from tapegrad.program.passes.stack import MOST_ROWS, concatenated
 
 _FEW_ROWS = 16
@@ -112,55 +113,26 @@ def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
 
 def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
     """Compute each group of products where its first member stood."""
-    order, builder.order = builder.order, []
-    done: set[int] = set()
-    replaced: dict[Any, Any] = {}
 
-    def new(operands: Iterable[Any]) -> tuple[Any, ...]:
-        return tuple([replaced.get(x, x) for x in operands])
-
-    def needed(i: int) -> list[int]:
+    def needs(i: int) -> tuple[Any, ...]:
         operands = builder.instructions[i].operands
         if i in members:
-            lefts = [builder.instructions[k].operands[0] for k in members[i]]
-            operands = (*lefts, operands[1])
-        return [
-            x.index
-            for x in operands
-            if type(x) is Ref and x.kind == "instruction" and x.index not in done
-        ]
+            operands = (*[builder.instructions[j].operands[0] for j in members[i]], operands[1])
+        return operands
 
-    def put(i: int) -> None:
-        instruction = builder.instructions[i]
-        group = members.get(i)
-        if group is None:
-            if not replaced.keys().isdisjoint(instruction.operands):
-                builder.instructions[i] = instruction.on(new(instruction.operands))
-            builder.order.append(i)
-            done.add(i)
-            return
-        builder.stage = instruction.stage
-        lefts = new(builder.instructions[j].operands[0] for j in group)
-        (right,) = new(instruction.operands[1:])
+    def join(i: int, new: New) -> Iterator[tuple[int, Ref]]:
+        made, group = builder.instructions[i], members[i]
+        lefts = [new(builder.instructions[j].operands[0]) for j in group]
         product = builder.emit(
-            matmul, concatenated(builder, lefts), right, note=f"{len(group)} products, stacked"
+            matmul,
+            concatenated(builder, lefts),
+            new(made.operands[1]),
+            note=f"{len(group)} products, stacked",
         )
-        n = instruction.shape[0]
+        n = made.shape[0]
         for k, j in enumerate(group):
-            rows = slice(k * n, (k + 1) * n)
-            part = replaced[builder.refs[j]] = builder.emit(getitem, product, index=(rows,))
+            part = builder.emit(getitem, product, index=(slice(k * n, (k + 1) * n),))
             builder.name(part, builder.instructions[j].name)
-        done.update(group)
+            yield j, part
 
-    for i in order:
-        waiting = [i]
-        while waiting:
-            j = waiting[-1]
-            first = [] if j in done else needed(j)
-            if first:
-                waiting += first
-                continue
-            waiting.pop()
-            if j not in done:
-                put(j)
-    builder.replace_outputs(replaced)
+    regroup(builder, members, needs, join)
