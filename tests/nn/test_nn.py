@@ -414,7 +414,7 @@ PAIRS = st.sampled_from([(), (3,), (2, 3), (0, 2)]).flatmap(
 @given(PAIRS)
 def test_mse_is_the_squared_error(pair):
     predictions, targets = pair
-    squares = (predictions - targets) ** 2
+    squares = np.square(predictions - targets)
     np.testing.assert_array_equal(tg.nn.mse_loss(predictions, targets, "none"), squares)
     np.testing.assert_allclose(
         tg.nn.mse_loss(predictions, targets, reduction="sum"), np.sum(squares)

@@ -82,6 +82,8 @@ def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
 
     def loss(*args: Any) -> Any:
         results = [y for y in tg.tree.leaves(case.fn(*args)) if y.dtype.kind == "f"]
+        if case.name in ANY_ORDER:
+            return sum((tg.sum(np.sin(y)) for y in results), np.zeros(()))
         return sum((tg.sum(y * weights(y)) for y in results), np.zeros(()))
 
     with np.errstate(all="ignore"):
