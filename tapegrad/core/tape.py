@@ -21,7 +21,6 @@ from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
 from tapegrad.core.lists import LISTS, as_operand
 from tapegrad.core.operands import PYTHON_NUMBERS, as_constant, is_floating, solvable
-from tapegrad.core.origin import begun
 from tapegrad.core.ownership import keep, own
 from tapegrad.core.parts import Parts
 from tapegrad.core.pickling import Unchanging
@@ -282,16 +281,7 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
     elif type(value) is not Parts:
         value = np.asarray(value)
         value.setflags(False)  # type: ignore[call-arg]
-    # as `write_known`, without another call
-    draft = Draft()
-    draft._primal, draft.op, draft._operands = value, op, operands
-    draft._options = MappingProxyType(options) if options else NO_OPTIONS
-    draft.index, draft.previous = last.index + 1, last
-    draft.origin, draft.name = origin, None
-    if origin.place is not None:
-        draft._place = origin.place()
-    draft.__class__ = Tensor
-    return draft  # type: ignore[return-value]
+    return write_known(last, op, operands, options, value)
 
 
 def write_known(
@@ -397,7 +387,7 @@ def run(
     """
     outer = CURRENT.get()
     of = description or Description.of(fn)
-    start = last = begun(of.label, of.line, place) if outer is None else outer
+    start = last = Origin(of.label, False, of.line, place) if outer is None else outer
     parameters: list[Tensor] = []
 
     def mark(leaf: Any, path: str) -> Any:

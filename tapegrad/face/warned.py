@@ -68,23 +68,6 @@ def warn_at_users_line() -> None:
             np.seterrcall(Warner())
 
 
-def told(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
-    """The result of a call in which warnings name the user's line."""
-    state = STATE.get(DEFAULT)
-    if state is TOLD:
-        return fn(*args, **options)
-    # not in a context of its own, which takes longer: what the function sets in other context
-    # variables holds on, the tape of a recording among them
-    try:
-        if state is DEFAULT:
-            STATE.set(TOLD)
-        else:
-            warn_at_users_line()
-        return fn(*args, **options)
-    finally:
-        STATE.set(state)
-
-
 def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
     """A function in which warnings name the line of the user's that led to the call.
 
@@ -94,17 +77,21 @@ def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(fn)
     def called(*args: P.args, **options: P.kwargs) -> R:
-        # `told`, without a further call
         state = STATE.get(DEFAULT)
         if state is TOLD:
             return fn(*args, **options)
+        # not in a context of its own, which takes longer: what the function sets in other context
+        # variables holds on, the tape of a recording among them
         try:
-            if state is DEFAULT:
-                STATE.set(TOLD)
-            else:
-                warn_at_users_line()
+            warn_at_users_line()
             return fn(*args, **options)
         finally:
             STATE.set(state)
 
     return called
+
+
+@at_users_line
+def told(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
+    """The result of a call in which warnings name the user's line."""
+    return fn(*args, **options)
