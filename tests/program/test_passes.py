@@ -1,6 +1,7 @@
 """Each pass alone, together and in any order: the program computes what was recorded."""
 
 import functools
+import itertools
 import pickle
 from unittest import mock
 
@@ -1165,3 +1166,26 @@ def test_views_of_buffers_and_constants_are_made_once_and_copies_are_not():
         x = rng.normal(size=(3, 4))
         for got, wanted in zip(step(x), fn(x), strict=True):
             np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    st.integers(0, 2),
+    st.permutations(range(4)),
+    st.sampled_from(["slices", "rows", "columns"]),
+)
+def test_parts_joined_in_order_are_the_array_and_no_others(lengths, width, order, kind):
+    n = sum(lengths) if kind == "slices" else 4
+    ends = np.cumsum([0, *lengths])
+    x = np.arange(float(n * n * (width + 1))).reshape(n, n, width + 1)
+
+    def fn(x):
+        if kind == "slices":
+            parts = [x[a:b] for a, b in itertools.pairwise(ends.tolist())]
+            return np.concatenate([parts[i] for i in order if i < len(parts)])
+        return np.concatenate([x[i] if kind == "rows" else x[:, i] for i in order])
+
+    program = fold(trace(fn, (x,), {}))
+    np.testing.assert_array_equal(run(program, (x,)), fn(x))
+    if kind == "rows" and list(order) == [0, 1, 2, 3]:
+        assert "concatenate" not in kinds(drop_dead(program))

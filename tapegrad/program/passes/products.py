@@ -14,7 +14,7 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
-from tapegrad.program.ir import Ref
+from tapegrad.program.ir import STAGES, Ref
 from tapegrad.program.passes.stack import MOST_ROWS, concatenated
 
 
@@ -123,6 +123,9 @@ def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
 
 def _join(builder: Builder, group: list[int]) -> None:
     """Write one product in the place of a group of them."""
+    if builder.instructions[group[0]].stage == STAGES[1]:
+        # a sweep goes from the last step to the first; in step order rows match other stacks
+        group = group[::-1]
     made = [builder.current(builder.instructions[j]) for j in group]
     builder.stage = made[0].stage
     product = builder.emit(

@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply
-from tapegrad.ops.indexing import from_zero, getitem, scatter, segment_sum
+from tapegrad.ops.indexing import from_zero, scatter, segment_sum
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.chains import rewrite_sums
+from tapegrad.program.passes.reshapes import rejoined
 
 # products and sums of more rows than this gain nothing by being stacked
 MOST_ROWS = 1024
@@ -51,10 +52,10 @@ def stack_sums(builder: Builder) -> None:
     rewrite_sums(builder, improve)
 
 
-def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
+def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
     """The parts as one array, and their common check made once."""
     parts = tuple(parts)
-    if axis == 0 and (whole := _whole(builder, parts)) is not None:
+    if axis == 0 and (whole := rejoined(builder, parts)) is not None:
         return whole
     checked = [check for x in parts if (check := builder.source(x, from_zero))]
     if len(checked) == len(parts):
@@ -64,29 +65,6 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
     if axis == 0:
         return builder.emit(concatenate, *parts)
     return builder.emit(concatenate, *parts, axis=axis)
-
-
-def _whole(builder: Builder, parts: tuple[Any, ...]) -> Ref | None:
-    """The array whose rows, or columns, the parts are, in order: joining them copies each part."""
-    made = [builder.source(x, getitem) for x in parts]
-    sources = {x.operands if x is not None else () for x in made}
-    of = sources.pop()
-    if sources or len(of) != 1 or not parts:
-        return None
-    shape = builder.shape(of[0])
-    if len(shape) < 2:
-        return None
-    for axis in (0, 1):
-        rest = shape[:axis] + shape[axis + 1 :]
-        places = [x.options["index"] for x in made if x is not None and x.shape == rest]
-        if len(parts) == shape[axis] and places == [
-            (*[slice(None)] * axis, i) for i in range(shape[axis])
-        ]:
-            order = (1, 0, *range(2, len(shape)))
-            first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
-            shape = (shape[axis] * rest[0], *rest[1:])
-            return builder.emit(reshape, first, shape=shape)
-    return None
 
 
 def _products(builder: Builder, terms: list[Any]) -> Any:
