@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from depth import THOROUGH, depth
 from hypothesis import given
-from user_programs import FAMILIES, Drawn, user_programs
+from user_programs import NAMES, Drawn, user_programs
 
 import tapegrad as tg
 from tapegrad.program import PASSES
@@ -125,8 +125,8 @@ def survey() -> Survey:
     """Programs of each family, and each pass on them in the order of the compiler."""
 
     def draws(collect: Any) -> None:
-        for family in FAMILIES:
-            depth("program, proved")(given(user_programs(family))(collect))()
+        for name in (*NAMES, "ops"):
+            depth("program, proved")(given(user_programs(name))(collect))()
 
     return survey_of(draws, len(KINDS) if THOROUGH else 3)
 

@@ -1,5 +1,7 @@
 """Functions as users write them, drawn: nets and their training steps, loops, formulas."""
 
+import functools
+import random
 from collections.abc import Callable
 from typing import Any
 
@@ -26,31 +28,28 @@ class Drawn:
 
 
 class Draw:
-    """Hypothesis's draw, with what all families draw of it."""
+    """What all families draw of: a seed tells everything."""
 
-    def __init__(self, draw: Any) -> None:
-        self._draw = draw
-        self.rng = np.random.default_rng(self.int(0, 99))
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+        self.rng = np.random.default_rng(seed)
         self.dtype = np.dtype(self.of("ddf"))
 
     def int(self, least: int, most: int) -> int:
-        return self._draw(st.integers(least, most))
+        return self._random.randint(least, most)
 
     def of(self, choices: Any) -> Any:
-        return self._draw(st.sampled_from(choices))
+        return self._random.choice(choices)
 
     @property
     def yes(self) -> bool:
-        return self._draw(st.booleans())
-
-    def written(self) -> Any:
-        return self._draw(programs(max_steps=16))
+        return self._random.random() < 0.5
 
     def array(self, *shape: int) -> Any:
         return self.rng.normal(size=shape).astype(self.dtype)
 
     def rows(self) -> int:
-        return self.of([3, 4, 1, 2, 5, 0])
+        return self.of([3, 4, 3, 2, 5, 1, 0])
 
     def number(self) -> float:
         return self.of(
@@ -141,12 +140,10 @@ def loss_of(d: Draw, like: Any, n: int, classes: int) -> tuple[Any, Any]:
     return d.array(n, classes), losses[kind]
 
 
-def step_of(d: Draw, loss: Any, params: Any, *data: Any) -> tuple[Any, tuple[Any, ...]]:
+def step_of(d: Draw, loss: Any, params: Any, *data: Any, sequences: bool = False) -> tuple[Any, tuple[Any, ...]]:
     """What is done with a loss: nothing, a gradient, a step of an optimizer."""
-    kind = d.of(
-        ["grad", "grad", "sgd", "plain", "clipped", "adam", "value", "momentum", "each", "decay"]
-        + ["hvp"]
-    )
+    kinds = ("sgd", "plain", "clipped", "adam", "value", "momentum", "each", "decay", "hvp")
+    kind = d.of(["grad", "grad", *kinds])
     both = tg.value_and_grad(loss)
     rate = d.of([0.1, 1e-3, 0.5])
     if kind == "value":
@@ -157,7 +154,8 @@ def step_of(d: Draw, loss: Any, params: Any, *data: Any) -> tuple[Any, tuple[Any
         return (lambda p, *xs: tg.hvp(lambda p: loss(p, *xs), (p,), (p,))), (params, *data)
     if kind == "each":
         each = tg.grad(lambda p, *xs: loss(p, *[x[None] for x in xs]))
-        if all(len(x) for x in data):
+        # a sequence is one example
+        if data and all(len(x) for x in data) and not sequences:
             return tg.vmap(each, (None, *[0] * len(data))), (params, *data)
         return both, (params, *data)
     if kind in ("plain", "clipped", "decay"):
@@ -261,7 +259,11 @@ def cells(d: Draw) -> tuple[Any, Any]:
             ys = np.stack(found)
         return np.sum(ys[-1] ** 2) if last else np.mean(ys * ys)
 
-    return step_of(d, loss, params, xs)
+    return step_of(d, loss, params, xs, sequences=True)
+
+
+def selection_of(d: Draw) -> Any:
+    return d.of([lambda table, i: table[i], tg.index_select, tg.index_select])
 
 
 def embeddings(d: Draw) -> tuple[Any, Any]:
@@ -271,12 +273,12 @@ def embeddings(d: Draw) -> tuple[Any, Any]:
     shape = d.of([(2,), (4,), (8,), (1,), (2, 3), (6,)])
     table, net = d.array(rows, width), net_of(d, width, classes)
     indices = [d.rng.integers(0, rows, shape) for _ in range(steps)]
-    bare = d.yes
+    bare, select = d.yes, selection_of(d)
 
     def loss(p: Any, *indices: Any) -> Any:
         total: Any = 0.0
         for i in indices:
-            x = p["table"][i]
+            x = select(p["table"], i)
             if not bare:
                 x = net[1](p["net"], x)
             total = total + np.sum(x * x) * 0.5
@@ -293,19 +295,19 @@ def unrolled_embeddings(d: Draw) -> tuple[Any, Any]:
     p = {"table": d.array(rows, width), "u": d.array(width, hidden), "w": d.array(hidden, hidden)}
     p["b"] = d.array(hidden)
     indices = d.rng.integers(0, rows, (steps, n))
-    apart = d.yes
+    apart, select = d.yes, selection_of(d)
 
     def loss(p: Any, indices: Any) -> Any:
         h: Any = np.zeros((n, hidden), d.dtype)
         total: Any = 0.0
         for t in range(steps):
-            x = p["table"][indices[t]] @ p["u"]
+            x = select(p["table"], indices[t]) @ p["u"]
             x = x + p["b"]
             h = np.tanh(x if apart else x + h @ p["w"])
             total = total + np.sum(h * h)
         return total
 
-    return step_of(d, loss, p, indices)
+    return step_of(d, loss, p, indices, sequences=True)
 
 
 def attentions(d: Draw) -> tuple[Any, Any]:
@@ -398,9 +400,11 @@ def polynomials(d: Draw) -> tuple[Any, Any]:
             return d.of([*names, *names, repr(d.number())])
         a, b = formula(depth - 1), formula(depth - 1)
         return d.of(
-            ["({a} + {b})", "({a} - {b})", "({a} * {b})", "({a} + {b})", "{a} * {b} + {a}"]
-            + ["{n} * {a}", "({a} + {n})", "({a} - {n})", "-{a}", "{a} / {n}", "({a}) ** {e}"]
-            + ["np.square({a})", "(1 - {a} * {a}) + {n}", "{a} * {b} - {a} * {n} + 1"]
+            [
+                *("({a} + {b})", "({a} - {b})", "({a} * {b})", "({a} + {b})", "{a} * {b} + {a}"),
+                *("{n} * {a}", "({a} + {n})", "({a} - {n})", "-{a}", "{a} / {n}", "({a}) ** {e}"),
+                *("np.square({a})", "(1 - {a} * {a}) + {n}", "{a} * {b} - {a} * {n} + 1"),
+            ]
         ).format(a=a, b=b, n=repr(d.number()), e=d.of(["2", "3", "4", "2.0", "1"]))
 
     text = formula(d.int(2, 4))
@@ -446,7 +450,7 @@ def accumulations(d: Draw) -> tuple[Any, Any]:
 
     if kind == "while" and d.yes:
         return loss, (w, x)
-    return step_of(d, lambda w, x: loss(w, x), w, x)
+    return step_of(d, loss, w, x, sequences=True)
 
 
 def products(d: Draw) -> tuple[Any, Any]:
@@ -479,7 +483,7 @@ def products(d: Draw) -> tuple[Any, Any]:
 
 def stacks(d: Draw) -> tuple[Any, Any]:
     """Stacks of matrices, transposed and joined: the shapes of attention."""
-    n, rows, width = d.of([(2, 16, 16), (3, 2, 2), (1, 20, 20), (4, 32, 32)])
+    n, rows, width = d.of([(2, 16, 16), (3, 2, 2), (1, 20, 20), (8, 32, 32)])
     a, b, w = d.array(n, rows, width), d.array(n, rows, width), d.array(width, 3)
     fns = {
         "scores": lambda a, b, w: a @ np.swapaxes(b, 1, 2),
@@ -531,21 +535,33 @@ def mixed(d: Draw) -> tuple[Any, Any]:
     )
 
 
-def ops(d: Draw) -> tuple[Any, Any]:
-    """Random ops."""
-    written = d.written()
-    return written.step, written.arguments[0]
-
-
 FAMILIES: tuple[Callable[[Draw], Any], ...] = (
     *(nets, layers, cells, embeddings, unrolled_embeddings, attentions, classifiers, mixtures),
-    *(slices, polynomials, accumulations, products, stacks, far_apart, mixed, ops),
+    *(slices, polynomials, accumulations, products, stacks, far_apart, mixed),
 )
 
 
-@st.composite
-def user_programs(draw: st.DrawFn, family: Any = None) -> Drawn:
-    """Functions as users write them, with arguments; of one family, or of any."""
-    family = family or draw(st.sampled_from(FAMILIES))
-    fn, args = family(Draw(draw))
-    return Drawn(fn, args, family.__name__)
+def drawn(name: str, seed: int) -> Drawn:
+    """The function of a family that a seed gives."""
+    family = next(x for x in FAMILIES if x.__name__ == name)
+    fn, args = family(Draw(seed))
+    return Drawn(fn, args, f"drawn({name!r}, {seed})")
+
+
+NAMES = tuple(x.__name__ for x in FAMILIES)
+
+
+def user_programs(name: str | None = None) -> st.SearchStrategy[Drawn]:
+    """Functions as users write them, with arguments: of one family, or of any.
+
+    The family "ops" is of random ops, as `tapegrad.testing.programs` draws them.
+    """
+    names = (*NAMES, "ops") if name is None else (name,)
+    return st.one_of(
+        [
+            programs(max_steps=16).map(lambda x: Drawn(x.step, x.arguments[0], "ops"))
+            if name == "ops"
+            else st.integers(0, 1 << 32).map(functools.partial(drawn, name))
+            for name in names
+        ]
+    )
