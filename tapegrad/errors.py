@@ -50,6 +50,14 @@ class NonFiniteError(TapegradError, FloatingPointError):
     """
 
 
+class ProofError(TapegradError, AssertionError):
+    """A pass of the compiler changes what a function computes: a fault of tapegrad.
+
+    Raised by ``compile(fn, check=True)``. The message names the pass, the result, its values before
+    and after, and the arguments that they were found for.
+    """
+
+
 class FileError(TapegradError, ValueError):
     """A file was not written by `save` or `Program.save`, or does not match what is to be loaded.
 

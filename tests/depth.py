@@ -38,6 +38,9 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "program, in blocks": (10, 300),
     "program, in results": (20, 100),
     "program, saved": (8, 300),
+    # of each family of functions as users write them, each pass proved
+    "program, proved": (4, 70),
+    "program, proved in any order": (1, 20),
     "program on JAX": (2, 150),
     "program against JAX": (6, 200),
     # functions of a few steps, compiled and run

@@ -56,12 +56,13 @@ def improved(
             builder = Builder.of_program(program) if builder is None else builder
             improve.change(builder)
         else:
-            program = improve(program if builder is None else _made(program, builder))
+            program = improve(program if builder is None else made(program, builder))
             builder = None
         wait()
-    return program if builder is None else _made(program, builder)
+    return program if builder is None else made(program, builder)
 
 
-def _made(old: Program, builder: Builder) -> Program:
+def made(old: Program, builder: Builder) -> Program:
+    """The program that a Builder holds, which began as an older one."""
     constants, instructions, outputs = builder.finished()
     return attrs.evolve(old, constants=constants, instructions=instructions, outputs=outputs)

@@ -1,0 +1,271 @@
+"""A program evaluated one instruction at a time, and how far rounding moves its results.
+
+A program that a pass made is right if it differs from the program before by no more than rounding
+does, and where that rounds nothing, not at all. How far rounding moves a result is found by
+experiment: the program is evaluated again with each rounding off by one unit in the last place, up
+or down by a hash, and the results are seen to move. This knows no op: an error passes through a
+logarithm, a loop or a decomposition as the values do.
+
+There are two kinds of experiment. In one (`Shaken`) everything rounds, the terms of a sum
+included; it bounds what another way to compute the same may give. In the other (`Rounded`) only
+what does round is off, which comparing with a wider dtype tells: what no such experiment moves is
+exact. The hash of a function of elements is of what it is given, so that what is computed twice,
+or of an element and of its negative, is off by the same. In a reduction and in a product of
+matrices each result is off by itself, for these may add in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.core.parts import Parts
+from tapegrad.core.tensor import Rules
+from tapegrad.core.whole import forward_of
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.ir import Code, Instruction, Ref
+
+# steps of a loop that a value ends, after which it is taken to never end
+_MOST_STEPS = 1000
+
+# what rounding does to an op's result: a function of the op, the operands, the options, the result
+Rounding = Callable[[Rules, Sequence[Any], Any, Any], Any]
+
+
+class EndlessError(Exception):
+    """A loop that a value ends has not ended."""
+
+
+def _as_it_is(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
+    return result
+
+
+def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is) -> list[Any]:
+    """The outputs of a program, of which every instruction calls its op's forward function.
+
+    Raises
+    ------
+    EndlessError
+        If a loop takes more than a thousand steps to end.
+    """
+    known: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(inputs)}
+    known |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
+    for i, made in enumerate(code.instructions):
+        given = [known[x] if type(x) is Ref else x for x in made.operands]
+        known[Ref("instruction", i)] = _result(made, given, rounding)
+    return [known[x] if type(x) is Ref else x for x in code.outputs]
+
+
+def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
+    loop, branch = made.options.get("loop"), made.options.get("branch")
+    if isinstance(loop, Loop):
+        return _looped(loop, given, rounding)
+    if isinstance(branch, Branch):
+        pred, *operands = given
+        return Parts(
+            tuple(evaluated(branch.on_true if pred else branch.on_false, operands, rounding))
+        )
+    if made.number:
+        result = forward_of(made.op, given)(*given, **made.options)
+        result = result.item() if isinstance(result, np.generic) else result
+    else:
+        result = made.op.forward(*given, **made.options)
+        if isinstance(result, np.generic | float | int):
+            result = np.asarray(result)
+    return result if isinstance(result, Parts) else rounding(made.op, given, made.options, result)
+
+
+def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
+    n, first = loop.n_captured, loop.n_captured + loop.n_carry
+    captured, carry, xs = list(operands[:n]), list(operands[n:first]), operands[first:]
+    steps = loop.steps(xs)
+    rows: list[list[Any]] = []
+    while len(rows) != steps:
+        if loop.stop is not None and not evaluated(loop.stop, [*captured, *carry])[0]:
+            break
+        if steps is None and len(rows) == _MOST_STEPS:
+            raise EndlessError
+        t = len(rows) if steps is None or not loop.reverse else steps - 1 - len(rows)
+        given = evaluated(loop.body, [*captured, *carry, *[x[t, ...] for x in xs]], rounding)
+        carry = given[: loop.n_carry]
+        rows.append(given[loop.n_carry :])
+    if loop.reverse:
+        rows.reverse()
+    stacks = []
+    for j, x in enumerate(loop.body.outputs[loop.n_carry :]):
+        like = loop.body.like(x)
+        stack = np.empty((len(rows), *like.shape), like.dtype)
+        for t, row in enumerate(rows):
+            stack[t] = row[j]
+        stacks.append(stack)
+    return Parts((*carry, *stacks))
+
+
+# --- rounding, off on purpose ---------------------------------------------------------------
+
+# ops that add up; what they round is as large as the sum of their terms' sizes
+_ADDING = frozenset(
+    {
+        *("add", "subtract", "sum", "mean", "cumsum", "matmul", "inner_product", "contract"),
+        *("vecdot", "matvec", "vecmat", "segment_sum", "index_add", "add_at_places", "convolve"),
+        *("add_patches", "overlap_add"),
+    }
+)
+# functions of elements that give one of their operands, up to its sign, or a small whole number
+_CHOOSING = frozenset(
+    {"negative", "positive", "abs", "fabs", "sign", "maximum", "minimum", "fmax", "fmin", "conj"}
+    | {"copysign", "floor", "ceil", "trunc", "rint", "heaviside"}
+)
+
+
+@attrs.frozen
+class Shaken:
+    """Every operand and every result is off by a unit in the last place, up or down.
+
+    Of ops that add up, the result is off by a unit in the last place of the sum of their terms'
+    sizes.
+    """
+
+    seed: int
+
+    def __call__(self, op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
+        """The result, off."""
+        if not _is_floating(result) or _chooses(op, operands, result):
+            return result
+        if op.name in _ADDING:
+            sizes = op.forward(*map(_size, operands), **options)
+            if op.name == "subtract":
+                sizes = _size(operands[0]) + _size(operands[1])
+            ulp = np.spacing(np.asarray(sizes, np.result_type(result)))
+            return _like(result, result + self._signs(operands, result) * ulp)
+        try:
+            moved = op.forward(*[self._off(x, k) for k, x in enumerate(operands)], **options)
+        except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
+            moved = result
+        if np.shape(moved) != np.shape(result):
+            moved = result
+        # beyond the domain of the op
+        moved = np.where(np.isfinite(moved) == np.isfinite(result), moved, result)
+        return _like(result, moved + self._signs(operands, result) * _spacing(result))
+
+    def _off(self, x: Any, k: int) -> Any:
+        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
+            return x
+        signs = _signs(_mixed(x), self.seed + 7 * k)
+        return np.where(x == 0, x, x + signs * _spacing(x)).astype(x.dtype)
+
+    def _signs(self, operands: Sequence[Any], result: Any) -> Any:
+        return _signs(_mixed(result), self.seed)
+
+
+@attrs.frozen
+class Rounded:
+    """Results that are rounded are off by a unit in the last place, up or down."""
+
+    seed: int
+
+    def __call__(self, op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
+        """The result, off where it was rounded."""
+        if not _is_floating(result):
+            return result
+        dtype = np.result_type(result)
+        wide = np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
+        by_elements = isinstance(op.forward, np.ufunc) and op.forward.signature is None
+        exact = _is_exact(op, operands, options, result, dtype, wide)
+        if not by_elements:
+            sizes = [_size(x) for x in operands]
+            try:
+                summed = op.forward(*sizes, **options)
+                exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
+            except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
+                exact = np.False_
+        if np.all(exact):
+            return result
+        if by_elements:
+            mixed = sum((_mixed(x) for x in operands), np.uint64(0))
+            mixed = np.broadcast_to(mixed, np.shape(result))
+        else:
+            mixed = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
+        off = _signs(mixed, self.seed) * _spacing(result)
+        return _like(result, np.where(exact, result, result + off))
+
+
+def _is_exact(
+    op: Rules,
+    operands: Sequence[Any],
+    options: Any,
+    result: Any,
+    dtype: np.dtype[Any],
+    wide: np.dtype[Any],
+) -> Any:
+    """Where a result is what the wider dtype gives."""
+    if wide.itemsize == dtype.itemsize:
+        return np.False_
+    try:
+        found = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
+    except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
+        return np.False_
+    if np.shape(found) != np.shape(result):
+        return np.False_
+    return (found == result) | (np.isnan(found) & np.isnan(result))
+
+
+def _widened(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
+    if type(x) is float:
+        return np.asarray(x, dtype).astype(wide)
+    return x.astype(wide) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+
+
+def _is_floating(x: Any) -> bool:
+    return type(x) is float or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+
+
+def _like(result: Any, x: Any) -> Any:
+    """As a result is: a Python number, or an array of its dtype."""
+    return float(x) if type(result) is float else np.asarray(x, result.dtype)
+
+
+def _size(x: Any) -> Any:
+    floating = type(x) is float or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    return abs(x) if floating else x
+
+
+def _spacing(x: Any) -> Any:
+    """A unit in the last place; 0 for what is not finite."""
+    return np.where(np.isfinite(x), np.abs(np.spacing(x)), np.zeros_like(x))
+
+
+def _chooses(op: Rules, operands: Sequence[Any], result: Any) -> bool:
+    """Whether an op only moves elements."""
+    if op.name in _ADDING or (isinstance(op.forward, np.ufunc) and op.name not in _CHOOSING):
+        return op.name in _CHOOSING
+    if op.name in _CHOOSING:
+        return True
+    given = [np.abs(x).reshape(-1) for x in operands if _is_floating(x)]
+    found = np.abs(np.asarray(result)).reshape(-1)
+    there = np.concatenate([np.zeros(1), *given]) if given else np.zeros(1)
+    return bool((np.isin(found, there) | np.isnan(found)).all())
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mixed(x: Any) -> Any:
+    """A hash of each element, the same for its negative."""
+    bits = np.abs(np.asarray(x, np.float64)).view(np.uint64)
+    with np.errstate(over="ignore"):
+        bits = (bits ^ (bits >> np.uint64(29))) * _ODD
+        return bits ^ (bits >> np.uint64(32))
+
+
+def _signs(mixed: Any, seed: int) -> Array:
+    """1 or -1 for each element, by its hash."""
+    with np.errstate(over="ignore"):
+        bits = (mixed + np.uint64(2 * seed + 1)) * _ODD
+        bits = (bits ^ (bits >> np.uint64(31))) * _ODD
+    signs: Array = np.where((bits >> np.uint64(40)) & np.uint64(1), 1.0, -1.0).astype(np.float32)
+    return signs

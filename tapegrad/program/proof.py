@@ -1,0 +1,400 @@
+"""Each pass proved on a program: what it makes is well-formed, and computes the same.
+
+The program that was recorded is evaluated on several inputs (`tapegrad.program.evaluation`), with
+and without its roundings off, which tells of every element of every result how far rounding moves
+it, and whether it is exact. After each pass the new program is evaluated and compared. It must
+have:
+
+- the inputs, the tree, the shapes and the dtypes of the program before, inferred again;
+- values within `BOUND` times as far as rounding moves the recorded ones, one unit in the last
+  place at least;
+- the zeros, and the elements that are equal to each other, that are exact in the recording;
+- infinities and nans where the program before has them, and nowhere else, unless rounding decides
+  between them (the sum of the sizes of the terms of a reduction overflows, say).
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.ownership import Array
+from tapegrad.errors import ProofError
+from tapegrad.program.builder import Builder
+from tapegrad.program.evaluation import EndlessError, Rounded, Shaken, evaluated
+from tapegrad.program.improvement import Improvement, Pass, made
+from tapegrad.program.ir import Code, Input
+from tapegrad.program.program import Program, check_program
+
+# how many times as far as rounding moves a result a pass may
+BOUND = 8.0
+# experiments of each kind
+_EXPERIMENTS = 4
+
+Values = Sequence[Any]
+
+
+@attrs.frozen
+class Fault:
+    """What is wrong with a program that a pass made.
+
+    Attributes
+    ----------
+    kind
+        ``"structure"``, ``"value"``, ``"exact"`` (a value that rounding does not move), ``"zero"``,
+        ``"tie"``, ``"limit"`` (an infinity or a nan) or ``"raises"``.
+    path
+        The output.
+    told
+        The values, in words.
+    """
+
+    kind: str
+    path: str
+    told: str
+
+
+_RAISED = (EndlessError, LookupError, TypeError, ValueError, ArithmeticError)
+
+
+@attrs.frozen
+class Moved:
+    """How far rounding moves the outputs of a program, for each output.
+
+    Attributes
+    ----------
+    by
+        How far it moves each element.
+    exact
+        Where it moves nothing.
+    steady
+        Where it decides nothing between finite numbers, infinities and nans.
+    """
+
+    by: list[Any]
+    exact: list[Any]
+    steady: list[Any]
+
+
+@attrs.frozen(eq=False, slots=False)
+class Known:
+    """What a program gives for some inputs.
+
+    Attributes
+    ----------
+    program, inputs, outputs
+        The program, the inputs and what it gives for them.
+    """
+
+    program: Code
+    inputs: Values
+    outputs: list[Any]
+
+    @classmethod
+    def of(cls, program: Code, inputs: Values) -> Known | None:
+        """What is known of a program for these inputs; None if it raises there."""
+        try:
+            with np.errstate(all="ignore"):
+                return cls(program, inputs, evaluated(program, inputs))
+        except _RAISED:
+            return None
+
+    @functools.cached_property
+    @np.errstate(all="ignore")
+    def moved(self) -> Moved | None:
+        """How far rounding moves the outputs; None if it decides between raising and not."""
+        arrays = [np.asarray(x) for x in self.outputs]
+        by = [np.zeros(x.shape) for x in arrays]
+        exact = [np.ones(x.shape, bool) for x in arrays]
+        steady = [np.ones(x.shape, bool) for x in arrays]
+        for rounding in (of(seed) for seed in range(_EXPERIMENTS) for of in (Shaken, Rounded)):
+            try:
+                others = evaluated(self.program, self.inputs, rounding)
+            except _RAISED:
+                return None
+            for i, (x, other) in enumerate(zip(arrays, map(np.asarray, others), strict=True)):
+                if x.dtype.kind not in "fciub":
+                    continue
+                if other.shape != x.shape:
+                    return None
+                if type(rounding) is Rounded:
+                    exact[i] &= _same(x, other)
+                else:
+                    steady[i] &= _alike(x, other)
+                    off = np.abs(np.subtract(x, other, dtype=_wide(x)))
+                    by[i] = np.fmax(by[i], np.where(np.isfinite(off), off, 0.0))
+        # where nothing rounds, rounding decides nothing
+        return Moved(by, exact, [x | y for x, y in zip(steady, exact, strict=True)])
+
+
+def _wide(x: Array) -> Any:
+    return np.complex128 if x.dtype.kind == "c" else np.float64
+
+
+def _same(x: Array, y: Array) -> Any:
+    return (x == y) | ((x != x) & (y != y))
+
+
+def _alike(x: Array, y: Array) -> Any:
+    """Where both are nans, both the same infinity, or both finite."""
+    if x.dtype.kind not in "fc":
+        return x == y
+    return np.where(np.isfinite(x), np.isfinite(y), _same(x, y))
+
+
+@np.errstate(all="ignore")
+def difference(
+    before: Values, after: Values, known: Known, paths: Sequence[str], bound: float = BOUND
+) -> Fault | None:
+    """What is wrong with the outputs after a pass, given those before; None if nothing is."""
+    pairs = [(np.asarray(a), np.asarray(b)) for a, b in zip(before, after, strict=True)]
+    for path, (x, y) in zip(paths, pairs, strict=True):
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            told = f"{y.dtype}{list(y.shape)} instead of {x.dtype}{list(x.shape)}"
+            return Fault("structure", path, told)
+    if all(x.tobytes() == y.tobytes() for x, y in pairs):
+        return None
+    moved = known.moved
+    if moved is None:
+        return None
+    for i, (x, y) in enumerate(pairs):
+        if x.dtype.kind not in "fciub":
+            continue
+        steady = moved.steady[i]
+        if x.dtype.kind not in "fc":
+            wrong = steady & (x != y)
+            if wrong.any():
+                return _fault("value", paths[i], x, y, wrong)
+            continue
+        finite = np.isfinite(x) & np.isfinite(y)
+        wrong = steady & ~_alike(x, y)
+        if wrong.any():
+            return _fault("limit", paths[i], x, y, wrong)
+        exact = moved.exact[i] & finite
+        wrong = exact & (x == 0) & (y != 0)
+        if wrong.any():
+            return _fault("zero", paths[i], x, y, wrong)
+        ulp = np.abs(np.spacing(np.abs(x)))
+        off = np.abs(np.subtract(x, y, dtype=_wide(x)))
+        wrong = finite & steady & (off > bound * (moved.by[i] + ulp))
+        if wrong.any():
+            return _fault("value", paths[i], x, y, wrong)
+        wrong = exact & (off > bound * ulp)
+        if wrong.any():
+            return _fault("exact", paths[i], x, y, wrong)
+    return _untied(before, after, moved, paths)
+
+
+def _untied(before: Values, after: Values, moved: Moved, paths: Sequence[str]) -> Fault | None:
+    """Elements of the outputs that were equal, exactly, and are not any more."""
+    for dtype in {x.dtype for x in map(np.asarray, before) if x.dtype.kind == "f"}:
+        places = [i for i, x in enumerate(before) if np.asarray(x).dtype == dtype]
+        x, y, exact = (
+            np.concatenate([np.asarray(given[i]).reshape(-1) for i in places])
+            for given in (before, after, moved.exact)
+        )
+        for value in np.unique(x[exact & np.isfinite(x)]):
+            among = np.unique(y[exact & (x == value)])
+            if len(among) > 1:
+                at = next(i for i in places if value in np.asarray(before[i]))
+                told = f"{value!r}, in several places, became {among[0]!r} and {among[-1]!r}"
+                return Fault("tie", paths[at], told)
+    return None
+
+
+def _fault(kind: str, path: str, x: Array, y: Array, wrong: Array) -> Fault:
+    at = tuple(np.argwhere(wrong)[0].tolist())
+    place = f" at {list(at)}" if at else ""
+    return Fault(kind, path, f"{x[at]!r} before, {y[at]!r} after{place}")
+
+
+# --- inputs ---------------------------------------------------------------------------------
+
+KINDS = (
+    "ordinary",
+    "whole",
+    "zeros",
+    "near ones",
+    "large",
+    "small",
+    "limits",
+    "mixed",
+)
+
+
+def inputs_like(inputs: Sequence[Input], given: Values, kind: str, seed: int = 0) -> list[Any]:
+    """Inputs of the same shapes and dtypes; whole numbers are some of the given ones.
+
+    Parameters
+    ----------
+    inputs
+        Of the program.
+    given
+        The values of the inputs that were recorded.
+    kind
+        One of `KINDS`.
+    seed
+        Of the draws.
+    """
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    made_: list[Any] = []
+    for x, value in zip(inputs, given, strict=True):
+        if x.dtype.kind != "f":
+            drawn = value
+            if isinstance(value, np.ndarray) and value.size:
+                drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
+            made_.append(drawn)
+            continue
+        this = KINDS[rng.integers(len(KINDS) - 1)] if kind == "mixed" else kind
+        drawn = _drawn(this, x.shape, x.dtype, rng)
+        drawn.setflags(write=False)
+        made_.append(float(drawn) if x.number else drawn)
+    return made_
+
+
+def _drawn(
+    kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator
+) -> Array:
+    limits = np.finfo(dtype)
+    if kind == "ordinary":
+        x: Any = rng.normal(size=shape)
+    elif kind == "whole":
+        x = rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0])
+    elif kind == "zeros":
+        x = rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2])
+    elif kind == "near ones":
+        near = [1.0, 1.0 + limits.eps, 1.0 - limits.epsneg, 2.0, 0.5]
+        x = rng.choice(near, shape) * rng.choice([1.0, -1.0], shape)
+    elif kind == "large":
+        # a power whose square is still finite, and some whose square is not
+        x = rng.normal(size=shape) * rng.choice([1e2, float(limits.max) ** 0.45], shape)
+    elif kind == "small":
+        x = rng.normal(size=shape) * rng.choice(
+            [1e-3, float(limits.tiny) ** 0.5, float(limits.tiny)], shape
+        )
+    else:
+        most = float(limits.max)
+        odd = rng.choice([np.inf, -np.inf, np.nan, most, most / 10], shape)
+        x = np.where(rng.random(shape) < rng.choice([0.1, 0.5, 1.0]), odd, rng.normal(size=shape))
+    return np.asarray(x, dtype)
+
+
+# --- proofs ---------------------------------------------------------------------------------
+
+
+class Proof:
+    """What a recorded program gives for several inputs, to compare other programs with.
+
+    Attributes
+    ----------
+    program
+        The program that was recorded.
+    known
+        What it gives, for each of the inputs that it does not raise for.
+    """
+
+    def __init__(self, program: Program, inputs: Iterable[Values]) -> None:
+        self.program = program
+        found = [Known.of(program, x) for x in inputs]
+        self.known = [x for x in found if x is not None]
+        numbered = tree.unflatten(program.structure, range(program.structure.size))
+        self.paths = [path or "the result" for path in tree.paths(numbered)]
+
+    def faults(
+        self, passes: Iterable[Pass], fired: Callable[[Pass, Program], None] = lambda *_: None
+    ) -> Iterator[tuple[Pass, Fault, Values]]:
+        """The passes at fault, each with the fault and the inputs that show it.
+
+        The passes are run one after another; one at fault is left out. `fired` is called with each
+        that changes the program, and the program that it made.
+        """
+        before, given = self.program, [x.outputs for x in self.known]
+        builder = Builder.of_program(before)
+        for improve in passes:
+            try:
+                if isinstance(improve, Improvement):
+                    improve.change(builder)
+                    after = made(before, builder)
+                else:
+                    after = improve(before)
+                    builder = Builder.of_program(after)
+            except (LookupError, TypeError, ValueError, AttributeError, AssertionError) as error:
+                yield improve, Fault("raises", "", f"{type(error).__name__}: {error}"), ()
+                builder = Builder.of_program(before)
+                continue
+            if after == before:
+                continue
+            fired(improve, after)
+            found: Any = self.structure(before, after) or []
+            for known, old in zip(self.known, given, strict=True):
+                if isinstance(found, Fault):
+                    break
+                new = self.values(after, known, old)
+                if isinstance(new, Fault):
+                    yield improve, new, known.inputs
+                    break
+                found.append(new)
+            else:
+                if not isinstance(found, Fault):
+                    before, given = after, found
+                    continue
+            if isinstance(found, Fault):
+                yield improve, found, ()
+            builder = Builder.of_program(before)
+
+    @staticmethod
+    def structure(before: Program, after: Program) -> Fault | None:
+        """What is wrong with a program whatever its inputs."""
+        try:
+            check_program(after)
+        except (AssertionError, LookupError, TypeError, ValueError) as error:
+            return Fault("structure", "", f"{type(error).__name__}: {error}")
+        if after.inputs != before.inputs or after.structure != before.structure:
+            return Fault("structure", "", "the inputs or the tree of the results differ")
+        if len(after.outputs) != len(before.outputs):
+            return Fault("structure", "", "the number of the results differs")
+        return None
+
+    @np.errstate(all="ignore")
+    def values(self, after: Program, known: Known, before: Values) -> Any:
+        """The outputs of a program, or what is wrong with them."""
+        try:
+            outputs = evaluated(after, known.inputs)
+        except _RAISED as error:
+            return Fault("raises", "", f"{type(error).__name__}: {error}")
+        return difference(before, outputs, known, self.paths) or outputs
+
+
+def improved_and_proved(
+    program: Program, passes: Iterable[Pass], given: Values, n_inputs: int = 2
+) -> Program:
+    """The program after these passes, each proved on the given inputs and on others like them.
+
+    Raises
+    ------
+    ProofError
+        If a pass changes what is computed.
+    """
+    tried = [given]
+    for kind in KINDS:
+        tried += [inputs_like(program.inputs, given, kind, seed) for seed in range(n_inputs)]
+    last = [program]
+    proof = Proof(program, tried)
+    found = next(proof.faults(passes, lambda _, after: last.append(after)), None)
+    if found is None:
+        return last[-1]
+    improve, fault, inputs = found
+    name = getattr(improve, "__name__", repr(improve))
+    at = ", ".join(f"{x.path} = {v!r}" for x, v in zip(program.inputs, inputs, strict=False))
+    raise ProofError(
+        f"the pass {name} changes what {program.label} computes ({fault.kind}): "
+        f"{fault.path + ' is ' if fault.path else ''}{fault.told}"
+        + (f", for {at}" if at else "")
+        + f". Please report it with the function and its arguments; until then leave the pass "
+        f"out: passes=[x for x in tapegrad.program.PASSES if x.__name__ != {name!r}]"
+    )
