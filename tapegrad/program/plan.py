@@ -382,6 +382,4 @@ def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | No
     if not is_total:
         shapes = [program.like(x).shape for x in instruction.operands]
         return shape if all(x in ((), shape) for x in shapes) else None
-    axis = instruction.options.get("axis")
-    whole = axis is None or axis == tuple(range(len(shape)))
-    return shape if whole else None
+    return shape if instruction.options.get("axis") is None else None

@@ -98,10 +98,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     argmax: "{0}.argmax({axis}, None, keepdims={keepdims})",
     argmin: "{0}.argmin({axis}, None, keepdims={keepdims})",
     transpose: "{0}.transpose({axes})",
-    swapaxes: "{0}.swapaxes({axis1}, {axis2})",
     reshape: "{0}.reshape({shape})",
-    expand_dims: "{0}.reshape({shape})",
-    squeeze: "{0}.reshape({shape})",
     broadcast_to: "broadcast_to({0}, {shape})",
     concatenate: "concatenate({all}, {axis}, {out})",
     stack: "stack({all}, {axis}, {out})",
@@ -130,9 +127,6 @@ WHOLE: Mapping[Any, str] = {
     invert: "~{0}",
 }
 
-# Ops whose result has the operand's elements, in their order.
-RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
-
 # Ops whose result may share the first operand's memory.
 VIEWS = frozenset(
     {
@@ -147,7 +141,7 @@ VIEWS = frozenset(
             transpose,
             swapaxes,
         ),
-        *RESHAPES,
+        *(reshape, expand_dims, squeeze),
         *(broadcast_to, flip, sliding_window_view),
     }
 )

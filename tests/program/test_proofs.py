@@ -95,9 +95,7 @@ def survey_of(draws: Any, n_kinds: int, passes: Any = None) -> Survey:
             for fault, inputs in faults_of_writing(proof, last[0]):
                 survey.faults["writer"].append(Found(fault, drawn, inputs, size))
 
-    # so that few elements are as many
-    with mock.patch("tapegrad.program.passes.late.LARGE", 64):
-        draws(collect)
+    draws(collect)
     return survey
 
 

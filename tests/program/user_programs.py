@@ -140,7 +140,9 @@ def loss_of(d: Draw, like: Any, n: int, classes: int) -> tuple[Any, Any]:
     return d.array(n, classes), losses[kind]
 
 
-def step_of(d: Draw, loss: Any, params: Any, *data: Any, sequences: bool = False) -> tuple[Any, tuple[Any, ...]]:
+def step_of(
+    d: Draw, loss: Any, params: Any, *data: Any, sequences: bool = False
+) -> tuple[Any, tuple[Any, ...]]:
     """What is done with a loss: nothing, a gradient, a step of an optimizer."""
     kinds = ("sgd", "plain", "clipped", "adam", "value", "momentum", "each", "decay", "hvp")
     kind = d.of(["grad", "grad", *kinds])
