@@ -150,6 +150,8 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
     except (np.linalg.LinAlgError, ArithmeticError, ImportError):
         # not defined for these numbers, or SciPy is missing
         return
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise Malformed(f"{what} refuses what it is given: {error}") from error
     if shape != made.shape or (dtype != made.dtype and not made.number):
         _fail(f"{what} is said to give {made.dtype} {made.shape}, but gives {dtype} {shape}")
 
