@@ -286,3 +286,19 @@ def test_what_is_written_for_large_arrays_gives_what_the_ops_give(case, among):
 @on_calls("op, written in its own form")
 def test_a_form_of_its_own_gives_what_the_op_gives_for_large_arrays(case, among):
     check_large(case, among)
+
+
+def test_buffers_of_blocks_are_there_for_later_blocks():
+    def fn(x, n):
+        for _ in range(n):
+            # what is done in blocks ends with what is not
+            x = np.cumsum(np.exp(-x) * np.sin(x))
+        return x
+
+    x = np.linspace(0, 1, plan.LARGE)
+    programs = [tg.compile(fn, static_argnums=1).program(x, n) for n in (1, 3)]
+    plans = [plan.planned(program) for program in programs]
+    assert [len(made.runs) for made in plans] == [1, 3]
+    # one for the result of a run, one for a block inside it
+    assert [len(made.buffers) for made in plans] == [2, 2]
+    np.testing.assert_allclose(programs[1](x, 3), fn(x, 3), rtol=1e-9)
