@@ -197,7 +197,7 @@ def _parts(
     code: Code, made: Instruction, held: Loop | Branch, what: str, all_inferred: bool
 ) -> list[Any]:
     """The kinds of the results of a loop or a branch, checked with its bodies."""
-    bodies = [held.on_true, held.on_false] if type(held) is Branch else [held.body, held.stop]
+    bodies = [held.on_true, held.on_false] if isinstance(held, Branch) else [held.body, held.stop]
     for body in bodies:
         if body is None:
             continue
@@ -208,7 +208,7 @@ def _parts(
         except Malformed as error:
             raise Malformed(f"{what} has a body in which {error}") from None
     given = [_kind(code, x) for x in made.operands]
-    if type(held) is Loop:
+    if isinstance(held, Loop):
         return _parts_of_loop(held, given, what)
     taken = [_kinds(body, body.inputs) for body in bodies if body is not None]
     first, second = [_kinds(body, body.outputs) for body in bodies if body is not None]
