@@ -16,6 +16,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
     "op": (4, 150),
     "op, cheap": (16, 250),
+    "op, written": (1, 150),
+    "op, written in its own form": (8, 150),
     "op, in every part": (3, 30),
     "op, by differences": (2, 20),
     "op, by every property": (1, 20),

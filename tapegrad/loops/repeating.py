@@ -134,6 +134,9 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
     if type(first) is Tensor or type(last) is Tensor:
         if type(first) is not Tensor:
             first = np.asarray(first)
+        elif first.dtype.itemsize < 8:
+            # the numbers are int64 on arrays too; a narrower count may never reach the stop
+            first = first.astype(np.int64)
 
         @wraps(body)
         def step(carry: Any) -> Any:

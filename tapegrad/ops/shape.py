@@ -265,7 +265,8 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     array([2., 2., 2.])
     """
     # starting np.broadcast_to takes longer than filling a small array
-    if type(array) is np.ndarray and type(shape) is tuple and math.prod(shape) <= _SMALL:
+    small = type(shape) is tuple and math.prod(shape) <= _SMALL
+    if small and type(array) is np.ndarray and array.ndim <= len(shape):
         filled = np.empty(shape, array.dtype)
         filled[...] = array
         return filled

@@ -229,11 +229,12 @@ def planned(program: Code, inside: bool = False) -> Plan:
                     place[ref] = fitting[-1]
                     places.remove(fitting[-1])
                 else:
-                    buffer = Buffer((block_length,), program.of(ref).dtype)
-                    place[ref] = stop, pool.new(ref, buffer)
+                    pool.take(ref, (block_length,), program.of(ref).dtype)
+                    place[ref] = stop, pool.home[ref]
         pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
         guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
-        pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
+        ended = dict.fromkeys(x for i in range(start, stop) for x in ending(i))
+        pool.release(ended | dict.fromkeys(x for x in passing if x in pool.held))
 
     stops = dict(runs)
     i = 0

@@ -621,6 +621,58 @@ def test_a_cell_is_compiled_to_loops_of_what_its_carry_needs(reverse, remember):
     assert str(program).count("\n        for ") == 2
 
 
+ACCUMULATED = {
+    "constant @ varying": (lambda w, x: w @ x, 1),
+    "varying @ constant": (lambda w, x: x @ w, 1),
+    "constant @ varying @ constant": (lambda w, x: w @ x @ w.T, 1),
+    "varying @ varying": (lambda w, x: x @ np.sin(x), 0),
+    "turned @ varying": (lambda w, x: x.T @ x, 0),
+    "a sum of products": (lambda w, x: x.T @ x + np.tanh(x) @ x, 0),
+}
+
+
+@pytest.mark.parametrize("name", ACCUMULATED)
+@pytest.mark.parametrize("n", [2, 20])
+def test_a_carry_that_only_accumulates_is_added_up_outside(name, n):
+    term, n_loops = ACCUMULATED[name]
+    rng = np.random.default_rng(0)
+    w, xs, start = rng.normal(size=(n, n)), rng.normal(size=(4, n, n)), rng.normal(size=(n, n))
+
+    def total(start, w, xs):
+        return tg.scan(lambda c, x: (c + term(w, x), None), start, xs)[0]
+
+    step = tg.compile(total)
+    expected = start + sum(term(w, x) for x in xs)
+    np.testing.assert_allclose(step(start, w, xs), expected, rtol=1e-12, atol=1e-12)
+    made = step.program(start, w, xs).instructions
+    # large terms are held for all steps only where their products become one
+    assert sum(x.op.name == "loop" for x in made) == (n_loops if n > 2 else 0)
+    # and no product is left in a loop
+    inside = [
+        y.op for x in made if x.op.name == "loop" for y in x.options["loop"].body.instructions
+    ]
+    assert tg.matmul not in inside
+
+
+BOUNDS = [np.int8(-3), np.uint8(250), np.array(300, np.int16), -2, 130]
+
+
+@pytest.mark.parametrize("start", BOUNDS)
+def test_a_range_is_counted_in_wide_integers_whatever_its_bounds_are(start):
+    def fn(start, stop):
+        return tg.fori_loop(start, stop, lambda i, c: (c[0] + 1, c[1] + i), (0, 0))
+
+    def batched(start, stop):
+        return tg.tree.map(lambda x: x[1], tg.vmap(fn)(np.stack([start] * 2), np.stack([stop] * 2)))
+
+    for stop in (*BOUNDS, np.uint8(255)):
+        numbers = range(int(start), int(stop))
+        for f in (fn, tg.compile(fn), batched):
+            for x, wanted in zip(f(start, stop), (len(numbers), sum(numbers)), strict=True):
+                assert np.asarray(x).dtype == np.int64
+                assert x == wanted
+
+
 # whose results have a shape that depends on the values of whole numbers or truth values
 READING = {"bincount", "compress", "extract"}
 MASKED = {"getitem", "index_add", "index_set", "scatter"}
