@@ -23,7 +23,7 @@ class CapturedError(Exception):
     """A step of a loop on arrays used Tensors that its function captured."""
 
 
-def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
+def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> tuple[T] | None:
     """The result of a loop on arrays; None if its functions capture Tensors.
 
     Whether they do may depend on values, so each step is checked.
@@ -32,16 +32,28 @@ def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
     try:
         if start is None:
             return (told(plain, *args),)
-        found, last = recorded_from(start, plain, args)
+        # of its own, because what is written here is dropped
+        origin = start.origin.inner(step)
+        found, last = recorded_from(origin, plain, args)
     except CapturedError:
         return None
-    return (found,) if last is start else None
+    return (found,) if last is origin else None
 
 
 def check_arrays(x: Any) -> None:
     """Raise `CapturedError` if a leaf is a Tensor."""
     if any(type(leaf) is Tensor for leaf in tree.leaves(x)):
         raise CapturedError
+
+
+def begin_step(carry: Any) -> Any:
+    """A carry for a step of a loop on arrays, which may change the containers, but no array."""
+    return tree.map(lend, carry)
+
+
+def taken(x: Any) -> Any:
+    """What a step of a loop on arrays returned, apart from what later steps write to."""
+    return tree.map(lambda leaf: leaf.copy() if type(leaf) is np.ndarray else leaf, x)
 
 
 def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
@@ -87,10 +99,11 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     init = tree.map_with_path(partial(_lent, what), init, "carry")
     if not any(map(is_number, tree.leaves(init))):
         return init
-    after = step(init)
+    after = step(begin_step(init))
     check_arrays(after)
     check_carry(what, f, init, after)
-    return typed(init, after)
+    # as NumPy's own numbers, which `+=` does not change
+    return tree.map(lambda x, y: y[()] if is_number(x) else y, init, typed(init, after))
 
 
 def _kept(what: str, x: Any, path: str) -> Any:

@@ -14,10 +14,18 @@ from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant
-from tapegrad.core.ownership import lend
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
-from tapegrad.loops.carry import begun, check_arrays, check_carry, named_leaves, on_arrays, settled
+from tapegrad.loops.carry import (
+    begin_step,
+    begun,
+    check_arrays,
+    check_carry,
+    named_leaves,
+    on_arrays,
+    settled,
+    taken,
+)
 from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
@@ -84,7 +92,7 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: A
     check_callable(body)
     if any(type(x) is Tensor for x in tree.leaves(init)):
         return _recorded(cond, body, init)
-    done = on_arrays(_plain, cond, body, init)
+    done = on_arrays(body, _plain, cond, body, init)
     return _recorded(cond, body, init) if done is None else done[0]
 
 
@@ -168,18 +176,18 @@ def _like(body: Fn, step: Fn) -> Fn:
 
 def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
-    if not _truth(cond, tree.map(lend, init)):
+    if not _truth(cond, init):
         return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
-        before, carry = carry, body(carry)
+        before, carry = carry, taken(body(begin_step(carry)))
         check_arrays(carry)
         check_carry("while_loop", body, before, carry)
     return carry
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
-    found = cond(carry)
+    found = cond(begin_step(carry))
     check_arrays(found)
     _check_truth(cond, found)
     return bool(found)

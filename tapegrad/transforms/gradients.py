@@ -12,10 +12,9 @@ from tapegrad.core.callables import label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
 from tapegrad.core.reach import needed
-from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.seeds import seed
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, is_recording, run
+from tapegrad.core.tape import Tape, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
 from tapegrad.transforms.base import (
@@ -66,8 +65,6 @@ def _value_and_gradients(
     seeds = {}
     if type(output) is Tensor and output.origin is tape.start.origin:
         seeds[output] = seed(output, None)
-    elif type(output) is Tensor and not is_recording(output.origin):
-        refuse_stranger("parameter", output, tape.last)
     if of.unused == "raise":
         _refuse_unused(of.fn, tape, seeds)
     value = released(output)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import chain
+from copy import copy
+from functools import lru_cache, partial
+from itertools import chain, compress
 from types import BuiltinFunctionType
 from typing import Any, NoReturn
 
@@ -14,11 +15,12 @@ from numpy import ndarray, ufunc
 from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.warned import told
-from tapegrad.tree.structure import closed, fields_of, flatten, is_named_tuple, opened
+from tapegrad.tree.structure import Structure, closed, fields_of, flatten, is_named_tuple, opened
 
-__all__ = ["map", "map_up_to", "map_with_path"]
+__all__ = ["fresh", "map", "map_up_to", "map_with_path"]
 
 _ARRAYS = frozenset({ndarray, Tensor})
+_LEAVES = _ARRAYS | {float, int, str, bool, type(None)}
 # NumPy would name the line of this file that calls one of these
 _WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
 
@@ -72,6 +74,45 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     if _ARRAYS.issuperset(builtins.map(type, children)):
         return closed(node, keys, [*builtins.map(f, children)])
     return closed(node, keys, [_map_one(f, x) for x in children])
+
+
+def fresh(tree: Any) -> Any:
+    """The leaves of a tree in containers of its own, which a function may change as it likes.
+
+    What cannot change is shared: tuples and frozen records that hold no dict or list. A class
+    that cannot be a node of a tree is a leaf here.
+    """
+    node: Any = type(tree)
+    if node in _LEAVES:
+        return tree
+    if node is dict:
+        return {key: fresh(x) for key, x in tree.items()}
+    if node is list:
+        return [*builtins.map(fresh, tree)]
+    try:
+        kind, keys, children = opened(tree)
+    except TypeError:
+        return tree
+    if kind is None:
+        return tree
+    copied = [*builtins.map(fresh, children)]
+    changed = [x is not y for x, y in zip(copied, children, strict=True)]
+    if not keys:
+        return closed(node, keys, copied) if any(changed) else tree
+    if not any(changed) and _is_frozen(node):
+        return tree
+    # fields that `__init__` does not take stay
+    made = copy(tree)
+    for name, x in compress(zip(keys, copied, strict=True), changed):
+        object.__setattr__(made, name, x)
+    return made
+
+
+@lru_cache(maxsize=256)
+def _is_frozen(record: Any) -> bool:
+    """Whether a class is frozen, by attrs or as a dataclass."""
+    own = getattr(record, "__dataclass_params__", None)
+    return record.__setattr__ is Structure.__setattr__ or (own is not None and own.frozen)
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
