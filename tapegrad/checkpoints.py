@@ -62,8 +62,8 @@ class Checkpoint(Generic[P, R]):
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # dropped with the call; what leaks from it is of no other tape
         origin = start.origin.inner(self.fn)
-        marked, last = _marked(origin, (args, kwargs))
-        output, last = recorded_from(last, _called, (self.fn, *marked))
+        (given, named), last = _marked(origin, (args, kwargs))
+        output, last = recorded_from(last, self.fn, given, named)
         output = tree.map(partial(_kept, origin), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
@@ -203,16 +203,16 @@ def _kept_apart(leaf: Any) -> Any:
 
 
 def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
-    """The arguments with their Tensors marked on the tape that begins there, and its last record.
+    """Arguments for a call on the tape that begins there, and its last record.
 
-    Unmarked, each use of one would be.
+    Their Tensors are marked on it, or else each use of one would be.
     """
     last: Tensor | Origin = origin
 
     def mark(leaf: Any) -> Any:
         nonlocal last
         if type(leaf) is not Tensor:
-            return leaf
+            return lend(leaf)
         last, _, (marked,) = brought_in(last, CHECKPOINT, (leaf,))
         return marked
 

@@ -107,12 +107,14 @@ def refuse_leaks(output: Any, last: Tensor | Origin | None, called: str | None =
     for i, x in enumerate(leaves):
         if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
             path, there = tree.paths(output)[i], x.origin
-            of = called or (here.label if here else "a function of arrays")
+            of = called or (here.label if here else "a function that is not recorded")
+            what = f"{of} returned a Tensor{path and f' at {path}'} ({x._line()}) of the tape of "
+            if here is None:
+                raise TapeError(f"{what}{there.label}; pass it as an argument")
             at = f", at line {there.line} of its source," if there.line else ""
             raise TapeError(
-                f"{of} returned a Tensor{path and f' at {path}'} ({x._line()}) of the tape of "
-                f"{there.label}{at} whose recording has ended; return it from there, among that "
-                "function's results, and use what the loop or transform makes of it"
+                f"{what}{there.label}{at} whose recording has ended; return it from there, among "
+                "that function's results, and use what the loop or transform makes of it"
             )
 
 

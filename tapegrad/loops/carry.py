@@ -17,6 +17,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.warned import told
 
 T = TypeVar("T")
+_NUMERIC = (np.ndarray, np.generic)
 
 
 class CapturedError(Exception):
@@ -46,14 +47,21 @@ def check_arrays(x: Any) -> None:
         raise CapturedError
 
 
-def begin_step(carry: Any) -> Any:
-    """A carry for a step of a loop on arrays, which may change the containers, but no array."""
-    return tree.map(lend, carry)
+def handed(carry: Any) -> Any:
+    """A carry for a step of a loop on arrays, which may change its containers, but no array."""
+    return _shown(carry) if isinstance(carry, _NUMERIC) else tree.map(_shown, carry)
+
+
+def _shown(x: Any) -> Any:
+    if type(x) is np.ndarray:
+        x = x.view()
+        x.setflags(write=False)
+    return x
 
 
 def taken(x: Any) -> Any:
-    """What a step of a loop on arrays returned, apart from what later steps write to."""
-    return tree.map(lambda leaf: leaf.copy() if type(leaf) is np.ndarray else leaf, x)
+    """What a step of a loop on arrays returned, which the user may still write to, copied."""
+    return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
 def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
@@ -99,7 +107,7 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     init = tree.map_with_path(partial(_lent, what), init, "carry")
     if not any(map(is_number, tree.leaves(init))):
         return init
-    after = step(begin_step(init))
+    after = step(handed(init))
     check_arrays(after)
     check_carry(what, f, init, after)
     # as NumPy's own numbers, which `+=` does not change
@@ -126,6 +134,11 @@ def typed(init: Any, after: Any) -> Any:
     return tree.map(array, init, after)
 
 
+def _is_like(x: Any, y: Any) -> bool:
+    arrays = isinstance(x, _NUMERIC) and isinstance(y, _NUMERIC)
+    return arrays and x.shape == y.shape and x.dtype == y.dtype
+
+
 def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> None:
     """Raise unless a step returned a carry like the one it was given.
 
@@ -136,9 +149,12 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     ValueError
         For a leaf of another shape.
     """
+    (first, structure), (second, after_structure) = tree.flatten(before), tree.flatten(after)
+    if structure == after_structure and all(map(_is_like, first, second)):
+        return
     told = f"{what}: {label(f)} must return a carry like the one that it is given"
     old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
-    if tree.flatten(before)[1] != tree.flatten(after)[1]:
+    if structure != after_structure:
         given, got = ([path for path, _ in leaves] for leaves in (old, new))
         if given != got:
             raise TypeError(

@@ -14,13 +14,14 @@ from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant
+from tapegrad.core.ownership import lend
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import (
-    begin_step,
     begun,
     check_arrays,
     check_carry,
+    handed,
     named_leaves,
     on_arrays,
     settled,
@@ -176,18 +177,18 @@ def _like(body: Fn, step: Fn) -> Fn:
 
 def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
-    if not _truth(cond, init):
+    if not _truth(cond, tree.map(lend, init)):
         return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
-        before, carry = carry, taken(body(begin_step(carry)))
+        before, carry = carry, taken(body(handed(carry)))
         check_arrays(carry)
         check_carry("while_loop", body, before, carry)
     return carry
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
-    found = cond(begin_step(carry))
+    found = cond(handed(carry))
     check_arrays(found)
     _check_truth(cond, found)
     return bool(found)

@@ -16,10 +16,10 @@ from tapegrad.core.operands import as_constant, refuse_unreal
 from tapegrad.core.ownership import lend
 from tapegrad.core.tensor import Tensor
 from tapegrad.loops.carry import (
-    begin_step,
     begun,
     check_arrays,
     check_carry,
+    handed,
     named_leaves,
     on_arrays,
     settled,
@@ -152,7 +152,7 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     given = []
     for t in order:
         before = carry
-        carry, y = taken(_pair(f, f(begin_step(before), _row(xs, t))))
+        carry, y = taken(_pair(f, f(handed(before), _row(xs, t))))
         check_arrays((carry, y))
         check_carry("scan", f, before, carry)
         given.append(y)

@@ -85,10 +85,23 @@ def fresh(tree: Any) -> Any:
     node: Any = type(tree)
     if node in _LEAVES:
         return tree
+    # in every training step, as `_map_one`: most containers hold leaves alone
     if node is dict:
-        return {key: fresh(x) for key, x in tree.items()}
-    if node is list:
-        return [*builtins.map(fresh, tree)]
+        plain = _LEAVES.issuperset(builtins.map(type, tree.values()))
+        return tree.copy() if plain else {key: fresh(x) for key, x in tree.items()}
+    if node is list or node is tuple:
+        if _LEAVES.issuperset(builtins.map(type, tree)):
+            return tree if node is tuple else tree.copy()
+        copied = [*builtins.map(fresh, tree)]
+        return copied if node is list else tuple(copied)
+    fields = _frozen_fields(node)
+    if fields and _LEAVES.issuperset([type(getattr(tree, name)) for name in fields]):
+        return tree
+    return _fresh_record(node, tree, fields is not None)
+
+
+def _fresh_record(node: Any, tree: Any, frozen: bool) -> Any:
+    """`fresh` of a record, a named tuple or a leaf."""
     try:
         kind, keys, children = opened(tree)
     except TypeError:
@@ -96,10 +109,10 @@ def fresh(tree: Any) -> Any:
     if kind is None:
         return tree
     copied = [*builtins.map(fresh, children)]
-    changed = [x is not y for x, y in zip(copied, children, strict=True)]
     if not keys:
-        return closed(node, keys, copied) if any(changed) else tree
-    if not any(changed) and _is_frozen(node):
+        return closed(node, keys, copied)
+    changed = [x is not y for x, y in zip(copied, children, strict=True)]
+    if frozen and not any(changed):
         return tree
     # fields that `__init__` does not take stay
     made = copy(tree)
@@ -109,10 +122,15 @@ def fresh(tree: Any) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _is_frozen(record: Any) -> bool:
-    """Whether a class is frozen, by attrs or as a dataclass."""
-    own = getattr(record, "__dataclass_params__", None)
-    return record.__setattr__ is Structure.__setattr__ or (own is not None and own.frozen)
+def _frozen_fields(node: Any) -> tuple[str, ...] | None:
+    """The fields of a class that is frozen, by attrs or as a dataclass; None for any other."""
+    own = getattr(node, "__dataclass_params__", None)
+    if node.__setattr__ is not Structure.__setattr__ and not (own is not None and own.frozen):
+        return None
+    try:
+        return tuple([name for name, _ in fields_of(node) or ()])
+    except TypeError:
+        return ()
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:

@@ -40,15 +40,16 @@ def scale_small(builder: Builder) -> None:
 
     def products(ref: Any) -> list[int] | None:
         """The products that use a value or a view of it; None if anything else does."""
-        found = []
-        for i in users.get(ref, ()):
-            op = builder.instructions[i].op
-            further = products(builder.refs[i]) if i >= 0 and op in _VIEWS else None
-            if i >= 0 and op is matmul:
-                further = [i]
-            if further is None:
-                return None
-            found += further
+        found, waiting = [], [ref]
+        while waiting:
+            for i in users.get(waiting.pop(), ()):
+                op = builder.instructions[i].op
+                if i >= 0 and op in _VIEWS:
+                    waiting.append(builder.refs[i])
+                elif i >= 0 and op is matmul:
+                    found.append(i)
+                else:
+                    return None
         return found
 
     def visit(builder: Builder, instruction: Instruction) -> Any:
