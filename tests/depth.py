@@ -26,8 +26,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "check_grads, of few inputs": (6, 100),
     "loop": (6, 60),
     # a body that changes what it is given, in each transform and in each loop
-    "own tree": (8, 150),
-    "own tree, in a loop": (6, 100),
+    "own tree": (5, 150),
+    "own tree, in a loop": (3, 100),
     "batch": (8, 250),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),
