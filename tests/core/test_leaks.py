@@ -1,6 +1,7 @@
 """Records that are used outside their recording, or in another."""
 
 from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
@@ -310,3 +311,44 @@ def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
         message = said(TapeError, lambda run=run: run(1.0))
         for part in ("around returned", "last", "multiply", "the tape of step", "return it"):
             assert part in message
+
+
+@pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
+def test_what_another_context_wrote_is_refused_by_all(around: str) -> None:
+    def fn(x: Any, use: Any) -> Any:
+        return use(x, copy_context().run(lambda: x * x))
+
+    for use in USES.values():
+        with pytest.raises(TapeError, match="another branch"):
+            AROUND[around](lambda x, use=use: fn(x, use))
+
+
+# each returns a Tensor of a tape around its own
+OUTER: dict[str, Callable[[Any], Any]] = {
+    "scan": lambda x: tg.scan(lambda c, _: (x, x), 0.0, length=2)[1][1],
+    "while_loop": lambda x: tg.while_loop(lambda c: c < 1.0, lambda c: x, x * 0.0),
+    "cond": lambda x: tg.cond(x > 0.0, lambda y: x, lambda y: y, x * 2.0),
+    "vmap": lambda x: tg.vmap(lambda a: (x, a))(np.ones(2))[0][1],
+    "vmap, shared": lambda x: tg.vmap(lambda a: (x, a), out_axes=(None, 0))(np.ones(2))[0],
+    "checkpoint": lambda x: tg.checkpoint(lambda a: (x, a * 2.0))(1.0)[0],
+    "record": lambda x: tg.record(lambda a: (x, a))(1.0)[0][0],
+    "has_aux": lambda x: tg.grad(lambda a: (a, x), has_aux=True)(1.0)[1],
+    "compile": lambda x: tg.compile(lambda a: (x, a))(x)[0],
+}
+
+
+@pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
+@pytest.mark.parametrize("inner", OUTER)
+def test_a_tensor_of_a_tape_around_may_be_returned(inner: str, around: str) -> None:
+    check(AROUND[around](lambda x: OUTER[inner](x) ** 3), AROUND[around](lambda x: x**3))
+
+
+def test_a_message_about_the_result_of_a_step_says_so_too() -> None:
+    def step(c: Any, _: Any) -> Any:
+        kept: list[Any] = []
+        tg.vmap(lambda a: (kept.append(a * c), a)[1])(np.ones(2))
+        return kept[0], None
+
+    message = said(TapeError, lambda: tg.grad(lambda x: tg.scan(step, x, length=2)[0])(1.0))
+    assert "step returned a Tensor at 0 (line " in message
+    assert "whose recording has ended" in message
