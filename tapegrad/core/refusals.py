@@ -94,16 +94,13 @@ def refuse_leaks(output: Any, last: Tensor | Origin | None, called: str | None =
     out of place in any other.
     """
     here = None if last is None else last.origin
-    if type(output) is Tensor:
-        leaves = [output]
-        if output.origin is here:
-            return
-    else:
-        try:
-            leaves = tree.leaves(output)
-        except TypeError:
-            # an object that is no tree, which `record` hands on
-            return
+    if type(output) is Tensor and output.origin is here:
+        return
+    try:
+        leaves = tree.leaves(output)
+    except TypeError:
+        # an object that is no tree, which `record` hands on
+        return
     for i, x in enumerate(leaves):
         if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
             path, there = tree.paths(output)[i], x.origin

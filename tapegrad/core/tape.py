@@ -349,6 +349,11 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
     tape, and the `Tape`. Called inside a recording, it continues on that recording's tape, and
     returns its own part of it.
 
+    Raises
+    ------
+    TapeError
+        When called: if the result holds a Tensor of a tape that has ended.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -409,10 +414,10 @@ def run(
         given[i] = tree.map_with_path(mark, args[i], of.argument(i))
     if argnums is None:
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
-    marked = tuple([given[i] for i in which])
+    marked = tuple(map(given.__getitem__, which))
     # the function may change what it is given; `marked` stays as it is
     given = [*map(tree.fresh, given)]
-    kwargs = {name: tree.fresh(x) for name, x in kwargs.items()}
+    kwargs = {name: tree.fresh(x) for name, x in kwargs.items()} if kwargs else kwargs
     if outer is None:
         output, last = recorded_from(last, fn, given, kwargs)
     else:

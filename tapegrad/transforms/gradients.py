@@ -111,7 +111,8 @@ def value_and_grad(
     Parameters
     ----------
     fn
-        A function with a scalar floating result.
+        A function with a scalar floating result. It may change the dicts and lists that it is
+        given, which are its own: gradients belong to the leaves as they were before the call.
     argnums
         The position of the argument to differentiate, or a tuple of positions.
         Arguments are trees whose leaves are floating.
@@ -141,6 +142,9 @@ def value_and_grad(
         When called: if the result is not a floating scalar, or a leaf to
         differentiate is not floating (with its path), or an argument that `argnames`
         names is not passed.
+    TapeError
+        When called: if the result is a Tensor of another tape, such as one that was set aside
+        in the body of a loop.
     ValueError
         If `argnames` names no parameter of `fn`. When called, with ``unused="raise"``: if
         the result does not depend on a leaf.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import lru_cache, partial
 from itertools import chain, compress
+from operator import attrgetter
 from types import BuiltinFunctionType
 from typing import Any, NoReturn
 
@@ -94,10 +95,10 @@ def fresh(tree: Any) -> Any:
             return tree if node is tuple else tree.copy()
         copied = [*builtins.map(fresh, tree)]
         return copied if node is list else tuple(copied)
-    fields = _frozen_fields(node)
-    if fields and _LEAVES.issuperset([type(getattr(tree, name)) for name in fields]):
+    read = _reader(node)
+    if read is not None and _LEAVES.issuperset(builtins.map(type, read(tree))):
         return tree
-    return _fresh_record(node, tree, fields is not None)
+    return _fresh_record(node, tree, read is not None)
 
 
 def _fresh_record(node: Any, tree: Any, frozen: bool) -> Any:
@@ -122,15 +123,17 @@ def _fresh_record(node: Any, tree: Any, frozen: bool) -> Any:
 
 
 @lru_cache(maxsize=256)
-def _frozen_fields(node: Any) -> tuple[str, ...] | None:
-    """The fields of a class that is frozen, by attrs or as a dataclass; None for any other."""
+def _reader(node: Any) -> Callable[[Any], tuple[Any, ...]] | None:
+    """What reads the fields of a record that is frozen, by attrs or as a dataclass."""
     own = getattr(node, "__dataclass_params__", None)
     if node.__setattr__ is not Structure.__setattr__ and not (own is not None and own.frozen):
         return None
     try:
-        return tuple([name for name, _ in fields_of(node) or ()])
+        names = [name for name, _ in fields_of(node) or ()]
     except TypeError:
-        return ()
+        return None
+    # of one name alone it would read no tuple
+    return attrgetter(*names, names[0]) if names else None
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
