@@ -27,6 +27,9 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "check_grads": (1, 20),
     "check_grads, of few inputs": (6, 100),
     "loop": (6, 60),
+    # a body that changes what it is given, in each transform and in each loop
+    "own tree": (5, 150),
+    "own tree, in a loop": (3, 100),
     "batch": (8, 250),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),

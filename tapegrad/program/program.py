@@ -17,6 +17,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.archive import FilePath
 from tapegrad.core.operands import PYTHON_NUMBERS
+from tapegrad.core.refusals import refuse_branch
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
@@ -151,6 +152,8 @@ def from_tape(
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
+            if x not in refs:
+                refuse_branch(x)
             return refs[x]
         if isinstance(x, np.ndarray):
             if id(x) not in known:
