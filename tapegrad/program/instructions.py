@@ -172,8 +172,9 @@ def _strides(
     """The strides of a view that is made once."""
     if instruction.op is reshape:
         return strides_in_order(instruction.shape)
-    axes = axes_of(instruction)
-    return None if axes is None or given is None else ordered(given, axes)
+    if instruction.op is not transpose or given is None:
+        return None
+    return ordered(given, axes_of(instruction))
 
 
 def _spelled(program: Code, values: Values) -> dict[Any, str]:
