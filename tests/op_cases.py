@@ -64,17 +64,17 @@ def silu(x: Any) -> Any:
 
 
 @precise
-def leaky_relu(x: Any, slope: float) -> Any:
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     return np.maximum(x, 0) + slope * np.minimum(x, 0)
 
 
 @precise
-def elu(x: Any, alpha: float) -> Any:
+def elu(x: Any, alpha: float = 1.0) -> Any:
     return np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1)
 
 
 @precise
-def gelu(x: Any, approximate: bool) -> Any:
+def gelu(x: Any, approximate: bool = False) -> Any:
     if approximate:
         return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     return x / 2 * np.reshape([math.erfc(-v / 2**0.5) for v in x.ravel().tolist()], x.shape)
@@ -164,7 +164,7 @@ def piece_reference(x: Any, xp: Any) -> Any:
     return np.maximum((x[..., None] >= xp[1:-1]).sum(axis=-1), 0)
 
 
-def recurrence_reference(a: Any, b: Any, axis: int) -> Any:
+def recurrence_reference(a: Any, b: Any, axis: int = 0) -> Any:
     def line(ab: Any) -> Any:
         a, b = np.split(ab, 2)
         steps = range(len(b))
@@ -186,7 +186,7 @@ def eig_reference(a: Any) -> Any:
     return np.concatenate([w[..., None], v.mT], axis=-1).real
 
 
-def complement_reference(a: Any, of: str) -> Any:
+def complement_reference(a: Any, of: str = "u") -> Any:
     n = a.shape[-1]
     if of == "q":
         return np.linalg.qr(a, "complete").Q[..., n:]
@@ -253,7 +253,7 @@ def sinc_reference(x: Any) -> Any:
     return np.sinc(x)
 
 
-def put_reference(a: Any, ind: Any, v: Any, mode: str) -> Any:
+def put_reference(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     y = np.array(a)
     np.put(y, ind, v, mode)
     return y
@@ -308,7 +308,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "add_at_places": lambda a, values, places: np.add.reduce(
         [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
     ),
-    "below_largest": lambda a, logs: (
+    "below_largest": lambda a, logs=True: (
         a
         if not logs and float(abs(a).max()) <= 16
         else a - (a.max() if float(a.max()) - float(a.min()) <= 32 else a.max(-1, keepdims=True))

@@ -199,7 +199,9 @@ def nest(loop, kinds, x):
 
 
 KINDS = ("while", "until", "scan", "fori", "cond")
-PAIRS = tuple(itertools.product(KINDS, KINDS)) if THOROUGH else (("while", "fori"), ("until", "scan"))
+PAIRS = (
+    tuple(itertools.product(KINDS, KINDS)) if THOROUGH else (("while", "fori"), ("until", "scan"))
+)
 
 
 @pytest.mark.parametrize("kinds", PAIRS, ids=" in ".join)
@@ -215,7 +217,6 @@ def test_loops_in_loops_have_derivatives_of_any_order_one_by_one_and_in_batches(
         same(tg.vmap(first)(xs), want)
     if THOROUGH:
         same(tg.compile(tg.vmap(first))(xs), want)
-
 
 
 def test_a_number_of_steps_may_vary():
