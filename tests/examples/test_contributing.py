@@ -1,0 +1,147 @@
+"""The guide for contributors and the changelog keep their word; tests/test_readme.py runs their code."""
+
+import contextlib
+import io
+import re
+import tokenize
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tapegrad as tg
+from tapegrad.declare import OPS
+from tapegrad.errors import ProofError
+
+ROOT = Path(__file__).parents[2]
+GUIDE = (ROOT / "examples" / "contributing.md").read_text(encoding="utf-8")
+CHANGES = (ROOT / "examples" / "changelog.md").read_text(encoding="utf-8")
+
+
+def sections(text: str) -> dict[str, str]:
+    """The sections of a page by their titles."""
+    titles = re.split(r"^## (.*)$", text, flags=re.M)
+    return dict(zip(titles[1::2], titles[2::2], strict=True))
+
+
+def run(*texts: str) -> None:
+    """Run the blocks of these sections in order."""
+    namespace: dict[str, Any] = {"__name__": "contributing"}
+    try:
+        for code in re.findall(r"^```python\n(.*?)^```$", "".join(texts), re.M | re.S):
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(code, namespace)
+    finally:
+        OPS.pop("center", None)
+
+
+# --- what the guide shows to be proved is proved --------------------------------------------
+
+
+FAULTS = {
+    "a rule": ("g - np.mean(g", "g - 2 * np.mean(g", AssertionError),
+    "a batching rule": ("axis % (a.ndim - 1) + 1", "axis % a.ndim", AssertionError),
+    "a pass": ("builder.emit(instruction.op, x)", "builder.emit(tg.cos, x)", ProofError),
+    "a layer": ("tg.sigmoid(x @ params.gate)", "tg.tanh(x @ params.gate)", AssertionError),
+    "a dtype": ("he_normal(k, shape, dtype)", "he_normal(k, shape)", AssertionError),
+    "a step": ("rate * direction, self.beta2", "rate * g, self.beta2", AssertionError),
+    "a moment": ("(1 - self.beta2) * g", "self.beta2 * g", AssertionError),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_in_an_example_of_the_guide_is_found(fault: str) -> None:
+    right, wrong, error = FAULTS[fault]
+    assert GUIDE.count(right) == 1
+    before, *after = [x for x in sections(GUIDE.replace(right, wrong)).values() if "```python" in x]
+    needed = [x for x in after if wrong in x]
+    if needed:
+        # the imports
+        before = before[: before.index("def center_batch")] + "```\n"
+    with pytest.raises(error):
+        run(before, *needed)
+
+
+def test_the_guide_leaves_no_op_behind() -> None:
+    before = set(OPS)
+    run(sections(GUIDE)["Add an op"])
+    assert set(OPS) == before
+
+
+# --- what it names is there -----------------------------------------------------------------
+
+
+def test_the_files_and_folders_that_the_guide_names_are_there() -> None:
+    prose = re.sub(r"^```.*?^```$", "", GUIDE, flags=re.M | re.S)
+    named = re.findall(r"`(\.?\w+/[\w./]*)`", prose)
+    assert len(named) > 20
+    for name in named:
+        assert (ROOT / name).exists() or (ROOT / "tapegrad" / name).exists(), name
+
+
+def test_the_guide_names_every_room() -> None:
+    rooms = {p.parent.name for p in (ROOT / "tapegrad").glob("*/__init__.py")}
+    table = GUIDE[GUIDE.index("## Rooms") : GUIDE.index("## The order")]
+    assert rooms == set(re.findall(r"`(\w+)/`", table)) - {"tapegrad"}
+
+
+@pytest.mark.parametrize("text", [GUIDE, CHANGES], ids=["contributing", "changelog"])
+def test_the_names_of_the_package_on_the_page_are_there(text: str) -> None:
+    names = set(re.findall(r"\btg\.([A-Za-z_.]*\w)", text))
+    assert len(names) > 5
+    for name in names:
+        thing: Any = tg
+        for part in name.split("."):
+            thing = getattr(thing, part)
+
+
+# --- how large the core is ------------------------------------------------------------------
+
+
+NO_CODE = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+
+
+def lines_of_code(*files: Path) -> int:
+    """The lines that hold more than comments and docstrings."""
+    lines = set()
+    for file in files:
+        with file.open() as source:
+            for x in tokenize.generate_tokens(source.readline):
+                is_docstring = x.type == tokenize.STRING and x.line.lstrip().startswith('"""')
+                if x.type not in NO_CODE and x.string and not is_docstring:
+                    lines.update((file, n) for n in range(x.start[0], x.end[0] + 1))
+    return len(lines)
+
+
+def test_the_readme_says_how_large_the_core_is() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    develop = " ".join(sections(text)["Develop"].split())
+    core, face = ROOT / "tapegrad" / "core", ROOT / "tapegrad" / "face"
+    idea = [core / name for name in re.findall(r"`(\w+\.py)`", develop)]
+    assert len(idea) == 6
+    numbers = r"files, ([\d,]+) lines of code; `core` has ([\d,]+) .* and ([\d,]+) with `face`"
+    said = [int(x.replace(",", "")) for x in re.findall(numbers, develop)[0]]
+    files = [*core.glob("*.py")], [*core.glob("*.py"), *face.glob("*.py")]
+    assert said == pytest.approx([lines_of_code(*x) for x in (idea, *files)], rel=0.05)
+
+
+# --- the changelog --------------------------------------------------------------------------
+
+
+def test_the_changelog_has_its_form() -> None:
+    versions = re.findall(r"^## (.*)$", CHANGES, re.M)
+    assert versions[0] == "Unreleased" or versions[0].startswith(tg.__version__)
+    released = [re.fullmatch(r"(\d+)\.(\d+)\.(\d+) - \d{4}-\d\d-\d\d", x) for x in versions]
+    assert all(released[1:])
+    numbers = [tuple(map(int, x.groups())) for x in released if x]
+    assert numbers == sorted(numbers, reverse=True)
+    assert tg.__version__ == ".".join(map(str, numbers[0]))
+    kinds = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+    assert set(re.findall(r"^### (.*)$", CHANGES, re.M)) <= kinds
+
+
+def test_the_passes_that_the_changelog_calls_removed_are() -> None:
+    (removed,) = re.findall(r"^- Compiler passes that.*?\.\n", CHANGES, re.M | re.S)
+    names = set(re.findall(r"`(\w+)`", removed))
+    assert len(names) == 15
+    assert names.isdisjoint(x.__name__ for x in tg.program.PASSES)
