@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.kinds import a_kind
+from tapegrad.face.text import a_kind
 
 
 class Named:

@@ -1,102 +1,29 @@
-"""Constant operands: what may stand on a tape beside Tensors."""
+"""Operands of a call: what they are, nested lists of Tensors, and Python ints.
+
+NumPy turns a list into an array, so a list with Tensors in it is stacked. Arithmetic on Python
+ints is exact; NumPy's wraps at 64 bits, and its division by zero gives 0.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.ownership import keep
-from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import told
-
-PYTHON_NUMBERS = frozenset({float, int, bool})
-_DTYPES = frozenset(map(np.dtype, "dfebilq?"))
-# of which most arguments are
-_COMMON = frozenset({Tensor, float, int, bool, str, type(None), np.float64, np.str_})
-_NUMBERS = (np.ndarray, np.generic, complex)
-# the kinds of dtypes that ops take
-_REAL = "fiub"
-
-
-# NumPy compares some options, such as the order of a norm, with strings
-_COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
-
-
-def as_constant(x: Any, what: str) -> Any:
-    """A constant operand as the tape may keep it: a Python number or an array.
-
-    Raises
-    ------
-    TypeError
-        For anything else; `what` names its op in the message.
-    """
-    kind = type(x)
-    if kind is ndarray:
-        if x.dtype.kind not in _REAL:
-            require_real(x.dtype, f"{what}: an operand")
-        return keep(x)
-    if kind in PYTHON_NUMBERS:
-        return x
-    if isinstance(x, np.generic):
-        return as_constant(np.asarray(x), what)
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
-    if isinstance(x, np.matrix):
-        raise TypeError(
-            f"{what}: np.matrix is not supported, since its * and ** differ from those of arrays; "
-            "convert it first (np.asarray(m)), and write @ for products of matrices"
-        )
-    # an array with its own __array_ufunc__ has more than its numbers, such as units
-    is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
-    if is_array or isinstance(x, list | tuple):
-        return as_constant(np.asarray(x), what)
-    remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
-    raise TypeError(
-        f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
-        + (_COMPARED if kind is str else remedy)
-    )
-
-
-def refuse_unreal(what: str, given: Iterable[Any]) -> None:
-    """Raise for an array or a number that a tape refuses, where none is written.
-
-    A mask would be ignored, and formulas for real numbers are wrong for others. Lists are looked
-    into, since NumPy makes arrays of them; anything that is not a number may be an option.
-    """
-    for x in given:
-        kind = type(x)
-        if kind is ndarray:
-            # a set of dtypes is faster than their kinds, which are new strings
-            if x.dtype not in _DTYPES and x.dtype.kind not in _REAL:
-                as_constant(x, what)
-        elif kind is list or kind is tuple:
-            refuse_unreal(what, x)
-        elif kind not in _COMMON and isinstance(x, _NUMBERS) and not _is_real(x):
-            as_constant(x, what)
-
-
-def _is_real(x: Any) -> bool:
-    """Whether an array of another class, or a number, is one that a tape takes."""
-    if not isinstance(x, np.ndarray):
-        return isinstance(x, np.generic) and x.dtype.kind in _REAL
-    is_array = type(x).__array_ufunc__ is ndarray.__array_ufunc__
-    # named here, since NumPy loads masked arrays where they are first asked for
-    return is_array and x.dtype.kind in _REAL and not isinstance(x, np.ma.MaskedArray | np.matrix)
+from tapegrad.core.tensor import Origin, Rules, Tensor
+from tapegrad.face.constants import (
+    as_constant,
+    refuse_unreal,
+)
+from tapegrad.face.lines import told
+from tapegrad.face.table import lazy_import
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:
     """The operands as forward functions and rules read them: values in place of records."""
     return [x._primal if type(x) is Tensor else x for x in operands]
-
-
-def require_real(dtype: np.dtype[Any], what: str) -> None:
-    """Raise unless a dtype holds real numbers: a sweep would lose the gradients of others."""
-    if dtype.kind not in _REAL:
-        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
 def is_floating(x: Any) -> bool:
@@ -129,3 +56,70 @@ def computed(op: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any
     """The result of an op on arrays alone, which writes nothing."""
     refuse_unreal(op.name, operands)
     return told(op.forward, *operands, **options)
+
+
+LISTS = (list, tuple)
+
+
+def first_tensor(x: Any) -> Tensor | None:
+    """The first Tensor in a list or a tuple, at any depth; None if there is none."""
+    if type(x) is Tensor:
+        return x
+    if type(x) in LISTS:
+        for part in x:
+            found = first_tensor(part)
+            if found is not None:
+                return found
+    return None
+
+
+def as_operand(
+    write: Callable[..., Tensor], last: Tensor | Origin, x: Any, what: str
+) -> tuple[Tensor | Origin, Any]:
+    """The last record, and an operand that is not a Tensor as the tape may keep it.
+
+    A list with Tensors in it is stacked, which writes records.
+    """
+    if first_tensor(x) is None:
+        return last, as_constant(x, what)
+    parts = []
+    for part in x:
+        if type(part) is not Tensor:
+            last, part = as_operand(write, last, part, what)
+        parts.append(part)
+    record = write(last, lazy_import("tapegrad.ops.joining", "stack"), tuple(parts), {})
+    return record, record
+
+
+def stack_nested(x: Any) -> Any:
+    """x itself; or, recorded, the array of a list with Tensors in it."""
+    if type(x) not in LISTS or first_tensor(x) is None:
+        return x
+    stack = lazy_import("tapegrad.ops.joining", "stack")
+    return stack([stack_nested(part) for part in x])
+
+
+def whole_power(base: int, exponent: int) -> int:
+    """A power of ints that is an int; a negative exponent would make it a float.
+
+    Raises
+    ------
+    ValueError
+        If the exponent is negative, as NumPy does.
+    """
+    if exponent < 0:
+        raise ValueError(
+            f"{base} ** {exponent}: integers to negative integer powers are not allowed; make the "
+            "base a float"
+        )
+    power: int = base**exponent
+    return power
+
+
+def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
+    """An op's forward function for these operands, while compiling."""
+    if op.like is not None:
+        return op.like
+    if op.whole is None or not all(isinstance(x, int) for x in values):
+        return op.forward
+    return op.whole

@@ -15,16 +15,19 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.finite import check_cotangent, check_values
-from tapegrad.core.fitting import FLOAT64, fit, plus
-from tapegrad.core.passing import numbered
-from tapegrad.core.quick import passed_on
-from tapegrad.core.reach import dependents
-from tapegrad.core.refusals import Gradients, note_rule, refuse_branch
-from tapegrad.core.seeds import begin, result_for
-from tapegrad.core.tape import Tape, is_recording
-from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.face.warned import at_users_line
+from tapegrad.core.cotangents import (
+    FLOAT64,
+    accumulate,
+    finish_gradient,
+    initial_cotangents,
+    unbroadcast,
+)
+from tapegrad.core.messages import Gradients, note_rule, refuse_branch
+from tapegrad.core.tape import Tape, descendants
+from tapegrad.core.tensor import Origin, Tensor, differentiable
+from tapegrad.core.writing import is_recording
+from tapegrad.explain.finite import check_contribution, check_values
+from tapegrad.face.lines import at_users_line
 
 
 def reverse_sweep(
@@ -72,7 +75,7 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
-    gradients = sweep([tape], begin(tape, output, cotangent), check_finite)
+    gradients = sweep([tape], initial_cotangents(tape, output, cotangent), check_finite)
     return MappingProxyType(Gradients(gradients))
 
 
@@ -88,7 +91,7 @@ def sweep(
     tape = tapes.pop()
     if check_finite:
         check_values(tape, seeds)
-    check = partial(check_cotangent, tape) if check_finite else None
+    check = partial(check_contribution, tape) if check_finite else None
     recorded, reached = scope(tape)
     is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
@@ -102,9 +105,11 @@ def sweep(
         g = None if record in wanted else cotangents.pop(record, None)
         if g is not None:
             summed.discard(record)
-            if not (is_plain and passed_on(record, g, cotangents, summed)):
+            if not (is_plain and accumulate_fast(record, g, cotangents, summed)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
-                    cotangents[x] = plus(cotangents[x], c, x, summed) if x in cotangents else c
+                    cotangents[x] = (
+                        accumulate(cotangents[x], c, x, summed) if x in cotangents else c
+                    )
                     if check is not None:
                         check(record, i, cotangents[x], g)
         record = record.previous
@@ -114,7 +119,7 @@ def sweep(
     given: set[int] = set()
     gradients = {}
     for p in parameters:
-        gradients[p] = result_for(p, cotangents.get(p), given)
+        gradients[p] = finish_gradient(p, cotangents.get(p), given)
     return gradients
 
 
@@ -122,7 +127,7 @@ def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:
     """Whether a sweep of a tape is recorded, and the records that it is limited to, if any."""
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
-    return recorded, None if type(tape.start) is Origin else dependents(tape)
+    return recorded, None if type(tape.start) is Origin else descendants(tape)
 
 
 def contributions(
@@ -152,7 +157,7 @@ def contributions(
         args.append(x._primal if type(x) is Tensor and not recorded else x)
     found, n = [], len(operands)
     # this runs for every operand on a tape, so it does only what is necessary
-    for i, rule in op.passing or numbered(op.rules(n)):
+    for i, rule in op.passing or differentiable(op.rules(n)):
         if i >= n:
             break
         x = operands[i]
@@ -171,5 +176,54 @@ def contributions(
             raise
         if c is not None:
             fits = c.dtype is dtype and c.shape == primal.shape
-            found.append((i, x, c, c if fits else fit(c, primal, op.name, i)))
+            found.append((i, x, c, c if fits else unbroadcast(c, primal, op.name, i)))
     return found
+
+
+def accumulate_fast(
+    record: Tensor, g: Any, cotangents: dict[Tensor, Any], summed: set[Tensor]
+) -> bool:
+    """Add what a record with the cotangent `g` contributes to its operands' cotangents.
+
+    Returns
+    -------
+    Whether the record is such a one; if not, nothing was done.
+    """
+    op, operands, y = record.op, record._operands, record._primal
+    n, passing = len(operands), op.passing
+    if not passing or record._options:
+        return False
+    if n == 2:
+        first, second = operands
+        b = second._primal if type(second) is Tensor else second
+    elif n == 1:
+        (first,) = operands
+        second = b = None
+    else:
+        return False
+    a = first._primal if type(first) is Tensor else first
+    for i, rule in passing:
+        if i:
+            x, primal = second, b
+        else:
+            x, primal = first, a
+        if primal is x:  # a constant
+            continue
+        if type(primal) is not ndarray:
+            primal = np.asarray(primal)
+        dtype = primal.dtype
+        if dtype is not FLOAT64 and dtype.kind != "f":
+            continue
+        try:
+            c = rule(g, y, a) if n == 1 else rule(g, y, a, b)
+        except Exception as error:
+            note_rule(error, record, i)
+            raise
+        if c is None:
+            continue
+        if c.dtype is not dtype or c.shape != primal.shape:
+            c = unbroadcast(c, primal, op.name, i)
+        if x in cotangents:
+            c = accumulate(cotangents[x], c, x, summed)
+        cotangents[x] = c
+    return True

@@ -23,12 +23,13 @@ from tapegrad.core.callables import (
     label,
     title,
 )
-from tapegrad.core.ownership import keep
 from tapegrad.core.pickling import by_name
-from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.face.notebook import in_html
-from tapegrad.face.warned import told
+from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import keep
+from tapegrad.face.text import in_html
 from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched

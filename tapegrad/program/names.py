@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.whole import whole_power
+from tapegrad.core.operands import whole_power
 from tapegrad.declare import OPS
 from tapegrad.ops.logic import keep_into
 from tapegrad.ops.picking import add_at_places_into

@@ -19,8 +19,8 @@ from typing import Any
 import attrs
 
 from tapegrad.core.sweep import contributions, sweep
-from tapegrad.core.tape import PARAMETER
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import PARAMETER
 
 
 @attrs.frozen

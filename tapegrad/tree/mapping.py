@@ -13,9 +13,9 @@ from typing import Any, NoReturn
 
 from numpy import ndarray, ufunc
 
-from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import told
+from tapegrad.face.lines import told
+from tapegrad.face.text import as_text
 from tapegrad.tree.structure import Structure, closed, fields_of, flatten, is_named_tuple, opened
 
 __all__ = ["fresh", "map", "map_up_to", "map_with_path"]

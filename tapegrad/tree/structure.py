@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.text import as_text
 
 __all__ = [
     "LEAF",

@@ -9,11 +9,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.operands import refuse_unreal
-from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.notebook import Text
-from tapegrad.face.warned import told
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import give
+from tapegrad.face.text import Text
 from tapegrad.tree.mapping import map
 from tapegrad.tree.structure import (
     Structure,

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tapes import check_tape, nothing_is_being_recorded
 
 import tapegrad as tg
-from tapegrad.core.tape import CURRENT
+from tapegrad.core.writing import CURRENT
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.expand import expand_composites
 

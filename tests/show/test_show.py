@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.show.inner import swept
+from tapegrad.explain.show.inner import swept
 
 
 def test_a_printed_tape_has_a_line_for_each_record():

@@ -11,21 +11,20 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import first_line, label
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.operands import as_constant
-from tapegrad.core.origin import Origin
-from tapegrad.core.refusals import refuse_leaks
-from tapegrad.core.tape import (
+from tapegrad.core.messages import refuse_leaks
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.writing import (
     ASARRAY,
     CURRENT,
     PARAMETER,
-    Tape,
     append,
     last_written,
     recorded_from,
     write_parameter,
 )
-from tapegrad.core.tensor import Tensor
+from tapegrad.face.constants import as_constant
+from tapegrad.face.text import a_kind
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref
