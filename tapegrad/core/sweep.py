@@ -7,8 +7,7 @@ reaches it.
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
-from functools import partial
+from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -26,8 +25,8 @@ from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Tensor, differentiable
 from tapegrad.core.writing import is_recording
-from tapegrad.explain.finite import check_contribution, check_values
 from tapegrad.face.lines import at_users_line
+from tapegrad.face.table import lazy_import
 
 
 def reverse_sweep(
@@ -75,23 +74,23 @@ def reverse_sweep(
     >>> tg.reverse_sweep(tape, y, cotangent=np.ones(3))[x]
     array([2., 4., 6.])
     """
-    gradients = sweep([tape], initial_cotangents(tape, output, cotangent), check_finite)
+    seeds = initial_cotangents(tape, output, cotangent)
+    gradients = sweep([tape], seeds, finite_check() if check_finite else None)
     return MappingProxyType(Gradients(gradients))
 
 
 @at_users_line
 def sweep(
-    tapes: list[Tape], seeds: dict[Tensor, Any], check_finite: bool = False
+    tapes: list[Tape], seeds: dict[Tensor, Any], checking: Callable[..., Any] | None = None
 ) -> dict[Tensor, Any]:
     """The sweep itself, from several outputs with a cotangent each; it consumes `seeds`.
 
     The tape is taken out of its list, so that a record that the sweep has passed is freed,
-    with its value, unless the caller holds it.
+    with its value, unless the caller holds it. If the sweep is checked, `checking` is called with
+    the tape and the outputs, and returns what to call with each contribution.
     """
     tape = tapes.pop()
-    if check_finite:
-        check_values(tape, seeds)
-    check = partial(check_contribution, tape) if check_finite else None
+    check = None if checking is None else checking(tape, seeds)
     recorded, reached = scope(tape)
     is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
@@ -99,7 +98,7 @@ def sweep(
     del tape
     wanted = frozenset(parameters)
     cotangents = seeds
-    summed: set[Tensor] = set()  # records whose cotangent `plus` made
+    summed: set[Tensor] = set()  # records whose cotangent `accumulate` made
     while record is not start:
         # a parameter's cotangent stays, as its gradient
         g = None if record in wanted else cotangents.pop(record, None)
@@ -121,6 +120,12 @@ def sweep(
     for p in parameters:
         gradients[p] = finish_gradient(p, cotangents.get(p), given)
     return gradients
+
+
+def finite_check() -> Callable[..., Any]:
+    """The check for numbers that are not finite, for `sweep`."""
+    check: Callable[..., Any] = lazy_import("tapegrad.explain.finite", "checked")
+    return check
 
 
 def scope(tape: Tape) -> tuple[bool, set[Tensor] | None]:

@@ -281,7 +281,7 @@ def run(
             last = write_known(last, PARAMETER, (), NO_OPTIONS, own(leaf), path)
         elif is_floating(leaf):
             if type(leaf) is Tensor:
-                last, _, (leaf,) = lift(last, PARAMETER, (leaf,))
+                last, leaf = lift(last, PARAMETER, leaf)
             last = write_parameter(last, leaf, path)
         else:
             return leaf if argnums is None else refuse_leaf(fn, leaf, path)

@@ -23,6 +23,7 @@ from tapegrad.face.operators import Operators
 from tapegrad.face.ownership import Array, lend
 from tapegrad.face.protocols import Protocols
 from tapegrad.face.reading import Reading
+from tapegrad.tree.structure import ARRAYS, LEAVES
 
 
 # a dict takes a third of the time of frozen slots, and each recording makes an Origin
@@ -46,6 +47,9 @@ class Origin:
         be used here.
     doing
         Why only shapes and dtypes may be read, for error messages.
+    evaluate
+        A function of an op, its operands' values and its options that gives the record's value;
+        None to call the op's forward function.
     """
 
     label: str = "a Tape()"
@@ -54,6 +58,7 @@ class Origin:
     place: Callable[[], Any] | None = None
     around: Origin | None = None
     doing: str = "compiling"
+    evaluate: Callable[..., Any] | None = None
     index: ClassVar[int] = -1
     __tree_leaf__: ClassVar[bool] = True
 
@@ -86,7 +91,7 @@ def differentiable(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
 
 
 def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...]:
-    """`numbered` of an op's rules; empty if they depend on the number of operands."""
+    """`differentiable` of an op's rules; empty if they depend on the number of operands."""
     return differentiable(op.vjps) if type(op.vjps) is tuple else ()
 
 
@@ -314,6 +319,10 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     def _line(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"line {self.index} of the tape, {self.op.name}{name}"
+
+
+ARRAYS.add(Tensor)
+LEAVES.add(Tensor)
 
 
 @attrs.frozen

@@ -19,11 +19,12 @@ from tapegrad.core.messages import (
     refuse_leaks,
     refuse_stranger,
 )
-from tapegrad.core.operands import LISTS, as_operand, forward_of, solvable
+from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
 from tapegrad.face.lines import warn_at_users_line
 from tapegrad.face.ownership import keep, own
+from tapegrad.face.table import lazy_import
 
 Last = Tensor | Origin
 Operands = tuple[Any, ...]
@@ -70,34 +71,23 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         # lists are kept as tuples, and NumPy does not accept a list as an axis
         given = {n: value if type(value) is list else options[n] for n, value in given.items()}
     values: list[Any] = []
-    for x in operands:
-        if type(x) is Tensor:
-            if x.origin is not origin:
-                return write(*lift(last, op, operands), given)
+    for i, x in enumerate(operands):
+        if type(x) is Tensor and x.origin is origin:
             value = x._primal
             if type(value) is ndarray or op.takes_weak:
                 values.append(value)
                 continue
-            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
-        elif type(x) is ndarray and x.dtype.kind == "f":
-            x = own(x)
-        elif type(x) in LISTS:
-            last, x = as_operand(write, last, x, op.name)
-        else:
-            x = as_constant(x, op.name)
-        value = x._primal if type(x) is Tensor else x
-        i = len(values)
+        last, x = read_operand(last, op, x)
         operands = (*operands[:i], x, *operands[i + 1 :])
-        values.append(value)
-    forward = op.forward
-    if origin.compiling and (op.keeps_weak or op.like is not None):
-        forward = forward_of(op, values)
+        values.append(x._primal if type(x) is Tensor else x)
+    evaluate = origin.evaluate
     try:
-        value = forward(*values, **given) if given else forward(*values)
+        if evaluate is not None:
+            value = evaluate(op, values, given)
+        else:
+            value = op.forward(*values, **given) if given else op.forward(*values)
     except (ValueError, TypeError, IndexError) as error:
-        if not origin.compiling or not isinstance(error, np.linalg.LinAlgError):
-            raise explained(error, op, values, given, last) from error
-        value = forward(*solvable(values), **given)
+        raise explained(error, op, values, given, last) from error
     if type(value) is ndarray:
         # positional, which takes half the time
         value.setflags(False)  # type: ignore[call-arg]
@@ -137,19 +127,40 @@ def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
-def lift(last: Last, op: Rules, operands: Any) -> tuple[Any, Any, Any]:
-    """The arguments, with operands of an enclosing tape marked on this one.
+def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
+    """The last record, and an operand of a call as the tape keeps it, which may write records.
+
+    A list with Tensors in it is stacked, and a record of an enclosing tape is lifted.
+    """
+    if type(x) is Tensor:
+        last, x = lift(last, op, x)
+        if type(x._primal) is not ndarray and not op.takes_weak:
+            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
+        return last, x
+    if type(x) is ndarray and x.dtype.kind == "f":
+        return last, own(x)
+    if type(x) not in LISTS or first_tensor(x) is None:
+        return last, as_constant(x, op.name)
+    parts = []
+    for part in x:
+        if type(part) is not Tensor:
+            last, part = read_operand(last, op, part)
+        parts.append(part)
+    record = write(last, lazy_import("tapegrad.ops.joining", "stack"), tuple(parts), NO_OPTIONS)
+    return record, record
+
+
+def lift(last: Last, op: Rules, x: Tensor) -> tuple[Last, Tensor]:
+    """The last record, and x; a record of an enclosing tape is marked on this one.
 
     The body of a loop is recorded on a tape inside the loop's.
     """
-    own = []
-    for x in operands:
-        if type(x) is Tensor and x.origin is not last.origin:
-            if not last.origin.is_within(x.origin):
-                refuse_stranger(op.name, x, last)
-            x = last = write_parameter(last, x, x.name)
-        own.append(x)
-    return last, op, tuple(own)
+    if x.origin is last.origin:
+        return last, x
+    if not last.origin.is_within(x.origin):
+        refuse_stranger(op.name, x, last)
+    record = write_parameter(last, x, x.name)
+    return record, record
 
 
 def recorded_from(

@@ -28,7 +28,6 @@ from tapegrad.face.constants import as_constant, require_real
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import keep, lend
 from tapegrad.face.text import a_kind
-from tapegrad.ops.record import stopped
 from tapegrad.tree.opaque import refuse_hidden
 
 P = ParamSpec("P")
@@ -190,7 +189,7 @@ class CustomVJP(Generic[P, R]):
             args, kwargs = tree.unflatten(structure, lend(leaves))
             return told(self.fn, *args, **kwargs)
         for x in tree.leaves(kwargs):
-            if type(x) is Tensor and x.dtype.kind == "f" and x.op is not stopped:
+            if type(x) is Tensor and x.dtype.kind == "f" and any(x.op.rules(len(x._operands))):
                 raise TypeError(
                     f"{label(self.fn)} has a custom VJP, which gives cotangents for the positional "
                     f"arguments; {x._line()} was passed by keyword: pass it by position, or "
@@ -198,9 +197,12 @@ class CustomVJP(Generic[P, R]):
                 )
         for x in leaves:
             refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
-        given = tuple([x for x in leaves if _is_number(x)])
-        last, _, given = lift(start, CUSTOM_VJP, given)
-        operands = tuple([x if type(x) is Tensor else as_constant(x, "custom_vjp") for x in given])
+        last, given = start, []
+        for x in filter(_is_number, leaves):
+            if type(x) is Tensor:
+                last, x = lift(last, CUSTOM_VJP, x)
+            given.append(x if type(x) is Tensor else as_constant(x, "custom_vjp"))
+        operands = tuple(given)
         statics = tuple([None if _is_number(x) else x for x in leaves])
         # the rule gets such objects as they are now, whatever becomes of the caller's
         kept = tuple(map(keep, statics))

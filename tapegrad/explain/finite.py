@@ -6,7 +6,8 @@ causes, a remedy.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,12 @@ _CAUSES = {
 }
 # how some ops are written, where that is not np.name(x)
 _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
+
+
+def checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
+    """Check a tape's values, and return the check of its cotangents."""
+    check_values(tape, outputs)
+    return partial(check_contribution, tape)
 
 
 def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:

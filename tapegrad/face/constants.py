@@ -8,14 +8,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.tensor import Tensor
 from tapegrad.face.ownership import keep
 from tapegrad.face.text import a_kind
 
 PYTHON_NUMBERS = frozenset({float, int, bool})
 _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
 # of which most arguments are
-_COMMON = frozenset({Tensor, float, int, bool, str, type(None), np.float64, np.str_})
+_COMMON = frozenset({float, int, bool, str, type(None), np.float64, np.str_})
 _NUMBERS = (np.ndarray, np.generic, complex)
 # the kinds of dtypes that ops take
 _REAL = "fiub"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import elementwise
-from tapegrad.core.operands import whole_power
 from tapegrad.declare import op
+from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
 

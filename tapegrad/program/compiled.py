@@ -27,6 +27,7 @@ from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.declare.abstract import evaluate
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import keep
 from tapegrad.face.text import in_html
@@ -270,7 +271,7 @@ def trace(
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
     watch = Watch()
-    origin = Origin(label(fn), True, first_line(fn), watch.note)
+    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=evaluate)
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 

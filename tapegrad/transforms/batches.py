@@ -13,6 +13,7 @@ from tapegrad.core.callables import argument_names, first_line, keep_names, labe
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
+from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import users_place
@@ -50,7 +51,9 @@ class Vmap(Generic[P, R]):
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
         place = users_place if around is not None and around.lines else None
-        origin = Origin(label(self.fn), True, first_line(self.fn), place, around, "batching")
+        origin = Origin(
+            label(self.fn), True, first_line(self.fn), place, around, "batching", evaluate=evaluate
+        )
         last: Tensor | Origin = origin
         known: dict[Tensor, Any] = {}
         marks: list[Any] = []

@@ -11,7 +11,7 @@ from numpy import ndarray
 from tapegrad.core.callables import label
 from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_floating
-from tapegrad.core.sweep import sweep
+from tapegrad.core.sweep import finite_check, sweep
 from tapegrad.core.tape import Tape, ancestors, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
@@ -70,7 +70,8 @@ def _value_and_gradients(
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    gradients = gradient_trees(sweep(tapes, seeds, of.check_finite), marked)
+    checking = finite_check() if of.check_finite else None
+    gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
 

@@ -15,10 +15,11 @@ import numpy as np
 from tapegrad.core.cotangents import SEED, unbroadcast
 from tapegrad.core.forward import apply, by_transposing, schedule
 from tapegrad.core.op import Joint
-from tapegrad.core.operands import forward_of, is_floating, primals
+from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append
+from tapegrad.declare.abstract import forward_of
 from tapegrad.declare.batching import (
     Batched,
     count,

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Tensor
+from tapegrad.face.reading import Reading
 from tapegrad.face.text import a_kind
 
 # Values that hold nothing, and values that lead to the rest of the program.
@@ -42,7 +42,7 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
     TypeError
         If there is a Tensor inside.
     """
-    if type(leaf) is Tensor:
+    if isinstance(leaf, Reading):
         return
     found = tensor_inside(leaf, recordings)
     if found is not None:
@@ -55,7 +55,7 @@ def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
         )
 
 
-def tensor_inside(x: Any, recordings: bool = False) -> Tensor | None:
+def tensor_inside(x: Any, recordings: bool = False) -> Any:
     """The first Tensor found in an object, at any depth; None if there is none.
 
     Parameters
@@ -70,7 +70,7 @@ def tensor_inside(x: Any, recordings: bool = False) -> Tensor | None:
     waiting = [x]
     while waiting:
         x = waiting.pop()
-        if type(x) is Tensor:
+        if isinstance(x, Reading):
             return x
         if isinstance(x, OPAQUE) or id(x) in seen:
             continue

@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.tensor import Tensor
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import give
+from tapegrad.face.reading import Reading
 from tapegrad.face.text import Text
 from tapegrad.tree.mapping import map
 from tapegrad.tree.structure import (
@@ -64,7 +64,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     """
     parts, structure = flatten(tree)
     refuse_unreal("ravel", parts)
-    parts = [x if type(x) is Tensor else np.asarray(x) for x in parts]
+    parts = [x if isinstance(x, Reading) else np.asarray(x) for x in parts]
     for path, x in zip(structure_paths(structure), parts, strict=True):
         if x.dtype.kind != "f":
             raise TypeError(
@@ -74,7 +74,7 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     if not parts:
         return give(np.zeros(0)), unravel
     vector: Any = np.concatenate([x.reshape(-1) for x in parts])
-    return vector if type(vector) is Tensor else give(vector), unravel
+    return vector if isinstance(vector, Reading) else give(vector), unravel
 
 
 @attrs.frozen
@@ -102,7 +102,7 @@ class Unravel:
         """
         sizes = [math.prod(shape) for shape, _ in self.likes]
         refuse_unreal("unravel", (vector,))
-        vector = vector if type(vector) is Tensor else np.asarray(vector)
+        vector = vector if isinstance(vector, Reading) else np.asarray(vector)
         if vector.shape != (sum(sizes),):
             raise ValueError(
                 f"a vector of {sum(sizes)} numbers is needed; this has shape {vector.shape}"
@@ -112,7 +112,7 @@ class Unravel:
         for (shape, dtype), n in zip(self.likes, sizes, strict=True):
             x = vector[start : start + n].reshape(shape)
             start += n
-            if type(x) is Tensor:
+            if isinstance(x, Reading):
                 made.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it

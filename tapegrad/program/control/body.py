@@ -23,6 +23,7 @@ from tapegrad.core.writing import (
     recorded_from,
     write_parameter,
 )
+from tapegrad.declare.abstract import evaluate
 from tapegrad.face.constants import as_constant
 from tapegrad.face.text import a_kind
 from tapegrad.program.builder import Builder
@@ -66,7 +67,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     """
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
-    origin = Origin(label(fn), True, first_line(fn), around=around)
+    origin = Origin(label(fn), True, first_line(fn), around=around, evaluate=evaluate)
     names = iter(paths)
     last: Any = origin
     given: dict[Tensor, Input] = {}
@@ -140,7 +141,7 @@ def program_of(
     called: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
 ) -> Program:
     """The program of a function of a list of Tensors that returns a list of Tensors."""
-    origin = Origin(called, True)
+    origin = Origin(called, True, evaluate=evaluate)
     last: Any = origin
     given: dict[Tensor, Input] = {}
     for x in inputs:

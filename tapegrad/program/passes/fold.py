@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.cotangents import SEED
-from tapegrad.core.operands import forward_of
 from tapegrad.core.tensor import Rules
+from tapegrad.declare.abstract import forward_of
 from tapegrad.ops.arithmetic import (
     divide,
     multiply,

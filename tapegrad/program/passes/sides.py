@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import solvable
+from tapegrad.declare.abstract import solvable
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.product import matmul
 from tapegrad.program.control.body import example
