@@ -20,9 +20,9 @@ from importlib import import_module as _import_module
 from tapegrad import errors as errors
 from tapegrad import tree as tree
 from tapegrad.core.op import Op as Op
+from tapegrad.core.recording import record as record
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
-from tapegrad.core.tape import record as record
 from tapegrad.core.tensor import Tensor as Tensor
 from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError

@@ -16,8 +16,9 @@ import numpy as np
 from tapegrad.core.cotangents import broadcast_tangent, unbroadcast
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.operands import primals
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import append, is_recording
 from tapegrad.face.lines import at_users_line

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tensor import Origin, Rules, Tensor
 from tapegrad.errors import TapeError
@@ -126,40 +125,6 @@ def refuse_branch(x: Tensor) -> NoReturn:
     raise TapeError(
         f"the output depends on {x._line()}, a record that this tape does not have: it was "
         "written on another branch; sweep the tape that both were written on"
-    )
-
-
-def refuse_function(
-    fn: Any, recorded: Callable[..., Any], operands: tuple[Any, ...], options: Mapping[str, Any]
-) -> NoReturn:
-    """Raise for a function where an op is needed, and say which ops it writes."""
-    given = operands, dict(options)
-    values = [x._primal for x in tree.leaves(given) if type(x) is Tensor]
-
-    def call(*moving: Any) -> Any:
-        rest = iter(moving)
-        args, kwargs = tree.map(lambda x: next(rest) if type(x) is Tensor else x, given)
-        return fn(*args, **kwargs)
-
-    needed = "an op is needed, such as tg.multiply"
-    if not callable(fn):
-        raise TypeError(f"{needed}, not {fn!r}")
-    name = label(fn)
-    if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
-        name = f"np.{name}"
-    try:
-        tape = recorded(call, values)
-    except Exception as error:
-        raise TypeError(
-            f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
-            f"{error}"
-        ) from error
-    parts = dict.fromkeys(f"tg.{x.op.name}" for x in tape if x._operands)
-    if not parts:
-        raise TypeError(f"{needed}; {name} is a function that writes nothing")
-    raise TypeError(
-        f"{name} is not an op but a function: with these operands it writes {', '.join(parts)}; "
-        f"write {'it' if len(parts) == 1 else 'them'}, or call {name} inside tg.record"
     )
 
 

@@ -15,13 +15,15 @@ from typing import Any, ClassVar, Generic, ParamSpec
 import attrs
 
 from tapegrad.core.messages import refuse_option, refuse_stranger
-from tapegrad.core.operands import LISTS, computed, first_tensor
+from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import EachOperand as EachOperand
 from tapegrad.core.tensor import Joint as Joint
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import CURRENT, advance, write
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import told
 
 P = ParamSpec("P")
 
@@ -81,7 +83,8 @@ class Op(Rules, Unchanging, Generic[P]):
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
-        return computed(self, operands, options)
+        refuse_unreal(self.name, operands)
+        return told(self.forward, *operands, **options)
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -12,10 +12,6 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.constants import (
-    refuse_unreal,
-)
-from tapegrad.face.lines import told
 from tapegrad.face.table import lazy_import
 
 
@@ -36,12 +32,6 @@ def is_floating(x: Any) -> bool:
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a Tensor or anything that NumPy turns into an array."""
     return x.shape if hasattr(x, "shape") else np.shape(x)
-
-
-def computed(op: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The result of an op on arrays alone, which writes nothing."""
-    refuse_unreal(op.name, operands)
-    return told(op.forward, *operands, **options)
 
 
 LISTS = (list, tuple)

@@ -75,7 +75,8 @@ class Origin:
     def inner(self, fn: Callable[..., Any]) -> Origin:
         """Where the tape of a function inside this one begins, written on the same terms."""
         place = users_place if self.lines else None
-        return Origin(label(fn), self.compiling, first_line(fn), place, self, self.doing)
+        terms = place, self, self.doing, self.evaluate
+        return Origin(label(fn), self.compiling, first_line(fn), *terms)
 
     def is_within(self, other: Origin) -> bool:
         """Whether this tape is the other, or is recorded inside it."""

@@ -11,7 +11,8 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
-from tapegrad.core.tape import Tape, ancestors, run
+from tapegrad.core.recording import run
+from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
 from tapegrad.explain.rules import is_ours, passes_gradient
 from tapegrad.explain.steps import Step, sweep_steps

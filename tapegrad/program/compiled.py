@@ -17,7 +17,6 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import (
     argument_names,
-    as_positions,
     check_callable,
     first_line,
     label,
@@ -42,6 +41,7 @@ from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
+from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
 R = TypeVar("R")

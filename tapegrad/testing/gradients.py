@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.tape import record
+from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import at_users_line
 from tapegrad.testing.differences import Comparison

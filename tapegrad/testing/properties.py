@@ -14,7 +14,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
-from tapegrad.core.tape import record
+from tapegrad.core.recording import record
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
 from tapegrad.ops.record import stop_gradient

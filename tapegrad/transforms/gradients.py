@@ -11,8 +11,9 @@ from numpy import ndarray
 from tapegrad.core.callables import label
 from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_floating
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import finite_check, sweep
-from tapegrad.core.tape import Tape, ancestors, run
+from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import a_kind

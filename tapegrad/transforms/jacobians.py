@@ -11,8 +11,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import push
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.face.ownership import give

@@ -13,8 +13,9 @@ from tapegrad.core.callables import check_callable, label
 from tapegrad.core.cotangents import check_cotangent, finish_gradient, initial_cotangent
 from tapegrad.core.forward import push
 from tapegrad.core.operands import is_floating
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.ownership import give
 from tapegrad.face.text import a_kind

@@ -20,10 +20,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import forward_of
-from tapegrad.declare.batching import (
-    Batched,
-    count,
-)
+from tapegrad.declare.batching import Batched, count
 from tapegrad.face.lines import at_users_line
 
 

@@ -486,6 +486,8 @@ interrupts = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     files = (
         "tape.py",
+        "recording.py",
+        "writing.py",
         "checkpoints.py",
         "custom.py",
         "gradients.py",

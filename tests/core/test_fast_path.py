@@ -1,4 +1,4 @@
-"""The step of a sweep that is written out does what `contributions` says."""
+"""The fast path of the sweep does what the general one does."""
 
 import numpy as np
 import pytest
