@@ -67,15 +67,23 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         # lists are kept as tuples, and NumPy does not accept a list as an axis
         given = {n: value if type(value) is list else options[n] for n, value in given.items()}
     values: list[Any] = []
-    for i, x in enumerate(operands):
+    for x in operands:
         if type(x) is Tensor and x.origin is origin:
             value = x._primal
             if type(value) is ndarray or op.takes_weak:
                 values.append(value)
                 continue
-        last, x = read_operand(last, op, x)
+        if type(x) is ndarray and x.dtype.kind == "f":
+            x = value = own(x)
+        elif type(x) in PYTHON_NUMBERS:
+            values.append(x)
+            continue
+        else:
+            last, x = read_operand(last, op, x)
+            value = x._primal if type(x) is Tensor else x
+        i = len(values)
         operands = (*operands[:i], x, *operands[i + 1 :])
-        values.append(x._primal if type(x) is Tensor else x)
+        values.append(value)
     evaluate = origin.evaluate
     try:
         if evaluate is not None:
@@ -133,8 +141,6 @@ def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
         if type(x._primal) is not ndarray and not op.takes_weak:
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
         return last, x
-    if type(x) is ndarray and x.dtype.kind == "f":
-        return last, own(x)
     if type(x) not in LISTS or first_tensor(x) is None:
         return last, as_constant(x, op.name)
     parts = []
