@@ -23,10 +23,17 @@ from tapegrad.core.cotangents import (
 )
 from tapegrad.core.messages import Gradients, note_rule, refuse_branch
 from tapegrad.core.tape import Tape, descendants
-from tapegrad.core.tensor import Origin, Tensor, differentiable
-from tapegrad.core.writing import is_recording
+from tapegrad.core.tensor import Origin, Parts, Rules, Tensor, differentiable
+from tapegrad.core.writing import advance, is_recording, last_written, write_known
 from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import give
 from tapegrad.face.table import lazy_import
+
+# What a recorded sweep writes last: it says that it is one. Options are the line before the first
+# that it wrote, and records and their cotangents in turn: those that the sweep passed, and
+# parameters and their gradients.
+SWEEP = Rules("sweep", lambda **options: _NOTHING, (), jvp=lambda *args: None)
+_NOTHING = give(np.zeros(()))
 
 
 def reverse_sweep(
@@ -85,13 +92,15 @@ def sweep(
 ) -> dict[Tensor, Any]:
     """The sweep itself, from several outputs with a cotangent each; it consumes `seeds`.
 
-    The tape is taken out of its list, so that a record that the sweep has passed is freed,
-    with its value, unless the caller holds it. If the sweep is checked, `checking` is called with
-    the tape and the outputs, and returns what to call with each contribution.
+    The tape is taken out of its list, so that a record that the sweep has passed is freed, with
+    its value, unless the caller holds it. If the sweep is checked, `checking` is called with the
+    tape and the outputs, and returns what to call with each contribution.
     """
     tape = tapes.pop()
     check = None if checking is None else checking(tape, seeds)
     recorded, reached = scope(tape)
+    since = last_written().index if recorded else 0
+    passed: list[Tensor] = []
     is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
@@ -104,6 +113,8 @@ def sweep(
         g = None if record in wanted else cotangents.pop(record, None)
         if g is not None:
             summed.discard(record)
+            if recorded and type(g) is Tensor:
+                passed += record, g
             if not (is_plain and accumulate_fast(record, g, cotangents, summed)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
                     cotangents[x] = (
@@ -119,6 +130,10 @@ def sweep(
     gradients = {}
     for p in parameters:
         gradients[p] = finish_gradient(p, cotangents.get(p), given)
+    if recorded:
+        ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
+        said = {"since": since, "passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
+        advance(write_known(last_written(), SWEEP, (), said, _NOTHING))
     return gradients
 
 

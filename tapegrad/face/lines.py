@@ -30,14 +30,11 @@ class Place:
     ----------
     file, number, text
         The line.
-    sweeps
-        The number of reverse sweeps between that line and the code that it led to.
     """
 
     file: str
     number: int
     text: str
-    sweeps: int = 0
 
     def __str__(self) -> str:
         if not self.file:
@@ -52,16 +49,13 @@ _NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 def users_place() -> Place:
     """The caller's line that led here."""
-    sweeps = 0
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         if _is_users(frame):
             file, number = frame.f_code.co_filename, frame.f_lineno
-            return Place(file, number, linecache.getline(file, number).strip(), sweeps)
-        in_core = frame.f_globals.get("__name__") == "tapegrad.core.sweep"
-        sweeps += in_core and frame.f_code.co_name == "sweep"
+            return Place(file, number, linecache.getline(file, number).strip())
         frame = frame.f_back
-    return Place("", 0, "", sweeps)
+    return Place("", 0, "")
 
 
 def users_level() -> int:

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Container
 
+from tapegrad.core.sweep import SWEEP
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.explain.rules import passes_gradient
+
+
+def swept(tape: Tape) -> frozenset[Tensor]:
+    """The records that sweeps inside a recording wrote, such as those of `grad`."""
+    since = [(x._options["since"], x.index) for x in tape if x.op is SWEEP]
+    return frozenset(x for x in tape if any(first < x.index <= last for first, last in since))
 
 
 def ends(record: Tensor) -> bool:

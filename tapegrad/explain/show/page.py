@@ -22,8 +22,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import called, events
-from tapegrad.explain.show.inner import swept
-from tapegrad.explain.show.marks import mark
+from tapegrad.explain.show.marks import mark, swept
 from tapegrad.explain.show.replay import slopes
 from tapegrad.explain.show.text import primal_of
 from tapegrad.explain.show.values import Texts

@@ -6,8 +6,7 @@ from typing import Any
 
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.explain.show.inner import swept
-from tapegrad.explain.show.marks import mark
+from tapegrad.explain.show.marks import mark, swept
 from tapegrad.explain.steps import sweep_steps
 from tapegrad.face.text import Text, short, table
 
