@@ -139,20 +139,23 @@ def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
     that it came to, unless nothing was computed from it before it reached a parameter.
     """
     sweeps: list[Tensor] = []
-    used: set[Any] = set()
+    first_use: dict[Any, int] = {}
     while type(last) is Tensor:
         if last.op is SWEEP:
             sweeps.append(last)
-        used.update([x for x in last._operands if type(x) is Tensor])
+        first_use.update([(x, last.index) for x in last._operands if type(x) is Tensor])
         last = last.previous
     found: dict[Tensor, Tensor] = {}
-    arrived: dict[Tensor, Tensor] = {}
+    straight: dict[Tensor, Tensor] = {}
+    arrived: set[Tensor] = set()
     for sweep in reversed(sweeps):
-        passed, gradients = [sweep._options[name].values for name in ("passed", "gradients")]
+        passed, ends = [sweep._options[name].values for name in ("passed", "gradients")]
         for record, g in zip(passed[::2], passed[1::2], strict=True):
             found.setdefault(g, record)
-        arrived.update(zip(gradients[1::2], gradients[::2], strict=True))
-    straight = {g: record for g, record in arrived.items() if g not in used}
+        for record, g in zip(ends[::2], ends[1::2], strict=True):
+            arrived.add(g)
+            if first_use.get(g, sweep.index) >= sweep.index:
+                straight[g] = record
     return {**found, **straight}, frozenset(arrived)
 
 
