@@ -26,14 +26,14 @@ from tapegrad.core.tape import Tape, descendants
 from tapegrad.core.tensor import Origin, Parts, Rules, Tensor, differentiable
 from tapegrad.core.writing import advance, is_recording, last_written, write_known
 from tapegrad.face.lines import at_users_line
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import Array, give
 from tapegrad.face.table import lazy_import
 
 # What a recorded sweep writes last: it says that it is one. Options are the line before the first
 # that it wrote, and records and their cotangents in turn: those that the sweep passed, and
 # parameters and their gradients.
 SWEEP = Rules("sweep", lambda **options: _NOTHING, (), jvp=lambda *args: None)
-_NOTHING = give(np.zeros(()))
+_NOTHING: Array = give(np.zeros(()))
 
 
 def reverse_sweep(

@@ -110,9 +110,9 @@ class Unravel:
         made: list[Any] = []
         start = 0
         for (shape, dtype), n in zip(self.likes, sizes, strict=True):
-            x = vector[start : start + n].reshape(shape)
+            x: Any = vector[start : start + n].reshape(shape)
             start += n
-            if isinstance(x, Reading):
+            if isinstance(vector, Reading):
                 made.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it
