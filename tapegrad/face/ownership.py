@@ -1,7 +1,18 @@
-"""Who may change an array: nobody, once it is on a tape or has been handed out.
+"""Ownership of arrays: nobody changes one that is on a tape or has been handed out.
 
-Every array that enters the package goes through `keep`, and every array that leaves it through
-`lend` or `give`. NumPy's flags cannot tell whether an array can still be written to: one that is
+Every array that enters the package goes through `keep` or `own`, and every array that leaves it
+through `lend` or `give`:
+
+======  =====================  =======================================
+        who made the array     who sees the result
+======  =====================  =======================================
+`own`   the caller             the package alone
+`keep`  the caller             the package, and whom it hands it on to
+`lend`  the package, earlier   the caller, beside the package
+`give`  the package, just now  the caller alone
+======  =====================  =======================================
+
+NumPy's flags cannot tell whether an array can still be written to: one that is
 read-only and owns its data may have a writeable view. So `keep` copies every array except those
 that `give` marked.
 
@@ -212,7 +223,14 @@ _MOST = (32 << 20) - (64 << 10)
 
 
 def keep_freed_memory() -> None:
-    """Let up to 64 MB of freed memory stay with the process.
+    """Let up to 64 MB of freed memory stay with the process, for the next recording.
+
+    A tape keeps its values until it is swept, and frees them together. glibc gives free memory at
+    the end of its heap back to the system where there is more than a limit. The next recording
+    takes it again, page by page, which can take twice as long as computing. The limit is twice the
+    size of the largest array that the process has freed, up to 32 MB (mallopt(3),
+    M_MMAP_THRESHOLD): so it is enough to allocate and free one array of that size, of which
+    nothing is read or written.
 
     Nothing changes where the environment sets glibc's limits, or with another C library.
     """

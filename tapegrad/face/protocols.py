@@ -1,4 +1,4 @@
-"""Arrays of other libraries beside a Tensor, and which of them do the computing."""
+"""NumPy's protocols: its functions called on a record, and arrays of other libraries beside one."""
 
 from __future__ import annotations
 

@@ -9,6 +9,12 @@ from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
 from tapegrad.tree.mapping import map_up_to as map_up_to
 from tapegrad.tree.mapping import map_with_path as map_with_path
+from tapegrad.tree.operations import Unravel as Unravel
+from tapegrad.tree.operations import all_close as all_close
+from tapegrad.tree.operations import ravel as ravel
+from tapegrad.tree.operations import size as size
+from tapegrad.tree.operations import summary as summary
+from tapegrad.tree.operations import update as update
 from tapegrad.tree.structure import LEAF as LEAF
 from tapegrad.tree.structure import Structure as Structure
 from tapegrad.tree.structure import Tree as Tree
@@ -19,12 +25,6 @@ from tapegrad.tree.structure import parts as parts
 from tapegrad.tree.structure import paths as paths
 from tapegrad.tree.structure import structure_paths as structure_paths
 from tapegrad.tree.structure import unflatten as unflatten
-from tapegrad.tree.whole import Unravel as Unravel
-from tapegrad.tree.whole import all_close as all_close
-from tapegrad.tree.whole import ravel as ravel
-from tapegrad.tree.whole import size as size
-from tapegrad.tree.whole import summary as summary
-from tapegrad.tree.whole import update as update
 
 __all__ = [
     "Structure",

@@ -1,4 +1,4 @@
-"""Whole trees: turned into a vector, updated, counted, shown and compared."""
+"""Operations on whole trees: a vector of one, updates, sizes, a table, comparison."""
 
 from __future__ import annotations
 
