@@ -111,6 +111,22 @@ def room_of(name: str) -> str:
     return f"{name}..".split(".")[1]
 
 
+def test_only_the_names_of_users_are_read_out_of_frames():
+    """Renaming a local of the package, or a function, must change nothing that it does."""
+    readers = set()
+    for file in FILES:
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.Attribute) and node.attr == "f_locals":
+                readers.add(file.stem)
+            if isinstance(node, ast.Compare):
+                assert ".co_name" not in ast.unparse(node), f"{file}: {ast.unparse(node)}"
+    # all variables of the user's functions, none by its name
+    assert readers == {"observe"}
+    observe = (PACKAGE / "program" / "observe.py").read_text()
+    assert "at.items()" in observe
+    assert "at[" not in observe
+
+
 def test_a_name_with_an_underscore_stays_in_its_module():
     for file in FILES:
         for node in ast.walk(parsed(file)):

@@ -16,6 +16,8 @@ from typing import Any
 
 from tapegrad.core.tensor import Rules, Tensor
 
+_LAMBDA = (lambda: None).__name__
+
 
 def formula(op: Rules, i: int) -> str:
     """The source of an op's rule for operand i, such as ``g * x2``.
@@ -26,7 +28,7 @@ def formula(op: Rules, i: int) -> str:
     rule = _rule(op, i)
     code = getattr(rule, "__code__", None)
     written = ""
-    if code is not None and code.co_name == "<lambda>":
+    if code is not None and rule.__name__ == _LAMBDA:
         written = _in_words(_body(code), rule.__globals__)
     elif code is not None:
         written = _said(rule)
@@ -38,12 +40,13 @@ def names(op: Rules, i: int) -> tuple[str, ...]:
 
     There are none if the formula is in words.
     """
-    code = getattr(_rule(op, i), "__code__", None)
+    rule = _rule(op, i)
+    code = getattr(rule, "__code__", None)
     try:
         written = ast.parse(formula(op, i), mode="eval")
     except SyntaxError:
         return ()
-    if code is None or code.co_name != "<lambda>":
+    if code is None or rule.__name__ != _LAMBDA:
         return ()
     used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
     return tuple(name if name in used else "" for name in code.co_varnames[: code.co_argcount])
