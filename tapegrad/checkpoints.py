@@ -69,8 +69,12 @@ class Checkpoint(Generic[P, R]):
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
         primal = layout.pack(output)
-        reads = _read(Tape(last, origin), output)
-        last, _, reads = lift(last_written(), CHECKPOINT, reads)
+        lifted, found = [], _read(Tape(last, origin), output)
+        last = last_written()
+        for x in found:
+            last, x = lift(last, CHECKPOINT, x)
+            lifted.append(x)
+        reads = tuple(lifted)
         call = Call(self, args, kwargs, start, reads, layout, primal)
         record = write_known(last, CHECKPOINT, reads, {"call": call}, primal)
         advance(record)
@@ -213,7 +217,7 @@ def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
         nonlocal last
         if type(leaf) is not Tensor:
             return lend(leaf)
-        last, _, (marked,) = lift(last, CHECKPOINT, (leaf,))
+        last, marked = lift(last, CHECKPOINT, leaf)
         return marked
 
     return tree.map(mark, given), last

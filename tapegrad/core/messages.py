@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tensor import Origin, Rules, Tensor
 from tapegrad.errors import TapeError

@@ -22,8 +22,8 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.operands import forward_of
 from tapegrad.core.tensor import Parts, Rules
+from tapegrad.declare.abstract import forward_of
 from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref

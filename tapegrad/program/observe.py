@@ -127,9 +127,8 @@ class Watch:
         return Seen(variables, *_cotangents(last))
 
     def end(self) -> None:
-        """Let the frames and the records go, which lead back here by the tape's origin."""
+        """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
-        self._cotangents.clear()
 
 
 def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
