@@ -17,18 +17,19 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import (
     argument_names,
-    as_positions,
     check_callable,
     first_line,
     label,
     title,
 )
-from tapegrad.core.ownership import keep
 from tapegrad.core.pickling import by_name
-from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.face.notebook import in_html
-from tapegrad.face.warned import told
+from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.declare.abstract import evaluate
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import keep
+from tapegrad.face.text import in_html
 from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
@@ -40,6 +41,7 @@ from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
+from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -269,7 +271,7 @@ def trace(
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
     watch = Watch()
-    origin = Origin(label(fn), True, first_line(fn), watch.note)
+    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=evaluate)
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 

@@ -22,10 +22,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
-from tapegrad.core.parts import Parts
-from tapegrad.core.tensor import Rules
-from tapegrad.core.whole import forward_of
+from tapegrad.core.tensor import Parts, Rules
+from tapegrad.declare.abstract import forward_of
+from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref
 

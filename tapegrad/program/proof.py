@@ -23,8 +23,8 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.ownership import Array
 from tapegrad.errors import ProofError
+from tapegrad.face.ownership import Array
 from tapegrad.program.builder import Builder
 from tapegrad.program.evaluation import EndlessError, Rounded, Shaken, evaluated
 from tapegrad.program.improvement import Improvement, Pass, made
