@@ -16,7 +16,7 @@ from user_programs import NAMES, Drawn, user_programs
 import tapegrad as tg
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
-from tapegrad.program.proof import KINDS, Fault, Proof, difference, inputs_like
+from tapegrad.program.proof import KINDS, Fault, Known, Proof, difference, inputs_like
 from tapegrad.program.writing import runner
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -106,17 +106,18 @@ def faults_of_writing(proof: Proof, program: Any) -> Any:
     with mock.patch.multiple("tapegrad.program.plan", LARGE=64, _BLOCK_BYTES=128):
         make = runner(program)
     run = make()
+    known = [found for x in proof.known if (found := Known.of(program, x.inputs))]
     # twice on each, for the buffers are full then, of others' values
-    for known in proof.known * 2:
+    for x in known * 2:
         try:
             with np.errstate(all="ignore"):
-                outputs = tg.tree.leaves(run(*known.inputs))
+                outputs = tg.tree.leaves(run(*x.inputs))
         except Exception as error:
-            yield Fault("raises", "", f"{type(error).__name__}: {error}"), known.inputs
+            yield Fault("raises", "", f"{type(error).__name__}: {error}"), x.inputs
             return
-        fault = difference(known.outputs, outputs, known, proof.paths, 16)
+        fault = difference(x.outputs, outputs, x, proof.paths)
         if fault is not None:
-            yield fault, known.inputs
+            yield fault, x.inputs
             return
 
 

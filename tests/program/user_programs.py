@@ -35,7 +35,7 @@ class Draw:
         self.rng = np.random.default_rng(seed)
         self.dtype = np.dtype(self.of("ddf"))
 
-    def int(self, least: int, most: int) -> int:
+    def whole(self, least: int, most: int) -> int:
         return self._random.randint(least, most)
 
     def of(self, choices: Any) -> Any:
@@ -88,7 +88,7 @@ def norm_of(d: Draw) -> Any:
 
 def net_of(d: Draw, first: int, last: int | None = None) -> tuple[Any, Any]:
     """Parameters, and a function of them and of rows."""
-    n = d.int(1, 4)
+    n = d.whole(1, 4)
     same = d.yes
     sizes = [first, *[first if same else d.of([1, 2, 3, 4, 17]) for _ in range(n)]]
     sizes[-1] = last or sizes[-1]
@@ -140,7 +140,9 @@ def loss_of(d: Draw, like: Any, n: int, classes: int) -> tuple[Any, Any]:
     return d.array(n, classes), losses[kind]
 
 
-def step_of(d: Draw, loss: Any, params: Any, *data: Any, sequences: bool = False) -> tuple[Any, tuple[Any, ...]]:
+def step_of(
+    d: Draw, loss: Any, params: Any, *data: Any, sequences: bool = False
+) -> tuple[Any, tuple[Any, ...]]:
     """What is done with a loss: nothing, a gradient, a step of an optimizer."""
     kinds = ("sgd", "plain", "clipped", "adam", "value", "momentum", "each", "decay", "hvp")
     kind = d.of(["grad", "grad", *kinds])
@@ -194,7 +196,7 @@ def layers(d: Draw) -> tuple[Any, Any]:
     n, first, classes = d.rows(), d.of([3, 1, 2]), d.of([2, 1, 3])
     made: list[Any] = []
     width = first
-    for _ in range(d.int(1, 3)):
+    for _ in range(d.whole(1, 3)):
         to = d.of([2, 4, 3])
         made.append(nn.Linear(width, to))
         width = to
@@ -202,7 +204,7 @@ def layers(d: Draw) -> tuple[Any, Any]:
             made.append(d.of([nn.Tanh(), nn.Sigmoid(), nn.Relu(), nn.Gelu(), nn.Silu(), nn.Elu()]))
     net = nn.Sequential(*made, nn.Linear(width, classes))
     norm = d.of([None, None, nn.LayerNorm(classes), nn.RMSNorm(classes)])
-    params = {"net": net.init(d.int(0, 9), dtype=d.dtype)}
+    params = {"net": net.init(d.whole(0, 9), dtype=d.dtype)}
     if norm is not None:
         params["norm"] = norm.init(0, dtype=d.dtype)
     targets, loss = loss_of(d, None, n, classes)
@@ -216,7 +218,7 @@ def layers(d: Draw) -> tuple[Any, Any]:
 
 def cells(d: Draw) -> tuple[Any, Any]:
     """A recurrent cell, unrolled or by scan."""
-    n, steps, width, hidden = d.of([2, 1, 3]), d.int(1, 5), d.of([2, 1, 3]), d.of([3, 1, 2, 4])
+    n, steps, width, hidden = d.of([2, 1, 3]), d.whole(1, 5), d.of([2, 1, 3]), d.of([3, 1, 2, 4])
     kind = d.of(["own", "own", "rnn", "gru", "lstm", "both"])
     by_scan = d.yes
     xs = d.array(steps, n, width)
@@ -226,7 +228,7 @@ def cells(d: Draw) -> tuple[Any, Any]:
             cell = nn.RNNCell(width, hidden, hidden, activation=d.of(["tanh", "sigmoid"]))
         else:
             cell = (nn.GRUCell if kind == "gru" else nn.LSTMCell)(width, hidden)
-        params = cell.init(d.int(0, 9), dtype=d.dtype)
+        params = cell.init(d.whole(0, 9), dtype=d.dtype)
         begin = cell.initial_hidden(n, dtype=d.dtype)
 
         def one(p: Any, h: Any, x: Any) -> Any:
@@ -290,7 +292,7 @@ def embeddings(d: Draw) -> tuple[Any, Any]:
 
 def unrolled_embeddings(d: Draw) -> tuple[Any, Any]:
     """A table looked up at each step of a loop."""
-    rows, width, hidden, steps = d.of([3, 6]), d.of([2, 3]), 3, d.int(2, 4)
+    rows, width, hidden, steps = d.of([3, 6]), d.of([2, 3]), 3, d.whole(2, 4)
     n = d.of([2, 4])
     p = {"table": d.array(rows, width), "u": d.array(width, hidden), "w": d.array(hidden, hidden)}
     p["b"] = d.array(hidden)
@@ -317,7 +319,7 @@ def attentions(d: Draw) -> tuple[Any, Any]:
     own = d.yes
     x = d.array(n, steps, width)
     if not own:
-        params: Any = layer.init(d.int(0, 9), dtype=d.dtype)
+        params: Any = layer.init(d.whole(0, 9), dtype=d.dtype)
         return step_of(d, lambda p, x: np.sum(layer(p, x) ** 2), params, x)
     params = {name: d.array(width, width) for name in "qkv"}
 
@@ -371,7 +373,7 @@ def slices(d: Draw) -> tuple[Any, Any]:
             "slices": slice(i, i + 1),
             "columns": (slice(None), i % width),
             "steps": slice(i, None, 2),
-            "some": (d.int(0, n - 1), slice(0, max(1, width - 1))),
+            "some": (d.whole(0, n - 1), slice(0, max(1, width - 1))),
         }[kinds]
         parts.append((index, d.of(ACTIVATIONS[:5]), d.number()))
     times = d.yes
@@ -396,7 +398,7 @@ def polynomials(d: Draw) -> tuple[Any, Any]:
     names = "xyz"
 
     def formula(depth: int) -> str:
-        if not depth or d.int(0, 3) == 0:
+        if not depth or d.whole(0, 3) == 0:
             return d.of([*names, *names, repr(d.number())])
         a, b = formula(depth - 1), formula(depth - 1)
         return d.of(
@@ -407,7 +409,7 @@ def polynomials(d: Draw) -> tuple[Any, Any]:
             ]
         ).format(a=a, b=b, n=repr(d.number()), e=d.of(["2", "3", "4", "2.0", "1"]))
 
-    text = formula(d.int(2, 4))
+    text = formula(d.whole(2, 4))
     text = d.of(["{}", "{}", "np.log({})", "1 / ({})", "np.sqrt({})", "np.exp(-({}))"]).format(text)
     text = d.of(["{} + 0 * x", "np.sum({} + 0 * x)", "np.mean({} + x)"]).format(text)
     fn = eval(f"lambda x, y, z: {text}", {"np": np})
@@ -521,7 +523,7 @@ def far_apart(d: Draw) -> tuple[Any, Any]:
 def mixed(d: Draw) -> tuple[Any, Any]:
     """Both float types, Python numbers and integers, beside each other."""
     a, b = d.array(3).astype("f"), d.array(3).astype("d")
-    number, count = d.number(), d.int(0, 3)
+    number, count = d.number(), d.whole(0, 3)
 
     def fn(a: Any, b: Any, s: Any, n: Any) -> Any:
         y = a * number + s
