@@ -28,8 +28,10 @@ from tapegrad.errors import ProofError
 from tapegrad.program.builder import Builder
 from tapegrad.program.evaluation import EndlessError, Rounded, Shaken, evaluated
 from tapegrad.program.improvement import Improvement, Pass, made
-from tapegrad.program.ir import Code, Input
+from tapegrad.program.ir import Code
 from tapegrad.program.program import Program, check_program
+from tapegrad.program.trials import trials
+from tapegrad.program.writing import runner
 
 # how many times as far as rounding moves a result a pass may
 BOUND = 8.0
@@ -37,6 +39,7 @@ BOUND = 8.0
 _EXPERIMENTS = 4
 
 Values = Sequence[Any]
+Found = tuple["Pass | None", "Fault", Values]
 
 
 @attrs.frozen
@@ -228,80 +231,6 @@ def _fault(kind: str, path: str, x: Array, y: Array, wrong: Array) -> Fault:
     return Fault(kind, path, f"{x[at]!r} before, {y[at]!r} after{place}")
 
 
-# --- inputs ---------------------------------------------------------------------------------
-
-KINDS = (
-    "ordinary",
-    "whole",
-    "zeros",
-    "near ones",
-    "large",
-    "small",
-    "limits",
-    "mixed",
-)
-
-
-def inputs_like(inputs: Sequence[Input], given: Values, kind: str, seed: int = 0) -> list[Any]:
-    """Inputs of the same shapes and dtypes; whole numbers are some of the given ones.
-
-    Parameters
-    ----------
-    inputs
-        Of the program.
-    given
-        The values of the inputs that were recorded.
-    kind
-        One of `KINDS`.
-    seed
-        Of the draws.
-    """
-    rng = np.random.default_rng([seed, KINDS.index(kind)])
-    made_: list[Any] = []
-    for x, value in zip(inputs, given, strict=True):
-        if x.dtype.kind != "f":
-            drawn = value
-            if isinstance(value, np.ndarray) and value.size:
-                drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
-            made_.append(drawn)
-            continue
-        this = KINDS[rng.integers(len(KINDS) - 1)] if kind == "mixed" else kind
-        drawn = _drawn(this, x.shape, x.dtype, rng)
-        drawn.setflags(write=False)
-        made_.append(float(drawn) if x.number else drawn)
-    return made_
-
-
-def _drawn(
-    kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator
-) -> Array:
-    limits = np.finfo(dtype)
-    if kind == "ordinary":
-        x: Any = rng.normal(size=shape)
-    elif kind == "whole":
-        x = rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0])
-    elif kind == "zeros":
-        x = rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2])
-    elif kind == "near ones":
-        near = [1.0, 1.0 + limits.eps, 1.0 - limits.epsneg, 2.0, 0.5]
-        x = rng.choice(near, shape) * rng.choice([1.0, -1.0], shape)
-    elif kind == "large":
-        # a power whose square is still finite, and some whose square is not
-        x = rng.normal(size=shape) * rng.choice([1e2, float(limits.max) ** 0.45], shape)
-    elif kind == "small":
-        x = rng.normal(size=shape) * rng.choice(
-            [1e-3, float(limits.tiny) ** 0.5, float(limits.tiny)], shape
-        )
-    else:
-        most = float(limits.max)
-        # here and there, or everywhere the same
-        odd = rng.choice(
-            [np.inf, -np.inf, np.nan, most, most / 10], shape if rng.random() < 0.5 else ()
-        )
-        x = np.where(rng.random(shape) < rng.choice([0.1, 0.5, 1.0]), odd, rng.normal(size=shape))
-    return np.asarray(x, dtype)
-
-
 # --- proofs ---------------------------------------------------------------------------------
 
 
@@ -325,7 +254,7 @@ class Proof:
 
     def faults(
         self, passes: Iterable[Pass], fired: Callable[[Pass, Program], None] = lambda *_: None
-    ) -> Iterator[tuple[Pass, Fault, Values]]:
+    ) -> Iterator[Found]:
         """The passes at fault, each with the fault and the inputs that show it.
 
         The passes are run one after another; one at fault is left out. `fired` is called with each
@@ -393,31 +322,68 @@ class Proof:
         return fault or outputs
 
 
+def written_fault(program: Program, known: Sequence[Known], paths: Sequence[str]) -> Found | None:
+    """How a program that is written and run differs from the same evaluated; None if it does not.
+
+    It runs twice on each of the inputs: the buffers are full then, of others' values.
+    """
+    run = runner(program)()
+    for x in (*known, *known):
+        fault: Fault | None
+        try:
+            with np.errstate(all="ignore"):
+                outputs = tree.leaves(run(*x.inputs))
+            fault = difference(x.outputs, outputs, x, paths)
+        except (*_RAISED, AttributeError) as error:
+            fault = Fault("raises", "", f"{type(error).__name__}: {error}")
+        if fault is not None:
+            return None, fault, x.inputs
+    return None
+
+
 def improved_and_proved(
-    program: Program, passes: Iterable[Pass], given: Values, n_inputs: int = 2
+    program: Program,
+    passes: Iterable[Pass],
+    given: Values,
+    wait: Callable[[], None] = lambda: None,
 ) -> Program:
     """The program after these passes, each proved on the given inputs and on others like them.
 
     Raises
     ------
     ProofError
-        If a pass changes what is computed.
+        If a pass changes what is computed, or the program that is written does not compute it.
     """
-    tried = [given]
-    for kind in KINDS:
-        tried += [inputs_like(program.inputs, given, kind, seed) for seed in range(n_inputs)]
+    proof = Proof(program, trials(program.inputs, given))
     last = [program]
-    proof = Proof(program, tried)
-    found = next(proof.faults(passes, lambda _, after: last.append(after)), None)
+
+    def fired(improve: Pass, after: Program) -> None:
+        last.append(after)
+        wait()
+
+    found = next(proof.faults(passes, fired), None)
     if found is None:
-        return last[-1]
-    improve, fault, inputs = found
+        known = [x for old in proof.known if (x := Known.of(last[-1], old.inputs)) is not None]
+        found = written_fault(last[-1], known, proof.paths)
+    if found is not None:
+        raise ProofError(_told(program, *found))
+    return last[-1]
+
+
+def _told(program: Program, improve: Pass | None, fault: Fault, inputs: Values) -> str:
+    """What is told of a fault."""
     name = getattr(improve, "__name__", repr(improve))
-    at = ", ".join(f"{x.path} = {v!r}" for x, v in zip(program.inputs, inputs, strict=False))
-    raise ProofError(
-        f"the pass {name} changes what {program.label} computes ({fault.kind}): "
-        f"{fault.path + ' is ' if fault.path else ''}{fault.told}"
-        + (f", for {at}" if at else "")
-        + f". Please report it with the function and its arguments; until then leave the pass "
-        f"out: passes=[x for x in tapegrad.program.PASSES if x.__name__ != {name!r}]"
+    where = f"the pass {name}" if improve is not None else "the written program"
+    told = f"{fault.path}: {fault.told}" if fault.path else fault.told
+    lines = [f"{where} changes what {program.label} computes ({fault.kind}): {told}"]
+    for x, value in zip(program.inputs, inputs, strict=False):
+        lines.append(f"  {x.path} = {np.array2string(np.asarray(value), threshold=50)}")
+    lines.append(
+        "This is a fault of tapegrad: please report it with the function and this message."
     )
+    if improve is not None:
+        lines.append(
+            "Until it is mended: tg.compile(fn, passes=[x for x in tg.program.PASSES "
+            f"if x.__name__ != {name!r}])"
+        )
+    return "\n".join(lines)

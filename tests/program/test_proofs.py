@@ -16,8 +16,8 @@ from user_programs import NAMES, Drawn, user_programs
 import tapegrad as tg
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
-from tapegrad.program.proof import KINDS, Fault, Known, Proof, difference, inputs_like
-from tapegrad.program.writing import runner
+from tapegrad.program.proof import Fault, Known, Proof, written_fault
+from tapegrad.program.trials import KINDS, inputs_like
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
 
@@ -27,8 +27,8 @@ class Found:
     """A fault, and what it was found in."""
 
     fault: Fault
-    drawn: Drawn
     inputs: Any
+    drawn: Drawn
     size: int
 
     def __str__(self) -> str:
@@ -86,14 +86,15 @@ def survey_of(draws: Any, n_kinds: int, passes: Any = None) -> Survey:
 
         faulty = False
         for improve, fault, inputs in proof.faults(passes or PASSES, fired):
-            survey.faults[improve.__name__].append(Found(fault, drawn, inputs, size))
+            survey.faults[improve.__name__].append(Found(fault, inputs, drawn, size))
             faulty = True
         survey.n[0] += 1
         survey.fired.update(counts.keys())
         survey.twice.update(name for name, n in counts.items() if n > 1)
         if not faulty and passes is None:
-            for fault, inputs in faults_of_writing(proof, last[0]):
-                survey.faults["writer"].append(Found(fault, drawn, inputs, size))
+            found = fault_of_writing(proof, last[0])
+            if found is not None:
+                survey.faults["writer"].append(Found(*found[1:], drawn, size))
 
     # so that few elements are as many
     with mock.patch("tapegrad.program.passes.late.LARGE", 64):
@@ -101,24 +102,11 @@ def survey_of(draws: Any, n_kinds: int, passes: Any = None) -> Survey:
     return survey
 
 
-def faults_of_writing(proof: Proof, program: Any) -> Any:
-    """How a program that is written and run differs from one that is evaluated."""
-    with mock.patch.multiple("tapegrad.program.plan", LARGE=64, _BLOCK_BYTES=128):
-        make = runner(program)
-    run = make()
+def fault_of_writing(proof: Proof, program: Any) -> Any:
+    """How a program that is written, in blocks of few elements, differs from one evaluated."""
     known = [found for x in proof.known if (found := Known.of(program, x.inputs))]
-    # twice on each, for the buffers are full then, of others' values
-    for x in known * 2:
-        try:
-            with np.errstate(all="ignore"):
-                outputs = tg.tree.leaves(run(*x.inputs))
-        except Exception as error:
-            yield Fault("raises", "", f"{type(error).__name__}: {error}"), x.inputs
-            return
-        fault = difference(x.outputs, outputs, x, proof.paths)
-        if fault is not None:
-            yield fault, x.inputs
-            return
+    with mock.patch.multiple("tapegrad.program.plan", LARGE=64, _BLOCK_BYTES=128):
+        return written_fault(program, known, proof.paths)
 
 
 @functools.cache
