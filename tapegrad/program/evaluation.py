@@ -110,56 +110,12 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
 # ops that add up; what they round is as large as the sum of their terms' sizes
 _ADDING = frozenset(
     {
-        *("add", "subtract", "sum", "mean", "cumsum", "matmul", "inner_product", "contract"),
+        *("sum", "mean", "cumsum", "matmul", "inner_product", "contract"),
         *("vecdot", "matvec", "vecmat", "segment_sum", "index_add", "add_at_places", "convolve"),
         *("add_patches", "overlap_add"),
     }
 )
-# functions of elements that give one of their operands, up to its sign, or a small whole number
-_CHOOSING = frozenset(
-    {"negative", "positive", "abs", "fabs", "sign", "maximum", "minimum", "fmax", "fmin", "conj"}
-    | {"copysign", "floor", "ceil", "trunc", "rint", "heaviside"}
-)
-
-
-@attrs.frozen
-class Shaken:
-    """Every operand and every result is off by a unit in the last place, up or down.
-
-    Of ops that add up, the result is off by a unit in the last place of the sum of their terms'
-    sizes.
-    """
-
-    seed: int
-
-    def __call__(self, op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
-        """The result, off."""
-        if not _is_floating(result) or _chooses(op, operands, result):
-            return result
-        if op.name in _ADDING:
-            sizes = op.forward(*map(_size, operands), **options)
-            if op.name == "subtract":
-                sizes = _size(operands[0]) + _size(operands[1])
-            ulp = np.spacing(np.asarray(sizes, np.result_type(result)))
-            return _like(result, result + self._signs(operands, result) * ulp)
-        try:
-            moved = op.forward(*[self._off(x, k) for k, x in enumerate(operands)], **options)
-        except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
-            moved = result
-        if np.shape(moved) != np.shape(result):
-            moved = result
-        # beyond the domain of the op
-        moved = np.where(np.isfinite(moved) == np.isfinite(result), moved, result)
-        return _like(result, moved + self._signs(operands, result) * _spacing(result))
-
-    def _off(self, x: Any, k: int) -> Any:
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-            return x
-        signs = _signs(_mixed(x), self.seed + 7 * k)
-        return np.where(x == 0, x, x + signs * _spacing(x)).astype(x.dtype)
-
-    def _signs(self, operands: Sequence[Any], result: Any) -> Any:
-        return _signs(_mixed(result), self.seed)
+_FAILS = (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError)
 
 
 @attrs.frozen
@@ -174,23 +130,28 @@ class Rounded:
             return result
         dtype = np.result_type(result)
         wide = np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
-        by_elements = isinstance(op.forward, np.ufunc) and op.forward.signature is None
         exact = _is_exact(op, operands, options, result, dtype, wide)
-        if not by_elements:
-            sizes = [_size(x) for x in operands]
-            try:
-                summed = op.forward(*sizes, **options)
-                exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
-            except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
-                exact = np.False_
-        if np.all(exact):
-            return result
-        if by_elements:
+        ulp = _spacing(result)
+        if isinstance(op.forward, np.ufunc) and op.forward.signature is None:
             mixed = sum((_mixed(x) for x in operands), np.uint64(0))
             mixed = np.broadcast_to(mixed, np.shape(result))
         else:
-            mixed = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
-        off = _signs(mixed, self.seed) * _spacing(result)
+            # terms that are exact in any order, are so by their sizes too
+            places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
+            # the same where the same is computed again
+            mixed = places + sum((np.sum(_mixed(x)) for x in operands), np.uint64(0))
+            sizes = [_size(x) for x in operands]
+            try:
+                summed = np.asarray(op.forward(*sizes, **options))
+                exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
+            except _FAILS:
+                summed, exact = None, np.False_
+            if op.name in _ADDING and summed is not None:
+                # nan where it overflows
+                ulp = np.where(np.isfinite(result), np.spacing(summed), 0)
+        if np.all(exact):
+            return result
+        off = _signs(mixed, self.seed) * ulp
         return _like(result, np.where(exact, result, result + off))
 
 
@@ -207,7 +168,7 @@ def _is_exact(
         return np.False_
     try:
         found = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
-    except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
+    except _FAILS:
         return np.False_
     if np.shape(found) != np.shape(result):
         return np.False_
@@ -237,18 +198,6 @@ def _size(x: Any) -> Any:
 def _spacing(x: Any) -> Any:
     """A unit in the last place; 0 for what is not finite."""
     return np.where(np.isfinite(x), np.abs(np.spacing(x)), np.zeros_like(x))
-
-
-def _chooses(op: Rules, operands: Sequence[Any], result: Any) -> bool:
-    """Whether an op only moves elements."""
-    if op.name in _ADDING or (isinstance(op.forward, np.ufunc) and op.name not in _CHOOSING):
-        return op.name in _CHOOSING
-    if op.name in _CHOOSING:
-        return True
-    given = [np.abs(x).reshape(-1) for x in operands if _is_floating(x)]
-    found = np.abs(np.asarray(result)).reshape(-1)
-    there = np.concatenate([np.zeros(1), *given]) if given else np.zeros(1)
-    return bool((np.isin(found, there) | np.isnan(found)).all())
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
