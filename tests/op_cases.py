@@ -123,6 +123,12 @@ def index_set(a: Any, values: Any, index: Any) -> Any:
     return y
 
 
+def add_scaled_rows(table: Any, values: Any, indices: Any, factor: Any, subtract: bool) -> Any:
+    summed = np.zeros_like(table)
+    np.add.at(summed, indices, values)
+    return table - factor * summed if subtract else table + factor * summed
+
+
 def index_add(a: Any, values: Any, index: Any) -> Any:
     y = np.array(a)
     # NumPy reads past the end of values that it has to broadcast here
@@ -308,11 +314,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
     "add_at_places": lambda a, values, places: np.add.reduce(
         [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
     ),
-    "below_largest": lambda a, logs: (
-        a
-        if not logs and float(abs(a).max()) <= 16
-        else a - (a.max() if float(a.max()) - float(a.min()) <= 32 else a.max(-1, keepdims=True))
-    ),
+    "add_scaled_rows": add_scaled_rows,
     "from_zero": lambda indices: indices,
     "seed": np.ones,
     "clip_both": np.clip,

@@ -46,6 +46,31 @@ def add_rows(y: Any, indices: Any, values: Any) -> None:
     add_lost(y, indices, values, (written.take(indices) != place).nonzero()[0])
 
 
+def add_scaled_rows_into(
+    y: Any, indices: Any, values: Any, factor: Any, last: Any, taken: Any = None
+) -> None:
+    """``y[indices] += values * factor``, where rows with one index are summed before that.
+
+    `last` has, for each row, the place of the last one with its index. `taken` are these rows of
+    `y`, in an array that may be overwritten. `y` is in C order.
+    """
+    repeated = (last != np.arange(last.size)).nonzero()[0]
+    if repeated.size:
+        values = np.array(values, order="C")
+        add_rows(values, last.take(repeated), values.take(repeated, axis=0))
+    rows = y.take(indices, axis=0) if taken is None else taken
+    np.add(rows, values * factor, rows)
+    # of several rows with one index the last stays
+    set_rows(y, indices, rows)
+
+
+def last_places(indices: Any, n: int) -> Any:
+    """For each of these indices below n, the place of the last one that is equal to it."""
+    written = np.empty(n, np.intp)
+    written[indices] = np.arange(indices.size)
+    return written.take(indices)
+
+
 def sum_rows(values: Any, indices: Any, n: int) -> Any:
     """The n sums of the rows with equal indices.
 

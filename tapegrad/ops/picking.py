@@ -1,4 +1,4 @@
-"""Picking one number of each row, the adjoint, additions at such places, and shifted rows."""
+"""Picking one number of each row, the adjoint, and additions at such places."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.batch import Has, count, filled, flat
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices, Elements
+from tapegrad.domain import Call, Choices
 from tapegrad.ops.indexing import index_select
 
 __all__: list[str] = []
@@ -160,64 +160,3 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
         np.copyto(out, a)
     out.reshape(-1)[places] += values.reshape(-1)
     return out
-
-
-# how far below the largest an element may be: its exp is still exact to some 30 roundings
-SPREAD = 32.0
-# the largest number, and minus the smallest, whose exp may be summed and multiplied as it is
-REACH = SPREAD / 2
-
-
-def _spread_rows(choose: Choices) -> Call:
-    shape, most = (*choose.shape(max_dims=2, min_side=1), 3), choose.among([8.0, 40.0])
-    return Call((choose.array(shape, Elements(-most, most)), choose.among([False, True])))
-
-
-@op(None, domain=_spread_rows)
-def below_largest(a: Any, logs: bool = True) -> Any:
-    """Each row minus a number that is not much smaller than its elements.
-
-    The number is the largest of all if no row is far below it, which is found in a tenth of the
-    time, and otherwise the largest of each row. It serves functions that do not depend on the
-    shift of a row, such as `softmax`.
-
-    Parameters
-    ----------
-    a
-        Floating numbers in rows.
-    logs
-        Whether the function takes logarithms of sums of exponentials. These are most exact where
-        the largest number is 0. Otherwise nothing is subtracted if all are near 0.
-
-    Examples
-    --------
-    >>> from tapegrad.ops.picking import below_largest
-    >>> below_largest(np.array([[1.0, 2.0], [3.0, 4.0]]))
-    array([[-3., -2.],
-           [-1.,  0.]])
-    >>> below_largest(np.array([[1.0, 2.0], [3.0, 400.0]]))
-    array([[  -1.,    0.],
-           [-397.,    0.]])
-    >>> below_largest(np.array([[1.0, 2.0], [3.0, 4.0]]), logs=False)
-    array([[1., 2.],
-           [3., 4.]])
-    """
-    return below_largest_into(a, logs)
-
-
-def below_largest_into(a: Any, logs: bool, out: Any = None) -> Any:
-    """`below_largest` into a buffer, which may be that of `a`."""
-    if out is None:
-        out = np.empty(a.shape, a.dtype)
-    largest = np.maximum.reduce(a, None)
-    # Python's numbers give no warning for infinities; nan compares as far below
-    top, bottom = float(largest), float(np.minimum.reduce(a, None))
-    if not logs and top <= REACH and bottom >= -REACH:
-        if out is not a:
-            np.copyto(out, a)
-        return out
-    if top - bottom <= SPREAD:
-        return np.subtract(a, largest, out)
-    rows = a.reshape(-1, a.shape[-1])
-    each = rows[np.arange(len(rows)), rows.argmax(1)]
-    return np.subtract(a, each.reshape(*a.shape[:-1], 1), out)

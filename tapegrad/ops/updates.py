@@ -19,7 +19,13 @@ from tapegrad.domain import Call, Choices
 from tapegrad.domain import index as any_index
 from tapegrad.face.later import later
 from tapegrad.face.table import answers
-from tapegrad.ops.adding import add_at, add_rows
+from tapegrad.ops.adding import (
+    add_at,
+    add_rows,
+    add_scaled_rows_into,
+    last_places,
+    sum_rows,
+)
 from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
 
 __all__ = ["at"]
@@ -165,6 +171,40 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
         add_rows(y, arrays[0], values)
     else:
         add_at(y, put_back(index, arrays), values)
+    return y
+
+
+def _scaled_rows(choose: Choices) -> Call:
+    table = choose.array(choose.shape(min_dims=1, max_dims=2, min_side=1))
+    indices = choose.integers((choose.integer(0, 5),), -len(table), len(table) - 1)
+    values = choose.array((*indices.shape, *table.shape[1:]), dtypes=table.dtype.char)
+    factor = choose.among([0.5, -2.0])
+    return Call((table, values, indices, factor), {"subtract": choose.among([False, True])})
+
+
+@op(None, None, None, None, domain=_scaled_rows)
+def add_scaled_rows(
+    table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
+) -> Any:
+    """``table + factor * segment_sum(values, indices, len(table))``, computed in few rows.
+
+    The values of one row are summed before they are added to the table, and a factor that is
+    infinite or nan makes the other rows nan.
+
+    Examples
+    --------
+    >>> from tapegrad.ops.updates import add_scaled_rows
+    >>> add_scaled_rows(np.zeros(3), np.array([1.0, 2.0, 3.0]), np.array([0, 0, 2]), 0.5)
+    array([1.5, 0. , 1.5])
+    """
+    y, indices = np.array(table, order="C"), indices.reshape(-1)
+    values = values.reshape(-1, *y.shape[1:])
+    factor = -factor if subtract else factor
+    if not np.isfinite(factor):
+        return y + sum_rows(values, indices, len(y)) * factor
+    # this raises an IndexError for an index out of bounds
+    taken = y.take(indices, axis=0)
+    add_scaled_rows_into(y, indices, values, factor, last_places(indices, len(y)), taken)
     return y
 
 

@@ -45,6 +45,9 @@ class Builder:
         By number, each instruction as it was last compared, and the number of its content.
     at, stage
         The instruction that `rewrite` has reached, and the stage of new instructions.
+    replaced, absent
+        During `rewrite`, what stands in the place of each value replaced so far, and by number, 1
+        for each instruction that is not in the program, or not yet.
     is_shared, is_needed
         Whether the program is unchanged since equal instructions were shared, and since unneeded
         ones were dropped.
@@ -68,6 +71,8 @@ class Builder:
         self.compared: list[tuple[Instruction | None, int]] = []
         self.at = 0
         self.stage = STAGES[0]
+        self.replaced: dict[Any, Any] = {}
+        self.absent = bytearray()
         self.is_shared = self.is_needed = False
         self._users: Mapping[Ref, list[int]] | None = None
         # constants by digest; built on first use
@@ -96,8 +101,11 @@ class Builder:
         return ref
 
     def append(self, instruction: Instruction) -> Ref:
-        """A Ref to an instruction, written last."""
+        """A Ref to an instruction, written last; its operands are `current`."""
         self.touch()
+        if self.absent:
+            instruction = self.current(instruction)
+            self.absent.append(0)
         instructions = self.instructions
         i = len(instructions)
         ref = Ref("instruction", i)
@@ -109,9 +117,26 @@ class Builder:
 
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
+        if self.replaced:
+            operands = _exchanged(operands, self.replaced)
         shape, dtype = self._infer(op, operands, options)
         stage = self.stage
         return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
+
+    def current(self, instruction: Instruction) -> Instruction:
+        """An instruction on what stands in the place of its operands while `rewrite` runs.
+
+        Raises
+        ------
+        AssertionError
+            If an operand is not in the program, or comes later.
+        """
+        if self.replaced:
+            instruction = _exchanging(instruction, self.replaced)
+        for x in instruction.operands:
+            if _is_later(x, self.absent):
+                raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
+        return instruction
 
     def _infer(self, op: Rules, operands: tuple[Operand, ...], options: Mapping[str, Any]) -> Any:
         if op is reshape and min(options["shape"], default=1) > 0:
@@ -232,8 +257,8 @@ class Builder:
             if True not in found:
                 return
             first = found.index(True)
-        self.order = old[:first]
-        replaced: dict[Any, Any] = {}
+        self.start(old[:first])
+        replaced, absent = self.replaced, self.absent
         # what is looked up for every instruction of every pass
         stays, is_apart = self.order.append, replaced.keys().isdisjoint
         for i in old[first:]:
@@ -242,21 +267,40 @@ class Builder:
                 instruction = instructions[i] = _exchanging(instruction, replaced)
             if ops is not None and instruction.op not in ops:
                 stays(i)
+                absent[i] = 0
                 continue
             self.at, self.stage = i, instruction.stage
             result = visit(self, instruction)
             if result is None:
                 stays(i)
+                absent[i] = 0
             elif type(result) is Instruction:
+                instructions[i] = result = self.current(result)
                 stays(i)
-                instructions[i] = result
+                absent[i] = 0
                 self.ops.add(result.op)
                 self.touch()
             else:
+                result = replaced.get(result, result)
+                assert not _is_later(result, absent), f"{result} comes after what it replaces"
                 # a replacement keeps the name
                 self.name(result, instruction.name)
                 replaced[self.refs[i]] = result
-        self.replace_outputs(replaced)
+        self.finish()
+
+    def start(self, kept: list[int]) -> None:
+        """Begin to write the order again: so far only these are in the program."""
+        self.order, self.replaced = kept, {}
+        self.absent = bytearray(b"\1") * len(self.instructions)
+        for i in kept:
+            self.absent[i] = 0
+
+    def finish(self) -> None:
+        """End what `start` began: the outputs too are what stands in their place."""
+        replaced, self.replaced, self.absent = self.replaced, {}, bytearray()
+        if replaced:
+            self.touch()
+            self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def reorder(self, order: list[int]) -> None:
         """Put the instructions in another order, each after what it uses."""
@@ -284,22 +328,22 @@ class Builder:
                 self.instructions[i] = _exchanging(instruction, moved)
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
-    def replace_outputs(self, replaced: Mapping[Any, Any]) -> None:
-        """Finish rewriting: replace the outputs."""
-        if replaced:
-            self.touch()
-            self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
-
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
-        """The constants, the instructions numbered in order, and the outputs."""
-        instructions = [self.instructions[i] for i in self.order]
-        outputs = self.outputs
-        if self.order != list(range(len(self.instructions))):
-            moved: dict[Any, Any] = {
-                self.refs[i]: ref for i, ref in zip(self.order, self.refs, strict=False)
-            }
-            instructions = [_exchanging(x, moved) for x in instructions]
-            outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in outputs])
+        """The constants, the instructions numbered in order, and the outputs.
+
+        Raises
+        ------
+        KeyError
+            If an instruction uses one that is no longer in the program, or that comes later.
+        """
+        moved: dict[Any, Any] = {}
+        instructions = []
+        for i, ref in zip(self.order, self.refs, strict=False):
+            made = self.instructions[i]
+            operands = tuple([moved[x] if _is_computed(x) else x for x in made.operands])
+            instructions.append(made if operands == made.operands else made.on(operands))
+            moved[self.refs[i]] = ref
+        outputs = tuple([moved[x] if _is_computed(x) else x for x in self.outputs])
         return tuple(self.constants), tuple(instructions), outputs
 
 
@@ -313,6 +357,15 @@ def _digest(constant: Constant) -> Any:
 def _is_ref(x: Any) -> bool:
     # static results need not be hashable
     return type(x) is Ref
+
+
+def _is_computed(x: Any) -> bool:
+    """Whether an operand or an output is an instruction's result."""
+    return type(x) is Ref and x.kind == "instruction"
+
+
+def _is_later(x: Any, absent: bytearray) -> bool:
+    return _is_computed(x) and bool(absent[x.index])
 
 
 def _exchanging(instruction: Instruction, replaced: Mapping[Any, Any]) -> Instruction:

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad.core.ownership import Array
 from tapegrad.ops.holes import HOLE
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.ops.updates import index_add
+from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.layouts import Axes, inverse
 from tapegrad.program.lines import number
@@ -201,9 +201,11 @@ def _row_updates(program: Code) -> list[int]:
 
 
 def _is_row_update(program: Code, instruction: Instruction) -> bool:
-    if instruction.op is not index_add or instruction.options["index"] != (HOLE,):
+    if instruction.op is index_add and instruction.options["index"] != (HOLE,):
         return False
-    table, values, indices = instruction.operands
+    if instruction.op not in (index_add, add_scaled_rows):
+        return False
+    table, values, indices = instruction.operands[:3]
     like, places = program.like(values), program.like(indices)
     few = math.prod(like.shape) * _SPARSE <= math.prod(instruction.shape)
     # a mask selects rows too, and values may broadcast

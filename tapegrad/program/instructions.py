@@ -75,8 +75,13 @@ def lines_of(frame: Frame) -> list[str]:
             lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
             text, note = out, "its rows were written there"
         elif i in frame.updates:
-            rows = [*instruction.operands, *_taken(frame, i)]
-            given = ", ".join(operand(x, values) for x in rows)
+            given = ", ".join(
+                [
+                    *[operand(x, values) for x in instruction.operands],
+                    *[f"taken={operand(x, values)}" for x in _taken(frame, i)],
+                    *[f"{name}=True" for name, x in instruction.options.items() if x is True],
+                ]
+            )
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
@@ -102,7 +107,7 @@ def lines_of(frame: Frame) -> list[str]:
 def _taken(frame: Frame, i: int) -> list[Ref]:
     """The rows that an update adds to, if they are in an array that nothing needs after it."""
     program = frame.program
-    table, _, indices = program.instructions[i].operands
+    table, _, indices = program.instructions[i].operands[:3]
     owner = owners(program)
     later: set[Any] = {x for made in program.instructions[i + 1 :] for x in made.operands}
     later = {owner.get(x, x) for x in later | program.results}

@@ -13,7 +13,7 @@ import numpy as np
 from tapegrad.core.whole import whole_power
 from tapegrad.declare import OPS
 from tapegrad.ops.logic import keep_into
-from tapegrad.ops.picking import add_at_places_into, below_largest_into
+from tapegrad.ops.picking import add_at_places_into
 from tapegrad.program.copies import in_order
 
 # functions of this package that stand for ops in a source
@@ -21,7 +21,6 @@ HELPERS: Mapping[str, Any] = {
     "in_order": in_order,
     "keep": keep_into,
     "add_at_places": add_at_places_into,
-    "below_largest": below_largest_into,
     "whole_power": whole_power,
 }
 

@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 
 from tapegrad.ops.joining import concatenate, stack
-from tapegrad.ops.picking import add_at_places, below_largest
+from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import inner_product
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.early import early
@@ -285,7 +285,7 @@ def _refs(instruction: Instruction) -> list[Ref]:
 
 def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
     """Whether an instruction may write its result over a value that it uses."""
-    if instruction.op in (add_at_places, below_largest):
+    if instruction.op is add_at_places:
         # whatever else they need is read before anything is written
         first = _refs(instruction)[0]
         return x == owner.get(first, first)

@@ -7,6 +7,7 @@ takes less than copying the new one.
 
 from __future__ import annotations
 
+import math
 import sys
 import weakref
 from typing import Any
@@ -14,11 +15,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.ownership import Array, give
-from tapegrad.ops.adding import add_lost, set_rows
+from tapegrad.ops.adding import add_lost, add_scaled_rows_into, set_rows
+from tapegrad.ops.updates import add_scaled_rows
 
 
 class RowUpdates:
-    """``table`` with values added to some rows, as a separate array: one line of a program.
+    """``table`` with values or a multiple added to some rows, as a separate array.
+
+    It is one line of a program.
 
     Memory is reused only if it was allocated here and the only reference left to it is the one
     kept here: whatever `give` hands out, and every view of it, refers to the array that owns the
@@ -42,7 +46,15 @@ class RowUpdates:
         self._count = 0
         self._last: Array = np.empty(0, np.intp)
 
-    def __call__(self, table: Array, values: Array, indices: Array, taken: Any = None) -> Array:
+    def __call__(
+        self,
+        table: Array,
+        values: Array,
+        indices: Array,
+        factor: Any = None,
+        taken: Any = None,
+        subtract: bool = False,
+    ) -> Array:
         """A new table, which the caller owns until it drops it.
 
         Parameters
@@ -53,22 +65,30 @@ class RowUpdates:
             What is added, of shape ``indices.shape + row``.
         indices
             The rows to add to.
+        factor, subtract
+            As for `add_scaled_rows`; with None the values are added as they are, one by one.
         taken
             These rows of the table, in an array that may be overwritten; None if they were not
             taken.
         """
         changed = np.array(indices, np.intp).reshape(-1)
         values = values.reshape(-1, *table.shape[1:])
+        if factor is not None and not math.isfinite(factor):
+            self._older = self._newest = self._handed_out = None
+            return give(add_scaled_rows(table, values, changed, factor, subtract))
         # this raises an IndexError for an index out of bounds
         rows = table.take(changed, 0) if taken is None else taken.reshape(values.shape)
-        np.add(rows, values, rows)
         first = self._count
-        lost = self._lost(changed, len(table))
+        last = self._last_of(changed, len(table))
         newest = self._memory_of(table)
         updated = np.array(table, order="C") if newest is None else self._up_to_date(table, first)
         self._older = self._newest = self._handed_out = None
-        set_rows(updated, changed, rows)
-        add_lost(updated, changed, values, lost)
+        if factor is None:
+            set_rows(updated, changed, np.add(rows, values, rows))
+            add_lost(updated, changed, values, (last != np.arange(last.size)).nonzero()[0])
+        else:
+            factor = -factor if subtract else factor
+            add_scaled_rows_into(updated, changed, values, factor, last, rows)
         result = give(updated)
         self._older = newest
         self._newest = weakref.ref(updated)
@@ -76,15 +96,15 @@ class RowUpdates:
         self._changed = changed
         return result
 
-    def _lost(self, changed: Array, n_rows: int) -> Array:
-        """Which of the rows are updated again later in this call."""
+    def _last_of(self, changed: Array, n_rows: int) -> Array:
+        """For each row, its last place in this call."""
         if not self._last.size:
             self._last = np.full(n_rows, -1)
-        numbers = np.arange(self._count, self._count + changed.size)
+        first = self._count
         self._count += changed.size
-        self._last[changed] = numbers
-        lost: Array = (self._last.take(changed) != numbers).nonzero()[0]
-        return lost
+        self._last[changed] = np.arange(first, self._count)
+        last: Array = self._last.take(changed) - first
+        return last
 
     def _memory_of(self, table: Array) -> Array | None:
         """The array that owns the table's memory, if it is the newest table as handed out."""

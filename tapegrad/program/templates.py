@@ -41,7 +41,7 @@ from tapegrad.ops.logic import (
     where,
 )
 from tapegrad.ops.normalisation import log_softmax, logsumexp, softmax
-from tapegrad.ops.picking import add_at_places, below_largest
+from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.reduction import (
@@ -81,7 +81,6 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     getitem: "{0}[{index}]",
     index_select: "{0}.take({1}, 0)",
     add_at_places: "add_at_places({0}, {1}, {2}, {out})",
-    below_largest: "below_largest({0}, {logs}, {out})",
     where: "where({0}, {1}, {2})",
     keep: "keep({0}, {1}, {out})",
     matmul: _matmul,

@@ -43,9 +43,6 @@ def notes(program: tg.Program) -> list[str]:
     return [made.note for made in program.instructions]
 
 
-BIAS = "the bias is a row of the weight"
-
-
 @depth("small step")
 @given(
     st.lists(st.integers(1, 4), min_size=2, max_size=4),
@@ -57,7 +54,6 @@ def test_a_step_of_a_small_net_is_as_recorded(sizes, n, dtype, updated):
     layers = layers_of(*sizes, dtype=dtype)
     x, y = (RNG.normal(size=(n, m)).astype(dtype) for m in (sizes[0], sizes[-1]))
     compiled = tg.compile(step if updated else tg.value_and_grad(loss))
-    assert notes(compiled.program(layers, x, y)).count(BIAS) == len(sizes) - 1
     compiled.check(layers, x, y)
     kept = tg.tree.map(np.copy, compiled(layers, x, y))
     # in any order of memory, and again with other numbers
@@ -89,7 +85,7 @@ def test_layers_that_share_what_they_have_are_right(fn):
 def test_the_rows_of_one_new_array_are_handed_out_sealed_and_apart():
     layers, x, y = layers_of(2, 3, 1), RNG.normal(size=(4, 2)), RNG.normal(size=(4, 1))
     compiled = tg.compile(step)
-    assert str(compiled.program(layers, x, y)).count(".setflags(False)") == 3
+    assert str(compiled.program(layers, x, y)).count(".setflags(False)") == 5
     first = tg.tree.leaves(compiled(layers, x, y))
     second = tg.tree.leaves(compiled(layers, x, y))
     for i, a in enumerate(first):

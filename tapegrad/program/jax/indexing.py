@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.holes import HOLE
-from tapegrad.ops.picking import REACH, SPREAD
 
 
 def _filled(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -25,6 +24,14 @@ def getitem(jax: Any, out: Any, a: Any, *arrays: Any, index: Any) -> Any:
 def index_add(jax: Any, out: Any, a: Any, values: Any, *arrays: Any, index: Any) -> Any:
     """``a.at[index].add(values)``."""
     return jax.numpy.asarray(a, out.dtype).at[_filled(index, arrays)].add(values.astype(out.dtype))
+
+
+def add_scaled_rows(
+    jax: Any, out: Any, table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
+) -> Any:
+    """A table plus a multiple of summed rows."""
+    summed = jax.numpy.zeros_like(table).at[indices].add(values)
+    return table - factor * summed if subtract else table + factor * summed
 
 
 def scatter(jax: Any, out: Any, values: Any, *arrays: Any, shape: Any, index: Any) -> Any:
@@ -78,14 +85,6 @@ def unpick(jax: Any, out: Any, values: Any, indices: Any, n: int) -> Any:
 def row_places(jax: Any, out: Any, indices: Any, n: int) -> Any:
     """The places of one element of each row in the flat array."""
     return np.arange(indices.size) * n + indices.reshape(-1)
-
-
-def below_largest(jax: Any, out: Any, a: Any, logs: bool = True) -> Any:
-    """Rows minus the largest element of all, or of each row if some rows are far below it."""
-    near = a.max() - a.min() <= SPREAD
-    shift = jax.numpy.where(near, a.max(), a.max(-1, keepdims=True))
-    small = (not logs) & (abs(a).max() <= REACH)
-    return a - jax.numpy.where(small, 0, shift)
 
 
 def add_at_places(jax: Any, out: Any, a: Any, values: Any, places: Any) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from tapegrad.program.jax import philox
 from tapegrad.program.jax.indexing import (
     add_at_places,
-    below_largest,
+    add_scaled_rows,
     getitem,
     index_add,
     index_set,
@@ -320,6 +320,7 @@ TABLE: Mapping[str, Lowering] = {
     "index_select": lambda jax, out, x, indices: x[indices],
     "index_add": index_add,
     "index_set": index_set,
+    "add_scaled_rows": add_scaled_rows,
     "last_writes": last_writes,
     "scatter": scatter,
     "segment_sum": segment_sum,
@@ -327,7 +328,6 @@ TABLE: Mapping[str, Lowering] = {
     "inner_product": lambda jax, out, a, b: jax.numpy.vdot(a, b),
     "unpick": unpick,
     "row_places": row_places,
-    "below_largest": below_largest,
     "add_at_places": add_at_places,
     # reductions, order, scans
     "logsumexp": _log_sum_exp,

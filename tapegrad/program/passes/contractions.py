@@ -17,7 +17,6 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.reshapes import before_reshape, without_ones
-from tapegrad.program.passes.totals import summed_axes
 
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
@@ -43,7 +42,7 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     if builder.dtype(first) != total.dtype or builder.dtype(second) != total.dtype:
         return None
     shape, n = product.shape, len(product.shape)
-    summed = summed_axes(total, n)
+    summed = _summed_axes(total, n)
     of_first, of_second = (_long_axes(builder.shape(x), n) for x in product.operands)
     inner = of_first & of_second & summed
     if 0 in shape or not inner or summed & (of_first ^ of_second):
@@ -63,6 +62,13 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
     order = [*sorted(stack), *sorted(rows), *sorted(columns)]
     made = builder.reshaped(made, tuple(shape[k] for k in order))
     return builder.reshaped(_permuted(builder, made, order, sorted(order)), total.shape)
+
+
+def _summed_axes(total: Instruction, n: int) -> set[int]:
+    """The axes, out of n, that a sum is over."""
+    axis = total.options.get("axis")
+    axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    return {k % n for k in axes}
 
 
 def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:

@@ -1,7 +1,4 @@
-"""Successive multiplications by numbers are joined into one.
-
-If one of two factors is smaller than the product, the number multiplies that one.
-"""
+"""Successive multiplications by numbers are joined into one."""
 
 from __future__ import annotations
 
@@ -19,9 +16,11 @@ from tapegrad.program.passes.fold import splat
 
 @improvement
 def join_factors(builder: Builder) -> None:
-    """``a * (b * x)`` becomes ``(a * b) * x`` for numbers a and b.
+    """``2 * (a * x)`` becomes ``(2 * a) * x`` for a number a.
 
-    Fires on means and squares: ``2 / n`` and the rate become one number.
+    Fires on squares and means, ``2 * (x / n)``, and on signs, ``a - (-2 * b)``. One of the two
+    numbers must be a power of two, so that the result is the same to the bit unless a product is
+    subnormal, and the outer one must not undo the inner one, so that as much overflows as before.
     """
     builder.rewrite(_joined, (multiply, divide, add, subtract, negative))
 
@@ -29,29 +28,31 @@ def join_factors(builder: Builder) -> None:
 def _joined(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number or instruction.dtype.char not in "fd":
         return None
-    number, x = multiple(builder, instruction)
-    if number is None:
+    outer, x = multiple(builder, instruction)
+    if outer is None:
         if instruction.op in (add, subtract):
             return _signed(builder, instruction)
         return _outside(builder, instruction) if instruction.op is multiply else None
-    inner = builder.source(x)
-    if inner is None or inner.dtype != instruction.dtype or inner.shape != instruction.shape:
+    made = builder.source(x)
+    if made is None or made.dtype != instruction.dtype or made.shape != instruction.shape:
         return None
-    further, y = multiple(builder, inner)
-    if further is not None:
-        number, x = number * further, y
-        inner = builder.source(x)
-    elif inner.op is not multiply:
+    inner, y = multiple(builder, made)
+    if inner is None or builder.dtype(y) != instruction.dtype:
         return None
     limits = np.finfo(instruction.dtype)
-    if not limits.tiny <= abs(number) <= limits.max or builder.dtype(x) != instruction.dtype:
+    number = outer * inner
+    if not limits.tiny <= abs(number) <= limits.max or not _commute(outer, inner):
         return None
-    if inner is not None and inner.op is multiply:
-        smaller = _smaller(builder, inner)
-        if smaller is not None:
-            small, large = smaller
-            return builder.emit(multiply, large, builder.emit(multiply, number, small))
-    return None if further is None else builder.emit(multiply, number, x)
+    return builder.emit(multiply, number, y)
+
+
+def _commute(outer: float, inner: float) -> bool:
+    """Whether multiplying by two numbers in turn gives what multiplying by their product does."""
+    if abs(outer) == 1 or abs(inner) == 1:
+        return True
+    exact = any(math.frexp(abs(x))[0] == 0.5 for x in (outer, inner))
+    # what underflows in between may be off by a few of the smallest numbers, and no more
+    return exact and (abs(outer) <= 2 if abs(inner) < 1 else abs(outer) >= 1)
 
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:
@@ -79,17 +80,16 @@ def _negated(builder: Builder, x: Any) -> Any:
     if made is None or made.op not in (multiply, negative) or made.number:
         return None
     number, y = multiple(builder, made)
-    if number is not None:
-        if number >= 0 or builder.dtype(y) != made.dtype:
-            return None
-        return y if number == -1 else builder.emit(multiply, -number, y)
-    factors = _smaller(builder, made)
-    small = None if factors is None else _negated(builder, factors[0])
-    return None if factors is None or small is None else builder.emit(multiply, factors[1], small)
+    if number is None or number >= 0 or builder.dtype(y) != made.dtype:
+        return None
+    return y if number == -1 else builder.emit(multiply, -number, y)
 
 
 def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
-    """The number and the array that an instruction multiplies; None if it does not."""
+    """The number and the array that an instruction multiplies; None if it does not.
+
+    A quotient is a multiple only by a power of two, whose reciprocal is exact.
+    """
     operands = instruction.operands
     if instruction.op is negative:
         return -1.0, operands[0]
@@ -97,7 +97,8 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
         return 2.0, operands[0]
     if instruction.op is divide:
         number = finite(builder, operands[1])
-        return (1 / number, operands[0]) if number else (None, None)
+        exact = number is not None and math.frexp(abs(number))[0] == 0.5
+        return (1 / number, operands[0]) if number and exact else (None, None)
     if instruction.op is multiply:
         for factor, x in (operands, operands[::-1]):
             number = finite(builder, factor)
@@ -112,12 +113,3 @@ def finite(builder: Builder, x: Any) -> float | None:
         return None
     number = splat(builder, x)
     return float(number) if number is not None and math.isfinite(number) else None
-
-
-def _smaller(builder: Builder, product: Instruction) -> tuple[Any, Any] | None:
-    """The smaller factor of a product and the larger one, if they differ in size."""
-    left, right = product.operands
-    sizes = [math.prod(builder.shape(x)) for x in (left, right)]
-    if sizes[0] == sizes[1] or builder.dtype(left) != builder.dtype(right):
-        return None
-    return (left, right) if sizes[0] < sizes[1] else (right, left)

@@ -1,7 +1,7 @@
 """Constants are folded, and identities dropped.
 
-The result stays the same to the bit, dtype included, except for a power with a small integer
-exponent, which becomes products.
+The result stays the same to the bit, dtype included, except for a softmax written with a
+logarithm, and for a product with a vector.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from tapegrad.ops.arithmetic import (
 )
 from tapegrad.ops.exponential import exp, log
 from tapegrad.ops.indexing import getitem
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.picking import unpick
 from tapegrad.ops.product import matmul
@@ -38,9 +39,10 @@ from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swap
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
-from tapegrad.program.passes.reshapes import before_reshape
+from tapegrad.program.passes.reshapes import before_reshape, rejoined
 
 _LARGEST_FOLDED = 1 << 12
+# as the operator ** computes them
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
@@ -167,13 +169,7 @@ def _power(builder: Builder, instruction: Instruction) -> Any:
     base, exponent = instruction.operands
     if builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
         return None
-    if exponent in _POWERS:
-        return builder.emit(_POWERS[exponent], base)
-    if exponent == 3:
-        return builder.emit(multiply, builder.emit(square, base), base)
-    if exponent == 4:
-        return builder.emit(square, builder.emit(square, base))
-    return None
+    return builder.emit(_POWERS[exponent], base) if exponent in _POWERS else None
 
 
 def _shape(builder: Builder, instruction: Instruction) -> Any:
@@ -252,6 +248,15 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
     return builder.emit(multiply, builder.emit(exp, x), share)
 
 
+def _joined(builder: Builder, instruction: Instruction) -> Any:
+    """Parts of an array, concatenated in order, as the array."""
+    if instruction.options.get("axis", 0) != 0:
+        return None
+    whole = rejoined(builder, instruction.operands)
+    same = whole is not None and builder.dtype(whole) == instruction.dtype
+    return whole if same and builder.shape(whole) == instruction.shape else None
+
+
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     """The sum of rows that have one value each is that value."""
     row = builder.source(instruction.operands[0], unpick)
@@ -282,6 +287,7 @@ _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
     **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
     **dict.fromkeys((reshape, expand_dims, squeeze, transpose), (_identity, _shape)),
     swapaxes: (_shape,),
+    concatenate: (_joined,),
     matmul: (_vectors,),
     power: (_identity, _power),
     exp: (_softmax,),

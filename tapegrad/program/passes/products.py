@@ -6,8 +6,7 @@ the stacked matrices takes a fraction of the time of many small ones.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tapegrad.ops.indexing import getitem
@@ -15,37 +14,8 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
-from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.regroup import New, regroup
+from tapegrad.program.ir import STAGES, Ref
 from tapegrad.program.passes.stack import MOST_ROWS, concatenated
-
-_FEW_ROWS = 16
-# multiplications up to which BLAS may have a kernel that packs nothing
-_SMALL = 1 << 19
-
-
-@improvement
-def flatten_products(builder: Builder) -> None:
-    """A stack of matrices times one matrix becomes one product.
-
-    Fires on a layer of sequences: ``(batch, step, feature) @ (feature, unit)``. It pays where the
-    matrices are tiny, or where they are large and the one is transposed. In between BLAS is quicker
-    at each by itself, once the one is copied to C order.
-    """
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        left, right = instruction.operands
-        shape = builder.shape(left)
-        if len(shape) < 3 or len(builder.shape(right)) != 2 or 0 in shape:
-            return None
-        if shape[-2] >= _FEW_ROWS:
-            small = math.prod((*shape[-2:], instruction.shape[-1])) <= _SMALL
-            if small or not builder.source(right, transpose):
-                return None
-        rows = builder.reshaped(left, (math.prod(shape[:-1]), shape[-1]))
-        return builder.reshaped(builder.emit(matmul, rows, right), instruction.shape)
-
-    builder.rewrite(visit, (matmul,))
 
 
 @improvement
@@ -112,27 +82,60 @@ def _waited_for(builder: Builder, groups: list[list[int]]) -> list[int]:
 
 
 def _reorder(builder: Builder, members: Mapping[int, list[int]]) -> None:
-    """Compute each group of products where its first member stood."""
+    """Compute each group of products where its first member stood, after all that they use."""
+    order = builder.order
+    builder.start([])
+    done: set[int] = set()
 
-    def needs(i: int) -> tuple[Any, ...]:
+    def needed(i: int) -> list[int]:
         operands = builder.instructions[i].operands
         if i in members:
             operands = (*[builder.instructions[j].operands[0] for j in members[i]], operands[1])
-        return operands
+        return [
+            x.index
+            for x in operands
+            if type(x) is Ref and x.kind == "instruction" and x.index not in done
+        ]
 
-    def join(i: int, new: New) -> Iterator[tuple[int, Ref]]:
-        made, group = builder.instructions[i], members[i]
-        lefts = [new(builder.instructions[j].operands[0]) for j in group]
-        product = builder.emit(
-            matmul,
-            concatenated(builder, lefts),
-            new(made.operands[1]),
-            note=f"{len(group)} products, stacked",
-        )
-        n = made.shape[0]
-        for k, j in enumerate(group):
-            part = builder.emit(getitem, product, index=(slice(k * n, (k + 1) * n),))
-            builder.name(part, builder.instructions[j].name)
-            yield j, part
+    def put(i: int) -> None:
+        if i in members:
+            _join(builder, members[i])
+            done.update(members[i])
+        else:
+            builder.instructions[i] = builder.current(builder.instructions[i])
+            builder.order.append(i)
+            builder.absent[i] = 0
+            done.add(i)
 
-    regroup(builder, members, needs, join)
+    for i in order:
+        waiting = [i]
+        while waiting:
+            j = waiting[-1]
+            first = [] if j in done else needed(j)
+            if first:
+                waiting += first
+                continue
+            waiting.pop()
+            if j not in done:
+                put(j)
+    builder.finish()
+
+
+def _join(builder: Builder, group: list[int]) -> None:
+    """Write one product in the place of a group of them."""
+    if builder.instructions[group[0]].stage == STAGES[1]:
+        # a sweep goes from the last step to the first; in step order rows match other stacks
+        group = group[::-1]
+    made = [builder.current(builder.instructions[j]) for j in group]
+    builder.stage = made[0].stage
+    product = builder.emit(
+        matmul,
+        concatenated(builder, [x.operands[0] for x in made]),
+        made[0].operands[1],
+        note=f"{len(group)} products, stacked",
+    )
+    n = made[0].shape[0]
+    for k, j in enumerate(group):
+        part = builder.emit(getitem, product, index=(slice(k * n, (k + 1) * n),))
+        builder.name(part, made[k].name)
+        builder.replaced[builder.refs[j]] = part

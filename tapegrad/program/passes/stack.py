@@ -11,15 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply
-from tapegrad.ops.indexing import from_zero, getitem, scatter, segment_sum
+from tapegrad.ops.indexing import from_zero, scatter, segment_sum
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import reshape, transpose
+from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
-from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.passes.chains import rewrite_sums
+from tapegrad.program.passes.reshapes import rejoined
 
 # products and sums of more rows than this gain nothing by being stacked
 MOST_ROWS = 1024
@@ -31,8 +32,12 @@ def stack_sums(builder: Builder) -> None:
 
     Fires on a weight used at each step of a loop: its gradient is such a sum.
     """
+    users = builder.users()
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
+        # a term that is needed itself would be computed twice, in two ways
+        if len(set(terms)) < len(terms) or any(len(users.get(x, ())) > 1 for x in terms):
+            return None
         for x in terms:
             if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
                 return None
@@ -47,10 +52,10 @@ def stack_sums(builder: Builder) -> None:
     rewrite_sums(builder, improve)
 
 
-def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
+def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Operand:
     """The parts as one array, and their common check made once."""
     parts = tuple(parts)
-    if axis == 0 and (whole := _whole(builder, parts)) is not None:
+    if axis == 0 and (whole := rejoined(builder, parts)) is not None:
         return whole
     checked = [check for x in parts if (check := builder.source(x, from_zero))]
     if len(checked) == len(parts):
@@ -60,27 +65,6 @@ def concatenated(builder: Builder, parts: Iterable[Any], axis: int = 0) -> Ref:
     if axis == 0:
         return builder.emit(concatenate, *parts)
     return builder.emit(concatenate, *parts, axis=axis)
-
-
-def _whole(builder: Builder, parts: tuple[Any, ...]) -> Ref | None:
-    """The array whose rows, or columns, the parts are, in order: joining them copies each part."""
-    made = [builder.source(x, getitem) for x in parts]
-    sources = {x.operands if x is not None else () for x in made}
-    of = sources.pop()
-    if sources or len(of) != 1:
-        return None
-    shape = builder.shape(of[0])
-    if len(shape) < 2:
-        return None
-    for axis in (0, 1):
-        rest = shape[:axis] + shape[axis + 1 :]
-        places = [x.options["index"] for x in made if x is not None and x.shape == rest]
-        if places == [(*[slice(None)] * axis, i) for i in range(shape[axis])]:
-            order = (1, 0, *range(2, len(shape)))
-            first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
-            shape = (shape[axis] * rest[0], *rest[1:])
-            return builder.emit(reshape, first, shape=shape)
-    return None
 
 
 def _products(builder: Builder, terms: list[Any]) -> Any:
@@ -152,37 +136,16 @@ def _scattered_rows(builder: Builder, terms: list[Any]) -> Any:
     found = [scattered for x in terms if (scattered := builder.source(x, segment_sum))]
     if len(found) < len(terms):
         return None
-    values: list[Any] = []
     indices: list[Any] = []
-    weights: list[Any] = []
     for scattered in found:
-        rows, index = scattered.operands
+        _, index = scattered.operands
         shape = builder.shape(index)
         if len(shape) != 1 or shape[0] > MOST_ROWS or type(index) is not Ref:
             return None
-        product = builder.source(rows, matmul)
-        if (
-            product is not None
-            and len(builder.shape(product.operands[0])) == 2
-            and builder.dtype(product.operands[0]) == product.dtype
-        ):
-            weights.append(product.operands[1])
-            values.append(product.operands[0])
-        else:
-            weights.append(None)
-            values.append(rows)
         indices.append(index)
     if len({builder.dtype(index) for index in indices}) != 1:
         return None
     n = found[0].options["n"]
-    if len(set(weights)) == 1 and weights[0] is not None:
-        # the rows are summed before the product, which is linear
-        width = builder.shape(weights[0])
-        if len(width) == 2 and width[0] <= width[1]:
-            summed = builder.emit(
-                segment_sum, concatenated(builder, values), concatenated(builder, indices), n=n
-            )
-            return builder.emit(matmul, summed, weights[0], note="rows summed before the product")
     parts = [scattered.operands[0] for scattered in found]
     return builder.emit(
         segment_sum, concatenated(builder, parts), concatenated(builder, indices), n=n
@@ -240,7 +203,7 @@ def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, in
 def _rows(builder: Builder, terms: list[Any]) -> Any:
     """Rows placed in zeros that together fill the array, as a stack of rows.
 
-    Any other terms are added to it.
+    Another term may be added to it. Of no row are three numbers added, whose order would matter.
     """
     rows: dict[int, list[Any]] = {}
     others: list[Any] = []
@@ -253,6 +216,8 @@ def _rows(builder: Builder, terms: list[Any]) -> Any:
             rows.setdefault(place, []).append(scattered.operands[0])
     n = builder.shape(terms[0])[0] if builder.shape(terms[0]) else 0
     if not n or set(rows) != set(range(n)) or len(terms) < 2:
+        return None
+    if max(map(len, rows.values())) + len(others) > 2:
         return None
     total = builder.emit(stack, *[_total(builder, rows[i]) for i in range(n)])
     return _total(builder, [total, *others])

@@ -1,4 +1,4 @@
-"""Small terms of a sum are added first, and before rows are divided."""
+"""Small terms are added before rows are divided."""
 
 from __future__ import annotations
 
@@ -10,39 +10,6 @@ from tapegrad.ops.product import matmul
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.chains import rewrite_sums
-
-
-@improvement
-def add_small_first(builder: Builder) -> None:
-    """``(x + b) + (y + c)`` becomes ``(x + (b + c)) + y`` for small b and c.
-
-    Fires on a sum of two layers, each with a bias, as in `RNNCell` and cells like PyTorch's: one
-    addition of a bias for each step becomes one for all steps.
-    """
-
-    def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
-        whole = [x for x in terms if builder.shape(x) == instruction.shape]
-        if len(whole) > len(terms) - 2 or not whole:
-            return None
-        small = [x for x in terms if builder.shape(x) != instruction.shape]
-        if len({builder.shape(x) for x in small}) != 1:
-            return None
-        if any(builder.dtype(x) != instruction.dtype for x in terms):
-            return None
-        # rows that were selected or computed for all steps at once get it for all steps
-        whole.sort(key=lambda x: builder.source(x, getitem) is None)
-        total = builder.emit(add, whole[0], _total(builder, small))
-        return _total(builder, [total, *whole[1:]])
-
-    rewrite_sums(builder, improve)
-
-
-def _total(builder: Builder, terms: list[Any]) -> Any:
-    total, *rest = terms
-    for x in rest:
-        total = builder.emit(add, total, x)
-    return total
 
 
 @improvement
