@@ -196,8 +196,14 @@ def _size(x: Any) -> Any:
 
 
 def _spacing(x: Any) -> Any:
-    """A unit in the last place; 0 for what is not finite."""
-    return np.where(np.isfinite(x), np.abs(np.spacing(x)), np.zeros_like(x))
+    """A unit in the last place; 0 for what is not finite.
+
+    Of what is smaller than the smallest normal number it is that number: such may become 0.
+    """
+    size = np.abs(np.asarray(x))
+    tiny = np.finfo(size.dtype).tiny
+    ulp = np.where((size > 0) & (size < tiny), tiny, np.spacing(size))
+    return np.where(np.isfinite(size), ulp, np.zeros_like(size))
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
