@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 
 from tapegrad.core.ownership import Array
 from tapegrad.program.ir import Input
+
+# elements that try many combinations at once
+_FEW = 64
 
 KINDS = (
     "ordinary",
@@ -18,6 +22,7 @@ KINDS = (
     "large",
     "small",
     "limits",
+    "anything",
     "mixed",
 )
 
@@ -68,25 +73,34 @@ def _drawn(
         near = [1.0, 1.0 + limits.eps, 1.0 - limits.epsneg, 2.0, 0.5]
         x = rng.choice(near, shape) * rng.choice([1.0, -1.0], shape)
     elif kind == "large":
-        # a power whose square is still finite, and some whose square is not
-        x = rng.normal(size=shape) * rng.choice([1e2, float(limits.max) ** 0.45], shape)
+        # some cancel each other; the square is still finite
+        large = float(limits.max) ** 0.45 * rng.choice([1.0, -1.0], shape)
+        x = np.where(rng.random(shape) < 0.5, large, 1e2 * rng.normal(size=shape))
     elif kind == "small":
         x = rng.normal(size=shape) * rng.choice(
             [1e-3, float(limits.tiny) ** 0.5, float(limits.tiny)], shape
         )
+    elif kind == "anything":
+        large = float(limits.max) ** 0.45
+        signed = [0.0, 1.0, 1.0 + limits.eps, 3.0, large, np.inf]
+        x = np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(signed, shape))
+        x = x * rng.choice([1.0, -1.0], shape)
     else:
         most = float(limits.max)
-        # here and there, or everywhere the same
+        # here and there, or everywhere the same, or none
         odd = rng.choice(
             [np.inf, -np.inf, np.nan, most, most / 10], shape if rng.random() < 0.5 else ()
         )
-        x = np.where(rng.random(shape) < rng.choice([0.1, 0.5, 1.0]), odd, rng.normal(size=shape))
+        often = rng.random(shape) < rng.choice([0.0, 0.3, 0.3, 1.0])
+        x = np.where(often, odd, rng.normal(size=shape))
     return np.asarray(x, dtype)
 
 
 def trials(inputs: Sequence[Input], given: Sequence[Any], n: int = 2) -> Iterator[list[Any]]:
-    """The given inputs, and n of each kind."""
+    """The given inputs, and n of each kind; more of those that differ most, if they are small."""
     yield list(given)
+    small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
     for kind in KINDS:
-        for seed in range(n):
+        often = 10 * n if small and kind in ("limits", "anything") else n
+        for seed in range(often):
             yield inputs_like(inputs, given, kind, seed)
