@@ -1,17 +1,17 @@
 """A program evaluated one instruction at a time, and how far rounding moves its results.
 
 A program that a pass made is right if it differs from the program before by no more than rounding
-does, and where that rounds nothing, not at all. How far rounding moves a result is found by
-experiment: the program is evaluated again with each rounding off by one unit in the last place, up
-or down by a hash, and the results are seen to move. This knows no op: an error passes through a
-logarithm, a loop or a decomposition as the values do.
+does, and where nothing rounds, not at all. How far rounding moves a result is found by experiment:
+the program is evaluated again with each result that is rounded off by a unit in the last place, up
+or down by a hash, and the outputs are seen to move. This needs no rule for any op: an error passes
+through a logarithm, a loop or a decomposition as values do.
 
-There are two kinds of experiment. In one (`Shaken`) everything rounds, the terms of a sum
-included; it bounds what another way to compute the same may give. In the other (`Rounded`) only
-what does round is off, which comparing with a wider dtype tells: what no such experiment moves is
-exact. The hash of a function of elements is of what it is given, so that what is computed twice,
-or of an element and of its negative, is off by the same. In a reduction and in a product of
-matrices each result is off by itself, for these may add in any order.
+What is rounded is found by a wider dtype, which gives another result. So ``x * x - 1 + 1e-16`` is
+exact at 1, and a pass that loses the epsilon is seen. The hash of a function of elements is of
+what it is given, up to signs: what is computed twice is off by the same, and what is equal or
+cancels stays so. In a reduction, or a product of matrices, each result is off by itself and by a
+unit in the last place of the sum of its terms' sizes, for these may be added in any order; it is
+exact only if that sum is too. Where the sum overflows, another order may, and anything goes.
 """
 
 from __future__ import annotations
@@ -147,11 +147,14 @@ class Rounded:
             except _FAILS:
                 summed, exact = None, np.False_
             if op.name in _ADDING and summed is not None:
-                # nan where it overflows
                 ulp = np.where(np.isfinite(result), np.spacing(summed), 0)
+                if all(np.all(np.isfinite(x)) for x in operands):
+                    # nan where it overflows, in this order or another
+                    ulp = np.where(np.isfinite(summed), ulp, np.nan)
+                    exact = exact & np.isfinite(summed)
         if np.all(exact):
             return result
-        off = _signs(mixed, self.seed) * ulp
+        off = _signs(mixed, self.seed) * np.copysign(ulp, result)
         return _like(result, np.where(exact, result, result + off))
 
 

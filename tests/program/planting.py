@@ -7,85 +7,178 @@ from collections.abc import Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
-# the module in tapegrad.program, a piece of its source that occurs once, what it becomes
+# the module in tapegrad.program, a piece of its source that occurs once, what it becomes: a stale
+# operand, a swapped axis, a dropped term or guard, a wider dtype, a wrong alias, a buffer that is
+# used again too early; the default run plants the first three
 PLANTED: tuple[tuple[str, str, str], ...] = (
-    # a stale operand, or another one
-    ("passes.products", "made[0].operands[1],\n", "made[0].operands[0],\n"),
-    ("passes.stack", "stack, *[_total(builder, rows[i]) for i in range(n)]", "stack, *[_total(builder, rows[0]) for i in range(n)]"),
-    ("passes.gathers", "return builder.emit(index_select, tables.pop(), concatenated(builder, indices))", "return builder.emit(index_select, tables.pop(), concatenated(builder, indices[::-1]))"),
-    ("passes.gathers", "if len(tables) != 1:", "if not tables:"),
-    ("passes.straighten", "return builder.emit(matmul, left, copies[right], note", "return builder.emit(matmul, left, [*copies.values()][0], note"),
-    ("passes.terms", "if (x, small) not in wholes:", "if not wholes:"),
-    ("passes.joint", "if known is not None and known.y == y:", "if known is not None:"),
-    ("passes.expand", "return given[x.index] if x.kind", "return given[0] if x.kind"),
-    ("passes.common", 'return instruction.op, operands, *[(name', 'return instruction.op, operands[:1], *[(name'),
-    ("passes.split", "values[Ref(\"instruction\", i)] = builder.append(\n            attrs.evolve(made, operands=moved, stage=stage)", "values[Ref(\"instruction\", i)] = builder.append(\n            attrs.evolve(made, operands=moved[::-1], stage=stage)"),
-    ("passes.loops", "captured = [i for i in range(n) if i in needed] + [", "captured = [i for i in range(n)][::-1] + ["),
-    ("builder", "operands = tuple([moved[x] if _is_computed(x) else x for x in made.operands])", "operands = tuple([x for x in made.operands])"),
-    ("builder", "return instruction.on(_exchanged(instruction.operands, replaced))", "return instruction"),
-    # a swapped axis, another part
-    ("passes.products", "index=(slice(k * n, (k + 1) * n),)", "index=(slice(0, n),)"),
-    ("passes.products", "group = group[::-1]\n", "group.reverse()\n        made = group[::-1]\n"),
-    ("passes.stack", 'total.options.get("axis") not in (0, (0,))', 'total.options.get("axis") is None'),
-    ("passes.stack", "found.sort(key=lambda part: part[0])", "found.sort(key=lambda part: -part[0])"),
-    ("passes.stack", "return index[0] % scattered.shape[0]", "return -1 - index[0] % scattered.shape[0] + scattered.shape[0]"),
-    ("passes.stack", "turned = builder.emit(transpose, left_all)", "turned = builder.reshaped(left_all, builder.shape(left_all)[::-1])"),
-    ("passes.fold", "axes = tuple([first[axis] for axis in axes])", "axes = tuple(axes)"),
     ("passes.fold", "axes[one], axes[other] = other, one", "axes[one], axes[other] = one, other"),
-    ("passes.contractions", "return x if axes == wanted else builder.emit(transpose, x, axes=order)", "return x"),
-    ("passes.contractions", "order = tuple(axes.index(k) for k in wanted)", "order = tuple(wanted.index(k) for k in axes)"),
+    ("passes.factors", "number = outer * inner", "number = outer"),
+    ("plan", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
+    ("passes.products", "made[0].operands[1],\n", "made[0].operands[0],\n"),
+    (
+        "passes.stack",
+        "stack, *[_total(builder, rows[i]) for i in range(n)]",
+        "stack, *[_total(builder, rows[0]) for i in range(n)]",
+    ),
+    (
+        "passes.gathers",
+        "return builder.emit(index_select, tables.pop(), concatenated(builder, indices))",
+        "return builder.emit(index_select, tables.pop(), concatenated(builder, indices[::-1]))",
+    ),
+    ("passes.terms", "if (x, small) not in wholes:", "if not wholes:"),
+    (
+        "passes.common",
+        "return instruction.op, operands, *[(name",
+        "return instruction.op, operands[:1], *[(name",
+    ),
+    (
+        "passes.split",
+        'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved, stage=stage)',
+        'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved[::-1], stage=stage)',
+    ),
+    (
+        "builder",
+        "operands = tuple([moved[x] if _is_computed(x) else x for x in made.operands])",
+        "operands = tuple([x for x in made.operands])",
+    ),
+    (
+        "builder",
+        "return instruction.on(_exchanged(instruction.operands, replaced))",
+        "return instruction",
+    ),
+    ("passes.products", "index=(slice(k * n, (k + 1) * n),)", "index=(slice(0, n),)"),
+    (
+        "passes.stack",
+        "return index[0] % scattered.shape[0]",
+        "return -1 - index[0] % scattered.shape[0] + scattered.shape[0]",
+    ),
+    (
+        "passes.stack",
+        "turned = builder.emit(transpose, left_all)",
+        "turned = builder.reshaped(left_all, builder.shape(left_all)[::-1])",
+    ),
+    ("passes.fold", "axes = tuple([first[axis] for axis in axes])", "axes = tuple(axes)"),
     ("passes.sums", "if ordered == list(range(len(axes))):", "if True:"),
     ("passes.picks", "n=builder.shape(a)[-1])", "n=builder.shape(a)[0])"),
-    ("passes.split", "a = np.transpose(a, (1, 0, 2))", "a = np.transpose(a, (2, 0, 1))"),
     ("passes.split", "return np.sum(values[term], axis=0)", "return np.sum(values[term], axis=-1)"),
-    # a dropped term, factor, sign or guard
-    ("passes.factors", "return y if number == -1 else builder.emit(multiply, -number, y)", "return y"),
-    ("passes.factors", "subtract if instruction.op is add else add, a, positive", "add, a, positive"),
+    (
+        "passes.factors",
+        "return y if number == -1 else builder.emit(multiply, -number, y)",
+        "return y",
+    ),
+    (
+        "passes.factors",
+        "subtract if instruction.op is add else add, a, positive",
+        "add, a, positive",
+    ),
     ("passes.factors", "return builder.emit(negative, product)", "return product"),
-    ("passes.factors", "number = outer * inner", "number = outer"),
-    ("passes.factors", "return exact and (abs(outer)", "return True or (abs(outer)"),
     ("passes.stack", "return _total(builder, [total, *others])", "return total"),
-    ("passes.chains", "if len(by) == 1 and by != [-1]:", "if by[0] != -1:"),
     ("passes.rows", "1.0 if factor is None else factor,", "1.0,"),
     ("passes.rows", "subtract=instruction.op is subtract,", "subtract=False,"),
     ("passes.picks", "if sign < 0:", "if sign > 0:"),
-    ("passes.split", "so_far = operands[n + k] if stands[k] is None else stands[k]", "so_far = operands[n + k]"),
+    (
+        "passes.split",
+        "so_far = operands[n + k] if stands[k] is None else stands[k]",
+        "so_far = operands[n + k]",
+    ),
     ("passes.split", "if stands[k] is None and splat(", "if splat("),
     ("passes.fold", "if splat(builder, left) == 1:", "if splat(builder, left) is not None:"),
     ("passes.fold", "if op is subtract and _is_zero(", "if op is subtract and not _is_zero("),
-    ("passes.fold", "_POWERS = {2: square, -1: reciprocal, 0.5: sqrt}", "_POWERS = {2: square, -1: square, 0.5: sqrt}"),
-    ("passes.fold", "return builder.emit(multiply, builder.emit(square, base), base)", "return builder.emit(square, base)"),
-    ("passes.joint", "result = _masked(builder, builder.emit(reciprocal, known.s), known)", "result = builder.emit(reciprocal, known.s)"),
-    ("passes.terms", "if instruction.op not in (matmul, index_select) or -1 in used.get(ref, []):", "if instruction.op not in (matmul, index_select):"),
-    ("passes.sides", "if x in self.on_carry or x not in self.on_rows or x in self.after:", "if x not in self.on_rows or x in self.after:"),
-    ("passes.dead", "if needed[i]:", "if needed[i] or not i % 2:"),
-    ("passes.dead", "for x in reversed(()):", "pass"),
-    # a wider dtype, another shape
-    ("passes.typed", "known[key] = builder.constant(np.full((), x, dtype))", "known[key] = builder.constant(np.full((), x, np.float64))"),
+    (
+        "passes.sides",
+        "if x in self.on_carry or x not in self.on_rows or x in self.after:",
+        "if x not in self.on_rows or x in self.after:",
+    ),
+    (
+        "passes.typed",
+        "known[key] = builder.constant(np.full((), x, dtype))",
+        "known[key] = builder.constant(np.full((), x, np.float64))",
+    ),
     ("passes.fold", "and builder.dtype(x) == instruction.dtype\n        ):", "\n        ):"),
-    ("passes.sums", "ones = builder.constant(np.ones(height, builder.dtype(x)))", "ones = builder.constant(np.ones(height))"),
+    (
+        "passes.sums",
+        "ones = builder.constant(np.ones(height, builder.dtype(x)))",
+        "ones = builder.constant(np.ones(height))",
+    ),
     ("builder", "dtype = forward.resolve_dtypes((*kinds, None))[-1]", "dtype = np.dtype(float)"),
-    # a wrong alias, or a buffer used again too early
-    ("plan", "kept = {owner.get(x, x) for x in results}", "kept = set()"),
-    ("plan", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
-    ("plan", "owner[Ref(\"instruction\", i)] = owner.get(base, base)", "owner[Ref(\"instruction\", i)] = base"),
+    (
+        "plan",
+        'owner[Ref("instruction", i)] = owner.get(base, base)',
+        'owner[Ref("instruction", i)] = base',
+    ),
     ("plan", "if instruction.op in VIEWS:\n            base", "if False:\n            base"),
-    ("plan", "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole", "owner = dict(owner)"),
+    (
+        "plan",
+        "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole",
+        "owner = dict(owner)",
+    ),
     ("plan", "return instruction.is_elementwise\n", "return True\n"),
-    ("plan", "if x not in apart and _may_place", "if _may_place"),
-    ("plan", "ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]", "ends = [*accumulate(program.like(x).shape[0] for x in instruction.operands), 0]"),
-    ("plan", "fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]", "fitting = list(places)"),
+    (
+        "plan",
+        "ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]",
+        "ends = [*accumulate(program.like(x).shape[0] for x in instruction.operands), 0]",
+    ),
+    (
+        "plan",
+        "fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]",
+        "fitting = list(places)",
+    ),
     ("plan", "if last[x] == ref.index and x in place:", "if x in place:"),
-    ("plan", "if ref not in results and last_read.get(ref, ref.index) < stop:", "if ref not in results:"),
-    ("plan", "is_new = takes_out(program, instruction) and ref not in results and ref not in new", "is_new = takes_out(program, instruction) and ref not in new"),
-    ("filling", "view = f\"[{':, ' * axis}{start}:{stop}]\"", "view = f\"[{':, ' * axis}:{stop - start}]\""),
+    (
+        "plan",
+        "if ref not in results and last_read.get(ref, ref.index) < stop:",
+        "if ref not in results:",
+    ),
+    (
+        "plan",
+        "is_new = takes_out(program, instruction) and ref not in results and ref not in new",
+        "is_new = takes_out(program, instruction) and ref not in new",
+    ),
+    (
+        "filling",
+        "view = f\"[{':, ' * axis}{start}:{stop}]\"",
+        "view = f\"[{':, ' * axis}:{stop - start}]\"",
+    ),
     ("instructions", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
-    ("blocks", "body.append(f\"    {block[ref]} = {whole}[{low}:{low} + {step}]\")", "body.append(f\"    {block[ref]} = {whole}[:{step}]\")"),
-    ("control.writing", "self.ends.append(f\"{name}, {out}, {spare} = {out}, {spare}, {out}\")", "self.ends.append(f\"{name} = {out}\")"),
-    ("control.writing", "return f\"{rows}[::-1]\" if self.loop.reverse else rows", "return rows"),
-    ("control.writing", "early = (body.outputs[j] == given) != loop.reverse", "early = body.outputs[j] == given"),
-    ("control.writing", "return x.kind == \"instruction\" and x not in owners(code) and code.of(x).op is not PART", "return True"),
-)  # fmt: skip
+    (
+        "blocks",
+        'body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")',
+        'body.append(f"    {block[ref]} = {whole}[:{step}]")',
+    ),
+    ("control.writing", 'return f"{rows}[::-1]" if self.loop.reverse else rows', "return rows"),
+    (
+        "control.writing",
+        "early = (body.outputs[j] == given) != loop.reverse",
+        "early = body.outputs[j] == given",
+    ),
+    (
+        "passes.fold",
+        "if op in (divide, power) and splat(builder, operands[1]) == 1:",
+        "if op in (divide, power) and splat(builder, operands[1]) == 2:",
+    ),
+    ("passes.sums", "left = right = squared.operands[0]", "left, right = x, squared.operands[0]"),
+    (
+        "passes.picks",
+        "places = builder.emit(add, at, starts)",
+        "places = builder.emit(add, at, at)",
+    ),
+    (
+        "passes.loops",
+        "order = [*range(n), *range(total, len(inner.inputs)), *range(n, total)]",
+        "order = [*range(n), *reversed(range(total, len(inner.inputs))), *range(n, total)]",
+    ),
+    (
+        "passes.terms",
+        'wholes[x, small], index=taken.options["index"])',
+        "wholes[x, small], index=(slice(0, builder.shape(part)[0]),))",
+    ),
+    (
+        "passes.typed",
+        "return (scalar, operands[1]) if i == 0 else (operands[0], scalar)",
+        "return (scalar, operands[1])",
+    ),
+    ("passes.split", "stands[k] = builder.emit(add, so_far, x)", "stands[k] = x"),
+)
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
