@@ -26,7 +26,10 @@ HEAD = """\
 The functions of tapegrad, by their file in `tapegrad/`, and the functions of NumPy and SciPy
 that they answer for: either can be called on Tensors, as can the methods and operators of
 arrays. Any other function of NumPy raises a `TypeError` that names it, and so does an argument
-that is not listed here. `tg.r_` and `tg.c_` join arrays in brackets, as NumPy's do.
+that is not listed here. NumPy's functions ask their arrays alone: where only an option is a
+Tensor, as in `np.sum(array, initial=t)` or `np.linalg.vector_norm(array, ord=t)`, nothing can be
+recorded, and most of them raise; `tg.sum` and `tg.vector_norm` take it. `tg.r_` and `tg.c_` join
+arrays in brackets, as NumPy's do.
 `examples/support_table.py` writes this table from the ops' declarations.
 
 - **gradient**: the operands that receive one. *By its parts*: the function is composed of other

@@ -34,6 +34,16 @@ class Entry:
     read: Callable[[], Array]
 
 
+def named(path: FilePath) -> str:
+    """The name of a file, as text."""
+    try:
+        name = os.fsdecode(path)
+        os.fsencode(name)
+    except (TypeError, UnicodeError):
+        raise TypeError(f"a path must be a str or a pathlib.Path; got {path!r}") from None
+    return name
+
+
 # --- reading ------------------------------------------------------------------------------
 
 
@@ -49,15 +59,16 @@ def guarded(path: FilePath, read: Callable[[Any], Any], writer: str) -> Any:
     writer
         The name in messages of what writes such files.
     """
+    path = named(path)
     with open(path, "rb") as file:
         try:
             return read(file)
         except FileError as error:
-            raise FileError(f"{os.fspath(path)}: {error}") from None
+            raise FileError(f"{path}: {error}") from None
         # a hostile file can raise anything: MemoryError, RecursionError, struct.error, ...
         except Exception as error:
             raise FileError(
-                f"{os.fspath(path)} is damaged, or was not written by {writer}: "
+                f"{path} is damaged, or was not written by {writer}: "
                 f"{type(error).__name__}: {error}"
             ) from error
 
@@ -127,7 +138,7 @@ def write(path: FilePath, name: str, text: str, arrays: Mapping[str, Array]) -> 
 
 def replace(path: FilePath, write: Callable[[Any], Any]) -> None:
     """Write a new file next to the old one, and replace that once all of it is on disk."""
-    target = os.path.realpath(path)
+    target = os.path.realpath(named(path))
     beside = f"{target}.{secrets.token_hex(4)}.tmp"
     try:
         with open(beside, "xb") as file:

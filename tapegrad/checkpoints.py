@@ -17,12 +17,12 @@ from tapegrad.core.operands import as_constant
 from tapegrad.core.ownership import lend
 from tapegrad.core.packing import Layout, floating_leaves
 from tapegrad.core.pickling import by_name
-from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import (
     CURRENT,
     Tape,
     advance,
+    brought_in,
     is_recording,
     last_written,
     recorded_from,
@@ -57,19 +57,22 @@ class Checkpoint(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
-            return told(self.fn, *args, **kwargs)
+            given, named = tree.fresh((args, kwargs))
+            return told(self.fn, *given, **named)
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
-        # a tape is a value: continuing from the record before drops the call's records
-        output, last = recorded_from(start, _called, (self.fn, args, kwargs))
-        records = Tape(last, start)
-        output = tree.map(partial(_kept, start), output)
+        # dropped with the call; what leaks from it is of no other tape
+        origin = start.origin.inner(self.fn)
+        (given, named), last = _marked(origin, (args, kwargs))
+        output, last = recorded_from(last, self.fn, given, named)
+        output = tree.map(partial(_kept, origin), output)
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
         primal = layout.pack(output)
-        reads = _read(records, output)
+        reads = _read(Tape(last, origin), output)
+        last, _, reads = brought_in(last_written(), CHECKPOINT, reads)
         call = Call(self, args, kwargs, start, reads, layout, primal)
-        record = write_known(last_written(), CHECKPOINT, reads, {"call": call}, primal)
+        record = write_known(last, CHECKPOINT, reads, {"call": call}, primal)
         advance(record)
         return _results(output, layout, record)
 
@@ -199,13 +202,26 @@ def _kept_apart(leaf: Any) -> Any:
     return as_constant(leaf, "checkpoint") if type(leaf) is np.ndarray else leaf
 
 
-def _kept(start: Tensor | Origin, leaf: Any) -> Any:
+def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
+    """Arguments for a call on the tape that begins there, and its last record.
+
+    Their Tensors are marked on it, or else each use of one would be.
+    """
+    last: Tensor | Origin = origin
+
+    def mark(leaf: Any) -> Any:
+        nonlocal last
+        if type(leaf) is not Tensor:
+            return lend(leaf)
+        last, _, (marked,) = brought_in(last, CHECKPOINT, (leaf,))
+        return marked
+
+    return tree.map(mark, given), last
+
+
+def _kept(origin: Origin, leaf: Any) -> Any:
     """A result; if no gradient passes to it, detached from the records that are dropped."""
-    if type(leaf) is not Tensor:
-        return leaf
-    if leaf.origin is not start.origin:
-        refuse_stranger("checkpoint", leaf, start)
-    if leaf.dtype.kind == "f" or leaf.index <= start.index:
+    if type(leaf) is not Tensor or leaf.dtype.kind == "f" or leaf.origin is not origin:
         return leaf
     last = write_known(last_written(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
     advance(last)
@@ -213,13 +229,13 @@ def _kept(start: Tensor | Origin, leaf: Any) -> Any:
 
 
 def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
-    """The floating records before a tape's start that its own records, or the output, use."""
+    """The floating records of tapes around this one that its own records, or the output, use."""
     operands = [x for record in tape for x in record._operands] + tree.leaves(output)
     return tuple(
         dict.fromkeys(
             x
             for x in operands
-            if type(x) is Tensor and x.index <= tape.start.index and x.dtype.kind == "f"
+            if type(x) is Tensor and x.origin is not tape.start and x.dtype.kind == "f"
         )
     )
 

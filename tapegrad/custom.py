@@ -253,7 +253,8 @@ class CustomCall:
         g, y, *operands = lend((g, y, *operands))
         args, kwargs = self.arguments(operands)
         cotangent, output = layout.tree(layout.apart(g)), layout.tree(layout.apart(y))
-        given = self.custom.backward(cotangent, output, *args, **kwargs)
+        own, named = tree.fresh((args, kwargs))
+        given = self.custom.backward(cotangent, output, *own, **named)
         if type(given) is not tuple or len(given) != len(args):
             got = f"a tuple of {len(given)}" if type(given) is tuple else type(given).__name__
             raise TypeError(

@@ -54,11 +54,14 @@ class Call:
     args
         A tree; derivatives are taken by its floating arrays.
     kwargs
-        Options.
+        Options. A test may leave out those that have a default.
+    needed
+        The options without which the call means nothing.
     """
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = attrs.Factory(dict)
+    needed: tuple[str, ...] = attrs.field(default=(), repr=False)
 
 
 class Choices(Protocol):

@@ -8,7 +8,6 @@ ever run, and nothing is read into memory before its size is checked.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.archive import Entry, FilePath, entries_of, guarded, replace, text_of, write
+from tapegrad.archive import Entry, FilePath, entries_of, guarded, named, replace, text_of, write
 from tapegrad.core.kinds import a_kind
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.ownership import Array, give
 from tapegrad.errors import FileError
 from tapegrad.tree import Tree
@@ -26,6 +26,7 @@ __all__ = ["load", "load_metadata", "save"]
 
 _METADATA = "metadata.json"
 _MOST_METADATA = 1 << 24  # bytes
+_MOST_PATH = (1 << 16) - 1 - len(".npy")  # bytes
 
 
 def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
@@ -46,9 +47,9 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     Raises
     ------
     TypeError
-        If a leaf is not an array of numbers, with its path, or the metadata are not JSON.
+        If a leaf is not an array of real numbers, with its path, or the metadata are not JSON.
     ValueError
-        If two leaves have one path.
+        If two leaves have one path, or one is too long or no text.
 
     Examples
     --------
@@ -176,7 +177,7 @@ def _import_safetensors() -> None:
 def _safe_open(path: FilePath) -> Any:
     from safetensors import safe_open
 
-    return safe_open(os.fspath(path), framework="np")
+    return safe_open(named(path), framework="np")
 
 
 # the names that the format has for what NumPy has
@@ -232,10 +233,22 @@ def _arrays(tree_: Any) -> dict[str, Array]:
                 f"{path or 'the leaf'} is {a_kind(x)}; only arrays and numbers can be "
                 "saved, and JSON values as metadata"
             )
+        refuse_unreal(f"save: {path or 'the leaf'}", [x])
+        _check_entry(path)
         arrays[path] = np.asarray(x)
-        if arrays[path].dtype.kind not in "biuf":
-            raise TypeError(f"{path or 'the leaf'} is {arrays[path].dtype}; numbers are saved")
     return arrays
+
+
+def _check_entry(path: str) -> None:
+    """Raise unless a zip can hold an entry of this name, and give it back."""
+    try:
+        size = len(path.encode())
+    except UnicodeEncodeError:
+        raise ValueError(f"the path {path!r} must be text that UTF-8 can hold") from None
+    if "\0" in path:
+        raise ValueError(f"the path {path!r} must not hold a NUL")
+    if size > _MOST_PATH:
+        raise ValueError(f"the path {path[:20]!r}... of {size:,} bytes is too long for a file")
 
 
 def _plain(x: Any) -> Any:
@@ -251,4 +264,4 @@ def _dtype(x: Any) -> np.dtype[Any]:
 
 
 def _is_safetensors(path: FilePath) -> bool:
-    return os.fspath(path).endswith(".safetensors")
+    return named(path).endswith(".safetensors")

@@ -33,7 +33,8 @@ class _Solver:
         keep_names(self, self.solve)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        x = self.solve(*args, **kwargs)
+        given, named = tree.fresh((args, kwargs))
+        x = self.solve(*given, **named)
         leaves, structure = tree.flatten(x)
         for path, leaf in zip(tree.structure_paths(structure), leaves, strict=True):
             if not is_floating(leaf):
@@ -42,7 +43,7 @@ class _Solver:
                     f"{type(leaf).__name__}; a root is a tree of floating arrays"
                 )
         # a Tensor that f captures is found here, and refused
-        equations = _vector(self.f(x, *args, **kwargs))
+        equations = _vector(self.f(tree.fresh(x), *args, **kwargs))
         n = sum([np.size(leaf) for leaf in leaves])
         if np.size(equations) != n:
             raise ValueError(
@@ -75,7 +76,8 @@ class _Rule:
             filled = list(leaves)
             for i, leaf in zip(places, moving, strict=True):
                 filled[i] = leaf
-            return _vector(self.f(unravel(v), *tree.unflatten(structure, filled), **kwargs))
+            given = tree.unflatten(structure, filled)
+            return _vector(self.f(unravel(v), *given, **tree.fresh(kwargs)))
 
         moving = [leaves[i] for i in places]
         by_root = jacobian(lambda v: equations(v, *moving))(vector)

@@ -18,6 +18,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree as trees
+from tapegrad.core.operands import refuse_unreal
 from tapegrad.core.ownership import Array, give
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
@@ -71,11 +72,11 @@ def mean(tree: Tree, comm: Any) -> Tree:
         value, grads = tg.parallel.mean((value, grads), comm)
     """
     n_ranks = _size(comm)
-    if n_ranks == 1:
-        return tree
     leaves, structure = trees.flatten(tree)
     paths = trees.structure_paths(structure)
     arrays = [_floating(x, path) for x, path in zip(leaves, paths, strict=True)]
+    if n_ranks == 1:
+        return tree
     _refuse_other_layouts(structure, paths, arrays, comm)
     kinds = dict.fromkeys(x.dtype for x in arrays)
     means: dict[int, Array] = {}
@@ -98,6 +99,7 @@ def _floating(x: Any, path: str) -> Array:
             f"{where} is a Tensor; take the mean of arrays, between a compiled gradient and a "
             "compiled update"
         )
+    refuse_unreal(where, (x,))
     array = np.asarray(x)
     if array.dtype.kind != "f":
         raise TypeError(

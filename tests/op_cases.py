@@ -64,17 +64,17 @@ def silu(x: Any) -> Any:
 
 
 @precise
-def leaky_relu(x: Any, slope: float) -> Any:
+def leaky_relu(x: Any, slope: float = 0.01) -> Any:
     return np.maximum(x, 0) + slope * np.minimum(x, 0)
 
 
 @precise
-def elu(x: Any, alpha: float) -> Any:
+def elu(x: Any, alpha: float = 1.0) -> Any:
     return np.maximum(x, 0) + alpha * (np.exp(np.minimum(x, 0)) - 1)
 
 
 @precise
-def gelu(x: Any, approximate: bool) -> Any:
+def gelu(x: Any, approximate: bool = False) -> Any:
     if approximate:
         return x / (1 + np.exp(-2 * np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
     return x / 2 * np.reshape([math.erfc(-v / 2**0.5) for v in x.ravel().tolist()], x.shape)
@@ -123,7 +123,9 @@ def index_set(a: Any, values: Any, index: Any) -> Any:
     return y
 
 
-def add_scaled_rows(table: Any, values: Any, indices: Any, factor: Any, subtract: bool) -> Any:
+def add_scaled_rows(
+    table: Any, values: Any, indices: Any, factor: Any, subtract: bool = False
+) -> Any:
     summed = np.zeros_like(table)
     np.add.at(summed, indices, values)
     return table - factor * summed if subtract else table + factor * summed
@@ -170,7 +172,7 @@ def piece_reference(x: Any, xp: Any) -> Any:
     return np.maximum((x[..., None] >= xp[1:-1]).sum(axis=-1), 0)
 
 
-def recurrence_reference(a: Any, b: Any, axis: int) -> Any:
+def recurrence_reference(a: Any, b: Any, axis: int = 0) -> Any:
     def line(ab: Any) -> Any:
         a, b = np.split(ab, 2)
         steps = range(len(b))
@@ -192,7 +194,7 @@ def eig_reference(a: Any) -> Any:
     return np.concatenate([w[..., None], v.mT], axis=-1).real
 
 
-def complement_reference(a: Any, of: str) -> Any:
+def complement_reference(a: Any, of: str = "u") -> Any:
     n = a.shape[-1]
     if of == "q":
         return np.linalg.qr(a, "complete").Q[..., n:]
@@ -259,7 +261,7 @@ def sinc_reference(x: Any) -> Any:
     return np.sinc(x)
 
 
-def put_reference(a: Any, ind: Any, v: Any, mode: str) -> Any:
+def put_reference(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     y = np.array(a)
     np.put(y, ind, v, mode)
     return y

@@ -309,9 +309,9 @@ def test_a_record_that_escapes_from_a_checkpoint_is_refused():
         found.append(tg.sin(x))
         return found[-1] * 2
 
-    with pytest.raises(tg.errors.TapeError, match="another branch"):
+    with pytest.raises(tg.errors.TapeError, match="tape of leaky"):
         tg.grad(lambda x: tg.checkpoint(leaky)(x) * found[0])(1.0)
-    with pytest.raises(tg.errors.TapeError, match="belongs to the tape"):
+    with pytest.raises(tg.errors.TapeError, match="whose recording has ended"):
         tg.grad(lambda x: tg.checkpoint(lambda y: found[0])(x))(1.0)
 
 

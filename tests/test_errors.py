@@ -573,6 +573,28 @@ def test_functions_of_math_are_advised_by_their_names(name, transform, tmp_path)
         transform(written["f"])(1.0)
 
 
+@pytest.mark.parametrize("name", ["sum", "prod", "max", "min", "nansum", "nanmax"])
+def test_an_initial_value_that_numpy_reads_is_advised_to_be_ours(name, tmp_path):
+    path = tmp_path / "written.py"
+    path.write_text(
+        "import numpy as np, tapegrad as tg\ndef f(x):\n"
+        f"    return np.{name}(np.array([0.5, 2.0]), initial=x)\n"
+    )
+    written: dict[str, Any] = {}
+    exec(compile(path.read_text(), str(path), "exec"), written)
+    for transform in (tg.grad, tg.compile):
+        with pytest.raises(ValueError, match="sequence") as error:
+            transform(written["f"])(3.0)
+        assert f"write tg.{name} for np.{name};" in str(error.value.__cause__)
+    ours, a = getattr(tg, name), np.array([0.5, 2.0])
+    value, slope = tg.value_and_grad(lambda x: ours(a, initial=x))(3.0)
+    assert value == getattr(np, name)(a, initial=3.0)
+    assert slope == {"prod": 1.0, "min": 0.0}.get(name, 1.0)
+    # a mask is asked for
+    for fn in (lambda x: np.sum(a, where=a < x) * x, lambda x: tg.sum(a, where=a < x) * x):
+        assert tg.grad(fn)(1.0) == tg.compile(tg.grad(fn))(1.0) == 0.5
+
+
 def test_two_functions_of_one_name_are_told_apart_by_their_lines():
     kept: list[Any] = []
     first = lambda x: kept.append(x) or np.sum(x)  # noqa: E731

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 import sys
+import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from hypothesis import given
+from depth import depth
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 import tapegrad as tg
@@ -348,6 +350,61 @@ def test_what_is_packed_tightly_is_not_unpacked_beyond_what_is_wanted(tmp_path: 
     write_zip(path, {**RIGHT, "metadata.json": b" " * (1 << 25)}, zipfile.ZIP_DEFLATED)
     with pytest.raises(tg.FileError, match="too large"):
         tg.load_metadata(path)
+
+
+@depth("batch")
+@given(key=st.text(min_size=1) | st.text(st.characters(categories=["Cs", "Cc"]), min_size=1))
+@example("nul\0nul")
+@example("\ud800")
+@example("k" * 65_531)
+@example("k" * 65_532)
+@example("\u00e9" * 40_000)
+def test_a_key_comes_back_or_is_refused_by_name(key: str) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/keys.npz"
+        size = len(key.encode(errors="replace"))
+        if "\0" in key or size > 65_531 or "\ud800" <= max(key) <= "\udfff":
+            with pytest.raises(ValueError, match=r"^the path ") as error:
+                tg.save(path, {key: np.ones(2)})
+            assert repr(key)[:9] in str(error.value)
+            assert not os.path.exists(path)
+        else:
+            tg.save(path, {key: np.ones(2)})
+            assert same(tg.load(path, {key: np.zeros(2)}), {key: np.ones(2)})
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        np.ma.array([1.0, 2.0], mask=[True, False]),
+        np.ones(2, complex),
+        1j,
+        np.array([None]),
+        np.ones((1, 1)).view(np.matrix),
+        np.array(["text"]),
+        np.zeros(2, "M8[s]"),
+    ],
+    ids=lambda x: f"{type(x).__name__} {np.asarray(x).dtype}",
+)
+@pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")
+def test_what_a_tape_refuses_a_file_refuses(tmp_path: Path, leaf: Any) -> None:
+    with pytest.raises(TypeError):
+        tg.record(lambda x: x * leaf)(1.0)
+    with pytest.raises(TypeError, match=r"layer\.w"):
+        tg.save(tmp_path / "leaf.npz", {"layer": {"w": leaf}})
+    assert not (tmp_path / "leaf.npz").exists()
+
+
+def test_a_path_is_text_or_bytes_or_names_itself(tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path / "bytes.npz")
+    tg.save(path, {"w": np.ones(2)}, epoch=3)
+    assert same(tg.load(path, {"w": np.zeros(2)}), {"w": np.ones(2)})
+    assert tg.load_metadata(path) == {"epoch": 3}
+    for wrong in (3, None, "\ud800"):
+        with pytest.raises(TypeError, match="a path must be"):
+            tg.save(wrong, {"w": np.ones(2)})  # type: ignore[arg-type]
+        with pytest.raises(TypeError, match="a path must be"):
+            tg.load(wrong, {"w": np.ones(2)})  # type: ignore[arg-type]
 
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")

@@ -118,7 +118,7 @@ def test_all_leaves_of_a_dtype_travel_together() -> None:
 
 def test_one_rank_alone_has_its_tree_itself() -> None:
     comm = Rank(World(1), 0)
-    tree = {"w": np.ones(2), "n": 1}
+    tree = {"w": np.ones(2), "n": 1.0}
     assert tg.parallel.mean(tree, comm) is tree
     rows = np.arange(3)
     assert tg.parallel.shard(rows, comm) is rows
@@ -131,18 +131,20 @@ def test_one_rank_alone_has_its_tree_itself() -> None:
         ({"w": 1.0, "key": np.arange(2)}, "key is int64"),
         ({"w": "text"}, "w is <U4"),
         (np.ones(2, bool), "the leaf is bool"),
+        ({"w": np.ma.masked_array([1.0, 2.0], [True, False])}, "w: masked arrays"),
     ],
 )
-def test_only_floating_leaves_have_a_mean(tree: Any, told: str) -> None:
-    for error in on_ranks(2, lambda comm, _: tg.parallel.mean(tree, comm)):
+@pytest.mark.parametrize("size", [1, 2])
+def test_only_floating_leaves_have_a_mean(tree: Any, told: str, size: int) -> None:
+    for error in on_ranks(size, lambda comm, _: tg.parallel.mean(tree, comm)):
         assert isinstance(error, TypeError)
         assert told in str(error)
 
 
 def test_a_tensor_has_no_mean_yet() -> None:
-    comm = Rank(World(2), 0)
-    with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
-        tg.grad(lambda p: tg.parallel.mean(p, comm)["w"])({"w": 1.0})
+    for comm in (Rank(World(1), 0), Rank(World(2), 0)):
+        with pytest.raises(TypeError, match=r"w is a Tensor; .* compiled"):
+            tg.grad(lambda p: tg.parallel.mean(p, comm)["w"])({"w": 1.0})  # noqa: B023
 
 
 @pytest.mark.parametrize(

@@ -363,7 +363,13 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "a negative number permuted": (lambda: tg.random.permutation(0, -2), TypeError, "-2"),
     "nothing to choose from": (lambda: tg.random.choice(0, 0, 2), ValueError, "a must|empty"),
     "too little to choose from": (lambda: tg.random.choice(0, 2, 3, replace=False), ValueError, "larger"),
-    "weights that do not fit": (lambda: tg.random.choice(0, 2, 3, p=np.ones(3) / 3), ValueError, "size"),
+    "weights that do not fit": (lambda: tg.random.choice(0, 2, 3, p=np.ones(3) / 3), ValueError, "each of 2 items"),
+    "no weights": (lambda: tg.random.choice(0, 3, p=[]), ValueError, "each of 3 items"),
+    "weights that are nan": (lambda: tg.random.choice(0, 2, p=np.array([math.nan, 1.0])), ValueError, "NaN"),
+    "an end that is infinite": (lambda: tg.random.uniform(0, 2, 0, math.inf), ValueError, "must be finite"),
+    "ends that are nan": (lambda: tg.random.uniform(0, 2, math.nan, 1.0), ValueError, "low is not above"),
+    "ends too far apart": (lambda: tg.random.uniform(0, 2, -1e308, 1e308), ValueError, "must be finite"),
+    "ends too far apart for the dtype": (lambda: tg.random.uniform(0, 2, 0, 1e39, np.float32), ValueError, "float32"),
     "bounds with nothing between": (lambda: tg.random.truncated_normal(0, 2, 3.0, 9.0), ValueError, "0.0013"),
     "bounds in the wrong order": (lambda: tg.random.truncated_normal(0, 2, 1.0, -1.0), ValueError, "-0.68"),
     "bounds that are no numbers": (lambda: tg.random.truncated_normal(0, 2, math.nan), ValueError, "nan"),
@@ -374,6 +380,16 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 def test_what_is_refused_is_named(call: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         call()
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, bool])
+def test_ends_of_small_integers_are_as_far_apart_as_they_are(dtype: Any) -> None:
+    low, high = (0, 1) if dtype is bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+    want = tg.random.uniform(0, 9, float(low), float(high))
+    for ends in ((dtype(low), dtype(high)), (np.array(low, dtype), np.array(high, dtype))):
+        np.testing.assert_array_equal(tg.random.uniform(0, 9, *ends), want)
+        drawn = tg.compile(lambda low, high: tg.random.uniform(0, 9, low, high))(*ends)
+        np.testing.assert_allclose(drawn, want, rtol=1e-15)
 
 
 def test_a_size_that_is_not_known_while_compiling_is_refused() -> None:

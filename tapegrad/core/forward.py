@@ -15,6 +15,7 @@ import numpy as np
 
 from tapegrad.core.fitting import fit, spread
 from tapegrad.core.operands import primals
+from tapegrad.core.refusals import refuse_branch
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, append, is_recording, run
 from tapegrad.core.tensor import Rules, Tensor
@@ -59,6 +60,9 @@ def schedule(tape: Tape, outputs: frozenset[Tensor]) -> list[tuple[Tensor, list[
             operands = [x for x in record._operands if type(x) is Tensor and x not in needed]
             needed.update(operands)
             records.append((record, operands))
+    for x in needed.difference(dict(records)):
+        if x.index > tape.start.index and x.origin is tape.start.origin:
+            refuse_branch(x)
     return records[::-1]
 
 

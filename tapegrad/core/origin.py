@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import attrs
 
+from tapegrad.core.callables import first_line, label
 from tapegrad.face.lines import users_place
 
 
@@ -51,6 +52,11 @@ class Origin:
     def lines(self) -> bool:
         """Whether each record keeps the line of source that it was written for."""
         return self.place is users_place
+
+    def inner(self, fn: Callable[..., Any]) -> Origin:
+        """Where the tape of a function inside this one begins, written on the same terms."""
+        place = users_place if self.lines else None
+        return Origin(label(fn), self.compiling, first_line(fn), place, self, self.doing)
 
     def is_within(self, other: Origin) -> bool:
         """Whether this tape is the other, or is recorded inside it."""

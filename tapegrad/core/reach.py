@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from tapegrad.core.refusals import refuse_branch
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 
@@ -20,9 +21,15 @@ def needed(tape: Tape, outputs: Iterable[Tensor]) -> set[Tensor]:
 def dependents(tape: Tape) -> set[Tensor]:
     """The records of a tape that depend on its parameters."""
     reached = set(tape.parameters)
+    written, start = set(), tape.start
     for record in tape:
-        if any(type(x) is Tensor and x in reached for x in record._operands):
-            reached.add(record)
+        written.add(record)
+        for x in record._operands:
+            if type(x) is Tensor:
+                if x in reached:
+                    reached.add(record)
+                elif x not in written and x.index > start.index and x.origin is start.origin:
+                    refuse_branch(x)
     return reached
 
 

@@ -86,6 +86,35 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
     )
 
 
+def refuse_leaks(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:
+    """Raise for a Tensor in a result that is not of the tape that was written, or one around it.
+
+    A loop's body, an example of a batch, a checkpointed call and the functions of `cond` are
+    recorded on tapes of their own. What such a function sets aside, instead of returning it, is
+    out of place in any other.
+    """
+    here = None if last is None else last.origin
+    if type(output) is Tensor and output.origin is here:
+        return
+    try:
+        leaves = tree.leaves(output)
+    except TypeError:
+        # an object that is no tree, which `record` hands on
+        return
+    for i, x in enumerate(leaves):
+        if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
+            path, there = tree.paths(output)[i], x.origin
+            of = called or (here.label if here else "a function that is not recorded")
+            what = f"{of} returned a Tensor{path and f' at {path}'} ({x._line()}) of the tape of "
+            if here is None:
+                raise TapeError(f"{what}{there.label}; pass it as an argument")
+            at = f", at line {there.line} of its source," if there.line else ""
+            raise TapeError(
+                f"{what}{there.label}{at} whose recording has ended; return it from there, among "
+                "that function's results, and use what the loop or transform makes of it"
+            )
+
+
 def note_rule(error: Exception, record: Tensor, i: int) -> None:
     """Note on an error in a VJP rule where it arose."""
     at = f", at {record.place}" if record.place else ""
@@ -119,7 +148,7 @@ def refuse_function(
     if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
         name = f"np.{name}"
     try:
-        (_, tape, _), _ = recorded((call, values))
+        tape = recorded(call, values)
     except Exception as error:
         raise TypeError(
             f"{needed}; {name} is a function, and cannot be recorded with these operands either: "

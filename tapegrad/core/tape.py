@@ -7,9 +7,8 @@ last record written, and an op called on a Tensor rebinds it to the next.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar, copy_context
-from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar, ParamSpec, SupportsIndex, TypeVar, overload
 
@@ -29,6 +28,7 @@ from tapegrad.core.refusals import (
     explained,
     refuse_function,
     refuse_leaf,
+    refuse_leaks,
     refuse_stranger,
 )
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Rules, Tensor
@@ -162,7 +162,7 @@ class Tape(Tabled, Unchanging):
         """
         if not hasattr(op, "bind"):
             # recorded on a separate tape, to say what it is made of
-            refuse_function(op, partial(recorded_from, None, run), operands, options)
+            refuse_function(op, _taped, operands, options)
         operands, options = op.bind(operands, options)
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
@@ -349,6 +349,11 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
     tape, and the `Tape`. Called inside a recording, it continues on that recording's tape, and
     returns its own part of it.
 
+    Raises
+    ------
+    TapeError
+        When called: if the result holds a Tensor of a tape that has ended.
+
     Examples
     --------
     >>> import tapegrad as tg
@@ -383,7 +388,8 @@ def run(
 
     With `argnums` every leaf of those arguments must be floating; without, the
     floating leaves of all arguments are parameters and the others stay as they are.
-    Returns the output, the tape, and the marked arguments: trees of parameters.
+    Returns the output, the tape, and the marked arguments, trees of parameters: as they were
+    before the call, since the function is given containers of its own.
     """
     outer = CURRENT.get()
     of = description or Description.of(fn)
@@ -403,28 +409,28 @@ def run(
         parameters.append(last)
         return last
 
+    given, which = list(args), range(len(args)) if argnums is None else dict.fromkeys(argnums)
+    for i in which:
+        given[i] = tree.map_with_path(mark, args[i], of.argument(i))
     if argnums is None:
-        args = tuple([tree.map_with_path(mark, x, of.argument(i)) for i, x in enumerate(args)])
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
-        marked = args
-    else:
-        given, trees = list(args), []
-        for i in dict.fromkeys(argnums):
-            given[i] = tree.map_with_path(mark, args[i], of.argument(i))
-            trees.append(given[i])
-        args, marked = tuple(given), tuple(trees)
+    marked = tuple(map(given.__getitem__, which))
+    # the function may change what it is given; `marked` stays as it is
+    given = [*map(tree.fresh, given)]
+    kwargs = {name: tree.fresh(x) for name, x in kwargs.items()} if kwargs else kwargs
     if outer is None:
-        output, last = recorded_from(last, fn, args, kwargs)
+        output, last = recorded_from(last, fn, given, kwargs)
     else:
         # the outer recording continues from here, even if fn raises
         advance(last)
-        output = fn(*args, **kwargs)
+        output = fn(*given, **kwargs)
         last = last_written()
+        refuse_leaks(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked
 
 
 def recorded_from(
-    last: Last | None, fn: Callable[..., Any], args: Operands, kwargs: Options = NO_OPTIONS
+    last: Last | None, fn: Callable[..., Any], args: Iterable[Any], kwargs: Options = NO_OPTIONS
 ) -> tuple[Any, Any]:
     """What a function returns and the last record, in a recording that continues from `last`.
 
@@ -436,7 +442,13 @@ def recorded_from(
     context.run(warn_at_users_line)
     context.run(advance, last)
     output = context.run(fn, *args, **kwargs)
-    return output, context[CURRENT]
+    last = context[CURRENT]
+    refuse_leaks(output, last)
+    return output, last
+
+
+def _taped(*call: Any) -> Any:
+    return recorded_from(None, lambda: run(*call)[1], ())[0]
 
 
 def is_recording(origin: Origin) -> bool:

@@ -89,6 +89,9 @@ def instead() -> str:
     of_math = [x for x in re.findall(r"\bmath\.(\w+)\(", text) if hasattr(np, x)]
     found = [f"np.{x} for math.{x}" for x in dict.fromkeys(of_math)]
     found += [f"tg.{x} for np.{x}" for x in dict.fromkeys(re.findall(r"\bnp\.([rc]_)\[", text))]
+    if "initial=" in text:  # of a plain array, which NumPy asks alone
+        reductions = re.findall(r"\bnp\.((?:nan)?(?:sum|prod|max|min))\(", text)
+        found += [f"tg.{x} for np.{x}" for x in dict.fromkeys(reductions)]
     calls = list(_calls())
     of_scipy = [name for module, name in calls if module.startswith("scipy.")]
     found += [f"tg.{x} for scipy.special.{x}" for x in _OF_SCIPY if x in of_scipy]

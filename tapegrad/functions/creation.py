@@ -147,6 +147,10 @@ def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     if not isinstance(fill_value, Tensor):
         return np.full(shape, fill_value, dtype)
     fill_value = fill_value if dtype is None else fill_value.astype(dtype)
+    more = fill_value.ndim - (len(shape) if isinstance(shape, tuple | list) else 1)
+    if more > 0 and fill_value.shape[:more] == (1,) * more:
+        # as NumPy assigns
+        fill_value = fill_value.reshape(fill_value.shape[more:])
     return np.broadcast_to(fill_value, shape)
 
 

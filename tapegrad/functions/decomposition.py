@@ -252,7 +252,7 @@ def _lstsq_calls(choose: Choices) -> Call:
     n, m = choose.among(SHAPES)
     a = matrix(choose, n, m)
     right = choose.array(choose.among([(n,), (n, 2)]), REAL, "df")
-    return Call((a, right), {"rcond": choose.among([None, -1, 1e-3])})
+    return Call((a, right), {"rcond": choose.among([None, -1, 0, 1e-3, 1.0, 2])})
 
 
 @function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
@@ -267,7 +267,8 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         A vector or a matrix with the same number of rows.
     rcond
         Singular values below this fraction of the largest count as 0; by default the dtype's
-        machine epsilon times the larger side, for -1 the epsilon alone.
+        machine epsilon times the larger side, and the epsilon alone for what is no fraction, such
+        as -1 or 1, as LAPACK has it.
 
     Returns
     -------
@@ -297,8 +298,10 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     a, b = a.astype(dtype), b.astype(dtype)
     eps = float(np.finfo(dtype).eps)
     rcond = None if rcond is None else float(rcond)
-    if rcond is None or rcond == -1:
-        rcond = eps if rcond == -1 else eps * max(a.shape)
+    if rcond is None:
+        rcond = eps * max(a.shape)
+    elif not 0 < rcond < 1:
+        rcond = eps
     x = pinv(a, rcond=rcond) @ b
     n, m = a.shape
     residuals = np.sum(columns(np.square(b - a @ x), b), axis=0)

@@ -45,7 +45,7 @@ def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
 @function(
     numpy=np.interp,
     domain=_interp_calls,
-    kink="the slope to the right, at the last point to the left",
+    kink="the slope to the right, at the last point to the left; 0 if that is not finite",
 )
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
@@ -53,7 +53,8 @@ def interp(
     """The value at x on the straight lines that join the points (xp, fp).
 
     At a point, the slope is that of the line to its right; at the last point, of the line to its
-    left. A gradient passes to x, xp and fp, and to left and right.
+    left; and 0 where the other end of that line is not finite. A gradient passes to x, xp and fp,
+    and to left and right.
 
     Parameters
     ----------
@@ -105,5 +106,11 @@ def interp(
     x0, x1 = index_select(xp, i), index_select(xp, j)
     width = x1 - x0
     t = (x - x0) / np.where(np.equal(width, 0), 1, width)
-    y = index_select(fp, i) * (1 - t) + index_select(fp, j) * t
+    first, last = index_select(fp, i), index_select(fp, j)
+    # a point has its own value, as in NumPy, where the other end of the line is not finite
+    is_first = np.equal(t, 0)
+    alone = (is_first & ~np.isfinite(last)) | (np.equal(t, 1) & ~np.isfinite(first))
+    own = np.where(is_first, first, last)
+    first, last = np.where(alone, 0, first), np.where(alone, 0, last)
+    y = np.where(alone, own, first * (1 - t) + last * t)
     return number(np.where(beyond, right, np.where(before, left, y)))

@@ -143,18 +143,19 @@ def block(arrays: Any) -> Any:
     while isinstance(first, list) and first:
         depth, first = depth + 1, first[0]
     ndim = max([depth, *map(np.ndim, tree.leaves(arrays))])
-
-    def joined(x: Any, depth: int) -> Any:
-        if isinstance(x, tuple):
-            raise TypeError("block takes lists, which a tuple is not")
-        if isinstance(x, list) != (depth > 0) or (depth and not x):
-            raise ValueError("block takes lists nested to one depth, none of them empty")
-        if depth:
-            return np.concatenate([joined(part, depth - 1) for part in x], axis=-depth)
-        return np.reshape(x, (*(1,) * (ndim - np.ndim(x)), *np.shape(x)))
-
-    whole = joined(arrays, depth)
+    whole = _block(arrays, depth, ndim)
     return whole if depth else np.copy(whole)
+
+
+def _block(x: Any, depth: int, ndim: int) -> Any:
+    """A part of nested lists, joined."""
+    if isinstance(x, tuple):
+        raise TypeError("block takes lists, which a tuple is not")
+    if isinstance(x, list) != (depth > 0) or (depth and not x):
+        raise ValueError("block takes lists nested to one depth, none of them empty")
+    if depth:
+        return np.concatenate([_block(part, depth - 1, ndim) for part in x], axis=-depth)
+    return np.reshape(x, (*(1,) * (ndim - np.ndim(x)), *np.shape(x)))
 
 
 def _appends(choose: Choices) -> Call:

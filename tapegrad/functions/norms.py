@@ -184,6 +184,10 @@ def _vector_norm_calls(choose: Choices) -> Call:
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """The norms of vectors, over an axis, several, or all; see `norm`.
 
+    A gradient passes to the order too. With a plain array and a Tensor as its order, call this
+    function: ``np.linalg.vector_norm(array, ord=t)`` does not ask the Tensor, and refuses it or
+    passes no gradient.
+
     Examples
     --------
     >>> import tapegrad as tg

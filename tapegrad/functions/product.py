@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 import operator
@@ -283,19 +282,21 @@ def multi_dot(arrays: Sequence[Any]) -> Any:
     if n_axes[-1] == 1:
         sides[-2:] = [*chain[-1].shape, 1]
 
-    @functools.cache
-    def cut(i: int, j: int) -> tuple[int, int]:
-        """The cost of the product from the i-th to the j-th matrix, and where to cut it first."""
-        return min(
-            (
-                (cut(i, k)[0] + cut(k, j)[0] + sides[i] * sides[k] * sides[j], k)
+    # the cost of the product from the i-th to the j-th matrix, and where to cut it first
+    cuts = {(i, i + 1): (0, i) for i in range(n)}
+    for length in range(2, n + 1):
+        for i in range(n - length + 1):
+            j = i + length
+            cuts[i, j] = min(
+                (cuts[i, k][0] + cuts[k, j][0] + sides[i] * sides[k] * sides[j], k)
                 for k in range(i + 1, j)
-            ),
-            default=(0, i),
-        )
+            )
+    return _product(chain, cuts, 0, n)
 
-    def product(i: int, j: int) -> Any:
-        k = cut(i, j)[1]
-        return chain[i] if j - i == 1 else matmul(product(i, k), product(k, j))
 
-    return product(0, n)
+def _product(chain: list[Any], cuts: dict[tuple[int, int], tuple[int, int]], i: int, j: int) -> Any:
+    """The product from the i-th to the j-th matrix."""
+    if j - i == 1:
+        return chain[i]
+    k = cuts[i, j][1]
+    return matmul(_product(chain, cuts, i, k), _product(chain, cuts, k, j))

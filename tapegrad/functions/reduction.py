@@ -35,7 +35,7 @@ def _spread_out(choose: Choices) -> Call:
     x = choose.array(choose.shape(min_side=1), distinct=True)
     axis = choose.axes(x.ndim)
     given: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
-    given["dtype"] = choose.among([None, None, np.float64])
+    given["dtype"] = choose.among([None, None, np.float32, np.float64])
     where = choose.booleans(x.shape)
     if np.min(np.sum(where, axis), initial=2) > 1:
         given["where"] = where
@@ -53,7 +53,21 @@ def _spread_and_dull(choose: Choices) -> Call:
     return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
 
 
-@function(numpy=np.var, domain=_spread_out)
+def _spread_out_or_whole(choose: Choices) -> Call:
+    """The same calls, of which some ask for integers, or give the mean."""
+    call = _spread_out(choose)
+    given = dict(call.kwargs)
+    kind = choose.among(["plain", "plain", "whole", "mean"])
+    if kind == "whole":
+        given["dtype"] = int
+    if kind == "mean" and "where" not in given:
+        given["mean"] = np.mean(call.args[0], given["axis"], keepdims=True)
+    if "ddof" in given and choose.among([False, True]):
+        given["correction"] = given.pop("ddof")
+    return Call(call.args, given)
+
+
+@function(numpy=np.var, domain=_spread_out_or_whole)
 def var(
     a: Any,
     axis: Any = None,
@@ -82,19 +96,18 @@ def var(
     >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
     array([-1.,  1.])
     """
-    a = typed(floating(a), dtype)
+    a = floating(a)
     if correction is not None and ddof != 0:
         raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
     _check_number(ddof)
     if mean is None:
-        mean = np.mean(a, axis=axis, keepdims=True, where=where)
+        mean = np.mean(a, axis=axis, dtype=dtype, keepdims=True, where=where)
     apart = part(np.square(a - mean), where, 0, axis)
-    y = sum(apart, axis=axis, keepdims=keepdims)
+    y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
     n = number_of(a, axis, keepdims, where)
-    return y / (
-        builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
-    )
+    n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
+    return y / n if dtype is None else number(typed(y / n, dtype))
 
 
 @function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates")
@@ -134,9 +147,10 @@ def std(
 
 
 def _deviation(variance: Any) -> Any:
-    """The square root, with gradient 0 at 0."""
+    """The square root, with gradient 0 at 0, in the variance's dtype."""
     zero = np.equal(variance, 0)
-    return number(np.where(zero, 0, np.sqrt(np.where(zero, 1, variance))))
+    root = number(np.where(zero, 0, np.sqrt(np.where(zero, 1, variance))))
+    return root if root.dtype == variance.dtype else root.astype(variance.dtype)
 
 
 def _weighed(choose: Choices) -> Call:
@@ -279,7 +293,19 @@ def nanprod(
     return prod(without_nan(a, 1), axis=axis, **given)
 
 
-@function(numpy=np.nanmean, domain=reduced(min_side=1))
+def _but_nan_in(a: Any, dtype: Any) -> Any:
+    """A floating array in a dtype, which can then hold nan too."""
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype must be floating where there may be nan; got {np.dtype(dtype)}")
+    return typed(a, dtype)
+
+
+def _means(choose: Choices) -> Call:
+    call = reduced(min_side=1)(choose)
+    return Call(call.args, {**call.kwargs, "dtype": choose.among([None, np.float32, np.float64])})
+
+
+@function(numpy=np.nanmean, domain=_means)
 def nanmean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
@@ -291,8 +317,10 @@ def nanmean(
     >>> tg.grad(tg.nanmean)(np.array([1.0, np.nan, 3.0]))
     array([0.5, 0. , 0.5])
     """
-    a = typed(floating(a), dtype)
-    count(a, axis)
+    a = array(a)
+    if a.dtype.kind != "f":
+        return mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
+    a = _but_nan_in(a, dtype)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
     y = nansum(a, axis=axis, keepdims=keepdims, where=where)
     return y / array(n).astype(a.dtype)
@@ -316,7 +344,10 @@ def nanvar(
     >>> tg.grad(tg.nanvar)(np.array([1.0, np.nan, 3.0]))
     array([-1.,  0.,  1.])
     """
-    a = typed(floating(a), dtype)
+    a = array(a)
+    if a.dtype.kind != "f":
+        return var(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where)
+    a = _but_nan_in(a, dtype)
     _check_number(ddof)
     is_number = part(np.equal(a, a), where, False, axis)
     apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True, where=where), 0)

@@ -17,13 +17,14 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.warned import told
 
 T = TypeVar("T")
+_NUMERIC = (np.ndarray, np.generic)
 
 
 class CapturedError(Exception):
     """A step of a loop on arrays used Tensors that its function captured."""
 
 
-def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
+def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> tuple[T] | None:
     """The result of a loop on arrays; None if its functions capture Tensors.
 
     Whether they do may depend on values, so each step is checked.
@@ -32,16 +33,35 @@ def on_arrays(plain: Callable[..., T], *args: Any) -> tuple[T] | None:
     try:
         if start is None:
             return (told(plain, *args),)
-        found, last = recorded_from(start, plain, args)
+        # of its own, because what is written here is dropped
+        origin = start.origin.inner(step)
+        found, last = recorded_from(origin, plain, args)
     except CapturedError:
         return None
-    return (found,) if last is start else None
+    return (found,) if last is origin else None
 
 
 def check_arrays(x: Any) -> None:
     """Raise `CapturedError` if a leaf is a Tensor."""
     if any(type(leaf) is Tensor for leaf in tree.leaves(x)):
         raise CapturedError
+
+
+def handed(carry: Any) -> Any:
+    """A carry for a step of a loop on arrays, which may change its containers, but no array."""
+    return _shown(carry) if isinstance(carry, _NUMERIC) else tree.map(_shown, carry)
+
+
+def _shown(x: Any) -> Any:
+    if type(x) is np.ndarray:
+        x = x.view()
+        x.setflags(write=False)
+    return x
+
+
+def taken(x: Any) -> Any:
+    """What a step of a loop on arrays returned, which the user may still write to, copied."""
+    return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
 
 def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
@@ -87,10 +107,11 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     init = tree.map_with_path(partial(_lent, what), init, "carry")
     if not any(map(is_number, tree.leaves(init))):
         return init
-    after = step(init)
+    after = step(handed(init))
     check_arrays(after)
     check_carry(what, f, init, after)
-    return typed(init, after)
+    # as NumPy's own numbers, which `+=` does not change
+    return tree.map(lambda x, y: y[()] if is_number(x) else y, init, typed(init, after))
 
 
 def _kept(what: str, x: Any, path: str) -> Any:
@@ -113,6 +134,11 @@ def typed(init: Any, after: Any) -> Any:
     return tree.map(array, init, after)
 
 
+def _is_like(x: Any, y: Any) -> bool:
+    arrays = isinstance(x, _NUMERIC) and isinstance(y, _NUMERIC)
+    return arrays and x.shape == y.shape and x.dtype == y.dtype
+
+
 def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> None:
     """Raise unless a step returned a carry like the one it was given.
 
@@ -123,9 +149,12 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     ValueError
         For a leaf of another shape.
     """
+    (first, structure), (second, after_structure) = tree.flatten(before), tree.flatten(after)
+    if structure == after_structure and all(map(_is_like, first, second)):
+        return
     told = f"{what}: {label(f)} must return a carry like the one that it is given"
     old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
-    if tree.flatten(before)[1] != tree.flatten(after)[1]:
+    if structure != after_structure:
         given, got = ([path for path, _ in leaves] for leaves in (old, new))
         if given != got:
             raise TypeError(

@@ -17,7 +17,16 @@ from tapegrad.core.operands import as_constant
 from tapegrad.core.ownership import lend
 from tapegrad.core.refusals import describe
 from tapegrad.core.tensor import Tensor
-from tapegrad.loops.carry import begun, check_arrays, check_carry, named_leaves, on_arrays, settled
+from tapegrad.loops.carry import (
+    begun,
+    check_arrays,
+    check_carry,
+    handed,
+    named_leaves,
+    on_arrays,
+    settled,
+    taken,
+)
 from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
@@ -84,7 +93,7 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: A
     check_callable(body)
     if any(type(x) is Tensor for x in tree.leaves(init)):
         return _recorded(cond, body, init)
-    done = on_arrays(_plain, cond, body, init)
+    done = on_arrays(body, _plain, cond, body, init)
     return _recorded(cond, body, init) if done is None else done[0]
 
 
@@ -134,6 +143,9 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
     if type(first) is Tensor or type(last) is Tensor:
         if type(first) is not Tensor:
             first = np.asarray(first)
+        elif first.dtype.itemsize < 8:
+            # the numbers are int64 on arrays too; a narrower count may never reach the stop
+            first = first.astype(np.int64)
 
         @wraps(body)
         def step(carry: Any) -> Any:
@@ -172,14 +184,14 @@ def _plain(cond: Fn, body: Fn, init: Any) -> Any:
         return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
-        before, carry = carry, body(carry)
+        before, carry = carry, taken(body(handed(carry)))
         check_arrays(carry)
         check_carry("while_loop", body, before, carry)
     return carry
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
-    found = cond(carry)
+    found = cond(handed(carry))
     check_arrays(found)
     _check_truth(cond, found)
     return bool(found)

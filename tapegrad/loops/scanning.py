@@ -19,9 +19,11 @@ from tapegrad.loops.carry import (
     begun,
     check_arrays,
     check_carry,
+    handed,
     named_leaves,
     on_arrays,
     settled,
+    taken,
     typed,
 )
 from tapegrad.program.control.body import Traced, settled_before, traced
@@ -107,7 +109,7 @@ def scan(
     if any(type(x) is Tensor for x in tree.leaves((init, xs))):
         return _recorded(*args)
     refuse_unreal("scan: xs", tree.leaves(xs))
-    done = on_arrays(_plain, *args)
+    done = on_arrays(f, _plain, *args)
     return _recorded(*args) if done is None else done[0]
 
 
@@ -136,7 +138,7 @@ def _length(xs: Any, length: int | None) -> int:
 
 
 def _row(xs: Any, t: int) -> Any:
-    return tree.map(lambda x: lend(x)[t, ...], xs)
+    return tree.map(lambda x: lend(x[t, ...]), xs)
 
 
 def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
@@ -150,7 +152,7 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     given = []
     for t in order:
         before = carry
-        carry, y = _pair(f, f(before, _row(xs, t)))
+        carry, y = taken(_pair(f, f(handed(before), _row(xs, t))))
         check_arrays((carry, y))
         check_carry("scan", f, before, carry)
         given.append(y)

@@ -307,4 +307,4 @@ def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any =
     if tol is None and 0 in np.shape(A)[-2:]:
         # NumPy before 2.4 fails to find the largest of no singular values
         tol, rtol = 0.0 if rtol is None else 0.0 * np.asarray(rtol), None
-    return np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol)
+    return np.asarray(np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol))

@@ -15,13 +15,23 @@ from tapegrad.domain import REAL, Call, Choices, Domain, Elements, any_of, reduc
 from tapegrad.ops.record import array, fitted
 
 
+def reduced_axes(choose: Choices, x: Any) -> Any:
+    """The axes of a reduction; for a number NumPy takes axis 0 too."""
+    return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
+
+
 def partly(
     elements: Elements = REAL, min_side: int = 0, dtype: bool = True, initial: bool = True
 ) -> Domain:
     """Calls as in `reduced`, some of them with the arguments that are handled here."""
 
-    def call(choose: Choices) -> Call:
+    def plainly(choose: Choices) -> Call:
         plain = reduced(elements, min_side)(choose)
+        (x,) = plain.args
+        return Call((x,), plain.kwargs if x.ndim else {"axis": reduced_axes(choose, x)})
+
+    def call(choose: Choices) -> Call:
+        plain = plainly(choose)
         (x,) = plain.args
         shape = x.shape[choose.integer(0, x.ndim) :]
         given: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
@@ -31,7 +41,7 @@ def partly(
             given["initial"] = choose.among([0.5, 2])
         return Call(plain.args, {**plain.kwargs, **given})
 
-    return any_of(reduced(elements, min_side), call)
+    return any_of(plainly, call)
 
 
 def count(x: Any, axis: Any) -> int:
@@ -48,7 +58,8 @@ def part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
     """
     if where is True:
         return a
-    count(a, axis)
+    if a.ndim or axis not in (0, -1):
+        count(a, axis)
     # NumPy turns a list into truth values
     where = np.array(where, bool) if isinstance(where, list | tuple) else array(where)
     if where.dtype.kind != "b":
@@ -147,7 +158,7 @@ def _extremum(
             return extremum(a, axis=axis, keepdims=keepdims)
         raise ValueError("where needs an initial value too, in case all elements are left out")
     a = part(a, where, worst(a.dtype), axis)
-    if not count(a, axis):
+    if not a.size and not count(a, axis):
         # without elements there is only the initial value
         y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
         return _from(np.where(True, worst(a.dtype), y), initial, join)

@@ -179,7 +179,8 @@ def _searched(choose: Choices) -> Call:
     v = choose.array(choose.shape(), dtypes=a.dtype.char)
     side = {"side": choose.among(["left", "right"])}
     in_order = Call((choose.laid_out(np.sort(a)), v), side)
-    return choose.among([in_order, Call((a, v), {**side, "sorter": np.argsort(a)})])
+    sorted_by = Call((a, v), {**side, "sorter": np.argsort(a)}, needed=("sorter",))
+    return choose.among([in_order, sorted_by])
 
 
 def _searchsorted_batch(op: Any, has: Any, a: Any, v: Any, **options: Any) -> Any:

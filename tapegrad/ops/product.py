@@ -41,12 +41,20 @@ def turned(a: Any) -> Any:
     return a.T if a.ndim == 2 else a.swapaxes(-1, -2)
 
 
+def _dot(a: Any, b: Any) -> Any:
+    """The product of two matrices.
+
+    The method needs no dispatch, and takes three quarters of the time for small matrices. It takes
+    one of one element for a number, and adds nothing where that is 0, even to nan.
+    """
+    return a.dot(b) if a.size > 1 < b.size else a @ b
+
+
 def _matmul_left(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """g @ x2.T, for each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        # the method needs no dispatch, and takes three quarters of the time for small matrices
-        return g.dot(x2.T) if type(x2) is np.ndarray else np.dot(g, x2.T)
+        return _dot(g, x2.T) if type(x2) is np.ndarray else np.dot(g, x2.T)
     if left == right == 1:
         return g * x2
     if right == 1:
@@ -60,7 +68,7 @@ def _matmul_right(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """x1.T @ g, for each matrix of a stack."""
     left, right = x1.ndim, x2.ndim
     if left == right == 2:
-        return x1.T.dot(g) if type(g) is np.ndarray else np.dot(x1.T, g)
+        return _dot(x1.T, g) if type(g) is np.ndarray else np.dot(x1.T, g)
     if left == right == 1:
         return g * x1
     if left == 1:

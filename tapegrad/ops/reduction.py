@@ -13,7 +13,7 @@ from tapegrad.declare import op, wider_op
 from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
 from tapegrad.ops import in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
-from tapegrad.ops.in_part import count, partly
+from tapegrad.ops.in_part import count, partly, reduced_axes
 from tapegrad.ops.record import array
 from tapegrad.ops.shape import broadcast_to
 
@@ -64,7 +64,9 @@ def reduced_batch(
     """The reduction of each example of a batch."""
     if keepdims:
         options["keepdims"] = True
-    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
+    # of a number NumPy takes axis 0 too
+    axis = moved(axis, a.ndim - 1) if a.ndim > 1 else ()
+    return apply(op, (a,), {**options, "axis": axis})
 
 
 @wider_op(
@@ -140,6 +142,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
 
 def _products_of_others(a: Any, axis: Any) -> Any:
     """For each element, the product of the others that `prod` multiplies it with."""
+    axis = axis if a.ndim else None
     rows = lines(a, axis)
     before = shifted(np.cumprod(rows, axis=0), 1)
     after = shifted(np.cumprod(rows[::-1], axis=0), 1)[::-1]
@@ -244,7 +247,7 @@ def _truths(choose: Choices) -> Call:
     x = choose.array(choose.shape())
     x = choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x)))
     where = choose.among([True, choose.booleans(x.shape)])
-    given = {"axis": choose.axes(x.ndim), "keepdims": choose.among([False, True])}
+    given = {"axis": reduced_axes(choose, x), "keepdims": choose.among([False, True])}
     return Call((x,), given if where is True else {**given, "where": where})
 
 

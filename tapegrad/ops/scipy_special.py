@@ -87,12 +87,13 @@ def _declared(
     domain: Domain,
     kink: str = "",
     read: Callable[..., Any] | None = None,
+    scipy: str | None = None,
 ) -> Op[Any]:
     forward.__name__ = forward.__qualname__ = name
     forward.__doc__ = f"`scipy.special.{name}`."
     return op(
         *vjps,
-        scipy=name,
+        scipy=name if scipy is None else scipy,
         takes_weak=len(vjps) > 1,
         read=read,
         domain=domain,
@@ -108,7 +109,18 @@ _WITHOUT_POLES = Elements(-1.5, 4.0, poles=(-1.0, 0.0))
 gamma: Op[Any] = _special("gamma", lambda g, y, x: g * y * psi(x), domain=_WITHOUT_POLES)
 gammaln: Op[Any] = _special("gammaln", lambda g, y, x: g * psi(x), domain=_WITHOUT_POLES)
 loggamma: Op[Any] = _special("loggamma", lambda g, y, x: g * psi(x), domain=POSITIVE)
-rgamma: Op[Any] = _special("rgamma", lambda g, y, x: -g * y * psi(x), domain=_WITHOUT_POLES)
+
+
+def _slope_of_rgamma(x: Any) -> Any:
+    """``-rgamma(x) * psi(x)``, by reflection where psi has poles."""
+    is_left = np.less(x, 0.5)
+    left, right = np.where(is_left, x, 0), np.where(is_left, 1, x)
+    angle = np.pi * np.remainder(left, 2)
+    reflected = np.cos(angle) - np.sin(angle) * psi(1 - left) / np.pi
+    return np.where(is_left, gamma(1 - left) * reflected, -rgamma(right) * psi(right))
+
+
+rgamma: Op[Any] = _special("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
 
 
 def _orders_of_polygamma(choose: Choices) -> Call:
@@ -178,11 +190,59 @@ def _bell(x: Any) -> Any:
 
 erf: Op[Any] = _special("erf", lambda g, y, x: g * _bell(x))
 erfc: Op[Any] = _special("erfc", lambda g, y, x: -g * _bell(x))
+# beyond this, recurrences lose digits and the first terms of the series have all of them
+_FAR = 8.0
+_TERMS = 30
+
+
+def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
+    """A derivative of a function y that is ``limit / x`` far out; its slope is
+    ``2 * sign * (x * y - limit)``.
+    """
+    value = _scipys(name)
+    wide = np.asarray(x, np.float64)
+    is_far = np.abs(wide) > _FAR if sign < 0 else wide > _FAR
+    near, far = np.where(is_far, 0, wide), np.where(is_far, wide, _FAR)
+    before, found = value(near), 2 * sign * (near * value(near) - limit)
+    for n in range(1, order):
+        before, found = found, 2 * sign * (near * found + n * before)
+    # the series that begins with limit / x, differentiated by terms
+    factors = [math.prod(range(2 * k + 1, 2 * k + 1 + order)) for k in range(_TERMS)]
+    series = np.zeros_like(far)
+    for k in reversed(range(_TERMS)):
+        series = factors[k] - sign * (k + 0.5) / far / far * series
+    series = limit * (-1.0) ** order * series / far ** (order + 1)
+    return np.where(is_far, series, found).astype(value(x).dtype)
+
+
+def _derivatives(name: str, sign: int, limit: float, elements: Elements) -> Op[Any]:
+    """The op of a function's derivatives of an order from 1 on, without cancellation far out."""
+
+    def forward(x: Any, order: Any) -> Any:
+        return _derivative(x, order, name, sign, limit)
+
+    def call(choose: Choices) -> Call:
+        (x,) = each(elements)(choose).args
+        return Call((choose.integer(1, 3), x))
+
+    made: Op[Any] = _declared(
+        f"{name}_derivative",
+        forward,
+        lambda g, y, x, order: g * made(order + 1, x),
+        domain=call,
+        read=_split,
+        scipy="",
+    )
+    return made
+
+
+erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI, Elements(-2.0, 12.0))
+dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5, Elements(-12.0, 12.0))
 erfcx: Op[Any] = _special(
-    "erfcx", lambda g, y, x: g * (2 * x * y - 2 / _SQRT_PI), domain=Elements(-2.0)
+    "erfcx", lambda g, y, x: g * erfcx_derivative(1, x), domain=Elements(-2.0)
 )
 erfi: Op[Any] = _special("erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)))
-dawsn: Op[Any] = _special("dawsn", lambda g, y, x: g * (1 - 2 * x * y))
+dawsn: Op[Any] = _special("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
 erfinv: Op[Any] = _special(
     "erfinv",
     lambda g, y, x: g * (_SQRT_PI / 2) * np.exp(np.square(y)),
@@ -194,10 +254,28 @@ erfcinv: Op[Any] = _special(
     domain=Elements(0.0625, 1.9375),
 )
 ndtr: Op[Any] = _special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
-# the density divided by the probability, both of which vanish far to the left
-log_ndtr: Op[Any] = _special(
-    "log_ndtr", lambda g, y, x: g * (2 / _SQRT_2PI) / erfcx(np.negative(x) / _SQRT_2)
+
+
+def _slope_of_log_ndtr(x: Any) -> Any:
+    """The density divided by the probability, both of which vanish far to the left."""
+    return (2 / _SQRT_2PI) / _scipys("erfcx")(np.negative(x) / _SQRT_2)
+
+
+def _excess(y: Any, x: Any) -> Any:
+    """``x + y``, of the slope of log_ndtr, where far to the left the two cancel."""
+    is_left = np.less(x, 0)
+    t = np.where(is_left, x, 0) / -_SQRT_2
+    return np.where(is_left, -erfcx_derivative(1, t) / (_SQRT_2 * erfcx(t)), x + y)
+
+
+log_ndtr_slope: Op[Any] = _declared(
+    "log_ndtr_slope",
+    _slope_of_log_ndtr,
+    lambda g, y, x: -g * y * _excess(y, x),
+    domain=each(REAL),
+    scipy="",
 )
+log_ndtr: Op[Any] = _special("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
 ndtri: Op[Any] = _special(
     "ndtri",
     lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2),

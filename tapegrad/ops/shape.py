@@ -202,6 +202,8 @@ def expand_dims(a: Any, axis: Any) -> Any:
 
 def _squeezes(choose: Choices) -> Call:
     a = choose.array(choose.shape(max_side=2))
+    if not a.ndim:
+        return Call((a,), {"axis": choose.among([None, (), 0, -1])})
     ones = choose.subset([i for i, side in enumerate(a.shape) if side == 1])
     axes = [axis - a.ndim if choose.among([False, True]) else axis for axis in ones]
     if not axes:
@@ -212,7 +214,8 @@ def _squeezes(choose: Choices) -> Call:
 def _squeeze_batch(op: Any, has: Has, a: Any, axis: Any = None) -> Any:
     if axis is None:
         axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
-    return apply(op, (a,), {"axis": moved(axis, a.ndim - 1)})
+    # of a number NumPy takes axis 0 too
+    return apply(op, (a,), {"axis": moved(axis, a.ndim - 1) if a.ndim > 1 else ()})
 
 
 @op(
@@ -265,7 +268,8 @@ def broadcast_to(array: Any, shape: Any) -> Any:
     array([2., 2., 2.])
     """
     # starting np.broadcast_to takes longer than filling a small array
-    if type(array) is np.ndarray and type(shape) is tuple and math.prod(shape) <= _SMALL:
+    small = type(shape) is tuple and math.prod(shape) <= _SMALL
+    if small and type(array) is np.ndarray and array.ndim <= len(shape):
         filled = np.empty(shape, array.dtype)
         filled[...] = array
         return filled

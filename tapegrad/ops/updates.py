@@ -167,7 +167,8 @@ def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     # in C order: the rows are added in a flat view
     y = np.array(a, order="C")
     rows = index == (HOLE,) and arrays[0].dtype.kind in "iu"
-    if rows and np.shape(values) == arrays[0].shape + y.shape[1:] and values.dtype == y.dtype:
+    like = isinstance(values, np.ndarray) and values.dtype == y.dtype
+    if rows and like and values.shape == arrays[0].shape + y.shape[1:]:
         add_rows(y, arrays[0], values)
     else:
         add_at(y, put_back(index, arrays), values)

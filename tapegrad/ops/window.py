@@ -115,6 +115,11 @@ def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     y = np.zeros(shape, values.dtype)
     n = len(shape)
     axes = normalize_axis_tuple(range(n) if axis is None else axis, n, allow_duplicate=True)
+    sides = list(values.shape[:n])
+    for i, window in zip(axes, values.shape[n:], strict=True):
+        sides[i] += window - 1
+    if tuple(sides) != tuple(shape):
+        raise ValueError(f"windows of shape {values.shape} do not overlap to the shape {shape}")
     for place in np.ndindex(values.shape[n:]):
         starts = [0] * n
         for i, start in zip(axes, place, strict=True):

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.operands import solvable
+from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Rules
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
+from tapegrad.program.canonical import CANONICAL
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Operand, Ref, refs_to
 
 # stands for a dtype; None would not do, for NumPy takes it for float64
@@ -106,6 +108,7 @@ class Builder:
         if self.absent:
             instruction = self.current(instruction)
             self.absent.append(0)
+        instruction = self.canonical(instruction)
         instructions = self.instructions
         i = len(instructions)
         ref = Ref("instruction", i)
@@ -122,6 +125,18 @@ class Builder:
         shape, dtype = self._infer(op, operands, options)
         stage = self.stage
         return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
+
+    def canonical(self, instruction: Instruction) -> Instruction:
+        """An instruction with its options resolved; see `tapegrad.program.canonical`."""
+        resolve = CANONICAL.get(instruction.op)
+        if resolve is None:
+            return instruction
+        operands, old = instruction.operands, (instruction.op, instruction.options)
+        kinds = [getattr(self.dtype(x), "kind", "") for x in operands]
+        op, options = resolve(*old, self.shape(operands[0]), kinds, instruction.shape)
+        if (op, options) == old:
+            return instruction
+        return instruction.but(op=op, options=keep(options))
 
     def current(self, instruction: Instruction) -> Instruction:
         """An instruction on what stands in the place of its operands while `rewrite` runs.

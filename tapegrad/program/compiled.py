@@ -166,6 +166,7 @@ class Compiled(Generic[P, R]):
             return result
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
+            args, kwargs = tree.fresh((args, kwargs))
             return self.fn(*args, **kwargs)
         again = call.signature in self._kept
         kept = self._keep(call.signature, args, kwargs)
@@ -200,7 +201,8 @@ class Compiled(Generic[P, R]):
             which the function may since have changed.
         """
         compiled = self(*args, **kwargs)
-        expected = told(self.fn, *args, **kwargs)
+        given, named = tree.fresh((args, kwargs))
+        expected = told(self.fn, *given, **named)
         call = read(args, kwargs, self.static_argnums)
         captured = ", ".join(self._keep(call.signature, args, kwargs).captured)
         suspects = f"; captured arrays: {captured}" if captured else ""
@@ -301,6 +303,7 @@ def trace(
         for i, x in enumerate(args)
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
+    arguments = arguments_of(read(args, kwargs, static).signature)
     generators = watched(fn)
     try:
         output, last = recorded_from(last, fn, tuple(marked), named)
@@ -313,7 +316,7 @@ def trace(
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
     program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen, stops)
-    return attrs.evolve(program, arguments=arguments_of(read(args, kwargs, static).signature))
+    return attrs.evolve(program, arguments=arguments)
 
 
 def compile(

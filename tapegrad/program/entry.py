@@ -209,14 +209,15 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
                 same += f" or (type({name}) is {made.__name__} and {name} == {value})"
             lines.append(f"if not ({same}): return other")
 
-    def walk(name: str, structure: tree.Structure) -> None:
+    def node_of(name: str, structure: tree.Structure) -> list[tuple[str, tree.Structure]]:
+        """Take a node apart; its parts are next."""
         node = structure.node
         if node is None:
             leaf(name)
-            return
+            return []
         if node is type(None):
             lines.append(f"if {name} is not None: return other")
-            return
+            return []
         children = [fresh() for _ in structure.children]
         lines.append(f"if type({name}) is not {bind(node)}: return other")
         if node is dict:
@@ -235,15 +236,15 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
             lines.append(f"if len({name}) != {len(children)}: return other")
             if children:
                 lines.append(f"{', '.join(children)}, = {name}")
-        for child, part in zip(children, structure.children, strict=True):
-            walk(child, part)
+        return list(zip(children, structure.children, strict=True))
 
     given = [(fresh(), name, structure) for name, structure in signature.structures]
     if n_args:
         lines.append(f"{''.join(f'{at}, ' for at, _, _ in given[:n_args])}= args")
     lines += [f"{at} = kwargs[{bind(name)}]" for at, name, _ in given[n_args:]]
-    for at, _, structure in given:
-        walk(at, structure)
+    waiting = [(at, structure) for at, _, structure in reversed(given)]
+    while waiting:
+        waiting += reversed(node_of(*waiting.pop()))
     lines += [
         "try:",
         "    runs = take()",
@@ -256,5 +257,6 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
     ]
     text = "\n    ".join(["def enter(args, kwargs):", *lines])
     exec(compile(text, "<arguments>", "exec"), namespace)
-    enter: Enter = namespace["enter"]
+    # which holds the namespace
+    enter: Enter = namespace.pop("enter")
     return enter

@@ -55,7 +55,8 @@ def fillings(program: Code) -> Mapping[Ref, Filling]:
         ref = Ref("instruction", i)
         size = math.prod(instruction.shape) * instruction.dtype.itemsize
         likes = [program.like(x) for x in instruction.operands]
-        if not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
+        apart = instruction.options.get("axis", 0) is None
+        if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
             continue
         found[ref] = _filling(program, ref, uses)
     return found

@@ -6,7 +6,7 @@ from typing import Any
 
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.joining import stack
-from tapegrad.ops.shape import swapaxes, transpose
+from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
@@ -16,7 +16,6 @@ from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
 from tapegrad.program.layouts import axes_of, inverse, ordered, strides_in_order
 from tapegrad.program.lines import KINDS, expression, number, operand
 from tapegrad.program.plan import Plan, owners, parts_of
-from tapegrad.program.templates import RESHAPES
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -162,19 +161,20 @@ def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
         return instruction.shape != () and not any(
             isinstance(part, bool) for part in instruction.options["index"]
         )
-    if op in RESHAPES:
+    if op is reshape:
         return still[of][1] == strides_in_order(program.like(of).shape)
-    return op in (transpose, swapaxes)
+    return op is transpose
 
 
 def _strides(
     program: Code, instruction: Instruction, given: tuple[int, ...] | None
 ) -> tuple[int, ...] | None:
     """The strides of a view that is made once."""
-    if instruction.op in RESHAPES:
+    if instruction.op is reshape:
         return strides_in_order(instruction.shape)
-    axes = axes_of(instruction)
-    return None if axes is None or given is None else ordered(given, axes)
+    if instruction.op is not transpose or given is None:
+        return None
+    return ordered(given, axes_of(instruction))
 
 
 def _spelled(program: Code, values: Values) -> dict[Any, str]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tapegrad.ops.product import matmul
-from tapegrad.ops.shape import reshape, swapaxes, transpose
+from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.lines import takes_out
 
@@ -43,7 +43,7 @@ def layouts(program: Code) -> Mapping[Ref, Axes]:
                 reshaped.add(turned[x])
     found = {}
     for ref in sorted(stacks & reshaped):
-        orders = {axes_of(made[i]) for i in uses[ref]}
+        orders = {axes_of(made[i]) if made[i].op is transpose else None for i in uses[ref]}
         axes = orders.pop() if len(orders) == 1 else None
         # BLAS writes to matrices with one contiguous axis
         if axes and axes[-1] >= len(axes) - 2:
@@ -51,18 +51,11 @@ def layouts(program: Code) -> Mapping[Ref, Axes]:
     return found
 
 
-def axes_of(instruction: Instruction) -> Axes | None:
-    """The order in which an instruction puts the axes of its operand, if it reorders axes."""
-    n = len(instruction.shape)
-    if instruction.op is transpose:
-        axes = instruction.options.get("axes")
-        return tuple(range(n))[::-1] if axes is None else tuple([axis % n for axis in axes])
-    if instruction.op is swapaxes:
-        first, second = instruction.options["axis1"], instruction.options["axis2"]
-        order = list(range(n))
-        order[first], order[second] = order[second], order[first]
-        return tuple(order)
-    return None
+def axes_of(instruction: Instruction) -> Axes:
+    """The order in which a transpose puts the axes of its operand."""
+    backwards = tuple(range(len(instruction.shape)))[::-1]
+    axes: Axes = instruction.options.get("axes", backwards)
+    return axes
 
 
 def inverse(axes: Axes) -> Axes:

@@ -148,8 +148,9 @@ class Watch:
         return Seen(variables, named, frozenset(arrived))
 
     def end(self) -> None:
-        """Let the frames go."""
+        """Let the frames and the records go, which lead back here by the tape's origin."""
         self._depths.clear()
+        self._cotangents.clear()
 
 
 def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Tensor]:

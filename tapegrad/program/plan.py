@@ -229,11 +229,12 @@ def planned(program: Code, inside: bool = False) -> Plan:
                     place[ref] = fitting[-1]
                     places.remove(fitting[-1])
                 else:
-                    buffer = Buffer((block_length,), program.of(ref).dtype)
-                    place[ref] = stop, pool.new(ref, buffer)
+                    pool.take(ref, (block_length,), program.of(ref).dtype)
+                    place[ref] = stop, pool.home[ref]
         pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
         guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
-        pool.release(dict.fromkeys(x for i in range(start, stop) for x in ending(i)))
+        ended = dict.fromkeys(x for i in range(start, stop) for x in ending(i))
+        pool.release(ended | dict.fromkeys(x for x in passing if x in pool.held))
 
     stops = dict(runs)
     i = 0
@@ -382,6 +383,4 @@ def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | No
     if not is_total:
         shapes = [program.like(x).shape for x in instruction.operands]
         return shape if all(x in ((), shape) for x in shapes) else None
-    axis = instruction.options.get("axis")
-    whole = axis is None or axis == tuple(range(len(shape)))
-    return shape if whole else None
+    return shape if instruction.options.get("axis") is None else None

@@ -17,6 +17,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.archive import FilePath
 from tapegrad.core.operands import PYTHON_NUMBERS
+from tapegrad.core.refusals import refuse_branch
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import PARAMETER, Tape
 from tapegrad.core.tensor import Tensor
@@ -25,7 +26,8 @@ from tapegrad.face.warned import told
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.record import stopped
 from tapegrad.program.arguments import Argument, values_of
-from tapegrad.program.builder import Builder, infer
+from tapegrad.program.builder import Builder
+from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.saving import save
@@ -150,6 +152,8 @@ def from_tape(
 
     def operand(x: Any) -> Any:
         if type(x) is Tensor:
+            if x not in refs:
+                refuse_branch(x)
             return refs[x]
         if isinstance(x, np.ndarray):
             if id(x) not in known:
@@ -228,22 +232,8 @@ _SAME = frozenset({PARAMETER, stopped})
 
 
 def check_program(program: Program) -> None:
-    """Raise AssertionError unless a program is well-formed.
-
-    Operands come before the instructions that use them, and the ops give the stated shapes and
-    dtypes.
-    """
-    builder = Builder(program.inputs, program.constants)
-    counts = {"input": len(program.inputs), "constant": len(program.constants)}
-    for i, instruction in enumerate(program.instructions):
-        for x in instruction.operands:
-            if type(x) is Ref:
-                assert 0 <= x.index < counts.get(x.kind, i), f"{x} is used before it is made"
-        like = [builder.like(x) for x in instruction.operands]
-        shape, dtype = infer(instruction.op, like, instruction.options)
-        assert shape == instruction.shape, f"{instruction} gives shape {shape}"
-        assert dtype == instruction.dtype, f"{instruction} gives {dtype}"
-        builder.append(instruction)
-    counts["instruction"] = len(program.instructions)
-    for x in program.outputs:
-        assert type(x) is not Ref or 0 <= x.index < counts[x.kind], f"there is no {x}"
+    """Raise AssertionError unless a program is well-formed, as `check_code` says."""
+    try:
+        check_code(program)
+    except Malformed as error:
+        raise AssertionError(str(error)) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,40 +41,42 @@ def check_keys(structure: tree.Structure, what: str) -> None:
 
 def packed(structure: tree.Structure, leaves: Sequence[str], names: Names) -> str:
     """The expression that assembles a tree from the names of its leaves."""
-    rest = iter(leaves)
-    makers: dict[Any, Callable[..., Any] | None] = {}
+    return _packed(structure, iter(leaves), names, {})
 
-    def write(structure: tree.Structure) -> str:
-        node = structure.node
-        if node is None:
-            return next(rest)
-        if node is type(None):
-            return "None"
-        parts = [write(child) for child in structure.children]
-        if node is dict:
-            keys = [_key(key, names) for key in structure.keys]
-            pairs = [f"{key}: {part}" for key, part in zip(keys, parts, strict=True)]
-            return f"{{{', '.join(pairs)}}}"
-        if node is list:
-            return f"[{', '.join(parts)}]"
-        if node is tuple:
-            return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
-        if structure.keys:
-            if node not in makers:
-                makers[node] = _maker(node)
-            make = makers[node]
-            if make is not None:
-                return f"{names.of(make, f'new_{node.__name__}')}({', '.join(parts)})"
-            named = zip(tree.fields_of(node) or (), parts, strict=True)
-            # by position as far as possible, which is faster
-            places = iter(_positional(node))
-            parts = [
-                part if next(places, None) == name else f"{name}={part}"
-                for (_, name), part in named
-            ]
-        return f"{names.of(node, node.__name__)}({', '.join(parts)})"
 
-    return write(structure)
+def _packed(
+    structure: tree.Structure,
+    rest: Iterator[str],
+    names: Names,
+    makers: dict[Any, Callable[..., Any] | None],
+) -> str:
+    node = structure.node
+    if node is None:
+        return next(rest)
+    if node is type(None):
+        return "None"
+    parts = [_packed(child, rest, names, makers) for child in structure.children]
+    if node is dict:
+        keys = [_key(key, names) for key in structure.keys]
+        pairs = [f"{key}: {part}" for key, part in zip(keys, parts, strict=True)]
+        return f"{{{', '.join(pairs)}}}"
+    if node is list:
+        return f"[{', '.join(parts)}]"
+    if node is tuple:
+        return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    if structure.keys:
+        if node not in makers:
+            makers[node] = _maker(node)
+        make = makers[node]
+        if make is not None:
+            return f"{names.of(make, f'new_{node.__name__}')}({', '.join(parts)})"
+        named = zip(tree.fields_of(node) or (), parts, strict=True)
+        # by position as far as possible, which is faster
+        places = iter(_positional(node))
+        parts = [
+            part if next(places, None) == name else f"{name}={part}" for (_, name), part in named
+        ]
+    return f"{names.of(node, node.__name__)}({', '.join(parts)})"
 
 
 def _maker(node: Any) -> Callable[..., Any] | None:
@@ -106,7 +108,8 @@ def _maker(node: Any) -> Callable[..., Any] | None:
     for x, place in zip(given, places, strict=True):
         namespace[f"set_{x}"] = place.__set__
     exec("\n".join([*lines, "    return made"]), namespace)
-    make: Callable[..., Any] = namespace["make"]
+    # which holds the namespace
+    make: Callable[..., Any] = namespace.pop("make")
     return make
 
 

@@ -8,8 +8,11 @@ function.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import numpy as np
 
 from tapegrad.core.seeds import SEED
 from tapegrad.core.tape import ASARRAY
@@ -67,10 +70,22 @@ from tapegrad.ops.window import sliding_window_view
 
 
 def _matmul(x1: Any, x2: Any) -> str:
-    """The method ``dot``, which starts in a third of the time, where it can be used."""
-    if x1.dtype == x2.dtype and x1.ndim <= 2 and x2.ndim <= 2 and x1.dtype.kind == "f":
+    """The method ``dot``, which starts in a third of the time, where it gives the same.
+
+    It takes a matrix of one element for a number: it adds nothing where that is 0.
+    """
+    alone = math.prod(x1.shape) == 1 or math.prod(x2.shape) == 1
+    like = x1.dtype == x2.dtype and x1.dtype.kind == "f"
+    if like and not alone and x1.ndim <= 2 and x2.ndim <= 2:
         return "{0}.dot({1})" if x1.ndim == x2.ndim == 1 else "{0}.dot({1}, {out})"
     return "matmul({0}, {1}, {out})"
+
+
+def _keep(condition: Any, x: Any) -> str:
+    """`keep` into a buffer, which is for floating arrays and masks of their shape."""
+    floating = isinstance(x.dtype, np.dtype) and x.dtype.kind == "f"
+    fits = floating and condition.dtype == bool and x.shape == condition.shape
+    return "keep({0}, {1}, {out})" if fits else "where({0}, {1}, 0)"
 
 
 # A template, or a function that makes one from the operands' shapes and dtypes.
@@ -82,7 +97,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     index_select: "{0}.take({1}, 0)",
     add_at_places: "add_at_places({0}, {1}, {2}, {out})",
     where: "where({0}, {1}, {2})",
-    keep: "keep({0}, {1}, {out})",
+    keep: _keep,
     matmul: _matmul,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",
@@ -98,10 +113,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     argmax: "{0}.argmax({axis}, None, keepdims={keepdims})",
     argmin: "{0}.argmin({axis}, None, keepdims={keepdims})",
     transpose: "{0}.transpose({axes})",
-    swapaxes: "{0}.swapaxes({axis1}, {axis2})",
     reshape: "{0}.reshape({shape})",
-    expand_dims: "{0}.reshape({shape})",
-    squeeze: "{0}.reshape({shape})",
     broadcast_to: "broadcast_to({0}, {shape})",
     concatenate: "concatenate({all}, {axis}, {out})",
     stack: "stack({all}, {axis}, {out})",
@@ -130,9 +142,6 @@ WHOLE: Mapping[Any, str] = {
     invert: "~{0}",
 }
 
-# Ops whose result has the operand's elements, in their order.
-RESHAPES: frozenset[Any] = frozenset({reshape, expand_dims, squeeze})
-
 # Ops whose result may share the first operand's memory.
 VIEWS = frozenset(
     {
@@ -147,7 +156,7 @@ VIEWS = frozenset(
             transpose,
             swapaxes,
         ),
-        *RESHAPES,
+        *(reshape, expand_dims, squeeze),
         *(broadcast_to, flip, sliding_window_view),
     }
 )

@@ -50,7 +50,8 @@ def uniform(
     Raises
     ------
     ValueError
-        If a low that is no Tensor is above a high that is none.
+        If a low that is no Tensor is above a high that is none, or one of them, or their
+        difference, is not finite.
 
     Examples
     --------
@@ -64,12 +65,19 @@ def uniform(
     drawn = generator.uniform(as_key(key), shape=shape, dtype=dtype)
     if type(low) is type(high) is float and (low, high) == (0.0, 1.0):
         return drawn
-    if (
-        type(low) is not Tensor
-        and type(high) is not Tensor
-        and not np.all(np.less_equal(low, high))
-    ):
-        raise ValueError(f"uniform: low is not above high; got low={low!r} and high={high!r}")
+    if type(low) is not Tensor and type(high) is not Tensor:
+        if not np.all(np.less_equal(low, high)):
+            raise ValueError(f"uniform: low is not above high; got low={low!r} and high={high!r}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            ends = [np.asarray(x).astype(dtype) for x in (low, high)]
+            is_finite = np.all(np.isfinite(np.subtract(*ends)))
+        if not is_finite:
+            raise ValueError(
+                f"uniform: low, high and their difference must be finite as {dtype}; got "
+                f"low={low!r} and high={high!r}"
+            )
+    # the difference of small integers may be none of their dtype
+    low, high = (_as_floating(x, dtype) for x in (low, high))
     scaled = low + (high - low) * drawn
     return scaled if scaled.dtype == dtype else scaled.astype(dtype)
 
@@ -259,6 +267,10 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
     array([20., 20., 20.])
     """
     n, rows = _rows(x)
+    if p is not None and np.shape(p) != (n,):
+        raise ValueError(
+            f"choice: p must hold a probability for each of {n} items; got shape {np.shape(p)}"
+        )
     # operands are arrays: an empty one stands for no probabilities
     chosen = generator.choice(
         as_key(key), np.empty(0) if p is None else p, n=n, shape=_shape(shape), replace=replace
@@ -278,6 +290,11 @@ def _floating(dtype: Any) -> np.dtype[Any]:
     if made.kind != "f":
         raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {made}")
     return made
+
+
+def _as_floating(x: Any, dtype: np.dtype[Any]) -> Any:
+    """An array or a Tensor of integers in a floating dtype; numbers stay as they are."""
+    return x.astype(dtype) if hasattr(x, "dtype") and x.dtype.kind in "iub" else x
 
 
 def _check_fits(shape: tuple[int, ...], **given: Any) -> None:

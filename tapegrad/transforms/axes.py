@@ -95,25 +95,20 @@ def refuse_sizes(fn: Fn, mapped: Sequence[Mapped]) -> int:
 
 def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
     """The axis of each leaf of a tree, given a tree of axes that may end earlier."""
+    leaves, structure = tree.flatten(of)
+    if axes is None or (isinstance(axes, int | np.integer) and not isinstance(axes, bool)):
+        return [None if axes is None else int(axes)] * len(leaves)
+    parts = tree.parts(axes)
+    if parts is None:
+        raise TypeError(f"{what} is an axis, None or a tree of these; at {name} it is {axes!r}")
+    own = tree.parts(of)
+    alike = type(axes) is type(of) or (type(axes) is tuple and isinstance(of, tuple))
+    if own is None or not alike or parts.keys() != own.keys():
+        raise ValueError(
+            f"{what} does not fit at {name}: it has {tree.flatten(axes)[1]!r} where there is "
+            f"{structure!r}"
+        )
     found: list[int | None] = []
-
-    def walk(axis: Any, part: Any, path: str) -> None:
-        leaves, structure = tree.flatten(part)
-        if axis is None or (isinstance(axis, int | np.integer) and not isinstance(axis, bool)):
-            found.extend([None if axis is None else int(axis)] * len(leaves))
-            return
-        parts = tree.parts(axis)
-        if parts is None:
-            raise TypeError(f"{what} is an axis, None or a tree of these; at {path} it is {axis!r}")
-        own = tree.parts(part)
-        alike = type(axis) is type(part) or (type(axis) is tuple and isinstance(part, tuple))
-        if own is None or not alike or parts.keys() != own.keys():
-            raise ValueError(
-                f"{what} does not fit at {path}: it has {tree.flatten(axis)[1]!r} where there is "
-                f"{structure!r}"
-            )
-        for key, child in own.items():
-            walk(parts[key], child, f"{path}.{key}")
-
-    walk(axes, of, name)
+    for key, child in own.items():
+        found += axes_of(what, parts[key], child, f"{name}.{key}")
     return found

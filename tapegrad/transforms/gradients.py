@@ -12,10 +12,9 @@ from tapegrad.core.callables import label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
 from tapegrad.core.reach import needed
-from tapegrad.core.refusals import refuse_stranger
 from tapegrad.core.seeds import seed
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, is_recording, run
+from tapegrad.core.tape import Tape, run
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
 from tapegrad.transforms.base import (
@@ -66,8 +65,6 @@ def _value_and_gradients(
     seeds = {}
     if type(output) is Tensor and output.origin is tape.start.origin:
         seeds[output] = seed(output, None)
-    elif type(output) is Tensor and not is_recording(output.origin):
-        refuse_stranger("parameter", output, tape.last)
     if of.unused == "raise":
         _refuse_unused(of.fn, tape, seeds)
     value = released(output)
@@ -114,7 +111,8 @@ def value_and_grad(
     Parameters
     ----------
     fn
-        A function with a scalar floating result.
+        A function with a scalar floating result. It may change the dicts and lists that it is
+        given, which are its own: gradients belong to the leaves as they were before the call.
     argnums
         The position of the argument to differentiate, or a tuple of positions.
         Arguments are trees whose leaves are floating.
@@ -144,6 +142,9 @@ def value_and_grad(
         When called: if the result is not a floating scalar, or a leaf to
         differentiate is not floating (with its path), or an argument that `argnames`
         names is not passed.
+    TapeError
+        When called: if the result is a Tensor of another tape, such as one that was set aside
+        in the body of a loop.
     ValueError
         If `argnames` names no parameter of `fn`. When called, with ``unused="raise"``: if
         the result does not depend on a leaf.

@@ -150,7 +150,7 @@ def pulled(
     output, aux = split_aux(fn, output, has_aux)
     given = released_tree(output)
     check_result(fn, output)
-    return given, Pullback(tape, output, marked), *aux
+    return given, Pullback(tape, tree.fresh(output), marked), *aux
 
 
 def check_result(fn: Fn, output: Any) -> None:
@@ -338,7 +338,7 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     """
     check_callable(fn)
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
-    return released_tree(output), Pushforward(tape, output, marked)
+    return released_tree(output), Pushforward(tape, tree.fresh(output), marked)
 
 
 def _listed(what: str, trees: Any) -> tuple[Any, ...]:

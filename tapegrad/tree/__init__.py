@@ -5,6 +5,7 @@ fields), dataclasses and None, which is an empty node. Anything else is a leaf. 
 tree's `Structure` is what is left when the leaves are taken out.
 """
 
+from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
 from tapegrad.tree.mapping import map_up_to as map_up_to
 from tapegrad.tree.mapping import map_with_path as map_with_path

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Callable, Sequence
-from functools import partial
-from itertools import chain
+from copy import copy
+from functools import lru_cache, partial
+from itertools import chain, compress
+from operator import attrgetter
 from types import BuiltinFunctionType
 from typing import Any, NoReturn
 
@@ -14,11 +16,12 @@ from numpy import ndarray, ufunc
 from tapegrad.core.digits import as_text
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.warned import told
-from tapegrad.tree.structure import closed, fields_of, flatten, is_named_tuple, opened
+from tapegrad.tree.structure import Structure, closed, fields_of, flatten, is_named_tuple, opened
 
-__all__ = ["map", "map_up_to", "map_with_path"]
+__all__ = ["fresh", "map", "map_up_to", "map_with_path"]
 
 _ARRAYS = frozenset({ndarray, Tensor})
+_LEAVES = _ARRAYS | {float, int, str, bool, type(None)}
 # NumPy would name the line of this file that calls one of these
 _WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
 
@@ -72,6 +75,65 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     if _ARRAYS.issuperset(builtins.map(type, children)):
         return closed(node, keys, [*builtins.map(f, children)])
     return closed(node, keys, [_map_one(f, x) for x in children])
+
+
+def fresh(tree: Any) -> Any:
+    """The leaves of a tree in containers of its own, which a function may change as it likes.
+
+    What cannot change is shared: tuples and frozen records that hold no dict or list. A class
+    that cannot be a node of a tree is a leaf here.
+    """
+    node: Any = type(tree)
+    if node in _LEAVES:
+        return tree
+    # in every training step, as `_map_one`: most containers hold leaves alone
+    if node is dict:
+        plain = _LEAVES.issuperset(builtins.map(type, tree.values()))
+        return tree.copy() if plain else {key: fresh(x) for key, x in tree.items()}
+    if node is list or node is tuple:
+        if _LEAVES.issuperset(builtins.map(type, tree)):
+            return tree if node is tuple else tree.copy()
+        copied = [*builtins.map(fresh, tree)]
+        return copied if node is list else tuple(copied)
+    read = _reader(node)
+    if read is not None and _LEAVES.issuperset(builtins.map(type, read(tree))):
+        return tree
+    return _fresh_record(node, tree, read is not None)
+
+
+def _fresh_record(node: Any, tree: Any, frozen: bool) -> Any:
+    """`fresh` of a record, a named tuple or a leaf."""
+    try:
+        kind, keys, children = opened(tree)
+    except TypeError:
+        return tree
+    if kind is None:
+        return tree
+    copied = [*builtins.map(fresh, children)]
+    if not keys:
+        return closed(node, keys, copied)
+    changed = [x is not y for x, y in zip(copied, children, strict=True)]
+    if frozen and not any(changed):
+        return tree
+    # fields that `__init__` does not take stay
+    made = copy(tree)
+    for name, x in compress(zip(keys, copied, strict=True), changed):
+        object.__setattr__(made, name, x)
+    return made
+
+
+@lru_cache(maxsize=256)
+def _reader(node: Any) -> Callable[[Any], tuple[Any, ...]] | None:
+    """What reads the fields of a record that is frozen, by attrs or as a dataclass."""
+    own = getattr(node, "__dataclass_params__", None)
+    if node.__setattr__ is not Structure.__setattr__ and not (own is not None and own.frozen):
+        return None
+    try:
+        names = [name for name, _ in fields_of(node) or ()]
+    except TypeError:
+        return None
+    # of one name alone it would read no tuple
+    return attrgetter(*names, names[0]) if names else None
 
 
 def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:

@@ -16,12 +16,13 @@ from tapegrad.face.notebook import Text
 from tapegrad.face.warned import told
 from tapegrad.tree.mapping import map
 from tapegrad.tree.structure import (
-    LEAF,
     Structure,
     Tree,
+    closed,
     flatten,
     leaves,
     opened,
+    parts,
     paths,
     structure_paths,
     unflatten,
@@ -145,23 +146,7 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
     [{'weight': 5.0, 'bias': 2.0}, 3.0]
     """
     found: list[str] = []
-
-    def walk(x: Any, path: str) -> Any:
-        if path in changes:
-            found.append(path)
-            return changes[path]
-        node, keys, children = opened(x)
-        if node is None or node is type(None):
-            return x
-        shallow = Structure(node, keys, (LEAF,) * len(children))
-        start = f"{path}." if path else ""
-        names = structure_paths(shallow)
-        return unflatten(
-            shallow,
-            [walk(child, start + name) for name, child in zip(names, children, strict=True)],
-        )
-
-    made = walk(tree, "")
+    made = _updated(tree, "", changes, found)
     for path in changes:
         if found.count(path) != 1:
             outer = next((x for x in found if not x or path.startswith(f"{x}.")), None)
@@ -170,6 +155,20 @@ def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
             how = "no place" if path not in found else "more than one place"
             raise ValueError(f"there is {how} at {path!r}; the leaves are at {paths(tree)}")
     return made
+
+
+def _updated(x: Any, path: str, changes: Mapping[str, Any], found: list[str]) -> Any:
+    """The part of a tree at a path, with replacements, whose paths are added to `found`."""
+    if path in changes:
+        found.append(path)
+        return changes[path]
+    own = parts(x)
+    if not own:
+        return x
+    start = f"{path}." if path else ""
+    made = [_updated(child, start + name, changes, found) for name, child in own.items()]
+    node, keys, _ = opened(x)
+    return closed(node, keys, made)
 
 
 def size(tree: Any) -> int:

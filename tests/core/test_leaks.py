@@ -1,9 +1,13 @@
 """Records that are used outside their recording, or in another."""
 
+import itertools
+from collections.abc import Callable
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
 import pytest
+from depth import THOROUGH
 from messages import said
 from tapes import check_tape, nothing_is_being_recorded
 
@@ -131,3 +135,219 @@ def test_a_leak_names_the_op_the_line_and_the_function_it_is_from():
     message = said(TapeError, lambda: tg.record(second)(1.0))
     for part in ("add", "line 1", "first", "second", ".value"):
         assert part in message
+
+
+# --- leaks from within ------------------------------------------------------------------------
+
+Leak = Callable[[Any, list[Any]], Any]
+
+
+def leaky(kept: list[Any], fn: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A function that also puts what it returns into a list."""
+
+    def leaking(*args: Any) -> Any:
+        kept.append(fn(*args))
+        return kept[-1]
+
+    return leaking
+
+
+# functions that are recorded on a tape of their own, each of which leaks x * x or x
+ASIDE: dict[str, tuple[Leak, Callable[[Any], Any]]] = {
+    "scan": (
+        lambda x, kept: tg.scan(lambda c, y: (leaky(kept, np.multiply)(c, x), None), x, length=2),
+        lambda x: x * x,
+    ),
+    "scan on arrays": (
+        lambda x, kept: tg.scan(lambda c, y: (leaky(kept, np.multiply)(c, x), y), 1.0, np.ones(2)),
+        lambda x: x * 1.0,
+    ),
+    "scan, checkpointed": (
+        lambda x, kept: tg.scan(
+            tg.checkpoint(lambda c, y: (leaky(kept, np.multiply)(c, x), None)), x, length=2
+        ),
+        lambda x: x * x,
+    ),
+    "fori_loop": (
+        lambda x, kept: tg.fori_loop(0, 2, lambda i, c: leaky(kept, np.multiply)(c, x), x),
+        lambda x: x * x,
+    ),
+    "while_loop": (
+        lambda x, kept: tg.while_loop(
+            lambda c: c < 9.0, lambda c: leaky(kept, np.multiply)(c, x), x
+        ),
+        lambda x: x * x,
+    ),
+    "the condition of while_loop": (
+        lambda x, kept: tg.while_loop(
+            lambda c: leaky(kept, np.multiply)(c, x) < 9.0, lambda c: c * 2.0, x
+        ),
+        lambda x: x * x,
+    ),
+    "cond": (
+        lambda x, kept: tg.cond(x > 0.0, leaky(kept, lambda y: y * x), lambda y: y * 1.0, x),
+        lambda x: x * x,
+    ),
+    "the branch that cond does not take": (
+        lambda x, kept: tg.cond(x < 0.0, leaky(kept, lambda y: y * x), lambda y: y * 1.0, x),
+        lambda x: x * x,
+    ),
+    "vmap": (
+        lambda x, kept: tg.vmap(leaky(kept, lambda y: y * x))(x * np.ones(2)),
+        lambda x: x * x,
+    ),
+    "vmap of constants": (
+        lambda x, kept: tg.vmap(leaky(kept, lambda y: y * x))(np.ones(2)),
+        lambda x: x * 1.0,
+    ),
+    "checkpoint": (
+        lambda x, kept: tg.checkpoint(leaky(kept, lambda y: y * x * 1.0))(x),
+        lambda x: x * x,
+    ),
+    "checkpoint in checkpoint": (
+        lambda x, kept: tg.checkpoint(
+            lambda y: tg.checkpoint(leaky(kept, lambda z: z * x * 1.0))(y) * 2.0
+        )(x),
+        lambda x: x * x,
+    ),
+}
+
+
+def square(kept: list[Any], x: Any) -> Callable[[Any], Any]:
+    return leaky(kept, lambda y: y * x)
+
+
+# functions that are recorded on the tape around them: what leaks from them is one of its records
+WITHIN: dict[str, tuple[Leak, Callable[[Any], Any]]] = {
+    name: (inner, lambda x: x * x)
+    for name, inner in {
+        "grad": lambda x, kept: tg.grad(square(kept, x))(x),
+        "vjp": lambda x, kept: tg.vjp(square(kept, x), x)[1](1.0),
+        "jvp": lambda x, kept: tg.jvp(square(kept, x), (x,), (1.0,)),
+        "linearize": lambda x, kept: tg.linearize(square(kept, x), x),
+        "jacobian": lambda x, kept: tg.jacobian(square(kept, x))(x),
+        "hessian_diag": lambda x, kept: tg.hessian_diag(square(kept, x))(x),
+        "record": lambda x, kept: tg.record(square(kept, x))(x),
+        "compile": lambda x, kept: tg.compile(square(kept, x))(x),
+    }.items()
+}
+
+AROUND: dict[str, Callable[[Any], Any]] = {
+    "record": lambda f: tg.record(f)(2.0)[0].value,
+    "grad": lambda f: tg.grad(f)(2.0),
+    "grad of grad": lambda f: tg.grad(tg.grad(f))(2.0),
+    "has_aux": lambda f: tg.grad(lambda x: (x * x, {"more": f(x)}), has_aux=True)(2.0),
+    "vjp": lambda f: tg.vjp(f, 2.0)[1](1.0),
+    "jvp": lambda f: tg.jvp(f, (2.0,), (1.0,)),
+    "linearize": lambda f: tg.linearize(f, 2.0)[1](1.0),
+    "jacobian, forward": lambda f: tg.jacobian(f, mode="forward")(2.0),
+    "jacobian, reverse": lambda f: tg.jacobian(f, mode="reverse")(2.0),
+    "hessian": lambda f: tg.hessian(f)(2.0),
+    "hessian_diag": lambda f: tg.hessian_diag(f)(2.0),
+    "hvp": lambda f: tg.hvp(f, (2.0,), (1.0,)),
+    "vmap": lambda f: tg.vmap(f)(np.array([2.0, 3.0])),
+    "vmap of grad": lambda f: tg.vmap(tg.grad(f))(np.array([2.0, 3.0])),
+    "checkpoint": lambda f: tg.grad(tg.checkpoint(f))(2.0),
+    "checkpoint, forward": lambda f: tg.jacobian(tg.checkpoint(f), mode="forward")(2.0),
+    "scan": lambda f: tg.grad(lambda x: tg.scan(lambda c, _: (f(c), None), x, length=1)[0])(2.0),
+    "cond": lambda f: tg.grad(lambda x: tg.cond(x > 0.0, f, lambda y: y * 1.0, x))(2.0),
+    "compile": lambda f: tg.compile(f)(2.0),
+    "compile of grad": lambda f: tg.compile(tg.grad(f))(2.0),
+}
+
+USES: dict[str, Callable[[Any, Any], Any]] = {
+    "alone": lambda x, leak: leak,
+    "in a sum": lambda x, leak: x + leak * 2.0,
+    "in another function": lambda x, leak: tg.checkpoint(lambda y: y * leak)(x),
+    "under grad": lambda x, leak: tg.grad(lambda y: y * leak)(x) * 1.0,
+}
+
+
+@pytest.mark.parametrize("around", AROUND)
+def test_what_leaks_from_a_function_is_refused_unless_it_is_of_the_same_tape(around: str) -> None:
+    uses = list(USES.values())[: None if THOROUGH else 2]
+    for inner, (leak, right) in (ASIDE | WITHIN).items():
+        for use, which in itertools.product(uses, (0, -1) if THOROUGH else (0,)):
+
+            def fn(x: Any, leak: Leak = leak, use: Any = use, which: int = which) -> Any:
+                kept: list[Any] = []
+                leak(x, kept)
+                return use(x, kept[which])
+
+            # where it is not recorded apart, a checkpointed call is like any other
+            if inner in WITHIN or "checkpoint" in inner:
+                try:
+                    got = AROUND[around](fn)
+                except TapeError:
+                    assert inner not in WITHIN
+                    continue
+                if which == 0:
+                    check(got, AROUND[around](lambda x, use=use, right=right: use(x, right(x))))
+            else:
+                with pytest.raises(TapeError, match="tape of"):
+                    AROUND[around](fn)
+    assert nothing_is_being_recorded()
+
+
+def check(got: Any, wanted: Any) -> None:
+    for x, y in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-12)
+
+
+def test_the_message_about_a_leak_says_what_it_is_and_what_to_do() -> None:
+    kept: list[Any] = []
+
+    def step(c: Any, _: Any) -> Any:
+        kept.append(c * 2.0)
+        return c, None
+
+    def around(x: Any) -> Any:
+        tg.scan(step, x, length=3)
+        return {"last": kept[-1]}
+
+    for run in (tg.record(around), tg.compile(around), tg.jacobian(around)):
+        message = said(TapeError, lambda run=run: run(1.0))
+        for part in ("around returned", "last", "multiply", "the tape of step", "return it"):
+            assert part in message
+
+
+@pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
+def test_what_another_context_wrote_is_refused_by_all(around: str) -> None:
+    def fn(x: Any, use: Any) -> Any:
+        return use(x, copy_context().run(lambda: x * x))
+
+    for use in USES.values():
+        with pytest.raises(TapeError, match="another branch"):
+            AROUND[around](lambda x, use=use: fn(x, use))
+
+
+# each returns a Tensor of a tape around its own
+OUTER: dict[str, Callable[[Any], Any]] = {
+    "scan": lambda x: tg.scan(lambda c, _: (x, x), 0.0, length=2)[1][1],
+    "while_loop": lambda x: tg.while_loop(lambda c: c < 1.0, lambda c: x, x * 0.0),
+    "cond": lambda x: tg.cond(x > 0.0, lambda y: x, lambda y: y, x * 2.0),
+    "vmap": lambda x: tg.vmap(lambda a: (x, a))(np.ones(2))[0][1],
+    "vmap, shared": lambda x: tg.vmap(lambda a: (x, a), out_axes=(None, 0))(np.ones(2))[0],
+    "checkpoint": lambda x: tg.checkpoint(lambda a: (x, a * 2.0))(1.0)[0],
+    "record": lambda x: tg.record(lambda a: (x, a))(1.0)[0][0],
+    "has_aux": lambda x: tg.grad(lambda a: (a, x), has_aux=True)(1.0)[1],
+    "compile": lambda x: tg.compile(lambda a: (x, a))(x)[0],
+}
+
+
+@pytest.mark.parametrize("around", sorted(AROUND.keys() - {"record", "has_aux"}))
+def test_a_tensor_of_a_tape_around_may_be_returned(around: str) -> None:
+    wanted = AROUND[around](lambda x: x**3)
+    for inner in OUTER.values():
+        check(AROUND[around](lambda x, inner=inner: inner(x) ** 3), wanted)
+
+
+def test_a_message_about_the_result_of_a_step_says_so_too() -> None:
+    def step(c: Any, _: Any) -> Any:
+        kept: list[Any] = []
+        tg.vmap(lambda a: (kept.append(a * c), a)[1])(np.ones(2))
+        return kept[0], None
+
+    message = said(TapeError, lambda: tg.grad(lambda x: tg.scan(step, x, length=2)[0])(1.0))
+    assert "step returned a Tensor at 0 (line " in message
+    assert "whose recording has ended" in message

@@ -18,7 +18,16 @@ def in_lists(x: Any, depth: int) -> Any:
 
 
 # these read a list as a sequence of arrays, or as coordinates
-SEQUENCES = {"block", "concatenate", "stack", "hstack", "vstack", "dstack", "column_stack"}
+SEQUENCES = {
+    "block",
+    "concatenate",
+    "stack",
+    "hstack",
+    "vstack",
+    "dstack",
+    "column_stack",
+    "histogramdd",
+}
 INNER = {"asarray", "parameter", "stopped", "seed", "from_zero"}
 
 

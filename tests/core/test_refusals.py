@@ -44,6 +44,8 @@ FUNCTIONS = {
 # in which the wrong kind of value has no other meaning that could be taken in silence
 LENIENT = {
     ("astype", "a"): "takes lists, as other functions do",
+    ("clip", "a_min"): "one bound alone is no mistake, as with min and max",
+    ("clip", "a_max"): "one bound alone is no mistake, as with min and max",
     ("meshgrid", "copy"): "every result is new anyway",
     ("nan_to_num", "copy"): "every result is new anyway",
 } | {

@@ -315,7 +315,6 @@ OTHERS = {
     "decay": lambda: tg.optim.exponential_decay(1e300, 1e300)(np.arange(9)),
     "warmup": lambda: tg.optim.warmup_cosine(1e308, 3, 10)(np.full(3, 1e200)),
     "rate": lambda: tg.optim.SGD(np.cosh).rate(LATE),
-    "uniform": lambda: tg.random.uniform(0, 3, -THIRD, THIRD),
     "tree.map": lambda: tg.tree.map(np.square, HUGE),
     "tree.map of two": lambda: tg.tree.map(np.multiply, HUGE, HUGE),
     "unravel": lambda: tg.tree.ravel(np.float32(1.0))[1](np.full(1, 1e200)),

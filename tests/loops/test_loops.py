@@ -1,6 +1,8 @@
 """Loops and branches against plain Python: values, derivatives of any order, compiled too."""
 
+import itertools
 import pickle
+from functools import partial
 
 import hypothesis.strategies as st
 import numpy as np
@@ -152,6 +154,69 @@ def test_one_program_makes_as_many_steps_as_each_call_needs():
             (doubled_by_hand(x, most), tg.hessian(loss(doubled_by_hand))(x, most)),
         )
     assert len(step.signatures) == 1
+
+
+# --- loops in loops -------------------------------------------------------------------------
+
+
+def rolled(kind, body, c):
+    """A loop of a few steps around a step of a vector; how many may depend on its values."""
+    if kind == "scan":
+        last, ys = tg.scan(lambda c, x: (body(c) + x, tg.sum(c)), c, np.arange(2.0))
+        return last + 0.1 * tg.sum(ys)
+    if kind == "fori":
+        return tg.fori_loop(0, 2, lambda i, c: body(c) * (i + 1), c)
+    if kind == "cond":
+        return tg.cond(tg.sum(c) > 0, body, lambda c: body(-c), c)
+    most = 2 if kind == "while" else np.where(tg.sum(c) > 0, 2, 1)
+    return tg.while_loop(lambda s: s[0] < most, lambda s: (s[0] + 1, body(s[1])), (0, c))[1]
+
+
+def unrolled(kind, body, c):
+    """The same in plain Python."""
+    if kind == "scan":
+        ys = []
+        for x in np.arange(2.0):
+            c, y = body(c) + x, tg.sum(c)
+            ys.append(y)
+        return c + 0.1 * sum(ys)
+    if kind == "fori":
+        return 2 * body(body(c))
+    if kind == "cond":
+        return body(c if tg.sum(c) > 0 else -c)
+    return body(body(c)) if kind == "while" or tg.sum(c) > 0 else body(c)
+
+
+def nest(loop, kinds, x):
+    """Loops of these kinds, one in the other, around a step that captures x."""
+
+    def step(c):
+        return np.sin(c) * x + np.cos(c) * np.sum(x)
+
+    for kind in kinds:
+        step = partial(loop, kind, step)
+    return tg.sum(step(x))
+
+
+KINDS = ("while", "until", "scan", "fori", "cond")
+PAIRS = (
+    tuple(itertools.product(KINDS, KINDS)) if THOROUGH else (("while", "fori"), ("until", "scan"))
+)
+
+
+@pytest.mark.parametrize("kinds", PAIRS, ids=" in ".join)
+def test_loops_in_loops_have_derivatives_of_any_order_one_by_one_and_in_batches(kinds):
+    xs = np.array([[0.7, -0.3], [-1.1, 0.2]])
+    first, second = (partial(nest, loop, kinds) for loop in (rolled, unrolled))
+    for _ in range(3):
+        first, second = (
+            lambda x, f=f: tg.sum(tg.grad(f)(x) * np.array([1.0, 0.5])) for f in (first, second)
+        )
+        want = np.stack([second(x) for x in xs])
+        same(np.stack([first(x) for x in xs]), want)
+        same(tg.vmap(first)(xs), want)
+    if THOROUGH:
+        same(tg.compile(tg.vmap(first))(xs), want)
 
 
 def test_a_number_of_steps_may_vary():
@@ -619,6 +684,58 @@ def test_a_cell_is_compiled_to_loops_of_what_its_carry_needs(reverse, remember):
     # the gradients of the weights are not carried
     assert [loop.n_carry for loop in loops] == [1, 1]
     assert str(program).count("\n        for ") == 2
+
+
+ACCUMULATED = {
+    "constant @ varying": (lambda w, x: w @ x, 1),
+    "varying @ constant": (lambda w, x: x @ w, 1),
+    "constant @ varying @ constant": (lambda w, x: w @ x @ w.T, 1),
+    "varying @ varying": (lambda w, x: x @ np.sin(x), 0),
+    "turned @ varying": (lambda w, x: x.T @ x, 0),
+    "a sum of products": (lambda w, x: x.T @ x + np.tanh(x) @ x, 0),
+}
+
+
+@pytest.mark.parametrize("name", ACCUMULATED)
+@pytest.mark.parametrize("n", [2, 20])
+def test_a_carry_that_only_accumulates_is_added_up_outside(name, n):
+    term, n_loops = ACCUMULATED[name]
+    rng = np.random.default_rng(0)
+    w, xs, start = rng.normal(size=(n, n)), rng.normal(size=(4, n, n)), rng.normal(size=(n, n))
+
+    def total(start, w, xs):
+        return tg.scan(lambda c, x: (c + term(w, x), None), start, xs)[0]
+
+    step = tg.compile(total)
+    expected = start + sum(term(w, x) for x in xs)
+    np.testing.assert_allclose(step(start, w, xs), expected, rtol=1e-12, atol=1e-12)
+    made = step.program(start, w, xs).instructions
+    # large terms are held for all steps only where their products become one
+    assert sum(x.op.name == "loop" for x in made) == (n_loops if n > 2 else 0)
+    # and no product is left in a loop
+    inside = [
+        y.op for x in made if x.op.name == "loop" for y in x.options["loop"].body.instructions
+    ]
+    assert tg.matmul not in inside
+
+
+BOUNDS = [np.int8(-3), np.uint8(250), np.array(300, np.int16), -2, 130]
+
+
+@pytest.mark.parametrize("start", BOUNDS)
+def test_a_range_is_counted_in_wide_integers_whatever_its_bounds_are(start):
+    def fn(start, stop):
+        return tg.fori_loop(start, stop, lambda i, c: (c[0] + 1, c[1] + i), (0, 0))
+
+    def batched(start, stop):
+        return tg.tree.map(lambda x: x[1], tg.vmap(fn)(np.stack([start] * 2), np.stack([stop] * 2)))
+
+    for stop in (*BOUNDS, np.uint8(255)):
+        numbers = range(int(start), int(stop))
+        for f in (fn, tg.compile(fn), batched):
+            for x, wanted in zip(f(start, stop), (len(numbers), sum(numbers)), strict=True):
+                assert np.asarray(x).dtype == np.int64
+                assert x == wanted
 
 
 # whose results have a shape that depends on the values of whole numbers or truth values

@@ -294,6 +294,16 @@ def test_the_residuals_of_least_squares_are_given_at_any_rank() -> None:
     close(tg.lstsq(a, b)[0], np.linalg.lstsq(a, b)[0])
 
 
+@pytest.mark.parametrize("rcond", [None, -3, -1, 0, 0.25, 0.5, 0.75, 1.0, 2.0, np.inf])
+def test_singular_values_below_a_fraction_count_as_zero_where_it_is_one(rcond: Any) -> None:
+    for a in (np.diag([1.0, 2.0]), np.array([[1.0, 1.0], [1.0, 1.0], [1.0, 1.0]])):
+        b = np.arange(1.0, len(a) + 1)
+        got, want = tg.lstsq(a, b, rcond), np.linalg.lstsq(a, b, rcond)
+        close(got[0], want[0])
+        assert got[2] == want[2]
+        close(tg.record(lambda b, a=a: tg.lstsq(a, b, rcond)[0])(b)[0].value, want[0])
+
+
 def test_a_tensor_for_an_order_that_numpy_compares_with_text_is_refused_with_a_remedy():
     with pytest.raises(TypeError, match=r"no option of a NumPy function.*t\.value"):
         tg.grad(lambda p: np.linalg.norm(np.ones(3), p))(2.0)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import depth
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -550,6 +551,22 @@ def test_interpolation_of_one_point_or_nan() -> None:
 def test_interpolation_of_points_that_do_not_fit_is_refused(xp: Any, fp: Any) -> None:
     with pytest.raises(ValueError, match="interp"):
         tg.record(lambda x: tg.interp(x, xp, fp))(1.0)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@given(fp=st.lists(st.sampled_from([1.0, -2.0, NAN, np.inf, -np.inf]), min_size=1, max_size=4))
+@depth("batch")
+def test_a_point_beside_nan_or_an_infinity_has_its_own_value(fp: list[float]) -> None:
+    ys = np.array(fp)
+    xp = np.arange(float(len(ys)))
+    x = np.arange(-1.0, len(ys) + 1, 0.5)
+    want = np.interp(x, xp, ys)
+    for options in ({}, {"left": 9.0}):
+        want = np.interp(x, xp, ys, **options)
+        np.testing.assert_allclose(tg.interp(x, xp, ys, **options), want, rtol=1e-14, atol=1e-15)
+    # the value moves with the point alone
+    by_fp = tg.jacobian(lambda ys: tg.interp(xp, xp, ys))(ys)
+    np.testing.assert_array_equal(by_fp, np.eye(len(ys)))
 
 
 def test_interpolation_with_a_period_goes_round() -> None:

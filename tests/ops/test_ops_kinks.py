@@ -55,8 +55,9 @@ def test_zeros_of_either_sign_tie() -> None:
 @given(data=st.data())
 def test_elements_that_tie_for_an_extremum_share_equally(name: str, data: Any) -> None:
     call = data.draw(operands_for(name))
-    (x,), axis = call.args, call.kwargs["axis"]
-    g = gradient(getattr(tg, name), x, axis=axis, keepdims=call.kwargs["keepdims"])
+    (x,), axis = call.args, call.kwargs.get("axis")
+    keepdims = call.kwargs.get("keepdims", False)
+    g = gradient(getattr(tg, name), x, axis=axis, keepdims=keepdims)
     ties = x == getattr(np, name)(x, axis=axis, keepdims=True)
     want = ties / ties.sum(axis=axis, keepdims=True)
     np.testing.assert_array_equal(g, want.astype(x.dtype))

@@ -491,3 +491,27 @@ def test_a_condition_number_is_infinite_or_none_as_numpys(p: Any) -> None:
     for fn in (tg.linalg.cond, tg.compile(lambda x, p=p: tg.linalg.cond(x, p), static_argnums=1)):
         with pytest.raises(np.linalg.LinAlgError):
             fn(zero[:0], p)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("dtype", [None, int, np.float32, np.float64])
+@pytest.mark.parametrize(
+    "name", ["sum", "prod", "mean", "var", "std", "nanmean", "nanvar", "nanstd"]
+)
+def test_a_reduction_in_another_dtype_is_numpys(name: str, dtype: Any) -> None:
+    numpys, ours = getattr(np, name), getattr(tg, name)
+    for x in (np.array([1.4, 1.4, 1.4, -2.0]), np.array([3, 1, 4, 1]), np.float32([0.5, 7.0])):
+        try:
+            want = numpys(x, dtype=dtype)
+        except TypeError:
+            for fn in (ours, tg.record(ours)):
+                with pytest.raises(TypeError, match="dtype"):
+                    fn(x, dtype=dtype)
+            continue
+        for got in (
+            ours(x, dtype=dtype),
+            tg.record(lambda x: ours(x, dtype=dtype))(x)[0],
+            tg.compile(lambda x: ours(x, dtype=dtype))(x),
+        ):
+            assert got.dtype == want.dtype
+            np.testing.assert_allclose(getattr(got, "value", got), want, rtol=1e-6)

@@ -1,5 +1,6 @@
 """Recorded functions on JAX: the same values and slopes, for every op and whole trainings."""
 
+import contextlib
 import os
 import pickle
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from depth import depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
-from op_cases import CASES
+from op_cases import CASES, case_of
 
 import tapegrad as tg
 from tapegrad.declare import OPS
@@ -25,7 +26,9 @@ jnp = jax.numpy
 
 from tapegrad.core.seeds import SEED  # noqa: E402
 from tapegrad.core.tape import ASARRAY  # noqa: E402
+from tapegrad.program.compiled import trace  # noqa: E402
 from tapegrad.program.jax.run import has_form  # noqa: E402
+from tapegrad.program.jax.table import TABLE  # noqa: E402
 from tapegrad.program.naming import DRAWS  # noqa: E402
 
 ROOT = Path(tg.__file__).parents[1]
@@ -99,6 +102,66 @@ def test_values_and_slopes_of_an_op_are_ours(case: Any) -> None:
             ours = tg.grad(loss, tuple(floating))(*case.operands)
             theirs = jax.jit(jax.grad(tg.to_jax(loss), tuple(floating)))(*case.operands)
             close(theirs, ours, 10 * tolerance)
+
+
+def fixed_call(name: str) -> Any:
+    """A call of an op that gives a few numbers, the same each time; None if it cannot be recorded.
+
+    Half precision is left out, in which there is little to compare.
+    """
+    for call in tg.testing.sample_calls(name, 8):
+        case = case_of(name, call)
+        outputs = [np.asarray(y) for y in tg.tree.leaves(case.fn(*case.operands))]
+        halves = any(x.dtype == np.float16 for x in (*case.operands, *outputs))
+        if sum(y.size for y in outputs) > 1 and not halves:
+            with contextlib.suppress(tg.errors.TraceError):
+                trace(case.fn, case.operands, {})
+                return case
+    return None
+
+
+def with_slopes(case: Any, transform: Any, differentiated: Any) -> Any:
+    """A function of a call's operands: its values, and the slopes of a sum of them."""
+
+    def loss(*args: Any) -> Any:
+        results = [y for y in tg.tree.leaves(case.fn(*args)) if y.dtype.kind == "f"]
+        return sum((tg.sum(y * weights(y)) for y in results), np.zeros(()))
+
+    floating = tuple(i for i, x in enumerate(case.operands) if x.dtype.kind == "f")
+    outputs = tg.tree.leaves(case.fn(*case.operands))
+    slopes = floating and any(np.asarray(y).dtype.kind == "f" for y in outputs)
+
+    def both(*args: Any) -> Any:
+        values = transform(case.fn)(*args)
+        return values, differentiated(loss, floating)(*args) if slopes else ()
+
+    return both
+
+
+def test_a_call_of_each_op_with_a_form_of_its_own_has_our_values_and_slopes() -> None:
+    with np.errstate(all="ignore"):
+        names = sorted(set(CASES) & set(OPS) & set(TABLE) - ANY_ORDER)
+        # one of NumPy's elementwise functions is like another
+        names = [x for x in names if not isinstance(OPS[x].forward, np.ufunc)]
+        cases = {name: case for name in names if (case := fixed_call(name)) is not None}
+        assert len(cases) > 80
+        theirs = {
+            name: with_slopes(case, tg.to_jax, lambda f, at: jax.grad(tg.to_jax(f), at))
+            for name, case in cases.items()
+        }
+        # one compilation takes less time than one for each
+        got = jax.jit(lambda given: {name: f(*given[name]) for name, f in theirs.items()})(
+            {name: case.operands for name, case in cases.items()}
+        )
+        for name, case in cases.items():
+            ours = with_slopes(case, lambda f: tg.compile(f, passes=()), tg.grad)
+            wanted = ours(*case.operands)
+            widths = [x.dtype.itemsize for x in case.operands if x.dtype.kind == "f"]
+            try:
+                close(got[name], wanted, 3e-3 if min(widths, default=8) < 8 else 1e-8)
+            except AssertionError as error:
+                error.add_note(f"{name} was called with {case.operands}")
+                raise
 
 
 def test_functions_of_scipy_that_jax_has_are_ours() -> None:

@@ -395,6 +395,124 @@ def test_a_damaged_byte_is_found_or_changes_nothing(whole: Path, folder: Path, d
     assert again is None or again == program
 
 
+# --- files of which one thing is changed -----------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: Any) -> list[tuple[Path, Any, bool]]:
+    """Files of programs with loops and branches in them, as recorded and improved."""
+    folder, found = tmp_path_factory.mktemp("originals"), []
+    mask = np.array([True, False])
+
+    def masked(x: Any, n: int) -> Any:
+        return tg.grad(lambda x: tg.sum(x[mask] ** 2) * n)(x), np.append(x, x[mask]), n * 2
+
+    def ending(w: Any, xs: Any) -> Any:
+        def step(carry: Any, x: Any) -> Any:
+            carry = np.tanh(w @ carry + x)
+            return carry, tg.cond(np.sum(carry) > 0, np.sin, lambda y: y * np.arange(2.0), carry)
+
+        def loss(xs: Any) -> Any:
+            last, rows = tg.scan(step, np.zeros(2), xs, reverse=True)
+            return np.sum(last) + np.sum(rows)
+
+        slope = tg.grad(lambda x: np.sin(tg.fori_loop(0, 3, lambda i, y: y * x, 1.0)) * x)
+        return tg.value_and_grad(loss)(xs), slope(w[0, 1])
+
+    for fn, args in [(looped, LOOPED), (ending, LOOPED), (masked, (np.arange(2.0), 3))]:
+        for passes in ((), None):
+            path = folder / f"{len(found)}.npz"
+            tg.compile(fn, passes=passes).program(*args).save(path)
+            # one that a value ends might not, if it is changed
+            found.append((path, args, fn is not looped))
+    return found
+
+
+def codes(x: Any, path: tuple[Any, ...] = ("code",)) -> Any:
+    """The path of each program in a text, those in its instructions included."""
+    yield path
+    for i, made in enumerate(x["instructions"]):
+        for option in ("loop", "branch"):
+            for j, part in enumerate(made[2].get(option, {option: ()})[option]):
+                if isinstance(part, dict):
+                    yield from codes(part, (*path, "instructions", i, 2, option, option, j))
+
+
+def at(x: Any, path: tuple[Any, ...]) -> Any:
+    return at(x[path[0]], path[1:]) if path else x
+
+
+def wholes(code: Any) -> list[str]:
+    return [f"v{i}" for i, x in enumerate(code["instructions"]) if x[0] in CONTROL]
+
+
+CONTROL = "control.loop", "control.cond"
+
+
+@depth("file, hostile")
+@given(st.data())
+def test_an_operand_that_cannot_be_is_refused_in_any_body(
+    originals: Any, folder: Path, data: Any
+) -> None:
+    path, _, _ = data.draw(st.sampled_from(originals))
+    text = content(path)
+    where = data.draw(
+        st.sampled_from([x for x in codes(text["code"]) if at(text, x)["instructions"]])
+    )
+    code = at(text, where)
+    i = data.draw(st.integers(0, len(code["instructions"]) - 1))
+    made = code["instructions"][i]
+    sizes = {"i": len(code["inputs"]), "c": len(code["constants"]), "v": i}
+    wrong = [f"{kind}{n + data.draw(st.integers(0, 3))}" for kind, n in sizes.items()]
+    wrong += [None, "v-1", "x0", [], "v1e3"]
+    whole = [x for x in wholes(code) if int(x[1:]) < i]
+    if made[0] == "control.part":
+        wrong += ["i0", 1.5, True]
+    elif whole:
+        wrong = data.draw(st.sampled_from([wrong, whole]))
+    k = data.draw(st.integers(0, len(made[1])))
+    operand = data.draw(st.sampled_from(wrong))
+    # another, or one more
+    operands = [*made[1][:k], operand, *made[1][k + data.draw(st.integers(0, 1)) :]]
+    new = replaced(text, (*where, "instructions", i, 1), lambda _: operands)
+    refused(changed(path, folder / "operand.npz", json.dumps(new)))
+
+
+@depth("file, hostile")
+@given(st.data())
+def test_a_file_with_things_swapped_is_refused_or_runs(
+    originals: Any, folder: Path, data: Any
+) -> None:
+    path, args, ends = data.draw(st.sampled_from(originals))
+    text = content(path)
+    where = data.draw(st.sampled_from(list(codes(text["code"]))))
+    kinds = ["inputs", "outputs", "instructions", "instructions", "instructions"]
+    part = data.draw(st.sampled_from([x for x in kinds if at(text, where)[x]]))
+    things = at(text, (*where, part))
+    i, j = (data.draw(st.integers(0, len(things) - 1)) for _ in range(2))
+    how = data.draw(st.sampled_from(["swap", "drop", "repeat", "field", "field", "field"]))
+    things = list(things)
+    if how == "swap":
+        things[i], things[j] = things[j], things[i]
+    elif how == "drop":
+        del things[i]
+    elif how == "repeat":
+        things.insert(j, things[i])
+    elif isinstance(things[i], list):
+        # an op, operands, options, a shape, a dtype or a kind of another one
+        k = data.draw(st.integers(0, len(things[i]) - 1))
+        things[i] = [*things[i][:k], things[j][k], *things[i][k + 1 :]]
+    new = replaced(text, (*where, part), lambda _: things)
+    program = loaded_or_refused(changed(path, folder / "swapped.npz", json.dumps(new)))
+    if program is None:
+        return
+    if not ends:
+        return
+    # an index or a matrix may be wrong by its values alone
+    with contextlib.suppress(IndexError, np.linalg.LinAlgError), np.errstate(all="ignore"):
+        program(*args)
+
+
 RAN: list[str] = []
 CODE = "__import__('test_saving').RAN.append('ran')"
 HOSTILE = [

@@ -305,6 +305,28 @@ def test_a_slope_between_the_one_sided_ones_is_right_at_a_kink(slope: float, mod
 
 
 @each_mode
+@pytest.mark.parametrize("below", [True, False])
+@pytest.mark.parametrize("distance", [0.0, 1e-6, 1e-3])
+def test_an_edge_beyond_which_the_function_raises_excuses_no_slope(
+    distance: float, below: bool, modes: Any
+) -> None:
+    def at_edge(factor: float) -> Any:
+        cube = tg.custom_op(vjps=(lambda g, y, x: g * factor * 3 * x**2,))(lambda x: x**3)
+
+        def fn(x: Any) -> Any:
+            off = float(x.value if isinstance(x, tg.Tensor) else x) - 1
+            if (off < -distance) if below else (off > distance):
+                raise ValueError("beyond the domain")
+            return cube(x)
+
+        return fn
+
+    check_grads(at_edge(1.0), (1.0,), order=1, modes=modes)
+    for factor in (0.0, 0.5, 2.0):
+        assert "wrong derivative" in caught(at_edge(factor), 1.0, order=1, modes=modes)
+
+
+@each_mode
 @pytest.mark.parametrize("slope", [-1.001, 1.001, 2.0, -5.0])
 def test_a_slope_outside_of_the_one_sided_ones_fails_and_says_it_is_a_kink(
     slope: float, modes: Any

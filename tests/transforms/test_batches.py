@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from depth import depth, examples
+from depth import THOROUGH, depth, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.declare import OPS
+from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.testing import check_batched, check_compiled, check_grads, programs, sample_calls
 
 X = np.array([[1.0, -2.0], [0.5, 3.0], [-1.5, 0.25]])
@@ -24,6 +24,46 @@ def test_every_op_of_a_batch_is_what_a_loop_over_the_examples_gives(name):
         if any(isinstance(x, np.ndarray) for x in tg.tree.leaves(call.args)):
             with np.errstate(all="ignore"):
                 check_batched(lambda *args, call=call: OPS[name](*args, **call.kwargs), call.args)
+
+
+# NumPy's functions that take an axis of a number, which has none
+OF_NUMBERS = sorted(
+    name
+    for name, op in (OPS | FUNCTIONS).items()
+    if "axis" in declaration(op).signature.names and hasattr(np, name)
+)
+
+
+@pytest.mark.parametrize("name", OF_NUMBERS)
+@pytest.mark.parametrize("axis", [0, -1])
+def test_an_axis_that_numpy_takes_of_a_number_is_taken_in_a_batch_and_by_rules(name, axis):
+    op, xs = (OPS | FUNCTIONS)[name], np.array([0.5, -2.0])
+    ways = [
+        {},
+        {"keepdims": True},
+        {"where": np.array(True)},
+        {"where": xs[0] > 0, "initial": 0.25},
+    ]
+    for options in ways:
+        options = {"axis": axis} | options
+        try:
+            want = np.stack([getattr(np, name)(x, **options) for x in xs])
+        except (TypeError, ValueError, IndexError):
+            continue  # what NumPy refuses, or takes several arrays
+
+        def fn(x: Any, options: Any = options) -> Any:
+            return op(x, **options)
+
+        def as_array(x: Any, options: Any = options) -> Any:
+            return op(x[None], **options)
+
+        same(tg.vmap(fn)(xs), want)
+        if THOROUGH:
+            same(tg.compile(tg.vmap(fn))(xs), want)
+        if want.dtype.kind == "f":
+            # as an array's along its only axis
+            slopes = [tg.grad(lambda x, f=f: tg.sum(f(x)))(xs[0]) for f in (fn, as_array)]
+            same(*slopes)
 
 
 def test_what_gives_a_shape_that_depends_on_values_is_refused():

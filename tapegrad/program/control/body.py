@@ -14,6 +14,7 @@ from tapegrad.core.callables import first_line, label
 from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import as_constant
 from tapegrad.core.origin import Origin
+from tapegrad.core.refusals import refuse_leaks
 from tapegrad.core.tape import (
     ASARRAY,
     CURRENT,
@@ -103,6 +104,7 @@ def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     # these values are placeholders, so warnings about them mean nothing
     with np.errstate(all="ignore"):
         output = fn(*args)
+        refuse_leaks(output, last_written())
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 

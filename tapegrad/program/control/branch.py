@@ -19,6 +19,7 @@ from tapegrad.core.batch import count as batch_size
 from tapegrad.core.forward import apply
 from tapegrad.core.forward import push as push_forward
 from tapegrad.core.op import Joint
+from tapegrad.core.operands import PYTHON_NUMBERS
 from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape, last_written
@@ -28,7 +29,7 @@ from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.control.loop import Branch
 from tapegrad.program.control.part import part
-from tapegrad.program.ir import Code, Input, Ref
+from tapegrad.program.ir import Code, Input
 
 
 def choose(branch: Branch, pred: Any, operands: Sequence[Any]) -> Any:
@@ -67,7 +68,7 @@ def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[A
 
 def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
     n = len(code.inputs)
-    weights = [_like_input(code, code.outputs[i], "d_") for i in given]
+    weights = [_cotangent(code, code.outputs[i]) for i in given]
 
     def back(tensors: list[Tensor]) -> list[Any]:
         _, outputs = replayed(code, tensors[:n])
@@ -91,9 +92,9 @@ def _push(
     wanted = [
         i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind == "f"
     ]
-    forward = Branch(
-        _forward(branch.on_true, moved, wanted), _forward(branch.on_false, moved, wanted)
-    )
+    given = [_tangent(t) for t in tangents.values()]
+    codes = branch.on_true, branch.on_false
+    forward = Branch(*[_forward(code, moved, given, wanted) for code in codes])
     whole = choose(forward, pred, [*operands, *tangents.values()])
     values: list[Any] = [None] * len(outputs)
     for at, i in enumerate(wanted):
@@ -101,9 +102,17 @@ def _push(
     return Parts(tuple(values))
 
 
-def _forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Code:
+def _tangent(x: Any) -> Input:
+    """The input that takes a tangent; that of a Python number may be one."""
+    value = x._primal if type(x) is Tensor else x
+    number = type(value).__name__ if type(value) in PYTHON_NUMBERS else None
+    return Input("t_value", np.shape(value), np.asarray(value).dtype, number)
+
+
+def _forward(
+    code: Code, moved: Sequence[int], tangents: Sequence[Input], wanted: Sequence[int]
+) -> Code:
     n = len(code.inputs)
-    tangents = [_like_input(code, Ref("input", i), "t_") for i in moved]
 
     def forth(tensors: list[Tensor]) -> list[Any]:
         _, outputs = replayed(code, tensors[:n])
@@ -120,9 +129,9 @@ def _forward(code: Code, moved: Sequence[int], wanted: Sequence[int]) -> Code:
     return needed_part(program_of(code.label, [*code.inputs, *tangents], forth))
 
 
-def _like_input(code: Code, x: Any, prefix: str) -> Input:
+def _cotangent(code: Code, x: Any) -> Input:
     like = code.like(x)
-    return Input(f"{prefix}value", like.shape, np.dtype(like.dtype))
+    return Input("d_value", like.shape, np.dtype(like.dtype))
 
 
 def _batch(op: Rules, has: Has, pred: Any, *operands: Any, branch: Branch) -> Parts:

@@ -239,6 +239,7 @@ def read(
         for found in (varies, moves):
             if found.intersection(made.operands):
                 found.add(Ref("instruction", i))
+    ragged = _ragged(joined)
     needed: set[Ref] = set()
     waiting = [x for x in joined.outputs if type(x) is Ref]
     while waiting:
@@ -249,19 +250,37 @@ def read(
         if x.kind == "input":
             continue
         made = joined.instructions[x.index]
-        known = x not in moves and x in varies
+        known = x not in moves and x in varies and x not in ragged
         if known and _is_work(joined, made, x.index < n_body) and is_kept(x):
             continue
         waiting += [y for y in made.operands if type(y) is Ref]
     return needed
 
 
+def _ragged(joined: Program) -> set[Ref]:
+    """The values whose shape differs from step to step: rows of a loop that a value ends.
+
+    They stand in the program without rows, and so does what is computed from them row by row.
+    """
+    found: set[Ref] = set()
+    after: set[Ref] = set()
+    for i, made in enumerate(joined.instructions):
+        x, depends = Ref("instruction", i), not after.isdisjoint(made.operands)
+        if made.op is PART:
+            inside: Any = joined.of(made.operands[0]).options.get("loop")  # type: ignore[arg-type]
+            is_row = inside is not None and made.options["index"] >= inside.n_carry
+            depends = depends or (is_row and inside.length is None)
+        if depends:
+            after.add(x)
+            if 0 in made.shape:
+                found.add(x)
+    return found
+
+
 def _is_work(joined: Program, made: Instruction, in_body: bool) -> bool:
     """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
     if made.op is PART:
-        # the results of a loop with a fixed number of steps have the same shapes each time
-        inside: Any = joined.of(made.operands[0]).options.get("loop")  # type: ignore[arg-type]
-        return inside is None or inside.length is not None or made.options["index"] < inside.n_carry
+        return True
     is_view = made.op in VIEWS and len(made.operands) == 1
     return in_body and made.op.like is None and not is_view
 

@@ -115,10 +115,9 @@ def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
         # what a step keeps is meaningless for an example that has ended
         body, stop, n_ys = *_until_all(loop, own, n), 0
     else:
-        # while compiling, a length that depends on a value is unknown, or 0, and cannot be part of
-        # a shape, so the step itself repeats what all examples share
-        unknown = not loop.steps(operands[last:])
-        made = [*carry, *[b or unknown for b in made[loop.n_carry :]]]
+        # a number of steps that depends on a value is no part of a shape where it is recorded, so
+        # the step itself repeats what all examples share
+        made = [*carry, *[b or loop.length is None for b in made[loop.n_carry :]]]
         body = code_for_all(loop.body, own, n, made)
         if stop is not None:
             stop = code_for_all(stop, own[:last], n, [False])

@@ -66,9 +66,8 @@ def _contracted(builder: Builder, total: Instruction) -> Any:
 
 def _summed_axes(total: Instruction, n: int) -> set[int]:
     """The axes, out of n, that a sum is over."""
-    axis = total.options.get("axis")
-    axes = range(n) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    return {k % n for k in axes}
+    axis = total.options.get("axis", range(n))
+    return {axis} if type(axis) is int else set(axis)
 
 
 def _long_axes(shape: tuple[int, ...], n: int) -> set[int]:

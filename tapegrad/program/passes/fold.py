@@ -27,7 +27,6 @@ from tapegrad.ops.arithmetic import (
     subtract,
 )
 from tapegrad.ops.exponential import exp, log
-from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.logic import keep, where
 from tapegrad.ops.picking import unpick
@@ -35,10 +34,11 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, astype, stopped
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.ops.shape import broadcast_to, expand_dims, reshape, squeeze, swapaxes, transpose
+from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.layouts import axes_of
 from tapegrad.program.passes.reshapes import before_reshape, rejoined
 
 _LARGEST_FOLDED = 1 << 12
@@ -141,11 +141,7 @@ def _identity(builder: Builder, instruction: Instruction) -> Any:
             return x
         return None
 
-    if op in (reshape, broadcast_to, astype, positive, asarray, squeeze):
-        return same(operands[0])
-    if op is transpose and len(instruction.shape) < 2:
-        return same(operands[0])
-    if op is getitem and instruction.options["index"] == ():
+    if op in (reshape, broadcast_to, astype, positive, asarray):
         return same(operands[0])
     if op is multiply:
         left, right = operands
@@ -172,40 +168,22 @@ def _power(builder: Builder, instruction: Instruction) -> Any:
     return builder.emit(_POWERS[exponent], base) if exponent in _POWERS else None
 
 
-def _shape(builder: Builder, instruction: Instruction) -> Any:
-    """A view of a view, as one."""
-    op = instruction.op
-    if op in (reshape, expand_dims, squeeze):
-        x = before_reshape(builder, instruction.operands[0])
-        return None if x is None else builder.reshaped(x, instruction.shape)
-    if op in (transpose, swapaxes):
-        axes = _axes(instruction)
-        if axes == tuple(range(len(axes))):
-            return instruction.operands[0]
-        inner = builder.source(instruction.operands[0])
-        if inner is None or inner.op not in (transpose, swapaxes):
-            return None
-        first = _axes(inner)
-        axes = tuple([first[axis] for axis in axes])
-        (x,) = inner.operands
-        if axes == tuple(range(len(axes))):
-            return x
-        if axes == tuple(reversed(range(len(axes)))):
-            return builder.emit(transpose, x)
-        return builder.emit(transpose, x, axes=axes)
-    return None
+def _reshape(builder: Builder, instruction: Instruction) -> Any:
+    """A reshape of a reshape, as one."""
+    x = before_reshape(builder, instruction.operands[0])
+    return None if x is None else builder.reshaped(x, instruction.shape)
 
 
-def _axes(instruction: Instruction) -> tuple[int, ...]:
-    """The operand's axes in the order in which a transpose or swapaxes puts them."""
-    n = len(instruction.shape)
-    if instruction.op is transpose:
-        given = instruction.options.get("axes")
-        return tuple([axis % n for axis in given] if given else reversed(range(n)))
-    axes = list(range(n))
-    one, other = (instruction.options[name] % n for name in ("axis1", "axis2"))
-    axes[one], axes[other] = other, one
-    return tuple(axes)
+def _transpose(builder: Builder, instruction: Instruction) -> Any:
+    """A transpose of a transpose, as one."""
+    (x,), axes = instruction.operands, axes_of(instruction)
+    inner = builder.source(x, transpose)
+    if inner is not None:
+        first = axes_of(inner)
+        (x,), axes = inner.operands, tuple([first[axis] for axis in axes])
+    if axes == tuple(range(len(axes))):
+        return x
+    return None if inner is None else builder.emit(transpose, x, axes=axes)
 
 
 def _vectors(builder: Builder, instruction: Instruction) -> Any:
@@ -260,10 +238,10 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
     """The sum of rows that have one value each is that value."""
     row = builder.source(instruction.operands[0], unpick)
-    axis = instruction.options.get("axis")
     if row is None or row.dtype != instruction.dtype:
         return None
-    if axis not in (-1, len(row.shape) - 1, (-1,)):
+    # a single axis is all of them
+    if instruction.options.get("axis", 0) != len(row.shape) - 1:
         return None
     return builder.reshaped(row.operands[0], instruction.shape)
 
@@ -283,10 +261,10 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
 
 
 _RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
-    **dict.fromkeys((broadcast_to, astype, positive, asarray, getitem), (_identity,)),
+    **dict.fromkeys((broadcast_to, astype, positive, asarray), (_identity,)),
     **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
-    **dict.fromkeys((reshape, expand_dims, squeeze, transpose), (_identity, _shape)),
-    swapaxes: (_shape,),
+    reshape: (_identity, _reshape),
+    transpose: (_transpose,),
     concatenate: (_joined,),
     matmul: (_vectors,),
     power: (_identity, _power),

@@ -54,8 +54,8 @@ def join_sigmoids(builder: Builder) -> None:
             return made[x].y
         if opposite and instruction.op is multiply:
             for y, other in (instruction.operands, instruction.operands[::-1]):
-                known = opposite.get(other)
-                if known is not None and known.y == y:
+                if other in opposite and opposite[other].y == y:
+                    known = opposite[other]
                     return _masked(builder, builder.emit(divide, y, known.s), known)
         return None
 

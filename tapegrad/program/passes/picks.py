@@ -101,7 +101,7 @@ def _largest(builder: Builder, instruction: Instruction) -> Any:
     # others would have to be copied first
     if not is_contiguous(builder, a):
         return None
-    if instruction.options.get("axis") not in (-1, len(shape) - 1, (-1,), (len(shape) - 1,)):
+    if instruction.options.get("axis") != len(shape) - 1:
         return None
     n = shape[-1]
     rows = builder.reshaped(a, (math.prod(shape) // n, n))

@@ -9,22 +9,12 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Operand
-from tapegrad.program.templates import RESHAPES
 
 
 def before_reshape(builder: Builder, x: Any) -> Operand | None:
     """The operand that a value only reshapes, if it does: for ``x[:, None]``, ``x``."""
-    made = builder.source(x)
-    if made is None:
-        return None
-    if made.op in RESHAPES or (made.op is getitem and _only_adds_axes(made.options["index"])):
-        return made.operands[0]
-    return None
-
-
-def _only_adds_axes(index: tuple[Any, ...]) -> bool:
-    whole = slice(None)
-    return all(part is None or part is Ellipsis or part == whole for part in index)
+    made = builder.source(x, reshape)
+    return None if made is None else made.operands[0]
 
 
 def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -41,10 +31,10 @@ def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
         return None
     shape = builder.shape(of[0])
     places = [x.options["index"] for x in made if x is not None]
-    lengths = [x.shape[:1] for x in made if x is not None]
-    if () not in lengths and shape:
-        ends = list(itertools.accumulate([n for (n,) in lengths], initial=0))
-        if ends[-1] == shape[0] and places == [(slice(*x),) for x in itertools.pairwise(ends)]:
+    if shape and all(len(place) == 1 and type(place[0]) is slice for place in places):
+        ends = [place[0].indices(shape[0]) for place in places]
+        joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
+        if all(one[1] == other[0] and one[2] == 1 for one, other in joined):
             return of[0]
     if len(shape) < 2:
         return None

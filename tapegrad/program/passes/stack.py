@@ -35,15 +35,14 @@ def stack_sums(builder: Builder) -> None:
     users = builder.users()
 
     def improve(builder: Builder, instruction: Instruction, terms: list[Any]) -> Any:
-        # a term that is needed itself would be computed twice, in two ways
-        if len(set(terms)) < len(terms) or any(len(users.get(x, ())) > 1 for x in terms):
-            return None
         for x in terms:
             if builder.shape(x) != instruction.shape or builder.dtype(x) != instruction.dtype:
                 return None
         # a sweep adds from the last step to the first; in step order they match other sums
         terms = terms[::-1]
-        for gather in (_products, _row_sums, _scattered_rows, _parts, _rows):
+        # a term that is needed itself would be computed twice, in two ways
+        alone = len(set(terms)) == len(terms) and all(len(users.get(x, ())) < 2 for x in terms)
+        for gather in (*(_SUMS if alone else ()), _parts, _rows):
             stacked = gather(builder, terms)
             if stacked is not None:
                 return stacked
@@ -120,7 +119,7 @@ def _row_sums(builder: Builder, terms: list[Any]) -> Any:
     parts = []
     for x in terms:
         total = builder.source(x, sum_)
-        if total is None or total.options.get("axis") not in (0, (0,)):
+        if total is None or total.options.get("axis") != 0:
             return None
         if total.options.get("keepdims") or total.dtype != builder.dtype(total.operands[0]):
             return None
@@ -182,22 +181,11 @@ def _parts(builder: Builder, terms: list[Any]) -> Any:
 
 def _only_slice(index: tuple[Any, ...], shape: tuple[int, ...]) -> tuple[int, int, int] | None:
     """The axis, start and stop of an index that is whole along all other axes."""
-    if Ellipsis in index:
-        at = index.index(Ellipsis)
-        rest = len(shape) - len(index) + 1
-        index = (*index[:at], *([slice(None)] * rest), *index[at + 1 :])
-    found = None
-    for axis, part in enumerate(index):
-        if not isinstance(part, slice):
-            return None
-        start, stop, step = part.indices(shape[axis])
-        if step != 1:
-            return None
-        if (start, stop) != (0, shape[axis]):
-            if found is not None:
-                return None
-            found = axis, start, stop
-    return found
+    *whole, part = index or (None,)
+    if type(part) is not slice or any(other != slice(None) for other in whole):
+        return None
+    start, stop, step = part.indices(shape[len(whole)])
+    return (len(whole), start, stop) if step == 1 else None
 
 
 def _rows(builder: Builder, terms: list[Any]) -> Any:
@@ -231,7 +219,7 @@ def _only_row(builder: Builder, scattered: Instruction) -> int | None:
     row = scattered.operands[0]
     if builder.shape(row) != scattered.shape[1:] or builder.dtype(row) != scattered.dtype:
         return None
-    return index[0] % scattered.shape[0]
+    return index[0]
 
 
 def _total(builder: Builder, terms: list[Any]) -> Any:
@@ -239,3 +227,7 @@ def _total(builder: Builder, terms: list[Any]) -> Any:
     for x in rest:
         total = builder.emit(add, total, x)
     return total
+
+
+# sums whose terms may be added in another order
+_SUMS = (_products, _row_sums, _scattered_rows)

@@ -41,7 +41,7 @@ def sums_as_products(builder: Builder) -> None:
         # for an array without axes NumPy takes axis 0 for none
         if dtype != instruction.dtype or 0 in shape or not shape:
             return None
-        if axis is None or (isinstance(axis, tuple) and len(axis) == len(shape)):
+        if axis is None:
             keepdims = instruction.options.get("keepdims")
             return None if keepdims else _sum_of_products(builder, x)
         axes = axis if isinstance(axis, tuple) else (axis,)
@@ -54,17 +54,16 @@ def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[
     """The sum over the first axes or over the last, as a product with ones."""
     shape = builder.shape(x)
     n = len(shape)
-    ordered = sorted(axis % n for axis in axes)
     if len(shape) > 2 and not is_contiguous(builder, x):
         return None
     if math.prod(shape[axis] for axis in axes) > _MOST_ADDED:
         return None
-    if ordered == list(range(len(axes))):
+    if axes == tuple(range(len(axes))):
         height = math.prod(shape[: len(axes)])
         rows = builder.reshaped(x, (height, math.prod(shape[len(axes) :])))
         ones = builder.constant(np.ones(height, builder.dtype(x)))
         total = builder.emit(matmul, ones, rows, note="the sum over rows, as a product")
-    elif ordered == list(range(n - len(axes), n)):
+    elif axes == tuple(range(n - len(axes), n)):
         width = math.prod(shape[n - len(axes) :])
         rows = builder.reshaped(x, (math.prod(shape[: n - len(axes)]), width))
         ones = builder.constant(np.ones(width, builder.dtype(x)))

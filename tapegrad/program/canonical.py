@@ -1,0 +1,121 @@
+"""One spelling for one meaning: the options of an instruction, resolved.
+
+Axes are counted from 0 and sorted, and left out where they are what is meant without them. A
+reshape names its shape, and a view that only adds or drops axes is one. An exchange of axes is a
+transpose. An index has a part for each axis up to
+the last that it takes from, and its slices leave out the ends of the array; rows that are
+selected by one array of integers are an `index_select`. So passes compare options as they stand,
+and equal instructions are shared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from tapegrad.core.tensor import Rules
+from tapegrad.ops import reduction
+from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import getitem, index_select, scatter
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
+
+Options = Mapping[str, Any]
+Shape = tuple[int, ...]
+# the op and the options, for the shape of the first operand, the kinds of all, and the result's
+# shape
+Resolve = Callable[[Rules, Options, Shape, Sequence[str], Shape], tuple[Rules, Options]]
+
+
+def _reshape(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+    return reshape, {"shape": shape}
+
+
+def _transpose(
+    op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape
+) -> Any:
+    n = len(shape)
+    axes = list(range(n))
+    if op is swapaxes:
+        one, other = (options[name] % n for name in ("axis1", "axis2"))
+        axes[one], axes[other] = other, one
+    else:
+        axes = [axis % n for axis in options.get("axes") or reversed(axes)]
+    return transpose, {} if axes == list(range(n))[::-1] else {"axes": tuple(axes)}
+
+
+def _reduction(
+    op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape
+) -> Any:
+    n, axis = len(given), options.get("axis")
+    made: dict[str, Any] = {"keepdims": True} if options.get("keepdims") else {}
+    # of an array without axes NumPy takes axis 0 for none
+    if axis is not None and n:
+        axes = sorted({k % n for k in (axis if isinstance(axis, tuple) else (axis,))})
+        if len(axes) < n:
+            made["axis"] = axes[0] if len(axes) == 1 else tuple(axes)
+    return op, made
+
+
+def _joined(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+    axis = options.get("axis", 0)
+    if axis is None:
+        return op, options
+    return op, {"axis": axis % len(shape)} if axis % len(shape) else {}
+
+
+def _getitem(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+    if options["index"] == (HOLE,) and kinds[1] in ("i", "u"):
+        return index_select, {}
+    if len(kinds) > 1:
+        return op, options
+    parts = _parts(options["index"], given)
+    if all(part is None or part == slice(None) for part in parts):
+        return reshape, {"shape": shape}
+    return op, {"index": parts}
+
+
+def _scatter(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+    if len(kinds) > 1:
+        return op, options
+    return op, {"shape": shape, "index": _parts(options["index"], shape)}
+
+
+def _parts(index: tuple[Any, ...], shape: Shape) -> tuple[Any, ...]:
+    """An index without arrays, with a part for each axis up to the last that it takes from."""
+    if Ellipsis in index:
+        at = index.index(Ellipsis)
+        left = len(shape) - sum(part is not None for part in index) + 1
+        index = (*index[:at], *[slice(None)] * left, *index[at + 1 :])
+    lengths = iter(shape)
+    parts = [None if part is None else _part(part, next(lengths)) for part in index]
+    while parts and parts[-1] == slice(None):
+        parts.pop()
+    return tuple(parts)
+
+
+def _part(part: Any, length: int) -> Any:
+    if not isinstance(part, slice):
+        return part % length
+    start, stop, step = part.indices(length)
+    if step != 1:
+        return part
+    stop = max(start, stop)
+    return slice(start or None, None if stop == length else stop)
+
+
+CANONICAL: Mapping[Any, Resolve] = {
+    **dict.fromkeys((reshape, expand_dims, squeeze), _reshape),
+    **dict.fromkeys((transpose, swapaxes), _transpose),
+    **dict.fromkeys(
+        (
+            *(reduction.sum, reduction.mean, reduction.prod, reduction.max, reduction.min),
+            *(reduction.any, reduction.all, reduction.count_nonzero),
+            *(reduction.argmax, reduction.argmin),
+        ),
+        _reduction,
+    ),
+    **dict.fromkeys((concatenate, stack), _joined),
+    getitem: _getitem,
+    scatter: _scatter,
+}

@@ -1,0 +1,251 @@
+"""Whether a program is well-formed: what a pass must leave, and what a file must hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.tensor import Rules
+from tapegrad.declare import OPS
+from tapegrad.program.builder import infer
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.part import PART
+from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
+
+# Unless all is inferred, results are where all arrays are as small as this.
+_SMALL = 1 << 12
+_FEW = 8
+
+
+class Malformed(Exception):  # noqa: N818
+    """Says what of a program does not fit together."""
+
+
+def check_code(code: Code, all_inferred: bool = True) -> None:
+    """Raise `Malformed` unless a program is well-formed, and so are the bodies inside it.
+
+    Operands are there before the instructions that use them, and of the kind that these take; the
+    ops take these operands and options, and give the stated shapes and dtypes; loops and branches
+    fit their bodies, and only their parts are used; the outputs are there, and fill their tree.
+
+    Parameters
+    ----------
+    code
+        The program.
+    all_inferred
+        Whether the result of every instruction is inferred. Otherwise only those are of ufuncs,
+        and of calls of tapegrad's ops on small arrays, which take no more time and memory than the
+        size of the program suggests.
+    """
+    _check_body(code, all_inferred)
+    if len(code.outputs) != code.structure.size:
+        _fail("the results do not fill their tree")
+
+
+def _check_body(code: Code, all_inferred: bool) -> None:
+    """The same, whatever tree its outputs are returned in."""
+    for given in code.inputs:
+        kind = given.number and given.number[0]
+        if given.number and (given.shape, given.dtype.kind) != ((), kind):
+            _fail(f"input {given.path}, a Python {given.number}, has {_kind(code, given)}")
+    counts = {"input": len(code.inputs), "constant": len(code.constants), "instruction": 0}
+    # what has several results, of which only parts can be used
+    whole: dict[Ref, list[Any]] = {}
+    for i, made in enumerate(code.instructions):
+        counts["instruction"] = i
+        what = f"instruction {i}, {made.op.name},"
+        for x in made.operands:
+            _check_operand(x, counts, what)
+            if x in whole and made.op is not PART:
+                _fail(f"{what} uses all results of a loop or a branch at once")
+        _check_call(made, what)
+        held = [x for x in made.options.values() if isinstance(x, Loop | Branch)]
+        control = type(made.op) is Rules and {"loop": Loop, "cond": Branch}.get(made.op.name)
+        if held or control:
+            if len(made.options) != 1 or not control or type(held[:1] and held[0]) is not control:
+                _fail(f"{what} has other options than its bodies")
+            whole[Ref("instruction", i)] = _parts(code, made, held[0], what, all_inferred)
+        elif made.op is PART:
+            _check_part(code, made, whole, what)
+        else:
+            _check_result(code, made, what, all_inferred)
+    counts["instruction"] = len(code.instructions)
+    for x in code.outputs:
+        if type(x) is Ref:
+            _check_operand(x, counts, "a result")
+            if x in whole:
+                _fail("a result is all those of a loop or a branch at once")
+
+
+def _fail(message: str) -> None:
+    raise Malformed(message)
+
+
+def _check_operand(x: Any, counts: Mapping[str, int], what: str) -> None:
+    """Raise unless an operand is a number, or a value that is there already."""
+    if type(x) is not Ref:
+        if type(x) not in (bool, int, float):
+            _fail(f"{what} uses {str(x)[:80]!r}, which is neither a value nor a number")
+    elif type(x.index) is not int or not 0 <= x.index < counts.get(x.kind, 0):
+        _fail(f"{what} uses a value that is not there yet: {x}")
+
+
+def _check_call(made: Instruction, what: str) -> None:
+    """Raise unless an op takes this number of operands, and options of these names."""
+    forward, n = made.op.forward, len(made.operands)
+    if made.stage not in STAGES:
+        _fail(f"{what} is of no stage: {str(made.stage)[:80]!r}")
+    rules = made.op.vjps
+    if isinstance(rules, tuple) and len(rules) != n:
+        _fail(f"{what} takes {len(rules)} operands, not {n}")
+    if isinstance(forward, np.ufunc):
+        if made.options or forward.nin != n:
+            _fail(f"{what} takes {forward.nin} operands and no options")
+        return
+    code = getattr(forward, "__code__", None)
+    if code is None:
+        return
+    takes_any, takes_options = bool(code.co_flags & 4), bool(code.co_flags & 8)
+    if n > code.co_argcount and not takes_any:
+        _fail(f"{what} takes {code.co_argcount} operands, not {n}")
+    names = code.co_varnames[min(n, code.co_argcount) : code.co_argcount + code.co_kwonlyargcount]
+    unknown = [x for x in made.options if x not in names and not takes_options]
+    if unknown:
+        _fail(f"{what} has no option {str(unknown[0])[:80]!r}")
+
+
+# --- results --------------------------------------------------------------------------------
+
+
+def _kind(code: Code, x: Any) -> Any:
+    """The shape and dtype of a value; for a Python number, the name of its class."""
+    made = code.of(x) if type(x) is Ref else x
+    if isinstance(made, bool | int | float):
+        return type(made).__name__
+    if type(made) is not Constant and made.number:
+        return {"f": "float", "i": "int", "b": "bool"}.get(made.dtype.kind)
+    return made.shape, made.dtype
+
+
+def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) -> None:
+    """Raise if an op would give another shape or dtype than the program says."""
+    if made.number:
+        numbers = all(type(_kind(code, x)) is str for x in made.operands)
+        if not (numbers and made.op.keeps_weak) or made.shape or made.dtype.kind not in "fib":
+            _fail(f"{what} gives no Python number")
+    op, operands = made.op, made.operands
+    is_ufunc = isinstance(op.forward, np.ufunc) and op.forward.signature is None
+    if not (is_ufunc or all_inferred):
+        sizes = [math.prod(code.like(x).shape) for x in operands] + [math.prod(made.shape)]
+        if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(made.options):
+            return
+        if OPS.get(op.name) is not op:
+            return
+    stand_ins = [_stand_in(code.of(x), is_ufunc) if type(x) is Ref else x for x in operands]
+    try:
+        shape, dtype = infer(op, stand_ins, made.options)
+    except (np.linalg.LinAlgError, ArithmeticError, ImportError):
+        # not defined for these numbers, or SciPy is missing
+        return
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise Malformed(f"{what} refuses what it is given: {error}") from error
+    if shape != made.shape or (dtype != made.dtype and not made.number):
+        _fail(f"{what} is said to give {made.dtype} {made.shape}, but gives {dtype} {shape}")
+
+
+def _is_small(options: Any) -> bool:
+    """Whether no option asks for a large result."""
+    if isinstance(options, Mapping):
+        return all(map(_is_small, options.values()))
+    if isinstance(options, tuple):
+        sides = [abs(x) for x in options if type(x) is int and x]
+        return math.prod(sides[:32]) <= _SMALL and all(map(_is_small, options))
+    return type(options) is not int or abs(options) <= _SMALL
+
+
+def _stand_in(made: Any, is_ufunc: bool) -> Any:
+    """A value like an input, a constant or a result, at which most ops are defined."""
+    shape, dtype = made.shape, made.dtype
+    if type(made) is Constant and not is_ufunc:
+        # as an index, a mask says how many elements there are
+        return made.array
+    if getattr(made, "number", None):
+        return dtype.type(1).item()
+    if is_ufunc:
+        return np.broadcast_to(np.zeros((), dtype), shape)
+    if dtype.kind == "f" and shape[-2:] and shape[-1:] == shape[-2:-1]:
+        return np.broadcast_to(np.eye(shape[-1], dtype=dtype), shape)
+    return np.zeros(shape, dtype)
+
+
+# --- loops and branches ---------------------------------------------------------------------
+
+
+def _check_part(code: Code, made: Instruction, whole: Mapping[Ref, list[Any]], what: str) -> None:
+    (of,), index = made.operands, made.options.get("index")
+    parts = whole.get(of) if type(of) is Ref else None
+    if parts is None or type(index) is not int or not 0 <= index < len(parts):
+        _fail(f"{what} is none of a loop or a branch")
+    elif _kind(code, made) != parts[index]:
+        _fail(f"{what} is said to be {_kind(code, made)}, but is {parts[index]}")
+
+
+def _parts(
+    code: Code, made: Instruction, held: Loop | Branch, what: str, all_inferred: bool
+) -> list[Any]:
+    """The kinds of the results of a loop or a branch, checked with its bodies."""
+    bodies = [held.on_true, held.on_false] if isinstance(held, Branch) else [held.body, held.stop]
+    for body in bodies:
+        if body is None:
+            continue
+        if not all(type(x) is Ref for x in body.outputs):
+            _fail(f"{what} has a body that returns what is no value")
+        try:
+            _check_body(body, all_inferred)
+        except Malformed as error:
+            raise Malformed(f"{what} has a body in which {error}") from None
+    given = [_kind(code, x) for x in made.operands]
+    if isinstance(held, Loop):
+        return _parts_of_loop(held, given, what)
+    taken = [_kinds(body, body.inputs) for body in bodies if body is not None]
+    first, second = [_kinds(body, body.outputs) for body in bodies if body is not None]
+    if not given or not (taken[0] == taken[1] == given[1:]) or first != second:
+        _fail(f"{what} does not fit its bodies")
+    if type(given[0]) is not str and given[0][0] != ():
+        _fail(f"{what} is chosen by an array of shape {given[0][0]}")
+    return first
+
+
+def _kinds(body: Code, values: Sequence[Input | Ref]) -> list[Any]:
+    return [_kind(body, x) for x in values]
+
+
+def _parts_of_loop(loop: Loop, given: list[Any], what: str) -> list[Any]:
+    body, stop, n, n_carry = loop.body, loop.stop, loop.n_captured, loop.n_carry
+    taken, returned = _kinds(body, body.inputs), _kinds(body, body.outputs)
+    begins = n + n_carry
+    rows = {x[0][:1] if type(x) is tuple else () for x in given[begins:]}
+    if loop.length is not None:
+        rows.add((loop.length,))
+    fits = (
+        min(n, n_carry, loop.n_xs, loop.n_ys, loop.n_kept) >= 0
+        and given[:begins] == taken[:begins]
+        and [(x[0][1:], x[1]) for x in given[begins:] if type(x) is tuple] == taken[begins:]
+        and returned[:n_carry] == taken[n:begins]
+        and all(0 <= i < len(given) for i in loop.moving)
+    )
+    if stop is None:
+        fits = fits and len(rows) == 1 and rows != {()}
+    else:
+        tested = _kinds(stop, stop.outputs)
+        fits = fits and not rows and _kinds(stop, stop.inputs) == taken[:begins]
+        fits = fits and len(tested) == 1 and type(tested[0]) is tuple and tested[0][0] == ()
+    if not fits:
+        _fail(f"{what} does not fit its body")
+    # a loop that a value ends has no rows before it has run
+    (side,) = rows or {(0,)}
+    ys = [((*side, *x[0]), x[1]) if type(x) is tuple else x for x in returned[n_carry:]]
+    return [*returned[:n_carry], *ys]

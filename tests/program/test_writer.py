@@ -1,0 +1,304 @@
+"""What is written computes what the ops compute: the same bits, whatever else the program holds."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from op_cases import CASES, on_calls
+
+import tapegrad as tg
+from tapegrad.declare import OPS
+from tapegrad.ops.arithmetic import multiply, positive
+from tapegrad.ops.indexing import getitem
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.logic import keep
+from tapegrad.ops.record import copy
+from tapegrad.ops.shape import transpose
+from tapegrad.program import early, frame, plan, sealing, writing
+from tapegrad.program.builder import Builder
+from tapegrad.program.compiled import trace
+from tapegrad.program.ir import Code, Ref
+from tapegrad.program.plan import TOTALS
+from tapegrad.program.program import Program, check_program
+from tapegrad.program.templates import TEMPLATES, VIEWS
+from tapegrad.program.writing import runner
+
+Among = Callable[[Any], Any]
+
+
+def evaluated(code: Code, args: Any) -> list[Any]:
+    """The outputs of a program, each instruction by its op's function."""
+    values: list[Any] = []
+
+    def of(x: Any) -> Any:
+        if type(x) is not Ref:
+            return x
+        if x.kind == "input":
+            return args[x.index]
+        return code.constants[x.index].array if x.kind == "constant" else values[x.index]
+
+    for made in code.instructions:
+        given = [of(x) for x in made.operands]
+        whole = made.number and made.op.whole and all(isinstance(x, int) for x in given)
+        result = (made.op.whole if whole else made.op.forward)(*given, **made.options)  # type: ignore[misc]
+        if isinstance(result, np.ndarray | np.generic | int | float):
+            result = np.asarray(result).item() if made.number else np.asarray(result)
+        if isinstance(result, np.ndarray) and made.op not in VIEWS:
+            # as buffers are; the order of a sum depends on it
+            result = np.array(result, order="C")
+        values.append(result)
+    return [of(x) for x in code.outputs]
+
+
+# --- calls that users make beside those of the domain ---------------------------------------
+
+DTYPES = ["f8", "f4", "f2", "i8", "i1", "u1", "u8", "?"]
+
+
+def changed(x: Any, among: Among) -> Any:
+    """An operand in another dtype or of few elements, or as a Python number."""
+    how = among(["cast", "number", "row", "rows", "one", "scalar", *[""] * 6])
+    with np.errstate(all="ignore"):
+        if how == "cast":
+            return x.astype(among(DTYPES))
+    if how == "number" and x.dtype.kind in "fi":
+        first = x.reshape(-1)[:1].tolist()
+        return first[0] if first else 1.0
+    if how in ("row", "rows") and x.ndim:
+        return x[: how == "row"]
+    if how in ("one", "scalar") and x.size:
+        return x.reshape(-1)[:1].reshape((1,) * x.ndim if how == "one" else ())
+    return x
+
+
+SPECIAL = [0.0, -0.0, np.inf, -np.inf, np.nan, 1.0, -1.0, 5e-324, 1e-45, 1e308, 3e38, 0.5]
+
+
+def sprinkled(x: Any, among: Among) -> Any:
+    """The operand with zeros of both signs, infinities, nans and numbers of any size in it."""
+    if type(x) is float:
+        return among(SPECIAL)
+    if type(x) is int or x.dtype.kind != "f":
+        return x
+    made = x.copy()
+    for i in range(made.size):
+        if among([True, False]):
+            with np.errstate(over="ignore"):
+                made.flat[i] = among(SPECIAL)
+    return made
+
+
+def may_sprinkle(name: str) -> bool:
+    # LAPACK may not return from these
+    of_matrices = hasattr(np.linalg, name) or name.endswith("_joined")
+    return not of_matrices and name not in ("cofactor", "complement", "corrcoef", "polyfit")
+
+
+# --- programs around a call -----------------------------------------------------------------
+
+
+def surrounded(program: Program, among: Among) -> Program:
+    """The program, once or twice, on values in buffers, in views and joined, and used further."""
+    builder = Builder(program.inputs, program.constants)
+
+    def dressed(x: Ref) -> Any:
+        given = builder.of(x)
+        if given.number or given.dtype.kind not in "fiu":
+            return x
+        match among(["copy", "positive", "turned", "part", "layer", "", ""]):
+            case "copy":
+                return builder.emit(copy, x)
+            case "positive":
+                return builder.emit(positive, x)
+            case "turned":
+                return builder.emit(transpose, builder.emit(copy, builder.emit(transpose, x)))
+            case "part" if given.shape:
+                n = given.shape[0]
+                joined = builder.emit(concatenate, x, x)
+                return builder.emit(getitem, joined, index=(slice(n, 2 * n),))
+            case "layer":
+                return builder.emit(getitem, builder.emit(stack, x, x), index=(1,))
+        return x
+
+    def used(y: Any) -> list[Any]:
+        made = builder.source(y)
+        if made is None or made.number or made.dtype.kind not in "fiu":
+            return [y]
+        match among(["square", "copy", "stack", "concatenate", "both", ""]):
+            case "square":
+                return [builder.emit(multiply, y, y)]
+            case "copy":
+                return [builder.emit(copy, y)]
+            case "stack":
+                return [builder.emit(stack, y, builder.emit(positive, y))]
+            case "concatenate" if made.shape:
+                return [builder.emit(concatenate, y, builder.emit(positive, y))]
+            case "both":
+                product = builder.emit(multiply, builder.emit(positive, y), y)
+                return [product, builder.emit(transpose, y)]
+        return [y]
+
+    results: list[Any] = []
+    for _ in range(among([1, 2])):
+        inputs = [Ref("input", i) for i in range(len(program.inputs))]
+        known: dict[Any, Any] = {x: dressed(x) for x in inputs}
+        for i, made in enumerate(program.instructions):
+            operands = tuple([known.get(x, x) for x in made.operands])
+            known[Ref("instruction", i)] = builder.append(made.on(operands))
+        results += [known[x] if type(x) is Ref and x in known else x for x in program.outputs]
+    builder.outputs = tuple([x for y in results for x in used(y)])
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(
+        program,
+        constants=constants,
+        instructions=instructions,
+        outputs=outputs,
+        structure=tg.tree.flatten([0] * len(outputs))[1],
+        arguments=None,
+    )
+
+
+def attempted(f: Callable[..., Any], *args: Any) -> Any:
+    """A call's result, or its error."""
+    try:
+        return f(*args)
+    except (ValueError, TypeError, IndexError, ArithmeticError, np.linalg.LinAlgError) as error:
+        return error
+
+
+def assert_same_bits(got: Any, wanted: Any) -> None:
+    assert type(got) is (type(wanted) if type(wanted) in (bool, int, float) else np.ndarray)
+    a, b = np.asarray(got), np.asarray(wanted)
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    np.testing.assert_array_equal(a, b)
+    if a.dtype.kind == "f":
+        there = ~np.isnan(a)
+        np.testing.assert_array_equal(np.signbit(a[there]), np.signbit(b[there]))
+
+
+def assert_close(got: Any, wanted: Any) -> None:
+    a, b = np.asarray(got), np.asarray(wanted)
+    assert (a.shape, a.dtype) == (b.shape, b.dtype)
+    tolerance = {2: 1e-2, 4: 1e-4}.get(a.dtype.itemsize, 1e-9)
+    np.testing.assert_allclose(a.astype(float), b.astype(float), tolerance, tolerance)
+
+
+def check_written(case: Any, among: Among, exact: bool = True) -> None:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        change = among([True, False])
+        operands = [changed(x, among) if change else x for x in case.operands]
+        try:
+            traced = trace(case.fn, tuple(operands), {})
+        except (tg.errors.TraceError, ValueError, TypeError, IndexError, ArithmeticError):
+            # a mask, or operands that the op refuses
+            return
+        except np.linalg.LinAlgError:
+            return
+        program = surrounded(traced, among)
+        try:
+            check_program(program)
+        except AssertionError as error:
+            # an op may notice such operands by their values alone
+            if "refuses" in str(error):
+                return
+            raise
+        # in blocks, sums are added up in another order
+        exact = exact or not any(x.op in TOTALS for x in program.instructions)
+        run = runner(program)()
+        sprinkles = exact and may_sprinkle(case.name)
+        others = [sprinkled(x, among) if sprinkles else x for x in operands]
+        # the buffers are full from the second run on
+        for args in (operands, others, operands):
+            wanted = attempted(evaluated, program, [np.copy(x) if np.ndim(x) else x for x in args])
+            got = attempted(run, *args)
+            if isinstance(wanted, Exception):
+                assert type(got) is type(wanted), got
+                continue
+            assert not isinstance(got, Exception), got
+            for a, b in zip(got, wanted, strict=True):
+                (assert_same_bits if exact else assert_close)(a, b)
+
+
+ZERO, NAN = np.zeros((1, 1)), np.array([[np.nan, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [
+        (lambda x, y: x @ y, (ZERO, NAN)),
+        (lambda x, y: y @ x, (ZERO[0], NAN.T)),
+        (lambda x, y: x @ y, (ZERO[0], -ZERO[0])),
+        (lambda x, y: np.concatenate([x, y], axis=None), (ZERO, NAN)),
+        (lambda x, y: np.append(x, y), (ZERO, 2.0)),
+        (lambda x, y: keep(y, x), (ZERO, NAN)),
+        (lambda x, y: keep(y, x), (NAN, NAN > 0)),
+        (lambda x, y: np.full_like(x, y), (ZERO[0, 0], NAN[:, :1])),
+    ],
+)
+def test_what_once_went_wrong_is_right_in_buffers_and_out_of_them(fn, args):
+    program = trace(lambda x, y: (fn(x, y) * 1, fn(x * 1, y)), args, {})
+    check_program(program)
+    run = runner(program)()
+    for _ in range(2):
+        for got, wanted in zip(run(*args), evaluated(program, args), strict=True):
+            assert_same_bits(got, wanted)
+
+
+# those with a form of their own in a source
+FORMED = sorted(name for name in CASES if OPS.get(name) in TEMPLATES)
+
+
+def check_large(case: Any, among: Among) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        # small ones get all that large arrays get: blocks, results as buffers, updated rows
+        patch.setattr(plan, "LARGE", 4)
+        patch.setattr(plan, "_BLOCK_BYTES", 24)
+        patch.setattr(frame, "MANY", 4)
+        patch.setattr(frame, "_SPARSE", 1)
+        for room in (early, writing, sealing):
+            patch.setattr(room, "LARGE", 16)
+        check_written(case, among, exact=False)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+@on_calls("op, written")
+def test_what_is_written_gives_what_the_ops_give(case, among):
+    check_written(case, among)
+
+
+@pytest.mark.parametrize("name", FORMED)
+@on_calls("op, written in its own form")
+def test_a_form_of_its_own_gives_what_the_op_gives(case, among):
+    check_written(case, among)
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+@on_calls("op, written")
+def test_what_is_written_for_large_arrays_gives_what_the_ops_give(case, among):
+    check_large(case, among)
+
+
+@pytest.mark.parametrize("name", FORMED)
+@on_calls("op, written in its own form")
+def test_a_form_of_its_own_gives_what_the_op_gives_for_large_arrays(case, among):
+    check_large(case, among)
+
+
+def test_buffers_of_blocks_are_there_for_later_blocks():
+    def fn(x, n):
+        for _ in range(n):
+            # what is done in blocks ends with what is not
+            x = np.cumsum(np.exp(-x) * np.sin(x))
+        return x
+
+    x = np.linspace(0, 1, plan.LARGE)
+    programs = [tg.compile(fn, static_argnums=1).program(x, n) for n in (1, 3)]
+    plans = [plan.planned(program) for program in programs]
+    assert [len(made.runs) for made in plans] == [1, 3]
+    # one for the result of a run, one for a block inside it
+    assert [len(made.buffers) for made in plans] == [2, 2]
+    np.testing.assert_allclose(programs[1](x, 3), fn(x, 3), rtol=1e-9)
