@@ -11,9 +11,9 @@ from typing import Any
 # operand, a swapped axis, a dropped term or guard, a wider dtype, a wrong alias, a buffer that is
 # used again too early; the default run plants the first three
 PLANTED: tuple[tuple[str, str, str], ...] = (
-    ("passes.fold", "axes[one], axes[other] = other, one", "axes[one], axes[other] = one, other"),
     ("passes.factors", "number = outer * inner", "number = outer"),
     ("plan", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
+    ("instructions", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
     ("passes.products", "made[0].operands[1],\n", "made[0].operands[0],\n"),
     (
         "passes.stack",
@@ -47,18 +47,14 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "return instruction",
     ),
     ("passes.products", "index=(slice(k * n, (k + 1) * n),)", "index=(slice(0, n),)"),
-    (
-        "passes.stack",
-        "return index[0] % scattered.shape[0]",
-        "return -1 - index[0] % scattered.shape[0] + scattered.shape[0]",
-    ),
+    ("passes.stack", "    return index[0]\n", "    return -1 - index[0] + scattered.shape[0]\n"),
     (
         "passes.stack",
         "turned = builder.emit(transpose, left_all)",
         "turned = builder.reshaped(left_all, builder.shape(left_all)[::-1])",
     ),
-    ("passes.fold", "axes = tuple([first[axis] for axis in axes])", "axes = tuple(axes)"),
-    ("passes.sums", "if ordered == list(range(len(axes))):", "if True:"),
+    ("passes.fold", "tuple([first[axis] for axis in axes])", "tuple(axes)"),
+    ("passes.sums", "if axes == tuple(range(len(axes))):", "if True:"),
     ("passes.picks", "n=builder.shape(a)[-1])", "n=builder.shape(a)[0])"),
     ("passes.split", "return np.sum(values[term], axis=0)", "return np.sum(values[term], axis=-1)"),
     (
@@ -139,7 +135,6 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "view = f\"[{':, ' * axis}{start}:{stop}]\"",
         "view = f\"[{':, ' * axis}:{stop - start}]\"",
     ),
-    ("instructions", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
     (
         "blocks",
         'body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")',
