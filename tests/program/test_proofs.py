@@ -15,7 +15,7 @@ import tapegrad as tg
 from tapegrad.program.trials import KINDS
 
 # where passes fire that seldom do
-MORE = (("cells", 3), ("embeddings", 5))
+MORE = (("cells", 4), ("embeddings", 3))
 
 
 @functools.cache

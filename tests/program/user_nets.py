@@ -123,11 +123,16 @@ def loss_of(d: Draw, like: Any, n: int, classes: int) -> tuple[Any, Any]:
 
 
 def step_of(
-    d: Draw, loss: Any, params: Any, *data: Any, sequences: bool = False
+    d: Draw,
+    loss: Any,
+    params: Any,
+    *data: Any,
+    sequences: bool = False,
+    often: tuple[str, ...] = (),
 ) -> tuple[Any, tuple[Any, ...]]:
     """What is done with a loss: nothing, a gradient, a step of an optimizer."""
     kinds = ("sgd", "plain", "clipped", "adam", "value", "momentum", "each", "decay", "hvp")
-    kind = d.of(["grad", "grad", *kinds])
+    kind = d.of(["grad", "grad", *kinds, *often])
     both = tg.value_and_grad(loss)
     rate = d.of([0.1, 1e-3, 0.5])
     if kind == "value":
@@ -269,7 +274,7 @@ def embeddings(d: Draw) -> tuple[Any, Any]:
         return total
 
     params = {"table": table, "net": net[0]} if not bare else {"table": table}
-    return step_of(d, loss, params, *indices)
+    return step_of(d, loss, params, *indices, often=("plain",) * 9)
 
 
 def unrolled_embeddings(d: Draw) -> tuple[Any, Any]:
