@@ -158,11 +158,6 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "places = builder.emit(add, at, at)",
     ),
     (
-        "passes.loops",
-        "order = [*range(n), *range(total, len(inner.inputs)), *range(n, total)]",
-        "order = [*range(n), *reversed(range(total, len(inner.inputs))), *range(n, total)]",
-    ),
-    (
         "passes.terms",
         'wholes[x, small], index=taken.options["index"])',
         "wholes[x, small], index=(slice(0, builder.shape(part)[0]),))",
