@@ -19,17 +19,17 @@ from importlib import import_module as _import_module
 
 from tapegrad import errors as errors
 from tapegrad import tree as tree
-from tapegrad.core.heap import keep_freed_memory as _keep_freed_memory
 from tapegrad.core.op import Op as Op
+from tapegrad.core.recording import record as record
 from tapegrad.core.sweep import reverse_sweep as reverse_sweep
 from tapegrad.core.tape import Tape as Tape
-from tapegrad.core.tape import record as record
 from tapegrad.core.tensor import Tensor as Tensor
 from tapegrad.errors import FileError as FileError
 from tapegrad.errors import NonFiniteError as NonFiniteError
 from tapegrad.errors import TapeError as TapeError
 from tapegrad.errors import TapegradError as TapegradError
 from tapegrad.errors import TraceError as TraceError
+from tapegrad.face.ownership import keep_freed_memory as _keep_freed_memory
 from tapegrad.ops import *
 from tapegrad.transforms import grad as grad
 from tapegrad.transforms import value_and_grad as value_and_grad
@@ -41,12 +41,13 @@ if _typing.TYPE_CHECKING:
     from tapegrad import optim as optim
     from tapegrad import parallel as parallel
     from tapegrad import random as random
-    from tapegrad import show as show
     from tapegrad import testing as testing
     from tapegrad.checkpoints import checkpoint as checkpoint
-    from tapegrad.core.steps import sweep_steps as sweep_steps
-    from tapegrad.custom import custom_op as custom_op
-    from tapegrad.custom import custom_vjp as custom_vjp
+    from tapegrad.declare.custom import custom_op as custom_op
+    from tapegrad.declare.custom import custom_vjp as custom_vjp
+    from tapegrad.explain import show as show
+    from tapegrad.explain.steps import sweep_steps as sweep_steps
+    from tapegrad.explain.why import why_zero as why_zero
     from tapegrad.files import load as load
     from tapegrad.files import load_metadata as load_metadata
     from tapegrad.files import save as save
@@ -71,7 +72,6 @@ if _typing.TYPE_CHECKING:
     from tapegrad.transforms.products import jvp as jvp
     from tapegrad.transforms.products import linearize as linearize
     from tapegrad.transforms.products import vjp as vjp
-    from tapegrad.why import why_zero as why_zero
 
 __version__ = "0.1.0"
 
@@ -82,11 +82,11 @@ _PLACES = {
     "checkpoint": "tapegrad.checkpoints",
     "implicit_root": "tapegrad.implicit",
     "polygamma": "tapegrad.ops.scipy_special",
-    "sweep_steps": "tapegrad.core.steps",
+    "sweep_steps": "tapegrad.explain.steps",
     "to_jax": "tapegrad.program.jax",
     "vmap": "tapegrad.transforms.batches",
-    "why_zero": "tapegrad.why",
-    **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.custom"),
+    "why_zero": "tapegrad.explain.why",
+    **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.declare.custom"),
     **dict.fromkeys(("hessian", "hessian_diag", "jacobian"), "tapegrad.transforms.jacobians"),
     **dict.fromkeys(("hvp", "jvp", "linearize", "vjp"), "tapegrad.transforms.products"),
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
@@ -96,9 +96,10 @@ _PLACES = {
 _MODULES = {
     "fft": "tapegrad.functions.fft",
     "linalg": "tapegrad.functions.linalg",
+    "show": "tapegrad.explain.show",
     **{
         name: f"tapegrad.{name}"
-        for name in ("bridges", "data", "nn", "optim", "parallel", "random", "show", "testing")
+        for name in ("bridges", "data", "nn", "optim", "parallel", "random", "testing")
     },
 }
 # without the modules that importing leaves here

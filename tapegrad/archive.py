@@ -19,8 +19,8 @@ from typing import Any, TypeAlias
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
 from tapegrad.errors import FileError
+from tapegrad.face.ownership import Array
 
 FilePath: TypeAlias = "str | os.PathLike[str]"
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
-from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
-from tapegrad.core.ownership import lend
+from tapegrad.face.ownership import lend
+from tapegrad.face.text import a_kind
 from tapegrad.transforms.products import vjp
 
 __all__ = ["jax", "torch"]

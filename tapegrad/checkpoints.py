@@ -13,23 +13,23 @@ from tapegrad import tree
 from tapegrad.core.callables import keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.op import Joint
-from tapegrad.core.operands import as_constant
-from tapegrad.core.ownership import lend
-from tapegrad.core.packing import Layout, floating_leaves
 from tapegrad.core.pickling import by_name
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import (
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
+from tapegrad.core.writing import (
     CURRENT,
-    Tape,
     advance,
-    brought_in,
     is_recording,
     last_written,
+    lift,
     recorded_from,
     write_known,
 )
-from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
-from tapegrad.face.warned import told
+from tapegrad.declare.layout import Layout, floating_leaves
+from tapegrad.face.constants import as_constant
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import lend
 from tapegrad.ops.record import asarray, stopped
 
 P = ParamSpec("P")
@@ -69,8 +69,12 @@ class Checkpoint(Generic[P, R]):
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
         primal = layout.pack(output)
-        reads = _read(Tape(last, origin), output)
-        last, _, reads = brought_in(last_written(), CHECKPOINT, reads)
+        lifted, found = [], _read(Tape(last, origin), output)
+        last = last_written()
+        for x in found:
+            last, x = lift(last, CHECKPOINT, x)
+            lifted.append(x)
+        reads = tuple(lifted)
         call = Call(self, args, kwargs, start, reads, layout, primal)
         record = write_known(last, CHECKPOINT, reads, {"call": call}, primal)
         advance(record)
@@ -213,7 +217,7 @@ def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
         nonlocal last
         if type(leaf) is not Tensor:
             return lend(leaf)
-        last, _, (marked,) = brought_in(last, CHECKPOINT, (leaf,))
+        last, marked = lift(last, CHECKPOINT, leaf)
         return marked
 
     return tree.map(mark, given), last

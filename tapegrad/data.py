@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.ownership import give
+from tapegrad.face.ownership import give
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
 

@@ -16,10 +16,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.archive import Entry, FilePath, entries_of, guarded, named, replace, text_of, write
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.operands import refuse_unreal
-from tapegrad.core.ownership import Array, give
 from tapegrad.errors import FileError
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.ownership import Array, give
+from tapegrad.face.text import a_kind
 from tapegrad.tree import Tree
 
 __all__ = ["load", "load_metadata", "save"]

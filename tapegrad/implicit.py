@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, keep_names, label
 from tapegrad.core.operands import is_floating
-from tapegrad.custom import CustomVJP
+from tapegrad.declare.custom import CustomVJP
 from tapegrad.ops.inverse import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import vjp

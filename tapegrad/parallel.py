@@ -18,11 +18,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.core.operands import refuse_unreal
-from tapegrad.core.ownership import Array, give
 from tapegrad.core.tensor import Tensor
 from tapegrad.data import count_rows
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import Array, give
 from tapegrad.tree import Tree
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]

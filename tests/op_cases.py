@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.domain import Call
+from tapegrad.declare.domain import Call
 from tapegrad.face.table import ANSWERS
 from tapegrad.testing.choices import Sampled
 

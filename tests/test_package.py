@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tokenize
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -88,6 +89,42 @@ def test_imports_run_one_way():
         visit(name, ())
     assert done == set(NAMES)
     assert sum(map(len, graph.values())) > 30
+
+
+def test_imports_between_rooms_run_one_way():
+    rooms: dict[str, set[str]] = {}
+    for file in FILES:
+        room = room_of(module_name(file))
+        found = rooms.setdefault(room, set())
+        if room:
+            found.update(room_of(name) for name in imports(file)["ours"])
+    rooms = {room: found - {room, ""} for room, found in rooms.items()}
+    assert {"core", "face", "tree", "ops"} <= set(rooms)
+    # rooms that import no room which is still there, one after another
+    while outermost := {room for room, found in rooms.items() if not found & set(rooms)}:
+        rooms = {room: found for room, found in rooms.items() if room not in outermost}
+    assert not rooms
+
+
+def room_of(name: str) -> str:
+    """A folder of the package, or a loose module; "" for the package itself."""
+    return f"{name}..".split(".")[1]
+
+
+def test_only_the_names_of_users_are_read_out_of_frames():
+    """Renaming a local of the package, or a function, must change nothing that it does."""
+    readers = set()
+    for file in FILES:
+        for node in ast.walk(parsed(file)):
+            if isinstance(node, ast.Attribute) and node.attr == "f_locals":
+                readers.add(file.stem)
+            if isinstance(node, ast.Compare):
+                assert ".co_name" not in ast.unparse(node), f"{file}: {ast.unparse(node)}"
+    # all variables of the user's functions, none by its name
+    assert readers == {"observe"}
+    observe = (PACKAGE / "program" / "observe.py").read_text()
+    assert "at.items()" in observe
+    assert "at[" not in observe
 
 
 def test_a_name_with_an_underscore_stays_in_its_module():
@@ -278,6 +315,59 @@ def test_importing_the_package_imports_no_test_tool():
         "jax",
         "safetensors",
     }
+
+
+# --- size -----------------------------------------------------------------------------------
+
+# growth is a decision: what is not the idea has a room of its own
+CORE_FILES, CORE_LINES = 14, 1400
+SWEEP_FILES, SWEEP_LINES = 28, 2200
+NO_CODE = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE),
+    *(tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER),
+}
+
+
+def lines_of_code(file: Path) -> int:
+    """The lines that hold a token other than comments and docstrings."""
+    lines = set()
+    with file.open() as source:
+        for token in tokenize.generate_tokens(source.readline):
+            is_docstring = token.type == tokenize.STRING and token.line.lstrip().startswith('"""')
+            if token.type not in NO_CODE and not is_docstring:
+                lines.update(range(token.start[0], token.end[0] + 1))
+    return len(lines)
+
+
+def test_lines_of_code_are_those_that_hold_code(tmp_path):
+    file = tmp_path / "module.py"
+    file.write_text(
+        '"""Doc."""\n\n# why\ndef f(\n    x,\n):\n    """Doc.\n\n    More.\n    """\n    return x\n'
+    )
+    assert lines_of_code(file) == 4
+
+
+def test_the_core_is_small():
+    found = {file.stem: lines_of_code(file) for file in (PACKAGE / "core").glob("*.py")}
+    assert found.pop("__init__") == 0
+    assert len(found) <= CORE_FILES, sorted(found)
+    assert sum(found.values()) <= CORE_LINES, found
+
+
+def test_the_sweep_imports_little():
+    # without the package's own __init__, which imports more
+    code = (
+        "import sys, types;"
+        "package = sys.modules['tapegrad'] = types.ModuleType('tapegrad');"
+        f"package.__path__ = [{str(PACKAGE)!r}];"
+        "import tapegrad.core.sweep;"
+        "print(*[m.__file__ for name, m in sys.modules.items() if name.startswith('tapegrad.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    found = {file: lines_of_code(Path(file)) for file in done.stdout.split()}
+    assert str(PACKAGE / "core" / "sweep.py") in found
+    assert len(found) <= SWEEP_FILES, sorted(found)
+    assert sum(found.values()) <= SWEEP_LINES, found
 
 
 # --- documentation ------------------------------------------------------------------------

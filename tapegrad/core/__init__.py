@@ -1,1 +1,1 @@
-"""The idea, in reading order: tensor, tape, op, sweep, forward; beside them small helpers."""
+"""The idea, in reading order: tensor, writing, tape, op, sweep, forward."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import attrs
-import numpy as np
 
-from tapegrad.core.kinds import a_kind
+from tapegrad.face.text import a_kind
 
 
 class Named:
@@ -99,16 +97,3 @@ def _known_names(fn: Callable[..., Any]) -> tuple[str, ...]:
     code = getattr(fn, "__code__", None)
     known = code.co_varnames[: code.co_argcount] if code is not None else ()
     return known if getattr(fn, "__self__", None) is None else known[1:]
-
-
-def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
-    """The position of an argument, or positions, as integers; `what` names them in messages."""
-    several = isinstance(given, tuple | list | range | set | frozenset)
-    try:
-        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
-            raise TypeError
-        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
-    except TypeError:
-        raise TypeError(
-            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
-        ) from None

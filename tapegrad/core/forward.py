@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.fitting import fit, spread
+from tapegrad.core.cotangents import broadcast_tangent, unbroadcast
+from tapegrad.core.messages import refuse_branch
 from tapegrad.core.operands import primals
-from tapegrad.core.refusals import refuse_branch
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, append, is_recording, run
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.face.warned import at_users_line
+from tapegrad.core.writing import append, is_recording
+from tapegrad.face.lines import at_users_line
 
 
 @at_users_line
@@ -42,7 +44,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
         if record.dtype.kind == "f":
             t = _tangent(record, found, recorded)
             if t is not None:
-                found[record] = spread(t, record)
+                found[record] = broadcast_tangent(t, record)
         for x in done:
             found.pop(x, None)
     return found
@@ -111,7 +113,9 @@ def by_transposing(
 
     def back(g: Any) -> dict[int, Any]:
         cotangents = {i: rules[i](g, y, *operands, **options) for i in tangents}
-        return {i: fit(c, values[i], op.name, i) for i, c in cotangents.items() if c is not None}
+        return {
+            i: unbroadcast(c, values[i], op.name, i) for i, c in cotangents.items() if c is not None
+        }
 
     cotangents, tape, (g,) = run(back, (np.zeros(like.shape, like.dtype),), argnums=(0,))
     seeds: dict[Tensor, Any] = {}

@@ -14,15 +14,16 @@ from typing import Any, ClassVar, Generic, ParamSpec
 
 import attrs
 
-from tapegrad.core.lists import LISTS, in_list
-from tapegrad.core.operands import computed
+from tapegrad.core.messages import refuse_option, refuse_stranger
+from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.pickling import Unchanging, by_name
-from tapegrad.core.refusals import refuse_option, refuse_stranger
 from tapegrad.core.signature import Signature
-from tapegrad.core.tape import CURRENT, advance, write
+from tapegrad.core.tensor import EachOperand as EachOperand
+from tapegrad.core.tensor import Joint as Joint
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.core.variadic import EachOperand as EachOperand
-from tapegrad.core.variadic import Joint as Joint
+from tapegrad.core.writing import CURRENT, advance, write
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import told
 
 P = ParamSpec("P")
 
@@ -75,14 +76,15 @@ class Op(Rules, Unchanging, Generic[P]):
                 return self.general(*args, **kwargs)
             operands, options = self.bind(args, kwargs)
         for x in operands:
-            if type(x) is Tensor or (type(x) in LISTS and in_list(x) is not None):
+            if type(x) is Tensor or (type(x) in LISTS and first_tensor(x) is not None):
                 last = CURRENT.get()
                 if last is None:
-                    refuse_stranger(self.name, in_list(x), None)  # type: ignore[arg-type]
+                    refuse_stranger(self.name, first_tensor(x), None)  # type: ignore[arg-type]
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
-        return computed(self, operands, options)
+        refuse_unreal(self.name, operands)
+        return told(self.forward, *operands, **options)
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -1,4 +1,7 @@
-"""Constant operands: what may stand on a tape beside Tensors."""
+"""Operands of a call: what they are, and lists with Tensors in them.
+
+NumPy turns a list into an array, so a list with Tensors in it is stacked.
+"""
 
 from __future__ import annotations
 
@@ -8,95 +11,13 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import told
-
-PYTHON_NUMBERS = frozenset({float, int, bool})
-_DTYPES = frozenset(map(np.dtype, "dfebilq?"))
-# of which most arguments are
-_COMMON = frozenset({Tensor, float, int, bool, str, type(None), np.float64, np.str_})
-_NUMBERS = (np.ndarray, np.generic, complex)
-# the kinds of dtypes that ops take
-_REAL = "fiub"
-
-
-# NumPy compares some options, such as the order of a norm, with strings
-_COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
-
-
-def as_constant(x: Any, what: str) -> Any:
-    """A constant operand as the tape may keep it: a Python number or an array.
-
-    Raises
-    ------
-    TypeError
-        For anything else; `what` names its op in the message.
-    """
-    kind = type(x)
-    if kind is ndarray:
-        if x.dtype.kind not in _REAL:
-            require_real(x.dtype, f"{what}: an operand")
-        return keep(x)
-    if kind in PYTHON_NUMBERS:
-        return x
-    if isinstance(x, np.generic):
-        return as_constant(np.asarray(x), what)
-    if isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
-    if isinstance(x, np.matrix):
-        raise TypeError(
-            f"{what}: np.matrix is not supported, since its * and ** differ from those of arrays; "
-            "convert it first (np.asarray(m)), and write @ for products of matrices"
-        )
-    # an array with its own __array_ufunc__ has more than its numbers, such as units
-    is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
-    if is_array or isinstance(x, list | tuple):
-        return as_constant(np.asarray(x), what)
-    remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
-    raise TypeError(
-        f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
-        + (_COMPARED if kind is str else remedy)
-    )
-
-
-def refuse_unreal(what: str, given: Iterable[Any]) -> None:
-    """Raise for an array or a number that a tape refuses, where none is written.
-
-    A mask would be ignored, and formulas for real numbers are wrong for others. Lists are looked
-    into, since NumPy makes arrays of them; anything that is not a number may be an option.
-    """
-    for x in given:
-        kind = type(x)
-        if kind is ndarray:
-            # a set of dtypes is faster than their kinds, which are new strings
-            if x.dtype not in _DTYPES and x.dtype.kind not in _REAL:
-                as_constant(x, what)
-        elif kind is list or kind is tuple:
-            refuse_unreal(what, x)
-        elif kind not in _COMMON and isinstance(x, _NUMBERS) and not _is_real(x):
-            as_constant(x, what)
-
-
-def _is_real(x: Any) -> bool:
-    """Whether an array of another class, or a number, is one that a tape takes."""
-    if not isinstance(x, np.ndarray):
-        return isinstance(x, np.generic) and x.dtype.kind in _REAL
-    is_array = type(x).__array_ufunc__ is ndarray.__array_ufunc__
-    # named here, since NumPy loads masked arrays where they are first asked for
-    return is_array and x.dtype.kind in _REAL and not isinstance(x, np.ma.MaskedArray | np.matrix)
+from tapegrad.face.table import lazy_import
 
 
 def primals(operands: Iterable[Any]) -> list[Any]:
     """The operands as forward functions and rules read them: values in place of records."""
     return [x._primal if type(x) is Tensor else x for x in operands]
-
-
-def require_real(dtype: np.dtype[Any], what: str) -> None:
-    """Raise unless a dtype holds real numbers: a sweep would lose the gradients of others."""
-    if dtype.kind not in _REAL:
-        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
 
 
 def is_floating(x: Any) -> bool:
@@ -113,19 +34,24 @@ def shape_of(x: Any) -> tuple[int, ...]:
     return x.shape if hasattr(x, "shape") else np.shape(x)
 
 
-def solvable(values: Iterable[Any]) -> list[Any]:
-    """The same with identities for matrices, for use where only shapes matter.
-
-    While compiling, the results of a loop are zeros, which have no inverse, and values computed
-    from them may be nan.
-    """
-    return [
-        np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape) if np.ndim(x) > 1 else x
-        for x in values
-    ]
+LISTS = (list, tuple)
 
 
-def computed(op: Any, operands: tuple[Any, ...], options: dict[str, Any]) -> Any:
-    """The result of an op on arrays alone, which writes nothing."""
-    refuse_unreal(op.name, operands)
-    return told(op.forward, *operands, **options)
+def first_tensor(x: Any) -> Tensor | None:
+    """The first Tensor in a list or a tuple, at any depth; None if there is none."""
+    if type(x) is Tensor:
+        return x
+    if type(x) in LISTS:
+        for part in x:
+            found = first_tensor(part)
+            if found is not None:
+                return found
+    return None
+
+
+def stack_nested(x: Any) -> Any:
+    """x itself; or, recorded, the array of a list with Tensors in it."""
+    if type(x) not in LISTS or first_tensor(x) is None:
+        return x
+    stack = lazy_import("tapegrad.ops.joining", "stack")
+    return stack([stack_nested(part) for part in x])

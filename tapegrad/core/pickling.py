@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from tapegrad.core.ownership import keep
+from tapegrad.face.ownership import keep
 
 
 class Unchanging:

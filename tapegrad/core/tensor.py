@@ -1,28 +1,138 @@
-"""Tensor, the frozen record that ops write on a tape.
+"""Tensor, the frozen record that ops write on a tape, and what it is made of.
 
 A record knows its value, the op that wrote it, its operands and the record before it, so a tape is
 its last record: an immutable linked list. Operators, reading values out and NumPy's protocols are
-in `tapegrad.face`; writing a tape is in `tapegrad.core.tape`.
+in `tapegrad.face`; writing a tape is in `tapegrad.core.writing`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
-from tapegrad.core.callables import Named
-from tapegrad.core.origin import Origin as Origin
-from tapegrad.core.ownership import Array
-from tapegrad.core.passing import passing_of
+from tapegrad.core.callables import Named, first_line, label
 from tapegrad.core.pickling import Pickled
-from tapegrad.face.absent import Absences
+from tapegrad.face.advice import Absences
+from tapegrad.face.lines import users_place
 from tapegrad.face.operators import Operators
+from tapegrad.face.ownership import Array, lend
 from tapegrad.face.protocols import Protocols
 from tapegrad.face.reading import Reading
+from tapegrad.tree.structure import ARRAYS, LEAVES
+
+
+# a dict takes a third of the time of frozen slots, and each recording makes an Origin
+@attrs.frozen(eq=False, slots=False)
+class Origin:
+    """Where a tape begins; all records of a tape share it.
+
+    Attributes
+    ----------
+    label
+        What is recorded, for error messages.
+    compiling
+        Whether only shapes and dtypes may be read from the records.
+    line
+        The line of source where the recorded function begins; 0 if there is none.
+    place
+        A function that is called when a record is written and returns its place in the caller's
+        source; None if places are not wanted.
+    around
+        The Origin of the enclosing tape, around the body of a loop for instance, whose records may
+        be used here.
+    doing
+        Why only shapes and dtypes may be read, for error messages.
+    evaluate
+        A function of an op, its operands' values and its options that gives the record's value;
+        None to call the op's forward function.
+    """
+
+    label: str = "a Tape()"
+    compiling: bool = False
+    line: int = 0
+    place: Callable[[], Any] | None = None
+    around: Origin | None = None
+    doing: str = "compiling"
+    evaluate: Callable[..., Any] | None = None
+    index: ClassVar[int] = -1
+    __tree_leaf__: ClassVar[bool] = True
+
+    @property
+    def origin(self) -> Origin:
+        """Itself, so that an empty tape reads like any other."""
+        return self
+
+    @property
+    def lines(self) -> bool:
+        """Whether each record keeps the line of source that it was written for."""
+        return self.place is users_place
+
+    def inner(self, fn: Callable[..., Any]) -> Origin:
+        """Where the tape of a function inside this one begins, written on the same terms."""
+        place = users_place if self.lines else None
+        terms = place, self, self.doing, self.evaluate
+        return Origin(label(fn), self.compiling, first_line(fn), *terms)
+
+    def is_within(self, other: Origin) -> bool:
+        """Whether this tape is the other, or is recorded inside it."""
+        here: Origin | None = self
+        while here is not None and here is not other:
+            here = here.around
+        return here is not None
+
+
+def differentiable(rules: Iterable[Any]) -> tuple[tuple[int, Any], ...]:
+    """The rules that are not None, each after its operand's position."""
+    return tuple([(i, rule) for i, rule in enumerate(rules) if rule is not None])
+
+
+def differentiable_operands(op: Any) -> tuple[tuple[int, Any], ...]:
+    """`differentiable` of an op's rules; empty if they depend on the number of operands."""
+    return differentiable(op.vjps) if type(op.vjps) is tuple else ()
+
+
+@attrs.frozen(eq=False, repr=False)
+class Parts:
+    """The values of a record that has several, and their cotangents or tangents.
+
+    A record holds one value; that of a loop holds all values that the loop returns, and further
+    records each take one of them out. The cotangents and tangents of such a record are `Parts`
+    too, with None for zeros, so unused values cost nothing. To the sweeps it all looks like one
+    floating number.
+
+    Attributes
+    ----------
+    values
+        Arrays or Tensors, of any shapes and dtypes.
+    """
+
+    values: tuple[Any, ...]
+
+    __tree_leaf__: ClassVar[bool] = True
+    shape: ClassVar[tuple[int, ...]] = ()
+    ndim: ClassVar[int] = 0
+    dtype: ClassVar[np.dtype[Any]] = np.dtype(float)
+
+    @classmethod
+    def only(cls, n: int, i: int, value: Any) -> Parts:
+        """The part at i of n; the others are zero."""
+        return cls(tuple([value if j == i else None for j in range(n)]))
+
+    def __add__(self, other: Parts) -> Parts:
+        pairs = zip(self.values, other.values, strict=True)
+        return Parts(tuple([b if a is None else a if b is None else a + b for a, b in pairs]))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return np.zeros((), dtype or float)
+
+    def __repr__(self) -> str:
+        return f"({len(self.values)} values)"
+
 
 Rule = Callable[..., Any]
 
@@ -62,7 +172,7 @@ class Rules(Named):
         them Python ints; None to call `forward`.
     batch
         The rule for a leading axis of examples; None if each example takes a call. See
-        `tapegrad.core.batch`.
+        `tapegrad.transforms.replay`.
     passing
         The rules there are, each after its operand's position; empty if that depends on how many
         operands there are.
@@ -77,7 +187,9 @@ class Rules(Named):
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
-    passing: Any = attrs.field(init=False, default=attrs.Factory(passing_of, takes_self=True))
+    passing: Any = attrs.field(
+        init=False, default=attrs.Factory(differentiable_operands, takes_self=True)
+    )
 
     def __attrs_post_init__(self) -> None:
         self.__dict__["__module__"] = self.forward.__module__
@@ -169,6 +281,21 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
         return self._read("reading .value")
 
     @property
+    def primal(self) -> Any:
+        """The value as the ops read it: a Python number stays one.
+
+        Raises
+        ------
+        TraceError
+            Inside `compile`, where only shape and dtype are known.
+        """
+        value = self._read("reading .primal")
+        primal = self._primal
+        if type(primal) is Parts:
+            return Parts(lend(primal.values))
+        return value if type(primal) is np.ndarray else primal
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """The value's shape."""
         return self._primal.shape if type(self._primal) is np.ndarray else ()
@@ -193,3 +320,52 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     def _line(self) -> str:
         name = f" {self.name!r}" if self.name else ""
         return f"line {self.index} of the tape, {self.op.name}{name}"
+
+
+ARRAYS.add(Tensor)
+LEAVES.add(Tensor)
+
+
+@attrs.frozen
+class EachOperand:
+    """The rules of an op that takes any number of operands.
+
+    Attributes
+    ----------
+    rule
+        A VJP rule that takes the operand's position as its first argument.
+    last
+        The position of the last operand that has a rule; None if all have.
+    """
+
+    rule: Rule
+    last: int | None = None
+
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands."""
+        last = n if self.last is None else self.last
+        return [partial(self.rule, i) if i <= last else None for i in range(n)]
+
+
+@attrs.frozen
+class Joint:
+    """One rule for all operands, whose cotangents are computed together.
+
+    Attributes
+    ----------
+    rule
+        A VJP rule that returns a sequence with the cotangent of each operand, or None.
+    """
+
+    rule: Rule
+
+    def rules(self, n: int) -> list[Rule | None]:
+        """The rules of n operands: the first one called runs the joint rule for all."""
+        cotangents: list[Any] = []
+
+        def one(i: int, *args: Any, **options: Any) -> Any:
+            if not cotangents:
+                cotangents.extend(self.rule(*args, **options))
+            return cotangents[i]
+
+        return [partial(one, i) for i in range(n)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -77,3 +78,35 @@ UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
         "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
     }
 )
+
+
+class Absent:
+    """An attribute that a Tensor lacks.
+
+    Each has a descriptor, since ``__getattr__`` would slow down all other attributes.
+    """
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, record: Any, kind: Any = None) -> NoReturn:
+        raise AttributeError(f"a Tensor has no attribute {self.name!r}: {ATTRIBUTES[self.name]}")
+
+
+class Absences:
+    """Attributes that other arrays have, refused with advice; the last base of `Tensor`."""
+
+    __slots__ = ()
+
+    def __dir__(self) -> list[str]:
+        absent = {name for name, x in vars(Absences).items() if type(x) is Absent}
+        defined = {
+            name for base in type(self).__mro__ if base is not Absences for name in vars(base)
+        }
+        return [name for name in object.__dir__(self) if name not in absent - defined]
+
+
+for _name in ATTRIBUTES:
+    setattr(Absences, _name, Absent(_name))

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.face.foreign import takes_over
 from tapegrad.face.lines import augmented
+from tapegrad.face.protocols import takes_over
 from tapegrad.face.table import ANSWERS
 
 

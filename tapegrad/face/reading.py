@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.ownership import Array, give, lend
-from tapegrad.core.parts import Parts
 from tapegrad.errors import TraceError
 from tapegrad.face.lines import instead, users_line
-from tapegrad.face.notebook import in_html
+from tapegrad.face.ownership import Array, give, lend
+from tapegrad.face.text import in_html
 
 # what else to do where a value cannot be read
 _INSTEAD = {
@@ -55,21 +54,6 @@ class Reading:
             text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
-
-    @property
-    def primal(self: Any) -> Any:
-        """The value as the ops read it: a Python number stays one.
-
-        Raises
-        ------
-        TraceError
-            Inside `compile`, where only shape and dtype are known.
-        """
-        value = self._read("reading .primal")
-        primal = self._primal
-        if type(primal) is Parts:
-            return Parts(lend(primal.values))
-        return value if type(primal) is np.ndarray else primal
 
     @property
     def operands(self: Any) -> tuple[Any, ...]:

@@ -63,3 +63,8 @@ def answers(functions: Iterable[Any], ours: Callable[..., Any]) -> None:
         if function in ANSWERS:
             raise ValueError(f"{function!r} is already in the table of NumPy's functions")
         ANSWERS[function] = ours
+
+
+def lazy_import(module: str, name: str) -> Any:
+    """An attribute of a module, which is imported only now, when it is needed."""
+    return getattr(import_module(module), name)

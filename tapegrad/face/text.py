@@ -1,21 +1,94 @@
-"""Records and values as text."""
+"""Text for messages, tables and notebooks: records, values and kinds of objects."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from tapegrad.core.digits import as_text
-from tapegrad.core.tensor import Tensor
-from tapegrad.face.notebook import MOST_LINES, rows_in_html
+
+def a_kind(x: Any) -> str:
+    """An object's kind, with its article: "an array", "a Tensor", "an int"."""
+    if type(x) is np.ndarray:
+        return "an array"
+    # most names with u begin with the sound "you": a ufunc, a uint8
+    name = type(x).__name__
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
+
+
+# Python's limit on digits can be set as low as 640, which have more bits than this
+_MOST_BITS = 2000
+
+
+def as_text(x: Any, of: Callable[[Any], str] = repr) -> str:
+    """The text of a value, by `repr` or another function; a huge int in hexadecimal.
+
+    For a value with such an int in it, what it is.
+    """
+    if isinstance(x, int) and x.bit_length() > _MOST_BITS:
+        return hex(x)
+    try:
+        return of(x)
+    except ValueError:
+        return f"<a {type(x).__name__}, which has too many digits>"
+
+
+MOST_LINES = 40
+
+
+def in_html(text: str) -> str:
+    """Text as it is, its first lines."""
+    lines = text.split("\n")
+    rest = len(lines) - MOST_LINES
+    more = [f"... and {rest} more lines"] if rest > 0 else []
+    return f"<pre>{_escaped(chr(10).join(lines[:MOST_LINES] + more))}</pre>"
+
+
+def _escaped(text: str) -> str:
+    # here, because it takes long to import
+    from html import escape
+
+    return escape(text)
+
+
+class Printed:
+    """What a notebook shows as ``print`` does."""
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        return in_html(str(self))
+
+
+class Text(str):
+    """A string of several lines, which the prompt and a notebook show as such."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str.__str__(self)
+
+    def _repr_html_(self) -> str:
+        return in_html(self)
+
+
+def rows_in_html(head: Any, rows: Any, rest: int) -> str:
+    """A table, and how many rows more there are."""
+    body = [
+        f"<tr>{''.join(f'<td><code>{_escaped(cell)}</code></td>' for cell in row)}</tr>"
+        for row in rows
+    ]
+    top = "".join(f"<th>{_escaped(cell)}</th>" for cell in head)
+    more = f"<p>... and {rest} more</p>" if rest > 0 else ""
+    return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>{more}"
+
 
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 _WIDEST_VALUE = 40
 
 
-def table(records: Iterable[Tensor], **further: Sequence[str]) -> str:
+def table(records: Iterable[Any], **further: Sequence[str]) -> str:
     """Records as a table, a line each; operands by their line, ``%0``.
 
     Parameters
@@ -59,7 +132,7 @@ class Tabled:
         return rows_in_html(_HEAD, rows, len(self) - len(rows))
 
 
-def cells(record: Tensor) -> tuple[str, ...]:
+def cells(record: Any) -> tuple[str, ...]:
     """A record's line, operands, shape, dtype and value."""
     what = printable(record.name or record.op.name)
     operands = [operand(x) for x in record._operands]
@@ -82,7 +155,7 @@ def printable(name: str) -> str:
 
 def operand(x: Any) -> str:
     """An operand as text: a record by its line, a constant abbreviated."""
-    if isinstance(x, Tensor):
+    if hasattr(x, "_operands"):
         return f"%{x.index}"
     if isinstance(x, np.ndarray):
         return short(x) if x.ndim == 0 else f"{x.dtype}{list(x.shape)}"

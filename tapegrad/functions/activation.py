@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import REAL, Call, Choices, each
+from tapegrad.declare.domain import REAL, Call, Choices, each
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.record import floating
 from tapegrad.ops.special import erf

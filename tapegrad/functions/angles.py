@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.domain import Call, Choices
 from tapegrad.ops.record import array, stopped
 
 __all__ = ["unwrap"]

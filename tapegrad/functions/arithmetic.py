@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements, each
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.ops.arithmetic import POWERS, positive, power
 from tapegrad.ops.extremes import clip_both, maximum, minimum
 from tapegrad.ops.record import array, double

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.declare import function, op
-from tapegrad.domain import REAL, TYING, Call, Choices, each
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, TYING, Call, Choices, each
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.record import array, asarray
 from tapegrad.ops.reduction import all

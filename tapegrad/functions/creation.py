@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.face.table import answers
 from tapegrad.ops.record import alike, double, fitted, seen
 from tapegrad.ops.record import array as as_array

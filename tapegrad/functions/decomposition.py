@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import REAL, SHAPES, Call, Choices, matrices, matrix
+from tapegrad.declare.domain import REAL, SHAPES, Call, Choices, matrices, matrix
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import (
     EighResult,

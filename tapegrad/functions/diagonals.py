@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Choices, on_array
+from tapegrad.declare.domain import Choices, on_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.record import array as as_array
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import on_array
+from tapegrad.declare.domain import on_array
 from tapegrad.ops.record import array
 
 __all__ = ["fftshift", "ifftshift"]

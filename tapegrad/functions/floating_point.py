@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Elements, each
+from tapegrad.declare.domain import Elements, each
 from tapegrad.ops.floating_point import exponent
 
 __all__ = [

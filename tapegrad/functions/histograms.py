@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.domain import Call, Choices
 from tapegrad.functions.creation import array, linspace
 from tapegrad.ops.indexing import segment_sum
 from tapegrad.ops.record import alike, floating, real, seen, stopped

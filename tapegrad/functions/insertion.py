@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, axis_or_flat, on_array
+from tapegrad.declare.domain import Call, Choices, axis_or_flat, on_array
 from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.record import fitted, known
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, Elements
+from tapegrad.declare.domain import Call, Choices, Elements
 from tapegrad.ops.indexing import index_select
 from tapegrad.ops.interpolation import piece
 from tapegrad.ops.record import double, number

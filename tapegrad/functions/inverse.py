@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import REAL, Call, Choices, matrices, matrix
+from tapegrad.declare.domain import REAL, Call, Choices, matrices, matrix
 from tapegrad.ops.axes import axes_of, check_matrices
 from tapegrad.ops.inverse import inv, slogdet_joined, solve
 from tapegrad.ops.record import array

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.lists import stacked
+from tapegrad.core.operands import stack_nested
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.ops.record import array as as_array
 
 __all__ = [
@@ -58,7 +58,7 @@ def hstack(tup: Any) -> Any:
     array([[1., 0., 0.],
            [1., 0., 0.]])
     """
-    arrays = _listed(np.atleast_1d(*map(stacked, tup)))
+    arrays = _listed(np.atleast_1d(*map(stack_nested, tup)))
     return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
@@ -73,7 +73,7 @@ def vstack(tup: Any) -> Any:
     array([[1., 1.],
            [0., 0.]])
     """
-    return np.concatenate(_listed(np.atleast_2d(*map(stacked, tup))), axis=0)
+    return np.concatenate(_listed(np.atleast_2d(*map(stack_nested, tup))), axis=0)
 
 
 @function(lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
@@ -87,7 +87,7 @@ def dstack(tup: Any) -> Any:
     array([[[1., 0.],
             [1., 0.]]])
     """
-    return np.concatenate(_listed(np.atleast_3d(*map(stacked, tup))), axis=2)
+    return np.concatenate(_listed(np.atleast_3d(*map(stack_nested, tup))), axis=2)
 
 
 @function(
@@ -105,7 +105,7 @@ def column_stack(tup: Any) -> Any:
     array([[1., 0.],
            [1., 0.]])
     """
-    columns = [x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in map(stacked, tup)]
+    columns = [x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in map(stack_nested, tup)]
     return np.concatenate(columns, axis=1)
 
 

@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import REAL, SHAPES, Call, Choices, Elements, matrices
+from tapegrad.declare.domain import REAL, SHAPES, Call, Choices, Elements, matrices
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.decomposition import svdvals
 from tapegrad.ops.inverse import inv

@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, Domain, Elements
+from tapegrad.declare.domain import Call, Choices, Domain, Elements
 from tapegrad.face.table import answers
 from tapegrad.ops.axes import in_front, kept, lines
 from tapegrad.ops.indexing import index_select, segment_sum

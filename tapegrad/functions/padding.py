@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, Elements
+from tapegrad.declare.domain import Call, Choices, Elements
 from tapegrad.functions.creation import array as nested
 from tapegrad.functions.creation import linspace
 from tapegrad.functions.order import median

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import POSITIVE, REAL, Call, Choices, Elements
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
 from tapegrad.functions.decomposition import lstsq
 from tapegrad.ops.eigen import eigvals

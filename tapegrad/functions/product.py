@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.domain import Call, Choices
 from tapegrad.ops.arithmetic import multiply
 from tapegrad.ops.axes import axes_of
 from tapegrad.ops.product import matmul, moved, shaped

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare import function
-from tapegrad.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
+from tapegrad.declare.domain import NEAR_ONE, POSITIVE, Call, Choices, reduced
 from tapegrad.ops.in_part import count, number_of, part, partly, typed
 from tapegrad.ops.record import array, floating, number, seen
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan

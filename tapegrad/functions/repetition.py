@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Choices, axis_or_flat, on_array
+from tapegrad.declare.domain import Choices, axis_or_flat, on_array
 from tapegrad.functions.selection import on_axis, take
 from tapegrad.ops.record import array as as_array
 from tapegrad.ops.record import known

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Elements, each
+from tapegrad.declare.domain import Elements, each
 from tapegrad.ops.record import array
 from tapegrad.ops.rounding import DIVISIONS, floor_divide, remainder, rint
 

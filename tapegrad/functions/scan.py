@@ -8,7 +8,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
+from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.ops.axes import in_front, kept
 from tapegrad.ops.record import array
 from tapegrad.ops.reduction import without_nan

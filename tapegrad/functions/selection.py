@@ -9,7 +9,7 @@ from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, Domain, axis_or_flat
+from tapegrad.declare.domain import Call, Choices, Domain, axis_or_flat
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.picking import pick
 from tapegrad.ops.record import alike, fitted, known, number

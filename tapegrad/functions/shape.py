@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import Call, Choices, on_array, several
+from tapegrad.declare.domain import Call, Choices, on_array, several
 from tapegrad.ops.shape import checked_order, stand_in
 
 __all__ = [

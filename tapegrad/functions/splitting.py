@@ -10,7 +10,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
 from tapegrad.declare import function
-from tapegrad.domain import Choices, Domain, on_array
+from tapegrad.declare.domain import Choices, Domain, on_array
 from tapegrad.ops.record import array as as_array
 
 __all__ = [

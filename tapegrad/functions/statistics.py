@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.domain import POSITIVE, Call, Choices
+from tapegrad.declare.domain import POSITIVE, Call, Choices
 from tapegrad.ops.record import array, double, real, seen, stopped
 
 __all__ = ["corrcoef", "cov"]

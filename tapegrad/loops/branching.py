@@ -9,10 +9,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable
-from tapegrad.core.operands import as_constant
-from tapegrad.core.refusals import describe
+from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import told
+from tapegrad.face.constants import as_constant
+from tapegrad.face.lines import told
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose

@@ -10,11 +10,11 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
-from tapegrad.core.operands import PYTHON_NUMBERS, as_constant
-from tapegrad.core.ownership import lend
-from tapegrad.core.tape import CURRENT, recorded_from
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import told
+from tapegrad.core.writing import CURRENT, recorded_from
+from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import lend
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)

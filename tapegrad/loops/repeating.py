@@ -12,11 +12,11 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.operands import as_constant
-from tapegrad.core.ownership import lend
-from tapegrad.core.refusals import describe
+from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.constants import as_constant
+from tapegrad.face.ownership import lend
+from tapegrad.face.text import a_kind
 from tapegrad.loops.carry import (
     begun,
     check_arrays,

@@ -12,9 +12,9 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.operands import as_constant, refuse_unreal
-from tapegrad.core.ownership import lend
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.constants import as_constant, refuse_unreal
+from tapegrad.face.ownership import lend
 from tapegrad.loops.carry import (
     begun,
     check_arrays,

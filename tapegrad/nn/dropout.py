@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.core.operands import shape_of
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key
 from tapegrad.nn.layers import check_no_params
 from tapegrad.ops import where

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 import attrs
 import numpy.typing as npt
 
-from tapegrad.core.ownership import Array
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import Array
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import LinearParams, affine, check_params, positive_integer
 from tapegrad.nn.recurrent import as_wide

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
-from tapegrad.core.ownership import Array, give
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.ownership import Array, give
 from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, matmul, relu, sigmoid, tanh
 from tapegrad.ops.indexing import from_zero

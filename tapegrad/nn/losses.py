@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import refuse_unreal, shape_of
+from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import at_users_line
 from tapegrad.ops import (
     abs,
     greater,

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient

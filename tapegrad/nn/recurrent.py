@@ -8,8 +8,8 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
-from tapegrad.core.ownership import Array
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import Array
 from tapegrad.nn.initializers import Key, split, zeros
 from tapegrad.nn.layers import Linear, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import add, astype, relu, sigmoid, tanh

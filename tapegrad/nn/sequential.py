@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import tree
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, split
 from tapegrad.nn.layers import Layer, WithoutParameters, check_params
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
-from tapegrad.domain import REAL, each
+from tapegrad.declare.domain import REAL, each
 from tapegrad.ops.record import floating
 
 __all__ = [

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
-from tapegrad.core.whole import whole_power
 from tapegrad.declare import op
-from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
+from tapegrad.declare.abstract import whole_power
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
 
 __all__ = [
     "abs",

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.batching import Batched
+from tapegrad.declare.domain import Call, Choices
 from tapegrad.face.table import answers
 
 __all__ = [
@@ -74,12 +74,14 @@ def _contract_calls(choose: Choices) -> Call:
     return Call((operands, subscripts), {} if optimize is False else {"optimize": optimize})
 
 
-def _contract_batch(op: Any, has: Has, *operands: Any, subscripts: str, **options: Any) -> Any:
+def _contract_batch(
+    op: Any, batched: Batched, *operands: Any, subscripts: str, **options: Any
+) -> Any:
     new = next((letter for letter in LETTERS if letter not in subscripts), None)
     if new is None:
         return NotImplemented
     inputs, output = subscripts.split("->")
-    terms = [new + x if b else x for x, b in zip(inputs.split(","), has, strict=True)]
+    terms = [new + x if b else x for x, b in zip(inputs.split(","), batched, strict=True)]
     return apply(op, operands, {"subscripts": f"{','.join(terms)}->{new}{output}", **options})
 
 

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tapegrad.core.batch import stacked
 from tapegrad.declare import op
-from tapegrad.domain import SHAPES, WELL, Call, Choices, matrices
+from tapegrad.declare.batching import stacked
+from tapegrad.declare.domain import SHAPES, WELL, Call, Choices, matrices
 from tapegrad.ops.inverse import inv, pinv, solve
 from tapegrad.ops.product import turned
 

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tapegrad.core.batch import stacked
 from tapegrad.declare import op
-from tapegrad.domain import matrices
+from tapegrad.declare.batching import stacked
+from tapegrad.declare.domain import matrices
 from tapegrad.ops.decomposition import apart, joined, on_diagonal
 from tapegrad.ops.inverse import solve
 from tapegrad.ops.product import turned

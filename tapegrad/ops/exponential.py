@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import op
-from tapegrad.domain import POSITIVE, Elements, each
+from tapegrad.declare.domain import POSITIVE, Elements, each
 from tapegrad.ops.activation import sigmoid
 
 __all__ = ["exp", "exp2", "expm1", "log", "log1p", "log2", "log10", "logaddexp", "logaddexp2"]

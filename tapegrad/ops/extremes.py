@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.declare import op
-from tapegrad.domain import REAL, TYING, each
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, TYING, each
 
 __all__ = ["fmax", "fmin", "maximum", "minimum"]
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.declare import op
-from tapegrad.domain import NONZERO, REAL, Call, Choices, each
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import NONZERO, REAL, Call, Choices, each
 
 __all__ = [
     "copysign",

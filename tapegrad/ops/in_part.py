@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
-from tapegrad.domain import REAL, Call, Choices, Domain, Elements, any_of, reduced
+from tapegrad.declare.domain import REAL, Call, Choices, Domain, Elements, any_of, reduced
 from tapegrad.ops.record import array, fitted
 
 

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, count, filled, lifted, pointwise
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices, rows
-from tapegrad.domain import index as any_index
-from tapegrad.face.later import later
+from tapegrad.declare.batching import Batched, count, filled, lifted, pointwise
+from tapegrad.declare.domain import Call, Choices, rows
+from tapegrad.declare.domain import index as any_index
+from tapegrad.face.table import lazy_import
 from tapegrad.ops.adding import add_at, sum_rows
 from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
 from tapegrad.ops.product import moved
@@ -51,10 +51,10 @@ def _takings(choose: Choices) -> Call:
     return Call((a, any_index(choose, a.shape)))
 
 
-def _getitem_batch(op: Any, has: Has, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
-    n = count(has, (a, *arrays))
-    placed = later("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, has[1:], np.ndim(a) - has[0], n, own=has[0])
+def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
+    n = count(batched, (a, *arrays))
+    placed = lazy_import("tapegrad.ops.places", "placed")
+    place = placed(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
     if place is None:
         return NotImplemented
     return place.in_order(apply(op, (a, *place.arrays), {"index": place.index}))
@@ -98,14 +98,19 @@ def _placings(choose: Choices) -> Call:
 
 
 def _scatter_batch(
-    op: Any, has: Has, values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
+    op: Any,
+    batched: Batched,
+    values: Any,
+    *arrays: Any,
+    shape: tuple[int, ...],
+    index: tuple[Any, ...],
 ) -> Any:
-    n = count(has, (values, *arrays))
-    placed = later("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, has[1:], len(shape), n, own=True)
+    n = count(batched, (values, *arrays))
+    placed = lazy_import("tapegrad.ops.places", "placed")
+    place = placed(index, arrays, batched[1:], len(shape), n, own=True)
     if place is None:
         return NotImplemented
-    values = place.in_place(lifted(filled(values, has[0], n), place.ndim))
+    values = place.in_place(lifted(filled(values, batched[0], n), place.ndim))
     return apply(op, (values, *place.arrays), {"shape": (n, *shape), "index": place.index})
 
 
@@ -151,10 +156,10 @@ def _segments(choose: Choices) -> Call:
     return Call((choose.array((*indices.shape, *row)), indices, n))
 
 
-def _segment_sum_batch(op: Any, has: Has, values: Any, indices: Any, n: int) -> Any:
-    size = count(has, (values, indices))
-    values = filled(values, has[0], size)
-    if has[1]:
+def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
+    size = count(batched, (values, indices))
+    values = filled(values, batched[0], size)
+    if batched[1]:
         # each example has its own rows
         each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
         shape = (size, n, *values.shape[indices.ndim :])
@@ -191,10 +196,10 @@ def _selections(choose: Choices) -> Call:
     return Call((x, rows(choose, len(x))))
 
 
-def _index_select_batch(op: Any, has: Has, x: Any, indices: Any) -> Any:
-    if not has[0]:
+def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
+    if not batched[0]:
         return apply(op, (x, indices), {})
-    if not has[1]:
+    if not batched[1]:
         return getitem(x, index=(slice(None), indices))
     each = np.arange(len(x)).reshape(len(x), *(1,) * (indices.ndim - 1))
     return getitem(x, index=(each, indices))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.core.forward import apply
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.domain import Call, Choices
 
 __all__ = []
 
@@ -18,8 +18,8 @@ def _piece_calls(choose: Choices) -> Call:
     return Call((choose.array(choose.shape(), dtypes="d"), np.sort(xp)))
 
 
-def _piece_batch(op: Any, has: Any, x: Any, xp: Any) -> Any:
-    return NotImplemented if has[1] else apply(op, (x, xp), {})
+def _piece_batch(op: Any, batched: Any, x: Any, xp: Any) -> Any:
+    return NotImplemented if batched[1] else apply(op, (x, xp), {})
 
 
 @op(None, None, domain=_piece_calls, batch=_piece_batch)

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, aligned, count, filled, stacked
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op, wider_op
-from tapegrad.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
+from tapegrad.declare.batching import Batched, aligned, count, filled, stacked
+from tapegrad.declare.domain import REAL, SHAPES, STACKS, Call, Choices, matrices, matrix
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.contraction import LETTERS
 from tapegrad.ops.product import turned
@@ -138,15 +138,15 @@ def _solve_calls(choose: Choices) -> Call:
     return Call((a, choose.array(right, REAL, "df")))
 
 
-def _solve_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
-    vector = np.ndim(b) - has[1] == 1
-    if has == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
+def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
+    vector = np.ndim(b) - batched[1] == 1
+    if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
         # all right sides side by side, so that the matrix is factorized once
         sides = b.T if vector else np.transpose(b, (1, 0, 2))
         y = apply(op, (a, sides.reshape(len(a), -1)), {})
         return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
     right = np.expand_dims(b, -1) if vector else b
-    y = apply(op, aligned(has, (a, right)), {})
+    y = apply(op, aligned(batched, (a, right)), {})
     return np.squeeze(y, -1) if vector else y
 
 
@@ -205,9 +205,9 @@ def _cofactor_calls(choose: Choices) -> Call:
     return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
 
 
-def _cofactor_batch(op: Any, has: Has, *arrays: Any) -> Any:
-    n = count(has, arrays)
-    return apply(op, tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)]), {})
+def _cofactor_batch(op: Any, batched: Batched, *arrays: Any) -> Any:
+    n = count(batched, arrays)
+    return apply(op, tuple([filled(x, b, n) for x, b in zip(arrays, batched, strict=True)]), {})
 
 
 @op(

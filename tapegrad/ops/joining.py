@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, count, filled, flat, moved
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.batching import Batched, count, filled, flat, moved
+from tapegrad.declare.domain import Call, Choices
 
 __all__ = ["concatenate", "stack"]
 
@@ -49,9 +49,9 @@ def _pieces(choose: Choices) -> Call:
     return Call((pieces,), choose.among([*ways, {}] if i == 0 else ways))
 
 
-def _concatenate_batch(op: Any, has: Has, *arrays: Any, axis: int | None = 0) -> Any:
-    n = count(has, arrays)
-    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
+def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None = 0) -> Any:
+    n = count(batched, arrays)
+    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, batched, strict=True)])
     if axis is None:
         return apply(op, tuple([flat(x) for x in arrays]), {"axis": 1})
     return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim - 1)})
@@ -91,9 +91,9 @@ def _layers(choose: Choices) -> Call:
     return Call((layers,), choose.among([{}, {"axis": choose.axis(len(shape) + 1)}]))
 
 
-def _stack_batch(op: Any, has: Has, *arrays: Any, axis: int = 0) -> Any:
-    n = count(has, arrays)
-    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, has, strict=True)])
+def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
+    n = count(batched, arrays)
+    arrays = tuple([filled(x, b, n) for x, b in zip(arrays, batched, strict=True)])
     return apply(op, arrays, {"axis": moved(axis, arrays[0].ndim)})
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
-from tapegrad.domain import REAL, TYING, Call, Choices, Domain, Elements, each
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, TYING, Call, Choices, Domain, Elements, each
 
 __all__ = [
     "bitwise_and",

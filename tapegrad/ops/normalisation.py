@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import along_axis
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices, along, reduced
+from tapegrad.declare.batching import along_axis
+from tapegrad.declare.domain import Call, Choices, along, reduced
 from tapegrad.ops.record import floating
 from tapegrad.ops.reduction import reduced_batch, unreduced
 

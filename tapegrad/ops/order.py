@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import along_axis
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.declare.batching import along_axis
+from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
 from tapegrad.ops.record import array, seen
@@ -183,8 +183,8 @@ def _searched(choose: Choices) -> Call:
     return choose.among([in_order, sorted_by])
 
 
-def _searchsorted_batch(op: Any, has: Any, a: Any, v: Any, **options: Any) -> Any:
-    return NotImplemented if has[0] else apply(op, (a, v), options)
+def _searchsorted_batch(op: Any, batched: Any, a: Any, v: Any, **options: Any) -> Any:
+    return NotImplemented if batched[0] else apply(op, (a, v), options)
 
 
 def _searched_in_order(a: Any, v: Any, side: Any = "left", sorter: Any = None) -> Any:

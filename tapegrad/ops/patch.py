@@ -11,7 +11,7 @@ from numpy.lib.stride_tricks import as_strided
 
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.domain import Call, Choices
 
 __all__: list[str] = []
 
@@ -40,7 +40,7 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
     lambda g, y, x, size, stride: _added(g, x.shape[-len(size) :], stride),
     domain=_calls,
     jvp=linear,
-    batch=lambda op, has, x, **options: apply(op, (x,), options),
+    batch=lambda op, batched, x, **options: apply(op, (x,), options),
 )
 def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """All patches of a size, a stride apart, copied so that a product can use them.
@@ -87,7 +87,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     ),
     domain=_adjoint_calls,
     jvp=linear,
-    batch=lambda op, has, x, **options: apply(op, (x,), options),
+    batch=lambda op, batched, x, **options: apply(op, (x,), options),
 )
 def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """Patches added where they overlap; the adjoint of `patches`.

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, count, filled, flat
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
+from tapegrad.declare.batching import Batched, count, filled, flat
+from tapegrad.declare.domain import Call, Choices
 from tapegrad.ops.indexing import index_select
 
 __all__: list[str] = []
@@ -26,10 +26,12 @@ def _choices(choose: Choices) -> Call:
     return Call((choose.array((*shape, 3)), choose.integers(shape, 0, 2)))
 
 
-def _all_filled(op: Any, has: Has, *operands: Any, **options: Any) -> Any:
+def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
     """The batching rule of an op whose arrays may all have further axes in front."""
-    n = count(has, operands)
-    return apply(op, tuple([filled(x, b, n) for x, b in zip(operands, has, strict=True)]), options)
+    n = count(batched, operands)
+    return apply(
+        op, tuple([filled(x, b, n) for x, b in zip(operands, batched, strict=True)]), options
+    )
 
 
 @op(_pick_vjp, None, domain=_choices, jvp=linear, batch=_all_filled)
@@ -94,7 +96,7 @@ def _few_classes(choose: Choices) -> tuple[Any, int]:
     return choose.integers(shape, 0, n - 1) if n else np.zeros(shape, np.intp), n
 
 
-def _row_places_batch(op: Any, has: Has, indices: Any, n: int) -> Any:
+def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
     each = flat(indices)
     size = each.shape[1] * n
     first = np.arange(len(each)).reshape(-1, 1) * size
@@ -125,9 +127,9 @@ def _add_at_places_call(choose: Choices) -> Call:
     return Call((a, values, row_places(indices, n)))
 
 
-def _add_at_places_batch(op: Any, has: Has, a: Any, values: Any, places: Any) -> Any:
-    n = count(has, (a, values, places))
-    a, values, places = (filled(x, b, n) for x, b in zip((a, values, places), has, strict=True))
+def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places: Any) -> Any:
+    n = count(batched, (a, values, places))
+    a, values, places = (filled(x, b, n) for x, b in zip((a, values, places), batched, strict=True))
     first = np.arange(n).reshape(-1, 1) * math.prod(a.shape[1:])
     return apply(op, (a, values, np.reshape(flat(places) + first, -1)), {})
 

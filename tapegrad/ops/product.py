@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.core.batch import Has, aligned, count, filled, flat, lifted
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.declare.batching import Batched, aligned, count, filled, flat, lifted
+from tapegrad.declare.domain import Call, Choices, Domain
 
 __all__ = [
     "matmul",
@@ -90,26 +90,26 @@ def _factors(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)))
 
 
-def _matmul_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
+def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     """One product if a factor is the same for all examples, otherwise a stack of products."""
-    left, right = np.ndim(x1) - has[0], np.ndim(x2) - has[1]
-    if has == (True, False):
+    left, right = np.ndim(x1) - batched[0], np.ndim(x2) - batched[1]
+    if batched == (True, False):
         if right == 2 and left > 1:
             y = apply(op, (x1.reshape(-1, x1.shape[-1]) if x1.size else x1, x2), {})
             return y.reshape(*x1.shape[:-1], y.shape[-1])
         if left > 1 or right < 3:
             return apply(op, (lifted(x1, max(left, right)) if right > 2 else x1, x2), {})
-    if has == (False, True) and right == 1 and left <= 2:
+    if batched == (False, True) and right == 1 and left <= 2:
         return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
-    if has == (False, True) and left == right == 2 and x2.shape[-1] == 1:
+    if batched == (False, True) and left == right == 2 and x2.shape[-1] == 1:
         # a column for each example is a row of one matrix
         return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
-    if has == (True, True) and left == right == 1:
+    if batched == (True, True) and left == right == 1:
         return vecdot(x1, x2)
     # vectors as matrices, and stacks with equally many axes
     row = np.expand_dims(x1, -2) if left == 1 else x1
     column = np.expand_dims(x2, -1) if right == 1 else x2
-    y = apply(op, aligned(has, (row, column)), {})
+    y = apply(op, aligned(batched, (row, column)), {})
     if right == 1:
         y = np.squeeze(y, -1)
     return np.squeeze(y, -1 if right == 1 else -2) if left == 1 else y
@@ -155,11 +155,11 @@ def _vecdot_vjp(g: Any, own: Any, other: Any, axis: int) -> Any:
     return moved(c, -1, axis if axis < 0 else axis - own.ndim)
 
 
-def _vecdot_batch(op: Any, has: Has, x1: Any, x2: Any, axis: int = -1) -> Any:
+def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -> Any:
     last = [
-        moved(x, axis if axis < 0 else axis + b, -1) for x, b in zip((x1, x2), has, strict=True)
+        moved(x, axis if axis < 0 else axis + b, -1) for x, b in zip((x1, x2), batched, strict=True)
     ]
-    return apply(op, aligned(has, last), {})
+    return apply(op, aligned(batched, last), {})
 
 
 @op(
@@ -190,9 +190,9 @@ def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     return _vecdot(x1, x2, axis=axis)
 
 
-def _matvec_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
+def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     column = np.expand_dims(x2, -1)
-    matrices, columns = aligned(has, (x1, column))
+    matrices, columns = aligned(batched, (x1, column))
     return apply(op, (matrices, np.squeeze(columns, -1)), {})
 
 
@@ -216,8 +216,8 @@ def matvec(x1: Any, x2: Any) -> Any:
     return np.matvec(x1, x2)
 
 
-def _vecmat_batch(op: Any, has: Has, x1: Any, x2: Any) -> Any:
-    rows, matrices = aligned(has, (np.expand_dims(x1, -2), x2))
+def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
+    rows, matrices = aligned(batched, (np.expand_dims(x1, -2), x2))
     return apply(op, (np.squeeze(rows, -2), matrices), {})
 
 
@@ -251,9 +251,9 @@ def _inner_product_call(choose: Choices) -> Call:
     return Call((a, choose.array(shape, dtypes=a.dtype.char)))
 
 
-def _inner_product_batch(op: Any, has: Has, a: Any, b: Any) -> Any:
-    n = count(has, (a, b))
-    first, second = (flat(filled(x, own, n)) for x, own in zip((a, b), has, strict=True))
+def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
+    n = count(batched, (a, b))
+    first, second = (flat(filled(x, own, n)) for x, own in zip((a, b), batched, strict=True))
     return apply(vecdot, (first, second), {})
 
 

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import apply, elementwise
-from tapegrad.core.hidden import refuse_hidden
-from tapegrad.core.operands import require_real
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.domain import REAL, Call, Choices, each, on_array
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, Call, Choices, each, on_array
+from tapegrad.face.constants import require_real
 from tapegrad.face.table import answers
+from tapegrad.tree.opaque import refuse_hidden
 
 __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
 
@@ -34,7 +34,7 @@ def asarray(a: Any) -> Any:
     lambda g, y, a: g,
     domain=each(REAL),
     jvp=elementwise,
-    batch=lambda op, has, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
+    batch=lambda op, batched, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
 )
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one element.

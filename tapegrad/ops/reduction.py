@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, along_axis, flat, moved
-from tapegrad.core.fitting import filled
+from tapegrad.core.cotangents import filled
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
+from tapegrad.declare.batching import Batched, along_axis, flat, moved
+from tapegrad.declare.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
 from tapegrad.ops import in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
 from tapegrad.ops.in_part import count, partly, reduced_axes
@@ -59,7 +59,7 @@ def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 def reduced_batch(
-    op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
+    op: Any, batched: Batched, a: Any, axis: Any = None, keepdims: bool = False, **options: Any
 ) -> Any:
     """The reduction of each example of a batch."""
     if keepdims:
@@ -296,9 +296,11 @@ def _places(choose: Choices) -> Call:
     return Call((x,), {"axis": axis, "keepdims": choose.among([False, True])})
 
 
-def _place_along(op: Any, has: Has, a: Any, axis: Any = None, keepdims: bool = False) -> Any:
+def _place_along(
+    op: Any, batched: Batched, a: Any, axis: Any = None, keepdims: bool = False
+) -> Any:
     if axis is not None:
-        return along_axis(op, has, a, axis=axis, keepdims=keepdims)
+        return along_axis(op, batched, a, axis=axis, keepdims=keepdims)
     y = apply(op, (flat(a),), {"axis": 1})
     return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices, Elements, any_of, each
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import Call, Choices, Elements, any_of, each
 
 __all__ = [
     "around",

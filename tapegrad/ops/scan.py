@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 
-from tapegrad.core.batch import Has, along_axis, count, filled, moved
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.domain import NEAR_ONE, REAL, Call, Choices, Elements
+from tapegrad.declare.batching import Batched, along_axis, count, filled, moved
+from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
 from tapegrad.ops import in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
@@ -54,9 +54,9 @@ def _times_before(back: Any, before: Any) -> Any:
     return back * np.where(lost, 0, before)
 
 
-def _recurrence_batch(op: Any, has: Has, a: Any, b: Any, axis: int = 0) -> Any:
-    n = count(has, (a, b))
-    a, b = filled(a, has[0], n), filled(b, has[1], n)
+def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) -> Any:
+    n = count(batched, (a, b))
+    a, b = filled(a, batched[0], n), filled(b, batched[1], n)
     return apply(op, (a, b), {"axis": moved(axis, a.ndim - 1)})
 
 

@@ -18,7 +18,7 @@ from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rule
 from tapegrad.declare import op
-from tapegrad.domain import POSITIVE, REAL, Call, Choices, Domain, Elements, each
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Domain, Elements, each
 from tapegrad.ops.record import over
 
 __all__ = ["polygamma"]

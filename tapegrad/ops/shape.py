@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, flat, lifted, moved
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.domain import Call, Choices, on_array
+from tapegrad.declare.batching import Batched, flat, lifted, moved
+from tapegrad.declare.domain import Call, Choices, on_array
 
 __all__ = [
     "broadcast_to",
@@ -39,7 +39,7 @@ def _turns(choose: Choices) -> Call:
     return Call((a,), choose.among([{}, {"axes": None}, {"axes": tuple(axes)}, {"axes": axes}]))
 
 
-def _transpose_batch(op: Any, has: Has, a: Any, axes: Any = None) -> Any:
+def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any:
     n = a.ndim - 1
     order = range(n)[::-1] if axes is None else [axis % n for axis in axes]
     return apply(op, (a,), {"axes": (0, *[axis + 1 for axis in order])})
@@ -75,7 +75,7 @@ def _swaps(choose: Choices) -> Call:
     return Call((a, choose.axis(a.ndim), choose.axis(a.ndim)))
 
 
-def _swapaxes_batch(op: Any, has: Has, a: Any, axis1: int, axis2: int) -> Any:
+def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -> Any:
     n = a.ndim - 1
     return apply(op, (a,), {"axis1": moved(axis1, n), "axis2": moved(axis2, n)})
 
@@ -136,7 +136,7 @@ def _reshapes(choose: Choices) -> Call:
     return Call((a, shape), choose.among([{}, {}, {"order": "F"}, {"order": "C"}]))
 
 
-def _reshape_batch(op: Any, has: Has, a: Any, shape: Any) -> Any:
+def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     sides = list(shape) if isinstance(shape, tuple) else [shape]
     if -1 in sides:
         # a batch of no examples does not determine it
@@ -176,7 +176,7 @@ def _new_axes(choose: Choices) -> Call:
     return Call((a, axes[0] if n == 1 and choose.among([False, True]) else tuple(axes)))
 
 
-def _expand_dims_batch(op: Any, has: Has, a: Any, axis: Any) -> Any:
+def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     n = a.ndim - 1 + (len(axis) if isinstance(axis, tuple) else 1)
     return apply(op, (a,), {"axis": moved(axis, n)})
 
@@ -211,7 +211,7 @@ def _squeezes(choose: Choices) -> Call:
     return Call((a,), {"axis": choose.among([tuple(axes), *axes])})
 
 
-def _squeeze_batch(op: Any, has: Has, a: Any, axis: Any = None) -> Any:
+def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     if axis is None:
         axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
     # of a number NumPy takes axis 0 too
@@ -246,7 +246,7 @@ def _fillings(choose: Choices) -> Call:
 # the sweep undoes all broadcasting, this too
 
 
-def _broadcast_to_batch(op: Any, has: Has, array: Any, shape: Any) -> Any:
+def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> Any:
     sides = shape if isinstance(shape, tuple) else (shape,)
     return apply(op, (lifted(array, len(sides)),), {"shape": (array.shape[0], *sides)})
 
@@ -285,7 +285,7 @@ def _expansions(choose: Choices) -> Call:
     lambda g, y, x, axis, copies: np.sum(g, axis=axis),
     domain=_expansions,
     jvp=linear,
-    batch=lambda op, has, x, axis, copies: apply(
+    batch=lambda op, batched, x, axis, copies: apply(
         op, (x,), {"axis": moved(axis, x.ndim), "copies": copies}
     ),
 )
@@ -315,7 +315,7 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     numpy=np.flip,
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
     jvp=linear,
-    batch=lambda op, has, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
+    batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The array with its elements in reverse order along an axis, several, or all.
@@ -337,7 +337,7 @@ def _rolls(choose: Choices, a: Any) -> Any:
     return {"shift": tuple(choose.integer(-4, 4) for _ in axis), "axis": axis}
 
 
-def _roll_batch(op: Any, has: Has, a: Any, shift: Any, axis: Any = None) -> Any:
+def _roll_batch(op: Any, batched: Batched, a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
         y = apply(op, (flat(a),), {"shift": shift, "axis": 1})
         return np.reshape(y, a.shape)

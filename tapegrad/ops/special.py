@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import pointwise
 from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
-from tapegrad.domain import REAL, Call, Choices, each
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, Call, Choices, each
 from tapegrad.ops.record import floating
 
 __all__ = ["erf", "i0", "sinc"]

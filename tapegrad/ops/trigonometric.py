@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.declare import op
-from tapegrad.domain import NONZERO, POSITIVE, REAL, Elements, any_of, each
+from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Elements, any_of, each
 from tapegrad.ops.record import over
 
 __all__ = [

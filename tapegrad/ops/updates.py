@@ -11,21 +11,14 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.batch import Has, count, filled, lifted
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices
-from tapegrad.domain import index as any_index
-from tapegrad.face.later import later
-from tapegrad.face.table import answers
-from tapegrad.ops.adding import (
-    add_at,
-    add_rows,
-    add_scaled_rows_into,
-    last_places,
-    sum_rows,
-)
+from tapegrad.declare.batching import Batched, count, filled, lifted
+from tapegrad.declare.domain import Call, Choices
+from tapegrad.declare.domain import index as any_index
+from tapegrad.face.table import answers, lazy_import
+from tapegrad.ops.adding import add_at, add_rows, add_scaled_rows_into, last_places, sum_rows
 from tapegrad.ops.holes import HOLE, may_repeat, put_back, taken_out
 
 __all__ = ["at"]
@@ -66,16 +59,16 @@ def _updates(choose: Choices) -> Call:
 
 
 def _update_batch(
-    op: Any, has: Has, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
+    op: Any, batched: Batched, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
-    n = count(has, (a, values, *arrays))
-    placed = later("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, has[2:], np.ndim(a) - has[0], n, own=True)
+    n = count(batched, (a, values, *arrays))
+    placed = lazy_import("tapegrad.ops.places", "placed")
+    place = placed(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
     if place is None:
         return NotImplemented
-    if has[1] or place.order is not None:
-        values = place.in_place(lifted(filled(values, has[1], n), place.ndim))
-    return apply(op, (filled(a, has[0], n), values, *place.arrays), {"index": place.index})
+    if batched[1] or place.order is not None:
+        values = place.in_place(lifted(filled(values, batched[1], n), place.ndim))
+    return apply(op, (filled(a, batched[0], n), values, *place.arrays), {"index": place.index})
 
 
 @op(
@@ -120,11 +113,11 @@ def _writings(choose: Choices) -> Call:
 
 
 def _last_writes_batch(
-    op: Any, has: Has, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
+    op: Any, batched: Batched, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
-    n = count(has, arrays)
-    placed = later("tapegrad.ops.places", "placed")
-    place = placed(index, arrays, has, len(shape), n, own=True)
+    n = count(batched, arrays)
+    placed = lazy_import("tapegrad.ops.places", "placed")
+    place = placed(index, arrays, batched, len(shape), n, own=True)
     if place is None:
         return NotImplemented
     options = {"shape": (n, *shape), "index": place.index}

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 from numpy.lib.stride_tricks import sliding_window_view as _windows
 
-from tapegrad.core.batch import moved
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.domain import Call, Choices, on_array
+from tapegrad.declare.batching import moved
+from tapegrad.declare.domain import Call, Choices, on_array
 
 __all__ = ["sliding_window_view"]
 
@@ -28,7 +28,7 @@ def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
     return overlap_add(g, shape, axis)
 
 
-def _windows_batch(op: Any, has: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
+def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
     axes = range(x.ndim - 1) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     places = tuple([moved(i, x.ndim - 1) for i in axes])
     lengths = window_shape if isinstance(window_shape, tuple) else (window_shape,)
@@ -78,7 +78,7 @@ def _overlaps(choose: Choices) -> Call:
     return Call((windows.copy(), x.shape), {"axis": arguments["axis"]})
 
 
-def _overlap_batch(op: Any, has: Any, values: Any, shape: Any, axis: Any = None) -> Any:
+def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = None) -> Any:
     sides = shape if isinstance(shape, tuple) else (shape,)
     axes = range(len(sides)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
     places = tuple([moved(i, len(sides)) for i in axes])

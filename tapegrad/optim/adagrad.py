@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import give
+from tapegrad.face.ownership import give
 from tapegrad.ops import sqrt
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import is_known, not_negative, plain

@@ -11,10 +11,11 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.core.operands import refuse_unreal, shape_of
-from tapegrad.core.ownership import give
+from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import at_users_line, told
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import at_users_line, told
+from tapegrad.face.ownership import give
 from tapegrad.optim.checks import is_known, is_none, not_negative, number_or_schedule, plain
 
 Params = TypeVar("Params", bound=Any)

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree as trees
-from tapegrad.core.ownership import give
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import give
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
 from tapegrad.optim.checks import is_known, plain
 from tapegrad.tree import Tree

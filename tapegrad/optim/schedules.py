@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.ops import cos, index_select, minimum, where
 from tapegrad.optim.checks import count, is_known, not_negative, plain, positive
 

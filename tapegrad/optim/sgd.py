@@ -9,8 +9,8 @@ import attrs
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.fitting import FLOAT64
-from tapegrad.core.ownership import give
+from tapegrad.core.cotangents import FLOAT64
+from tapegrad.face.ownership import give
 from tapegrad.optim.base import Optimizer
 from tapegrad.optim.checks import below_one, is_none, plain
 

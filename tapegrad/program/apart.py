@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.face.warned import told, warn_at_users_line
+from tapegrad.face.lines import told, warn_at_users_line
 from tapegrad.program.writing import Maker
 
 # a run for any error state of NumPy's, and one for the state that it begins with

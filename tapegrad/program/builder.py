@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import solvable
-from tapegrad.core.ownership import keep
 from tapegrad.core.tensor import Rules
+from tapegrad.declare.abstract import solvable
+from tapegrad.face.ownership import keep
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape
 from tapegrad.program.canonical import CANONICAL

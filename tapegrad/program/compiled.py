@@ -17,16 +17,15 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import (
     argument_names,
-    as_positions,
     check_callable,
     first_line,
     label,
     title,
 )
-from tapegrad.core.ownership import keep
 from tapegrad.core.pickling import by_name
-from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.face.later import later
 from tapegrad.face.notebook import in_html
 from tapegrad.face.warned import told
 from tapegrad.program.apart import Runs, runs_of
@@ -40,6 +39,7 @@ from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Program, from_tape
 from tapegrad.program.results import check_results
 from tapegrad.program.writing import runner
+from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -133,11 +133,16 @@ class Compiled(Generic[P, R]):
     __compiled__: ClassVar[bool] = True
 
     def __init__(
-        self, fn: Callable[P, R], static_argnums: tuple[int, ...], passes: tuple[Pass, ...]
+        self,
+        fn: Callable[P, R],
+        static_argnums: tuple[int, ...],
+        passes: tuple[Pass, ...],
+        proves: bool = False,
     ) -> None:
         self.fn = fn
         self.static_argnums = static_argnums
         self.passes = passes
+        self.proves = proves
         self._kept: dict[Signature, Kept] = {}
         # the entry of the signature that last occurred again
         self._enter: Enter = _other
@@ -152,7 +157,7 @@ class Compiled(Generic[P, R]):
         return f"<compiled {title(self.fn)}, {n} program{'' if n == 1 else 's'}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, Compiled, (self.fn, self.static_argnums, self.passes))
+        return by_name(self, Compiled, (self.fn, self.static_argnums, self.passes, self.proves))
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> R:
         result = self._enter(args, kwargs)
@@ -242,7 +247,12 @@ class Compiled(Generic[P, R]):
         with _uncollected():
             recorded = trace(self.fn, args, kwargs, self.static_argnums)
             wait = functools.partial(patience.check, len(recorded.instructions))
-            program = improved(recorded, self.passes, wait)
+            if self.proves:
+                prove = later("tapegrad.program.proof", "improved_and_proved")
+                values = read(args, kwargs, self.static_argnums).values
+                program = prove(recorded, self.passes, values, wait)
+            else:
+                program = improved(recorded, self.passes, wait)
             make = runs_of(runner(program))
         wait()
         shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
@@ -269,7 +279,7 @@ def trace(
 ) -> Program:
     """The program of one call, as it was recorded; `stops` as in `from_tape`."""
     watch = Watch()
-    origin = Origin(label(fn), True, first_line(fn), watch.note)
+    origin = Origin(label(fn), True, first_line(fn), watch.note, evaluate=evaluate)
     last: Tensor | Origin = origin
     inputs: dict[Tensor, Input] = {}
 
@@ -312,6 +322,7 @@ def compile(
     fn: Callable[P, R],
     static_argnums: int | Iterable[int] = (),
     passes: Sequence[Pass] | None = None,
+    check: bool = False,
 ) -> Compiled[P, R]:
     """A function that is recorded once for each signature and then runs as plain NumPy.
 
@@ -327,6 +338,11 @@ def compile(
     passes
         The passes that improve the program, in order; `tapegrad.program.PASSES` by
         default.
+    check
+        Whether each pass is proved on each program: after it, the program is well-formed, and
+        gives what it gave before for these arguments and for others like them: ordinary ones, ties,
+        zeros, almost ones, huge, tiny, infinite and nan. It takes a hundred times as long to
+        compile. Use it when results look wrong, and in the report of a fault.
 
     Returns
     -------
@@ -350,6 +366,8 @@ def compile(
     TypeError
         When called: for an argument that neither varies nor is static, and for a result
         that is neither an array, a number nor static, such as a pullback.
+    ProofError
+        When called, if `check` is true and a pass changes what is computed: a fault of tapegrad.
 
     Examples
     --------
@@ -357,12 +375,18 @@ def compile(
     >>> step = tg.compile(tg.grad(lambda w, x: tg.sum(tg.tanh(x * w))))
     >>> step(np.zeros(2), np.array([1.0, 2.0]))
     array([1., 2.])
+
+    Each pass proved on this program:
+
+    >>> step = tg.compile(tg.grad(lambda w, x: tg.sum(tg.tanh(x * w))), check=True)
+    >>> step(np.zeros(2), np.array([1.0, 2.0]))
+    array([1., 2.])
     """
     check_callable(fn)
     numbers = as_positions("static_argnums", static_argnums)
     if isinstance(numbers, int):
         numbers = (numbers,)
-    return Compiled(fn, numbers, PASSES if passes is None else tuple(passes))
+    return Compiled(fn, numbers, PASSES if passes is None else tuple(passes), check)
 
 
 def _is_array(x: Any) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 
 # columns of a block, and from how many bytes, in the array and between columns, there are blocks
 _BLOCK = 32

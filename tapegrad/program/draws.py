@@ -18,10 +18,10 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.hidden import OPAQUE
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import declaration
 from tapegrad.errors import TraceError
+from tapegrad.tree.opaque import OPAQUE
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
 _NO_PLACE = (*OPAQUE, np.ndarray, Tensor)

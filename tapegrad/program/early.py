@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping
 
-from tapegrad.core.ownership import LARGE
+from tapegrad.face.ownership import LARGE
 from tapegrad.program.ir import Code, Ref
 from tapegrad.program.lines import takes_out
 

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.kinds import a_kind
 from tapegrad.errors import FileError
+from tapegrad.face.text import a_kind
 from tapegrad.ops.holes import HOLE
 from tapegrad.program.ir import Ref
 from tapegrad.program.naming import class_named, name_of_class

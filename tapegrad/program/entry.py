@@ -10,10 +10,10 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.digits import as_text
-from tapegrad.core.operands import as_constant
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import DEFAULT, STATE
+from tapegrad.face.constants import as_constant
+from tapegrad.face.lines import DEFAULT, STATE
+from tapegrad.face.text import as_text
 from tapegrad.program.apart import Runs
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key

@@ -1,17 +1,17 @@
 """A program evaluated one instruction at a time, and how far rounding moves its results.
 
 A program that a pass made is right if it differs from the program before by no more than rounding
-does, and where that rounds nothing, not at all. How far rounding moves a result is found by
-experiment: the program is evaluated again with each rounding off by one unit in the last place, up
-or down by a hash, and the results are seen to move. This knows no op: an error passes through a
-logarithm, a loop or a decomposition as the values do.
+does, and where nothing rounds, not at all. How far rounding moves a result is found by experiment:
+the program is evaluated again with each result that is rounded off by a unit in the last place, up
+or down by a hash, and the outputs are seen to move. This needs no rule for any op: an error passes
+through a logarithm, a loop or a decomposition as values do.
 
-There are two kinds of experiment. In one (`Shaken`) everything rounds, the terms of a sum
-included; it bounds what another way to compute the same may give. In the other (`Rounded`) only
-what does round is off, which comparing with a wider dtype tells: what no such experiment moves is
-exact. The hash of a function of elements is of what it is given, so that what is computed twice,
-or of an element and of its negative, is off by the same. In a reduction and in a product of
-matrices each result is off by itself, for these may add in any order.
+What is rounded is found by a wider dtype, which gives another result. So ``x * x - 1 + 1e-16`` is
+exact at 1, and a pass that loses the epsilon is seen. The hash of a function of elements is of
+what it is given, up to signs: what is computed twice is off by the same, and what is equal or
+cancels stays so. In a reduction, or a product of matrices, each result is off by itself and by a
+unit in the last place of the sum of its terms' sizes, for these may be added in any order; it is
+exact only if that sum is too. Where the sum overflows, another order may, and anything goes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
-from tapegrad.core.parts import Parts
-from tapegrad.core.tensor import Rules
-from tapegrad.core.whole import forward_of
+from tapegrad.core.tensor import Parts, Rules
+from tapegrad.declare.abstract import forward_of
+from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref
 
@@ -110,56 +109,12 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
 # ops that add up; what they round is as large as the sum of their terms' sizes
 _ADDING = frozenset(
     {
-        *("add", "subtract", "sum", "mean", "cumsum", "matmul", "inner_product", "contract"),
+        *("sum", "mean", "cumsum", "matmul", "inner_product", "contract"),
         *("vecdot", "matvec", "vecmat", "segment_sum", "index_add", "add_at_places", "convolve"),
         *("add_patches", "overlap_add"),
     }
 )
-# functions of elements that give one of their operands, up to its sign, or a small whole number
-_CHOOSING = frozenset(
-    {"negative", "positive", "abs", "fabs", "sign", "maximum", "minimum", "fmax", "fmin", "conj"}
-    | {"copysign", "floor", "ceil", "trunc", "rint", "heaviside"}
-)
-
-
-@attrs.frozen
-class Shaken:
-    """Every operand and every result is off by a unit in the last place, up or down.
-
-    Of ops that add up, the result is off by a unit in the last place of the sum of their terms'
-    sizes.
-    """
-
-    seed: int
-
-    def __call__(self, op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
-        """The result, off."""
-        if not _is_floating(result) or _chooses(op, operands, result):
-            return result
-        if op.name in _ADDING:
-            sizes = op.forward(*map(_size, operands), **options)
-            if op.name == "subtract":
-                sizes = _size(operands[0]) + _size(operands[1])
-            ulp = np.spacing(np.asarray(sizes, np.result_type(result)))
-            return _like(result, result + self._signs(operands, result) * ulp)
-        try:
-            moved = op.forward(*[self._off(x, k) for k, x in enumerate(operands)], **options)
-        except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
-            moved = result
-        if np.shape(moved) != np.shape(result):
-            moved = result
-        # beyond the domain of the op
-        moved = np.where(np.isfinite(moved) == np.isfinite(result), moved, result)
-        return _like(result, moved + self._signs(operands, result) * _spacing(result))
-
-    def _off(self, x: Any, k: int) -> Any:
-        if not isinstance(x, np.ndarray) or x.dtype.kind != "f":
-            return x
-        signs = _signs(_mixed(x), self.seed + 7 * k)
-        return np.where(x == 0, x, x + signs * _spacing(x)).astype(x.dtype)
-
-    def _signs(self, operands: Sequence[Any], result: Any) -> Any:
-        return _signs(_mixed(result), self.seed)
+_FAILS = (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError)
 
 
 @attrs.frozen
@@ -174,23 +129,31 @@ class Rounded:
             return result
         dtype = np.result_type(result)
         wide = np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
-        by_elements = isinstance(op.forward, np.ufunc) and op.forward.signature is None
         exact = _is_exact(op, operands, options, result, dtype, wide)
-        if not by_elements:
-            sizes = [_size(x) for x in operands]
-            try:
-                summed = op.forward(*sizes, **options)
-                exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
-            except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
-                exact = np.False_
-        if np.all(exact):
-            return result
-        if by_elements:
+        ulp = _spacing(result)
+        if isinstance(op.forward, np.ufunc) and op.forward.signature is None:
             mixed = sum((_mixed(x) for x in operands), np.uint64(0))
             mixed = np.broadcast_to(mixed, np.shape(result))
         else:
-            mixed = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
-        off = _signs(mixed, self.seed) * _spacing(result)
+            # terms that are exact in any order, are so by their sizes too
+            places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
+            # the same where the same is computed again
+            mixed = places + sum((np.sum(_mixed(x)) for x in operands), np.uint64(0))
+            sizes = [_size(x) for x in operands]
+            try:
+                summed = np.asarray(op.forward(*sizes, **options))
+                exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
+            except _FAILS:
+                summed, exact = None, np.False_
+            if op.name in _ADDING and summed is not None:
+                ulp = np.where(np.isfinite(result), np.spacing(summed), 0)
+                if all(np.all(np.isfinite(x)) for x in operands):
+                    # nan where it overflows, in this order or another
+                    ulp = np.where(np.isfinite(summed), ulp, np.nan)
+                    exact = exact & np.isfinite(summed)
+        if np.all(exact):
+            return result
+        off = _signs(mixed, self.seed) * np.copysign(ulp, result)
         return _like(result, np.where(exact, result, result + off))
 
 
@@ -207,7 +170,7 @@ def _is_exact(
         return np.False_
     try:
         found = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
-    except (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError):
+    except _FAILS:
         return np.False_
     if np.shape(found) != np.shape(result):
         return np.False_
@@ -235,20 +198,14 @@ def _size(x: Any) -> Any:
 
 
 def _spacing(x: Any) -> Any:
-    """A unit in the last place; 0 for what is not finite."""
-    return np.where(np.isfinite(x), np.abs(np.spacing(x)), np.zeros_like(x))
+    """A unit in the last place; 0 for what is not finite.
 
-
-def _chooses(op: Rules, operands: Sequence[Any], result: Any) -> bool:
-    """Whether an op only moves elements."""
-    if op.name in _ADDING or (isinstance(op.forward, np.ufunc) and op.name not in _CHOOSING):
-        return op.name in _CHOOSING
-    if op.name in _CHOOSING:
-        return True
-    given = [np.abs(x).reshape(-1) for x in operands if _is_floating(x)]
-    found = np.abs(np.asarray(result)).reshape(-1)
-    there = np.concatenate([np.zeros(1), *given]) if given else np.zeros(1)
-    return bool((np.isin(found, there) | np.isnan(found)).all())
+    Of what is smaller than the smallest normal number it is that number: such may become 0.
+    """
+    size = np.abs(np.asarray(x))
+    tiny = np.finfo(size.dtype).tiny
+    ulp = np.where((size > 0) & (size < tiny), tiny, np.spacing(size))
+    return np.where(np.isfinite(size), ulp, np.zeros_like(size))
 
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.ops.holes import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add

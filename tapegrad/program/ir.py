@@ -10,9 +10,9 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.digits import as_text
-from tapegrad.core.ownership import Array, keep, lend
 from tapegrad.core.tensor import NO_OPTIONS, Rules
+from tapegrad.face.ownership import Array, keep, lend
+from tapegrad.face.text import as_text
 
 
 class Ref(NamedTuple):

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.digits import as_text
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import OPS
+from tapegrad.face.text import as_text
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.names import HELPERS, Names
 from tapegrad.program.templates import TEMPLATES, WHOLE

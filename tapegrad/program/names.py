@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.whole import whole_power
 from tapegrad.declare import OPS
+from tapegrad.declare.abstract import whole_power
 from tapegrad.ops.logic import keep_into
 from tapegrad.ops.picking import add_at_places_into
 from tapegrad.program.copies import in_order

@@ -11,16 +11,16 @@ from collections.abc import Iterable
 from typing import Any
 
 from tapegrad import tree
-from tapegrad.core.batch import EACH, EACH_DRAWN
+from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
-from tapegrad.core.seeds import SEED
-from tapegrad.core.tape import ASARRAY
 from tapegrad.core.tensor import Rules
-from tapegrad.custom import CUSTOM_VJP
+from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
+from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.errors import FileError
 from tapegrad.ops import scipy_special
 from tapegrad.random import generator
+from tapegrad.transforms.replay import EACH, EACH_DRAWN
 
 # loops and branches, whose ops are made of programs
 _CONTROL = "tapegrad.program.control."

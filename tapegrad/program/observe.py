@@ -2,7 +2,7 @@
 
 The tape says what was computed, but not what the user calls it. Python's frames do: when the
 user's functions that led to a record have returned, the variables in their frames still hold
-records. The frames of the sweep say which cotangent belongs to which record. Only names and
+records. A recorded sweep says itself which cotangent belongs to which record. Only names and
 comments in a program's text depend on this.
 """
 
@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import re
 import sys
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from inspect import unwrap
 from types import CodeType, FrameType
 from typing import Any
 
 import attrs
 
-from tapegrad.core.sweep import contributions, sweep
-from tapegrad.core.tape import PARAMETER
+from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import PARAMETER
 
 
 @attrs.frozen
@@ -92,14 +91,10 @@ class Watch:
 
     def __init__(self) -> None:
         self._end = sys._getframe(1).f_code
-        # the frames of the user's functions and of sweeps, and their depths
+        # the frames of the user's functions, and their depths
         self._depths: dict[FrameType, int] = {}
-        self._cotangents: dict[Tensor, Tensor] = {}
         # by identity, since hashing code reads all of it; the code is kept alive
-        self._passed: dict[int, tuple[bool, CodeType]] = {
-            id(code): (passed, code)
-            for code, passed in ((contributions.__code__, True), (unwrap(sweep).__code__, False))
-        }
+        self._passed: dict[int, tuple[bool, CodeType]] = {}
 
     def note(self) -> None:
         """Keep the frames that lead to the caller, which writes a record."""
@@ -118,10 +113,6 @@ class Watch:
                 known = passed[id(code)] = is_ours, code
             if not known[0]:
                 new.append(frame)
-            elif code is contributions.__code__:
-                at = frame.f_locals
-                if type(at["g"]) is Tensor:
-                    self._cotangents.setdefault(at["g"], at["record"])
             frame = frame.f_back
         depth = 0 if frame is None else depths.get(frame, 0)
         for found in reversed(new):
@@ -130,50 +121,41 @@ class Watch:
     def seen(self, last: Any) -> Seen:
         """What was observed of a recording that ended with `last`."""
         variables: dict[Tensor, str] = {}
-        cotangents = self._cotangents
-        # a rule made these for the parameter itself: no op passed them on unchanged
-        gradients: dict[Tensor, Tensor] = {}
-        arrived: set[Tensor] = set()
         for frame in _as_they_returned(self._depths):
             at = frame.f_locals
-            if frame.f_code is not unwrap(sweep).__code__:
-                variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
-                continue
-            for parameter, gradient in at["gradients"].items():
-                if type(gradient) is Tensor:
-                    arrived.add(gradient)
-                    if gradient not in cotangents:
-                        gradients[gradient] = parameter
-        named = {**_first({**cotangents, **gradients}, last), **gradients}
-        return Seen(variables, named, frozenset(arrived))
+            variables.update((x, name) for name, x in at.items() if type(x) is Tensor)
+        return Seen(variables, *_cotangents(last))
 
     def end(self) -> None:
-        """Let the frames and the records go, which lead back here by the tape's origin."""
+        """Let the frames go, whose records lead back here by the tape's origin."""
         self._depths.clear()
-        self._cotangents.clear()
 
 
-def _first(cotangents: Mapping[Tensor, Tensor], last: Any) -> Mapping[Tensor, Tensor]:
-    """For each cotangent, the first record that it belonged to.
+def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
+    """The cotangents that sweeps came to, with what they belong to, and those of parameters.
 
-    A cotangent that an op passes on unchanged, as an addition does, is noted only where a rule
-    writes a record. If that record has a single user, the cotangent came from there.
+    An op may pass a cotangent on unchanged, as an addition does: it belongs to the first record
+    that it came to, unless nothing was computed from it before it reached a parameter.
     """
-    seen = set(cotangents.values())
-    users: defaultdict[Tensor, list[Tensor]] = defaultdict(list)
+    sweeps: list[Tensor] = []
+    first_use: dict[Any, int] = {}
     while type(last) is Tensor:
-        for x in last._operands:
-            if type(x) is Tensor:
-                users[x].append(last)
+        if last.op is SWEEP:
+            sweeps.append(last)
+        first_use.update([(x, last.index) for x in last._operands if type(x) is Tensor])
         last = last.previous
     found: dict[Tensor, Tensor] = {}
-    for g, record in cotangents.items():
-        before = [record]
-        while len(before) == 1 and (before[0] is record or before[0] not in seen):
-            (record,) = before
-            before = [user for user in users.get(record, ()) if user.index < g.index]
-        found[g] = record
-    return found
+    straight: dict[Tensor, Tensor] = {}
+    arrived: set[Tensor] = set()
+    for sweep in reversed(sweeps):
+        passed, ends = [sweep._options[name].values for name in ("passed", "gradients")]
+        for record, g in zip(passed[::2], passed[1::2], strict=True):
+            found.setdefault(g, record)
+        for record, g in zip(ends[::2], ends[1::2], strict=True):
+            arrived.add(g)
+            if first_use.get(g, sweep.index) >= sweep.index:
+                straight[g] = record
+    return {**found, **straight}, frozenset(arrived)
 
 
 def _as_they_returned(depths: Mapping[FrameType, int]) -> Iterator[FrameType]:

@@ -16,13 +16,14 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.archive import FilePath
-from tapegrad.core.operands import PYTHON_NUMBERS
-from tapegrad.core.refusals import refuse_branch
-from tapegrad.core.seeds import SEED
-from tapegrad.core.tape import PARAMETER, Tape
+from tapegrad.core.cotangents import SEED
+from tapegrad.core.messages import refuse_branch
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.notebook import Printed
-from tapegrad.face.warned import told
+from tapegrad.core.writing import PARAMETER
+from tapegrad.face.constants import PYTHON_NUMBERS
+from tapegrad.face.lines import told
+from tapegrad.face.text import Printed
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.record import stopped
 from tapegrad.program.arguments import Argument, values_of

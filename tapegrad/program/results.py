@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.digits import as_text
-from tapegrad.core.hidden import refuse_hidden
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.text import as_text
 from tapegrad.program.names import Names
 from tapegrad.program.static import static_key
+from tapegrad.tree.opaque import refuse_hidden
 
 
 def check_results(structure: tree.Structure, leaves: Sequence[Any], function: str) -> None:

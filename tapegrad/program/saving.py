@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from tapegrad.archive import FilePath, write
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.program.arguments import Argument
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.encoding import dtype_to_json, operand_to_json, structure_to_json, to_json

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tapegrad.core.ownership import LARGE
+from tapegrad.face.ownership import LARGE
 from tapegrad.ops.indexing import getitem
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.lines import takes_out

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.seeds import SEED
-from tapegrad.core.tape import ASARRAY
+from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
+from tapegrad.core.writing import ASARRAY
 from tapegrad.ops.activation import relu, sigmoid, softplus
 from tapegrad.ops.arithmetic import (
     abs,
@@ -47,15 +47,7 @@ from tapegrad.ops.normalisation import log_softmax, logsumexp, softmax
 from tapegrad.ops.picking import add_at_places
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import asarray, ascontiguousarray, astype, copy, stopped
-from tapegrad.ops.reduction import (
-    argmax,
-    argmin,
-    max,
-    mean,
-    min,
-    prod,
-    sum,
-)
+from tapegrad.ops.reduction import argmax, argmin, max, mean, min, prod, sum
 from tapegrad.ops.rounding import floor_divide, remainder
 from tapegrad.ops.shape import (
     broadcast_to,

@@ -16,7 +16,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import LARGE, Array, give
+from tapegrad.face.ownership import LARGE, Array, give
 from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.instructions import lines_of
 from tapegrad.program.ir import Code, Ref

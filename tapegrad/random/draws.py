@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.ops.indexing import index_select
 from tapegrad.random import generator
 from tapegrad.random.keys import as_key, is_count, is_integer

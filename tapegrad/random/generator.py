@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.op import Op
-from tapegrad.core.ownership import Array, give
+from tapegrad.face.ownership import Array, give
 
 if TYPE_CHECKING:
     from numpy.random import Generator

@@ -6,8 +6,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from tapegrad.core.ownership import Array
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.ownership import Array
 from tapegrad.random import generator
 
 __all__ = ["Key", "as_key", "fold_in", "is_count", "is_integer", "key", "split"]

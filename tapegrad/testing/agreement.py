@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.testing.flat import locate
 
 __all__ = ["FLOOR", "Named", "agree", "compare", "length"]

@@ -14,13 +14,13 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad import domain as domains
 from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.op import Op
 from tapegrad.core.operands import is_floating
 from tapegrad.core.signature import Signature
-from tapegrad.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
+from tapegrad.declare import domain as domains
+from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Call, Domain, Elements
 from tapegrad.testing.choices import Sampled, clear_numbers
 from tapegrad.testing.forms import REGULAR, Form, general, in_brackets, symbolic
 from tapegrad.transforms.products import vjp

@@ -9,9 +9,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
-from tapegrad.core.tape import record
+from tapegrad.core.recording import record
 from tapegrad.errors import TraceError
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.testing.values import rounding
 from tapegrad.transforms.batches import vmap
 

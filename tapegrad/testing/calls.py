@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.domain import Call, Choices, Domain
+from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.face.table import ANSWERS, complete
 from tapegrad.testing.assumed import assumed
 from tapegrad.testing.choices import Sampled

@@ -9,9 +9,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.ownership import Array
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import Array
+from tapegrad.face.text import a_kind
 from tapegrad.testing.agreement import FLOOR, Named, agree, compare, length
 from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, locate, pack, unpack, weights

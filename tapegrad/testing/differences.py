@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.testing.flat import pack, unpack
 from tapegrad.testing.ladder import FINE, limit
 from tapegrad.testing.problem import Fn, Problem

@@ -12,7 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, label
 from tapegrad.core.operands import is_floating
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.testing.flat import locate, pack
 from tapegrad.testing.ladder import EPS, FINE, coarse
 from tapegrad.testing.problem import Problem

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import apply
-from tapegrad.core.tape import record
+from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import at_users_line
+from tapegrad.face.lines import at_users_line
 from tapegrad.testing.differences import Comparison
 from tapegrad.testing.first import check_first
 from tapegrad.testing.flat import Flat, flattened, pack, unpack

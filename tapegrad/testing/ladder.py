@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 
 __all__ = ["EPS", "FINE", "Steps", "coarse", "limit"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.testing.ladder import EPS, FINE, Steps
 
 __all__ = ["Fn", "Problem"]

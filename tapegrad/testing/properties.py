@@ -14,9 +14,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
-from tapegrad.core.ownership import Array
-from tapegrad.core.tape import record
-from tapegrad.face.warned import at_users_line
+from tapegrad.core.recording import record
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import Array
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.testing.agreement import FLOOR, agree, compare, length

@@ -8,8 +8,8 @@ import re
 from typing import Any
 
 from tapegrad.core.callables import label
-from tapegrad.core.kinds import a_kind
 from tapegrad.core.op import Op
+from tapegrad.face.text import a_kind
 from tapegrad.testing.assumed import NEEDED, Assumed
 from tapegrad.testing.calls import domain_of
 

@@ -10,9 +10,9 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
-from tapegrad.core.operands import as_constant, require_real
-from tapegrad.core.refusals import describe
+from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.constants import as_constant, require_real
 from tapegrad.transforms.base import Fn
 
 

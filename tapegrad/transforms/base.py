@@ -10,15 +10,21 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.core.callables import Description, as_positions, keep_names, label, title
-from tapegrad.core.hidden import refuse_hidden
+from tapegrad.core.callables import Description, keep_names, label, title
 from tapegrad.core.operands import is_floating
-from tapegrad.core.ownership import give
 from tapegrad.core.pickling import by_name
-from tapegrad.core.tape import is_recording
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import is_recording
+from tapegrad.face.ownership import give
 from tapegrad.ops.record import asarray
-from tapegrad.transforms.names import Argnames, as_argnames, called_by_name, check_argnames
+from tapegrad.transforms.names import (
+    Argnames,
+    as_argnames,
+    as_positions,
+    called_by_name,
+    check_argnames,
+)
+from tapegrad.tree.opaque import refuse_hidden
 
 # A function's parameters, the trees of its arguments, and its result. The bounds let checkers see
 # through lambdas, whose arguments have no types.

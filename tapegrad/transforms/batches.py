@@ -9,16 +9,19 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.batch import OneByOneError, replay
 from tapegrad.core.callables import argument_names, first_line, keep_names, label, title
-from tapegrad.core.hidden import refuse_hidden
-from tapegrad.core.operands import as_constant
-from tapegrad.core.ownership import give
-from tapegrad.core.tape import CURRENT, Tape, recorded_from, write_parameter
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.writing import CURRENT, recorded_from, write_parameter
+from tapegrad.declare.abstract import evaluate
+from tapegrad.declare.batching import OneByOneError
+from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import users_place
+from tapegrad.face.ownership import give
 from tapegrad.transforms.axes import Mapped, axes_of, refuse_sizes, to_axis
 from tapegrad.transforms.base import Fn, P, R, released
+from tapegrad.transforms.replay import replay
+from tapegrad.tree.opaque import refuse_hidden
 
 __all__ = ["Vmap", "vmap"]
 
@@ -48,7 +51,9 @@ class Vmap(Generic[P, R]):
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
         place = users_place if around is not None and around.lines else None
-        origin = Origin(label(self.fn), True, first_line(self.fn), place, around, "batching")
+        origin = Origin(
+            label(self.fn), True, first_line(self.fn), place, around, "batching", evaluate=evaluate
+        )
         last: Tensor | Origin = origin
         known: dict[Tensor, Any] = {}
         marks: list[Any] = []

@@ -9,14 +9,14 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad.core.callables import label
-from tapegrad.core.kinds import a_kind
+from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_floating
-from tapegrad.core.reach import needed
-from tapegrad.core.seeds import seed
-from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.recording import run
+from tapegrad.core.sweep import finite_check, sweep
+from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
+from tapegrad.face.text import a_kind
 from tapegrad.transforms.base import (
     A,
     Argnums,
@@ -64,14 +64,15 @@ def _value_and_gradients(
     check_scalar(of.fn, output)
     seeds = {}
     if type(output) is Tensor and output.origin is tape.start.origin:
-        seeds[output] = seed(output, None)
+        seeds[output] = initial_cotangent(output, None)
     if of.unused == "raise":
         _refuse_unused(of.fn, tape, seeds)
     value = released(output)
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
     del tape, output
-    gradients = gradient_trees(sweep(tapes, seeds, of.check_finite), marked)
+    checking = finite_check() if of.check_finite else None
+    gradients = gradient_trees(sweep(tapes, seeds, checking), marked)
     return (value, *aux) if of.has_aux else value, of.arranged(gradients, positions)
 
 
@@ -235,7 +236,7 @@ def grad(
 
 def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:
     """Raise for parameters that the outputs do not depend on."""
-    depended = needed(tape, outputs)
+    depended = ancestors(tape, outputs)
     unused = [p.name or f"line {p.index}" for p in tape.parameters if p not in depended]
     if unused:
         raise ValueError(

@@ -11,10 +11,12 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import push
-from tapegrad.core.ownership import give
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import CURRENT, Tape, run
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import CURRENT
+from tapegrad.face.ownership import give
 from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, split_aux
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad

@@ -1,11 +1,13 @@
-"""Arguments to differentiate by name, whether a call passes them by position or by keyword."""
+"""Which arguments: their positions and names, whether passed by position or by keyword."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
+import numpy as np
 
 from tapegrad.core.callables import argument_names, label
 
@@ -110,3 +112,16 @@ def _positional(fn: Fn, n: int) -> tuple[str, ...]:
         return argument_names(fn, n)
     kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return tuple([p.name for p in parameters if p.kind in kinds][:n])
+
+
+def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
+    """The position of an argument, or positions, as integers; `what` names them in messages."""
+    several = isinstance(given, tuple | list | range | set | frozenset)
+    try:
+        if any(isinstance(i, bool | np.bool) for i in (given if several else (given,))):
+            raise TypeError
+        return tuple([operator.index(i) for i in given]) if several else operator.index(given)
+    except TypeError:
+        raise TypeError(
+            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+        ) from None

@@ -10,15 +10,15 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
+from tapegrad.core.cotangents import check_cotangent, finish_gradient, initial_cotangent
 from tapegrad.core.forward import push
-from tapegrad.core.hidden import refuse_hidden
-from tapegrad.core.kinds import a_kind
 from tapegrad.core.operands import is_floating
-from tapegrad.core.ownership import give
-from tapegrad.core.seeds import result_for, seed, weighing
+from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, run
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.ownership import give
+from tapegrad.face.text import a_kind
 from tapegrad.transforms.base import (
     A,
     Aux,
@@ -32,6 +32,7 @@ from tapegrad.transforms.base import (
     split_aux,
 )
 from tapegrad.transforms.gradients import Grad
+from tapegrad.tree.opaque import refuse_hidden
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -62,7 +63,9 @@ class Pullback(Generic[*Ts]):
         def weigh(output: Any, c: Any) -> None:
             path = next(paths)
             if c is not None and type(output) is Tensor and output.dtype.kind == "f":
-                weight = seed(output, c, f"the cotangent of {path}" if path else "the cotangent")
+                weight = initial_cotangent(
+                    output, c, f"the cotangent of {path}" if path else "the cotangent"
+                )
                 seeds[output] = seeds[output] + weight if output in seeds else weight
 
         tree.map_up_to(weigh, self.output, cotangent)
@@ -284,7 +287,7 @@ class Pushforward(Generic[R]):
         moved: dict[Tensor, Any] = {}
 
         def move(p: Tensor, t: Any) -> None:
-            t = weighing(p, t, f"the tangent of {next(paths)}", "its primal")
+            t = check_cotangent(p, t, f"the tangent of {next(paths)}", "its primal")
             # a view, so that it is copied if it is a result itself
             moved[p] = t if type(t) is Tensor else t.view()
 
@@ -295,7 +298,7 @@ class Pushforward(Generic[R]):
 
         def tangent(x: Any) -> Any:
             t = found.get(x) if type(x) is Tensor else None
-            return give(zeros(x)) if t is None else result_for(x, t, given)
+            return give(zeros(x)) if t is None else finish_gradient(x, t, given)
 
         return tree.map(tangent, self.output)
 

@@ -5,6 +5,8 @@ fields), dataclasses and None, which is an empty node. Anything else is a leaf. 
 tree's `Structure` is what is left when the leaves are taken out.
 """
 
+import typing as _typing
+
 from tapegrad.tree.mapping import fresh as fresh
 from tapegrad.tree.mapping import map as map
 from tapegrad.tree.mapping import map_up_to as map_up_to
@@ -19,12 +21,14 @@ from tapegrad.tree.structure import parts as parts
 from tapegrad.tree.structure import paths as paths
 from tapegrad.tree.structure import structure_paths as structure_paths
 from tapegrad.tree.structure import unflatten as unflatten
-from tapegrad.tree.whole import Unravel as Unravel
-from tapegrad.tree.whole import all_close as all_close
-from tapegrad.tree.whole import ravel as ravel
-from tapegrad.tree.whole import size as size
-from tapegrad.tree.whole import summary as summary
-from tapegrad.tree.whole import update as update
+
+if _typing.TYPE_CHECKING:
+    from tapegrad.tree.operations import Unravel as Unravel
+    from tapegrad.tree.operations import all_close as all_close
+    from tapegrad.tree.operations import ravel as ravel
+    from tapegrad.tree.operations import size as size
+    from tapegrad.tree.operations import summary as summary
+    from tapegrad.tree.operations import update as update
 
 __all__ = [
     "Structure",
@@ -39,3 +43,19 @@ __all__ = [
     "unflatten",
     "update",
 ]
+
+# not every program needs what these do with NumPy, and no recording does
+_OPERATIONS = frozenset({"Unravel", "all_close", "ravel", "size", "summary", "update"})
+
+if not _typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name not in _OPERATIONS:
+            raise AttributeError(f"module 'tapegrad.tree' has no attribute {name!r}")
+        from tapegrad.tree import operations
+
+        return getattr(operations, name)
+
+
+def __dir__() -> list[str]:
+    return __all__

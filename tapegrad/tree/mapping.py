@@ -11,17 +11,23 @@ from operator import attrgetter
 from types import BuiltinFunctionType
 from typing import Any, NoReturn
 
-from numpy import ndarray, ufunc
+from numpy import ufunc
 
-from tapegrad.core.digits import as_text
-from tapegrad.core.tensor import Tensor
-from tapegrad.face.warned import told
-from tapegrad.tree.structure import Structure, closed, fields_of, flatten, is_named_tuple, opened
+from tapegrad.face.lines import told
+from tapegrad.face.text import as_text
+from tapegrad.tree.structure import (
+    ARRAYS,
+    LEAVES,
+    Structure,
+    closed,
+    fields_of,
+    flatten,
+    is_named_tuple,
+    opened,
+)
 
 __all__ = ["fresh", "map", "map_up_to", "map_with_path"]
 
-_ARRAYS = frozenset({ndarray, Tensor})
-_LEAVES = _ARRAYS | {float, int, str, bool, type(None)}
 # NumPy would name the line of this file that calls one of these
 _WITHOUT_LINES = frozenset({ufunc, BuiltinFunctionType})
 
@@ -61,7 +67,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
 def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     """`map` over one tree."""
     # this, `map_with_path` and `_map_beside` run in every training step: no Structure
-    if type(tree) in _ARRAYS:
+    if type(tree) in ARRAYS:
         return f(tree)
     if tree is None:
         return None
@@ -72,7 +78,7 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
         if node is None:
             return f(tree)
     # most are arrays; for them a call would take as long as `f`
-    if _ARRAYS.issuperset(builtins.map(type, children)):
+    if ARRAYS.issuperset(builtins.map(type, children)):
         return closed(node, keys, [*builtins.map(f, children)])
     return closed(node, keys, [_map_one(f, x) for x in children])
 
@@ -84,19 +90,19 @@ def fresh(tree: Any) -> Any:
     that cannot be a node of a tree is a leaf here.
     """
     node: Any = type(tree)
-    if node in _LEAVES:
+    if node in LEAVES:
         return tree
     # in every training step, as `_map_one`: most containers hold leaves alone
     if node is dict:
-        plain = _LEAVES.issuperset(builtins.map(type, tree.values()))
+        plain = LEAVES.issuperset(builtins.map(type, tree.values()))
         return tree.copy() if plain else {key: fresh(x) for key, x in tree.items()}
     if node is list or node is tuple:
-        if _LEAVES.issuperset(builtins.map(type, tree)):
+        if LEAVES.issuperset(builtins.map(type, tree)):
             return tree if node is tuple else tree.copy()
         copied = [*builtins.map(fresh, tree)]
         return copied if node is list else tuple(copied)
     read = _reader(node)
-    if read is not None and _LEAVES.issuperset(builtins.map(type, read(tree))):
+    if read is not None and LEAVES.issuperset(builtins.map(type, read(tree))):
         return tree
     return _fresh_record(node, tree, read is not None)
 
@@ -148,7 +154,7 @@ def map_up_to(f: Callable[..., Any], tree: Any, other: Any) -> Any:
 def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     """Apply a function of leaf and path to each leaf of a tree that lies at `path`."""
     node: Any = type(tree)
-    if node in _ARRAYS:
+    if node in ARRAYS:
         return f(tree, path)
     if tree is None:
         return None
@@ -157,7 +163,7 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
     if node is tuple or node is list:
         for i, x in enumerate(tree):
             at = f"{start}{i}"
-            mapped.append(f(x, at) if type(x) in _ARRAYS else map_with_path(f, x, at))
+            mapped.append(f(x, at) if type(x) in ARRAYS else map_with_path(f, x, at))
         return tuple(mapped) if node is tuple else mapped
     if node is dict:
         return {key: map_with_path(f, x, f"{start}{as_text(key, str)}") for key, x in tree.items()}
@@ -180,10 +186,10 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
     """`map` over a row of trees; the path is a chain of (parent, name)."""
     tree = row[0]
     node: Any = type(tree)
-    if node in _ARRAYS:
+    if node in ARRAYS:
         if strict:
             for x in row:
-                if type(x) not in _ARRAYS and _is_node(x):
+                if type(x) not in ARRAYS and _is_node(x):
                     _refuse_difference(row, path)
         return f(*row)
     if not strict and row[1] is None:
@@ -221,7 +227,7 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
         names = [name for name, _ in fields]
         columns = [[getattr(x, name) for name in names] for x in row]
     # most are arrays; for them a call and a path would take as long as `f`
-    if _ARRAYS.issuperset(builtins.map(type, chain(*columns))):
+    if ARRAYS.issuperset(builtins.map(type, chain(*columns))):
         return closed(node, names, [*builtins.map(f, *columns)])
     mapped = []
     for name, below in zip(names, zip(*columns, strict=True), strict=True):

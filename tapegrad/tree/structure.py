@@ -6,12 +6,15 @@ import functools
 from typing import Any, TypeVar
 
 import attrs
+import numpy as np
 
-from tapegrad.core.digits import as_text
-from tapegrad.core.tensor import Tensor
+from tapegrad.face.reading import Reading
+from tapegrad.face.text import as_text
 
 __all__ = [
+    "ARRAYS",
     "LEAF",
+    "LEAVES",
     "Structure",
     "closed",
     "fields_of",
@@ -28,6 +31,11 @@ __all__ = [
 # what is given and comes back as a tree of the same type; bound, so that checkers see
 # through lambdas, whose arguments have no types
 Tree = TypeVar("Tree", bound=Any)
+
+
+# the types of most leaves, known at once; `tapegrad.core.tensor` adds that of records
+ARRAYS: set[type] = {np.ndarray}
+LEAVES: set[type] = {np.ndarray, float, int, str, bool, type(None)}
 
 
 @attrs.frozen(repr=False)
@@ -138,7 +146,7 @@ def parts(tree: Any) -> dict[str, Any] | None:
 def _refuse_computed(record: Any) -> None:
     """Raise for a Tensor in a field that ``__init__`` does not take: it would be lost."""
     for field in type(record).__attrs_attrs__:
-        if not field.init and type(getattr(record, field.name, None)) is Tensor:
+        if not field.init and isinstance(getattr(record, field.name, None), Reading):
             raise TypeError(
                 f"the field {field.name} of {type(record).__name__} has init=False and holds a "
                 "Tensor, which would be lost; make it an ordinary field or a property"

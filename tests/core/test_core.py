@@ -1,8 +1,4 @@
-"""The five files that a reader is sent to: their size, and what they promise one another."""
-
-import io
-import tokenize
-from pathlib import Path
+"""What the files of the core promise one another."""
 
 import numpy as np
 import pytest
@@ -12,42 +8,6 @@ from tapegrad.core.sweep import contributions
 from tapegrad.declare import FUNCTIONS, declaration
 from tapegrad.face.table import ANSWERS, answers
 from tapegrad.testing import sample_calls
-
-CORE = Path(tg.__file__).parent / "core"
-# growth is a decision: what is not the idea has a file of its own
-LINES = 546
-SKIPPED = {
-    tokenize.COMMENT,
-    tokenize.NL,
-    tokenize.NEWLINE,
-    tokenize.INDENT,
-    tokenize.DEDENT,
-    tokenize.ENDMARKER,
-}
-
-
-def lines_of_code(source: str) -> int:
-    """The lines that hold a token other than comments and docstrings."""
-    lines = set()
-    for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        is_docstring = token.type == tokenize.STRING and token.line.lstrip().startswith('"""')
-        if token.type not in SKIPPED and not is_docstring:
-            lines.update(range(token.start[0], token.end[0] + 1))
-    return len(lines)
-
-
-def test_lines_of_code_are_those_that_hold_code():
-    source = (
-        '"""Doc."""\n\n# why\ndef f(\n    x,\n):\n    """Doc.\n\n    More.\n    """\n    return x\n'
-    )
-    assert lines_of_code(source) == 4
-
-
-def test_the_core_is_read_in_one_sitting():
-    files = [CORE / f"{name}.py" for name in ("tensor", "tape", "op", "sweep", "forward")]
-    found = {file.stem: lines_of_code(file.read_text()) for file in files}
-    assert sum(found.values()) <= LINES, found
-
 
 # --- contributions --------------------------------------------------------------------
 

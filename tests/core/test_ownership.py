@@ -13,8 +13,8 @@ from tampering import vandalize
 from tapes import check_tape
 
 import tapegrad as tg
-from tapegrad.core.ownership import LARGE, give, keep, lend
 from tapegrad.declare import OPS
+from tapegrad.face.ownership import LARGE, give, keep, lend
 from tapegrad.program.ir import Constant
 
 
@@ -631,7 +631,7 @@ def test_a_table_is_updated_in_place_only_where_nobody_can_tell():
 def test_large_arrays_of_the_packages_own_are_shared_unless_a_ufunc_writes_to_them(
     at_writes, monkeypatch
 ):
-    monkeypatch.setattr("tapegrad.core.ownership._AT_WRITES", at_writes)
+    monkeypatch.setattr("tapegrad.face.ownership._AT_WRITES", at_writes)
     x = give(np.ones((64, LARGE // 64)))
     for view in (x, x.T, x[1:], x.reshape(-1, 32)):
         if view.nbytes >= LARGE:
@@ -643,7 +643,7 @@ def test_large_arrays_of_the_packages_own_are_shared_unless_a_ufunc_writes_to_th
 
 
 def test_a_large_gradient_is_shared_with_the_tape_that_it_goes_to(monkeypatch):
-    monkeypatch.setattr("tapegrad.core.ownership._AT_WRITES", False)
+    monkeypatch.setattr("tapegrad.face.ownership._AT_WRITES", False)
     x, y = np.ones((2, LARGE))
     for gradient in tg.grad(lambda x, y: tg.sum(x * y), argnums=(0, 1))(x, y):
         _, again = tg.Tape().parameter(gradient)

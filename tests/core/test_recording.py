@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tapes import check_tape, nothing_is_being_recorded
 
 import tapegrad as tg
-from tapegrad.core.tape import CURRENT
+from tapegrad.core.writing import CURRENT
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.expand import expand_composites
 
@@ -486,6 +486,8 @@ interrupts = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
     files = (
         "tape.py",
+        "recording.py",
+        "writing.py",
         "checkpoints.py",
         "custom.py",
         "gradients.py",

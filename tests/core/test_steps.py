@@ -9,8 +9,8 @@ from depth import depth
 from hypothesis import given
 
 import tapegrad as tg
-from tapegrad.core.formula import formula
 from tapegrad.declare import OPS
+from tapegrad.explain.rules import formula
 from tapegrad.testing.random_programs import programs
 
 

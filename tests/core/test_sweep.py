@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tapes import check_tape
 
 import tapegrad as tg
+from tapegrad.core.sweep import SWEEP
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
@@ -253,7 +254,33 @@ def test_a_sweep_inside_its_own_recording_is_recorded():
 
 def test_a_seed_is_a_constant_where_nothing_is_compiled():
     _, tape = tg.record(tg.grad(lambda x: x * x * x))(2.0)
-    assert {record.op.name for record in tape} <= {"parameter", "multiply", "add", "asarray"}
+    names = {record.op.name for record in tape}
+    assert names <= {"parameter", "multiply", "add", "asarray", "sweep"}
+
+
+def test_a_recorded_sweep_says_which_cotangents_it_passed_and_what_it_wrote():
+    def fn(x, w):
+        y = tg.tanh(x * w)
+        grads = tg.grad(lambda x, w: tg.sum(tg.tanh(x * w)), argnums=(0, 1))(x, w)
+        return y, grads
+
+    (_, grads), tape = tg.record(fn)(np.ones(2), 2.0)
+    (sweep,) = [record for record in tape if record.op is SWEEP]
+    assert not sweep._operands
+    assert sweep.previous is not tape.start
+    wrote = range(sweep.options["since"] + 1, sweep.index)
+    passed, ends = (sweep.options[name].values for name in ("passed", "gradients"))
+    # the cotangents before it are constants
+    assert [x.op.name for x in passed[::2]] == ["multiply"]
+    assert all(g.index in wrote for g in (*passed[1::2], *ends[1::2]))
+    assert [x.name for x in ends[::2]] == ["x", "w"]
+    assert all(g is x for g, x in zip(grads, ends[1::2], strict=True))
+    for record, g in zip(passed[::2], passed[1::2], strict=True):
+        assert g.shape == record.shape
+    # where nothing is recorded, nothing is said
+    output, tape = tg.record(tg.tanh)(np.ones(()))
+    tg.reverse_sweep(tape, output)
+    assert [record.op.name for record in tape] == ["parameter", "tanh"]
 
 
 def test_a_sweep_of_a_hand_written_tape_inside_a_recording_gives_arrays():

@@ -16,7 +16,7 @@ from hypothesis import given
 from programs import assert_runs
 
 import tapegrad as tg
-from tapegrad.core.digits import as_text
+from tapegrad.face.text import as_text
 from tapegrad.ops.updates import index_set
 from tapegrad.program.plan import planned
 from tapegrad.program.writing import runner, source, written

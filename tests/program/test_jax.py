@@ -24,8 +24,8 @@ from tapegrad.testing import programs
 jax = pytest.importorskip("jax")
 jnp = jax.numpy
 
-from tapegrad.core.seeds import SEED  # noqa: E402
-from tapegrad.core.tape import ASARRAY  # noqa: E402
+from tapegrad.core.cotangents import SEED  # noqa: E402
+from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.program.compiled import trace  # noqa: E402
 from tapegrad.program.jax.run import has_form  # noqa: E402
 from tapegrad.program.jax.table import TABLE  # noqa: E402

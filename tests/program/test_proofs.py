@@ -1,132 +1,29 @@
 """Each pass proved: what it makes of functions as users write them computes the same."""
 
-import collections
 import functools
 from typing import Any
-from unittest import mock
 
-import attrs
-import hypothesis.strategies as st
 import numpy as np
 import pytest
-from depth import THOROUGH, depth
+from depth import THOROUGH, depth, examples
 from hypothesis import given
-from user_programs import NAMES, Drawn, user_programs
+from hypothesis import strategies as st
+from proving import DISTINCT, Survey, fault_of_writing, proof_of, small_blocks, surveyed
+from user_programs import NAMES, drawn, user_programs
 
 import tapegrad as tg
-from tapegrad.program import PASSES
-from tapegrad.program.compiled import trace
-from tapegrad.program.proof import KINDS, Fault, Proof, difference, inputs_like
-from tapegrad.program.writing import runner
+from tapegrad.program.trials import KINDS
 
-DISTINCT = tuple(dict.fromkeys(PASSES))
-
-
-@attrs.frozen(eq=False)
-class Found:
-    """A fault, and what it was found in."""
-
-    fault: Fault
-    drawn: Drawn
-    inputs: Any
-    size: int
-
-    def __str__(self) -> str:
-        return f"{self.fault}\n{self.drawn}\ninputs: {self.inputs}"
-
-
-@attrs.frozen(eq=False)
-class Survey:
-    """What became of the programs drawn: how often each pass fires, and its faults.
-
-    Attributes
-    ----------
-    n
-        The number of programs.
-    fired, twice
-        By pass, in how many it fires, and in how many more than once.
-    faults
-        By pass, and for the writer, the faults found.
-    """
-
-    n: list[int] = attrs.Factory(lambda: [0])
-    fired: collections.Counter[str] = attrs.Factory(collections.Counter)
-    twice: collections.Counter[str] = attrs.Factory(collections.Counter)
-    faults: dict[str, list[Found]] = attrs.Factory(lambda: collections.defaultdict(list))
-
-    def shortest(self, name: str) -> str:
-        """What is told of the faults of a pass: how many of each kind, and the shortest."""
-        found = self.faults.get(name, [])
-        kinds = collections.Counter(x.fault.kind for x in found)
-        return f"{dict(kinds)}, the shortest: {min(found, key=lambda x: x.size)}"
-
-
-def proof_of(drawn: Drawn, n_kinds: int) -> Proof:
-    """What is known of a program for the arguments drawn and for others."""
-    with np.errstate(all="ignore"):
-        program = trace(drawn.fn, drawn.args, {})
-    given = [x if type(x) in (int, float) else np.asarray(x) for x in tg.tree.leaves(drawn.args)]
-    first = len(program.instructions)
-    kinds = [KINDS[(first + k) % len(KINDS)] for k in range(n_kinds)]
-    return Proof(program, [given, *[inputs_like(program.inputs, given, kind) for kind in kinds]])
-
-
-def survey_of(draws: Any, n_kinds: int, passes: Any = None) -> Survey:
-    survey = Survey()
-
-    def collect(drawn: Drawn) -> None:
-        proof = proof_of(drawn, n_kinds)
-        size = len(proof.program.instructions)
-        counts: collections.Counter[str] = collections.Counter()
-        last = [proof.program]
-
-        def fired(improve: Any, after: Any) -> None:
-            counts[improve.__name__] += 1
-            last[0] = after
-
-        faulty = False
-        for improve, fault, inputs in proof.faults(passes or PASSES, fired):
-            survey.faults[improve.__name__].append(Found(fault, drawn, inputs, size))
-            faulty = True
-        survey.n[0] += 1
-        survey.fired.update(counts.keys())
-        survey.twice.update(name for name, n in counts.items() if n > 1)
-        if not faulty and passes is None:
-            for fault, inputs in faults_of_writing(proof, last[0]):
-                survey.faults["writer"].append(Found(fault, drawn, inputs, size))
-
-    draws(collect)
-    return survey
-
-
-def faults_of_writing(proof: Proof, program: Any) -> Any:
-    """How a program that is written and run differs from one that is evaluated."""
-    with mock.patch.multiple("tapegrad.program.plan", LARGE=64, _BLOCK_BYTES=128):
-        make = runner(program)
-    run = make()
-    # twice on each, for the buffers are full then, of others' values
-    for known in proof.known * 2:
-        try:
-            with np.errstate(all="ignore"):
-                outputs = tg.tree.leaves(run(*known.inputs))
-        except Exception as error:
-            yield Fault("raises", "", f"{type(error).__name__}: {error}"), known.inputs
-            return
-        fault = difference(known.outputs, outputs, known, proof.paths, 16)
-        if fault is not None:
-            yield fault, known.inputs
-            return
+# where passes fire that seldom do
+MORE = (("cells", 4), ("embeddings", 3))
 
 
 @functools.cache
 def survey() -> Survey:
     """Programs of each family, and each pass on them in the order of the compiler."""
-
-    def draws(collect: Any) -> None:
-        for name in (*NAMES, "ops"):
-            depth("program, proved")(given(user_programs(name))(collect))()
-
-    return survey_of(draws, len(KINDS) if THOROUGH else 3)
+    some = [drawn(name, seed) for seed in range(examples("program, proved")) for name in NAMES]
+    more = [drawn(*x) for x in MORE]
+    return surveyed([*some, *more], len(KINDS) if THOROUGH else 2, alone=THOROUGH)
 
 
 @pytest.mark.parametrize("name", [x.__name__ for x in DISTINCT])
@@ -153,6 +50,25 @@ def test_each_pass_fires_on_what_users_write(capsys: Any) -> None:
 
 @depth("program, proved in any order")
 @given(user_programs(), st.permutations(DISTINCT))
-def test_passes_are_right_in_any_order(drawn: Drawn, passes: Any) -> None:
-    found = survey_of(lambda collect: collect(drawn), 2, passes)
-    assert not found.faults, {name: found.shortest(name) for name in found.faults}
+def test_passes_are_right_in_any_order(drawn: Any, passes: Any) -> None:
+    proof = proof_of(drawn, 2)
+    last = [proof.program]
+    faults = list(proof.faults(passes, lambda _, after: last.append(after)))
+    assert not faults
+    assert fault_of_writing(proof, last[-1]) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_saved_program_computes_what_was_saved(name: str, tmp_path: Any) -> None:
+    for seed in range(100, 100 + (10 if THOROUGH else 1)):
+        one = drawn(name, seed)
+        with np.errstate(all="ignore"), small_blocks():
+            program = tg.compile(one.fn).program(*one.args)
+            program.save(tmp_path / "program.npz")
+            loaded = tg.load_program(tmp_path / "program.npz")
+            assert loaded == program
+            for known in proof_of(one, len(KINDS)).known:
+                args = tg.tree.unflatten(tg.tree.flatten(one.args)[1], known.inputs)
+                first, again = program(*args), loaded(*args)
+                for a, b in zip(*map(tg.tree.leaves, (first, again)), strict=True):
+                    np.testing.assert_array_equal(a, b)

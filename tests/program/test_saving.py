@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from op_cases import CASES
 
 import tapegrad as tg
-from tapegrad.core.seeds import SEED
-from tapegrad.core.tape import ASARRAY
+from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
+from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.ops import scipy_special
 from tapegrad.program.naming import name_of_op, op_named

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.domain import Elements
+from tapegrad.declare.domain import Elements
 from tapegrad.testing import arrays, check_jvp, check_vjp, sample_calls
 from tapegrad.testing.flat import flattened
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.tape import CURRENT
+from tapegrad.core.writing import CURRENT
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.core.hidden import tensor_inside
+from tapegrad.tree.opaque import tensor_inside
 
 
 def square(p: Any) -> Any:

@@ -8,33 +8,34 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.batch import filled, for_all
-from tapegrad.core.tape import append
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import append
+from tapegrad.declare.batching import filled
 from tapegrad.ops.indexing import index_select
 from tapegrad.ops.record import stop_gradient
 from tapegrad.program.control.body import program_of
 from tapegrad.program.ir import Code, Input, Ref
 from tapegrad.program.program import Program
+from tapegrad.transforms.replay import apply_batched
 
 Has = Sequence[bool]
 
 
-def differing(code: Code, has: Has) -> list[bool]:
+def differing(code: Code, batched: Has) -> list[bool]:
     """Which outputs of a program differ between examples, if these inputs do."""
     found: list[bool] = []
 
     def of(x: Any) -> bool:
         if type(x) is not Ref or x.kind == "constant":
             return False
-        return has[x.index] if x.kind == "input" else found[x.index]
+        return batched[x.index] if x.kind == "input" else found[x.index]
 
     for made in code.instructions:
         found.append(any(map(of, made.operands)))
     return [of(x) for x in code.outputs]
 
 
-def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tuple[Any, bool]]:
+def run_for_all(code: Code, inputs: Sequence[Any], batched: Has, n: int) -> list[tuple[Any, bool]]:
     """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
     values: list[tuple[Any, bool]] = []
 
@@ -42,7 +43,7 @@ def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tup
         if type(x) is not Ref:
             return x, False
         if x.kind == "input":
-            return inputs[x.index], has[x.index]
+            return inputs[x.index], batched[x.index]
         return (code.constants[x.index].array, False) if x.kind == "constant" else values[x.index]
 
     for i, made in enumerate(code.instructions):
@@ -51,38 +52,38 @@ def run_for_all(code: Code, inputs: Sequence[Any], has: Has, n: int) -> list[tup
         options = dict(made.options)
         if any(own):
             like = code.like(Ref("instruction", i))
-            values.append((for_all(made.op, options, own, operands, n, like), True))
+            values.append((apply_batched(made.op, options, own, operands, n, like), True))
         else:
             values.append((append(made.op, operands, options), False))
     return [of(x) for x in code.outputs]
 
 
-def batch_inputs(code: Code, has: Has, n: int) -> list[Input]:
+def batch_inputs(code: Code, batched: Has, n: int) -> list[Input]:
     """The inputs of a program; those that differ get an axis for the examples."""
     return [
         attrs.evolve(x, shape=(n, *x.shape), number=None) if b else x
-        for x, b in zip(code.inputs, has, strict=True)
+        for x, b in zip(code.inputs, batched, strict=True)
     ]
 
 
-def code_for_all(code: Code, has: Has, n: int, wanted: Has) -> Program:
+def code_for_all(code: Code, batched: Has, n: int, wanted: Has) -> Program:
     """A program for a batch that returns these outputs for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
-        found = run_for_all(code, tensors, has, n)
+        found = run_for_all(code, tensors, batched, n)
         return [filled(x, b, n) if w else x for (x, b), w in zip(found, wanted, strict=True)]
 
-    return program_of(code.label, batch_inputs(code, has, n), fn)
+    return program_of(code.label, batch_inputs(code, batched, n), fn)
 
 
-def nothing(code: Code, has: Has, n: int) -> Program:
+def nothing(code: Code, batched: Has, n: int) -> Program:
     """A program with the same inputs that returns zeros for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
         likes = [code.like(x) for x in code.outputs]
         return [np.zeros((n, *x.shape), x.dtype) for x in likes]
 
-    return program_of(code.label, batch_inputs(code, has, n), fn)
+    return program_of(code.label, batch_inputs(code, batched, n), fn)
 
 
 def where_each(condition: Any, x: Any, y: Any) -> Any:
@@ -94,7 +95,7 @@ def where_each(condition: Any, x: Any, y: Any) -> Any:
     return np.where(np.reshape(condition, shape), x, y)
 
 
-def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
+def safe(condition: Any, operands: Sequence[Any], batched: Has) -> list[Any]:
     """The operands, where examples that take no part get those of one that does.
 
     Their results are discarded, but must be neither infinite nor nan: a zero cotangent times those
@@ -104,5 +105,5 @@ def safe(condition: Any, operands: Sequence[Any], has: Has) -> list[Any]:
     # an array cannot be indexed with a record, nor does np.take dispatch on indices
     return [
         where_each(condition, x, stop_gradient(index_select(x, first))) if b else x
-        for x, b in zip(operands, has, strict=True)
+        for x, b in zip(operands, batched, strict=True)
     ]

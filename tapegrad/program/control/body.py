@@ -11,21 +11,21 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import first_line, label
-from tapegrad.core.kinds import a_kind
-from tapegrad.core.operands import as_constant
-from tapegrad.core.origin import Origin
-from tapegrad.core.refusals import refuse_leaks
-from tapegrad.core.tape import (
+from tapegrad.core.messages import refuse_leaks
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.writing import (
     ASARRAY,
     CURRENT,
     PARAMETER,
-    Tape,
     append,
     last_written,
     recorded_from,
     write_parameter,
 )
-from tapegrad.core.tensor import Tensor
+from tapegrad.declare.abstract import evaluate
+from tapegrad.face.constants import as_constant
+from tapegrad.face.text import a_kind
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref
@@ -67,7 +67,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     """
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
-    origin = Origin(label(fn), True, first_line(fn), around=around)
+    origin = Origin(label(fn), True, first_line(fn), around=around, evaluate=evaluate)
     names = iter(paths)
     last: Any = origin
     given: dict[Tensor, Input] = {}
@@ -141,7 +141,7 @@ def program_of(
     called: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
 ) -> Program:
     """The program of a function of a list of Tensors that returns a list of Tensors."""
-    origin = Origin(called, True)
+    origin = Origin(called, True, evaluate=evaluate)
     last: Any = origin
     given: dict[Tensor, Input] = {}
     for x in inputs:

@@ -14,16 +14,16 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.batch import Has, filled
-from tapegrad.core.batch import count as batch_size
 from tapegrad.core.forward import apply
 from tapegrad.core.forward import push as push_forward
 from tapegrad.core.op import Joint
-from tapegrad.core.operands import PYTHON_NUMBERS
-from tapegrad.core.parts import Parts
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, last_written
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.writing import last_written
+from tapegrad.declare.batching import Batched, filled
+from tapegrad.declare.batching import count as batch_size
+from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.program.control.batching import code_for_all, differing, nothing, safe, where_each
 from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.interpreting import caller
@@ -134,11 +134,11 @@ def _cotangent(code: Code, x: Any) -> Input:
     return Input("d_value", like.shape, np.dtype(like.dtype))
 
 
-def _batch(op: Rules, has: Has, pred: Any, *operands: Any, branch: Branch) -> Parts:
+def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branch) -> Parts:
     """The chosen program for all examples; where they differ, each of the two that is needed."""
-    n, own = batch_size(has, (pred, *operands)), has[1:]
+    n, own = batch_size(batched, (pred, *operands)), batched[1:]
     codes = branch.on_true, branch.on_false
-    if not has[0]:
+    if not batched[0]:
         made = [any(b) for b in zip(*[differing(code, own) for code in codes], strict=True)]
         both = Branch(*[code_for_all(code, own, n, made) for code in codes])
         whole = choose(both, pred, operands)

@@ -15,8 +15,9 @@ import numpy as np
 
 from tapegrad.core.forward import push
 from tapegrad.core.sweep import sweep
-from tapegrad.core.tape import Tape, last_written
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import last_written
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of, replayed
 from tapegrad.program.control.loop import Loop

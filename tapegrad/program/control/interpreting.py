@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.whole import forward_of
+from tapegrad.declare.abstract import forward_of
 from tapegrad.program.ir import Code, Ref
 
 Values = list[Any]

@@ -19,9 +19,9 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
-from tapegrad.core.ownership import Array
-from tapegrad.core.parts import Parts
-from tapegrad.face.later import later
+from tapegrad.core.tensor import Parts
+from tapegrad.face.ownership import Array
+from tapegrad.face.table import lazy_import
 from tapegrad.program.control.interpreting import caller
 from tapegrad.program.ir import Code
 
@@ -105,7 +105,7 @@ class Loop:
         """Its results."""
         steps = self.steps(operands[self.n_captured + self.n_carry :])
         if steps is not None and steps * len(self.body.instructions) >= _LONG:
-            run: Any = later("tapegrad.program.control.running", "run_written")
+            run: Any = lazy_import("tapegrad.program.control.running", "run_written")
             results: Parts = run(self, operands)
             return results
         step = caller(self.body)

@@ -9,12 +9,11 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.core.batch import Has, count, filled
 from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
-from tapegrad.core.parts import Parts
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.declare.batching import Batched, count, filled
 from tapegrad.program.control.batching import (
     batch_inputs,
     code_for_all,
@@ -97,11 +96,11 @@ def _zeros(loop: Loop, i: int) -> Any:
     return np.zeros(given.shape, given.dtype)
 
 
-def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
+def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     """A loop for all examples, which ends when all have ended."""
-    n = count(has, operands)
+    n = count(batched, operands)
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
-    own, ends_apart = list(has), False
+    own, ends_apart = list(batched), False
     while True:
         made = differing(loop.body, own)
         ends_apart = loop.stop is not None and differing(loop.stop, own[:last])[0]
@@ -122,11 +121,11 @@ def _batch(op: Rules, has: Has, *operands: Any, loop: Loop) -> Parts:
         if stop is not None:
             stop = code_for_all(stop, own[:last], n, [False])
     given = [
-        x if not b else np.swapaxes(x, 0, 1) if i >= last else filled(x, has[i], n)
+        x if not b else np.swapaxes(x, 0, 1) if i >= last else filled(x, batched[i], n)
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
     ]
-    batched = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
-    whole = repeat(batched, given)
+    batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
+    whole = repeat(batch_loop, given)
     values: list[Any] = [filled(part(whole, i), b, n) for i, b in enumerate(carry)]
     for i in range(loop.n_carry, len(loop.body.outputs)):
         x = None if ends_apart else part(whole, i)

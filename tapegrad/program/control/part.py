@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tapegrad.core.batch import OneByOneError
 from tapegrad.core.forward import apply
-from tapegrad.core.parts import Parts
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.declare.batching import OneByOneError
 
 
 def _part(whole: Parts, index: int) -> Any:
@@ -27,7 +26,7 @@ def _push(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: i
     return tangent() if callable(tangent) else tangent
 
 
-def _batch(op: Rules, has: Any, whole: Parts, index: int) -> Any:
+def _batch(op: Rules, batched: Any, whole: Parts, index: int) -> Any:
     value = whole.values[index]
     if value is None:
         raise OneByOneError

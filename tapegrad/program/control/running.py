@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.parts import Parts
+from tapegrad.core.tensor import Parts
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.control.part import PART

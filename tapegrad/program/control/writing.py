@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.ownership import Array
+from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.part import PART
 from tapegrad.program.frame import Frame, allocated, framed, values_of

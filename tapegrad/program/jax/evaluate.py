@@ -9,13 +9,14 @@ from typing import Any, Generic, ParamSpec, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import as_positions, check_callable, keep_names, title
+from tapegrad.core.callables import check_callable, keep_names, title
 from tapegrad.core.op import Op
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
 from tapegrad.program.jax.pytrees import register
 from tapegrad.program.jax.run import check, run, stand_in
 from tapegrad.program.program import Program
+from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,8 +11,8 @@ import numpy as np
 
 from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
-from tapegrad.custom import CUSTOM_VJP
 from tapegrad.declare import declaration
+from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.ops.arithmetic import power
 from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
 from tapegrad.ops.eigen import eig_joined

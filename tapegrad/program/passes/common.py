@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.digits import as_text
+from tapegrad.face.text import as_text
 from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref

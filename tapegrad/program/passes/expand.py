@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tape import Tape, recorded_from, write_parameter
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
+from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.program.builder import Builder
 from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref

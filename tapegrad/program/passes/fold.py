@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.seeds import SEED
+from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
-from tapegrad.core.whole import forward_of
+from tapegrad.declare.abstract import forward_of
 from tapegrad.ops.arithmetic import (
     divide,
     multiply,

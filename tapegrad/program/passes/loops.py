@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from tapegrad.core.tensor import Rules
-from tapegrad.face.later import later
+from tapegrad.face.table import lazy_import
 from tapegrad.ops.product import matmul
 from tapegrad.ops.record import copy
 from tapegrad.ops.shape import transpose
@@ -71,7 +71,7 @@ def improve_bodies(builder: Builder) -> None:
 
     Fires on each of them.
     """
-    passes = later("tapegrad.program.passes", "PASSES")
+    passes = lazy_import("tapegrad.program.passes", "PASSES")
 
     def visit(builder: Builder, made: Instruction) -> Instruction:
         held = made.options["loop" if made.op is LOOP else "branch"]

@@ -1,6 +1,6 @@
 """Which parts of a loop's body may move before or after the loop, and which must stay in it.
 
-Each op's batching rule (`tapegrad.core.batch`) computes it for all steps at once.
+Each op's batching rule (`tapegrad.transforms.replay`) computes it for all steps at once.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.operands import solvable
+from tapegrad.declare.abstract import solvable
 from tapegrad.ops.arithmetic import add
 from tapegrad.ops.product import matmul
 from tapegrad.program.control.body import example

@@ -1,0 +1,159 @@
+"""Cotangents: those a sweep begins with, how they add up, and the gradients it returns.
+
+VJP rules may leave a cotangent in the shape that broadcasting gave the operand, and a tangent in
+the shape of an operand. Only this file undoes that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.writing import append, is_recording
+from tapegrad.errors import TapeError
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import LARGE, Array, give, keep, lend
+from tapegrad.face.text import a_kind
+
+# The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
+# can make the sweep begin with a multiple of it.
+SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lambda *args: None)
+
+_ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
+
+
+def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
+    """The cotangents that a sweep begins with, checked."""
+    if type(tape) is not Tape:
+        raise TypeError(f"the tape of a sweep is a Tape, not {a_kind(tape)}")
+    if type(output) is not Tensor:
+        raise TypeError(f"the output of a sweep is a record of the tape, not {a_kind(output)}")
+    if output.origin is not tape.start.origin:
+        raise TapeError(f"the output ({output._line()}) is a record of another tape")
+    if output.dtype.kind != "f":
+        raise TypeError(f"only a floating output has a gradient; this one is {output.dtype}")
+    if cotangent is None and output.size != 1:
+        raise TypeError(
+            f"a gradient needs a scalar, but the output has shape {output.shape}; "
+            "give its cotangent, reduce it (tg.sum, tg.mean), or take tg.vjp or tg.jacobian"
+        )
+    return {output: initial_cotangent(output, cotangent)}
+
+
+def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent") -> Any:
+    """The cotangent that a sweep from `output` begins with, ones by default."""
+    if cotangent is None:
+        if output.origin.compiling and is_recording(output.origin):
+            return append(SEED, (), {"shape": output.shape, "dtype": output.dtype})
+        primal = output._primal
+        if type(primal) is ndarray and primal.ndim == 0 and primal.dtype in _ONE:
+            return _ONE[primal.dtype]
+        return np.ones(output.shape, output.dtype)
+    cotangent = check_cotangent(output, cotangent, what, "its output")
+    return cotangent if type(cotangent) is Tensor else keep(cotangent)
+
+
+def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
+    """A cotangent or a tangent of a record, checked and in its dtype; `what` and `of` name it."""
+    if type(weight) is not Tensor:
+        if isinstance(weight, ndarray) and type(weight) is not ndarray:
+            refuse_unreal(what, (weight,))
+        weight = np.asarray(weight)
+    if weight.shape != record.shape:
+        raise ValueError(
+            f"{what} has shape {weight.shape}, {of} {record.shape}; they must be the same"
+        )
+    if weight.dtype.kind not in "fiub":
+        raise TypeError(f"{what} is real numbers, not {weight.dtype}")
+    if type(weight) is Tensor and not is_recording(weight.origin):
+        raise TapeError(
+            f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
+            "is not being recorded; use its value"
+        )
+    return weight if weight.dtype == record.dtype else told(weight.astype, record.dtype)
+
+
+def finish_gradient(record: Tensor, c: Any, given: set[int]) -> Any:
+    """A record's gradient or tangent as it is returned, sharing no memory with earlier ones."""
+    if type(c) is ndarray:
+        primal = record._primal
+        if type(primal) is ndarray and c.dtype is not primal.dtype:
+            c = c.astype(primal.dtype, copy=False)  # in another byte order
+        # a number may be the seed, and one cotangent may belong to several records
+        key = id(c)
+        if key in given or not c.ndim:
+            # a view may be a view of the caller's tangent
+            return lend(c if c.base is None else c.copy("K"))
+        given.add(key)
+        if c.base is None and c.nbytes < LARGE:
+            # as `give` does; there is one for each parameter
+            c.setflags(False)
+            return c.view()
+    elif type(c) is Tensor:
+        return c
+    return give(np.zeros(record.shape, record.dtype) if c is None else c)
+
+
+# NumPy has one object for it, and asking which object takes less time than asking its kind
+FLOAT64 = np.dtype(float)
+# making these would take as long as adding up a small array
+_ONES = give(np.ones(256))
+
+
+def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:
+    """A rule's cotangent summed over broadcast axes, in the operand's dtype."""
+    shape = primal.shape
+    if c.ndim == 2 and c.shape[1:] == shape and type(c) is ndarray:
+        # a bias: a product takes a third of the time of a sum over the first axis
+        n = len(c)
+        ones = _ONES[:n] if n <= 256 and c.dtype is FLOAT64 else filled((n,), 1, c.dtype)
+        c = ones.dot(c)
+    elif c.shape != shape:
+        extra = c.ndim - len(shape)
+        rest = c.shape[max(extra, 0) :]
+        axes = tuple(range(extra))
+        if rest != shape:
+            if extra < 0 or any(n not in (1, m) for n, m in zip(shape, rest, strict=True)):
+                raise ValueError(
+                    f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
+                    f"{c.shape}, which does not fit the operand's {shape}"
+                )
+            axes += tuple(extra + j for j, m in enumerate(rest) if m != shape[j])
+        c = np.add.reduce(c, axes) if type(c) is ndarray else np.sum(c, axes)
+        if c.shape != shape:
+            c = c.reshape(shape)
+    return c if c.dtype == primal.dtype else c.astype(primal.dtype)
+
+
+def accumulate(known: Any, c: Any, x: Tensor, summed: set[Tensor]) -> Any:
+    """The cotangent of a record with another contribution.
+
+    `summed` holds the records whose cotangent is an array made here, which nobody else sees: they
+    are added to in place.
+    """
+    if x in summed and type(c) is ndarray:
+        known += c
+        return known
+    total = known + c
+    # a Tensor cannot be added to in place
+    (summed.add if type(total) is ndarray else summed.discard)(x)
+    return total
+
+
+def filled(shape: tuple[int, ...], value: Any, dtype: Any) -> Array:
+    """``np.full``, in half the time for a small array."""
+    x = np.empty(shape, dtype)
+    x.fill(value)
+    return x
+
+
+def broadcast_tangent(t: Any, record: Tensor) -> Any:
+    """A tangent in the shape and dtype of its record."""
+    if t.shape != record.shape:
+        t = np.broadcast_to(t, record.shape)
+    return t if t.dtype == record.dtype else t.astype(record.dtype)

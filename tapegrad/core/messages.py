@@ -1,0 +1,160 @@
+"""Error messages for recording and sweeping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.tensor import Origin, Rules, Tensor
+from tapegrad.errors import TapeError
+
+_KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
+
+
+def describe(x: Any) -> str:
+    """A short description of an operand: dtype and shape, or type and value."""
+    if isinstance(x, np.ndarray | Tensor):
+        return f"{x.dtype} {x.shape}"
+    if _is_foreign_array(x):
+        return f"{type(x).__name__} of {x.dtype} {x.shape}"
+    return f"{type(x).__name__} {x!r}"
+
+
+def _is_foreign_array(x: Any) -> bool:
+    """Whether an object is an array of another library, which NumPy reads."""
+    like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
+    return like_one and not isinstance(x, np.generic)
+
+
+def explained(
+    error: Exception,
+    op: Rules,
+    values: list[Any],
+    options: Mapping[str, Any],
+    last: Tensor | Origin,
+) -> Exception:
+    """The same error, naming the op, its operands and the line."""
+    given = ", ".join(map(describe, values))
+    given += "".join(f", {name}={value!r}" for name, value in options.items())
+    message = (
+        f"{op.name}({given}), line {last.index + 1} of the tape of {last.origin.label}: {error}"
+    )
+    for name in ("axis", "axes"):
+        if isinstance(error, TypeError) and isinstance(options.get(name), list | np.ndarray):
+            message += f"; {name} is an integer or a tuple of integers, not an array or a list"
+    # including NumPy's own kinds, since a function may catch them
+    return next(kind for kind in _KINDS if isinstance(error, kind))(message)
+
+
+class Gradients(dict[Tensor, Any]):
+    """Gradients by parameter; a missing key raises an error that says what the keys are."""
+
+    __slots__ = ()
+
+    def __missing__(self, key: Any) -> NoReturn:
+        hint = "pass a record of tape.parameters"
+        if type(key) is Tensor:
+            what = f"{key._line()}, is not a parameter of the tape that was swept"
+            hint += "; tape.show(output) and tg.sweep_steps give the cotangents of all records"
+        else:
+            what = f"gradients have parameters for keys, not {key!r}"
+            hint += ", or name them: {p.name: g for p, g in gradients.items()}"
+        raise KeyError(f"{what}; {hint}")
+
+
+def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoReturn:
+    """Raise for an operand that is not on the tape being written."""
+    here = f"{what}: an operand ({x._line()}) belongs to the tape of {x.origin.label}"
+    if last is None:
+        raise TapeError(
+            f"{here}, and no recording is running in this thread or task; write with "
+            "tape.write(op, ...), do the work inside the recorded function, or use its value"
+        )
+    if x.origin is last.origin:
+        raise TapeError(f"{here}, but to a record after this tape's last: use the newer tape")
+    there = last.origin.label
+    if x.origin.label == there:  # two lambdas
+        here += f" at line {x.origin.line} of its source"
+        there += f" at line {last.origin.line}"
+    raise TapeError(
+        f"{here}, not to that of {there}, which is being written; "
+        "pass it as an argument, or use its value (t.value)"
+    )
+
+
+def refuse_leaks(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:
+    """Raise for a Tensor in a result that is not of the tape that was written, or one around it.
+
+    A loop's body, an example of a batch, a checkpointed call and the functions of `cond` are
+    recorded on tapes of their own. What such a function sets aside, instead of returning it, is
+    out of place in any other.
+    """
+    here = None if last is None else last.origin
+    if type(output) is Tensor and output.origin is here:
+        return
+    try:
+        leaves = tree.leaves(output)
+    except TypeError:
+        # an object that is no tree, which `record` hands on
+        return
+    for i, x in enumerate(leaves):
+        if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
+            path, there = tree.paths(output)[i], x.origin
+            of = called or (here.label if here else "a function that is not recorded")
+            what = f"{of} returned a Tensor{path and f' at {path}'} ({x._line()}) of the tape of "
+            if here is None:
+                raise TapeError(f"{what}{there.label}; pass it as an argument")
+            at = f", at line {there.line} of its source," if there.line else ""
+            raise TapeError(
+                f"{what}{there.label}{at} whose recording has ended; return it from there, among "
+                "that function's results, and use what the loop or transform makes of it"
+            )
+
+
+def note_rule(error: Exception, record: Tensor, i: int) -> None:
+    """Note on an error in a VJP rule where it arose."""
+    at = f", at {record.place}" if record.place else ""
+    error.add_note(f"in the VJP rule for operand {i} of {record._line()}{at}")
+
+
+def refuse_branch(x: Tensor) -> NoReturn:
+    """Raise for a record on another branch that an output depends on."""
+    raise TapeError(
+        f"the output depends on {x._line()}, a record that this tape does not have: it was "
+        "written on another branch; sweep the tape that both were written on"
+    )
+
+
+def refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
+    """Raise for a Tensor as an option of an op."""
+    if value.origin.compiling:
+        value._read(f"{name} of {op}, an option,")
+    raise TypeError(
+        f"{op}: {name} is an option, which passes no gradient, and a Tensor was given; pass its "
+        "value (t.value), or make it an operand with a VJP rule of its own"
+    )
+
+
+def refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
+    """Raise for a leaf, in an argument to differentiate, that is not floating."""
+    remedy = (
+        f"pass {path}.astype(float)"
+        if isinstance(leaf, np.ndarray)
+        else f"pass float({path})"
+        if isinstance(leaf, int)
+        else f"pass its numbers (np.asarray({path}))"
+        if _is_foreign_array(leaf)
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
+        "differentiated argument"
+        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
+        else "take it out of the differentiated argument"
+    )
+    raise TypeError(
+        f"cannot differentiate {label(fn)} with respect to {path}, which is "
+        f"{describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
+        "argument out of argnums"
+    )

@@ -1,0 +1,129 @@
+"""Recording a call of a function, whose arguments' leaves become parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+from numpy import ndarray
+
+from tapegrad import tree
+from tapegrad.core.callables import Description, check_callable, label
+from tapegrad.core.messages import refuse_leaf, refuse_leaks
+from tapegrad.core.operands import is_floating
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
+from tapegrad.core.writing import (
+    CURRENT,
+    PARAMETER,
+    advance,
+    last_written,
+    lift,
+    recorded_from,
+    write_known,
+    write_parameter,
+)
+from tapegrad.face.lines import users_place
+from tapegrad.face.ownership import own
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape]]:
+    """Record what a function does.
+
+    Parameters
+    ----------
+    fn
+        Any function. Every floating leaf in its arguments' trees (arrays and Python floats)
+        becomes a parameter, and ops called on them are recorded.
+    lines
+        Whether each record keeps its ``place``, the line of source that it was written for, which
+        `Tape.show` and messages then name. This takes time. Inside another recording, the outer
+        one decides.
+
+    Returns
+    -------
+    A function of the same arguments that returns what `fn` returned, its Tensors records of the
+    tape, and the `Tape`. Called inside a recording, it continues on that recording's tape, and
+    returns its own part of it.
+
+    Raises
+    ------
+    TapeError
+        When called: if the result holds a Tensor of a tape that has ended.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda x, y: x * y + 1.0)(2.0, y=3.0)
+    >>> print(tape)
+    line  record      operands  shape  dtype    value
+       0  x                     ()     float64  2.0
+       1  y                     ()     float64  3.0
+       2  multiply    %0, %1    ()     float64  6.0
+       3  add         %2, 1.0   ()     float64  7.0
+    """
+    check_callable(fn)
+
+    def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
+        output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)
+        return output, tape
+
+    recorded.__name__ = recorded.__qualname__ = f"record({label(fn)})"
+    recorded.__doc__ = fn.__doc__
+    return recorded
+
+
+def run(
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any] = NO_OPTIONS,
+    argnums: tuple[int, ...] | None = None,
+    place: Callable[[], Any] | None = None,
+    description: Description | None = None,
+) -> tuple[Any, Tape, tuple[Any, ...]]:
+    """Record one call, with the leaves of the given arguments as parameters.
+
+    With `argnums` every leaf of those arguments must be floating; without, the
+    floating leaves of all arguments are parameters and the others stay as they are.
+    Returns the output, the tape, and the marked arguments, trees of parameters: as they were
+    before the call, since the function is given containers of its own.
+    """
+    outer = CURRENT.get()
+    of = description or Description.of(fn)
+    start = last = Origin(of.label, False, of.line, place) if outer is None else outer
+    parameters: list[Tensor] = []
+
+    def mark(leaf: Any, path: str) -> Any:
+        nonlocal last
+        if type(leaf) is ndarray and leaf.dtype.kind == "f":
+            last = write_known(last, PARAMETER, (), NO_OPTIONS, own(leaf), path)
+        elif is_floating(leaf):
+            if type(leaf) is Tensor:
+                last, leaf = lift(last, PARAMETER, leaf)
+            last = write_parameter(last, leaf, path)
+        else:
+            return leaf if argnums is None else refuse_leaf(fn, leaf, path)
+        parameters.append(last)
+        return last
+
+    given, which = list(args), range(len(args)) if argnums is None else dict.fromkeys(argnums)
+    for i in which:
+        given[i] = tree.map_with_path(mark, args[i], of.argument(i))
+    if argnums is None:
+        kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
+    marked = tuple(map(given.__getitem__, which))
+    # the function may change what it is given; `marked` stays as it is
+    given = [*map(tree.fresh, given)]
+    kwargs = {name: tree.fresh(x) for name, x in kwargs.items()} if kwargs else kwargs
+    if outer is None:
+        output, last = recorded_from(last, fn, given, kwargs)
+    else:
+        # the outer recording continues from here, even if fn raises
+        advance(last)
+        output = fn(*given, **kwargs)
+        last = last_written()
+        refuse_leaks(output, last, of.label)
+    return output, Tape(last, start, tuple(parameters)), marked

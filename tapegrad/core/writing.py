@@ -1,0 +1,203 @@
+"""Writing a record, and the recording that runs.
+
+One context variable holds the last record written. An op called on a Tensor writes the next one
+and rebinds the variable to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar, copy_context
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy import ndarray
+
+from tapegrad.core.messages import explained, refuse_leaks, refuse_stranger
+from tapegrad.core.operands import LISTS, first_tensor
+from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
+from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
+from tapegrad.face.lines import warn_at_users_line
+from tapegrad.face.ownership import keep, own
+from tapegrad.face.table import lazy_import
+
+Last = Tensor | Origin
+Operands = tuple[Any, ...]
+Options = Mapping[str, Any]
+
+# The last record of the recording that is running in this thread or task, if any. Only
+# `recorded_from` and `advance` set it.
+CURRENT: ContextVar[Tensor | Origin | None] = ContextVar("tapegrad_tape", default=None)
+# Called with a record, from which the running recording continues.
+advance = CURRENT.set
+
+# The op of parameters, which also marks where a recording inside another begins.
+PARAMETER = Rules(
+    "parameter",
+    lambda x: x,
+    (lambda g, y, x: g,),
+    jvp=lambda op, tangents, y, x: tangents[0],
+    keeps_weak=True,
+    takes_weak=True,
+)
+
+# The op that turns a Python number into an array, for ops that need one.
+ASARRAY = Rules(
+    "asarray",
+    lambda a: np.asarray(a),
+    (lambda g, y, a: g,),
+    jvp=lambda op, tangents, y, a: tangents[0],
+    takes_weak=True,
+)
+
+
+# --- writing ------------------------------------------------------------------
+
+
+def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor:
+    """The record that follows `last`: `op` applied to `operands`.
+
+    Constant operands and options are kept as described in `tapegrad.face.ownership`.
+    """
+    origin = last.origin
+    given = options
+    if options:
+        options = {name: keep(value) for name, value in given.items()}
+        # lists are kept as tuples, and NumPy does not accept a list as an axis
+        given = {n: value if type(value) is list else options[n] for n, value in given.items()}
+    values: list[Any] = []
+    for x in operands:
+        if type(x) is Tensor and x.origin is origin:
+            value = x._primal
+            if type(value) is ndarray or op.takes_weak:
+                values.append(value)
+                continue
+        if type(x) is ndarray and x.dtype.kind == "f":
+            x = value = own(x)
+        elif type(x) in PYTHON_NUMBERS:
+            values.append(x)
+            continue
+        else:
+            last, x = read_operand(last, op, x)
+            value = x._primal if type(x) is Tensor else x
+        i = len(values)
+        operands = (*operands[:i], x, *operands[i + 1 :])
+        values.append(value)
+    evaluate = origin.evaluate
+    try:
+        if evaluate is not None:
+            value = evaluate(op, values, given)
+        else:
+            value = op.forward(*values, **given) if given else op.forward(*values)
+    except (ValueError, TypeError, IndexError) as error:
+        raise explained(error, op, values, given, last) from error
+    if type(value) is ndarray:
+        # positional, which takes half the time
+        value.setflags(False)  # type: ignore[call-arg]
+    elif op.keeps_weak and PYTHON_NUMBERS.issuperset(map(type, values)):
+        value = value.item() if isinstance(value, np.generic) else value
+    elif type(value) is not Parts:
+        value = np.asarray(value)
+        value.setflags(False)  # type: ignore[call-arg]
+    return write_known(last, op, operands, options, value)
+
+
+def write_known(
+    last: Last, op: Rules, operands: Operands, options: Options, value: Any, name: str | None = None
+) -> Tensor:
+    """The record that follows `last`, from checked operands and a known value."""
+    origin, kept = last.origin, MappingProxyType(options) if options else NO_OPTIONS
+    draft = Draft()
+    # up to three at a time, Python makes no tuple of them
+    draft._primal, draft.op, draft._operands = value, op, operands
+    draft._options, draft.index = kept, last.index + 1
+    draft.previous, draft.origin, draft.name = last, origin, name
+    if origin.place is not None:
+        draft._place = origin.place()
+    draft.__class__ = Tensor
+    return draft  # type: ignore[return-value]
+
+
+def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
+    """The record of a parameter that follows `last`.
+
+    In a recording inside another, a Tensor of the outer tape is marked: it becomes the operand of
+    its parameter record, so that an outer sweep continues through it.
+    """
+    if type(value) is Tensor:
+        return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
+    kept = own(value) if type(value) is ndarray else as_constant(value, "parameter")
+    return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
+
+
+def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
+    """The last record, and an operand of a call as the tape keeps it, which may write records.
+
+    A list with Tensors in it is stacked, and a record of an enclosing tape is lifted.
+    """
+    if type(x) is Tensor:
+        last, x = lift(last, op, x)
+        if type(x._primal) is not ndarray and not op.takes_weak:
+            x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
+        return last, x
+    if type(x) not in LISTS or first_tensor(x) is None:
+        return last, as_constant(x, op.name)
+    parts = []
+    for part in x:
+        if type(part) is not Tensor:
+            last, part = read_operand(last, op, part)
+        parts.append(part)
+    record = write(last, lazy_import("tapegrad.ops.joining", "stack"), tuple(parts), NO_OPTIONS)
+    return record, record
+
+
+def lift(last: Last, op: Rules, x: Tensor) -> tuple[Last, Tensor]:
+    """The last record, and x; a record of an enclosing tape is marked on this one.
+
+    The body of a loop is recorded on a tape inside the loop's.
+    """
+    if x.origin is last.origin:
+        return last, x
+    if not last.origin.is_within(x.origin):
+        refuse_stranger(op.name, x, last)
+    record = write_parameter(last, x, x.name)
+    return record, record
+
+
+def recorded_from(
+    last: Last | None, fn: Callable[..., Any], args: Iterable[Any], kwargs: Options = NO_OPTIONS
+) -> tuple[Any, Any]:
+    """What a function returns and the last record, in a recording that continues from `last`.
+
+    With None, nothing is recorded. An enclosing recording is not advanced. The call runs in its
+    own context (PEP 567), which ends with it, so no interrupt can leave a recording open. Other
+    context variables that the function sets, such as NumPy's error state, end with it too.
+    """
+    context = copy_context()
+    context.run(warn_at_users_line)
+    context.run(advance, last)
+    output = context.run(fn, *args, **kwargs)
+    last = context[CURRENT]
+    refuse_leaks(output, last)
+    return output, last
+
+
+def is_recording(origin: Origin) -> bool:
+    """Whether the running recording writes on the tape that begins there, or inside it."""
+    last = CURRENT.get()
+    return last is not None and last.origin.is_within(origin)
+
+
+def last_written() -> Last:
+    """The last record of the running recording."""
+    last = CURRENT.get()
+    assert last is not None
+    return last
+
+
+def append(op: Rules, operands: Operands, options: Options) -> Tensor:
+    """Write on the tape of the running recording."""
+    record = write(last_written(), op, operands, options)
+    advance(record)
+    return record

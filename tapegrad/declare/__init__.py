@@ -1,0 +1,10 @@
+"""How an op comes into being: its declaration, calls to test it on, and those of the user's own."""
+
+from tapegrad.declare.declarations import FUNCTIONS as FUNCTIONS
+from tapegrad.declare.declarations import OPS as OPS
+from tapegrad.declare.declarations import Declaration as Declaration
+from tapegrad.declare.declarations import declaration as declaration
+from tapegrad.declare.declarations import declare as declare
+from tapegrad.declare.declarations import function as function
+from tapegrad.declare.declarations import op as op
+from tapegrad.declare.declarations import wider_op as wider_op

@@ -1,0 +1,60 @@
+"""Abstract evaluation of an op, while compiling: only the shape and dtype of its result matter.
+
+Python ints keep their values: they may be shapes. Their arithmetic is exact; NumPy's wraps at 64
+bits, and its division by zero gives 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.tensor import Rules
+
+
+def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
+    """A value like an op's result, for the `Origin` of a recording without values."""
+    try:
+        return forward_of(op, values)(*values, **options)
+    except np.linalg.LinAlgError:
+        return op.forward(*solvable(values), **options)
+
+
+def whole_power(base: int, exponent: int) -> int:
+    """A power of ints that is an int; a negative exponent would make it a float.
+
+    Raises
+    ------
+    ValueError
+        If the exponent is negative, as NumPy does.
+    """
+    if exponent < 0:
+        raise ValueError(
+            f"{base} ** {exponent}: integers to negative integer powers are not allowed; make the "
+            "base a float"
+        )
+    power: int = base**exponent
+    return power
+
+
+def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
+    """The function to call for an op while compiling, with these operands."""
+    if op.like is not None:
+        return op.like
+    if op.whole is None or not all(isinstance(x, int) for x in values):
+        return op.forward
+    return op.whole
+
+
+def solvable(values: Iterable[Any]) -> list[Any]:
+    """The same with identities for matrices, for use where only shapes matter.
+
+    While compiling, the results of a loop are zeros, which have no inverse, and values computed
+    from them may be nan.
+    """
+    return [
+        np.broadcast_to(np.eye(*x.shape[-2:], dtype=x.dtype), x.shape) if np.ndim(x) > 1 else x
+        for x in values
+    ]

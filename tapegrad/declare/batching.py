@@ -1,0 +1,94 @@
+"""Batching rules for vmap.
+
+To replay a recording of one example on arrays with one more axis in front, each op has a batching
+rule, declared with it: a function of the op, of flags for the operands that have the axis, of the
+operands and of the options, which returns the results of all examples along a leading axis. An op
+without a rule is called once for each example.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tapegrad.core.forward import apply
+from tapegrad.core.tensor import Rules
+
+Batched = tuple[bool, ...]
+
+
+class OneByOneError(Exception):
+    """A batch that cannot be computed at once: the function is called for each example."""
+
+
+# --- rules for declarations -----------------------------------------------------------------
+
+
+def pointwise(op: Rules, batched: Batched, *operands: Any, **options: Any) -> Any:
+    """The rule of elementwise ops: it only has to align the examples' axes."""
+    return apply(op, aligned(batched, operands), options)
+
+
+def stacked(op: Rules, batched: Batched, a: Any, **options: Any) -> Any:
+    """The rule of ops on stacks of matrices: the stack gets one more axis."""
+    return apply(op, (a,), options) if a.ndim > 2 else NotImplemented
+
+
+def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
+    """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
+    axis = options.get("axis", op.signature.defaults["axis"])
+    if axis is None:
+        a, axis = flat(a), 0
+    elif a.ndim == 1:
+        return NotImplemented
+    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
+
+
+# --- parts of rules ---------------------------------------------------------------------------
+
+
+def aligned(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
+    """The operands with axes of length 1 after the leading one, so that they broadcast."""
+    ndims = [np.ndim(x) - b for x, b in zip(operands, batched, strict=True)]
+    most = max(ndims)
+    return tuple(
+        [
+            lifted(x, most) if b and n < most else x
+            for x, b, n in zip(operands, batched, ndims, strict=True)
+        ]
+    )
+
+
+def lifted(x: Any, ndim: int) -> Any:
+    """A batch of arrays with this number of axes; missing ones come first, with length 1."""
+    missing = ndim - (x.ndim - 1)
+    return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]) if missing > 0 else x
+
+
+def moved(axis: Any, ndim: int) -> Any:
+    """The axis in the batch of an axis of an example, or of several, or of all (None)."""
+    if type(axis) is int and -ndim <= axis < ndim:
+        return axis % ndim + 1
+    axes = range(ndim) if axis is None else normalize_axis_tuple(axis, ndim)
+    places = tuple([i + 1 for i in axes])
+    return places[0] if len(places) == 1 else places
+
+
+def flat(a: Any) -> Any:
+    """A batch of flattened arrays."""
+    return a if a.ndim == 2 else a.reshape(a.shape[0], math.prod(a.shape[1:]))
+
+
+def filled(x: Any, batched: bool, n: int) -> Any:
+    """An operand with the leading axis; one without it is repeated along it."""
+    return x if batched else np.broadcast_to(x, (n, *np.shape(x)))
+
+
+def count(batched: Batched, operands: Sequence[Any]) -> int:
+    """The number of examples."""
+    n: int = operands[batched.index(True)].shape[0]
+    return n

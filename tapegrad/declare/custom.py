@@ -1,0 +1,383 @@
+"""Hand-written rules: `custom_op` for a function of arrays, `custom_vjp` for one of trees."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Generic, ParamSpec, Protocol, TypeVar, cast
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import argument_names, check_callable, keep_names, label, title
+from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.forward import by_transposing
+from tapegrad.core.messages import refuse_stranger
+from tapegrad.core.op import Joint, Op
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.pickling import by_name
+from tapegrad.core.signature import Signature
+from tapegrad.core.tensor import Rule, Rules, Tensor
+from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
+from tapegrad.declare import declare
+from tapegrad.declare.domain import Domain
+from tapegrad.declare.layout import Layout
+from tapegrad.face.constants import as_constant, require_real
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import keep, lend
+from tapegrad.face.text import a_kind
+from tapegrad.tree.opaque import refuse_hidden
+
+P = ParamSpec("P")
+R = TypeVar("R", bound=Any)
+Fn = Callable[..., Any]
+
+
+def custom_op(
+    vjps: Iterable[Rule | None], name: str | None = None, domain: Domain | None = None
+) -> Callable[[Callable[P, Any]], Op[P]]:
+    """Make an op of a function on arrays and its VJP rules.
+
+    When recorded, the function and its rules receive arrays, and Python numbers if it is called
+    with them, which leave float32 as it is.
+
+    Parameters
+    ----------
+    vjps
+        One rule for each operand: a function of the cotangent, the output, the operands and the
+        options that returns the operand's cotangent, written with operators, ``np.*`` or
+        tapegrad's functions; None where no gradient passes. The function's first parameters are
+        the operands, one for each rule; the others are options, passed to the rules by keyword.
+    name
+        The op's name on tapes and in messages; the function's name by default.
+    domain
+        The calls to test it on (`tapegrad.domain`); `tapegrad.testing.operands_for` draws
+        from them.
+
+    Returns
+    -------
+    A decorator that returns an `Op`.
+
+    Raises
+    ------
+    TypeError
+        If there are more rules than parameters, or one is not a function.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))
+    ... def cube(x):
+    ...     return x**3
+    >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
+    (array(12.), array(12.))
+    """
+    rules = tuple(vjps) if isinstance(vjps, Iterable) and not callable(vjps) else None
+    if rules is None or not all(rule is None or callable(rule) for rule in rules):
+        raise TypeError(
+            "custom_op takes vjps, a tuple of rules: one for each operand, None where no "
+            "gradient passes: @tg.custom_op(vjps=(rule,))"
+        )
+
+    def decorate(function: Callable[P, Any]) -> Op[P]:
+        called = name or function.__name__
+
+        @functools.wraps(function)
+        def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
+            # the function may write to its arguments, and return an array that it keeps
+            y = function(*lend(args), **lend(kwargs))
+            if not isinstance(y, np.ndarray | np.generic | float | int):
+                raise TypeError(
+                    f"{called}: the function returned {a_kind(y)}; one array of real "
+                    "numbers is needed (is a return missing?)"
+                )
+            require_real(np.asarray(y).dtype, f"{called}: the result")
+            if not isinstance(y, np.ndarray):
+                return np.asarray(y)[()]
+            # a 0-d result as a view, which in-place operators do not take for a number
+            return np.array(y) if y.shape else keep(np.asarray(y))
+
+        signature = Signature.of(function, called, len(rules))
+        defaults = {
+            n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
+        }
+        guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
+        made = Op(called, forward, guarded, by_transposing, takes_weak=True, declared=forward)
+        declare(made, domain, "", made.signature)
+        return made
+
+    return decorate
+
+
+def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) -> Rule | None:
+    """A user's rule, prevented from writing to the arrays that it reads and from returning its own.
+
+    It also receives options that a call leaves at their defaults, if it has parameters for them.
+    """
+    if rule is None:
+        return None
+    named = Signature.of(rule, name).names if hasattr(rule, "__code__") else ()
+    left = {n: value for n, value in defaults.items() if n in named}
+
+    @functools.wraps(rule)
+    def guarded(*args: Any, **options: Any) -> Any:
+        try:
+            c = rule(*lend(args), **lend(left | options))
+        except Exception as error:
+            error.add_note(
+                f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
+                "the output and the operands, and with the options by keyword"
+            )
+            raise
+        if c is None:
+            raise TypeError(
+                f"a VJP rule of {name} returned None (is a return missing?); where no gradient "
+                "passes, write None for the rule in vjps"
+            )
+        shapes = {np.shape(x) for x in args[1:]}
+        if np.ndim(c) > max(map(len, shapes)):
+            known = ", ".join(map(str, sorted(shapes)))
+            raise ValueError(
+                f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
+                f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
+            )
+        return as_cotangent(c, name)
+
+    return guarded
+
+
+def as_cotangent(c: Any, name: str) -> Any:
+    """What a user's rule returned: a Tensor, or an array that the rule cannot change."""
+    if type(c) is Tensor:
+        return c
+    c = np.asarray(c)
+    require_real(c.dtype, f"the cotangent that a VJP rule of {name} returned")
+    return keep(c)
+
+
+# --- custom_vjp------------------------------------------------------------
+
+
+@attrs.frozen(slots=False, repr=False)
+class CustomVJP(Generic[P, R]):
+    """What `custom_vjp` returns."""
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    fn: Fn
+    backward: Fn
+
+    def __attrs_post_init__(self) -> None:
+        keep_names(self, self.fn)
+        check_callable(self.backward)
+
+    def __repr__(self) -> str:
+        return f"<custom_vjp of {title(self.fn)}>"
+
+    def __reduce__(self) -> str | tuple[Any, ...]:
+        return by_name(self, CustomVJP, (self.fn, self.backward))
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        leaves, structure = tree.flatten((args, kwargs))
+        tensors = [x for x in leaves if type(x) is Tensor]
+        start = CURRENT.get()
+        if start is None:
+            for x in tensors:
+                refuse_stranger("custom_vjp", x, None)
+            args, kwargs = tree.unflatten(structure, lend(leaves))
+            return told(self.fn, *args, **kwargs)
+        for x in tree.leaves(kwargs):
+            if type(x) is Tensor and x.dtype.kind == "f" and any(x.op.rules(len(x._operands))):
+                raise TypeError(
+                    f"{label(self.fn)} has a custom VJP, which gives cotangents for the positional "
+                    f"arguments; {x._line()} was passed by keyword: pass it by position, or "
+                    "tg.stop_gradient of it"
+                )
+        for x in leaves:
+            refuse_hidden(x, f"an argument of {label(self.fn)}, which has a custom VJP,")
+        last, given = start, []
+        for x in filter(_is_number, leaves):
+            if type(x) is Tensor:
+                last, x = lift(last, CUSTOM_VJP, x)
+            given.append(x if type(x) is Tensor else as_constant(x, "custom_vjp"))
+        operands = tuple(given)
+        statics = tuple([None if _is_number(x) else x for x in leaves])
+        # the rule gets such objects as they are now, whatever becomes of the caller's
+        kept = tuple(map(keep, statics))
+        call = CustomCall(self, structure, statics)
+        # the function sees arrays; a Tensor that it captures is refused
+        output, _ = recorded_from(None, call.run, (primals(operands),))
+        if not tensors:
+            return output
+        layout = Layout.of(output)
+        others = [a_kind(x) for x in layout.leaves if _is_number(x)]
+        if others and start.origin.compiling:
+            raise TypeError(
+                f"{label(self.fn)} has a custom VJP and returned {others[0]} that is not "
+                f"floating, which is not known while {start.origin.doing} {start.origin.label}; "
+                "return .astype(float) of it"
+            )
+        call = attrs.evolve(call, statics=kept, layout=layout)
+        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
+        advance(record)
+        return layout.tree(layout.apart(record))
+
+
+@attrs.frozen(repr=False)
+class CustomCall:
+    """A call of a `custom_vjp` function, without its numeric arguments."""
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    custom: CustomVJP[..., Any]
+    structure: tree.Structure
+    statics: tuple[Any, ...]
+    layout: Any = None
+
+    def __repr__(self) -> str:
+        return label(self.custom.fn)
+
+    def arguments(self, operands: Sequence[Any]) -> Any:
+        """The arguments and keyword arguments, with these numbers put in."""
+        rest = iter(operands)
+        leaves = [next(rest) if x is None else x for x in self.statics]
+        return tree.unflatten(self.structure, leaves)
+
+    def run(self, operands: Sequence[Any]) -> Any:
+        """The function's results."""
+        args, kwargs = self.arguments(lend(operands))
+        return self.custom.fn(*args, **kwargs)
+
+    def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
+        """The operands' cotangents, by the user's rule."""
+        layout, name = self.layout, label(self.custom.fn)
+        g, y, *operands = lend((g, y, *operands))
+        args, kwargs = self.arguments(operands)
+        cotangent, output = layout.tree(layout.apart(g)), layout.tree(layout.apart(y))
+        own, named = tree.fresh((args, kwargs))
+        given = self.custom.backward(cotangent, output, *own, **named)
+        if type(given) is not tuple or len(given) != len(args):
+            got = f"a tuple of {len(given)}" if type(given) is tuple else type(given).__name__
+            raise TypeError(
+                f"the backward rule of {name} returned {got}; a tuple with a cotangent for each "
+                f"of the {len(args)} positional arguments is needed (None where no gradient "
+                "passes)"
+            )
+        cotangents: list[Any] = []
+        names = argument_names(self.custom.fn, len(args))
+
+        def collect(x: Any, path: str, c: Any) -> None:
+            if not _is_number(x):
+                return
+            if c is not None and is_floating(x):
+                primal = x._primal if type(x) is Tensor else x
+                c = unbroadcast(as_cotangent(c, name), np.asarray(primal), name, path)
+            cotangents.append(c)
+
+        for arg, path, c in zip(args, names, given, strict=True):
+            paths = iter(tree.paths(arg))
+            tree.map_up_to(
+                lambda x, c, path=path, paths=paths: collect(x, _joined(path, next(paths)), c),
+                arg,
+                c,
+            )
+        n_keywords = len([x for x in tree.leaves(kwargs) if _is_number(x)])
+        return cotangents + [None] * n_keywords
+
+
+def _joined(name: str, path: str) -> str:
+    return f"{name}.{path}" if path else name
+
+
+def _is_number(x: Any) -> bool:
+    return isinstance(x, Tensor | np.ndarray | np.generic | float | int)
+
+
+def _customized_call(*operands: Any, call: CustomCall) -> Any:
+    """A call with a hand-written VJP rule."""
+    return np.asarray(call.layout.pack(call.run(operands)))
+
+
+CUSTOM_VJP = Rules(
+    "custom_vjp",
+    _customized_call,
+    Joint(lambda g, y, *operands, call: call.pull(g, y, operands)),
+    jvp=by_transposing,
+    keeps_weak=True,
+    takes_weak=True,
+)
+
+
+class Customizing(Protocol):
+    """The decorator that `custom_vjp` returns: the function keeps its parameters."""
+
+    def __call__(self, fn: Callable[P, R], /) -> CustomVJP[P, R]: ...
+
+
+def custom_vjp(backward: Fn) -> Customizing:
+    """Give a function of trees a hand-written VJP rule.
+
+    Use it for a numerically stable form, the derivative of an implicit function, or a gradient
+    that is replaced on purpose. For a function of a few arrays with one rule for each, see
+    `custom_op`.
+
+    Parameters
+    ----------
+    backward
+        A function of the cotangent and the output, two trees of the same structure (both contain
+        the output's leaves that are not floating), and of the arguments. It returns a tuple with a
+        cotangent for each positional argument: a tree like it, or None where no gradient passes.
+        It is written with operators, ``np.*`` or tapegrad's functions, so it can be differentiated
+        itself: derivatives of any order, in both modes, follow from it.
+
+    Returns
+    -------
+    A decorator. The decorated function is called on arrays and Python numbers, never on Tensors,
+    and may compute in any way: with loops until something converges, or with functions that
+    tapegrad does not know. It may return further results for the rule to use; their cotangents are
+    zero in a first derivative, but not in a second one.
+
+    Raises
+    ------
+    TypeError
+        When called: if a floating Tensor is passed by keyword, or, inside `compile`, if
+        a result is an integer or a truth value. In the backward pass: if the rule does not
+        return such a tuple.
+    TapeError
+        When called: if the function captures a Tensor; pass it as an argument.
+    ValueError
+        During the sweep: if a cotangent does not fit its argument, with the path.
+
+    Examples
+    --------
+    The derivative of an implicit function, ``x`` where ``x == cos(a * x)``:
+
+    >>> import tapegrad as tg
+    >>> def backward(g, x, a):
+    ...     slope = tg.sin(a * x)
+    ...     return (-g * slope * x / (1 + a * slope),)
+    >>> @tg.custom_vjp(backward)
+    ... def fixed_point(a):
+    ...     x = 0.5
+    ...     for _ in range(100):
+    ...         x = np.cos(a * x)
+    ...     return x
+    >>> round(float(tg.grad(fixed_point)(1.0)), 4)
+    -0.2975
+
+    A stable form, where the steps would overflow:
+
+    >>> @tg.custom_vjp(lambda g, y, x: (g * tg.sigmoid(x),))
+    ... def log1pexp(x):
+    ...     return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
+    >>> tg.grad(log1pexp)(1e4)
+    array(1.)
+    """
+    check_callable(backward)
+    return cast(Customizing, partial(_customized, backward))
+
+
+def _customized(backward: Fn, fn: Fn) -> CustomVJP[..., Any]:
+    return CustomVJP(fn, backward)

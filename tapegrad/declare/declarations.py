@@ -1,0 +1,220 @@
+"""Declarations: what makes an op, or a function composed of ops, part of the package.
+
+One declaration says what it computes, its VJP rules, the NumPy functions that it stands for, the
+calls that it is tested on, and its convention at kinks.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any, ParamSpec
+
+import attrs
+import numpy as np
+
+from tapegrad.core.forward import by_transposing, elementwise
+from tapegrad.core.op import EachOperand, Joint, Op
+from tapegrad.core.operands import LISTS, first_tensor, stack_nested
+from tapegrad.core.signature import Signature
+from tapegrad.core.tensor import Rule
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, Domain, each
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import told
+from tapegrad.face.table import answers
+
+P = ParamSpec("P")
+Q = ParamSpec("Q")
+
+# The declared ops and functions, by name.
+OPS: dict[str, Op[Any]] = {}
+FUNCTIONS: dict[str, Callable[..., Any]] = {}
+
+
+@attrs.frozen(eq=False)
+class Declaration:
+    """The part of a declaration that calls do not need.
+
+    Attributes
+    ----------
+    domain
+        The calls to test it on (`tapegrad.domain`).
+    kink
+        In a few words, the convention where it has no derivative.
+    signature
+        How it is called.
+    """
+
+    domain: Domain | None
+    kink: str
+    signature: Signature
+
+
+def declaration(of: Any) -> Declaration | None:
+    """The declaration of an op or a function; None if it has none."""
+    found = getattr(of, "__dict__", {}).get("__declaration__")
+    return found if isinstance(found, Declaration) else None
+
+
+def declare(of: Any, domain: Domain | None, kink: str, signature: Signature) -> None:
+    """Attach a declaration to an op or a function."""
+    of.__dict__["__declaration__"] = Declaration(domain, kink, signature)
+
+
+def op(
+    *vjps: Rule | None,
+    each_operand: EachOperand | Joint | None = None,
+    ufunc: Callable[..., Any] | None = None,
+    numpy: Any = (),
+    scipy: str | None = None,
+    read: Callable[..., Any] | None = None,
+    general: Callable[..., Any] | None = None,
+    keeps_weak: bool = False,
+    takes_weak: bool | None = None,
+    domain: Domain | None = None,
+    kink: str = "",
+    jvp: Rule | None = None,
+    whole: Callable[..., Any] | None = None,
+    batch: Rule | None = None,
+) -> Callable[[Callable[P, Any]], Op[P]]:
+    """Declare an op of this package.
+
+    Parameters
+    ----------
+    *vjps
+        A rule for each operand, or None where no gradient passes.
+    each_operand
+        Instead of these, the rules of an op that takes any number of operands.
+    ufunc
+        The NumPy ufunc that is its forward function, and that it stands for on Tensors; the
+        decorated function then gives the signature and the docstring.
+    numpy
+        Further NumPy functions that it stands for: one, or a tuple.
+    scipy
+        The name of the ufunc of ``scipy.special`` that computes it, and that it stands for; empty
+        if another function of SciPy computes it.
+    read, general
+        See `Op`.
+    keeps_weak, takes_weak, whole
+        See `Rules`. By default a ufunc of several operands takes weak numbers; with one operand
+        the dtype is the same either way, and arrays are simpler for rules.
+    domain, kink
+        See `Declaration`; any real numbers by default for a ufunc.
+    jvp
+        How a tangent passes: `elementwise`, `linear` or `by_transposing`; elementwise
+        by default for a ufunc.
+    batch
+        How the axis of a batch passes (`tapegrad.transforms.replay`): `pointwise` (the default if
+        tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
+    """
+    is_elementwise = isinstance(ufunc, np.ufunc) and ufunc.signature is None
+    n = ufunc.nin if is_elementwise else 0  # type: ignore[union-attr]
+    if takes_weak is None:
+        takes_weak = keeps_weak or n > 1
+    if domain is None and n:
+        domain = each(*(REAL,) * n)
+    if jvp is None:
+        jvp = elementwise if n else by_transposing
+    if batch is None and jvp is elementwise:
+        batch = pointwise
+
+    def declared(function: Callable[P, Any]) -> Op[P]:
+        made = Op(
+            function.__name__,
+            ufunc or function,
+            each_operand or vjps,
+            jvp,
+            keeps_weak,
+            takes_weak,
+            declared=function,
+            read=read,
+            whole=whole,
+            general=general and _checked(general, function.__name__),
+            batch=batch,
+        )
+        declare(made, domain, kink, made.signature)
+        if scipy is None:
+            OPS[made.name] = made
+        elif scipy:
+            # by name, since SciPy may be missing
+            answers([f"scipy.special.{scipy}"], made)
+        answers((*_several(numpy), *([ufunc] if ufunc else [])), made)
+        return made
+
+    return declared
+
+
+def wider_op(
+    general: Callable[Q, Any], *vjps: Rule | None, **declared: Any
+) -> Callable[[Callable[..., Any]], Op[Q]]:
+    """`op` for a function whose calls with further arguments go to `general`.
+
+    For a type checker it has the signature of `general`.
+    """
+    return op(*vjps, general=general, **declared)  # type: ignore[return-value,unused-ignore]
+
+
+def function(
+    numpy: Any = (), domain: Domain | None = None, kink: str = "", lists: tuple[str, ...] = ()
+) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
+    """Declare a function composed of ops: on Tensors, these are recorded.
+
+    Parameters
+    ----------
+    numpy
+        The NumPy functions that it stands for on Tensors: one, or a tuple.
+    domain, kink
+        See `Declaration`.
+    lists
+        The parameters that take a sequence of arrays. For any other, a list of floating Tensors
+        stands for an array of them.
+    """
+
+    def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
+        signature = Signature.of(composed, composed.__name__)
+
+        @functools.wraps(composed)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if kwargs:
+                given = signature.named(args, kwargs)
+                kwargs = {x: given[x] for x in kwargs if x in given}
+                kwargs = {x: y if x in lists else _array(y) for x, y in kwargs.items()}
+            if list in map(type, args) or tuple in map(type, args):
+                named = zip_longest(args, signature.names[: len(args)])
+                args = tuple([x if name in lists else _array(x) for x, name in named])
+            refuse_unreal(signature.name, args)
+            if kwargs:
+                refuse_unreal(signature.name, kwargs.values())
+            return told(composed, *args, **kwargs)
+
+        declare(called, domain, kink, signature)
+        FUNCTIONS[composed.__name__] = called
+        answers(_several(numpy), called)
+        return called
+
+    return declared
+
+
+def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
+    """A function whose messages about arguments are like those of an op of this name."""
+    signature = Signature.of(general, name)
+
+    @functools.wraps(general)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        given = signature.named(args, kwargs)
+        refuse_unreal(name, given.values())
+        return told(general, **{x: _array(y) for x, y in given.items()})
+
+    return called
+
+
+def _array(x: Any) -> Any:
+    """x, or the array that a list of floating Tensors stands for."""
+    found = first_tensor(x) if type(x) in LISTS else None
+    return x if found is None or found.dtype.kind != "f" else stack_nested(x)
+
+
+def _several(functions: Any) -> tuple[Any, ...]:
+    return functions if isinstance(functions, tuple) else (functions,)

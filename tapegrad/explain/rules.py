@@ -1,0 +1,111 @@
+"""VJP rules to look at: their formulas, and where a gradient passes.
+
+A formula is the source of the lambda that a rule is declared with.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import linecache
+import re
+from collections.abc import Mapping
+from functools import partial
+from types import CodeType
+from typing import Any
+
+from tapegrad.core.tensor import Rules, Tensor
+
+_LAMBDA = (lambda: None).__name__
+
+
+def formula(op: Rules, i: int) -> str:
+    """The source of an op's rule for operand i, such as ``g * x2``.
+
+    A rule that is not a lambda is described by its docstring; without one, or without source, it
+    is named after its op.
+    """
+    rule = _rule(op, i)
+    code = getattr(rule, "__code__", None)
+    written = ""
+    if code is not None and rule.__name__ == _LAMBDA:
+        written = _in_words(_body(code), rule.__globals__)
+    elif code is not None:
+        written = _said(rule)
+    return written or f"the rule of {op.name}"
+
+
+def names(op: Rules, i: int) -> tuple[str, ...]:
+    """The formula's names for the cotangent, the output and each operand; "" for one it lacks.
+
+    There are none if the formula is in words.
+    """
+    rule = _rule(op, i)
+    code = getattr(rule, "__code__", None)
+    try:
+        written = ast.parse(formula(op, i), mode="eval")
+    except SyntaxError:
+        return ()
+    if code is None or rule.__name__ != _LAMBDA:
+        return ()
+    used = {node.id for node in ast.walk(written) if isinstance(node, ast.Name)}
+    return tuple(name if name in used else "" for name in code.co_varnames[: code.co_argcount])
+
+
+def _rule(op: Rules, i: int) -> Any:
+    rule = op.vjps[i] if type(op.vjps) is tuple else op.vjps.rule
+    while isinstance(rule, partial):
+        rule = rule.func
+    return inspect.unwrap(rule)
+
+
+def _said(function: Any) -> str:
+    """The first sentence of a docstring, to be read within another."""
+    said = (function.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    return said[:1].lower() + said[1:]
+
+
+def _in_words(written: str, known: Mapping[str, Any]) -> str:
+    """A formula whose helpers are replaced by their names, or by their docstrings."""
+    whole = re.fullmatch(r"(_\w+)\((\w+(, [\w.()]+)*)\)", written)
+    said = _said(known[whole[1]]) if whole and whole[1] in known else ""
+    if said:
+        return said
+    return re.sub(r"(?<![\w.])_(?=[a-z]\w*\()", "", written)
+
+
+def _body(code: CodeType) -> str:
+    """The expression that a lambda returns, on one line; "" if it cannot be read."""
+    begins, ends = [], []
+    for line, last, column, end in code.co_positions():
+        if line is None or last is None or column is None or end is None:
+            continue
+        if (line, column) != (last, end):
+            begins.append((line, column))
+            ends.append((last, end))
+    if not begins:
+        return ""
+    (first, begin), (last, end) = min(begins), max(ends)
+    # columns count bytes
+    lines = [linecache.getline(code.co_filename, n).encode() for n in range(first, last + 1)]
+    lines[-1] = lines[-1][:end]
+    lines[0] = lines[0][begin:]
+    text = b"".join(lines)
+    try:
+        return ast.unparse(ast.parse(b"(" + text + b")", mode="eval")) if text.strip() else ""
+    except (SyntaxError, ValueError):
+        return ""
+
+
+def passes_gradient(record: Tensor, i: int) -> bool:
+    """Whether a record passes a gradient to its operand i."""
+    x = record._operands[i]
+    if type(x) is not Tensor or x.dtype.kind != "f" or record.dtype.kind != "f":
+        return False
+    rules = record.op.rules(len(record._operands))
+    return i < len(rules) and rules[i] is not None
+
+
+def is_ours(record: Tensor) -> bool:
+    """Whether the op of a record is the package's own: names are not unique."""
+    return str(record.op.__module__).startswith("tapegrad.")

@@ -1,0 +1,184 @@
+"""A page that steps a reader through a tape, forward and backward.
+
+The page is one file that loads nothing else. All of its numbers are written here; its script
+(``page.js``) only decides which of them to show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.errors import TraceError
+from tapegrad.explain.show.drawing import drawing
+from tapegrad.explain.show.events import called, events
+from tapegrad.explain.show.marks import mark, swept
+from tapegrad.explain.show.replay import slopes
+from tapegrad.explain.show.text import primal_of
+from tapegrad.explain.show.values import Texts
+from tapegrad.explain.steps import sweep_steps
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.text import cells, operand, printable
+
+
+@at_users_line
+def html(
+    tape: Tape,
+    output: Tensor,
+    path: str | os.PathLike[str] | None = None,
+    cotangent: Any = None,
+) -> str:
+    """A page that steps through a tape: forward, then the reverse sweep, and back.
+
+    One self-contained file for any browser, offline too. It shows the tape as a table and as a
+    graph, each contribution before and after broadcasting is undone, the sums as they grow, and
+    the gradients as they are found; it can ask the reader to predict each of them first, and at
+    its foot it checks the gradients against finite differences.
+
+    Parameters
+    ----------
+    tape, output, cotangent
+        As for `reverse_sweep`. Up to some 500 records make a page that is pleasant to use.
+    path
+        A file to write the page to.
+
+    Returns
+    -------
+    The page, a string of HTML.
+
+    Raises
+    ------
+    TypeError, ValueError, TapeError
+        As for `reverse_sweep`.
+    TraceError
+        While compiling, where values are not known.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda w: tg.sum(w * w))(np.array([1.0, 2.0]))
+    >>> page = tg.show.html(tape, output)
+    >>> page.startswith("<!DOCTYPE html>"), "src=" in page
+    (True, False)
+    """
+    if tape.start.origin.compiling:
+        raise TraceError("a page shows values, which are not known while compiling")
+    steps = list(sweep_steps(tape, output, cotangent))
+    gradients = {step.record: primal_of(step.cotangent) for step in steps}
+    known = {p: gradients.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
+    label = printable(tape.start.origin.label)
+    texts = Texts()
+    told = list(events(tape, steps, texts))
+    data = {
+        "records": [x.index for x in tape],
+        "events": told,
+        "values": list(texts.numbered()),
+    }
+    text = Template(_file("page.html")).substitute(
+        label=escape(label),
+        summary=escape(_summary(tape, output)),
+        rows="\n".join(_rows(tape, gradients, texts)),
+        mapping="\n".join(_mapping(known, texts)),
+        graph=drawing(tape),
+        check=escape(_CHECKED),
+        checked="\n".join(_checked(tape, output, cotangent, known)),
+        css=_file("page.css"),
+        js=_file("page.js"),
+        # the text can contain neither the end of the element nor a comment
+        data=json.dumps(data).replace("<", "\\u003c"),
+    )
+    if path is not None:
+        Path(path).write_text(text, encoding="utf-8")
+    return text
+
+
+_CHECKED = (
+    "Each parameter is moved a little along a fixed direction, the tape is computed again, and "
+    "the change of the output is set beside what the gradient says."
+)
+
+
+def _file(name: str) -> str:
+    return files("tapegrad.explain.show").joinpath(name).read_text(encoding="utf-8")
+
+
+def _summary(tape: Tape, output: Tensor) -> str:
+    n, m = len(tape), len(tape.parameters)
+    return (
+        f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
+        f"{called(output)}. Step with the buttons or the arrow keys; Home and End go to the ends."
+    )
+
+
+# --- the tables -----------------------------------------------------------------------------
+
+
+def _rows(tape: Tape, reached: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
+    before, inner = None, swept(tape)
+    for record in tape:
+        # a line of source stands at the first of its records
+        place = record.place if record.place != before else None
+        yield _row(record, reached, mark(record, inner, reached), place, texts)
+        before = record.place
+
+
+def _row(
+    record: Tensor, reached: Mapping[Tensor, Any], marked: str, place: Any, texts: Texts
+) -> str:
+    n = record.index
+    given = [_linked(x) for x in record._operands]
+    given += [escape(f"{name}={value}") for name, value in record._options.items()]
+    note = f' <span class="mark">{escape(marked)}</span>' if marked else ""
+    if place and place.text:
+        where = escape(printable(f"{place.file}:{place.number}"))
+        source = escape(printable(f"{place.number}: {place.text}"))
+        note += f'<br><span class="source" title="{where}">{source}</span>'
+    known = texts.html(reached[record]) if record in reached else ""
+    # the elements' own roles, which they lose when a narrow page lays them out anew
+    return (
+        f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
+        f'<td role="cell" class="record">{escape(cells(record)[1])}{note}</td>'
+        f'<td role="cell" class="operands">{", ".join(given)}</td>'
+        f'<td role="cell" class="shape">{record.shape} {record.dtype}</td>'
+        f'<td role="cell" class="value">{texts.html(record._primal)}</td>'
+        f'<td role="cell" class="cotangent">{known}</td></tr>'
+    )
+
+
+def _linked(x: Any) -> str:
+    text = escape(operand(x))
+    return f'<a href="#line-{x.index}">{text}</a>' if type(x) is Tensor else text
+
+
+def _mapping(gradients: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
+    for p, gradient in gradients.items():
+        zero = texts.short(np.zeros(p.shape, p.dtype))
+        yield (
+            f'<tr data-line="{p.index}" data-zero="{escape(zero)}"><th scope="row">'
+            f"{escape(printable(p.name or ''))} {_linked(p)}</th>"
+            f"<td>{texts.html(gradient)}</td></tr>"
+        )
+
+
+def _checked(
+    tape: Tape, output: Tensor, cotangent: Any, gradients: Mapping[Tensor, Any]
+) -> Iterator[str]:
+    for p, exact, numeric, agrees in slopes(tape, output, cotangent, gradients):
+        result, kind = ("agrees", "ok") if agrees else ("differs", "off")
+        if numeric is None:
+            result, kind = "not checked: a checkpoint is on the way", "quiet"
+        yield (
+            f'<tr><th scope="row">{escape(printable(p.name or operand(p)))}</th>'
+            f"<td>{exact:.8g}</td><td>{'' if numeric is None else f'{numeric:.8g}'}</td>"
+            f'<td class="{kind}">{result}</td></tr>'
+        )

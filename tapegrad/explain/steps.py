@@ -1,0 +1,159 @@
+"""The reverse sweep as a value: its steps, to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.cotangents import initial_cotangents
+from tapegrad.core.sweep import contributions, scope
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.explain.rules import formula, names
+from tapegrad.face.lines import at_users_line
+from tapegrad.face.ownership import lend
+from tapegrad.face.text import operand, printable, short
+
+
+@attrs.frozen(eq=False)
+class Contribution:
+    """What a record adds to the cotangent of one of its operands.
+
+    Attributes
+    ----------
+    record, position, operand
+        The record, and the operand with its position.
+    cotangent
+        As the rule returned it, in the shape that the operand was broadcast to.
+    summed
+        In the operand's shape and dtype.
+    """
+
+    record: Tensor
+    position: int
+    operand: Tensor
+    cotangent: Any
+    summed: Any
+
+    @property
+    def formula(self) -> str:
+        """The rule in words, in terms of the cotangent ``g``, the value ``y`` and the operands."""
+        return formula(self.record.op, self.position)
+
+    @property
+    def known(self) -> dict[str, Any]:
+        """The values that the formula names, except the cotangent ``g``."""
+        record = self.record
+        called = names(record.op, self.position)[1:]
+        pairs = zip(called, [record, *record._operands], strict=False)
+        return {name: lend(x._primal if type(x) is Tensor else x) for name, x in pairs if name}
+
+    def __str__(self) -> str:
+        given, summed = _short(self.cotangent), _short(self.summed)
+        summing = "" if np.shape(self.cotangent) == np.shape(self.summed) else f" -> {summed}"
+        return f"{_called(self.operand)} gets {self.formula}: {given}{summing}"
+
+
+@attrs.frozen(eq=False)
+class Step:
+    """One step of a reverse sweep; its ``str`` says what happens there.
+
+    Attributes
+    ----------
+    record
+        The record that the sweep has reached.
+    cotangent
+        The record's complete cotangent.
+    contributions
+        What the record passes on, one for each operand that receives a gradient. A parameter of
+        the tape passes nothing on: its cotangent is its gradient.
+    """
+
+    record: Tensor
+    cotangent: Any
+    contributions: tuple[Contribution, ...]
+
+    def __str__(self) -> str:
+        head = f"{_called(self.record)} has {_short(self.cotangent)}"
+        return "\n".join([head, *[f"    {c}" for c in self.contributions]])
+
+
+@attrs.frozen(eq=False)
+class Steps:
+    """The steps of a reverse sweep; each loop over them sweeps anew."""
+
+    tape: Tape
+    seeds: Mapping[Tensor, Any]
+
+    def __iter__(self) -> Iterator[Step]:
+        tape, cotangents = self.tape, dict(self.seeds)
+        recorded, reached = scope(tape)
+        wanted = frozenset(tape.parameters)
+        for record in reversed(tape):
+            g = cotangents.pop(record, None)
+            if g is None:
+                continue
+            passed = []
+            if record not in wanted:
+                for i, x, c, summed in _contributions(record, g, recorded, reached):
+                    known = cotangents.get(x)
+                    cotangents[x] = summed if known is None else known + summed
+                    passed.append(Contribution(record, i, x, _lent(c), _lent(summed)))
+            yield Step(record, _lent(g), tuple(passed))
+
+
+def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
+    """The reverse sweep step by step, from the output back to the parameters.
+
+    Each step is a value: the record, its complete cotangent, and what it passes on to its
+    operands. Records that the output does not depend on have no step. A step is computed when the
+    loop reaches it.
+
+    Parameters
+    ----------
+    tape, output, cotangent
+        As for `reverse_sweep`.
+
+    Returns
+    -------
+    An iterable of steps: each has a ``record``, a ``cotangent`` and ``contributions``; a
+    contribution has an ``operand``, the ``cotangent`` as the rule returned it, the same ``summed``
+    over the axes that the operand was broadcast along, and the ``formula`` of the rule. The
+    cotangents of `Tape.parameters` are what `reverse_sweep` returns.
+
+    Raises
+    ------
+    TypeError, ValueError, TapeError
+        As for `reverse_sweep`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda w, x: w * x)(2.0, np.array([1.0, 3.0]))
+    >>> for step in tg.sweep_steps(tape, output, cotangent=np.ones(2)):
+    ...     print(step)
+    %2 multiply has [1. 1.]
+        %0 w gets g * x2: [1. 3.] -> 4.0
+        %1 x gets g * x1: [2. 2.]
+    %1 x has [2. 2.]
+    %0 w has 4.0
+    """
+    return Steps(tape, initial_cotangents(tape, output, cotangent))
+
+
+_contributions = at_users_line(contributions)
+
+
+def _called(record: Tensor) -> str:
+    return f"{operand(record)} {printable(record.name or record.op.name)}"
+
+
+def _short(c: Any) -> str:
+    return short(c._primal if type(c) is Tensor else c)
+
+
+def _lent(c: Any) -> Any:
+    return c if type(c) is Tensor else lend(np.asarray(c))

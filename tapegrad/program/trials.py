@@ -1,0 +1,106 @@
+"""Inputs that a program is tried on: ordinary, tied, near ones, huge, tiny, infinite."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.ownership import Array
+from tapegrad.program.ir import Input
+
+# elements that try many combinations at once
+_FEW = 64
+
+KINDS = (
+    "ordinary",
+    "whole",
+    "zeros",
+    "near ones",
+    "large",
+    "small",
+    "limits",
+    "anything",
+    "mixed",
+)
+
+
+def inputs_like(
+    inputs: Sequence[Input], given: Sequence[Any], kind: str, seed: int = 0
+) -> list[Any]:
+    """Inputs of the same shapes and dtypes; whole numbers are some of the given ones.
+
+    Parameters
+    ----------
+    inputs
+        Of the program.
+    given
+        The values of the inputs that were recorded.
+    kind
+        One of `KINDS`.
+    seed
+        Of the draws.
+    """
+    rng = np.random.default_rng([seed, KINDS.index(kind)])
+    made: list[Any] = []
+    for x, value in zip(inputs, given, strict=True):
+        if x.dtype.kind != "f":
+            drawn = value
+            if isinstance(value, np.ndarray) and value.size:
+                drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
+            made.append(drawn)
+            continue
+        this = KINDS[rng.integers(len(KINDS) - 1)] if kind == "mixed" else kind
+        drawn = _drawn(this, x.shape, x.dtype, rng)
+        drawn.setflags(write=False)
+        made.append(float(drawn) if x.number else drawn)
+    return made
+
+
+def _drawn(
+    kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator
+) -> Array:
+    limits = np.finfo(dtype)
+    if kind == "ordinary":
+        x: Any = rng.normal(size=shape)
+    elif kind == "whole":
+        x = rng.integers(-2, 3, shape) / rng.choice([1.0, 2.0])
+    elif kind == "zeros":
+        x = rng.choice([0.0, -0.0, 1.0], shape, p=[0.5, 0.3, 0.2])
+    elif kind == "near ones":
+        near = [1.0, 1.0 + limits.eps, 1.0 - limits.epsneg, 2.0, 0.5]
+        x = rng.choice(near, shape) * rng.choice([1.0, -1.0], shape)
+    elif kind == "large":
+        # some cancel each other; the square is still finite
+        large = float(limits.max) ** 0.45 * rng.choice([1.0, -1.0], shape)
+        x = np.where(rng.random(shape) < 0.5, large, 1e2 * rng.normal(size=shape))
+    elif kind == "small":
+        x = rng.normal(size=shape) * rng.choice(
+            [1e-3, float(limits.tiny) ** 0.5, float(limits.tiny)], shape
+        )
+    elif kind == "anything":
+        large = float(limits.max) ** 0.45
+        signed = [0.0, 1.0, 1.0 + limits.eps, 3.0, large, np.inf]
+        x = np.where(rng.random(shape) < 0.3, rng.normal(size=shape), rng.choice(signed, shape))
+        x = x * rng.choice([1.0, -1.0], shape)
+    else:
+        most = float(limits.max)
+        # here and there, or everywhere the same, or none
+        odd = rng.choice(
+            [np.inf, -np.inf, np.nan, most, most / 10], shape if rng.random() < 0.5 else ()
+        )
+        often = rng.random(shape) < rng.choice([0.0, 0.3, 0.3, 1.0])
+        x = np.where(often, odd, rng.normal(size=shape))
+    return np.asarray(x, dtype)
+
+
+def trials(inputs: Sequence[Input], given: Sequence[Any], n: int = 2) -> Iterator[list[Any]]:
+    """The given inputs, and n of each kind; more of those that differ most, if they are small."""
+    yield list(given)
+    small = max([math.prod(x.shape) for x in inputs], default=0) < _FEW
+    for kind in KINDS:
+        often = 10 * n if small and kind in ("limits", "anything") else n
+        for seed in range(often):
+            yield inputs_like(inputs, given, kind, seed)

@@ -1,8 +1,0 @@
-"""Looking at a tape: a page to step through, graphs; and a plot of losses."""
-
-from tapegrad.show.graphs import dot as dot
-from tapegrad.show.graphs import mermaid as mermaid
-from tapegrad.show.page import html as html
-from tapegrad.show.plot import loss as loss
-
-__all__ = ["dot", "html", "loss", "mermaid"]

@@ -1,0 +1,145 @@
+"""A recording of one example, replayed for a batch.
+
+A tape records everything that one example went through. Each op's batching rule
+(`tapegrad.declare.batching`) computes the results of all examples; an op without one is called
+once for each example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.cotangents import SEED, unbroadcast
+from tapegrad.core.forward import apply, by_transposing, schedule
+from tapegrad.core.op import Joint
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.writing import CURRENT, PARAMETER, append
+from tapegrad.declare.abstract import forward_of
+from tapegrad.declare.batching import Batched, count
+from tapegrad.face.lines import at_users_line
+
+
+@at_users_line
+def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: int) -> Any:
+    """Compute the records of one example's tape for a batch.
+
+    Parameters
+    ----------
+    tape
+        The recording of one example.
+    outputs
+        The wanted values; those that are not records of the tape stay as they are.
+    known
+        For the records that differ between examples from the start, the n values of each
+        along a leading axis.
+    n
+        The number of examples.
+
+    Returns
+    -------
+    For each output, its replacement and whether that has the leading axis.
+    """
+    outputs = list(outputs)
+    values: dict[Tensor, tuple[Any, bool]] = {x: (value, True) for x, value in known.items()}
+    origin = tape.start.origin
+
+    def of(x: Any) -> tuple[Any, bool]:
+        return values[x] if type(x) is Tensor and x.origin is origin else (x, False)
+
+    wanted = frozenset([x for x in outputs if type(x) is Tensor and x.origin is origin])
+    for record, done in schedule(tape, wanted):
+        if record not in known:
+            given = [of(x) for x in record._operands]
+            operands, batched = tuple([x for x, _ in given]), tuple([b for _, b in given])
+            if any(batched):
+                of_all = apply_batched(
+                    record.op, record._options, batched, operands, n, record._primal
+                )
+                values[record] = of_all, True
+            else:
+                values[record] = _once(record, operands), False
+        for x in done:
+            values.pop(x, None)
+    return [of(x) for x in outputs]
+
+
+def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
+    """The value of a record that is the same for all examples."""
+    if record.op is PARAMETER:
+        return operands[0] if operands else record._primal
+    if any(type(x) is Tensor for x in operands):
+        return append(record.op, operands, record._options)
+    if record.op is SEED and (last := CURRENT.get()) is not None and last.origin.compiling:
+        return append(SEED, (), record._options)
+    if not operands:
+        return record._primal
+    # not the record's own: while batching, a loop's value is only a placeholder
+    op = record.op
+    forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
+    value = forward(*operands, **record._options)
+    if type(record._primal) is np.ndarray:
+        return np.asarray(value)
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def apply_batched(
+    op: Rules,
+    options: Mapping[str, Any],
+    batched: Batched,
+    operands: tuple[Any, ...],
+    n: int,
+    like: Any,
+) -> Any:
+    """An op's results for n examples, along a leading axis; `like` is the result for one."""
+    if n == 0:
+        if type(like) is Parts:
+            return Parts(tuple([np.zeros((0, *x.shape), x.dtype) for x in like.values]))
+        return np.zeros((0, *like.shape), like.dtype)
+    if op is PARAMETER:
+        return operands[0]
+    made = NotImplemented
+    if op.batch is not None:
+        made = op.batch(op, batched, *operands, **options)
+    if made is NotImplemented:
+        each = EACH if any(op.rules(len(operands))) else EACH_DRAWN
+        made = apply(each, operands, {"of": op, "batched": batched, "options": options})
+    return made if type(made) in (Tensor, Parts) else np.asarray(made)
+
+
+def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...]:
+    """The operands of the i-th example."""
+    return tuple([x[i] if b else x for x, b in zip(operands, batched, strict=True)])
+
+
+def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
+    """An op without a batching rule, called once an example."""
+    n = count(batched, operands)
+    return np.stack([of.forward(*example(operands, batched, i), **options) for i in range(n)])
+
+
+def _each_vjp(
+    g: Any, y: Any, *operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]
+) -> list[Any]:
+    """The op's own rules, called once for each example."""
+    rows: list[list[Any]] = [[] for _ in operands]
+    for k in range(count(batched, operands)):
+        given = example(operands, batched, k)
+        for i, rule in enumerate(of.rules(len(operands))):
+            if rule is not None and is_floating(operands[i]):
+                c = rule(g[k], y[k], *given, **options)
+                if c is not None:
+                    (like,) = primals([given[i]])
+                    rows[i].append(unbroadcast(c, np.asarray(like), of.name, i))
+    return [
+        (np.stack(row) if b else sum(row[1:], row[0])) if row else None
+        for row, b in zip(rows, batched, strict=True)
+    ]
+
+
+EACH = Rules("each", _each, Joint(_each_vjp), by_transposing)
+EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None)

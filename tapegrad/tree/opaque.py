@@ -1,0 +1,91 @@
+"""Tensors inside opaque objects: what a leaf may hide.
+
+A gradient passes through the leaves of trees. A Tensor in a generator, a closure or an object of
+any other class is out of reach, so such a leaf is refused wherever a gradient would be lost.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterable
+from contextvars import Context
+from types import CodeType, FrameType, FunctionType, ModuleType, TracebackType
+from typing import Any
+
+import numpy as np
+
+from tapegrad.face.reading import Reading
+from tapegrad.face.text import a_kind
+
+# Values that hold nothing, and values that lead to the rest of the program.
+OPAQUE = (
+    *(str, bytes, int, float, complex, type(None), np.generic),
+    *(type, ModuleType, CodeType, FrameType, TracebackType, Context),
+)
+
+
+def refuse_hidden(leaf: Any, what: str, recordings: bool = True) -> None:
+    """Raise for a leaf that has a Tensor inside, at any depth.
+
+    Parameters
+    ----------
+    leaf
+        Any leaf of a tree. A Tensor itself hides nothing.
+    what
+        The leaf's name in the message.
+    recordings
+        Whether a leaf may hold a recording, as a `Tape` or a pullback does: its Tensors are meant
+        to be kept.
+
+    Raises
+    ------
+    TypeError
+        If there is a Tensor inside.
+    """
+    if isinstance(leaf, Reading):
+        return
+    found = tensor_inside(leaf, recordings)
+    if found is not None:
+        name = getattr(leaf, "__qualname__", None)
+        called = f" {name}" if isinstance(name, str) else ""
+        raise TypeError(
+            f"{what} is {a_kind(leaf)}{called} with Tensors in it ({found._line()}), "
+            "which is not a tree, so their gradients would be lost; trees consist of dict, list, "
+            "tuple, NamedTuple, attrs classes and dataclasses"
+        )
+
+
+def tensor_inside(x: Any, recordings: bool = False) -> Any:
+    """The first Tensor found in an object, at any depth; None if there is none.
+
+    Parameters
+    ----------
+    x
+        Anything. The search runs no code of its class, so an iterator is not consumed.
+    recordings
+        Whether to pass over a `Tape` or a pullback.
+    """
+    # by identity, and kept alive, since an identity may be reused
+    seen: dict[int, Any] = {}
+    waiting = [x]
+    while waiting:
+        x = waiting.pop()
+        if isinstance(x, Reading):
+            return x
+        if isinstance(x, OPAQUE) or id(x) in seen:
+            continue
+        seen[id(x)] = x
+        if not (recordings and hasattr(type(x), "__recording__")):
+            waiting.extend(_contents(x))
+    return None
+
+
+def _contents(x: Any) -> Iterable[Any]:
+    """What an object refers to, as the garbage collector sees it."""
+    if isinstance(x, FunctionType):
+        # its globals belong to the module
+        return x.__closure__ or (), x.__defaults__ or (), x.__kwdefaults__ or (), vars(x)
+    if isinstance(x, np.ndarray):
+        # the collector does not see the objects in an array
+        return x.ravel().tolist() if x.dtype.hasobject else ()
+    return gc.get_referents(x)

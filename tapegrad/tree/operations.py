@@ -1,0 +1,246 @@
+"""Operations on whole trees: a vector of one, updates, sizes, a table, comparison."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import give
+from tapegrad.face.reading import Reading
+from tapegrad.face.text import Text
+from tapegrad.tree.mapping import map
+from tapegrad.tree.structure import (
+    Structure,
+    Tree,
+    closed,
+    flatten,
+    leaves,
+    opened,
+    parts,
+    paths,
+    structure_paths,
+    unflatten,
+)
+
+__all__ = ["Unravel", "all_close", "ravel", "size", "summary", "update"]
+
+
+def ravel(tree: Any) -> tuple[Any, Unravel]:
+    """All numbers of a tree in one vector, and the function that restores the tree.
+
+    With it, optimizers of vectors such as ``scipy.optimize.minimize`` take a function of
+    any tree. Both directions are recorded when given Tensors.
+
+    Parameters
+    ----------
+    tree
+        A tree of floating arrays.
+
+    Returns
+    -------
+    vector, unravel
+        The vector, of a dtype that holds all leaves, and a function that turns such vectors into
+        trees like this one.
+
+    Raises
+    ------
+    TypeError
+        If a leaf is not floating, with its path.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> vector, unravel = tg.tree.ravel({"w": np.array([[1.0, 2.0]]), "b": np.array(3.0)})
+    >>> vector
+    array([1., 2., 3.])
+    >>> unravel(vector * 2)
+    {'w': array([[2., 4.]]), 'b': array(6.)}
+    """
+    parts, structure = flatten(tree)
+    refuse_unreal("ravel", parts)
+    parts = [x if isinstance(x, Reading) else np.asarray(x) for x in parts]
+    for path, x in zip(structure_paths(structure), parts, strict=True):
+        if x.dtype.kind != "f":
+            raise TypeError(
+                f"a vector is made of floating leaves; {path or 'the leaf'} is {x.dtype}"
+            )
+    unravel = Unravel(structure, tuple([(x.shape, x.dtype) for x in parts]))
+    if not parts:
+        return give(np.zeros(0)), unravel
+    vector: Any = np.concatenate([x.reshape(-1) for x in parts])
+    return vector if isinstance(vector, Reading) else give(vector), unravel
+
+
+@attrs.frozen
+class Unravel:
+    """The way from a vector back to a tree; see `ravel`.
+
+    Attributes
+    ----------
+    structure
+        Of the tree.
+    likes
+        The shape and the dtype of each leaf.
+    """
+
+    structure: Structure
+    likes: tuple[tuple[tuple[int, ...], np.dtype[Any]], ...]
+
+    def __call__(self, vector: Any) -> Any:
+        """The tree with the numbers of a vector.
+
+        Raises
+        ------
+        ValueError
+            If it is not a vector, or has another length.
+        """
+        sizes = [math.prod(shape) for shape, _ in self.likes]
+        refuse_unreal("unravel", (vector,))
+        vector = vector if isinstance(vector, Reading) else np.asarray(vector)
+        if vector.shape != (sum(sizes),):
+            raise ValueError(
+                f"a vector of {sum(sizes)} numbers is needed; this has shape {vector.shape}"
+            )
+        made: list[Any] = []
+        start = 0
+        for (shape, dtype), n in zip(self.likes, sizes, strict=True):
+            x: Any = vector[start : start + n].reshape(shape)
+            start += n
+            if isinstance(vector, Reading):
+                made.append(x if x.dtype == dtype else x.astype(dtype))
+            else:
+                # the holder of the vector may write to it
+                made.append(give(told(x.astype, dtype)))
+        return unflatten(self.structure, made)
+
+
+def update(tree: Tree, changes: Mapping[str, Any]) -> Tree:
+    """A tree with some of its parts replaced.
+
+    Parameters
+    ----------
+    tree
+        Any tree; it stays as it is.
+    changes
+        The replacements, by the path of a leaf or of a node within the tree.
+
+    Returns
+    -------
+    A new tree.
+
+    Raises
+    ------
+    ValueError
+        If a path does not exist, occurs twice, or lies within another one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.update([{"weight": 1.0, "bias": 2.0}, 3.0], {"0.weight": 5.0})
+    [{'weight': 5.0, 'bias': 2.0}, 3.0]
+    """
+    found: list[str] = []
+    made = _updated(tree, "", changes, found)
+    for path in changes:
+        if found.count(path) != 1:
+            outer = next((x for x in found if not x or path.startswith(f"{x}.")), None)
+            if path not in found and outer is not None:
+                raise ValueError(f"{path!r} is within {outer!r}, which is replaced as well")
+            how = "no place" if path not in found else "more than one place"
+            raise ValueError(f"there is {how} at {path!r}; the leaves are at {paths(tree)}")
+    return made
+
+
+def _updated(x: Any, path: str, changes: Mapping[str, Any], found: list[str]) -> Any:
+    """The part of a tree at a path, with replacements, whose paths are added to `found`."""
+    if path in changes:
+        found.append(path)
+        return changes[path]
+    own = parts(x)
+    if not own:
+        return x
+    start = f"{path}." if path else ""
+    made = [_updated(child, start + name, changes, found) for name, child in own.items()]
+    node, keys, _ = opened(x)
+    return closed(node, keys, made)
+
+
+def size(tree: Any) -> int:
+    """The number of numbers in a tree, such as a model's parameter count.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.size(tg.nn.Linear(784, 256).init(0))
+    200960
+    """
+    return sum(math.prod(np.shape(x)) for x in leaves(tree))
+
+
+def summary(tree: Any) -> str:
+    """A table of a tree: the path, shape, dtype, count and bytes of each leaf, and of all.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> print(tg.tree.summary(tg.nn.Linear(3, 2).init(0)))
+    path    shape   dtype    numbers  bytes
+    weight  (3, 2)  float64        6     48
+    bias    (2,)    float64        2     16
+    all                            8     64
+    """
+    rows = [("path", "shape", "dtype", "numbers", "bytes")]
+    total = n_bytes = 0
+    for path, x in zip(paths(tree), leaves(tree), strict=True):
+        x = x if hasattr(x, "dtype") else np.asarray(x)
+        n = math.prod(x.shape)
+        total, n_bytes = total + n, n_bytes + n * x.dtype.itemsize
+        row = (path, str(x.shape), str(x.dtype), f"{n:,}", f"{n * x.dtype.itemsize:,}")
+        rows.append(row)
+    rows.append(("all", "", "", f"{total:,}", f"{n_bytes:,}"))
+    widths = [max(len(row[i]) for row in rows) for i in range(5)]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if i > 2 else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    ]
+    return Text("\n".join(lines))
+
+
+def all_close(
+    a: Any, b: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> bool:
+    """Whether two trees have the same structure and shapes, and nearly the same numbers.
+
+    Parameters
+    ----------
+    a, b
+        Trees of arrays and numbers.
+    rtol, atol, equal_nan
+        As in `numpy.allclose`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tree.all_close({"w": np.ones(2)}, {"w": np.ones(2) + 1e-9})
+    True
+    >>> tg.tree.all_close({"w": np.ones(2)}, {"w": np.ones(1)})
+    False
+    """
+    pairs: list[tuple[Any, Any]] = []
+    try:
+        map(lambda *pair: pairs.append(pair), a, b)
+    except ValueError:
+        return False
+    return all(
+        np.shape(x) == np.shape(y) and bool(np.allclose(x, y, rtol, atol, equal_nan))
+        for x, y in pairs
+    )

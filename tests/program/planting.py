@@ -1,0 +1,209 @@
+"""Faults planted in the passes, the planner and the writer, each by a change of one line."""
+
+import contextlib
+import importlib
+import inspect
+from collections.abc import Iterator
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+# the module in tapegrad.program, a piece of its source that occurs once, what it becomes: a stale
+# operand, a swapped axis, a dropped term or guard, a wider dtype, a wrong alias, a buffer that is
+# used again too early; the default run plants the first three
+PLANTED: tuple[tuple[str, str, str], ...] = (
+    ("passes.factors", "number = outer * inner", "number = outer"),
+    ("plan", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
+    ("instructions", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
+    ("passes.products", "made[0].operands[1],\n", "made[0].operands[0],\n"),
+    (
+        "passes.stack",
+        "stack, *[_total(builder, rows[i]) for i in range(n)]",
+        "stack, *[_total(builder, rows[0]) for i in range(n)]",
+    ),
+    (
+        "passes.gathers",
+        "return builder.emit(index_select, tables.pop(), concatenated(builder, indices))",
+        "return builder.emit(index_select, tables.pop(), concatenated(builder, indices[::-1]))",
+    ),
+    ("passes.terms", "if (x, small) not in wholes:", "if not wholes:"),
+    (
+        "passes.common",
+        "return instruction.op, operands, *[(name",
+        "return instruction.op, operands[:1], *[(name",
+    ),
+    (
+        "passes.split",
+        'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved, stage=stage)',
+        'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved[::-1], stage=stage)',
+    ),
+    (
+        "builder",
+        "operands = tuple([moved[x] if _is_computed(x) else x for x in made.operands])",
+        "operands = tuple([x for x in made.operands])",
+    ),
+    (
+        "builder",
+        "return instruction.on(_exchanged(instruction.operands, replaced))",
+        "return instruction",
+    ),
+    ("passes.products", "index=(slice(k * n, (k + 1) * n),)", "index=(slice(0, n),)"),
+    ("passes.stack", "    return index[0]\n", "    return -1 - index[0] + scattered.shape[0]\n"),
+    (
+        "passes.stack",
+        "turned = builder.emit(transpose, left_all)",
+        "turned = builder.reshaped(left_all, builder.shape(left_all)[::-1])",
+    ),
+    ("passes.fold", "tuple([first[axis] for axis in axes])", "tuple(axes)"),
+    ("passes.sums", "if axes == tuple(range(len(axes))):", "if True:"),
+    ("passes.picks", "n=builder.shape(a)[-1])", "n=builder.shape(a)[0])"),
+    ("passes.split", "return np.sum(values[term], axis=0)", "return np.sum(values[term], axis=-1)"),
+    (
+        "passes.factors",
+        "return y if number == -1 else builder.emit(multiply, -number, y)",
+        "return y",
+    ),
+    (
+        "passes.factors",
+        "subtract if instruction.op is add else add, a, positive",
+        "add, a, positive",
+    ),
+    ("passes.factors", "return builder.emit(negative, product)", "return product"),
+    ("passes.stack", "return _total(builder, [total, *others])", "return total"),
+    ("passes.rows", "1.0 if factor is None else factor,", "1.0,"),
+    ("passes.rows", "subtract=instruction.op is subtract,", "subtract=False,"),
+    ("passes.picks", "if sign < 0:", "if sign > 0:"),
+    (
+        "passes.split",
+        "so_far = operands[n + k] if stands[k] is None else stands[k]",
+        "so_far = operands[n + k]",
+    ),
+    ("passes.split", "if stands[k] is None and splat(", "if splat("),
+    ("passes.fold", "if splat(builder, left) == 1:", "if splat(builder, left) is not None:"),
+    ("passes.fold", "if op is subtract and _is_zero(", "if op is subtract and not _is_zero("),
+    (
+        "passes.sides",
+        "if x in self.on_carry or x not in self.on_rows or x in self.after:",
+        "if x not in self.on_rows or x in self.after:",
+    ),
+    (
+        "passes.typed",
+        "known[key] = builder.constant(np.full((), x, dtype))",
+        "known[key] = builder.constant(np.full((), x, np.float64))",
+    ),
+    ("passes.fold", "and builder.dtype(x) == instruction.dtype\n        ):", "\n        ):"),
+    (
+        "passes.sums",
+        "ones = builder.constant(np.ones(height, builder.dtype(x)))",
+        "ones = builder.constant(np.ones(height))",
+    ),
+    ("builder", "dtype = forward.resolve_dtypes((*kinds, None))[-1]", "dtype = np.dtype(float)"),
+    (
+        "plan",
+        'owner[Ref("instruction", i)] = owner.get(base, base)',
+        'owner[Ref("instruction", i)] = base',
+    ),
+    ("plan", "if instruction.op in VIEWS:\n            base", "if False:\n            base"),
+    (
+        "plan",
+        "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole",
+        "owner = dict(owner)",
+    ),
+    ("plan", "return instruction.is_elementwise\n", "return True\n"),
+    (
+        "plan",
+        "ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]",
+        "ends = [*accumulate(program.like(x).shape[0] for x in instruction.operands), 0]",
+    ),
+    (
+        "plan",
+        "fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]",
+        "fitting = list(places)",
+    ),
+    ("plan", "if last[x] == ref.index and x in place:", "if x in place:"),
+    (
+        "plan",
+        "if ref not in results and last_read.get(ref, ref.index) < stop:",
+        "if ref not in results:",
+    ),
+    (
+        "plan",
+        "is_new = takes_out(program, instruction) and ref not in results and ref not in new",
+        "is_new = takes_out(program, instruction) and ref not in new",
+    ),
+    (
+        "filling",
+        "view = f\"[{':, ' * axis}{start}:{stop}]\"",
+        "view = f\"[{':, ' * axis}:{stop - start}]\"",
+    ),
+    (
+        "blocks",
+        'body.append(f"    {block[ref]} = {whole}[{low}:{low} + {step}]")',
+        'body.append(f"    {block[ref]} = {whole}[:{step}]")',
+    ),
+    ("control.writing", 'return f"{rows}[::-1]" if self.loop.reverse else rows', "return rows"),
+    (
+        "control.writing",
+        "early = (body.outputs[j] == given) != loop.reverse",
+        "early = body.outputs[j] == given",
+    ),
+    (
+        "passes.fold",
+        "if op in (divide, power) and splat(builder, operands[1]) == 1:",
+        "if op in (divide, power) and splat(builder, operands[1]) == 2:",
+    ),
+    ("passes.sums", "left = right = squared.operands[0]", "left, right = x, squared.operands[0]"),
+    (
+        "passes.picks",
+        "places = builder.emit(add, at, starts)",
+        "places = builder.emit(add, at, at)",
+    ),
+    (
+        "passes.terms",
+        'wholes[x, small], index=taken.options["index"])',
+        "wholes[x, small], index=(slice(0, builder.shape(part)[0]),))",
+    ),
+    (
+        "passes.typed",
+        "return (scalar, operands[1]) if i == 0 else (operands[0], scalar)",
+        "return (scalar, operands[1])",
+    ),
+    ("passes.split", "stands[k] = builder.emit(add, so_far, x)", "stands[k] = x"),
+)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    for x in code.co_consts:
+        if isinstance(x, CodeType):
+            yield x
+            yield from _codes(x)
+
+
+def _functions(module: ModuleType) -> Iterator[FunctionType]:
+    """The functions and methods of a module; a pass is the function that declares it."""
+    for x in [getattr(x, "change", x) for x in vars(module).values()]:
+        if getattr(x, "__module__", "") == module.__name__:
+            members: list[Any] = [*vars(x).values()] if isinstance(x, type) else [x]
+            yield from [
+                y for m in members if isinstance(y := getattr(m, "__func__", m), FunctionType)
+            ]
+
+
+@contextlib.contextmanager
+def planted(name: str, old: str, new: str) -> Iterator[None]:
+    """A piece of a module's source in place of another, for as long as it lasts."""
+    module = importlib.import_module(f"tapegrad.program.{name}")
+    source = inspect.getsource(module)
+    assert source.count(old) == 1, f"{name} has {source.count(old)} of {old!r}"
+    changed = compile(source.replace(old, new), module.__file__ or name, "exec")
+    codes = {x.co_qualname: x for x in _codes(changed)}
+    found = [x for x in _functions(module) if x.__code__.co_qualname in codes]
+    kept = [(x, x.__code__) for x in found]
+    for x in found:
+        code = codes[x.__code__.co_qualname]
+        if code.co_freevars == x.__code__.co_freevars:
+            x.__code__ = code
+    try:
+        yield
+    finally:
+        for x, code in kept:
+            x.__code__ = code
