@@ -15,13 +15,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import (
-    argument_names,
-    check_callable,
-    first_line,
-    label,
-    title,
-)
+from tapegrad.core.callables import argument_names, check_callable, first_line, label, title
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
@@ -35,13 +29,12 @@ from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
-from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
 from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
-from tapegrad.program.program import Program, from_tape
+from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
-from tapegrad.program.writing import runner
+from tapegrad.program.text import runner
 from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
