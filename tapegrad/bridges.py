@@ -246,8 +246,7 @@ def jax(fn: Fn, like: Any = None) -> Fn:
     """
     check_callable(fn)
     library = _imported("jax")
-    from tapegrad.program.jax.pytrees import register
-    from tapegrad.program.jax.run import stand_in
+    from tapegrad.program.jax.run import register, stand_in
 
     def known(x: Any) -> Any:
         if isinstance(x, library.core.Tracer):

@@ -30,7 +30,7 @@ from tapegrad.declare.layout import Layout, floating_leaves
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import lend
-from tapegrad.ops.record import asarray, stopped
+from tapegrad.ops.casting import asarray, stopped
 
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)

@@ -12,7 +12,7 @@ from tapegrad import tree
 from tapegrad.core.callables import check_callable, keep_names, label
 from tapegrad.core.operands import is_floating
 from tapegrad.declare.custom import CustomVJP
-from tapegrad.ops.inverse import solve as solve_linear
+from tapegrad.ops.linalg import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
 from tapegrad.transforms.products import vjp
 

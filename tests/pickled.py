@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 import tapegrad as tg
-from tapegrad.program.writing import runner
+from tapegrad.program.text import runner
 
 X = np.linspace(-1.0, 1.0, 12).reshape(4, 3)
 IMAGES = np.linspace(-1.0, 1.0, 2 * 2 * 6 * 6).reshape(2, 2, 6, 6)

@@ -167,7 +167,7 @@ def test_what_not_every_program_needs_is_imported_when_it_is_asked_for():
     )
     later = {name for name in done.stdout.split() if name.startswith("tapegrad")}
     assert {
-        "tapegrad.program.writing",
+        "tapegrad.program.text",
         "tapegrad.nn",
         "tapegrad.optim",
         "tapegrad.testing",

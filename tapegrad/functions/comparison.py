@@ -9,8 +9,8 @@ import numpy as np
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, TYING, Call, Choices, each
+from tapegrad.ops.casting import asarray, to_array
 from tapegrad.ops.logic import isclose
-from tapegrad.ops.record import array, asarray
 from tapegrad.ops.reduction import all
 
 __all__ = [
@@ -72,7 +72,7 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     >>> bool(tg.array_equal(np.array([1.0, 2.0]), [1.0, 2.0])), tg.array_equal(np.ones(2), 1.0)
     (True, False)
     """
-    a1, a2 = array(a1), array(a2)
+    a1, a2 = to_array(a1), to_array(a2)
     if a1.shape != a2.shape:
         return False
     same = np.equal(a1, a2)
@@ -91,7 +91,7 @@ def array_equiv(a1: Any, a2: Any) -> Any:
     >>> bool(tg.array_equiv(np.ones(2), 1.0)), tg.array_equiv(np.ones(2), np.ones(3))
     (True, False)
     """
-    a1, a2 = array(a1), array(a2)
+    a1, a2 = to_array(a1), to_array(a2)
     try:
         np.broadcast_shapes(a1.shape, a2.shape)
     except ValueError:

@@ -1,4 +1,4 @@
-"""Arrays made from numbers and Tensors, and from the shapes of others."""
+"""Arrays made from scratch, from numbers or in the shape of others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Domain, Elements
 from tapegrad.face.table import answers
-from tapegrad.ops.record import alike, double, fitted, seen
-from tapegrad.ops.record import array as as_array
+from tapegrad.ops.casting import alike, double, fitted, seen
+from tapegrad.ops.casting import to_array as as_array
 
 __all__ = [
     "array",
@@ -360,3 +360,46 @@ def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = 
         for x, axis in zip(xi, axes, strict=True)
     )
     return grids if sparse else np.broadcast_arrays(*grids)
+
+
+def _made(
+    object: Any,
+    dtype: Any = None,
+    order: Any = None,
+    *,
+    copy: Any = None,
+    subok: bool = False,
+    ndmin: int = 0,
+    device: Any = None,
+) -> Any:
+    """`tg.array`, called like `np.array` and its kin; order and copies have no effect."""
+    y = array(object, dtype)
+    return np.reshape(y, (1,) * (ndmin - y.ndim) + y.shape) if ndmin > y.ndim else y
+
+
+def _with_an_axis(object: Any, dtype: Any = None) -> Any:
+    return np.atleast_1d(_made(object, dtype))
+
+
+def _filled(
+    shape: Any, fill_value: Any, dtype: Any = None, order: Any = None, *, device: Any = None
+) -> Any:
+    return full(shape, as_array(fill_value), dtype)
+
+
+def _plain(make: Any) -> Any:
+    """A function whose result holds no Tensor."""
+
+    def plain(*args: Any, **kwargs: Any) -> Any:
+        return make(*args, **kwargs)
+
+    return plain
+
+
+answers([np.array, np.asarray, np.asanyarray], _made)
+answers([np.ascontiguousarray, np.asfortranarray], _with_an_axis)
+answers([np.full], _filled)
+# np.empty always gives the same, so that a function's results are
+answers([np.zeros, np.empty], _plain(np.zeros))
+for _make in (np.arange, np.ones, np.eye, np.identity, np.tri):
+    answers([_make], _plain(_make))

@@ -8,7 +8,7 @@ import numpy as np
 
 from tapegrad.declare import function
 from tapegrad.declare.domain import on_array
-from tapegrad.ops.record import array
+from tapegrad.ops.casting import to_array
 
 __all__ = ["fftshift", "ifftshift"]
 
@@ -19,7 +19,7 @@ _calls = on_array(
 
 
 def _rolled(x: Any, axes: Any, sign: int) -> Any:
-    x = array(x)
+    x = to_array(x)
     axes = tuple(range(x.ndim)) if axes is None else axes
     if np.ndim(axes) == 0:
         return np.roll(x, sign * (x.shape[axes] // 2), axes)

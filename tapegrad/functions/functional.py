@@ -1,16 +1,21 @@
-"""NumPy's functions that call functions on parts of an array."""
+"""Functions applied along axes, over an array, and by the methods of ufuncs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
 
-from tapegrad.face.table import answers
+from tapegrad.face.table import ANSWERS, answers
 from tapegrad.functions.creation import array, zeros_like
+from tapegrad.ops.activation import logsumexp
+from tapegrad.ops.casting import to_array
+from tapegrad.ops.reduction import all, any, max, min, prod, sum
+from tapegrad.ops.scan import cumprod, cumsum
 from tapegrad.ops.updates import at
 
 __all__ = ["apply_along_axis", "apply_over_axes", "piecewise"]
@@ -128,3 +133,36 @@ def piecewise(x: Any, condlist: Any, funclist: Any, *args: Any, **kw: Any) -> An
 answers([np.apply_along_axis], apply_along_axis)
 answers([np.apply_over_axes], apply_over_axes)
 answers([np.piecewise], piecewise)
+
+
+def _reduce(
+    function: Any, to_array: Any, axis: Any = 0, dtype: Any = None, out: Any = None, **options: Any
+) -> Any:
+    """``ufunc.reduce``: unlike the function, it reduces the first axis unless another is given."""
+    return function(to_array, axis=axis, dtype=dtype, out=out, **options)
+
+
+def _outer(ufunc: Any, x1: Any, x2: Any, **options: Any) -> Any:
+    """``ufunc.outer``: the ufunc of each element of x1 with each of x2."""
+    x1, x2 = to_array(x1), to_array(x2)
+    return ufunc(np.reshape(x1, x1.shape + (1,) * x2.ndim), x2, **options)
+
+
+_REDUCTIONS = {
+    np.add: sum,
+    np.multiply: prod,
+    np.maximum: max,
+    np.minimum: min,
+    np.logaddexp: logsumexp,
+    np.logical_and: all,
+    np.logical_or: any,
+}
+_SCANS = {np.add: cumsum, np.multiply: cumprod}
+
+for _ufunc, _function in _REDUCTIONS.items():
+    answers([("reduce", _ufunc)], partial(_reduce, _function))
+for _ufunc, _scan in _SCANS.items():
+    answers([("accumulate", _ufunc)], partial(_reduce, _scan))
+for _ufunc in list(ANSWERS):
+    if isinstance(_ufunc, np.ufunc) and (_ufunc.nin, _ufunc.nout, _ufunc.signature) == (2, 1, None):
+        answers([("outer", _ufunc)], partial(_outer, _ufunc))

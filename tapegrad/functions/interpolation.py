@@ -9,9 +9,9 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Elements
+from tapegrad.ops.casting import double, number
 from tapegrad.ops.indexing import index_select
-from tapegrad.ops.interpolation import piece
-from tapegrad.ops.record import double, number
+from tapegrad.ops.order import piece
 
 __all__ = [
     "interp",

@@ -7,26 +7,22 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.table import answers
-from tapegrad.functions.decomposition import *  # noqa: F403
-from tapegrad.functions.inverse import *  # noqa: F403
-from tapegrad.functions.norms import *  # noqa: F403
-from tapegrad.functions.norms import cond as cond
-from tapegrad.functions.product import cross as _cross
-from tapegrad.functions.product import multi_dot as multi_dot
-from tapegrad.functions.product import outer as _outer
-from tapegrad.functions.product import tensordot as tensordot
-from tapegrad.functions.shape import matrix_transpose as matrix_transpose
-from tapegrad.ops.decomposition import *  # noqa: F403
-from tapegrad.ops.eigen import *  # noqa: F403
-from tapegrad.ops.inverse import *  # noqa: F403
+from tapegrad.functions.manipulation import matrix_transpose as matrix_transpose
+from tapegrad.functions.matrices import *  # noqa: F403  # noqa: F403  # noqa: F403
+from tapegrad.functions.matrices import cond as cond
+from tapegrad.functions.products import cross as _cross
+from tapegrad.functions.products import multi_dot as multi_dot
+from tapegrad.functions.products import outer as _outer
+from tapegrad.functions.products import tensordot as tensordot
+from tapegrad.ops.casting import to_array
+from tapegrad.ops.linalg import *  # noqa: F403  # noqa: F403  # noqa: F403
 from tapegrad.ops.product import matmul as matmul
 from tapegrad.ops.product import vecdot as vecdot
-from tapegrad.ops.record import array
 
 
 def diagonal(x: Any, *, offset: int = 0) -> Any:
     """The diagonals of matrices, as in ``np.linalg``: over the last two axes."""
-    x = array(x)
+    x = to_array(x)
     n, m = x.shape[-2:]
     i = np.arange(max(min(n + min(offset, 0), m - max(offset, 0)), 0))
     return x[..., i - min(offset, 0), i + max(offset, 0)]

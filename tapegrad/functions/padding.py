@@ -11,11 +11,11 @@ from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Elements
 from tapegrad.functions.creation import array as nested
 from tapegrad.functions.creation import linspace
-from tapegrad.functions.order import median
 from tapegrad.functions.selection import take
+from tapegrad.functions.sorting import median
+from tapegrad.ops.casting import fitted
+from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import array as as_array
-from tapegrad.ops.record import fitted
 
 __all__ = ["pad"]
 

@@ -10,9 +10,9 @@ import numpy as np
 from tapegrad.declare import function
 from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
-from tapegrad.functions.decomposition import lstsq
-from tapegrad.ops.eigen import eigvals
-from tapegrad.ops.record import floating, seen
+from tapegrad.functions.matrices import lstsq
+from tapegrad.ops.casting import floating, seen
+from tapegrad.ops.linalg import eigvals
 
 __all__ = [
     "polyadd",

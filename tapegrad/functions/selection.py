@@ -10,10 +10,9 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Domain, axis_or_flat
-from tapegrad.ops.indexing import getitem, index_select
-from tapegrad.ops.picking import pick
-from tapegrad.ops.record import alike, fitted, known, number
-from tapegrad.ops.record import array as as_array
+from tapegrad.ops.casting import alike, fitted, known, number
+from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.indexing import getitem, index_select, pick
 from tapegrad.ops.updates import index_set
 
 __all__ = [

@@ -16,8 +16,7 @@ from tapegrad.face.lines import told
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
-from tapegrad.program.control.loop import Branch
-from tapegrad.program.control.part import part
+from tapegrad.program.control.loop import Branch, part
 
 R = TypeVar("R", bound=Any)
 

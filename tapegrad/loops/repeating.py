@@ -29,10 +29,9 @@ from tapegrad.loops.carry import (
 )
 from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
-from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.control.part import part
-from tapegrad.program.templates import VIEWS
+from tapegrad.program.expressions import VIEWS
 
 Fn = Callable[..., Any]
 Carry = TypeVar("Carry", bound=Any)

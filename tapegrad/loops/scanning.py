@@ -27,10 +27,9 @@ from tapegrad.loops.carry import (
     typed,
 )
 from tapegrad.program.control.body import Traced, settled_before, traced
-from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.control.part import part
-from tapegrad.program.templates import VIEWS
+from tapegrad.program.expressions import VIEWS
 
 Step = Callable[[Any, Any], Any]
 Carry = TypeVar("Carry", bound=Any)

@@ -1,17 +1,20 @@
-"""Layers: `init` draws parameters, a call is a pure function of them."""
+"""Layers: affine maps, embeddings, dropout and activations as layers."""
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, ClassVar, Protocol
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad import random
 from tapegrad.core.operands import shape_of
 from tapegrad.face.lines import at_users_line
+from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
-from tapegrad.ops import add, index_select, matmul, relu, sigmoid, tanh
+from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
 from tapegrad.ops.indexing import from_zero
 
 
@@ -238,3 +241,152 @@ class Relu(WithoutParameters):
 
     __slots__ = ()
     function = relu
+
+
+def _rate(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
+        raise ValueError(f"rate is a number, at least 0 and less than 1; not {value!r}")
+    return float(value)
+
+
+@attrs.frozen
+class Dropout:
+    """Sets elements to 0 at random and scales up the others.
+
+    (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The
+    expected value is unchanged.
+
+    Parameters
+    ----------
+    rate
+        The probability that an element is dropped.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> layer = tg.nn.Dropout(0.5)
+    >>> layer(None, np.ones(4))
+    array([1., 1., 1., 1.])
+    >>> sorted(set(layer(None, np.ones(100), key=tg.random.key(0)).tolist()))
+    [0.0, 2.0]
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    rate: float = attrs.field(converter=_rate)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
+        """None: there are no parameters."""
+
+    @at_users_line
+    def __call__(self, params: None, x: Any, key: Any = None) -> Any:
+        """X with elements dropped; without a key, x unchanged."""
+        check_no_params(self, params)
+        if key is None or self.rate == 0:
+            return x
+        keep = 1 - self.rate
+        return where(random.bernoulli(key, keep, shape_of(x)), x / keep, 0)
+
+
+class Silu(WithoutParameters):
+    """`tapegrad.silu` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Silu()(None, np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.2689,  0.    ,  0.7311])
+    """
+
+    __slots__ = ()
+    function = staticmethod(silu)
+
+
+@attrs.frozen
+class Gelu(WithoutParameters):
+    """`tapegrad.gelu` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Gelu()(None, np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
+    """
+
+    approximate: bool = False
+
+    def function(self, x: Any) -> Any:
+        """`tapegrad.gelu` of x."""
+        return gelu(x, self.approximate)
+
+
+@attrs.frozen
+class LeakyRelu(WithoutParameters):
+    """`tapegrad.leaky_relu` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.LeakyRelu(0.1)(None, np.array([-1.0, 0.0, 1.0]))
+    array([-0.1,  0. ,  1. ])
+    """
+
+    slope: float = 0.01
+
+    def function(self, x: Any) -> Any:
+        """`tapegrad.leaky_relu` of x."""
+        return leaky_relu(x, self.slope)
+
+
+@attrs.frozen
+class Elu(WithoutParameters):
+    """`tapegrad.elu` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Elu()(None, np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.6321,  0.    ,  1.    ])
+    """
+
+    alpha: float = 1.0
+
+    def function(self, x: Any) -> Any:
+        """`tapegrad.elu` of x."""
+        return elu(x, self.alpha)
+
+
+@attrs.frozen
+class Softmax(WithoutParameters):
+    """`tapegrad.softmax` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.Softmax()(None, np.zeros(2))
+    array([0.5, 0.5])
+    """
+
+    axis: int = -1
+
+    def function(self, x: Any) -> Any:
+        """`tapegrad.softmax` of x."""
+        return softmax(x, self.axis)
+
+
+@attrs.frozen
+class LogSoftmax(WithoutParameters):
+    """`tapegrad.log_softmax` as a layer, without parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.LogSoftmax()(None, np.zeros(2)).round(4)
+    array([-0.6931, -0.6931])
+    """
+
+    axis: int = -1
+
+    def function(self, x: Any) -> Any:
+        """`tapegrad.log_softmax` of x."""
+        return log_softmax(x, self.axis)

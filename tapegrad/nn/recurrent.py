@@ -1,4 +1,4 @@
-"""Recurrent layers: a call takes the hidden state and returns the new one."""
+"""Recurrent cells: plain, gated (GRU) and with long short-term memory (LSTM)."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy.typing as npt
 from tapegrad.core.operands import shape_of
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
-from tapegrad.nn.initializers import Key, split, zeros
+from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
 from tapegrad.nn.layers import Linear, LinearParams, affine, check_params, positive_integer
-from tapegrad.ops import add, astype, relu, sigmoid, tanh
-from tapegrad.ops.record import array
+from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
+from tapegrad.ops.casting import to_array
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 
 
 def as_wide(hidden: Any, x: Any) -> Any:
     """A hidden state in the dtype of x, so that it does not widen the model's dtype."""
-    hidden = array(hidden)
+    hidden = to_array(hidden)
     return hidden if hidden.dtype == x.dtype else astype(hidden, x.dtype)
 
 
@@ -123,3 +123,165 @@ class RNNCell:
             ) from error
         hidden = _ACTIVATIONS[self.activation](combined)
         return affine(self, params.w_ho, hidden, self.n_hidden, self.n_outputs, "w_ho"), hidden
+
+
+@attrs.frozen
+class GatedParams:
+    """The parameters of `GRUCell` and `LSTMCell`: input to gates, hidden to gates.
+
+    The gates stand side by side in the columns, in PyTorch's order: reset, update and new
+    in a `GRUCell`; input, forget, cell and output in an `LSTMCell`.
+    """
+
+    w_ih: LinearParams
+    w_hh: LinearParams
+
+
+@attrs.frozen
+class _GatedCell:
+    """The base of the cells with gates."""
+
+    __tree_leaf__: ClassVar[bool] = True
+    n_gates: ClassVar[int]
+
+    n_inputs: int = attrs.field(validator=positive_integer)
+    n_hidden: int = attrs.field(validator=positive_integer)
+
+    def init(self, key: Key, dtype: npt.DTypeLike = float) -> GatedParams:
+        """Glorot-uniform weights for the input, orthogonal ones for the hidden state."""
+        width = self.n_gates * self.n_hidden
+        ih, *hh = split(key, 1 + self.n_gates)
+        w_ih = glorot_uniform(ih, (self.n_inputs, width), dtype)
+        w_hh = concatenate([orthogonal(k, (self.n_hidden,) * 2, dtype) for k in hh], axis=1)
+        bias = zeros((width,), dtype)
+        return GatedParams(LinearParams(w_ih, bias), LinearParams(settled(w_hh), bias))
+
+    def _gates(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
+        """The contributions of the input and the hidden state to the gates."""
+        check_params(self, params, GatedParams)
+        width = self.n_gates * self.n_hidden
+        from_x = affine(self, params.w_ih, x, self.n_inputs, width, "w_ih")
+        hidden = as_wide(hidden, from_x)
+        return from_x, affine(self, params.w_hh, hidden, self.n_hidden, width, "w_hh", "hidden")
+
+
+class GRUCell(_GatedCell):
+    """One step of a gated recurrent unit (Cho et al. 2014, arXiv:1406.1078).
+
+    With the reset gate r, the update gate z and the new n, the hidden state h becomes
+    ``(1 - z) * n + z * h``, as in PyTorch.
+
+    Parameters
+    ----------
+    n_inputs, n_hidden
+        The lengths of the last axis of its input and hidden state.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> cell = tg.nn.GRUCell(3, 4)
+    >>> output, hidden = cell(cell.init(0), np.ones((5, 3)), cell.initial_hidden(5))
+    >>> output.shape, hidden.shape
+    ((5, 4), (5, 4))
+    """
+
+    __slots__ = ()
+    n_gates = 3
+
+    def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> Array:
+        """A hidden state of zeros, of shape (batch_size, n_hidden)."""
+        return zeros((batch_size, self.n_hidden), dtype)
+
+    @at_users_line
+    def __call__(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
+        """The output, which is the new hidden state, and that state.
+
+        Parameters
+        ----------
+        params
+            From `init`.
+        x
+            The input, of shape (batch, n_inputs).
+        hidden
+            The hidden state, of shape (batch, n_hidden), in any floating dtype.
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `GatedParams`.
+        ValueError
+            If a shape does not fit the sizes of the cell.
+        """
+        from_x, from_hidden = self._gates(params, x, hidden)
+        hidden = as_wide(hidden, from_x)
+        n = self.n_hidden
+        gates = sigmoid(from_x[..., : 2 * n] + from_hidden[..., : 2 * n])
+        reset, update = gates[..., :n], gates[..., n:]
+        new = tanh(from_x[..., 2 * n :] + reset * from_hidden[..., 2 * n :])
+        hidden = new + update * (hidden - new)
+        return hidden, hidden
+
+
+class LSTMCell(_GatedCell):
+    """One step of a long short-term memory (Hochreiter and Schmidhuber 1997).
+
+    With the gates i, f, g and o, the cell state c becomes ``f * c + i * g`` and the
+    hidden state ``o * tanh(c)``, as in PyTorch.
+
+    Parameters
+    ----------
+    n_inputs, n_hidden
+        The lengths of the last axis of its input and of its hidden and cell states.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> cell = tg.nn.LSTMCell(3, 4)
+    >>> output, (hidden, memory) = cell(cell.init(0), np.ones((5, 3)), cell.initial_hidden(5))
+    >>> output.shape, hidden.shape, memory.shape
+    ((5, 4), (5, 4), (5, 4))
+    """
+
+    __slots__ = ()
+    n_gates = 4
+
+    def initial_hidden(self, batch_size: int, dtype: npt.DTypeLike = float) -> tuple[Array, Array]:
+        """A hidden and a cell state of zeros, each of shape (batch_size, n_hidden)."""
+        state = zeros((batch_size, self.n_hidden), dtype)
+        return state, state
+
+    @at_users_line
+    def __call__(
+        self, params: GatedParams, x: Any, hidden: tuple[Any, Any]
+    ) -> tuple[Any, tuple[Any, Any]]:
+        """The output, and the new hidden and cell states.
+
+        Parameters
+        ----------
+        params
+            From `init`.
+        x
+            The input, of shape (batch, n_inputs).
+        hidden
+            The hidden and the cell state, each of shape (batch, n_hidden), in any
+            floating dtype.
+
+        Raises
+        ------
+        TypeError
+            If the parameters are not `GatedParams`, or `hidden` is not a pair.
+        ValueError
+            If a shape does not fit the sizes of the cell.
+        """
+        if not isinstance(hidden, tuple | list) or len(hidden) != 2:
+            raise TypeError(f"{self}: hidden is a pair of a hidden and a cell state")
+        before, cell = hidden
+        from_x, from_hidden = self._gates(params, x, before)
+        gates, n = from_x + from_hidden, self.n_hidden
+        into, forget = sigmoid(gates[..., :n]), sigmoid(gates[..., n : 2 * n])
+        new, out = tanh(gates[..., 2 * n : 3 * n]), sigmoid(gates[..., 3 * n :])
+        cell = forget * as_wide(cell, gates) + into * new
+        output = out * tanh(cell)
+        return output, (output, cell)

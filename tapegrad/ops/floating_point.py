@@ -1,23 +1,192 @@
-"""Floating-point numbers: their parts, their neighbours, and those that are not finite."""
+"""Rounding, and the parts of floating-point numbers."""
 
 from __future__ import annotations
 
+import operator
 from typing import Any
 
 import numpy as np
 
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
-from tapegrad.declare.domain import NONZERO, REAL, Call, Choices, each
+from tapegrad.declare.domain import NONZERO, REAL, Call, Choices, Elements, any_of, each
 
 __all__ = [
+    "around",
+    "ceil",
     "copysign",
+    "fix",
+    "floor",
+    "floor_divide",
+    "fmod",
     "ldexp",
+    "mod",
     "nan_to_num",
     "nextafter",
+    "remainder",
+    "rint",
+    "round",
     "signbit",
     "spacing",
+    "trunc",
 ]
+
+
+@op(None, ufunc=np.floor)
+def floor(x: Any) -> Any:
+    """The largest integer that is not above x. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.floor(np.array([-1.5, 0.5, 2.5]))
+    array([-2.,  0.,  2.])
+    """
+
+
+@op(None, ufunc=np.ceil)
+def ceil(x: Any) -> Any:
+    """The smallest integer that is not below x. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ceil(np.array([-1.5, 0.5, 2.5]))
+    array([-1.,  1.,  3.])
+    """
+
+
+@op(None, ufunc=np.trunc)
+def trunc(x: Any) -> Any:
+    """The nearest integer towards 0. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.trunc(np.array([-1.5, 0.5, 2.5]))
+    array([-1.,  0.,  2.])
+    """
+
+
+@op(None, ufunc=np.rint)
+def rint(x: Any) -> Any:
+    """The nearest integer; of two, the even one. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.rint(np.array([-1.5, 0.5, 2.5]))
+    array([-2.,  0.,  2.])
+    """
+
+
+@op(None, numpy=np.fix, domain=each(Elements()), batch=pointwise)
+def fix(x: Any) -> Any:
+    """The nearest integer towards 0, as `trunc`. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fix(np.array([-1.5, 0.5, 2.5]))
+    array([-1.,  0.,  2.])
+    """
+    return np.trunc(x)
+
+
+def _round_calls(choose: Choices) -> Call:
+    (a,) = each(Elements())(choose).args
+    return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
+
+
+@op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise)
+def round(a: Any, decimals: int = 0) -> Any:
+    """The nearest number with this many decimals; of two, the one with an even last digit.
+
+    `around` is another name for it. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.round(np.array([1.25, 1.75]), 1)
+    array([1.2, 1.8])
+    """
+    return np.round(a, decimals)
+
+
+around = round
+
+
+# no step is nearby: the quotients are in (0, 1) or in (2, 3)
+DIVISIONS = any_of(
+    each(Elements(0.125, 0.875), Elements(1.0, 4.0)),
+    each(Elements(0.125, 0.875), Elements(-4.0, -1.0)),
+    each(Elements(-3.5, -3.25), Elements(1.25, 1.5)),
+    each(Elements(-3.5, -3.25), Elements(-1.5, -1.25)),
+)
+
+
+@op(None, None, ufunc=np.floor_divide, keeps_weak=True, whole=operator.floordiv, domain=DIVISIONS)
+def floor_divide(x1: Any, x2: Any) -> Any:
+    """The quotient ``x1 // x2``, rounded down to an integer. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.floor_divide(np.array([-7, 7]), 2)
+    array([-4,  3])
+    """
+
+
+def _times(y: Any, x1: Any, x2: Any) -> Any:
+    """How often x2 was subtracted from x1 to leave y."""
+    return np.rint((x1 - y) / x2)
+
+
+@op(
+    lambda g, y, x1, x2: g,
+    lambda g, y, x1, x2: -g * _times(y, x1, x2),
+    ufunc=np.remainder,
+    keeps_weak=True,
+    whole=operator.mod,
+    domain=DIVISIONS,
+    kink="the slope beside a step",
+)
+def remainder(x1: Any, x2: Any) -> Any:
+    """The remainder ``x1 % x2``, with the sign of x2. `mod` is another name for it.
+
+    Its gradient is that between the steps, at a step too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.remainder, argnums=(0, 1))(7.5, 2.0)
+    (array(1.), array(-3.))
+    """
+
+
+mod = remainder
+
+
+@op(
+    lambda g, y, x1, x2: g,
+    lambda g, y, x1, x2: -g * _times(y, x1, x2),
+    ufunc=np.fmod,
+    domain=DIVISIONS,
+    kink="the slope beside a step",
+)
+def fmod(x1: Any, x2: Any) -> Any:
+    """The remainder of the quotient rounded towards 0, with the sign of x1.
+
+    Its gradient is that between the steps, at a step too.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fmod(-7.5, 2.0), tg.remainder(-7.5, 2.0)
+    (np.float64(-1.5), np.float64(0.5))
+    >>> tg.grad(tg.fmod, argnums=(0, 1))(-7.5, 2.0)
+    (array(1.), array(3.))
+    """
 
 
 @op(

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import HOLE
 
 
 @attrs.frozen(eq=False)

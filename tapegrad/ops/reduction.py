@@ -11,10 +11,10 @@ from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, flat, moved
 from tapegrad.declare.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
-from tapegrad.ops import in_part
+from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
-from tapegrad.ops.in_part import count, partly, reduced_axes
-from tapegrad.ops.record import array
+from tapegrad.ops.casting import to_array
+from tapegrad.ops.partial_reduction import count, partly, reduced_axes
 from tapegrad.ops.shape import broadcast_to
 
 __all__ = [
@@ -133,7 +133,7 @@ def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     >>> tg.grad(tg.mean)(np.array([1.0, 2.0]))
     array([0.5, 0.5])
     """
-    a = array(a)
+    a = to_array(a)
     if a.dtype == np.float16:
         # as NumPy does, since the sum would soon overflow
         return mean(a.astype(np.float32), axis=axis, keepdims=keepdims).astype(np.float16)
@@ -233,7 +233,7 @@ def is_nan(a: Any) -> Any:
 
 def without_nan(a: Any, instead: float) -> Any:
     """The array with a number in place of nan."""
-    a = array(a)
+    a = to_array(a)
     return np.where(is_nan(a), instead, a) if a.dtype.kind == "f" else a
 
 

@@ -12,10 +12,10 @@ from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, along_axis, count, filled, moved
 from tapegrad.declare.domain import NEAR_ONE, REAL, Call, Choices, Elements
 from tapegrad.face.table import answers
-from tapegrad.ops import in_part
+from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import in_front, on_first_axis, shifted
+from tapegrad.ops.casting import floating
 from tapegrad.ops.indexing import scatter
-from tapegrad.ops.record import floating
 
 __all__ = ["convolve", "cumprod", "cumsum"]
 

@@ -19,7 +19,7 @@ from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rule
 from tapegrad.declare import op
 from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Domain, Elements, each
-from tapegrad.ops.record import over
+from tapegrad.ops.casting import safe_divide
 
 __all__ = ["polygamma"]
 
@@ -300,14 +300,14 @@ log_expit: Op[Any] = _special("log_expit", lambda g, y, x: g * expit(-x))
 xlogy: Op[Any] = _special(
     "xlogy",
     lambda g, y, x1, x2: xlogy(g, x2),
-    lambda g, y, x1, x2: g * over(x1, x2),
+    lambda g, y, x1, x2: g * safe_divide(x1, x2),
     domain=(REAL, POSITIVE),
     kink="-inf in `x1` at `x2` 0, where `x2` has 0",
 )
 xlog1py: Op[Any] = _special(
     "xlog1py",
     lambda g, y, x1, x2: xlog1py(g, x2),
-    lambda g, y, x1, x2: g * over(x1, 1 + x2),
+    lambda g, y, x1, x2: g * safe_divide(x1, 1 + x2),
     domain=(REAL, Elements(-0.9375, 4.0)),
     kink="-inf in `x1` at `x2` -1, where `x2` has 0",
 )
@@ -317,14 +317,14 @@ entr: Op[Any] = _special(
 rel_entr: Op[Any] = _special(
     "rel_entr",
     lambda g, y, x1, x2: g + xlogy(g, x1) - xlogy(g, x2),
-    lambda g, y, x1, x2: -g * over(x1, x2),
+    lambda g, y, x1, x2: -g * safe_divide(x1, x2),
     domain=(POSITIVE, POSITIVE),
     kink="-inf in `x1` at 0",
 )
 kl_div: Op[Any] = _special(
     "kl_div",
     lambda g, y, x1, x2: xlogy(g, x1) - xlogy(g, x2),
-    lambda g, y, x1, x2: g * (1 - over(x1, x2)),
+    lambda g, y, x1, x2: g * (1 - safe_divide(x1, x2)),
     domain=(POSITIVE, POSITIVE),
     kink="-inf in `x1` at 0",
 )

@@ -12,7 +12,7 @@ from tapegrad.core.forward import elementwise
 from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, Call, Choices, each
-from tapegrad.ops.record import floating
+from tapegrad.ops.casting import floating
 
 __all__ = ["erf", "i0", "sinc"]
 

@@ -15,16 +15,16 @@ Accumulating the gradients of several batches, or averaging parameters over time
 {'w': array([2.75, 2.75])}
 """
 
-from tapegrad.optim.adagrad import Adagrad as Adagrad
-from tapegrad.optim.adagrad import AdagradState as AdagradState
-from tapegrad.optim.adam import Adam as Adam
-from tapegrad.optim.adam import AdamState as AdamState
-from tapegrad.optim.adam import AdamW as AdamW
+from tapegrad.optim.adaptive import Adagrad as Adagrad
+from tapegrad.optim.adaptive import AdagradState as AdagradState
+from tapegrad.optim.adaptive import Adam as Adam
+from tapegrad.optim.adaptive import AdamState as AdamState
+from tapegrad.optim.adaptive import AdamW as AdamW
+from tapegrad.optim.adaptive import RMSProp as RMSProp
+from tapegrad.optim.adaptive import RMSPropState as RMSPropState
 from tapegrad.optim.base import Optimizer as Optimizer
 from tapegrad.optim.clipping import clip_by_global_norm as clip_by_global_norm
 from tapegrad.optim.clipping import global_norm as global_norm
-from tapegrad.optim.rmsprop import RMSProp as RMSProp
-from tapegrad.optim.rmsprop import RMSPropState as RMSPropState
 from tapegrad.optim.schedules import constant as constant
 from tapegrad.optim.schedules import exponential_decay as exponential_decay
 from tapegrad.optim.schedules import linear as linear

@@ -11,7 +11,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import give
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
-from tapegrad.optim.checks import is_known, plain
+from tapegrad.optim.base import is_known, plain
 from tapegrad.tree import Tree
 
 __all__ = ["clip_by_global_norm", "global_norm"]

@@ -16,7 +16,7 @@ import numpy as np
 
 from tapegrad.face.lines import at_users_line
 from tapegrad.ops import cos, index_select, minimum, where
-from tapegrad.optim.checks import count, is_known, not_negative, plain, positive
+from tapegrad.optim.base import count, is_known, not_negative, plain, positive
 
 __all__ = ["constant", "exponential_decay", "linear", "piecewise", "warmup_cosine"]
 

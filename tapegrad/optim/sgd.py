@@ -11,8 +11,7 @@ from numpy import ndarray
 
 from tapegrad.core.cotangents import FLOAT64
 from tapegrad.face.ownership import give
-from tapegrad.optim.base import Optimizer
-from tapegrad.optim.checks import below_one, is_none, plain
+from tapegrad.optim.base import Optimizer, below_one, is_none, plain
 
 __all__ = ["SGD", "SGDState"]
 

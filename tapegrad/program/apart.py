@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.lines import told, warn_at_users_line
-from tapegrad.program.writing import Maker
+from tapegrad.program.text import Maker
 
 # a run for any error state of NumPy's, and one for the state that it begins with
 Runs = tuple[Callable[..., Any], Callable[..., Any]]

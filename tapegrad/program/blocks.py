@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.reduction import sum as sum_
+from tapegrad.program.expressions import Names, expression
 from tapegrad.program.ir import Code, Ref
-from tapegrad.program.lines import expression
-from tapegrad.program.names import Names
-from tapegrad.program.plan import TOTALS, Plan, block_shape, length_of_blocks
+from tapegrad.program.memory import TOTALS, Plan, block_shape, length_of_blocks
 
 
 def loop(

@@ -15,8 +15,7 @@ from typing import Any
 
 from tapegrad.core.tensor import Rules
 from tapegrad.ops import reduction
-from tapegrad.ops.holes import HOLE
-from tapegrad.ops.indexing import getitem, index_select, scatter
+from tapegrad.ops.indexing import HOLE, getitem, index_select, scatter
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 

@@ -11,8 +11,7 @@ import numpy as np
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import OPS
 from tapegrad.program.builder import infer
-from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.part import PART
+from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
 
 # Unless all is inferred, results are where all arrays are as small as this.

@@ -15,30 +15,26 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import (
-    argument_names,
-    check_callable,
-    first_line,
-    label,
-    title,
-)
+from tapegrad.core.callables import argument_names, check_callable, first_line, label, title
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
-from tapegrad.face.later import later
-from tapegrad.face.notebook import in_html
-from tapegrad.face.warned import told
+from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.declare.abstract import evaluate
+from tapegrad.face.lines import told
+from tapegrad.face.ownership import keep
+from tapegrad.face.table import lazy_import
+from tapegrad.face.text import in_html
 from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
-from tapegrad.program.improvement import Pass, improved
 from tapegrad.program.ir import Input
 from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
-from tapegrad.program.program import Program, from_tape
+from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
-from tapegrad.program.writing import runner
+from tapegrad.program.text import runner
 from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")
@@ -248,7 +244,7 @@ class Compiled(Generic[P, R]):
             recorded = trace(self.fn, args, kwargs, self.static_argnums)
             wait = functools.partial(patience.check, len(recorded.instructions))
             if self.proves:
-                prove = later("tapegrad.program.proof", "improved_and_proved")
+                prove = lazy_import("tapegrad.program.proof", "improved_and_proved")
                 values = read(args, kwargs, self.static_argnums).values
                 program = prove(recorded, self.passes, values, wait)
             else:

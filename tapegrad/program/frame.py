@@ -10,16 +10,14 @@ import attrs
 import numpy as np
 
 from tapegrad.face.ownership import Array
-from tapegrad.ops.holes import HOLE
+from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
+from tapegrad.program.expressions import Names, number
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, refs_to
-from tapegrad.program.layouts import Axes, inverse
-from tapegrad.program.lines import number
-from tapegrad.program.names import Names
+from tapegrad.program.memory import MANY as MANY
+from tapegrad.program.memory import Axes, Plan, inverse, planned
 from tapegrad.program.observe import short_names
-from tapegrad.program.plan import LARGE as MANY
-from tapegrad.program.plan import Plan, planned
 from tapegrad.program.reuse import RowUpdates
 
 Values = Mapping[Ref, str]

@@ -15,19 +15,21 @@ from tapegrad.errors import FileError
 from tapegrad.program.arguments import Argument
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.control.part import PART
-from tapegrad.program.encoding import (
+from tapegrad.program.ir import Constant, Input, Instruction
+from tapegrad.program.program import Program
+from tapegrad.program.saving import (
+    FORMAT,
+    MOST_TEXT,
+    TEXT,
+    VERSION,
     dtype_from_json,
     from_json,
+    op_named,
     operand_from_json,
     structure_from_json,
 )
-from tapegrad.program.ir import Constant, Input, Instruction
-from tapegrad.program.naming import op_named
-from tapegrad.program.program import Program
-from tapegrad.program.saving import FORMAT, MOST_TEXT, TEXT, VERSION
 
 
 def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:

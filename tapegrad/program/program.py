@@ -1,7 +1,7 @@
 """Program: what a tape does, without the values.
 
 A Program is made from a tape by `from_tape`, improved by passes
-(`tapegrad.program.passes`), and run as the source that `tapegrad.program.writing`
+(`tapegrad.program.passes`), and run as the source that `tapegrad.program.text`
 makes of it.
 """
 
@@ -25,14 +25,14 @@ from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.face.lines import told
 from tapegrad.face.text import Printed
 from tapegrad.ops.arithmetic import add, subtract
-from tapegrad.ops.record import stopped
+from tapegrad.ops.casting import stopped
 from tapegrad.program.arguments import Argument, values_of
 from tapegrad.program.builder import Builder
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
 from tapegrad.program.saving import save
-from tapegrad.program.writing import runner, source
+from tapegrad.program.text import runner, source
 
 
 @attrs.frozen(hash=False, slots=False, repr=False)
@@ -238,3 +238,57 @@ def check_program(program: Program) -> None:
         check_code(program)
     except Malformed as error:
         raise AssertionError(str(error)) from None
+
+
+Pass = Callable[[Program], Program]
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Improvement:
+    """A pass, declared by a function that changes a Builder.
+
+    Attributes
+    ----------
+    change
+        The function declared.
+    """
+
+    change: Callable[[Builder], None]
+
+    def __attrs_post_init__(self) -> None:
+        for name in ("__name__", "__qualname__", "__doc__", "__module__"):
+            self.__dict__[name] = getattr(self.change, name)
+
+    def __call__(self, program: Program) -> Program:
+        return improved(program, (self,))
+
+    def __repr__(self) -> str:
+        return f"<pass {self.change.__name__}>"
+
+    def __reduce__(self) -> str:
+        return self.change.__qualname__
+
+
+improvement = Improvement
+
+
+def improved(
+    program: Program, passes: Iterable[Pass], wait: Callable[[], None] = lambda: None
+) -> Program:
+    """The program after these passes, in order; `wait` is called after each."""
+    builder: Builder | None = None
+    for improve in passes:
+        if isinstance(improve, Improvement):
+            builder = Builder.of_program(program) if builder is None else builder
+            improve.change(builder)
+        else:
+            program = improve(program if builder is None else made(program, builder))
+            builder = None
+        wait()
+    return program if builder is None else made(program, builder)
+
+
+def made(old: Program, builder: Builder) -> Program:
+    """The program that a Builder holds, which began as an older one."""
+    constants, instructions, outputs = builder.finished()
+    return attrs.evolve(old, constants=constants, instructions=instructions, outputs=outputs)

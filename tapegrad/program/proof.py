@@ -26,11 +26,10 @@ from tapegrad.errors import ProofError
 from tapegrad.face.ownership import Array
 from tapegrad.program.builder import Builder
 from tapegrad.program.evaluation import EndlessError, Rounded, evaluated
-from tapegrad.program.improvement import Improvement, Pass, made
 from tapegrad.program.ir import Code
-from tapegrad.program.program import Program, check_program
+from tapegrad.program.program import Improvement, Pass, Program, check_program, made
+from tapegrad.program.text import runner
 from tapegrad.program.trials import trials
-from tapegrad.program.writing import runner
 
 # how many times as far as rounding moves a result a pass may
 BOUND = 8.0

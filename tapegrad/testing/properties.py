@@ -17,7 +17,7 @@ from tapegrad.core.callables import label
 from tapegrad.core.recording import record
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
-from tapegrad.ops.record import stop_gradient
+from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
 from tapegrad.testing.agreement import FLOOR, agree, compare, length
 from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights

@@ -93,7 +93,7 @@ class Written:
 _IMPORTS = """\
 import numpy as np
 import tapegrad as tg
-from tapegrad.ops.picking import pick
+from tapegrad.ops.indexing import pick
 """
 
 

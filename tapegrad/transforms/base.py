@@ -16,7 +16,7 @@ from tapegrad.core.pickling import by_name
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import is_recording
 from tapegrad.face.ownership import give
-from tapegrad.ops.record import asarray
+from tapegrad.ops.casting import asarray
 from tapegrad.transforms.names import (
     Argnames,
     as_argnames,

@@ -17,7 +17,7 @@ from tapes import check_tape, nothing_is_being_recorded
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
 from tapegrad.program.compiled import trace
-from tapegrad.program.passes.expand import expand_composites
+from tapegrad.program.passes.composites import expand_composites
 
 FLOATS = st.floats(-2, 2, allow_subnormal=False)
 

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
-from tapegrad.ops.patch import add_patches, patches
+from tapegrad.ops.window import add_patches, patches
 from tapegrad.testing import check_grads, check_properties
 
 

@@ -16,7 +16,7 @@ from op_cases import CASES, SMOOTH, Case, on_calls
 import tapegrad as tg
 from tapegrad.declare.domain import Elements
 from tapegrad.errors import TraceError
-from tapegrad.functions import order as order_functions
+from tapegrad.functions import sorting as order_functions
 from tapegrad.ops import order, reduction, scan
 from tapegrad.ops.scan import linear_recurrence
 from tapegrad.testing import arrays, check_grads

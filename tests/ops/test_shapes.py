@@ -13,15 +13,12 @@ from op_cases import TABLE, Case, on_calls
 
 import tapegrad as tg
 from tapegrad.face.table import ANSWERS
-from tapegrad.functions import (
-    creation,
-    diagonals,
-    insertion,
-    joining,
-    repetition,
-    selection,
-    splitting,
-)
+from tapegrad.functions import creation, selection
+from tapegrad.functions import manipulation as diagonals
+from tapegrad.functions import manipulation as insertion
+from tapegrad.functions import manipulation as repetition
+from tapegrad.functions import stacking as joining
+from tapegrad.functions import stacking as splitting
 from tapegrad.ops import shape, window
 from tapegrad.testing import arrays
 

@@ -12,8 +12,8 @@ from typing import Any
 # used again too early; the default run plants the first three
 PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.factors", "number = outer * inner", "number = outer"),
-    ("plan", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
-    ("instructions", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
+    ("memory", "return [x for x in used if last_use[x] == i and", "return [x for x in used if"),
+    ("text", "out = frame.outs.get(ref) or (None", "out = frame.outs.get(ref) and (None"),
     ("passes.products", "made[0].operands[1],\n", "made[0].operands[0],\n"),
     (
         "passes.stack",
@@ -21,18 +21,18 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "stack, *[_total(builder, rows[0]) for i in range(n)]",
     ),
     (
-        "passes.gathers",
+        "passes.rows",
         "return builder.emit(index_select, tables.pop(), concatenated(builder, indices))",
         "return builder.emit(index_select, tables.pop(), concatenated(builder, indices[::-1]))",
     ),
     ("passes.terms", "if (x, small) not in wholes:", "if not wholes:"),
     (
-        "passes.common",
+        "passes.sharing",
         "return instruction.op, operands, *[(name",
         "return instruction.op, operands[:1], *[(name",
     ),
     (
-        "passes.split",
+        "passes.fission",
         'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved, stage=stage)',
         'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved[::-1], stage=stage)',
     ),
@@ -56,7 +56,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.fold", "tuple([first[axis] for axis in axes])", "tuple(axes)"),
     ("passes.sums", "if axes == tuple(range(len(axes))):", "if True:"),
     ("passes.picks", "n=builder.shape(a)[-1])", "n=builder.shape(a)[0])"),
-    ("passes.split", "return np.sum(values[term], axis=0)", "return np.sum(values[term], axis=-1)"),
+    ("passes.fission", "return np.sum(values[term], axis=0)", "return np.sum(values[term], axis=-1)"),
     (
         "passes.factors",
         "return y if number == -1 else builder.emit(multiply, -number, y)",
@@ -73,20 +73,20 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.rows", "subtract=instruction.op is subtract,", "subtract=False,"),
     ("passes.picks", "if sign < 0:", "if sign > 0:"),
     (
-        "passes.split",
+        "passes.fission",
         "so_far = operands[n + k] if stands[k] is None else stands[k]",
         "so_far = operands[n + k]",
     ),
-    ("passes.split", "if stands[k] is None and splat(", "if splat("),
+    ("passes.fission", "if stands[k] is None and splat(", "if splat("),
     ("passes.fold", "if splat(builder, left) == 1:", "if splat(builder, left) is not None:"),
     ("passes.fold", "if op is subtract and _is_zero(", "if op is subtract and not _is_zero("),
     (
-        "passes.sides",
+        "passes.fission",
         "if x in self.on_carry or x not in self.on_rows or x in self.after:",
         "if x not in self.on_rows or x in self.after:",
     ),
     (
-        "passes.typed",
+        "passes.operands",
         "known[key] = builder.constant(np.full((), x, dtype))",
         "known[key] = builder.constant(np.full((), x, np.float64))",
     ),
@@ -98,40 +98,40 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     ("builder", "dtype = forward.resolve_dtypes((*kinds, None))[-1]", "dtype = np.dtype(float)"),
     (
-        "plan",
+        "memory",
         'owner[Ref("instruction", i)] = owner.get(base, base)',
         'owner[Ref("instruction", i)] = base',
     ),
-    ("plan", "if instruction.op in VIEWS:\n            base", "if False:\n            base"),
+    ("memory", "if instruction.op in VIEWS:\n            base", "if False:\n            base"),
     (
-        "plan",
+        "memory",
         "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole",
         "owner = dict(owner)",
     ),
-    ("plan", "return instruction.is_elementwise\n", "return True\n"),
+    ("memory", "return instruction.is_elementwise\n", "return True\n"),
     (
-        "plan",
+        "memory",
         "ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]",
         "ends = [*accumulate(program.like(x).shape[0] for x in instruction.operands), 0]",
     ),
     (
-        "plan",
+        "memory",
         "fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]",
         "fitting = list(places)",
     ),
-    ("plan", "if last[x] == ref.index and x in place:", "if x in place:"),
+    ("memory", "if last[x] == ref.index and x in place:", "if x in place:"),
     (
-        "plan",
+        "memory",
         "if ref not in results and last_read.get(ref, ref.index) < stop:",
         "if ref not in results:",
     ),
     (
-        "plan",
+        "memory",
         "is_new = takes_out(program, instruction) and ref not in results and ref not in new",
         "is_new = takes_out(program, instruction) and ref not in new",
     ),
     (
-        "filling",
+        "memory",
         "view = f\"[{':, ' * axis}{start}:{stop}]\"",
         "view = f\"[{':, ' * axis}:{stop - start}]\"",
     ),
@@ -163,11 +163,11 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "wholes[x, small], index=(slice(0, builder.shape(part)[0]),))",
     ),
     (
-        "passes.typed",
+        "passes.operands",
         "return (scalar, operands[1]) if i == 0 else (operands[0], scalar)",
         "return (scalar, operands[1])",
     ),
-    ("passes.split", "stands[k] = builder.emit(add, so_far, x)", "stands[k] = x"),
+    ("passes.fission", "stands[k] = builder.emit(add, so_far, x)", "stands[k] = x"),
 )
 
 

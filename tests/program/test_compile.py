@@ -25,7 +25,7 @@ from programs import assert_close, assert_same, leaves_equal, scale_of
 import tapegrad as tg
 from tapegrad.core.operands import is_floating
 from tapegrad.errors import TraceError
-from tapegrad.ops.picking import pick
+from tapegrad.ops.indexing import pick
 from tapegrad.program import reuse
 from tapegrad.testing import programs
 from tapegrad.testing.strategies import layouts

@@ -11,9 +11,9 @@ from counting import calls_of
 import tapegrad as tg
 from tapegrad.program import PASSES, compiled
 from tapegrad.program.compiled import trace
-from tapegrad.program.improvement import improved
-from tapegrad.program.plan import LARGE
-from tapegrad.program.writing import runner
+from tapegrad.program.memory import MANY
+from tapegrad.program.program import improved
+from tapegrad.program.text import runner
 
 
 def elementwise(n):
@@ -74,7 +74,7 @@ def blocks(n):
             x = np.cumsum(np.sin(x) * (i + 0.5))
         return x
 
-    return fn, (np.zeros(LARGE),)
+    return fn, (np.zeros(MANY),)
 
 
 FUNCTIONS = (elementwise, recurrent, deep, constants, outputs, seeds, blocks)

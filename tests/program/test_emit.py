@@ -18,8 +18,8 @@ from programs import assert_runs
 import tapegrad as tg
 from tapegrad.face.text import as_text
 from tapegrad.ops.updates import index_set
-from tapegrad.program.plan import planned
-from tapegrad.program.writing import runner, source, written
+from tapegrad.program.memory import planned
+from tapegrad.program.text import runner, source, written
 from tapegrad.testing import programs
 
 

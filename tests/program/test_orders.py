@@ -7,8 +7,8 @@ from depth import depth
 from hypothesis import given
 
 import tapegrad as tg
-from tapegrad.program.copies import in_order
-from tapegrad.program.layouts import layouts
+from tapegrad.program.expressions import in_order
+from tapegrad.program.memory import layouts
 
 RNG = np.random.default_rng(0)
 

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from programs import assert_close, scale_of
 
 import tapegrad as tg
-from tapegrad.ops.indexing import scatter, segment_sum
-from tapegrad.ops.picking import pick, unpick
+from tapegrad.ops.indexing import pick, scatter, segment_sum, unpick
 from tapegrad.program import PASSES
 from tapegrad.program.compiled import trace
 from tapegrad.program.ir import Ref
+from tapegrad.program.memory import MANY, planned
 from tapegrad.program.passes import (
     GROUPS,
     add_before_parting,
@@ -35,9 +35,8 @@ from tapegrad.program.passes import (
     type_numbers,
     update_rows,
 )
-from tapegrad.program.plan import LARGE, planned
 from tapegrad.program.program import check_program
-from tapegrad.program.writing import runner
+from tapegrad.program.text import runner
 from tapegrad.testing import programs
 
 DISTINCT = tuple(dict.fromkeys(PASSES))
@@ -1037,7 +1036,7 @@ def test_transposes_of_transposes_are_one_or_none(drawn):
     ],
 )
 def test_what_is_done_block_by_block_is_floating_and_whole(fn, blocked):
-    x = np.linspace(-1.0, 1.0, 2 * LARGE).reshape(512, -1)
+    x = np.linspace(-1.0, 1.0, 2 * MANY).reshape(512, -1)
     text = str(tg.compile(fn).program(x))
     assert (f"# {blocked} instructions, block by block" in text) == (blocked > 0)
     assert ("block by block" in text) == (blocked > 0)
@@ -1073,7 +1072,7 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
 
     rng = np.random.default_rng(0)
     x, y = rng.integers(-3, 4, (2, 50)) / 2.0
-    with mock.patch.multiple("tapegrad.program.plan", LARGE=8, _BLOCK_BYTES=64):
+    with mock.patch.multiple("tapegrad.program.memory", LARGE=8, _BLOCK_BYTES=64):
         step = tg.compile(fn)
         step(y, x)
         got = step(x, y)
@@ -1089,7 +1088,7 @@ def test_values_stand_where_a_result_of_their_loop_will_be():
         y = np.tanh(x)
         return x * 2.0, np.sum(y)
 
-    x = np.linspace(0, 1, LARGE)
+    x = np.linspace(0, 1, MANY)
     for fn in (over, past):
         # one factor has a buffer of its own, and so has what is summed when the place is taken
         assert len(planned(tg.compile(fn).program(x)).buffers) == 1
@@ -1099,7 +1098,7 @@ def test_values_stand_where_a_result_of_their_loop_will_be():
 @depth("program, in results")
 @given(written=programs())
 def test_what_is_computed_in_the_arrays_of_results_is_as_recorded(written):
-    with mock.patch("tapegrad.program.early.LARGE", 9):
+    with mock.patch("tapegrad.program.memory.LARGE", 9):
         step = tg.compile(written.step)
         got = [step(*args) for args in written.arguments]
     # a later call leaves what an earlier one gave

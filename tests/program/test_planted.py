@@ -13,13 +13,13 @@ from user_programs import NAMES, drawn
 
 import tapegrad as tg
 from tapegrad.ops.arithmetic import add, divide, multiply, reciprocal, subtract
-from tapegrad.ops.exponential import exp
+from tapegrad.ops.elementary import exp
 from tapegrad.program import PASSES
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
 from tapegrad.program.evaluation import EndlessError, evaluated
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import improvement
 from tapegrad.program.proof import Fault, Known, Proof
 
 

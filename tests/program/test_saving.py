@@ -25,7 +25,7 @@ from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.ops import scipy_special
-from tapegrad.program.naming import name_of_op, op_named
+from tapegrad.program.saving import name_of_op, op_named
 from tapegrad.testing import programs
 
 

@@ -12,19 +12,23 @@ from op_cases import CASES, on_calls
 import tapegrad as tg
 from tapegrad.declare import OPS
 from tapegrad.ops.arithmetic import multiply, positive
+from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep
-from tapegrad.ops.record import copy
 from tapegrad.ops.shape import transpose
-from tapegrad.program import early, frame, plan, sealing, writing
+from tapegrad.program import frame
+from tapegrad.program import memory as early
+from tapegrad.program import memory as plan
+from tapegrad.program import results as sealing
+from tapegrad.program import text as writing
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
+from tapegrad.program.expressions import TEMPLATES, VIEWS
 from tapegrad.program.ir import Code, Ref
-from tapegrad.program.plan import TOTALS
+from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program, check_program
-from tapegrad.program.templates import TEMPLATES, VIEWS
-from tapegrad.program.writing import runner
+from tapegrad.program.text import runner
 
 Among = Callable[[Any], Any]
 

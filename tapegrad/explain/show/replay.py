@@ -11,7 +11,7 @@ from tapegrad.checkpoints import CHECKPOINT
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.ops.record import stopped
+from tapegrad.ops.casting import stopped
 
 
 def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:

@@ -1,29 +1,99 @@
-"""Loop: a body that is repeated, one record for all of its steps.
-
-The operands of its record are the captured values, then the initial carry, then the arrays that it
-goes through, one row a step. Its results are the last carry, then what each step returned,
-stacked, then what is kept for derivatives: the carry of each step, and the values that the rules
-of its ops read. Both derivatives are loops themselves (`tapegrad.program.control.derive`), so
-there are derivatives of any order.
-
-To batch a loop or to write it for another library, transform ``loop.body``, a program of
-one step, and the operands alike.
-"""
+"""Loop: the body of a loop as a program, how it is called, and the values of its record."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count as numbers
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
-from tapegrad.core.tensor import Parts
+from tapegrad.core.forward import apply
+from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.declare.abstract import forward_of
+from tapegrad.declare.batching import OneByOneError
 from tapegrad.face.ownership import Array
 from tapegrad.face.table import lazy_import
-from tapegrad.program.control.interpreting import caller
-from tapegrad.program.ir import Code
+from tapegrad.program.ir import Code, Ref
+
+Values = list[Any]
+
+
+def caller(code: Code) -> Callable[[Values], Values]:
+    """A function that computes a program's outputs from its inputs."""
+    n = len(code.inputs)
+    table: Values = [None] * n + [x.array for x in code.constants]
+    places: dict[Any, int] = {Ref("input", i): i for i in range(n)}
+    places |= {Ref("constant", i): n + i for i in range(len(code.constants))}
+
+    def place(x: Any) -> int:
+        if type(x) is Ref:
+            return places[x]
+        table.append(x)
+        return len(table) - 1
+
+    steps = []
+    for i, made in enumerate(code.instructions):
+        operands = tuple(map(place, made.operands))
+        places[Ref("instruction", i)] = len(table)
+        steps.append((made, operands, len(table)))
+        table.append(None)
+    outputs = list(map(place, code.outputs))
+
+    def call(inputs: Values) -> Values:
+        values = list(table)
+        values[:n] = inputs
+        for made, operands, at in steps:
+            given = [values[i] for i in operands]
+            if made.number:
+                result = forward_of(made.op, given)(*given, **made.options)
+                result = result.item() if isinstance(result, np.generic) else result
+            else:
+                result = made.op.forward(*given, **made.options)
+                if isinstance(result, np.generic | float | int):
+                    result = np.asarray(result)
+            values[at] = result
+        return [values[i] for i in outputs]
+
+    return call
+
+
+def _part(whole: Parts, index: int) -> Any:
+    """One of several values."""
+    return whole.values[index]
+
+
+def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
+    """The cotangent of this part, beside those of the other parts."""
+    return Parts.only(count_values(whole), index, g)
+
+
+def _push_part(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
+    tangent = tangents[0].values[index]
+    # parts that are rarely needed are computed on demand
+    return tangent() if callable(tangent) else tangent
+
+
+def _batch_part(op: Rules, batched: Any, whole: Parts, index: int) -> Any:
+    value = whole.values[index]
+    if value is None:
+        raise OneByOneError
+    return value
+
+
+PART = Rules("part", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part)
+
+
+def part(whole: Any, index: int) -> Any:
+    """One of the values of `Parts`, or of a record of them."""
+    return apply(PART, (whole,), {"index": index})
+
+
+def count_values(whole: Any) -> int:
+    """How many values there are."""
+    return len((whole._primal if type(whole) is Tensor else whole).values)
+
 
 # from this number of lines run, writing source takes less time than interpreting
 _LONG = 1 << 13

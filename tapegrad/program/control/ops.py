@@ -14,18 +14,19 @@ from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.declare.batching import Batched, count, filled
-from tapegrad.program.control.batching import (
+from tapegrad.program.control.body import program_of
+from tapegrad.program.control.derive import (
     batch_inputs,
     code_for_all,
     differing,
+    keeping,
+    pulled,
+    pushed,
     run_for_all,
     safe,
     where_each,
 )
-from tapegrad.program.control.body import program_of
-from tapegrad.program.control.derive import keeping, pulled, pushed
-from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.part import part
+from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.program import Program
 
 

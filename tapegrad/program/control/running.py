@@ -9,11 +9,10 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.tensor import Parts
-from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.loop import PART, Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.control.part import PART
 from tapegrad.program.ir import Code, Input, Instruction, Ref
-from tapegrad.program.writing import runner
+from tapegrad.program.text import runner
 
 
 def run_written(loop: Loop, operands: Sequence[Any]) -> Parts:

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.ownership import Array
-from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.part import PART
+from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.expressions import number, takes_out
 from tapegrad.program.frame import Frame, allocated, framed, values_of
 from tapegrad.program.ir import Code, Instruction, Ref
-from tapegrad.program.lines import number, takes_out
-from tapegrad.program.plan import owners
+from tapegrad.program.memory import owners
 
 Lines = list[str]
 LinesOf = Callable[[Frame], Lines]

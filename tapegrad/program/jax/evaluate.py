@@ -13,8 +13,7 @@ from tapegrad.core.callables import check_callable, keep_names, title
 from tapegrad.core.op import Op
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
-from tapegrad.program.jax.pytrees import register
-from tapegrad.program.jax.run import check, run, stand_in
+from tapegrad.program.jax.run import check, register, run, stand_in
 from tapegrad.program.program import Program
 from tapegrad.transforms.names import as_positions
 

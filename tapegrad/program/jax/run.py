@@ -1,4 +1,4 @@
-"""A program run on JAX, instruction by instruction, with NumPy's promotion and our slopes."""
+"""A program run on JAX, with trees as JAX has them."""
 
 from __future__ import annotations
 
@@ -9,29 +9,96 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad import tree
 from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import declaration
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.ops.arithmetic import power
-from tapegrad.ops.decomposition import cholesky, complement, eigh_joined, qr_joined, svd_joined
-from tapegrad.ops.eigen import eig_joined
-from tapegrad.ops.extremes import clip_both
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
-from tapegrad.ops.inverse import cofactor, slogdet_joined
+from tapegrad.ops.linalg import (
+    cholesky,
+    cofactor,
+    complement,
+    eig_joined,
+    eigh_joined,
+    qr_joined,
+    slogdet_joined,
+    svd_joined,
+)
 from tapegrad.ops.logic import where
+from tapegrad.ops.order import clip_both
 from tapegrad.ops.scipy_special import entr, kl_div, rel_entr, xlog1py, xlogy
 from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.ops.updates import index_add, index_set, last_writes
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
+from tapegrad.program.control.loop import PART
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.control.part import PART
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.jax.control import bodies, branch, loop, part
 from tapegrad.program.jax.table import TABLE, Lowering
-from tapegrad.program.naming import name_of_op
+from tapegrad.program.saving import name_of_op
+
+
+def register(jax: Any, structure: tree.Structure | None, records: Iterable[type] = ()) -> None:
+    """Register the classes of a tree's nodes, and others, as pytrees.
+
+    Raises
+    ------
+    TypeError
+        If one of the others is not a class of records.
+    """
+    for node in records:
+        if not isinstance(node, type) or tree.fields_of(node) is None:
+            raise TypeError(
+                f"{node!r} is neither an attrs class nor a dataclass, but a record's is"
+            )
+        _register(jax, node)
+    if structure is None:
+        for node in _ours():
+            _register(jax, node)
+    else:
+        _walk(jax, structure)
+
+
+def _walk(jax: Any, structure: tree.Structure) -> None:
+    if structure.node is not None and structure.keys and structure.node is not dict:
+        _register(jax, structure.node)
+    for child in structure.children:
+        _walk(jax, child)
+
+
+def _ours() -> list[type]:
+    """tapegrad's classes of parameters and states."""
+    from tapegrad import nn, optim
+
+    found = []
+    for package in (nn, optim):
+        for module in [package, *vars(package).values()]:
+            if getattr(module, "__name__", "").startswith(package.__name__):
+                found += [x for x in vars(module).values() if isinstance(x, type)]
+    return [x for x in dict.fromkeys(found) if attrs.has(x) and tree.fields_of(x) is not None]
+
+
+def _register(jax: Any, node: type) -> None:
+    fields = tree.fields_of(node) or ()
+    util = jax.tree_util
+
+    def flatten(record: Any) -> Any:
+        return [(util.GetAttrKey(name), getattr(record, name)) for name, _ in fields], None
+
+    def unflatten(aux: None, children: Any) -> Any:
+        arguments = [argument for _, argument in fields]
+        return node(**dict(zip(arguments, children, strict=True)))
+
+    try:
+        util.register_pytree_with_keys(node, flatten, unflatten)
+    except ValueError:
+        # it is one already
+        return
+
 
 _CONTROL = (LOOP, COND, PART)
 Handed = Mapping[Any, Callable[..., Any]]

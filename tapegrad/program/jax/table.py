@@ -37,15 +37,17 @@ from tapegrad.program.jax.matrices import (
     eigh,
     eigvals,
     eigvalsh,
+    i0_derivative,
     matrix_rank,
     pinv,
     qr,
+    sinc,
+    sinc_derivative,
     slogdet,
     solve,
     svd,
 )
-from tapegrad.program.jax.special import i0_derivative, sinc, sinc_derivative
-from tapegrad.program.naming import op_named
+from tapegrad.program.saving import op_named
 
 Lowering = Callable[..., Any]
 

@@ -34,26 +34,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tapegrad.program.improvement import Improvement
-from tapegrad.program.improvement import Pass as Pass
-from tapegrad.program.passes.common import share_common
-from tapegrad.program.passes.contractions import contract_sums
-from tapegrad.program.passes.dead import drop_dead
-from tapegrad.program.passes.expand import expand_composites
+from tapegrad.program.passes.composites import expand_composites, join_sigmoids
 from tapegrad.program.passes.factors import join_factors
+from tapegrad.program.passes.fission import split_loops
 from tapegrad.program.passes.fold import fold
-from tapegrad.program.passes.gathers import join_gathers
-from tapegrad.program.passes.joint import join_sigmoids
 from tapegrad.program.passes.loops import hoist, improve_bodies, trim_loops
+from tapegrad.program.passes.operands import straighten, type_numbers
 from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import stack_products
-from tapegrad.program.passes.rows import update_rows
-from tapegrad.program.passes.split import split_loops
+from tapegrad.program.passes.rows import join_gathers, update_rows
+from tapegrad.program.passes.sharing import drop_dead, share_common
 from tapegrad.program.passes.stack import stack_sums
-from tapegrad.program.passes.straighten import straighten
-from tapegrad.program.passes.sums import sums_as_products
+from tapegrad.program.passes.sums import contract_sums, sums_as_products
 from tapegrad.program.passes.terms import add_before_parting
-from tapegrad.program.passes.typed import type_numbers
+from tapegrad.program.program import Improvement
+from tapegrad.program.program import Pass as Pass
 
 GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # a loop returns only what is read, and keeps inside only what its carry needs

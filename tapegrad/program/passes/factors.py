@@ -9,9 +9,9 @@ import numpy as np
 
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.fold import splat
+from tapegrad.program.program import improvement
 
 
 @improvement

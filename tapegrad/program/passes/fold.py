@@ -6,6 +6,7 @@ logarithm, and for a product with a vector.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -26,20 +27,57 @@ from tapegrad.ops.arithmetic import (
     square,
     subtract,
 )
-from tapegrad.ops.exponential import exp, log
+from tapegrad.ops.casting import asarray, astype, stopped
+from tapegrad.ops.elementary import exp, log
+from tapegrad.ops.indexing import getitem, unpick
 from tapegrad.ops.joining import concatenate
 from tapegrad.ops.logic import keep, where
-from tapegrad.ops.picking import unpick
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import asarray, astype, stopped
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Operand, Ref
-from tapegrad.program.layouts import axes_of
-from tapegrad.program.passes.reshapes import before_reshape, rejoined
+from tapegrad.program.memory import axes_of
+from tapegrad.program.program import improvement
+
+
+def before_reshape(builder: Builder, x: Any) -> Operand | None:
+    """The operand that a value only reshapes, if it does: for ``x[:, None]``, ``x``."""
+    made = builder.source(x, reshape)
+    return None if made is None else made.operands[0]
+
+
+def without_ones(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The lengths of a shape other than 1, which adding or dropping axes keeps."""
+    return tuple(length for length in shape if length != 1)
+
+
+def rejoined(builder: Builder, parts: tuple[Any, ...]) -> Operand | None:
+    """The array whose rows, or columns, the parts are, in order: joining them copies each part."""
+    made = [builder.source(x, getitem) for x in parts]
+    sources = {x.operands if x is not None else () for x in made}
+    of = sources.pop()
+    if sources or len(of) != 1:
+        return None
+    shape = builder.shape(of[0])
+    places = [x.options["index"] for x in made if x is not None]
+    if shape and all(len(place) == 1 and type(place[0]) is slice for place in places):
+        ends = [place[0].indices(shape[0]) for place in places]
+        joined = itertools.pairwise([(0, 0, 1), *ends, (shape[0], 0, 1)])
+        if all(one[1] == other[0] and one[2] == 1 for one, other in joined):
+            return of[0]
+    if len(shape) < 2:
+        return None
+    for axis in (0, 1):
+        rest = shape[:axis] + shape[axis + 1 :]
+        rows = [(*[slice(None)] * axis, i) for i in range(shape[axis])]
+        if rows and places == rows:
+            order = (1, 0, *range(2, len(shape)))
+            first = builder.emit(transpose, of[0], axes=order) if axis else of[0]
+            return builder.emit(reshape, first, shape=(shape[axis] * rest[0], *rest[1:]))
+    return None
+
 
 _LARGEST_FOLDED = 1 << 12
 # as the operator ** computes them

@@ -13,18 +13,17 @@ import attrs
 
 from tapegrad.core.tensor import Rules
 from tapegrad.face.table import lazy_import
+from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
-from tapegrad.ops.record import copy
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.control.part import PART
-from tapegrad.program.improvement import improved, improvement
+from tapegrad.program.expressions import VIEWS
 from tapegrad.program.ir import Code, Input, Instruction, Ref
-from tapegrad.program.passes.dead import drop_dead
-from tapegrad.program.templates import VIEWS
+from tapegrad.program.passes.sharing import drop_dead
+from tapegrad.program.program import improved, improvement
 
 _NESTED: frozenset[Rules] = frozenset({LOOP, COND})
 

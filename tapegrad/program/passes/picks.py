@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from tapegrad.ops.arithmetic import add, negative, subtract
-from tapegrad.ops.indexing import index_select
-from tapegrad.ops.picking import add_at_places, pick, row_places, unpick
+from tapegrad.ops.indexing import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
 from tapegrad.program.builder import Builder
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
+from tapegrad.program.program import improvement
 
 _FEW = 1 << 8
 

@@ -13,9 +13,9 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import STAGES, Ref
 from tapegrad.program.passes.stack import MOST_ROWS, concatenated
+from tapegrad.program.program import improvement
 
 
 @improvement

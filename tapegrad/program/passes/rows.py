@@ -1,4 +1,4 @@
-"""An array minus a multiple of summed rows is updated in those rows only."""
+"""Rows of a table: selected at once, and updated without the others."""
 
 from __future__ import annotations
 
@@ -6,11 +6,43 @@ import math
 from typing import Any
 
 from tapegrad.ops.arithmetic import add, multiply, subtract
-from tapegrad.ops.indexing import segment_sum
+from tapegrad.ops.indexing import index_select, segment_sum
+from tapegrad.ops.joining import concatenate
 from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program.builder import NUMBER, Builder
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.stack import concatenated
+from tapegrad.program.program import improvement
+
+
+@improvement
+def join_gathers(builder: Builder) -> None:
+    """Rows of one table, selected and then concatenated, are selected at once.
+
+    Fires on an embedding looked up at each step of a loop, once the steps' products are
+    stacked: one selection in place of one a step.
+    """
+    if not builder.has((index_select,)):
+        return
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.options.get("axis", 0) != 0:
+            return None
+        parts = [builder.source(x, index_select) for x in instruction.operands]
+        if any(part is None or len(builder.shape(part.operands[1])) != 1 for part in parts):
+            return None
+        tables = {part.operands[0] for part in parts if part is not None}
+        if len(tables) != 1:
+            return None
+        indices = [part.operands[1] for part in parts if part is not None]
+        if len({builder.dtype(x) for x in indices}) != 1 or not all(
+            type(x) is Ref for x in indices
+        ):
+            return None
+        return builder.emit(index_select, tables.pop(), concatenated(builder, indices))
+
+    builder.rewrite(visit, (concatenate,))
+
 
 # if the rows are more than this part of the table, the dense way is as fast
 _SPARSE = 4

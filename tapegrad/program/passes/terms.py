@@ -8,8 +8,8 @@ from tapegrad.ops.arithmetic import add
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.product import matmul
 from tapegrad.program.builder import Builder
-from tapegrad.program.improvement import improvement
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.program import improvement
 
 
 @improvement

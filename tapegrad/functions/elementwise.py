@@ -1,0 +1,310 @@
+"""Elementwise functions: arithmetic, rounding, angles and activations."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad.declare import function
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
+from tapegrad.ops.activation import sigmoid
+from tapegrad.ops.arithmetic import POWERS, positive, power
+from tapegrad.ops.casting import double, floating, stopped, to_array
+from tapegrad.ops.floating_point import DIVISIONS, exponent, floor_divide, remainder, rint
+from tapegrad.ops.order import clip_both, maximum, minimum
+from tapegrad.ops.special import erf
+
+__all__ = [
+    "clip",
+    "divmod",
+    "elu",
+    "float_power",
+    "frexp",
+    "gelu",
+    "leaky_relu",
+    "modf",
+    "silu",
+    "unwrap",
+]
+
+
+@function(
+    numpy=np.float_power,
+    # float16 cannot hold the slope of larger exponents
+    domain=each(POSITIVE, Elements(-2.0, 2.0)),
+    kink=POWERS,
+)
+def float_power(x1: Any, x2: Any) -> Any:
+    """`power` in at least float64, so that integers may have negative exponents.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.float_power(np.array([1, 2]), -1)
+    array([1. , 0.5])
+    >>> tg.grad(lambda x: tg.float_power(x, 3))(2.0)
+    array(12.)
+    """
+    return power(double(x1), double(x2))
+
+
+def _clip_calls(choose: Choices) -> Call:
+    a, low, high = each(REAL, Elements(-4.0, 0.0), REAL)(choose).args
+    return choose.among(
+        [
+            Call((a, low, high)),
+            Call((a, low, None)),
+            Call((a, None, high)),
+            Call((a, -1.0, 1)),
+            Call((a,), {"min": -0.5}),
+            Call((a,), {"max": 0.5}),
+            Call((a,), {"a_min": -1, "a_max": 2}),
+        ]
+    )
+
+
+@function(
+    numpy=np.clip,
+    domain=_clip_calls,
+    kink="two that tie share equally",
+)
+def clip(a: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    """The values limited to the range between two bounds, with broadcasting.
+
+    If two of the value and the bounds tie for the result, they share the gradient equally; if all
+    three tie, the upper bound gets it, since neither of the others can move the result alone.
+
+    Parameters
+    ----------
+    a
+        An array.
+    a_min, a_max
+        The bounds, or None for no bound. If the lower bound is above the upper one, the result is
+        the upper.
+    min, max
+        Other names of the bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.clip(x, 0, 1)))(np.array([-1.0, 0.0, 0.5, 2.0]))
+    array([0. , 0.5, 1. , 0. ])
+    """
+    former = a_min is not None or a_max is not None
+    if former and (min is not None or max is not None):
+        raise ValueError("clip: give the bounds as a_min and a_max, or as min and max, not as both")
+    low, high = a_min if min is None else min, a_max if max is None else max
+    if low is None and high is None:
+        return positive(a)
+    a = to_array(a)
+    if low is None:
+        return minimum(a, high)
+    if high is None:
+        return maximum(a, low)
+    return clip_both(a, low, high)
+
+
+def _turns(choose: Choices) -> Call:
+    p = choose.array(choose.shape(min_dims=1))
+    given = {"period": choose.among([1.0, 3, 2 * np.pi]), "discont": choose.among([None, 2.5])}
+    return Call((p,), {**given, "axis": choose.axis(p.ndim)})
+
+
+@function(numpy=np.unwrap, domain=_turns, kink="the slope beside a step")
+def unwrap(p: Any, discont: Any = None, axis: int = -1, *, period: Any = 2 * np.pi) -> Any:
+    """Angles with multiples of the period added, so that no step between neighbours is long.
+
+    Parameters
+    ----------
+    p
+        An array.
+    discont
+        Steps shorter than this stay; at least half the period, which is the default.
+    axis
+        The axis to unwrap along.
+    period
+        The period. The multiples are not differentiated.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.unwrap(np.array([0.0, 3.0, 5.0, 1.0]), period=6)
+    array([0., 3., 5., 7.])
+    """
+    p = to_array(p)
+    axis = normalize_axis_index(axis, p.ndim)
+    dtype = np.result_type(p, period)
+    if dtype.kind == "u":
+        raise TypeError(
+            f"unwrap: {dtype} has no steps backwards; write p.astype(int), or a floating period"
+        )
+    # in this dtype, since those of small integers would overflow
+    step = stopped(np.diff(p.astype(dtype), axis=axis))
+    for name, given in (("period", period), ("discont", discont)):
+        shape = np.shape(given)
+        if np.broadcast_shapes(shape, step.shape) != step.shape:
+            raise ValueError(
+                f"unwrap: {name}, of shape {shape}, does not fit the steps' {step.shape}"
+            )
+    half = period / 2
+    if dtype.kind == "i":
+        half, rest = divmod(period, 2)
+    discont = period / 2 if discont is None else discont
+    short = np.remainder(step + half, period) - half
+    if dtype.kind != "i" or rest == 0:
+        # a step of exactly half a period could go either way
+        short = np.where(np.equal(short, -half) & np.greater(step, 0), half, short)
+    added = np.where(np.less(np.abs(step), discont), 0, short - step)
+    first = (slice(None),) * axis
+    rest_of_all = p[(*first, slice(1, None))] + np.cumsum(added, axis=axis)
+    y = np.concatenate([p[(*first, slice(None, 1))].astype(dtype), rest_of_all], axis=axis)
+    return y.astype(dtype)
+
+
+@function(
+    numpy=np.divmod,
+    domain=DIVISIONS,
+    kink="the slope beside a step",
+)
+def divmod(x1: Any, x2: Any) -> Any:
+    """`floor_divide` and `remainder`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.divmod(np.array([-7, 7]), 2)
+    (array([-4,  3]), array([1, 1]))
+    """
+    return floor_divide(x1, x2), remainder(x1, x2)
+
+
+@function(
+    numpy=np.modf,
+    domain=each(Elements(poles=tuple(range(-4, 5)))),
+    kink="the slope beside a step",
+)
+def modf(x: Any) -> Any:
+    """The fractional and the integer part, both with the sign of x.
+
+    The slope of the first is 1 and that of the second 0, even at a step.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.modf(np.array([-1.5, 2.25]))
+    (array([-0.5 ,  0.25]), array([-1.,  2.]))
+    """
+    x = to_array(x)
+    if x.dtype.kind != "f":
+        # the same integers, in the floating dtype that NumPy uses for them
+        x = rint(x)
+    # nothing is left of an infinity
+    infinite = np.isinf(x)
+    left = np.where(infinite, np.copysign(0, x), np.fmod(np.where(infinite, 0, x), 1))
+    return left, np.trunc(x)
+
+
+_STEPS = tuple(sign * size for sign in (1, -1) for size in (0.0, 0.5, 1.0, 2.0, 4.0))
+
+
+@function(
+    numpy=np.frexp,
+    domain=each(Elements(poles=_STEPS)),
+    kink="the slope beside a step",
+)
+def frexp(x: Any) -> Any:
+    """The mantissa, with a magnitude from 0.5 to 1, and the exponent of 2, an integer.
+
+    A gradient passes through the mantissa; at a step its slope is the one further from 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.frexp(np.array([3.0, 8.0]))
+    (array([0.75, 0.5 ]), array([2, 4], dtype=int32))
+    """
+    whole = exponent(x)
+    return np.ldexp(x, -whole), whole
+
+
+@function(domain=each(REAL))
+def silu(x: Any) -> Any:
+    """``x * sigmoid(x)`` (Hendrycks and Gimpel 2016, arXiv:1606.08415).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.silu(np.array([-1e4, 0.0, 1e4]))
+    array([   -0.,     0., 10000.])
+    """
+    x = floating(x)
+    return x * sigmoid(x)
+
+
+def _gelu_calls(choose: Choices) -> Call:
+    return Call(each(REAL)(choose).args, {"approximate": choose.among([False, True])})
+
+
+@function(domain=_gelu_calls)
+def gelu(x: Any, approximate: bool = False) -> Any:
+    """x times the probability that a standard normal variable is below x.
+
+    (Hendrycks and Gimpel 2016, arXiv:1606.08415.)
+
+    Parameters
+    ----------
+    x
+        An array.
+    approximate
+        Whether to approximate the normal distribution by a tanh, as GPT-2 does: this is faster,
+        with an error below 0.001.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.gelu(np.array([-1.0, 0.0, 1.0])).round(4)
+    array([-0.1587,  0.    ,  0.8413])
+    """
+    x = floating(x)
+    if approximate:
+        return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+    return 0.5 * x * (1 + erf(x * math.sqrt(0.5)))
+
+
+def _slope_calls(choose: Choices) -> Call:
+    return Call((*each(REAL)(choose).args, choose.among([0.25, 1.0, 0.01])))
+
+
+@function(domain=_slope_calls, kink="`slope` at 0")
+def leaky_relu(x: Any, slope: Any = 0.01) -> Any:
+    """x where it is positive, else ``slope * x``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.leaky_relu(x, 0.1)))(np.array([-1.0, 0.0, 1.0]))
+    array([0.1, 0.1, 1. ])
+    """
+    x = floating(x)
+    return np.where(np.greater(x, 0), x, slope * x)
+
+
+@function(domain=_slope_calls, kink="`alpha` at 0")
+def elu(x: Any, alpha: Any = 1.0) -> Any:
+    """x where it is positive, else ``alpha * (exp(x) - 1)``.
+
+    (Clevert et al. 2015, arXiv:1511.07289.)
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.elu(np.array([-1e4, 0.0, 1.0]))
+    array([-1.,  0.,  1.])
+    """
+    x = floating(x)
+    positive = np.greater(x, 0)
+    # for large x the exponential would overflow, and the side not taken would return nan
+    return np.where(positive, x, alpha * np.expm1(np.where(positive, 0, x)))

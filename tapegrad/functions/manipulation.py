@@ -1,0 +1,594 @@
+"""Array manipulation: shapes, axes, diagonals, repetition and insertion."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.declare.domain import Call, Choices, axis_or_flat, on_array, several
+from tapegrad.functions.selection import on_axis, take
+from tapegrad.ops.casting import fitted, known
+from tapegrad.ops.casting import to_array as as_array
+from tapegrad.ops.indexing import scatter
+from tapegrad.ops.shape import checked_order, expand, stand_in
+
+__all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "broadcast_arrays",
+    "delete",
+    "diag",
+    "diagflat",
+    "diagonal",
+    "fliplr",
+    "flipud",
+    "insert",
+    "matrix_transpose",
+    "moveaxis",
+    "permute_dims",
+    "ravel",
+    "repeat",
+    "resize",
+    "rollaxis",
+    "rot90",
+    "tile",
+    "trace",
+    "tril",
+    "triu",
+]
+
+
+def _order(move: Any, a: Any, *args: Any) -> Any:
+    """The order of axes that a NumPy function produces."""
+    # the length of each axis is its number
+    return move(np.empty(tuple(range(np.ndim(a)))), *args).shape
+
+
+@function(
+    domain=on_array(lambda c, a: {"axes": c.among([None, tuple(c.permutation(a.ndim))])}),
+)
+def permute_dims(a: Any, axes: Any = None) -> Any:
+    """`transpose`, by its name in the array API.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.permute_dims(np.ones((2, 3, 4)), (2, 0, 1)).shape
+    (4, 2, 3)
+    """
+    return np.transpose(a, axes)
+
+
+def _moves(choose: Choices, a: Any) -> Any:
+    if a.ndim and choose.among([False, True]):
+        return {"source": choose.axis(a.ndim), "destination": choose.axis(a.ndim)}
+    n = choose.integer(0, a.ndim)
+    source, destination = (choose.permutation(a.ndim)[:n] for _ in range(2))
+    return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
+
+
+@function(numpy=np.moveaxis, domain=on_array(_moves))
+def moveaxis(a: Any, source: Any, destination: Any) -> Any:
+    """The array with axes moved to other places; the others keep their order.
+
+    Parameters
+    ----------
+    a
+        An array.
+    source, destination
+        An axis and its place in the result, or a sequence of each.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.moveaxis(np.ones((2, 3, 4)), 0, -1).shape
+    (3, 4, 2)
+    """
+    return np.transpose(a, _order(np.moveaxis, a, source, destination))
+
+
+@function(
+    numpy=np.rollaxis,
+    domain=on_array(
+        lambda c, a: {"axis": c.axis(a.ndim), "start": c.integer(-a.ndim, a.ndim)}, min_dims=1
+    ),
+)
+def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
+    """The array with an axis moved to before another; `moveaxis` is easier to read.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.rollaxis(np.ones((2, 3, 4)), 2, 1).shape
+    (2, 4, 3)
+    """
+    return np.transpose(a, _order(np.rollaxis, a, axis, start))
+
+
+@function(
+    numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
+    domain=on_array(lambda c, x: {}, min_dims=2),
+)
+def matrix_transpose(x: Any) -> Any:
+    """The array with its last two axes exchanged.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.matrix_transpose(np.ones((2, 3, 4))).shape
+    (2, 4, 3)
+    """
+    if np.ndim(x) < 2:
+        raise ValueError(f"matrix_transpose takes two axes or more; the shape is {np.shape(x)}")
+    return np.swapaxes(x, -1, -2)
+
+
+_ARRAY = on_array(lambda c, a: {})
+
+
+@function(numpy=np.ravel, domain=on_array(lambda c, a: c.among([{}, {"order": "F"}])))
+def ravel(a: Any, order: str = "C") -> Any:
+    """The elements along one axis, in C order or, with the first index fastest, in F order.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ravel(np.array([[1, 2], [3, 4]]))
+    array([1, 2, 3, 4])
+    """
+    return np.reshape(np.transpose(a) if checked_order(order) == "F" else a, -1)
+
+
+def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
+    """NumPy's function of one or several arrays, as a change of shape."""
+    results = tuple(np.reshape(a, at_least(stand_in(a)).shape) for a in arys)
+    return results[0] if len(results) == 1 else results
+
+
+@function(numpy=np.atleast_1d, domain=several(_ARRAY))
+def atleast_1d(*arys: Any) -> Any:
+    """The array with an axis if it has none; a tuple for several arrays.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.atleast_1d(3.0)
+    array([3.])
+    """
+    return _each_at_least(np.atleast_1d, arys)
+
+
+@function(numpy=np.atleast_2d, domain=several(_ARRAY))
+def atleast_2d(*arys: Any) -> Any:
+    """The array with two axes or more, new ones first; a tuple for several arrays.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.atleast_2d(np.ones(3)).shape
+    (1, 3)
+    """
+    return _each_at_least(np.atleast_2d, arys)
+
+
+@function(numpy=np.atleast_3d, domain=several(_ARRAY))
+def atleast_3d(*arys: Any) -> Any:
+    """The array with three axes or more; a tuple for several arrays.
+
+    A vector lies along the middle one, a matrix along the first two.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.atleast_3d(np.ones(3)).shape
+    (1, 3, 1)
+    """
+    return _each_at_least(np.atleast_3d, arys)
+
+
+def _broadcastable(choose: Choices) -> Call:
+    shapes = choose.broadcastable(choose.integer(1, 3))
+    return Call(tuple(choose.array(shape) for shape in shapes))
+
+
+@function(numpy=np.broadcast_arrays, domain=_broadcastable)
+def broadcast_arrays(*args: Any) -> Any:
+    """A tuple of the arrays, each repeated to the shape that they broadcast to.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> [y.shape for y in tg.broadcast_arrays(np.ones((2, 1)), np.ones(3))]
+    [(2, 3), (2, 3)]
+    """
+    shape = np.broadcast_shapes(*map(np.shape, args))
+    return tuple(np.broadcast_to(a, shape) for a in args)
+
+
+@function(numpy=np.fliplr, domain=on_array(lambda c, m: {}, min_dims=2))
+def fliplr(m: Any) -> Any:
+    """The columns in reverse order: `flip` along axis 1.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fliplr(np.array([[1, 2], [3, 4]]))
+    array([[2, 1],
+           [4, 3]])
+    """
+    return np.flip(m, 1)
+
+
+@function(numpy=np.flipud, domain=on_array(lambda c, m: {}, min_dims=1))
+def flipud(m: Any) -> Any:
+    """The rows in reverse order: `flip` along axis 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.flipud(np.array([[1, 2], [3, 4]]))
+    array([[3, 4],
+           [1, 2]])
+    """
+    return np.flip(m, 0)
+
+
+@function(
+    numpy=np.rot90,
+    domain=on_array(
+        lambda c, m: {"k": c.integer(-4, 4), "axes": tuple(c.permutation(m.ndim)[:2])}, min_dims=2
+    ),
+)
+def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
+    """A plane rotated by k quarter turns, from its first axis towards the second.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.rot90(np.array([[1, 2], [3, 4]]))
+    array([[2, 4],
+           [1, 3]])
+    """
+    k = operator.index(k)
+    np.rot90(stand_in(m), k, axes)  # raises if the axes do not form a plane
+    if k % 2:
+        m = np.swapaxes(m, *axes)
+    turned = [axis for axis, back in zip(axes, ((1, 2), (2, 3)), strict=True) if k % 4 in back]
+    return np.flip(m, tuple(turned))
+
+
+def _offset(choose: Choices, x: Any) -> Any:
+    return {"k": choose.integer(-4, 4)}
+
+
+def _diagonals(choose: Choices, a: Any) -> Any:
+    axis1, axis2 = choose.permutation(a.ndim)[:2]
+    return {"offset": choose.integer(-4, 4), "axis1": axis1, "axis2": axis2 - a.ndim}
+
+
+def _flat(m: int, offset: int) -> slice:
+    """The places of a diagonal among the elements, in C order, of rows of length m."""
+    up, down = max(offset, 0), max(-offset, 0)
+    start = up + down * m
+    # a diagonal ends at column m, or at the last row
+    return slice(start, start + max(0, m - up) * (m + 1), m + 1)
+
+
+@function(numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2))
+def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The diagonals of the matrices formed by two axes, along a new last axis.
+
+    Parameters
+    ----------
+    a
+        An array of two axes or more.
+    offset
+        How far above the main diagonal; negative numbers are below.
+    axis1, axis2
+        The axis of the rows and that of the columns.
+
+    Raises
+    ------
+    ValueError
+        If the array has fewer than two axes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.diagonal(np.array([[1, 2], [3, 4]]))
+    array([1, 4])
+    """
+    if np.ndim(a) < 2:
+        raise ValueError(f"a diagonal needs an array with two axes or more, not {np.ndim(a)}")
+    a = np.moveaxis(a, (axis1, axis2), (-2, -1))
+    n, m = a.shape[-2:]
+    return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
+
+
+@function(numpy=np.trace, domain=on_array(_diagonals, min_dims=2))
+def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The sum of a diagonal, or of the diagonals of several matrices; see `diagonal`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.trace)(np.ones((2, 2)))
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
+
+
+@function(numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2))
+def diag(v: Any, k: int = 0) -> Any:
+    """For a vector, a matrix with it on the k-th diagonal; for a matrix, that diagonal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.diag(np.array([1.0, 2.0]))
+    array([[1., 0.],
+           [0., 2.]])
+    >>> tg.diag(np.array([[1.0, 2.0], [3.0, 4.0]]), 1)
+    array([2.])
+    """
+    v = as_array(v)
+    if v.ndim == 2:
+        return diagonal(v, k)
+    if v.ndim != 1:
+        raise ValueError(f"diag takes one axis or two, not {v.ndim}")
+    n = len(v) + abs(k)
+    return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, k),)), (n, n))
+
+
+@function(numpy=np.diagflat, domain=on_array(_offset, max_dims=2))
+def diagflat(v: Any, k: int = 0) -> Any:
+    """A matrix with all elements of an array on its k-th diagonal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.diagflat(np.array([[1.0], [2.0]]))
+    array([[1., 0.],
+           [0., 2.]])
+    """
+    return diag(np.ravel(v), k)
+
+
+def _lower(m: Any, k: int) -> Any:
+    """A mask of the k-th diagonal and all below, for a matrix of this shape."""
+    return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
+
+
+@function(numpy=np.tril, domain=on_array(_offset, min_dims=1))
+def tril(m: Any, k: int = 0) -> Any:
+    """The lower triangle of matrices, with 0 above the k-th diagonal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tril(np.ones((2, 2)))
+    array([[1., 0.],
+           [1., 1.]])
+    """
+    m = as_array(m)
+    return np.where(_lower(m, k), m, np.zeros((), m.dtype))
+
+
+@function(numpy=np.triu, domain=on_array(_offset, min_dims=1))
+def triu(m: Any, k: int = 0) -> Any:
+    """The upper triangle of matrices, with 0 below the k-th diagonal.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.triu(np.ones((2, 2)))
+    array([[1., 1.],
+           [0., 1.]])
+    """
+    m = as_array(m)
+    return np.where(_lower(m, k - 1), np.zeros((), m.dtype), m)
+
+
+def _repeats(choose: Choices, a: Any) -> Any:
+    axis, n = axis_or_flat(choose, a)
+    repeats = choose.among([choose.integer(0, 3), choose.integers((n,), 0, 3), [2]])
+    return {"repeats": repeats, "axis": axis}
+
+
+@function(numpy=np.repeat, domain=on_array(_repeats))
+def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
+    """Each element or row repeated.
+
+    Parameters
+    ----------
+    a
+        An array.
+    repeats
+        How often: a number, or one for each place along the axis.
+    axis
+        The axis to repeat along; None repeats the elements of the flattened array.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.repeat(np.array([1, 2]), [1, 3])
+    array([1, 2, 2, 2])
+    >>> tg.grad(lambda x: tg.sum(tg.repeat(x, 3)))(np.ones(2))
+    array([3., 3.])
+    """
+    a, axis = on_axis(np.atleast_1d(a), axis)
+    repeats = known(repeats)
+    if np.ndim(repeats):
+        return take(a, np.repeat(np.arange(a.shape[axis]), repeats), axis)
+    copies = operator.index(repeats)
+    shape = (*a.shape[:axis], a.shape[axis] * copies, *a.shape[axis + 1 :])
+    return np.reshape(expand(a, axis + 1, copies), shape)
+
+
+@function(
+    numpy=np.tile,
+    domain=on_array(
+        lambda c, a: {
+            "reps": c.among(
+                [c.integer(0, 3), tuple(c.integer(0, 2) for _ in range(c.integer(0, 3)))]
+            )
+        },
+        max_dims=2,
+    ),
+)
+def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
+    """The whole array repeated, along its last axes and new ones before them.
+
+    Parameters
+    ----------
+    A
+        An array.
+    reps
+        How often: a number for the last axis, or a sequence for the last axes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tile(np.array([1, 2]), (2, 2))
+    array([[1, 2, 1, 2],
+           [1, 2, 1, 2]])
+    """
+    copies = [operator.index(n) for n in (reps if np.ndim(reps) else (reps,))]
+    n = max(np.ndim(A), len(copies))
+    copies = [1] * (n - len(copies)) + copies
+    sides = [1] * (n - np.ndim(A)) + [*np.shape(A)]
+    apart = np.reshape(A, [k for side in sides for k in (1, side)])
+    pairs = [*zip(copies, sides, strict=True)]
+    spread = np.broadcast_to(apart, tuple(k for pair in pairs for k in pair))
+    return np.reshape(spread, [math.prod(pair) for pair in pairs])
+
+
+@function(
+    numpy=np.resize,
+    domain=on_array(
+        lambda c, a: {"new_shape": c.among([c.integer(0, 9), c.shape()])}, max_dims=2, min_side=1
+    ),
+)
+def resize(a: Any, new_shape: Any) -> Any:
+    """The elements in C order in a new shape, starting again from the first if it takes more.
+
+    An array without elements gives zeros.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.resize(np.array([1, 2, 3]), (2, 2))
+    array([[1, 2],
+           [3, 1]])
+    """
+    if isinstance(new_shape, bool | np.bool_):
+        raise TypeError(f"resize: a shape is an integer or several, not {new_shape}")
+    shape = tuple(new_shape) if np.ndim(new_shape) else (operator.index(new_shape),)
+    if any(side < 0 for side in shape):
+        raise ValueError(f"resize: a shape has no negative lengths; got {shape}")
+    n, size = math.prod(shape), np.size(a)
+    if size == 0:
+        return np.zeros(shape, as_array(a).dtype)
+    return np.reshape(tile(np.ravel(a), -(-n // size))[:n], shape)
+
+
+def _places(choose: Choices, n: int) -> Any:
+    """Places along an axis, given in any way that `insert` and `delete` allow."""
+    if n == 0:
+        return choose.among([[], slice(None)])
+    ints = [choose.integer(-n, n - 1) for _ in range(choose.integer(0, 3))]
+    mask = choose.booleans((n,))
+    slices = [slice(None, None, 2), slice(2, 0, -1)]
+    return choose.among([choose.integer(-n, n - 1), ints, mask, *slices])
+
+
+def _inserts(choose: Choices) -> Call:
+    arr = choose.array(choose.shape())
+    axis, _ = axis_or_flat(choose, arr)
+    sides = [arr.size] if axis is None else [*arr.shape]
+    n = sides.pop(axis or 0)
+    obj = _places(choose, n)
+    if isinstance(obj, int):
+        values = choose.among([[], sides, [2, *sides]])
+    else:
+        k = np.insert(np.zeros(n), obj, 0).size - n
+        sides.insert((axis or 0) % max(1, arr.ndim), k)
+        values = choose.among([[], sides])
+    return Call((arr,), {"obj": obj, "values": choose.array(tuple(values)), "axis": axis})
+
+
+@function(numpy=np.insert, domain=_inserts)
+def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
+    """An array with values inserted before the elements at some places.
+
+    Parameters
+    ----------
+    arr
+        An array.
+    obj
+        A place along the axis, several, a slice or a mask.
+    values
+        The values to insert. For one place they may have a length above 1 along the axis, which
+        then is their first; for several places they broadcast to one value each.
+    axis
+        The axis; None inserts in the flattened array.
+
+    Raises
+    ------
+    TypeError
+        For a floating Tensor among the values for an array of integers.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.insert(np.array([1, 2, 3]), 1, 5)
+    array([1, 5, 2, 3])
+    """
+    arr, axis = on_axis(arr, axis)
+    obj = known(obj)
+    values = fitted(values, arr.dtype)
+    values = np.reshape(values, (*(1,) * (arr.ndim - values.ndim), *values.shape))
+    if not isinstance(obj, slice) and np.ndim(obj) == 0:
+        values = np.moveaxis(values, 0, axis)
+    n = arr.shape[axis]
+    k = np.insert(np.zeros(n), obj, 0).size - n
+    if k == 1:
+        k = values.shape[axis]
+    values = np.broadcast_to(values, (*arr.shape[:axis], k, *arr.shape[axis + 1 :]))
+    # the new ones are joined at the end, and the places say where they go
+    places = np.insert(np.arange(n), obj, np.arange(n, n + k))
+    return take(np.concatenate([arr, values], axis=axis), places, axis)
+
+
+def _deletes(choose: Choices, arr: Any) -> Any:
+    axis, n = axis_or_flat(choose, arr)
+    return {"obj": _places(choose, n), "axis": axis}
+
+
+@function(numpy=np.delete, domain=on_array(_deletes))
+def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
+    """An array without the elements at some places.
+
+    Parameters
+    ----------
+    arr
+        An array.
+    obj
+        A place along the axis, several, a slice or a mask.
+    axis
+        The axis; None deletes from the flattened array.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.delete(np.array([1, 2, 3]), 1)
+    array([1, 3])
+    """
+    arr, axis = on_axis(arr, axis)
+    return take(arr, np.delete(np.arange(arr.shape[axis]), known(obj)), axis)

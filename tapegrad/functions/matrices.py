@@ -1,0 +1,694 @@
+"""Linear algebra composed of ops: norms, decompositions, solutions and powers."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
+from tapegrad.declare.domain import REAL, SHAPES, Call, Choices, Elements, matrices, matrix
+from tapegrad.ops.axes import axes_of, check_matrices
+from tapegrad.ops.casting import floating, number, to_array
+from tapegrad.ops.linalg import (
+    EighResult,
+    EigResult,
+    SVDResult,
+    apart,
+    columns,
+    complement,
+    eig_joined,
+    eigh_joined,
+    eigvalsh,
+    inv,
+    joined,
+    matrix_rank,
+    pinv,
+    qr_joined,
+    slogdet_joined,
+    solve,
+    svd_calls,
+    svd_joined,
+    svdvals,
+)
+from tapegrad.ops.product import moved, turned
+from tapegrad.ops.updates import at
+
+__all__ = [
+    "eig",
+    "eigh",
+    "lstsq",
+    "matrix_norm",
+    "matrix_power",
+    "norm",
+    "qr",
+    "slogdet",
+    "svd",
+    "tensorinv",
+    "tensorsolve",
+    "vector_norm",
+]
+
+
+def _root(total: Any) -> Any:
+    """The square root, with a slope of 0 at 0."""
+    none = np.equal(total, 0)
+    return number(np.where(none, 0, np.sqrt(np.where(none, 1, total))))
+
+
+def _axes(axis: Any, n: int) -> tuple[int, ...]:
+    if isinstance(axis, list | np.ndarray | set | range | dict):
+        raise TypeError(f"an axis is an integer, several a tuple; not {axis!r}")
+    return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
+
+
+def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
+    if isinstance(ord, str):
+        raise ValueError(f"{ord!r} is not an order of a vector's norm")
+    of = {"axis": axis, "keepdims": keepdims}
+    # the shorter forms have no slope in the order
+    if ord == 2 and not isinstance(ord, Tensor):
+        return _root(np.sum(x * x, **of))
+    if ord == 0:
+        return np.sum(np.not_equal(x, 0).astype(x.dtype), **of)
+    size = np.absolute(x)
+    if ord == np.inf:
+        return np.max(size, **of)
+    if ord == -np.inf:
+        return np.min(size, **of)
+    if ord == 1 and not isinstance(ord, Tensor):
+        return np.sum(size, **of)
+    # the slopes of powers are infinite at 0, as are negative powers themselves
+    none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
+    total = np.sum(np.where(none, limit, np.where(none, 1, size) ** ord), **of)
+    none = np.equal(total, limit)
+    return number(np.where(none, 0, np.where(none, 1, total) ** (1 / ord)))
+
+
+# norms of singular values, and of sums of magnitudes
+_REDUCTIONS: dict[Any, Any] = {"nuc": np.sum, 2: np.max, -2: np.min}
+_REDUCTIONS |= {1: np.max, np.inf: np.max, -1: np.min, -np.inf: np.min}
+
+
+def _check_single(name: str, ord: Any) -> None:
+    """Raise for a Tensor as an order: matrix norms have separate orders, and no gradient."""
+    if isinstance(ord, Tensor):
+        raise TypeError(
+            f"{name}: a matrix has norms of separate orders, without a gradient in them; pass the "
+            "order's value (t.value)"
+        )
+
+
+def _norm_of_matrices(x: Any, ord: Any, axes: tuple[int, int], keepdims: bool) -> Any:
+    _check_single("norm", ord)
+    if ord in ("fro", "f"):
+        return _norm_of_vectors(x, 2, axes, keepdims)
+    if ord not in _REDUCTIONS:
+        raise ValueError(f"{ord!r} is not an order of a matrix's norm")
+    reduce = _REDUCTIONS[ord]
+    if ord in ("nuc", 2, -2):
+        order = [i for i in range(x.ndim) if i not in axes]
+        y = reduce(svdvals(np.transpose(x, (*order, *axes))), axis=-1)
+        return np.expand_dims(y, axes) if keepdims else y
+    summed, compared = axes if ord in (1, -1) else axes[::-1]
+    y = reduce(np.sum(np.absolute(x), axis=summed, keepdims=True), axis=compared, keepdims=True)
+    return y if keepdims else np.squeeze(y, axis=axes)
+
+
+_ORDERS = [None, 2, 1, np.inf, -np.inf, 0, 3, 2.5, 0.5, -1, -2]
+_MATRIX_ORDERS = ["fro", "nuc", 1, -1, 2, -2, np.inf, -np.inf]
+
+
+def _vectors(choose: Choices, ord: Any) -> Any:
+    """An array of vectors to take norms of."""
+    # the slopes of powers below 1, and second slopes of those below 2, are infinite at 0
+    elements = Elements(poles=(0.0,)) if ord in (2.5, 0.5, -1, -2) else REAL
+    return choose.array(choose.shape(min_dims=1, min_side=1), elements)
+
+
+def _norm_calls(choose: Choices) -> Call:
+    ord: Any
+    axis: Any
+    if choose.among([False, True]):
+        (x,) = matrices(*SHAPES[:4])(choose).args
+        ord, axes = choose.among(_MATRIX_ORDERS), (x.ndim - 2, x.ndim - 1)
+        axis = choose.among([axes, axes[::-1]] + [None] * (x.ndim == 2))
+        if x.ndim == 3:
+            x, axis = moved(x, 0, 1), choose.among([(0, 2), (-1, 0)])
+    else:
+        ord = choose.among(_ORDERS)
+        x = _vectors(choose, ord)
+        axis = choose.axis(x.ndim)
+        if x.ndim == 1 or ord is None:
+            axis = choose.among([None, axis])
+    return Call((x,), {"ord": ord, "axis": axis, "keepdims": choose.among([False, True])})
+
+
+@function(
+    numpy=np.linalg.norm,
+    domain=_norm_calls,
+    kink="0 at 0; ties share equally",
+)
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """The norms of vectors or of matrices.
+
+    Parameters
+    ----------
+    x
+        An array.
+    ord
+        For vectors any number, where inf means the largest and -inf the smallest magnitude; 2 by
+        default. For matrices ``"fro"``, ``"nuc"``, 1, -1, 2, -2, inf or -inf; ``"fro"`` by
+        default.
+    axis
+        An axis for vectors, a pair for matrices; by default all axes of a vector or a matrix, or,
+        for the default `ord`, all elements as one vector.
+    keepdims
+        Whether the axes stay, with length 1.
+
+    Raises
+    ------
+    ValueError
+        If there is no norm of this order, or for more than two axes.
+    TypeError
+        If the order of a matrix's norm is a Tensor.
+
+    Notes
+    -----
+    The gradient at 0 is 0, for each vector or matrix on its own. Elements that tie for the largest
+    or smallest share the gradient equally. The order 0 counts elements, and passes no gradient.
+    The order of a vector's norm has a gradient too, which is 0 for the orders 0, inf and -inf.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.norm)(np.array([3.0, 4.0]))
+    array([0.6, 0.8])
+    >>> tg.grad(tg.norm)(np.zeros(2))
+    array([0., 0.])
+    """
+    x = floating(x)
+    axes = _axes(axis, x.ndim)
+    if len(axes) == 1 or (ord is None and (axis is None or len(axes) < 3)):
+        return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
+    if len(axes) != 2:
+        raise ValueError(f"norm takes one axis or two, not {len(axes)}; vector_norm takes more")
+    return _norm_of_matrices(x, ord, (axes[0], axes[1]), keepdims)
+
+
+def _vector_norm_calls(choose: Choices) -> Call:
+    ord = choose.among(_ORDERS[1:])
+    x = _vectors(choose, ord)
+    axis = choose.axes(x.ndim) or None
+    return Call((x,), {"axis": axis, "keepdims": choose.among([False, True]), "ord": ord})
+
+
+@function(
+    numpy=np.linalg.vector_norm,
+    domain=_vector_norm_calls,
+    kink="0 at 0; ties share equally",
+)
+def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
+    """The norms of vectors, over an axis, several, or all; see `norm`.
+
+    A gradient passes to the order too. With a plain array and a Tensor as its order, call this
+    function: ``np.linalg.vector_norm(array, ord=t)`` does not ask the Tensor, and refuses it or
+    passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.vector_norm(x, ord=1))(np.array([[3.0, -4.0]]))
+    array([[ 1., -1.]])
+    """
+    x = floating(x)
+    return _norm_of_vectors(x, ord, _axes(axis, x.ndim), keepdims)
+
+
+@function(
+    numpy=np.linalg.matrix_norm,
+    domain=matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=[False, True]),
+    kink="0 at 0; ties share equally",
+)
+def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
+    """The norms of matrices, over the last two axes; see `norm`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.matrix_norm(x, ord="nuc"))(np.diag([2.0, -1.0]))
+    array([[ 1.,  0.],
+           [ 0., -1.]])
+    """
+    x = floating(x)
+    first, last = _axes((-2, -1), x.ndim)
+    return _norm_of_matrices(x, ord, (first, last), keepdims)
+
+
+@function(
+    numpy=np.linalg.cond,
+    # for a 1 by 1 matrix it is 1, and its gradient only rounding errors
+    domain=matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
+    kink="as `norm`; of order 2 as `svdvals`",
+)
+def cond(x: Any, p: Any = None) -> Any:
+    """The condition number: the norm of the matrix times that of its inverse.
+
+    Parameters
+    ----------
+    x
+        A matrix, or a stack of them; square unless `p` is 2 or -2.
+    p
+        The order of the `norm`, 2 by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.cond(np.diag([4.0, 2.0])).item()
+    2.0
+    """
+    x = floating(x)
+    _check_single("cond", p)
+    check_matrices("cond", x)
+    if 0 in x.shape[-2:]:
+        raise np.linalg.LinAlgError(f"cond: a matrix of shape {x.shape} has no condition number")
+    if p is None or p in (2, -2):
+        s = svdvals(x)
+        first, last = s[..., 0], s[..., -1]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            y = last / first if p == -2 else first / last
+    else:
+        y = matrix_norm(x, ord=p) * matrix_norm(inv(x), ord=p)
+    # as NumPy does: infinite unless the matrix itself has nan
+    lost = np.not_equal(y, y) & np.all(np.equal(x, x), axis=(-2, -1))
+    return number(np.where(lost, np.inf, y))
+
+
+class QRResult(NamedTuple):
+    """The results of `qr` for matrices of shape (..., m, n).
+
+    Attributes
+    ----------
+    Q
+        Orthonormal columns: (..., m, k), where k is the smaller of m and n, or m with
+        ``mode="complete"``.
+    R
+        Upper triangular: (..., k, n).
+    """
+
+    Q: Any
+    R: Any
+
+
+@function(
+    numpy=np.linalg.eigh,
+    domain=matrices(UPLO=["L", "U"]),
+    kink="nan where eigenvalues are equal",
+)
+def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
+    """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
+
+    Arguments as for `eigvalsh`.
+
+    Returns
+    -------
+    eigenvalues, eigenvectors
+        The vectors are columns, with LAPACK's signs.
+
+    Notes
+    -----
+    Vectors of equal eigenvalues have no derivative: the gradient is nan, even that of the
+    eigenvalues; use `eigvalsh` for these.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eigh(a).eigenvalues[-1])(np.diag([1.0, 2.0]))
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    a = to_array(a)
+    check_matrices("eigh", a, square=True)
+    w, vt = apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
+    return EighResult(w[..., 0], turned(vt))
+
+
+@function(
+    numpy=np.linalg.svd,
+    domain=svd_calls,
+    kink="nan where singular values are equal",
+)
+def svd(
+    a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
+) -> Any:
+    """The singular value decomposition.
+
+    Parameters
+    ----------
+    a
+        A matrix, or a stack of them.
+    full_matrices
+        Whether the vectors span the whole space. Those beyond the singular values are not unique;
+        they move only as the others make them move.
+    compute_uv
+        Whether to compute vectors, or just the singular values.
+    hermitian
+        Whether the matrix is symmetric, in which case its lower triangle is read; see `eigh`.
+
+    Returns
+    -------
+    U, S, Vh
+        The singular values `S` in descending order, their vectors in the columns of `U` and the
+        rows of `Vh`, with LAPACK's signs. Without `compute_uv`, just `S`.
+
+    Notes ----- Vectors of equal singular values, and of 0 if the matrix is not square, have no
+    derivative: the gradient is nan, even that of the singular values; use `svdvals` for these.
+    Townsend, "Differentiating the singular value decomposition" (2016).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.svd(a, full_matrices=False).S[0])(np.array([[3.0], [4.0]]))
+    array([[0.6],
+           [0.8]])
+    """
+    a = to_array(a)
+    check_matrices("svd", a, square=hermitian)
+    if hermitian:
+        return _symmetric_svd(a, compute_uv)
+    if not compute_uv:
+        return svdvals(a)
+    n, m = a.shape[-2:]
+    s, ut, vh = apart(svd_joined(a), 1, n, m)
+    u = turned(ut)
+    if full_matrices and n > m:
+        u = joined(u, complement(a, "u"))
+    if full_matrices and m > n:
+        vh = np.concatenate([vh, turned(complement(turned(a), "v"))], axis=-2)
+    return SVDResult(u, s[..., 0], vh)
+
+
+def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
+    """`svd` by eigenvalues and eigenvectors."""
+    if not compute_uv:
+        return np.sort(np.abs(eigvalsh(a)), axis=-1)[..., ::-1]
+    w, v = eigh(a)
+    order = np.argsort(np.abs(w), axis=-1)[..., ::-1]
+    w = np.take_along_axis(w, order, axis=-1)
+    v = np.take_along_axis(v, np.expand_dims(order, -2), axis=-1)
+    return SVDResult(v, np.abs(w), turned(v * np.expand_dims(np.sign(w), -2)))
+
+
+@function(numpy=np.linalg.qr, domain=matrices(*SHAPES, mode=["reduced", "r", "complete"]))
+def qr(a: Any, mode: str = "reduced") -> Any:
+    """The QR decomposition of a matrix of full rank.
+
+    Parameters
+    ----------
+    a
+        A matrix, or a stack of them.
+    mode
+        ``"reduced"``; ``"complete"`` for columns that span the whole space, where the added ones
+        move only as the others make them move; or ``"r"`` for `R` alone.
+
+    Returns
+    -------
+    Q, R
+        With LAPACK's signs.
+
+    Raises
+    ------
+    ValueError
+        For another mode.
+
+    Notes
+    -----
+    If the first columns (as many as there are rows) do not have full rank, there is no derivative:
+    computing it raises an error for a singular matrix. Walter and Lehmann, "Algorithmic
+    differentiation of linear algebra functions with application in optimum experimental design"
+    (2010).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.qr(a).R[0, 0] ** 2)(np.array([[3.0], [4.0]]))
+    array([[6.],
+           [8.]])
+    """
+    a = to_array(a)
+    check_matrices("qr", a)
+    n, m = a.shape[-2:]
+    if mode not in ("reduced", "complete", "r"):
+        raise ValueError(f"qr: mode is 'reduced', 'complete' or 'r'; got {mode!r}")
+    qt, r = apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
+    if m > n:
+        r = joined(r, qt @ a[..., n:])
+    if mode == "r":
+        return r
+    q = turned(qt)
+    if mode == "complete" and n > m:
+        q = joined(q, complement(a, "q"))
+        r = np.concatenate([r, np.zeros((*a.shape[:-2], n - m, m), r.dtype)], axis=-2)
+    return QRResult(q, r)
+
+
+@function(
+    numpy=np.linalg.eig,
+    domain=matrices(),
+    kink="nan where eigenvalues are equal",
+)
+def eig(a: Any) -> EigResult:
+    """The eigenvalues of a square matrix, which must all be real, and its eigenvectors.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them.
+
+    Returns
+    -------
+    eigenvalues, eigenvectors
+        In LAPACK's order. The vectors are columns of length 1, with LAPACK's signs.
+
+    Raises
+    ------
+    TypeError
+        If eigenvalues are complex.
+
+    Notes
+    -----
+    Vectors of equal eigenvalues have no derivative: the gradient is nan, even that of the
+    eigenvalues; use `eigvals` for these. Giles, "An extended collection of matrix derivative
+    results for forward and reverse mode algorithmic differentiation" (2008).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eig(a).eigenvalues[0])(np.array([[2.0, 1.0], [0.0, 1.0]]))
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    a = to_array(a)
+    check_matrices("eig", a, square=True)
+    w, vt = apart(eig_joined(a), 1, a.shape[-1])
+    return EigResult(w[..., 0], turned(vt))
+
+
+# --- by singular values -------------------------------------------------------------------
+
+
+def _lstsq_calls(choose: Choices) -> Call:
+    n, m = choose.among(SHAPES)
+    a = matrix(choose, n, m)
+    right = choose.array(choose.among([(n,), (n, 2)]), REAL, "df")
+    return Call((a, right), {"rcond": choose.among([None, -1, 0, 1e-3, 1.0, 2])})
+
+
+@function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
+def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
+    """The least-squares solution; the one of least norm if there are several.
+
+    Parameters
+    ----------
+    a
+        A matrix.
+    b
+        A vector or a matrix with the same number of rows.
+    rcond
+        Singular values below this fraction of the largest count as 0; by default the dtype's
+        machine epsilon times the larger side, and the epsilon alone for what is no fraction, such
+        as -1 or 1, as LAPACK has it.
+
+    Returns
+    -------
+    x
+        The solution, with the derivative at constant rank, as for `pinv`.
+    residuals
+        The sum of squared residuals for each column of `b`; empty if `a` has no more rows than
+        columns. In NumPy it is also empty if the rank is not full.
+    rank
+        The number of singular values that count. It passes no gradient.
+    s
+        The singular values, as from `svdvals`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.jacobian(lambda b: tg.lstsq(np.ones((2, 1)), b)[0])(np.array([1.0, 3.0]))
+    array([[0.5, 0.5]])
+    """
+    a, b = floating(a), floating(b)
+    if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
+        raise np.linalg.LinAlgError(
+            "lstsq takes a matrix, and a vector or a matrix with as many rows; got arrays of "
+            f"{a.ndim} and {b.ndim} axes, of shapes {a.shape} and {b.shape}"
+        )
+    dtype = np.result_type(a.dtype, b.dtype)
+    a, b = a.astype(dtype), b.astype(dtype)
+    eps = float(np.finfo(dtype).eps)
+    rcond = None if rcond is None else float(rcond)
+    if rcond is None:
+        rcond = eps * max(a.shape)
+    elif not 0 < rcond < 1:
+        rcond = eps
+    x = pinv(a, rcond=rcond) @ b
+    n, m = a.shape
+    residuals = np.sum(columns(np.square(b - a @ x), b), axis=0)
+    rank = matrix_rank(a, rtol=rcond).astype(np.int32)
+    return x, residuals if n > m else residuals[:0], rank, svdvals(a)
+
+
+def _tensorsolve_calls(choose: Choices) -> Call:
+    a = matrix(choose, 2, 2).reshape(2, 1, 2)
+    axes = choose.among([None, (0,), [1, 2], (0, 1)])
+    if isinstance(axes, tuple):
+        a = np.transpose(a, (2, 0, 1) if len(axes) == 1 else (1, 2, 0))
+    return Call((a, choose.array((2,), REAL, "df")), {"axes": axes})
+
+
+@function(numpy=np.linalg.tensorsolve, domain=_tensorsolve_calls)
+def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
+    """The solution x of ``tensordot(a, x, x.ndim) = b``.
+
+    Parameters
+    ----------
+    a
+        An array of shape ``b.shape + x.shape``, a square matrix when each of these is one axis.
+    b
+        An array.
+    axes
+        Axes of `a` to move to the end first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tensorsolve(2 * np.eye(4).reshape(2, 2, 4), np.ones((2, 2)))
+    array([0.5, 0.5, 0.5, 0.5])
+    """
+    a, b = to_array(a), to_array(b)
+    last = () if axes is None else axes_of("tensorsolve", tuple(axes), a.ndim)
+    a = np.transpose(a, (*[i for i in range(a.ndim) if i not in last], *last))
+    shape = a.shape[b.ndim :]
+    return np.reshape(solve(np.reshape(a, (-1, math.prod(shape))), np.reshape(b, -1)), shape)
+
+
+def _tensorinv_calls(choose: Choices) -> Call:
+    a = matrix(choose, 3, 3)
+    return Call((a.reshape(3, 1, 3),), {"ind": choose.among([1, 2])})
+
+
+@function(numpy=np.linalg.tensorinv, domain=_tensorinv_calls)
+def tensorinv(a: Any, ind: int = 2) -> Any:
+    """The inverse of `tensordot` with an array over its axes from `ind` on.
+
+    Parameters
+    ----------
+    a
+        An array that is a square matrix when the axes before `ind` are merged into one, and the
+        others too.
+    ind
+        The number of leading axes of the array, which are the last axes of the inverse.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tensorinv(2 * np.eye(4).reshape(2, 2, 4)).shape
+    (4, 2, 2)
+    """
+    a, ind = to_array(a), operator.index(ind)
+    if ind <= 0:
+        raise ValueError(f"tensorinv: ind is the number of axes before, 1 or more; not {ind}")
+    first, last = a.shape[:ind], a.shape[ind:]
+    if math.prod(first) != math.prod(last) or not last:
+        raise np.linalg.LinAlgError(
+            f"tensorinv: an array of shape {a.shape} is not a square matrix when its first "
+            f"{ind} axes are merged into one, and the others too"
+        )
+    return np.reshape(inv(np.reshape(a, (math.prod(first), -1))), (*last, *first))
+
+
+def _power_calls(choose: Choices) -> Call:
+    (a,) = matrices()(choose).args
+    return Call((a, choose.integer(-3, 5)))
+
+
+@function(numpy=np.linalg.matrix_power, domain=_power_calls)
+def matrix_power(a: Any, n: int) -> Any:
+    """A square matrix to an integer power; a negative one is a power of the inverse.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.matrix_power(a, 3)[0, 0])(2 * np.eye(1))
+    array([[12.]])
+    """
+    a, n = to_array(a), operator.index(n)
+    check_matrices("matrix_power", a, square=True)
+    if n == 0:
+        return at(a)[...].set(np.eye(a.shape[-1], dtype=a.dtype))
+    square, n = (inv(a), -n) if n < 0 else (a, n)
+    y = None
+    while True:
+        n, odd = divmod(n, 2)
+        if odd:
+            y = square if y is None else y @ square
+        if n == 0:
+            return y
+        square = square @ square
+
+
+class SlogdetResult(NamedTuple):
+    """The results of `slogdet` for matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    sign
+        1, -1 or 0, of shape (...). It passes no gradient.
+    logabsdet
+        The logarithm of the absolute determinant, of shape (...).
+    """
+
+    sign: Any
+    logabsdet: Any
+
+
+@function(numpy=np.linalg.slogdet, domain=matrices())
+def slogdet(a: Any) -> SlogdetResult:
+    """The sign of the determinant, and the logarithm of its absolute value.
+
+    The sign passes no gradient. A singular matrix has no gradient: computing it raises a
+    LinAlgError.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.slogdet(a).logabsdet)(np.diag([2.0, 4.0]))
+    array([[0.5 , 0.  ],
+           [0.  , 0.25]])
+    """
+    joined = slogdet_joined(a)
+    return SlogdetResult(joined[..., 0], joined[..., 1])

@@ -1,0 +1,293 @@
+"""Products of vectors, matrices and stacks of them."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import function
+from tapegrad.declare.domain import Call, Choices
+from tapegrad.ops.arithmetic import multiply
+from tapegrad.ops.axes import axes_of
+from tapegrad.ops.casting import to_array
+from tapegrad.ops.product import matmul, moved, shaped
+
+__all__ = ["cross", "dot", "inner", "kron", "multi_dot", "outer", "tensordot", "vdot"]
+
+
+# --- any number of axes -----------------------------------------------------------------
+
+
+def _tensordot_calls(choose: Choices) -> Call:
+    n = choose.integer(0, 2)
+    summed = [choose.among([2, 3, 1, 0]) for _ in range(n)]
+    left = choose.shape(max_dims=2, max_side=2)
+    right = choose.shape(max_dims=3 - n, max_side=2)
+    axes: Any = n
+    first, second = (*left, *summed), (*summed, *right)
+    if choose.among([False, True]):
+        # the order of the axes in each array, and the places of those summed over
+        order1, order2 = (choose.subset(range(len(x))) for x in (first, second))
+        order1 += [i for i in range(len(first)) if i not in order1]
+        order2 += [i for i in range(len(second)) if i not in order2]
+        first, second = tuple(first[i] for i in order1), tuple(second[i] for i in order2)
+        of1 = [order1.index(len(left) + i) - choose.among([0, len(first)]) for i in range(n)]
+        of2 = [order2.index(i) - choose.among([0, len(second)]) for i in range(n)]
+        axes = (of1[0], of2[0]) if n == 1 and choose.among([False, True]) else (of1, of2)
+    return Call((choose.array(first), choose.array(second)), {"axes": axes})
+
+
+@function(numpy=(np.tensordot, np.linalg.tensordot), domain=_tensordot_calls)
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
+    """The sum of products over axes of both arrays; a's other axes come first, then b's.
+
+    Parameters
+    ----------
+    a, b
+        Arrays.
+    axes
+        The number of last axes of `a` and first axes of `b`; or a pair, the axes of `a` and the
+        matching ones of `b`, each an integer or a sequence.
+
+    Raises
+    ------
+    ValueError
+        If the axes of the two differ in number or in length.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.tensordot(np.ones((2, 3, 4)), np.ones((4, 3)), axes=([1, 2], [1, 0]))
+    array([12., 12.])
+    """
+    a, b = to_array(a), to_array(b)
+    if np.iterable(axes):
+        of_a, of_b = axes
+    else:
+        n = operator.index(axes)
+        of_a, of_b = range(-n, 0), range(n)
+    of_a, of_b = axes_of("tensordot", of_a, a.ndim), axes_of("tensordot", of_b, b.ndim)
+    summed = [a.shape[i] for i in of_a]
+    if summed != [b.shape[i] for i in of_b]:
+        raise ValueError(
+            f"tensordot: axes {of_a} of shape {a.shape} and {of_b} of {b.shape} are summed "
+            "over together, so they must be equally long"
+        )
+    left = [i for i in range(a.ndim) if i not in of_a]
+    right = [i for i in range(b.ndim) if i not in of_b]
+    shape = [a.shape[i] for i in left], [b.shape[i] for i in right]
+    n, k, m = (math.prod(lengths) for lengths in (shape[0], summed, shape[1]))
+    first = np.reshape(np.transpose(a, (*left, *of_a)), (n, k))
+    second = np.reshape(np.transpose(b, (*of_b, *right)), (k, m))
+    return np.reshape(matmul(first, second), (*shape[0], *shape[1]))
+
+
+@function(numpy=np.dot, domain=shaped(" k nk snk", " k km skm"))
+def dot(a: Any, b: Any) -> Any:
+    """The product of vectors and matrices; with a scalar, the multiple.
+
+    For more axes it sums over the last one of `a` and the second-to-last of `b`, and keeps all the
+    others; `matmul` is the product of stacks.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.dot(x, x))(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+    a, b = to_array(a), to_array(b)
+    left, right = a.ndim, b.ndim
+    if left == 0 or right == 0:
+        return multiply(a, b)
+    if left > 2 or right > 2:
+        return tensordot(a, b, axes=(-1, -min(right, 2)))
+    return matmul(a, b)
+
+
+@function(numpy=np.inner, domain=shaped(" k nk snk", " k mk"))
+def inner(a: Any, b: Any) -> Any:
+    """The sum of products over the last axis of each; with a scalar, the multiple.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.inner(x, x))(np.array([1.0, 2.0]))
+    array([2., 4.])
+    """
+    a, b = to_array(a), to_array(b)
+    if a.ndim == 0 or b.ndim == 0:
+        return multiply(a, b)
+    if a.ndim == b.ndim == 1:
+        return matmul(a, b)
+    return tensordot(a, b, axes=(-1, -1))
+
+
+@function(numpy=np.vdot, domain=shaped("nk kn", "nk kn"))
+def vdot(a: Any, b: Any) -> Any:
+    """The sum of the products of all elements, in order.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.vdot(x, np.eye(2)))(np.ones((2, 2)))
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    return matmul(np.reshape(a, -1), np.reshape(b, -1))
+
+
+@function(numpy=np.outer, domain=shaped(" n nk", " k mk"))
+def outer(a: Any, b: Any) -> Any:
+    """All products of an element of `a` (in rows) and an element of `b` (in columns).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.outer(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    array([[3., 4.],
+           [6., 8.]])
+    """
+    return multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
+
+
+@function(numpy=np.kron, domain=shaped(" n nk 1nk", " m km skm"))
+def kron(a: Any, b: Any) -> Any:
+    """The Kronecker product: blocks, each an element of `a` times all of `b`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.kron(np.eye(2), np.array([[1.0, 2.0]]))
+    array([[1., 2., 0., 0.],
+           [0., 0., 1., 2.]])
+    """
+    a, b = to_array(a), to_array(b)
+    n = max(a.ndim, b.ndim)
+    left, right = ((1,) * (n - x.ndim) + x.shape for x in (a, b))
+    # for each axis, one for the block and one within it
+    blocks = np.reshape(a, tuple(itertools.chain(*[(x, 1) for x in left])))
+    within = np.reshape(b, tuple(itertools.chain(*[(1, x) for x in right])))
+    shape = tuple(x * y for x, y in zip(left, right, strict=True))
+    return np.reshape(multiply(blocks, within), shape)
+
+
+def _cross_calls(choose: Choices) -> Call:
+    a, b = shaped("3 n3 sn3", "3 n3 13")(choose).args
+    n = max(a.ndim, b.ndim)
+    if a.ndim == b.ndim and choose.among([False, True]):
+        axis = choose.axis(n)
+        return Call((moved(a, -1, axis), moved(b, -1, axis)), {"axis": axis})
+    axisa, axisb = choose.axis(a.ndim), choose.axis(b.ndim)
+    places = {"axisa": axisa, "axisb": axisb, "axisc": choose.axis(n)}
+    return Call((moved(a, -1, axisa), moved(b, -1, axisb)), places)
+
+
+@function(numpy=np.cross, domain=_cross_calls)
+def cross(
+    a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
+) -> Any:
+    """The cross products of vectors with 3 components, or 2.
+
+    Parameters
+    ----------
+    a, b
+        Arrays of vectors; the other axes broadcast. The third component of a vector with 2
+        components is 0; the product of two such has only the third component.
+    axisa, axisb, axisc
+        The axes of the components in `a`, in `b` and in the result.
+    axis
+        One axis for all three.
+
+    Raises
+    ------
+    ValueError
+        If a vector has neither 2 nor 3 components.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cross(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
+    array([0., 0., 1.])
+    """
+    if axis is not None:
+        axisa = axisb = axisc = axis
+    a, b = moved(to_array(a), axisa, -1), moved(to_array(b), axisb, -1)
+    n, m = a.shape[-1], b.shape[-1]
+    if n not in (2, 3) or m not in (2, 3):
+        raise ValueError(f"cross takes vectors with 2 or 3 components, not {n} and {m}")
+    a0, a1, a2 = a[..., 0], a[..., 1], a[..., 2] if n == 3 else 0
+    b0, b1, b2 = b[..., 0], b[..., 1], b[..., 2] if m == 3 else 0
+    third = a0 * b1 - a1 * b0
+    if n == m == 2:
+        return third
+    return moved(np.stack([a1 * b2 - a2 * b1, a2 * b0 - a0 * b2, third], axis=-1), -1, axisc)
+
+
+def _chain_calls(choose: Choices) -> Call:
+    sides = [choose.among([2, 3, 1, 0]) for _ in range(choose.integer(3, 5))]
+    chain = [choose.array((n, m)) for n, m in itertools.pairwise(sides)]
+    if choose.among([False, True]):
+        chain[0] = choose.array(chain[0].shape[1:])
+    if choose.among([False, True]):
+        chain[-1] = choose.array(chain[-1].shape[:1])
+    return Call((chain,))
+
+
+@function(lists=("arrays",), numpy=np.linalg.multi_dot, domain=_chain_calls)
+def multi_dot(arrays: Sequence[Any]) -> Any:
+    """The product of two or more matrices, computed in the order that takes the least work.
+
+    Parameters
+    ----------
+    arrays
+        Matrices, each with as many rows as the one before has columns. The first may be a vector,
+        which is a row, and the last a vector, which is a column.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two, or one is not a matrix.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.multi_dot([np.ones((2, 3)), np.ones((3, 4)), np.ones(4)])
+    array([12., 12.])
+    """
+    chain = [to_array(x) for x in arrays]
+    n = len(chain)
+    n_axes = [x.ndim for x in chain]
+    if n < 2:
+        raise ValueError(f"multi_dot takes two or more matrices; got {n}")
+    if not {n_axes[0], n_axes[-1]} <= {1, 2} or any(d != 2 for d in n_axes[1:-1]):
+        raise np.linalg.LinAlgError(
+            "multi_dot takes two or more matrices, of which the first and the last may be "
+            f"vectors; got arrays of {n_axes} axes"
+        )
+    sides = [chain[0].shape[0] if n_axes[0] == 2 else 1, *[x.shape[-1] for x in chain]]
+    if n_axes[-1] == 1:
+        sides[-2:] = [*chain[-1].shape, 1]
+
+    # the cost of the product from the i-th to the j-th matrix, and where to cut it first
+    cuts = {(i, i + 1): (0, i) for i in range(n)}
+    for length in range(2, n + 1):
+        for i in range(n - length + 1):
+            j = i + length
+            cuts[i, j] = min(
+                (cuts[i, k][0] + cuts[k, j][0] + sides[i] * sides[k] * sides[j], k)
+                for k in range(i + 1, j)
+            )
+    return _product(chain, cuts, 0, n)
+
+
+def _product(chain: list[Any], cuts: dict[tuple[int, int], tuple[int, int]], i: int, j: int) -> Any:
+    """The product from the i-th to the j-th matrix."""
+    if j - i == 1:
+        return chain[i]
+    k = cuts[i, j][1]
+    return matmul(_product(chain, cuts, i, k), _product(chain, cuts, k, j))

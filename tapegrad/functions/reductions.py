@@ -1,0 +1,695 @@
+"""Sums, products and extremes of an array, cumulative ones and differences."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
+
+from tapegrad.declare import function
+from tapegrad.declare.domain import NEAR_ONE, POSITIVE, REAL, Call, Choices, Elements, reduced
+from tapegrad.ops.axes import in_front, kept
+from tapegrad.ops.casting import floating, number, seen, to_array
+from tapegrad.ops.partial_reduction import count, number_of, partly, typed, where_part
+from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
+from tapegrad.ops.scan import (
+    ZEROS,
+    across,
+    apart,
+    convolve,
+    cumprod,
+    cumsum,
+    overlaps,
+    part,
+    scanned,
+)
+from tapegrad.ops.shape import broadcast_to
+
+__all__ = [
+    "average",
+    "correlate",
+    "cumulative_prod",
+    "cumulative_sum",
+    "diff",
+    "ediff1d",
+    "nancumprod",
+    "nancumsum",
+    "nanmax",
+    "nanmean",
+    "nanmin",
+    "nanprod",
+    "nanstd",
+    "nansum",
+    "nanvar",
+    "ptp",
+    "std",
+    "trapezoid",
+    "var",
+]
+
+
+def _spread_out(choose: Choices) -> Call:
+    """Calls on an array whose elements are well apart, with axes to reduce."""
+    x = choose.array(choose.shape(min_side=1), distinct=True)
+    axis = choose.axes(x.ndim)
+    given: dict[str, Any] = {"axis": axis, "keepdims": choose.among([False, True])}
+    given["dtype"] = choose.among([None, None, np.float32, np.float64])
+    where = choose.booleans(x.shape)
+    if np.min(np.sum(where, axis), initial=2) > 1:
+        given["where"] = where
+    return Call((x,), given | {"ddof": choose.among([0, 1])} if count(x, axis) > 1 else given)
+
+
+def _check_number(ddof: Any) -> None:
+    if np.ndim(ddof):
+        raise TypeError(f"ddof is a number; got an array of shape {np.shape(ddof)}")
+
+
+def _spread_and_dull(choose: Choices) -> Call:
+    """The same calls without a dtype, since NumPy takes deviations in that of the array."""
+    call = _spread_out(choose)
+    return Call(call.args, {x: y for x, y in call.kwargs.items() if x != "dtype"})
+
+
+def _spread_out_or_whole(choose: Choices) -> Call:
+    """The same calls, of which some ask for integers, or give the mean."""
+    call = _spread_out(choose)
+    given = dict(call.kwargs)
+    kind = choose.among(["plain", "plain", "whole", "mean"])
+    if kind == "whole":
+        given["dtype"] = int
+    if kind == "mean" and "where" not in given:
+        given["mean"] = np.mean(call.args[0], given["axis"], keepdims=True)
+    if "ddof" in given and choose.among([False, True]):
+        given["correction"] = given.pop("ddof")
+    return Call(call.args, given)
+
+
+@function(numpy=np.var, domain=_spread_out_or_whole)
+def var(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
+    """The variance over an axis, several, or all.
+
+    Parameters
+    ----------
+    a, axis, dtype, keepdims, where
+        As for `sum`.
+    ddof, correction
+        Subtracted from the number of elements to give the divisor.
+    mean
+        The mean, if it is known, including the reduced axes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
+    array([-1.,  1.])
+    """
+    a = floating(a)
+    if correction is not None and ddof != 0:
+        raise ValueError("ddof and correction mean the same; give only one of them")
+    ddof = ddof if correction is None else correction
+    _check_number(ddof)
+    if mean is None:
+        mean = np.mean(a, axis=axis, dtype=dtype, keepdims=True, where=where)
+    apart = where_part(np.square(a - mean), where, 0, axis)
+    y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
+    n = number_of(a, axis, keepdims, where)
+    n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
+    return y / n if dtype is None else number(typed(y / n, dtype))
+
+
+@function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates")
+def std(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+    mean: Any = None,
+    correction: float | None = None,
+) -> Any:
+    """The standard deviation over an axis, several, or all; arguments as for `var`.
+
+    Where all elements are the same, the gradient is 0.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
+    (array([-0.5,  0.5]), array([0., 0.]))
+    """
+    return _deviation(
+        var(
+            a,
+            axis,
+            dtype,
+            ddof=ddof,
+            keepdims=keepdims,
+            where=where,
+            mean=mean,
+            correction=correction,
+        )
+    )
+
+
+def _deviation(variance: Any) -> Any:
+    """The square root, with gradient 0 at 0, in the variance's dtype."""
+    zero = np.equal(variance, 0)
+    root = number(np.where(zero, 0, np.sqrt(np.where(zero, 1, variance))))
+    return root if root.dtype == variance.dtype else root.astype(variance.dtype)
+
+
+def _weighed(choose: Choices) -> Call:
+    """Calls with weights for each element, or for the places along the axes."""
+    a = choose.array(choose.shape(min_side=1))
+    axis = choose.axes(a.ndim)
+    shapes = [a.shape]
+    if axis is not None:
+        shapes.append(tuple(a.shape[i] for i in normalize_axis_tuple(axis, a.ndim)))
+    weights = choose.among([None, choose.array(choose.among(shapes), POSITIVE)])
+    returned = weights is not None and choose.among([False, True])
+    return Call((a, axis, weights, returned), {"keepdims": choose.among([False, True])})
+
+
+@function(numpy=np.average, domain=_weighed)
+def average(
+    a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
+) -> Any:
+    """The weighted mean over an axis, several, or all.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    weights
+        An array of the shape of `a`, or one with the lengths of the given axes, in order; None for
+        equal weights.
+    returned
+        Whether to return the sums of the weights too.
+
+    Returns
+    -------
+    The mean, or a tuple of the mean and the sums of the weights.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the weights have neither shape.
+    ZeroDivisionError
+        If weights sum to 0; in a compiled function the mean is then not finite.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> w = np.array([3.0, 1.0])
+    >>> tg.grad(lambda x: tg.average(x, weights=w))(np.array([1.0, 2.0]))
+    array([0.75, 0.25])
+    """
+    a = floating(a)
+    count(a, axis)
+    if weights is None:
+        y = mean(a, axis=axis, keepdims=keepdims)
+        return (y, np.full(y.shape, count(a, axis), y.dtype)) if returned else y
+    weights = to_array(weights)
+    if weights.shape != a.shape:
+        if axis is None:
+            raise TypeError(
+                f"weights of shape {weights.shape} for an array of shape {a.shape} need axis="
+            )
+        axes = normalize_axis_tuple(axis, a.ndim)
+        if weights.shape != tuple(a.shape[i] for i in axes):
+            raise ValueError(
+                f"weights of shape {weights.shape} fit neither the shape {a.shape} nor its axes "
+                f"{axes}"
+            )
+        across = tuple(side if i in axes else 1 for i, side in enumerate(a.shape))
+        weights = np.reshape(np.transpose(weights, np.argsort(axes).tolist()), across)
+    weights = weights.astype(np.result_type(a.dtype, weights.dtype))
+    total = sum(weights, axis=axis, keepdims=keepdims)
+    known = seen(total)
+    if known is not None and (known == 0).any():
+        raise ZeroDivisionError(
+            f"average: weights of shape {weights.shape} sum to 0 over axis {axis}; give at least "
+            "one another weight, or write the mean you want (np.sum(a * weights) / n)"
+        )
+    y = sum(a * weights, axis=axis, keepdims=keepdims) / total
+    return (y, broadcast_to(total, y.shape)) if returned else y
+
+
+@function(numpy=np.ptp, domain=reduced(min_side=1), kink="ties share equally")
+def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The largest element minus the smallest; arguments as for `sum`.
+
+    Elements that tie for either share its gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.ptp)(np.array([1.0, 4.0, 2.0]))
+    array([-1.,  1.,  0.])
+    """
+    return max(a, axis=axis, keepdims=keepdims) - min(a, axis=axis, keepdims=keepdims)
+
+
+@function(numpy=np.nansum, domain=partly())
+def nansum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """`sum` with 0 for nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nansum)(np.array([1.0, np.nan]))
+    array([1., 0.])
+    """
+    given = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return sum(without_nan(a, 0), axis=axis, **given)
+
+
+@function(
+    numpy=np.nanprod,
+    domain=partly(NEAR_ONE),
+    kink="right with any number of zeros",
+)
+def nanprod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """`prod` with 1 for nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanprod)(np.array([2.0, np.nan, 3.0]))
+    array([3., 0., 2.])
+    """
+    given = {"dtype": dtype, "keepdims": keepdims, "initial": initial, "where": where}
+    return prod(without_nan(a, 1), axis=axis, **given)
+
+
+def _but_nan_in(a: Any, dtype: Any) -> Any:
+    """A floating array in a dtype, which can then hold nan too."""
+    if dtype is not None and np.dtype(dtype).kind != "f":
+        raise TypeError(f"dtype must be floating where there may be nan; got {np.dtype(dtype)}")
+    return typed(a, dtype)
+
+
+def _means(choose: Choices) -> Call:
+    call = reduced(min_side=1)(choose)
+    return Call(call.args, {**call.kwargs, "dtype": choose.among([None, np.float32, np.float64])})
+
+
+@function(numpy=np.nanmean, domain=_means)
+def nanmean(
+    a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
+    """`mean`, ignoring nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmean)(np.array([1.0, np.nan, 3.0]))
+    array([0.5, 0. , 0.5])
+    """
+    a = to_array(a)
+    if a.dtype.kind != "f":
+        return mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
+    a = _but_nan_in(a, dtype)
+    n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
+    y = nansum(a, axis=axis, keepdims=keepdims, where=where)
+    return y / to_array(n).astype(a.dtype)
+
+
+@function(numpy=np.nanvar, domain=_spread_and_dull)
+def nanvar(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
+    """`var`, ignoring nan, which gets no gradient; nan if too few elements are left.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanvar)(np.array([1.0, np.nan, 3.0]))
+    array([-1.,  0.,  1.])
+    """
+    a = to_array(a)
+    if a.dtype.kind != "f":
+        return var(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where)
+    a = _but_nan_in(a, dtype)
+    _check_number(ddof)
+    is_number = where_part(np.equal(a, a), where, False, axis)
+    apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True, where=where), 0)
+    n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
+    too_few = np.less_equal(n, 0)
+    squares = sum(np.square(apart), axis=axis, keepdims=keepdims)
+    return number(np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype)))
+
+
+@function(numpy=np.nanstd, domain=_spread_and_dull, kink="0 where nothing deviates")
+def nanstd(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    ddof: float = 0,
+    keepdims: bool = False,
+    where: Any = True,
+) -> Any:
+    """`std`, ignoring nan, which gets no gradient; nan if too few elements are left.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanstd)(np.array([1.0, np.nan, 3.0]))
+    array([-0.5,  0. ,  0.5])
+    """
+    return _deviation(nanvar(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where))
+
+
+def _but_nan(extremum: Any, worst: float, a: Any, axis: Any, **given: Any) -> Any:
+    """An extremum, ignoring nan; nan if all elements are nan."""
+    a = to_array(a)
+    if a.dtype.kind != "f":
+        return extremum(a, axis=axis, **given)
+    y = extremum(without_nan(a, worst), axis=axis, **given)
+    if given["initial"] is not None:
+        return y
+    none = all(is_nan(a), axis=axis, keepdims=given["keepdims"])
+    return number(np.where(none, np.nan, y))
+
+
+@function(numpy=np.nanmax, domain=partly(min_side=1, dtype=False), kink="ties share equally")
+def nanmax(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    """`max`, ignoring nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmax)(np.array([1.0, np.nan, 3.0]))
+    array([0., 0., 1.])
+    """
+    return _but_nan(max, -np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
+
+
+@function(numpy=np.nanmin, domain=partly(min_side=1, dtype=False), kink="ties share equally")
+def nanmin(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    """`min`, ignoring nan, which gets no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmin)(np.array([1.0, np.nan, 3.0]))
+    array([1., 0., 0.])
+    """
+    return _but_nan(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
+
+
+@function(numpy=np.nancumsum, domain=scanned(REAL))
+def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """`cumsum` with 0 for nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nancumsum(np.array([1.0, np.nan, 3.0]))
+    array([1., 1., 4.])
+    """
+    return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
+
+
+@function(numpy=np.nancumprod, domain=scanned(NEAR_ONE), kink=ZEROS)
+def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """`cumprod` with 1 for nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nancumprod(np.array([2.0, np.nan, 3.0]))
+    array([2., 2., 6.])
+    """
+    return cumprod(without_nan(a, 1), axis=axis, dtype=dtype)
+
+
+def _whole(scan: Any, first: int, x: Any, axis: int | None, include_initial: bool) -> Any:
+    """A scan as in the array API: along one axis, with or without an initial element."""
+    x = to_array(x)
+    if axis is None and x.ndim > 1:
+        raise ValueError(f"an array with {x.ndim} axes needs axis=, the one to go along")
+    y = scan(x, axis=axis)
+    if not include_initial:
+        return y
+    along = 0 if axis is None else axis
+    return np.concatenate([np.full(kept(y.shape, along), first, y.dtype), y], axis=along)
+
+
+def _from_initial(elements: Elements) -> Any:
+    """Calls on an array with one axis, with or without the initial element."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_dims=1), elements)
+        axis = choose.among([choose.axis(x.ndim), None]) if x.ndim == 1 else choose.axis(x.ndim)
+        return Call((x,), {"axis": axis, "include_initial": choose.among([False, True])})
+
+    return call
+
+
+@function(numpy=np.cumulative_sum, domain=_from_initial(REAL))
+def cumulative_sum(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """`cumsum` along an axis, which may be omitted for an array with one axis.
+
+    Parameters
+    ----------
+    x
+        An array.
+    axis
+        The axis, for an array that has several.
+    dtype
+        The dtype to add in.
+    include_initial
+        Whether 0, the sum of no elements, comes first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
+    array([0., 1., 3.])
+    """
+    return _whole(
+        cumsum, 0, x if dtype is None else to_array(x).astype(dtype), axis, include_initial
+    )
+
+
+@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS)
+def cumulative_prod(
+    x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
+) -> Any:
+    """`cumprod` along an axis; arguments as for `cumulative_sum`, and 1 comes first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
+    array([1., 2., 6.])
+    """
+    return _whole(
+        cumprod, 1, x if dtype is None else to_array(x).astype(dtype), axis, include_initial
+    )
+
+
+def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:
+    """The array joined with what comes before and after it; numbers are repeated as needed."""
+    parts = [to_array(end) for end in ends if end is not None]
+    parts = [np.broadcast_to(x, kept(a.shape, axis)) if x.ndim == 0 else x for x in parts]
+    if not parts:
+        return a
+    return np.concatenate([a, *parts] if ends[0] is None else [parts[0], a, *parts[1:]], axis=axis)
+
+
+def _differences(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_dims=1))
+    axis = choose.axis(x.ndim)
+    sides = list(x.shape)
+    sides[axis] = choose.integer(0, 2)
+    ends = [choose.array(choose.among([tuple(sides), ()])) for _ in range(2)]
+    call = (x, choose.integer(0, 2), axis)
+    return choose.among([Call(call), Call((*call, *ends[:1])), Call((*call, *ends))])
+
+
+@function(numpy=np.diff, domain=_differences)
+def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
+    """The differences of neighbouring elements.
+
+    Parameters
+    ----------
+    a
+        An array.
+    n
+        How many times to take differences.
+    axis
+        The axis to go along.
+    prepend, append
+        A number or an array to join before and after the array, or None.
+
+    Raises
+    ------
+    ValueError
+        If n is negative, or the array has no axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.diff(np.array([1.0, 4.0, 9.0])), tg.diff(np.array([1.0, 4.0, 9.0]), n=2)
+    (array([3., 5.]), array([2.]))
+    """
+    a = to_array(a)
+    if n < 0:
+        raise ValueError(f"differences are taken 0 or more times, not {n}")
+    if a.ndim == 0:
+        raise ValueError("diff needs an array with an axis")
+    axis = normalize_axis_index(axis, a.ndim)
+    if n > 0:
+        a = _joined(a, (prepend, append), axis)
+    for _ in range(n):
+        a = apart(a, axis)
+    return a
+
+
+def _padded_differences(choose: Choices) -> Call:
+    x = choose.array(choose.shape(), dtypes="d")
+    to_end, to_begin = (
+        choose.among([None, choose.array(choose.shape(max_dims=2))]) for _ in range(2)
+    )
+    return Call((x, to_end, to_begin))
+
+
+@function(numpy=np.ediff1d, domain=_padded_differences)
+def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
+    """The differences of the flattened array, with others before and after them.
+
+    Parameters
+    ----------
+    ary
+        An array.
+    to_end, to_begin
+        What to join after and before the differences, or None.
+
+    Raises
+    ------
+    TypeError
+        If what comes before or after does not fit the array's dtype.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ediff1d(np.array([1.0, 4.0, 9.0]), to_begin=0.0)
+    array([0., 3., 5.])
+    """
+    a = in_front(to_array(ary), None)
+    if a.dtype.kind == "b":
+        raise TypeError(
+            "ediff1d: truth values have no differences; np.diff tells where they change"
+        )
+    parts = [to_array(x) for x in (to_begin, to_end) if x is not None]
+    for x in parts:
+        if not np.can_cast(x.dtype, a.dtype, casting="same_kind"):
+            raise TypeError(f"differences of {a.dtype} cannot be joined with {x.dtype}")
+    ends = [in_front(x, None).astype(a.dtype) for x in parts]
+    y = apart(a)
+    if not ends:
+        return y
+    return np.concatenate([y, *ends] if to_begin is None else [ends[0], y, *ends[1:]])
+
+
+def _integrals(choose: Choices) -> Call:
+    y = choose.array(choose.shape(min_dims=1, min_side=1))
+    axis = choose.axis(y.ndim)
+    x = choose.among([None, choose.array(y.shape), choose.array((y.shape[axis],))])
+    return Call((y, x), {"dx": choose.among([1.0, 0.5]), "axis": axis})
+
+
+@function(numpy=np.trapezoid, domain=_integrals)
+def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
+    """The integral of a function that is linear between the points (the trapezoidal rule).
+
+    Parameters
+    ----------
+    y
+        Its values at the points.
+    x
+        The points: an array of the shape of `y`, or with one axis, or None.
+    dx
+        Their distance, if x is not given.
+    axis
+        The axis to integrate along.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda y: tg.trapezoid(y, dx=2.0))(np.ones(3))
+    array([1., 2., 1.])
+    """
+    y = to_array(y)
+    normalize_axis_index(axis, y.ndim)
+    if x is not None:
+        x = to_array(x)
+        dx = across(apart(x), y, axis) if x.ndim == 1 else apart(x, axis)
+    both = part(y, axis, 1, None) + part(y, axis, None, -1)
+    return np.sum(dx * both / 2.0, axis=axis)
+
+
+@function(numpy=np.correlate, domain=overlaps)
+def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
+    """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * v[i]`` over i.
+
+    Arguments as for `convolve`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.correlate(np.array([1.0, 2.0, 4.0]), np.array([-1.0, 1.0]))
+    array([1., 2.])
+    """
+    a, v = to_array(a), to_array(v)
+    if a.ndim != 1 or v.ndim != 1:
+        raise ValueError(f"correlate takes arrays of one axis; got shapes {a.shape} and {v.shape}")
+    if a.size < v.size:
+        return convolve(v, a[::-1], mode=mode)[::-1]
+    return convolve(a, v[::-1], mode=mode)

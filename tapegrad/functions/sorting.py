@@ -1,0 +1,514 @@
+"""Sorting, searching and counting, and sets."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import function
+from tapegrad.declare.domain import Call, Choices, Domain, Elements
+from tapegrad.face.table import answers
+from tapegrad.functions.selection import take
+from tapegrad.ops.axes import in_front, kept, lines
+from tapegrad.ops.casting import floating, is_weak, number, real, seen, to_array
+from tapegrad.ops.indexing import index_select, segment_sum
+from tapegrad.ops.logic import where
+from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
+from tapegrad.ops.reduction import any, mean
+
+__all__ = [
+    "bincount",
+    "flatnonzero",
+    "median",
+    "nanmedian",
+    "nanpercentile",
+    "nanquantile",
+    "nonzero",
+    "percentile",
+    "quantile",
+    "trim_zeros",
+    "unique",
+]
+
+
+_TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element to the left"
+
+
+def _statistic(y: Any, rows: Any, a: Any, axis: Any, keepdims: bool) -> Any:
+    """A statistic of the lines of an array: nan where they have nan, with axes kept if wanted."""
+    y = np.where(any(np.not_equal(rows, rows), axis=0), np.nan, y) if rows.dtype.kind == "f" else y
+    before = y.shape[: y.ndim - rows.ndim + 1]
+    return np.reshape(y, (*before, *kept(a.shape, axis))) if keepdims else number(y)
+
+
+def _distinct(choose: Choices) -> Call:
+    x = choose.array(choose.shape(min_side=1), distinct=True)
+    return Call((x, choose.axes(x.ndim)), {"keepdims": choose.among([False, True])})
+
+
+@function(numpy=np.median, domain=_distinct, kink=TIES)
+def median(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """The middle element, or the mean of the two middle ones; arguments as for `sum`.
+
+    Elements that tie for a middle place share its gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.median)(np.array([3.0, 1.0, 2.0, 9.0]))
+    array([0.5, 0. , 0.5, 0. ])
+    """
+    a = real(a, "median: the array")
+    rows = sort(lines(a, axis), axis=0)
+    n = len(rows)
+    return _statistic(mean(rows[(n - 1) // 2 : n // 2 + 1], axis=0), rows, a, axis, keepdims)
+
+
+# how far the first and the last element are from the ends of their distribution
+_ENDS = {
+    "linear": (1, 1),
+    "hazen": (0.5, 0.5),
+    "weibull": (0, 0),
+    "median_unbiased": (1 / 3, 1 / 3),
+    "normal_unbiased": (3 / 8, 3 / 8),
+    "interpolated_inverted_cdf": (0, 1),
+}
+_BETWEEN = ("lower", "higher", "midpoint")
+_STEPS = ("inverted_cdf", "averaged_inverted_cdf", "closest_observation")
+
+
+def _place(n: int, q: Any, method: str) -> Any:
+    """The place of a quantile among n sorted elements; a fraction lies between two."""
+    if method == "linear" or method in _BETWEEN:
+        return (n - 1) * q
+    first, last = _ENDS[method]
+    return n * q + (first + q * (1 - first - last)) - 1
+
+
+def _checked(q: Any, most: int) -> Any:
+    """q as an array, unless it is a number, which leaves dtypes as they are."""
+    if np.ndim(q) > 2:
+        raise ValueError(f"q is a number or an array of up to two axes; its shape is {np.shape(q)}")
+    known = seen(q)
+    if known is None:
+        return q
+    if not ((known >= 0) & (known <= most)).all():
+        raise ValueError(f"q is from 0 to {most}; got {known}")
+    return q if isinstance(q, Tensor) or type(q) in (int, float) else known
+
+
+def _in_range(y: Any, q: Any) -> Any:
+    """Quantiles, or nan for a q out of range that only the program knows."""
+    if seen(q) is not None or y.dtype.kind != "f":
+        return y
+    fits = np.greater_equal(q, 0) & np.less_equal(q, 1)
+    return np.where(np.reshape(fits, (*q.shape, *(1,) * (y.ndim - q.ndim))), y, np.nan)
+
+
+def _floor(place: Any, q: Any, last: Any) -> Any:
+    """The element at a place or before it; one of them for any q that only the program knows."""
+    low = place.astype(np.intp)
+    return low if seen(q) is not None else np.minimum(np.maximum(low, 0), last)
+
+
+def _stepped(rows: Any, q: Any, method: str) -> Any:
+    """The element of sorted lines that a quantile steps to, or the mean of two at a step."""
+    n, weak = len(rows), is_weak(q)
+    place = n * to_array(q) - (1.5 if method == "closest_observation" else 1)
+    low = np.floor(place)
+    at_step = np.equal(place, low)
+    if method == "closest_observation":
+        at_step = at_step & np.equal(np.remainder(low, 2), 1)
+    low = low.astype(np.intp)
+    low, after = (np.minimum(np.maximum(i, 0), n - 1) for i in (low, low + 1))
+    if method != "averaged_inverted_cdf":
+        return index_select(rows, np.where(at_step, low, after))
+    dtype = place.dtype if not weak else rows.dtype if rows.dtype.kind == "f" else float
+    share = np.where(at_step, 0.5, 1.0).astype(dtype)
+    share = np.reshape(share, (*share.shape, *(1,) * (rows.ndim - 1)))
+    below, above = index_select(rows, low), index_select(rows, after)
+    return above - (above - below) * (1 - share)
+
+
+def _between(below: Any, above: Any, share: Any, at_end: Any) -> Any:
+    """What lies between two elements, a share of the way from the first."""
+    step = above - below
+    known = seen(step)
+    if known is None or not np.isfinite(known).all():
+        # at the first and the last element, an infinite one beside it does not count
+        step = np.where(at_end & np.logical_not(np.isfinite(step)), 0, step)
+    # from the nearer side, so that rounding never leads past the other
+    return np.where(share < 0.5, below + step * share, above - step * (1 - share))
+
+
+def _interpolated(rows: Any, q: Any, method: str) -> Any:
+    """The elements of sorted lines at a quantile, or between the two beside it."""
+    n = len(rows)
+    if method in _STEPS:
+        return _stepped(rows, q, method)
+    weak = is_weak(q)
+    place = to_array(_place(n, q, method))
+    low = _floor(place, q, n - 1)
+    between = np.greater(place, low)
+    at_end = np.less_equal(place, 0) | np.greater_equal(place, n - 1)
+    if method == "lower" or (method == "linear" and place.dtype.kind in "iu"):
+        return index_select(rows, low)
+    if method == "higher":
+        return index_select(rows, np.minimum(low + between, n - 1))
+    if method == "midpoint":
+        share = np.where(between, 0.5, 0.0)
+    else:
+        # the last place is approached from the one before, where there is a slope
+        last = max(n - 2, 0) if isinstance(q, Tensor) else n - 1
+        low = np.minimum(np.maximum(low, 0), last)
+        share = place - low
+        share = np.where(share < 0, 0, np.where(share > 1, 1, share))
+    if weak:
+        share = share.astype(rows.dtype if rows.dtype.kind == "f" else float)
+    else:
+        share = share.astype(place.dtype if place.dtype.kind == "f" else float)
+    sides = (*place.shape, *(1,) * (rows.ndim - 1))
+    share, at_end = np.reshape(share, sides), np.reshape(at_end, sides)
+    below, above = index_select(rows, low), index_select(rows, np.minimum(low + 1, n - 1))
+    return _between(below, above, share, at_end)
+
+
+def _quantiles(most: int) -> Domain:
+    """Calls with one quantile or several, which are differentiated if they form an array."""
+
+    def call(choose: Choices) -> Call:
+        x = choose.array(choose.shape(min_side=1), distinct=True)
+        shape = choose.shape(max_dims=2, min_side=1, max_side=2)
+        some = choose.array(shape, Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, 0.7 * most, most, some])
+        given = {"method": choose.among([*_ENDS, *_BETWEEN, *_STEPS]), "axis": choose.axes(x.ndim)}
+        return Call((x, q), given | {"keepdims": choose.among([False, True])})
+
+    return call
+
+
+@function(numpy=np.quantile, domain=_quantiles(1), kink=_TIES_AND_STEPS)
+def quantile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """The element that is larger than a fraction q of all, over an axis, several, or all.
+
+    Elements that tie for a place share its gradient equally. Where a quantile is exactly an
+    element, q has the slope to the right; at the last, to the left.
+
+    Parameters
+    ----------
+    a, axis, keepdims
+        As for `sum`.
+    q
+        A number or an array of numbers from 0 to 1, whose axes come first in the result.
+    method
+        How to interpolate between two elements: ``"linear"``, ``"lower"``, ``"higher"``,
+        ``"midpoint"``, or one of ``"hazen"``, ``"weibull"``, ``"median_unbiased"``,
+        ``"normal_unbiased"``, ``"interpolated_inverted_cdf"``; or, without a slope in q,
+        ``"inverted_cdf"``, ``"averaged_inverted_cdf"``, ``"closest_observation"``, as in NumPy.
+
+    Raises
+    ------
+    ValueError
+        If a q is not between 0 and 1, or the method is none of these. In a compiled function, whose
+        q is not known before, the result is then nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.quantile(x, 0.25))(np.array([3.0, 1.0, 2.0]))
+    array([0. , 0.5, 0.5])
+    """
+    a, q = real(a, "quantile: the array"), _checked(q, 1)
+    if method not in (*_ENDS, *_BETWEEN, *_STEPS):
+        known = ", ".join([*_ENDS, *_BETWEEN, *_STEPS])
+        raise ValueError(f"the method {method!r} is not supported; there are {known}")
+    rows = sort(lines(a, axis), axis=0)
+    return _statistic(_in_range(_interpolated(rows, q, method), q), rows, a, axis, keepdims)
+
+
+@function(numpy=np.percentile, domain=_quantiles(100), kink=_TIES_AND_STEPS)
+def percentile(
+    a: Any, q: Any, axis: Any = None, *, method: str = "linear", keepdims: bool = False
+) -> Any:
+    """`quantile` with q in percent, from 0 to 100.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.percentile(np.array([3.0, 1.0, 2.0]), 75)
+    np.float64(2.5)
+    """
+    return quantile(a, _checked(q, 100) / 100, axis=axis, method=method, keepdims=keepdims)
+
+
+def _some_quantiles(most: int) -> Domain:
+    """Calls with one quantile or a line of them; NumPy does not move more axes to the front."""
+
+    def call(choose: Choices) -> Call:
+        drawn = _distinct(choose)
+        x, axis = drawn.args
+        some = choose.array((choose.integer(1, 2),), Elements(0, most), "d")
+        q = choose.among([0.0, 0.25 * most, most, some])
+        return Call((x, q), {"axis": axis, **drawn.kwargs})
+
+    return call
+
+
+def _rows_but_nan(name: str, a: Any, axis: Any) -> tuple[Any, Any, Any]:
+    """An array of floats, its sorted lines, and the place of each line's last number."""
+    given, a = to_array(a), floating(a)
+    rows = sort(lines(a, axis), axis=0)
+    if given.dtype.kind == "b":
+        raise TypeError(f"{name}: there is nothing between truth values; write a.astype(float)")
+    if len(rows) == 0:
+        rows = np.full((1, *rows.shape[1:]), np.nan, rows.dtype)
+    return a, rows, np.maximum(np.sum(np.equal(rows, rows), axis=0) - 1, 0)
+
+
+@function(numpy=np.nanquantile, domain=_some_quantiles(1), kink=TIES)
+def nanquantile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`quantile`, ignoring nan, which gets no gradient; nan if all elements are nan.
+
+    It interpolates linearly between two elements.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.nanquantile(x, 0.25))(np.array([3.0, np.nan, 1.0, 2.0]))
+    array([0. , 0. , 0.5, 0.5])
+    """
+    q = _checked(q, 1)
+    weak = is_weak(q)
+    a, rows, last = _rows_but_nan("nanquantile", a, axis)
+    q = to_array(q)
+    place = np.reshape(q, (-1, *(1,) * last.ndim)) * last
+    # the last place is approached from the one before, where q has a slope
+    low = np.minimum(_floor(place, q, last), np.maximum(last - 1, 0))
+    share = (place - low).astype(rows.dtype if weak else np.result_type(rows, q))
+    below, above = (np.take_along_axis(rows, i, axis=0) for i in (low, np.minimum(low + 1, last)))
+    at_end = np.less_equal(place, 0) | np.greater_equal(place, last)
+    y = _in_range(_between(below, above, share, at_end), np.reshape(q, -1))
+    return number(np.reshape(y, (*q.shape, *(kept(a.shape, axis) if keepdims else last.shape))))
+
+
+@function(numpy=np.nanpercentile, domain=_some_quantiles(100), kink=TIES)
+def nanpercentile(a: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`nanquantile` with q in percent, from 0 to 100.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nanpercentile(np.array([3.0, np.nan, 1.0, 2.0]), 75)
+    np.float64(2.5)
+    """
+    return nanquantile(a, _checked(q, 100) / 100, axis=axis, keepdims=keepdims)
+
+
+@function(numpy=np.nanmedian, domain=_distinct, kink=TIES)
+def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
+    """`median`, ignoring nan, which gets no gradient; nan if all elements are nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.nanmedian)(np.array([3.0, np.nan, 1.0, 2.0]))
+    array([0., 0., 0., 1.])
+    """
+    a, rows, last = _rows_but_nan("nanmedian", a, axis)
+    # of one element or two; the mean is right for infinite ones too
+    middle = [np.expand_dims(i, 0) for i in (last // 2, (last + 1) // 2)]
+    y = mean(np.take_along_axis(rows, np.concatenate(middle), axis=0), axis=0)
+    return np.reshape(y, kept(a.shape, axis)) if keepdims else number(y)
+
+
+@function(numpy=np.nonzero, domain=with_zeros)
+def nonzero(a: Any) -> Any:
+    """The indices of the elements that are not zero, a tuple with an array for each axis.
+
+    They pass no gradient, and are not known inside `compile`, as for `argwhere`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(x[tg.nonzero(x > 1)]))(np.array([1.0, 2.0]))
+    array([0., 1.])
+    """
+    a = to_array(a)
+    if a.ndim == 0:
+        raise ValueError("nonzero needs an array with an axis")
+    places = argwhere(a)
+    return tuple([places[:, i] for i in range(a.ndim)])
+
+
+@function(numpy=np.flatnonzero, domain=with_zeros)
+def flatnonzero(a: Any) -> Any:
+    """`nonzero` of the flattened array: one array of indices.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.flatnonzero(np.array([[0, 1], [2, 0]]))
+    array([1, 2])
+    """
+    return argwhere(in_front(to_array(a), None))[:, 0]
+
+
+def _counted(choose: Choices) -> Call:
+    # without elements NumPy returns integers, even with weights
+    x = choose.integers(choose.shape(min_dims=1, max_dims=1, min_side=1), 0, 4)
+    return Call((x, choose.array(x.shape)), {"minlength": choose.integer(0, 6)})
+
+
+@function(numpy=np.bincount, domain=_counted)
+def bincount(x: Any, weights: Any = None, minlength: int = 0) -> Any:
+    """How often each integer occurs, or the sum of its weights.
+
+    Parameters
+    ----------
+    x
+        Integers from 0, along one axis.
+    weights
+        The weight of each one; None for 1 each.
+    minlength
+        The least length of the result, which is as long as the largest number requires.
+
+    Raises
+    ------
+    ValueError
+        If x is not one-dimensional or contains a negative number, or if the weights' shape differs.
+    TypeError
+        If x does not hold integers.
+    TraceError
+        Inside `compile`, if x is a Tensor.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.bincount(np.array([0, 2, 2])), tg.bincount(np.array([0, 2]), np.array([0.5, 1.5]))
+    (array([1, 0, 2]), array([0.5, 0. , 1.5]))
+    """
+    x = to_array(x)
+    if x.dtype.kind not in "iub":
+        raise TypeError(f"bincount counts integers, not {x.dtype}")
+    minlength = operator.index(minlength)
+    known = x._read("counting what occurs") if isinstance(x, Tensor) else x
+    weights = np.ones(x.shape, np.intp) if weights is None else to_array(weights).astype(float)
+    if x.ndim != 1 or weights.shape != x.shape or (known < 0).any() or minlength < 0:
+        raise ValueError(
+            "bincount takes integers from 0, along one axis, and weights of that shape; got shapes "
+            f"{x.shape} and {weights.shape}, and minlength={minlength}"
+        )
+    n = max(minlength, int(known.max()) + 1 if known.size else 0)
+    return segment_sum(weights, x.astype(np.intp), n)
+
+
+def _where(condition: Any, *sides: Any) -> Any:
+    """`where`; with only a condition, `nonzero`."""
+    return where(condition, *sides) if sides else nonzero(condition)
+
+
+answers([np.where], _where)
+
+
+def _known(x: Any, what: str) -> Any:
+    """The values, which determine a shape; unknown inside `compile`."""
+    return x._read(what) if isinstance(x, Tensor) else x
+
+
+def unique(
+    ar: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+    axis: int | None = None,
+    *,
+    equal_nan: bool = True,
+) -> Any:
+    """The different elements of an array, in ascending order.
+
+    Among equal elements, the first has the gradient.
+
+    Parameters
+    ----------
+    ar
+        An array.
+    return_index, return_inverse, return_counts
+        Whether to return also the first index of each, for each element the number of its unique
+        one, and how often each occurs. These pass no gradient.
+    axis
+        The axis along which to find unique parts; None for elements.
+    equal_nan
+        Whether nan is the same as nan.
+
+    Returns
+    -------
+    The elements, or a tuple with what else was asked for.
+
+    Raises
+    ------
+    TraceError
+        Inside `compile`, since the number of results depends on the values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.unique(np.array([3.0, 1.0, 3.0]))
+    array([1., 3.])
+    >>> tg.grad(lambda x: tg.unique(x)[1])(np.array([3.0, 1.0, 3.0]))
+    array([1., 0., 0.])
+    """
+    ar = to_array(ar)
+    _, first, inverse, counts = np.unique(
+        _known(ar, "finding different elements"), True, True, True, axis, equal_nan=equal_nan
+    )
+    asked = (return_index, return_inverse, return_counts)
+    more = [x for x, wanted in zip((first, inverse, counts), asked, strict=True) if wanted]
+    y = take(ar, first, axis)
+    return (y, *more) if more else y
+
+
+def trim_zeros(filt: Any, trim: str = "fb") -> Any:
+    """An array with one axis, without the zeros at its ends.
+
+    Parameters
+    ----------
+    filt
+        The array.
+    trim
+        ``"f"`` for the zeros in front, ``"b"`` for those at the back, ``"fb"`` for both.
+
+    Raises
+    ------
+    ValueError
+        For more than one axis, or another `trim`.
+    TraceError
+        Inside `compile`, since the number of results depends on the values.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.trim_zeros(np.array([0.0, 1.0, 0.0, 2.0, 0.0]))
+    array([1., 0., 2.])
+    """
+    filt = to_array(filt)
+    ends = trim.lower()
+    if filt.ndim != 1 or ends not in ("f", "b", "fb", "bf"):
+        raise ValueError(
+            f"trim_zeros takes an array of one axis, not {filt.ndim}, and trim 'f', 'b' or 'fb', "
+            f"not {trim!r}"
+        )
+    places = np.flatnonzero(_known(filt, "trimming zeros"))
+    n = filt.shape[0]
+    if not places.size:
+        return filt[:0]
+    start, stop = int(places[0]), int(places[-1]) + 1
+    return filt[start if "f" in ends else 0 : stop if "b" in ends else n]
+
+
+answers([np.unique], unique)
+answers([np.trim_zeros], trim_zeros)

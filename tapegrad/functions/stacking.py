@@ -1,0 +1,432 @@
+"""Joining, stacking and splitting arrays, and index tricks such as ``r_``."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
+
+from tapegrad import tree
+from tapegrad.core.operands import stack_nested
+from tapegrad.declare import function
+from tapegrad.declare.domain import Call, Choices, Domain, on_array
+from tapegrad.functions.creation import linspace
+from tapegrad.ops.casting import alike, is_weak
+from tapegrad.ops.casting import to_array as as_array
+
+__all__ = [
+    "append",
+    "array_split",
+    "block",
+    "c_",
+    "column_stack",
+    "dsplit",
+    "dstack",
+    "hsplit",
+    "hstack",
+    "r_",
+    "split",
+    "unstack",
+    "vsplit",
+    "vstack",
+]
+
+
+def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any]:
+    """n arrays of a shape, except for one axis if any."""
+    shapes = [[*shape] for _ in range(n)]
+    for sides in shapes:
+        if axis is not None:
+            sides[axis] = choose.integer(0, 3)
+    return [choose.array(tuple(sides)) for sides in shapes]
+
+
+def _stacks(free: Callable[[int], int | None], max_dims: int = 3) -> Domain:
+    """Calls on a list of arrays, which may differ along the axis that is free for their ndim."""
+
+    def call(choose: Choices) -> Call:
+        shape = choose.shape(max_dims=max_dims)
+        return Call((_joinable(choose, shape, free(len(shape)), choose.integer(1, 3)),))
+
+    return call
+
+
+def _listed(arrays: Any) -> list[Any]:
+    """The results, as a list, of one of NumPy's functions that ensure a number of axes."""
+    return [*arrays] if isinstance(arrays, tuple) else [arrays]
+
+
+@function(lists=("tup",), numpy=np.hstack, domain=_stacks(lambda n: min(n - 1, 1) if n else None))
+def hstack(tup: Any) -> Any:
+    """Arrays joined along their second axis; vectors along their first.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hstack([np.ones((2, 1)), np.zeros((2, 2))])
+    array([[1., 0., 0.],
+           [1., 0., 0.]])
+    """
+    arrays = _listed(np.atleast_1d(*map(stack_nested, tup)))
+    return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
+
+
+@function(lists=("tup",), numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
+def vstack(tup: Any) -> Any:
+    """Arrays joined along their first axis; vectors are rows.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.vstack([np.ones(2), np.zeros(2)])
+    array([[1., 1.],
+           [0., 0.]])
+    """
+    return np.concatenate(_listed(np.atleast_2d(*map(stack_nested, tup))), axis=0)
+
+
+@function(lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
+def dstack(tup: Any) -> Any:
+    """Arrays joined along their third axis, which vectors and matrices get.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.dstack([np.ones(2), np.zeros(2)])
+    array([[[1., 0.],
+            [1., 0.]]])
+    """
+    return np.concatenate(_listed(np.atleast_3d(*map(stack_nested, tup))), axis=2)
+
+
+@function(
+    lists=("tup",),
+    numpy=np.column_stack,
+    domain=_stacks(lambda n: 1 if n == 2 else None, max_dims=2),
+)
+def column_stack(tup: Any) -> Any:
+    """Vectors and matrices joined along their second axis; vectors are columns.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.column_stack([np.ones(2), np.zeros(2)])
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    columns = [x if np.ndim(x) > 1 else np.reshape(x, (-1, 1)) for x in map(stack_nested, tup)]
+    return np.concatenate(columns, axis=1)
+
+
+def _blocks(choose: Choices) -> Call:
+    # numbers, vectors and matrices side by side, and rows of them
+    heights = [choose.integer(0, 2) for _ in range(choose.integer(1, 2))]
+    widths = [choose.integer(0, 2) for _ in range(choose.integer(1, 2))]
+    grid = [[choose.array((h, w)) for w in widths] for h in heights]
+    row = _joinable(choose, choose.shape(min_dims=1), -1, 2)
+    mixed = [[choose.array(()), choose.array((2,))], [choose.array((3,))]]
+    return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
+
+
+@function(lists=("arrays",), numpy=np.block, domain=_blocks)
+def block(arrays: Any) -> Any:
+    """Arrays in nested lists, joined as they are arranged there.
+
+    The innermost lists are joined along the last axis, those around them along the second-to-last,
+    and so on. Arrays with fewer axes than others get new ones in front.
+
+    Raises
+    ------
+    ValueError
+        If lists are nested to different depths, or the shapes do not fit.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.block([[np.eye(2), np.zeros((2, 1))], [np.ones((1, 3))]])
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [1., 1., 1.]])
+    """
+    depth, first = 0, arrays
+    while isinstance(first, list) and first:
+        depth, first = depth + 1, first[0]
+    ndim = max([depth, *map(np.ndim, tree.leaves(arrays))])
+    whole = _block(arrays, depth, ndim)
+    return whole if depth else np.copy(whole)
+
+
+def _block(x: Any, depth: int, ndim: int) -> Any:
+    """A part of nested lists, joined."""
+    if isinstance(x, tuple):
+        raise TypeError("block takes lists, which a tuple is not")
+    if isinstance(x, list) != (depth > 0) or (depth and not x):
+        raise ValueError("block takes lists nested to one depth, none of them empty")
+    if depth:
+        return np.concatenate([_block(part, depth - 1, ndim) for part in x], axis=-depth)
+    return np.reshape(x, (*(1,) * (ndim - np.ndim(x)), *np.shape(x)))
+
+
+def _appends(choose: Choices) -> Call:
+    if choose.among([False, True]):
+        return Call((choose.array(choose.shape()), choose.array(choose.shape())))
+    shape = choose.shape(min_dims=1)
+    axis = choose.axis(len(shape))
+    return Call(tuple(_joinable(choose, shape, axis, 2)), {"axis": axis})
+
+
+@function(numpy=np.append, domain=_appends)
+def append(arr: Any, values: Any, axis: int | None = None) -> Any:
+    """Two arrays joined along an axis, or flattened first if it is None.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.append(np.ones(2), 5.0)
+    array([1., 1., 5.])
+    """
+    return np.concatenate([as_array(arr), as_array(values)], axis=axis)
+
+
+def _cuts(choose: Choices, n: int, even: bool = True) -> Any:
+    """Indices to cut n at, or a number of parts, which divides n if the parts are even."""
+    if choose.among([False, True]):
+        return [choose.integer(-4, 4) for _ in range(choose.integer(0, 3))]
+    return choose.among([k for k in range(1, 6) if not even or n % k == 0])
+
+
+def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Domain:
+    """Calls on an array and where to cut it, along one axis or a chosen one."""
+
+    def arguments(choose: Choices, ary: Any) -> Any:
+        along = choose.axis(ary.ndim) if axis is None else min(axis, ary.ndim - 1)
+        cuts = {"indices_or_sections": _cuts(choose, ary.shape[along], even)}
+        return cuts | ({"axis": along} if axis is None else {})
+
+    return on_array(arguments, min_dims=min_dims)
+
+
+@function(numpy=np.array_split, domain=_splits(even=False))
+def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """A list of the parts of an array, of nearly equal length; see `split`.
+
+    If the axis does not divide evenly, the first parts are longer by one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.array_split(np.arange(5), 2)
+    [array([0, 1, 2]), array([3, 4])]
+    """
+    ary = as_array(ary)
+    axis = normalize_axis_index(axis, ary.ndim)
+    n = ary.shape[axis]
+    if np.ndim(indices_or_sections):
+        ends = [0, *map(operator.index, indices_or_sections), n]
+    else:
+        k = operator.index(indices_or_sections)
+        if k <= 0:
+            raise ValueError(f"an array is split into one part or more, not {k}")
+        ends = [i * (n // k) + min(i, n % k) for i in range(k + 1)]
+    return [ary[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
+
+
+@function(numpy=np.split, domain=_splits())
+def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
+    """A list of the parts of an array, cut along an axis.
+
+    Parameters
+    ----------
+    ary
+        An array.
+    indices_or_sections
+        The indices before which to cut, or the number of equal parts.
+    axis
+        The axis that is cut.
+
+    Raises
+    ------
+    ValueError
+        If the axis does not divide evenly; see `array_split`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.split(np.arange(4), [1, 3])
+    [array([0]), array([1, 2]), array([3])]
+    """
+    n = np.shape(ary)[normalize_axis_index(axis, np.ndim(ary))]
+    if not np.ndim(indices_or_sections) and n % indices_or_sections:
+        raise ValueError(
+            f"split: an axis of length {n} has no {indices_or_sections} parts of equal length; "
+            "array_split allows others"
+        )
+    return array_split(ary, indices_or_sections, axis)
+
+
+def _with_axes(name: str, ary: Any, ndim: int) -> Any:
+    """The array, which must have enough axes for the function of this name."""
+    if np.ndim(ary) < ndim:
+        raise ValueError(f"{name} takes an array with {ndim} axes or more, not {np.ndim(ary)}")
+    return ary
+
+
+@function(numpy=np.hsplit, domain=_splits(axis=1))
+def hsplit(ary: Any, indices_or_sections: Any) -> Any:
+    """`split` along the second axis, or the only one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.hsplit(np.arange(4), 2)
+    [array([0, 1]), array([2, 3])]
+    """
+    return split(_with_axes("hsplit", ary, 1), indices_or_sections, min(1, np.ndim(ary) - 1))
+
+
+@function(numpy=np.vsplit, domain=_splits(axis=0, min_dims=2))
+def vsplit(ary: Any, indices_or_sections: Any) -> Any:
+    """`split` along the first of two axes or more.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> [part.shape for part in tg.vsplit(np.ones((3, 2)), [1])]
+    [(1, 2), (2, 2)]
+    """
+    return split(_with_axes("vsplit", ary, 2), indices_or_sections, 0)
+
+
+@function(numpy=np.dsplit, domain=_splits(axis=2, min_dims=3))
+def dsplit(ary: Any, indices_or_sections: Any) -> Any:
+    """`split` along the third axis.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> [part.shape for part in tg.dsplit(np.ones((3, 2, 2)), 2)]
+    [(3, 2, 1), (3, 2, 1)]
+    """
+    return split(_with_axes("dsplit", ary, 3), indices_or_sections, 2)
+
+
+@function(
+    numpy=np.unstack,
+    domain=on_array(lambda c, x: {"axis": c.axis(x.ndim)}, min_dims=1),
+)
+def unstack(x: Any, *, axis: int = 0) -> Any:
+    """A tuple of the parts of an array along an axis, which they lose.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.unstack(np.array([[1, 2], [3, 4]]), axis=1)
+    (array([1, 3]), array([2, 4]))
+    """
+    return tuple(np.moveaxis(_with_axes("unstack", as_array(x), 1), axis, 0))
+
+
+@attrs.frozen(repr=False)
+class Joined:
+    """Joins arrays, Tensors, numbers and ranges in brackets, as `np.r_` does.
+
+    NumPy's own turns each part into an array, which fails for a Tensor.
+
+    Attributes
+    ----------
+    axis
+        The axis that the parts are joined along.
+    ndim
+        The least number of axes; new ones come first.
+    place
+        The place among the new axes of those of a part with fewer; -1 for the end.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.r_[np.ones(2), 5, 0:3], tg.r_[0:1:3j]
+    (array([1., 1., 5., 0., 1., 2.]), array([0. , 0.5, 1. ]))
+    >>> tg.c_[np.ones(2), np.zeros(2)]
+    array([[1., 0.],
+           [1., 0.]])
+    >>> tg.grad(lambda t: tg.sum(tg.r_[t, t * t]))(3.0)
+    array(7.)
+    """
+
+    axis: int
+    ndim: int
+    place: int
+    __tree_leaf__: ClassVar[bool] = True
+
+    def __getitem__(self, key: Any) -> Any:
+        """The parts joined.
+
+        Parameters
+        ----------
+        key
+            Arrays, Tensors and numbers; and slices, which are ranges, or with an imaginary step
+            that number of evenly spaced numbers. A string of up to three integers, separated by
+            commas, may come first, for the attributes.
+
+        Raises
+        ------
+        ValueError
+            For a string that does not consist of integers or does not come first, and for shapes
+            that do not fit.
+        """
+        parts = key if isinstance(key, tuple) else (key,)
+        if parts and isinstance(parts[0], str):
+            return self._directed(parts[0])[parts[1:]]
+        if any(isinstance(x, str) for x in parts):
+            raise ValueError("a string comes before the arrays that it is for")
+        arrays = alike(*[_ranged(x) if isinstance(x, slice) else _part(x) for x in parts])
+        # a number has no axis
+        are_numbers = [not isinstance(x, slice) and is_weak(x) for x in parts]
+        return np.concatenate(
+            [
+                np.reshape(x, (1,) * self.ndim) if is_number else self._with_axes(x)
+                for x, is_number in zip(arrays, are_numbers, strict=True)
+            ],
+            axis=self.axis,
+        )
+
+    def _directed(self, text: str) -> Joined:
+        try:
+            numbers = [int(part) for part in text.split(",")]
+        except ValueError:
+            numbers = []
+        if not 1 <= len(numbers) <= 3:
+            raise ValueError(
+                f"{text!r} is not one to three integers separated by commas: the axis, the least "
+                "number of axes, and the place of a part's own among them"
+            )
+        return Joined(*numbers, *(self.axis, self.ndim, self.place)[len(numbers) :])
+
+    def _with_axes(self, x: Any) -> Any:
+        new = self.ndim - x.ndim
+        if new <= 0:
+            return x
+        place = self.place + new + 1 if self.place < 0 else self.place
+        return np.reshape(x, (*(1,) * place, *x.shape, *(1,) * (new - place)))
+
+
+def _part(x: Any) -> Any:
+    return x if is_weak(x) else as_array(x)
+
+
+def _ranged(part: slice) -> Any:
+    """The numbers of a slice."""
+    start, stop = 0 if part.start is None else part.start, part.stop
+    step = 1 if part.step is None else part.step
+    if isinstance(step, complex):
+        return linspace(start, stop, int(abs(step)))
+    return np.arange(start, stop, step)
+
+
+r_ = Joined(0, 1, -1)
+c_ = Joined(-1, 2, 0)

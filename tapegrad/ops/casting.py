@@ -1,0 +1,235 @@
+"""Casting of operands and results: dtypes, Python numbers and safe division."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.forward import apply, elementwise
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import op
+from tapegrad.declare.batching import pointwise
+from tapegrad.declare.domain import REAL, Call, Choices, each, on_array
+from tapegrad.face.constants import require_real
+from tapegrad.face.table import answers
+from tapegrad.tree.opaque import refuse_hidden
+
+__all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
+
+
+@op(
+    lambda g, y, a: g,
+    keeps_weak=True,
+    domain=each(REAL),
+    jvp=elementwise,
+)
+def asarray(a: Any) -> Any:
+    """A Python number as an array, for ops that need one."""
+    return np.asarray(a)
+
+
+@op(
+    lambda g, y, a: g,
+    domain=each(REAL),
+    jvp=elementwise,
+    batch=lambda op, batched, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
+)
+def ascontiguousarray(a: Any) -> Any:
+    """The same values, in C order in memory; a scalar becomes an array of one element.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.ascontiguousarray(np.ones((2, 3)).T).flags.c_contiguous
+    True
+    """
+    return np.ascontiguousarray(a)
+
+
+@op(
+    lambda g, y, a: g,
+    numpy=np.copy,
+    domain=on_array(lambda c, a: {}),
+    jvp=elementwise,
+)
+def copy(a: Any) -> Any:
+    """The same values in a new array.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.copy(x)))(np.ones(2))
+    array([1., 1.])
+    """
+    return np.copy(a)
+
+
+def _casts(choose: Choices) -> Call:
+    dtype = choose.among([np.float64, "float32", np.float16, np.int64, np.bool_])
+    return Call((choose.array(choose.shape()), dtype))
+
+
+@op(
+    lambda g, y, a, dtype: g,
+    numpy=getattr(np, "astype", ()),
+    domain=_casts,
+    jvp=elementwise,
+)
+def astype(a: Any, dtype: Any) -> Any:
+    """The array in another dtype. A gradient comes back in the old one.
+
+    Raises
+    ------
+    TypeError
+        If the dtype does not hold real numbers, since there are no gradients for others.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.sum(tg.astype(x, np.float32)))(np.ones(2)).dtype
+    dtype('float64')
+    """
+    require_real(np.dtype(dtype), "astype: the dtype")
+    return np.asarray(a).astype(dtype)
+
+
+def to_array(x: Any) -> Any:
+    """x itself if it is an array, recorded or not; otherwise an array made from it.
+
+    NumPy's functions begin in this way, unless Python numbers are weak in them.
+    """
+    if isinstance(x, Tensor):
+        return x if type(x._primal) is np.ndarray else asarray(x)
+    return x if isinstance(x, np.ndarray) else np.asarray(x)
+
+
+def real(x: Any, what: str = "an operand") -> Any:
+    """`array` of x, which holds real numbers; otherwise a TypeError says what does not."""
+    x = to_array(x)
+    require_real(x.dtype, what)
+    return x
+
+
+def floating(x: Any) -> Any:
+    """`array` of x, in float64 if it is not floating."""
+    if type(x) is np.ndarray and x.dtype.kind == "f":
+        return x
+    x = real(x)
+    return x if x.dtype.kind == "f" else x.astype(float)
+
+
+def double(x: Any) -> Any:
+    """`array` of x, in float64 or a wider dtype."""
+    x = real(x)
+    dtype = np.promote_types(x.dtype, np.float64)
+    return x if x.dtype == dtype else x.astype(dtype)
+
+
+def is_weak(x: Any) -> bool:
+    """Whether x is a Python number, recorded or not, which takes the dtype of other operands."""
+    return type(x._primal if isinstance(x, Tensor) else x) in (int, float)
+
+
+def alike(*xs: Any, beside: Any = ()) -> list[Any]:
+    """Arrays of a dtype that holds all, `beside` included; Python numbers are weak."""
+    xs = tuple([x if is_weak(x) else to_array(x) for x in xs])
+    dtype = np.result_type(*xs, *beside)
+    return [x if x.dtype == dtype else x.astype(dtype) for x in map(to_array, xs)]
+
+
+def number(x: Any) -> Any:
+    """x itself, or a NumPy scalar if x is an array without axes, as NumPy's functions return it."""
+    return x if x.ndim else x[()]
+
+
+def safe_divide(x1: Any, x2: Any) -> Any:
+    """``x1 / x2``, which is 0 with all its derivatives where x2 is 0."""
+    zero = np.equal(x2, 0)
+    return np.where(zero, 0, x1 / np.where(zero, 1, x2))
+
+
+def known(x: Any) -> Any:
+    """x, or the value of a Tensor without a gradient, which determines a result's shape."""
+    return np.asarray(x) if isinstance(x, Tensor) else x
+
+
+def seen(x: Any) -> Any:
+    """The values of x, for checks; None while a function is compiled, when they are not known."""
+    if isinstance(x, Tensor):
+        return None if x.origin.compiling else x.value
+    return np.asarray(x)
+
+
+def fitted(values: Any, dtype: Any) -> Any:
+    """Values in the dtype of the array that they are written to."""
+    if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+        raise TypeError(
+            f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
+            "make that array one of floats, with .astype(float)"
+        )
+    return real(values, "what is written to an array").astype(dtype)
+
+
+def stop_gradient(tree_: Any) -> Any:
+    """The same values, through which no gradient passes.
+
+    Parameters
+    ----------
+    tree_
+        A Tensor, or a tree of them.
+
+    Returns
+    -------
+    The tree with new Tensors, through which no gradient passes.
+
+    Raises
+    ------
+    TypeError
+        If an object that is not a tree, such as a set or a generator, holds Tensors.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.stop_gradient(x) * x)(3.0)
+    array(3.)
+    """
+    return tree.map(_stopped, tree_)
+
+
+def _stopped(leaf: Any) -> Any:
+    refuse_hidden(leaf, "what stop_gradient is given")
+    return stopped(leaf) if isinstance(leaf, Tensor) else leaf
+
+
+@op(None, keeps_weak=True, domain=each(REAL), batch=pointwise)
+def stopped(x: Any) -> Any:
+    """One leaf of `stop_gradient`."""
+    return x
+
+
+def _shape(a: Tensor) -> tuple[int, ...]:
+    return a.shape
+
+
+def _ndim(a: Tensor) -> int:
+    return a.ndim
+
+
+def _size(a: Tensor) -> int:
+    return a.size
+
+
+def _result_type(*args: Any) -> np.dtype[Any]:
+    known = [x._primal if isinstance(x, Tensor) else x for x in args]
+    return np.result_type(*[x.dtype if isinstance(x, np.ndarray) else x for x in known])
+
+
+# What is known about a Tensor without reading its value needs no record.
+answers([np.shape], _shape)
+answers([np.ndim], _ndim)
+answers([np.size], _size)
+answers([np.result_type], _result_type)
+answers([np.iscomplexobj], lambda x: False)
+answers([np.isrealobj], lambda x: True)

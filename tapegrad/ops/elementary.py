@@ -1,0 +1,420 @@
+"""Elementary functions: exponential, logarithmic, trigonometric and hyperbolic."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.declare import op
+from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Elements, any_of, each
+from tapegrad.ops.activation import sigmoid
+from tapegrad.ops.casting import safe_divide
+
+__all__ = [
+    "arccos",
+    "arccosh",
+    "arcsin",
+    "arcsinh",
+    "arctan",
+    "arctan2",
+    "arctanh",
+    "cos",
+    "cosh",
+    "deg2rad",
+    "degrees",
+    "exp",
+    "exp2",
+    "expm1",
+    "hypot",
+    "log",
+    "log1p",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logaddexp2",
+    "rad2deg",
+    "radians",
+    "sin",
+    "sinh",
+    "tan",
+    "tanh",
+]
+
+
+_LN2 = math.log(2)
+_LN10 = math.log(10)
+
+
+@op(lambda g, y, x: g * y, ufunc=np.exp)
+def exp(x: Any) -> Any:
+    """The exponential.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.exp)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2)
+def exp2(x: Any) -> Any:
+    """2 to the power of x.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.exp2)(1.0) == 2 * np.log(2))
+    True
+    """
+
+
+@op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1)
+def expm1(x: Any) -> Any:
+    """``exp(x) - 1``, exact for small x.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.expm1(1e-20)
+    np.float64(1e-20)
+    >>> tg.grad(tg.expm1)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE))
+def log(x: Any) -> Any:
+    """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.log)(4.0)
+    array(0.25)
+    """
+
+
+@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p, domain=each(Elements(-0.5, 4.0)))
+def log1p(x: Any) -> Any:
+    """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.log1p)(1.0)
+    array(0.5)
+    """
+
+
+@op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, domain=each(POSITIVE))
+def log2(x: Any) -> Any:
+    """The logarithm to base 2; minus infinity at 0, nan below, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.log2)(1.0) == 1 / np.log(2))
+    True
+    """
+
+
+@op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, domain=each(POSITIVE))
+def log10(x: Any) -> Any:
+    """The logarithm to base 10; minus infinity at 0, nan below, as in NumPy.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.log10)(1.0) == 1 / np.log(10))
+    True
+    """
+
+
+def _share(x1: Any, x2: Any, unit: float = 1.0) -> Any:
+    """The share of the first one in a sum of two exponentials to base ``exp(unit)``."""
+    # half for equal infinities, whose difference would be nan
+    tie = np.equal(x1, x2) & np.isinf(x1)
+    return sigmoid(unit * (np.where(tie, 0, x1) - np.where(tie, 0, x2)))
+
+
+@op(
+    lambda g, y, x1, x2: g * _share(x1, x2),
+    lambda g, y, x1, x2: g * _share(x2, x1),
+    ufunc=np.logaddexp,
+    kink="equal infinities share equally",
+)
+def logaddexp(x1: Any, x2: Any) -> Any:
+    """``log(exp(x1) + exp(x2))`` without overflow. Equal infinities share the gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.logaddexp, argnums=(0, 1))(1e4, 1e4)
+    (array(0.5), array(0.5))
+    >>> tg.grad(tg.logaddexp, argnums=(0, 1))(-np.inf, 0.0)
+    (array(0.), array(1.))
+    """
+
+
+@op(
+    lambda g, y, x1, x2: g * _share(x1, x2, _LN2),
+    lambda g, y, x1, x2: g * _share(x2, x1, _LN2),
+    ufunc=np.logaddexp2,
+    kink="equal infinities share equally",
+)
+def logaddexp2(x1: Any, x2: Any) -> Any:
+    """``log2(2**x1 + 2**x2)`` without overflow. Equal infinities share the gradient equally.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.logaddexp2, argnums=(0, 1))(1e4, 1e4)
+    (array(0.5), array(0.5))
+    >>> tg.grad(tg.logaddexp2, argnums=(0, 1))(-np.inf, 0.0)
+    (array(0.), array(1.))
+    """
+
+
+_INSIDE = each(Elements(-0.9375, 0.9375))
+_ABOVE_ONE = each(Elements(1.0625, 4.0))
+_BETWEEN_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
+
+
+@op(lambda g, y, x: g * np.cos(x), ufunc=np.sin)
+def sin(x: Any) -> Any:
+    """The sine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.sin)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos)
+def cos(x: Any) -> Any:
+    """The cosine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.grad(tg.cos))(0.0)
+    array(-1.)
+    """
+
+
+@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, domain=_BETWEEN_POLES)
+def tan(x: Any) -> Any:
+    """The tangent.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.tan)(0.0)
+    array(1.)
+    """
+
+
+def _cathetus(x: Any) -> Any:
+    """``sqrt(1 - x**2)``, exact near -1 and 1 too."""
+    return np.sqrt((1 - x) * (1 + x))
+
+
+@op(lambda g, y, x: g / _cathetus(x), ufunc=np.arcsin, domain=_INSIDE, kink="inf at 1 and -1")
+def arcsin(x: Any) -> Any:
+    """The angle in [-pi/2, pi/2] whose sine is x; nan outside [-1, 1].
+
+    Its slope at -1 and 1 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arcsin)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: -g / _cathetus(x), ufunc=np.arccos, domain=_INSIDE, kink="-inf at 1 and -1")
+def arccos(x: Any) -> Any:
+    """The angle in [0, pi] whose cosine is x; nan outside [-1, 1].
+
+    Its slope at -1 and 1 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arccos)(0.0)
+    array(-1.)
+    """
+
+
+def _arctan_slope(x: Any) -> Any:
+    # 1 / (1 + x * x), where the square could overflow
+    y = 1 / np.hypot(1, x)
+    return y * y
+
+
+@op(lambda g, y, x: g * _arctan_slope(x), ufunc=np.arctan)
+def arctan(x: Any) -> Any:
+    """The angle in [-pi/2, pi/2] whose tangent is x.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arctan)(1.0).round(12)
+    np.float64(0.5)
+    """
+
+
+def _by_square(x: Any, x1: Any, x2: Any) -> Any:
+    """``x / (x1**2 + x2**2)``, where the squares could overflow; 0 at the origin."""
+    r = np.hypot(x1, x2)
+    return safe_divide(safe_divide(x, r), r)
+
+
+@op(
+    lambda g, y, x1, x2: g * _by_square(x2, x1, x2),
+    lambda g, y, x1, x2: g * _by_square(-x1, x1, x2),
+    ufunc=np.arctan2,
+    domain=any_of(each(NONZERO, REAL), each(REAL, POSITIVE)),
+    kink="0 at the origin",
+)
+def arctan2(x1: Any, x2: Any) -> Any:
+    """The angle in [-pi, pi] of the point (x2, x1), seen from the origin.
+
+    Both gradients are 0 at the origin itself.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arctan2, argnums=(0, 1))(0.0, 2.0)
+    (array(0.5), array(-0.))
+    """
+
+
+@op(
+    lambda g, y, x1, x2: g * safe_divide(x1, y),
+    lambda g, y, x1, x2: g * safe_divide(x2, y),
+    ufunc=np.hypot,
+    kink="0 at the origin",
+)
+def hypot(x1: Any, x2: Any) -> Any:
+    """``sqrt(x1**2 + x2**2)`` without overflow. Where x1 and x2 are 0, so are both gradients.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.hypot, argnums=(0, 1))(3e200, 4e200)
+    (array(0.6), array(0.8))
+    >>> tg.grad(tg.hypot, argnums=(0, 1))(0.0, 0.0)
+    (array(0.), array(0.))
+    """
+
+
+@op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh)
+def sinh(x: Any) -> Any:
+    """The hyperbolic sine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.sinh)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh)
+def cosh(x: Any) -> Any:
+    """The hyperbolic cosine.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.cosh)(0.0)
+    array(0.)
+    """
+
+
+@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh)
+def tanh(x: Any) -> Any:
+    """The hyperbolic tangent.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.tanh)(0.0)
+    array(1.)
+    """
+
+
+@op(lambda g, y, x: g / np.hypot(1, x), ufunc=np.arcsinh)
+def arcsinh(x: Any) -> Any:
+    """The inverse of `sinh`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arcsinh)(0.0)
+    array(1.)
+    """
+
+
+@op(
+    lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1),
+    ufunc=np.arccosh,
+    domain=_ABOVE_ONE,
+    kink="inf at 1",
+)
+def arccosh(x: Any) -> Any:
+    """The inverse of `cosh`; nan below 1. Its slope at 1 is infinite, as is the gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arccosh)(1.25).round(12)
+    np.float64(1.333333333333)
+    """
+
+
+@op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, domain=_INSIDE)
+def arctanh(x: Any) -> Any:
+    """The inverse of `tanh`; infinite at -1 and 1, nan beyond.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.arctanh)(0.5).round(12)
+    np.float64(1.333333333333)
+    """
+
+
+@op(lambda g, y, x: np.deg2rad(g), ufunc=np.deg2rad, numpy=np.radians)
+def deg2rad(x: Any) -> Any:
+    """Degrees as radians. `radians` is another name for it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.deg2rad)(1.0) == np.pi / 180)
+    True
+    """
+
+
+@op(lambda g, y, x: np.rad2deg(g), ufunc=np.rad2deg, numpy=np.degrees)
+def rad2deg(x: Any) -> Any:
+    """Radians as degrees. `degrees` is another name for it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> bool(tg.grad(tg.rad2deg)(1.0) == 180 / np.pi)
+    True
+    """
+
+
+radians = deg2rad
+degrees = rad2deg

@@ -1,0 +1,672 @@
+"""Linear algebra: inverses, determinants, decompositions and eigenvalues."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from tapegrad.core.forward import apply
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import op, wider_op
+from tapegrad.declare.batching import Batched, aligned, count, filled, stacked
+from tapegrad.declare.domain import REAL, SHAPES, STACKS, WELL, Call, Choices, matrices, matrix
+from tapegrad.ops.axes import check_matrices
+from tapegrad.ops.casting import to_array
+from tapegrad.ops.product import LETTERS, turned
+
+__all__ = [
+    "cholesky",
+    "det",
+    "eigvals",
+    "eigvalsh",
+    "inv",
+    "matrix_rank",
+    "pinv",
+    "solve",
+    "svdvals",
+]
+
+
+# --- inverses and equations -----------------------------------------------------------------
+
+
+@op(
+    lambda g, y, a: -(turned(y) @ g @ turned(y)),
+    numpy=np.linalg.inv,
+    domain=matrices(),
+    batch=stacked,
+)
+def inv(a: Any) -> Any:
+    """The inverse.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.sum(tg.inv(a)))(2 * np.eye(1))
+    array([[-0.25]])
+    """
+    return np.linalg.inv(a)
+
+
+def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
+    yt, gt = turned(y), turned(g)
+    return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
+
+
+def _pinv_calls(choose: Choices) -> Call:
+    call = matrices(*SHAPES, rcond=[None, 1e-3])(choose)
+    n, m = call.args[0].shape[-2:]
+    hermitian = n == m and choose.among([False, True])
+    return Call(call.args, {**call.kwargs, "hermitian": True} if hermitian else call.kwargs)
+
+
+def _of_triangle(
+    a: Any, rcond: Any = None, hermitian: bool = False, *, rtol: Any = np._NoValue
+) -> Any:
+    """`pinv` of a symmetric matrix, by its lower triangle."""
+    if hermitian:
+        a = to_array(a)
+        check_matrices("pinv", a, square=True)
+        a = np.tril(a) + turned(np.tril(a, -1))
+    return np.linalg.pinv(a, rcond, rtol=rtol)
+
+
+@wider_op(
+    _of_triangle,
+    _pinv_vjp,
+    numpy=np.linalg.pinv,
+    domain=_pinv_calls,
+    kink="where the rank changes, as if it did not",
+    batch=stacked,
+)
+def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
+    """The Moore-Penrose pseudo-inverse.
+
+    Parameters
+    ----------
+    a
+        A matrix, or a stack of them.
+    rcond, rtol
+        Singular values below this fraction of the largest count as 0, as in NumPy.
+
+    With ``hermitian=True`` the matrix is taken to be symmetric, and only its lower triangle is
+    read.
+
+    Notes
+    -----
+    The derivative is that at constant rank; where the rank changes there is none. Golub and
+    Pereyra, "The differentiation of pseudo-inverses and nonlinear least squares problems whose
+    variables separate" (1973).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.pinv(np.array([[2.0], [0.0]]))
+    array([[0.5, 0. ]])
+    """
+    return np.linalg.pinv(a, rcond, rtol=rtol)
+
+
+def columns(x: Any, b: Any) -> Any:
+    """The right side, or an array of its shape, as columns."""
+    return np.expand_dims(x, -1) if b.ndim == 1 else x
+
+
+def _solve_adjoint(g: Any, a: Any, b: Any) -> Any:
+    """The cotangent of the columns of the right side."""
+    return solve(turned(a), columns(g, b))
+
+
+def _solve_right(g: Any, y: Any, a: Any, b: Any) -> Any:
+    """The solution z of a.T @ z = g."""
+    c = _solve_adjoint(g, a, b)
+    return np.squeeze(c, -1) if b.ndim == 1 else c
+
+
+def _solve_calls(choose: Choices) -> Call:
+    n, stack = choose.among([2, 3, 1, 0]), choose.among(STACKS)
+    a = matrix(choose, n, n, stack)
+    right = choose.among([(n,), (n, 2), (n, 0), (*stack, n, 1), (1, n, 2)])
+    return Call((a, choose.array(right, REAL, "df")))
+
+
+def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
+    vector = np.ndim(b) - batched[1] == 1
+    if batched == (False, True) and a.ndim == 2 and b.size and (vector or b.ndim == 3):
+        # all right sides side by side, so that the matrix is factorized once
+        sides = b.T if vector else np.transpose(b, (1, 0, 2))
+        y = apply(op, (a, sides.reshape(len(a), -1)), {})
+        return y.T if vector else np.transpose(y.reshape(sides.shape), (1, 0, 2))
+    right = np.expand_dims(b, -1) if vector else b
+    y = apply(op, aligned(batched, (a, right)), {})
+    return np.squeeze(y, -1) if vector else y
+
+
+@op(
+    lambda g, y, a, b: -(_solve_adjoint(g, a, b) @ turned(columns(y, b))),
+    _solve_right,
+    numpy=np.linalg.solve,
+    domain=_solve_calls,
+    batch=_solve_batch,
+)
+def solve(a: Any, b: Any) -> Any:
+    """The solution x of ``a @ x = b``.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them.
+    b
+        A vector if it has one axis; otherwise a matrix, or a stack of them.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is singular.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda b: tg.sum(tg.solve(np.diag([2.0, 4.0]), b)))(np.ones(2))
+    array([0.5 , 0.25])
+    """
+    return np.linalg.solve(a, b)
+
+
+# --- determinants --------------------------------------------------------------------------
+
+
+def _cofactor_vjp(i: int, g: Any, y: Any, a: Any, *directions: Any) -> Any:
+    # symmetric in the directions, so g can stand for one of them
+    rest = directions if i == 0 else (*directions[: i - 1], *directions[i:])
+    return cofactor([a, *rest, g])
+
+
+def _det_calls(choose: Choices) -> Call:
+    """Calls on a matrix that may be singular."""
+    (a,) = matrices()(choose).args
+    if a.size and choose.among([False, True]):
+        a = np.array(a)
+        a[..., -1, :] = choose.among([0, 1]) * a[..., 0, :]
+    return Call((a,))
+
+
+def _cofactor_calls(choose: Choices) -> Call:
+    (a,) = _det_calls(choose).args
+    n = choose.integer(0, 1)
+    return Call(([a, *[choose.array(a.shape, REAL, a.dtype.char) for _ in range(n)]],))
+
+
+def _cofactor_batch(op: Any, batched: Batched, *arrays: Any) -> Any:
+    n = count(batched, arrays)
+    return apply(op, tuple([filled(x, b, n) for x, b in zip(arrays, batched, strict=True)]), {})
+
+
+@op(
+    each_operand=EachOperand(_cofactor_vjp),
+    read=lambda arrays: (tuple(arrays), {}),
+    domain=_cofactor_calls,
+    batch=_cofactor_batch,
+)
+def cofactor(a: Any, *directions: Any) -> Any:
+    """The gradient of the determinant, and its directional derivatives.
+
+    ``cofactor([a])`` is the matrix of cofactors, and ``cofactor([a, d, ...])`` its derivative
+    along `d`, then along the next direction, and so on. It is exact for singular matrices too.
+
+    Notes
+    -----
+    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``u.T @ d @ vh.T``, transformed back.
+    There the determinant is expanded in the rows that the directions take: the derivative is a sum
+    over distinct rows, one for each direction and one for the gradient, and over permutations of
+    their columns, with the product of the other singular values.
+    """
+    u, s, vh = np.linalg.svd(a)
+    n, order = s.shape[-1], len(directions) + 1
+    inner = [turned(u) @ d @ turned(vh) for d in directions]
+    rows = np.indices((n,) * order)
+    taken = (rows[..., None] == np.arange(n)).sum(axis=0)
+    values = s.reshape(*s.shape[:-1], *(1,) * order, n)
+    others = np.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
+    y = np.zeros_like(u)
+    i = np.arange(n)
+    row = LETTERS[:order]
+    for columns in itertools.permutations(range(order)):
+        odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
+        terms = [row[j] + row[columns[j]] for j in range(order)]
+        given = ",".join(["..." + term for term in (row, *terms[:-1])])
+        on_diagonal = columns[-1] == order - 1
+        place = y[..., i, i] if on_diagonal else y
+        sum_ = np.einsum(f"{given}->...{row[-1] if on_diagonal else terms[-1]}", others, *inner)
+        sum_ = place - sum_ if odd else place + sum_
+        if on_diagonal:
+            y[..., i, i] = sum_
+        else:
+            y = sum_
+    # 1 or -1, up to rounding
+    sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))
+    return sign[..., None, None] * (u @ y @ vh)
+
+
+@op(
+    lambda g, y, a: np.expand_dims(g, (-1, -2)) * cofactor([a]),
+    numpy=np.linalg.det,
+    domain=_det_calls,
+    kink="right where it is 0",
+    batch=stacked,
+)
+def det(a: Any) -> Any:
+    """The determinant; its derivatives are right for singular matrices too.
+
+    The derivatives need a singular value decomposition, and memory for n**k numbers for order k;
+    use `slogdet` for large matrices.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(tg.det)(np.array([[1.0, 2.0], [2.0, 4.0]]))
+    array([[ 4., -2.],
+           [-2.,  1.]])
+    """
+    return np.linalg.det(a)
+
+
+@op(
+    lambda g, y, a: g[..., 1, None, None] * turned(inv(a)),
+    domain=matrices(),
+    batch=stacked,
+)
+def slogdet_joined(a: Any) -> Any:
+    """The two results of `slogdet` along a last axis."""
+    return np.stack(np.linalg.slogdet(a), axis=-1)
+
+
+class EighResult(NamedTuple):
+    """The results of `eigh` for matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    eigenvalues
+        In ascending order, of shape (..., n).
+    eigenvectors
+        Of shape (..., n, n), each a column.
+    """
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+class SVDResult(NamedTuple):
+    """The results of `svd` for matrices of shape (..., m, n); k is the smaller of m and n.
+
+    Attributes
+    ----------
+    U
+        The left vectors, as columns: (..., m, m), or (..., m, k) without `full_matrices`.
+    S
+        The singular values, in descending order: (..., k).
+    Vh
+        The right vectors, as rows: (..., n, n) or (..., k, n).
+    """
+
+    U: Any
+    S: Any
+    Vh: Any
+
+
+# --- one array for several results, and helpers of the rules --------------------------------
+
+
+def joined(*parts: Any) -> Any:
+    """Several stacks of matrices with the same number of rows, side by side."""
+    return np.concatenate(parts, axis=-1)
+
+
+def apart(joined: Any, *widths: int) -> list[Any]:
+    """The parts of a `joined` array, given the numbers of columns."""
+    ends = itertools.accumulate(widths)
+    return [joined[..., end - n : end] for n, end in zip(widths, ends, strict=True)]
+
+
+def _below(x: Any, k: int = 0) -> Any:
+    """The elements of a matrix on the k-th diagonal or below."""
+    n: int = x.shape[-1]
+    return np.tri(n, k=k, dtype=bool)
+
+
+def on_diagonal(x: Any) -> Any:
+    """A mask of the diagonal of a square matrix."""
+    return np.eye(x.shape[-1], dtype=bool)
+
+
+def _of_triangular_factor(x: Any, upper: bool) -> Any:
+    """The cotangent of the triangle that stands for a symmetric matrix, given that of the whole."""
+    read = _below(x, -1)
+    both = np.where(read.T if upper else read, x + turned(x), 0)
+    return np.where(on_diagonal(x), x, both)
+
+
+# --- decompositions ------------------------------------------------------------------------
+
+
+def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
+    if upper:
+        g, y = turned(g), turned(y)
+    inner = turned(y) @ g
+    inner = np.where(_below(inner, -1), inner, np.where(on_diagonal(inner), inner / 2, 0))
+    inverse = inv(y)
+    return _of_triangular_factor(turned(inverse) @ inner @ inverse, upper)
+
+
+@op(
+    _cholesky_vjp,
+    numpy=np.linalg.cholesky,
+    domain=matrices(base=np.abs(WELL), upper=[False, True]),
+    batch=stacked,
+)
+def cholesky(a: Any, *, upper: bool = False) -> Any:
+    """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
+
+    Parameters
+    ----------
+    a
+        A positive definite matrix, or a stack of them. Only its lower triangle is read (with
+        `upper`, its upper triangle), so the gradient is in that triangle.
+    upper
+        Whether the result is upper triangular.
+
+    Raises
+    ------
+    LinAlgError
+        If a matrix is not positive definite.
+
+    Notes
+    -----
+    Murray, "Differentiation of the Cholesky decomposition" (2016).
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.sum(tg.cholesky(a)))(4 * np.eye(2))
+    array([[0.25, 0.  ],
+           [0.5 , 0.25]])
+    """
+    return np.linalg.cholesky(a, upper=upper)
+
+
+def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+    v = np.linalg.eigh(a, UPLO).eigenvectors
+    return _of_triangular_factor(v * np.expand_dims(g, -2) @ turned(v), UPLO in "Uu")
+
+
+@op(
+    _eigvalsh_vjp,
+    numpy=np.linalg.eigvalsh,
+    domain=matrices(UPLO=["L", "U"]),
+    kink="equal ones: by the vectors that LAPACK takes",
+    batch=stacked,
+)
+def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+    """The eigenvalues of a symmetric matrix, in ascending order.
+
+    Parameters
+    ----------
+    a
+        A symmetric matrix, or a stack of them. Only one triangle is read, so the gradient is in
+        that triangle.
+    UPLO
+        ``"L"`` for the lower triangle, ``"U"`` for the upper.
+
+    Notes
+    -----
+    Where eigenvalues are equal, only symmetric functions of them, such as their sum, have
+    derivatives; second derivatives there are nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda a: tg.eigvalsh(a)[-1])(np.diag([1.0, 2.0]))
+    array([[0., 0.],
+           [0., 1.]])
+    """
+    return np.linalg.eigvalsh(a, UPLO)
+
+
+def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+    n = a.shape[-1]
+    (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
+    gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
+    inner = np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps)
+    return _of_triangular_factor(turned(vt) @ inner @ vt, UPLO in "Uu")
+
+
+@op(_eigh_vjp, domain=matrices(UPLO=["L", "U"]), batch=stacked)
+def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
+    """The two results of `eigh`: each row has an eigenvalue, then its vector."""
+    w, v = np.linalg.eigh(a, UPLO)
+    return joined(w[..., None], turned(v))
+
+
+def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
+    u, s, vh = np.linalg.svd(x, full_matrices=False)
+    return u * np.expand_dims(np.where(np.equal(s, 0), 0, g), -2) @ vh
+
+
+@op(
+    _svdvals_vjp,
+    numpy=np.linalg.svdvals,
+    domain=matrices(*SHAPES),
+    kink="0 at 0; equal ones: by the vectors that LAPACK takes",
+    batch=stacked,
+)
+def svdvals(x: Any) -> Any:
+    """The singular values, in descending order.
+
+    Notes
+    -----
+    The gradient of a singular value that is 0 is 0. Where singular values are equal, only
+    symmetric functions of them, such as their sum, have derivatives; second derivatives there are
+    nan.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: tg.svdvals(x)[0])(np.diag([1.0, -2.0]))
+    array([[ 0.,  0.],
+           [ 0., -1.]])
+    """
+    return np.linalg.svdvals(x)
+
+
+def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
+    n, m = a.shape[-2:]
+    (s, ut, vh), (gs, gut, gvh) = apart(y, 1, n, m), apart(g, 1, n, m)
+    u, gu, v = turned(ut), turned(gut), turned(vh)
+    row = turned(s)
+    gaps = (row - s) * (row + s) + np.eye(s.shape[-2], dtype=s.dtype)
+    of_u, of_v = ut @ gu, gvh @ v
+    inner = ((of_u - turned(of_u)) * row + s * (turned(of_v) - of_v)) / gaps
+    c = u @ np.where(on_diagonal(gaps), gs, inner) @ vh
+    # the part of the vectors' cotangents outside the space that they span
+    if n > m:
+        c = c + (gu - u @ of_u) / row @ vh
+    if m > n:
+        c = c + u @ ((gvh - of_v @ vh) / s)
+    return c
+
+
+@op(_svd_vjp, domain=matrices(*SHAPES, (3, 3)), batch=stacked)
+def svd_joined(a: Any) -> Any:
+    """The three results of `svd`: each row has a singular value, then its vectors."""
+    u, s, vh = np.linalg.svd(a, full_matrices=False)
+    return joined(s[..., None], turned(u), vh)
+
+
+def svd_calls(choose: Choices) -> Call:
+    """Calls on matrices, with the options of `svd`."""
+    call = matrices(*SHAPES)(choose)
+    n, m = call.args[0].shape[-2:]
+    given = choose.among([{"full_matrices": False}, {"compute_uv": False}, {}])
+    hermitian = {"hermitian": True} if n == m and choose.among([False, True]) else {}
+    return Call(call.args, {**given, **hermitian})
+
+
+def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
+    n, m = a.shape[-2:]
+    (qt, r), (gqt, gr) = apart(y, n, m), apart(g, n, m)
+    inner = r @ turned(gr) - gqt @ turned(qt)
+    mirrored = np.where(_below(inner), inner, turned(inner))
+    return turned(solve(r, gqt + mirrored @ qt))
+
+
+@op(_qr_vjp, domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)), batch=stacked)
+def qr_joined(a: Any) -> Any:
+    """The two results of `qr`, for no more columns than rows: ``Q.T``, then ``R``."""
+    q, r = np.linalg.qr(a)
+    return joined(turned(q), r)
+
+
+def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
+    # these columns move only as the matrix's columns make them move
+    return -(y @ turned(g)) @ turned(pinv(a))
+
+
+@op(
+    _complement_vjp,
+    domain=matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
+    batch=stacked,
+)
+def complement(a: Any, of: str = "u") -> Any:
+    """Orthonormal columns that complete those of a matrix of full rank to the whole space.
+
+    Parameters
+    ----------
+    a
+        A matrix with more rows than columns, or a stack of them.
+    of
+        Where they come from: the matrix's left singular vectors (``"u"``), the right ones of its
+        transpose (``"v"``), or its complete ``"q"``.
+    """
+    n = np.shape(a)[-1]
+    if of == "q":
+        return np.linalg.qr(a, "complete").Q[..., n:]
+    if of == "v":
+        return turned(np.linalg.svd(turned(np.asarray(a))).Vh[..., n:, :])
+    return np.linalg.svd(a).U[..., n:]
+
+
+@op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]), batch=stacked)
+def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
+    """The number of singular values above a tolerance. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> int(tg.matrix_rank(np.ones((3, 3))))
+    1
+    """
+    if tol is None and 0 in np.shape(A)[-2:]:
+        # NumPy before 2.4 fails to find the largest of no singular values
+        tol, rtol = 0.0 if rtol is None else 0.0 * np.asarray(rtol), None
+    return np.asarray(np.linalg.matrix_rank(A, tol, hermitian, rtol=rtol))
+
+
+class EigResult(NamedTuple):
+    """The results of `eig` for matrices of shape (..., n, n).
+
+    Attributes
+    ----------
+    eigenvalues
+        Of shape (..., n), in LAPACK's order.
+    eigenvectors
+        Of shape (..., n, n), each a column of length 1.
+    """
+
+    eigenvalues: Any
+    eigenvectors: Any
+
+
+def _real(x: Any) -> Any:
+    """LAPACK's result, if it is real.
+
+    Raises
+    ------
+    TypeError
+        If it is complex.
+    """
+    if x.dtype.kind != "c":
+        return x
+    # some versions of NumPy always return complex numbers
+    if np.any(x.imag):
+        raise TypeError(
+            "the matrix has complex eigenvalues, which are not supported; for a symmetric matrix "
+            "take eigh or eigvalsh, else declare what you need with tg.custom_op"
+        )
+    return x.real
+
+
+def _turned_back(inner: Any, vt: Any) -> Any:
+    """A cotangent in the basis of the eigenvectors, the rows of `vt`, as one of the matrix."""
+    return solve(vt, inner @ vt)
+
+
+def _eigvals_vjp(g: Any, y: Any, a: Any) -> Any:
+    # not NumPy's own eig, whose vectors are complex from 2.5 on
+    _, vt = apart(eig_joined(a), 1, a.shape[-1])
+    return _turned_back(np.where(on_diagonal(a), np.expand_dims(g, -1), 0), vt)
+
+
+@op(
+    _eigvals_vjp,
+    numpy=np.linalg.eigvals,
+    domain=matrices(),
+    kink="equal ones: by the vectors that LAPACK takes",
+    batch=stacked,
+)
+def eigvals(a: Any) -> Any:
+    """The eigenvalues of a square matrix, which must all be real, in LAPACK's order.
+
+    Parameters
+    ----------
+    a
+        A square matrix, or a stack of them.
+
+    Raises
+    ------
+    TypeError
+        If eigenvalues are complex.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> a = np.array([[2.0, 1.0], [0.0, 1.0]])
+    >>> tg.eigvals(a)
+    array([2., 1.])
+    >>> tg.grad(lambda a: tg.eigvals(a)[0])(a)
+    array([[1., 0.],
+           [1., 0.]])
+    """
+    return _real(np.linalg.eigvals(a))
+
+
+def _eig_vjp(g: Any, y: Any, a: Any) -> Any:
+    n = a.shape[-1]
+    (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
+    # a vector keeps its length
+    gvt = gvt - vt * np.sum(vt * gvt, axis=-1, keepdims=True)
+    gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
+    return _turned_back(np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
+
+
+@op(_eig_vjp, domain=matrices(), batch=stacked)
+def eig_joined(a: Any) -> Any:
+    """The two results of `eig`: each row has an eigenvalue, then its vector."""
+    w, v = map(_real, np.linalg.eig(a))
+    return joined(w[..., None], turned(v))

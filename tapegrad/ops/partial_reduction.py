@@ -1,0 +1,196 @@
+"""Reductions with ``where``, ``dtype`` or ``initial``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.lib.array_utils import normalize_axis_tuple
+
+from tapegrad.declare.domain import REAL, Call, Choices, Domain, Elements, any_of, reduced
+from tapegrad.ops.casting import fitted, to_array
+
+
+def reduced_axes(choose: Choices, x: Any) -> Any:
+    """The axes of a reduction; for a number NumPy takes axis 0 too."""
+    return choose.axes(x.ndim) if x.ndim else choose.among([None, (), 0, -1])
+
+
+def partly(
+    elements: Elements = REAL, min_side: int = 0, dtype: bool = True, initial: bool = True
+) -> Domain:
+    """Calls as in `reduced`, some of them with the arguments that are handled here."""
+
+    def plainly(choose: Choices) -> Call:
+        plain = reduced(elements, min_side)(choose)
+        (x,) = plain.args
+        return Call((x,), plain.kwargs if x.ndim else {"axis": reduced_axes(choose, x)})
+
+    def call(choose: Choices) -> Call:
+        plain = plainly(choose)
+        (x,) = plain.args
+        shape = x.shape[choose.integer(0, x.ndim) :]
+        given: dict[str, Any] = {"where": choose.among([True, choose.booleans(shape)])}
+        if dtype:
+            given["dtype"] = choose.among([None, np.float32, np.float64])
+        if initial:
+            given["initial"] = choose.among([0.5, 2])
+        return Call(plain.args, {**plain.kwargs, **given})
+
+    return any_of(plainly, call)
+
+
+def count(x: Any, axis: Any) -> int:
+    """The number of elements in each reduction; a bad axis raises an AxisError."""
+    shape = np.shape(x)
+    axes = range(len(shape)) if axis is None else normalize_axis_tuple(axis, len(shape))
+    return math.prod(shape[i] for i in axes)
+
+
+def where_part(a: Any, where: Any, instead: Any, axis: Any = None) -> Any:
+    """The array with a number in place of the elements that are left out of a reduction.
+
+    Whatever is left out, a bad axis raises an AxisError.
+    """
+    if where is True:
+        return a
+    if a.ndim or axis not in (0, -1):
+        count(a, axis)
+    # NumPy turns a list into truth values
+    where = np.array(where, bool) if isinstance(where, list | tuple) else to_array(where)
+    if where.dtype.kind != "b":
+        raise TypeError(f"where holds truth values, not {where.dtype}")
+    if np.broadcast_shapes(where.shape, a.shape) != a.shape:
+        raise ValueError(f"where, of shape {where.shape}, does not fit the array's {a.shape}")
+    return np.where(where, a, instead)
+
+
+def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
+    """The number of elements that are not left out."""
+    if where is True:
+        return count(a, axis)
+    ones = where_part(np.ones(a.shape, np.intp), where, 0, axis)
+    return np.sum(ones, axis=axis, keepdims=keepdims)
+
+
+def typed(a: Any, dtype: Any) -> Any:
+    """The array in the requested dtype."""
+    a = to_array(a)
+    return a if dtype is None else a.astype(dtype)
+
+
+def _from(y: Any, initial: Any, join: Any) -> Any:
+    """The result combined with an initial value, if there is one."""
+    if initial is None:
+        return y
+    if np.shape(initial) != ():
+        raise ValueError(f"initial is a number; got an array of shape {np.shape(initial)}")
+    return join(y, fitted(initial, y.dtype))
+
+
+def sum(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The sum of part of an array and of an initial value."""
+    y = np.sum(where_part(typed(a, dtype), where, 0, axis), axis=axis, keepdims=keepdims)
+    return _from(y if dtype is None else y.astype(dtype), initial, np.add)
+
+
+def prod(
+    a: Any,
+    axis: Any = None,
+    dtype: Any = None,
+    *,
+    keepdims: bool = False,
+    initial: Any = None,
+    where: Any = True,
+) -> Any:
+    """The product of part of an array and of an initial value."""
+    y = np.prod(where_part(typed(a, dtype), where, 1, axis), axis=axis, keepdims=keepdims)
+    return _from(y if dtype is None else y.astype(dtype), initial, np.multiply)
+
+
+def mean(
+    a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
+) -> Any:
+    """The mean of part of an array."""
+    a = to_array(a)
+    wide = np.dtype(dtype) if dtype is not None else a.dtype if a.dtype.kind == "f" else float
+    # as NumPy does, since the sum would soon overflow
+    a = a.astype(np.float32 if wide == np.float16 else wide)
+    y = np.sum(where_part(a, where, 0, axis), axis=axis, keepdims=keepdims)
+    n = to_array(number_of(a, axis, keepdims, where))
+    return (y / n.astype(y.dtype)).astype(wide)
+
+
+def _least(dtype: Any) -> Any:
+    return -np.inf if dtype.kind == "f" else False if dtype.kind == "b" else np.iinfo(dtype).min
+
+
+def _most(dtype: Any) -> Any:
+    return np.inf if dtype.kind == "f" else True if dtype.kind == "b" else np.iinfo(dtype).max
+
+
+def _extremum(
+    extremum: Any,
+    join: Any,
+    worst: Any,
+    a: Any,
+    axis: Any,
+    keepdims: bool,
+    initial: Any,
+    where: Any,
+) -> Any:
+    """An extremum of part of an array, which needs an initial value."""
+    a = to_array(a)
+    if initial is None:
+        if where is True:
+            return extremum(a, axis=axis, keepdims=keepdims)
+        raise ValueError("where needs an initial value too, in case all elements are left out")
+    a = where_part(a, where, worst(a.dtype), axis)
+    if not a.size and not count(a, axis):
+        # without elements there is only the initial value
+        y = np.sum(a, axis=axis, keepdims=keepdims).astype(a.dtype)
+        return _from(np.where(True, worst(a.dtype), y), initial, join)
+    return _from(extremum(a, axis=axis, keepdims=keepdims), initial, join)
+
+
+def max(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    """The largest of part of an array and an initial value; ties share the gradient."""
+    return _extremum(np.max, np.maximum, _least, a, axis, keepdims, initial, where)
+
+
+def min(
+    a: Any, axis: Any = None, *, keepdims: bool = False, initial: Any = None, where: Any = True
+) -> Any:
+    """The smallest of part of an array and an initial value; ties share the gradient."""
+    return _extremum(np.min, np.minimum, _most, a, axis, keepdims, initial, where)
+
+
+def any(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
+    """Whether any element of a part is true."""
+    return np.any(where_part(to_array(a), where, False, axis), axis=axis, keepdims=keepdims)
+
+
+def all(a: Any, axis: Any = None, *, keepdims: bool = False, where: Any = True) -> Any:
+    """Whether all elements of a part are true."""
+    return np.all(where_part(to_array(a), where, True, axis), axis=axis, keepdims=keepdims)
+
+
+def cumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """The cumulative sums, in a dtype."""
+    return np.cumsum(typed(a, dtype), axis=axis)
+
+
+def cumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
+    """The cumulative products, in a dtype."""
+    return np.cumprod(typed(a, dtype), axis=axis)

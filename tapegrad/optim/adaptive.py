@@ -1,0 +1,317 @@
+"""Optimizers that scale each parameter's step: Adam, AdamW, RMSProp and Adagrad."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+
+from tapegrad.face.ownership import give
+from tapegrad.ops import sqrt
+from tapegrad.optim.base import Optimizer, below_one, is_known, is_none, not_negative, plain
+
+__all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]
+
+
+@attrs.frozen
+class AdamState:
+    """The state of `Adam` and `AdamW`.
+
+    Attributes
+    ----------
+    step
+        The number of steps taken, a 0-d integer array.
+    mean, square
+        Exponential moving averages of the gradient and of its square, trees like the
+        parameters.
+    """
+
+    step: Any
+    mean: Any
+    square: Any
+
+
+@attrs.frozen
+class Adam(Optimizer):
+    """Steps of about one length in each parameter (Kingma and Ba 2015, arXiv:1412.6980).
+
+    With gradient g and parameters p, at the t-th step, counted from 1::
+
+        mean = beta1 * mean + (1 - beta1) * g
+        square = beta2 * square + (1 - beta2) * g * g
+        p = p - learning_rate * (mean / (1 - beta1**t)) / (sqrt(square / (1 - beta2**t)) + epsilon)
+
+    Parameters
+    ----------
+    learning_rate
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0. 0.001 is a good start.
+    beta1, beta2
+        The shares of the means that each step keeps, less than 1.
+    epsilon
+        Added to the denominator, so that it is never 0.
+    weight_decay, decay
+        ``weight_decay * p`` is added to the gradient of the parameters for which
+        ``decay(path, p)`` is true, all by default. Prefer `AdamW` for weight decay.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a number.
+    ValueError
+        If an argument is out of its bounds.
+
+    Notes
+    -----
+    The first step is not differentiable where a gradient is 0, because the square root is
+    not.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.Adam(0.5)
+    >>> params = {"w": np.array([1.0, 2.0])}
+    >>> state = optimizer.init(params)
+    >>> params, state = optimizer.update(params, {"w": np.array([100.0, -0.1])}, state)
+    >>> params["w"].round(4), state.step
+    (array([0.5, 2.5]), array(1))
+    """
+
+    state: ClassVar[type[Any]] = AdamState
+
+    beta1: Any = attrs.field(converter=plain, validator=below_one, default=0.9)
+    beta2: Any = attrs.field(converter=plain, validator=below_one, default=0.999)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
+
+    def moments(self) -> tuple[str, ...]:
+        """The two means."""
+        return ("mean", "square")
+
+    def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
+        """The rate, and the corrected step length and epsilon."""
+        t = step + 1
+        # the means start at 0; the correction is computed once for each step, not for each element
+        correction = sqrt(1 - self.beta2**t)
+        return rate, rate * correction / (1 - self.beta1**t), self.epsilon * correction
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A step along the mean, over the root of the mean square."""
+        _, length, epsilon = numbers
+        mean = self.beta1 * moments[0] + (1 - self.beta1) * g
+        square = self.beta2 * moments[1] + (1 - self.beta2) * (g * g)
+        return p - length * mean / (sqrt(square) + epsilon), mean, square
+
+
+@attrs.frozen
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay (Loshchilov and Hutter 2019).
+
+    Before the step of Adam, ``p = p - learning_rate * weight_decay * p``
+    (arXiv:1711.05101, in the form of PyTorch, where the rate's schedule is the decay's).
+
+    Parameters
+    ----------
+    learning_rate, beta1, beta2, epsilon
+        As in `Adam`.
+    weight_decay
+        How fast weights decay.
+    decay
+        Which parameters decay: a function of a parameter's path and of the parameter; all
+        by default. Decide by the path: a rule by the number of axes is wrong for stacked
+        layers.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.AdamW(0.1, decay=lambda path, leaf: path.endswith("weight"))
+    >>> params = tg.nn.Linear(2, 1).init(0)
+    >>> still = tg.tree.map(np.zeros_like, params)
+    >>> new, state = optimizer.update(params, still, optimizer.init(params))
+    >>> new.weight / params.weight
+    array([[0.999],
+           [0.999]])
+    """
+
+    weight_decay: Any = attrs.field(
+        converter=plain, validator=not_negative, default=0.01, kw_only=True
+    )
+
+    def decayed(self, p: Any, g: Any, rate: Any, *numbers: Any) -> tuple[Any, Any]:
+        """The parameter after decay."""
+        return p * (1 - rate * self.weight_decay), g
+
+
+@attrs.frozen
+class RMSPropState:
+    """The state of `RMSProp`.
+
+    Attributes
+    ----------
+    step
+        The number of steps taken, a 0-d integer array.
+    square
+        An exponential moving average of the gradient's square, a tree like the parameters.
+    mean
+        A moving average of the gradient, if the optimizer is centred.
+    velocity
+        The velocity, if there is momentum.
+    """
+
+    step: Any
+    square: Any
+    mean: Any = None
+    velocity: Any = None
+
+
+@attrs.frozen
+class RMSProp(Optimizer):
+    """Divides the gradient by a moving root mean square (Tieleman and Hinton 2012).
+
+    Lecture 6.5 of "Neural networks for machine learning", in the form of PyTorch; centred
+    as in Graves 2013, arXiv:1308.0850. With gradient g and parameters p::
+
+        square = alpha * square + (1 - alpha) * g * g
+        mean = alpha * mean + (1 - alpha) * g               # if centred, else 0
+        velocity = momentum * velocity + g / (sqrt(square - mean * mean) + epsilon)
+        p = p - learning_rate * velocity
+
+    Parameters
+    ----------
+    learning_rate
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0.
+    alpha
+        The share of the means that each step keeps, less than 1.
+    epsilon
+        Added to the denominator, so that it is never 0.
+    momentum
+        The share of the velocity that each step keeps, from 0 (none) to less than 1.
+    centered
+        Whether to divide by the deviation rather than by the root mean square.
+    weight_decay, decay
+        ``weight_decay * p`` is added to the gradient of the parameters for which
+        ``decay(path, p)`` is true; all by default.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a number.
+    ValueError
+        If an argument is out of its bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.RMSProp(0.1)
+    >>> params = np.array([1.0, 2.0])
+    >>> params, _ = optimizer.update(params, np.array([100.0, -0.1]), optimizer.init(params))
+    >>> params.round(4)
+    array([0., 3.])
+    """
+
+    state: ClassVar[type[Any]] = RMSPropState
+
+    alpha: Any = attrs.field(converter=plain, validator=below_one, default=0.99)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-8)
+    momentum: Any = attrs.field(converter=plain, validator=below_one, default=0.0)
+    centered: bool = False
+
+    def moments(self) -> tuple[str, ...]:
+        """The means that are needed, and the velocity if there is momentum."""
+        velocity = () if is_none(self.momentum) else ("velocity",)
+        return ("square", *["mean"] * bool(self.centered), *velocity)
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A step along the gradient over the root, or along the velocity."""
+        (rate,) = numbers
+        old = dict(zip(self.moments(), moments, strict=True))
+        square = self.alpha * old["square"] + (1 - self.alpha) * (g * g)
+        new, variance = [square], square
+        if "mean" in old:
+            mean = self.alpha * old["mean"] + (1 - self.alpha) * g
+            new.append(mean)
+            variance = square - mean * mean
+        v = g / (sqrt(variance) + self.epsilon)
+        if "velocity" in old:
+            v = self.momentum * old["velocity"] + v
+            new.append(v)
+        return p - rate * v, *new
+
+
+@attrs.frozen
+class AdagradState:
+    """The state of `Adagrad`.
+
+    Attributes
+    ----------
+    step
+        The number of steps taken, a 0-d integer array.
+    total
+        The sum of the squares of all gradients, a tree like the parameters.
+    """
+
+    step: Any
+    total: Any
+
+
+@attrs.frozen
+class Adagrad(Optimizer):
+    """Divides the gradient by the root of the sum of all its squares (Duchi et al. 2011).
+
+    https://jmlr.org/papers/v12/duchi11a.html. With gradient g and parameters p:
+    ``total = total + g * g`` and ``p = p - learning_rate * g / (sqrt(total) + epsilon)``.
+
+    Parameters
+    ----------
+    learning_rate
+        The length of a step: a non-negative number, or a function of the step, counted
+        from 0.
+    initial
+        The initial value of the sums.
+    epsilon
+        Added to the denominator, so that it is never 0.
+    weight_decay, decay
+        ``weight_decay * p`` is added to the gradient of the parameters for which
+        ``decay(path, p)`` is true; all by default.
+
+    Raises
+    ------
+    TypeError
+        If an argument is not a number.
+    ValueError
+        If an argument is out of its bounds.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.Adagrad(0.5)
+    >>> params = np.array([1.0, 2.0])
+    >>> params, _ = optimizer.update(params, np.array([100.0, -0.1]), optimizer.init(params))
+    >>> params.round(4)
+    array([0.5, 2.5])
+    """
+
+    state: ClassVar[type[Any]] = AdagradState
+
+    initial: Any = attrs.field(converter=plain, validator=not_negative, default=0.0)
+    epsilon: Any = attrs.field(converter=plain, validator=not_negative, default=1e-10)
+
+    def moments(self) -> tuple[str, ...]:
+        """The sums of squares."""
+        return ("total",)
+
+    def start(self, p: Any) -> Any:
+        """The initial sum of squares of a parameter."""
+        zeros = super().start(p)
+        return (
+            give(np.full_like(zeros, self.initial))
+            if is_known(self.initial)
+            else (zeros + self.initial)
+        )
+
+    def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
+        """A step along the gradient, over the root of the sum of squares."""
+        (rate,) = numbers
+        total = moments[0] + g * g
+        return p - rate * g / (sqrt(total) + self.epsilon), total

@@ -1,0 +1,415 @@
+"""Expressions of a source: templates of ops, and the names that a source uses."""
+
+from __future__ import annotations
+
+import builtins
+import keyword
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.cotangents import SEED
+from tapegrad.core.op import Op
+from tapegrad.core.tensor import Rules
+from tapegrad.core.writing import ASARRAY
+from tapegrad.declare import OPS
+from tapegrad.declare.abstract import whole_power
+from tapegrad.face.ownership import Array
+from tapegrad.face.text import as_text
+from tapegrad.ops.activation import log_softmax, logsumexp, relu, sigmoid, softmax, softplus
+from tapegrad.ops.arithmetic import (
+    abs,
+    add,
+    divide,
+    multiply,
+    negative,
+    positive,
+    power,
+    real,
+    square,
+    subtract,
+)
+from tapegrad.ops.casting import asarray, ascontiguousarray, astype, copy, stopped
+from tapegrad.ops.floating_point import floor_divide, remainder
+from tapegrad.ops.indexing import (
+    add_at_places,
+    add_at_places_into,
+    from_zero,
+    getitem,
+    index_select,
+)
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.logic import (
+    bitwise_and,
+    bitwise_or,
+    bitwise_xor,
+    invert,
+    keep,
+    keep_into,
+    left_shift,
+    right_shift,
+    where,
+)
+from tapegrad.ops.order import clip_both, maximum, minimum
+from tapegrad.ops.product import matmul
+from tapegrad.ops.reduction import argmax, argmin, max, mean, min, prod, sum
+from tapegrad.ops.shape import (
+    broadcast_to,
+    expand_dims,
+    flip,
+    reshape,
+    squeeze,
+    swapaxes,
+    transpose,
+)
+from tapegrad.ops.window import sliding_window_view
+from tapegrad.program.ir import Code, Instruction, Ref
+
+# columns of a block, and from how many bytes, in the array and between columns, there are blocks
+_BLOCK = 32
+_MANY = 1 << 16
+_APART = 1 << 8
+
+
+def in_order(x: Array, out: Any = None) -> Array:
+    """A copy in C order, in a buffer if one is given.
+
+    A transposed matrix is copied by blocks of columns. NumPy copies row by row, each of them from
+    a column; where the columns are a power of two apart, they all fall on a few lines of the
+    cache, and the copy takes five times as long.
+    """
+    made: Array = np.empty(x.shape, x.dtype) if out is None else out
+    turned = x.ndim == 2 and x.nbytes >= _MANY and x.strides[1] >= _APART
+    if not turned:
+        made[...] = x
+        return made
+    for start in range(0, x.shape[1], _BLOCK):
+        made[:, start : start + _BLOCK] = x[:, start : start + _BLOCK]
+    return made
+
+
+# functions of this package that stand for ops in a source
+HELPERS: Mapping[str, Any] = {
+    "in_order": in_order,
+    "keep": keep_into,
+    "add_at_places": add_at_places_into,
+    "whole_power": whole_power,
+}
+
+
+# names that a source may use
+_RESERVED = frozenset({*dir(builtins), *dir(np), *keyword.kwlist, *HELPERS})
+_NO_WORD = re.compile(r"\W", re.ASCII)
+
+
+class Names:
+    """The names of one source, and the values that it is run with.
+
+    A name is as close to the wanted text as possible, and no two are the same: it differs from all
+    names given before, and from those of Python, NumPy and ops.
+
+    Attributes
+    ----------
+    namespace
+        The values that the source needs from outside, by name.
+
+    Examples
+    --------
+    >>> names = Names()
+    >>> names.new("layer.w"), names.new("layer_w"), names.new("sum"), names.new("0")
+    ('layer_w', 'layer_w_2', 'sum_2', '_0')
+    """
+
+    def __init__(self) -> None:
+        self.namespace: dict[str, Any] = {}
+        self._taken: set[str] = set()
+        # for each wanted name, the last number appended to it
+        self._count: dict[str, int] = {}
+        # by identity; the namespace keeps the values alive
+        self._known: dict[int, str] = {}
+
+    def new(self, wanted: str) -> str:
+        """A new name, made from any text."""
+        if not (wanted.isascii() and wanted.isidentifier()):
+            wanted = _NO_WORD.sub("_", wanted)
+        name = wanted
+        if not wanted.isidentifier():
+            wanted = name = f"_{wanted}"
+        while name in self._taken or name in _RESERVED or name in OPS:
+            count = self._count[wanted] = self._count.get(wanted, 1) + 1
+            name = f"{wanted}_{count}"
+        self._taken.add(name)
+        return name
+
+    def of(self, value: Any, wanted: str) -> str:
+        """The name of a value from outside: the same one each time."""
+        name = self._known.get(id(value))
+        if name is None:
+            name = self._known[id(value)] = self.new(wanted)
+            self.namespace[name] = value
+        return name
+
+    def library(self, name: str, value: Any) -> str:
+        """The name of a function of NumPy or of an op: its own, which nothing else is given."""
+        if self.namespace.setdefault(name, value) is value:
+            return name
+        return self.of(value, name)
+
+
+def _matmul(x1: Any, x2: Any) -> str:
+    """The method ``dot``, which starts in a third of the time, where it gives the same.
+
+    It takes a matrix of one element for a number: it adds nothing where that is 0.
+    """
+    alone = math.prod(x1.shape) == 1 or math.prod(x2.shape) == 1
+    like = x1.dtype == x2.dtype and x1.dtype.kind == "f"
+    if like and not alone and x1.ndim <= 2 and x2.ndim <= 2:
+        return "{0}.dot({1})" if x1.ndim == x2.ndim == 1 else "{0}.dot({1}, {out})"
+    return "matmul({0}, {1}, {out})"
+
+
+def _keep(condition: Any, x: Any) -> str:
+    """`keep` into a buffer, which is for floating arrays and masks of their shape."""
+    floating = isinstance(x.dtype, np.dtype) and x.dtype.kind == "f"
+    fits = floating and condition.dtype == bool and x.shape == condition.shape
+    return "keep({0}, {1}, {out})" if fits else "where({0}, {1}, 0)"
+
+
+# A template, or a function that makes one from the operands' shapes and dtypes.
+TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
+    power: "power({0}, {1}, {out})",
+    clip_both: "clip({0}, {1}, {2}, {out})",
+    real: "asarray({0})",
+    getitem: "{0}[{index}]",
+    index_select: "{0}.take({1}, 0)",
+    add_at_places: "add_at_places({0}, {1}, {2}, {out})",
+    where: "where({0}, {1}, {2})",
+    keep: _keep,
+    matmul: _matmul,
+    SEED: "ones({shape}, {dtype})",
+    ASARRAY: "asarray({0})",
+    stopped: "{0}",
+    asarray: "asarray({0})",
+    ascontiguousarray: "ascontiguousarray({0})",
+    copy: "in_order({0}, {out})",
+    astype: "{0}.astype({dtype})",
+    sum: "add.reduce({0}, {axis}, None, {out}, {keepdims})",
+    prod: "multiply.reduce({0}, {axis}, None, {out}, {keepdims})",
+    max: "maximum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    min: "minimum.reduce({0}, {axis}, None, {out}, {keepdims})",
+    argmax: "{0}.argmax({axis}, None, keepdims={keepdims})",
+    argmin: "{0}.argmin({axis}, None, keepdims={keepdims})",
+    transpose: "{0}.transpose({axes})",
+    reshape: "{0}.reshape({shape})",
+    broadcast_to: "broadcast_to({0}, {shape})",
+    concatenate: "concatenate({all}, {axis}, {out})",
+    stack: "stack({all}, {axis}, {out})",
+}
+
+# Ops on Python ints alone, which stay ints of any size.
+WHOLE: Mapping[Any, str] = {
+    add: "{0} + {1}",
+    subtract: "{0} - {1}",
+    multiply: "{0} * {1}",
+    divide: "{0} / {1}",
+    floor_divide: "{0} // {1}",
+    remainder: "{0} % {1}",
+    power: "whole_power({0}, {1})",
+    negative: "-{0}",
+    positive: "+{0}",
+    abs: "abs({0})",
+    square: "{0} * {0}",
+    maximum: "max({0}, {1})",
+    minimum: "min({0}, {1})",
+    left_shift: "{0} << {1}",
+    right_shift: "{0} >> {1}",
+    bitwise_and: "{0} & {1}",
+    bitwise_or: "{0} | {1}",
+    bitwise_xor: "{0} ^ {1}",
+    invert: "~{0}",
+}
+
+# Ops whose result may share the first operand's memory.
+VIEWS = frozenset(
+    {
+        *(
+            real,
+            stopped,
+            getitem,
+            from_zero,
+            ASARRAY,
+            asarray,
+            ascontiguousarray,
+            transpose,
+            swapaxes,
+        ),
+        *(reshape, expand_dims, squeeze),
+        *(broadcast_to, flip, sliding_window_view),
+    }
+)
+
+# Ops whose forward function is written with ops, so that a program may contain its parts.
+COMPOSITES: frozenset[Rules] = frozenset(
+    {sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax}
+)
+
+
+# the names of Python's numbers, by NumPy's kinds
+KINDS = {"f": "float", "i": "int", "b": "bool"}
+
+
+def takes_out(program: Code, instruction: Instruction) -> bool:
+    """Whether an instruction can write its result to a buffer."""
+    # an empty result needs no memory; one with a row a step is empty until the loop has run
+    if instruction.number or 0 in instruction.shape:
+        return False
+    template = _template(program, instruction)
+    if template is None:
+        return isinstance(instruction.op.forward, np.ufunc)
+    return "{out}" in template
+
+
+def expression(
+    program: Code, i: int, values: Mapping[Ref, str], out: str | None, names: Names
+) -> str:
+    """An instruction as an expression, which writes to `out` if it is given.
+
+    The functions that it calls are added to the namespace of `names`.
+    """
+    instruction = program.instructions[i]
+    template = _template(program, instruction)
+    if template is None:
+        template = _call(instruction, names)
+    else:
+        called = re.match(r"(\w+)[.(]", template)
+        if called and not hasattr(builtins, called[1]):
+            function = HELPERS.get(called[1]) or getattr(np, called[1])
+            template = names.library(called[1], function) + template[called.end(1) :]
+    text = _filled(instruction, template, values, out, names)
+    if instruction.number and _whole(program, instruction) is None:
+        # not .item(), since NumPy holds large ints as Python's own
+        return f"{KINDS[instruction.dtype.kind]}({text})"
+    return text
+
+
+def _template(program: Code, instruction: Instruction) -> str | None:
+    """The format string of an instruction, unless it is a call of its forward function."""
+    whole = _whole(program, instruction)
+    if whole is not None:
+        return whole
+    template = TEMPLATES.get(instruction.op)
+    if template is None or isinstance(template, str):
+        return template
+    return template(*map(program.like, instruction.operands))
+
+
+def _whole(program: Code, instruction: Instruction) -> str | None:
+    """The format string of an instruction of Python ints alone; None for any other."""
+    if not instruction.number:
+        return None
+    for x in instruction.operands:
+        made = program.of(x) if type(x) is Ref else None
+        is_whole = isinstance(x, int) if made is None else made.dtype.kind in "ib"
+        if not is_whole or (made is not None and not getattr(made, "number", None)):
+            return None
+    return WHOLE.get(instruction.op)
+
+
+def _call(instruction: Instruction, names: Names) -> str:
+    """A format string that calls the forward function."""
+    op = instruction.op
+    inputs = ", ".join([f"{{{i}}}" for i in range(len(instruction.operands))])
+    if isinstance(op.forward, np.ufunc):
+        # for maximum and minimum a positional out= is deprecated, and the warning is slow
+        out = "out={out}" if op.forward in (np.maximum, np.minimum) else "{out}"
+        return f"{_function(op, names)}({inputs}, {out})"
+    options = [f", {name}={_option(x, names)}" for name, x in instruction.options.items()]
+    # only the operands' braces are for the format
+    escaped = "".join(options).replace("{", "{{").replace("}", "}}")
+    return f"{_function(op, names)}({inputs}{escaped})"
+
+
+def _function(op: Rules, names: Names) -> str:
+    """The name of an op's function: NumPy's, that of one of our ops, or a new one."""
+    forward = op.forward
+    if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
+        return names.library(forward.__name__, forward)
+    if OPS.get(op.name) is op:
+        return names.library(op.name, forward)
+    return names.of(forward, op.name)
+
+
+def operand(x: Any, values: Mapping[Ref, str]) -> str:
+    """An operand as it is written."""
+    return values[x] if type(x) is Ref else number(x)
+
+
+def number(x: Any) -> str:
+    """A Python number as it is written."""
+    if isinstance(x, int) or math.isfinite(x):
+        return as_text(x)
+    return f"float({str(x)!r})"
+
+
+def _option(value: Any, names: Names) -> str:
+    """An option as it is written: a literal, or a name where there is no literal."""
+    if type(value) is tuple:
+        parts = [_option(part, names) for part in value]
+        return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
+    if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
+        return as_text(value)
+    if type(value) is float:
+        return number(value)
+    if isinstance(value, np.integer):
+        return repr(int(value))
+    return names.of(value, "option")
+
+
+def _filled(
+    instruction: Instruction,
+    template: str,
+    values: Mapping[Ref, str],
+    out: str | None,
+    names: Names,
+) -> str:
+    """A format string filled with the operands, the options and the result's buffer."""
+    operands = [operand(x, values) for x in instruction.operands]
+    fields: dict[str, Any] = {}
+    if instruction.op in TEMPLATES:
+        defaults = instruction.op.signature.defaults if isinstance(instruction.op, Op) else {}
+        fields = {**defaults, **instruction.options, "shape": instruction.shape}
+        index = fields.pop("index", None)
+        dtype = fields.pop("dtype", None)
+        fields = {x: _option(value, names) for x, value in fields.items() if f"{{{x}}}" in template}
+        if dtype is not None:
+            fields["dtype"] = repr(np.dtype(dtype).str)
+        if index is not None:
+            fields["index"] = _index(index, iter(operands[1:]))
+        fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
+    fields["out"] = out
+    if out is None:
+        template = template.replace(", out={out})", ")").replace(", {out})", ")")
+    text = template.format(*operands, **fields)
+    return text.replace(".transpose(None)", ".T")
+
+
+def _index(index: tuple[Any, ...], arrays: Iterator[str]) -> str:
+    """An index as it is written in brackets."""
+    parts = []
+    for part in index:
+        if isinstance(part, slice):
+            ends = ["" if end is None else repr(end) for end in (part.start, part.stop)]
+            step = "" if part.step is None else f":{part.step!r}"
+            parts.append(":".join(ends) + step)
+        elif part is None or isinstance(part, int):
+            parts.append(repr(part))
+        elif part is Ellipsis:
+            parts.append("...")
+        else:
+            parts.append(next(arrays))
+    if len(parts) == 1 and not isinstance(index[0], slice | int):
+        return f"{parts[0]},"
+    return ", ".join(parts) or "()"

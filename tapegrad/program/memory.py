@@ -1,0 +1,559 @@
+"""The memory plan: which values share a buffer, and in which order of axes they lie."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from itertools import accumulate, chain, pairwise
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.face.ownership import LARGE
+from tapegrad.ops.indexing import add_at_places
+from tapegrad.ops.joining import concatenate, stack
+from tapegrad.ops.product import inner_product, matmul
+from tapegrad.ops.reduction import sum as sum_
+from tapegrad.ops.shape import reshape, transpose
+from tapegrad.program.expressions import VIEWS, takes_out
+from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
+from tapegrad.program.results import sealed
+
+Axes = tuple[int, ...]
+
+
+def layouts(program: Code) -> Mapping[Ref, Axes]:
+    """The order of axes in memory of products of stacks that are transposed and then reshaped.
+
+    A product writes in any order at the same speed, and a reshape after the transpose then copies
+    nothing. Only products whose every use is the same transpose are listed.
+    """
+    made = program.instructions
+    stacks = {
+        Ref("instruction", i)
+        for i, x in enumerate(made)
+        if x.op is matmul and len(x.shape) > 2 and takes_out(program, x)
+    }
+    stacks -= program.results
+    if not stacks:
+        return {}
+    uses: dict[Any, list[int]] = {x: [] for x in stacks}
+    turned: dict[Ref, Ref] = {}
+    reshaped: set[Ref] = set()
+    for i, instruction in enumerate(made):
+        for x in instruction.operands:
+            if type(x) is not Ref:
+                continue
+            if x in uses:
+                uses[x].append(i)
+                turned[Ref("instruction", i)] = x
+            elif x in turned and instruction.op is reshape:
+                reshaped.add(turned[x])
+    found = {}
+    for ref in sorted(stacks & reshaped):
+        orders = {axes_of(made[i]) if made[i].op is transpose else None for i in uses[ref]}
+        axes = orders.pop() if len(orders) == 1 else None
+        # BLAS writes to matrices with one contiguous axis
+        if axes and axes[-1] >= len(axes) - 2:
+            found[ref] = axes
+    return found
+
+
+def axes_of(instruction: Instruction) -> Axes:
+    """The order in which a transpose puts the axes of its operand."""
+    backwards = tuple(range(len(instruction.shape)))[::-1]
+    axes: Axes = instruction.options.get("axes", backwards)
+    return axes
+
+
+def inverse(axes: Axes) -> Axes:
+    """The order that puts axes back where they were."""
+    return tuple(sorted(range(len(axes)), key=axes.__getitem__))
+
+
+def ordered(x: tuple[int, ...], axes: Axes) -> tuple[int, ...]:
+    """Sides, or strides, in an order of axes."""
+    return tuple([x[axis] for axis in axes])
+
+
+def strides_in_order(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of an array in C order, in elements."""
+    return tuple([math.prod(shape[k + 1 :]) for k in range(len(shape))])
+
+
+# bytes from which a copy takes longer than a call to start
+_MOST = 1 << 12
+
+
+@attrs.frozen
+class Filling:
+    """How a concatenation is filled.
+
+    Attributes
+    ----------
+    parts
+        What is copied, and the view that it is copied to, as written after the buffer's name.
+    fixed
+        The same for constants, which are copied once.
+    unwritten
+        Instructions that need not run: their operands are copied instead.
+    """
+
+    parts: tuple[tuple[Any, str], ...]
+    fixed: tuple[tuple[Any, str], ...]
+    unwritten: tuple[Ref, ...]
+
+
+def fillings(program: Code) -> Mapping[Ref, Filling]:
+    """The small concatenations, and how each is filled."""
+    found: dict[Ref, Filling] = {}
+    made = program.instructions
+    if not any(x.op is concatenate for x in made):
+        return found
+    # static outputs need not be hashable
+    outputs = [x for x in program.outputs if type(x) is Ref]
+    uses = Counter(chain(chain.from_iterable([x.operands for x in made]), outputs))
+    for i, instruction in enumerate(made):
+        if instruction.op is not concatenate or Ref("instruction", i) in program.results:
+            continue
+        ref = Ref("instruction", i)
+        size = math.prod(instruction.shape) * instruction.dtype.itemsize
+        likes = [program.like(x) for x in instruction.operands]
+        apart = instruction.options.get("axis", 0) is None
+        if apart or not 0 < size <= _MOST or any(x.dtype != instruction.dtype for x in likes):
+            continue
+        found[ref] = _filling(program, ref, uses)
+    return found
+
+
+def _filling(program: Code, ref: Ref, uses: Mapping[Any, int]) -> Filling:
+    instruction = program.of(ref)
+    axis = instruction.options.get("axis", 0) % len(instruction.shape)
+    parts, fixed, unwritten = [], [], []
+    start = 0
+    for x in instruction.operands:
+        shape = program.like(x).shape
+        stop = start + shape[axis]
+        view = f"[{':, ' * axis}{start}:{stop}]"
+        start = stop
+        if not shape[axis]:
+            continue
+        if type(x) is Ref and x.kind == "constant":
+            fixed.append((x, view))
+            continue
+        made = program.of(x) if type(x) is Ref and x.kind == "instruction" else None
+        if made is not None and made.op is reshape and uses[x] == 1 and not axis:
+            # the view takes the operand's shape, since it is contiguous
+            unwritten.append(x)
+            (x,) = made.operands
+            view += f".reshape({program.like(x).shape})"
+        parts.append((x, view))
+    return Filling(tuple(parts), tuple(fixed), tuple(unwritten))
+
+
+def early(
+    program: Code, home: Mapping[Ref, int], last_use: Mapping[Ref, int], apart: Collection[Ref]
+) -> dict[Ref, Ref]:
+    """The values that are computed in a result's array, with the first one, which allocates it.
+
+    A gradient is computed in the array of the new parameter.
+
+    Parameters
+    ----------
+    program
+        The program.
+    home
+        The buffer that each value would be in.
+    last_use
+        The last instruction that uses each value or a view of it.
+    apart
+        Values that must keep their place in memory.
+    """
+    found: dict[Ref, Ref] = {}
+    for result in sorted(program.results):
+        made = program.of(result)
+        if result.kind != "instruction" or result in home or result in apart:
+            continue
+        large = math.prod(made.shape) * made.dtype.itemsize >= LARGE
+        if not (large and made.is_elementwise and takes_out(program, made)):
+            continue
+        chain = [result]
+        while True:
+            last = chain[-1]
+            over = [
+                x
+                for x in program.of(last).operands
+                if type(x) is Ref
+                and x in home
+                and x not in apart
+                and x not in found
+                and last_use[x] == last.index
+                and home.get(last, home[x]) == home[x]
+                and (program.of(x).shape, program.of(x).dtype) == (made.shape, made.dtype)
+            ]
+            if not over:
+                break
+            chain.append(over[0])
+        if len(chain) > 1:
+            found.update(dict.fromkeys(chain, chain[-1]))
+    return found
+
+
+# elements from which several arrays do not fit in the cache, and bytes of a block that does
+MANY = 1 << 17
+_BLOCK_BYTES = 1 << 17
+
+# ops that reduce to one number, which is known after the last block
+TOTALS = frozenset({sum_, inner_product})
+
+
+@attrs.frozen
+class Buffer:
+    """Memory for values of one shape and dtype, one at a time."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+    @property
+    def nbytes(self) -> int:
+        """Its size."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+@attrs.frozen
+class Part:
+    """The rows of a buffer that hold a part of a concatenation, or the row of a stack.
+
+    Attributes
+    ----------
+    buffer
+        Its number.
+    start, stop
+        The rows; `stop` is None for one row without its axis.
+    """
+
+    buffer: int
+    start: int
+    stop: int | None
+
+    @property
+    def index(self) -> str:
+        """The index of the part, as written; one without axes is an array all the same."""
+        return f"{self.start}, ..." if self.stop is None else f"{self.start}:{self.stop}"
+
+
+@attrs.frozen
+class Plan:
+    """Which value is written to which buffer.
+
+    Attributes
+    ----------
+    buffers
+        All of them.
+    home
+        The number of the buffer that each instruction writes its result to. One that is not listed
+        makes a new array, or a view.
+    joined
+        Concatenations and stacks with a buffer of their own, to which parts are written directly.
+    parts
+        Results that are written to their place in one of these.
+    runs
+        The beginning and the end of each run of instructions that are done block by block.
+    passing
+        Results in a run that nothing needs after their block; their buffer holds one block.
+    guests
+        Those without a buffer: they lie where a later result of their run will be.
+    early
+        Values in a result's new array before the result is, and the first of them.
+    turned
+        Results that lie in memory in another order of axes, with that order.
+    filled
+        Concatenations with a buffer of their own, to which parts are copied.
+    sealed
+        New arrays of which results are parts, with these results.
+    """
+
+    buffers: tuple[Buffer, ...]
+    home: Mapping[Ref, int]
+    joined: frozenset[Ref]
+    parts: Mapping[Ref, Part]
+    runs: tuple[tuple[int, int], ...]
+    passing: frozenset[Ref]
+    guests: Mapping[Ref, Ref]
+    early: Mapping[Ref, Ref]
+    turned: Mapping[Ref, Axes]
+    filled: Mapping[Ref, Filling]
+    sealed: Mapping[Ref, tuple[Ref, ...]]
+
+
+class _Pool:
+    """Buffers while they are assigned."""
+
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        self.home: dict[Ref, int] = {}
+        self.held: dict[Ref, int] = {}
+        # by shape and dtype
+        self._free: dict[Any, list[int]] = {}
+
+    def new(self, ref: Ref, buffer: Buffer) -> int:
+        """The number of a new buffer for a value."""
+        self.home[ref] = len(self.buffers)
+        self.buffers.append(buffer)
+        return self.home[ref]
+
+    def take(self, ref: Ref, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        """Assign a free buffer, or a new one, to a value."""
+        free = self._free.get((shape, dtype))
+        number = free.pop() if free else self.new(ref, Buffer(shape, dtype))
+        self.held[ref] = self.home[ref] = number
+
+    def release(self, refs: Iterable[Ref]) -> None:
+        """Free the buffers of values."""
+        for x in refs:
+            number = self.held.pop(x)
+            freed = self.buffers[number]
+            self._free.setdefault((freed.shape, freed.dtype), []).append(number)
+
+
+def planned(program: Code, inside: bool = False) -> Plan:
+    """The plan of a program, or of a body inside one."""
+    pool, refs = _Pool(), refs_to(program.instructions)
+    runs = _runs(program)
+    owner = owners(program)
+    turned = layouts(program)
+    results = program.results
+    # what an output is a view of is never overwritten
+    kept = {owner.get(x, x) for x in results}
+    parts = _placed(program, pool, runs, kept)
+    # the buffer of a concatenation is in use as long as any part is
+    whole = {x: ref for ref, found in parts.items() for x in found}
+    placed = parts.keys() | whole.keys()
+    filled = {x: filling for x, filling in fillings(program).items() if x not in placed}
+    for x in filled:
+        pool.new(x, Buffer(program.of(x).shape, program.of(x).dtype))
+    new = sealed(program)
+    owner = {x: whole.get(y, y) for x, y in owner.items()} | whole
+    last_use = {
+        owner.get(x, x): i
+        for i, instruction in enumerate(program.instructions)
+        for x in instruction.operands
+        if type(x) is Ref
+    }
+    # the last use of each value by itself; its views may be read later
+    last_read = {
+        x: i for i, made in enumerate(program.instructions if runs else ()) for x in _refs(made)
+    }
+    passing: set[Ref] = set()
+    guests: dict[Ref, Ref] = {}
+
+    def ending(i: int) -> list[Ref]:
+        """The values in buffers whose last use is this instruction."""
+        used = dict.fromkeys([owner.get(x, x) for x in _refs(program.instructions[i])])
+        return [x for x in used if last_use[x] == i and x in pool.held and x not in kept]
+
+    def give_home(i: int) -> None:
+        instruction, ref = program.instructions[i], refs[i]
+        if ref in parts:
+            pool.release(ending(i))
+            pool.held[ref] = pool.home[ref]
+            return
+        ended = ending(i)
+        # an operand of the result's shape that is not needed again can be overwritten
+        over = [x for x in ended if _may_write_over(instruction, x, owner)]
+        if over:
+            pool.release(over)
+        is_new = takes_out(program, instruction) and ref not in results and ref not in new
+        if is_new and ref not in whole and ref not in filled:
+            shape = instruction.shape
+            axes = turned.get(ref)
+            shape = shape if axes is None else ordered(shape, axes)
+            pool.take(ref, shape, instruction.dtype)
+        if len(ended) > len(over):
+            pool.release([x for x in ended if x not in over])
+        if ref in pool.held and ref not in last_use and ref not in kept:
+            pool.release([ref])
+
+    def give_blocks(start: int, stop: int) -> None:
+        block_length = length_of_blocks(program, range(start, stop))
+        last = {x: i for i in range(start, stop) for x in _refs(program.instructions[i])}
+        made = refs[start:stop]
+        written = [x for x in made if program.of(x).op not in TOTALS]
+        # where a block may stand, and until when: a buffer, or a result until it is written
+        free: dict[Any, list[tuple[int, int | Ref]]] = {}
+        place: dict[Ref, tuple[int, int | Ref]] = {}
+        for ref in written:
+            if ref not in results and last_read.get(ref, ref.index) < stop:
+                passing.add(ref)
+                continue
+            free.setdefault(program.of(ref).dtype, []).append((ref.index, ref))
+            if ref not in results:
+                pool.take(ref, program.of(ref).shape, program.of(ref).dtype)
+        for ref in made:
+            for x in dict.fromkeys(_refs(program.of(ref))):
+                if last[x] == ref.index and x in place:
+                    free[program.of(x).dtype].append(place[x])
+            if ref in passing:
+                places = free.setdefault(program.of(ref).dtype, [])
+                fitting = [x for x in places if last.get(ref, ref.index) <= x[0]]
+                if fitting:
+                    place[ref] = fitting[-1]
+                    places.remove(fitting[-1])
+                else:
+                    pool.take(ref, (block_length,), program.of(ref).dtype)
+                    place[ref] = stop, pool.home[ref]
+        pool.home.update({x: at for x, (_, at) in place.items() if type(at) is int})
+        guests.update({x: at for x, (_, at) in place.items() if type(at) is Ref})
+        ended = dict.fromkeys(x for i in range(start, stop) for x in ending(i))
+        pool.release(ended | dict.fromkeys(x for x in passing if x in pool.held))
+
+    stops = dict(runs)
+    i = 0
+    while i < len(program.instructions):
+        if i in stops:
+            give_blocks(i, stops[i])
+            i = stops[i]
+        else:
+            give_home(i)
+            i += 1
+    blocked = {x for start, stop in runs for x in refs[start:stop]}
+    apart = {*owner.values(), *placed, *filled, *turned, *new, *blocked}
+    begun = {} if inside else early(program, pool.home, last_use, apart)
+    home = {x: number for x, number in pool.home.items() if x not in begun}
+    numbers = {old: number for number, old in enumerate(sorted({*home.values()}))}
+    return Plan(
+        tuple([pool.buffers[old] for old in numbers]),
+        {x: numbers[old] for x, old in home.items()},
+        frozenset(parts),
+        {
+            x: attrs.evolve(part, buffer=numbers[part.buffer])
+            for found in parts.values()
+            for x, part in found.items()
+        },
+        tuple(runs),
+        frozenset(passing),
+        guests,
+        begun,
+        turned,
+        filled,
+        new,
+    )
+
+
+def owners(program: Code) -> dict[Ref, Ref]:
+    """For each value that may be a view, the value whose memory it shares."""
+    owner: dict[Ref, Ref] = {}
+    for i, instruction in enumerate(program.instructions):
+        if instruction.op in VIEWS:
+            base = instruction.operands[0]
+            if type(base) is Ref:
+                owner[Ref("instruction", i)] = owner.get(base, base)
+    return owner
+
+
+def _refs(instruction: Instruction) -> list[Ref]:
+    return [x for x in instruction.operands if type(x) is Ref]
+
+
+def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) -> bool:
+    """Whether an instruction may write its result over a value that it uses."""
+    if instruction.op is add_at_places:
+        # whatever else they need is read before anything is written
+        first = _refs(instruction)[0]
+        return x == owner.get(first, first)
+    return instruction.is_elementwise
+
+
+# --- concatenations -----------------------------------------------------------------------
+
+
+def _placed(
+    program: Code, pool: _Pool, runs: list[tuple[int, int]], kept: set[Ref]
+) -> dict[Ref, dict[Ref, Part]]:
+    """The joined arrays with a buffer of their own, and the parts written directly to it."""
+    placed: dict[Ref, dict[Ref, Part]] = {}
+    taken: set[Ref] = set()
+    for i, instruction in enumerate(program.instructions):
+        if instruction.op not in (concatenate, stack) or instruction.options.get("axis", 0) != 0:
+            continue
+        ref = Ref("instruction", i)
+        if ref in kept:
+            continue
+        apart = kept | taken | placed.keys()
+        found = {
+            x
+            for x in _refs(instruction)
+            if x not in apart and _may_place(program, x, instruction, runs)
+        }
+        if not found:
+            continue
+        number = pool.new(ref, Buffer(instruction.shape, instruction.dtype))
+        parts = parts_of(program, instruction, number)
+        placed[ref] = {x: part for x, part in parts if x in found}
+        taken |= found
+    return placed
+
+
+def parts_of(program: Code, instruction: Instruction, buffer: int) -> list[tuple[Operand, Part]]:
+    """The operands of a concatenation or a stack, and their places in its buffer."""
+    if instruction.op is stack:
+        return [(x, Part(buffer, k, None)) for k, x in enumerate(instruction.operands)]
+    ends = [0, *accumulate(program.like(x).shape[0] for x in instruction.operands)]
+    return [
+        (x, Part(buffer, *pair))
+        for x, pair in zip(instruction.operands, pairwise(ends), strict=True)
+    ]
+
+
+def _may_place(program: Code, x: Ref, whole: Instruction, runs: list[tuple[int, int]]) -> bool:
+    """Whether a value can be written directly to its place in a concatenation."""
+    if x.kind != "instruction" or whole.operands.count(x) > 1:
+        return False
+    if any(start <= x.index < stop for start, stop in runs):
+        return False
+    made = program.instructions[x.index]
+    return takes_out(program, made) and made.dtype == whole.dtype
+
+
+# --- blocks -------------------------------------------------------------------------------
+
+
+def _runs(program: Code) -> list[tuple[int, int]]:
+    """The runs of successive elementwise instructions on large arrays of one shape."""
+    shapes = [block_shape(program, instruction) for instruction in program.instructions]
+    runs: list[tuple[int, int]] = []
+    if not any(shapes):
+        return runs
+    start = 0
+    # a sum is known only after the last block
+    sums: set[Any] = set()
+    for i, shape in enumerate([*shapes, None]):
+        ends = i == len(shapes) or sums.intersection(program.instructions[i].operands)
+        if ends or shape is None or shape != shapes[start]:
+            if i - start > 1 and shapes[start]:
+                runs.append((start, i))
+            start, sums = i, set()
+        if shape and program.instructions[i].op in TOTALS:
+            sums.add(Ref("instruction", i))
+    return runs
+
+
+def length_of_blocks(program: Code, run: range) -> int:
+    """How many elements of a run are done at once: those of the widest dtype fit in the cache."""
+    return _BLOCK_BYTES // max(program.instructions[i].dtype.itemsize for i in run)
+
+
+def block_shape(program: Code, instruction: Instruction) -> tuple[int, ...] | None:
+    """The shape over which an instruction can be done block by block, if it can."""
+    is_total = instruction.op in TOTALS and not instruction.options.get("keepdims")
+    if not is_total and not instruction.is_elementwise:
+        return None
+    shape = program.like(instruction.operands[0]).shape if is_total else instruction.shape
+    if math.prod(shape) < MANY or instruction.dtype.kind not in "fb":
+        return None
+    if not is_total:
+        shapes = [program.like(x).shape for x in instruction.operands]
+        return shape if all(x in ((), shape) for x in shapes) else None
+    return shape if instruction.options.get("axis") is None else None

@@ -1,0 +1,449 @@
+"""Loop fission: work that the steps do not depend on is done for all steps at once."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.forward import apply
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare.abstract import solvable
+from tapegrad.ops.arithmetic import add, negative
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import transpose
+from tapegrad.program.builder import Builder
+from tapegrad.program.control.body import example, program_of
+from tapegrad.program.control.loop import PART, Loop
+from tapegrad.program.control.ops import LOOP
+from tapegrad.program.expressions import VIEWS
+from tapegrad.program.ir import Code, Input, Instruction, Ref
+from tapegrad.program.passes.fold import splat
+from tapegrad.program.passes.loops import of_inputs
+from tapegrad.program.program import Program, improvement
+
+# elements of a step's value, and rows of a product, from which a line takes longer to run than to
+# start; elements of all steps that are held at once; and elements of a sum's term
+_MOST = 1 << 11
+_MOST_ROWS = 64
+_MOST_HELD = 1 << 22
+_MOST_TERM = 1 << 8
+
+
+class Sides:
+    """Which parts of a loop's body go before it and after it, and which stay."""
+
+    def __init__(self, loop: Loop) -> None:
+        self.loop = loop
+        self.body: Code = loop.body
+        self.length: int = loop.length or 0
+        body, n, first = loop.body, loop.n_captured, loop.n_captured + loop.n_carry
+        self.first = first
+        self.users: dict[Any, set[int]] = {}
+        # what a value depends on: rows, the carry
+        self.on_rows: set[Any] = {Ref("input", i) for i in range(first, len(body.inputs))}
+        self.on_carry: set[Any] = {Ref("input", i) for i in range(n, first)}
+        for i, made in enumerate(body.instructions):
+            for x in made.operands:
+                self.users.setdefault(x, set()).add(i)
+            for found in (self.on_rows, self.on_carry):
+                if found.intersection(made.operands):
+                    found.add(Ref("instruction", i))
+        self.varies = self.on_rows | self.on_carry
+        # the adds that belong to sums
+        self.adds: set[int] = set()
+        self.sums = self._sums()
+        self.chain = self._chain()
+        self.after = self._after()
+        self.sums = {k: x for k, x in self.sums.items() if all(map(self._is_summed, x))}
+        self.chain = self._chain()
+        self.after = self._after()
+        self.before = self._before()
+
+    def _sums(self) -> dict[int, list[Ref]]:
+        """For each carry that only accumulates, the terms that a step adds."""
+        body, loop = self.body, self.loop
+        found = {}
+        for k in range(loop.n_carry):
+            given, total = Ref("input", loop.n_captured + k), body.outputs[k]
+            if total.kind != "instruction" or body.outputs.count(given):
+                continue
+            made = body.of(total)
+            if made.op is not add or self.users.get(given) != {total.index}:
+                continue
+            if made.operands.count(given) != 1 or self.users.get(total):
+                continue
+            term = made.operands[1 - made.operands.index(given)]
+            if body.outputs.count(total) == 1 and made.dtype.kind == "f":
+                terms = self._terms_of(term, made)
+                if terms is not None:
+                    found[k] = terms
+        return found
+
+    def _terms_of(self, x: Any, like: Instruction) -> list[Ref] | None:
+        """The terms of a sum that is used once; None if one has another shape or dtype."""
+        found: list[Ref] = []
+        waiting = [x]
+        while waiting:
+            x = waiting.pop()
+            if type(x) is not Ref:
+                return None
+            made = self.body.of(x)
+            if (made.shape, made.dtype) != (like.shape, like.dtype):
+                return None
+            single = len(self.users.get(x, ())) == 1 and x not in self.body.outputs
+            if type(made) is Instruction and made.op is add and single:
+                self.adds.add(x.index)
+                waiting += made.operands
+            else:
+                found.append(x)
+        return found
+
+    def _is_summed(self, term: Ref) -> bool:
+        """Whether a sum's terms may be held for all steps, or are products that become one."""
+        size = math.prod(self.body.like(term).shape)
+        if term not in self.varies or size > _MOST_TERM:
+            return term in self.after and self.factors(term) is not None
+        return True
+
+    def factors(self, term: Ref) -> tuple[Any, Any] | None:
+        """The factors of a term that is a product of matrices, both of which vary."""
+        made = self.body.of(term)
+        if type(made) is not Instruction or made.op is not matmul or len(made.shape) != 2:
+            return None
+        left, right = made.operands
+        both = left in self.varies and right in self.varies
+        like = [self.body.like(x) for x in (left, right)]
+        flat = all(len(x.shape) == 2 and x.dtype == made.dtype for x in like)
+        return (left, right) if both and flat else None
+
+    def _chain(self) -> set[int]:
+        """The instructions that the next carry needs."""
+        loop, body = self.loop, self.body
+        needed: set[Any] = {body.outputs[k] for k in range(loop.n_carry) if k not in self.sums}
+        for i in reversed(range(len(body.instructions))):
+            if Ref("instruction", i) in needed:
+                needed.update(body.instructions[i].operands)
+        return {x.index for x in needed if type(x) is Ref and x.kind == "instruction"}
+
+    def added(self) -> set[int]:
+        """The adds that go when the carries that only accumulate go."""
+        totals = {self.body.outputs[k].index for k in self.sums}
+        return totals | (self.adds - self.chain)
+
+    def _after(self) -> set[Ref]:
+        """What may be computed after the loop: nothing in the loop needs it."""
+        after: set[Ref] = set()
+        sums = self.added()
+        for i in reversed(range(len(self.body.instructions))):
+            x = Ref("instruction", i)
+            if i in self.chain or i in sums or x not in self.varies:
+                continue
+            users = self.users.get(x, set())
+            later = all(Ref("instruction", j) in after or j in sums for j in users)
+            # a product that is only a term need not be computed at each step
+            term = users and users <= sums and self.factors(x) is not None
+            if later and (term or self.is_batched(self.body.instructions[i])):
+                after.add(x)
+        # views alone are no work
+        return after if any(self._is_work(x) for x in after) else set()
+
+    def _before(self) -> set[Ref]:
+        """What may be computed before the loop: it depends on the rows alone."""
+        before: set[Ref] = set()
+        for i, made in enumerate(self.body.instructions):
+            x = Ref("instruction", i)
+            if x in self.on_carry or x not in self.on_rows or x in self.after:
+                continue
+            ready = all(y not in self.varies or y in before or is_input(y) for y in made.operands)
+            if ready and self.is_batched(made):
+                before.add(x)
+        return before if any(self._is_work(x) for x in before) else set()
+
+    def _is_work(self, x: Ref) -> bool:
+        return self.body.of(x).op not in VIEWS
+
+    def is_batched(self, made: Instruction) -> bool:
+        """Whether an op is faster for all steps at once, and has a rule for that."""
+        op = made.op
+        if op.batch is None or op.like is not None or op is PART or made.number:
+            return False
+        size = math.prod(made.shape)
+        if not size or size * self.length > _MOST_HELD:
+            return False
+        if op is matmul:
+            if len(made.shape) > 1 and made.shape[-2] > _MOST_ROWS:
+                return False
+        elif size > _MOST and op not in VIEWS:
+            return False
+        has = tuple([x in self.varies for x in made.operands])
+        tried = [
+            _two_like(np.asarray(x)) if varies else x
+            for x, varies in zip(map(self._like, made.operands), has, strict=True)
+        ]
+        with np.errstate(all="ignore"):
+            try:
+                given = op.batch(op, has, *tried, **made.options)
+            except np.linalg.LinAlgError:
+                given = op.batch(op, has, *solvable(tried), **made.options)
+        return given is not NotImplemented and np.shape(given) == (2, *made.shape)
+
+    def _like(self, x: Any) -> Any:
+        if type(x) is not Ref:
+            return x
+        made = self.body.of(x)
+        if x.kind == "constant":
+            return made.array
+        return example(Input("", made.shape, made.dtype, getattr(made, "number", None) or None))
+
+
+def _two_like(x: Any) -> Any:
+    """Two examples that a rule takes: whole numbers may be places, and any axis has a first."""
+    return (np.zeros if x.dtype.kind in "iu" else np.ones)((2, *x.shape), x.dtype)
+
+
+def is_input(x: Any) -> bool:
+    """Whether a value of a body is one of its inputs."""
+    return type(x) is Ref and x.kind == "input"
+
+
+@improvement
+def split_loops(builder: Builder) -> None:
+    """Compute what the carry does not need for all steps at once, before or after a loop.
+
+    Fires on the inputs of a recurrent cell, on local derivatives, and on sums over the steps
+    such as a weight's gradient.
+    """
+    stands: dict[tuple[Any, int], Any] = {}
+
+    def visit(builder: Builder, made: Instruction) -> Any:
+        if made.op is PART:
+            return stands.get((made.operands[0], made.options["index"]))
+        loop: Loop = made.options["loop"]
+        if loop.stop is not None or loop.length is None or loop.length < 2:
+            return None
+        sides = Sides(loop)
+        if not (sides.before or sides.after):
+            return None
+        new, given = _rebuilt(sides, builder, made)
+        stands.update({(new, j): x for j, x in enumerate(given)})
+        return new
+
+    builder.rewrite(visit, {LOOP, PART})
+
+
+def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, list[Any]]:
+    """The loop that is left, and what stands for each of the values that it returned."""
+    loop, body, n, first = sides.loop, sides.body, sides.loop.n_captured, sides.first
+    operands = list(made.operands)
+    stage = made.stage
+    outside = {Ref("input", i): operands[i] for i in range(len(operands)) if not n <= i < first}
+    # before: further rows that the loop goes through
+    wanted = [x for x in sorted(sides.before, key=lambda x: x.index) if _is_used_in_loop(sides, x)]
+    early = _computed(sides, builder, wanted, outside, {}, stage)
+    rows = dict(zip(wanted, early, strict=True))
+    # the loop
+    crossing = _crossing(sides)
+    carry = [k for k in range(loop.n_carry) if k not in sides.sums]
+    stays = [
+        j for j in range(loop.n_carry, len(body.outputs)) if body.outputs[j] not in sides.after
+    ]
+    outputs = [body.outputs[j] for j in (*carry, *stays)] + crossing
+    inner = _with_inputs(body, rows)
+    moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(rows)}
+    order = [*range(n), *[n + k for k in carry], *range(first, len(inner.inputs))]
+    code = of_inputs(inner, order, [moved.get(x, x) for x in outputs])
+    left = attrs.evolve(
+        loop,
+        body=code,
+        n_carry=len(carry),
+        n_xs=len(order) - n - len(carry),
+        n_ys=len(outputs) - len(carry),
+        moving=frozenset(),
+    )
+    given = [*operands, *rows.values()]
+    new = builder.append(
+        attrs.evolve(made, operands=tuple([given[i] for i in order]), options={"loop": left})
+    )
+    # after
+    stacks = {}
+    for i, x in enumerate(crossing):
+        stacks[x] = builder.emit(PART, new, index=len(carry) + len(stays) + i)
+    late = [body.outputs[j] for j in range(loop.n_carry, len(body.outputs)) if j not in stays]
+    terms = [(k, x) for k, found in sides.sums.items() for x in found]
+    results = _computed(sides, builder, late, outside, stacks, stage, [x for _, x in terms])
+    stands: list[Any] = [None] * len(body.outputs)
+    for at, j in enumerate((*carry, *stays)):
+        like = body.like(body.outputs[j])
+        shape = like.shape if j < loop.n_carry else (sides.length, *like.shape)
+        stands[j] = builder.append(
+            Instruction(PART, (new,), {"index": at}, shape, np.dtype(like.dtype), stage=stage)
+        )
+    others = [j for j in range(loop.n_carry, len(body.outputs)) if j not in stays]
+    for j, x in zip(others, results, strict=False):
+        stands[j] = x
+    for (k, _), x in zip(terms, results[len(others) :], strict=True):
+        if stands[k] is None and splat(builder, operands[n + k]) == 0:
+            stands[k] = x
+        else:
+            so_far = operands[n + k] if stands[k] is None else stands[k]
+            stands[k] = builder.emit(add, so_far, x)
+    return new, stands
+
+
+def _is_used_in_loop(sides: Sides, x: Ref) -> bool:
+    outside = sides.before | sides.after
+    sums = sides.added()
+    used = sides.users.get(x, set()) - {y.index for y in outside} - sums
+    return bool(used) or x in sides.body.outputs
+
+
+def _crossing(sides: Sides) -> list[Ref]:
+    """The values that the loop computes or carries and that are needed after it."""
+    found: dict[Ref, None] = {}
+    needed = [sides.body.of(x).operands for x in sorted(sides.after, key=lambda x: x.index)]
+    summed = itertools.chain.from_iterable(sides.sums.values())
+    waiting: list[Any] = [*[x for operands in needed for x in operands], *summed]
+    while waiting:
+        x = waiting.pop()
+        if x not in sides.varies or x in sides.after or x in sides.before or x in found:
+            continue
+        if is_input(x):
+            # a row is there already
+            if x in sides.on_carry:
+                found[x] = None
+        elif _is_repeated(sides, x):
+            waiting += sides.body.of(x).operands
+        else:
+            found[x] = None
+    return sorted(found, key=lambda x: (x.kind, x.index))
+
+
+def _is_repeated(sides: Sides, x: Ref) -> bool:
+    """Whether a value of the loop is cheap enough to be recomputed after it."""
+    made = sides.body.of(x)
+    cheap = made.op in VIEWS or made.op is negative or x not in sides.on_carry
+    return cheap and sides.is_batched(made)
+
+
+def _computed(
+    sides: Sides,
+    builder: Builder,
+    wanted: Sequence[Ref],
+    outside: Mapping[Ref, Any],
+    stacks: Mapping[Ref, Any],
+    stage: str,
+    summed: Sequence[Ref] = (),
+) -> list[Any]:
+    """Values of all steps, and sums over the steps, computed outside of the loop."""
+    if not wanted and not summed:
+        return []
+    known = {**outside, **stacks}
+    sources = [x for x in known if type(known[x]) is Ref]
+    likes = [builder.of(known[x]) for x in sources]
+    inputs = [Input("x", x.shape, x.dtype, _number(x)) for x in likes]
+
+    def computed(tensors: list[Tensor]) -> list[Any]:
+        values: dict[Any, Any] = {**known, **dict(zip(sources, tensors, strict=True))}
+        needed = _needed(sides, [*wanted, *_terms(sides, summed)], values)
+        for i in needed:
+            made = sides.body.instructions[i]
+            operands = [values.get(x, _value(sides, x)) for x in made.operands]
+            has = tuple([x in sides.varies for x in made.operands])
+            if any(has):
+                found = made.op.batch(made.op, has, *operands, **made.options)  # type: ignore[misc]
+            else:
+                found = apply(made.op, tuple(operands), made.options)
+            values[Ref("instruction", i)] = found
+        return [
+            *[values[x] for x in wanted],
+            *[_summed(sides, x, values) for x in summed],
+        ]
+
+    code = program_of(sides.body.label, inputs, computed)
+    return inlined(builder, code, [known[x] for x in sources], stage)
+
+
+def _value(sides: Sides, x: Any) -> Any:
+    return sides.body.of(x).array if type(x) is Ref and x.kind == "constant" else x
+
+
+def _needed(sides: Sides, wanted: Sequence[Ref], known: Mapping[Ref, Any]) -> list[int]:
+    """The instructions to compute, in order."""
+    found: set[int] = set()
+    waiting: list[Any] = list(wanted)
+    while waiting:
+        x = waiting.pop()
+        is_made = type(x) is Ref and x.kind == "instruction" and x not in known
+        if is_made and x.index not in found:
+            found.add(x.index)
+            waiting += sides.body.instructions[x.index].operands
+    return sorted(found)
+
+
+def _terms(sides: Sides, summed: Sequence[Ref]) -> list[Any]:
+    """The values that sums need: for products that become one, the factors."""
+    found: list[Any] = []
+    for x in summed:
+        factors = sides.factors(x) if x in sides.after else None
+        found += [x] if factors is None else [_untransposed(sides, factors[0])[0], factors[1]]
+    return found
+
+
+def _untransposed(sides: Sides, x: Any) -> tuple[Any, bool]:
+    """The matrix that a factor is the transpose of, if it is known."""
+    made = sides.body.of(x)
+    is_turned = type(made) is Instruction and made.op is transpose
+    if is_turned and not made.options.get("axes"):
+        return made.operands[0], True
+    return x, False
+
+
+def _summed(sides: Sides, term: Ref, values: Mapping[Ref, Any]) -> Any:
+    """A sum over the steps: one product, where the terms are products of matrices."""
+    factors = sides.factors(term) if term in sides.after else None
+    if factors is None:
+        return np.sum(values[term], axis=0)
+    left, right = factors
+    source, is_turned = _untransposed(sides, left)
+    a, b = values[source], values[right]
+    b = b.reshape(b.shape[0] * b.shape[1], b.shape[2])
+    if is_turned:
+        return np.matmul(a.reshape(a.shape[0] * a.shape[1], a.shape[2]).T, b)
+    a = np.transpose(a, (1, 0, 2))
+    return np.matmul(a.reshape(a.shape[0], a.shape[1] * a.shape[2]), b)
+
+
+def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str) -> list[Any]:
+    """Write a program's instructions in another; return its outputs."""
+    values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(operands)}
+    for i, constant in enumerate(code.constants):
+        values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
+    for i, made in enumerate(code.instructions):
+        moved = tuple([values.get(x, x) if type(x) is Ref else x for x in made.operands])
+        values[Ref("instruction", i)] = builder.append(
+            attrs.evolve(made, operands=moved, stage=stage)
+        )
+    return [values.get(x, x) for x in code.outputs]
+
+
+def _with_inputs(body: Any, rows: Mapping[Ref, Any]) -> Any:
+    """A body that takes some of its values as further inputs."""
+    moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(rows)}
+    made = [
+        y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))
+        for y in body.instructions
+    ]
+    further = [Input(body.of(x).op.name, body.of(x).shape, body.of(x).dtype) for x in rows]
+    return attrs.evolve(body, inputs=(*body.inputs, *further), instructions=tuple(made))
+
+
+def _number(x: Any) -> str | None:
+    number = getattr(x, "number", None)
+    if number is True:
+        return "float" if x.dtype.kind == "f" else "int"
+    return number or None

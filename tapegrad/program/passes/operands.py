@@ -1,0 +1,130 @@
+"""Operands as NumPy takes them quickest: matrices in C order, numbers with a dtype."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops.casting import copy
+from tapegrad.ops.product import matmul
+from tapegrad.ops.shape import reshape, transpose
+from tapegrad.program.builder import NUMBER, Builder
+from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.program import improvement
+
+_MOST_ROWS = 256
+# multiplications from which copying pays even for one product
+_WORK = 1 << 15
+
+
+@improvement
+def straighten(builder: Builder) -> None:
+    """Copy each transpose that is often, or in a large product or a stack, the right operand.
+
+    Fires on the weight of a loop, which the sweep multiplies by at each step.
+    """
+    uses: dict[Any, int] = {}
+    if not builder.has((transpose,)):
+        return
+    for _, instruction in builder.in_order():
+        if instruction.op is matmul and _is_thin(builder, instruction):
+            left, right = instruction.operands
+            width = builder.shape(left)[-1]
+            work, stacked = math.prod(instruction.shape) * width, len(instruction.shape) > 2
+            much = stacked or (work >= _WORK and instruction.shape[0] >= 32)
+            uses[right] = uses.get(right, 0) + 1 + much
+    wanted = {
+        x.index
+        for x, n in uses.items()
+        if n > 1
+        and type(x) is Ref
+        and x.kind == "instruction"
+        and builder.instructions[x.index].op is transpose
+    }
+    if not wanted:
+        return
+    copies: dict[Ref, Ref] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if builder.at in wanted:
+            turned = builder.append(instruction)
+            copies[turned] = builder.emit(copy, turned, note="products are faster in C order")
+            return turned
+        right = instruction.operands[-1] if instruction.operands else None
+        if instruction.op is matmul and _is_thin(builder, instruction) and right in copies:
+            left = instruction.operands[0]
+            return builder.emit(matmul, left, copies[right], note=instruction.note)
+        return None
+
+    builder.rewrite(visit, (transpose, matmul))
+
+
+def _is_thin(builder: Builder, product: Instruction) -> bool:
+    right = builder.shape(product.operands[1])
+    return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS
+
+
+@improvement
+def type_numbers(builder: Builder) -> None:
+    """Each Python number among a ufunc's operands becomes a typed constant.
+
+    Fires on any number beside an array: converting it takes as long as a small ufunc.
+    """
+    known: dict[Any, Ref] = {}
+    taken: dict[Any, bool] = {}
+
+    def typed(builder: Builder, x: Any, dtype: np.dtype[Any]) -> Ref:
+        key = type(x), repr(x), dtype
+        if key not in known:
+            known[key] = builder.constant(np.full((), x, dtype))
+        return known[key]
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        given, shape = instruction.operands, instruction.shape
+        for x in given:
+            if type(x) is not Ref or builder.shape(x) != shape:
+                break
+        else:
+            return None
+        if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+            return None
+        dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
+        if len(dtypes) != 1:
+            return None
+        (dtype,) = dtypes
+        loop = instruction.op, dtype
+        if loop not in taken:
+            taken[loop] = dtype.kind == "f" and _takes(instruction.op.forward, dtype)
+        if not taken[loop]:
+            return None
+        operands = _without_axes(builder, instruction)
+        numbers: list[Any] = [x for x in operands if type(x) is not Ref]
+        # a number that is too large is left to the run, which warns
+        if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
+            return None if operands is instruction.operands else instruction.on(operands)
+        return instruction.on(
+            tuple([x if type(x) is Ref else typed(builder, x, dtype) for x in operands])
+        )
+
+    builder.rewrite(visit)
+
+
+def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
+    """Whether all operands of a ufunc have one dtype, unlike those of ldexp."""
+    return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)
+
+
+def _without_axes(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
+    """The operands; one of a single element loses its axes, which take time to broadcast."""
+    operands = instruction.operands
+    if len(operands) != 2 or instruction.op is matmul:
+        return operands
+    shapes = [builder.shape(x) for x in operands]
+    for i in (0, 1):
+        alone = math.prod(shapes[i]) == 1 and shapes[i] and type(operands[i]) is Ref
+        if alone and shapes[1 - i] == instruction.shape and math.prod(instruction.shape) > 1:
+            scalar = builder.emit(reshape, operands[i], shape=())
+            return (scalar, operands[1]) if i == 0 else (operands[0], scalar)
+    return operands

@@ -1,0 +1,110 @@
+"""Equal instructions are shared, and unneeded ones dropped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.face.text import as_text
+from tapegrad.program.builder import Builder, Visit
+from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.program import improvement
+
+
+@improvement
+def drop_dead(builder: Builder) -> None:
+    """Drop what no output depends on. Inputs stay: they are the program's signature.
+
+    Fires on what passes have replaced, and on unused by-products.
+    """
+    if builder.is_needed:
+        return
+    instructions = builder.instructions
+    needed, constants = bytearray(len(instructions)), bytearray(len(builder.constants))
+    column = {"instruction": needed, "constant": constants, "input": bytearray(len(builder.inputs))}
+    for x in builder.outputs:
+        if type(x) is Ref:
+            column[x.kind][x.index] = True
+    kept = []
+    for i in reversed(builder.order):
+        if needed[i]:
+            kept.append(i)
+            for x in instructions[i].operands:
+                if type(x) is Ref:
+                    kind, index = x
+                    column[kind][index] = True
+    builder.keep(kept[::-1])
+    if not all(constants):
+        builder.keep_constants([i for i, is_needed in enumerate(constants) if is_needed])
+    builder.is_needed = True
+
+
+@improvement
+def share_common(builder: Builder) -> None:
+    """Equal instructions are merged into the first of them.
+
+    Fires where a rule recomputes what the function computed.
+    """
+    if builder.is_shared:
+        return
+    compared, instructions = builder.compared, builder.instructions
+    # most are as they were after the last pass
+    compared += [(None, -1)] * (len(instructions) - len(compared))
+    for i, instruction in builder.in_order():
+        if compared[i][0] is not instruction:
+            compared[i] = instruction, _number(builder, instruction)
+    if len({compared[i][1] for i in builder.order}) < len(builder.order):
+        builder.rewrite(_sharing(builder))
+    builder.is_shared = True
+
+
+def _number(builder: Builder, instruction: Instruction) -> int:
+    """The number of an instruction's content: the same for instructions that may be merged."""
+    contents = builder.contents
+    key = content(instruction, _exact(instruction.operands))
+    # the first is kept, so that no other object takes the identity of one of its options
+    return contents.setdefault(key, (len(contents), instruction))[0]
+
+
+def _sharing(builder: Builder) -> Visit:
+    """What puts the first of equal instructions in the place of the others."""
+    compared, refs = builder.compared, builder.refs
+    known: dict[int, int] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Ref | None:
+        at = builder.at
+        if compared[at][0] is not instruction:  # its operands were merged
+            compared[at] = instruction, _number(builder, instruction)
+        first = known.setdefault(compared[at][1], at)
+        return None if first == at else refs[first]
+
+    return visit
+
+
+def content(instruction: Instruction, operands: tuple[Any, ...]) -> Any:
+    """A key that is equal for two instructions that compute the same from the same operands."""
+    options = instruction.options
+    if not options:
+        return instruction.op, operands
+    return instruction.op, operands, *[(name, _option(options[name])) for name in sorted(options)]
+
+
+def _exact(operands: tuple[Operand, ...]) -> tuple[Any, ...]:
+    # 0.0 == -0.0 and 1 == 1.0 == True, but they are not the same operand
+    for x in operands:
+        if type(x) is not Ref:
+            return tuple([x if type(x) is Ref else (type(x), as_text(x)) for x in operands])
+    return operands
+
+
+def _option(option: Any) -> Any:
+    if isinstance(option, np.ndarray):
+        return option.dtype.str, option.shape, option.tobytes()
+    if type(option) is tuple:
+        return tuple(map(_option, option))
+    # for anything else, equal text does not mean equal values
+    return type(option), repr(option) if type(option) in _TOLD_BY_TEXT else id(option)
+
+
+_TOLD_BY_TEXT = (bool, int, float, str, bytes, slice, type(None), np.dtype)

@@ -1,0 +1,423 @@
+"""The source of a program: definitions made once, then a line for each instruction."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from types import CodeType, FunctionType
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.face.ownership import LARGE, Array, give
+from tapegrad.ops.indexing import getitem, index_select
+from tapegrad.ops.joining import stack
+from tapegrad.ops.shape import reshape, transpose
+from tapegrad.program import blocks
+from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.control.writing import branch_lines, loop_lines
+from tapegrad.program.expressions import KINDS, Names, expression, number, operand
+from tapegrad.program.frame import Frame, Values, framed, values_of, word
+from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
+from tapegrad.program.memory import (
+    Plan,
+    axes_of,
+    inverse,
+    ordered,
+    owners,
+    parts_of,
+    strides_in_order,
+)
+from tapegrad.program.results import packed
+
+
+def lines_of(frame: Frame) -> list[str]:
+    """The lines of a program's instructions, with a comment where a stage begins."""
+    program, plan, values, names = frame.program, frame.plan, frame.values, frame.names
+    buffers, refs = frame.buffers, refs_to(program.instructions)
+    lines: list[str] = []
+    still = _still(frame)
+    spelled = _spelled(program, values)
+    # an instruction that a pass moved up begins no stage
+    rest = list(STAGES) if any(x.stage != STAGES[0] for x in program.instructions) else []
+
+    def begin(i: int) -> None:
+        stage = program.instructions[i].stage
+        if stage in rest:
+            del rest[: rest.index(stage) + 1]
+            lines.append(f"# {stage}")
+
+    unwritten = {x for filling in plan.filled.values() for x in filling.unwritten}
+    if not frame.inside:
+        # written where they are returned
+        unwritten.update(*plan.sealed.values())
+
+    def line(i: int) -> None:
+        instruction, ref = program.instructions[i], refs[i]
+        # a part is written with the loop or the branch that returns it
+        if ref in unwritten or instruction.op is PART:
+            return
+        if instruction.options and isinstance(instruction.options.get("loop"), Loop):
+            lines.extend(loop_lines(frame, i, lines_of))
+            return
+        if instruction.options and isinstance(instruction.options.get("branch"), Branch):
+            lines.extend(branch_lines(frame, i, lines_of))
+            return
+        home = plan.home.get(ref)
+        out = frame.outs.get(ref) or (None if home is None else buffers[home])
+        if plan.early.get(ref, ref) != ref:
+            out = values[plan.early[ref]]
+        if _is_still(program, instruction, still):
+            # a view of fixed memory is made once
+            of: Any = instruction.operands[0]
+            text = expression(program, i, {of: still[of][0]}, None, names)
+            about = _about(instruction, f"a view of {values[of]}")
+            frame.once.append(f"{values[ref]} = {text}  # {about}")
+            still[ref] = values[ref], _strides(program, instruction, still[of][1])
+            return
+        if ref in plan.filled:
+            lines.extend(_filled(frame, ref))
+            return
+        if ref in plan.joined:
+            lines.extend(_rest(program, plan, i, values, buffers))
+            text, note = buffers[plan.home[ref]], "its parts were written there"
+        elif instruction.op is stack and out is not None and not instruction.options.get("axis"):
+            # a call of NumPy takes longer than copying a few small rows
+            numbered = enumerate(instruction.operands)
+            lines.extend([f"{out}[{k}] = {operand(x, values)}" for k, x in numbered])
+            text, note = out, "its rows were written there"
+        elif i in frame.updates:
+            given = ", ".join(
+                [
+                    *[operand(x, values) for x in instruction.operands],
+                    *[f"taken={operand(x, values)}" for x in _taken(frame, i)],
+                    *[f"{name}=True" for name, x in instruction.options.items() if x is True],
+                ]
+            )
+            text, note = f"{frame.updates[i]}({given})", instruction.note
+        else:
+            text, note = expression(program, i, values, out, names), instruction.note
+        about = note
+        if not spelled.keys().isdisjoint(instruction.operands):
+            numbers = [known for x in instruction.operands if (known := spelled.get(x))]
+            about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
+        lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
+
+    runs = dict(plan.runs)
+    i = 0
+    while i < len(program.instructions):
+        begin(i)
+        if i in runs:
+            lines += blocks.loop(program, plan, range(i, runs[i]), values, buffers, names)
+            i = runs[i]
+        else:
+            line(i)
+            i += 1
+    return lines
+
+
+def _taken(frame: Frame, i: int) -> list[Ref]:
+    """The rows that an update adds to, if they are in an array that nothing needs after it."""
+    program = frame.program
+    table, _, indices = program.instructions[i].operands[:3]
+    owner = owners(program)
+    later: set[Any] = {x for made in program.instructions[i + 1 :] for x in made.operands}
+    later = {owner.get(x, x) for x in later | program.results}
+    for j, made in enumerate(program.instructions[:i]):
+        if made.op is index_select and made.operands == (table, indices):
+            ref = Ref("instruction", j)
+            # another update of these rows would use them too
+            return [] if ref in later or table in later else [ref]
+    return []
+
+
+# the names of arrays, and their strides in elements if they are known
+Still = dict[Any, tuple[str, "tuple[int, ...] | None"]]
+
+
+def _still(frame: Frame) -> Still:
+    """The arrays that stay in place from run to run.
+
+    They are constants, and buffers, by the values in them. Values that a body computes move.
+    """
+    found: Still = {}
+    if frame.inside:
+        return found
+    program, plan = frame.program, frame.plan
+    for i, x in enumerate(program.constants):
+        ref = Ref("constant", i)
+        strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
+        found[ref] = frame.values[ref], strides
+    for ref, home in plan.home.items():
+        if ref not in plan.passing:
+            name = frame.outs.get(ref, frame.buffers[home])
+            found[ref] = name, _strides_of_home(plan, ref, program.of(ref).shape)
+    return found
+
+
+def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of the memory that a result is written to."""
+    axes = plan.turned.get(ref)
+    if axes is None:
+        return strides_in_order(shape)
+    return ordered(strides_in_order(ordered(shape, axes)), inverse(axes))
+
+
+def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:
+    """Whether a result is a view of an array that stays in place from run to run."""
+    if len(instruction.operands) != 1 or instruction.operands[0] not in still:
+        return False
+    (of,) = instruction.operands
+    op = instruction.op
+    if op is getitem:
+        # an element is copied, and so is what a mask selects
+        return instruction.shape != () and not any(
+            isinstance(part, bool) for part in instruction.options["index"]
+        )
+    if op is reshape:
+        return still[of][1] == strides_in_order(program.like(of).shape)
+    return op is transpose
+
+
+def _strides(
+    program: Code, instruction: Instruction, given: tuple[int, ...] | None
+) -> tuple[int, ...] | None:
+    """The strides of a view that is made once."""
+    if instruction.op is reshape:
+        return strides_in_order(instruction.shape)
+    if instruction.op is not transpose or given is None:
+        return None
+    return ordered(given, axes_of(instruction))
+
+
+def _spelled(program: Code, values: Values) -> dict[Any, str]:
+    """The values of the constants that are numbers without a name in words."""
+    found: dict[Any, str] = {}
+    for i, x in enumerate(program.constants):
+        if x.shape == () and x.splat is not None and not word(x.splat):
+            ref = Ref("constant", i)
+            found[ref] = f"{values[ref]} = {number(x.splat)}"
+    return found
+
+
+def _about(instruction: Instruction, note: str) -> str:
+    """The comment at the end of a line."""
+    shape = str(instruction.shape)
+    if instruction.number:
+        shape = f"a Python {KINDS[instruction.dtype.kind]}"
+    return f"{shape}: {note}" if note else shape
+
+
+def _filled(frame: Frame, ref: Ref) -> list[str]:
+    """The lines that copy the parts of a small concatenation to views of its buffer."""
+    filling, buffer = frame.plan.filled[ref], frame.buffers[frame.plan.home[ref]]
+    fixed = [f"{buffer}{view} = {operand(x, frame.values)}" for x, view in filling.fixed]
+    lines = []
+    for x, view in filling.parts:
+        name = frame.names.new(f"{buffer}_part")
+        fixed.append(f"{name} = {buffer}{view}")
+        lines.append(f"{name}[...] = {operand(x, frame.values)}")
+    about = f"  # {frame.program.of(ref).shape}: {buffer} has its parts"
+    (lines or fixed)[-1] += about
+    frame.once.extend(fixed)
+    # it has its buffer to itself, and shares its name
+    frame.values[ref] = buffer
+    return lines
+
+
+def _rest(program: Code, plan: Plan, i: int, values: Values, buffers: tuple[str, ...]) -> list[str]:
+    """The lines that copy the parts of a joined array that are not in place yet."""
+    home = plan.home[Ref("instruction", i)]
+    return [
+        f"{buffers[home]}[{part.index}] = {operand(x, values)}"
+        for x, part in parts_of(program, program.instructions[i], home)
+        if type(x) is not Ref or plan.parts.get(x) != part
+    ]
+
+
+@attrs.frozen
+class Writing:
+    """A program written out.
+
+    Attributes
+    ----------
+    text
+        The source: a function that makes what is made once, and in it the one that runs.
+    flat
+        The same lines with the same numbers, at the level of a module. Python compiles thousands
+        of names that one function defines and another reads in time that grows with their square.
+    namespace
+        The names that it needs and does not define.
+    run
+        The name of the function that runs.
+    """
+
+    text: str
+    flat: str
+    namespace: Mapping[str, Any]
+    run: str
+
+
+@attrs.frozen(eq=False)
+class Maker:
+    """Allocates the buffers of a program and returns it, ready to run.
+
+    Attributes
+    ----------
+    code
+        Defines what is made once, and the function that runs.
+    namespace
+        The names that it needs and does not define.
+    run
+        The name of the function that runs.
+    """
+
+    code: CodeType
+    namespace: Mapping[str, Any]
+    run: str
+
+    def __call__(self) -> Callable[..., Any]:
+        """A function of the inputs, with buffers of its own."""
+        names = dict(self.namespace)
+        exec(self.code, names)
+        # the names do not hold the function, which holds them; and its code is its own, since
+        # Python keeps in it where it last found each name
+        return FunctionType(names.pop(self.run).__code__.replace(), names)
+
+
+def source(program: Code) -> str:
+    """The source of a program.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> step = tg.compile(lambda w, x: tg.grad(lambda w: tg.sum(tg.tanh(x * w)))(w))
+    >>> print(step.program(np.ones(3), np.ones(3)))  # doctest: +ELLIPSIS
+    # <lambda>: 2 inputs, ...
+    """
+    return written(program).text
+
+
+def runner(program: Code) -> Maker:
+    """What allocates the buffers and returns the program, ready to run."""
+    writing = written(program)
+    # a line of a program is not the user's
+    namespace = {**writing.namespace, "__name__": __name__}
+    code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
+    return Maker(code, namespace, writing.run)
+
+
+def written(program: Code) -> Writing:
+    """The text of a program and the names it needs."""
+    names = Names()
+    once: list[str] = []
+    frame = framed(program, values_of(program, names), names, once)
+    body = [*lines_of(frame), *_results(frame)]
+    make, run = names.new("make"), names.new("run")
+    given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
+    header = _header(program, frame.plan, frame.values)
+    head = f"def {run}({given}):"
+    text = [
+        *header,
+        f"def {make}():",
+        *[f"    {line}" for line in once],
+        f"    {head}",
+        *[f"        {line}" for line in body],
+        f"    return {run}",
+    ]
+    flat = [*[""] * (len(header) + 1), *once, head, *[f"    {line}" for line in body]]
+    return Writing("\n".join(text) + "\n", "\n".join(flat), names.namespace, run)
+
+
+def _header(program: Code, plan: Plan, values: Values) -> list[str]:
+    """Comments that say what the program takes and what it holds."""
+    size = sum(x.nbytes for x in plan.buffers)
+    counts = ", ".join(
+        f"{len(things)} {what}{'' if len(things) == 1 else 's'}"
+        for what, things in (
+            ("input", program.inputs),
+            ("instruction", program.instructions),
+            ("buffer", plan.buffers),
+        )
+    )
+    lines = [
+        f"# {_shown(program.label)}: {counts}" + (f" of {size:,} bytes in all" if size else "")
+    ]
+    for i, given in enumerate(program.inputs):
+        kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
+        lines.append(f"#   {values[Ref('input', i)]}: {_shown(given.path)}, {kind}")
+    for i, constant in enumerate(program.constants):
+        if constant.splat is None:
+            kind = "captured" if constant.captured else "computed when compiled"
+            name = values[Ref("constant", i)]
+            lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
+    return lines
+
+
+def _shown(text: str) -> str:
+    """Text in one line of a comment."""
+    return text if text.isprintable() else repr(text)
+
+
+# --- what each call runs --------------------------------------------------------------------
+
+
+def _apart(x: Any) -> Array:
+    """An argument as it may be returned: a copy, unless nobody can change it."""
+    return give(np.asarray(x).view())
+
+
+def _results(frame: Frame) -> list[str]:
+    """The lines that return the outputs: new arrays that nobody else holds."""
+    program, values, names = frame.program, frame.values, frame.names
+    lines: list[str] = []
+    returned: list[str] = []
+    views = owners(program)
+    seen: set[Ref] = set()
+    part_of = {x: of for of, parts in frame.plan.sealed.items() for x in parts}
+    lines += [f"{values[of]}.setflags(False)" for of in frame.plan.sealed]
+
+    def copied(function: str, x: Ref) -> str:
+        result = names.new(f"result{len(returned)}")
+        lines.append(f"{result} = {function}({values[x]})")
+        return result
+
+    for x in program.outputs:
+        if type(x) is not Ref:
+            returned.append(names.of(x, f"static{len(returned)}"))
+            continue
+        made = program.of(x)
+        if getattr(made, "number", None):
+            returned.append(values[x])
+            continue
+        if x.kind == "input":
+            returned.append(copied(names.of(_apart, "apart"), x))
+            continue
+        if x.kind == "instruction" and x.index in frame.updates and x not in seen:
+            # `RowUpdates` returns what may be handed out
+            returned.append(values[x])
+            seen.add(x)
+            continue
+        if x in part_of and x not in seen:
+            # a view of what is read-only
+            text = expression(program, x.index, values, None, names)
+            lines.append(f"{values[x]} = {text}  # {made.shape}")
+            returned.append(values[x])
+            seen.add(x)
+            continue
+        held = x.kind == "constant" or x in views or x in frame.lent
+        if held or x in seen or made.shape == ():
+            # a view, a loop's memory, a scalar, or an array that is handed out already
+            name = copied(names.library("array", np.array), x)
+        else:
+            name = values[x]
+        seen.add(x)
+        if math.prod(made.shape) * made.dtype.itemsize < LARGE:
+            # what `give` does with a small array
+            lines.append(f"{name}.setflags(False)")
+            returned.append(f"{name}.view()")
+        else:
+            returned.append(f"{names.of(give, 'give')}({name})")
+    lines.append(f"return {packed(program.structure, returned, names)}")
+    return lines
