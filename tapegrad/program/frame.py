@@ -15,8 +15,7 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program.expressions import Names, number
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, refs_to
-from tapegrad.program.memory import MANY as MANY
-from tapegrad.program.memory import Axes, Plan, inverse, planned
+from tapegrad.program.memory import MANY, Axes, Plan, inverse, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
 

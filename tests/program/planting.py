@@ -56,7 +56,11 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ("passes.fold", "tuple([first[axis] for axis in axes])", "tuple(axes)"),
     ("passes.sums", "if axes == tuple(range(len(axes))):", "if True:"),
     ("passes.picks", "n=builder.shape(a)[-1])", "n=builder.shape(a)[0])"),
-    ("passes.fission", "return np.sum(values[term], axis=0)", "return np.sum(values[term], axis=-1)"),
+    (
+        "passes.fission",
+        "return np.sum(values[term], axis=0)",
+        "return np.sum(values[term], axis=-1)",
+    ),
     (
         "passes.factors",
         "return y if number == -1 else builder.emit(multiply, -number, y)",

@@ -98,7 +98,7 @@ def surveyed(draws: Iterable[Drawn], n_kinds: int, alone: bool = False) -> Surve
 @contextlib.contextmanager
 def small_blocks() -> Iterator[None]:
     """Few elements are written in blocks, as many are."""
-    with mock.patch.multiple("tapegrad.program.memory", LARGE=64, _BLOCK_BYTES=128):
+    with mock.patch.multiple("tapegrad.program.memory", MANY=64, _BLOCK_BYTES=128):
         yield
 
 

@@ -1072,7 +1072,7 @@ def test_blocks_of_values_do_not_stand_in_each_others_way(data):
 
     rng = np.random.default_rng(0)
     x, y = rng.integers(-3, 4, (2, 50)) / 2.0
-    with mock.patch.multiple("tapegrad.program.memory", LARGE=8, _BLOCK_BYTES=64):
+    with mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64):
         step = tg.compile(fn)
         step(y, x)
         got = step(x, y)
@@ -1098,7 +1098,7 @@ def test_values_stand_where_a_result_of_their_loop_will_be():
 @depth("program, in results")
 @given(written=programs())
 def test_what_is_computed_in_the_arrays_of_results_is_as_recorded(written):
-    with mock.patch("tapegrad.program.memory.LARGE", 9):
+    with mock.patch("tapegrad.program.memory.MANY", 9):
         step = tg.compile(written.step)
         got = [step(*args) for args in written.arguments]
     # a later call leaves what an earlier one gave

@@ -17,11 +17,7 @@ from tapegrad.ops.indexing import getitem
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.logic import keep
 from tapegrad.ops.shape import transpose
-from tapegrad.program import frame
-from tapegrad.program import memory as early
-from tapegrad.program import memory as plan
-from tapegrad.program import results as sealing
-from tapegrad.program import text as writing
+from tapegrad.program import frame, memory, results, text
 from tapegrad.program.builder import Builder
 from tapegrad.program.compiled import trace
 from tapegrad.program.expressions import TEMPLATES, VIEWS
@@ -259,11 +255,11 @@ FORMED = sorted(name for name in CASES if OPS.get(name) in TEMPLATES)
 def check_large(case: Any, among: Among) -> None:
     with pytest.MonkeyPatch.context() as patch:
         # small ones get all that large arrays get: blocks, results as buffers, updated rows
-        patch.setattr(plan, "LARGE", 4)
-        patch.setattr(plan, "_BLOCK_BYTES", 24)
+        patch.setattr(memory, "MANY", 4)
+        patch.setattr(memory, "_BLOCK_BYTES", 24)
         patch.setattr(frame, "MANY", 4)
         patch.setattr(frame, "_SPARSE", 1)
-        for room in (early, writing, sealing):
+        for room in (memory, text, results):
             patch.setattr(room, "LARGE", 16)
         check_written(case, among, exact=False)
 
@@ -299,9 +295,9 @@ def test_buffers_of_blocks_are_there_for_later_blocks():
             x = np.cumsum(np.exp(-x) * np.sin(x))
         return x
 
-    x = np.linspace(0, 1, plan.LARGE)
+    x = np.linspace(0, 1, memory.MANY)
     programs = [tg.compile(fn, static_argnums=1).program(x, n) for n in (1, 3)]
-    plans = [plan.planned(program) for program in programs]
+    plans = [memory.planned(program) for program in programs]
     assert [len(made.runs) for made in plans] == [1, 3]
     # one for the result of a run, one for a block inside it
     assert [len(made.buffers) for made in plans] == [2, 2]
