@@ -133,7 +133,7 @@ class Builder:
             return instruction
         operands, old = instruction.operands, (instruction.op, instruction.options)
         kinds = [getattr(self.dtype(x), "kind", "") for x in operands]
-        op, options = resolve(*old, self.shape(operands[0]), kinds, instruction.shape)
+        op, options = resolve(*old, [*map(self.shape, operands)], kinds, instruction.shape)
         if (op, options) == old:
             return instruction
         return instruction.but(op=op, options=keep(options))

@@ -2,36 +2,38 @@
 
 Axes are counted from 0 and sorted, and left out where they are what is meant without them. A
 reshape names its shape, and a view that only adds or drops axes is one. An exchange of axes is a
-transpose. An index has a part for each axis up to
-the last that it takes from, and its slices leave out the ends of the array; rows that are
-selected by one array of integers are an `index_select`. So passes compare options as they stand,
-and equal instructions are shared.
+transpose. An index has a part for each axis up to the last that it takes from, and its slices
+leave out the ends of the array. Rows that are selected by one array of integers are an
+`index_select`, and the adjoint is a `segment_sum`. So passes compare options as they stand, and
+equal instructions are shared.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tapegrad.core.tensor import Rules
 from tapegrad.ops import reduction
-from tapegrad.ops.indexing import HOLE, getitem, index_select, scatter
+from tapegrad.ops.indexing import HOLE, getitem, index_select, scatter, segment_sum
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.shape import expand_dims, reshape, squeeze, swapaxes, transpose
 
 Options = Mapping[str, Any]
 Shape = tuple[int, ...]
-# the op and the options, for the shape of the first operand, the kinds of all, and the result's
-# shape
-Resolve = Callable[[Rules, Options, Shape, Sequence[str], Shape], tuple[Rules, Options]]
+# the op and the options, for the shapes of the operands, their kinds, and the result's shape
+Resolve = Callable[[Rules, Options, Sequence[Shape], Sequence[str], Shape], tuple[Rules, Options]]
 
 
-def _reshape(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+def _reshape(
+    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+) -> Any:
     return reshape, {"shape": shape}
 
 
 def _transpose(
-    op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
     n = len(shape)
     axes = list(range(n))
@@ -44,9 +46,9 @@ def _transpose(
 
 
 def _reduction(
-    op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape
+    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
 ) -> Any:
-    n, axis = len(given), options.get("axis")
+    n, axis = len(given[0]), options.get("axis")
     made: dict[str, Any] = {"keepdims": True} if options.get("keepdims") else {}
     # of an array without axes NumPy takes axis 0 for none
     if axis is not None and n:
@@ -56,25 +58,35 @@ def _reduction(
     return op, made
 
 
-def _joined(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+def _joined(
+    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+) -> Any:
     axis = options.get("axis", 0)
     if axis is None:
         return op, options
     return op, {"axis": axis % len(shape)} if axis % len(shape) else {}
 
 
-def _getitem(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+def _getitem(
+    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+) -> Any:
     if options["index"] == (HOLE,) and kinds[1] in ("i", "u"):
         return index_select, {}
     if len(kinds) > 1:
         return op, options
-    parts = _parts(options["index"], given)
+    parts = _parts(options["index"], given[0])
     if all(part is None or part == slice(None) for part in parts):
         return reshape, {"shape": shape}
     return op, {"index": parts}
 
 
-def _scatter(op: Rules, options: Options, given: Shape, kinds: Sequence[str], shape: Shape) -> Any:
+def _scatter(
+    op: Rules, options: Options, given: Sequence[Shape], kinds: Sequence[str], shape: Shape
+) -> Any:
+    rows = options["index"] == (HOLE,) and kinds[1] in ("i", "u")
+    # one number for each place is added to the zero there; a single one is set
+    if rows and given[0] == given[1] + shape[1:] and math.prod(given[1]) > 1:
+        return segment_sum, {"n": shape[0]}
     if len(kinds) > 1:
         return op, options
     return op, {"shape": shape, "index": _parts(options["index"], shape)}

@@ -45,6 +45,10 @@ ALIKE = {
     "a row": [lambda x: x[1], lambda x: x[-1], lambda x: x[-1, ..., :], lambda x: x[1, :, :]],
     "a slice": [lambda x: x[:, 1:], lambda x: x[..., 1:3, :], lambda x: x[:, -2:, 0:]],
     "rows": [lambda x: x[ROWS], lambda x: tg.index_select(x, ROWS)],
+    "rows, with their gradient": [
+        tg.grad(lambda x: np.sum(x[ROWS] ** 2)),
+        tg.grad(lambda x: np.sum(tg.index_select(x, ROWS) ** 2)),
+    ],
 }
 
 
