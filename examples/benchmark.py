@@ -18,6 +18,9 @@ example of a batch, `tall` a Jacobian with many rows, and `chain` ``sum(tanh(a *
 x)))`` with its gradient. The last, `transforms`, times tapegrad alone: the cost of a gradient, a
 jvp and an hvp in forward evaluations, recorded and compiled.
 
+With ``--passes``, each workload is compiled without each pass of the compiler in turn, and the
+table says what the pass is worth.
+
 Importing tapegrad lets freed memory stay with the process (``tapegrad/core/heap.py``), which can
 halve the time of code that makes many arrays. All libraries here run in one process, so this
 helps the peers too. With ``--threads 2``, leave the machine alone: threads that wait for a busy
@@ -33,6 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from bench.ablation import ablation_entries, ablation_table
 from bench.peers import MAKERS, own_entries
 from bench.process import hold_threads
 from bench.report import machine, table, transforms_table, versions
@@ -56,6 +60,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=3.0, help="for each workload")
     parser.add_argument("--zipf", action="store_true", help="repeat the embedding's rows")
     parser.add_argument("--no-peers", action="store_true", help="only tapegrad and NumPy")
+    parser.add_argument(
+        "--passes", action="store_true", help="time each workload without each pass, and no more"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
     options = parser.parse_args()
     options.workloads = options.workloads.split(",")
@@ -76,6 +83,10 @@ def main() -> None:
     report: dict[str, Any] = {"machine": machine(options.threads), "versions": found}
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
     print(", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
+    if options.passes:
+        named = [name for name in options.workloads if name != TRANSFORMS]
+        print_ablation(named, options.seconds)
+        return
     report["import_ms"] = import_time()
     print(f"import tapegrad, after NumPy and attrs: {report['import_ms']:.1f} ms")
     report["workloads"] = {}
@@ -104,6 +115,18 @@ def main() -> None:
             print(f"first call of the compiled step: {first:.0f} us")
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def print_ablation(names: list[str], seconds: float) -> None:
+    """Print what each pass is worth: the time without it over that with it."""
+    timings = {}
+    for name in names:
+        w = WORKLOADS[name]()
+        entries = ablation_entries(w)
+        for entry in entries:
+            check(w, entry)
+        timings[name] = measure(w, entries, seconds)
+    print(f"\ntime without a pass / with it; below 1.03 is noise\n{ablation_table(timings)}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The benchmark runs; what it measures is not a matter of tests."""
 
 import benchmark
+from bench.ablation import NAMES
 
 
 def test_the_benchmark_prints_a_table_of_checked_implementations(monkeypatch, capsys):
@@ -15,3 +16,15 @@ def test_the_benchmark_prints_a_table_of_checked_implementations(monkeypatch, ca
         median, minimum, *ratios = map(float, rows[name])
         assert median >= minimum > 0
         assert all(ratio > 0 for ratio in ratios)
+
+
+def test_the_benchmark_prints_what_each_pass_is_worth(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["benchmark.py", "--passes", "--workloads", "xor", "--seconds", "0.02"]
+    )
+    monkeypatch.setattr(benchmark, "hold_threads", lambda threads: None)
+    benchmark.main()
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    worth = {row[0]: float(row[1]) for row in rows if len(row) == 2 and row[0] in NAMES}
+    assert set(worth) == set(NAMES)
+    assert all(ratio > 0 for ratio in worth.values())
