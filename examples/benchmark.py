@@ -21,7 +21,7 @@ jvp and an hvp in forward evaluations, recorded and compiled.
 With ``--passes``, each workload is compiled without each pass of the compiler in turn, and the
 table says what the pass is worth.
 
-Importing tapegrad lets freed memory stay with the process (``tapegrad/face/ownership.py``), which can
+Importing tapegrad lets freed memory stay with the process (`tapegrad.face.ownership`), which can
 halve the time of code that makes many arrays. All libraries here run in one process, so this
 helps the peers too. With ``--threads 2``, leave the machine alone: threads that wait for a busy
 core make products take a hundred times as long.
