@@ -367,7 +367,7 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "no weights": (lambda: tg.random.choice(0, 3, p=[]), ValueError, "each of 3 items"),
     "weights that are nan": (lambda: tg.random.choice(0, 2, p=np.array([math.nan, 1.0])), ValueError, "NaN"),
     "an end that is infinite": (lambda: tg.random.uniform(0, 2, 0, math.inf), ValueError, "must be finite"),
-    "ends that are nan": (lambda: tg.random.uniform(0, 2, math.nan, 1.0), ValueError, "low is not above"),
+    "ends that are nan": (lambda: tg.random.uniform(0, 2, math.nan, 1.0), ValueError, "low must not be above"),
     "ends too far apart": (lambda: tg.random.uniform(0, 2, -1e308, 1e308), ValueError, "must be finite"),
     "ends too far apart for the dtype": (lambda: tg.random.uniform(0, 2, 0, 1e39, np.float32), ValueError, "float32"),
     "bounds with nothing between": (lambda: tg.random.truncated_normal(0, 2, 3.0, 9.0), ValueError, "0.0013"),

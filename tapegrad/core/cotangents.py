@@ -30,9 +30,9 @@ _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
     """The cotangents that a sweep begins with, checked."""
     if type(tape) is not Tape:
-        raise TypeError(f"the tape of a sweep is a Tape, not {a_kind(tape)}")
+        raise TypeError(f"the tape of a sweep must be a Tape, not {a_kind(tape)}")
     if type(output) is not Tensor:
-        raise TypeError(f"the output of a sweep is a record of the tape, not {a_kind(output)}")
+        raise TypeError(f"the output of a sweep must be a record of the tape, not {a_kind(output)}")
     if output.origin is not tape.start.origin:
         raise TapeError(f"the output ({output._line()}) is a record of another tape")
     if output.dtype.kind != "f":

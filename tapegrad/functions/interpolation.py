@@ -31,7 +31,7 @@ def _interp_calls(choose: Choices) -> Call:
 def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
     """The places to look up, within one period, and its points with one beyond each end."""
     if period.ndim:
-        raise TypeError(f"interp: the period is a number; got shape {period.shape}")
+        raise TypeError(f"interp: the period must be a number; got shape {period.shape}")
     if not isinstance(period, Tensor) and not period:
         raise ValueError("interp: a period is not 0")
     period = np.abs(period)

@@ -488,7 +488,7 @@ def resize(a: Any, new_shape: Any) -> Any:
            [3, 1]])
     """
     if isinstance(new_shape, bool | np.bool_):
-        raise TypeError(f"resize: a shape is an integer or several, not {new_shape}")
+        raise TypeError(f"resize: a shape must be an integer or several, not {new_shape}")
     shape = tuple(new_shape) if np.ndim(new_shape) else (operator.index(new_shape),)
     if any(side < 0 for side in shape):
         raise ValueError(f"resize: a shape has no negative lengths; got {shape}")

@@ -62,7 +62,7 @@ def _root(total: Any) -> Any:
 
 def _axes(axis: Any, n: int) -> tuple[int, ...]:
     if isinstance(axis, list | np.ndarray | set | range | dict):
-        raise TypeError(f"an axis is an integer, several a tuple; not {axis!r}")
+        raise TypeError(f"an axis must be an integer, several a tuple; not {axis!r}")
     return tuple(range(n)) if axis is None else normalize_axis_tuple(axis, n)
 
 
@@ -621,7 +621,7 @@ def tensorinv(a: Any, ind: int = 2) -> Any:
     """
     a, ind = to_array(a), operator.index(ind)
     if ind <= 0:
-        raise ValueError(f"tensorinv: ind is the number of axes before, 1 or more; not {ind}")
+        raise ValueError(f"tensorinv: ind must be the number of axes before, 1 or more; not {ind}")
     first, last = a.shape[:ind], a.shape[ind:]
     if math.prod(first) != math.prod(last) or not last:
         raise np.linalg.LinAlgError(

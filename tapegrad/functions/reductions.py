@@ -64,7 +64,7 @@ def _spread_out(choose: Choices) -> Call:
 
 def _check_number(ddof: Any) -> None:
     if np.ndim(ddof):
-        raise TypeError(f"ddof is a number; got an array of shape {np.shape(ddof)}")
+        raise TypeError(f"ddof must be a number; got an array of shape {np.shape(ddof)}")
 
 
 def _spread_and_dull(choose: Choices) -> Call:

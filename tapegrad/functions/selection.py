@@ -30,7 +30,7 @@ __all__ = [
 def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:
     """An array and one of its axes, counted from 0; None flattens the array."""
     if isinstance(axis, bool):
-        raise TypeError(f"an axis is an integer, not {axis}")
+        raise TypeError(f"an axis must be an integer, not {axis}")
     a = as_array(a)
     return (np.ravel(a), 0) if axis is None else (a, normalize_axis_index(axis, a.ndim))
 
@@ -41,7 +41,7 @@ _MODES = ("raise", "wrap", "clip")
 def _within(indices: Any, n: int, mode: str) -> Any:
     """The indices, mapped into the range of n as the mode says."""
     if mode not in _MODES:
-        raise ValueError(f"mode is one of {', '.join(_MODES)}; got {mode!r}")
+        raise ValueError(f"mode must be one of {', '.join(_MODES)}; got {mode!r}")
     indices = as_array(indices)
     if mode == "wrap":
         return np.remainder(indices, n)
@@ -98,7 +98,7 @@ def _aligned(arr: Any, indices: Any, axis: int) -> tuple[Any, ...]:
     """The index that has `indices` on one axis and every place on the others."""
     indices = as_array(indices)
     if indices.dtype.kind not in "iu":
-        raise IndexError(f"the indices along an axis are integers; got {indices.dtype}")
+        raise IndexError(f"the indices along an axis must be integers; got {indices.dtype}")
     if indices.ndim != arr.ndim:
         raise ValueError(
             f"the indices along an axis have as many axes as the array: {arr.ndim}; "
@@ -375,6 +375,6 @@ def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     """
     a = as_array(a)
     if a.dtype.kind not in "iub":
-        raise TypeError(f"choose: numbers of choices are integers, not {a.dtype}")
+        raise TypeError(f"choose: numbers of choices must be integers, not {a.dtype}")
     a, *choices = np.broadcast_arrays(a, *alike(*choices))
     return number(pick(np.stack(choices, axis=-1), _within(a, len(choices), mode)))

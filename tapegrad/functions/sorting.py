@@ -96,7 +96,7 @@ def _checked(q: Any, most: int) -> Any:
     if known is None:
         return q
     if not ((known >= 0) & (known <= most)).all():
-        raise ValueError(f"q is from 0 to {most}; got {known}")
+        raise ValueError(f"q must be from 0 to {most}; got {known}")
     return q if isinstance(q, Tensor) or type(q) in (int, float) else known
 
 

@@ -130,7 +130,7 @@ def cov(
     # as in NumPy, where None is not 0
     ddof = int(bias == 0) if ddof is None else ddof
     if ddof != int(ddof):
-        raise ValueError(f"cov: ddof is an integer, not {ddof!r}")
+        raise ValueError(f"cov: ddof must be an integer, not {ddof!r}")
     weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
     apart = x - np.expand_dims(np.average(x, axis=1, weights=weights), 1)
     if weights is None:
@@ -243,10 +243,10 @@ def _edges(a: Any, bins: Any, range: Any, weights: Any = None) -> Any:
     if np.ndim(bins):
         bins = real(array(bins), "bins")
         if bins.ndim != 1:
-            raise ValueError(f"bins are a number or an array of one axis, not {bins.ndim}")
+            raise ValueError(f"bins must be a number or an array of one axis, not {bins.ndim}")
         known = seen(bins)
         if known is not None and not (known[:-1] <= known[1:]).all():
-            raise ValueError(f"bins are in ascending order; got {known}")
+            raise ValueError(f"bins must be in ascending order; got {known}")
         return bins
     edges = even_edges(a, bins, range=range)
     if range is not None or not isinstance(a, Tensor) or not a.size:

@@ -74,7 +74,7 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
         )
     if type(pred) is not Tensor:
         if np.asarray(pred).dtype.kind not in "biuf":
-            raise TypeError(f"cond: pred is a truth value or a number, not {pred!r}")
+            raise TypeError(f"cond: pred must be a truth value or a number, not {pred!r}")
         return told(on_true if pred else on_false, *tree.fresh(operands))
     given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)

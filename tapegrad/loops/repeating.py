@@ -170,7 +170,7 @@ def _whole(name: str, x: Any) -> Any:
     else:
         if x.dtype.kind in "iu" and x.shape == ():
             return x
-    raise TypeError(f"fori_loop: {name} is an integer, not {describe(x)}")
+    raise TypeError(f"fori_loop: {name} must be an integer, not {describe(x)}")
 
 
 def _like(body: Fn, step: Fn) -> Fn:

@@ -141,7 +141,8 @@ def _check(shape: Any, dtype: Any, least: int = 0) -> None:
     """Raise unless a shape has at least this many axes, and the dtype is floating."""
     if not isinstance(shape, tuple) or len(shape) < least or not all(map(_is_count, shape)):
         raise ValueError(
-            f"a shape is a tuple of non-negative integers{', not empty' * least}; not {shape!r}"
+            f"a shape must be a tuple of non-negative integers{', not empty' * least}; "
+            f"not {shape!r}"
         )
     if np.dtype(dtype).kind != "f":
         raise TypeError(f"parameters need a floating dtype to have a gradient; not {dtype!r}")

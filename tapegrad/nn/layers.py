@@ -32,7 +32,7 @@ class Layer(Protocol):
 def positive_integer(instance: Any, attribute: Any, value: Any) -> None:
     """Raise unless an attribute is a positive integer: a validator."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise ValueError(f"{attribute.name} is a positive integer, not {value!r}")
+        raise ValueError(f"{attribute.name} must be a positive integer, not {value!r}")
 
 
 def check_params(layer: Any, params: Any, kind: type, name: str = "params") -> None:
@@ -245,7 +245,7 @@ class Relu(WithoutParameters):
 
 def _rate(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < 1:
-        raise ValueError(f"rate is a number, at least 0 and less than 1; not {value!r}")
+        raise ValueError(f"rate must be a number, at least 0 and less than 1; not {value!r}")
     return float(value)
 
 

@@ -39,7 +39,7 @@ _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
 
 def _reduction(name: Any) -> Callable[[Any], Any]:
     if not isinstance(name, str) or name not in _REDUCTIONS:
-        raise ValueError(f"reduction is one of {', '.join(_REDUCTIONS)}; not {name!r}")
+        raise ValueError(f"reduction must be one of {', '.join(_REDUCTIONS)}; not {name!r}")
     return _REDUCTIONS[name]
 
 
@@ -157,7 +157,7 @@ def huber_loss(predictions: Any, targets: Any, reduction: str = "mean", delta: f
     """
     reduced = _reduction(reduction)
     if not delta > 0:
-        raise ValueError(f"huber_loss: delta is positive, not {delta!r}")
+        raise ValueError(f"huber_loss: delta must be positive, not {delta!r}")
     size = abs(_errors("huber_loss", predictions, targets))
     near = minimum(size, delta)
     return reduced(near * (size - 0.5 * near))

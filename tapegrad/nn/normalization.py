@@ -33,13 +33,13 @@ class RMSNormParams:
 
 def _positive(instance: Any, attribute: Any, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{attribute.name} is a positive number, not {value!r}")
+        raise ValueError(f"{attribute.name} must be a positive number, not {value!r}")
 
 
 def _share(instance: Any, attribute: Any, value: Any) -> None:
     _positive(instance, attribute, value)
     if value > 1:
-        raise ValueError(f"{attribute.name} is at most 1, which keeps nothing; not {value!r}")
+        raise ValueError(f"{attribute.name} must be at most 1, which keeps nothing; not {value!r}")
 
 
 def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:

@@ -26,7 +26,9 @@ def as_wide(hidden: Any, x: Any) -> Any:
 
 def _known(instance: Any, attribute: Any, value: Any) -> None:
     if value not in tuple(_ACTIVATIONS):
-        raise ValueError(f"{attribute.name} is one of {', '.join(_ACTIVATIONS)}; not {value!r}")
+        raise ValueError(
+            f"{attribute.name} must be one of {', '.join(_ACTIVATIONS)}; not {value!r}"
+        )
 
 
 @attrs.frozen

@@ -43,7 +43,7 @@ def axes_of(name: str, axes: Any, ndim: int) -> tuple[int, ...]:
     """An axis or several, from the start; truth values are none, though Python counts by them."""
     given = axes if np.iterable(axes) else (axes,)
     if any(isinstance(axis, bool | np.bool) for axis in given):
-        raise TypeError(f"{name}: an axis is an integer; got {axes!r}")
+        raise TypeError(f"{name}: an axis must be an integer; got {axes!r}")
     return normalize_axis_tuple(tuple(given), ndim)
 
 

@@ -69,7 +69,7 @@ def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
 
 
 def _no_index(kind: Any) -> IndexError:
-    return IndexError(f"an index is integers or booleans, slices, None or ...; got {kind}")
+    return IndexError(f"an index must be integers or booleans, slices, None or ...; got {kind}")
 
 
 def _ends(part: slice) -> tuple[Any, Any, Any]:
@@ -433,7 +433,7 @@ def from_zero(indices: Any) -> Any:
     """
     indices = np.asarray(indices)
     if indices.dtype.kind not in "iu":
-        raise TypeError(f"indices are integers, not {indices.dtype}")
+        raise TypeError(f"indices must be integers, not {indices.dtype}")
     if indices.size and (least := np.minimum.reduce(indices, None)) < 0:
         raise IndexError(f"index {least} is out of bounds: indices start from 0")
     return indices

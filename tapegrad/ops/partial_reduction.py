@@ -85,7 +85,7 @@ def _from(y: Any, initial: Any, join: Any) -> Any:
     if initial is None:
         return y
     if np.shape(initial) != ():
-        raise ValueError(f"initial is a number; got an array of shape {np.shape(initial)}")
+        raise ValueError(f"initial must be a number; got an array of shape {np.shape(initial)}")
     return join(y, fitted(initial, y.dtype))
 
 

@@ -67,7 +67,9 @@ def uniform(
         return drawn
     if type(low) is not Tensor and type(high) is not Tensor:
         if not np.all(np.less_equal(low, high)):
-            raise ValueError(f"uniform: low is not above high; got low={low!r} and high={high!r}")
+            raise ValueError(
+                f"uniform: low must not be above high; got low={low!r} and high={high!r}"
+            )
         with np.errstate(over="ignore", invalid="ignore"):
             ends = [np.asarray(x).astype(dtype) for x in (low, high)]
             is_finite = np.all(np.isfinite(np.subtract(*ends)))
@@ -207,7 +209,7 @@ def integers(
     shape = _shape(shape)
     for name, end in {"low": low, "high": high}.items():
         if not is_integer(end):
-            raise TypeError(f"{name} is an integer, or an array of integers; not {end!r}")
+            raise TypeError(f"{name} must be an integer, or an array of integers; not {end!r}")
     _check_fits(shape, low=low, high=high)
     if np.dtype(dtype).kind not in "iu":
         raise TypeError(f"an integer dtype is needed, not {dtype!r}")
@@ -281,7 +283,7 @@ def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = N
 def _shape(shape: Any) -> tuple[int, ...]:
     sides = (shape,) if is_count(shape) else shape
     if not isinstance(sides, tuple | list) or not all(map(is_count, sides)):
-        raise ValueError(f"a shape is a tuple of non-negative integers; not {shape!r}")
+        raise ValueError(f"a shape must be a tuple of non-negative integers; not {shape!r}")
     return tuple(map(int, sides))
 
 

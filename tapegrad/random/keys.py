@@ -54,7 +54,7 @@ def key(seed: Any) -> Any:
             return generator.seeded(seed)
     elif isinstance(seed, int) and not isinstance(seed, bool):
         if seed < 0:
-            raise ValueError(f"a key is made of a seed that is not negative; got {seed}")
+            raise ValueError(f"a key's seed must not be negative; got {seed}")
         return generator.of_sequence(np.random.SeedSequence(seed))
     elif isinstance(seed, np.random.SeedSequence):
         return generator.of_sequence(seed)
@@ -93,7 +93,7 @@ def split(key: Any, n: int = 2) -> Any:
     True
     """
     if not is_count(n):
-        raise ValueError(f"n is the number of new keys, a non-negative integer; not {n!r}")
+        raise ValueError(f"n, the number of new keys, must be a non-negative integer; not {n!r}")
     return generator.split(as_key(key), n=int(n))
 
 

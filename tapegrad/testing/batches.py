@@ -47,7 +47,9 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
     >>> tg.testing.check_batched(lambda a, b: tg.tanh(a @ b), (np.eye(2), np.ones(2)))
     """
     if not isinstance(args, tuple | list):
-        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
+        raise TypeError(
+            f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
+        )
     leaves, structure = tree.flatten(tuple(args))
     arrays = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray)]
     floating = [i for i in arrays if leaves[i].dtype.kind == "f"]

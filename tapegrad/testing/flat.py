@@ -45,7 +45,9 @@ class Flat:
 def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
     """A function and its arguments as a function of floating leaves, of a dtype if given."""
     if not isinstance(args, tuple | list):
-        raise TypeError(f"args is a sequence of arguments, not {type(args).__name__}; write (x,)")
+        raise TypeError(
+            f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
+        )
     if dtype is not None:
         args = tree.map(partial(_widened, dtype), tuple(args))
     leaves, structure = tree.flatten(tuple(args))

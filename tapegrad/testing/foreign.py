@@ -105,7 +105,7 @@ class Foreign:
         check_callable(fn)
         if not isinstance(args, tuple | list):
             raise TypeError(
-                f"args is a sequence of arguments, not {type(args).__name__}; write (x,)"
+                f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
             )
         leaves, structure = tree.flatten(tuple(args))
         places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))

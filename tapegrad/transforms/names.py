@@ -22,7 +22,7 @@ def as_argnames(argnames: Any) -> Argnames | None:
     several = isinstance(argnames, tuple | list | set | frozenset)
     if not several or not all(isinstance(name, str) for name in argnames):
         raise TypeError(
-            f"argnames is the name of an argument, or a tuple of names, not {argnames!r}"
+            f"argnames must be the name of an argument, or a tuple of names, not {argnames!r}"
         )
     return tuple(argnames)
 
@@ -123,5 +123,5 @@ def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
         return tuple([operator.index(i) for i in given]) if several else operator.index(given)
     except TypeError:
         raise TypeError(
-            f"{what} is the position of an argument, or a tuple of positions, not {given!r}"
+            f"{what} must be the position of an argument, or a tuple of positions, not {given!r}"
         ) from None

@@ -348,7 +348,7 @@ def _listed(what: str, trees: Any) -> tuple[Any, ...]:
     """Arguments in a list or tuple, as passed to `jvp` and `hvp`."""
     if type(trees) not in (tuple, list):
         raise TypeError(
-            f"{what} is a tuple with a tree for each argument, not {a_kind(trees)}; for "
+            f"{what} must be a tuple with a tree for each argument, not {a_kind(trees)}; for "
             "one argument write (x,)"
         )
     return tuple(trees)

@@ -262,6 +262,6 @@ def test_masks_are_no_rows_and_texts_are_no_truth() -> None:
         with pytest.raises(TypeError, match="truth value"):
             tg.cond(pred, lambda x: x, lambda x: -x, 1.0)
     for low, high in ((2.0, 1.0), (np.nan, 1.0), (np.zeros(2), np.array([1.0, -1.0]))):
-        with pytest.raises(ValueError, match="low is not above high"):
+        with pytest.raises(ValueError, match="low must not be above high"):
             tg.random.uniform(0, (2,), low=low, high=high)
     assert tg.random.uniform(0, low=1.0, high=1.0) == 1

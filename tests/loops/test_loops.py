@@ -625,10 +625,10 @@ def test_what_is_no_function_is_refused():
 def test_the_bounds_of_a_loop_by_number_are_integers(bound):
     for at, bounds in (("start", (bound, 4)), ("stop", (0, bound))):
         loop = lambda *given: tg.fori_loop(*given, lambda i, c: c + i, 0)  # noqa: E731
-        with pytest.raises(TypeError, match=f"fori_loop: {at} is an integer, not"):
+        with pytest.raises(TypeError, match=f"fori_loop: {at} must be an integer, not"):
             loop(*bounds)
         if not isinstance(bound, str):
-            with pytest.raises(TypeError, match=f"fori_loop: {at} is an integer, not"):
+            with pytest.raises(TypeError, match=f"fori_loop: {at} must be an integer, not"):
                 tg.compile(loop)(*bounds)
 
 

@@ -564,7 +564,7 @@ def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> N
 def test_a_rate_is_any_real_number_below_one() -> None:
     assert nn.Dropout(np.float32(0.5)) == nn.Dropout(0.5)
     for rate in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j):
-        with pytest.raises(ValueError, match="rate is a number"):
+        with pytest.raises(ValueError, match="rate must be a number"):
             nn.Dropout(rate)
 
 

@@ -353,7 +353,7 @@ def test_an_rnn_cell_is_one_step_of_its_formula(activation, function):
 
 @pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])
 def test_an_activation_that_there_is_not_is_refused(activation):
-    with pytest.raises(ValueError, match="activation is one of relu, sigmoid, tanh"):
+    with pytest.raises(ValueError, match="activation must be one of relu, sigmoid, tanh"):
         tg.nn.RNNCell(2, 3, 4, activation=activation)
 
 

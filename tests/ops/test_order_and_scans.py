@@ -432,7 +432,7 @@ def test_a_quantile_that_only_a_program_knows_is_nan_out_of_range(
     want[~fits] = np.nan
     np.testing.assert_allclose(got, want)
     if not fits.all():
-        with pytest.raises(ValueError, match=f"q is from 0 to {top:.0f}"):
+        with pytest.raises(ValueError, match=f"q must be from 0 to {top:.0f}"):
             tg.record(lambda q: function(x, q * top))(places)
 
 

@@ -67,7 +67,7 @@ def test_a_name_that_means_nothing_is_refused(transform: Any) -> None:
         transform(loss, argnames=("p", "w"))
     with pytest.raises(ValueError, match="argnums or argnames, not both: 1 and 'p'"):
         transform(loss, 1, argnames="p")
-    with pytest.raises(TypeError, match="argnames is the name of an argument, or a tuple"):
+    with pytest.raises(TypeError, match="argnames must be the name of an argument, or a tuple"):
         transform(loss, argnames=(0,))
     with pytest.raises(TypeError, match="called without scale, which argnames names; pass it by"):
         transform(loss, argnames="scale")(P, X)
