@@ -1,7 +1,7 @@
 """How thoroughly Hypothesis searches, and what becomes of others' deprecations.
 
 HYPOTHESIS_PROFILE=thorough has it search for longer. What costs more than a call of an op
-has a number of examples of its own: see depth.py.
+has a number of examples of its own: see support/depth.py.
 """
 
 import os

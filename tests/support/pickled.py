@@ -1,7 +1,7 @@
 """One of everything that pickles or has a file of its own: for other processes and Pythons.
 
-    python tests/pickled.py write FILE
-    python tests/pickled.py read FILE ...
+    python tests/support/pickled.py write FILE
+    python tests/support/pickled.py read FILE ...
 
 writes them, and reads what another supported Python, or another NumPy, wrote.
 """
