@@ -18,7 +18,12 @@ ROOT = TESTS.parent
 
 def test_everything_is_read_by_another_process(tmp_path: Path) -> None:
     (tmp_path / "things").write_bytes(pickled.write())
-    command = [sys.executable, str(TESTS / "support" / "pickled.py"), "read", str(tmp_path / "things")]
+    command = [
+        sys.executable,
+        str(TESTS / "support" / "pickled.py"),
+        "read",
+        str(tmp_path / "things"),
+    ]
     env = {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "error"}
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.stderr == ""
