@@ -19,6 +19,7 @@ from tapegrad.program.saving import is_known
 _SMALL = 1 << 12
 _FEW = 8
 _MOST_BYTES = 1 << 42
+_MOST_AXES = 64
 # Where they are larger, only the classes of options are checked, on arrays of sides such as this.
 _SIDE = 2
 
@@ -151,9 +152,10 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
             _fail(f"{what} is said to give an array of {made.shape}, which no computer holds")
         if not is_known(op):
             return
-        sizes = [math.prod(code.like(x).shape) for x in operands] + [math.prod(made.shape)]
-        # of a small array, a number beyond its size asks for no more than one just beyond it
-        options = clamped(made.options, _SMALL + 1)
+        shapes = [made.shape, *[code.like(x).shape for x in operands]]
+        sizes = [max((math.prod(shape), *shape)) for shape in shapes]
+        # a number beyond all sizes asks for nothing that one just beyond them does not
+        options = clamped(made.options, max(*sizes, _MOST_AXES) + 1)
         if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(options):
             _check_options(code, made, what)
             return
