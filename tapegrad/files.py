@@ -17,7 +17,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.archive import Entry, FilePath, entries_of, guarded, named, replace, text_of, write
 from tapegrad.errors import FileError
-from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.constants import refuse_unreal, require_64_bits
 from tapegrad.face.ownership import Array, give
 from tapegrad.face.text import a_kind
 from tapegrad.tree import Tree
@@ -49,7 +49,7 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     TypeError
         If a leaf is not an array of real numbers, with its path, or the metadata are not JSON.
     ValueError
-        If two leaves have one path, or one is too long or no text.
+        If two leaves have one path, or one is too long, no text, or the name of another entry.
 
     Examples
     --------
@@ -70,12 +70,16 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
         _import_safetensors()
         from safetensors.numpy import save as pack
 
+        _refuse_name(arrays, "__metadata__")
         packed = pack(
             {name: np.asarray(x, order="C") for name, x in arrays.items()}, {"json": text}
         )
         replace(path, lambda file: file.write(packed))
         return
 
+    # NumPy finds an entry by its whole name first
+    for entry in (_METADATA, *[f"{name}.npy" for name in arrays]):
+        _refuse_name(arrays, entry)
     write(path, _METADATA, text, arrays)
 
 
@@ -234,9 +238,18 @@ def _arrays(tree_: Any) -> dict[str, Array]:
                 "saved, and JSON values as metadata"
             )
         refuse_unreal(f"save: {path or 'the leaf'}", [x])
+        require_64_bits(x, f"save: {path or 'the leaf'}")
         _check_entry(path)
         arrays[path] = np.asarray(x)
     return arrays
+
+
+def _refuse_name(arrays: Mapping[str, Array], entry: str) -> None:
+    """Raise if a leaf has the name of another entry of its file."""
+    if entry in arrays:
+        raise ValueError(
+            f"the path {entry!r} is the name of another entry of the file; rename that key"
+        )
 
 
 def _check_entry(path: str) -> None:

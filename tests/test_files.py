@@ -176,6 +176,8 @@ def test_every_difference_is_named(file: Path) -> None:
         (np.array([object()]), TypeError, "object"),
         ({"t": np.array("text")}, TypeError, "<U4"),
         ({"a.b": 1.0, "a": {"b": 2.0}}, ValueError, "'a.b'"),
+        ({"a": [2**63, 2**64]}, TypeError, "a.1 must be an integer of at most 64 bits"),
+        ({"a": -(10**400)}, TypeError, "a must be an integer"),
     ],
 )
 def test_what_cannot_be_saved_is_named_and_leaves_the_old_file(
@@ -371,6 +373,31 @@ def test_a_key_comes_back_or_is_refused_by_name(key: str) -> None:
         else:
             tg.save(path, {key: np.ones(2)})
             assert same(tg.load(path, {key: np.zeros(2)}), {key: np.ones(2)})
+
+
+@depth("batch")
+@given(st.lists(st.sampled_from(["metadata", "__metadata__", "w", "json", "npy"]), min_size=2))
+@example(["metadata", "json", "metadata"])
+def test_each_reader_finds_under_a_name_what_was_saved_or_it_is_refused(words: list[str]) -> None:
+    names = {".".join(words[:n]) for n in (1, 2, 3)}
+    tree = {name: np.array(float(i)) for i, name in enumerate(sorted(names))}
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/names.npz"
+        own = {"metadata.json", *[f"{name}.npy" for name in names]}
+        if own & names:
+            with pytest.raises(ValueError, match="is the name of another entry"):
+                tg.save(path, tree, epoch=3)
+            return
+        tg.save(path, tree, epoch=3)
+        assert tg.tree.all_close(tg.load(path, tree), tree)
+        with np.load(path, allow_pickle=False) as entries:
+            assert all(entries[name] == x for name, x in tree.items())
+
+
+def test_the_name_that_safetensors_keeps_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    with pytest.raises(ValueError, match="'__metadata__' is the name of another entry"):
+        tg.save(tmp_path / "names.safetensors", {"__metadata__": np.ones(2)})
 
 
 @pytest.mark.parametrize(

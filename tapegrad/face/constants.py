@@ -90,3 +90,9 @@ def require_real(dtype: np.dtype[Any], what: str) -> None:
     """Raise unless a dtype holds real numbers: a sweep would lose the gradients of others."""
     if dtype.kind not in _REAL:
         raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
+
+
+def require_64_bits(x: Any, what: str) -> None:
+    """Raise for a Python int of which NumPy could only make an array of objects."""
+    if type(x) is int and not -(2**63) <= x < 2**64:
+        raise TypeError(f"{what} must be an integer of at most 64 bits; got {x.bit_length()} bits")

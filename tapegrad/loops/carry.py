@@ -12,7 +12,7 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
-from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
+from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, require_64_bits
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import lend
 
@@ -87,7 +87,7 @@ def settled(
 
     Python numbers take the dtype that the step makes of them.
     """
-    init = tree.map_with_path(partial(_kept, what), init, "carry")
+    init = tree.map_with_path(partial(as_first, what), init, "carry")
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
     done = step(known)
     check_carry(what, f, known, carry_of(done))
@@ -114,12 +114,14 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     return tree.map(lambda x, y: y[()] if is_number(x) else y, init, typed(init, after))
 
 
-def _kept(what: str, x: Any, path: str) -> Any:
+def as_first(what: str, x: Any, path: str) -> Any:
+    """A leaf of the first carry, of which an array can be made."""
+    require_64_bits(x._primal if type(x) is Tensor else x, f"{what}: {path}")
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}")
 
 
 def _lent(what: str, x: Any, path: str) -> Any:
-    return lend(x) if type(x) is np.ndarray else as_constant(x, f"{what}: {path}")
+    return lend(x) if type(x) is np.ndarray else as_first(what, x, path)
 
 
 def typed(init: Any, after: Any) -> Any:
@@ -168,7 +170,9 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
                 f"{told}, but {path} has shape {np.shape(x)} before a step and {np.shape(y)} after"
             )
         dtypes = np.asarray(x).dtype, np.asarray(y).dtype
-        number = is_number(x) and "bif".index(dtypes[0].kind) <= "bif".find(dtypes[1].kind)
+        # a large int alone is unsigned, but adapts as any
+        kind = dtypes[0].kind.replace("u", "i")
+        number = is_number(x) and "bif".index(kind) <= "bif".find(dtypes[1].kind)
         if dtypes[0] != dtypes[1] and not number:
             raise TypeError(
                 f"{told}, but {path} is {dtypes[0]} before a step and {dtypes[1]} after; begin "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import numpy as np
@@ -14,10 +14,11 @@ from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Tensor
-from tapegrad.face.constants import as_constant
+from tapegrad.face.constants import require_64_bits
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import a_kind
 from tapegrad.loops.carry import (
+    as_first,
     begun,
     check_arrays,
     check_carry,
@@ -162,6 +163,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
 
 def _whole(name: str, x: Any) -> Any:
     """A bound of a range: an int, or a Tensor of one."""
+    require_64_bits(x._primal if type(x) is Tensor else x, f"fori_loop: {name}")
     try:
         if type(x) is not Tensor:
             return operator.index(x)
@@ -180,7 +182,8 @@ def _like(body: Fn, step: Fn) -> Fn:
 def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
     if not _truth(cond, tree.map(lend, init)):
-        return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
+        first = tree.map_with_path(partial(as_first, "while_loop"), init, "carry")
+        return tree.map(np.asarray, first)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
         before, carry = carry, taken(body(handed(carry)))

@@ -9,14 +9,19 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.tensor import Rules
-from tapegrad.declare import OPS
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
+from tapegrad.program.saving import is_known
 
-# Unless all is inferred, results are where all arrays are as small as this.
+# Unless all is inferred, results are where all arrays are as small as this, and none is larger
+# than any computer holds.
 _SMALL = 1 << 12
 _FEW = 8
+_MOST_BYTES = 1 << 42
+_MOST_AXES = 64
+# Where they are larger, only the classes of options are checked, on arrays of sides such as this.
+_SIDE = 2
 
 
 class Malformed(Exception):  # noqa: N818
@@ -37,7 +42,7 @@ def check_code(code: Code, all_inferred: bool = True) -> None:
     all_inferred
         Whether the result of every instruction is inferred. Otherwise only those are of ufuncs,
         and of calls of tapegrad's ops on small arrays, which take no more time and memory than the
-        size of the program suggests.
+        size of the program suggests; of its other calls, the classes of the options are checked.
     """
     _check_body(code, all_inferred)
     if len(code.outputs) != code.structure.size:
@@ -95,6 +100,10 @@ def _check_operand(x: Any, counts: Mapping[str, int], what: str) -> None:
 def _check_call(made: Instruction, what: str) -> None:
     """Raise unless an op takes this number of operands, and options of these names."""
     forward, n = made.op.forward, len(made.operands)
+    for name, default in getattr(getattr(made.op, "signature", None), "defaults", {}).items():
+        # NumPy takes a 1 for a True too, and no other numbers
+        if type(default) is bool and made.options.get(name, default) not in (True, False):
+            _fail(f"{what} has an option {name} that is neither true nor false")
     if made.stage not in STAGES:
         _fail(f"{what} is of no stage: {str(made.stage)[:80]!r}")
     rules = made.op.vjps
@@ -137,22 +146,66 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
             _fail(f"{what} gives no Python number")
     op, operands = made.op, made.operands
     is_ufunc = isinstance(op.forward, np.ufunc) and op.forward.signature is None
+    options = made.options
     if not (is_ufunc or all_inferred):
-        sizes = [math.prod(code.like(x).shape) for x in operands] + [math.prod(made.shape)]
-        if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(made.options):
+        if math.prod(made.shape) * made.dtype.itemsize > _MOST_BYTES:
+            _fail(f"{what} is said to give an array of {made.shape}, which no computer holds")
+        if not is_known(op):
             return
-        if OPS.get(op.name) is not op:
+        shapes = [made.shape, *[code.like(x).shape for x in operands]]
+        sizes = [max((math.prod(shape), *shape)) for shape in shapes]
+        # a number beyond all sizes asks for nothing that one just beyond them does not
+        options = clamped(made.options, max(*sizes, _MOST_AXES) + 1)
+        if max(sizes) > _SMALL or len(operands) > _FEW or not _is_small(options):
+            _check_options(code, made, what)
             return
     stand_ins = [_stand_in(code.of(x), is_ufunc) if type(x) is Ref else x for x in operands]
     try:
-        shape, dtype = infer(op, stand_ins, made.options)
+        shape, dtype = infer(op, stand_ins, options)
     except (np.linalg.LinAlgError, ArithmeticError, ImportError):
         # not defined for these numbers, or SciPy is missing
         return
-    except (TypeError, ValueError, LookupError, AttributeError) as error:
+    except _REFUSALS as error:
         raise Malformed(f"{what} refuses what it is given: {error}") from error
     if shape != made.shape or (dtype != made.dtype and not made.number):
         _fail(f"{what} is said to give {made.dtype} {made.shape}, but gives {dtype} {shape}")
+
+
+def _check_options(code: Code, made: Instruction, what: str) -> None:
+    """Raise if an op takes no options of these classes, whatever the sizes of its operands."""
+    options = clamped(made.options, _SIDE)
+    if not _is_small(options):
+        return
+    stand_ins = []
+    for x in made.operands[:_FEW]:
+        like = code.like(x)
+        shape = tuple([min(side, _SIDE) for side in like.shape[:_FEW]])
+        stand_ins.append(np.zeros(shape, like.dtype) if type(x) is Ref else x)
+    try:
+        infer(made.op, stand_ins, options)
+    except (TypeError, AttributeError) as error:
+        raise Malformed(f"{what} refuses its options: {error}") from error
+    except Exception:
+        # these sizes may not fit together
+        return
+
+
+_REFUSALS = (TypeError, ValueError, LookupError, AttributeError)
+
+
+def clamped(options: Any, most: int) -> Any:
+    """Options with whole numbers of at most this size, if 64 bits hold them."""
+    if isinstance(options, Mapping):
+        return {key: clamped(x, most) for key, x in options.items()}
+    if type(options) is tuple:
+        return tuple([clamped(x, most) for x in options])
+    if type(options) is slice:
+        return slice(*clamped((options.start, options.stop, options.step), most))
+    if type(options) is not int:
+        return options
+    if not -(2**63) <= options < 2**64:
+        _fail("an option is an integer that 64 bits do not hold")
+    return max(-most, min(options, most))
 
 
 def _is_small(options: Any) -> bool:
@@ -161,8 +214,8 @@ def _is_small(options: Any) -> bool:
         return all(map(_is_small, options.values()))
     if isinstance(options, tuple):
         sides = [abs(x) for x in options if type(x) is int and x]
-        return math.prod(sides[:32]) <= _SMALL and all(map(_is_small, options))
-    return type(options) is not int or abs(options) <= _SMALL
+        return math.prod(sides[:32]) <= 4 * _SMALL and all(map(_is_small, options))
+    return True
 
 
 def _stand_in(made: Any, is_ufunc: bool) -> Any:

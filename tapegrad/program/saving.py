@@ -69,6 +69,11 @@ def name_of_op(op: Rules) -> str:
     return _full(op)
 
 
+def is_known(op: Rules) -> bool:
+    """Whether an op is tapegrad's own, other than a loop or a branch."""
+    return OPS.get(op.name) is op or any(known is op for known in _OTHERS.values())
+
+
 def op_named(name: str, using: Iterable[Any]) -> Rules:
     """The op with this name in a file.
 

@@ -18,12 +18,17 @@ if TYPE_CHECKING:
 _SPLIT, _FOLD = 1, 2
 
 
-def _drawing(n_operands: int) -> Callable[[Callable[..., Any]], Op[...]]:
-    """An op whose first operand is the key, and that has no derivative."""
+def _drawing(
+    n_operands: int, like: Callable[..., Any] | None = None
+) -> Callable[[Callable[..., Any]], Op[...]]:
+    """An op whose first operand is the key, and that has no derivative.
+
+    `like` stands in for one that not all numbers can be given to.
+    """
 
     def declare(forward: Callable[..., Any]) -> Op[...]:
         rules = (None,) * n_operands
-        return Op(forward.__name__, forward, rules, by_transposing, declared=forward)
+        return Op(forward.__name__, forward, rules, by_transposing, declared=forward, like=like)
 
     return declare
 
@@ -61,7 +66,14 @@ def normal(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     return _drawn(_generator(key).standard_normal, shape, dtype)
 
 
-@_drawing(1)
+def _between(key: Any, *, shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Any:
+    """Normal numbers, bounds or not: those that are far out take forever."""
+    if not low < high:
+        raise ValueError(f"no number is between {low} and {high}")
+    return _drawn(_generator(key).standard_normal, shape, dtype)
+
+
+@_drawing(1, like=_between)
 def truncated_normal(
     key: Any, *, shape: tuple[int, ...], low: float, high: float, dtype: Any
 ) -> Any:
@@ -82,7 +94,12 @@ def bernoulli(key: Any, p: Any, *, shape: tuple[int, ...]) -> Any:
     return np.asarray(_generator(key).random(shape) < p)
 
 
-@_drawing(3)
+def _bits(key: Any, low: Any, high: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
+    bounds = np.zeros(np.shape(low), int), np.ones(np.shape(high), int)
+    return np.asarray(_generator(key).integers(*bounds, shape, dtype))
+
+
+@_drawing(3, like=_bits)
 def integers(key: Any, low: Any, high: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
     """Integers between two bounds."""
     return np.asarray(_generator(key).integers(low, high, shape, dtype))
@@ -94,7 +111,11 @@ def permutation(key: Any, *, n: int) -> Any:
     return _generator(key).permutation(n)
 
 
-@_drawing(2)
+def _any_choice(key: Any, p: Any, **options: Any) -> Any:
+    return choice.forward(key, np.full(np.shape(p), 1 / max(np.size(p), 1)), **options)
+
+
+@_drawing(2, like=_any_choice)
 def choice(key: Any, p: Any, *, n: int, shape: tuple[int, ...], replace: bool) -> Any:
     """Choices from the numbers from 0 to n - 1."""
     weights = p if np.size(p) or not n else None

@@ -864,3 +864,28 @@ def test_what_has_no_inverse_while_it_is_recorded_may_have_one_when_it_is_run():
     same(tg.value_and_grad(loss, 1)(tg.scan, a, xs), expected)
     compiled = tg.compile(lambda a, xs: tg.value_and_grad(loss, 1)(tg.scan, a, xs))
     same(compiled(a, xs), expected)
+
+
+LARGE_CARRIES = (
+    lambda n: tg.while_loop(lambda c: abs(c) < 1e20, lambda c: c * 1.5, n),
+    lambda n: tg.while_loop(lambda c: c[1] < 3, lambda c: (c[0] * 1.5, c[1] + 1), (n, 0))[0],
+    lambda n: tg.scan(lambda c, x: (c * x, c), n, np.arange(3.0))[0],
+)
+
+
+@pytest.mark.parametrize("n", [2**64, -(2**63) - 1, 2**70, 10**400])
+def test_an_int_that_no_array_holds_begins_no_loop(n):
+    ranges = (
+        lambda n: tg.fori_loop(n, n + 2, lambda i, c: c + i * 1.0, 0.0),
+        lambda n: tg.fori_loop(0, n, lambda i, c: c, 0.0),
+    )
+    for loop in (*LARGE_CARRIES, *ranges):
+        for way in (loop, tg.compile(loop)):
+            with pytest.raises(TypeError, match="must be an integer of at most 64 bits"):
+                way(n)
+
+
+@pytest.mark.parametrize("n", [2**63 - 1, 2**63, 2**64 - 1, -(2**63)])
+def test_a_large_int_becomes_the_float_that_a_step_makes_of_it(n):
+    for loop in LARGE_CARRIES:
+        assert loop(n) == tg.compile(loop)(n) == loop(float(n))
