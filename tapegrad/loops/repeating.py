@@ -184,14 +184,14 @@ def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
         before, carry = carry, taken(body(handed(carry)))
-        check_arrays(carry)
+        check_arrays(body, carry)
         check_carry("while_loop", body, before, carry)
     return carry
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
     found = cond(handed(carry))
-    check_arrays(found)
+    check_arrays(cond, found)
     _check_truth(cond, found)
     return bool(found)
 
