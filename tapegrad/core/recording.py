@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
-from tapegrad.core.messages import refuse_leaf, check_returned
+from tapegrad.core.messages import check_returned, refuse_leaf
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor

@@ -41,7 +41,8 @@ def custom_op(
     """Make an op of a function on arrays and its VJP rules.
 
     When recorded, the function and its rules receive arrays, and Python numbers if it is called
-    with them, which leave float32 as it is.
+    with them, which leave float32 as it is. Use nothing that they compute but what they return: no
+    gradient passes through an array that they set aside.
 
     Parameters
     ----------
@@ -179,7 +180,7 @@ class CustomVJP(Generic[P, R]):
         return f"<custom_vjp of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, CustomVJP, (self.fn, self.backward))
+        return by_name(self, type(self), (self.fn, self.backward))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))
@@ -342,7 +343,8 @@ def custom_vjp(backward: Fn) -> Customizing:
     A decorator. The decorated function is called on arrays and Python numbers, never on Tensors,
     and may compute in any way: with loops until something converges, or with functions that
     tapegrad does not know. It may return further results for the rule to use; their cotangents are
-    zero in a first derivative, but not in a second one.
+    zero in a first derivative, but not in a second one. Use nothing that it computes but its
+    results: no gradient passes through an array that it sets aside.
 
     Raises
     ------
