@@ -11,7 +11,7 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tensor import Origin, Rules, Tensor
 from tapegrad.errors import TapeError
-from tapegrad.face.constants import refuse_unreal
+from tapegrad.face.constants import refuse_lossy
 
 _KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
 
@@ -93,7 +93,7 @@ def check_returned(output: Any, last: Tensor | Origin | None, called: str | None
     That is a Tensor which is not of the tape that was written, or one around it. A loop's body, an
     example of a batch, a checkpointed call and the functions of `cond` are recorded on tapes of
     their own. What such a function sets aside, instead of returning it, is out of place in any
-    other. And it is an array that a tape refuses, which would lose its mask or its unit.
+    other. And it is an array that would lose its mask or its unit.
     """
     here = None if last is None else last.origin
     if type(output) is Tensor and output.origin is here:
@@ -105,10 +105,10 @@ def check_returned(output: Any, last: Tensor | Origin | None, called: str | None
         return
     of = called or (here.label if here else "a function that is not recorded")
     try:
-        refuse_unreal(of, leaves)
+        refuse_lossy(of, leaves)
     except TypeError:
         for path, x in zip(tree.paths(output), leaves, strict=True):
-            refuse_unreal(f"{of}: the result{path and f' at {path}'}", (x,))
+            refuse_lossy(f"{of}: the result{path and f' at {path}'}", (x,))
     for i, x in enumerate(leaves):
         if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
             path, there = tree.paths(output)[i], x.origin

@@ -134,7 +134,7 @@ def shown(x: Any) -> Any:
     if type(x) is not ndarray:
         return x
     x = x.view()
-    x.setflags(False)  # type: ignore[call-arg]
+    x.setflags(False)
     return x
 
 

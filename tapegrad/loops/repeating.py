@@ -22,6 +22,7 @@ from tapegrad.loops.carry import (
     check_arrays,
     check_carry,
     handed,
+    is_number,
     named_leaves,
     on_arrays,
     settled,
@@ -156,6 +157,9 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
 
+    if first >= last and not any(type(x) is Tensor or is_number(x) for x in tree.leaves(init)):
+        # of no step nothing is known, and an error in it means nothing
+        return _unchanged("fori_loop", init)
     numbers = np.arange(first, max(first, last))
     return scan(_like(body, wraps(body)(row)), init, numbers)[0]
 
@@ -180,13 +184,18 @@ def _like(body: Fn, step: Fn) -> Fn:
 def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
     if not _truth(cond, tree.map(lend, init)):
-        return tree.map(lambda x: np.asarray(as_constant(x, "while_loop")), init)
+        return _unchanged("while_loop", init)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
         before, carry = carry, taken(body(handed(carry)))
         check_arrays(body, carry)
         check_carry("while_loop", body, before, carry)
     return carry
+
+
+def _unchanged(what: str, init: Any) -> Any:
+    """The result of a loop without steps."""
+    return tree.map(lambda x: np.asarray(as_constant(x, what)), init)
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
