@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import keep_names, label, title
 from tapegrad.core.forward import push
+from tapegrad.core.messages import check_returned
 from tapegrad.core.op import Joint
 from tapegrad.core.pickling import by_name
 from tapegrad.core.sweep import sweep
@@ -29,7 +30,7 @@ from tapegrad.core.writing import (
 from tapegrad.declare.layout import Layout, floating_leaves
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import told
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import lend, shown
 from tapegrad.ops.casting import asarray, stopped
 
 P = ParamSpec("P")
@@ -57,8 +58,10 @@ class Checkpoint(Generic[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         start = CURRENT.get()
         if start is None or start.origin.compiling:
-            given, named = tree.fresh((args, kwargs))
-            return told(self.fn, *given, **named)
+            given, named = tree.fresh((args, kwargs), shown)
+            output = told(self.fn, *given, **named)
+            check_returned(output, start, label(self.fn))
+            return output
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # dropped with the call; what leaks from it is of no other tape
         origin = start.origin.inner(self.fn)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, ParamSpec, TypeVar
+from functools import partial
+from typing import Any, ClassVar, ParamSpec, TypeVar
 
 import attrs
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, keep_names, label
-from tapegrad.core.operands import is_floating
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.recording import run
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare.custom import CustomVJP
 from tapegrad.ops.linalg import solve as solve_linear
 from tapegrad.transforms.jacobians import jacobian
@@ -19,6 +22,18 @@ from tapegrad.transforms.products import vjp
 P = ParamSpec("P")
 R = TypeVar("R", bound=Any)
 Fn = Callable[..., Any]
+
+
+@attrs.frozen
+class _Left:
+    """What the equations give at a root, a leaf of the result that is no number.
+
+    Any two are equal, since a root says all that there is to say of a call.
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    equations: Any = attrs.field(eq=False)
 
 
 @attrs.frozen(slots=False)
@@ -42,15 +57,16 @@ class _Solver:
                     f"implicit_root: {label(self.solve)} returned {_at(path)} of type "
                     f"{type(leaf).__name__}; a root is a tree of floating arrays"
                 )
-        # a Tensor that f captures is found here, and refused
-        equations = _vector(self.f(tree.fresh(x), *args, **kwargs))
+        # recorded, so that a Tensor that f captures, or sets aside, is refused
+        output = run(partial(self.f, **tree.fresh(kwargs)), (x, *args))[0]
+        equations = _vector(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
         n = sum([np.size(leaf) for leaf in leaves])
         if np.size(equations) != n:
             raise ValueError(
                 f"implicit_root: {label(self.f)} returned {np.size(equations)} numbers for a root "
                 f"of {n}; there is one equation for each unknown"
             )
-        return x
+        return x, _Left(equations)
 
 
 def _at(path: str) -> str:
@@ -67,7 +83,8 @@ class _Rule:
 
     f: Fn
 
-    def __call__(self, g: Any, x: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+    def __call__(self, g: Any, y: Any, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        x, left = y
         leaves, structure = tree.flatten(args)
         places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
         vector, unravel = tree.ravel(x)
@@ -82,19 +99,42 @@ class _Rule:
         moving = [leaves[i] for i in places]
         by_root = jacobian(lambda v: equations(v, *moving))(vector)
         try:
-            multipliers = solve_linear(np.transpose(by_root), _vector(g))
+            multipliers = solve_linear(np.transpose(by_root), _vector(g[0]))
         except np.linalg.LinAlgError as error:
             error.add_note(
                 f"implicit_root: {label(self.f)} has a singular derivative by its unknowns at the "
                 "root, so there is none of the root"
             )
             raise
-        _, pull = vjp(lambda *moving: equations(vector, *moving), *moving)
+        again, pull = vjp(lambda *moving: equations(vector, *moving), *moving)
+        if not any(type(x) is Tensor and x.origin.compiling for x in (again, by_root, vector)):
+            self._check(left.equations, *primals((again, by_root, vector)))
         cotangents: list[Any] = [None] * len(leaves)
         for i, c in zip(places, pull(-multipliers), strict=True):
             cotangents[i] = c
         result: tuple[Any, ...] = tree.unflatten(structure, cotangents)
         return result
+
+    def _check(self, before: Any, again: Any, by_root: Any, vector: Any) -> None:
+        """Raise unless the equations are those that were solved.
+
+        A difference matters if it takes a step away from the root to make it.
+        """
+        step = 1e-3 * np.abs(vector) + 1e-6
+        if np.any(np.abs(again - before) > np.abs(by_root) @ step):
+            raise ValueError(
+                f"implicit_root: {label(self.f)} gives other numbers at the root than when it was "
+                "solved: does it read an array that has changed (pass it as an argument)?"
+            )
+
+
+@attrs.frozen(slots=False, repr=False)
+class _Root(CustomVJP[P, R]):
+    """What `implicit_root` returns."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        found: Any = super().__call__(*args, **kwargs)
+        return found[0]  # type: ignore[no-any-return]
 
 
 def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
@@ -115,7 +155,8 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
         and is written like any function to differentiate.
     solve
         ``solve(*args)``, which returns a root. It gets arrays and Python numbers, and may
-        iterate, call SciPy, or start from what an earlier call found.
+        iterate, call SciPy, or start from what an earlier call found. Use nothing that it
+        computes but the root: no gradient passes through the rest.
 
     Returns
     -------
@@ -129,7 +170,8 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
         When called: if the root is not a tree of floating arrays, or a floating Tensor is
         passed by keyword.
     ValueError
-        When called: if there are more or fewer equations than unknowns.
+        When called: if there are more or fewer equations than unknowns. In the backward pass: if
+        `f` gives other numbers at the root than it did when it was solved.
     TapeError
         When called: if `f` or `solve` captures a Tensor; pass it as an argument.
     LinAlgError
@@ -158,4 +200,4 @@ def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:
     >>> print(np.round(tg.grad(tg.grad(root))(1.0), 6))
     0.153338
     """
-    return CustomVJP(_Solver(f, solve), _Rule(f))
+    return _Root(_Solver(f, solve), _Rule(f))

@@ -132,10 +132,44 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
     # a gradient would be lost in silence
     with pytest.raises(tg.TapeError):
         tg.grad(lambda c: tg.implicit_root(lambda x, a: x - a * c, lambda a: a)(1.0))(2.0)
+    kept: list[Any] = []
+    noting = tg.implicit_root(lambda x, a: (kept.append(a * 2), x - a)[1], lambda a: a)
+    for f in (lambda a: noting(a) * kept[-1], tg.grad(lambda a: noting(a) * kept[-1])):
+        with pytest.raises(tg.TapeError):
+            f(2.0)
     flat = tg.implicit_root(lambda x, a: (x - a) ** 2, lambda a: a)
     with pytest.raises(np.linalg.LinAlgError) as error:
         tg.grad(flat)(1.0)
     assert any("singular derivative by its unknowns" in note for note in error.value.__notes__)
+
+
+@given(
+    st.floats(-1e3, 1e3),
+    st.sampled_from([1e-9, 1.0, 1e9]),
+    st.sampled_from([1e-6, 1.0, 1e6]),
+    st.floats(0.0, 1.0),
+)
+def test_equations_that_have_changed_are_told(c: float, scale: float, size: float, left: float):
+    """Whatever the equations are multiplied by, the size of the root, and what the solver left."""
+    held = np.array([c, 2.0, -3.0])
+
+    def gradient(change: float) -> Any:
+        held[:] = [c, 2.0, -3.0]
+        root = tg.implicit_root(
+            lambda x, a: scale * (x - held * a), lambda a: a * held * (1 + left)
+        )
+
+        def loss(a: Any) -> Any:
+            x = root(a)
+            held[1] += change
+            return tg.sum(x * x)
+
+        return tg.grad(loss)(size)
+
+    want = 2 * size * (1 + left) * (c * c + 13)
+    np.testing.assert_allclose(gradient(0.0), want, rtol=1e-9)
+    with pytest.raises(ValueError, match="an array that has changed"):
+        gradient(1.0 if size > 1e-6 else 10.0)
 
 
 def test_scipys_root_is_differentiated() -> None:

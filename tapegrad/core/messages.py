@@ -11,6 +11,7 @@ from tapegrad import tree
 from tapegrad.core.callables import label
 from tapegrad.core.tensor import Origin, Rules, Tensor
 from tapegrad.errors import TapeError
+from tapegrad.face.constants import refuse_lossy
 
 _KINDS = (np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, TypeError, ValueError)
 
@@ -86,12 +87,13 @@ def refuse_stranger(what: str, x: Tensor, last: Tensor | Origin | None) -> NoRet
     )
 
 
-def refuse_leaks(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:
-    """Raise for a Tensor in a result that is not of the tape that was written, or one around it.
+def check_returned(output: Any, last: Tensor | Origin | None, called: str | None = None) -> None:
+    """Raise for a leaf that a function must not return.
 
-    A loop's body, an example of a batch, a checkpointed call and the functions of `cond` are
-    recorded on tapes of their own. What such a function sets aside, instead of returning it, is
-    out of place in any other.
+    That is a Tensor which is not of the tape that was written, or one around it. A loop's body, an
+    example of a batch, a checkpointed call and the functions of `cond` are recorded on tapes of
+    their own. What such a function sets aside, instead of returning it, is out of place in any
+    other. And it is an array that would lose its mask or its unit.
     """
     here = None if last is None else last.origin
     if type(output) is Tensor and output.origin is here:
@@ -101,10 +103,15 @@ def refuse_leaks(output: Any, last: Tensor | Origin | None, called: str | None =
     except TypeError:
         # an object that is no tree, which `record` hands on
         return
+    of = called or (here.label if here else "a function that is not recorded")
+    try:
+        refuse_lossy(of, leaves)
+    except TypeError:
+        for path, x in zip(tree.paths(output), leaves, strict=True):
+            refuse_lossy(f"{of}: the result{path and f' at {path}'}", (x,))
     for i, x in enumerate(leaves):
         if type(x) is Tensor and x.origin is not here and not (here and here.is_within(x.origin)):
             path, there = tree.paths(output)[i], x.origin
-            of = called or (here.label if here else "a function that is not recorded")
             what = f"{of} returned a Tensor{path and f' at {path}'} ({x._line()}) of the tape of "
             if here is None:
                 raise TapeError(f"{what}{there.label}; pass it as an argument")

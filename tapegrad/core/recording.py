@@ -9,7 +9,7 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
-from tapegrad.core.messages import refuse_leaf, refuse_leaks
+from tapegrad.core.messages import check_returned, refuse_leaf
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
@@ -24,7 +24,7 @@ from tapegrad.core.writing import (
     write_parameter,
 )
 from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import own
+from tapegrad.face.ownership import own, shown
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -105,7 +105,7 @@ def run(
                 last, leaf = lift(last, PARAMETER, leaf)
             last = write_parameter(last, leaf, path)
         else:
-            return leaf if argnums is None else refuse_leaf(fn, leaf, path)
+            return shown(leaf) if argnums is None else refuse_leaf(fn, leaf, path)
         parameters.append(last)
         return last
 
@@ -116,8 +116,11 @@ def run(
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
     marked = tuple(map(given.__getitem__, which))
     # the function may change what it is given; `marked` stays as it is
-    given = [*map(tree.fresh, given)]
-    kwargs = {name: tree.fresh(x) for name, x in kwargs.items()} if kwargs else kwargs
+    given = [
+        tree.fresh(x) if i in which else shown(x) if type(x) is ndarray else tree.fresh(x, shown)
+        for i, x in enumerate(given)
+    ]
+    kwargs = {name: tree.fresh(x, shown) for name, x in kwargs.items()} if kwargs else kwargs
     if outer is None:
         output, last = recorded_from(last, fn, given, kwargs)
     else:
@@ -125,5 +128,5 @@ def run(
         advance(last)
         output = fn(*given, **kwargs)
         last = last_written()
-        refuse_leaks(output, last, of.label)
+        check_returned(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from tapegrad.core.messages import explained, refuse_leaks, refuse_stranger
+from tapegrad.core.messages import check_returned, explained, refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
@@ -179,7 +179,7 @@ def recorded_from(
     context.run(advance, last)
     output = context.run(fn, *args, **kwargs)
     last = context[CURRENT]
-    refuse_leaks(output, last)
+    check_returned(output, last)
     return output, last
 
 

@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, keep_names, label, title
 from tapegrad.core.cotangents import unbroadcast
 from tapegrad.core.forward import by_transposing
-from tapegrad.core.messages import refuse_stranger
+from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.pickling import by_name
@@ -24,7 +24,7 @@ from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_k
 from tapegrad.declare import declare
 from tapegrad.declare.domain import Domain
 from tapegrad.declare.layout import Layout
-from tapegrad.face.constants import as_constant, require_real
+from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import keep, lend
 from tapegrad.face.text import a_kind
@@ -41,7 +41,8 @@ def custom_op(
     """Make an op of a function on arrays and its VJP rules.
 
     When recorded, the function and its rules receive arrays, and Python numbers if it is called
-    with them, which leave float32 as it is.
+    with them, which leave float32 as it is. Use nothing that they compute but what they return: no
+    gradient passes through an array that they set aside.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def custom_op(
                     f"{called}: the function returned {a_kind(y)}; one array of real "
                     "numbers is needed (is a return missing?)"
                 )
-            require_real(np.asarray(y).dtype, f"{called}: the result")
+            refuse_unreal(f"{called}: the result", (y,))
             if not isinstance(y, np.ndarray):
                 return np.asarray(y)[()]
             # a 0-d result as a view, which in-place operators do not take for a number
@@ -152,8 +153,10 @@ def as_cotangent(c: Any, name: str) -> Any:
     """What a user's rule returned: a Tensor, or an array that the rule cannot change."""
     if type(c) is Tensor:
         return c
+    what = f"the cotangent that a VJP rule of {name} returned"
+    refuse_unreal(what, (c,))
     c = np.asarray(c)
-    require_real(c.dtype, f"the cotangent that a VJP rule of {name} returned")
+    require_real(c.dtype, what)
     return keep(c)
 
 
@@ -177,7 +180,7 @@ class CustomVJP(Generic[P, R]):
         return f"<custom_vjp of {title(self.fn)}>"
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, CustomVJP, (self.fn, self.backward))
+        return by_name(self, type(self), (self.fn, self.backward))
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         leaves, structure = tree.flatten((args, kwargs))
@@ -186,8 +189,11 @@ class CustomVJP(Generic[P, R]):
         if start is None:
             for x in tensors:
                 refuse_stranger("custom_vjp", x, None)
+            refuse_unreal("custom_vjp", leaves)
             args, kwargs = tree.unflatten(structure, lend(leaves))
-            return told(self.fn, *args, **kwargs)
+            output = told(self.fn, *args, **kwargs)
+            check_returned(output, None, label(self.fn))
+            return output
         for x in tree.leaves(kwargs):
             if type(x) is Tensor and x.dtype.kind == "f" and any(x.op.rules(len(x._operands))):
                 raise TypeError(
@@ -337,7 +343,8 @@ def custom_vjp(backward: Fn) -> Customizing:
     A decorator. The decorated function is called on arrays and Python numbers, never on Tensors,
     and may compute in any way: with loops until something converges, or with functions that
     tapegrad does not know. It may return further results for the rule to use; their cotangents are
-    zero in a first derivative, but not in a second one.
+    zero in a first derivative, but not in a second one. Use nothing that it computes but its
+    results: no gradient passes through an array that it sets aside.
 
     Raises
     ------

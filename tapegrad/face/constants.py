@@ -77,6 +77,17 @@ def refuse_unreal(what: str, given: Iterable[Any]) -> None:
             as_constant(x, what)
 
 
+def refuse_lossy(what: str, leaves: Iterable[Any]) -> None:
+    """Raise for an array whose class says more than its numbers, such as a mask or a unit.
+
+    Wherever a leaf is handed on as an array, that is lost. Objects, texts and complex numbers are
+    handed on as they are.
+    """
+    for x in leaves:
+        if type(x) is not ndarray and isinstance(x, ndarray) and not _is_real(x):
+            as_constant(x, what)
+
+
 def _is_real(x: Any) -> bool:
     """Whether an array of another class, or a number, is one that a tape takes."""
     if not isinstance(x, np.ndarray):

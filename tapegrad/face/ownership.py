@@ -126,6 +126,18 @@ def lend(x: Any) -> Any:
     return np.ndarray(x.shape, x.dtype, PickleBuffer(x))  # type: ignore[arg-type]
 
 
+def shown(x: Any) -> Any:
+    """An array of the caller, for a function that the caller wrote, which must not write to it.
+
+    Unlike what `lend` makes, it takes a tenth of a microsecond, and is for as long as the call.
+    """
+    if type(x) is not ndarray:
+        return x
+    x = x.view()
+    x.setflags(False)
+    return x
+
+
 def give(x: Any) -> Array:
     """Hand out an array or number that was just made and that nothing else refers to.
 

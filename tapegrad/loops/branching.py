@@ -8,11 +8,13 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, check_callable
-from tapegrad.core.messages import describe
+from tapegrad.core.callables import argument_names, check_callable, label
+from tapegrad.core.messages import check_returned, describe
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import CURRENT
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import told
+from tapegrad.face.ownership import shown
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
@@ -75,7 +77,10 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     if type(pred) is not Tensor:
         if np.asarray(pred).dtype.kind not in "biuf":
             raise TypeError(f"cond: pred must be a truth value or a number, not {pred!r}")
-        return told(on_true if pred else on_false, *tree.fresh(operands))
+        chosen = on_true if pred else on_false
+        found = told(chosen, *tree.fresh(operands, shown))
+        check_returned(found, CURRENT.get(), label(chosen))
+        return found
     given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)
     names = argument_names(on_true, len(operands))

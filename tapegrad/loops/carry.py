@@ -10,11 +10,12 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import label
+from tapegrad.core.messages import check_returned
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
-from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, require_64_bits
+from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
 from tapegrad.face.lines import told
-from tapegrad.face.ownership import lend
+from tapegrad.face.ownership import lend, shown
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)
@@ -41,22 +42,16 @@ def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> 
     return (found,) if last is origin else None
 
 
-def check_arrays(x: Any) -> None:
-    """Raise `CapturedError` if a leaf is a Tensor."""
+def check_arrays(f: Callable[..., Any], x: Any) -> None:
+    """Raise `CapturedError` if a leaf of what `f` returned is a Tensor."""
     if any(type(leaf) is Tensor for leaf in tree.leaves(x)):
         raise CapturedError
+    check_returned(x, None, label(f))
 
 
 def handed(carry: Any) -> Any:
     """A carry for a step of a loop on arrays, which may change its containers, but no array."""
-    return _shown(carry) if isinstance(carry, _NUMERIC) else tree.map(_shown, carry)
-
-
-def _shown(x: Any) -> Any:
-    if type(x) is np.ndarray:
-        x = x.view()
-        x.setflags(write=False)
-    return x
+    return shown(carry) if isinstance(carry, _NUMERIC) else tree.map(shown, carry)
 
 
 def taken(x: Any) -> Any:
@@ -108,7 +103,7 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     if not any(map(is_number, tree.leaves(init))):
         return init
     after = step(handed(init))
-    check_arrays(after)
+    check_arrays(f, after)
     check_carry(what, f, init, after)
     # as NumPy's own numbers, which `+=` does not change
     return tree.map(lambda x, y: y[()] if is_number(x) else y, init, typed(init, after))
@@ -121,7 +116,10 @@ def as_first(what: str, x: Any, path: str) -> Any:
 
 
 def _lent(what: str, x: Any, path: str) -> Any:
-    return lend(x) if type(x) is np.ndarray else as_first(what, x, path)
+    if type(x) is not np.ndarray:
+        return as_first(what, x, path)
+    require_real(x.dtype, f"{what}: {path}")
+    return lend(x)
 
 
 def typed(init: Any, after: Any) -> Any:

@@ -23,6 +23,7 @@ from tapegrad.loops.carry import (
     check_arrays,
     check_carry,
     handed,
+    is_number,
     named_leaves,
     on_arrays,
     settled,
@@ -157,6 +158,9 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
 
+    if first >= last and not any(type(x) is Tensor or is_number(x) for x in tree.leaves(init)):
+        # of no step nothing is known, and an error in it means nothing
+        return _unchanged("fori_loop", init)
     numbers = np.arange(first, max(first, last))
     return scan(_like(body, wraps(body)(row)), init, numbers)[0]
 
@@ -182,19 +186,23 @@ def _like(body: Fn, step: Fn) -> Fn:
 def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
     if not _truth(cond, tree.map(lend, init)):
-        first = tree.map_with_path(partial(as_first, "while_loop"), init, "carry")
-        return tree.map(np.asarray, first)
+        return _unchanged("while_loop", init)
     carry = begun("while_loop", body, init, body)
     while _truth(cond, carry):
         before, carry = carry, taken(body(handed(carry)))
-        check_arrays(carry)
+        check_arrays(body, carry)
         check_carry("while_loop", body, before, carry)
     return carry
 
 
+def _unchanged(what: str, init: Any) -> Any:
+    """The result of a loop without steps."""
+    return tree.map(np.asarray, tree.map_with_path(partial(as_first, what), init, "carry"))
+
+
 def _truth(cond: Fn, carry: Any) -> bool:
     found = cond(handed(carry))
-    check_arrays(found)
+    check_arrays(cond, found)
     _check_truth(cond, found)
     return bool(found)
 

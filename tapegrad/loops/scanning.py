@@ -152,7 +152,7 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     for t in order:
         before = carry
         carry, y = taken(_pair(f, f(handed(before), _row(xs, t))))
-        check_arrays((carry, y))
+        check_arrays(f, (carry, y))
         check_carry("scan", f, before, carry)
         given.append(y)
     if reverse:

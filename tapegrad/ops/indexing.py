@@ -21,6 +21,7 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, count, filled, flat, lifted, pointwise
 from tapegrad.declare.domain import Call, Choices, rows
 from tapegrad.declare.domain import index as any_index
+from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.product import moved
 
@@ -45,11 +46,13 @@ def taken_out(index: Any) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     template: list[Any] = []
     for part in index if isinstance(index, tuple) else (index,):
         if isinstance(part, slice):
-            ends = [None if end is None else operator.index(end) for end in _ends(part)]
+            ends = [end if end is None or type(end) is int else _end(end) for end in _ends(part)]
             template.append(slice(*ends))
         elif part is None or part is Ellipsis or type(part) is int:
             template.append(part)
         elif isinstance(part, Tensor | np.ndarray | np.generic | bool | list | tuple):
+            if type(part) is not np.ndarray and type(part) is not Tensor:
+                refuse_unreal("an index", (part,))
             if isinstance(part, list | tuple):
                 # NumPy makes a float array of an empty list
                 part = np.asarray(part)
@@ -74,6 +77,11 @@ def _no_index(kind: Any) -> IndexError:
 
 def _ends(part: slice) -> tuple[Any, Any, Any]:
     return part.start, part.stop, part.step
+
+
+def _end(end: Any) -> int:
+    refuse_unreal("an index", (end,))
+    return operator.index(end)
 
 
 def put_back(index: tuple[Any, ...], arrays: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -22,7 +22,7 @@ from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
 from tapegrad.face.lines import told
-from tapegrad.face.ownership import keep
+from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
 from tapegrad.program.apart import Runs, runs_of
@@ -161,7 +161,7 @@ class Compiled(Generic[P, R]):
             return result
         call = read(args, kwargs, self.static_argnums)
         if call.is_traced:
-            args, kwargs = tree.fresh((args, kwargs))
+            args, kwargs = tree.fresh((args, kwargs), shown)
             return self.fn(*args, **kwargs)
         again = call.signature in self._kept
         kept = self._keep(call.signature, args, kwargs)
@@ -196,7 +196,7 @@ class Compiled(Generic[P, R]):
             which the function may since have changed.
         """
         compiled = self(*args, **kwargs)
-        given, named = tree.fresh((args, kwargs))
+        given, named = tree.fresh((args, kwargs), shown)
         expected = told(self.fn, *given, **named)
         call = read(args, kwargs, self.static_argnums)
         captured = ", ".join(self._keep(call.signature, args, kwargs).captured)

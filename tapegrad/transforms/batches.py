@@ -17,7 +17,7 @@ from tapegrad.declare.abstract import evaluate
 from tapegrad.declare.batching import OneByOneError
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import users_place
-from tapegrad.face.ownership import give
+from tapegrad.face.ownership import give, shown
 from tapegrad.transforms.axes import Mapped, axes_of, refuse_sizes, to_axis
 from tapegrad.transforms.base import Fn, P, R, released
 from tapegrad.transforms.replay import replay
@@ -59,7 +59,7 @@ class Vmap(Generic[P, R]):
         marks: list[Any] = []
         for x in mapped:
             if x.axis is None:
-                marks.append(x.leaf)
+                marks.append(shown(x.leaf))
                 continue
             batch = x.in_front()
             last = write_parameter(last, _first(batch), x.path)
@@ -95,7 +95,7 @@ class Vmap(Generic[P, R]):
         structure = tree.flatten(given)[1]
         rows = []
         for i in range(n):
-            leaves = [x.leaf if x.axis is None else x.in_front()[i] for x in mapped]
+            leaves = [shown(x.leaf) if x.axis is None else x.in_front()[i] for x in mapped]
             rows.append(tree.flatten(self._call(tree.unflatten(structure, leaves))))
         stacked = [
             (np.stack(parts), True) if _is_number(parts[0]) else (parts[0], False)

@@ -83,39 +83,39 @@ def _map_one(f: Callable[[Any], Any], tree: Any) -> Any:
     return closed(node, keys, [_map_one(f, x) for x in children])
 
 
-def fresh(tree: Any) -> Any:
+def fresh(tree: Any, of: Callable[[Any], Any] | None = None) -> Any:
     """The leaves of a tree in containers of its own, which a function may change as it likes.
 
     What cannot change is shared: tuples and frozen records that hold no dict or list. A class
-    that cannot be a node of a tree is a leaf here.
+    that cannot be a node of a tree is a leaf here. With `of`, the leaves are what it makes of them.
     """
     node: Any = type(tree)
     if node in LEAVES:
-        return tree
+        return tree if of is None else of(tree)
     # in every training step, as `_map_one`: most containers hold leaves alone
     if node is dict:
-        plain = LEAVES.issuperset(builtins.map(type, tree.values()))
-        return tree.copy() if plain else {key: fresh(x) for key, x in tree.items()}
+        plain = of is None and LEAVES.issuperset(builtins.map(type, tree.values()))
+        return tree.copy() if plain else {key: fresh(x, of) for key, x in tree.items()}
     if node is list or node is tuple:
-        if LEAVES.issuperset(builtins.map(type, tree)):
+        if of is None and LEAVES.issuperset(builtins.map(type, tree)):
             return tree if node is tuple else tree.copy()
-        copied = [*builtins.map(fresh, tree)]
+        copied = [fresh(x, of) for x in tree]
         return copied if node is list else tuple(copied)
     read = _reader(node)
-    if read is not None and LEAVES.issuperset(builtins.map(type, read(tree))):
+    if of is None and read is not None and LEAVES.issuperset(builtins.map(type, read(tree))):
         return tree
-    return _fresh_record(node, tree, read is not None)
+    return _fresh_record(node, tree, read is not None, of)
 
 
-def _fresh_record(node: Any, tree: Any, frozen: bool) -> Any:
+def _fresh_record(node: Any, tree: Any, frozen: bool, of: Callable[[Any], Any] | None) -> Any:
     """`fresh` of a record, a named tuple or a leaf."""
     try:
         kind, keys, children = opened(tree)
     except TypeError:
         return tree
     if kind is None:
-        return tree
-    copied = [*builtins.map(fresh, children)]
+        return tree if of is None else of(tree)
+    copied = [fresh(x, of) for x in children]
     if not keys:
         return closed(node, keys, copied)
     changed = [x is not y for x, y in zip(copied, children, strict=True)]

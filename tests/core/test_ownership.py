@@ -5,7 +5,7 @@ import mmap
 import pickle
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -672,3 +672,52 @@ def test_give_keeps_the_order_of_the_axes(order, n):
     given = give(x)
     assert given.strides == x.strides
     np.testing.assert_array_equal(given, x)
+
+
+# --- arguments that are not differentiated ------------------------------------------------
+
+
+def _doubled(x: Any) -> Any:
+    """An array, changed in place."""
+    if isinstance(x, np.ndarray):
+        np.multiply(x, 2, out=x)
+    return x
+
+
+NOT_DIFFERENTIATED: dict[str, Any] = {
+    "grad": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x)[0]))(1.0, (x,)),
+    "by keyword": lambda f, x: tg.grad(lambda w, *, x: w * tg.sum(f(x)["x"]))(1.0, x={"x": x}),
+    "an array": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x)))(1.0, x),
+    "in a record": lambda f, x: tg.grad(lambda w, x: w * tg.sum(f(x).x))(1.0, Held(x)),
+    "inside": lambda f, x: tg.grad(lambda v: tg.grad(lambda w, x: w * tg.sum(f(x)))(v, x))(1.0),
+    "hessian": lambda f, x: tg.hessian(lambda w, x: w * tg.sum(f(x)))(1.0, x),
+    "whole numbers": lambda f, x: tg.record(lambda w, x: w * tg.sum(f(x)))(1.0, x.astype(int)),
+    "shared by a batch": lambda f, x: tg.vmap(lambda w, x: w * tg.sum(f(x)), (0, None))(x, x),
+    "branch": lambda f, x: tg.cond(True, f, lambda x: x, x),
+    "checkpoint": lambda f, x: tg.checkpoint(f)([x]),
+    "loop": lambda f, x: tg.fori_loop(0, 2, lambda i, c: f(c), x),
+    "rows": lambda f, x: tg.scan(lambda c, row: (c, f(row)), 0.0, np.stack([x, x])),
+    "custom_vjp": lambda f, x: tg.custom_vjp(lambda g, y, x: (g,))(f)(x),
+    "compile": lambda f, x: tg.record(lambda w: tg.compile(lambda w, x: w * tg.sum(f(x)))(w, x))(
+        1.0
+    ),
+}
+
+
+class Held(NamedTuple):
+    x: Any
+
+
+@pytest.mark.parametrize("name", NOT_DIFFERENTIATED)
+def test_what_a_function_is_given_it_cannot_write_to(name: str) -> None:
+    transform, x = NOT_DIFFERENTIATED[name], np.ones(3)
+    before = x.copy()
+    transform(lambda x: x, x)
+
+    def changing(given: Any) -> Any:
+        return tg.tree.map(_doubled, given)
+
+    with pytest.raises(ValueError, match="read-only"):
+        transform(changing, x)
+    np.testing.assert_array_equal(x, before)
+    assert x.flags.writeable

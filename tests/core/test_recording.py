@@ -34,7 +34,8 @@ class Params:
 def test_every_floating_leaf_of_every_argument_is_a_parameter():
     def fn(p, x, n, *, scale, text):
         assert (n, text) == (3, "t")
-        assert p["counts"] is counts
+        assert np.shares_memory(p["counts"], counts)
+        assert not p["counts"].flags.writeable
         return tg.sum(p["layer"].weight * x) + p["list"][0] * scale
 
     counts = np.array([1, 2])

@@ -255,6 +255,74 @@ def test_what_is_given_to_a_transform_is_real(name: str, x: Any) -> None:
         NO_NUMBERS[name](x)
 
 
+def first(g: Any, y: Any, x: Any) -> tuple[Any, ...]:
+    return (g,)
+
+
+# each of a function of one array that returns `x`, beside a Tensor where there may be more results
+RESULTS: dict[str, Any] = {
+    "compile": lambda x: tg.compile(lambda w: {"w": w, "x": x})(1.0),
+    "record": lambda x: tg.record(lambda w: (w, x))(1.0),
+    "aux": lambda x: tg.value_and_grad(lambda w: (w * 2, {"x": x}), has_aux=True)(1.0),
+    "vjp": lambda x: tg.vjp(lambda w: (w, x), 1.0),
+    "jvp": lambda x: tg.jvp(lambda w: (w, x), (1.0,), (1.0,)),
+    "linearize": lambda x: tg.linearize(lambda w: (w, x), 1.0),
+    "inside": lambda x: tg.grad(lambda w: w * tg.vjp(lambda v: (v, x), w)[0][0])(1.0),
+    "vmap": lambda x: tg.vmap(lambda w: (w, x))(np.ones(2)),
+    "branch": lambda x: tg.cond(True, lambda w: x, lambda w: w, 1.0),
+    "recorded branch": lambda x: tg.grad(
+        lambda w: tg.sum(tg.cond(w > 0, lambda w: x, lambda w: x, w))
+    )(1.0),
+    "checkpoint": lambda x: tg.checkpoint(lambda w: (w, x))(1.0),
+    "recorded checkpoint": lambda x: tg.record(tg.checkpoint(lambda w: (w, x)))(1.0),
+    "rows of a scan": lambda x: tg.scan(lambda c, row: (c, x), 0.0, np.ones(2)),
+    "recorded rows": lambda x: tg.record(lambda w: tg.scan(lambda c, _: (c, x), w, length=2))(1.0),
+    "carry": lambda x: tg.fori_loop(0, 2, lambda i, c: x, np.ones((1, 3))),
+    "while": lambda x: tg.while_loop(lambda c: np.sum(c) > 3, lambda c: x, np.full((1, 3), 2.0)),
+    "custom_vjp": lambda x: tg.custom_vjp(first)(lambda w: x)(1.0),
+    "recorded custom_vjp": lambda x: tg.record(tg.custom_vjp(first)(lambda w: (w, x)))(1.0),
+    "its cotangent": lambda x: tg.vjp(
+        tg.custom_vjp(lambda g, y, w: (x,))(lambda w: w * 1), np.ones((1, 3))
+    )[1](np.ones((1, 3))),
+    "custom_op": lambda x: tg.custom_op(vjps=(None,))(lambda w: x)(1.0),
+    "its rule": lambda x: tg.vjp(
+        tg.custom_op(vjps=(lambda g, y, w: x,))(lambda w: w * 1), np.ones((1, 3))
+    )[1](np.ones((1, 3))),
+    "root": lambda x: tg.implicit_root(lambda r, w: r - w, lambda w: x)(np.ones((1, 3))),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", RESULTS)
+def test_what_a_function_returns_loses_no_mask_and_no_unit(name: str) -> None:
+    ones = np.ones((1, 3))
+    RESULTS[name](ones)
+    for kind in ("masked", "matrix", "quantity"):
+        with pytest.raises(TypeError, match=r"not supported|is needed|tree of floating"):
+            RESULTS[name](UNREAL[kind](ones))
+
+
+INDEXED: dict[str, Any] = {
+    "taken": lambda i: tg.record(lambda w: w[i])(np.ones((3, 3))),
+    "among others": lambda i: tg.record(lambda w: w[:, i])(np.ones((3, 3))),
+    "in a list": lambda i: tg.record(lambda w: w[[i]])(np.ones((3, 3))),
+    "end": lambda i: tg.record(lambda w: w[: i.reshape(())])(np.ones(3)),
+    "added": lambda i: tg.at(np.ones((3, 3)))[i].add(1.0),
+    "set": lambda i: tg.record(lambda w: tg.at(w)[i].set(1.0))(np.ones((3, 3))),
+    "compiled": lambda i: tg.compile(lambda w: w[i])(np.ones((3, 3))),
+}
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", INDEXED)
+def test_an_index_is_an_array_that_a_tape_takes(name: str) -> None:
+    ones = np.ones((1, 1), int)
+    INDEXED[name](ones)
+    for make in (lambda x: np.ma.array(x, mask=True), np.asmatrix, lambda x: x.view(Quantity)):
+        with pytest.raises(TypeError, match=r"not supported|is needed"):
+            INDEXED[name](make(ones))
+
+
 def test_masks_are_no_rows_and_texts_are_no_truth() -> None:
     with pytest.raises(TypeError, match=r"arrays.x is masked"):
         tg.data.batches(0, {"x": M}, 2)

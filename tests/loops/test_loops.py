@@ -427,6 +427,15 @@ def test_no_steps_give_the_first_carry_and_empty_results():
         assert (ys["x"].shape, ys["x"].dtype) == ((0, 3), np.float32)
     same(tg.grad(lambda c: tg.sum(loop(c, xs)[0] ** 2))(np.ones(3)), 2 * np.ones(3))
     assert tg.scan(lambda c, _: (c * 2, None), 3.0, length=0) == (3.0, None)
+    # what would be wrong with a step is not asked if there is none
+    flat, x = np.zeros((2, 2)), np.ones(2)
+
+    def steps(a, x, n):
+        return tg.fori_loop(0, n, lambda i, c: np.linalg.inv(a) @ c, x)
+
+    for n in (0, -2):
+        for f in (steps, tg.compile(steps)):
+            np.testing.assert_array_equal(f(flat, x, n), x)
 
 
 @pytest.mark.parametrize("reverse", [False, True])

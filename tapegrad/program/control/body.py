@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import first_line, label
-from tapegrad.core.messages import refuse_leaks
+from tapegrad.core.messages import check_returned
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import (
@@ -104,7 +104,7 @@ def _returned(fn: Callable[..., Any], args: tuple[Any, ...]) -> Any:
     # these values are placeholders, so warnings about them mean nothing
     with np.errstate(all="ignore"):
         output = fn(*args)
-        refuse_leaks(output, last_written())
+        check_returned(output, last_written())
     return tree.map_with_path(partial(_as_result, label(fn)), output, "")
 
 
