@@ -42,7 +42,6 @@ if _typing.TYPE_CHECKING:
     from tapegrad import parallel as parallel
     from tapegrad import random as random
     from tapegrad import testing as testing
-    from tapegrad.checkpoints import checkpoint as checkpoint
     from tapegrad.declare.custom import custom_op as custom_op
     from tapegrad.declare.custom import custom_vjp as custom_vjp
     from tapegrad.explain import show as show
@@ -54,7 +53,6 @@ if _typing.TYPE_CHECKING:
     from tapegrad.functions import *
     from tapegrad.functions import fft as fft
     from tapegrad.functions import linalg as linalg
-    from tapegrad.implicit import implicit_root as implicit_root
     from tapegrad.loops import cond as cond
     from tapegrad.loops import fori_loop as fori_loop
     from tapegrad.loops import scan as scan
@@ -65,6 +63,8 @@ if _typing.TYPE_CHECKING:
     from tapegrad.program import load_program as load_program
     from tapegrad.program.jax import to_jax as to_jax
     from tapegrad.transforms.batches import vmap as vmap
+    from tapegrad.transforms.checkpoint import checkpoint as checkpoint
+    from tapegrad.transforms.implicit import implicit_root as implicit_root
     from tapegrad.transforms.jacobians import hessian as hessian
     from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
     from tapegrad.transforms.jacobians import jacobian as jacobian
@@ -79,8 +79,8 @@ _keep_freed_memory()
 
 # imported when they are first asked for: not every program needs them
 _PLACES = {
-    "checkpoint": "tapegrad.checkpoints",
-    "implicit_root": "tapegrad.implicit",
+    "checkpoint": "tapegrad.transforms.checkpoint",
+    "implicit_root": "tapegrad.transforms.implicit",
     "polygamma": "tapegrad.ops.scipy_special",
     "sweep_steps": "tapegrad.explain.steps",
     "to_jax": "tapegrad.program.jax",

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Tensor
@@ -34,6 +33,7 @@ from tapegrad.program.control.body import Traced, over_captured, settled_before,
 from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.control.ops import repeat
 from tapegrad.program.expressions import VIEWS
+from tapegrad.transforms.checkpoint import Checkpoint
 
 Fn = Callable[..., Any]
 Carry = TypeVar("Carry", bound=Any)

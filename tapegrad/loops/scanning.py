@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.checkpoints import Checkpoint
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.constants import as_constant, refuse_unreal
@@ -30,6 +29,7 @@ from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.control.ops import repeat
 from tapegrad.program.expressions import VIEWS
+from tapegrad.transforms.checkpoint import Checkpoint
 
 Step = Callable[[Any, Any], Any]
 Carry = TypeVar("Carry", bound=Any)

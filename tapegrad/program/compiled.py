@@ -25,7 +25,6 @@ from tapegrad.face.lines import told
 from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
-from tapegrad.program.apart import Runs, runs_of
 from tapegrad.program.arguments import arguments_of
 from tapegrad.program.draws import refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
@@ -34,7 +33,7 @@ from tapegrad.program.observe import Watch
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
-from tapegrad.program.text import runner
+from tapegrad.program.text import Runs, runner, runs_of
 from tapegrad.transforms.names import as_positions
 
 P = ParamSpec("P")

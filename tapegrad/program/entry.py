@@ -14,9 +14,9 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import DEFAULT, STATE
 from tapegrad.face.text import as_text
-from tapegrad.program.apart import Runs
 from tapegrad.program.results import check_keys
 from tapegrad.program.static import static_key
+from tapegrad.program.text import Runs
 
 
 @attrs.frozen

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from tapegrad.testing.written import written
+from tapegrad.testing.written_tests import written
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -13,7 +13,7 @@ from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.face.table import ANSWERS, complete
-from tapegrad.testing.assumed import assumed
+from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
 
 __all__ = ["domain_of", "sample_calls"]

@@ -12,10 +12,9 @@ from tapegrad.core.callables import check_callable, label
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import a_kind
-from tapegrad.testing.agreement import FLOOR, Named, agree, compare, length
-from tapegrad.testing.first import check_first
-from tapegrad.testing.flat import Flat, locate, pack, unpack, weights
 from tapegrad.testing.foreign import Foreign, floats, read
+from tapegrad.testing.gradients import FLOOR, Named, agree, check_first, compare, length
+from tapegrad.testing.leaves_as_vector import Flat, locate, pack, unpack, weights
 from tapegrad.testing.values import CLOSE
 
 __all__ = ["check_jvp", "check_vjp"]

@@ -1,23 +1,163 @@
-"""Derivatives against differences over a ladder of steps.
-
-The numeric side is a central difference, extrapolated over a ladder of steps (Richardson's
-method), which also estimates its error. A derivative is called wrong only if it differs by more
-than that.
-"""
+"""Derivatives against differences over a ladder of steps: the steps, the problem, the limits."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad.face.ownership import Array
-from tapegrad.testing.flat import pack, unpack
-from tapegrad.testing.ladder import FINE, limit
-from tapegrad.testing.problem import Fn, Problem
+from tapegrad.testing.leaves_as_vector import pack, unpack
 
-__all__ = ["Comparison", "Finding"]
+__all__ = ["EPS", "FINE", "Comparison", "Finding", "Fn", "Problem", "Steps", "coarse", "limit"]
+
+
+EPS = float(np.finfo(np.float64).eps)
+_TAIL = 5  # the number of smaller steps that a limit must agree with
+_BLOCK = 1024  # the number of rows whose limits are found at a time
+
+
+@attrs.frozen(eq=False)
+class Steps:
+    """The steps of the differences, in units of max(1, |x|).
+
+    Attributes
+    ----------
+    ladder
+        From large to small, each a quarter of the one before.
+    first
+        The first two steps to try.
+    near
+        The distance from a point up to which slopes are taken, to recognize a kink.
+    close
+        A relative error below this needs no closer look.
+    sure
+        The relative doubt up to which a one-sided slope counts as known.
+    """
+
+    ladder: Array
+    first: Array
+    near: tuple[float, float]
+    close: float
+    sure: float
+
+
+# the usual step cbrt(eps) is among them; the large ones are for functions with coarse rounding,
+# the small ones for kinks and poles close by
+_LADDER = np.cbrt(EPS) * 4.0 ** -np.arange(-6, 13)
+FINE = Steps(_LADDER, _LADDER[2:4], (1e-4, 1e-7), 1e-9, 1e-2)
+
+
+def coarse(eps: float) -> Steps:
+    """Steps for inputs or outputs with this relative rounding; their errors are larger."""
+    ladder = np.cbrt(eps) * 4.0 ** -np.arange(-3, 9)
+    ladder = ladder[(ladder < 0.5) & (ladder > eps)]
+    near = float(ladder[1]), float(ladder[4])
+    return Steps(ladder, ladder[1:3], near, 8 * eps / ladder[2], 1e-1)
+
+
+def limit(
+    ladder: Array, slopes: Array, power: int, rounding: Array, size: float
+) -> tuple[Array, Array]:
+    """The limit of slopes at the ladder's steps, and its possible error.
+
+    Parameters
+    ----------
+    ladder, slopes
+        One row for each step.
+    power
+        The leading power of the step in their error.
+    rounding
+        The least error of the values from which the slopes were computed.
+    size
+        The size of these values.
+    """
+    if slopes.shape[1] > _BLOCK:
+        blocks = range(0, slopes.shape[1], _BLOCK)
+        parts = [
+            limit(ladder, slopes[:, i : i + _BLOCK], power, rounding[i : i + _BLOCK], size)
+            for i in blocks
+        ]
+        limits, doubts = zip(*parts, strict=True)
+        return np.concatenate(limits), np.concatenate(doubts)
+    better = slopes[1:] + (slopes[1:] - slopes[:-1]) / (4**power - 1)
+    better[~np.isfinite(better)] = np.nan
+    steps = ladder[1:, None]
+    # steps too small to change the value say nothing
+    resolved = (slopes[1:] != 0) | (slopes == 0).all(axis=0)
+    n = len(better) - min(_TAIL, len(better) // 2)
+    # if this is the limit, the differences at smaller steps are noise in the values
+    moves = np.fmax(np.abs(better - better[:n, None]), 0)
+    smaller = np.arange(len(better)) > np.arange(n)[:, None]
+    noise = np.max(np.where(smaller[..., None], steps * moves, 0), axis=1)
+    i = np.arange(n)
+    errors = 4 * moves[i, i + 1] + 8 * np.maximum(noise, rounding) / steps[:n]
+    sound = np.isfinite(better[:n]) & resolved[:n] & (noise <= 1e-3 * size)
+    errors[~sound] = np.inf
+    best = np.argmin(errors, axis=0)[None]
+    found: Array = np.take_along_axis(better, best, axis=0)[0]
+    return found, np.take_along_axis(errors, best, axis=0)[0]
+
+
+Fn = Callable[..., Any]
+
+
+@attrs.frozen(eq=False)
+class Problem:
+    """A function of arrays that returns arrays, its derivatives, and the point to check it at.
+
+    Attributes
+    ----------
+    name, paths
+        The names of the function and of each input in messages.
+    evaluate
+        The function on plain arrays.
+    pull
+        From a point to the outputs and the pullback of a list of cotangents; None if
+        only tangents are checked.
+    push
+        From a point and its tangents to the outputs' tangents; None if only
+        cotangents are checked.
+    x
+        The point, in float64.
+    order
+        Of the derivative that is checked.
+    scale, eps
+        The size of the intermediate numbers, as far as known from the function that this one is
+        derived from, and their relative rounding.
+    resolution
+        The relative rounding of the inputs.
+    noise
+        The known error of each output, if it is more than the rounding of its size.
+    steps
+        Of the differences.
+    by
+        The name in messages of the function that gave the derivatives, if it is another one.
+    output_paths
+        The name of each output in messages; "output 0" and so on by default.
+    """
+
+    name: str
+    evaluate: Fn
+    pull: Fn | None
+    push: Fn | None
+    x: tuple[Array, ...]
+    paths: tuple[str, ...]
+    order: int = 1
+    scale: float = 0.0
+    eps: float = EPS
+    resolution: float = EPS
+    noise: Any = 0.0
+    steps: Steps = FINE
+    by: str = ""
+    output_paths: tuple[str, ...] = ()
+
+    def where(self, mode: str) -> str:
+        """The text that says which derivative of a function is meant."""
+        return f"({self.by})" if self.by else f"(order {self.order}, {mode} mode)"
+
 
 _FEW = 64  # the most inputs that are moved one by one
 _UNDERFLOW = 1e-290  # smaller numbers count as zero

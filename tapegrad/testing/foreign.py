@@ -15,9 +15,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.face.ownership import Array
-from tapegrad.testing.flat import locate, pack
-from tapegrad.testing.ladder import EPS, FINE, coarse
-from tapegrad.testing.problem import Problem
+from tapegrad.testing.differences import EPS, FINE, Problem, coarse
+from tapegrad.testing.leaves_as_vector import locate, pack
 
 __all__ = ["Foreign", "floats", "read"]
 

@@ -19,8 +19,8 @@ from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.program import compile as compile_
-from tapegrad.testing.agreement import FLOOR, agree, compare, length
-from tapegrad.testing.flat import Flat, flattened, locate, pack, unpack, weights
+from tapegrad.testing.gradients import FLOOR, agree, compare, length
+from tapegrad.testing.leaves_as_vector import Flat, flattened, locate, pack, unpack, weights
 from tapegrad.testing.values import check_values, on_plain_arrays, rounding
 from tapegrad.transforms.products import jvp, vjp
 

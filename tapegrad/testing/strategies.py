@@ -15,7 +15,7 @@ from hypothesis.extra import numpy as hnp
 from tapegrad import tree
 from tapegrad.declare.domain import REAL, Call, Domain, Elements
 from tapegrad.face.ownership import Array
-from tapegrad.testing.assumed import Assumed
+from tapegrad.testing.assumed_domains import Assumed
 from tapegrad.testing.calls import domain_of
 from tapegrad.testing.choices import Chosen, clear_numbers, is_clear
 

@@ -11,7 +11,7 @@ from tapegrad import tree
 from tapegrad.core.recording import record
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import at_users_line
-from tapegrad.testing.flat import flattened, floating
+from tapegrad.testing.leaves_as_vector import flattened, floating
 
 __all__ = ["CLOSE", "check_values", "on_plain_arrays", "rounding"]
 

@@ -489,7 +489,7 @@ def test_no_interrupt_whenever_it_comes_leaves_a_recording_open(name):
         "tape.py",
         "recording.py",
         "writing.py",
-        "checkpoints.py",
+        "checkpoint.py",
         "custom.py",
         "gradients.py",
         "products.py",
@@ -516,7 +516,7 @@ def test_an_interrupted_inner_recording_leaves_the_outer_one_as_it_was():
         def inner():
             return squared(y) + tg.checkpoint(lambda z: z * z)(y)
 
-        came = interrupted(inner, ("checkpoints.py", "custom.py", __file__), at)
+        came = interrupted(inner, ("checkpoint.py", "custom.py", __file__), at)
         return y * x, came
 
     at, came = 0, True

@@ -603,7 +603,7 @@ HOSTILE = [
     *(None, True, -1, 0, 3, 2**70, 1e300, float("nan"), "", "v0", "i0", "c0", "v999", "*"),
     *([], {}, [0], [-1], [10**12], {"a": 1}, [[1]], [None] * 3),
     *(f"0) or {CODE} or (0", f"x\n{CODE}\n", f"\n    {CODE}", f"{{0.__class__}}{CODE}", f"'{CODE}"),
-    *("os:system", "tapegrad.nn:Linear", "builtins:eval", "tapegrad.checkpoints:Checkpoint"),
+    *("os:system", "tapegrad.nn:Linear", "builtins:eval", "tapegrad.transforms.checkpoint:Checkpoint"),
     *({"record": ["os:system", [], []]}, {"dtype": "O"}, {"dtype": "<f8,<f8"}, {"slice": [CODE] * 3}),
     *({"value": "v1"}, {"dict": [[CODE, CODE]]}, {"number": ["<f8", "00"]}, {"bytes": "zz"}),
     *("sum", "matmul", "reshape", "power", "getitem", "random.uniform", "seed", "backward"),

@@ -15,7 +15,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.domain import Elements
 from tapegrad.testing import arrays, check_jvp, check_vjp, sample_calls
-from tapegrad.testing.flat import flattened
+from tapegrad.testing.leaves_as_vector import flattened
 
 X = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25]])
 SQUARE = np.array([[0.5, -1.0, 2.0], [1.5, 3.0, -0.25], [0.75, -0.5, 1.0]])

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.checkpoints import CHECKPOINT
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.ops.casting import stopped
+from tapegrad.transforms.checkpoint import CHECKPOINT
 
 
 def replay(tape: Tape, values: Mapping[Tensor, Any]) -> dict[Tensor, Any]:

@@ -134,7 +134,7 @@ class _Root(CustomVJP[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         found: Any = super().__call__(*args, **kwargs)
-        return found[0]  # type: ignore[no-any-return]
+        return found[0]
 
 
 def implicit_root(f: Fn, solve: Callable[P, R]) -> CustomVJP[P, R]:

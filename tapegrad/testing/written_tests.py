@@ -10,10 +10,11 @@ from typing import Any
 from tapegrad.core.callables import label
 from tapegrad.core.op import Op
 from tapegrad.face.text import a_kind
-from tapegrad.testing.assumed import NEEDED, Assumed
+from tapegrad.testing.assumed_domains import NEEDED, Assumed
 from tapegrad.testing.calls import domain_of
 
 __all__ = ["written"]
+
 
 _TESTS = '''\
 @settings(max_examples=50, deadline=None)  # a slow machine is no failure

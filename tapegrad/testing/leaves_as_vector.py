@@ -16,7 +16,8 @@ from tapegrad.face.ownership import Array
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 
-Fn = Callable[..., Any]
+
+FlatFn = Callable[..., Any]
 
 
 @attrs.frozen(eq=False)
@@ -36,13 +37,13 @@ class Flat:
     """
 
     name: str
-    fn: Fn
+    fn: FlatFn
     xs: tuple[Any, ...]
     paths: tuple[str, ...]
     args: tuple[Any, ...]
 
 
-def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
+def flattened(fn: FlatFn, args: Sequence[Any], dtype: Any = None) -> Flat:
     """A function and its arguments as a function of floating leaves, of a dtype if given."""
     if not isinstance(args, tuple | list):
         raise TypeError(
@@ -75,7 +76,7 @@ def flattened(fn: Fn, args: Sequence[Any], dtype: Any = None) -> Flat:
     )
 
 
-def floating(fn: Fn, output: Any) -> list[Any]:
+def floating(fn: FlatFn, output: Any) -> list[Any]:
     """The floating leaves of a function's result."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:
