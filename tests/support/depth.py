@@ -16,8 +16,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
     "op": (4, 150),
     "op, cheap": (16, 250),
-    "op, written": (1, 150),
-    "op, written in its own form": (8, 150),
+    "op, written": (1, 40),
+    "op, written in its own form": (8, 60),
     "op, in every part": (3, 30),
     "op, by differences": (2, 20),
     "op, by every property": (1, 20),
@@ -28,8 +28,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "check_grads, of few inputs": (6, 100),
     "loop": (6, 60),
     # a body that changes what it is given, in each transform and in each loop
-    "own tree": (5, 150),
-    "own tree, in a loop": (3, 100),
+    "own tree": (5, 40),
+    "own tree, in a loop": (3, 40),
     "batch": (8, 250),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),
