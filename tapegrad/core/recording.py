@@ -116,10 +116,13 @@ def run(
         kwargs = {name: tree.map_with_path(mark, x, name) for name, x in kwargs.items()}
     marked = tuple(map(given.__getitem__, which))
     # the function may change what it is given; `marked` stays as it is
-    given = [
-        tree.fresh(x) if i in which else shown(x) if type(x) is ndarray else tree.fresh(x, shown)
-        for i, x in enumerate(given)
-    ]
+    for i, x in enumerate(given):
+        if type(x) is ndarray:
+            # as `shown`, in every training step
+            given[i] = x = x.view()
+            x.setflags(False)  # type: ignore[call-arg]
+        else:
+            given[i] = tree.fresh(x) if i in which else tree.fresh(x, shown)
     kwargs = {name: tree.fresh(x, shown) for name, x in kwargs.items()} if kwargs else kwargs
     if outer is None:
         output, last = recorded_from(last, fn, given, kwargs)

@@ -19,6 +19,8 @@ from tapegrad.face.ownership import lend, shown
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)
+# of which a carry that is right mostly consists
+_PLAIN = PYTHON_NUMBERS | {np.ndarray, np.float64, np.bool_}
 
 
 class CapturedError(Exception):
@@ -44,9 +46,11 @@ def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> 
 
 def check_arrays(f: Callable[..., Any], x: Any) -> None:
     """Raise `CapturedError` if a leaf of what `f` returned is a Tensor."""
-    if any(type(leaf) is Tensor for leaf in tree.leaves(x)):
+    kinds = {*map(type, tree.leaves(x))}
+    if Tensor in kinds:
         raise CapturedError
-    check_returned(x, None, label(f))
+    if not kinds <= _PLAIN:
+        check_returned(x, None, label(f))
 
 
 def handed(carry: Any) -> Any:

@@ -114,6 +114,7 @@ def value_and_grad(
     fn
         A function with a scalar floating result. It may change the dicts and lists that it is
         given, which are its own: gradients belong to the leaves as they were before the call.
+        Arrays are read-only.
     argnums
         The position of the argument to differentiate, or a tuple of positions.
         Arguments are trees whose leaves are floating.
