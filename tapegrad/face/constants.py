@@ -39,8 +39,6 @@ def as_constant(x: Any, what: str) -> Any:
         return keep(x)
     if kind in PYTHON_NUMBERS:
         return x
-    if isinstance(x, np.generic):
-        return as_constant(np.asarray(x), what)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
     if isinstance(x, np.matrix):
@@ -50,7 +48,7 @@ def as_constant(x: Any, what: str) -> Any:
         )
     # an array with its own __array_ufunc__ has more than its numbers, such as units
     is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
-    if is_array or isinstance(x, list | tuple):
+    if is_array or isinstance(x, np.generic | list | tuple):
         return as_constant(np.asarray(x), what)
     remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
     raise TypeError(
