@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.tensor import Rules
+from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
@@ -100,8 +101,9 @@ def _check_operand(x: Any, counts: Mapping[str, int], what: str) -> None:
 def _check_call(made: Instruction, what: str) -> None:
     """Raise unless an op takes this number of operands, and options of these names."""
     forward, n = made.op.forward, len(made.operands)
-    for name, default in getattr(getattr(made.op, "signature", None), "defaults", {}).items():
-        # NumPy takes a 1 for a True too, and no other numbers
+    defaults = getattr(getattr(made.op, "signature", None), "defaults", {})
+    for name, default in defaults.items() if made.op is not contract else ():
+        # NumPy takes a 1 for a True too, and no other numbers; for `contract` also a path
         if type(default) is bool and made.options.get(name, default) not in (True, False):
             _fail(f"{what} has an option {name} that is neither true nor false")
     if made.stage not in STAGES:

@@ -11,7 +11,8 @@ exact at 1, and a pass that loses the epsilon is seen. The hash of a function of
 what it is given, up to signs: what is computed twice is off by the same, and what is equal or
 cancels stays so. In a reduction, or a product of matrices, each result is off by itself and by a
 unit in the last place of the sum of its terms' sizes, for these may be added in any order; it is
-exact only if that sum is too. Where the sum overflows, another order may, and anything goes.
+exact only if that sum is too. So is a loop's carry to which each step does nothing but add. Where
+the sum overflows, another order may, and anything goes.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import numpy as np
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare.abstract import forward_of
 from tapegrad.face.ownership import Array
+from tapegrad.ops.arithmetic import add
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref
 
@@ -83,6 +85,8 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
     captured, carry, xs = list(operands[:n]), list(operands[n:first]), operands[first:]
     steps = loop.steps(xs)
     rows: list[list[Any]] = []
+    moves = isinstance(rounding, Rounded)
+    sums = {k: _size(carry[k]) for k in _accumulated(loop)} if moves else {}
     while len(rows) != steps:
         if loop.stop is not None and not evaluated(loop.stop, [*captured, *carry])[0]:
             break
@@ -90,8 +94,12 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
             raise EndlessError
         t = len(rows) if steps is None or not loop.reverse else steps - 1 - len(rows)
         given = evaluated(loop.body, [*captured, *carry, *[x[t, ...] for x in xs]], rounding)
+        for k, size in sums.items():
+            sums[k] = size + _size(given[k] - carry[k])
         carry = given[: loop.n_carry]
         rows.append(given[loop.n_carry :])
+    for k, size in sums.items():
+        carry[k] = _like(carry[k], rounding.reordered(carry[k], size))  # type: ignore[attr-defined]
     if loop.reverse:
         rows.reverse()
     stacks = []
@@ -102,6 +110,21 @@ def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:
             stack[t] = row[j]
         stacks.append(stack)
     return Parts((*carry, *stacks))
+
+
+def _accumulated(loop: Loop) -> list[int]:
+    """The floating carries to which each step does nothing but add."""
+    body, n = loop.body, loop.n_captured
+    used = [x for made in body.instructions for x in made.operands]
+    found = []
+    for k, out in enumerate(body.outputs[: loop.n_carry]):
+        made = body.of(out) if type(out) is Ref else None
+        if type(made) is not Instruction or made.op is not add or made.dtype.kind != "f":
+            continue
+        carry = Ref("input", n + k)
+        if carry in made.operands and used.count(carry) == 1 and out not in used:
+            found.append(k)
+    return found
 
 
 # --- rounding, off on purpose ---------------------------------------------------------------
@@ -155,6 +178,13 @@ class Rounded:
             return result
         off = _signs(mixed, self.seed) * np.copysign(ulp, result)
         return _like(result, np.where(exact, result, result + off))
+
+    def reordered(self, result: Any, size: Any) -> Any:
+        """A sum that was added up step by step, whose terms have sizes of this sum."""
+        places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
+        ulp = np.where(np.isfinite(size), np.spacing(size), np.nan)
+        off = _signs(places + np.sum(_mixed(size)), self.seed) * ulp
+        return np.where((size == 0) | ~np.isfinite(result), result, result + off)
 
 
 def _is_exact(

@@ -562,7 +562,11 @@ def test_derivatives_of_trees_by_several_arguments_are_trees(transform):
 
 
 REFUSED: list[tuple[Any, type[Exception], str]] = [
-    (lambda: tg.jvp(tg.sum, np.ones(2), (np.ones(2),)), TypeError, r"primals must be a tuple.*\(x,\)"),
+    (
+        lambda: tg.jvp(tg.sum, np.ones(2), (np.ones(2),)),
+        TypeError,
+        r"primals must be a tuple.*\(x,\)",
+    ),
     (
         lambda: tg.jvp(tg.sum, (np.ones(2),), np.ones(2)),
         TypeError,
