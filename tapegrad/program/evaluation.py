@@ -26,7 +26,8 @@ import numpy as np
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare.abstract import forward_of
 from tapegrad.face.ownership import Array
-from tapegrad.ops.arithmetic import add
+from tapegrad.ops.arithmetic import add, multiply, square
+from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref
 
@@ -57,8 +58,25 @@ def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is)
     known |= {Ref("constant", i): x.array for i, x in enumerate(code.constants)}
     for i, made in enumerate(code.instructions):
         given = [known[x] if type(x) is Ref else x for x in made.operands]
+        if isinstance(rounding, Rounded) and made.op is sum_:
+            given = [
+                _uncertain(code, x, known, y) for x, y in zip(made.operands, given, strict=True)
+            ]
         known[Ref("instruction", i)] = _result(made, given, rounding)
     return [known[x] if type(x) is Ref else x for x in code.outputs]
+
+
+def _uncertain(code: Code, x: Any, known: dict[Any, Any], summed: Any) -> Any:
+    """What is summed, with nan for products that overflow: multiplied and added at once, none does.
+
+    Where a sum of products is a product of matrices, the products are not rounded.
+    """
+    made = code.of(x) if type(x) is Ref else None
+    if type(made) is not Instruction or made.op not in (multiply, square):
+        return summed
+    factors: list[Any] = [known[y] if type(y) is Ref else y for y in made.operands]
+    finite = np.all([np.broadcast_to(np.isfinite(y), summed.shape) for y in factors], axis=0)
+    return np.where(finite & np.isinf(summed), np.nan, summed)
 
 
 def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
@@ -160,8 +178,11 @@ class Rounded:
         else:
             # terms that are exact in any order, are so by their sizes too
             places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
-            # the same where the same is computed again
-            mixed = places + sum((np.sum(_mixed(x)) for x in operands), np.uint64(0))
+            # the same where the same is computed again, from operands in the same order
+            hashes = [np.sum(_mixed(x)) for x in operands]
+            mixed = places + sum(
+                (np.uint64(2 * k + 1) * h for k, h in enumerate(hashes)), np.uint64(0)
+            )
             sizes = [_size(x) for x in operands]
             try:
                 summed = np.asarray(op.forward(*sizes, **options))
