@@ -59,24 +59,26 @@ def evaluated(code: Code, inputs: Sequence[Any], rounding: Rounding = _as_it_is)
     for i, made in enumerate(code.instructions):
         given = [known[x] if type(x) is Ref else x for x in made.operands]
         if isinstance(rounding, Rounded) and made.op is sum_:
-            given = [
-                _uncertain(code, x, known, y) for x, y in zip(made.operands, given, strict=True)
-            ]
+            given = [_uncertain(code, made.operands[0], known, rounding.seed)]
         known[Ref("instruction", i)] = _result(made, given, rounding)
     return [known[x] if type(x) is Ref else x for x in code.outputs]
 
 
-def _uncertain(code: Code, x: Any, known: dict[Any, Any], summed: Any) -> Any:
-    """What is summed, with nan for products that overflow: multiplied and added at once, none does.
+def _uncertain(code: Code, x: Any, known: dict[Any, Any], seed: int) -> Any:
+    """What is summed, where products that overflow may do so or not.
 
     Where a sum of products is a product of matrices, the products are not rounded.
     """
+    summed = known[x] if type(x) is Ref else x
     made = code.of(x) if type(x) is Ref else None
     if type(made) is not Instruction or made.op not in (multiply, square):
         return summed
     factors: list[Any] = [known[y] if type(y) is Ref else y for y in made.operands]
     finite = np.all([np.broadcast_to(np.isfinite(y), summed.shape) for y in factors], axis=0)
-    return np.where(finite & np.isinf(summed), np.nan, summed)
+    if summed.dtype.kind != "f":
+        return summed
+    large = np.copysign(np.finfo(summed.dtype).max if seed % 2 else np.nan, summed)
+    return np.where(finite & np.isinf(summed), large, summed).astype(summed.dtype)
 
 
 def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
@@ -191,10 +193,11 @@ class Rounded:
                 summed, exact = None, np.False_
             if op.name in _ADDING and summed is not None:
                 ulp = np.where(np.isfinite(result), np.spacing(summed), 0)
-                if all(np.all(np.isfinite(x)) for x in operands):
-                    # nan where it overflows, in this order or another
-                    ulp = np.where(np.isfinite(summed), ulp, np.nan)
-                    exact = exact & np.isfinite(summed)
+                # anything, where it overflows in this order or another, beside infinities too
+                finite = [np.where(np.isfinite(x), x, 0) if _is_floating(x) else x for x in sizes]
+                over = ~np.isfinite(np.asarray(op.forward(*finite, **options)))
+                result = np.where(over, np.nan if self.seed % 2 else 0.0, result)
+                exact = exact & ~over
         if np.all(exact):
             return result
         off = _signs(mixed, self.seed) * np.copysign(ulp, result)
