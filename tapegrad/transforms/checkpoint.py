@@ -64,8 +64,13 @@ class Checkpoint(Generic[P, R]):
             return output
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # dropped with the call; what leaks from it is of no other tape
-        origin = start.origin.inner(self.fn)
-        (given, named), last = _marked(origin, (args, kwargs))
+        origin: Tensor | Origin
+        if isinstance(getattr(self.fn, "__self__", None), Call):
+            # a rule's own call belongs to the tape of what it differentiates
+            origin, given, named, last = start, args, kwargs, start
+        else:
+            (given, named), last = _marked(start.origin.inner(self.fn), (args, kwargs))
+            origin = last.origin
         output, last = recorded_from(last, self.fn, given, named)
         output = tree.map(partial(_kept, origin), output)
         layout = Layout.of(output)
@@ -226,9 +231,14 @@ def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:
     return tree.map(mark, given), last
 
 
-def _kept(origin: Origin, leaf: Any) -> Any:
+def _is_outside(x: Tensor, start: Tensor | Origin) -> bool:
+    """Whether a record is of another tape, or from before the start of this one."""
+    return x.origin is not start.origin or x.index <= start.index
+
+
+def _kept(origin: Tensor | Origin, leaf: Any) -> Any:
     """A result; if no gradient passes to it, detached from the records that are dropped."""
-    if type(leaf) is not Tensor or leaf.dtype.kind == "f" or leaf.origin is not origin:
+    if type(leaf) is not Tensor or leaf.dtype.kind == "f" or _is_outside(leaf, origin):
         return leaf
     last = write_known(last_written(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
     advance(last)
@@ -242,7 +252,7 @@ def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
         dict.fromkeys(
             x
             for x in operands
-            if type(x) is Tensor and x.origin is not tape.start and x.dtype.kind == "f"
+            if type(x) is Tensor and _is_outside(x, tape.start) and x.dtype.kind == "f"
         )
     )
 
