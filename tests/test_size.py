@@ -13,7 +13,7 @@ from depth import THOROUGH
 
 import tapegrad as tg
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 
 def run(code: str) -> list[float]:

@@ -11,7 +11,7 @@ import pytest
 
 import tapegrad as tg
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 
 # what y is, by the parameters that the solvers have to find
 TRUE = {"rate": np.array(0.75), "scale": np.array([2.0, -1.0])}
