@@ -40,17 +40,27 @@ Fn = Callable[..., Any]
 
 @attrs.frozen(slots=False, repr=False)
 class Checkpoint(Generic[P, R]):
-    """What `checkpoint` returns."""
+    """What `checkpoint` returns.
+
+    Attributes
+    ----------
+    fn
+        The function.
+    by_rule
+        Whether it repeats a checkpointed call for a rule, and so belongs to the tape of what the
+        rule differentiates.
+    """
 
     __tree_leaf__: ClassVar[bool] = True
 
     fn: Fn
+    by_rule: bool = False
 
     def __attrs_post_init__(self) -> None:
         keep_names(self, self.fn)
 
     def __reduce__(self) -> str | tuple[Any, ...]:
-        return by_name(self, Checkpoint, (self.fn,))
+        return by_name(self, Checkpoint, (self.fn, self.by_rule))
 
     def __repr__(self) -> str:
         return f"<checkpoint of {title(self.fn)}>"
@@ -65,8 +75,7 @@ class Checkpoint(Generic[P, R]):
         args, kwargs = tree.map(_kept_apart, (args, kwargs))
         # dropped with the call; what leaks from it is of no other tape
         origin: Tensor | Origin
-        if isinstance(getattr(self.fn, "__self__", None), Call):
-            # a rule's own call belongs to the tape of what it differentiates
+        if self.by_rule:
             origin, given, named, last = start, args, kwargs, start
         else:
             (given, named), last = _marked(start.origin.inner(self.fn), (args, kwargs))
@@ -279,6 +288,6 @@ def _checkpointed(*reads: Any, call: Call) -> Any:
 CHECKPOINT = Rules(
     "checkpoint",
     _checkpointed,
-    Joint(lambda g, y, *reads, call: Checkpoint(call.pull)(g)),
-    jvp=lambda op, tangents, y, *reads, call: Checkpoint(call.push)(tangents),
+    Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(g)),
+    jvp=lambda op, tangents, y, *reads, call: Checkpoint(call.push, True)(tangents),
 )
