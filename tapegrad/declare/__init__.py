@@ -7,4 +7,5 @@ from tapegrad.declare.declarations import declaration as declaration
 from tapegrad.declare.declarations import declare as declare
 from tapegrad.declare.declarations import function as function
 from tapegrad.declare.declarations import op as op
+from tapegrad.declare.declarations import renamed as renamed
 from tapegrad.declare.declarations import wider_op as wider_op

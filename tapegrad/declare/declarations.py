@@ -7,9 +7,10 @@ calls that it is tested on, and its convention at kinks.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import operator
+from collections.abc import Callable, Mapping
 from itertools import zip_longest
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import attrs
 import numpy as np
@@ -27,6 +28,7 @@ from tapegrad.face.table import answers
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
+F = TypeVar("F", bound=Callable[..., Any])
 
 # The declared ops and functions, by name.
 OPS: dict[str, Op[Any]] = {}
@@ -195,6 +197,38 @@ def function(
         return called
 
     return declared
+
+
+def renamed(**names: str) -> Callable[[F], F]:
+    """Accept arguments by former names too: ``renamed(n_in="n_inputs")``.
+
+    For a function, or for a class whose fields they are: these can be read by former names too.
+    """
+
+    def declared(of: F) -> F:
+        if not isinstance(of, type):
+            return _accepting(of, of.__name__, names)  # type: ignore[no-any-return]
+        made: Any = of
+        made.__init__ = _accepting(made.__init__, made.__name__.strip("_"), names)
+        for old, new in names.items():
+            setattr(made, old, property(operator.attrgetter(new), doc=f"The former name of {new}."))
+        return of
+
+    return declared
+
+
+def _accepting(fn: Any, name: str, names: Mapping[str, str]) -> Any:
+    """A function that takes arguments by former names too."""
+
+    @functools.wraps(fn)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        for old in kwargs.keys() & names:
+            if names[old] in kwargs:
+                raise TypeError(f"{name} got {names[old]} twice: {old} is its former name")
+            kwargs[names[old]] = kwargs.pop(old)
+        return fn(*args, **kwargs)
+
+    return called
 
 
 def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
+from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
@@ -43,13 +44,14 @@ def each_side(layer: Any, value: Any) -> tuple[Any, ...]:
 class ConvParams:
     """The parameters of a convolution, laid out as in PyTorch.
 
-    ``weight`` (n_out, n_in / groups, *size), ``bias`` (n_out,).
+    ``weight`` (n_outputs, n_inputs / groups, *size), ``bias`` (n_outputs,).
     """
 
     weight: Any
     bias: Any
 
 
+@renamed(n_in="n_inputs", n_out="n_outputs")
 @attrs.frozen
 class _Conv:
     """The base of convolutions along any number of axes."""
@@ -57,27 +59,28 @@ class _Conv:
     __tree_leaf__: ClassVar[bool] = True
     n_axes: ClassVar[int]
 
-    n_in: int = attrs.field(validator=positive_integer)
-    n_out: int = attrs.field(validator=positive_integer)
+    n_inputs: int = attrs.field(validator=positive_integer)
+    n_outputs: int = attrs.field(validator=positive_integer)
     size: Sides = attrs.field(validator=sides)
     stride: Sides = attrs.field(default=1, validator=sides)
     padding: Sides = attrs.field(default=0, validator=sides)
     groups: int = attrs.field(default=1, validator=positive_integer)
 
     def __attrs_post_init__(self) -> None:
-        if self.n_in % self.groups or self.n_out % self.groups:
+        if self.n_inputs % self.groups or self.n_outputs % self.groups:
             raise ValueError(
-                f"groups={self.groups} must divide both n_in={self.n_in} and n_out={self.n_out}"
+                f"groups={self.groups} must divide both n_inputs={self.n_inputs} and "
+                f"n_outputs={self.n_outputs}"
             )
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> ConvParams:
         """A He-normal weight and a bias of zeros."""
         weight = he_normal(key, self._weight_shape, dtype, in_axis=1, out_axis=0)
-        return ConvParams(weight, zeros((self.n_out,), dtype))
+        return ConvParams(weight, zeros((self.n_outputs,), dtype))
 
     @at_users_line
     def __call__(self, params: ConvParams, x: Any) -> Any:
-        """The convolution of x of shape (batch, n_in, *sides).
+        """The convolution of x of shape (batch, n_inputs, *sides).
 
         Raises
         ------
@@ -88,11 +91,11 @@ class _Conv:
         """
         check_params(self, params, ConvParams)
         check_shape(self, "", "weight", params.weight, self._weight_shape)
-        check_shape(self, "", "bias", params.bias, (self.n_out,))
+        check_shape(self, "", "bias", params.bias, (self.n_outputs,))
         shape = shape_of(x)
-        if len(shape) != self.n_axes + 2 or shape[1] != self.n_in:
+        if len(shape) != self.n_axes + 2 or shape[1] != self.n_inputs:
             raise ValueError(
-                f"{self}: x has shape {shape}; (batch, {self.n_in}, "
+                f"{self}: x has shape {shape}; (batch, {self.n_inputs}, "
                 f"{', '.join(['side'] * self.n_axes)}) is needed"
             )
         y = convolve(
@@ -102,11 +105,11 @@ class _Conv:
             each_side(self, self.padding),
             self.groups,
         )
-        return add(y, reshape(params.bias, (self.n_out, *(1,) * self.n_axes)))
+        return add(y, reshape(params.bias, (self.n_outputs, *(1,) * self.n_axes)))
 
     @property
     def _weight_shape(self) -> tuple[int, ...]:
-        return self.n_out, self.n_in // self.groups, *each_side(self, self.size)
+        return self.n_outputs, self.n_inputs // self.groups, *each_side(self, self.size)
 
 
 def convolve(
@@ -116,15 +119,15 @@ def convolve(
 
     The tape keeps the patches, which are larger than x by the number of kernel elements.
     """
-    n_out, n_in, *size = shape_of(weight)
+    n_outputs, n_inputs, *size = shape_of(weight)
     if any(padding):
         x = pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
     cut = patches(x, tuple(size), stride)
     batch, counts = cut.shape[0], cut.shape[-len(size) :]
-    inner = n_in * math.prod(size)
+    inner = n_inputs * math.prod(size)
     columns = reshape(cut, (batch, groups, inner, math.prod(counts)))
-    kernels = reshape(weight, (groups, n_out // groups, inner))
-    return reshape(matmul(kernels, columns), (batch, n_out, *counts))
+    kernels = reshape(weight, (groups, n_outputs // groups, inner))
+    return reshape(matmul(kernels, columns), (batch, n_outputs, *counts))
 
 
 class Conv1d(_Conv):
@@ -132,7 +135,7 @@ class Conv1d(_Conv):
 
     Parameters
     ----------
-    n_in, n_out
+    n_inputs, n_outputs
         The numbers of channels.
     size
         The length of a kernel.
@@ -163,7 +166,7 @@ class Conv2d(_Conv):
 
     Parameters
     ----------
-    n_in, n_out
+    n_inputs, n_outputs
         The numbers of channels.
     size, stride, padding
         As for `Conv1d`; a pair where height and width differ.

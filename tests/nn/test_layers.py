@@ -1,6 +1,7 @@
 """Layers of every kind: PyTorch's values and gradients, the kit's properties, their refusals."""
 
 import functools
+import inspect
 import re
 from collections.abc import Callable
 from typing import Any
@@ -419,14 +420,14 @@ def test_running_statistics_have_no_gradient_and_keep_their_dtype() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda: nn.Conv2d(3, 4, 3, groups=2), "n_in=3"),
-        (lambda: nn.Conv2d(4, 3, 3, groups=2), "n_out=3"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), "n_inputs=3"),
+        (lambda: nn.Conv2d(4, 3, 3, groups=2), "n_outputs=3"),
         (lambda: nn.Conv2d(3, 4, 0), "size"),
         (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "tuple of 2"),
         (lambda: nn.Conv1d(3, 4, 3, stride=(1, 1)), "stride"),
         (lambda: nn.Conv1d(3, 4, 3, padding=-1), "padding"),
         (lambda: nn.Conv1d(3, 4, True), "size"),
-        (lambda: nn.Conv1d(0, 4, 3), "n_in"),
+        (lambda: nn.Conv1d(0, 4, 3), "n_inputs"),
         (lambda: nn.MaxPool2d(2, stride=0), "stride"),
         (lambda: nn.AvgPool2d(1.5), "size"),
         (lambda: nn.LayerNorm(3, epsilon=0.0), "epsilon"),
@@ -438,6 +439,19 @@ def test_running_statistics_have_no_gradient_and_keep_their_dtype() -> None:
 def test_a_layer_that_cannot_be_is_refused_with_the_arguments_name(make: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         make()
+
+
+@pytest.mark.parametrize("convolution", [nn.Conv1d, nn.Conv2d])
+def test_former_names_of_arguments_are_accepted_and_read(convolution: Any) -> None:
+    layer = convolution(4, 6, 3, groups=2)
+    assert convolution(n_in=4, n_out=6, size=3, groups=2) == layer
+    assert convolution(4, n_out=6, size=3, groups=2) == layer
+    assert (layer.n_in, layer.n_out) == (4, 6)
+    assert list(inspect.signature(convolution).parameters)[:2] == ["n_inputs", "n_outputs"]
+    with pytest.raises(TypeError, match="n_inputs twice: n_in is its former name"):
+        convolution(n_inputs=4, n_in=4, n_outputs=6, size=3)
+    with pytest.raises(TypeError, match="multiple values for argument 'n_inputs'"):
+        convolution(4, n_in=4, n_outputs=6, size=3)
 
 
 WITH_PARAMETERS = [name for name, kind in KINDS.items() if kind.layer.init(0) is not None]

@@ -88,7 +88,7 @@ def test_a_seed_stands_for_its_key_and_a_compiled_program_draws_as_it_runs():
     assert len(draw.signatures) == 1
 
 
-# of n_in=12 and n_out=40 with 3 by 3 places: fan-in 108, fan-out 360
+# of 12 inputs and 40 outputs with 3 by 3 places: fan-in 108, fan-out 360
 KERNELS = ((40, 12, 3, 3), {"in_axis": 1, "out_axis": 0})
 IMAGES_LAST = ((3, 3, 12, 40), {})
 
