@@ -19,7 +19,7 @@ from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.core.op import EachOperand, Joint, Op
 from tapegrad.core.operands import LISTS, first_tensor, stack_nested
 from tapegrad.core.signature import Signature
-from tapegrad.core.tensor import Rule
+from tapegrad.core.tensor import Rule, Rules
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, Domain, each
 from tapegrad.face.constants import refuse_unreal
@@ -46,12 +46,27 @@ class Declaration:
     kink
         In a few words, the convention where it has no derivative.
     signature
-        How it is called.
+        How it is called; None for what is not called by users.
+    view
+        Whether the result may share the first operand's memory.
+    composite
+        Whether the forward function is written with ops, so that these can take its place.
+    adds
+        Whether a result is a sum of terms, which may be added in another order.
+    cause
+        The likely cause where the result, or a slope, is not finite.
+    flat
+        What a zero slope means.
     """
 
-    domain: Domain | None
-    kink: str
-    signature: Signature
+    domain: Domain | None = None
+    kink: str = ""
+    signature: Signature | None = None
+    view: bool = False
+    composite: bool = False
+    adds: bool = False
+    cause: str = ""
+    flat: str = ""
 
 
 def declaration(of: Any) -> Declaration | None:
@@ -60,9 +75,23 @@ def declaration(of: Any) -> Declaration | None:
     return found if isinstance(found, Declaration) else None
 
 
-def declare(of: Any, domain: Domain | None, kink: str, signature: Signature) -> None:
-    """Attach a declaration to an op or a function."""
-    of.__dict__["__declaration__"] = Declaration(domain, kink, signature)
+def facts(of: Any) -> Declaration:
+    """What is declared of an op; of one without a declaration, nothing."""
+    found: Declaration = of.__dict__.get("__declaration__", _NOTHING)
+    return found
+
+
+_NOTHING = Declaration()
+
+
+def is_elementwise(op: Rules) -> bool:
+    """Whether an op makes each element of its result of one element of each operand, as a ufunc."""
+    return isinstance(op.forward, np.ufunc) and op.forward.signature is None
+
+
+def declare(of: Any, *fields: Any, **named: Any) -> None:
+    """Attach a declaration to an op or a function; see `Declaration`."""
+    of.__dict__["__declaration__"] = Declaration(*fields, **named)
 
 
 def op(
@@ -80,6 +109,7 @@ def op(
     jvp: Rule | None = None,
     whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
+    **further: Any,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
 
@@ -110,9 +140,10 @@ def op(
     batch
         How the axis of a batch passes (`tapegrad.transforms.replay`): `pointwise` (the default if
         tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
+    **further
+        Further fields of its `Declaration`.
     """
-    is_elementwise = isinstance(ufunc, np.ufunc) and ufunc.signature is None
-    n = ufunc.nin if is_elementwise else 0  # type: ignore[union-attr]
+    n = ufunc.nin if isinstance(ufunc, np.ufunc) and ufunc.signature is None else 0
     if takes_weak is None:
         takes_weak = keeps_weak or n > 1
     if domain is None and n:
@@ -136,7 +167,7 @@ def op(
             general=general and _checked(general, function.__name__),
             batch=batch,
         )
-        declare(made, domain, kink, made.signature)
+        declare(made, domain, kink, made.signature, **further)
         if scipy is None:
             OPS[made.name] = made
         elif scipy:

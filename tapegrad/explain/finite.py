@@ -14,40 +14,12 @@ import numpy as np
 
 from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import facts
 from tapegrad.errors import NonFiniteError, TraceError
-from tapegrad.explain.rules import is_ours
 from tapegrad.face.text import short
+from tapegrad.ops.logic import where as where_
+from tapegrad.transforms.checkpoint import CHECKPOINT
 
-_LOG = "the argument of a log is not positive"
-_OVERFLOW = (
-    "exp overflows; subtract the maximum first, as tg.softmax and tg.logsumexp do, or use "
-    "tg.sigmoid or tg.softplus"
-)
-_EDGE = "the argument is at the edge of the function's domain, or outside"
-
-# the likely cause when an op gives such a number
-_CAUSES = {
-    "log": _LOG,
-    "log2": _LOG,
-    "log10": _LOG,
-    "log1p": "the argument of log1p is not above -1",
-    "sqrt": "sqrt is not defined below 0, and has an infinite slope at 0",
-    "cbrt": "cbrt has an infinite slope at 0",
-    "divide": "a denominator is 0",
-    "reciprocal": "a denominator is 0",
-    "power": "a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
-    "infinite for powers below 1",
-    "exp": _OVERFLOW,
-    "exp2": _OVERFLOW,
-    "expm1": _OVERFLOW,
-    "sinh": _OVERFLOW,
-    "cosh": _OVERFLOW,
-    "arcsin": _EDGE,
-    "arccos": _EDGE,
-    "arctanh": _EDGE,
-    "arccosh": _EDGE,
-    "checkpoint": "it arose inside the function; remove the checkpoint to see where",
-}
 # how some ops are written, where that is not np.name(x)
 _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 
@@ -136,12 +108,10 @@ def _operands(record: Tensor) -> str:
 
 def _hint(tape: Tape, record: Tensor) -> str:
     """The likely cause, and a remedy if the record is one side of a `where`."""
-    name = record.op.name
-    if name not in _CAUSES or not is_ours(record):
-        return ""
-    hint = f"\n  hint: {_CAUSES[name]}"
-    where = _selecting(tape, record)
-    if where is None or name == "checkpoint":
+    name, cause = record.op.name, facts(record.op).cause
+    where = _selecting(tape, record) if cause else None
+    hint = f"\n  hint: {cause}" if cause else ""
+    if where is None or record.op is CHECKPOINT:
         return hint
     guarded = _WRITTEN.get(name, f"np.{name}({{}})").format("np.where(ok, x, 1.0)")
     return (
@@ -155,7 +125,7 @@ def _selecting(tape: Tape, record: Tensor) -> Tensor | None:
     made = {record}
     for later in tape:
         within = [type(x) is Tensor and x in made for x in later._operands]
-        if later.op.name == "where" and is_ours(later) and any(within[1:]):
+        if later.op is where_ and any(within[1:]):
             return later
         if any(within):
             made.add(later)

@@ -104,8 +104,3 @@ def passes_gradient(record: Tensor, i: int) -> bool:
         return False
     rules = record.op.rules(len(record._operands))
     return i < len(rules) and rules[i] is not None
-
-
-def is_ours(record: Tensor) -> bool:
-    """Whether the op of a record is the package's own: names are not unique."""
-    return str(record.op.__module__).startswith("tapegrad.")

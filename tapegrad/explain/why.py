@@ -14,24 +14,13 @@ from tapegrad.core.callables import check_callable, label
 from tapegrad.core.recording import run
 from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
-from tapegrad.explain.rules import is_ours, passes_gradient
+from tapegrad.declare import facts
+from tapegrad.explain.rules import passes_gradient
 from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.face.lines import users_place
 from tapegrad.transforms import check_scalar
 
 _MOST = 3  # the most records that a reason names
-
-# what a zero slope means, by the op that has it
-_SLOPES = {
-    "relu": "it is off everywhere: its argument is never above 0",
-    "multiply": "a product with 0",
-    **dict.fromkeys(("sigmoid", "tanh", "erf", "arctan"), "it is saturated"),
-    **dict.fromkeys(
-        ("where", "maximum", "minimum", "fmax", "fmin", "clip_both", "keep"),
-        "the other side is taken",
-    ),
-    **dict.fromkeys(("max", "min", "getitem", "pick", "index_select"), "it is not selected"),
-}
 
 
 def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
@@ -129,8 +118,8 @@ def _cuts(step: Step, reached: set[Tensor]) -> bool:
 def _slope(step: Step, reached: set[Tensor]) -> str:
     """Why a step passes nothing but zeros on."""
     record = step.record
-    if record.op.name in _SLOPES and is_ours(record):
-        return _SLOPES[record.op.name]
+    if flat := facts(record.op).flat:
+        return flat
     passed = [c for c in step.contributions if c.operand in reached]
     return f"its slope is 0 there ({', '.join(dict.fromkeys(c.formula for c in passed))})"
 

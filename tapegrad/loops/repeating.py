@@ -32,7 +32,6 @@ from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.expressions import VIEWS
 from tapegrad.transforms.checkpoint import Checkpoint
 
 Fn = Callable[..., Any]
@@ -224,7 +223,7 @@ def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
         return traced(body, (carry,), paths)
 
     init, done = settled("while_loop", body, init, step, lambda done: done.output)
-    done = settled_before(done, VIEWS)
+    done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
     test = traced(cond, (known,), paths)

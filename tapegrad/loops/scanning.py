@@ -28,7 +28,6 @@ from tapegrad.loops.carry import (
 from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop, part
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.expressions import VIEWS
 from tapegrad.transforms.checkpoint import Checkpoint
 
 Step = Callable[[Any, Any], Any]
@@ -164,7 +163,7 @@ def _recorded(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
     init, done = _traced(f, init, xs, n)
-    done = settled_before(done, None if n else VIEWS)
+    done = settled_before(done, is_certain=n > 0)
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
     loop = Loop(done.code, len(carry), len(rows), len(ys), n, reverse, remember=remember)

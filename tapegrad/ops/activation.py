@@ -44,7 +44,7 @@ def _one_and_exp(x: Any) -> tuple[Any, Any]:
     return _ONE[char] + grown, grown
 
 
-@op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise)
+@op(_sigmoid_vjp, domain=each(REAL), jvp=elementwise, composite=True, flat="it is saturated")
 def sigmoid(x: Any) -> Any:
     """The logistic function ``1 / (1 + exp(-x))``, stable at any input.
 
@@ -66,7 +66,7 @@ def sigmoid(x: Any) -> Any:
     return grown / (_ONE[char] + grown)
 
 
-@op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise)
+@op(lambda g, y, x: g * sigmoid(x), domain=each(REAL), jvp=elementwise, composite=True)
 def softplus(x: Any) -> Any:
     """``log(1 + exp(x))``, a smooth `relu`, stable at any input.
 
@@ -87,6 +87,8 @@ def softplus(x: Any) -> Any:
     domain=each(REAL),
     jvp=elementwise,
     kink="0 at 0",
+    composite=True,
+    flat="it is off everywhere: its argument is never above 0",
 )
 def relu(x: Any) -> Any:
     """x where it is positive, else 0.
@@ -118,6 +120,7 @@ def _weights(a: Any, y: Any, axis: Any, keepdims: bool) -> Any:
     ),
     domain=reduced(min_side=1),
     batch=reduced_batch,
+    composite=True,
 )
 def logsumexp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """``log(sum(exp(a)))`` over an axis, several, or all, without overflow.
@@ -148,6 +151,7 @@ def _normalised(choose: Choices) -> Call:
     lambda g, y, a, axis=-1: y * (g - np.sum(g * y, axis=axis, keepdims=True)),
     domain=_normalised,
     batch=along_axis,
+    composite=True,
 )
 def softmax(a: Any, axis: Any = -1) -> Any:
     """``exp(a)`` scaled to sum to 1 along an axis, without overflow.
@@ -167,6 +171,7 @@ def softmax(a: Any, axis: Any = -1) -> Any:
     lambda g, y, a, axis=-1: g - np.exp(y) * np.sum(g, axis=axis, keepdims=True),
     domain=_normalised,
     batch=along_axis,
+    composite=True,
 )
 def log_softmax(a: Any, axis: Any = -1) -> Any:
     """``log(softmax(a))`` along an axis, without overflow or loss of precision.

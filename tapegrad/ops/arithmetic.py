@@ -79,6 +79,7 @@ def subtract(x1: Any, x2: Any) -> Any:
     ufunc=np.multiply,
     keeps_weak=True,
     whole=operator.mul,
+    flat="a product with 0",
 )
 def multiply(x1: Any, x2: Any) -> Any:
     """The product ``x1 * x2``, element by element, with broadcasting.
@@ -98,6 +99,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     keeps_weak=True,
     whole=operator.truediv,
     domain=each(REAL, NONZERO),
+    cause="a denominator is 0",
 )
 def divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 / x2``, with broadcasting.
@@ -173,6 +175,8 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     domain=each(POSITIVE, Elements(-2, 2)),
     kink=POWERS,
     jvp=elementwise,
+    cause="a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
+    "infinite for powers below 1",
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -214,6 +218,7 @@ def square(x: Any) -> Any:
     lambda g, y, x: -g * y * y,
     ufunc=np.reciprocal,
     domain=each(NONZERO),
+    cause="a denominator is 0",
 )
 def reciprocal(x: Any) -> Any:
     """``1 / x``; for integers an integer, as in NumPy.
@@ -231,6 +236,7 @@ def reciprocal(x: Any) -> Any:
     ufunc=np.sqrt,
     domain=each(POSITIVE),
     kink="inf at 0",
+    cause="sqrt is not defined below 0, and has an infinite slope at 0",
 )
 def sqrt(x: Any) -> Any:
     """The square root. Its slope at 0 is infinite, as is the gradient.
@@ -248,6 +254,7 @@ def sqrt(x: Any) -> Any:
     ufunc=np.cbrt,
     domain=each(NONZERO),
     kink="inf at 0",
+    cause="cbrt has an infinite slope at 0",
 )
 def cbrt(x: Any) -> Any:
     """The cube root. Its slope at 0 is infinite, as is the gradient.
@@ -355,6 +362,7 @@ conjugate = conj
     keeps_weak=True,
     domain=each(REAL),
     batch=pointwise,
+    view=True,
 )
 def real(val: Any) -> Any:
     """x itself, since all numbers here are real.

@@ -9,7 +9,8 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.forward import apply, elementwise
 from tapegrad.core.tensor import Tensor
-from tapegrad.declare import op
+from tapegrad.core.writing import ASARRAY
+from tapegrad.declare import declare, op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, Call, Choices, each, on_array
 from tapegrad.face.constants import require_real
@@ -24,10 +25,14 @@ __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
     keeps_weak=True,
     domain=each(REAL),
     jvp=elementwise,
+    view=True,
 )
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one."""
     return np.asarray(a)
+
+
+declare(ASARRAY, view=True)
 
 
 @op(
@@ -35,6 +40,7 @@ def asarray(a: Any) -> Any:
     domain=each(REAL),
     jvp=elementwise,
     batch=lambda op, batched, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
+    view=True,
 )
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one element.
@@ -203,7 +209,7 @@ def _stopped(leaf: Any) -> Any:
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
-@op(None, keeps_weak=True, domain=each(REAL), batch=pointwise)
+@op(None, keeps_weak=True, domain=each(REAL), batch=pointwise, view=True)
 def stopped(x: Any) -> Any:
     """One leaf of `stop_gradient`."""
     return x

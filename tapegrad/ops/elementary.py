@@ -46,8 +46,16 @@ __all__ = [
 _LN2 = math.log(2)
 _LN10 = math.log(10)
 
+# likely causes of values that are not finite
+_NOT_POSITIVE = "the argument of a log is not positive"
+_OVERFLOW = (
+    "exp overflows; subtract the maximum first, as tg.softmax and tg.logsumexp do, or use "
+    "tg.sigmoid or tg.softplus"
+)
+_EDGE = "the argument is at the edge of the function's domain, or outside"
 
-@op(lambda g, y, x: g * y, ufunc=np.exp)
+
+@op(lambda g, y, x: g * y, ufunc=np.exp, cause=_OVERFLOW)
 def exp(x: Any) -> Any:
     """The exponential.
 
@@ -59,7 +67,7 @@ def exp(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2)
+@op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2, cause=_OVERFLOW)
 def exp2(x: Any) -> Any:
     """2 to the power of x.
 
@@ -71,7 +79,7 @@ def exp2(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1)
+@op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1, cause=_OVERFLOW)
 def expm1(x: Any) -> Any:
     """``exp(x) - 1``, exact for small x.
 
@@ -85,7 +93,7 @@ def expm1(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE))
+@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE), cause=_NOT_POSITIVE)
 def log(x: Any) -> Any:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
@@ -97,7 +105,12 @@ def log(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / (1 + x), ufunc=np.log1p, domain=each(Elements(-0.5, 4.0)))
+@op(
+    lambda g, y, x: g / (1 + x),
+    ufunc=np.log1p,
+    domain=each(Elements(-0.5, 4.0)),
+    cause="the argument of log1p is not above -1",
+)
 def log1p(x: Any) -> Any:
     """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
 
@@ -109,7 +122,7 @@ def log1p(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, domain=each(POSITIVE))
+@op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, domain=each(POSITIVE), cause=_NOT_POSITIVE)
 def log2(x: Any) -> Any:
     """The logarithm to base 2; minus infinity at 0, nan below, as in NumPy.
 
@@ -121,7 +134,7 @@ def log2(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, domain=each(POSITIVE))
+@op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, domain=each(POSITIVE), cause=_NOT_POSITIVE)
 def log10(x: Any) -> Any:
     """The logarithm to base 10; minus infinity at 0, nan below, as in NumPy.
 
@@ -224,7 +237,13 @@ def _cathetus(x: Any) -> Any:
     return np.sqrt((1 - x) * (1 + x))
 
 
-@op(lambda g, y, x: g / _cathetus(x), ufunc=np.arcsin, domain=_INSIDE, kink="inf at 1 and -1")
+@op(
+    lambda g, y, x: g / _cathetus(x),
+    ufunc=np.arcsin,
+    domain=_INSIDE,
+    kink="inf at 1 and -1",
+    cause=_EDGE,
+)
 def arcsin(x: Any) -> Any:
     """The angle in [-pi/2, pi/2] whose sine is x; nan outside [-1, 1].
 
@@ -238,7 +257,13 @@ def arcsin(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: -g / _cathetus(x), ufunc=np.arccos, domain=_INSIDE, kink="-inf at 1 and -1")
+@op(
+    lambda g, y, x: -g / _cathetus(x),
+    ufunc=np.arccos,
+    domain=_INSIDE,
+    kink="-inf at 1 and -1",
+    cause=_EDGE,
+)
 def arccos(x: Any) -> Any:
     """The angle in [0, pi] whose cosine is x; nan outside [-1, 1].
 
@@ -258,7 +283,7 @@ def _arctan_slope(x: Any) -> Any:
     return y * y
 
 
-@op(lambda g, y, x: g * _arctan_slope(x), ufunc=np.arctan)
+@op(lambda g, y, x: g * _arctan_slope(x), ufunc=np.arctan, flat="it is saturated")
 def arctan(x: Any) -> Any:
     """The angle in [-pi/2, pi/2] whose tangent is x.
 
@@ -315,7 +340,7 @@ def hypot(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh)
+@op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh, cause=_OVERFLOW)
 def sinh(x: Any) -> Any:
     """The hyperbolic sine.
 
@@ -327,7 +352,7 @@ def sinh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh)
+@op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh, cause=_OVERFLOW)
 def cosh(x: Any) -> Any:
     """The hyperbolic cosine.
 
@@ -339,7 +364,7 @@ def cosh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh)
+@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh, flat="it is saturated")
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent.
 
@@ -368,6 +393,7 @@ def arcsinh(x: Any) -> Any:
     ufunc=np.arccosh,
     domain=_ABOVE_ONE,
     kink="inf at 1",
+    cause=_EDGE,
 )
 def arccosh(x: Any) -> Any:
     """The inverse of `cosh`; nan below 1. Its slope at 1 is infinite, as is the gradient.
@@ -380,7 +406,7 @@ def arccosh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, domain=_INSIDE)
+@op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, domain=_INSIDE, cause=_EDGE)
 def arctanh(x: Any) -> Any:
     """The inverse of `tanh`; infinite at -1 and 1, nan beyond.
 

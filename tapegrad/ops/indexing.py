@@ -251,6 +251,8 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
     domain=_takings,
     jvp=linear,
     batch=_getitem_batch,
+    view=True,
+    flat="it is not selected",
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, for every kind of index in NumPy.
@@ -352,7 +354,7 @@ def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: 
     return np.swapaxes(sums, 0, 1)
 
 
-@op(_segment_sum_vjp, None, domain=_segments, jvp=linear, batch=_segment_sum_batch)
+@op(_segment_sum_vjp, None, domain=_segments, jvp=linear, batch=_segment_sum_batch, adds=True)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows with equal indices; the adjoint of `index_select`.
 
@@ -395,6 +397,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     domain=_selections,
     jvp=linear,
     batch=_index_select_batch,
+    flat="it is not selected",
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices of any shape: ``x[indices]``.
@@ -421,7 +424,12 @@ def index_select(x: Any, indices: Any) -> Any:
     return np.asarray(x).take(indices, axis=0)
 
 
-@op(None, domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)), batch=pointwise)
+@op(
+    None,
+    domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)),
+    batch=pointwise,
+    view=True,
+)
 def from_zero(indices: Any) -> Any:
     """The indices themselves, after a check that none is negative.
 
@@ -465,7 +473,7 @@ def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> An
     )
 
 
-@op(_pick_vjp, None, domain=_choices, jvp=linear, batch=_all_filled)
+@op(_pick_vjp, None, domain=_choices, jvp=linear, batch=_all_filled, flat="it is not selected")
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -571,6 +579,7 @@ def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places:
     None,
     domain=_add_at_places_call,
     batch=_add_at_places_batch,
+    adds=True,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:
     """A copy of `a` with values added at distinct places of the flattened array.

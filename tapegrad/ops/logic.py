@@ -216,6 +216,7 @@ def _selections(choose: Choices) -> Call:
     domain=_selections,
     kink="an exact 0 for the side not taken",
     jvp=elementwise,
+    flat="the other side is taken",
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -244,6 +245,7 @@ def _kept(choose: Choices) -> Call:
     lambda g, y, condition, x: np.where(condition, g, 0),
     domain=_kept,
     jvp=elementwise,
+    flat="the other side is taken",
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, in the shape of the condition.

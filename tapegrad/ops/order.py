@@ -43,6 +43,7 @@ def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:
     whole=builtins.max,
     domain=each(TYING, TYING),
     kink="ties share equally",
+    flat="the other side is taken",
 )
 def maximum(x1: Any, x2: Any) -> Any:
     """The larger of two, element by element.
@@ -66,6 +67,7 @@ def maximum(x1: Any, x2: Any) -> Any:
     whole=builtins.min,
     domain=each(TYING, TYING),
     kink="ties share equally",
+    flat="the other side is taken",
 )
 def minimum(x1: Any, x2: Any) -> Any:
     """The smaller of two, element by element. At a tie both get half the gradient.
@@ -84,6 +86,7 @@ def minimum(x1: Any, x2: Any) -> Any:
     ufunc=np.fmax,
     keeps_weak=True,
     kink="ties share equally",
+    flat="the other side is taken",
 )
 def fmax(x1: Any, x2: Any) -> Any:
     """The larger of two, or the one that is not nan. At a tie both get half the gradient.
@@ -102,6 +105,7 @@ def fmax(x1: Any, x2: Any) -> Any:
     ufunc=np.fmin,
     keeps_weak=True,
     kink="ties share equally",
+    flat="the other side is taken",
 )
 def fmin(x1: Any, x2: Any) -> Any:
     """The smaller of two, or the one that is not nan. At a tie both get half the gradient.
@@ -132,6 +136,7 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     keeps_weak=True,
     domain=each(REAL, REAL, REAL),
     batch=pointwise,
+    flat="the other side is taken",
 )
 def clip_both(a: Any, low: Any, high: Any) -> Any:
     """`clip` with two bounds."""

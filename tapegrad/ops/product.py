@@ -114,7 +114,15 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     return np.squeeze(y, -1 if right == 1 else -2) if left == 1 else y
 
 
-@op(_matmul_left, _matmul_right, ufunc=np.matmul, domain=_factors, jvp=linear, batch=_matmul_batch)
+@op(
+    _matmul_left,
+    _matmul_right,
+    ufunc=np.matmul,
+    domain=_factors,
+    jvp=linear,
+    batch=_matmul_batch,
+    adds=True,
+)
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
 
@@ -168,6 +176,7 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     domain=_vecdot_calls,
     batch=_vecdot_batch,
     jvp=linear,
+    adds=True,
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The dot products of vectors along an axis; the other axes broadcast.
@@ -202,6 +211,7 @@ def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     domain=shaped("nk snk 1nk", "k sk 1k"),
     batch=_matvec_batch,
     jvp=linear,
+    adds=True,
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -227,6 +237,7 @@ def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     domain=shaped("n sn 1n", "nk snk 1nk"),
     batch=_vecmat_batch,
     jvp=linear,
+    adds=True,
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.
@@ -262,6 +273,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     domain=_inner_product_call,
     batch=_inner_product_batch,
     jvp=linear,
+    adds=True,
 )
 def inner_product(a: Any, b: Any) -> Any:
     """The sum of the products of two arrays of one shape and dtype, without a product array.
@@ -351,6 +363,7 @@ def _contract_batch(
     domain=_contract_calls,
     batch=_contract_batch,
     jvp=linear,
+    adds=True,
 )
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     """The op that `einsum` records, with a letter for each axis.

@@ -76,6 +76,7 @@ def reduced_batch(
     domain=partly(),
     jvp=linear,
     batch=reduced_batch,
+    adds=True,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -123,6 +124,8 @@ def _means(choose: Choices) -> Call:
     domain=any_of(reduced(min_side=1), _means),
     jvp=linear,
     batch=reduced_batch,
+    composite=True,
+    adds=True,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -189,6 +192,7 @@ def _extremum(g: Any, y: Any, a: Any, axis: Any = None, keepdims: bool = False) 
     domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
     batch=reduced_batch,
+    flat="it is not selected",
 )
 def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The largest element over an axis, several, or all; arguments as for `sum`.
@@ -211,6 +215,7 @@ def max(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     domain=partly(TYING, min_side=1, dtype=False),
     kink="ties share equally",
     batch=reduced_batch,
+    flat="it is not selected",
 )
 def min(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The smallest element over an axis, several, or all; arguments as for `sum`.

@@ -109,6 +109,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     domain=scanned(REAL),
     batch=along_axis,
     jvp=linear,
+    adds=True,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
     """The cumulative sums, along an axis or of the flattened array.
@@ -258,6 +259,7 @@ def overlaps(choose: Choices) -> Call:
     numpy=np.convolve,
     domain=overlaps,
     jvp=linear,
+    adds=True,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The convolution of two sequences: ``y[k]`` is the sum of ``a[i] * v[k - i]`` over i.

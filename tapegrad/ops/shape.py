@@ -51,6 +51,7 @@ def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any
     domain=_turns,
     jvp=linear,
     batch=_transpose_batch,
+    view=True,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The array with its axes in another order, reversed by default.
@@ -86,6 +87,7 @@ def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -
     domain=_swaps,
     jvp=linear,
     batch=_swapaxes_batch,
+    view=True,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """The array with two axes exchanged.
@@ -152,6 +154,7 @@ def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     domain=_reshapes,
     jvp=linear,
     batch=_reshape_batch,
+    view=True,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape, of which one length may be -1.
@@ -187,6 +190,7 @@ def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     domain=_new_axes,
     jvp=linear,
     batch=_expand_dims_batch,
+    view=True,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """The array with new axes of length 1 at these places of the result.
@@ -224,6 +228,7 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     domain=_squeezes,
     jvp=linear,
     batch=_squeeze_batch,
+    view=True,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """The array without axes of length 1: without these, or without any.
@@ -257,6 +262,7 @@ def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> An
     domain=_fillings,
     jvp=linear,
     batch=_broadcast_to_batch,
+    view=True,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if the result is large.
@@ -316,6 +322,7 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
     jvp=linear,
     batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
+    view=True,
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The array with its elements in reverse order along an axis, several, or all.

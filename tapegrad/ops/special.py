@@ -72,6 +72,7 @@ def _ratio(polynomials: tuple[tuple[float, ...], ...], x: Any) -> Any:
     lambda g, y, x: g * ((2 / math.sqrt(math.pi)) * np.exp(-np.square(x))),
     domain=each(REAL),
     jvp=elementwise,
+    flat="it is saturated",
 )
 def erf(x: Any) -> Any:
     """The error function, ``2 / sqrt(pi)`` times the integral of ``exp(-t**2)`` from 0 to x.

@@ -152,6 +152,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
     read=_update_arguments,
     domain=_updates,
     batch=_update_batch,
+    adds=True,
 )
 def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.

@@ -44,6 +44,7 @@ def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any =
     domain=on_array(_arguments),
     jvp=linear,
     batch=_windows_batch,
+    view=True,
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """All windows of a shape in an array, as a view.
@@ -95,6 +96,7 @@ def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = N
     domain=_overlaps,
     jvp=linear,
     batch=_overlap_batch,
+    adds=True,
 )
 def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.
@@ -206,6 +208,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     domain=_adjoint_calls,
     jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
+    adds=True,
 )
 def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """Patches added where they overlap; the adjoint of `patches`.

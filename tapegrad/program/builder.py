@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.tensor import Rules
+from tapegrad.declare import is_elementwise
 from tapegrad.declare.abstract import solvable
 from tapegrad.face.ownership import keep
 from tapegrad.ops.product import matmul
@@ -394,12 +395,12 @@ def _exchanged(operands: tuple[Operand, ...], replaced: Mapping[Any, Any]) -> tu
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     """The shape and dtype of an op's result, for operands like these."""
-    forward = op.forward
+    forward: Any = op.forward
     if op is matmul:
         first, second = operands
         dtype = np.matmul.resolve_dtypes((first.dtype, second.dtype, None))[-1]
         return _product_shape(first.shape, second.shape), dtype
-    if isinstance(forward, np.ufunc) and forward.signature is None:
+    if is_elementwise(op):
         kinds = [type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in operands]
         dtype = forward.resolve_dtypes((*kinds, None))[-1]
         shapes = {x.shape if type(x) is np.ndarray else np.shape(x) for x in operands}

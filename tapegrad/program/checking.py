@@ -147,7 +147,7 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
         if not (numbers and made.op.keeps_weak) or made.shape or made.dtype.kind not in "fib":
             _fail(f"{what} gives no Python number")
     op, operands = made.op, made.operands
-    is_ufunc = isinstance(op.forward, np.ufunc) and op.forward.signature is None
+    is_ufunc = made.is_elementwise
     options = made.options
     if not (is_ufunc or all_inferred):
         if math.prod(made.shape) * made.dtype.itemsize > _MOST_BYTES:

@@ -24,6 +24,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.tensor import Parts, Rules
+from tapegrad.declare import facts, is_elementwise
 from tapegrad.declare.abstract import forward_of
 from tapegrad.face.ownership import Array
 from tapegrad.ops.arithmetic import add, multiply, square
@@ -149,14 +150,6 @@ def _accumulated(loop: Loop) -> list[int]:
 
 # --- rounding, off on purpose ---------------------------------------------------------------
 
-# ops that add up; what they round is as large as the sum of their terms' sizes
-_ADDING = frozenset(
-    {
-        *("sum", "mean", "cumsum", "matmul", "inner_product", "contract"),
-        *("vecdot", "matvec", "vecmat", "segment_sum", "index_add", "add_at_places", "convolve"),
-        *("add_patches", "overlap_add"),
-    }
-)
 _FAILS = (ValueError, TypeError, ArithmeticError, np.linalg.LinAlgError)
 
 
@@ -174,7 +167,7 @@ class Rounded:
         wide = np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
         exact = _is_exact(op, operands, options, result, dtype, wide)
         ulp = _spacing(result)
-        if isinstance(op.forward, np.ufunc) and op.forward.signature is None:
+        if is_elementwise(op):
             mixed = sum((_mixed(x) for x in operands), np.uint64(0))
             mixed = np.broadcast_to(mixed, np.shape(result))
         else:
@@ -191,7 +184,7 @@ class Rounded:
                 exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
             except _FAILS:
                 summed, exact = None, np.False_
-            if op.name in _ADDING and summed is not None:
+            if facts(op).adds and summed is not None:
                 ulp = np.where(np.isfinite(result), np.spacing(summed), 0)
                 # anything, where it overflows in this order or another, beside infinities too
                 finite = [np.where(np.isfinite(x), x, 0) if _is_floating(x) else x for x in sizes]

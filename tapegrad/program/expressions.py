@@ -19,7 +19,6 @@ from tapegrad.declare import OPS
 from tapegrad.declare.abstract import whole_power
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import as_text
-from tapegrad.ops.activation import log_softmax, logsumexp, relu, sigmoid, softmax, softplus
 from tapegrad.ops.arithmetic import (
     abs,
     add,
@@ -37,7 +36,6 @@ from tapegrad.ops.floating_point import floor_divide, remainder
 from tapegrad.ops.indexing import (
     add_at_places,
     add_at_places_into,
-    from_zero,
     getitem,
     index_select,
 )
@@ -55,17 +53,12 @@ from tapegrad.ops.logic import (
 )
 from tapegrad.ops.order import clip_both, maximum, minimum
 from tapegrad.ops.product import matmul
-from tapegrad.ops.reduction import argmax, argmin, max, mean, min, prod, sum
+from tapegrad.ops.reduction import argmax, argmin, max, min, prod, sum
 from tapegrad.ops.shape import (
     broadcast_to,
-    expand_dims,
-    flip,
     reshape,
-    squeeze,
-    swapaxes,
     transpose,
 )
-from tapegrad.ops.window import sliding_window_view
 from tapegrad.program.ir import Code, Instruction, Ref
 
 # columns of a block, and from how many bytes, in the array and between columns, there are blocks
@@ -231,31 +224,6 @@ WHOLE: Mapping[Any, str] = {
     bitwise_xor: "{0} ^ {1}",
     invert: "~{0}",
 }
-
-# Ops whose result may share the first operand's memory.
-VIEWS = frozenset(
-    {
-        *(
-            real,
-            stopped,
-            getitem,
-            from_zero,
-            ASARRAY,
-            asarray,
-            ascontiguousarray,
-            transpose,
-            swapaxes,
-        ),
-        *(reshape, expand_dims, squeeze),
-        *(broadcast_to, flip, sliding_window_view),
-    }
-)
-
-# Ops whose forward function is written with ops, so that a program may contain its parts.
-COMPOSITES: frozenset[Rules] = frozenset(
-    {sigmoid, softplus, relu, mean, logsumexp, softmax, log_softmax}
-)
-
 
 # the names of Python's numbers, by NumPy's kinds
 KINDS = {"f": "float", "i": "int", "b": "bool"}

@@ -11,6 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.tensor import NO_OPTIONS, Rules
+from tapegrad.declare import facts, is_elementwise
 from tapegrad.face.ownership import Array, keep, lend
 from tapegrad.face.text import as_text
 
@@ -180,8 +181,12 @@ class Instruction:
     @property
     def is_elementwise(self) -> bool:
         """Whether each element of the result is made of one element of each operand."""
-        forward = self.op.forward
-        return isinstance(forward, np.ufunc) and forward.signature is None
+        return is_elementwise(self.op)
+
+    @property
+    def is_view(self) -> bool:
+        """Whether the result may share the first operand's memory."""
+        return facts(self.op).view
 
 
 @attrs.frozen(hash=False)

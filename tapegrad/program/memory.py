@@ -17,7 +17,7 @@ from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape, transpose
-from tapegrad.program.expressions import VIEWS, takes_out
+from tapegrad.program.expressions import takes_out
 from tapegrad.program.ir import Code, Instruction, Operand, Ref, refs_to
 from tapegrad.program.results import sealed
 
@@ -446,7 +446,7 @@ def owners(program: Code) -> dict[Ref, Ref]:
     """For each value that may be a view, the value whose memory it shares."""
     owner: dict[Ref, Ref] = {}
     for i, instruction in enumerate(program.instructions):
-        if instruction.op in VIEWS:
+        if instruction.is_view:
             base = instruction.operands[0]
             if type(base) is Ref:
                 owner[Ref("instruction", i)] = owner.get(base, base)

@@ -28,7 +28,7 @@ def domain_of(op: Callable[..., Any] | str) -> Domain:
     if function is None:
         raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
     said = declaration(function)
-    if said is None or said.domain is None:
+    if said is None or said.domain is None or said.signature is None:
         return assumed(function)
     return _partly_left_out(function, said.domain, said.signature)
 

@@ -27,6 +27,7 @@ from tapegrad.core.writing import (
     recorded_from,
     write_known,
 )
+from tapegrad.declare import declare
 from tapegrad.declare.layout import Layout, floating_leaves
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import told
@@ -291,3 +292,4 @@ CHECKPOINT = Rules(
     Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(g)),
     jvp=lambda op, tangents, y, *reads, call: Checkpoint(call.push, True)(tangents),
 )
+declare(CHECKPOINT, cause="it arose inside the function; remove the checkpoint to see where")

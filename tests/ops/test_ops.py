@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from op_cases import CASES, SMOOTH, TABLE, Case, case_of, index_add, index_set, on_calls, passes
 
 import tapegrad as tg
-from tapegrad.declare import FUNCTIONS, OPS, declaration
+from tapegrad.declare import FUNCTIONS, OPS, declaration, facts
 from tapegrad.face.table import ANSWERS
 from tapegrad.testing import (
     arrays,
@@ -192,6 +192,18 @@ def test_gradient_has_its_operands_shape_and_dtype(case: Case) -> None:
         eps = max(float(np.finfo(x.dtype).eps) for x in operands)
         size = np.max(np.abs(exact), initial=1.0)
         np.testing.assert_allclose(g, exact, rtol=64 * eps, atol=64 * eps * size)
+
+
+def test_only_views_share_memory_and_they_do_with_their_first_operand() -> None:
+    for name, op in OPS.items():
+        shared = set()
+        for call in sample_calls(name, 8):
+            if not (op.general and op.signature.lacks(call.args, call.kwargs)):
+                operands, options = op.bind(call.args, call.kwargs)
+                result = op.forward(*operands, **options)
+                shared |= {i for i, x in enumerate(operands) if np.may_share_memory(result, x)}
+        # which copies on a tape, and not in a program
+        assert shared == ({0} if facts(op).view and op is not tg.broadcast_to else set()), name
 
 
 @every_op

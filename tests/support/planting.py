@@ -106,7 +106,7 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         'owner[Ref("instruction", i)] = owner.get(base, base)',
         'owner[Ref("instruction", i)] = base',
     ),
-    ("memory", "if instruction.op in VIEWS:\n            base", "if False:\n            base"),
+    ("memory", "if instruction.is_view:\n            base", "if False:\n            base"),
     (
         "memory",
         "owner = {x: whole.get(y, y) for x, y in owner.items()} | whole",

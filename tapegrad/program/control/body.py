@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -157,11 +157,11 @@ def program_of(
     return from_tape(Tape(last, origin), given, outputs, structure, called, stops=True)
 
 
-def settled_before(done: Traced, ops: Collection[object] | None = None) -> Traced:
+def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     """A function that also captures all values that depend only on captured values.
 
-    They are recorded once, on the enclosing tape, and so are their gradients. `ops` are the ops
-    that are safe to compute even if the function is never called; all by default.
+    They are recorded once, on the enclosing tape, and so are their gradients. Unless it is certain
+    that the function is called, they are views alone, which are safe to compute.
     """
     code, n = done.code, len(done.captured)
     values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(done.captured)}
@@ -170,7 +170,7 @@ def settled_before(done: Traced, ops: Collection[object] | None = None) -> Trace
     for i, y in enumerate(code.instructions):
         is_known = all(type(x) is not Ref or x in values for x in y.operands)
         recorded = any(type(values.get(x)) is Tensor for x in y.operands)
-        if is_known and recorded and (ops is None or y.op in ops):
+        if is_known and recorded and (is_certain or y.is_view):
             operands = tuple([values.get(x, x) for x in y.operands])
             values[Ref("instruction", i)] = append(y.op, operands, y.options)
             made.append(i)

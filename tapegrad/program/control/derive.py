@@ -19,7 +19,6 @@ from tapegrad.ops.indexing import index_select
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of, replayed
 from tapegrad.program.control.loop import PART, Loop, part
-from tapegrad.program.expressions import VIEWS
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched
@@ -280,7 +279,7 @@ def _is_work(joined: Program, made: Instruction, in_body: bool) -> bool:
     """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
     if made.op is PART:
         return True
-    is_view = made.op in VIEWS and len(made.operands) == 1
+    is_view = made.is_view and len(made.operands) == 1
     return in_body and made.op.like is None and not is_view
 
 

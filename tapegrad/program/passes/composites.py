@@ -10,12 +10,12 @@ import numpy as np
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
+from tapegrad.declare import facts
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.arithmetic import divide, multiply, negative, reciprocal
 from tapegrad.ops.logic import less_equal
 from tapegrad.ops.order import minimum
 from tapegrad.program.builder import Builder
-from tapegrad.program.expressions import COMPOSITES
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.sharing import content
 from tapegrad.program.program import improvement
@@ -28,7 +28,8 @@ def expand_composites(builder: Builder) -> None:
     Fires on softmax, sigmoid, mean and the like.
     """
     known: Known = {}
-    builder.rewrite(lambda builder, x: written_out(builder, x, known), COMPOSITES)
+    composites = {op for op in builder.ops if facts(op).composite}
+    builder.rewrite(lambda builder, x: written_out(builder, x, known), composites)
 
 
 # the parts of composites by what they depend on, kept during one pass

@@ -20,7 +20,6 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import example, program_of
 from tapegrad.program.control.loop import PART, Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.expressions import VIEWS
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.passes.fold import splat
 from tapegrad.program.passes.loops import of_inputs
@@ -165,7 +164,7 @@ class Sides:
         return before if any(self._is_work(x) for x in before) else set()
 
     def _is_work(self, x: Ref) -> bool:
-        return self.body.of(x).op not in VIEWS
+        return not self.body.of(x).is_view
 
     def is_batched(self, made: Instruction) -> bool:
         """Whether an op is faster for all steps at once, and has a rule for that."""
@@ -178,7 +177,7 @@ class Sides:
         if op is matmul:
             if len(made.shape) > 1 and made.shape[-2] > _MOST_ROWS:
                 return False
-        elif size > _MOST and op not in VIEWS:
+        elif size > _MOST and not made.is_view:
             return False
         has = tuple([x in self.varies for x in made.operands])
         tried = [
@@ -326,7 +325,7 @@ def _crossing(sides: Sides) -> list[Ref]:
 def _is_repeated(sides: Sides, x: Ref) -> bool:
     """Whether a value of the loop is cheap enough to be recomputed after it."""
     made = sides.body.of(x)
-    cheap = made.op in VIEWS or made.op is negative or x not in sides.on_carry
+    cheap = made.is_view or made.op is negative or x not in sides.on_carry
     return cheap and sides.is_batched(made)
 
 

@@ -37,7 +37,7 @@ from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.ir import Instruction, Operand, Ref
+from tapegrad.program.ir import Constant, Instruction, Operand, Ref
 from tapegrad.program.memory import axes_of
 from tapegrad.program.program import improvement
 
@@ -115,20 +115,18 @@ def _folded(builder: Builder, instruction: Instruction) -> Any:
 def _without_broadcasts(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """The operands of a ufunc before they were broadcast, where the result is the same."""
     operands = instruction.operands
-    if not isinstance(instruction.op.forward, np.ufunc) or instruction.op is matmul:
-        return operands
     for i, x in enumerate(operands):
-        if type(x) is not Ref or x.kind == "input":
+        made = builder.of(x) if type(x) is Ref and x.kind != "input" else None
+        if made is None or not (type(made) is Constant or made.op is broadcast_to):
             continue
-        made = builder.of(x)
-        if x.kind == "constant":
-            if made.shape == () or made.splat is None or len(operands) == 1:
-                continue
-            single: Any = builder.constant(np.asarray(made.splat, made.dtype))
-        elif made.op is broadcast_to:
+        if not instruction.is_elementwise:
+            break
+        if type(made) is not Constant:
             (single,) = made.operands
-        else:
+        elif made.shape == () or made.splat is None or len(operands) == 1:
             continue
+        else:
+            single = builder.constant(np.asarray(made.splat, made.dtype))
         tried = (*operands[:i], single, *operands[i + 1 :])
         if np.broadcast_shapes(*map(builder.shape, tried)) == instruction.shape:
             operands = tried

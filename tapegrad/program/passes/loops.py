@@ -20,7 +20,6 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.expressions import VIEWS
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.passes.sharing import drop_dead
 from tapegrad.program.program import improved, improvement
@@ -153,7 +152,7 @@ def _invariant(loop: Loop) -> list[Ref]:
         x = Ref("instruction", i)
         # what a loop of no steps would not compute might fail or warn
         certain = loop.stop is None and loop.length != 0
-        if varies.intersection(made.operands) or not (certain or made.op in VIEWS):
+        if varies.intersection(made.operands) or not (certain or made.is_view):
             varies.add(x)
         else:
             found.append(x)

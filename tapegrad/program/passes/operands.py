@@ -119,7 +119,7 @@ def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
 def _without_axes(builder: Builder, instruction: Instruction) -> tuple[Operand, ...]:
     """The operands; one of a single element loses its axes, which take time to broadcast."""
     operands = instruction.operands
-    if len(operands) != 2 or instruction.op is matmul:
+    if len(operands) != 2 or not instruction.is_elementwise:
         return operands
     shapes = [builder.shape(x) for x in operands]
     for i in (0, 1):

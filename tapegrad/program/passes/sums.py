@@ -12,7 +12,6 @@ from tapegrad.ops.product import inner_product, matmul
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.expressions import VIEWS
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.fold import before_reshape, without_ones
 from tapegrad.program.program import improvement
@@ -77,7 +76,7 @@ def is_contiguous(builder: Builder, x: Any) -> bool:
         return False
     if made.op is reshape:
         return is_contiguous(builder, made.operands[0])
-    return made.op not in VIEWS
+    return not made.is_view
 
 
 def _sum_of_products(builder: Builder, x: Any) -> Any:
@@ -96,7 +95,7 @@ def _sum_of_products(builder: Builder, x: Any) -> Any:
     if size > _LARGEST:
         # one in another order would be copied
         made = [builder.source(y) for y in (left, right)]
-        if any(y is not None and y.op in VIEWS for y in made):
+        if any(y is not None and y.is_view for y in made):
             return None
         return builder.emit(inner_product, left, right, note="the sum of products, in parts")
     flat_left, flat_right = (builder.reshaped(y, (size,)) for y in (left, right))
