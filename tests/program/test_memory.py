@@ -1,25 +1,25 @@
-"""Values that lie in memory in another order."""
+"""The memory plan: buffers, blocks, results, and values that lie in another order."""
+
+from unittest import mock
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
+from programs import assert_close, scale_of
 
 import tapegrad as tg
 from tapegrad.program.expressions import in_order
-from tapegrad.program.memory import layouts
+from tapegrad.program.memory import MANY, layouts, planned
+from tapegrad.testing import programs
 
 RNG = np.random.default_rng(0)
 
 
-def kinds(program):
-    return [x.op.name for x in program.instructions]
-
-
 @pytest.mark.parametrize("shape", [(), (3,), (2, 3, 4), (70, 130), (130, 70), (9000, 1), (0, 3)])
 @pytest.mark.parametrize("turned", [False, True])
-def test_a_copy_is_in_order_whatever_its_size(shape, turned):
+def test_copies_are_in_order_whatever_their_size(shape, turned):
     x = np.arange(np.prod(shape, dtype=int), dtype=float).reshape(shape)
     x = x.T if turned else x
     for copy in (in_order(x), in_order(x, np.empty(x.shape))):
@@ -30,7 +30,7 @@ def test_a_copy_is_in_order_whatever_its_size(shape, turned):
 
 @depth("small step")
 @given(st.data(), st.permutations(range(4)), st.booleans())
-def test_stacks_of_products_are_right_in_any_order_of_axes(data, axes, twice):
+def test_layout_of_stacks_of_products_in_any_order_of_axes(data, axes, twice):
     sides = data.draw(st.tuples(*[st.integers(1, 3)] * 5))
     a, b = RNG.normal(size=(*sides[:2], *sides[2:4])), RNG.normal(size=(*sides[:2], *sides[3:]))
 
@@ -45,7 +45,7 @@ def test_stacks_of_products_are_right_in_any_order_of_axes(data, axes, twice):
     tg.compile(fn).check(a, b)
 
 
-def test_a_product_is_written_in_the_order_that_it_is_reshaped_in():
+def test_layout_of_a_product_is_that_of_its_reshape():
     def heads(a, b):
         whole = (a @ b).swapaxes(1, 2).reshape(2, 3, -1)
         return np.tanh(whole)
@@ -61,3 +61,161 @@ def test_a_product_is_written_in_the_order_that_it_is_reshaped_in():
         return np.tanh(product.swapaxes(1, 2).reshape(2, 3, -1)), product + 1
 
     assert not layouts(tg.compile(both).program(a, b))
+
+
+def test_memory_of_a_shared_value_is_kept_until_its_last_use():
+    def fn(x):
+        y = tg.tanh(x)
+        z = y[::-1]
+        for _ in range(6):
+            y = tg.tanh(y * 2.0 + z)
+        return y, z, z.reshape(2, 2).T + 1.0
+
+    x = np.linspace(-1, 1, 4)
+    for got, wanted in zip(tg.compile(fn)(x), fn(x), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("fn", "blocked"),
+    [
+        (lambda x: np.sum(np.sin(x) + 2.0), 3),
+        (lambda x: np.sum(np.sin(x) + 2.0, axis=(0, 1)), 3),
+        (lambda x: np.sum(np.sin(x) + 2.0, axis=0), 2),
+        (lambda x: np.sum(np.sin(x) + 2.0, keepdims=True), 2),
+        (lambda x: np.sin(x) * (np.cos(x) > 0.5), 4),
+        (lambda x: np.sum(np.sin(x) * np.cos(x)), 3),
+        (lambda x: np.sum(np.sin(x).astype(np.float32) * np.cos(x)), 3),
+        (lambda x: np.sum((x * 2.0**40).astype(int) * 3 + (1 << 60)), 0),
+    ],
+)
+def test_blocks_are_of_whole_floating_arrays(fn, blocked):
+    x = np.linspace(-1.0, 1.0, 2 * MANY).reshape(512, -1)
+    text = str(tg.compile(fn).program(x))
+    assert (f"# {blocked} instructions, block by block" in text) == (blocked > 0)
+    assert ("block by block" in text) == (blocked > 0)
+    got, wanted = tg.compile(fn)(x), np.asarray(fn(x))
+    assert (got.shape, got.dtype) == (wanted.shape, wanted.dtype)
+    if blocked:
+        np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-9)
+    else:
+        np.testing.assert_array_equal(got, wanted)
+
+
+# on these numbers all of them are exact
+OPERATIONS = (np.add, np.maximum, np.minimum, np.less, np.copysign)
+
+
+@depth("program, in blocks")
+@given(data=st.data())
+def test_blocks_of_values_do_not_stand_in_each_others_way(data):
+    n = data.draw(st.integers(1, 12))
+    number = st.integers(0, n + 1)
+    steps = data.draw(
+        st.lists(st.tuples(st.sampled_from(OPERATIONS), number, number), min_size=n, max_size=n)
+    )
+    outputs = data.draw(st.lists(number, min_size=1, max_size=4))
+    narrow = data.draw(st.booleans())
+
+    def fn(x, y):
+        values = [x, y]
+        for op, i, j in steps:
+            made = op(values[i % len(values)], values[j % len(values)])
+            values.append(made.astype(np.float32) if narrow and op is np.maximum else made)
+        return [values[i] for i in outputs], [np.sum(values[i] * x) for i in outputs[1:]]
+
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(-3, 4, (2, 50)) / 2.0
+    with mock.patch.multiple("tapegrad.program.memory", MANY=8, _BLOCK_BYTES=64):
+        step = tg.compile(fn)
+        step(y, x)
+        got = step(x, y)
+    for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(fn(x, y)), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_blocks_stand_where_a_result_of_their_loop_will_be():
+    def over(x):
+        return np.tanh(x * 2.0) * np.exp(-x)
+
+    def past(x):
+        y = np.tanh(x)
+        return x * 2.0, np.sum(y)
+
+    x = np.linspace(0, 1, MANY)
+    for fn in (over, past):
+        # one factor has a buffer of its own, and so has what is summed when the place is taken
+        assert len(planned(tg.compile(fn).program(x)).buffers) == 1
+        assert_close(tg.compile(fn)(x), fn(x), x.dtype, 1)
+
+
+@depth("program, in results")
+@given(written=programs())
+def test_memory_of_results_holds_what_was_recorded(written):
+    with mock.patch("tapegrad.program.memory.MANY", 9):
+        step = tg.compile(written.step)
+        got = [step(*args) for args in written.arguments]
+    # a later call leaves what an earlier one gave
+    for args, results in zip(written.arguments, got, strict=True):
+        expected = written.step(*args)
+        assert_close(results, expected, written.narrowest, scale_of(written.step, args))
+
+
+def test_memory_of_a_new_parameter_holds_its_gradient():
+    def step(w, x, rate):
+        def loss(w):
+            return np.sum(np.tanh(x @ w) ** 2)
+
+        return w - 2.0 * np.sin(rate * tg.grad(loss)(w))
+
+    w, x = np.linspace(-1, 1, 64 * 128).reshape(64, 128), np.linspace(0, 1, 128).reshape(2, 64)
+    program = tg.compile(step).program(w, x, 0.5)
+    assert [x for x in planned(program).buffers if x.nbytes >= w.nbytes] == []
+    first = tg.compile(step)(w, x, 0.5)
+    assert_close(first, step(w, x, 0.5), w.dtype, 1)
+
+
+def test_memory_of_a_result_holds_nothing_needed_later():
+    def used(x):
+        y = np.sin(x @ x)
+        return x - y, np.sum(np.tanh(y[:2]))
+
+    def returned(x):
+        y = np.sin(x @ x)
+        turned = y.T
+        return x - y, turned
+
+    def twice(x):
+        y = np.sin(x @ x)
+        return x - y, x * y
+
+    x = np.linspace(-1, 1, 64 * 64).reshape(64, 64)
+    for fn in (used, returned, twice):
+        assert_close(tg.compile(fn)(x), fn(x), x.dtype, 1)
+
+
+def test_views_of_buffers_are_made_once():
+    captured = np.arange(5000.0).reshape(50, 100)
+
+    def fn(x):
+        y = np.tanh(x)
+        turned = y.T
+        return (
+            turned @ captured[:3],
+            # a reshape of what is not in C order is a copy, and so is an element
+            np.reshape(turned, (12,)) * y[0, 0],
+            np.reshape(y, (12,))[1:] * captured.T[0, :1],
+            np.sum(y[:, 1] * 2.0),
+        )
+
+    step = tg.compile(fn)
+    text = str(step.program(np.ones((3, 4))))
+    made, run = text.split("    def run(")
+    assert "y_flat = buf0.reshape((12,))" in made
+    assert "= y_flat[1:]" in made
+    assert "turned_flat = turned.reshape((12,))" in run
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        x = rng.normal(size=(3, 4))
+        for got, wanted in zip(step(x), fn(x), strict=True):
+            np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)

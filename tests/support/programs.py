@@ -1,10 +1,15 @@
-"""What tests of programs share: how close two results must be."""
+"""What tests of programs share: passes applied, and how close two results must be."""
 
 from typing import Any
 
 import numpy as np
 
 import tapegrad as tg
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import drop_dead
+from tapegrad.program.text import runner
+
+SQUARE = np.arange(9.0).reshape(3, 3) / 4 - 1
 
 
 def assert_close(got: Any, wanted: Any, dtype: Any, scale: float) -> None:
@@ -54,3 +59,42 @@ def assert_runs(fn, *args):
     compiled = tg.compile(fn)
     leaves_equal(compiled(*args), expected)
     leaves_equal(compiled(*args), expected)
+
+
+def improved(program, passes):
+    """A program after each of some passes."""
+    for improve in passes:
+        program = improve(program)
+    return program
+
+
+def run(program, args):
+    """What a program gives."""
+    return runner(program)()(*args)
+
+
+def assert_computes(written, program):
+    """Assert that a program gives what the function that was recorded does, on each of its arguments."""
+    for args in written.arguments:
+        expected = written.step(*args)
+        assert_close(run(program, args), expected, written.narrowest, scale_of(written.step, args))
+
+
+def ops_of(fn, *args):
+    """The ops of a compiled function, by name."""
+    return [x.op.name for x in tg.compile(fn).program(*args).instructions]
+
+
+def kinds(program):
+    """The ops of a program, by name."""
+    return [x.op.name for x in program.instructions]
+
+
+def after(improve, fn, *args):
+    """The ops that a pass, and dropping what is dead, leaves of fn."""
+    return kinds(drop_dead(improve(drop_dead(trace(fn, args, {})))))
+
+
+def untouched(improve, fn, *args):
+    """Whether a pass leaves fn as it was recorded."""
+    return after(improve, fn, *args) == kinds(drop_dead(trace(fn, args, {})))

@@ -1,0 +1,100 @@
+"""fold: constants, identities, transposes and parts joined again."""
+
+import itertools
+
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given
+from hypothesis import strategies as st
+from programs import kinds, ops_of, run
+
+import tapegrad as tg
+from tapegrad.program.compiled import trace
+from tapegrad.program.ir import Ref
+from tapegrad.program.passes import drop_dead, fold
+
+
+def test_fold_makes_a_power_of_a_half_the_square_root():
+    """As NumPy's operator has it: the function `np.power` has so from NumPy 2.3 on."""
+    x = np.array([0.0, -0.0, np.inf, -np.inf, np.nan, 1.5, -2.0])
+    with np.errstate(all="ignore"):
+        recorded, _ = tg.record(lambda x: x**0.5)(x)
+        for got in (recorded.value, tg.compile(lambda x: x**0.5)(x), x**0.5):
+            assert repr(got) == repr(np.sqrt(x))
+
+
+@given(st.sampled_from([(4,), (2, 4), (5, 2, 4)]), st.booleans())
+def test_fold_multiplies_by_the_vector_itself(shape, first):
+    def by_column(x, v):
+        return (x @ v[:, None]) * 1.5
+
+    def by_row(x, v):
+        return (v.reshape(1, -1) @ tg.swapaxes(x, 0, -1)) * 1.5
+
+    fn = by_row if first and len(shape) == 2 else by_column
+    x, v = np.arange(float(np.prod(shape))).reshape(shape), np.arange(4.0)
+    program = fold(trace(fn, (x, v), {}))
+    products = [y for y in program.instructions if y.op is tg.matmul]
+    assert all(Ref("input", 1) in y.operands for y in products)
+    np.testing.assert_array_equal(run(program, (x, v)), fn(x, v))
+
+
+@pytest.mark.parametrize("by", [np.full((2, 3), 2.5), np.full((1, 3), 2.5), np.full(1, 2.5)])
+def test_fold_makes_a_constant_array_a_number(by):
+    x = np.ones((2, 3))
+    for fn in (lambda x: x * by, lambda x: by / x, lambda x: np.sin(np.broadcast_to(by, x.shape))):
+        (constant,) = tg.compile(fn).program(x).constants
+        assert constant.shape == () or fn(x).shape == constant.shape
+    program = tg.compile(lambda x: x * by).program(x)
+    assert [constant.shape for constant in program.constants] == [()]
+
+
+@pytest.mark.parametrize("axis", [0, -1, ()])
+def test_fold_sums_a_scalar_along_its_axis(axis):
+    # NumPy takes axis 0 of none for no axis
+    np.testing.assert_array_equal(tg.compile(lambda x: np.sum(x * 1.5, axis=axis))(2.0), 3.0)
+
+
+@depth("program")
+@given(st.integers(1, 4).flatmap(lambda n: st.tuples(st.permutations(range(n)), st.data())))
+def test_fold_joins_transposes(drawn):
+    order, data = drawn
+    n = len(order)
+    x = np.arange(float(np.prod(np.arange(2, 2 + n)))).reshape(np.arange(2, 2 + n))
+    axis = st.integers(-n, n - 1)
+    exchanges = data.draw(st.lists(st.tuples(axis, axis), max_size=3))
+
+    def fn(x):
+        x = np.transpose(x, order)
+        for one, other in exchanges:
+            x = np.swapaxes(x, one, other)
+        return x.T * 2.0
+
+    ops = ops_of(fn, x)
+    expected = fn(x)
+    assert len(ops) - 1 <= (expected.shape != x.shape)
+    np.testing.assert_array_equal(tg.compile(fn)(x), expected)
+
+
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=4),
+    st.integers(0, 2),
+    st.permutations(range(4)),
+    st.sampled_from(["slices", "rows", "columns"]),
+)
+def test_fold_joins_parts_in_order(lengths, width, order, kind):
+    n = sum(lengths) if kind == "slices" else 4
+    ends = np.cumsum([0, *lengths])
+    x = np.arange(float(n * n * (width + 1))).reshape(n, n, width + 1)
+
+    def fn(x):
+        if kind == "slices":
+            parts = [x[a:b] for a, b in itertools.pairwise(ends.tolist())]
+            return np.concatenate([parts[i] for i in order if i < len(parts)])
+        return np.concatenate([x[i] if kind == "rows" else x[:, i] for i in order])
+
+    program = fold(trace(fn, (x,), {}))
+    np.testing.assert_array_equal(run(program, (x,)), fn(x))
+    if kind == "rows" and list(order) == [0, 1, 2, 3]:
+        assert "concatenate" not in kinds(drop_dead(program))

@@ -1,0 +1,135 @@
+"""join_gathers and update_rows: rows selected at once, and updated without the others."""
+
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given
+from hypothesis import strategies as st
+from programs import SQUARE, after, assert_close, ops_of, run, untouched
+
+import tapegrad as tg
+from tapegrad.ops.indexing import segment_sum
+from tapegrad.program import PASSES
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import join_gathers, update_rows
+
+DISTINCT = tuple(dict.fromkeys(PASSES))
+
+
+@pytest.mark.parametrize("passes", [PASSES, *[(improve,) for improve in DISTINCT]])
+@pytest.mark.parametrize("strange", [np.inf, np.nan])
+def test_join_gathers_ignores_rows_that_are_not_selected(strange, passes):
+    rng = np.random.default_rng(0)
+    table, w = rng.standard_normal((4, 3)), rng.standard_normal((3, 5))
+    table[2] = strange
+    indices = rng.choice([0, 1, 3], size=40)
+
+    def loss(table, w, indices):
+        return tg.sum(tg.tanh(tg.index_select(table, indices) @ w))
+
+    step = tg.value_and_grad(loss, argnums=(0, 1))
+    with np.errstate(invalid="ignore"):
+        got = tg.compile(step, passes=passes)(table, w, indices)
+    assert_close(got, step(table, w, indices), np.dtype(float), 10)
+
+
+def test_join_gathers_checks_indices_at_once():
+    table = tg.nn.Embedding(5, 3)
+
+    def fn(params, words):
+        return np.concatenate([table(params, words[:, i]) for i in range(4)])
+
+    args = table.init(0), np.arange(8).reshape(2, 4) % 5
+    assert ops_of(fn, *args).count("from_zero") == 1
+    compiled = tg.compile(fn)
+    np.testing.assert_array_equal(compiled(*args), fn(*args))
+    with pytest.raises(IndexError, match="index -3 "):
+        compiled(args[0], args[1] - 3)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("shape", [(1,), (6,), (2, 3), (90,)])
+@depth("small step")
+@given(seed=st.integers(0, 1000), momentum=st.sampled_from([0.0, 0.5]))
+def test_update_rows_computes_what_was_recorded(dtype, shape, seed, momentum):
+    rng = np.random.default_rng(seed)
+    optimizer = tg.optim.SGD(0.1, momentum)
+
+    def step(table, state, indices, targets):
+        def loss(table):
+            d = tg.index_select(table, indices) - targets
+            return tg.sum(d * d)
+
+        value, g = tg.value_and_grad(loss)(table)
+        return value, *optimizer.update(table, g, state)
+
+    compiled = tg.compile(step)
+    table = expected = rng.standard_normal((60, 2)).astype(dtype)
+    state = expected_state = optimizer.init(table)
+    kept = []
+    for _ in range(4):
+        indices = rng.integers(-60, 60, shape) // rng.choice([1, 30])
+        targets = rng.standard_normal((*shape, 2)).astype(dtype)
+        before = table.copy()
+        value, after, state = compiled(table, state, indices, targets)
+        wanted, expected, expected_state = step(expected, expected_state, indices, targets)
+        assert_close(
+            (value, after, state), (wanted, expected, expected_state), np.dtype(dtype), 100
+        )
+        assert table.tobytes() == before.tobytes()
+        assert not np.shares_memory(table, after)
+        with pytest.raises(IndexError):
+            compiled(table, state, np.full(shape, 60), targets)
+        kept.append((after, after.tobytes()))
+        table = after
+    assert all(x.tobytes() == data for x, data in kept)
+
+
+def test_join_gathers_selects_once():
+    table, i = SQUARE, np.zeros(8, int)
+
+    def joined(table, i):
+        return np.concatenate([tg.index_select(table, i), tg.index_select(table, i)])
+
+    assert after(join_gathers, joined, table, i) == ["concatenate", "index_select"]
+
+
+def test_update_rows_where_they_are_few():
+    def fn(table, values, i):
+        return table - 0.1 * segment_sum(values, i, len(table))
+
+    table, values = np.ones((40, 3)), np.ones((5, 3))
+    assert after(update_rows, fn, table, values, np.arange(5))[-1] == "add_scaled_rows"
+    assert untouched(update_rows, fn, table[:8], values, np.arange(5))
+    assert untouched(
+        update_rows, lambda t, v, i: t - t * segment_sum(v, i, 40), table, values, np.arange(5)
+    )
+
+
+@given(
+    st.sampled_from([8, 5000]),
+    st.lists(st.integers(-8, 7), max_size=12),
+    st.sampled_from([0.1, -3.0, 0.0, np.inf, -np.inf, np.nan]),
+    st.sampled_from([np.float32, np.float64]),
+    st.booleans(),
+)
+def test_update_rows_gives_what_the_whole_table_would(n, indices, rate, dtype, subtract):
+    rng = np.random.default_rng(len(indices))
+    # what is added once is lost beside 1, but not what is added a thousand times
+    table = np.where(rng.random((n, 3)) < 0.5, 1, rng.normal(size=(n, 3))).astype(dtype)
+    indices = np.array(indices * (1000 if n > 8 and len(indices) < 2 else 1), int)
+    values = (rng.normal(size=(len(indices), 3)) * np.finfo(dtype).eps / 9).astype(dtype)
+    indices = indices if n == 8 else indices[: n // 4]
+    values = values[: len(indices)]
+
+    def fn(table, values, indices, rate):
+        change = rate * segment_sum(values, indices, n)
+        return table - change if subtract else table + change
+
+    args = (table, values, indices, rate)
+    with np.errstate(invalid="ignore"):
+        program, wanted = trace(fn, args, {}), fn(*args)
+        for made in (run(update_rows(program), args), *[tg.compile(fn)(*args) for _ in "123"]):
+            np.testing.assert_allclose(made, wanted, rtol=2 * np.finfo(dtype).eps)
+            # no number beside the rows is touched, and the sum of a row is added once
+            assert (made == wanted).mean() > 0.9 or not np.isfinite(rate)

@@ -1,0 +1,114 @@
+"""stack_sums: sums of products, of rows and of scattered rows, computed at once."""
+
+import functools
+
+import numpy as np
+from programs import SQUARE, after, kinds, run, untouched
+
+import tapegrad as tg
+from tapegrad.ops.indexing import scatter, segment_sum
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import drop_dead, stack_sums
+
+
+def two_slices(values):
+    left, right = (slice(None), slice(0, 3)), (slice(None), slice(3, 6))
+    return scatter(values, (4, 6), left) + scatter(values, (4, 6), right)
+
+
+def test_stack_sums_makes_one_product_of_a_sum_of_products():
+    x = np.ones((4, 2))
+
+    def fn(a, b, c, d):
+        return a.T @ b + c.T @ d
+
+    assert after(stack_sums, fn, x, x, x, x) == [
+        "concatenate", "concatenate", "transpose", "matmul"
+    ]  # fmt: skip
+    assert after(stack_sums, lambda b, d: SQUARE.T @ b + d.T @ d, SQUARE, SQUARE) == [
+        "concatenate", "concatenate", "transpose", "matmul"
+    ]  # fmt: skip
+    assert untouched(stack_sums, lambda a, b: a.T @ b + a @ b.T, SQUARE, SQUARE)
+    assert untouched(stack_sums, lambda a, b: a.T @ b + b, SQUARE, SQUARE)
+
+
+def test_stack_sums_makes_one_product_of_a_sum_of_outer_products():
+    def fn(a, b, c, d):
+        return a[:, None] * b + d * c[:, None]
+
+    x, y = np.arange(3.0), np.arange(4.0)
+    assert after(stack_sums, fn, x, y[None], x, y[None])[-2:] == ["transpose", "matmul"]
+    # the sum of other products of two factors is not one
+    assert untouched(stack_sums, lambda a, b: a * b + b * a, SQUARE, SQUARE)
+    assert untouched(stack_sums, lambda a, b: a[:1] * b + b * a[:1], SQUARE, SQUARE)
+
+
+def test_stack_sums_sums_rows_and_scattered_rows_and_slices_at_once():
+    i = np.array([0, 2, 2])
+
+    def rows(a, b):
+        return tg.sum(a, 0) + tg.sum(b, 0)
+
+    def scattered(a, b, i):
+        return segment_sum(a, i, 4) + segment_sum(b, i, 4)
+
+    assert after(stack_sums, rows, SQUARE, SQUARE) == ["concatenate", "sum"]
+    assert after(stack_sums, scattered, SQUARE, SQUARE, i) == [
+        "concatenate", "concatenate", "segment_sum"
+    ]  # fmt: skip
+    assert after(stack_sums, two_slices, np.ones((4, 3))) == ["concatenate"]
+    assert untouched(stack_sums, lambda a, b: tg.sum(a, 0) + tg.sum(b, 1), SQUARE, SQUARE)
+    many = np.ones((2000, 3))
+    assert untouched(stack_sums, rows, many, many)
+    assert untouched(stack_sums, scattered, many, many, np.zeros(2000, int))
+
+
+def test_stack_sums_takes_all_rows_in_order_as_the_array():
+    def rows(x, order):
+        return functools.reduce(tg.add, [x[i].T @ x[i] for i in order[::-1]])
+
+    def columns(x, order):
+        return functools.reduce(tg.add, [x[:, i].T @ x[:, i] for i in order[::-1]])
+
+    x = np.arange(24.0).reshape(4, 3, 2)
+    whole = ["reshape", "reshape", "transpose", "matmul"]
+    assert after(stack_sums, lambda x: rows(x, range(4)), x) == whole
+    turned = ["transpose", "reshape", "transpose", *whole[1:]]
+    assert after(stack_sums, lambda x: columns(x, range(3)), x) == turned
+    for fn in (rows, columns):
+        for order in ([0, 1], [1, 0, 2], [0, 1, 2, 2]):
+            program = drop_dead(
+                stack_sums(trace(lambda x, fn=fn, order=order: fn(x, order), (x,), {}))
+            )
+            np.testing.assert_array_equal(run(program, (x,)), fn(x, order))
+            assert "concatenate" in kinds(program)
+
+
+def test_stack_sums_keeps_sums_that_are_used_themselves():
+    def running(xs, w):
+        sums = [xs[0].T @ w]
+        for x in xs[1:]:
+            sums.append(sums[-1] + x.T @ w)
+        return sums
+
+    def sizes(n):
+        ops = tg.compile(running).program([SQUARE] * n, SQUARE).instructions
+        return sum(len(x.operands) for x in ops)
+
+    assert sizes(16) < 2.5 * sizes(8)
+
+
+def test_stack_sums_of_a_result_or_a_broadcast_sum():
+    a, b = np.ones((3, 4)), np.ones((3, 1))
+
+    def result(x, z):
+        return x.T @ z + z.T @ x, x[:1].T + z[:1]
+
+    def broadcast(x, z):
+        return x.T @ z + z.T @ z + x
+
+    def products(fn, x, z):
+        return after(stack_sums, fn, x, z).count("matmul")
+
+    assert products(result, a, 2 * a) == 1
+    assert products(broadcast, b, 2 * b) == 1

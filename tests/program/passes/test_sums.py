@@ -1,0 +1,97 @@
+"""contract_sums and sums_as_products: sums that become matrix products."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from programs import SQUARE, after, improved, run, untouched
+
+import tapegrad as tg
+from tapegrad.program.compiled import trace
+from tapegrad.program.passes import contract_sums, drop_dead, fold, sums_as_products
+
+
+def test_sums_as_products_is_as_precise_as_recorded():
+    x = np.full((2, 1 << 20), 0.1, np.float32)
+    for laid in (x, np.ones_like(x).T * np.float32(0.1)):
+        axis = int(laid.shape[0] == 2)
+        got = tg.compile(lambda x: tg.sum(x, axis=axis))(laid)  # noqa: B023
+        np.testing.assert_allclose(got, tg.sum(laid, axis=axis), rtol=1e-6)
+
+
+@st.composite
+def products_to_sum(draw):
+    """Two arrays that broadcast, the axes to sum over, and whether these are kept."""
+    # whether the first is long along an axis, whether the second is, whether it is summed over
+    kinds = {"inner": "fs+", "row": "f", "column": "s", "stack": "fs", "alone": "f+"}
+    further = draw(st.lists(st.sampled_from(sorted(kinds)), min_size=1, max_size=3))
+    axes = [kinds[name] for name in draw(st.permutations(["inner", *further]))]
+    lengths = draw(st.permutations((2, 3, 4, 5, 128)))
+    shapes = [
+        tuple(n if which in axis else 1 for n, axis in zip(lengths, axes, strict=False))
+        for which in "fs"
+    ]
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    factors = [rng.normal(size=shape) for shape in shapes]
+    if draw(st.booleans()) and shapes[1][0] == 1:
+        factors[1] = factors[1][0]
+    summed = tuple(k for k, axis in enumerate(axes, -len(axes)) if "+" in axis)
+    return *draw(st.permutations(factors)), summed, draw(st.booleans())
+
+
+@given(products_to_sum())
+def test_contract_sums_computes_the_same(given_):
+    a, b, axes, keepdims = given_
+
+    def fn(a, b):
+        return tg.sum(a * b, axes, keepdims=keepdims)
+
+    program = trace(fn, (a, b), {})
+    expected = np.sum(a * b, axes, keepdims=keepdims)
+    for passes in ((contract_sums,), (fold, contract_sums, fold, drop_dead)):
+        made = run(improved(program, passes), (a, b))
+        assert np.shape(made) == np.shape(expected)
+        np.testing.assert_allclose(made, expected, rtol=1e-12, atol=1e-14)
+
+
+def test_contract_sums_puts_the_axes_in_order():
+    a, b = np.random.default_rng(0).normal(size=(2, 5, 2, 3))
+    a, b = a[:, :, None, :], b[:, None, :, None, 0]
+    program = contract_sums(trace(lambda a, b: tg.sum(a * b, 0), (a, b), {}))
+    np.testing.assert_allclose(run(program, (a, b)), np.sum(a * b, 0), rtol=1e-12)
+
+
+def test_contract_sums_makes_no_array_of_all_products():
+    def outer(a, b):
+        return tg.sum(a[:, :, None] * b[:, None, :], 0)
+
+    def in_stacks(a, b):
+        return tg.sum(a[:, :, :, None] * b[:, :, None, :], 0)
+
+    def with_vector(a, b):
+        return tg.sum(a * b, -1)
+
+    a, b = np.ones((7, 3)), np.ones((7, 4))
+    for fn, args in (
+        (outer, (a, b)),
+        (in_stacks, (np.ones((7, 5, 3)), np.ones((7, 5, 4)))),
+        (with_vector, (a, np.ones(3))),
+        (lambda a, b: tg.sum(a[:, :, None] * b, 1), (a, np.ones((7, 3, 2)))),
+        (with_vector, (np.ones((7, 200)), np.ones((7, 200)))),
+    ):
+        program = drop_dead(contract_sums(trace(fn, args, {})))
+        assert "multiply" not in [x.op.__name__ for x in program.instructions]
+        assert "matmul" in [x.op.__name__ for x in program.instructions]
+    # short rows by rows, by a number, and whole numbers stay
+    assert untouched(contract_sums, lambda a, b: tg.sum(a * b, 1), a, a)
+    assert untouched(contract_sums, lambda a: tg.sum(a * 2.0, 1), a)
+    whole = np.ones((3, 3), int)
+    assert untouched(contract_sums, lambda a, b: tg.sum(a[:, None] * b, 1), whole, whole)
+
+
+def test_sums_as_products_makes_products():
+    assert after(sums_as_products, lambda x: tg.sum(x, 0), SQUARE) == ["matmul"]
+    assert after(sums_as_products, lambda x: tg.sum(x, -1), SQUARE) == ["matmul"]
+    assert after(sums_as_products, lambda x: tg.sum(x * x), SQUARE)[-1] == "matmul"
+    assert untouched(sums_as_products, lambda x: tg.sum(x), SQUARE)
+    assert untouched(sums_as_products, lambda x: tg.sum(x, 0), np.arange(9).reshape(3, 3))
+    assert untouched(sums_as_products, lambda x: tg.sum(x, 1), np.ones((2, 3, 2)))
