@@ -89,6 +89,12 @@ def is_elementwise(op: Rules) -> bool:
     return isinstance(op.forward, np.ufunc) and op.forward.signature is None
 
 
+def key_of(of: Any) -> str | None:
+    """The name that an op is declared under, which files hold; None if it is not declared."""
+    key = getattr(getattr(of, "declared", None), "__name__", "")
+    return key if OPS.get(key) is of else None
+
+
 def declare(of: Any, *fields: Any, **named: Any) -> None:
     """Attach a declaration to an op or a function; see `Declaration`."""
     of.__dict__["__declaration__"] = Declaration(*fields, **named)
@@ -96,6 +102,7 @@ def declare(of: Any, *fields: Any, **named: Any) -> None:
 
 def op(
     *vjps: Rule | None,
+    name: str = "",
     each_operand: EachOperand | Joint | None = None,
     ufunc: Callable[..., Any] | None = None,
     numpy: Any = (),
@@ -117,6 +124,9 @@ def op(
     ----------
     *vjps
         A rule for each operand, or None where no gradient passes.
+    name
+        What tapes and programs call it, if that is not the function's name: the word that NumPy,
+        SciPy or JAX has for it. `OPS` and files keep the function's, so that they stay readable.
     each_operand
         Instead of these, the rules of an op that takes any number of operands.
     ufunc
@@ -155,7 +165,7 @@ def op(
 
     def declared(function: Callable[P, Any]) -> Op[P]:
         made = Op(
-            function.__name__,
+            name or function.__name__,
             ufunc or function,
             each_operand or vjps,
             jvp,
@@ -169,7 +179,7 @@ def op(
         )
         declare(made, domain, kink, made.signature, **further)
         if scipy is None:
-            OPS[made.name] = made
+            OPS[function.__name__] = made
         elif scipy:
             # by name, since SciPy may be missing
             answers([f"scipy.special.{scipy}"], made)

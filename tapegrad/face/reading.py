@@ -24,7 +24,7 @@ _INSTEAD = {
 
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
-    ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stopped"]
+    ["parameter", "astype", "imag", "real", "reshape", "squeeze", "transpose", "stop_gradient"]
 )
 # ops that return a 0-d array where others return a number
 _ARRAYS = frozenset(

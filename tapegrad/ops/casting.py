@@ -209,7 +209,7 @@ def _stopped(leaf: Any) -> Any:
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
-@op(None, keeps_weak=True, domain=each(REAL), batch=pointwise, view=True)
+@op(None, name="stop_gradient", keeps_weak=True, domain=each(REAL), batch=pointwise, view=True)
 def stopped(x: Any) -> Any:
     """One leaf of `stop_gradient`."""
     return x

@@ -426,6 +426,7 @@ def index_select(x: Any, indices: Any) -> Any:
 
 @op(
     None,
+    name="check_indices",
     domain=lambda choose: Call((choose.integers(choose.shape(), 0, 9),)),
     batch=pointwise,
     view=True,
@@ -473,7 +474,15 @@ def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> An
     )
 
 
-@op(_pick_vjp, None, domain=_choices, jvp=linear, batch=_all_filled, flat="it is not selected")
+@op(
+    _pick_vjp,
+    None,
+    name="take_along_axis",
+    domain=_choices,
+    jvp=linear,
+    batch=_all_filled,
+    flat="it is not selected",
+)
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
 
@@ -508,6 +517,7 @@ def _chosen(choose: Choices) -> Call:
 @op(
     lambda g, y, values, indices, n: pick(g, indices),
     None,
+    name="put_along_axis",
     domain=_chosen,
     jvp=linear,
     batch=_all_filled,
@@ -542,7 +552,12 @@ def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
     return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
 
 
-@op(None, domain=lambda choose: Call(_few_classes(choose)), batch=_row_places_batch)
+@op(
+    None,
+    name="flat_indices",
+    domain=lambda choose: Call(_few_classes(choose)),
+    batch=_row_places_batch,
+)
 def row_places(indices: Any, n: int) -> Any:
     """The places of the elements that `pick` takes in the flat array of rows of n.
 
@@ -577,6 +592,7 @@ def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places:
     lambda g, y, a, values, places: g,
     lambda g, y, a, values, places: index_select(g.reshape(-1), places).reshape(values.shape),
     None,
+    name="scatter_add",
     domain=_add_at_places_call,
     batch=_add_at_places_batch,
     adds=True,

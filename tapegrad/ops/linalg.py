@@ -280,6 +280,7 @@ def det(a: Any) -> Any:
 
 @op(
     lambda g, y, a: g[..., 1, None, None] * turned(inv(a)),
+    name="slogdet",
     domain=matrices(),
     batch=stacked,
 )
@@ -447,7 +448,7 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     return _of_triangular_factor(turned(vt) @ inner @ vt, UPLO in "Uu")
 
 
-@op(_eigh_vjp, domain=matrices(UPLO=["L", "U"]), batch=stacked)
+@op(_eigh_vjp, name="eigh", domain=matrices(UPLO=["L", "U"]), batch=stacked)
 def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The two results of `eigh`: each row has an eigenvalue, then its vector."""
     w, v = np.linalg.eigh(a, UPLO)
@@ -502,7 +503,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     return c
 
 
-@op(_svd_vjp, domain=matrices(*SHAPES, (3, 3)), batch=stacked)
+@op(_svd_vjp, name="svd", domain=matrices(*SHAPES, (3, 3)), batch=stacked)
 def svd_joined(a: Any) -> Any:
     """The three results of `svd`: each row has a singular value, then its vectors."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
@@ -526,7 +527,7 @@ def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     return turned(solve(r, gqt + mirrored @ qt))
 
 
-@op(_qr_vjp, domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)), batch=stacked)
+@op(_qr_vjp, name="qr", domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)), batch=stacked)
 def qr_joined(a: Any) -> Any:
     """The two results of `qr`, for no more columns than rows: ``Q.T``, then ``R``."""
     q, r = np.linalg.qr(a)
@@ -665,7 +666,7 @@ def _eig_vjp(g: Any, y: Any, a: Any) -> Any:
     return _turned_back(np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
 
 
-@op(_eig_vjp, domain=matrices(), batch=stacked)
+@op(_eig_vjp, name="eig", domain=matrices(), batch=stacked)
 def eig_joined(a: Any) -> Any:
     """The two results of `eig`: each row has an eigenvalue, then its vector."""
     w, v = map(_real, np.linalg.eig(a))

@@ -133,6 +133,7 @@ def _clip_share(i: int, g: Any, a: Any, low: Any, high: Any) -> Any:
     lambda g, y, a, low, high: _clip_share(0, g, a, low, high),
     lambda g, y, a, low, high: _clip_share(1, g, a, low, high),
     lambda g, y, a, low, high: _clip_share(2, g, a, low, high),
+    name="clip",
     keeps_weak=True,
     domain=each(REAL, REAL, REAL),
     batch=pointwise,

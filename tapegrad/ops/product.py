@@ -358,6 +358,7 @@ def _contract_batch(
 
 
 @op(
+    name="einsum",
     each_operand=EachOperand(_einsum_rule),
     read=_contract_arguments,
     domain=_contract_calls,

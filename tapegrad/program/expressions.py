@@ -15,7 +15,7 @@ from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
-from tapegrad.declare import OPS
+from tapegrad.declare import OPS, key_of
 from tapegrad.declare.abstract import whole_power
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import as_text
@@ -88,7 +88,7 @@ def in_order(x: Array, out: Any = None) -> Array:
 HELPERS: Mapping[str, Any] = {
     "in_order": in_order,
     "keep": keep_into,
-    "add_at_places": add_at_places_into,
+    "scatter_add": add_at_places_into,
     "whole_power": whole_power,
 }
 
@@ -178,7 +178,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     real: "asarray({0})",
     getitem: "{0}[{index}]",
     index_select: "{0}.take({1}, 0)",
-    add_at_places: "add_at_places({0}, {1}, {2}, {out})",
+    add_at_places: "scatter_add({0}, {1}, {2}, {out})",
     where: "where({0}, {1}, {2})",
     keep: _keep,
     matmul: _matmul,
@@ -305,7 +305,7 @@ def _function(op: Rules, names: Names) -> str:
     forward = op.forward
     if isinstance(forward, np.ufunc) and getattr(np, forward.__name__, None) is forward:
         return names.library(forward.__name__, forward)
-    if OPS.get(op.name) is op:
+    if key_of(op) and (op.name in OPS or op.name in _RESERVED):
         return names.library(op.name, forward)
     return names.of(forward, op.name)
 

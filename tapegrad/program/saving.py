@@ -16,7 +16,7 @@ from tapegrad.core.cotangents import SEED
 from tapegrad.core.op import Op
 from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
-from tapegrad.declare import OPS
+from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.errors import FileError
 from tapegrad.face.ownership import Array
@@ -24,7 +24,7 @@ from tapegrad.face.text import a_kind
 from tapegrad.ops import scipy_special
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
@@ -36,7 +36,7 @@ DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
-    **{f"random.{op.name}": op for op in DRAWS},
+    **{f"random.{op.declared.__name__}": op for op in DRAWS},
     **{f"scipy.{op.name}": op for op in vars(scipy_special).values() if isinstance(op, Op)},
 }
 
@@ -59,11 +59,13 @@ def name_of_op(op: Rules) -> str:
             "a program has a draw, or an op of your own, that vmap calls for each example of a "
             "batch; no file holds that, and JAX cannot do it: call the function for each example"
         )
-    if OPS.get(op.name) is op:
-        return op.name
+    if key := key_of(op):
+        return key
     for name, known in _OTHERS.items():
         if known is op:
             return name
+    if op is PART:
+        return "control.part"
     if op.forward.__module__.startswith(_CONTROL):
         return f"control.{op.name}"
     return _full(op)
@@ -71,7 +73,7 @@ def name_of_op(op: Rules) -> str:
 
 def is_known(op: Rules) -> bool:
     """Whether an op is tapegrad's own, other than a loop or a branch."""
-    return OPS.get(op.name) is op or any(known is op for known in _OTHERS.values())
+    return key_of(op) is not None or any(known is op for known in _OTHERS.values())
 
 
 def op_named(name: str, using: Iterable[Any]) -> Rules:

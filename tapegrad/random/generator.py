@@ -19,21 +19,23 @@ _SPLIT, _FOLD = 1, 2
 
 
 def _drawing(
-    n_operands: int, like: Callable[..., Any] | None = None
+    n_operands: int, like: Callable[..., Any] | None = None, name: str = ""
 ) -> Callable[[Callable[..., Any]], Op[...]]:
     """An op whose first operand is the key, and that has no derivative.
 
-    `like` stands in for one that not all numbers can be given to.
+    `like` stands in for one that not all numbers can be given to. `name` is that of the public
+    function, if it has another.
     """
 
     def declare(forward: Callable[..., Any]) -> Op[...]:
         rules = (None,) * n_operands
-        return Op(forward.__name__, forward, rules, by_transposing, declared=forward, like=like)
+        called = name or forward.__name__
+        return Op(called, forward, rules, by_transposing, declared=forward, like=like)
 
     return declare
 
 
-@_drawing(1)
+@_drawing(1, name="key")
 def seeded(seed: Any) -> Any:
     """The key of a seed."""
     return of_sequence(np.random.SeedSequence(int(seed)))
@@ -45,7 +47,7 @@ def split(key: Any, *, n: int) -> Any:
     return _blocks(key, (0, 0, 0, _SPLIT), n)
 
 
-@_drawing(2)
+@_drawing(2, name="fold_in")
 def folded_in(key: Any, data: Any) -> Any:
     """The key of a key and an integer."""
     return _blocks(key, (int(data) % 2**64, 0, 0, _FOLD), 1)[0]

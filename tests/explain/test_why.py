@@ -20,7 +20,7 @@ ENCLOSED = np.array([3.0, 4.0])
         (lambda x: tg.sum(np.ones(2)), "never used"),
         (lambda x: tg.sum(x * 2) and tg.sum(np.ones(2)), "never used|does not depend"),
         (lambda x: tg.sum(tg.round(x) * 2), "without a rule: line 1, round"),
-        (lambda x: tg.sum(tg.stop_gradient(x) * 2), "without a rule: line 1, stopped"),
+        (lambda x: tg.sum(tg.stop_gradient(x) * 2), "without a rule: line 1, stop_gradient"),
         (lambda x: tg.sum(tg.where(x > 5, 1.0, 2.0)), "without a rule: line 1, greater"),
         (lambda x: tg.sum(tg.astype(x, int) * 1.5), "without a rule: line 1, astype"),
         (lambda x: tg.sum(tg.relu(x - 5)), "from line 2, relu on: it is off everywhere"),

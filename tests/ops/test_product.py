@@ -84,7 +84,7 @@ def test_einsum_refuses_what_numpy_refuses(subscripts: str, shapes: Any) -> None
     operands = [np.ones(shape) for shape in shapes]
     with pytest.raises(ValueError):  # noqa: PT011
         np.einsum(subscripts, *operands)
-    with pytest.raises(ValueError, match=r"einsum|contract"):
+    with pytest.raises(ValueError, match="einsum"):
         tg.record(lambda *xs: tg.einsum(subscripts, *xs))(*operands)
 
 

@@ -26,7 +26,9 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
 from tapegrad.ops import scipy_special
 from tapegrad.program import checking
+from tapegrad.program.control.loop import PART
 from tapegrad.program.saving import name_of_op, op_named
+from tapegrad.random import generator
 from tapegrad.testing import programs
 
 
@@ -174,6 +176,30 @@ def test_every_op_of_the_package_has_one_name() -> None:
     assert len(set(names)) == len(ops) > 170
     assert not any(":" in name for name in names)
     assert [op_named(name, ()) for name in names] == ops
+
+
+def test_files_keep_the_names_that_ops_had_when_tapes_called_them_otherwise() -> None:
+    keys = {op.name: key for key, op in OPS.items() if op.name != key}
+    assert keys == {
+        "stop_gradient": "stopped",
+        "clip": "clip_both",
+        "einsum": "contract",
+        "take_along_axis": "pick",
+        "put_along_axis": "unpick",
+        "scatter_add": "add_at_places",
+        "flat_indices": "row_places",
+        "check_indices": "from_zero",
+        **{name: f"{name}_joined" for name in ("eig", "eigh", "qr", "slogdet", "svd")},
+    }
+    for name, key in keys.items():
+        assert name_of_op(OPS[key]) == key
+        assert op_named(key, ()).name == name
+    assert name_of_op(PART) == "control.part"
+    assert (generator.seeded.name, name_of_op(generator.seeded)) == ("key", "random.seeded")
+    assert (generator.folded_in.name, name_of_op(generator.folded_in)) == (
+        "fold_in",
+        "random.folded_in",
+    )
 
 
 def training() -> Any:

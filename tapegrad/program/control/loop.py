@@ -82,7 +82,10 @@ def _batch_part(op: Rules, batched: Any, whole: Parts, index: int) -> Any:
     return value
 
 
-PART = Rules("part", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part)
+# pickled as the second
+PART = GETITEM = Rules(
+    "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part
+)
 
 
 def part(whole: Any, index: int) -> Any:

@@ -40,7 +40,7 @@ def test_join_gathers_checks_indices_at_once():
         return np.concatenate([table(params, words[:, i]) for i in range(4)])
 
     args = table.init(0), np.arange(8).reshape(2, 4) % 5
-    assert ops_of(fn, *args).count("from_zero") == 1
+    assert ops_of(fn, *args).count("check_indices") == 1
     compiled = tg.compile(fn)
     np.testing.assert_array_equal(compiled(*args), fn(*args))
     with pytest.raises(IndexError, match="index -3 "):
