@@ -7,6 +7,7 @@ import logging
 import numpy as np
 import pytest
 from counting import calls_of
+from programs import assert_same
 
 import tapegrad as tg
 from tapegrad.program import PASSES, compiled
@@ -81,7 +82,7 @@ FUNCTIONS = (elementwise, recurrent, deep, constants, outputs, seeds, blocks)
 
 
 @pytest.mark.parametrize("make", FUNCTIONS, ids=lambda f: f.__name__)
-def test_compiling_takes_steps_in_proportion_to_the_records(make):
+def test_compile_takes_steps_in_proportion_to_the_records(make):
     def steps(n):
         fn, args = make(n)
         program = trace(fn, args, {})
@@ -92,7 +93,7 @@ def test_compiling_takes_steps_in_proportion_to_the_records(make):
     assert third - second <= 1.1 * (second - first)
 
 
-def test_a_compilation_that_goes_on_says_so_once(monkeypatch, caplog):
+def test_compile_that_goes_on_says_so_once(monkeypatch, caplog):
     def slow(x):
         return np.sin(x) * x
 
@@ -112,7 +113,7 @@ def test_a_compilation_that_goes_on_says_so_once(monkeypatch, caplog):
 
 @pytest.mark.parametrize("enabled", [True, False])
 @pytest.mark.parametrize("fails", [True, False])
-def test_the_search_for_cycles_waits_and_is_as_it_was(enabled, fails):
+def test_compile_lets_the_search_for_cycles_wait(enabled, fails):
     seen = []
 
     def watching(program):
@@ -134,3 +135,43 @@ def test_the_search_for_cycles_waits_and_is_as_it_was(enabled, fails):
         assert gc.isenabled() == enabled
     finally:
         (gc.enable if before else gc.disable)()
+
+
+X = np.linspace(-1.0, 1.0, 4)
+
+
+def chain(n):
+    def fn(x):
+        for i in range(n):
+            x = tg.tanh(x) * 1.5 if i % 2 else x + 0.25
+        return tg.sum(x)
+
+    return tg.value_and_grad(fn)
+
+
+def test_compile_of_a_long_program_takes_no_recursion():
+    def calls(n):
+        """How many functions are called to compile a chain."""
+        return calls_of(lambda: tg.compile(chain(n)).program(X))
+
+    calls(20)
+    assert calls(400) < 4 * calls(100) * 1.2
+    assert tg.compile(chain(2000)).program(X).outputs
+
+
+def test_compiled_long_program_computes_what_is_recorded():
+    step = chain(500)
+    assert_same(tg.compile(step)(X), step(X), rtol=1e-9)
+
+
+def test_compile_of_a_long_sum_takes_no_recursion():
+    def fn(x, w):
+        total, h = 0.0, x
+        for _ in range(300):
+            h = tg.tanh(h @ w)
+            total = total + tg.sum(h)
+        return total
+
+    step = tg.value_and_grad(fn, (0, 1))
+    x, w = np.ones((2, 3)), np.eye(3) * 0.9
+    assert_same(tg.compile(step)(x, w), step(x, w), rtol=1e-9)

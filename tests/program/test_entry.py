@@ -1,25 +1,26 @@
-"""What a compiled function takes for an argument, and what it may return."""
+"""Calls read: how arguments make a signature, and what may not be one or be returned."""
 
 import dataclasses
 import enum
 import functools
-import operator
 import random
 import subprocess
 import sys
 import threading
 import types
-from typing import Any, NamedTuple
+import warnings
+from pathlib import Path
+from typing import Any
 
 import attrs
 import numpy as np
 import pytest
+from counting import counted
 from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
-from tapegrad.program.static import static_key
 
 X = np.linspace(-1.0, 1.0, 4)
 
@@ -40,11 +41,6 @@ class Text(str):
         raise AssertionError("the class of a key is asked to write source")
 
     __str__ = __format__ = __repr__
-
-
-class Point(NamedTuple):
-    x: object
-    y: object
 
 
 @attrs.frozen
@@ -88,66 +84,8 @@ class Plain:
     pass
 
 
-ATOMS = st.sampled_from(
-    [
-        *(None, True, False, 0, 1, 2, 0.0, -0.0, 1.0, 1j, "", "1", b"1", Mode.FAST, Mode.SLOW),
-        *(Level.LOW, len, np.sin, tg.sin, int, bool, np.float32(1), np.float64(1), np.str_("1")),
-        *(..., range(0), range(1, 1), np.dtype(float), "".join, operator.add),
-    ],
-)
-STATICS = st.recursive(
-    ATOMS,
-    lambda parts: st.one_of(
-        st.lists(parts, max_size=2).map(tuple),
-        st.builds(Point, parts, parts),
-        st.builds(Setting, parts, parts),
-        st.builds(slice, parts, parts),
-        st.frozensets(ATOMS, max_size=2),
-        st.builds(lambda x: functools.partial(len, x), parts),
-    ),
-    max_leaves=5,
-)
-
-
-def described(x):
-    """Everything that a function could find out about a static value."""
-    if isinstance(x, tuple):
-        return type(x), [described(part) for part in x]
-    if isinstance(x, Setting):
-        return Setting, described(x.value), described(x.other)
-    if isinstance(x, slice):
-        return slice, described(x.start), described(x.stop)
-    if isinstance(x, frozenset):
-        return frozenset, sorted(repr(described(part)) for part in x)
-    if isinstance(x, functools.partial):
-        return functools.partial, described(x.args)
-    if isinstance(x, np.number | np.ndarray):
-        # handed out as an array, as all results are
-        return np.ndarray, x.dtype, repr(np.asarray(x))
-    return type(x), repr(x)
-
-
-# --- static values ------------------------------------------------------------------------
-
-
-@given(STATICS, STATICS)
-def test_static_values_share_a_program_exactly_if_they_are_the_same(a, b):
-    compiled = tg.compile(lambda x, s: (x * 2.0, s), static_argnums=1)
-    for s in (a, b, a):
-        assert described(compiled(X, s)[1]) == described(s)
-    assert (len(compiled.signatures) == 1) == (described(a) == described(b))
-
-
-@pytest.mark.parametrize("keys", [(1, True, 1.0, Level.LOW), ("1", np.str_("1"))])
-def test_equal_keys_that_are_not_the_same_are_told_apart(keys):
-    compiled = tg.compile(lambda d: {key: (x * 2.0, repr(key)) for key, x in d.items()})
-    for key in (*keys, *keys):
-        ((returned, (_, text)),) = compiled({key: X}).items()
-        assert (type(returned), text) == (type(key), repr(key))
-
-
 @given(st.permutations(["a", "b", 3, Mode.FAST, ("x", 1)]), st.permutations(["p", "q", "r"]))
-def test_dicts_and_keyword_arguments_keep_the_order_of_each_call(keys, names):
+def test_signature_keeps_the_order_of_dicts_and_keywords(keys, names):
     def fn(d, **kwargs):
         return [*d.items(), *kwargs.items()], sum(i * x for i, x in enumerate(d.values()))
 
@@ -185,65 +123,14 @@ def test_dicts_and_keyword_arguments_keep_the_order_of_each_call(keys, names):
         (Setting(with_more(Frozen(1))), "more than its fields: more"),
     ],
 )
-def test_an_argument_that_may_change_is_refused_with_what_to_do(argument, remedy):
+def test_argument_that_may_change_is_refused(argument, remedy):
     for args in ((argument, X), (X, {"deep": [argument]})):
         with pytest.raises(TypeError, match=remedy) as caught:
             tg.compile(lambda x, y: (x, y)[0])(*args)
         assert "argument" in str(caught.value)
 
 
-def test_a_layer_a_method_and_a_compiled_function_are_static():
-    layer = tg.nn.Linear(4, 2)
-    params = layer.init(0)
-    compiled = tg.compile(lambda f, p, x: f(p, x))
-    for f in (layer, tg.nn.Linear(4, 2), layer.__call__, tg.compile(layer)):
-        np.testing.assert_allclose(compiled(f, params, X), layer(params, X), rtol=1e-12, atol=1e-12)
-    assert len(compiled.signatures) == 3
-
-
-def test_what_a_record_computes_of_its_fields_and_keeps_is_no_more_than_its_fields():
-    step = tg.compile(lambda x, r: x * r.doubled)
-    record = Loose(3.0)
-    assert step(2.0, record) == step(2.0, Loose(3.0)) == 12.0
-    assert record.doubled == 6.0
-    assert step(2.0, record) == 12.0
-    assert len(step.signatures) == 1
-
-
-def test_equal_frozensets_share_a_program_only_where_a_loop_over_them_goes_alike():
-    one, other = frozenset([0, 8]), frozenset([8, 0])
-    assert one == other
-    assert list(one) != list(other)
-
-    def fn(x, numbers):
-        for n in numbers:
-            x = x * 2 + n
-        return x
-
-    step = tg.compile(fn)
-    for numbers in (one, other, one):
-        assert step(1.0, numbers) == fn(1.0, numbers)
-
-
-def test_a_class_is_static_whatever_its_metaclass_says():
-    class Loud(type):
-        def __eq__(cls, other):
-            raise AssertionError
-
-        def __hash__(cls):
-            raise AssertionError
-
-    class Quiet(metaclass=Loud):
-        pass
-
-    assert static_key(Quiet, "it") == static_key(Quiet, "it")
-    assert static_key(Quiet, "it") != static_key(int, "it")
-
-
-# --- names of arguments -------------------------------------------------------------------
-
-
-def test_arguments_may_have_the_names_of_the_machinery():
+def test_argument_names_of_the_machinery_are_free():
     def fn(self, args, kwargs, fn=1.0):
         return self * args + kwargs * fn
 
@@ -254,12 +141,12 @@ def test_arguments_may_have_the_names_of_the_machinery():
     assert "self" in str(compiled.program(**named))
 
 
-def test_the_class_of_a_keyword_has_no_say():
+def test_keyword_of_a_class_of_its_own():
     np.testing.assert_array_equal(tg.compile(lambda a: a * 2.0)(**{Text("a"): X}), X * 2.0)
 
 
 @pytest.mark.parametrize("name", ["a\0b", "a\nimport os", "\ud800", ""])
-def test_a_function_may_have_any_name(name):
+def test_function_of_any_name_is_compiled(name):
     def fn(x):
         return x * 2.0
 
@@ -269,16 +156,13 @@ def test_a_function_may_have_any_name(name):
     str(compiled.program(X)).encode()
 
 
-# --- results ------------------------------------------------------------------------------
-
-
 @attrs.frozen
 class KeywordFirst:
     first: object = attrs.field(kw_only=True)
     _second: object
 
 
-def test_an_int_may_have_more_digits_than_python_prints():
+def test_int_of_more_digits_than_python_prints():
     huge = 10**5000
     step = tg.compile(lambda d, n: {huge: n - huge + d[huge]})
     assert step({huge: 2.5}, huge) == {huge: 2.5}
@@ -293,7 +177,7 @@ def test_an_int_may_have_more_digits_than_python_prints():
 
 @pytest.mark.parametrize("base", [0, 2, -1])
 @pytest.mark.parametrize("exponent", [-1, -64])
-def test_a_negative_power_of_an_int_is_refused_at_any_call(base, exponent):
+def test_int_to_a_negative_power_is_refused_at_any_call(base, exponent):
     power = tg.compile(lambda base, exponent: base**exponent)
     assert power(2, 100) == 2**100
     for refused in (
@@ -306,7 +190,7 @@ def test_a_negative_power_of_an_int_is_refused_at_any_call(base, exponent):
 
 
 @pytest.mark.parametrize("keys", [(Mode.FAST, Level.LOW), (np.str_("a"), b"a", ("x", 1), None)])
-def test_results_may_have_keys_and_records_of_any_kind(keys):
+def test_results_of_any_keys_and_records(keys):
     compiled = tg.compile(lambda x: (dict.fromkeys(keys, x * 2.0), KeywordFirst(x, first=x * 3.0)))
     for _ in range(2):
         by_key, record = compiled(X)
@@ -334,12 +218,10 @@ def test_results_may_have_keys_and_records_of_any_kind(keys):
         lambda x: {Text("a"): x},
     ],
 )
-def test_a_result_that_would_be_stale_is_refused(fn):
+def test_stale_result_is_refused(fn):
     with pytest.raises(TypeError, match=r"what .* returns"):
         tg.compile(fn)(X)
 
-
-# --- random numbers -----------------------------------------------------------------------
 
 RNG = np.random.default_rng(0)
 
@@ -396,10 +278,20 @@ def of_bits():
 
 
 LIBRARY = types.ModuleType("library")
+
+
 LIBRARY.RNG = np.random.default_rng(0)
+
+
 LIBRARY.part = types.ModuleType("library.part")
+
+
 LIBRARY.part.library = LIBRARY
+
+
 LIBRARY.part.generators = [np.random.default_rng(0)]
+
+
 GENERATORS = {"noise": [np.random.default_rng(0)]}
 
 
@@ -429,21 +321,18 @@ GENERATORS = {"noise": [np.random.default_rng(0)]}
         default,
     ],
 )
-def test_a_function_that_draws_while_it_is_compiled_is_refused(fn):
+def test_draws_while_compiling_are_refused(fn):
     with pytest.raises(TraceError, match="drew from"):
         tg.compile(fn)(X)
 
 
-def test_a_generator_that_is_not_drawn_from_is_no_matter():
+def test_draws_of_a_generator_left_alone_are_no_matter():
     rng = np.random.default_rng(0)
     compiled = tg.compile(lambda x: x * (2.0 if rng else 3.0) + tg.random.uniform(1, (4,)))
     np.testing.assert_array_equal(compiled(X), compiled(X))
 
 
-# --- threads and processes ----------------------------------------------------------------
-
-
-def test_a_call_waits_for_no_other_thread():
+def test_signature_waits_for_no_other_thread():
     entered, released = threading.Event(), threading.Event()
 
     def fn(x):
@@ -484,13 +373,13 @@ released.set(); thread.join()
 
 
 @pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
-def test_a_fork_waits_for_no_thread_of_its_parent():
+def test_fork_waits_for_no_thread_of_its_parent():
     command = [sys.executable, "-W", "ignore", "-c", FORK]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
     assert done.stdout == "4\n"
 
 
-def test_what_is_shown_of_an_int_of_many_digits():
+def test_int_of_many_digits_is_shown_in_short():
     huge = 10**5000
     step = tg.compile(lambda x, n: x, static_argnums=1)
     for n in (huge, (huge, "a"), frozenset([huge])):
@@ -503,3 +392,54 @@ def test_what_is_shown_of_an_int_of_many_digits():
     scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x, *, n=huge: x)
     assert "too many digits" in repr(scaled.signature)
     assert hex(10 * huge) in str(tg.record(lambda x: scaled(x, n=10 * huge))(1.0)[1])
+
+
+def test_signature_is_recorded_once():
+    fn = counted(lambda x, y: tg.tanh(x) * y)
+    compiled = tg.compile(fn)
+    calls = [
+        (X, 1.0), (X.astype("f4"), 1.0), (X.reshape(2, 2), 1.0), (X, X), (X, 1),
+        (X, np.float64(1.0)), (X, np.array(1.0, "f4")), (np.arange(4), 1.0),
+    ]  # fmt: skip
+    for n, args in enumerate(calls, 1):
+        for _ in range(3):
+            np.testing.assert_allclose(compiled(*args), np.tanh(args[0]) * args[1], rtol=1e-5)
+        assert fn.calls == n
+        assert len(compiled.signatures) == n
+    for args in calls:
+        compiled(*args)
+    assert fn.calls == len(calls)
+    assert "float64[4]" in repr(compiled.signatures[0])
+
+
+def test_signature_is_the_same_for_other_values():
+    fn = counted(lambda x, rate, n: x * rate + n)
+    compiled = tg.compile(fn)
+    for k in range(5):
+        np.testing.assert_allclose(compiled(X + k, 0.5 * k, k), (X + k) * 0.5 * k + k, rtol=1e-12)
+    assert fn.calls == 1
+
+
+def test_signatures_above_the_bound_warn_once():
+    fn = counted(lambda x: tg.sum(x * 2.0))
+    fn.__name__ = "growing"
+    compiled = tg.compile(fn)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for n in range(80):
+            assert compiled(np.ones(n)) == 2.0 * n
+    assert len(compiled.signatures) <= 64
+    (warning,) = caught
+    assert "growing" in str(warning.message)
+    assert Path(warning.filename).name == Path(__file__).name
+    assert compiled(np.ones(0)) == 0
+    assert compiled(np.ones(79)) == 158
+
+
+def test_signatures_are_of_one_compiled_function():
+    fn = counted(lambda x: x * 2.0)
+    first, second = tg.compile(fn), tg.compile(fn)
+    first(X)
+    assert second.signatures == ()
+    second(X)
+    assert fn.calls == 2

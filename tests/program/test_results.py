@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
+from programs import assert_unshared_and_read_only
 
 import tapegrad as tg
 
@@ -39,10 +40,6 @@ def step(layers: Any, x: Any, y: Any) -> Any:
     return value, tg.tree.map(lambda p, g: p - 0.1 * g, layers, gradients)
 
 
-def notes(program: tg.Program) -> list[str]:
-    return [made.note for made in program.instructions]
-
-
 @depth("small step")
 @given(
     st.lists(st.integers(1, 4), min_size=2, max_size=4),
@@ -50,7 +47,7 @@ def notes(program: tg.Program) -> list[str]:
     st.sampled_from([np.float32, np.float64]),
     st.booleans(),
 )
-def test_a_step_of_a_small_net_is_as_recorded(sizes, n, dtype, updated):
+def test_results_of_a_step_of_a_small_net(sizes, n, dtype, updated):
     layers = layers_of(*sizes, dtype=dtype)
     x, y = (RNG.normal(size=(n, m)).astype(dtype) for m in (sizes[0], sizes[-1]))
     compiled = tg.compile(step if updated else tg.value_and_grad(loss))
@@ -72,7 +69,7 @@ SHARED = {
 
 
 @pytest.mark.parametrize("fn", SHARED.values(), ids=SHARED)
-def test_layers_that_share_what_they_have_are_right(fn):
+def test_results_of_layers_that_share_parameters(fn):
     w, x = RNG.normal(size=(2, 3, 3))
     b, c = RNG.normal(size=(2, 3))
     tg.compile(tg.value_and_grad(fn, argnums=(0, 1, 2))).check(w, b, c, x)
@@ -82,7 +79,7 @@ def test_layers_that_share_what_they_have_are_right(fn):
     )
 
 
-def test_the_rows_of_one_new_array_are_handed_out_sealed_and_apart():
+def test_results_that_are_rows_of_one_array_are_sealed_and_apart():
     layers, x, y = layers_of(2, 3, 1), RNG.normal(size=(4, 2)), RNG.normal(size=(4, 1))
     compiled = tg.compile(step)
     assert str(compiled.program(layers, x, y)).count(".setflags(False)") == 5
@@ -109,7 +106,7 @@ PARTS = {
 
 
 @pytest.mark.parametrize("fn", PARTS.values(), ids=PARTS)
-def test_parts_of_an_array_are_handed_out_as_the_function_does(fn):
+def test_results_that_are_parts_of_an_array(fn):
     a, b = RNG.normal(size=(2, 4, 2))
     compiled = tg.compile(fn)
     compiled.check(a, b)
@@ -235,7 +232,7 @@ class Derived(Plain):
         (Derived, []),
     ],
 )
-def test_records_with_more_to_do_are_made_by_their_class(node, did):
+def test_results_that_are_records_are_made_by_their_class(node, did):
     compiled = tg.compile(lambda x: node(x * 2))
     text = str(compiled.program(np.ones(2)))
     DID.clear()
@@ -246,7 +243,7 @@ def test_records_with_more_to_do_are_made_by_their_class(node, did):
     assert f"return {node.__name__}(" in text
 
 
-def test_plain_records_are_made_without_their_init_and_are_the_same():
+def test_results_that_are_plain_records_skip_their_init():
     compiled = tg.compile(lambda x: Plain(x * 2, Checked(x)))
     assert "return new_Plain(" in str(compiled.program(np.ones(2)))
     result = compiled(np.ones(2))
@@ -269,3 +266,95 @@ def test_signatures_that_take_turns_are_told_apart():
                 compiled(*args, **kwargs), np.asarray(args[0]) * 2 + kwargs.get("k", 0.0)
             )
     assert len(compiled.signatures) == 4
+
+
+X = np.linspace(-1.0, 1.0, 4)
+
+
+def test_results_are_read_only_and_share_nothing():
+    def fn(x, y):
+        a = tg.tanh(x)
+        return (
+            a,
+            a,
+            a.T,
+            a[0],
+            a.reshape(-1),
+            x,
+            x.T,
+            y,
+            [x, a[:1]],
+            np.ones(3),
+            tg.sum(a),
+            tg.stop_gradient(x),
+        )
+
+    x = X.reshape(2, 2).copy()
+    compiled = tg.compile(fn)
+    first = compiled(x, np.float64(2.0))
+    second = compiled(x, np.float64(2.0))
+    assert_unshared_and_read_only((first, second), (x,))
+    with pytest.raises(ValueError, match="read-only"):
+        first[0][0] = 1
+
+
+@given(st.integers(0, 2**16))
+def test_results_that_are_kept_stay_as_they_are(seed):
+    rng = np.random.default_rng(seed)
+    compiled = tg.compile(
+        tg.value_and_grad(lambda w, x: tg.sum(tg.tanh(tg.tanh(w @ x) @ x)), (0, 1))
+    )
+    kept = []
+    for _ in range(100):
+        result = compiled(rng.standard_normal((3, 3)), rng.standard_normal((3, 3)))
+        kept.append((result, [x.tobytes() for x in tg.tree.leaves(result)]))
+    assert all([x.tobytes() for x in tg.tree.leaves(result)] == data for result, data in kept)
+    assert_unshared_and_read_only([result for result, _ in kept[:10]], ())
+
+
+def test_result_that_is_an_argument_is_a_copy():
+    x = X.copy()
+    y, _ = tg.compile(lambda x: (x, x * 2.0))(x)
+    x[0] = 100.0
+    assert y[0] == X[0]
+
+
+def test_results_fed_back_are_not_written_over():
+    compiled = tg.compile(lambda x: (tg.tanh(x * 1.5), x * 2.0))
+    x = X
+    trail = []
+    for _ in range(20):
+        before = x.copy()
+        y, _ = compiled(x)
+        np.testing.assert_array_equal(x, before)
+        np.testing.assert_allclose(y, np.tanh(before * 1.5), rtol=1e-12)
+        trail.append((x, before))
+        x = y
+    assert all((a == b).all() for a, b in trail)
+
+
+def test_captured_arrays_are_frozen_and_a_change_is_reported():
+    table = np.arange(4.0)
+
+    def fn(x):
+        return tg.sum(x * table)
+
+    compiled = tg.compile(fn)
+    assert compiled(X) == pytest.approx(np.sum(X * table))
+    before = compiled(X)
+    compiled.check(X)
+    table[:] = 100.0
+    np.testing.assert_array_equal(compiled(X), before)
+    with pytest.raises(AssertionError, match=r"captured.*float64\[4\]"):
+        compiled.check(X)
+    assert "captured, float64 (4,)" in str(compiled.program(X))
+
+
+def test_results_that_are_captured_arrays_are_copies():
+    table = np.arange(4.0)
+    compiled = tg.compile(lambda x: (table, x))
+    first, _ = compiled(X)
+    table[0] = 9.0
+    second, _ = compiled(X)
+    assert first[0] == second[0] == 0.0
+    assert_unshared_and_read_only((first, second), (table,))

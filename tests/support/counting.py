@@ -1,4 +1,4 @@
-"""What a call takes, counted and not timed."""
+"""What a call takes, counted and not timed, and how often a function is called."""
 
 import sys
 from collections.abc import Callable
@@ -19,3 +19,14 @@ def calls_of(fn: Callable[[], Any]) -> int:
     finally:
         sys.setprofile(None)
     return n
+
+
+def counted(fn):
+    """A function that counts in `.calls` how often it was called."""
+
+    def counting(*args, **kwargs):
+        counting.calls += 1
+        return fn(*args, **kwargs)
+
+    counting.calls = 0
+    return counting

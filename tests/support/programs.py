@@ -98,3 +98,12 @@ def after(improve, fn, *args):
 def untouched(improve, fn, *args):
     """Whether a pass leaves fn as it was recorded."""
     return after(improve, fn, *args) == kinds(drop_dead(trace(fn, args, {})))
+
+
+def assert_unshared_and_read_only(results, arguments):
+    arrays = [x for x in tg.tree.leaves(results) if isinstance(x, np.ndarray)]
+    given = [x for x in tg.tree.leaves(arguments) if isinstance(x, np.ndarray)]
+    for i, x in enumerate(arrays):
+        assert not x.flags.writeable
+        assert x.base is None or not x.base.flags.writeable
+        assert not any(np.shares_memory(x, y) for y in (*arrays[:i], *given))

@@ -1,0 +1,197 @@
+"""compile: errors and warnings of a compiled function are those of the recorded one."""
+
+import gc
+import weakref
+from pathlib import Path
+
+import numpy as np
+import pytest
+from programs import assert_same
+
+import tapegrad as tg
+from tapegrad.errors import TraceError
+from tapegrad.ops.indexing import pick
+
+X = np.linspace(-1.0, 1.0, 4)
+
+
+def branch(x):
+    y = tg.sum(x)
+    if y > 0:  # the line
+        return y
+    return -y
+
+
+def loop(x):
+    y = tg.sum(x)
+    while y > 0:  # the line
+        y = y - 1.0
+    return y
+
+
+def as_int(x):
+    return x * int(tg.argmax(x))  # the line
+
+
+def value(x):
+    return tg.sum(x).value * x  # the line
+
+
+def mask(x):
+    return x[x > 0]  # the line
+
+
+def shape_from_value(x):
+    return np.zeros(tg.argmax(x)) + x  # the line
+
+
+def as_index(x):
+    return [1.0, 2.0, 3.0, 4.0][tg.argmax(x)] * x  # the line
+
+
+def sized(x):
+    return tg.reshape(x, (tg.argmax(x), -1))  # the line
+
+
+def conjunction(x):
+    return tg.where((x[0] > 0) and (x[1] > 0), x, 0.0)  # the line
+
+
+def contained(x):
+    return x if 1.0 in x else -x  # the line
+
+
+def ranged(x):
+    return sum(x for _ in range(tg.argmax(x)))  # the line
+
+
+def item(x):
+    return x * tg.argmax(x).item()  # the line
+
+
+def option(x):
+    return tg.sum(np.eye(3) * x[0], axis=tg.argmax(x) * 0)  # the line
+
+
+UNREADABLE = [
+    branch, loop, as_int, value, mask, shape_from_value, as_index, sized, conjunction, contained,
+    ranged, item, option,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("fn", UNREADABLE, ids=lambda fn: fn.__name__)
+def test_trace_error_says_what_to_do(fn):
+    compiled = tg.compile(fn)
+    with pytest.raises(TraceError) as caught:
+        compiled(X + 3.0)
+    message = str(caught.value)
+    assert fn.__name__ in message
+    assert "line" in message
+    assert any(word in message for word in ("static_argnums", "tg.where", "compile the"))
+    assert compiled.signatures == ()
+    assert_same(tg.compile(tg.tanh)(X), tg.tanh(X))
+
+
+@pytest.mark.parametrize("fn", UNREADABLE, ids=lambda fn: fn.__name__)
+def test_trace_error_names_the_op_that_was_read(fn):
+    with pytest.raises(TraceError, match=r"greater|argmax|sum|equal"):
+        tg.compile(fn)(X + 3.0)
+
+
+@pytest.mark.parametrize("fn", UNREADABLE, ids=lambda fn: fn.__name__)
+def test_trace_error_names_the_users_line(fn):
+    lines = Path(__file__).read_text().splitlines()
+    first = fn.__code__.co_firstlineno
+    (number,) = [n for n in range(first, first + 8) if "# the line" in lines[n - 1]][:1]
+    with pytest.raises(TraceError) as caught:
+        tg.compile(fn)(X + 3.0)
+    assert f"{Path(__file__).name}:{number}" in str(caught.value)
+
+
+def test_trace_error_of_floating_values():
+    for read in (float, np.asarray, lambda x: np.array([x, x]), lambda x: tg.sum(x).item()):
+        with pytest.raises((TraceError, TypeError), match=r"sum|static_argnums|stop_gradient"):
+            tg.compile(lambda x, read=read: x * read(tg.sum(x)))(X)
+
+
+def test_trace_error_in_a_nested_gradient():
+    with pytest.raises(TraceError):
+        tg.compile(tg.grad(lambda x: tg.sum(x) if tg.sum(x) > 0 else -tg.sum(x)))(X)
+
+
+def test_compile_error_in_the_function_leaves_nothing_behind():
+    compiled = tg.compile(lambda x, y: x @ y)
+    with pytest.raises(ValueError, match="matmul"):
+        compiled(X, np.ones(3))
+    assert compiled.signatures == ()
+    assert compiled(X, X) == pytest.approx(X @ X)
+    with pytest.raises(KeyError):
+        tg.compile(lambda p: p["missing"])({"w": X})
+
+
+def test_compile_error_keeps_nothing_of_the_call():
+    compiled = tg.compile(lambda x, setting: x + np.zeros(7))
+    setting = lambda: None  # noqa: E731
+    gone = weakref.ref(setting)
+    with pytest.raises(ValueError, match="add"):
+        compiled(X, setting)
+    del setting
+    gc.collect()
+    assert gone() is None
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x, i: tg.index_select(x, i),
+        lambda x, i: x[i],
+        lambda x, i: x[:, i],
+        lambda x, i: pick(x, i),
+        lambda x, i: tg.nn.cross_entropy_loss(x, i),
+        lambda x, i: tg.grad(lambda x: tg.nn.cross_entropy_loss(x, i))(x),
+        lambda x, i: tg.grad(lambda x: tg.sum(tg.index_select(x, i) ** 2))(x),
+        lambda x, i: tg.grad(lambda x: tg.sum(tg.tanh(tg.tanh(x))[i]))(x),
+        lambda x, i: tg.grad(lambda x: tg.sum(tg.index_select(tg.tanh(x), i) @ tg.tanh(x)))(x),
+        lambda x, i: tg.at(x)[i].set(1.0),
+        lambda x, i: tg.at(x)[i].add(1.0),
+    ],
+)
+@pytest.mark.parametrize("bad", [[0, 9, 1], [0, -9, 1]])
+def test_compiled_bad_index_is_an_error(fn, bad):
+    x = np.arange(9.0).reshape(3, 3) / 8
+    good, bad = np.array([0, 2, 1]), np.array(bad)
+    compiled = tg.compile(fn)
+    wanted = fn(x, good)
+    with pytest.raises(IndexError):
+        fn(x, bad)
+    for _ in range(2):
+        assert_same_values(compiled(x, good), wanted)
+        with pytest.raises(IndexError):
+            compiled(x, bad)
+    assert_same_values(compiled(x, good), wanted)
+
+
+def test_compiled_negative_class_is_an_error():
+    x = np.arange(9.0).reshape(3, 3)
+    compiled = tg.compile(tg.nn.cross_entropy_loss)
+    compiled(x, np.array([0, 1, 2]))
+    with pytest.raises(IndexError):
+        compiled(x, np.array([0, -1, 2]))
+
+
+def test_compile_with_a_bad_index_keeps_no_program():
+    compiled = tg.compile(tg.index_select)
+    with pytest.raises(IndexError):
+        compiled(X, np.array([7]))
+    np.testing.assert_array_equal(compiled(X, np.array([1])), X[[1]])
+
+
+def assert_same_values(got, wanted):
+    np.testing.assert_allclose(got, wanted, rtol=1e-12)
+
+
+def test_compiled_warnings_are_those_of_numpy():
+    compiled = tg.compile(lambda x: tg.log(x) * 2.0)
+    np.testing.assert_allclose(compiled(X + 2), np.log(X + 2) * 2, rtol=1e-12)
+    with pytest.warns(RuntimeWarning):
+        compiled(np.zeros(4))
