@@ -1,140 +1,349 @@
-"""A tape drawn as SVG, with each record below its operands."""
+"""A tape drawn as SVG: records are boxes in rows, each below its operands, with lines between.
+
+A line runs across only between rows, and down only beside a column or through empty places of its
+own. So it meets no box but its two ends. The lines from one record share a trunk, and so do many
+lines to one record; others have tracks of their own.
+"""
 
 from __future__ import annotations
 
-import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from html import escape
+from itertools import groupby, pairwise
 
 import attrs
 
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.explain.rules import passes_gradient
 from tapegrad.explain.show.graphs import edges
 from tapegrad.face.text import printable
 
-_WIDTH, _HEIGHT, _GAP, _RISE = 128, 26, 16, 56  # the sides of a node, and the gaps between nodes
-_STEP = _WIDTH + _GAP
-_MOST = 8  # nodes in a row; a level with more nodes has several rows
-_LONGEST = 6  # levels that an edge may cross as a line; a longer one only names its operand
+WIDTH, HEIGHT = 128, 28  # the sides of a box
+_MOST = 8  # boxes in a row, and lines that enter a box one by one
+_MARGIN, _BETWEEN, _TRACK = 12, 24, 9  # around a box, between boxes, from line to line
+_PORTS, _CORNER = 32, 6  # between the ends of two operands' lines; the radius of a corner
 
-
-def drawing(tape: Tape) -> str:
-    """A tape as SVG, in few columns even if it has many records.
-
-    A record stands just above the first one that uses it, so parameters appear where they are
-    used. An edge from far above is drawn as a stub with the operand's number.
-    """
-    levels, depth = _levels(tape)
-    places = _places(tape, levels, depth)
-    lines, nodes = [], []
-    for record in tape:
-        n, (x, y) = record.index, places[record]
-        for i, operand in edges(tape, record):
-            far = levels[record] - levels[operand] > _LONGEST
-            lines.append(_stub(n, i, operand, x, y) if far else _edge(n, i, places[operand], x, y))
-        text = f"%{n} {printable(record.name or record.op.name)}"
-        text = text if len(text) <= 16 else f"{text[:15]}…"
-        corner = _HEIGHT // 2 if record.op is PARAMETER else 3
-        nodes.append(
-            f'<g id="node-{n}"><rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" '
-            f'rx="{corner}"/><text x="{x + 8}" y="{y + 17}">{escape(text)}</text></g>'
-        )
-    width = max([x for x, _ in places.values()], default=0) + _STEP
-    height = max([y for _, y in places.values()], default=0) + _HEIGHT + _GAP
-    return (
-        f'<svg role="img" aria-label="The graph of the table" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}">{"".join(lines)}{"".join(nodes)}</svg>'
-    )
-
-
-def _edge(n: int, i: int, start: tuple[int, int], x: int, y: int) -> str:
-    a, b, c = start[0] + _WIDTH // 2, start[1] + _HEIGHT, x + _WIDTH // 2
-    return f'<path id="edge-{n}-{i}" d="M{a} {b}C{a} {b + 20} {c} {y - 20} {c} {y}"/>'
-
-
-def _stub(n: int, i: int, operand: Tensor, x: int, y: int) -> str:
-    # side by side, if both operands are far
-    c = x + (1 + 2 * (i % 2)) * _WIDTH // 4
-    return (
-        f'<path id="edge-{n}-{i}" d="M{c} {y - 10}V{y}"/>'
-        f'<text class="far" x="{c}" y="{y - 13}">%{operand.index}</text>'
-    )
-
-
-def _levels(tape: Tape) -> tuple[dict[Tensor, int], dict[Tensor, int]]:
-    """The level of each record, as far down as its users allow, and its depth."""
-    earliest: dict[Tensor, int] = {}
-    for record in tape:
-        earliest[record] = max([earliest[x] + 1 for _, x in edges(tape, record)], default=0)
-    levels: dict[Tensor, int] = {}
-    used: dict[Tensor, int] = {}
-    for record in reversed(tape):
-        levels[record] = level = used.get(record, earliest[record])
-        for _, x in edges(tape, record):
-            used[x] = min(used.get(x, level), level - 1)
-    return levels, earliest
+Point = tuple[int, int]
+Use = tuple[Tensor, int]  # a record and the position of an operand
+Edge = tuple[Tensor, Tensor, int]  # an operand, its user, and its position there
 
 
 @attrs.frozen
-class _Row:
-    """Records side by side, and their distance from those above."""
+class Layout:
+    """Where the boxes of a tape stand, and how the lines run.
 
-    records: list[Tensor]
-    rise: int
+    Attributes
+    ----------
+    boxes
+        The left upper corner of each record's box.
+    lines
+        The corners of each line, by the record that it leads to and the operand's position.
+    width, height
+        Of the whole.
+    """
+
+    boxes: dict[Tensor, Point]
+    lines: dict[Use, list[Point]]
+    width: int
+    height: int
 
 
-def _places(
-    tape: Tape, levels: dict[Tensor, int], depth: dict[Tensor, int]
-) -> dict[Tensor, tuple[int, int]]:
-    """The place of each record: above its users, if there is room."""
-    users: dict[Tensor, list[Tensor]] = defaultdict(list)
-    members: dict[int, list[Tensor]] = defaultdict(list)
+def drawing(tape: Tape) -> str:
+    """A tape as SVG, in few columns even if it has many records."""
+    found = layout(tape)
+    lines, nodes = [], []
     for record in tape:
-        members[levels[record]].append(record)
-        for _, x in edges(tape, record):
-            users[x].append(record)
-    left: dict[Tensor, float] = {}
-    rows: list[_Row] = []
-    for level in sorted(members, reverse=True):
-        wanted = {x: _mean([left[user] for user in users[x]]) for x in members[level]}
-        ordered = sorted(members[level], key=lambda x: (wanted[x], -depth[x], x.index))
+        n, (x, y) = record.index, found.boxes[record]
+        for i, _ in edges(tape, record):
+            stops = "" if passes_gradient(record, i) else ' data-stops=""'
+            path = _path(found.lines[record, i])
+            lines.append(f'<path id="edge-{n}-{i}"{stops} d="{path}"/>')
+        text = f"%{n} {printable(record.name or record.op.name)}"
+        brief = text if len(text) <= 16 else f"{text[:15]}…"
+        corner = HEIGHT // 2 if record.op is PARAMETER else 4
+        nodes.append(
+            f'<g id="node-{n}"><title>{escape(text)} {record.shape}</title>'
+            f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="{corner}"/>'
+            f'<text x="{x + WIDTH // 2}" y="{y + 18}">{escape(brief)}</text></g>'
+        )
+    return (
+        f'<svg role="img" aria-label="The graph of the table" width="{found.width}" '
+        f'height="{found.height}" viewBox="0 0 {found.width} {found.height}">'
+        f'<g id="edges">{"".join(lines)}</g>{"".join(nodes)}</svg>'
+    )
+
+
+def _path(points: Sequence[Point]) -> str:
+    """A line with rounded corners."""
+    text = [f"M{points[0][0]} {points[0][1]}"]
+    for (x0, y0), (x, y), (x1, y1) in zip(points, points[1:], points[2:], strict=False):
+        before, after = abs(x - x0) + abs(y - y0), abs(x1 - x) + abs(y1 - y)
+        r = min(_CORNER, before // 2, after // 2)
+        text.append(f"L{x - r * _sign(x - x0)} {y - r * _sign(y - y0)}")
+        text.append(f"Q{x} {y} {x + r * _sign(x1 - x)} {y + r * _sign(y1 - y)}")
+    text.append(f"L{points[-1][0]} {points[-1][1]}")
+    return "".join(text)
+
+
+def _sign(x: int) -> int:
+    return (x > 0) - (x < 0)
+
+
+def layout(tape: Tape) -> Layout:
+    """Where boxes stand and how lines run; always the same for a tape."""
+    every = [(x, record, i) for record in tape for i, x in edges(tape, record)]
+    cells = _cells(tape, every)
+    below = _below(cells)
+    entries = _entries(every)
+    exits = _exits(every, below, entries)
+    nets = _nets(every, cells, below, entries)
+    # the columns, from the left
+    tracks, taken = _lanes(nets)
+    left, right = [], 0
+    for column in range(1 + max([c for _, c in cells.values()], default=-1)):
+        left.append(right + _room(taken[column - 1, 1] + taken[column, -1]))
+        right = left[-1] + WIDTH
+    right += _room(taken[len(left) - 1, 1])
+    start = {x: left[column] + exits[x] for x, (_, column) in cells.items()}
+    end = {(user, i): left[cells[user][1]] + at for (user, i), at in entries.items()}
+    trunk = {
+        net: left[net.column] + WIDTH * (net.side > 0) + net.side * (_MARGIN + _TRACK * tracks[net])
+        if net.side
+        else start[net.edges[0][0]]
+        for net in nets
+    }
+    # the rows, from above
+    across, needed = _across(nets, cells, start, end, trunk)
+    top, bottom = [], 0
+    for row in range(1 + max([r for r, _ in cells.values()], default=-1)):
+        top.append(bottom + _room(needed[row - 1]))
+        bottom = top[-1] + HEIGHT
+    lines: dict[Use, list[Point]] = {}
+    for x, user, i in every:
+        if below.get(x) is user:
+            x_end = end[user, i]
+            lines[user, i] = [(x_end, top[cells[x][0]] + HEIGHT), (x_end, top[cells[user][0]])]
+    for net in nets:
+        for x, user, i in net.edges:
+            first, last = cells[x][0], cells[user][0] - 1
+            y = top[first] + HEIGHT + _MARGIN + _TRACK * across[first, net]
+            z = top[last] + HEIGHT + _MARGIN + _TRACK * across[last, net]
+            points = [(start[x], top[first] + HEIGHT), (start[x], y)]
+            if first < last:
+                points += [(trunk[net], y), (trunk[net], z)]
+            points += [(end[user, i], z), (end[user, i], top[last + 1])]
+            lines[user, i] = _corners(points)
+    boxes = {x: (left[column], top[row]) for x, (row, column) in cells.items()}
+    return Layout(boxes, lines, right, bottom + _BETWEEN)
+
+
+def _room(n_lines: int) -> int:
+    """The distance of boxes with lines between them."""
+    return max(_BETWEEN, 2 * _MARGIN + _TRACK * (n_lines - 1))
+
+
+def _corners(points: Sequence[Point]) -> list[Point]:
+    """A line's ends, and where it turns."""
+    found = [points[0]]
+    for before, here, after in zip(points, points[1:], points[2:], strict=False):
+        is_straight = before[0] == here[0] == after[0] or before[1] == here[1] == after[1]
+        if here != found[-1] and not is_straight:
+            found.append(here)
+    return [*found, points[-1]]
+
+
+# --- boxes --------------------------------------------------------------------------------------
+
+
+def _cells(tape: Tape, every: Sequence[Edge]) -> dict[Tensor, Point]:
+    """The row and the column of each record: above its first user, and in line with it."""
+    depth: dict[Tensor, int] = {}
+    level: dict[Tensor, int] = {}
+    users: dict[Tensor, list[Use]] = defaultdict(list)
+    for x, user, i in every:
+        users[x].append((user, i))
+    for record in tape:
+        depth[record] = max([depth[x] + 1 for _, x in edges(tape, record)], default=0)
+    for record in reversed(tape):
+        level[record] = min([level[user] - 1 for user, _ in users[record]], default=depth[record])
+    cells: dict[Tensor, Point] = {}
+    row = 0
+    from_below = sorted(level, key=lambda x: -level[x])
+    for _, members in groupby(from_below, key=level.__getitem__):
+        wanted = {x: _wanted(users[x], cells) for x in members}
+        ordered = sorted(wanted, key=lambda x: (wanted[x], -depth[x], x.index))
         n_rows = -(-len(ordered) // _MOST)
         size = -(-len(ordered) // n_rows)
-        for k in range(n_rows):
-            row = ordered[k * size : (k + 1) * size]
-            if n_rows > 1:
-                # one below the other
-                left |= {x: wanted[ordered[0]] + i * _STEP for i, x in enumerate(row)}
-            else:
-                left |= _beside_each_other(row, wanted, depth)
-            # rows of the same level are closer
-            rows.append(_Row(row, _RISE if k == n_rows - 1 else _HEIGHT + _GAP))
-    shift = _GAP - min(left.values(), default=0.0)
-    places: dict[Tensor, tuple[int, int]] = {}
-    y = _GAP
-    for row_ in reversed(rows):
-        places |= {x: (math.floor(left[x] + shift), y) for x in row_.records}
-        y += row_.rise
-    return places
+        for k in range(0, len(ordered), size):
+            part = ordered[k : k + size]
+            # rows of one level stand one below the other
+            columns = [wanted[x if n_rows == 1 else ordered[0]][0] for x in part]
+            fixed = max(range(len(part)), key=lambda i: depth[part[i]])
+            row -= 1
+            for x, column in zip(part, _spread(columns, fixed), strict=True):
+                cells[x] = row, column
+    number = {c: k for k, c in enumerate(sorted({c for _, c in cells.values()}))}
+    return {x: (r - row, number[c]) for x, (r, c) in cells.items()}
 
 
-def _beside_each_other(
-    row: list[Tensor], wanted: dict[Tensor, float], depth: dict[Tensor, int]
-) -> dict[Tensor, float]:
-    """Places near the wanted ones, in this order and without overlap.
+def _wanted(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, float]:
+    """The column of the nearest users, and how far left among their operands."""
+    if not users:
+        return 0, 0.0
+    nearest = min(cells[user][0] for user, _ in users)
+    near = [(user, i) for user, i in users if cells[user][0] == nearest]
+    column = round(sum(cells[user][1] for user, _ in near) / len(near))
+    return column, sum(i for _, i in near) / len(near)
 
-    The longest chain is drawn straight down, and others make room for it.
-    """
-    k = max(range(len(row)), key=lambda i: depth[row[i]])
-    found = {row[k]: wanted[row[k]]}
-    for before, x in zip(row[k:], row[k + 1 :], strict=False):
-        found[x] = max(wanted[x], found[before] + _STEP)
-    for after, x in zip(row[k::-1], row[k - 1 :: -1] if k else [], strict=False):
-        found[x] = min(wanted[x], found[after] - _STEP)
+
+def _spread(wanted: Sequence[int], fixed: int) -> list[int]:
+    """Columns near the wanted ones, in this order, each once; one of them is as wanted."""
+    found = list(wanted)
+    for i in range(fixed + 1, len(found)):
+        found[i] = max(found[i], found[i - 1] + 1)
+    for i in reversed(range(fixed)):
+        found[i] = min(found[i], found[i + 1] - 1)
     return found
 
 
-def _mean(numbers: list[float]) -> float:
-    return sum(numbers) / len(numbers) if numbers else 0.0
+# --- lines --------------------------------------------------------------------------------------
+
+
+def _below(cells: Mapping[Tensor, Point]) -> dict[Tensor, Tensor]:
+    """The next record down the column of each; a line to it is straight."""
+    columns: dict[int, list[Tensor]] = defaultdict(list)
+    for x in sorted(cells, key=cells.__getitem__):
+        columns[cells[x][1]].append(x)
+    return {x: y for column in columns.values() for x, y in pairwise(column)}
+
+
+def _entries(every: Sequence[Edge]) -> dict[Use, int]:
+    """Where lines enter a box, from its left: the operands in order."""
+    positions: dict[Tensor, list[int]] = defaultdict(list)
+    for _, user, i in every:
+        positions[user].append(i)
+    found: dict[Use, int] = {}
+    for user, order in positions.items():
+        apart = min(_PORTS, (WIDTH - 2 * _CORNER) / len(order))
+        for k, i in enumerate(order):
+            found[user, i] = round(WIDTH / 2 + apart * (k - (len(order) - 1) / 2))
+    return found
+
+
+def _exits(
+    every: Sequence[Edge], below: Mapping[Tensor, Tensor], entries: Mapping[Use, int]
+) -> dict[Tensor, int]:
+    """Where a trunk leaves its box: with a line straight down, or beside the lines of others."""
+    taken: dict[Tensor, list[int]] = defaultdict(list)
+    straight: dict[Tensor, int] = {}
+    for x, user, i in every:
+        taken[user].append(entries[user, i])
+        if below.get(x) is user:
+            straight.setdefault(x, entries[user, i])
+    free = {
+        x: next(at for at in (*range(WIDTH // 2, WIDTH, 8), 0) if at not in taken[below[x]])
+        for x in below
+    }
+    return defaultdict(lambda: WIDTH // 2, free | straight)
+
+
+@attrs.frozen(eq=False)
+class _Net:
+    """Lines with a common trunk, from the gap below row ``first`` to that below row ``last``.
+
+    The trunk is on the right of a column if ``side`` is 1, on its left if it is -1; otherwise it
+    leads straight down from its record.
+    """
+
+    edges: list[Edge]
+    first: int
+    last: int
+    column: int
+    side: int
+
+
+def _nets(
+    every: Sequence[Edge],
+    cells: Mapping[Tensor, Point],
+    below: Mapping[Tensor, Tensor],
+    entries: Mapping[Use, int],
+) -> list[_Net]:
+    bent = [(x, user, i) for x, user, i in every if below.get(x) is not user]
+    uses = Counter(x for x, _, _ in every)
+    once = Counter(user for x, user, _ in bent if uses[x] == 1)
+    groups: dict[tuple[Tensor, bool], list[Edge]] = defaultdict(list)
+    for x, user, i in bent:
+        many = uses[x] == 1 and once[user] > _MOST
+        groups[user if many else x, many].append((x, user, i))
+    return [
+        _net(hub, group, cells, below, entries) for (hub, _), group in groups.items()
+    ]
+
+
+def _net(
+    hub: Tensor,
+    group: list[Edge],
+    cells: Mapping[Tensor, Point],
+    below: Mapping[Tensor, Tensor],
+    entries: Mapping[Use, int],
+) -> _Net:
+    first = min(cells[x][0] for x, _, _ in group)
+    last = max(cells[user][0] for _, user, _ in group) - 1
+    column = cells[hub][1]
+    is_free = hub is group[0][0] and (hub not in below or cells[below[hub]][0] > last)
+    if first == last or is_free:
+        return _Net(group, first, last, column, 0)
+    # towards the end that is furthest away
+    x, user, i = max(group, key=lambda edge: cells[edge[1]][0] - cells[edge[0]][0])
+    beside = cells[user if hub is x else x][1] - column or entries[user, i] - WIDTH // 2
+    return _Net(group, first, last, column, 1 if beside >= 0 else -1)
+
+
+def _lanes(nets: Sequence[_Net]) -> tuple[dict[_Net, int], Counter[tuple[int, int]]]:
+    """The track of each trunk beside a column, and how many tracks each side has."""
+    tracks: dict[tuple[int, int], list[int]] = defaultdict(list)
+    found: dict[_Net, int] = {}
+    # those inside others are nearer to the column
+    for net in sorted([net for net in nets if net.side], key=lambda net: net.last - net.first):
+        found[net] = _fit(tracks[net.column, net.side], net.first, net.last)
+    return found, Counter({side: len(of_side) for side, of_side in tracks.items()})
+
+
+def _across(
+    nets: Sequence[_Net],
+    cells: Mapping[Tensor, Point],
+    start: Mapping[Tensor, int],
+    end: Mapping[Use, int],
+    trunk: Mapping[_Net, int],
+) -> tuple[dict[tuple[int, _Net], int], Counter[int]]:
+    """The track of each net in the gaps that it crosses, and how many tracks each gap has."""
+    reached: dict[tuple[int, _Net], set[int]] = defaultdict(set)
+    for net in nets:
+        for x, user, i in net.edges:
+            first, last = cells[x][0], cells[user][0] - 1
+            reached[first, net] |= {start[x], *([trunk[net]] if first < last else [])}
+            reached[last, net] |= {end[user, i], *([trunk[net]] if first < last else [])}
+    tracks: dict[int, list[int]] = defaultdict(list)
+    found = dict.fromkeys(reached, 0)
+    spans = {key: (min(xs), max(xs)) for key, xs in reached.items()}
+    for (row, net), (a, b) in sorted(spans.items(), key=lambda item: item[1][1] - item[1][0]):
+        if a < b:
+            found[row, net] = _fit(tracks[row], a // 4, b // 4 + 1)
+    return found, Counter({row: len(of_row) for row, of_row in tracks.items()})
+
+
+def _fit(tracks: list[int], first: int, last: int) -> int:
+    """The first track that is free from ``first`` to ``last``; now it is taken.
+
+    A track is an integer with a bit for each place.
+    """
+    wanted = ((1 << (last - first + 1)) - 1) << first
+    for k, taken in enumerate(tracks):
+        if not taken & wanted:
+            tracks[k] |= wanted
+            return k
+    tracks.append(wanted)
+    return len(tracks) - 1
