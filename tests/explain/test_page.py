@@ -1,23 +1,16 @@
 """The page of a tape: what is in it, and what it does in a real browser."""
 
-import base64
-import itertools
-import json
 import re
-import shutil
-import subprocess
 import sys
 from html import escape
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from browser import in_a_browser, run
 
 import tapegrad as tg
 from tapegrad.face.text import short
-
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
-in_a_browser = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
 def loss(w, x, b, unused):
@@ -25,6 +18,13 @@ def loss(w, x, b, unused):
 
 
 ARGS = np.array(1.7), np.array([[1.0, 3.0, -1.0], [0.5, 0.0, 2.0]]), np.full(3, 0.2), np.ones(2)
+
+
+def long(w, x, b, unused):
+    y = loss(w, x, b, unused)
+    for _ in range(9):
+        y = tg.sin(y) * y
+    return y
 
 
 def recorded(fn=loss, args=ARGS):
@@ -157,65 +157,6 @@ def test_a_table_keeps_its_roles_where_it_is_laid_out_anew():
     assert roles == wanted | {"cell": 5 * n}
 
 
-# --- the graph ----------------------------------------------------------------------------
-
-
-def chain(x, n):
-    for _ in range(n):
-        x = tg.sin(x) * x
-    return x
-
-
-def tree(*leaves):
-    return leaves[0] if len(leaves) == 1 else tree(*map(np.add, leaves[::2], leaves[1::2]))
-
-
-def side_by_side(*x):
-    return tg.sum(np.stack(x))
-
-
-@pytest.mark.parametrize(
-    ("fn", "args", "columns"),
-    [
-        (loss, ARGS, 3),
-        (chain, (0.5, 150), 2),
-        (tree, tuple(np.arange(64.0)), 8),
-        (side_by_side, tuple(np.arange(100.0)), 8),
-        (lambda *x: sum(np.sin(p) for p in x), tuple(np.arange(120.0)), 4),
-    ],
-)
-def test_a_graph_is_narrow_and_no_node_lies_on_another(fn, args, columns):
-    tape, output = recorded(fn, args)
-    svg = re.search(r"<svg.*?</svg>", tg.show.html(tape, output), re.DOTALL)[0]
-    boxes = [
-        tuple(map(int, found))
-        for found in re.findall(r'<rect x="(\d+)" y="(\d+)" width="(\d+)" height="(\d+)"', svg)
-    ]
-    assert len(boxes) == len(tape)
-    by_row = {}
-    for x, y, width, _ in boxes:
-        by_row.setdefault(y, []).append((x, x + width))
-    height = boxes[0][3]
-    assert all(b - a >= height for a, b in itertools.pairwise(sorted(by_row)))
-    for row in by_row.values():
-        assert len(row) <= 8
-        assert all(b[0] >= a[1] for a, b in itertools.pairwise(sorted(row)))
-    whole = int(re.search(r'width="(\d+)"', svg)[1])
-    assert max(x + width for x, _, width, _ in boxes) <= whole <= columns * 160
-    top = {int(n): int(y) for n, y in re.findall(r'id="node-(\d+)"><rect x="\d+" y="(\d+)"', svg)}
-    for record in tape:
-        for i, x in enumerate(record.operands):
-            if isinstance(x, tg.Tensor):
-                assert top[x.index] < top[record.index]
-                assert f'id="edge-{record.index}-{i}"' in svg
-
-
-def test_an_edge_from_far_above_only_names_its_operand():
-    tape, output = recorded(lambda x: chain(x, 9) * x, (0.5,))
-    page = tg.show.html(tape, output)
-    assert re.findall(r'<text class="far"[^>]*>([^<]*)<', page) == ["%0"]
-
-
 def test_what_reverse_sweep_refuses_is_refused():
     tape, x = tg.Tape().parameter([1.0, 2.0])
     with pytest.raises(TypeError, match="a gradient needs a scalar"):
@@ -226,58 +167,6 @@ def test_what_reverse_sweep_refuses_is_refused():
 
 
 # --- in a browser -------------------------------------------------------------------------
-
-WATCH = """<script>
-window.errors = [];
-addEventListener("error", (event) => errors.push(event.message));
-addEventListener("securitypolicyviolation", (event) => errors.push(event.blockedURI));
-console.error = (...words) => errors.push(words.join(" "));
-</script>"""
-
-SCRIPT = """<script>
-const brief = (cell) => (cell.querySelector("summary") ?? cell).textContent;
-const state = () => [...document.querySelectorAll("#mapping tbody tr")].map((row) => brief(row.lastElementChild));
-const cotangents = () => [...document.querySelectorAll("#tape td.cotangent")].map(brief);
-const press = (key) => document.body.dispatchEvent(new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true }));
-const answers = () => [...document.querySelectorAll("#answers input")];
-const report = {};
-{%s}
-report.errors = errors;
-report.requests = performance.getEntriesByType("resource").length;
-report.wide = document.documentElement.scrollWidth - document.documentElement.clientWidth;
-const out = document.createElement("pre");
-out.id = "report";
-out.textContent = btoa(unescape(encodeURIComponent(JSON.stringify(report))));
-document.body.append(out);
-</script>"""
-
-
-def run(page, script, tmp_path, width=1200):
-    """What a script reports that runs on the page in a headless Chromium."""
-    file = tmp_path / "page.html"
-    page = page.replace("<title>", WATCH + "<title>").replace(
-        "</body>", SCRIPT % script + "</body>"
-    )
-    file.write_text(page, encoding="utf-8")
-    done = subprocess.run(
-        [
-            CHROMIUM,
-            *("--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            f"--window-size={width},800",
-            f"--user-data-dir={tmp_path / 'profile'}",
-            file.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    found = re.search(r'<pre id="report">([^<]*)</pre>', done.stdout)
-    assert found, done.stdout[-2000:] + done.stderr[-2000:]
-    report = json.loads(base64.b64decode(found[1]))
-    assert report["errors"] == []
-    assert report["requests"] == 0
-    return report
 
 
 @in_a_browser
@@ -383,9 +272,7 @@ def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
 @in_a_browser
 def test_a_phone_and_a_zoom_to_four_times_scroll_neither_the_page_nor_the_table(tmp_path):
     # a window of a browser has a least width
-    page = tg.show.html(*recorded(lambda *args: chain(loss(*args), 9))).replace(
-        "<html ", '<html style="width: 320px" '
-    )
+    page = tg.show.html(*recorded(long)).replace("<html ", '<html style="width: 320px" ')
     script = """
     at("last").click();
     const table = document.getElementById("tape"), box = table.parentElement;
@@ -398,19 +285,7 @@ def test_a_phone_and_a_zoom_to_four_times_scroll_neither_the_page_nor_the_table(
     assert report["table"] <= 0
 
 
-# --- graphs, plots, notebooks -------------------------------------------------------------
-
-
-def test_graphs_have_a_node_for_each_record_and_an_edge_for_each_operand():
-    tape, _ = recorded()
-    edges = [(x.index, r.index) for r in tape for x in r.operands if isinstance(x, tg.Tensor)]
-    for text, pattern in (
-        (tg.show.mermaid(tape), r"n(\d+) (?:-->|-\.->) n(\d+)"),
-        (tg.show.dot(tape), r"n(\d+) -> n(\d+)"),
-    ):
-        found = [(int(a), int(b)) for a, b in re.findall(pattern, text)]
-        assert found == edges
-        assert sum(f"%{r.index} " in text for r in tape) == len(tape)
+# --- plots -------------------------------------------------------------------------------
 
 
 def test_losses_are_plotted_or_it_says_how(tmp_path):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from html import escape
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 import attrs
 
@@ -161,32 +161,49 @@ def _corners(points: Sequence[Point]) -> list[Point]:
 def _cells(tape: Tape, every: Sequence[Edge]) -> dict[Tensor, Point]:
     """The row and the column of each record: above its first user, and in line with it."""
     depth: dict[Tensor, int] = {}
-    level: dict[Tensor, int] = {}
     users: dict[Tensor, list[Use]] = defaultdict(list)
-    for x, user, i in every:
-        users[x].append((user, i))
     for record in tape:
         depth[record] = max([depth[x] + 1 for _, x in edges(tape, record)], default=0)
-    for record in reversed(tape):
-        level[record] = min([level[user] - 1 for user, _ in users[record]], default=depth[record])
+    for x, user, i in every:
+        users[x].append((user, i))
     cells: dict[Tensor, Point] = {}
-    row = 0
-    from_below = sorted(level, key=lambda x: -level[x])
-    for _, members in groupby(from_below, key=level.__getitem__):
+    for row, members in enumerate(_rows(tape, depth, users)):
         wanted = {x: _wanted(users[x], cells) for x in members}
         ordered = sorted(wanted, key=lambda x: (wanted[x], -depth[x], x.index))
-        n_rows = -(-len(ordered) // _MOST)
-        size = -(-len(ordered) // n_rows)
-        for k in range(0, len(ordered), size):
-            part = ordered[k : k + size]
-            # rows of one level stand one below the other
-            columns = [wanted[x if n_rows == 1 else ordered[0]][0] for x in part]
-            fixed = max(range(len(part)), key=lambda i: depth[part[i]])
-            row -= 1
-            for x, column in zip(part, _spread(columns, fixed), strict=True):
-                cells[x] = row, column
+        fixed = max(range(len(ordered)), key=lambda i: depth[ordered[i]], default=0)
+        columns = _spread([wanted[x][0] for x in ordered], fixed)
+        cells |= {x: (-row, column) for x, column in zip(ordered, columns, strict=True)}
+    top = min([row for row, _ in cells.values()], default=0)
     number = {c: k for k, c in enumerate(sorted({c for _, c in cells.values()}))}
-    return {x: (r - row, number[c]) for x, (r, c) in cells.items()}
+    return {x: (row - top, number[c]) for x, (row, c) in cells.items()}
+
+
+def _rows(
+    tape: Tape, depth: Mapping[Tensor, int], users: Mapping[Tensor, Sequence[Use]]
+) -> list[list[Tensor]]:
+    """The rows from below; each record is just above its users, or where there is room.
+
+    Branches are followed to their ends one by one, so that few values wait for others.
+    """
+    last = max(depth.values(), default=0)
+    rows: list[list[Tensor]] = [[] for _ in range(last + 1)]
+    found: dict[Tensor, int] = {}
+    left = {record: len(users[record]) for record in tape}
+    ready = [record for record in tape if not left[record]]
+    while ready:
+        record = ready.pop()
+        row = max([found[user] + 1 for user, _ in users[record]], default=last - depth[record])
+        while row < len(rows) and len(rows[row]) == _MOST:
+            row += 1
+        if row == len(rows):
+            rows.append([])
+        rows[row].append(record)
+        found[record] = row
+        for _, x in sorted(edges(tape, record), key=lambda edge: depth[edge[1]]):
+            left[x] -= 1
+            if not left[x]:
+                ready.append(x)
+    return rows
 
 
 def _wanted(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, float]:
@@ -200,8 +217,12 @@ def _wanted(users: Sequence[Use], cells: Mapping[Tensor, Point]) -> tuple[int, f
 
 
 def _spread(wanted: Sequence[int], fixed: int) -> list[int]:
-    """Columns near the wanted ones, in this order, each once; one of them is as wanted."""
-    found = list(wanted)
+    """Columns near the wanted ones, in this order and each once; one is as wanted, if it can be.
+
+    They are from -3 to 4, so that there are never more than `_MOST`.
+    """
+    first, last = -(_MOST // 2) + 1, _MOST // 2 + 1 - len(wanted)
+    found = [min(max(column, first + i), last + i) for i, column in enumerate(wanted)]
     for i in range(fixed + 1, len(found)):
         found[i] = max(found[i], found[i - 1] + 1)
     for i in reversed(range(fixed)):
@@ -278,9 +299,7 @@ def _nets(
     for x, user, i in bent:
         many = uses[x] == 1 and once[user] > _MOST
         groups[user if many else x, many].append((x, user, i))
-    return [
-        _net(hub, group, cells, below, entries) for (hub, _), group in groups.items()
-    ]
+    return [_net(hub, group, cells, below, entries) for (hub, _), group in groups.items()]
 
 
 def _net(

@@ -1,0 +1,286 @@
+"""Tapes as graphs: each use of a value is a line, and no line meets a box but its two ends."""
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from browser import in_a_browser, run
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.explain.show import drawing
+from tapegrad.ops.casting import stopped
+
+X = np.array([[0.5, -1.0], [2.0, 0.3], [0.1, 0.7]])
+
+
+def chain(x):
+    for _ in range(6):
+        x = np.sin(x)
+    return x
+
+
+def square(x):
+    return x * x
+
+
+def residual(x, *weights):
+    for w in weights:
+        x = x + np.tanh(x @ w)
+    return np.sum(x)
+
+
+def diamond(x):
+    a, b = np.sin(x), np.cos(x)
+    return np.sum(a * b + np.exp(a) / (2 + b))
+
+
+def attention(x, wq, wk, wv):
+    q, k, v = x @ wq, x @ wk, x @ wv
+    e = np.exp(q @ k.T - np.max(q @ k.T, axis=-1, keepdims=True))
+    return np.sum((x + e / np.sum(e, axis=-1, keepdims=True) @ v) ** 2)
+
+
+def rnn(w, u, b, xs):
+    h = np.zeros(2)
+    for i in range(3):
+        h = np.tanh(h @ w + xs[i] @ u + b)
+    return np.sum(h**2)
+
+
+def lstm(w, b, xs):
+    h = c = np.zeros(2)
+    for i in range(2):
+        z = np.concatenate([xs[i], h]) @ w + b
+        c = tg.sigmoid(z[:2]) * c + tg.sigmoid(z[2:4]) * np.tanh(z[4:6])
+        h = tg.sigmoid(z[6:]) * np.tanh(c)
+    return np.sum(h * h)
+
+
+def stopping(w, x):
+    y = w * x
+    target = tg.stop_gradient(y)
+    return np.sum((y - target) ** 2 + target * w)
+
+
+def many(*parameters):
+    return sum(np.sum(p * p) for p in parameters)
+
+
+def loops(w, xs):
+    c, ys = tg.scan(lambda c, x: (np.tanh(c * w + x), c * x), w, xs)
+    far = tg.fori_loop(0, 3, lambda i, a: a * c, np.sum(ys))
+    return far + tg.cond(w > 0, np.sin, np.cos, c) * w
+
+
+def chained(x, n):
+    y = x
+    for _ in range(n):
+        y = np.sin(y) * y
+    return y * x
+
+
+def tree(*leaves):
+    return leaves[0] if len(leaves) == 1 else tree(*map(np.add, leaves[::2], leaves[1::2]))
+
+
+def side_by_side(*x):
+    return np.sum(np.stack(x))
+
+
+SQUARE = np.eye(2) + 0.5
+TEN = [
+    (chain, (0.5,)),
+    (square, (X,)),
+    (residual, (X, SQUARE, SQUARE, SQUARE)),
+    (diamond, (X,)),
+    (attention, (X, SQUARE, SQUARE, SQUARE)),
+    (rnn, (SQUARE, SQUARE, np.ones(2), X)),
+    (lstm, (np.ones((4, 8)) / 3, np.ones(8), X)),
+    (stopping, (X, X)),
+    (many, (X,) * 20),
+    (loops, (np.array(0.4), X[0])),
+]
+FURTHER = [
+    (chained, (0.5, 150)),
+    (tree, tuple(np.arange(64.0))),
+    (side_by_side, tuple(np.arange(100.0))),
+    (lambda x: np.sum(tg.grad(lambda y: np.sum(np.sin(y) ** 3))(x) * x), (X,)),
+]
+
+
+def taped(fn, args):
+    return tg.record(fn)(*args)[1]
+
+
+def uses(tape):
+    return [
+        (x, record, i)
+        for record in tape
+        for i, x in enumerate(record.operands)
+        if isinstance(x, tg.Tensor)
+    ]
+
+
+def check(tape):
+    """Fail unless boxes stand apart, and each use is a line that meets no box but its ends."""
+    found = drawing.layout(tape)
+    boxes = {
+        record: (x, y, x + drawing.WIDTH, y + drawing.HEIGHT)
+        for record, (x, y) in found.boxes.items()
+    }
+    assert set(boxes) == set(tape)
+    for a, b in itertools.combinations(sorted(boxes.values(), key=lambda box: box[1]), 2):
+        # one below the other, or side by side
+        assert b[1] - a[3] >= 20 or (a[1] == b[1] and abs(a[0] - b[0]) >= drawing.WIDTH + 20)
+    for x0, y0, x1, y1 in boxes.values():
+        assert min(x0, y0) > 0
+        assert x1 < found.width
+        assert y1 < found.height
+    assert set(found.lines) == {(record, i) for _, record, i in uses(tape)}
+    runs = []
+    for x, record, i in uses(tape):
+        points = found.lines[record, i]
+        (x0, y0), (x1, y1) = points[0], points[-1]
+        assert y0 == boxes[x][3]
+        assert boxes[x][0] < x0 < boxes[x][2]
+        assert y1 == boxes[record][1]
+        assert boxes[record][0] < x1 < boxes[record][2]
+        for k, ((a, b), (c, d)) in enumerate(itertools.pairwise(points)):
+            assert (a == c) != (b == d)
+            left, right, up, down = min(a, c), max(a, c), min(b, d), max(b, d)
+            assert 0 < left <= right < found.width
+            ends = {x} if k == 0 else set()
+            ends |= {record} if k == len(points) - 2 else set()
+            for other, (p, q, r, s) in boxes.items():
+                if other not in ends:
+                    assert right < p - 4 or left > r + 4 or down < q - 4 or up > s + 4
+            span, at = ((up, down), a) if a == c else ((left, right), b)
+            runs.append((a == c, span, at, x, record))
+    return runs
+
+
+@pytest.mark.parametrize(("fn", "args"), [*TEN, *FURTHER])
+def test_each_use_is_a_line_around_boxes(fn, args):
+    check(taped(fn, args))
+
+
+def random_tape(choices):
+    tape, x = tg.Tape().parameter(0.5)
+    found = [x]
+    for kind, a, b in choices:
+        x, y = found[a % len(found)], found[-1 - b % len(found)]
+        if kind == "parameter":
+            tape, new = tape.parameter(0.5)
+        elif kind == "one":
+            tape, new = tape.write(tg.sin, x)
+        elif kind == "two":
+            tape, new = tape.write(tg.multiply, x, y)
+        else:
+            tape, new = tape.write(tg.stack, [x, *found[-1 - a % len(found) :]])
+            tape, new = tape.write(tg.sum, new)
+        found.append(new)
+    return tape
+
+
+RECORDS = st.tuples(
+    st.sampled_from(["parameter", "one", "two", "two", "all"]),
+    st.integers(0, 99),
+    st.integers(0, 4),
+)
+
+
+@given(st.lists(RECORDS, max_size=30))
+def test_lines_of_any_tape_go_around_boxes_and_share_a_way_only_with_an_end(choices):
+    ways = {}
+    for upright, (first, last), at, x, record in check(random_tape(choices)):
+        ways.setdefault((upright, at), []).append((first, last, x, record))
+    for found in ways.values():
+        for (a, b, x, record), (c, d, y, other) in itertools.combinations(found, 2):
+            assert min(b, d) <= max(a, c) or x is y or record is other
+
+
+@pytest.mark.parametrize(
+    ("fn", "args", "columns"),
+    [
+        (chain, (0.5,), 1),
+        (chained, (0.5, 150), 2),
+        (tree, tuple(np.arange(64.0)), 8),
+        (side_by_side, tuple(np.arange(100.0)), 8),
+        (residual, (X, *[SQUARE] * 40), 2),
+        (lambda *x: sum(np.sin(p) for p in x), tuple(np.arange(120.0)), 4),
+    ],
+)
+def test_a_graph_is_narrow(fn, args, columns):
+    found = drawing.layout(taped(fn, args))
+    assert found.width <= columns * 180
+    rows = [y for _, y in found.boxes.values()]
+    assert max(rows.count(y) for y in rows) <= 8
+
+
+def test_a_value_used_twice_has_two_straight_lines():
+    tape = taped(square, (X,))
+    (a, b), (c, d) = drawing.layout(tape).lines.values()
+    assert a[0] == b[0] != c[0] == d[0]
+
+
+def test_lines_that_pass_no_gradient_are_dashed():
+    tape = taped(stopping, (X, X))
+    svg = drawing.drawing(tape)
+    dashed = re.findall(r'<path id="edge-(\d+)-0" data-stops', svg)
+    assert [tape[int(n)].op for n in dashed] == [stopped]
+
+
+def test_an_empty_tape_is_drawn():
+    assert "<svg" in drawing.drawing(tg.Tape())
+
+
+# what a browser draws: for each line, the boxes at its ends and those that it meets elsewhere
+MEASURE = """
+report.found = [...document.querySelectorAll("svg")].map((svg) => {
+  const boxes = [...svg.querySelectorAll("rect")].map((rect) => [rect.parentElement.id, rect.getBBox()]);
+  const at = ({ x, y }, margin) => boxes
+    .filter(([, b]) => x > b.x - margin && x < b.x + b.width + margin && y > b.y - margin && y < b.y + b.height + margin)
+    .map(([id]) => id);
+  return [...svg.querySelectorAll("path")].map((path) => {
+    const length = path.getTotalLength(), met = new Set();
+    const ends = [at(path.getPointAtLength(0), 0.5), at(path.getPointAtLength(length), 0.5)];
+    for (let along = 0; along <= length; along += 3)
+      for (const id of at(path.getPointAtLength(along), 2)) if (!ends.flat().includes(id)) met.add(id);
+    return [path.id, ...ends, [...met]];
+  });
+});
+"""
+
+
+@in_a_browser
+def test_a_browser_draws_each_use_as_a_line_that_meets_no_box_but_its_ends(tmp_path):
+    tapes = [taped(fn, args) for fn, args in TEN]
+    svgs = [
+        re.search(
+            r"<svg.*?</svg>",
+            tg.show.html(tape, tape.last, cotangent=1.0 + tape.last.value * 0),
+            re.DOTALL,
+        )[0]
+        for tape in tapes
+    ]
+    page = f"<title></title><body>{''.join(svgs)}</body>"
+    for tape, found in zip(tapes, run(page, MEASURE, tmp_path)["found"], strict=True):
+        assert found == [
+            [f"edge-{record.index}-{i}", [f"node-{x.index}"], [f"node-{record.index}"], []]
+            for x, record, i in uses(tape)
+        ]
+
+
+def test_graphs_have_a_node_for_each_record_and_an_edge_for_each_operand():
+    tape = taped(attention, (X, SQUARE, SQUARE, SQUARE))
+    edges = [(x.index, record.index) for x, record, _ in uses(tape)]
+    for text, pattern in (
+        (tg.show.mermaid(tape), r"n(\d+) (?:-->|-\.->) n(\d+)"),
+        (tg.show.dot(tape), r"n(\d+) -> n(\d+)"),
+    ):
+        found = [(int(a), int(b)) for a, b in re.findall(pattern, text)]
+        assert found == edges
+        assert sum(f"%{r.index} " in text for r in tape) == len(tape)
