@@ -265,7 +265,7 @@ def _exits(
         if below.get(x) is user:
             straight.setdefault(x, entries[user, i])
     free = {
-        x: next(at for at in (*range(WIDTH // 2, WIDTH, 8), 0) if at not in taken[below[x]])
+        x: next(at for at in (*range(WIDTH // 2, WIDTH, 8), 4) if at not in taken[below[x]])
         for x in below
     }
     return defaultdict(lambda: WIDTH // 2, free | straight)

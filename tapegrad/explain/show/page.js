@@ -7,6 +7,7 @@ const frames = [
   ...data.records.map((line) => ({ kind: "forward", line, said: `Forward: line ${line} is written.` })),
   ...data.events,
 ];
+const edges = [...document.querySelectorAll("#edges path")];
 let now = 0;
 let open = null; // the frame whose prediction is asked for
 
@@ -47,7 +48,8 @@ function render() {
     if (frame.kind === "rule" || frame.kind === "sum") flows.set(`edge-${frame.line}-${frame.position}`, "done");
   }
   const frame = frames[now];
-  if (frame.kind === "rule" || frame.kind === "sum") flows.set(`edge-${frame.line}-${frame.position}`, "flow");
+  const flowing = `edge-${frame.line}-${frame.position}`;
+  if (flows.has(flowing)) flows.set(flowing, "flow");
   for (const line of data.records) {
     const row = at(`line-${line}`), node = at(`node-${line}`);
     for (const element of [row, node]) {
@@ -60,7 +62,15 @@ function render() {
     else row.removeAttribute("aria-current");
     fill(row.querySelector(".cotangent"), data.values[cotangents.get(line)]);
   }
-  for (const edge of document.querySelectorAll("svg path[id]")) edge.setAttribute("class", flows.get(edge.id) ?? "");
+  for (const edge of edges) {
+    const flow = flows.get(edge.id) ?? "";
+    if (edge.getAttribute("class") === flow) continue;
+    edge.setAttribute("class", flow);
+    // lines share trunks: those that carry a cotangent lie above the others
+    if (flow) edge.parentElement.append(edge);
+    else edge.parentElement.prepend(edge);
+  }
+  document.getElementById(flowing)?.parentElement.append(document.getElementById(flowing));
   for (const row of document.querySelectorAll("#mapping tbody tr")) {
     const gradient = data.values[gradients.get(Number(row.dataset.line))];
     fill(row.lastElementChild, gradient ?? (now === frames.length - 1 ? { brief: row.dataset.zero } : undefined));
