@@ -13,7 +13,7 @@ from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
-from tapegrad.program.saving import is_known
+from tapegrad.program.naming import is_known
 
 # Unless all is inferred, results are where all arrays are as small as this, and none is larger
 # than any computer holds.

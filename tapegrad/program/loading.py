@@ -1,4 +1,4 @@
-"""Programs from files. Each part of a file is checked, and no text in it is ever run."""
+"""Programs from files. Each field of a file is checked, and no text in it is ever run."""
 
 from __future__ import annotations
 
@@ -12,24 +12,12 @@ import attrs
 from tapegrad.archive import Entry, FilePath, entries_of, guarded, text_of
 from tapegrad.core.tensor import Rules
 from tapegrad.errors import FileError
-from tapegrad.program.arguments import Argument
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.control.loop import PART
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.ir import Constant, Input, Instruction
 from tapegrad.program.program import Program
-from tapegrad.program.saving import (
-    FORMAT,
-    MOST_TEXT,
-    TEXT,
-    VERSION,
-    dtype_from_json,
-    from_json,
-    op_named,
-    operand_from_json,
-    structure_from_json,
-)
+from tapegrad.program.saving import ARGUMENTS, CODE, FORMAT, MOST_TEXT, TEXT, VERSION, File
 
 
 def load_program(path: FilePath, using: Iterable[Any] = ()) -> Program:
@@ -97,12 +85,10 @@ def _check_version(content: Any) -> None:
 
 
 def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...]) -> Program:
-    reader = _Reader(entries, using, set())
-    program = reader.code(content["code"])
-    given = content["arguments"]
-    if given is not None:
-        program = attrs.evolve(program, arguments=tuple([reader.argument(*x) for x in given]))
-    if reader.read != set(entries):
+    file = File(entries=dict(entries), using=using, control=_CONTROL, program=Program)
+    arguments = ARGUMENTS.read(content["arguments"], file)
+    program: Program = attrs.evolve(CODE.read(content["code"], file), arguments=arguments)
+    if file.entries:
         raise FileError("its constants are not those that it lists")
     try:
         check_code(program, all_inferred=False)
@@ -114,145 +100,11 @@ def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...])
     return program
 
 
-# --- the parts ------------------------------------------------------------------------------
-
-
-def _expect(x: Any, kind: type, what: str) -> Any:
-    if type(x) is not kind:
-        raise FileError(f"{what} is {str(x)[:80]!r}, not {kind.__name__}")
-    return x
-
-
-def _text(x: Any) -> str:
-    text: str = _expect(x, str, "a name")
-    return text
-
-
-def _shape(x: Any) -> tuple[int, ...]:
-    sides = _expect(x, list, "a shape")
-    if not all(type(side) is int and side >= 0 for side in sides):
-        raise FileError(f"{str(x)[:80]} is not a shape")
-    return tuple(sides)
-
-
-def _input(path: Any, shape: Any, dtype: Any, number: Any) -> Input:
-    if number not in (None, "float", "int"):
-        raise FileError(f"{str(number)[:80]!r} is not a kind of number")
-    return Input(_text(path), _shape(shape), dtype_from_json(dtype), number)
-
-
-@attrs.frozen
-class _Reader:
-    """Reads the parts of a program.
-
-    Attributes
-    ----------
-    entries
-        The file's arrays.
-    using
-        What the caller handed over.
-    read
-        The arrays read so far.
-    """
-
-    entries: Mapping[str, Entry]
-    using: tuple[Any, ...]
-    read: set[str]
-
-    def code(self, x: Any) -> Program:
-        """A program."""
-        return Program(
-            _text(x["label"]),
-            tuple([_input(*part) for part in x["inputs"]]),
-            tuple([self.constant(*part) for part in x["constants"]]),
-            tuple([self.instruction(*part) for part in x["instructions"]]),
-            tuple([from_json(part) for part in x["outputs"]]),
-            structure_from_json(x["structure"], self.using),
-        )
-
-    def inner(self, x: Any) -> Program:
-        """A program inside an instruction, which shows its label."""
-        made = self.code(x)
-        if not made.label.isprintable():
-            raise FileError("the name of a loop's body is not one line of text")
-        return made
-
-    def constant(self, number: Any, dtype: Any, captured: Any) -> Constant:
-        """An array of the file."""
-        name = str(_expect(number, int, "the number of a constant"))
-        entry = self.entries[name]
-        if name in self.read or entry.dtype != dtype_from_json(dtype):
-            raise FileError(f"a constant is {entry.dtype}, not {dtype}, or occurs twice")
-        self.read.add(name)
-        return Constant(entry.read(), _expect(captured, bool, "whether a constant is captured"))
-
-    def instruction(
-        self,
-        op: Any,
-        operands: Any,
-        options: Any,
-        shape: Any,
-        dtype: Any,
-        number: Any,
-        note: Any,
-        name: Any,
-        stage: Any,
-    ) -> Instruction:
-        """An op applied."""
-        if not _text(note).isprintable():
-            raise FileError("a note is not one line of text")
-        return Instruction(
-            _CONTROL.get(_text(op)) or op_named(op, self.using),
-            tuple([operand_from_json(x) for x in _expect(operands, list, "operands")]),
-            {key: self.option(x) for key, x in _expect(options, dict, "options").items()},
-            _shape(shape),
-            dtype_from_json(dtype),
-            _expect(number, bool, "whether a result is a number"),
-            note,
-            _text(name),
-            _text(stage),
-        )
-
-    def option(self, x: Any) -> Any:
-        """An option, which may be made of programs."""
-        if type(x) is dict and "branch" in x:
-            return Branch(*[self.inner(code) for code in x["branch"]])
-        if type(x) is dict and "loop" in x:
-            body, stop, n_carry, n_xs, n_ys, length, reverse, remember, moving = x["loop"]
-            return Loop(
-                self.inner(body),
-                _count(n_carry),
-                _count(n_xs),
-                _count(n_ys),
-                None if length is None else _count(length),
-                _expect(reverse, bool, "whether a loop is reversed"),
-                None if stop is None else self.inner(stop),
-                _expect(remember, bool, "whether a loop remembers"),
-                frozenset(map(_count, moving)),
-            )
-        return from_json(x)
-
-    def argument(self, name: Any, structure: Any, statics: Any) -> Argument:
-        """What is known about an argument."""
-        if type(name) not in (int, str) or not all(x is None or type(x) is str for x in statics):
-            raise FileError("an argument is not described")
-        return Argument(name, structure_from_json(structure, self.using), tuple(statics))
-
-
 _CONTROL: Mapping[str, Rules] = {
     "control.loop": LOOP,
     "control.cond": COND,
     "control.part": PART,
 }
-
-
-def _count(x: Any) -> int:
-    if type(x) is not int or x < 0:
-        raise FileError(f"{str(x)[:80]!r} is not a number of things")
-    return x
-
-
-# --- the whole ------------------------------------------------------------------------------
 
 
 def _check_arguments(program: Program) -> None:

@@ -1,163 +1,132 @@
-"""Programs as plain data, and in files."""
+"""Programs as plain data, and in files: how each field is written and read, said once."""
 
 from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.archive import FilePath, write
-from tapegrad.core.cotangents import SEED
-from tapegrad.core.op import Op
+from tapegrad.archive import Entry, FilePath, write
 from tapegrad.core.tensor import Rules
-from tapegrad.core.writing import ASARRAY
-from tapegrad.declare import OPS, key_of
-from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.errors import FileError
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import a_kind
-from tapegrad.ops import scipy_special
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument
-from tapegrad.program.control.loop import PART, Branch, Loop
-from tapegrad.program.ir import Code, Instruction, Ref
-from tapegrad.random import generator
-from tapegrad.transforms.replay import EACH, EACH_DRAWN
-
-# loops and branches, whose ops are made of programs
-_CONTROL = "tapegrad.program.control."
-DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
-# ops that are not declared under a name
-_OTHERS = {
-    "seed": SEED,
-    "as_array": ASARRAY,
-    **{f"random.{op.declared.__name__}": op for op in DRAWS},
-    **{f"scipy.{op.name}": op for op in vars(scipy_special).values() if isinstance(op, Op)},
-}
+from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref
+from tapegrad.program.naming import class_named, full_name, name_of_op, op_named
 
 
-def name_of_op(op: Rules) -> str:
-    """The name of an op in files; that of a user's op begins with its module and a colon.
+@attrs.define
+class File:
+    """What programs are written to, or read from.
 
-    Raises
-    ------
-    TypeError
-        For a `custom_vjp`, which each call makes anew, and for calls example by example.
+    Attributes
+    ----------
+    arrays
+        The arrays written so far.
+    entries
+        The arrays that are still to be read, by name.
+    using
+        What the caller handed over.
+    control
+        The ops of loops and branches, by name.
+    program
+        Makes a program from its fields.
+    label, what
+        The program that is written, and what of it is being written, for messages.
     """
-    if op is CUSTOM_VJP:
-        raise TypeError(
-            "a program that calls a custom_vjp function cannot be saved, since the function would "
-            "have to be saved with it; declare it with tg.custom_op"
-        )
-    if op in (EACH, EACH_DRAWN):
-        raise TypeError(
-            "a program has a draw, or an op of your own, that vmap calls for each example of a "
-            "batch; no file holds that, and JAX cannot do it: call the function for each example"
-        )
-    if key := key_of(op):
-        return key
-    for name, known in _OTHERS.items():
-        if known is op:
-            return name
-    if op is PART:
-        return "control.part"
-    if op.forward.__module__.startswith(_CONTROL):
-        return f"control.{op.name}"
-    return _full(op)
+
+    arrays: list[Array] = attrs.Factory(list)
+    entries: dict[str, Entry] = attrs.Factory(dict)
+    using: Iterable[Any] = ()
+    control: Mapping[str, Rules] = attrs.Factory(dict)
+    program: Callable[..., Code] = Code
+    label: str = ""
+    what: str = ""
 
 
-def is_known(op: Rules) -> bool:
-    """Whether an op is tapegrad's own, other than a loop or a branch."""
-    return key_of(op) is not None or any(known is op for known in _OTHERS.values())
+Convert = Callable[[Any, File], Any]
 
 
-def op_named(name: str, using: Iterable[Any]) -> Rules:
-    """The op with this name in a file.
+@attrs.frozen
+class Field:
+    """How a value is written as JSON, and how it is read again, and refused if it is wrong."""
 
-    Raises
-    ------
-    FileError
-        If there is none; the message says what to do.
-    """
-    op = OPS.get(name) or _OTHERS.get(name)
-    if op is None:
-        op = _handed(name, [x for x in using if isinstance(x, Op)])
-    if op is not None:
-        return op
-    if ":" not in name:
-        raise FileError(f"it has an op {name!r}, which this version of tapegrad does not know")
-    raise FileError(
-        f"it has the op {name!r}, which is not tapegrad's; hand it over: "
-        f"tg.load_program(path, using=[{name.rpartition(':')[2]}])"
+    write: Convert
+    read: Convert
+
+
+# --- fields made of others --------------------------------------------------------------------
+
+
+def _as_it_is(is_right: Callable[[Any], bool], what: str) -> Field:
+    def read(x: Any, file: File) -> Any:
+        if not is_right(x):
+            raise FileError(f"{str(x)[:80]!r} is not {what}")
+        return x
+
+    return Field(lambda x, file: x, read)
+
+
+def _several(field: Field, kind: Any = tuple) -> Field:
+    def read(x: Any, file: File) -> Any:
+        return kind([field.read(part, file) for part in _LIST.read(x, file)])
+
+    return Field(lambda x, file: [field.write(part, file) for part in x], read)
+
+
+def _optional(field: Field) -> Field:
+    return Field(
+        lambda x, file: None if x is None else field.write(x, file),
+        lambda x, file: None if x is None else field.read(x, file),
     )
 
 
-def name_of_class(node: type) -> str:
-    """The name in files of a class of records or a NamedTuple."""
-    return _full(node)
+def _row(make: Callable[..., Any], **fields: Field) -> Field:
+    """The fields of a record, in a list."""
 
+    def read(x: Any, file: File) -> Any:
+        parts = zip(fields.items(), _LIST.read(x, file), strict=True)
+        return make(**{name: field.read(part, file) for (name, field), part in parts})
 
-def class_named(name: str, using: Iterable[Any]) -> type:
-    """The class with this name in a file.
-
-    Raises
-    ------
-    FileError
-        If it neither belongs to the package nor was handed over.
-    """
-    module, _, qualified = name.partition(":")
-    found = _handed(name, [x for x in using if isinstance(x, type)])
-    if found is None and module.split(".")[0] == "tapegrad":
-        # the package's own, whatever the file says
-        from tapegrad import nn, optim  # noqa: F401
-
-        found = getattr(sys.modules.get(module), qualified, None)
-    if isinstance(found, type) and _is_node(found):
-        return found
-    raise FileError(
-        f"it returns records of the class {name!r}; hand it over: "
-        f"tg.load_program(path, using=[{qualified or name}])"
+    return Field(
+        lambda x, file: [y.write(getattr(x, name), file) for name, y in fields.items()], read
     )
 
 
-def _is_node(node: type) -> bool:
-    is_named = issubclass(node, tuple) and hasattr(node, "_fields")
-    return is_named or tree.fields_of(node) is not None
+def _named(**fields: Field) -> Field:
+    """The fields of a program, by their names."""
+
+    def read(x: Any, file: File) -> Any:
+        return file.program(**{name: field.read(x[name], file) for name, field in fields.items()})
+
+    return Field(
+        lambda x, file: {name: y.write(getattr(x, name), file) for name, y in fields.items()}, read
+    )
 
 
-def _full(thing: Any) -> str:
-    return f"{thing.__module__}:{thing.__qualname__}"
+_LIST = _as_it_is(lambda x: type(x) is list, "a list")
+_TEXT = _as_it_is(lambda x: type(x) is str, "a name")
+_LINE = _as_it_is(lambda x: type(x) is str and x.isprintable(), "one line of text")
+_TRUTH = _as_it_is(lambda x: type(x) is bool, "true or false")
+_COUNT = _as_it_is(lambda x: type(x) is int and x >= 0, "a number of things")
 
-
-def _handed(name: str, given: list[Any]) -> Any:
-    """The one with this name, in this module or else in any other."""
-    last = name.rpartition(":")[2]
-    fitting = [x for x in given if _full(x) == name] or [x for x in given if x.__qualname__ == last]
-    return fitting[0] if fitting else None
-
+# --- refs and dtypes --------------------------------------------------------------------------
 
 _KINDS = {"input": "i", "constant": "c", "instruction": "v"}
 _LETTERS = {letter: kind for kind, letter in _KINDS.items()}
 # real numbers; and text, for dict keys and results
 _DTYPE = re.compile(r"[<>|=][biufU][0-9]{1,9}")
-_PLAIN = (type(None), bool, int, float, str)
 
 
-# --- refs -----------------------------------------------------------------------------------
-
-
-def operand_to_json(x: Any) -> Any:
-    """A ref as a word such as ``v12``; a number as itself."""
-    return f"{_KINDS[x.kind]}{x.index}" if type(x) is Ref else x
-
-
-def operand_from_json(x: Any) -> Any:
-    """The inverse of `operand_to_json`."""
+def _read_operand(x: Any, file: File) -> Any:
     if type(x) in (bool, int, float):
         return x
     if type(x) is not str or not re.fullmatch("[icv][0-9]{1,18}", x):
@@ -165,17 +134,7 @@ def operand_from_json(x: Any) -> Any:
     return Ref(_LETTERS[x[0]], int(x[1:]))
 
 
-# --- dtypes ---------------------------------------------------------------------------------
-
-
-def dtype_to_json(dtype: Any) -> str:
-    """A dtype as NumPy writes it in files.
-
-    Raises
-    ------
-    TypeError
-        If it is neither a dtype of real numbers nor of text.
-    """
+def _write_dtype(dtype: Any, file: File) -> str:
     made = np.dtype(dtype)
     if not _DTYPE.fullmatch(made.str):
         raise TypeError(f"a program with values of {made} cannot be saved")
@@ -183,129 +142,118 @@ def dtype_to_json(dtype: Any) -> str:
     return text
 
 
-def dtype_from_json(x: Any) -> np.dtype[Any]:
-    """The inverse of `dtype_to_json`."""
+def _read_dtype(x: Any, file: File) -> np.dtype[Any]:
     if type(x) is not str or not _DTYPE.fullmatch(x):
         raise FileError(f"{x!r} is not a dtype of real numbers")
     return np.dtype(x)
 
 
-# --- values ---------------------------------------------------------------------------------
+# a ref as a word such as ``v12``; a number as itself
+_OPERAND = Field(
+    lambda x, file: f"{_KINDS[x.kind]}{x.index}" if type(x) is Ref else x, _read_operand
+)
+_A_DTYPE = Field(_write_dtype, _read_dtype)
 
+# --- values: options, a dict's keys, results --------------------------------------------------
 
-def to_json(x: Any, what: str) -> Any:
-    """A static value: an option, a dict's key or a result.
-
-    Parameters
-    ----------
-    x
-        The value.
-    what
-        What a message calls it.
-
-    Raises
-    ------
-    TypeError
-        If no file can hold it.
-    """
-    kind = type(x)
-    if kind in _PLAIN:
-        return x
-    if kind is Ref:
-        return {"value": operand_to_json(x)}
-    if kind in (tuple, list):
-        return [to_json(part, what) for part in x]
-    if kind is slice:
-        return {"slice": [to_json(end, what) for end in (x.start, x.stop, x.step)]}
-    if x is ...:
-        return {"ellipsis": None}
-    if x is HOLE:
-        return {"hole": None}
-    if isinstance(x, np.dtype) or (isinstance(x, type) and issubclass(x, (*_NUMBERS, np.generic))):
-        return {"dtype": dtype_to_json(x)}
-    if kind is bytes:
-        return {"bytes": x.hex()}
-    if isinstance(x, np.generic) and _DTYPE.fullmatch(x.dtype.str):
-        return {"number": [x.dtype.str, x.item() if x.dtype.kind == "U" else x.tobytes().hex()]}
-    if isinstance(x, Mapping):
-        return {"dict": [[to_json(key, what), to_json(part, what)] for key, part in x.items()]}
-    raise TypeError(f"{what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
-
-
+_PLAIN = (type(None), bool, int, float, str)
 _NUMBERS = (bool, int, float)
 
 
-def from_json(x: Any) -> Any:
-    """The inverse of `to_json`."""
+def _write_value(x: Any, file: File) -> Any:
+    if type(x) in _PLAIN:
+        return x
+    if type(x) in (tuple, list):
+        return [_write_value(part, file) for part in x]
+    for name, (is_one, written, _) in _VALUES.items():
+        if is_one(x):
+            return {name: written(x, file)}
+    raise TypeError(f"{file.what} is {a_kind(x)}, which a program's file cannot hold: {x!r}")
+
+
+def _read_value(x: Any, file: File) -> Any:
     if type(x) in _PLAIN:
         return x
     if type(x) is list:
-        return tuple([from_json(part) for part in x])
+        return tuple([_read_value(part, file) for part in x])
     if type(x) is not dict or len(x) != 1:
         raise FileError(f"{str(x)[:80]} is not a value")
     ((kind, content),) = x.items()
-    read = _READERS.get(kind)
-    if read is None:
+    if kind not in _VALUES:
         raise FileError(f"{kind!r} is not a kind of value")
-    return read(content)
+    return _VALUES[kind][2](content, file)
 
 
-def _slice(x: Any) -> slice:
+def _write_slice(x: slice, file: File) -> Any:
+    return _write_value((x.start, x.stop, x.step), file)
+
+
+def _read_slice(x: Any, file: File) -> slice:
     ends = [end for end in x if end is None or type(end) is int]
     if len(x) != 3 or len(ends) != 3:
         raise FileError(f"{x!r} is not a slice")
     return slice(*ends)
 
 
-def _number(x: Any) -> Any:
+def _is_number(x: Any) -> bool:
+    return isinstance(x, np.generic) and bool(_DTYPE.fullmatch(x.dtype.str))
+
+
+def _write_number(x: Any, file: File) -> Any:
+    return [x.dtype.str, x.item() if x.dtype.kind == "U" else x.tobytes().hex()]
+
+
+def _read_number(x: Any, file: File) -> Any:
     text, content = x
-    dtype = dtype_from_json(text)
+    dtype = _read_dtype(text, file)
     if dtype.kind == "U":
         return np.str_(content)
     (number,) = np.frombuffer(bytes.fromhex(content), dtype)
     return number
 
 
-_READERS: Mapping[str, Callable[[Any], Any]] = {
-    "value": operand_from_json,
-    "slice": _slice,
-    "ellipsis": lambda x: ...,
-    "hole": lambda x: HOLE,
-    "dtype": dtype_from_json,
-    "bytes": lambda x: bytes.fromhex(x),
-    "number": _number,
-    "dict": lambda x: {from_json(key): from_json(part) for key, part in x},
-}
+def _write_pairs(x: Mapping[Any, Any], file: File) -> Any:
+    return [[_write_value(key, file), _write_value(part, file)] for key, part in x.items()]
 
 
-# --- trees ----------------------------------------------------------------------------------
+def _read_pairs(x: Any, file: File) -> Any:
+    return {_read_value(key, file): _read_value(part, file) for key, part in x}
 
 
-def structure_to_json(structure: tree.Structure) -> Any:
+def _is_dtype(x: Any) -> bool:
+    is_class = isinstance(x, type) and issubclass(x, (*_NUMBERS, np.generic))
+    return is_class or isinstance(x, np.dtype)
+
+
+# --- trees ------------------------------------------------------------------------------------
+
+
+def _write_structure(structure: tree.Structure, file: File) -> Any:
     """A tree without its leaves: ``"*"`` is a leaf."""
     node = structure.node
     if node is None:
         return "*"
     if node is type(None):
         return None
-    children = [structure_to_json(child) for child in structure.children]
+    children = [_write_structure(child, file) for child in structure.children]
     if node is dict:
-        keys = [to_json(key, "a dict's key") for key in structure.keys]
+        file.what = "a dict's key"
+        keys = [_write_value(key, file) for key in structure.keys]
         return {"dict": [[key, child] for key, child in zip(keys, children, strict=True)]}
     if node in (list, tuple):
         return {node.__name__: children}
-    return {"record": [name_of_class(node), list(structure.keys), children]}
+    return {"record": [full_name(node), list(structure.keys), children]}
 
 
-def structure_from_json(x: Any, using: Iterable[Any]) -> tree.Structure:
-    """The inverse of `structure_to_json`; classes are looked up, see `class_named`."""
+def _read_structure(x: Any, file: File) -> tree.Structure:
+    """The tree; classes are looked up, see `class_named`."""
     if x == "*":
         return tree.LEAF
     if x is None:
         return tree.Structure(type(None))
     ((kind, content),) = x.items()
     if kind == "dict":
-        keys = tuple([from_json(key) for key, _ in content])
+        keys = tuple([_read_value(key, file) for key, _ in content])
         children = [child for _, child in content]
         node: type = dict
         if len(set(keys)) != len(keys):
@@ -314,15 +262,124 @@ def structure_from_json(x: Any, using: Iterable[Any]) -> tree.Structure:
         node, keys, children = list if kind == "list" else tuple, (), content
     elif kind == "record":
         name, fields, children = content
-        node, keys = class_named(name, using), tuple(fields)
+        node, keys = class_named(name, file.using), tuple(fields)
         wanted = tuple([field for field, _ in tree.fields_of(node) or ()])
         places = len(getattr(node, "_fields", ())) if issubclass(node, tuple) else len(wanted)
         if keys != wanted or len(children) != places:
             raise FileError(f"{name} has other fields than those of the file")
     else:
         raise FileError(f"{kind!r} is not a kind of tree")
-    return tree.Structure(node, keys, tuple([structure_from_json(c, using) for c in children]))
+    return tree.Structure(node, keys, tuple([_read_structure(child, file) for child in children]))
 
+
+_STRUCTURE = Field(_write_structure, _read_structure)
+
+# --- programs ---------------------------------------------------------------------------------
+
+
+def _write_constant(x: Constant, file: File) -> list[Any]:
+    file.arrays.append(x.array)
+    return [len(file.arrays) - 1, _write_dtype(x.dtype, file), x.captured]
+
+
+def _read_constant(x: Any, file: File) -> Constant:
+    number, dtype, captured = x
+    entry = file.entries.pop(str(_COUNT.read(number, file)))
+    if entry.dtype != _read_dtype(dtype, file):
+        raise FileError(f"a constant is {entry.dtype}, not {dtype}")
+    return Constant(entry.read(), _TRUTH.read(captured, file))
+
+
+def _write_op(op: Rules, file: File) -> str:
+    file.what = op.name
+    return name_of_op(op)
+
+
+def _read_op(x: Any, file: File) -> Rules:
+    return file.control.get(_TEXT.read(x, file)) or op_named(x, file.using)
+
+
+def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
+    made, op = {}, file.what
+    for key, x in options.items():
+        file.what = f"the option {key} of {op}"
+        made[key] = _write_value(x, file)
+    return made
+
+
+def _read_options(x: Any, file: File) -> dict[str, Any]:
+    if type(x) is not dict:
+        raise FileError(f"{str(x)[:80]!r} is not a dict of options")
+    return {key: _read_value(content, file) for key, content in x.items()}
+
+
+def _write_result(x: Any, file: File) -> Any:
+    file.what = f"a result of {file.label}"
+    return _write_value(x, file)
+
+
+def _read_body(x: Any, file: File) -> Any:
+    """A program inside an instruction, which shows its label."""
+    _LINE.read(x["label"], file)
+    return CODE.read(x, file)
+
+
+_SHAPE = _several(_COUNT)
+_NAME = _as_it_is(lambda x: type(x) in (int, str), "an argument's name")
+_ARGUMENT = _row(Argument, name=_NAME, structure=_STRUCTURE, statics=_several(_optional(_TEXT)))
+_NUMBER = _as_it_is(lambda x: x in (None, "float", "int"), "a kind of number")
+_INPUT = _row(Input, path=_TEXT, shape=_SHAPE, dtype=_A_DTYPE, number=_NUMBER)
+_INSTRUCTION = _row(
+    Instruction,
+    op=Field(_write_op, _read_op),
+    operands=_several(_OPERAND),
+    options=Field(_write_options, _read_options),
+    shape=_SHAPE,
+    dtype=_A_DTYPE,
+    number=_TRUTH,
+    note=_LINE,
+    name=_TEXT,
+    stage=_TEXT,
+)
+ARGUMENTS = _optional(_several(_ARGUMENT))
+CODE = _named(
+    label=_TEXT,
+    inputs=_several(_INPUT),
+    constants=_several(Field(_write_constant, _read_constant)),
+    instructions=_several(_INSTRUCTION),
+    outputs=_several(Field(_write_result, _read_value)),
+    structure=_STRUCTURE,
+)
+_BODY = Field(CODE.write, _read_body)
+_BRANCH = _row(Branch, on_true=_BODY, on_false=_BODY)
+_LOOP = _row(
+    Loop,
+    body=_BODY,
+    stop=_optional(_BODY),
+    **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
+    length=_optional(_COUNT),
+    reverse=_TRUTH,
+    remember=_TRUTH,
+    moving=Field(lambda x, file: sorted(x), _several(_COUNT, frozenset).read),
+)
+
+# by the name in files, which values are of the kind, how they are written, and how they are read
+_VALUES: Mapping[str, tuple[Callable[[Any], bool], Convert, Convert]] = {
+    "value": (lambda x: type(x) is Ref, _OPERAND.write, _OPERAND.read),
+    "slice": (lambda x: type(x) is slice, _write_slice, _read_slice),
+    "ellipsis": (lambda x: x is ..., lambda x, file: None, lambda x, file: ...),
+    "hole": (lambda x: x is HOLE, lambda x, file: None, lambda x, file: HOLE),
+    "dtype": (_is_dtype, _write_dtype, _read_dtype),
+    "bytes": (
+        lambda x: type(x) is bytes,
+        lambda x, file: x.hex(),
+        lambda x, file: bytes.fromhex(x),
+    ),
+    "number": (_is_number, _write_number, _read_number),
+    "dict": (lambda x: isinstance(x, Mapping), _write_pairs, _read_pairs),
+    "branch": (lambda x: type(x) is Branch, _BRANCH.write, _BRANCH.read),
+    "loop": (lambda x: type(x) is Loop, _LOOP.write, _LOOP.read),
+}
 
 TEXT = "program.json"
 FORMAT = "tapegrad program"
@@ -333,64 +390,14 @@ MOST_TEXT = 1 << 26  # bytes
 
 def save(code: Code, arguments: tuple[Argument, ...] | None, path: FilePath) -> None:
     """Write a program; see `Program.save`."""
-    arrays: list[Array] = []
+    file = File(label=code.label)
     content = {
         "format": FORMAT,
         "version": VERSION,
-        "arguments": None if arguments is None else [_argument(x) for x in arguments],
-        "code": _code(code, arrays),
+        "arguments": ARGUMENTS.write(arguments, file),
+        "code": CODE.write(code, file),
     }
     text = json.dumps(content, separators=(",", ":"))
     if len(text) > MOST_TEXT:
         raise ValueError(f"the program's text is larger than {MOST_TEXT:,} bytes")
-    write(path, TEXT, text, {str(i): x for i, x in enumerate(arrays)})
-
-
-def _code(code: Code, arrays: list[Array]) -> dict[str, Any]:
-    """All of a program except the values of its constants, which are added to `arrays`."""
-    constants = []
-    for x in code.constants:
-        constants.append([len(arrays), dtype_to_json(x.dtype), x.captured])
-        arrays.append(x.array)
-    return {
-        "label": code.label,
-        "inputs": [[x.path, x.shape, dtype_to_json(x.dtype), x.number] for x in code.inputs],
-        "constants": constants,
-        "instructions": [_instruction(x, arrays) for x in code.instructions],
-        "outputs": [to_json(x, f"a result of {code.label}") for x in code.outputs],
-        "structure": structure_to_json(code.structure),
-    }
-
-
-def _argument(x: Argument) -> list[Any]:
-    return [x.name, structure_to_json(x.structure), x.statics]
-
-
-def _instruction(x: Instruction, arrays: list[Array]) -> list[Any]:
-    name = name_of_op(x.op)
-    options = {
-        key: _option(value, f"the option {key} of {x.op.name}", arrays)
-        for key, value in x.options.items()
-    }
-    return [
-        name,
-        [operand_to_json(operand) for operand in x.operands],
-        options,
-        x.shape,
-        dtype_to_json(x.dtype),
-        x.number,
-        x.note,
-        x.name,
-        x.stage,
-    ]
-
-
-def _option(x: Any, what: str, arrays: list[Array]) -> Any:
-    """An option, which may contain programs."""
-    if type(x) is Branch:
-        return {"branch": [_code(x.on_true, arrays), _code(x.on_false, arrays)]}
-    if type(x) is Loop:
-        stop = None if x.stop is None else _code(x.stop, arrays)
-        numbers = [x.n_carry, x.n_xs, x.n_ys, x.length, x.reverse, x.remember, sorted(x.moving)]
-        return {"loop": [_code(x.body, arrays), stop, *numbers]}
-    return to_json(x, what)
+    write(path, TEXT, text, {str(i): x for i, x in enumerate(file.arrays)})

@@ -29,7 +29,7 @@ from tapegrad.core.writing import ASARRAY  # noqa: E402
 from tapegrad.program.compiled import trace  # noqa: E402
 from tapegrad.program.jax.run import has_form  # noqa: E402
 from tapegrad.program.jax.table import TABLE  # noqa: E402
-from tapegrad.program.saving import DRAWS  # noqa: E402
+from tapegrad.program.naming import DRAWS  # noqa: E402
 
 ROOT = Path(tg.__file__).parents[1]
 

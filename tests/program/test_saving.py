@@ -27,7 +27,7 @@ from tapegrad.declare import OPS
 from tapegrad.ops import scipy_special
 from tapegrad.program import checking
 from tapegrad.program.control.loop import PART
-from tapegrad.program.saving import name_of_op, op_named
+from tapegrad.program.naming import name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs
 

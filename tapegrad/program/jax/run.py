@@ -39,7 +39,7 @@ from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.jax.control import bodies, branch, loop, part
 from tapegrad.program.jax.table import TABLE, Lowering
-from tapegrad.program.saving import name_of_op
+from tapegrad.program.naming import name_of_op
 
 
 def register(jax: Any, structure: tree.Structure | None, records: Iterable[type] = ()) -> None:

@@ -47,7 +47,7 @@ from tapegrad.program.jax.matrices import (
     solve,
     svd,
 )
-from tapegrad.program.saving import op_named
+from tapegrad.program.naming import op_named
 
 Lowering = Callable[..., Any]
 

@@ -1,0 +1,127 @@
+"""The names of ops and of classes in files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from tapegrad import tree
+from tapegrad.core.cotangents import SEED
+from tapegrad.core.op import Op
+from tapegrad.core.tensor import Rules
+from tapegrad.core.writing import ASARRAY
+from tapegrad.declare import OPS, key_of
+from tapegrad.declare.custom import CUSTOM_VJP
+from tapegrad.errors import FileError
+from tapegrad.ops import scipy_special
+from tapegrad.program.control.loop import PART
+from tapegrad.random import generator
+from tapegrad.transforms.replay import EACH, EACH_DRAWN
+
+# loops and branches, whose ops are made of programs
+_CONTROL = "tapegrad.program.control."
+DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
+# ops that are not declared under a name
+_OTHERS = {
+    "seed": SEED,
+    "as_array": ASARRAY,
+    **{f"random.{op.declared.__name__}": op for op in DRAWS},
+    **{f"scipy.{op.name}": op for op in vars(scipy_special).values() if isinstance(op, Op)},
+}
+
+
+def name_of_op(op: Rules) -> str:
+    """The name of an op in files; that of a user's op begins with its module and a colon.
+
+    Raises
+    ------
+    TypeError
+        For a `custom_vjp`, which each call makes anew, and for calls example by example.
+    """
+    if op is CUSTOM_VJP:
+        raise TypeError(
+            "a program that calls a custom_vjp function cannot be saved, since the function would "
+            "have to be saved with it; declare it with tg.custom_op"
+        )
+    if op in (EACH, EACH_DRAWN):
+        raise TypeError(
+            "a program has a draw, or an op of your own, that vmap calls for each example of a "
+            "batch; no file holds that, and JAX cannot do it: call the function for each example"
+        )
+    if key := key_of(op):
+        return key
+    for name, known in _OTHERS.items():
+        if known is op:
+            return name
+    if op is PART:
+        return "control.part"
+    if op.forward.__module__.startswith(_CONTROL):
+        return f"control.{op.name}"
+    return full_name(op)
+
+
+def is_known(op: Rules) -> bool:
+    """Whether an op is tapegrad's own, other than a loop or a branch."""
+    return key_of(op) is not None or any(known is op for known in _OTHERS.values())
+
+
+def op_named(name: str, using: Iterable[Any]) -> Rules:
+    """The op with this name in a file.
+
+    Raises
+    ------
+    FileError
+        If there is none; the message says what to do.
+    """
+    op = OPS.get(name) or _OTHERS.get(name)
+    if op is None:
+        op = _handed(name, [x for x in using if isinstance(x, Op)])
+    if op is not None:
+        return op
+    if ":" not in name:
+        raise FileError(f"it has an op {name!r}, which this version of tapegrad does not know")
+    raise FileError(
+        f"it has the op {name!r}, which is not tapegrad's; hand it over: "
+        f"tg.load_program(path, using=[{name.rpartition(':')[2]}])"
+    )
+
+
+def class_named(name: str, using: Iterable[Any]) -> type:
+    """The class with this name in a file.
+
+    Raises
+    ------
+    FileError
+        If it neither belongs to the package nor was handed over.
+    """
+    module, _, qualified = name.partition(":")
+    found = _handed(name, [x for x in using if isinstance(x, type)])
+    if found is None and module.split(".")[0] == "tapegrad":
+        # the package's own, whatever the file says
+        from tapegrad import nn, optim  # noqa: F401
+
+        found = getattr(sys.modules.get(module), qualified, None)
+    if isinstance(found, type) and _is_node(found):
+        return found
+    raise FileError(
+        f"it returns records of the class {name!r}; hand it over: "
+        f"tg.load_program(path, using=[{qualified or name}])"
+    )
+
+
+def _is_node(node: type) -> bool:
+    is_named = issubclass(node, tuple) and hasattr(node, "_fields")
+    return is_named or tree.fields_of(node) is not None
+
+
+def full_name(thing: Any) -> str:
+    """The name in files of what is not tapegrad's: its module and its name."""
+    return f"{thing.__module__}:{thing.__qualname__}"
+
+
+def _handed(name: str, given: list[Any]) -> Any:
+    """The one with this name, in this module or else in any other."""
+    last = name.rpartition(":")[2]
+    fitting = [x for x in given if full_name(x) == name]
+    return next(iter(fitting or [x for x in given if x.__qualname__ == last]), None)
