@@ -13,7 +13,7 @@ from tapegrad.face.ownership import Array
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
-from tapegrad.program.expressions import Names, number
+from tapegrad.program.expressions import Names, literal, literals, number
 from tapegrad.program.ir import Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.memory import MANY, Axes, Plan, inverse, planned
 from tapegrad.program.observe import short_names
@@ -74,7 +74,8 @@ def framed(
     outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
     updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
     for i, x in enumerate(program.constants):
-        once += _constant(x, values[Ref("constant", i)], names)
+        if Ref("constant", i) in values:
+            once += _constant(x, values[Ref("constant", i)], names)
     for name, buffer in zip(buffers, plan.buffers, strict=True):
         once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
     for ref, name in outs.items():
@@ -110,8 +111,16 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     for i, name in enumerate(short_names([x.path for x in program.inputs])):
         if Ref("input", i) not in values:
             values[Ref("input", i)] = names.new(name)
+    written = {
+        x
+        for made in program.instructions
+        for k, x in enumerate(made.operands)
+        if type(x) is Ref and x.kind == "constant" and k not in literals(program, made)
+    }
     for i, constant in enumerate(program.constants):
         splat = constant.splat
+        if literal(constant) and not {Ref("constant", i)} <= written | program.results:
+            continue
         if splat is None:
             turned = next((k for k in range(i) if _is_transpose(program, i, k)), None)
             if turned is not None:
@@ -119,9 +128,10 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
             else:
                 wanted = f"captured{i}" if constant.captured else f"constant{i}"
         elif constant.shape == ():
-            wanted = word(splat) or "number_" + repr(splat).replace("-", "m")
+            wanted = "number_" + repr(splat).replace("-", "m")
         else:
-            wanted = f"{'ones' if splat == 1 else 'full'}_{'_'.join(map(str, constant.shape))}"
+            filled = {0: "zeros", 1: "ones"}.get(splat, "full")
+            wanted = f"{filled}_{'_'.join(map(str, constant.shape))}"
         values[Ref("constant", i)] = names.new(wanted)
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
@@ -137,9 +147,6 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     return values
 
 
-_WORDS = {0: "zero", 1: "one", 2: "two", 3: "three", 4: "four", 0.5: "half", 0.25: "quarter"}
-
-
 def _is_transpose(program: Code, i: int, k: int) -> bool:
     """Whether a constant is the transpose of another, as a rule may take of a captured matrix."""
     one, other = program.constants[i].array, program.constants[k].array
@@ -147,27 +154,21 @@ def _is_transpose(program: Code, i: int, k: int) -> bool:
     return alike and one.dtype == other.dtype and np.array_equal(one, other.T)
 
 
-def word(x: Any) -> str:
-    """A number as an English word, if there is a short one."""
-    found = _WORDS.get(abs(x), "")
-    return f"minus_{found}" if found and math.copysign(1, x) < 0 else found
-
-
 # --- what is made once ----------------------------------------------------------------------
 
 
 def _constant(constant: Constant, name: str, names: Names) -> list[str]:
-    """The line that defines a constant, if it is one number; else it goes to the namespace."""
+    """The line that defines a constant filled with one number; any other is handed over."""
     splat = constant.splat
     if splat is None:
         names.namespace[name] = constant.array
         return []
-    given = f"{number(splat)}, {constant.dtype.str!r}, {constant.shape}"
-    return [f"{name} = {names.of(_full, 'constant')}({given})"]
+    given = f"{constant.shape}, {number(splat)}, {constant.dtype.str!r}"
+    return [f"{name} = {names.library('full', _full)}({given})"]
 
 
-def _full(value: Any, dtype: str, shape: tuple[int, ...]) -> Array:
-    """A constant of one number."""
+def _full(shape: tuple[int, ...], value: Any, dtype: str) -> Array:
+    """NumPy's, and read-only."""
     array = np.full(shape, value, dtype)
     array.setflags(write=False)
     return array

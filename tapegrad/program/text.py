@@ -21,8 +21,8 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
 from tapegrad.program.control.loop import PART, Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
-from tapegrad.program.expressions import KINDS, Names, expression, number, operand
-from tapegrad.program.frame import Frame, Values, framed, values_of, word
+from tapegrad.program.expressions import KINDS, Names, expression, operand
+from tapegrad.program.frame import Frame, Values, framed, values_of
 from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
 from tapegrad.program.memory import (
     Plan,
@@ -42,7 +42,6 @@ def lines_of(frame: Frame) -> list[str]:
     buffers, refs = frame.buffers, refs_to(program.instructions)
     lines: list[str] = []
     still = _still(frame)
-    spelled = _spelled(program, values)
     # an instruction that a pass moved up begins no stage
     rest = list(STAGES) if any(x.stage != STAGES[0] for x in program.instructions) else []
 
@@ -102,11 +101,7 @@ def lines_of(frame: Frame) -> list[str]:
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
-        about = note
-        if not spelled.keys().isdisjoint(instruction.operands):
-            numbers = [known for x in instruction.operands if (known := spelled.get(x))]
-            about = "; ".join(filter(None, [note, *dict.fromkeys(numbers)]))
-        lines.append(f"{values[ref]} = {text}  # {_about(instruction, about)}")
+        lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
 
     runs = dict(plan.runs)
     i = 0
@@ -151,8 +146,9 @@ def _still(frame: Frame) -> Still:
     program, plan = frame.program, frame.plan
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
-        strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
-        found[ref] = frame.values[ref], strides
+        if ref in frame.values:
+            strides = strides_in_order(x.shape) if x.array.flags.c_contiguous else None
+            found[ref] = frame.values[ref], strides
     for ref, home in plan.home.items():
         if ref not in plan.passing:
             name = frame.outs.get(ref, frame.buffers[home])
@@ -193,16 +189,6 @@ def _strides(
     if instruction.op is not transpose or given is None:
         return None
     return ordered(given, axes_of(instruction))
-
-
-def _spelled(program: Code, values: Values) -> dict[Any, str]:
-    """The values of the constants that are numbers without a name in words."""
-    found: dict[Any, str] = {}
-    for i, x in enumerate(program.constants):
-        if x.shape == () and x.splat is not None and not word(x.splat):
-            ref = Ref("constant", i)
-            found[ref] = f"{values[ref]} = {number(x.splat)}"
-    return found
 
 
 def _about(instruction: Instruction, note: str) -> str:
@@ -246,21 +232,54 @@ class Writing:
 
     Attributes
     ----------
-    text
-        The source: a function that makes what is made once, and in it the one that runs.
-    flat
-        The same lines with the same numbers, at the level of a module. Python compiles thousands
-        of names that one function defines and another reads in time that grows with their square.
-    namespace
-        The names that it needs and does not define.
-    run
-        The name of the function that runs.
+    header
+        Comments on what it takes and holds.
+    once
+        The lines that make what is made once.
+    head, body
+        The function that runs.
+    names
+        The names that it uses, and what those from outside stand for.
+    make, run
+        The names of the two functions.
     """
 
-    text: str
-    flat: str
-    namespace: Mapping[str, Any]
+    header: list[str]
+    once: list[str]
+    head: str
+    body: list[str]
+    names: Names
+    make: str
     run: str
+
+    @property
+    def text(self) -> str:
+        """The source: a function that makes what is made once, and in it the one that runs."""
+        lines = [
+            *self.header,
+            f"def {self.make}():",
+            *[f"    {line}" for line in self.once],
+            f"    {self.head}",
+            *[f"        {line}" for line in self.names.printed(self.body)],
+            f"    return {self.run}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def flat(self) -> str:
+        """The same lines, counted alike, at the level of a module.
+
+        Python compiles thousands of names that one function defines and another reads in time that
+        grows with their square. A number that NumPy would convert in each call is an array here.
+        """
+        above = [""] * (len(self.header) + 1)
+        lines = [*above, *self.once, self.head, *[f"    {line}" for line in self.body]]
+        return "\n".join(lines) + "\n"
+
+    @property
+    def namespace(self) -> Mapping[str, Any]:
+        """The names that it needs and does not define."""
+        return self.names.namespace
 
 
 @attrs.frozen(eq=False)
@@ -291,7 +310,7 @@ class Maker:
 
 
 def source(program: Code) -> str:
-    """The source of a program.
+    """The source of a program; a number in it is an array where it runs, which NumPy takes sooner.
 
     Examples
     --------
@@ -321,17 +340,7 @@ def written(program: Code) -> Writing:
     make, run = names.new("make"), names.new("run")
     given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
     header = _header(program, frame.plan, frame.values)
-    head = f"def {run}({given}):"
-    text = [
-        *header,
-        f"def {make}():",
-        *[f"    {line}" for line in once],
-        f"    {head}",
-        *[f"        {line}" for line in body],
-        f"    return {run}",
-    ]
-    flat = [*[""] * (len(header) + 1), *once, head, *[f"    {line}" for line in body]]
-    return Writing("\n".join(text) + "\n", "\n".join(flat), names.namespace, run)
+    return Writing(header, once, f"def {run}({given}):", body, names, make, run)
 
 
 def _header(program: Code, plan: Plan, values: Values) -> list[str]:

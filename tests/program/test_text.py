@@ -18,6 +18,8 @@ from programs import assert_runs
 import tapegrad as tg
 from tapegrad.face.text import as_text
 from tapegrad.ops.updates import index_set
+from tapegrad.program.expressions import literal, literals
+from tapegrad.program.ir import Constant, Ref
 from tapegrad.program.memory import planned
 from tapegrad.program.text import runner, source, written
 from tapegrad.testing import programs
@@ -79,15 +81,14 @@ def test_constants_and_slices_are_written_as_a_person_would():
     captured = np.arange(3.0)
     text = str(tg.compile(lambda x: (x[1:4] + 1e-05) * captured).program(np.ones(5)))
     assert "= x[1:4]  # (3,)\n" in text
-    assert "number_1em05 = constant(1e-05, '<f8', ())\n" in text
-    assert ", number_1em05, buf0)  # (3,): number_1em05 = 1e-05\n" in text
+    assert ", 1e-05, buf0)  # (3,)\n" in text
     assert ", captured0)  # (3,)" in text
 
 
 NAMES = [
     "buf0", "buf1", "make", "run", "empty", "constant", "buffer", "array", "result0", "result1", "static0", "one", "two", "number_2_5",
     "captured0", "add_0", "multiply_1", "tanh_0", "tanh", "add", "np", "zeros", "type", "float",
-    "ones_3", "_", "__", "_add", "args", "kwargs", "x1", "keys", "ndarray", "c0", "c1", "unpack",
+    "ones_3", "_", "__", "_add", "args", "kwargs", "x1", "keys", "ndarray", "c0", "c1", "unpack", "number", "number_2", "full",
 ]  # fmt: skip
 
 
@@ -322,27 +323,60 @@ def test_each_line_ends_with_the_shape_of_its_result(drawn):
 
 def test_constants_are_numbers_in_the_text_and_read_only():
     written_text = written(tg.compile(lambda x: x * np.full(3, 2.5) + 1.0).program(np.ones(3)))
-    assert "one = constant(1.0, '<f8', ())" in written_text.text
-    assert "(2.5, '<f8', " in written_text.text
+    assert "(x, full_3, " not in written_text.text  # a number, and as one it broadcasts
+    assert ", 2.5" in written_text.text
+    assert ", 1.0)" in written_text.text
     assert "captured" not in written_text.text
-    assert not written_text.namespace["constant"](2.5, "<f8", (3,)).flags.writeable
+    (stacked,) = [
+        line
+        for line in str(
+            tg.compile(lambda x: np.stack([x, np.full(3, 2.5)])).program(np.ones(3))
+        ).splitlines()
+        if " = full(" in line
+    ]
+    assert stacked.strip() == "full_3 = full((3,), 2.5, '<f8')"
+    names = written(tg.compile(lambda x: np.stack([x, np.ones(3)])).program(np.ones(3))).namespace
+    assert not names["full"]((3,), 2.5, "<f8").flags.writeable
 
 
-@pytest.mark.parametrize(
-    ("number", "name"),
-    [
-        (2.0, "two"),
-        (-0.5, "minus_half"),
-        (-0.0, "minus_zero"),
-        (0.2, "number_0_2"),
-        (-7.0, "number_m7_0"),
-    ],
-)
-def test_a_number_is_called_by_a_word_or_its_value_stands_at_the_line(number, name):
-    text = str(tg.compile(lambda x: np.arctan2(x, number)).program(np.ones(3)))
-    (line,) = [line for line in text.splitlines() if "arctan2(" in line]
-    assert f"(x, {name}" in line
-    assert (f"{name} = {number}" in line) == name.startswith("number")
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
+@pytest.mark.parametrize("number", [2.0, -0.5, -0.0, 0.2, -7.0, 1e-5, 1 / 3, np.inf, 1e30, 709.78])
+def test_a_number_is_written_as_the_shortest_that_is_rounded_to_it(number, dtype):
+    with np.errstate(over="ignore"):
+        number = dtype(number)
+    for y in (number, number.item()):
+        program = tg.compile(lambda x, y=y: np.arctan2(x, y)).program(np.ones(3, dtype))
+        (line,) = [line for line in str(program).splitlines() if "arctan2(" in line]
+        text = line.partition("arctan2(x, ")[2].partition(")  #")[0]
+        assert text == (f"float('{number}')" if np.isinf(number) else str(number))
+        assert dtype(eval(text)).tobytes() == number.tobytes()
+
+
+def test_a_constant_that_widens_the_result_is_no_number():
+    program = tg.compile(lambda x: np.array(2.5) * x).program(np.ones(3, np.float32))
+    assert program(np.ones(3, np.float32)).dtype == np.float64
+    assert "number_2_5 = full((), 2.5, '<f8')" in str(program)
+    assert "multiply(number_2_5, x" in str(program)
+
+
+@depth("program, as text")
+@given(programs())
+def test_numbers_among_the_operands_of_ufuncs_are_written_as_numbers(drawn):
+    program = tg.compile(drawn.step).program(*drawn.arguments[0])
+    text = str(program)
+    for made in program.instructions:
+        of = [program.of(x) if type(x) is Ref else x for x in made.operands]
+        arrays = {x.dtype for x in of if hasattr(x, "dtype") and not getattr(x, "number", None)}
+        for k, x in enumerate(of):
+            is_number = isinstance(x, Constant) and x.shape == () and x.dtype.kind in "fiu"
+            if (
+                is_number
+                and made.is_elementwise
+                and len(arrays) == 1 < len(of)
+                and x.splat is not None
+            ):
+                assert literals(program, made)[k] == literal(x)
+                assert literal(x) in text
 
 
 def test_a_captured_array_is_there_once():
