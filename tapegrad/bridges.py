@@ -22,6 +22,7 @@ from tapegrad.face.text import a_kind
 from tapegrad.transforms.products import vjp
 
 __all__ = ["jax", "torch"]
+__dir__ = __all__.copy
 
 Fn = Callable[..., Any]
 

@@ -13,6 +13,7 @@ from tapegrad.random import permutation
 from tapegrad.tree import Tree
 
 __all__ = ["batches"]
+__dir__ = __all__.copy
 
 
 def batches(key: Any, arrays: Tree, size: int, drop_last: bool = False) -> Iterator[Tree]:

@@ -6,7 +6,17 @@ indices ``IndexError``, as in NumPy; the classes here are for the tape itself.
 
 
 class TapegradError(Exception):
-    """The base of tapegrad's own errors."""
+    """The base of tapegrad's own errors.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> try:
+    ...     tg.compile(lambda x: x if x > 0 else -x)(1.0)
+    ... except tg.TapegradError as error:
+    ...     print(type(error).__name__)
+    TraceError
+    """
 
 
 class TapeError(TapegradError):
@@ -14,6 +24,16 @@ class TapeError(TapegradError):
 
     Raised when a Tensor is used after its recording has ended, in another
     recording, or beside records of another branch of its tape.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> output, tape = tg.record(lambda x: x * x)(3.0)
+    >>> try:
+    ...     output + 1.0
+    ... except tg.TapeError as error:
+    ...     print("TapeError")
+    TapeError
     """
 
 
@@ -24,6 +44,15 @@ class TraceError(TapegradError):
     all values, and inside `vmap`, since the examples of a batch differ: by ``if``, ``float``,
     ``.value``, a mask as an index. `where` and `cond` choose by value, `while_loop` repeats
     by value; an argument in `static_argnums`, or without an axis in `in_axes`, has one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> try:
+    ...     tg.compile(lambda x: x if x > 0 else -x)(1.0)
+    ... except tg.TraceError:
+    ...     print(tg.compile(lambda x: tg.where(x > 0, x, -x))(-1.0))
+    1.0
     """
 
 
@@ -55,6 +84,12 @@ class ProofError(TapegradError, AssertionError):
 
     Raised by ``compile(fn, check=True)``. The message names the pass, the result, its values before
     and after, and the arguments that they were found for.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.compile(lambda x: tg.exp(tg.log(x)), check=True)(2.0)  # each pass is right
+    array(2.)
     """
 
 
@@ -62,4 +97,20 @@ class FileError(TapegradError, ValueError):
     """A file was not written by `save` or `Program.save`, or does not match what is to be loaded.
 
     The message names the file and everything that is wrong with it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.save(Path(folder) / "params.npz", {"w": np.ones(2)})
+    ...     try:
+    ...         tg.load(Path(folder) / "params.npz", like={"w": np.ones(3)})
+    ...     except tg.FileError as error:
+    ...         print(str(error).partition("params.npz: ")[2])
+    'w' is float64 (2,); float64 (3,) is expected
     """
+
+
+__dir__ = [name for name in globals() if name.endswith("Error")].copy

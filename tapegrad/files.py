@@ -104,6 +104,18 @@ def load(path: FilePath, like: Tree) -> Tree:
         every difference.
     OSError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> params = tg.nn.Linear(3, 2).init(0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.save(Path(folder) / "params.npz", params)
+    ...     again = tg.load(Path(folder) / "params.npz", like=tg.nn.Linear(3, 2).init(1))
+    >>> tg.tree.all_close(again, params, rtol=0, atol=0)
+    True
     """
     leaves, structure = tree.flatten(like)
     wanted = dict(zip(tree.structure_paths(structure), leaves, strict=True))
@@ -128,6 +140,16 @@ def load_metadata(path: FilePath) -> dict[str, Any]:
         If it is not such a file.
     OSError
         If it cannot be read.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.save(Path(folder) / "run.npz", {"w": np.ones(2)}, epoch=3)
+    ...     tg.load_metadata(Path(folder) / "run.npz")
+    {'epoch': 3}
     """
 
     def read(file: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from tapegrad.face.ownership import Array, give
 from tapegrad.tree import Tree
 
 __all__ = ["mean", "same_everywhere", "shard", "together"]
+__dir__ = __all__.copy
 
 
 # --- means --------------------------------------------------------------------------------

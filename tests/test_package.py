@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 
 import tapegrad as tg
+import tapegrad.domain
 from tapegrad.declare import OPS
 from tapegrad.face.table import ANSWERS, complete
 
@@ -215,6 +216,32 @@ def test_the_face_shows_the_public_names_alone():
     star: dict[str, Any] = {}
     exec("from tapegrad import *", star)
     assert set(star) - {"__builtins__"} == set(tg.__all__)
+
+
+PUBLIC_MODULES = [
+    *(thing for name in dir(tg) if inspect.ismodule(thing := getattr(tg, name))),
+    *(tg.nn.initializers, tapegrad.domain, tapegrad.program),
+]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES, ids=lambda module: module.__name__)
+def test_a_public_module_shows_its_public_names_alone(module):
+    names = dir(module)
+    assert len(names) == len(set(names)) > 0
+    for name in names:
+        thing = getattr(module, name)
+        assert not name.startswith("_")
+        if inspect.ismodule(thing):
+            assert thing in PUBLIC_MODULES, name
+            continue
+        # no helper of typing or NumPy, nor of a room that users do not see
+        values = (str, tuple)  # the type of keys, and the passes
+        where = getattr(thing, "__module__", "") or type(thing).__module__
+        assert where.startswith("tapegrad") or isinstance(thing, values) or name == "Domain", name
+        assert not where.startswith(("tapegrad.core.", "tapegrad.face.")) or name == "Op", name
+    star: dict[str, Any] = {}
+    exec(f"from {module.__name__} import *", star)
+    assert module is tg.testing or set(star) - {"__builtins__"} == set(names)
 
 
 @pytest.mark.parametrize(

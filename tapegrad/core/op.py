@@ -46,6 +46,14 @@ class Op(Rules, Unchanging, Generic[P]):
         first ``len(vjps)`` arguments.
     general
         Answers calls with arguments that the op lacks, by several ops.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.exp, tg.exp(0.0)
+    (<op exp>, np.float64(1.0))
+    >>> tg.record(tg.exp)(0.0)[0]
+    Tensor(1.0, line 1: exp)
     """
 
     declared: Callable[P, Any] = attrs.field(kw_only=True)

@@ -10,6 +10,7 @@ import functools
 import operator
 from collections.abc import Callable, Mapping
 from itertools import zip_longest
+from types import ModuleType
 from typing import Any, ParamSpec, TypeVar
 
 import attrs
@@ -67,6 +68,11 @@ class Declaration:
     adds: bool = False
     cause: str = ""
     flat: str = ""
+
+
+def public_names(namespace: Mapping[str, Any]) -> list[str]:
+    """What a package's `__all__` lists: its names, without the modules that importing leaves."""
+    return [n for n, x in namespace.items() if not (n.startswith("_") or type(x) is ModuleType)]
 
 
 def declaration(of: Any) -> Declaration | None:

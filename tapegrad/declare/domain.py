@@ -29,6 +29,15 @@ class Elements:
     poles
         Points from which the numbers stay at least 1/16 away: where the op is not defined, or
         where differences cannot determine its slope. Kinks are not among them.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import Elements, each
+    >>> domain = each(Elements(0.5, 2.0, poles=(1.0,)))
+    >>> f = tg.custom_op(vjps=(None,), domain=domain)(lambda x: np.log(abs(x - 1)))
+    >>> all(np.all(abs(call.args[0] - 1) > 0.06) for call in tg.testing.sample_calls(f, 20))
+    True
     """
 
     low: float = -4.0
@@ -57,6 +66,17 @@ class Call:
         Options. A test may leave out those that have a default.
     needed
         The options without which the call means nothing.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import Call
+    >>> def calls(choose):
+    ...     x = choose.array(choose.shape(min_dims=1))
+    ...     return Call((x,), {"axis": choose.axis(x.ndim)})
+    >>> flip = tg.custom_op(vjps=(None,), domain=calls)(lambda a, axis: np.flip(a, axis))
+    >>> [call.kwargs for call in tg.testing.sample_calls(flip, 2)]
+    [{'axis': 1}, {'axis': -2}]
     """
 
     args: tuple[Any, ...]
@@ -65,7 +85,19 @@ class Call:
 
 
 class Choices(Protocol):
-    """The source of a domain's choices."""
+    """The source of a domain's choices.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import Call
+    >>> def calls(choose):
+    ...     x = choose.array(choose.shape(min_dims=1))
+    ...     return Call((x,), {"axis": choose.axis(x.ndim)})
+    >>> flip = tg.custom_op(vjps=(None,), domain=calls)(lambda a, axis: np.flip(a, axis))
+    >>> [call.kwargs for call in tg.testing.sample_calls(flip, 2)]
+    [{'axis': 1}, {'axis': -2}]
+    """
 
     def integer(self, low: int, high: int) -> int:
         """An integer from low to high, both included."""
@@ -124,7 +156,18 @@ Domain = Callable[[Choices], Call]
 
 
 def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
-    """Elementwise calls: an operand for each of these, of shapes that broadcast."""
+    """Elementwise calls: an operand for each of these, of shapes that broadcast.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import POSITIVE, REAL, each
+    >>> f = tg.custom_op(vjps=(None, None), domain=each(REAL, POSITIVE))(lambda a, b: a / b)
+    >>> for call in tg.testing.sample_calls(f, 2):
+    ...     print([x.shape for x in call.args], bool(np.all(call.args[1] > 0)))
+    [(2,), (2,)] True
+    [(), (0,)] True
+    """
 
     def call(choose: Choices) -> Call:
         shapes = choose.broadcastable(len(elements))
@@ -136,7 +179,18 @@ def each(*elements: Elements, dtypes: str = "dfe") -> Domain:
 
 
 def any_of(*domains: Domain) -> Domain:
-    """The calls of several domains, chosen at random."""
+    """The calls of several domains, chosen at random.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import NEAR_ONE, REAL, any_of, each
+    >>> f = tg.custom_op(vjps=(None,), domain=any_of(each(REAL), each(NEAR_ONE)))(lambda a: a * a)
+    >>> for call in tg.testing.sample_calls(f, 2):
+    ...     print(call.args[0].shape)
+    (1,)
+    (3,)
+    """
     return lambda choose: choose.among(domains)(choose)
 
 
@@ -157,7 +211,18 @@ def matrix(choose: Choices, n: int, m: int, stack: tuple[int, ...] = (), base: A
 
 
 def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any]) -> Domain:
-    """Calls on matrices of one of the shapes (square by default), with a choice for each option."""
+    """Calls on matrices of one of the shapes (square by default), with a choice for each option.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import matrices
+    >>> f = tg.custom_op(vjps=(None,), domain=matrices((3, 2)))(lambda a: a.T @ a)
+    >>> for call in tg.testing.sample_calls(f, 2):
+    ...     print(call.args[0].shape)
+    (0, 3, 2)
+    (2, 3, 2)
+    """
 
     def call(choose: Choices) -> Call:
         n, m = choose.among(shapes or [(2, 2), (3, 3), (1, 1), (0, 0)])
@@ -168,7 +233,20 @@ def matrices(*shapes: tuple[int, int], base: Any = WELL, **options: Sequence[Any
 
 
 def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -> Domain:
-    """Calls on an array with axes to reduce, which may be kept."""
+    """Calls on an array with axes to reduce, which may be kept.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import reduced
+    >>> f = tg.custom_op(vjps=(None,), domain=reduced())(
+    ...     lambda a, axis=None, keepdims=False: np.sum(a, axis=axis, keepdims=keepdims)
+    ... )
+    >>> for call in tg.testing.sample_calls(f, 2):
+    ...     print(call.args[0].shape, call.kwargs)
+    (2, 1) {'axis': (-1,), 'keepdims': True}
+    (3,) {'axis': None, 'keepdims': False}
+    """
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_side=min_side), elements, dtypes)
@@ -179,7 +257,18 @@ def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -
 
 
 def along(elements: Elements = REAL, min_side: int = 1, dtypes: str = "dfe") -> Domain:
-    """Calls on an array with one axis of it."""
+    """Calls on an array with one axis of it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import along
+    >>> f = tg.custom_op(vjps=(None,), domain=along())(lambda a, axis: np.flip(a, axis))
+    >>> for call in tg.testing.sample_calls(f, 2):
+    ...     print(call.args[0].shape, call.kwargs)
+    (2, 1) {'axis': 1}
+    (2, 2) {'axis': -2}
+    """
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims=1, min_side=min_side), elements, dtypes)
@@ -195,7 +284,19 @@ def on_array(
     max_dims: int = 3,
     min_side: int = 0,
 ) -> Domain:
-    """Calls on one array, with keyword arguments chosen for it."""
+    """Calls on one array, with keyword arguments chosen for it.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.domain import on_array
+    >>> domain = on_array(lambda choose, a: {"n": choose.integer(1, 3)})
+    >>> f = tg.custom_op(vjps=(None,), domain=domain)(lambda a, n: a**n)
+    >>> for call in tg.testing.sample_calls(f, 2):
+    ...     print(call.args[0].shape, call.kwargs)
+    (2, 1) {'n': 3}
+    (2, 2) {'n': 1}
+    """
 
     def call(choose: Choices) -> Call:
         x = choose.array(choose.shape(min_dims, max_dims, min_side))

@@ -1,8 +1,8 @@
 """NumPy's functions composed of ops, one file a family."""
 
-from types import ModuleType
-from typing import TYPE_CHECKING
+import typing as _typing
 
+from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.functions.comparison import *
 from tapegrad.functions.creation import *
 from tapegrad.functions.elementwise import *
@@ -19,12 +19,6 @@ from tapegrad.functions.sorting import *
 from tapegrad.functions.stacking import *
 from tapegrad.functions.statistics import *
 
-# the names, without the modules that importing leaves here; a checker reads the imports
-if not TYPE_CHECKING:
-    __all__ = [
-        name
-        for name, x in globals().items()
-        if not (
-            name.startswith("_") or isinstance(x, ModuleType) or x in (ModuleType, TYPE_CHECKING)
-        )
-    ]
+# a checker reads the imports
+if not _typing.TYPE_CHECKING:
+    __all__ = _public_names(globals())

@@ -11,6 +11,7 @@ from tapegrad.declare.domain import on_array
 from tapegrad.ops.casting import to_array
 
 __all__ = ["fftshift", "ifftshift"]
+__dir__ = __all__.copy
 
 _calls = on_array(
     lambda c, x: {"axes": c.among([None, c.axis(x.ndim), tuple(c.permutation(x.ndim))])},

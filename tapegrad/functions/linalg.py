@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.face.table import answers
+from tapegrad.functions import matrices as _matrices
 from tapegrad.functions.manipulation import matrix_transpose as matrix_transpose
 from tapegrad.functions.matrices import *  # noqa: F403  # noqa: F403  # noqa: F403
 from tapegrad.functions.matrices import cond as cond
@@ -14,14 +15,29 @@ from tapegrad.functions.products import cross as _cross
 from tapegrad.functions.products import multi_dot as multi_dot
 from tapegrad.functions.products import outer as _outer
 from tapegrad.functions.products import tensordot as tensordot
+from tapegrad.ops import linalg as _linalg
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.linalg import *  # noqa: F403  # noqa: F403  # noqa: F403
 from tapegrad.ops.product import matmul as matmul
 from tapegrad.ops.product import vecdot as vecdot
 
+__all__ = ["cond", "cross", "diagonal", "matmul", "matrix_transpose", "multi_dot", "outer"]
+__all__ += ["tensordot", "trace", "vecdot"]
+__all__ += _matrices.__all__
+__all__ += _linalg.__all__
+__dir__ = __all__.copy
+
 
 def diagonal(x: Any, *, offset: int = 0) -> Any:
-    """The diagonals of matrices, as in ``np.linalg``: over the last two axes."""
+    """The diagonals of matrices, as in ``np.linalg``: over the last two axes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.diagonal(np.arange(8).reshape(2, 2, 2))
+    array([[0, 3],
+           [4, 7]])
+    """
     x = to_array(x)
     n, m = x.shape[-2:]
     i = np.arange(max(min(n + min(offset, 0), m - max(offset, 0)), 0))
@@ -29,19 +45,41 @@ def diagonal(x: Any, *, offset: int = 0) -> Any:
 
 
 def trace(x: Any, *, offset: int = 0) -> Any:
-    """The sums of the diagonals of matrices, as in ``np.linalg``: over the last two axes."""
+    """The sums of the diagonals of matrices, as in ``np.linalg``: over the last two axes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.trace(np.arange(8).reshape(2, 2, 2))
+    array([ 3, 11])
+    """
     return np.sum(diagonal(x, offset=offset), axis=-1)
 
 
 def outer(x1: Any, x2: Any) -> Any:
-    """All products of elements of two vectors, as `tapegrad.outer`."""
+    """All products of elements of two vectors, as `tapegrad.outer`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.outer(np.array([1.0, 2.0]), np.array([3.0, 4.0]))
+    array([[3., 4.],
+           [6., 8.]])
+    """
     if not np.ndim(x1) == np.ndim(x2) == 1:
         raise ValueError(f"outer takes vectors, not {np.ndim(x1)} and {np.ndim(x2)} axes")
     return _outer(x1, x2)
 
 
 def cross(x1: Any, x2: Any, *, axis: int = -1) -> Any:
-    """The cross products of vectors with 3 components, as `tapegrad.cross`."""
+    """The cross products of vectors with 3 components, as `tapegrad.cross`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.linalg.cross(np.array([1.0, 0.0, 0.0]), np.array([0.0, 1.0, 0.0]))
+    array([0., 0., 1.])
+    """
     sides = np.shape(x1)[axis], np.shape(x2)[axis]
     if sides != (3, 3):
         raise ValueError(f"cross takes vectors with 3 components, not {sides}")

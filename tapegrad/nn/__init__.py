@@ -28,6 +28,8 @@ other than those a layer draws:
 True
 """
 
+from tapegrad.declare.declarations import public_names as _public_names
+from tapegrad.nn import initializers as initializers
 from tapegrad.nn.attention import MultiHeadAttention as MultiHeadAttention
 from tapegrad.nn.attention import attention as attention
 from tapegrad.nn.convolution import AvgPool2d as AvgPool2d
@@ -61,3 +63,6 @@ from tapegrad.nn.recurrent import GRUCell as GRUCell
 from tapegrad.nn.recurrent import LSTMCell as LSTMCell
 from tapegrad.nn.recurrent import RNNCell as RNNCell
 from tapegrad.nn.sequential import Sequential as Sequential
+
+__all__ = [*_public_names(globals()), "initializers"]
+__dir__ = __all__.copy

@@ -19,6 +19,10 @@ from tapegrad.ops import ascontiguousarray
 from tapegrad.random import Key as Key
 from tapegrad.random import split as split
 
+__all__ = ["centred_uniform", "glorot_normal", "glorot_uniform", "he_normal", "lecun_normal"]
+__all__ += ["ones", "orthogonal", "zeros"]
+__dir__ = __all__.copy
+
 Shape = tuple[int, ...]
 
 
@@ -54,6 +58,13 @@ def lecun_normal(
     """Normal, with variance 1 / fan-in; see `he_normal` for the axes.
 
     (LeCun et al. 1998, Efficient BackProp, section 4.6.)
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> weight = tg.nn.initializers.lecun_normal(0, (256, 64))
+    >>> float((np.var(weight) * 256).round(1))
+    1.0
     """
     return _normal(key, shape, dtype, 1 / _fan(shape, dtype, out_axis))
 
@@ -64,6 +75,13 @@ def glorot_normal(
     """Normal, with variance 2 / (fan-in + fan-out); see `he_normal` for the axes.
 
     (Glorot and Bengio 2010, https://proceedings.mlr.press/v9/glorot10a.html.)
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> weight = tg.nn.initializers.glorot_normal(0, (256, 64))
+    >>> float((np.var(weight) * (256 + 64)).round(1))
+    2.0
     """
     return _normal(key, shape, dtype, _glorot(shape, dtype, in_axis, out_axis))
 
@@ -71,7 +89,15 @@ def glorot_normal(
 def glorot_uniform(
     key: Key, shape: Shape, dtype: npt.DTypeLike = float, in_axis: int = -2, out_axis: int = -1
 ) -> Any:
-    """Uniform around 0, with the variance of `glorot_normal`."""
+    """Uniform around 0, with the variance of `glorot_normal`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> weight = tg.nn.initializers.glorot_uniform(0, (256, 64))
+    >>> float(np.abs(weight).max().round(3)), round((6 / (256 + 64)) ** 0.5, 3)
+    (0.137, 0.137)
+    """
     bound = math.sqrt(3 * _glorot(shape, dtype, in_axis, out_axis))
     return settled(random.uniform(key, shape, -bound, bound, dtype))
 
@@ -82,6 +108,13 @@ def orthogonal(
     """Orthonormal rows or columns, whichever are fewer, drawn uniformly.
 
     (Saxe et al. 2014, arXiv:1312.6120.) The rows are all axes except that of the outputs.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> weight = tg.nn.initializers.orthogonal(0, (3, 2))
+    >>> np.allclose(weight.T @ weight, np.eye(2))
+    True
     """
     rows = _fan(shape, dtype, out_axis)
     columns = shape[out_axis]
@@ -95,20 +128,43 @@ def orthogonal(
 
 
 def centred_uniform(key: Key, shape: Shape, dtype: npt.DTypeLike = float) -> Any:
-    """Uniform between -1/2 and 1/2, divided by ``shape[-1]``."""
+    """Uniform between -1/2 and 1/2, divided by ``shape[-1]``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> table = tg.nn.initializers.centred_uniform(0, (1000, 4))
+    >>> float(np.abs(table).max().round(3))
+    0.125
+    """
     _check(shape, dtype, least=1)
     bound = 0.5 / max(shape[-1], 1)
     return settled(random.uniform(key, shape, -bound, bound, dtype))
 
 
 def zeros(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
-    """Zeros."""
+    """Zeros.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.initializers.zeros((2, 3), np.float32)
+    array([[0., 0., 0.],
+           [0., 0., 0.]], dtype=float32)
+    """
     _check(shape, dtype)
     return give(np.zeros(shape, dtype))
 
 
 def ones(shape: Shape, dtype: npt.DTypeLike = float) -> Array:
-    """Ones."""
+    """Ones.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.nn.initializers.ones((3,))
+    array([1., 1., 1.])
+    """
     _check(shape, dtype)
     return give(np.ones(shape, dtype))
 

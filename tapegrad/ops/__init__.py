@@ -1,8 +1,8 @@
 """What can stand on a tape, one file a family, each op one declaration."""
 
-from types import ModuleType
-from typing import TYPE_CHECKING
+import typing as _typing
 
+from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.ops.activation import *
 from tapegrad.ops.arithmetic import *
 from tapegrad.ops.casting import *
@@ -21,12 +21,6 @@ from tapegrad.ops.special import *
 from tapegrad.ops.updates import *
 from tapegrad.ops.window import *
 
-# the names, without the modules that importing leaves here; a checker reads the imports
-if not TYPE_CHECKING:
-    __all__ = [
-        name
-        for name, x in globals().items()
-        if not (
-            name.startswith("_") or isinstance(x, ModuleType) or x in (ModuleType, TYPE_CHECKING)
-        )
-    ]
+# a checker reads the imports
+if not _typing.TYPE_CHECKING:
+    __all__ = _public_names(globals())

@@ -28,7 +28,14 @@ __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
     view=True,
 )
 def asarray(a: Any) -> Any:
-    """A Python number as an array, for ops that need one."""
+    """A Python number as an array, for ops that need one.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.asarray(2.0)
+    array(2.)
+    """
     return np.asarray(a)
 
 

@@ -59,58 +59,135 @@ def _bits(n: int) -> Domain:
 
 @op(None, None, ufunc=np.equal, domain=each(TYING, TYING))
 def equal(x1: Any, x2: Any) -> Any:
-    """Where ``x1 == x2``, element by element. It passes no gradient."""
+    """Where ``x1 == x2``, element by element. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.equal(np.array([1.0, 2.0, 3.0]), 2.0)
+    array([False,  True, False])
+    """
 
 
 @op(None, None, ufunc=np.not_equal, domain=each(TYING, TYING))
 def not_equal(x1: Any, x2: Any) -> Any:
-    """Where ``x1 != x2``, element by element. It passes no gradient."""
+    """Where ``x1 != x2``, element by element. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.not_equal(np.array([1.0, 2.0, 3.0]), 2.0)
+    array([ True, False,  True])
+    """
 
 
 @op(None, None, ufunc=np.less, domain=each(TYING, TYING))
 def less(x1: Any, x2: Any) -> Any:
-    """Where ``x1 < x2``, element by element. It passes no gradient."""
+    """Where ``x1 < x2``, element by element. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.less(np.array([1.0, 2.0, 3.0]), 2.0)
+    array([ True, False, False])
+    """
 
 
 @op(None, None, ufunc=np.less_equal, domain=each(TYING, TYING))
 def less_equal(x1: Any, x2: Any) -> Any:
-    """Where ``x1 <= x2``, element by element. It passes no gradient."""
+    """Where ``x1 <= x2``, element by element. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.less_equal(np.array([1.0, 2.0, 3.0]), 2.0)
+    array([ True,  True, False])
+    """
 
 
 @op(None, None, ufunc=np.greater, domain=each(TYING, TYING))
 def greater(x1: Any, x2: Any) -> Any:
-    """Where ``x1 > x2``, element by element. It passes no gradient."""
+    """Where ``x1 > x2``, element by element. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.greater(np.array([1.0, 2.0, 3.0]), 2.0)
+    array([False, False,  True])
+    """
 
 
 @op(None, None, ufunc=np.greater_equal, domain=each(TYING, TYING))
 def greater_equal(x1: Any, x2: Any) -> Any:
-    """Where ``x1 >= x2``, element by element. It passes no gradient."""
+    """Where ``x1 >= x2``, element by element. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.greater_equal(np.array([1.0, 2.0, 3.0]), 2.0)
+    array([False,  True,  True])
+    """
 
 
 @op(None, ufunc=np.isfinite)
 def isfinite(x: Any) -> Any:
-    """Where x is a number, neither infinite nor nan. It passes no gradient."""
+    """Where x is a number, neither infinite nor nan. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isfinite(np.array([1.0, np.inf, -np.inf, np.nan]))
+    array([ True, False, False, False])
+    """
 
 
 @op(None, ufunc=np.isinf)
 def isinf(x: Any) -> Any:
-    """Where x is infinite. It passes no gradient."""
+    """Where x is infinite. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isinf(np.array([1.0, np.inf, -np.inf, np.nan]))
+    array([False,  True,  True, False])
+    """
 
 
 @op(None, ufunc=np.isnan)
 def isnan(x: Any) -> Any:
-    """Where x is nan. It passes no gradient."""
+    """Where x is nan. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isnan(np.array([1.0, np.inf, -np.inf, np.nan]))
+    array([False, False, False,  True])
+    """
 
 
 @op(None, numpy=np.isposinf, domain=each(REAL), batch=pointwise)
 def isposinf(x: Any) -> Any:
-    """Where x is plus infinity. It passes no gradient."""
+    """Where x is plus infinity. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isposinf(np.array([1.0, np.inf, -np.inf, np.nan]))
+    array([False,  True, False, False])
+    """
     return np.isposinf(x)
 
 
 @op(None, numpy=np.isneginf, domain=each(REAL), batch=pointwise)
 def isneginf(x: Any) -> Any:
-    """Where x is minus infinity. It passes no gradient."""
+    """Where x is minus infinity. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.isneginf(np.array([1.0, np.inf, -np.inf, np.nan]))
+    array([False, False,  True, False])
+    """
     return np.isneginf(x)
 
 
@@ -150,17 +227,38 @@ def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool 
 
 @op(None, None, ufunc=np.bitwise_and, keeps_weak=True, whole=operator.and_, domain=_bits(2))
 def bitwise_and(x1: Any, x2: Any) -> Any:
-    """The bits that both have; for booleans, whether both are true. It passes no gradient."""
+    """The bits that both have; for booleans, whether both are true. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.bitwise_and(np.array([5, 6]), 3)
+    array([1, 2])
+    """
 
 
 @op(None, None, ufunc=np.bitwise_or, keeps_weak=True, whole=operator.or_, domain=_bits(2))
 def bitwise_or(x1: Any, x2: Any) -> Any:
-    """The bits that either has; for booleans, whether either is true. It passes no gradient."""
+    """The bits that either has; for booleans, whether either is true. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.bitwise_or(np.array([5, 6]), 3)
+    array([7, 7])
+    """
 
 
 @op(None, None, ufunc=np.bitwise_xor, keeps_weak=True, whole=operator.xor, domain=_bits(2))
 def bitwise_xor(x1: Any, x2: Any) -> Any:
-    """The bits that just one has; for booleans, whether just one is true. It passes no gradient."""
+    """The bits that just one has; for booleans, whether just one is true. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.bitwise_xor(np.array([5, 6]), 3)
+    array([6, 5])
+    """
 
 
 def _shifts(choose: Choices) -> Call:
@@ -170,37 +268,86 @@ def _shifts(choose: Choices) -> Call:
 
 @op(None, None, ufunc=np.left_shift, keeps_weak=True, whole=operator.lshift, domain=_shifts)
 def left_shift(x1: Any, x2: Any) -> Any:
-    """The bits of integers x1, shifted x2 places up. It passes no gradient."""
+    """The bits of integers x1, shifted x2 places up. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.left_shift(np.array([5, 6]), 1)
+    array([10, 12])
+    """
 
 
 @op(None, None, ufunc=np.right_shift, keeps_weak=True, whole=operator.rshift, domain=_shifts)
 def right_shift(x1: Any, x2: Any) -> Any:
-    """The bits of integers x1, shifted x2 places down. It passes no gradient."""
+    """The bits of integers x1, shifted x2 places down. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.right_shift(np.array([5, 6]), 1)
+    array([2, 3])
+    """
 
 
 @op(None, ufunc=np.invert, keeps_weak=True, whole=operator.invert, domain=_bits(1))
 def invert(x: Any) -> Any:
-    """The inverted bits of x; for booleans, whether x is false. It passes no gradient."""
+    """The inverted bits of x; for booleans, whether x is false. It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.invert(np.array([5, 6]))
+    array([-6, -7])
+    """
 
 
 @op(None, None, ufunc=np.logical_and, domain=each(_TRUTH, _TRUTH))
 def logical_and(x1: Any, x2: Any) -> Any:
-    """Where both are true (not zero). It passes no gradient."""
+    """Where both are true (not zero). It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.logical_and(np.array([0.0, 2.0]), 1.0)
+    array([False,  True])
+    """
 
 
 @op(None, None, ufunc=np.logical_or, domain=each(_TRUTH, _TRUTH))
 def logical_or(x1: Any, x2: Any) -> Any:
-    """Where either is true (not zero). It passes no gradient."""
+    """Where either is true (not zero). It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.logical_or(np.array([0.0, 2.0]), 0.0)
+    array([False,  True])
+    """
 
 
 @op(None, None, ufunc=np.logical_xor, domain=each(_TRUTH, _TRUTH))
 def logical_xor(x1: Any, x2: Any) -> Any:
-    """Where just one is true (not zero). It passes no gradient."""
+    """Where just one is true (not zero). It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.logical_xor(np.array([0.0, 2.0]), 1.0)
+    array([ True, False])
+    """
 
 
 @op(None, ufunc=np.logical_not, domain=each(_TRUTH))
 def logical_not(x: Any) -> Any:
-    """Where x is false (zero). It passes no gradient."""
+    """Where x is false (zero). It passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.logical_not(np.array([0.0, 2.0]))
+    array([ True, False])
+    """
 
 
 def _selections(choose: Choices) -> Call:

@@ -15,6 +15,7 @@ Accumulating the gradients of several batches, or averaging parameters over time
 {'w': array([2.75, 2.75])}
 """
 
+from tapegrad.declare.declarations import public_names as _public_names
 from tapegrad.optim.adaptive import Adagrad as Adagrad
 from tapegrad.optim.adaptive import AdagradState as AdagradState
 from tapegrad.optim.adaptive import Adam as Adam
@@ -32,3 +33,6 @@ from tapegrad.optim.schedules import piecewise as piecewise
 from tapegrad.optim.schedules import warmup_cosine as warmup_cosine
 from tapegrad.optim.sgd import SGD as SGD
 from tapegrad.optim.sgd import SGDState as SGDState
+
+__all__ = _public_names(globals())
+__dir__ = __all__.copy

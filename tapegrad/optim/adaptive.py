@@ -25,6 +25,12 @@ class AdamState:
     mean, square
         Exponential moving averages of the gradient and of its square, trees like the
         parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.Adam(0.1).init(np.zeros(2))
+    AdamState(step=array(0), mean=array([0., 0.]), square=array([0., 0.]))
     """
 
     step: Any
@@ -156,6 +162,12 @@ class RMSPropState:
         A moving average of the gradient, if the optimizer is centred.
     velocity
         The velocity, if there is momentum.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.RMSProp(0.1).init(np.zeros(2))
+    RMSPropState(step=array(0), square=array([0., 0.]), mean=None, velocity=None)
     """
 
     step: Any
@@ -249,6 +261,12 @@ class AdagradState:
         The number of steps taken, a 0-d integer array.
     total
         The sum of the squares of all gradients, a tree like the parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.Adagrad(0.1).init(np.zeros(2))
+    AdagradState(step=array(0), total=array([0., 0.]))
     """
 
     step: Any

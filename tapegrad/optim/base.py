@@ -105,6 +105,16 @@ class Optimizer:
     decay
         Which parameters decay: a function of a parameter's path and value. ``lambda path, leaf:
         path.endswith("weight")`` leaves biases alone.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> optimizer = tg.optim.SGD(0.5)
+    >>> params = {"w": np.array([2.0])}
+    >>> state = optimizer.init(params)
+    >>> params, state = optimizer.update(params, {"w": np.array([1.0])}, state)
+    >>> params, state.step, optimizer.rate(state)
+    ({'w': array([1.5])}, array(1), 0.5)
     """
 
     state: ClassVar[type[Any]]

@@ -26,6 +26,12 @@ class SGDState:
         The number of steps taken, a 0-d integer array.
     velocity
         A tree like the parameters; None without momentum.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.optim.SGD(0.1, momentum=0.9).init(np.zeros(2))
+    SGDState(step=array(0), velocity=array([0., 0.]))
     """
 
     step: Any

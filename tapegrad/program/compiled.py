@@ -122,6 +122,18 @@ class Compiled(Generic[P, R]):
 
     No lock is held while the function is recorded: two threads may both record it for one
     signature, and the program of the first to finish is kept.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> step = tg.compile(lambda x, times: x * times, static_argnums=1)
+    >>> step(np.ones(2), 3), step(np.ones(2), 4), step(np.ones(5), 3)
+    (array([3., 3.]), array([4., 4.]), array([3., 3., 3., 3., 3.]))
+    >>> for signature in step.signatures:
+    ...     print(signature)
+    (float64[2], 3)
+    (float64[2], 4)
+    (float64[5], 3)
     """
 
     # a function, as far as other compiled functions are concerned

@@ -76,6 +76,14 @@ class Signature:
         The name (or position) and the structure of each argument.
     leaves
         What the program depends on in each leaf.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> step = tg.compile(tg.grad(lambda p, x: tg.sum(p["w"] * x)))
+    >>> gradients = step({"w": np.ones(2, np.float32)}, 3.0)
+    >>> step.signatures
+    (({'w': float32[2]}, float),)
     """
 
     structures: tuple[tuple[Any, tree.Structure], ...] = attrs.field(eq=_told_apart)

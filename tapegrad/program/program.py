@@ -46,6 +46,13 @@ class Program(Code, Printed):
     ----------
     arguments
         Its arguments; None if only the leaves that vary are known, its `inputs`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> program = tg.compile(lambda x: tg.sum(x * x)).program(np.ones(3))
+    >>> program(np.array([1.0, 2.0, 3.0]))
+    array(14.)
     """
 
     arguments: tuple[Argument, ...] | None = None

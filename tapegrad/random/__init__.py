@@ -52,3 +52,4 @@ __all__ = [
     "truncated_normal",
     "uniform",
 ]
+__dir__ = __all__.copy

@@ -43,6 +43,7 @@ __all__ = [
     "unflatten",
     "update",
 ]
+__dir__ = __all__.copy
 
 # not every program needs what these do with NumPy, and no recording does
 _OPERATIONS = frozenset({"Unravel", "all_close", "ravel", "size", "summary", "update"})
@@ -55,7 +56,3 @@ if not _typing.TYPE_CHECKING:
         from tapegrad.tree import operations
 
         return getattr(operations, name)
-
-
-def __dir__() -> list[str]:
-    return __all__

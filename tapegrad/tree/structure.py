@@ -51,6 +51,13 @@ class Structure:
         empty elsewhere.
     children
         The structures of what it contains.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> numbers, structure = tg.tree.flatten({"w": 1.0, "b": [2.0, 3.0]})
+    >>> structure, structure.size
+    ({'w': *, 'b': [*, *]}, 3)
     """
 
     node: type | None

@@ -6,3 +6,4 @@ from tapegrad.explain.show.page import html as html
 from tapegrad.explain.show.plot import loss as loss
 
 __all__ = ["dot", "html", "loss", "mermaid"]
+__dir__ = __all__.copy

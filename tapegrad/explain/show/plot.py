@@ -21,6 +21,12 @@ def loss(losses: Sequence[Any], path: str | os.PathLike[str]) -> None:
     ------
     ImportError
         If matplotlib is not installed.
+
+    Examples
+    --------
+    Where matplotlib is installed::
+
+        tg.show.loss([0.9, 0.4, 0.2], "loss.png")
     """
     try:
         from matplotlib.figure import Figure

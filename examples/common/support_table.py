@@ -1,13 +1,11 @@
-"""The table of what works on Tensors, printed from the ops' declarations.
-
-``python examples/support_table.py > examples/ops.md`` writes it anew.
-"""
+"""ops.md, the table of what works on Tensors: from the ops' declarations."""
 
 from __future__ import annotations
 
 import inspect
 import itertools
 import operator
+import re
 import sys
 from collections.abc import Callable, Iterator
 from operator import getitem, setitem
@@ -18,6 +16,7 @@ import numpy as np
 import tapegrad as tg
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import OPS, declaration
+from tapegrad.domain import REAL
 from tapegrad.face.table import complete
 
 HEAD = """\
@@ -30,7 +29,8 @@ that is not listed here. NumPy's functions ask their arrays alone: where only an
 Tensor, as in `np.sum(array, initial=t)` or `np.linalg.vector_norm(array, ord=t)`, nothing can be
 recorded, and most of them raise; `tg.sum` and `tg.vector_norm` take it. `tg.r_` and `tg.c_` join
 arrays in brackets, as NumPy's do.
-`examples/support_table.py` writes this table from the ops' declarations.
+[api.md](api.md) has an example of each. `examples/reference.py` writes both pages, this one from
+the ops' declarations.
 
 - **gradient**: the operands that receive one. *By its parts*: the function is composed of other
   ops and recorded as these, which pass the gradient on.
@@ -82,8 +82,7 @@ def rows() -> Iterator[Row]:
             if f"np.fft.{called}" in found:
                 called = f"fft.{called}"
             gradient = operands(function) if isinstance(function, tg.Op) else parts(function)
-            general, read = (getattr(function, x, None) for x in ("general", "read"))
-            function = inspect.unwrap(general or read or function)
+            function = as_called(function)
         else:
             called, gradient, kink = found[0], NONE if function in CONSTANT else PARTS, ""
             ours = called.removeprefix("np.")
@@ -107,12 +106,22 @@ def attribute(path: str) -> Any:
         return None
 
 
+def as_called(function: Any) -> Any:
+    """The function whose parameters are those that a user passes."""
+    general, read = (getattr(function, name, None) for name in ("general", "read"))
+    return inspect.unwrap(general or read or function)
+
+
 def signature(function: Callable[..., Any]) -> str:
     """A function's parameters with their defaults."""
     given = inspect.signature(function)
     shown = [p.replace(annotation=p.empty) for p in given.parameters.values()]
     bare = given.replace(parameters=shown, return_annotation=given.empty)
-    return str(bare).replace(repr(np._NoValue), "...")
+    text = str(bare).replace(repr(REAL), "REAL")
+    text = re.sub(r"<function (\w+) at 0x\w+>|<class '([\w.]+)'>", r"\1\2", text)
+    # what is long, or stands for something else
+    long = rf"{re.escape(repr(np._NoValue))}|NOTHING|array\(.*?\]\)"
+    return re.sub(long, "...", text, flags=re.S)
 
 
 def operands(op: tg.Op[Any]) -> str:
@@ -162,7 +171,3 @@ def table() -> str:
             parts[-1] += f"\n| {' | '.join(cells)} |".replace("|  |", "| |")
         parts[-1] += "\n"
     return "\n".join(parts)
-
-
-if __name__ == "__main__":
-    print(table(), end="")
