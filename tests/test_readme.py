@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from reference import anchors
 
 import tapegrad as tg
 from tapegrad.declare import declaration
@@ -162,11 +163,29 @@ def test_the_readme_counts_the_functions_of_numpy():
     assert abs(len([f for f in complete() if type(f) not in (tuple, str)]) - int(count)) <= 10
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", *GUIDES], ids=lambda path: path.name)
-def test_the_links_lead_to_files(path):
-    prose = re.sub(r"`[^`]*`", "", read(path))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "examples").rglob("*.md"))]
+ANCHORS = {
+    path: {anchor for _, anchor in anchors(path.read_text(encoding="utf-8"))} for path in PAGES
+}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_links_lead_to_files_and_to_headings(path):
+    prose = re.sub(
+        r"^```.*?^```$|`[^`\n]*`", "", path.read_text(encoding="utf-8"), flags=re.M | re.S
+    )
     for link in re.findall(r"\]\(([^)]+)\)", prose):
-        assert (path.parent / link).is_file(), link
+        if link.startswith("https://"):
+            continue
+        name, _, anchor = link.partition("#")
+        page = (path.parent / name).resolve() if name else path
+        assert page.exists(), link
+        assert not anchor or anchor in ANCHORS[page], link
+
+
+def test_an_anchor_is_written_as_github_does():
+    text = "# A `b.c`, d!\n\n```python\n# no heading\n```\n\n## Why?\n## Why\n"
+    assert list(anchors(text)) == [("A `b.c`, d!", "a-bc-d"), ("Why?", "why"), ("Why", "why-1")]
 
 
 def test_every_guide_and_script_is_in_the_contents():

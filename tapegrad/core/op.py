@@ -50,10 +50,11 @@ class Op(Rules, Unchanging, Generic[P]):
     Examples
     --------
     >>> import tapegrad as tg
-    >>> tg.exp, tg.exp(0.0)
-    (<op exp>, np.float64(1.0))
-    >>> tg.record(tg.exp)(0.0)[0]
-    Tensor(1.0, line 1: exp)
+    >>> tg.exp, float(tg.exp(0.0))
+    (<op exp>, 1.0)
+    >>> output, tape = tg.record(tg.exp)(np.zeros(2))
+    >>> output, output.op is tg.exp
+    (Tensor([1., 1.], line 1: exp), True)
     """
 
     declared: Callable[P, Any] = attrs.field(kw_only=True)

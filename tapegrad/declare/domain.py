@@ -245,7 +245,7 @@ def reduced(elements: Elements = REAL, min_side: int = 0, dtypes: str = "dfe") -
     >>> for call in tg.testing.sample_calls(f, 2):
     ...     print(call.args[0].shape, call.kwargs)
     (2, 1) {'axis': (-1,), 'keepdims': True}
-    (3,) {'axis': None, 'keepdims': False}
+    (3, 3, 3) {'axis': (-3, 2), 'keepdims': False}
     """
 
     def call(choose: Choices) -> Call:

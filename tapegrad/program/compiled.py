@@ -6,8 +6,10 @@ import contextlib
 import functools
 import gc
 import logging
+import sys
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Generic, ParamSpec, TypeVar
 
@@ -42,6 +44,8 @@ R = TypeVar("R")
 MOST_SIGNATURES = 64
 # seconds after which a compilation reports that it is still running
 LONG = 2.0
+# how many functions compiled on one line are thrown away after a call before that is reported
+THROWN_AWAY = 8
 _LOG = logging.getLogger("tapegrad")
 # how large rounding errors may be, by dtype; results of other dtypes must be equal
 _TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2}
@@ -112,6 +116,54 @@ class _Patience:
             )
 
 
+class _Use:
+    """What became of a compiled function: if it is gone, and if it ran a program twice."""
+
+    def __init__(self, of: Compiled[Any, Any]) -> None:
+        self.of = weakref.ref(of)
+        self.again = False
+
+    def was_wasted(self) -> bool:
+        """Whether its programs were thrown away before one of them ran for the second time."""
+        return not self.again and self.of() is None
+
+
+@attrs.frozen
+class _Maker:
+    """A line that called `compile`, by the names of its module.
+
+    What it made before is kept in these names, in the registry that Python keeps there of what was
+    warned of. Nothing that the package computes depends on it.
+    """
+
+    names: dict[str, Any]
+    file: str
+    line: int
+
+    def note(self, use: _Use, fn: Callable[..., Any]) -> None:
+        """Report, once, that what is compiled on this line is thrown away after a call."""
+        while isinstance(fn, functools.partial) or hasattr(fn, "__wrapped__"):
+            fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
+        # a line of a helper may compile many functions
+        key = ("tapegrad.compile", self.line, getattr(fn, "__code__", label(fn)))
+        registry = self.names.setdefault("__warningregistry__", {})
+        uses = registry.setdefault(key, [])
+        if uses is None:  # it was reported
+            return
+        uses[:] = [x for x in uses if x.of() is not None or x.was_wasted()]
+        uses.append(use)
+        if sum(x.was_wasted() for x in uses) >= THROWN_AWAY:
+            registry[key] = None
+            _LOG.warning(
+                "%s:%d: %s is compiled here again and again, and thrown away after a call, as in "
+                "a loop; compile it once, outside: its programs are kept in what tg.compile "
+                "returns, and what changes must be an argument",
+                self.file,
+                self.line,
+                label(fn),
+            )
+
+
 def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Stands in for an entry until a signature occurs for the second time."""
     return OTHER
@@ -154,6 +206,8 @@ class Compiled(Generic[P, R]):
         # the entry of the signature that last occurred again
         self._enter: Enter = _other
         self._warned = False
+        self._use = _Use(self)
+        self._maker: _Maker | None = None
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
             if hasattr(fn, name):
                 setattr(self, name, getattr(fn, name))
@@ -177,6 +231,7 @@ class Compiled(Generic[P, R]):
         again = call.signature in self._kept
         kept = self._keep(call.signature, args, kwargs)
         if again:
+            self._use.again = True
             self._enter = kept.enter
         return kept.run(call.values)
 
@@ -250,6 +305,8 @@ class Compiled(Generic[P, R]):
         return kept
 
     def _compile(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
+        if self._maker and not self._kept:
+            self._maker.note(self._use, self.fn)
         patience = _Patience(label(self.fn))
         with _uncollected():
             recorded = trace(self.fn, args, kwargs, self.static_argnums)
@@ -393,7 +450,12 @@ def compile(
     numbers = as_positions("static_argnums", static_argnums)
     if isinstance(numbers, int):
         numbers = (numbers,)
-    return Compiled(fn, numbers, PASSES if passes is None else tuple(passes), check)
+    compiled = Compiled(fn, numbers, PASSES if passes is None else tuple(passes), check)
+    caller = sys._getframe(1)
+    # the package itself compiles anew on purpose, to compare
+    if not str(caller.f_globals.get("__name__")).startswith("tapegrad."):
+        compiled._maker = _Maker(caller.f_globals, caller.f_code.co_filename, caller.f_lineno)
+    return compiled
 
 
 def _is_array(x: Any) -> bool:

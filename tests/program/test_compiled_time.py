@@ -1,7 +1,9 @@
 """What compiling takes: steps in proportion to the records, and a word when it takes long."""
 
 import contextlib
+import functools
 import gc
+import inspect
 import logging
 
 import numpy as np
@@ -109,6 +111,64 @@ def test_compile_that_goes_on_says_so_once(monkeypatch, caplog):
     assert "slow" in record.getMessage()
     assert f"{len(trace(slow, (1.0,), {}).instructions)} records" in record.getMessage()
     assert "tapegrad.scan" in record.getMessage()
+
+
+def square(x):
+    return x * x
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda i: square,
+        lambda i: lambda x: i * x,
+        lambda i: tg.grad(lambda x: i * np.sum(x)),
+        lambda i: functools.partial(square),
+        lambda i: tg.vmap(tg.grad(square)),
+    ],
+    ids=["one", "new", "grad", "partial", "nested"],
+)
+def test_what_is_compiled_in_a_loop_is_told_of_once_with_the_line(make, caplog, monkeypatch):
+    monkeypatch.delitem(globals(), "__warningregistry__", raising=False)  # what was told before
+    line = inspect.currentframe().f_lineno + 2
+    for i in range(3 * compiled.THROWN_AWAY):
+        step = tg.compile(make(i))
+        step(np.ones(2))
+        assert bool(caplog.records) == (i >= compiled.THROWN_AWAY)
+    (record,) = caplog.records
+    assert record.name == "tapegrad"
+    assert f"{__file__}:{line}: " in record.getMessage()
+
+    def once(x):
+        return tg.compile(make(0))(x)
+
+    for _ in range(3 * compiled.THROWN_AWAY):
+        once(np.ones(2))
+    assert len(caplog.records) == 2
+    assert f":{line + 8}: " in caplog.records[1].getMessage()
+
+
+def test_what_is_compiled_for_good_reason_is_not_told_of(caplog):
+    many = range(2 * compiled.THROWN_AWAY)
+
+    def jit(fn):
+        return tg.compile(fn)
+
+    # one function on a line each, several functions on one line, and one that is new each time
+    # but kept, or used more than once, or never called
+    source = "\n".join("tg.compile(square)(1.0)" for _ in many)
+    exec(source, {"tg": tg, "square": square})
+    exec("\n".join(f"jit(lambda x: x + {i})(1.0)" for i in many), {"jit": jit})
+    kept = [jit(lambda x, i=i: x + i) for i in many]
+    assert [step(1.0) for step in kept] == [1.0 + i for i in many]
+    for _ in many:
+        step = tg.compile(square)
+        step(1.0), step(2.0)
+        tg.compile(square)
+    tg.compile(square)(1.0)
+    for _ in many:
+        tg.testing.check_compiled(square, (1.0,))
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("enabled", [True, False])
