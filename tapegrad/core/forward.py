@@ -19,7 +19,7 @@ from tapegrad.core.operands import primals
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import append, is_recording
 from tapegrad.face.lines import at_users_line
 
@@ -109,20 +109,28 @@ def by_transposing(
 ) -> Any:
     """The tangent of any op: the VJP of the VJP, which is linear in the cotangent."""
     rules = op.rules(len(operands))
-    like, *values = map(np.asarray, primals((y, *operands)))
+    like, *rest = primals((y, *operands))
+    values = [np.asarray(x) for x in rest]
 
     def back(g: Any) -> dict[int, Any]:
+        g = Parts(tuple(g)) if type(g) is list else g
         cotangents = {i: rules[i](g, y, *operands, **options) for i in tangents}
         return {
             i: unbroadcast(c, values[i], op.name, i) for i, c in cotangents.items() if c is not None
         }
 
-    cotangents, tape, (g,) = run(back, (np.zeros(like.shape, like.dtype),), argnums=(0,))
+    zeros = list(map(_zeros, like.values)) if type(like) is Parts else _zeros(np.asarray(like))
+    cotangents, tape, (g,) = run(back, (zeros,), argnums=(0,))
     seeds: dict[Tensor, Any] = {}
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
-    return sweep([tape], seeds)[g]
+    gradients = sweep([tape], seeds)
+    return Parts(tuple(map(gradients.get, g))) if type(g) is list else gradients[g]
+
+
+def _zeros(x: Any) -> Any:
+    return np.zeros(x.shape, x.dtype) if x.dtype.kind == "f" else None
 
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

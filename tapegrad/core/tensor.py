@@ -23,6 +23,7 @@ from tapegrad.face.operators import Operators
 from tapegrad.face.ownership import Array, lend
 from tapegrad.face.protocols import Protocols
 from tapegrad.face.reading import Reading
+from tapegrad.face.text import short
 from tapegrad.tree.structure import ARRAYS, LEAVES
 
 
@@ -131,7 +132,7 @@ class Parts:
         return np.zeros((), dtype or float)
 
     def __repr__(self) -> str:
-        return f"({len(self.values)} values)"
+        return f"({', '.join(['0' if x is None else short(x) for x in self.values])})"
 
 
 Rule = Callable[..., Any]

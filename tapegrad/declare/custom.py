@@ -19,11 +19,11 @@ from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.pickling import by_name
 from tapegrad.core.signature import Signature
-from tapegrad.core.tensor import Rule, Rules, Tensor
+from tapegrad.core.tensor import Parts, Rule, Rules, Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
 from tapegrad.declare.domain import Domain
-from tapegrad.declare.layout import Layout
+from tapegrad.declare.parts import Layout
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import keep, lend
@@ -226,7 +226,7 @@ class CustomVJP(Generic[P, R]):
                 "return .astype(float) of it"
             )
         call = attrs.evolve(call, statics=kept, layout=layout)
-        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.pack(output))
+        record = write_known(last, CUSTOM_VJP, operands, {"call": call}, layout.primal(output))
         advance(record)
         return layout.tree(layout.apart(record))
 
@@ -259,9 +259,8 @@ class CustomCall:
     def pull(self, g: Any, y: Any, operands: Sequence[Any]) -> list[Any]:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
-        g, y, *operands = lend((g, y, *operands))
-        args, kwargs = self.arguments(operands)
-        cotangent, output = layout.tree(layout.apart(g)), layout.tree(layout.apart(y))
+        args, kwargs = self.arguments(lend(operands))
+        cotangent, output = (layout.tree(lend(layout.apart(x))) for x in (g, y))
         own, named = tree.fresh((args, kwargs))
         given = self.custom.backward(cotangent, output, *own, **named)
         if type(given) is not tuple or len(given) != len(args):
@@ -303,7 +302,12 @@ def _is_number(x: Any) -> bool:
 
 def _customized_call(*operands: Any, call: CustomCall) -> Any:
     """A call with a hand-written VJP rule."""
-    return np.asarray(call.layout.pack(call.run(operands)))
+    y = call.layout.primal(call.run(operands))
+    return y if type(y) is Parts else np.asarray(y)
+
+
+def _like(*operands: Any, call: CustomCall) -> Any:
+    return call.layout.like()
 
 
 CUSTOM_VJP = Rules(
@@ -313,6 +317,7 @@ CUSTOM_VJP = Rules(
     jvp=by_transposing,
     keeps_weak=True,
     takes_weak=True,
+    like=_like,
 )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.sweep import contributions, scope
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.explain.rules import formula, names
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import lend
@@ -156,4 +156,6 @@ def _short(c: Any) -> str:
 
 
 def _lent(c: Any) -> Any:
+    if type(c) is Parts:
+        return Parts(tuple([None if x is None else _lent(x) for x in c.values]))
     return c if type(c) is Tensor else lend(np.asarray(c))

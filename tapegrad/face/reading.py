@@ -50,8 +50,10 @@ class Reading:
     def __repr__(self: Any) -> str:
         if self.origin.compiling:
             text = f"shape {self.shape}, {self.dtype}"
-        else:
+        elif isinstance(self._primal, np.ndarray | float | int):
             text = np.array2string(self.value, separator=", ", threshold=20, prefix="Tensor(")
+        else:
+            text = str(self._primal)
         name = f", {self.name}" if self.name else ""
         return f"Tensor({text}{name}, line {self.index}: {self.op.name})"
 

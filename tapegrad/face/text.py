@@ -164,11 +164,9 @@ def operand(x: Any) -> str:
 
 def short(value: Any) -> str:
     """A value in one line, without its middle if it is long."""
-    if not isinstance(value, np.ndarray):
-        return str(value)
-    if value.ndim == 0:
-        return str(value[()])
-    text = " ".join(
-        np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000).split()
-    )
+    if isinstance(value, np.ndarray) and value.ndim:
+        shown = np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000)
+        text = " ".join(shown.split())
+    else:
+        text = str(value[()] if isinstance(value, np.ndarray) else value)
     return text if len(text) <= _WIDEST_VALUE else f"{text[: _WIDEST_VALUE - 3]}..."

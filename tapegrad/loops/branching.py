@@ -12,13 +12,14 @@ from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import check_returned, describe
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
+from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import shown
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
 from tapegrad.program.control.branch import choose
-from tapegrad.program.control.loop import Branch, part
+from tapegrad.program.control.loop import Branch
 
 R = TypeVar("R", bound=Any)
 

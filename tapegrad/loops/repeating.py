@@ -13,6 +13,7 @@ from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare.parts import part
 from tapegrad.face.constants import require_64_bits
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import a_kind
@@ -30,7 +31,7 @@ from tapegrad.loops.carry import (
 )
 from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
-from tapegrad.program.control.loop import Loop, part
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
 from tapegrad.transforms.checkpoint import Checkpoint
 

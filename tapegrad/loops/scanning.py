@@ -12,6 +12,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant, refuse_unreal
 from tapegrad.face.ownership import lend
 from tapegrad.loops.carry import (
@@ -26,7 +27,7 @@ from tapegrad.loops.carry import (
     typed,
 )
 from tapegrad.program.control.body import Traced, settled_before, traced
-from tapegrad.program.control.loop import Loop, part
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
 from tapegrad.transforms.checkpoint import Checkpoint
 

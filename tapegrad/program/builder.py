@@ -215,10 +215,10 @@ class Builder:
         made = self.of(x)
         if type(made) is Constant:
             return made.array
-        if type(made) is Instruction and made.op.like is not None:
-            return made.op.like(*map(self.like, made.operands), **made.options)
         if made.number:
             return made.dtype.type(1).item()
+        if type(made) is Instruction and made.op.like is not None:
+            return made.op.like(*map(self.like, made.operands), **made.options)
         return np.zeros(made.shape, made.dtype)
 
     def in_order(self) -> Iterator[tuple[int, Instruction]]:

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tensor import Rules
+from tapegrad.core.tensor import Parts, Rules
+from tapegrad.declare.parts import PART
 from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
-from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
 from tapegrad.program.naming import is_known
 
@@ -65,7 +66,7 @@ def _check_body(code: Code, all_inferred: bool) -> None:
         for x in made.operands:
             _check_operand(x, counts, what)
             if x in whole and made.op is not PART:
-                _fail(f"{what} uses all results of a loop or a branch at once")
+                _fail(f"{what} uses all of several results at once")
         _check_call(made, what)
         held = [x for x in made.options.values() if isinstance(x, Loop | Branch)]
         control = type(made.op) is Rules and {"loop": Loop, "cond": Branch}.get(made.op.name)
@@ -77,12 +78,22 @@ def _check_body(code: Code, all_inferred: bool) -> None:
             _check_part(code, made, whole, what)
         else:
             _check_result(code, made, what, all_inferred)
+            like = made.op.like and _like(code, made)
+            if type(like) is Parts:
+                whole[Ref("instruction", i)] = [(x.shape, x.dtype) for x in like.values]
     counts["instruction"] = len(code.instructions)
     for x in code.outputs:
         if type(x) is Ref:
             _check_operand(x, counts, "a result")
             if x in whole:
-                _fail("a result is all those of a loop or a branch at once")
+                _fail("a result is all of several at once")
+
+
+def _like(code: Code, made: Instruction) -> Any:
+    """A value like that of an instruction whose op says what it is like."""
+    assert made.op.like is not None
+    given = [_stand_in(code.of(x), False) if type(x) is Ref else x for x in made.operands]
+    return made.op.like(*given, **made.options)
 
 
 def _fail(message: str) -> None:
@@ -242,7 +253,7 @@ def _check_part(code: Code, made: Instruction, whole: Mapping[Ref, list[Any]], w
     (of,), index = made.operands, made.options.get("index")
     parts = whole.get(of) if type(of) is Ref else None
     if parts is None or type(index) is not int or not 0 <= index < len(parts):
-        _fail(f"{what} is none of a loop or a branch")
+        _fail(f"{what} is none of several results")
     elif _kind(code, made) != parts[index]:
         _fail(f"{what} is said to be {_kind(code, made)}, but is {parts[index]}")
 

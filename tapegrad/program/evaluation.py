@@ -98,7 +98,25 @@ def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
         result = made.op.forward(*given, **made.options)
         if isinstance(result, np.generic | float | int):
             result = np.asarray(result)
-    return result if isinstance(result, Parts) else rounding(made.op, given, made.options, result)
+    if isinstance(result, Parts):
+        return Parts(
+            tuple(
+                [
+                    rounding(_giving(made.op, k), given, made.options, x)
+                    for k, x in enumerate(result.values)
+                ]
+            )
+        )
+    return rounding(made.op, given, made.options, result)
+
+
+def _giving(op: Rules, k: int) -> Rules:
+    """An op that gives one of the several results of another."""
+
+    def forward(*operands: Any, **options: Any) -> Any:
+        return op.forward(*operands, **options).values[k]
+
+    return Rules(op.name, forward, (), op.jvp)
 
 
 def _looped(loop: Loop, operands: Sequence[Any], rounding: Rounding) -> Parts:

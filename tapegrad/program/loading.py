@@ -11,10 +11,10 @@ import attrs
 
 from tapegrad.archive import Entry, FilePath, entries_of, guarded, text_of
 from tapegrad.core.tensor import Rules
+from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.loop import PART
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.program import Program
 from tapegrad.program.saving import ARGUMENTS, CODE, FORMAT, MOST_TEXT, TEXT, VERSION, File

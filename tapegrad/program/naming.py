@@ -13,9 +13,9 @@ from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
+from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
 from tapegrad.ops import scipy_special
-from tapegrad.program.control.loop import PART
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 

@@ -13,13 +13,14 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.declare.parts import PART
 from tapegrad.face.lines import told, warn_at_users_line
 from tapegrad.face.ownership import LARGE, Array, give
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.joining import stack
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program import blocks
-from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.expressions import KINDS, Names, expression, operand
 from tapegrad.program.frame import Frame, Values, framed, values_of
@@ -59,7 +60,7 @@ def lines_of(frame: Frame) -> list[str]:
     def line(i: int) -> None:
         instruction, ref = program.instructions[i], refs[i]
         # a part is written with the loop or the branch that returns it
-        if ref in unwritten or instruction.op is PART:
+        if ref in unwritten or (instruction.op is PART and _is_control(program, instruction)):
             return
         if instruction.options and isinstance(instruction.options.get("loop"), Loop):
             lines.extend(loop_lines(frame, i, lines_of))
@@ -162,6 +163,12 @@ def _strides_of_home(plan: Plan, ref: Ref, shape: tuple[int, ...]) -> tuple[int,
     if axes is None:
         return strides_in_order(shape)
     return ordered(strides_in_order(ordered(shape, axes)), inverse(axes))
+
+
+def _is_control(program: Code, part: Instruction) -> bool:
+    """Whether a part is one of a loop or a branch."""
+    of: Any = part.operands[0]
+    return not {"loop", "branch"}.isdisjoint(program.of(of).options)
 
 
 def _is_still(program: Code, instruction: Instruction, still: Still) -> bool:

@@ -14,6 +14,7 @@ from tapegrad.core.callables import keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
 from tapegrad.core.op import Joint
+from tapegrad.core.operands import primals
 from tapegrad.core.pickling import by_name
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
@@ -28,7 +29,7 @@ from tapegrad.core.writing import (
     write_known,
 )
 from tapegrad.declare import declare
-from tapegrad.declare.layout import Layout, floating_leaves
+from tapegrad.declare.parts import Layout, floating_leaves
 from tapegrad.face.constants import as_constant
 from tapegrad.face.lines import told
 from tapegrad.face.ownership import lend, shown
@@ -86,7 +87,7 @@ class Checkpoint(Generic[P, R]):
         layout = Layout.of(output)
         if not any(type(x) is Tensor for x in floating_leaves(output)):
             return output
-        primal = layout.pack(output)
+        primal = layout.primal(output)
         lifted, found = [], _read(Tape(last, origin), output)
         last = last_written()
         for x in found:
@@ -166,23 +167,22 @@ class Call:
     def __repr__(self) -> str:
         return label(self.made.fn)
 
-    def pull(self, g: Any) -> list[Any]:
-        """The cotangents of the records that it reads, from a second call."""
+    def pull(self, cotangents: list[Any]) -> list[Any]:
+        """The cotangents of the records that it reads, from those of its results."""
         tape, outputs = self._again()
         seeds: dict[Tensor, Any] = {}
-        for x, c in zip(outputs, self.layout.apart(g), strict=True):
-            if type(x) is Tensor:
+        for x, c in zip(outputs, cotangents, strict=True):
+            if type(x) is Tensor and c is not None:
                 seeds[x] = seeds[x] + c if x in seeds else c
         gradients = sweep([tape], seeds)
         return [gradients[x] for x in self.reads]
 
-    def push(self, moved: Mapping[int, Any]) -> Any:
-        """The tangent of the results, packed, from a second call."""
+    def push(self, moved: Mapping[int, Any]) -> list[Any]:
+        """The tangents of its results, from those of the records that it reads."""
         tape, outputs = self._again()
         tangents = {self.reads[i]: t for i, t in moved.items()}
         found = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
-        parts = [found.get(x) if type(x) is Tensor else None for x in outputs]
-        return self.layout.joined(parts)
+        return [found.get(x) if type(x) is Tensor else None for x in outputs]
 
     def _again(self) -> tuple[Tape, list[Any]]:
         """The records of a second call, and its floating results."""
@@ -197,14 +197,15 @@ class Call:
         output = _called(self.made.fn, self.args, self.kwargs)
         tape = Tape(last_written(), start, self.reads)
         layout = Layout.of(output)
-        if layout.structure != self.layout.structure or layout.shape != self.layout.shape:
+        if layout.structure != self.layout.structure or layout.shapes != self.layout.shapes:
             raise ValueError(
                 f"{label(self.made.fn)} is checkpointed, but called again it returned "
-                f"{layout.structure} of shape {layout.shape}, not {self.layout.structure} of "
-                f"{self.layout.shape}: it must do the same each time"
+                f"{layout.structure} of shape {layout.shapes}, not {self.layout.structure} of "
+                f"{self.layout.shapes}: it must do the same each time"
             )
-        again = layout.pack(output)
-        if not np.allclose(again, self.primal, rtol=1e-3, atol=1e-6, equal_nan=True):
+        same = partial(np.allclose, rtol=1e-3, atol=1e-6, equal_nan=True)
+        found = primals(floating_leaves(output))
+        if not all(map(same, found, layout.apart(self.primal))):
             raise ValueError(
                 f"{label(self.made.fn)} is checkpointed, but a second call returned other numbers: "
                 "does it draw random numbers (pass a key), or read an array that has changed (pass "
@@ -289,7 +290,9 @@ def _checkpointed(*reads: Any, call: Call) -> Any:
 CHECKPOINT = Rules(
     "checkpoint",
     _checkpointed,
-    Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(g)),
-    jvp=lambda op, tangents, y, *reads, call: Checkpoint(call.push, True)(tangents),
+    Joint(lambda g, y, *reads, call: Checkpoint(call.pull, True)(call.layout.apart(g))),
+    jvp=lambda op, tangents, y, *reads, call: call.layout.together(
+        Checkpoint(call.push, True)(tangents)
+    ),
 )
 declare(CHECKPOINT, cause="it arose inside the function; remove the checkpoint to see where")

@@ -21,6 +21,7 @@ from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import forward_of
 from tapegrad.declare.batching import Batched, count
+from tapegrad.declare.parts import parts_of
 from tapegrad.face.lines import at_users_line
 
 
@@ -119,7 +120,26 @@ def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...
 def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
     """An op without a batching rule, called once an example."""
     n = count(batched, operands)
-    return np.stack([of.forward(*example(operands, batched, i), **options) for i in range(n)])
+    found = [of.forward(*example(operands, batched, i), **options) for i in range(n)]
+    if type(found[0]) is Parts:
+        return Parts(tuple(map(np.stack, zip(*[x.values for x in found], strict=True))))
+    return np.stack(found)
+
+
+def _each_like(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
+    """A value like the results."""
+    n, given = count(batched, operands), example(operands, batched, 0)
+    like = forward_of(of, list(given))(*given, **options)
+    if type(like) is Parts:
+        return Parts(tuple([np.zeros((n, *x.shape), x.dtype) for x in like.values]))
+    return np.zeros((n, *np.shape(like)), np.asarray(like).dtype)
+
+
+def _row(x: Any, k: int) -> Any:
+    """The value, or the cotangent, of one example; x may be `Parts`, or a record of them."""
+    if type(x) is not Parts and (type(x) is not Tensor or type(x._primal) is not Parts):
+        return x[k]
+    return Parts(tuple([None if value is None else value[k] for value in parts_of(x)]))
 
 
 def _each_vjp(
@@ -131,7 +151,7 @@ def _each_vjp(
         given = example(operands, batched, k)
         for i, rule in enumerate(of.rules(len(operands))):
             if rule is not None and is_floating(operands[i]):
-                c = rule(g[k], y[k], *given, **options)
+                c = rule(_row(g, k), _row(y, k), *given, **options)
                 if c is not None:
                     (like,) = primals([given[i]])
                     rows[i].append(unbroadcast(c, np.asarray(like), of.name, i))
@@ -141,5 +161,5 @@ def _each_vjp(
     ]
 
 
-EACH = Rules("each", _each, Joint(_each_vjp), by_transposing)
+EACH = Rules("each", _each, Joint(_each_vjp), by_transposing, like=_each_like)
 EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None)

@@ -234,3 +234,58 @@ def test_custom_vjp_keeps_the_name_and_pickles():
         log1pexp.fn = np.sin
     with pytest.raises(TypeError, match="a function is needed"):
         tg.custom_vjp("rule")
+
+
+# --- several results ------------------------------------------------------------------------
+
+
+@tg.custom_vjp(lambda g, y, a, b: (g["sine"] * np.cos(a) + g["product"] * b, g["product"] * a))
+def sine_and_product(a: Any, b: Any) -> Any:
+    return {"sine": np.sin(a), "product": a * b, "unused": np.float32(2.0) * a[:1]}
+
+
+def composed(a: Any, b: Any) -> Any:
+    return {"sine": np.sin(a), "product": a * b}
+
+
+def over(several: Any) -> Any:
+    return lambda a, b: np.sum(several(a, b)["sine"] ** 2 * several(a, b)["product"])
+
+
+WAYS = {
+    "grad": tg.grad,
+    "vmap of grad": lambda f: tg.vmap(tg.grad(lambda a, b: f(a * np.ones(2), b * np.ones(2)))),
+    "jacobian of grad": lambda f: tg.jacobian(tg.grad(f)),
+    "jvp": lambda f: lambda a, b: tg.jvp(f, (a, b), (b, a)),
+    "vmap of jvp": lambda f: tg.vmap(
+        lambda a, b: tg.jvp(lambda a: f(a * np.ones(2), b * np.ones(2)), (a,), (b,))
+    ),
+    "hvp": lambda f: lambda a, b: tg.hvp(f, (a, b), (b, a)),
+    "in a scan": lambda f: tg.grad(
+        lambda a, b: tg.scan(lambda c, x: (c + f(c * x * np.ones(3), b), c), 0.1, a)[0]
+    ),
+    "checkpointed": lambda f: tg.grad(tg.checkpoint(f)),
+}
+
+
+@pytest.mark.parametrize("compiled", [None, False, True])
+@pytest.mark.parametrize("way", WAYS)
+def test_several_results_are_differentiated_in_every_way(way: str, compiled: bool | None) -> None:
+    args = np.array([0.3, 0.7, -1.0]), np.array([1.0, 2.0, 0.5])
+    fn = WAYS[way](over(sine_and_product))
+    if compiled is not None:
+        fn = tg.compile(fn, check=compiled)
+    assert tg.tree.all_close(fn(*args), WAYS[way](over(composed))(*args))
+
+
+def test_a_record_of_several_results_shows_them_and_their_cotangents() -> None:
+    def fn(a: Any) -> Any:
+        return np.sum(sine_and_product(a, a)["product"])
+
+    output, tape = tg.record(fn)(np.array([2.0, 3.0]))
+    (whole,) = [x for x in tape if x.op.name == "custom_vjp"]
+    (step,) = [x for x in tg.sweep_steps(tape, output) if x.record is whole]
+    assert str(step.cotangent) == "(0, [1. 1.], 0)"
+    assert "(0, [1. 1.], 0)" in tape.show(output)
+    assert "([0.9093 0.1411], [4. 9.], [4.])" in repr(whole)
+    assert tg.grad(fn)(np.array([2.0, 3.0])).tolist() == [4.0, 6.0]

@@ -24,9 +24,9 @@ from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS
+from tapegrad.declare.parts import PART
 from tapegrad.ops import scipy_special
 from tapegrad.program import checking
-from tapegrad.program.control.loop import PART
 from tapegrad.program.naming import name_of_op, op_named
 from tapegrad.random import generator
 from tapegrad.testing import programs

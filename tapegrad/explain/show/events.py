@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.explain.show.text import primal_of
 from tapegrad.explain.show.values import Texts
 from tapegrad.explain.steps import Contribution, Step
@@ -118,27 +118,26 @@ def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
     tries = [
         (right, True, f"{formula} gives {texts.short(right)}."),
         (g, False, f"That is g, which came in: it has yet to go through the rule, {formula}."),
-        (-right, False, f"The size is right, but the sign is not: the rule is {formula}."),
-        (right * 0, False, "It is not 0: the output does change when this operand does."),
-        (
-            right * 2,
-            False,
-            "That is twice as much: another contribution is added later.",
-        ),
         (
             primal_of(step.record._primal),
             False,
             "That is the value of the record; a cotangent says how the output changes with it.",
         ),
     ]
-    if not np.any(right):
-        tries.append((right + 1, False, f"Nothing passes: the rule {formula} gives 0 here."))
+    if type(right) is not Parts:
+        tries += [
+            (-right, False, f"The size is right, but the sign is not: the rule is {formula}."),
+            (right * 0, False, "It is not 0: the output does change when this operand does."),
+            (right * 2, False, "That is twice as much: another contribution is added later."),
+        ]
+        if not np.any(right):
+            tries.append((right + 1, False, f"Nothing passes: the rule {formula} gives 0 here."))
     found: dict[str, dict[str, Any]] = {}
     for value, is_right, why in tries:
-        value = np.asarray(value)
+        value = value if type(value) is Parts else np.asarray(value)
         text = f"{texts.short(value)}  shape {value.shape}"
         choice: dict[str, Any] = {"text": text, "right": is_right, "why": why}
-        if value.shape == () and np.isfinite(value):
+        if type(value) is np.ndarray and value.shape == () and np.isfinite(value):
             choice["number"] = float(value)
         found.setdefault(text, choice)
     # sorted as text, so that the right one is not always first

@@ -23,10 +23,11 @@ from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import last_written
 from tapegrad.declare.batching import Batched, filled
 from tapegrad.declare.batching import count as batch_size
+from tapegrad.declare.parts import part
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.program.control.body import needed_part, program_of, replayed
 from tapegrad.program.control.derive import code_for_all, differing, nothing, safe, where_each
-from tapegrad.program.control.loop import Branch, caller, part
+from tapegrad.program.control.loop import Branch, caller
 from tapegrad.program.ir import Code, Input
 
 

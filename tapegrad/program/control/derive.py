@@ -14,11 +14,12 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import append, last_written
 from tapegrad.declare.batching import filled
+from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import program_of, replayed
-from tapegrad.program.control.loop import PART, Loop, part
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched
@@ -238,6 +239,8 @@ def read(
             if found.intersection(made.operands):
                 found.add(Ref("instruction", i))
     ragged = _ragged(joined)
+    # of several results each is kept by itself
+    whole = {x for made in joined.instructions if made.op is PART for x in made.operands}
     needed: set[Ref] = set()
     waiting = [x for x in joined.outputs if type(x) is Ref]
     while waiting:
@@ -249,7 +252,8 @@ def read(
             continue
         made = joined.instructions[x.index]
         known = x not in moves and x in varies and x not in ragged
-        if known and _is_work(joined, made, x.index < n_body) and is_kept(x):
+        is_work = x not in whole and _is_work(made, x.index < n_body)
+        if known and is_work and is_kept(x):
             continue
         waiting += [y for y in made.operands if type(y) is Ref]
     return needed
@@ -275,12 +279,12 @@ def _ragged(joined: Program) -> set[Ref]:
     return found
 
 
-def _is_work(joined: Program, made: Instruction, in_body: bool) -> bool:
+def _is_work(made: Instruction, in_body: bool) -> bool:
     """Whether a value is worth keeping: neither a view nor computed by the rules alone."""
     if made.op is PART:
         return True
     is_view = made.is_view and len(made.operands) == 1
-    return in_body and made.op.like is None and not is_view
+    return in_body and not is_view
 
 
 def _part_of(

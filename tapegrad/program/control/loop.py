@@ -1,18 +1,16 @@
-"""Loop: the body of a loop as a program, how it is called, and the values of its record."""
+"""Loop: the body of a loop as a program, and how it is called."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count as numbers
 from typing import Any, ClassVar
 
 import attrs
 import numpy as np
 
-from tapegrad.core.forward import apply
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.tensor import Parts
 from tapegrad.declare.abstract import forward_of
-from tapegrad.declare.batching import OneByOneError
 from tapegrad.face.ownership import Array
 from tapegrad.face.table import lazy_import
 from tapegrad.program.ir import Code, Ref
@@ -57,45 +55,6 @@ def caller(code: Code) -> Callable[[Values], Values]:
         return [values[i] for i in outputs]
 
     return call
-
-
-def _part(whole: Parts, index: int) -> Any:
-    """One of several values."""
-    return whole.values[index]
-
-
-def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
-    """The cotangent of this part, beside those of the other parts."""
-    return Parts.only(count_values(whole), index, g)
-
-
-def _push_part(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
-    tangent = tangents[0].values[index]
-    # parts that are rarely needed are computed on demand
-    return tangent() if callable(tangent) else tangent
-
-
-def _batch_part(op: Rules, batched: Any, whole: Parts, index: int) -> Any:
-    value = whole.values[index]
-    if value is None:
-        raise OneByOneError
-    return value
-
-
-# pickled as the second
-PART = GETITEM = Rules(
-    "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part
-)
-
-
-def part(whole: Any, index: int) -> Any:
-    """One of the values of `Parts`, or of a record of them."""
-    return apply(PART, (whole,), {"index": index})
-
-
-def count_values(whole: Any) -> int:
-    """How many values there are."""
-    return len((whole._primal if type(whole) is Tensor else whole).values)
 
 
 # from this number of lines run, writing source takes less time than interpreting

@@ -14,6 +14,7 @@ from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.declare.batching import Batched, count, filled
+from tapegrad.declare.parts import part
 from tapegrad.program.control.body import program_of
 from tapegrad.program.control.derive import (
     batch_inputs,
@@ -26,7 +27,7 @@ from tapegrad.program.control.derive import (
     safe,
     where_each,
 )
-from tapegrad.program.control.loop import Loop, part
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
 
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.tensor import Parts
-from tapegrad.program.control.loop import PART, Loop
+from tapegrad.declare.parts import PART
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.text import runner

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
-from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import number, takes_out
 from tapegrad.program.frame import Frame, allocated, framed, values_of
 from tapegrad.program.ir import Code, Instruction, Ref

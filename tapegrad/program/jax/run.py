@@ -14,6 +14,7 @@ from tapegrad.core.forward import linear
 from tapegrad.core.tensor import Rules
 from tapegrad.declare import declaration
 from tapegrad.declare.custom import CUSTOM_VJP
+from tapegrad.declare.parts import PART
 from tapegrad.ops.arithmetic import power
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
@@ -34,7 +35,6 @@ from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.ops.updates import index_add, index_set, last_writes
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.loop import PART
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.jax.control import bodies, branch, loop, part

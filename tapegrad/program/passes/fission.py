@@ -13,12 +13,13 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare.abstract import solvable
+from tapegrad.declare.parts import PART
 from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import example, program_of
-from tapegrad.program.control.loop import PART, Loop
+from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.passes.fold import splat

@@ -137,7 +137,8 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     """An op of constants alone, computed, if it is small."""
     if math.prod(instruction.shape) > _LARGEST_FOLDED:
         return None
-    if (not instruction.operands and instruction.op is not SEED) or instruction.op.like:
+    op, shape = instruction.op, instruction.shape
+    if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
     forward = forward_of(instruction.op, values) if instruction.number else instruction.op.forward

@@ -12,13 +12,14 @@ from typing import Any
 import attrs
 
 from tapegrad.core.tensor import Rules
+from tapegrad.declare.parts import PART
 from tapegrad.face.table import lazy_import
 from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.loop import PART, Branch, Loop
+from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.passes.sharing import drop_dead

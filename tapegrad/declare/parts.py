@@ -1,0 +1,176 @@
+"""Parts of a record with several results: the op that takes one out, and trees of results.
+
+A call that returns one array or number is a record of it. One that returns several floating
+results, such as a loop or a call of a function of trees, is a record of `Parts`, and a further
+record takes each of them out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.forward import apply
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.declare.batching import OneByOneError
+from tapegrad.face.ownership import keep, lend
+from tapegrad.tree.opaque import refuse_hidden
+
+
+def _part(whole: Parts, index: int) -> Any:
+    """One of several values."""
+    return whole.values[index]
+
+
+def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
+    """The cotangent of this part, beside those of the other parts."""
+    return Parts.only(count_values(whole), index, g)
+
+
+def _push_part(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
+    tangent = tangents[0].values[index]
+    # parts that are rarely needed are computed on demand
+    return tangent() if callable(tangent) else tangent
+
+
+def _batch_part(op: Rules, batched: Any, whole: Any, index: int) -> Any:
+    value = part(whole, index)
+    if value is None:
+        raise OneByOneError
+    return value
+
+
+# pickled as the second
+PART = GETITEM = Rules(
+    "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part
+)
+
+
+def part(whole: Any, index: int) -> Any:
+    """One of the values of `Parts`, or of a record of them."""
+    return apply(PART, (whole,), {"index": index})
+
+
+def count_values(whole: Any) -> int:
+    """How many values there are."""
+    return len((whole._primal if type(whole) is Tensor else whole).values)
+
+
+def parts_of(whole: Any) -> list[Any]:
+    """All values of `Parts`, or of a record of them."""
+    if type(whole) is Parts:
+        return list(whole.values)
+    return [part(whole, i) for i in range(count_values(whole))]
+
+
+@attrs.frozen
+class Layout:
+    """A tree of results: where its floating leaves are, and the other leaves unchanged.
+
+    Attributes
+    ----------
+    structure, leaves
+        The tree; in the place of a floating leaf, its shape and dtype.
+    """
+
+    structure: tree.Structure
+    leaves: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, output: Any) -> Layout:
+        """The layout of a tree."""
+        leaves, structure = tree.flatten(output)
+        places: list[Any] = []
+        for x in leaves:
+            if is_floating(x):
+                primal = x._primal if type(x) is Tensor else x
+                x = _Place(np.shape(primal), np.asarray(primal).dtype, type(primal) is float)
+            else:
+                refuse_hidden(x, "a result")
+                x = keep(x) if type(x) is np.ndarray else x
+            places.append(x)
+        return cls(structure, tuple(places))
+
+    @property
+    def places(self) -> list[_Place]:
+        """The floating leaves, by shape and dtype."""
+        return [x for x in self.leaves if type(x) is _Place]
+
+    @property
+    def shapes(self) -> str:
+        """The shapes of the floating leaves."""
+        return ", ".join([str(place.shape) for place in self.places])
+
+    def like(self) -> Any:
+        """A value like that of a record of such results."""
+        if [place.number for place in self.places] == [True]:
+            return 1.0
+        return _together([place.zeros() for place in self.places])
+
+    def primal(self, output: Any) -> Any:
+        """The floating leaves of a tree of this layout, as a record holds them."""
+        leaves = floating_leaves(output)
+        return _together([_held(x, len(leaves) == 1) for x in leaves])
+
+    def apart(self, whole: Any) -> list[Any]:
+        """The floating leaves, taken out of such a value, or a record of it."""
+        return [whole] if len(self.places) == 1 else parts_of(whole)
+
+    def together(self, floating: Sequence[Any]) -> Any:
+        """The cotangent or tangent of such a value from those of the leaves; None for zero."""
+        if len(floating) != 1:
+            return Parts(tuple(floating))
+        (place,), (x,) = self.places, floating
+        return place.zeros() if x is None else x
+
+    def tree(self, floating: Sequence[Any]) -> Any:
+        """The tree with these for floating leaves; None for zero."""
+        rest = iter(floating)
+        leaves = []
+        for x in self.leaves:
+            if type(x) is _Place:
+                found = next(rest)
+                leaves.append(x.zeros() if found is None else found)
+            else:
+                leaves.append(lend(x))
+        return tree.unflatten(self.structure, leaves)
+
+
+@attrs.frozen
+class _Place:
+    """The place of one floating leaf."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    number: bool
+
+    def zeros(self) -> Any:
+        return np.zeros(self.shape, self.dtype)
+
+
+def _together(values: list[Any]) -> Any:
+    return values[0] if len(values) == 1 else Parts(tuple(values))
+
+
+def _held(leaf: Any, alone: bool) -> Any:
+    """A result as a record holds it; among others, a Python number is an array."""
+    (x,) = primals([leaf])
+    if type(x) is float and alone:
+        return x
+    if type(x) is not np.ndarray:
+        x = np.array(x)
+        x.setflags(write=False)
+        return x
+    # a record's array is ours, but a view would keep more than itself in memory
+    ours = type(leaf) is Tensor and x.base is None and (x.shape or leaf._is_a_number())
+    return x if ours else keep(x)
+
+
+def floating_leaves(output: Any) -> list[Any]:
+    """The floating leaves of a tree, in order."""
+    return [x for x in tree.leaves(output) if is_floating(x)]
