@@ -12,12 +12,12 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 from depth import depth
 from hypothesis import example, given
 from hypothesis import strategies as st
+from trees import Params
 
 import tapegrad as tg
 from tapegrad.testing import arrays
@@ -30,12 +30,6 @@ def file(request: Any, tmp_path: Path) -> Path:
     if request.param == "safetensors":
         pytest.importorskip("safetensors")
     return tmp_path / f"model.{request.param}"
-
-
-@attrs.frozen
-class Params:
-    weight: Any
-    bias: Any
 
 
 def a_tree() -> Any:

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mappings import FLOATS
 from tapes import check_tape
 
 import tapegrad as tg
 
-FLOATS = st.floats(-2, 2, allow_subnormal=False)
 VECTORS = hnp.arrays(np.float64, 4, elements=FLOATS)
 
 

@@ -7,28 +7,20 @@ import sys
 from types import FrameType
 from typing import Any
 
-import attrs
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mappings import FLOATS
 from tapes import check_tape, nothing_is_being_recorded
+from trees import Params
 
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
 from tapegrad.program.compiled import trace
 from tapegrad.program.passes.composites import expand_composites
 
-FLOATS = st.floats(-2, 2, allow_subnormal=False)
-
-
 # --- what becomes a parameter ---------------------------------------------------------
-
-
-@attrs.frozen
-class Params:
-    weight: Any
-    bias: Any
 
 
 def test_every_floating_leaf_of_every_argument_is_a_parameter():

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from mappings import VECTORS
 from tapes import check_tape
 
 import tapegrad as tg
 from tapegrad.core.sweep import SWEEP
 
 FLOATS = st.floats(-3, 3, allow_subnormal=False)
-VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
 
 
 def squares(value: Any = (1.0, 2.0, 3.0)) -> tuple[tg.Tape, tg.Tensor, tg.Tensor, tg.Tensor]:

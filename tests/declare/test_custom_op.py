@@ -1,23 +1,15 @@
 """custom_op: an op of the user's own, its rules, and what is refused."""
 
 import inspect
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from mappings import VECTORS, close
 from messages import said
 
 import tapegrad as tg
-
-FLOATS = st.floats(-2, 2, allow_subnormal=False)
-VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
-
-
-def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
 @tg.custom_op(vjps=(lambda g, y, x: g * 3 * x**2,))

@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from mappings import VECTORS
 
 import tapegrad as tg
-
-FLOATS = st.floats(-2, 2, allow_subnormal=False)
-VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
 
 
 def close(got: Any, want: Any, tolerance: float = 1e-9) -> None:

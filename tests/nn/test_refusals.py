@@ -1,10 +1,12 @@
 """What layers, losses and optimizers refuse, and what they say."""
 
+import inspect
 from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
 import pytest
+from layer_kinds import KINDS
 from messages import said
 
 import tapegrad as tg
@@ -42,7 +44,7 @@ def test_losses_say_which_shapes_do_not_fit():
 
 
 @pytest.mark.parametrize("bad", [-1, 3, 100])
-def test_a_target_that_is_no_class_is_named(bad):
+def test_losses_name_a_target_that_is_no_class(bad):
     logits, targets = np.ones((2, 3)), np.array([0, bad])
     loss = tg.nn.cross_entropy_loss
     for call in (loss, tg.grad(loss), tg.compile(loss)):
@@ -56,7 +58,7 @@ def test_a_target_that_is_no_class_is_named(bad):
 
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, "3", True, None])
-def test_a_size_that_is_no_positive_integer_is_refused_by_name(size):
+def test_layer_size_that_is_no_positive_integer_is_refused(size):
     for make, name in (
         (lambda: tg.nn.Linear(size, 2), "n_inputs"),
         (lambda: tg.nn.Linear(2, size), "n_outputs"),
@@ -68,7 +70,7 @@ def test_a_size_that_is_no_positive_integer_is_refused_by_name(size):
         assert repr(size) in message
 
 
-def test_an_activation_that_is_not_known_is_refused():
+def test_layer_refuses_an_unknown_activation():
     message = said(ValueError, lambda: tg.nn.RNNCell(2, 2, 2, activation="step"))
     assert "activation" in message
     assert "step" in message
@@ -76,7 +78,7 @@ def test_an_activation_that_is_not_known_is_refused():
 
 
 @pytest.mark.parametrize("key", [None, 1.5, "key", True, np.random.default_rng(0), [1, 2]])
-def test_a_key_that_is_none_is_refused(key):
+def test_layer_init_refuses_what_is_no_key(key):
     message = said(TypeError, lambda: tg.nn.Linear(2, 2).init(key))
     assert "key" in message
     assert "SeedSequence" in message
@@ -86,11 +88,11 @@ def test_a_key_that_is_none_is_refused(key):
 @pytest.mark.parametrize(
     "make", [lambda s: he_normal(0, s), lambda s: centred_uniform(0, s), lambda s: zeros(s)]
 )
-def test_a_shape_that_is_none_is_refused(make, shape):
+def test_initializers_refuse_what_is_no_shape(make, shape):
     assert repr(shape) in said(ValueError, lambda: make(shape))
 
 
-def test_what_initializers_cannot_do_is_refused():
+def test_initializers_refuse_what_they_cannot_do():
     said(ValueError, lambda: he_normal(0, ()))
     said(ValueError, lambda: centred_uniform(0, ()))
     assert zeros(()) == 0
@@ -117,7 +119,7 @@ X = np.ones((4, 3))
     ],
     ids=lambda x: type(x).__name__,
 )
-def test_parameters_that_are_not_the_layers_are_refused(layer, args):
+def test_layer_refuses_parameters_of_another(layer, args):
     class Other(NamedTuple):
         weight: Any
         bias: Any
@@ -168,7 +170,7 @@ def test_parameters_that_are_not_the_layers_are_refused(layer, args):
         ),
     ],
 )
-def test_shapes_that_do_not_fit_a_layer_are_named(call, parts):
+def test_layer_names_shapes_that_do_not_fit(call, parts):
     for run in (call, lambda: tg.record(lambda _: call())(1.0)):
         message = said(ValueError, run)
         for part in parts:
@@ -176,7 +178,7 @@ def test_shapes_that_do_not_fit_a_layer_are_named(call, parts):
 
 
 @pytest.mark.parametrize("bad", [-1, 5])
-def test_an_index_outside_an_embedding_is_an_error_also_compiled(bad):
+def test_embedding_refuses_an_index_outside(bad):
     params, indices = TABLE.init(0), np.array([0, bad])
     for call in (TABLE, tg.grad(lambda p, i: tg.sum(TABLE(p, i)))):
         message = said(IndexError, lambda call=call: call(params, indices))
@@ -188,7 +190,7 @@ def test_an_index_outside_an_embedding_is_an_error_also_compiled(bad):
     assert said(TypeError, lambda: TABLE(params, np.array([0.5])))
 
 
-def test_a_model_called_with_the_wrong_number_of_parameters_says_so():
+def test_sequential_refuses_a_wrong_number_of_parameters():
     model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
     params = model.init(0)
     for wrong in (params[:1], (*params, None), ()):
@@ -208,75 +210,12 @@ def test_a_model_called_with_the_wrong_number_of_parameters_says_so():
         (("Linear",), "'Linear'"),
     ],
 )
-def test_what_is_no_layer_is_refused_at_once(layers, part):
+def test_sequential_refuses_what_is_no_layer(layers, part):
     assert part in said(TypeError, lambda: tg.nn.Sequential(*layers))
 
 
-PARAMS = {"a": [np.ones(2), np.ones(3)], "b": np.ones(())}
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-@pytest.mark.parametrize(
-    ("grads", "parts"),
-    [
-        ({"a": [np.ones(2)], "b": 1.0}, ["grads", "at a:"]),
-        ({"a": PARAMS["a"]}, ["grads"]),
-        ({"a": [np.ones(2), (np.ones(3),)], "b": 1.0}, ["grads", "a.1"]),
-        ({"b": 1.0, "a": [np.ones(2), np.ones(4)]}, ["grads.a.1", "(3,)", "(4,)"]),
-        ({"a": [np.ones(2), np.ones(1)], "b": 1.0}, ["grads.a.1", "(3,)", "(1,)"]),
-        ({"a": PARAMS["a"], "b": np.ones(1)}, ["grads.b", "()", "(1,)"]),
-        ({"a": PARAMS["a"], "b": "text"}, ["grads.b", "<U4"]),
-        ({"a": PARAMS["a"], "b": np.longdouble(1)}, ["grads.b", str(np.dtype(np.longdouble))]),
-        (None, ["grads"]),
-        (1.0, ["grads"]),
-    ],
-)
-def test_an_optimizer_says_where_trees_differ(momentum, grads, parts):
-    optimizer = tg.optim.SGD(0.1, momentum)
-    message = said(ValueError, lambda: optimizer.update(PARAMS, grads, optimizer.init(PARAMS)))
-    for part in ("SGD.update", "params", *parts):
-        assert part in message
-
-
-@pytest.mark.parametrize("momentum", [0.0, 0.5])
-def test_an_optimizer_needs_its_state_last(momentum):
-    optimizer = tg.optim.SGD(0.1, momentum)
-    state = optimizer.init(PARAMS)
-    for args in ((PARAMS, state, PARAMS), (state, PARAMS, PARAMS), (PARAMS, PARAMS, None)):
-        message = said(TypeError, lambda args=args: optimizer.update(*args))
-        assert "SGD.update(params, grads, state)" in message
-        assert type(args[2]).__name__ in message
-    integers = {"w": np.arange(3)}
-    message = said(
-        ValueError, lambda: optimizer.update(integers, integers, optimizer.init(integers))
-    )
-    assert "params.w is int64" in message
-
-
-@pytest.mark.parametrize(
-    "other", [{"a": [np.ones(2), np.ones(1)], "b": np.ones(())}, {"a": np.ones(1)}, None]
-)
-def test_a_velocity_of_other_parameters_is_named(other):
-    optimizer = tg.optim.SGD(0.1, 0.5)
-    state = (optimizer if other else tg.optim.SGD(0.1)).init(other)
-    assert "state.velocity" in said(ValueError, lambda: optimizer.update(PARAMS, PARAMS, state))
-
-
-@pytest.mark.parametrize("rate", [-0.1, float("nan"), float("inf"), -1, np.float32(-1)])
-def test_an_optimizers_numbers_are_not_negative(rate):
-    assert "learning_rate" in said(ValueError, lambda: tg.optim.SGD(rate))
-    assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=rate))
-    assert "momentum" in said(ValueError, lambda: tg.optim.SGD(0.1, momentum=1.0))
-
-
-@pytest.mark.parametrize("rate", ["0.1", None, True, [0.1], np.ones(2), 1j])
-def test_an_optimizers_numbers_are_numbers(rate):
-    assert "learning_rate" in said(TypeError, lambda: tg.optim.SGD(rate))
-    assert "momentum" in said(TypeError, lambda: tg.optim.SGD(0.1, momentum=rate))
-
-
 @pytest.mark.parametrize("delta", [0.0, -1.0, float("nan")])
-def test_where_huber_turns_straight_is_positive(delta):
+def test_huber_delta_is_positive(delta):
     assert "delta" in said(ValueError, lambda: tg.nn.huber_loss(X, X, delta=delta))
 
 
@@ -289,7 +228,7 @@ def test_losses_of_whole_numbers_are_those_of_floats(loss: Any, dtype: Any) -> N
 
 
 @pytest.mark.parametrize("bad", [-1.0, 1.5, 2])
-def test_targets_that_are_no_probabilities_are_refused(bad: float) -> None:
+def test_losses_refuse_targets_that_are_no_probabilities(bad: float) -> None:
     logits, targets = np.zeros((2, 2)), np.array([[0.0, 1.0], [bad, 0.5]])
     for loss in (tg.nn.binary_cross_entropy_loss, tg.nn.kl_loss):
         step = tg.compile(lambda x, f=loss: f(x, targets))
@@ -303,20 +242,20 @@ def test_targets_that_are_no_probabilities_are_refused(bad: float) -> None:
 
 
 @pytest.mark.parametrize("bad", [-1, 3, -100])
-def test_a_label_that_is_no_class_is_refused(bad: int) -> None:
+def test_losses_refuse_a_label_that_is_no_class(bad: int) -> None:
     logits = np.ones((2, 3))
     assert "3 classes" in said(IndexError, lambda: tg.nn.accuracy(logits, np.array([0, bad])))
     assert tg.nn.accuracy(logits, np.array([0, 2])) == 0.5
 
 
-def test_masked_targets_and_labels_are_refused() -> None:
+def test_losses_refuse_masked_targets_and_labels() -> None:
     logits, labels = np.ones((2, 3)), np.ma.array([0, 1], mask=[True, False])
     for f in (tg.nn.cross_entropy_loss, tg.nn.accuracy):
         assert "masked" in said(TypeError, lambda f=f: f(logits, labels))
         assert "masked" in said(TypeError, lambda f=f: tg.compile(lambda x: f(x, labels))(logits))
 
 
-def test_a_running_mean_is_between_the_old_and_the_new() -> None:
+def test_batch_norm_momentum_is_between_0_and_1() -> None:
     for momentum in (1.5, 2, -0.1, float("nan")):
         assert "momentum" in said(ValueError, lambda m=momentum: tg.nn.BatchNorm(3, momentum=m))
     layer = tg.nn.BatchNorm(3, momentum=1.0)
@@ -330,31 +269,75 @@ def test_a_running_mean_is_between_the_old_and_the_new() -> None:
         assert "training is True or False" in message
 
 
-OPTIMIZERS = [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad]
+nn = tg.nn
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_parameters_and_gradients_are_real_and_floating(kind: Any) -> None:
-    optimizer, ones = kind(0.1), np.ones(2)
-    for bad in (np.ma.array(ones, mask=[True, False]), ones * 1j, ones.astype(object)):
-        assert "init: params.w" in said(TypeError, lambda x=bad: optimizer.init({"w": x}))
-        with pytest.raises((TypeError, ValueError)):
-            optimizer.update({"w": ones}, {"w": bad}, optimizer.init({"w": ones}))
-    assert "floating" in said(ValueError, lambda: optimizer.init({"w": ones.astype(int)}))
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), "n_inputs=3"),
+        (lambda: nn.Conv2d(4, 3, 3, groups=2), "n_outputs=3"),
+        (lambda: nn.Conv2d(3, 4, 0), "size"),
+        (lambda: nn.Conv2d(3, 4, (3, 3, 3)), "tuple of 2"),
+        (lambda: nn.Conv1d(3, 4, 3, stride=(1, 1)), "stride"),
+        (lambda: nn.Conv1d(3, 4, 3, padding=-1), "padding"),
+        (lambda: nn.Conv1d(3, 4, True), "size"),
+        (lambda: nn.Conv1d(0, 4, 3), "n_inputs"),
+        (lambda: nn.MaxPool2d(2, stride=0), "stride"),
+        (lambda: nn.AvgPool2d(1.5), "size"),
+        (lambda: nn.LayerNorm(3, epsilon=0.0), "epsilon"),
+        (lambda: nn.BatchNorm(3, momentum="0.1"), "momentum"),
+        (lambda: nn.MultiHeadAttention(4, 3), "heads=3"),
+        (lambda: nn.GRUCell(3, 0), "n_hidden"),
+    ],
+)
+def test_layer_that_cannot_be_is_refused_by_argument(make: Any, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()
 
 
-@pytest.mark.parametrize("kind", OPTIMIZERS)
-@pytest.mark.parametrize("rate", [-1.0, float("nan"), np.float64(-0.5)])
-def test_a_schedule_that_gives_no_rate_is_refused(kind: Any, rate: float) -> None:
-    optimizer, params = kind(lambda step: rate), {"w": np.ones(2)}
-    message = said(ValueError, lambda: optimizer.update(params, params, optimizer.init(params)))
-    assert "must not be negative" in message
-    assert "step 0" in message
+@pytest.mark.parametrize("convolution", [nn.Conv1d, nn.Conv2d])
+def test_layer_takes_former_names_of_arguments(convolution: Any) -> None:
+    layer = convolution(4, 6, 3, groups=2)
+    assert convolution(n_in=4, n_out=6, size=3, groups=2) == layer
+    assert convolution(4, n_out=6, size=3, groups=2) == layer
+    assert (layer.n_in, layer.n_out) == (4, 6)
+    assert list(inspect.signature(convolution).parameters)[:2] == ["n_inputs", "n_outputs"]
+    with pytest.raises(TypeError, match="n_inputs twice: n_in is its former name"):
+        convolution(n_inputs=4, n_in=4, n_outputs=6, size=3)
+    with pytest.raises(TypeError, match="multiple values for argument 'n_inputs'"):
+        convolution(4, n_in=4, n_outputs=6, size=3)
 
 
-@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, bool])
-def test_the_norm_of_whole_numbers_is_that_of_floats(dtype: Any) -> None:
-    x = np.array([100, 127, 1]).astype(dtype)
-    expected = np.linalg.norm(x.astype(float))
-    np.testing.assert_allclose(tg.optim.global_norm([x]), expected)
-    np.testing.assert_allclose(tg.compile(lambda x: tg.optim.global_norm([x]))(x), expected)
+WITH_PARAMETERS = [name for name, kind in KINDS.items() if kind.layer.init(0) is not None]
+
+
+@pytest.mark.parametrize("name", WITH_PARAMETERS)
+def test_layer_refuses_wrong_parameters_and_shapes(name: str) -> None:
+    kind = KINDS[name]
+    params, x, *others = kind.arguments()
+    title = type(kind.layer).__name__
+    with pytest.raises(TypeError, match=title):
+        kind.fn(tuple(tg.tree.leaves(params)), x, *others)
+    longer = tg.tree.map(lambda p: np.concatenate([p, p]), params)
+    with pytest.raises(ValueError, match=title):
+        kind.fn(longer, x, *others)
+    with pytest.raises(ValueError, match=title):
+        kind.fn(params, np.ones((2, 9)), *others)
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.Flatten(), nn.Relu(), nn.MaxPool2d(1)])
+def test_layer_without_parameters_takes_none(layer: Any) -> None:
+    # layer(x) or layer(x, key), with the parameters forgotten
+    with pytest.raises(TypeError, match=rf"{type(layer).__name__}.*layer\(None, x\)"):
+        layer(np.ones((2, 2)), tg.random.key(0))
+
+
+def test_layer_says_what_a_call_lacks() -> None:
+    norm, cell = nn.BatchNorm(2), nn.LSTMCell(2, 2)
+    with pytest.raises(TypeError, match="state"):
+        norm(norm.init(0), np.ones((3, 2)), None)
+    with pytest.raises(ValueError, match="two numbers for each channel"):
+        norm(norm.init(0), np.ones((1, 2)), norm.initial_state(), training=True)
+    with pytest.raises(TypeError, match="pair"):
+        cell(cell.init(0), np.ones((1, 2)), np.ones((1, 2)))

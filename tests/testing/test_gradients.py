@@ -4,13 +4,13 @@ import subprocess
 import sys
 from typing import Any, NamedTuple
 
-import attrs
 import numpy as np
 import pytest
 from depth import THOROUGH, depth
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from trees import Params
 
 import tapegrad as tg
 from tapegrad.testing import check_grads
@@ -214,12 +214,6 @@ def test_the_first_order_alone_may_be_checked() -> None:
 class Pair(NamedTuple):
     left: Any
     right: Any
-
-
-@attrs.frozen
-class Params:
-    weight: Any
-    bias: Any
 
 
 def test_the_message_says_which_number_is_which_and_where() -> None:

@@ -9,7 +9,11 @@ import tapegrad as tg
 from tapegrad.testing import check_batched, check_compiled, check_grads
 
 X = np.array([[1.0, -2.0, 0.5], [0.5, 3.0, -1.0], [-1.5, 0.25, 2.0]])
+
+
 Y = np.array([0.5, -1.0, 2.0])
+
+
 W = np.array([[0.5, -0.25], [0.75, 1.0]])
 
 
@@ -84,7 +88,11 @@ FUNCTIONS = {
         *(same_branch, nested, slope_within),
     )
 }
+
+
 every_function = pytest.mark.parametrize("name", FUNCTIONS)
+
+
 pytestmark = pytest.mark.filterwarnings("error::RuntimeWarning")
 
 
@@ -93,7 +101,7 @@ def rows_of(name: str) -> Any:
 
 
 @every_function
-def test_it_is_what_a_loop_over_the_examples_gives(name):
+def test_vmap_of_a_loop_is_a_loop_over_the_examples(name):
     fn, x = FUNCTIONS[name], rows_of(name)
     check_batched(fn, (x[0], 0.75 * np.ones(())))
     got = tg.vmap(fn)(x, Y)
@@ -105,7 +113,7 @@ def test_it_is_what_a_loop_over_the_examples_gives(name):
 
 
 @every_function
-def test_a_batch_of_batches_is_what_two_loops_give(name):
+def test_vmap_of_vmap_of_a_loop(name):
     fn, x = FUNCTIONS[name], rows_of(name)
     got = tg.vmap(tg.vmap(fn, (None, 0)), (0, None))(x, Y)
     rows = [tg.vmap(fn, (None, 0))(row, Y) for row in x]
@@ -114,7 +122,7 @@ def test_a_batch_of_batches_is_what_two_loops_give(name):
 
 
 @every_function
-def test_it_is_differentiated_outside(name):
+def test_vmap_of_a_loop_differentiated_outside(name):
     fn, x = FUNCTIONS[name], rows_of(name)
 
     def loss(x: Any, y: Any) -> Any:
@@ -126,7 +134,7 @@ def test_it_is_differentiated_outside(name):
 
 
 @every_function
-def test_and_inside(name):
+def test_vmap_of_a_loop_differentiated_inside(name):
     fn, x = FUNCTIONS[name], rows_of(name)
 
     def gradient(x: Any, y: Any) -> Any:
@@ -140,7 +148,7 @@ def test_and_inside(name):
     assert tg.tree.all_close(got, want, rtol=1e-9, atol=1e-9)
 
 
-def test_weights_that_a_branch_shares_have_no_nan_where_no_example_takes_it():
+def test_vmap_of_cond_gives_no_nan_to_unused_weights():
     def loss(w: Any) -> Any:
         return tg.sum(
             tg.vmap(lambda h: tg.cond(h > 0, lambda: tg.log(h) * w, lambda: w * h))(Y * Y * -1)
@@ -149,7 +157,7 @@ def test_weights_that_a_branch_shares_have_no_nan_where_no_example_takes_it():
     assert tg.grad(loss)(1.0) == -np.sum(Y * Y)
 
 
-def test_a_loop_that_is_the_same_for_all_has_its_value():
+def test_vmap_of_a_loop_that_is_the_same_for_all():
     def gradient() -> Any:
         def last(w: Any) -> Any:
             return tg.sum(tg.scan(lambda c, _: (tg.sin(c * w), c), w, length=3)[0]) * 3.0
@@ -160,12 +168,12 @@ def test_a_loop_that_is_the_same_for_all_has_its_value():
     assert tg.tree.all_close(got, Y[:, None] * gradient(), rtol=1e-12)
 
 
-def test_no_examples_have_the_shapes_of_one():
+def test_vmap_of_a_loop_over_no_examples():
     last, ys, ones = tg.vmap(recurrence)(np.zeros((0, 3, 2)), np.zeros(0))
     assert (last.shape, ys.shape, ones.shape) == ((0,), (0, 3, 2), (0, 3))
     assert tg.vmap(halved)(np.zeros((0, 2)), np.zeros(0)).shape == (0, 2)
 
 
-def test_a_batched_loop_is_one_record():
+def test_vmap_of_a_loop_is_one_record():
     _, tape = tg.record(lambda x: tg.vmap(counted)(x, Y))(X)
     assert [record.op.name for record in tape].count("loop") == 1

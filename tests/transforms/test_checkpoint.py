@@ -6,24 +6,15 @@ import inspect
 import pickle
 import sys
 import tracemalloc
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as hnp
+from mappings import FLOATS, VECTORS, Pair
 from tapes import check_tape
 
 import tapegrad as tg
-
-FLOATS = st.floats(-2, 2, allow_subnormal=False)
-VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
-
-
-class Pair(NamedTuple):
-    first: Any
-    second: Any
 
 
 def close(got: Any, want: Any, tolerance: float = 1e-9) -> None:

@@ -8,6 +8,7 @@ import pytest
 from depth import depth
 from hypothesis import given
 from hypothesis import strategies as st
+from mappings import VECTORS, close
 
 import tapegrad as tg
 from tapegrad.testing import arrays, check_grads, programs
@@ -206,3 +207,73 @@ def test_a_pushforward_is_differentiated():
         return np.sum(push(np.ones(2)))
 
     same(tg.grad(slope)(X), 6 * X)
+
+
+def test_hessian_passes_keyword_arguments_on():
+    assert tg.hessian(lambda x, k=1.0: x * x * k)(2.0, k=5.0) == 10.0
+
+
+def test_jacobian_has_the_outputs_axes_first():
+    x = np.arange(6.0).reshape(2, 3)
+    jacobian = tg.jacobian(lambda x: x.T * 2)(x)
+    assert jacobian.shape == (3, 2, 2, 3)
+    for i, j in np.ndindex(3, 2):
+        want = np.zeros((2, 3))
+        want[j, i] = 2
+        np.testing.assert_array_equal(jacobian[i, j], want)
+
+
+def test_jacobian_of_trees_is_a_tree_of_trees():
+    def fn(p):
+        return {"square": p["a"] ** 2, "product": p["a"] * p["b"]}
+
+    jacobian = tg.jacobian(fn)({"a": np.array([1.0, 2.0]), "b": 3.0})
+    np.testing.assert_array_equal(jacobian["square"]["a"], np.diag([2.0, 4.0]))
+    np.testing.assert_array_equal(jacobian["square"]["b"], np.zeros(2))
+    np.testing.assert_array_equal(jacobian["product"]["a"], np.diag([3.0, 3.0]))
+    np.testing.assert_array_equal(jacobian["product"]["b"], [1.0, 2.0])
+
+
+def test_jacobian_of_an_empty_array_is_empty():
+    assert tg.jacobian(lambda x: x[:0])(np.ones(3)).shape == (0, 3)
+    assert tg.jacobian(lambda x: tg.sum(x))(np.ones(0)).shape == (0,)
+
+
+def test_jacobian_of_several_arguments_is_a_tuple():
+    first, second = tg.jacobian(lambda a, b: a * b, argnums=(0, 1))(np.array([1.0, 2.0]), 3.0)
+    np.testing.assert_array_equal(first, np.diag([3.0, 3.0]))
+    np.testing.assert_array_equal(second, [1.0, 2.0])
+
+
+@given(VECTORS)
+def test_hessian_in_seven_ways(x):
+    def fn(x):
+        return tg.sum(tg.sin(x) * x * x)
+
+    want = np.diag(2 * np.sin(x) + 4 * x * np.cos(x) - x * x * np.sin(x))
+    basis = np.eye(3)
+    close(tg.hessian(fn)(x), want)
+    close(tg.jacobian(tg.grad(fn))(x), want)
+    close(tg.jacobian(lambda x: tg.value_and_grad(fn)(x)[1])(x), want)
+    close([tg.hvp(fn, (x,), (e,)) for e in basis], want)
+    close([tg.grad(lambda x, e=e: tg.sum(tg.grad(fn)(x) * e))(x) for e in basis], want)
+    close([tg.grad(lambda x, e=e: tg.jvp(fn, (x,), (e,))[1])(x) for e in basis], want)
+    forward = [
+        [tg.jvp(lambda x, e=e: tg.jvp(fn, (x,), (e,))[1], (x,), (d,))[1] for d in basis]
+        for e in basis
+    ]
+    close(forward, want)
+    close([tg.vjp(tg.grad(fn), x)[1](e)[0] for e in basis], want)
+
+
+def test_hessian_of_trees_is_a_tree_of_trees():
+    hessian = tg.hessian(lambda p: p["a"] ** 2 * p["b"])({"a": 3.0, "b": 5.0})
+    assert hessian["a"]["a"] == 10.0
+    assert hessian["a"]["b"] == hessian["b"]["a"] == 6.0
+    assert hessian["b"]["b"] == 0.0
+
+
+def test_hessian_of_several_arguments_is_a_tuple_of_tuples():
+    hessian = tg.hessian(lambda a, b: a * a * b + b**3, argnums=(0, 1))(2.0, 3.0)
+    assert hessian == ((6.0, 4.0), (4.0, 18.0))
+    assert tg.hessian(lambda a, b: a * a * b + b**3, argnums=1)(2.0, 3.0) == 18.0

@@ -5,15 +5,10 @@ from typing import Any
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from mappings import FLOATS, close
 
 import tapegrad as tg
 from tapegrad.core.writing import CURRENT
-
-FLOATS = st.floats(-2, 2, allow_subnormal=False)
-
-
-def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
-    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
 
 
 def test_perturbations_are_not_confused():

@@ -1,7 +1,6 @@
-"""Keys and draws: pure functions of a key, recorded and compiled as any op is."""
+"""Draws: pure functions of a key, recorded and compiled as any op is."""
 
 import copy
-import itertools
 import math
 import pickle
 from typing import Any
@@ -14,7 +13,10 @@ from hypothesis import strategies as st
 import tapegrad as tg
 
 SEEDS = st.integers(0, 2**70)
+
+
 SHAPES = st.lists(st.integers(0, 3), max_size=3).map(tuple)
+
 
 # a draw of each kind, as a function of a key
 DRAWS: dict[str, Any] = {
@@ -40,6 +42,8 @@ DRAWS: dict[str, Any] = {
     "fold_in": lambda k: tg.random.fold_in(k, 7),
     "a key of a split": lambda k: tg.random.normal(tg.random.split(k)[1], 3),
 }
+
+
 every_draw = pytest.mark.parametrize("draw", DRAWS.values(), ids=DRAWS)
 
 
@@ -48,12 +52,9 @@ def same(a: Any, b: Any) -> bool:
     return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
-# --- the same key, the same numbers ---------------------------------------------------------
-
-
 @every_draw
 @given(seed=SEEDS)
-def test_the_same_key_gives_the_same_numbers_however_it_is_given(draw: Any, seed: int) -> None:
+def test_draws_of_the_same_key_are_the_same(draw: Any, seed: int) -> None:
     key = tg.random.key(seed)
     want = draw(key)
     assert same(draw(key), want)
@@ -64,13 +65,13 @@ def test_the_same_key_gives_the_same_numbers_however_it_is_given(draw: Any, seed
 
 
 @every_draw
-def test_another_key_gives_other_numbers(draw: Any) -> None:
+def test_draws_of_another_key_are_others(draw: Any) -> None:
     drawn = [np.asarray(draw(seed)).tobytes() for seed in range(4)]
     assert len(set(drawn)) == 4
 
 
 @every_draw
-def test_a_draw_leaves_the_key_and_the_global_generator_alone(draw: Any) -> None:
+def test_draws_leave_the_global_generator_alone(draw: Any) -> None:
     key = tg.random.key(5)
     before, state = key.tobytes(), np.random.get_state()[1].tobytes()  # noqa: NPY002
     draw(key)
@@ -78,7 +79,7 @@ def test_a_draw_leaves_the_key_and_the_global_generator_alone(draw: Any) -> None
     assert np.random.get_state()[1].tobytes() == state  # noqa: NPY002
 
 
-def test_keys_and_draws_are_those_that_they_were() -> None:
+def test_draws_are_those_that_they_were() -> None:
     # saved keys and published results depend on these
     key = tg.random.key(0)
     assert key.tolist() == [15793235383387715774, 12390638538380655177]
@@ -92,11 +93,8 @@ def test_keys_and_draws_are_those_that_they_were() -> None:
     assert tg.random.uniform(key, 3).tolist() == first.tolist()
 
 
-# --- recorded and compiled --------------------------------------------------------------------
-
-
 @every_draw
-def test_a_compiled_draw_is_the_plain_one_and_is_drawn_as_the_program_runs(draw: Any) -> None:
+def test_draws_compiled_are_drawn_as_the_program_runs(draw: Any) -> None:
     compiled = tg.compile(draw)
     for seed in range(3):
         key = tg.random.key(seed)
@@ -108,44 +106,14 @@ def test_a_compiled_draw_is_the_plain_one_and_is_drawn_as_the_program_runs(draw:
 
 
 @every_draw
-def test_an_integer_argument_is_a_seed_in_a_compiled_function_too(draw: Any) -> None:
+def test_draws_of_a_seed_in_a_compiled_function(draw: Any) -> None:
     compiled = tg.compile(draw)
     for seed in (0, 1, 2**40):
         assert same(compiled(seed), draw(seed))
     assert len(compiled.signatures) == 1
 
 
-def test_a_training_step_splits_its_key_and_compiles_once() -> None:
-    def step(x: Any, key: Any) -> Any:
-        key, now = tg.random.split(key)
-        kept = tg.random.bernoulli(now, 0.5, x.shape)
-        return tg.where(kept, x, 0.0), key
-
-    compiled = tg.compile(step)
-    x, key = np.ones((8, 8)), tg.random.key(0)
-    masks = set()
-    for _ in range(5):
-        want = step(x, key)
-        x_, key = compiled(x, key)
-        assert same(x_, want[0])
-        assert same(key, want[1])
-        assert not key.flags.writeable
-        masks.add(x_.tobytes())
-    assert len(masks) == 5
-    assert len(compiled.signatures) == 1
-
-
-def test_the_step_that_is_folded_in_may_vary() -> None:
-    compiled = tg.compile(lambda k, i: tg.random.fold_in(k, i))
-    key = tg.random.key(0)
-    for i in (0, 1, -1, 2**62, -(2**63)):
-        want = tg.random.fold_in(key, i)
-        assert same(compiled(key, i), want)
-        assert same(tg.random.fold_in(key, np.int64(i)), want)
-        assert same(compiled(key, np.array(i)), want)
-
-
-def test_bounds_and_probabilities_may_vary() -> None:
+def test_draws_with_bounds_that_vary() -> None:
     def fn(k: Any, low: Any, high: Any, p: Any) -> Any:
         return (
             tg.random.integers(k, low, high, 4),
@@ -161,7 +129,7 @@ def test_bounds_and_probabilities_may_vary() -> None:
     assert len(compiled.signatures) == 1
 
 
-def test_gradients_pass_to_what_draws_are_scaled_by_and_not_to_draws() -> None:
+def test_draws_have_gradients_to_their_scale() -> None:
     def loss(mean: Any, scale: Any, low: Any, rows: Any) -> Any:
         key = tg.random.key(1)
         shuffled = tg.random.permutation(key, rows) * np.arange(4.0)
@@ -180,7 +148,7 @@ def test_gradients_pass_to_what_draws_are_scaled_by_and_not_to_draws() -> None:
     tg.testing.check_grads(loss, args)
 
 
-def test_a_recorded_key_is_drawn_from_under_a_gradient() -> None:
+def test_draws_of_a_recorded_key() -> None:
     def loss(w: Any, k: Any) -> Any:
         return tg.sum(w * tg.random.normal(k, 3))
 
@@ -189,62 +157,6 @@ def test_a_recorded_key_is_drawn_from_under_a_gradient() -> None:
     np.testing.assert_array_equal(step(np.ones(3), key), tg.random.normal(key, 3))
     _, tangent = tg.jvp(lambda w: loss(w, key), (np.ones(3),), (np.ones(3),))
     np.testing.assert_allclose(tangent, tg.random.normal(key, 3).sum())
-
-
-# --- keys are apart ---------------------------------------------------------------------------
-
-
-def bits(key: Any, n: int = 64) -> set[int]:
-    """The words that draws with a key are made of."""
-    return set(np.random.Philox(key=key).random_raw(n).tolist())
-
-
-@given(SEEDS, st.integers(0, 8))
-def test_a_split_never_repeats_its_parents_numbers_nor_its_siblings(seed: int, n: int) -> None:
-    parent = tg.random.key(seed)
-    children = tg.random.split(parent, n)
-    assert children.shape == (n, 2)
-    folded = [tg.random.fold_in(parent, i) for i in range(-4, 4)]
-    grandchildren = [k for child in children for k in tg.random.split(child)]
-    keys = [parent, *children, *folded, *grandchildren]
-    drawn = [bits(k) for k in keys]
-    for a, b in itertools.combinations(drawn, 2):
-        assert not a & b
-    # nor is a key itself among the words that another one draws
-    words = {word for k in keys for word in k.tolist()}
-    assert len(words) == 2 * len(keys)
-    assert not words & set.union(*drawn)
-
-
-def test_the_first_keys_of_a_split_do_not_depend_on_how_many_there_are() -> None:
-    np.testing.assert_array_equal(tg.random.split(0, 9)[:4], tg.random.split(0, 4))
-
-
-def test_keys_of_many_steps_and_of_many_splits_differ() -> None:
-    key = tg.random.key(0)
-    folded = [tg.random.fold_in(key, i).tobytes() for i in range(2000)]
-    keys = [k.tobytes() for k in tg.random.split(key, 2000)]
-    chain = []
-    for _ in range(2000):
-        key, now = tg.random.split(key)
-        chain.append(now.tobytes())
-    seeds = [tg.random.key(seed).tobytes() for seed in range(2000)]
-    assert len({*folded, *keys, *chain, *seeds}) == 8000 - 1  # chain and keys share a parent
-
-
-def test_a_key_is_read_only_and_a_leaf_of_trees() -> None:
-    key = tg.random.key(0)
-    for k in (key, tg.random.split(key), tg.random.split(key)[0], tg.random.fold_in(key, 0)):
-        with pytest.raises(ValueError, match="read-only"):
-            k[0] = 1
-    assert tg.tree.leaves({"key": key}) == [key]
-    # a key is no parameter
-    assert tg.record(lambda state: state["key"])({"key": key, "w": 1.0})[1].parameters[0].name == (
-        "state.w"
-    )
-
-
-# --- shapes, dtypes, bounds ---------------------------------------------------------------------
 
 
 @given(SEEDS, SHAPES, st.sampled_from(["e", "f", "d", "g"]))
@@ -265,19 +177,19 @@ def test_draws_have_the_shape_and_the_dtype_that_are_asked_for(
     assert tg.random.choice(seed, 9, shape).shape == shape
 
 
-def test_float32_is_drawn_natively() -> None:
+def test_draws_of_float32_are_native() -> None:
     drawn = np.random.Generator(np.random.Philox(key=tg.random.key(2)))
     np.testing.assert_array_equal(
         tg.random.normal(2, 5, np.float32), drawn.standard_normal(5, np.float32)
     )
 
 
-def test_a_half_precision_number_is_never_one() -> None:
+def test_draws_of_half_precision_are_never_one() -> None:
     assert tg.random.uniform(0, 100_000, dtype=np.float16).max() < 1
 
 
 @given(SEEDS, st.integers(0, 30))
-def test_a_permutation_has_each_number_once(seed: int, n: int) -> None:
+def test_permutation_has_each_number_once(seed: int, n: int) -> None:
     order = tg.random.permutation(seed, n)
     np.testing.assert_array_equal(np.sort(order), np.arange(n))
     rows = np.arange(2.0 * n).reshape(n, 2)
@@ -285,8 +197,6 @@ def test_a_permutation_has_each_number_once(seed: int, n: int) -> None:
     some = tg.random.choice(seed, n, n // 2, replace=False) if n else np.zeros(0)
     assert len(set(some.tolist())) == n // 2
 
-
-# --- statistics, of fixed keys ------------------------------------------------------------------
 
 N = 40_000
 
@@ -312,7 +222,7 @@ def test_draws_have_the_moments_of_their_distribution(seed: int, dtype: str) -> 
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_frequencies_are_as_likely_as_they_should_be(seed: int) -> None:
+def test_draws_have_likely_frequencies(seed: int) -> None:
     near(tg.random.bernoulli(seed, 0.3, N), 0.3, math.sqrt(0.21))
     p = np.array([0.1, 0.2, 0.7])
     chosen = tg.random.choice(seed, 3, N, p=p)
@@ -321,7 +231,7 @@ def test_frequencies_are_as_likely_as_they_should_be(seed: int) -> None:
         near(chosen == i, p[i], math.sqrt(p[i] * (1 - p[i])))
 
 
-def test_numbers_of_neighbouring_keys_do_not_go_together() -> None:
+def test_draws_of_neighbouring_keys_do_not_correlate() -> None:
     x = np.stack([tg.random.normal(k, N) for k in tg.random.split(0, 4)])
     x = np.concatenate([x, [tg.random.normal(i, N) for i in range(4)]])
     x = np.concatenate([x, [tg.random.normal(tg.random.fold_in(0, i), N) for i in range(4)]])
@@ -330,8 +240,6 @@ def test_numbers_of_neighbouring_keys_do_not_go_together() -> None:
     first = np.array([tg.random.uniform(k) for k in tg.random.split(1, N // 4)])
     assert np.max(np.abs(np.sort(first) - np.linspace(0, 1, N // 4))) < 2 / math.sqrt(N // 4)
 
-
-# --- refusals -----------------------------------------------------------------------------------
 
 REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
     "a generator": (lambda: tg.random.normal(np.random.default_rng(0)), TypeError, "Generator"),
@@ -377,13 +285,13 @@ REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize(("call", "error", "said"), REFUSED.values(), ids=REFUSED)
-def test_what_is_refused_is_named(call: Any, error: type[Exception], said: str) -> None:
+def test_draws_refuse_by_name(call: Any, error: type[Exception], said: str) -> None:
     with pytest.raises(error, match=said):
         call()
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, bool])
-def test_ends_of_small_integers_are_as_far_apart_as_they_are(dtype: Any) -> None:
+def test_integers_of_small_dtypes_reach_their_ends(dtype: Any) -> None:
     low, high = (0, 1) if dtype is bool else (np.iinfo(dtype).min, np.iinfo(dtype).max)
     want = tg.random.uniform(0, 9, float(low), float(high))
     for ends in ((dtype(low), dtype(high)), (np.array(low, dtype), np.array(high, dtype))):
@@ -392,6 +300,6 @@ def test_ends_of_small_integers_are_as_far_apart_as_they_are(dtype: Any) -> None
         np.testing.assert_allclose(drawn, want, rtol=1e-15)
 
 
-def test_a_size_that_is_not_known_while_compiling_is_refused() -> None:
+def test_draws_refuse_a_size_unknown_while_compiling() -> None:
     with pytest.raises(tg.TraceError, match="index"):
         tg.compile(lambda n: tg.random.permutation(0, n))(5)

@@ -1,0 +1,160 @@
+"""The carry of a loop: its dtypes, its memory, and what is refused."""
+
+import numpy as np
+import pytest
+from loops import by_hand, same
+
+import tapegrad as tg
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_carry_of_a_number_takes_the_bodys_dtype(dtype):
+    xs = np.ones(3, dtype)
+
+    def loss(xs):
+        return tg.scan(lambda c, x: ((c[0] + x, c[1] + 1), c[0]), (0.0, 0), xs)
+
+    for result in (loss(xs), tg.record(loss)(xs)[0], tg.compile(loss)(xs)):
+        (c, n), ys = result
+        assert (c.dtype, n.dtype.kind, ys.dtype) == (dtype, "i", dtype)
+    assert tg.grad(lambda xs: loss(xs)[0][0])(xs).dtype == dtype
+
+
+LENT = {
+    "scan": lambda c, xs: tg.scan(lambda c, x: (np.sin(c + x), (c, c * 2)), c, xs),
+    "reversed": lambda c, xs: tg.scan(lambda c, x: (np.sin(c + x),) * 2, c, xs, reverse=True),
+    "while": lambda c, xs: tg.while_loop(lambda c: c[0] < 3, lambda c: c + xs[1], c),
+    "branch": lambda c, xs: tg.cond(c[0] > 0, lambda c: (c, xs[0]), lambda c: (np.sin(c), c), c),
+    "gradient": lambda c, xs: tg.vjp(lambda c: tg.scan(lambda c, x: (np.sin(c + x), c), c, xs), c)[
+        1
+    ]((c, xs)),
+}
+
+
+@pytest.mark.parametrize("loop", LENT)
+def test_carry_is_apart_from_later_calls(loop):
+    c, xs = np.linspace(0.1, 1, 3), np.linspace(0.2, 1, 12).reshape(4, 3)
+    compiled = tg.compile(LENT[loop])
+    first = tg.tree.leaves(compiled(c, xs))
+    before = tg.tree.map(np.array, first)
+    for scale in (2.0, -1.0):
+        tg.tree.map(same, compiled(c * scale, xs), LENT[loop](c * scale, xs))
+    tg.tree.map(np.testing.assert_array_equal, first, before)
+    for i, x in enumerate(first):
+        assert not any(np.shares_memory(x, y) for y in (*first[:i], c, xs))
+
+
+def test_carry_shares_no_memory_with_what_was_given():
+    def loop(c, xs):
+        return tg.scan(lambda c, x: (x, c), c, xs)
+
+    c, xs = np.zeros(2), np.ones((3, 2))
+    for result in (tg.compile(loop)(c, xs), tg.record(loop)(c, xs)[0]):
+        for x in tg.tree.leaves(result):
+            x = x.value if isinstance(x, tg.Tensor) else x
+            assert not x.flags.writeable
+            assert not np.shares_memory(x, xs)
+            assert not np.shares_memory(x, c)
+
+
+CARRIES = {
+    "has shape": (ValueError, lambda c, x: ({"a": c["a"][:1]}, x), r"carry\.a has shape \(2,\)"),
+    "dtype": (TypeError, lambda c, x: ({"a": c["a"] > 0}, x), r"carry\.a is float64 .* bool"),
+    "lost": (TypeError, lambda c, x: ({"b": c["a"]}, x), r"carry\.a and after it carry\.b"),
+    "pair": (TypeError, lambda c, x: c, r"returns \(carry, y\)"),
+    "three": (TypeError, lambda c, x: (c, x, x), r"returns \(carry, y\)"),
+}
+
+
+@pytest.mark.parametrize("case", CARRIES)
+def test_carry_that_changes_is_refused_with_its_path(case):
+    kind, body, message = CARRIES[case]
+    xs = np.ones(3)
+    with pytest.raises(kind, match=message):
+        tg.scan(body, {"a": np.ones(2)}, xs)
+    with pytest.raises(kind, match=message):
+        tg.grad(lambda a: tg.scan(body, {"a": a}, xs)[0]["a"].sum())(np.ones(2))
+    if case not in ("pair", "three"):
+        for a in (lambda a: a, tg.grad):
+            with pytest.raises(kind, match=message):
+                a(
+                    lambda a: tg.while_loop(
+                        lambda c: c["a"].sum() < 9, lambda c: body(c, 1.0)[0], {"a": a}
+                    )["a"].sum()
+                )(np.ones(2))
+
+
+@pytest.mark.parametrize(
+    ("carry", "body", "message"),
+    [
+        ((1.0, 2.0), lambda c, x: (list(c), None), "the structures differ"),
+        (1.5, lambda c, x: (np.argmax(x), None), "carry is float64 before a step and int64"),
+        # what the numbers become makes another dtype of the first in the second step
+        ((1, 1.0), lambda c, x: ((x[0] * c[1], c[0] * c[1]), None), r"carry\.0 is float32 before"),
+    ],
+)
+def test_carry_of_numbers_that_become_something_else(carry, body, message):
+    xs = np.ones((3, 2), np.float32)
+    for run in (lambda f: f(xs), lambda f: tg.record(f)(xs)):
+        with pytest.raises(TypeError, match=message):
+            run(lambda xs: tg.scan(body, carry, xs))
+
+
+def test_carry_that_is_no_number_is_refused():
+    def body(c, x):
+        return c, x
+
+    for loop in (tg.scan, lambda *args: tg.grad(lambda a: tg.scan(*args)[0]["a"] * a)(1.0)):
+        with pytest.raises(TypeError, match=r"scan: carry\.b: an operand is a str"):
+            loop(body, {"a": 1.0, "b": "text"}, np.ones(2))
+
+
+def test_carry_with_one_array_twice():
+    def loop(x, xs):
+        return tg.fori_loop(0, 3, lambda i, c: (c[0] * 2, c[1] + c[0] * xs[0]), (x, x))
+
+    x = np.ones(2)
+    recorded = tg.tree.map(lambda x: x.value, tg.record(loop)(x, x)[0])
+    same(recorded, loop(x, x))
+    same(tg.compile(loop)(x, x), loop(x, x))
+
+
+def test_carry_without_an_inverse_while_it_is_recorded():
+    def loss(loop, a, xs):
+        def step(c, x):
+            m = np.outer(c, x) + np.eye(2) * c[0]
+            return np.linalg.solve(m, x), np.linalg.cholesky(m @ m.T + np.eye(2))
+
+        c, ys = loop(step, a, xs)
+        return tg.sum(np.linalg.inv(ys[0])) + tg.sum(c)
+
+    a, xs = np.array([1.0, 0.5]), np.array([[0.5, 0.2], [0.1, 0.7]])
+    expected = tg.value_and_grad(loss, 1)(lambda *args: by_hand(*args, False), a, xs)
+    same(tg.value_and_grad(loss, 1)(tg.scan, a, xs), expected)
+    compiled = tg.compile(lambda a, xs: tg.value_and_grad(loss, 1)(tg.scan, a, xs))
+    same(compiled(a, xs), expected)
+
+
+LARGE_CARRIES = (
+    lambda n: tg.while_loop(lambda c: abs(c) < 1e20, lambda c: c * 1.5, n),
+    lambda n: tg.while_loop(lambda c: c[1] < 3, lambda c: (c[0] * 1.5, c[1] + 1), (n, 0))[0],
+    lambda n: tg.scan(lambda c, x: (c * x, c), n, np.arange(3.0))[0],
+)
+
+
+@pytest.mark.parametrize("n", [2**64, -(2**63) - 1, 2**70, 10**400])
+def test_carry_refuses_an_int_that_no_array_holds(n):
+    ranges = (
+        lambda n: tg.fori_loop(n, n + 2, lambda i, c: c + i * 1.0, 0.0),
+        lambda n: tg.fori_loop(0, n, lambda i, c: c, 0.0),
+    )
+    for loop in (*LARGE_CARRIES, *ranges):
+        for way in (loop, tg.compile(loop)):
+            with pytest.raises(TypeError, match="must be an integer of at most 64 bits"):
+                way(n)
+
+
+@pytest.mark.parametrize("n", [2**63 - 1, 2**63, 2**64 - 1, -(2**63)])
+def test_carry_of_a_large_int_becomes_a_float(n):
+    for loop in LARGE_CARRIES:
+        assert loop(n) == tg.compile(loop)(n) == loop(float(n))

@@ -1,0 +1,102 @@
+"""while_loop and fori_loop against plain Python."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given
+from loops import same
+
+import tapegrad as tg
+
+
+def doubled(x, most):
+    return tg.while_loop(lambda y: np.sum(y) < most, lambda y: y * x[1] + x[0], x)
+
+
+def doubled_by_hand(x, most):
+    y = x
+    while np.sum(y) < most:
+        y = y * x[1] + x[0]
+    return y
+
+
+@depth("loop")
+@given(st.floats(0.5, 2.0), st.floats(1.1, 3.0), st.floats(0.0, 60.0))
+def test_while_loop_goes_back_as_many_steps_as_it_went(a, b, most):
+    x = np.array([a, b])
+    first, second = (lambda f: lambda x: f(x, most))(doubled), lambda x: doubled_by_hand(x, most)
+    same(first(x), second(x))
+    same(tg.jacobian(first)(x), tg.jacobian(second)(x))
+    square = [lambda x, f=f: tg.sum(f(x) ** 2) for f in (first, second)]
+    same(*[tg.hessian(f)(x) for f in square])
+    same(tg.hvp(square[0], (x,), (x,)), tg.hvp(square[1], (x,), (x,)))
+
+
+def test_while_loop_compiled_makes_the_steps_of_each_call():
+    def loss(f):
+        return lambda x, most: tg.sum(f(x, most) ** 2)
+
+    step = tg.compile(lambda x, most: (doubled(x, most), tg.hessian(loss(doubled))(x, most)))
+    for most in (0.0, 3.0, 1000.0):
+        x = np.array([0.5, 1.5])
+        same(
+            step(x, most),
+            (doubled_by_hand(x, most), tg.hessian(loss(doubled_by_hand))(x, most)),
+        )
+    assert len(step.signatures) == 1
+
+
+def test_fori_loop_of_a_varying_number_of_steps():
+    power = tg.compile(tg.value_and_grad(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0)))
+    for n in (0, 1, 5):
+        same(power(2.0, n), (2.0**n, n * 2.0 ** (n - 1)))
+    assert len(power.signatures) == 1
+    backwards = tg.compile(lambda x, n: tg.fori_loop(-n, 3, lambda i, y: y * x + i, 1.0))
+    for n in (-3, 0, 2):
+        same(backwards(2.0, n), tg.fori_loop(-n, 3, lambda i, y: y * 2.0 + i, 1.0))
+    same(tg.fori_loop(2, 5, lambda i, y: y + i, 0), 9)
+    same(tg.fori_loop(5, 2, lambda i, y: y + i, 1.5), 1.5)
+
+
+@pytest.mark.parametrize("bound", [2.5, np.array(2.0), np.ones(2, int), "2"])
+def test_fori_loop_bounds_are_integers(bound):
+    for at, bounds in (("start", (bound, 4)), ("stop", (0, bound))):
+        loop = lambda *given: tg.fori_loop(*given, lambda i, c: c + i, 0)  # noqa: E731
+        with pytest.raises(TypeError, match=f"fori_loop: {at} must be an integer, not"):
+            loop(*bounds)
+        if not isinstance(bound, str):
+            with pytest.raises(TypeError, match=f"fori_loop: {at} must be an integer, not"):
+                tg.compile(loop)(*bounds)
+
+
+BOUNDS = [np.int8(-3), np.uint8(250), np.array(300, np.int16), -2, 130]
+
+
+@pytest.mark.parametrize("start", BOUNDS)
+def test_fori_loop_counts_in_wide_integers(start):
+    def fn(start, stop):
+        return tg.fori_loop(start, stop, lambda i, c: (c[0] + 1, c[1] + i), (0, 0))
+
+    def batched(start, stop):
+        return tg.tree.map(lambda x: x[1], tg.vmap(fn)(np.stack([start] * 2), np.stack([stop] * 2)))
+
+    for stop in (*BOUNDS, np.uint8(255)):
+        numbers = range(int(start), int(stop))
+        for f in (fn, tg.compile(fn), batched):
+            for x, wanted in zip(f(start, stop), (len(numbers), sum(numbers)), strict=True):
+                assert np.asarray(x).dtype == np.int64
+                assert x == wanted
+
+
+def test_while_loop_of_a_batch_goes_on_for_each_example():
+    def root(a):
+        return tg.while_loop(lambda y: np.abs(y * y - a) > 1e-9, lambda y: (y + a / y) / 2, 1.0)
+
+    a = np.array([4.0, 9.0, 1.0])
+    same(tg.vmap(root)(a), np.sqrt(a))
+    same(tg.compile(tg.vmap(root))(a), np.sqrt(a))
+    powers = tg.vmap(lambda x, n: tg.fori_loop(0, n, lambda i, y: y * x, 1.0))
+    same(powers(np.array([2.0, 3.0]), np.array([2, 3])), np.array([4.0, 27.0]))
+    # its derivative is taken for each example; of no steps it is 0
+    same(tg.vmap(tg.grad(root))(a), np.array([0.25, 1 / 6, 0.0]))

@@ -1,0 +1,295 @@
+"""scan against plain Python: values, derivatives of any order, and what it holds."""
+
+import itertools
+import pickle
+from functools import partial
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from depth import THOROUGH, depth
+from hypothesis import given
+from loops import TERMS, arguments, by_hand, losses, same, step_of, terms
+
+import tapegrad as tg
+from tapegrad.testing import check_grads
+
+
+@depth("loop")
+@given(terms, st.integers(1, 3), st.booleans(), st.booleans(), st.integers(0, 3))
+def test_scan_has_the_values_and_derivatives_of_its_loop(terms, n, reverse, remember, seed):
+    args, tangents = arguments(n, seed), arguments(n, seed + 10)
+    scanned, unrolled = losses(terms, reverse, remember)
+    same(scanned(*args), unrolled(*args))
+    same(tg.grad(scanned, (0, 1, 2))(*args), tg.grad(unrolled, (0, 1, 2))(*args))
+    same(tg.jvp(scanned, args, tangents), tg.jvp(unrolled, args, tangents))
+    same(tg.hvp(scanned, args, tangents), tg.hvp(unrolled, args, tangents))
+
+
+@pytest.mark.parametrize("outer", [tg.grad, lambda f: tg.jacobian(f)], ids=["grad", "jacobian"])
+def test_scan_has_third_derivatives(outer):
+    def power(x):
+        return tg.fori_loop(0, 4, lambda i, y: y * x, 1.0)
+
+    third = outer(tg.grad(lambda x: tg.jvp(power, (x,), (1.0,))[1]))
+    same(third(1.5), 4 * 3 * 2 * 1.5)
+    same(tg.compile(third)(1.5), 4 * 3 * 2 * 1.5)
+
+
+def rolled(kind, body, c):
+    """A loop of a few steps around a step of a vector; how many may depend on its values."""
+    if kind == "scan":
+        last, ys = tg.scan(lambda c, x: (body(c) + x, tg.sum(c)), c, np.arange(2.0))
+        return last + 0.1 * tg.sum(ys)
+    if kind == "fori":
+        return tg.fori_loop(0, 2, lambda i, c: body(c) * (i + 1), c)
+    if kind == "cond":
+        return tg.cond(tg.sum(c) > 0, body, lambda c: body(-c), c)
+    most = 2 if kind == "while" else np.where(tg.sum(c) > 0, 2, 1)
+    return tg.while_loop(lambda s: s[0] < most, lambda s: (s[0] + 1, body(s[1])), (0, c))[1]
+
+
+def unrolled(kind, body, c):
+    """The same in plain Python."""
+    if kind == "scan":
+        ys = []
+        for x in np.arange(2.0):
+            c, y = body(c) + x, tg.sum(c)
+            ys.append(y)
+        return c + 0.1 * sum(ys)
+    if kind == "fori":
+        return 2 * body(body(c))
+    if kind == "cond":
+        return body(c if tg.sum(c) > 0 else -c)
+    return body(body(c)) if kind == "while" or tg.sum(c) > 0 else body(c)
+
+
+def nest(loop, kinds, x):
+    """Loops of these kinds, one in the other, around a step that captures x."""
+
+    def step(c):
+        return np.sin(c) * x + np.cos(c) * np.sum(x)
+
+    for kind in kinds:
+        step = partial(loop, kind, step)
+    return tg.sum(step(x))
+
+
+KINDS = ("while", "until", "scan", "fori", "cond")
+
+
+PAIRS = (
+    tuple(itertools.product(KINDS, KINDS)) if THOROUGH else (("while", "fori"), ("until", "scan"))
+)
+
+
+@pytest.mark.parametrize("kinds", PAIRS, ids=" in ".join)
+def test_scan_in_loops_has_derivatives_of_any_order(kinds):
+    xs = np.array([[0.7, -0.3], [-1.1, 0.2]])
+    first, second = (partial(nest, loop, kinds) for loop in (rolled, unrolled))
+    for _ in range(3):
+        first, second = (
+            lambda x, f=f: tg.sum(tg.grad(f)(x) * np.array([1.0, 0.5])) for f in (first, second)
+        )
+        want = np.stack([second(x) for x in xs])
+        same(np.stack([first(x) for x in xs]), want)
+        same(tg.vmap(first)(xs), want)
+    if THOROUGH:
+        same(tg.compile(tg.vmap(first))(xs), want)
+
+
+def test_scan_records_do_not_depend_on_the_length():
+    def loss(xs):
+        return tg.scan(lambda c, x: (np.tanh(c + x), c), 0.0, xs)[0]
+
+    lengths = {len(tg.record(loss)(np.ones(n))[1]) for n in (1, 10, 100)}
+    assert len(lengths) == 1
+    _, tape = tg.record(loss)(np.ones(5))
+    assert [x.op.name for x in tape][1:] == ["loop", "getitem", "getitem"]
+    program = tg.compile(tg.grad(loss)).program(np.ones(100))
+    assert len(program.instructions) < 20
+    assert pickle.loads(pickle.dumps(program)) == program
+
+
+def test_scan_of_a_checkpointed_body_keeps_its_carry_alone():
+    def body(c, x):
+        return np.sin(np.exp(np.tanh(c) * x)), None
+
+    def kept(f, loop):
+        _, tape = tg.record(lambda xs: loop(f, xs))(np.ones((4, 2)))
+        loop = next(x for x in tape if x.op.name == "loop")
+        return loop.options["loop"].n_kept
+
+    def alike(f, made):
+        return tg.checkpoint(made) if isinstance(f, type(tg.checkpoint(body))) else made
+
+    for loop in (
+        lambda f, xs: tg.scan(f, xs[0], xs)[0],
+        lambda f, xs: tg.fori_loop(0, 4, alike(f, lambda i, c: body(c, xs[0])[0]), xs[0]),
+    ):
+        assert kept(body, loop) > kept(tg.checkpoint(body), loop) == 1
+
+
+def test_scan_body_uses_a_pullback_and_outer_gradients():
+    def loss(loop, w):
+        y, pullback = tg.vjp(lambda w: np.sin(w) * w, w)
+
+        def step(c, x):
+            (d,) = pullback(c * x)
+            return d + tg.grad(lambda w: tg.sum(w**3) * x[0])(w), y
+
+        c, ys = loop(step, w, np.ones((3, 2)))
+        return tg.sum(c) + tg.sum(ys)
+
+    w = np.array([0.3, 0.6])
+    expected = tg.grad(lambda w: loss(lambda *a: by_hand(*a, False), w))(w)
+    same(tg.grad(lambda w: loss(tg.scan, w))(w), expected)
+    same(tg.compile(tg.grad(lambda w: loss(tg.scan, w)))(w), expected)
+
+
+def test_scan_of_captured_tensors_alone_is_recorded():
+    def loss(w):
+        return tg.scan(lambda c, x: (c * w + x, None), np.ones(2), np.ones((3, 2)))[0].sum()
+
+    same(tg.grad(loss)(2.0), 2 * (3 * 4 + 2 * 2 + 1.0))
+
+    def none(w):
+        return tg.scan(lambda c, x: (c * 2 + x, None), np.ones(2), np.ones((3, 2)))[0].sum()
+
+    output, tape = tg.record(none)(2.0)
+    assert (output, len(tape)) == (30.0, 1)
+
+
+@pytest.mark.parametrize("begun", [0.0, 1.0, np.array(0.0), np.array(2.0)])
+def test_scan_captures_tensors_at_some_steps_alone(begun):
+    def weighed(w, c):
+        return tg.cond(c > 1.5, lambda: c * w, lambda: c + 1.0)
+
+    def by_scan(w):
+        return tg.scan(lambda c, _: (weighed(w, c), c), begun, length=4)[0]
+
+    def by_while(w):
+        return tg.while_loop(lambda c: c < 6.0, lambda c: weighed(w, c), begun)
+
+    def by_condition(w):
+        # the condition alone captures it, from the second step on
+        return tg.while_loop(
+            lambda c: tg.cond(c > 0.5, lambda: c < w, lambda: c < 9.0), lambda c: c + 1.0, begun
+        )
+
+    order = 1 if isinstance(begun, np.ndarray) and not THOROUGH else 2
+    check_grads(by_scan, (1.5,), order)
+    check_grads(by_while, (1.5,), order)
+    check_grads(by_condition, (2.5,), order)
+
+
+def test_scan_body_reads_no_values():
+    for body in (lambda c, x: (c if c > 0 else -c, x), lambda c, x: (c * float(x), x)):
+        with pytest.raises(tg.TraceError, match=r"tg\.cond.*tg\.while_loop or tg\.scan"):
+            tg.grad(lambda c, body=body: tg.scan(body, c, np.ones(2))[0])(1.0)
+
+
+def test_scan_body_that_draws_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(tg.TraceError, match="drew from"):
+        tg.grad(lambda c: tg.scan(lambda c, x: (c * rng.normal(), x), c, np.ones(2))[0])(1.0)
+
+
+def test_scan_carries_keys():
+    def walk(scale, keys):
+        def step(c, key):
+            return c + scale * tg.random.normal(key, ()), None
+
+        return tg.scan(step, 0.0, keys)[0]
+
+    keys = tg.random.split(tg.random.key(0), 4)
+    total = sum(tg.random.normal(key, ()) for key in keys)
+    same(tg.grad(walk)(2.0, keys), total)
+    same(tg.compile(tg.grad(walk))(2.0, keys), total)
+
+
+def test_scan_of_no_steps():
+    def loop(c, xs):
+        return tg.scan(lambda c, x: (c + x, {"y": c * x, "n": x > 0, "x": x}), c, xs)
+
+    xs = np.ones((0, 3), np.float32)
+    for result in (
+        loop(np.ones(3), xs),
+        tg.record(loop)(np.ones(3), xs)[0],
+        tg.compile(loop)(np.ones(3), xs),
+    ):
+        c, ys = tg.tree.map(lambda x: x.value if isinstance(x, tg.Tensor) else x, result)
+        np.testing.assert_array_equal(c, np.ones(3))
+        assert (ys["y"].shape, ys["y"].dtype, ys["n"].dtype) == ((0, 3), np.float64, bool)
+        assert (ys["x"].shape, ys["x"].dtype) == ((0, 3), np.float32)
+    same(tg.grad(lambda c: tg.sum(loop(c, xs)[0] ** 2))(np.ones(3)), 2 * np.ones(3))
+    assert tg.scan(lambda c, _: (c * 2, None), 3.0, length=0) == (3.0, None)
+    # what would be wrong with a step is not asked if there is none
+    flat, x = np.zeros((2, 2)), np.ones(2)
+
+    def steps(a, x, n):
+        return tg.fori_loop(0, n, lambda i, c: np.linalg.inv(a) @ c, x)
+
+    for n in (0, -2):
+        for f in (steps, tg.compile(steps)):
+            np.testing.assert_array_equal(f(flat, x, n), x)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_scan_on_arrays_is_the_loop(reverse):
+    c, xs, w = arguments(4)
+    step = step_of(TERMS[2:5], w)
+    for got, want in zip(
+        tg.scan(step, (c, 0), xs, reverse=reverse), by_hand(step, (c, 0), xs, reverse), strict=True
+    ):
+        assert tg.tree.all_close(tg.tree.map(np.asarray, got), tg.tree.map(np.asarray, want))
+
+    def careless(c, x):
+        x += 1
+        return c, x
+
+    before = xs.copy()
+    for body in (careless, lambda c, x: careless(x, c)):
+        with pytest.raises(ValueError, match="read-only"):
+            tg.scan(body, c, xs, reverse=reverse)
+    np.testing.assert_array_equal(xs, before)
+
+
+def test_scan_refuses_a_tensor_that_leaves_its_body():
+    kept = []
+
+    def body(c, x):
+        kept.append(c)
+        return c * x, None
+
+    tg.grad(lambda c: tg.scan(body, c, np.ones(2))[0])(1.0)
+    with pytest.raises(tg.TapeError, match="belongs to the tape of body"):
+        tg.grad(lambda c: kept[-1] * c)(1.0)
+
+
+def test_scan_refuses_lengths_that_differ():
+    def body(c, x):
+        return c, x
+
+    for args, kwargs, message in (
+        (({"a": np.ones(3), "b": np.ones(4)},), {}, r"xs\.a 3, xs\.b 4"),
+        ((np.ones(3),), {"length": 4}, "length 4, xs 3"),
+        ((), {}, "length must say"),
+        ((), {"length": -1}, "0 or more"),
+        (({"a": 1.0},), {}, r"xs\.a has no axis"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tg.scan(body, 0.0, *args, **kwargs)
+
+
+def test_loops_refuse_what_is_no_function():
+    for call in (
+        lambda: tg.scan(1, 0.0, np.ones(2)),
+        lambda: tg.while_loop(1, abs, 0.0),
+        lambda: tg.while_loop(abs, 1, 0.0),
+        lambda: tg.fori_loop(0, 1, 1, 0.0),
+        lambda: tg.cond(True, 1, abs, 0.0),
+        lambda: tg.cond(True, abs, 1, 0.0),
+    ):
+        with pytest.raises(TypeError, match="a function is needed"):
+            call()

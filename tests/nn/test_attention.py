@@ -1,0 +1,87 @@
+"""Attention."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from layer_kinds import KINDS
+
+import tapegrad as tg
+
+nn = tg.nn
+
+
+def test_attention_of_a_query_that_may_look_nowhere() -> None:
+    x = np.arange(6.0).reshape(3, 2)
+    nowhere = np.zeros((3, 3), bool)
+    value, g = tg.value_and_grad(lambda x: tg.sum(nn.attention(x, x, x, nowhere)))(x)
+    np.testing.assert_allclose(value, x.sum())
+    assert np.isfinite(g).all()
+
+
+def test_attention_causal_ignores_what_is_later() -> None:
+    layer = nn.MultiHeadAttention(4, 2, causal=True)
+    params, x = KINDS["causal attention"].arguments()
+    changed = np.concatenate([x[:, :2], x[:, 2:] + 5], axis=1)
+    np.testing.assert_array_equal(layer(params, x)[:, :2], layer(params, changed)[:, :2])
+    both = np.array([[True, False, False]] * 3)
+    np.testing.assert_allclose(layer(params, x, mask=both)[:, 2], layer(params, x[:, :1])[:, 0])
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("dtype", [float, np.float32, int])
+def test_attention_refuses_a_mask_of_numbers(causal: bool, dtype: Any) -> None:
+    layer = nn.MultiHeadAttention(4, 2, causal=causal)
+    params, x = layer.init(0), np.ones((3, 4))
+    added = np.zeros((3, 3), dtype)  # elsewhere added to scores, where 0 lets a query look
+    for mask in (added, added.tolist()):
+        with pytest.raises(TypeError, match="mask == 0"):
+            layer(params, x, mask=mask)
+        with pytest.raises(TypeError, match="mask == 0"):
+            nn.attention(x, x, x, mask)
+    np.testing.assert_array_equal(layer(params, x, mask=added == 0), layer(params, x))
+
+
+@given(
+    st.sampled_from([(), (1,), (2,), (3, 1)]), st.sampled_from([(), (2,), (3, 2)]), st.booleans()
+)
+def test_attention_broadcasts_leading_axes(mine: Any, others: Any, masked: bool) -> None:
+    layer = nn.MultiHeadAttention(4, 2)
+    params, rng = layer.init(0), np.random.default_rng(0)
+    x, memory = rng.normal(size=(*mine, 3, 4)), rng.normal(size=(*others, 5, 4))
+    mask = rng.random((*others, 3, 5)) < 0.7 if masked else None
+    leading = np.broadcast_shapes(mine, others)
+    got = layer(params, x, memory, mask)
+    whole = None if mask is None else np.broadcast_to(mask, (*leading, 3, 5))
+    want = layer(
+        params,
+        np.broadcast_to(x, (*leading, 3, 4)),
+        np.broadcast_to(memory, (*leading, 5, 4)),
+        whole,
+    )
+    np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("x", "memory", "mask"),
+    [
+        ((4,), None, None),
+        ((2, 3, 4), (4,), None),
+        ((2, 3, 4), (3, 5, 4), None),
+        ((2, 3, 4), None, (2, 3)),
+        ((2, 3, 4), None, (2, 4, 3, 3)),
+        ((3, 4), (5, 4), (5, 3)),
+        ((3, 4), None, (2, 3, 3)),
+    ],
+)
+def test_attention_names_shapes_that_do_not_fit(x: Any, memory: Any, mask: Any) -> None:
+    layer = nn.MultiHeadAttention(4, 2)
+    given_memory = None if memory is None else np.ones(memory)
+    given_mask = None if mask is None else np.ones(mask, bool)
+    with pytest.raises(
+        ValueError, match=f"MultiHeadAttention.*{re.escape(str(mask or memory or x))}"
+    ):
+        layer(layer.init(0), np.ones(x), given_memory, given_mask)

@@ -1,0 +1,83 @@
+"""Convolution and pooling."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.ops.window import add_patches, patches
+
+nn = tg.nn
+
+
+@given(
+    side=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    size=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    groups=st.integers(1, 3),
+    inner=st.integers(1, 2),
+    batch=st.integers(0, 2),
+)
+def test_convolution_is_its_sum(
+    side: Any, size: Any, stride: Any, padding: Any, groups: int, inner: int, batch: int
+) -> None:
+    counts = [
+        (n + 2 * p - k) // s + 1 for n, k, s, p in zip(side, size, stride, padding, strict=True)
+    ]
+    layer = nn.Conv2d(groups * inner, 2 * groups, size, stride, padding, groups)
+    rng = np.random.default_rng(0)
+    params = tg.tree.map(lambda p: rng.normal(size=p.shape), layer.init(0))
+    x = rng.normal(size=(batch, groups * inner, *side))
+    if min(counts) < 1:
+        with pytest.raises(ValueError, match="fits"):
+            layer(params, x)
+        return
+    padded = np.pad(x, ((0, 0), (0, 0), *((p, p) for p in padding)))
+    want = np.zeros((batch, 2 * groups, *counts))
+    for out in range(2 * groups):
+        channels = slice(out // 2 * inner, (out // 2 + 1) * inner)
+        for place in np.ndindex(*counts):
+            part = tuple(
+                slice(i * s, i * s + k) for i, s, k in zip(place, stride, size, strict=True)
+            )
+            products = padded[:, channels, *part] * params.weight[out]
+            want[:, out, *place] = products.sum(axis=(1, 2, 3)) + params.bias[out]
+    np.testing.assert_allclose(layer(params, x), want, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("stride", [(1, 1), (2, 3)])
+def test_convolution_patches_of_many_small_images(stride: Any) -> None:
+    values = patches(np.arange(30 * 63.0).reshape(5, 6, 7, 9), (3, 2), stride)
+    got = add_patches(values, (7, 9), stride)
+    assert got.flags.c_contiguous
+    for place in np.ndindex(5, 6):
+        np.testing.assert_array_equal(got[place], add_patches(values[place], (7, 9), stride))
+
+
+def test_max_pool_ties_share_the_gradient() -> None:
+    pool = nn.MaxPool2d(2)
+    x = np.array([[[[1.0, 1.0], [1.0, 0.0]]]])
+    g = tg.grad(lambda x: tg.sum(pool(None, x)))(x)
+    np.testing.assert_array_equal(g, [[[[1 / 3, 1 / 3], [1 / 3, 0]]]])
+
+
+def test_softmax_and_flatten_layers_choose_their_axes():
+    x = np.arange(24.0).reshape(2, 3, 4) ** 0.5
+    for shares in (nn.Softmax()(None, x), np.exp(nn.LogSoftmax()(None, x))):
+        np.testing.assert_allclose(np.sum(shares, axis=-1), np.ones((2, 3)))
+    np.testing.assert_array_equal(nn.Flatten()(None, x), x.reshape(2, 12))
+
+
+@pytest.mark.parametrize("n_axes", [0, 1])
+def test_pool_and_flatten_name_an_input_with_too_few_axes(n_axes: int) -> None:
+    x = np.ones((4,) * n_axes)
+    for pool in (nn.MaxPool2d(2), nn.AvgPool2d((1, 2))):
+        with pytest.raises(ValueError, match=re.escape(f"shape {x.shape}")):
+            pool(None, x)
+    with pytest.raises(ValueError, match=r"Flatten.*axis"):
+        nn.Flatten()(None, 1.0)

@@ -1,0 +1,179 @@
+"""Losses and metrics."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tapegrad as tg
+from tapegrad.testing import check_grads, check_properties
+
+nn = tg.nn
+
+
+LOSSES = {
+    "l1": (nn.l1_loss, lambda t: t.nn.functional.l1_loss, {}),
+    "huber": (nn.huber_loss, lambda t: t.nn.functional.huber_loss, {"delta": 0.75}),
+    "huber, wide": (nn.huber_loss, lambda t: t.nn.functional.huber_loss, {}),
+    "binary": (
+        nn.binary_cross_entropy_loss,
+        lambda t: t.nn.functional.binary_cross_entropy_with_logits,
+        {},
+    ),
+    "kl": (
+        nn.kl_loss,
+        lambda t: (
+            lambda x, target, reduction: (
+                t.nn.functional.kl_div(
+                    x.log_softmax(-1),
+                    target,
+                    reduction={"mean": "batchmean"}.get(reduction, reduction),
+                )
+                if reduction != "none"
+                else t.nn.functional.kl_div(x.log_softmax(-1), target, reduction="none").sum(-1)
+            )
+        ),
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_and_their_gradients_are_pytorchs(name: str, reduction: str) -> None:
+    torch = pytest.importorskip("torch")
+    ours, theirs, given = LOSSES[name]
+    rng = np.random.default_rng(0)
+    x, targets = 2 * rng.normal(size=(4, 3)), rng.uniform(size=(4, 3))
+    if name == "kl":
+        targets[0] = [0, 1, 0]
+        targets /= targets.sum(axis=-1, keepdims=True)
+    tensor = torch.tensor(x, requires_grad=True)
+    want = theirs(torch)(tensor, torch.tensor(targets), reduction=reduction, **given)
+    cotangent = rng.normal(size=want.shape)
+    want.backward(torch.tensor(cotangent))
+    y, pullback = tg.vjp(lambda x: ours(x, targets, reduction=reduction, **given), x)
+    np.testing.assert_allclose(y, want.detach().numpy(), rtol=1e-10, atol=1e-12)
+    np.testing.assert_allclose(pullback(cotangent)[0], tensor.grad.numpy(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_losses_have_the_properties_of_any_function(name: str) -> None:
+    loss, _, given = LOSSES[name]
+    rng = np.random.default_rng(1)
+    x, targets = 2 * rng.normal(size=(2, 3)), rng.uniform(0.25, 0.75, size=(2, 3))
+    fn = lambda x, targets: loss(x, targets, **given)  # noqa: E731
+    check_grads(fn, (x, targets), order=1 if "huber" in name else 2)
+    check_properties(fn, (x, targets), compiled=True)
+    narrow = tg.grad(fn)(x.astype(np.float32), targets.astype(np.float32))
+    assert narrow.dtype == np.float32
+    assert fn(x.astype(np.float32), targets.astype(np.float32)).dtype == np.float32
+    with pytest.raises(ValueError, match=loss.__name__):
+        fn(x, targets[:1])
+    with pytest.raises(ValueError, match="reduction"):
+        loss(x, targets, reduction="all")
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4])
+def test_binary_cross_entropy_is_stable(size: float) -> None:
+    logits, targets = np.array([size, -size, size, -size]), np.array([0, 1, 1, 0])
+    losses = nn.binary_cross_entropy_loss(logits, targets, reduction="none")
+    np.testing.assert_allclose(losses, [size, size, np.exp(-size), np.exp(-size)], rtol=1e-12)
+    g = tg.grad(nn.binary_cross_entropy_loss)(logits, targets, reduction="sum")
+    np.testing.assert_allclose(g, [1, -1, -np.exp(-size), np.exp(-size)], rtol=1e-12)
+    assert nn.binary_cross_entropy_loss(logits.astype(np.float32), targets).dtype == np.float32
+
+
+@given(st.integers(0, 100), st.sampled_from([(), (5,), (2, 3)]))
+def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
+    rng = np.random.default_rng(seed)
+    logits, labels = rng.normal(size=(*shape, 3)), rng.integers(0, 3, shape)
+    want = np.mean(np.argmax(logits, axis=-1) == labels)
+    assert nn.accuracy(logits, labels) == want
+    assert tg.compile(nn.accuracy)(logits, labels) == want
+    with pytest.raises(ValueError, match="labels"):
+        nn.accuracy(logits, np.zeros((*shape, 1), int))
+    with pytest.raises(ValueError, match="classes"):
+        nn.accuracy(np.array(0.0), np.array(0))
+
+
+FLOATS = st.floats(-3, 3, allow_subnormal=False)
+
+
+PAIRS = st.sampled_from([(), (3,), (2, 3), (0, 2)]).flatmap(
+    lambda shape: st.tuples(
+        hnp.arrays(np.float64, shape, elements=FLOATS),
+        hnp.arrays(np.float64, shape, elements=FLOATS),
+    )
+)
+
+
+@given(PAIRS)
+def test_mse_is_the_squared_error(pair):
+    predictions, targets = pair
+    squares = np.square(predictions - targets)
+    np.testing.assert_array_equal(tg.nn.mse_loss(predictions, targets, "none"), squares)
+    np.testing.assert_allclose(
+        tg.nn.mse_loss(predictions, targets, reduction="sum"), np.sum(squares)
+    )
+    slope = 2 * (predictions - targets)
+    loss = tg.grad(tg.nn.mse_loss, argnums=(0, 1))
+    if predictions.size:
+        np.testing.assert_allclose(tg.nn.mse_loss(predictions, targets), np.mean(squares))
+        gp, gt = loss(predictions, targets)
+        np.testing.assert_allclose(gp, slope / predictions.size, rtol=1e-12, atol=1e-300)
+        np.testing.assert_array_equal(gt, -gp)
+    gp, gt = loss(predictions, targets, reduction="sum")
+    np.testing.assert_array_equal(gp, slope)
+    np.testing.assert_array_equal(gt, -slope)
+
+
+def softmax(x):
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+@given(st.sampled_from([(), (4,), (2, 3)]), st.integers(1, 4), st.integers(0, 1000))
+def test_cross_entropy_is_minus_the_log_probability_of_the_class(shape, n_classes, seed):
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(size=(*shape, n_classes)) * 3
+    targets = rng.integers(0, n_classes, shape)
+    one_hot = np.eye(n_classes)[targets]
+    losses = -np.sum(np.log(softmax(logits)) * one_hot, axis=-1)
+    close = {"rtol": 1e-9, "atol": 1e-12}
+    loss = tg.nn.cross_entropy_loss
+    np.testing.assert_allclose(loss(logits, targets, reduction="none"), losses, **close)
+    np.testing.assert_allclose(loss(logits, targets, reduction="sum"), np.sum(losses), **close)
+    np.testing.assert_allclose(loss(logits, targets), np.mean(losses), **close)
+    g = tg.grad(loss)(logits, targets)
+    np.testing.assert_allclose(g, (softmax(logits) - one_hot) / max(targets.size, 1), **close)
+    g = tg.grad(loss)(logits, targets, reduction="sum")
+    np.testing.assert_allclose(g, softmax(logits) - one_hot, **close)
+
+
+def test_cross_entropy_gradient_by_its_cotangent():
+    logits, targets = np.array([[1.0, 2.0], [0.5, -1.0]]), np.array([0, 1])
+    _, pullback = tg.vjp(lambda x: tg.nn.cross_entropy_loss(x, targets, "none"), logits)
+    weights = np.array([3.0, -2.0])
+    want = (softmax(logits) - np.eye(2)[targets]) * weights[:, None]
+    np.testing.assert_allclose(pullback(weights)[0], want, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e4, 1e6])
+def test_cross_entropy_is_stable(size):
+    logits = np.array([[0.0, size], [size, 0.0], [-size, -size]])
+    targets = np.array([0, 0, 1])
+    loss, g = tg.value_and_grad(lambda x: tg.nn.cross_entropy_loss(x, targets, "sum"))(logits)
+    np.testing.assert_allclose(loss, size + np.log(2))
+    np.testing.assert_allclose(g, [[-1, 1], [0, 0], [0.5, -0.5]], atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int32, np.int64])
+def test_cross_entropy_targets_may_be_any_integers(dtype):
+    logits = np.array([[1.0, 2.0], [3.0, 4.0]])
+    want = tg.nn.cross_entropy_loss(logits, np.array([0, 1]))
+    assert tg.nn.cross_entropy_loss(logits, np.array([0, 1], dtype)) == want
+    assert tg.nn.cross_entropy_loss(logits, [0, 1]) == want

@@ -1,0 +1,81 @@
+"""Recurrent cells."""
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+
+def test_rnn_cell_shapes_of_parameters():
+    params = tg.nn.RNNCell(2, 3, 4).init(0)
+    assert [x.shape for x in tg.tree.leaves(params)] == [(2, 3), (3,), (3, 3), (3,), (3, 4), (4,)]
+    assert params.w_ih.weight.shape == (2, 3)
+    assert params.w_ho.bias.shape == (4,)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize("hidden_dtype", [None, np.float16, np.float32, np.float64])
+def test_rnn_cell_state_does_not_widen_a_model(dtype, hidden_dtype):
+    cell = tg.nn.RNNCell(2, 3, 4)
+    params, x = cell.init(0, dtype), np.ones((5, 2), dtype)
+    hidden = cell.initial_hidden(5)
+    hidden = hidden if hidden_dtype is None else hidden.astype(hidden_dtype)
+
+    def loss(params, hidden):
+        output, after = cell(params, x, hidden)
+        assert output.dtype == after.dtype == dtype
+        return tg.sum(output) + tg.sum(after)
+
+    grads = tg.grad(loss, argnums=(0, 1))(params, hidden)
+    assert all(g.dtype == dtype for g in tg.tree.leaves(grads[0]))
+    assert grads[1].dtype == hidden.dtype
+    assert grads[1].any()
+
+
+@pytest.mark.parametrize(
+    ("activation", "function"),
+    [("sigmoid", lambda x: 1 / (1 + np.exp(-x))), ("tanh", np.tanh)],
+)
+def test_rnn_cell_is_one_step_of_its_formula(activation, function):
+    cell = tg.nn.RNNCell(2, 3, 4, activation=activation)
+    params = cell.init(0)
+    x, hidden = np.linspace(-1, 1, 10).reshape(5, 2), np.linspace(0, 1, 15).reshape(5, 3)
+    output, after = cell(params, x, hidden)
+    want = function(
+        x @ params.w_ih.weight + params.w_ih.bias + hidden @ params.w_hh.weight + params.w_hh.bias
+    )
+    np.testing.assert_allclose(after, want, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(
+        output, want @ params.w_ho.weight + params.w_ho.bias, rtol=1e-12, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("activation", ["step", "", None, ["tanh"], tg.tanh, 0])
+def test_rnn_cell_refuses_an_unknown_activation(activation):
+    with pytest.raises(ValueError, match="activation must be one of relu, sigmoid, tanh"):
+        tg.nn.RNNCell(2, 3, 4, activation=activation)
+
+
+def test_rnn_cell_is_a_sigmoid_by_default():
+    assert tg.nn.RNNCell(2, 3, 4) == tg.nn.RNNCell(2, 3, 4, activation="sigmoid")
+
+
+def test_rnn_cell_gradient_goes_back_through_time():
+    cell = tg.nn.RNNCell(2, 2, 1, activation="tanh")
+    params = cell.init(3)
+    xs = np.linspace(-1, 1, 12).reshape(6, 1, 2)
+
+    def last(params, xs):
+        hidden = cell.initial_hidden(1)
+        for x in xs:
+            output, hidden = cell(params, x, hidden)
+        return tg.sum(output)
+
+    g = tg.grad(last, argnums=1)(params, xs)
+    assert np.all(g != 0)
+    h = 1e-6
+    for place in np.ndindex(xs.shape):
+        step = np.zeros(xs.shape)
+        step[place] = h
+        slope = (last(params, xs + step) - last(params, xs - step)) / (2 * h)
+        np.testing.assert_allclose(g[place], slope, rtol=1e-6, atol=1e-9)

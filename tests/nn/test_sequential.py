@@ -1,0 +1,272 @@
+"""Layers in sequence, with keys, modes and states."""
+
+import functools
+import math
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.testing import check_grads, check_properties
+
+nn = tg.nn
+
+
+def test_batch_norm_statistics_have_no_gradient() -> None:
+    layer = nn.BatchNorm(2)
+    params, x = layer.init(0, np.float32), np.arange(6, dtype=np.float32).reshape(3, 2)
+
+    def drift(x: Any) -> Any:
+        state = layer(params, x, layer.initial_state(), training=True)[1]
+        return tg.sum(state.mean) + tg.sum(state.variance)
+
+    np.testing.assert_array_equal(tg.grad(drift)(x), np.zeros((3, 2)))
+    for state in (layer.initial_state(), layer.initial_state(np.float32)):
+        y, after = layer(params, x, state, training=True)
+        assert y.dtype == layer(params, x, after)[0].dtype == np.float32
+        assert after.mean.dtype == state.mean.dtype
+        assert layer(params, x, after)[1] is after
+
+
+def test_sequential_splits_its_key() -> None:
+    inner = nn.Sequential(np.tanh, nn.Dropout(0.5))
+    model = nn.Sequential(nn.Dropout(0.5), nn.Linear(50, 40), inner, nn.Dropout(0.5))
+    params, x, key = model.init(0), np.ones((20, 50)), tg.random.key(1)
+    np.testing.assert_array_equal(model(params, x), inner(params[2], model.layers[1](params[1], x)))
+    k0, k1, k2 = tg.random.split(key, 3)
+    y = model.layers[0](None, x, key=k0)
+    y = inner(params[2], model.layers[1](params[1], y), key=k1)
+    y = model.layers[3](None, y, key=k2)
+    np.testing.assert_array_equal(model(params, x, key=key), y)
+    # an integer stands for its key; another key drops others
+    np.testing.assert_array_equal(model(params, x, key=1), y)
+    assert np.any(model(params, x, key=2) != y)
+    # a model that needs none does without
+    plain = nn.Sequential(nn.Linear(50, 40), np.tanh)
+    assert plain.initial_state() is None
+    params = nn.Linear(50, 40).init(0), None
+    np.testing.assert_array_equal(plain(params, x, key=key), plain(params, x))
+
+
+def test_dropout_draws_with_the_key_of_each_compiled_call() -> None:
+    model = nn.Sequential(nn.Linear(6, 50), tg.relu, nn.Dropout(0.4), nn.Linear(50, 3))
+    params, x = model.init(0), np.linspace(-1, 1, 24).reshape(4, 6)
+
+    def step(params: Any, x: Any, key: Any) -> Any:
+        return tg.value_and_grad(lambda p: tg.sum(model(p, x, key=key) ** 2))(params)
+
+    fast = tg.compile(step)
+    values = set()
+    for seed in range(3):
+        key = tg.random.key(seed)
+        value, grads = fast(params, x, key)
+        want, want_grads = step(params, x, key)
+        values.add(float(value))
+        np.testing.assert_allclose(value, want, rtol=1e-12)
+        for g, w in zip(tg.tree.leaves(grads), tg.tree.leaves(want_grads), strict=True):
+            np.testing.assert_allclose(g, w, rtol=1e-10, atol=1e-12)
+    assert len(values) == 3
+    assert len(fast.signatures) == 1
+
+
+@given(rate=st.floats(0, 0.9), seed=st.integers(0, 1000))
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float, seed: int) -> None:
+    x = np.linspace(1, 2, 4000)
+    y = nn.Dropout(rate)(None, x, key=seed)
+    kept = y != 0
+    np.testing.assert_allclose(y[kept], x[kept] / (1 - rate), rtol=1e-12)
+    assert abs(np.mean(kept) - (1 - rate)) < 0.05
+    g = tg.grad(lambda x: tg.sum(nn.Dropout(rate)(None, x, key=seed)))(x)
+    np.testing.assert_array_equal(g, np.where(kept, 1 / (1 - rate), 0))
+
+
+def test_dropout_rate_is_any_real_number_below_one() -> None:
+    assert nn.Dropout(np.float32(0.5)) == nn.Dropout(0.5)
+    for rate in (1, -0.1, True, "0.5", np.bool_(True), np.nan, 0.5j):
+        with pytest.raises(ValueError, match="rate must be a number"):
+            nn.Dropout(rate)
+
+
+def test_dropout_with_a_key_has_the_properties_of_any_function() -> None:
+    def dropped(x: Any) -> Any:
+        return nn.Dropout(0.5)(None, x, key=3) ** 2
+
+    x = np.linspace(-1, 1, 12).reshape(3, 4)
+    check_grads(dropped, (x,))
+    check_properties(dropped, (x,), compiled=True)
+    assert dropped(x.astype(np.float32)).dtype == np.float32
+
+
+def test_sequential_with_state_takes_it_and_returns_it() -> None:
+    norm, linear = nn.BatchNorm(3), nn.Linear(3, 2)
+    inner = nn.Sequential(norm, np.tanh)
+    model = nn.Sequential(inner, linear, nn.BatchNorm(2), nn.Dropout(0.5))
+    params, state = model.init(0), model.initial_state()
+    assert tg.tree.paths(state) == ["0.0.mean", "0.0.variance", "2.mean", "2.variance"]
+    assert state[1] is state[3] is state[0][1] is None
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    y, after = model(params, x, state, training=True)
+    h, first = norm(params[0][0], x, state[0][0], training=True)
+    h = linear(params[1], np.tanh(h))
+    want, second = nn.BatchNorm(2)(params[2], h, state[2], training=True)
+    np.testing.assert_array_equal(y, want)
+    np.testing.assert_array_equal(after[0][0].mean, first.mean)
+    np.testing.assert_array_equal(after[2].variance, second.variance)
+    assert tg.tree.flatten(after)[1] == tg.tree.flatten(state)[1]
+    evaluated, same = model(params, x, after)
+    assert [s.tobytes() for s in tg.tree.leaves(same)] == [
+        s.tobytes() for s in tg.tree.leaves(after)
+    ]
+    assert np.any(evaluated != y)
+    with pytest.raises(TypeError, match="initial_state"):
+        model(params, x)
+    with pytest.raises(ValueError, match="state has trees"):
+        model(params, x, state[:1])
+    with pytest.raises(TypeError, match="no layer has state"):
+        nn.Sequential(linear)(params[1:2], x, state[:1])
+
+
+def test_sequential_state_goes_through_compiled_steps() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm(4), tg.relu, nn.Linear(4, 1))
+    params, state = model.init(0), model.initial_state()
+    x = np.random.default_rng(0).normal(size=(8, 3))
+
+    def step(params: Any, state: Any, x: Any) -> Any:
+        def loss(p: Any) -> Any:
+            y, after = model(p, x, state, training=True)
+            return tg.mean(y**2), after
+
+        (value, after), grads = tg.value_and_grad(loss, has_aux=True)(params)
+        return value, tg.tree.map(lambda p, g: p - 0.1 * g, params, grads), after
+
+    fast = tg.compile(step)
+    recorded = compiled = params, state
+    for _ in range(3):
+        recorded, compiled = step(*recorded, x)[1:], fast(*compiled, x)[1:]
+    for got, want in zip(tg.tree.leaves(compiled), tg.tree.leaves(recorded), strict=True):
+        np.testing.assert_allclose(got, want, rtol=1e-10, atol=1e-12)
+
+
+def test_sequential_gives_a_users_layer_what_it_asks_for() -> None:
+    class Noise:
+        def init(self, key: Any, dtype: Any = float) -> None:
+            return None
+
+        def __call__(self, params: None, x: Any, *, key: Any = None, training: bool = False) -> Any:
+            return x + tg.random.normal(key, x.shape) if training and key is not None else x
+
+    model = nn.Sequential(Noise(), np.tanh)
+    params, x, key = model.init(0), np.zeros(3), tg.random.key(5)
+    np.testing.assert_array_equal(model(params, x, key=key), np.zeros(3))
+    (mine,) = tg.random.split(key, 1)
+    want = np.tanh(tg.random.normal(mine, (3,)))
+    np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
+
+    class Decorated(Noise):
+        @functools.wraps(Noise.__call__)
+        def __call__(self, *args: Any, **options: Any) -> Any:
+            return Noise.__call__(self, *args, **options)
+
+    model = nn.Sequential(Decorated(), np.tanh)
+    np.testing.assert_array_equal(model(params, x, training=True, key=key), want)
+
+
+def test_sequential_applies_its_layers_in_order():
+    a, b = tg.nn.Linear(3, 4), tg.nn.Linear(4, 2)
+    model = tg.nn.Sequential(a, tg.nn.Tanh(), b)
+    params = model.init(0)
+    assert type(params) is tuple
+    assert params[1] is None
+    x = np.linspace(-1, 1, 6).reshape(2, 3)
+    np.testing.assert_array_equal(model(params, x), b(params[2], np.tanh(a(params[0], x))))
+    assert tg.nn.Sequential()((), x) is x
+    assert tg.nn.Sequential().init(0) == ()
+
+
+def test_sequential_takes_a_function_as_a_layer():
+    a = tg.nn.Linear(3, 4)
+    flat = tg.nn.Sequential(a, np.tanh, tg.relu, lambda x: x.reshape(-1))
+    params = flat.init(0)
+    assert params[1:] == (None, None, None)
+    assert tg.tree.paths(params) == ["0.weight", "0.bias"]
+    x = np.linspace(-1, 1, 6).reshape(2, 3)
+    want = np.maximum(np.tanh(a(params[0], x)), 0).reshape(-1)
+    np.testing.assert_array_equal(flat(params, x), want)
+    g = tg.grad(lambda p: tg.sum(flat(p, x)))(params)
+    assert np.any(g[0].weight != 0)
+    assert tg.nn.Sequential(a, np.tanh) == tg.nn.Sequential(a, np.tanh)
+    assert tg.nn.Sequential(a, np.tanh) != tg.nn.Sequential(a, np.sin)
+
+
+class Affine:
+    """What a layer is not: it keeps its weight to itself."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def __call__(self, x):
+        return x @ self.weight
+
+    def apply(self, x):
+        return self(x)
+
+
+class Slotted:
+    __slots__ = ("parts",)
+
+    def __init__(self, parts):
+        self.parts = parts
+
+    def __call__(self, x):
+        return x
+
+
+@attrs.frozen
+class Frozen:
+    inner: object
+
+    def __call__(self, x):
+        return self.inner(x)
+
+
+AFFINE = Affine(np.eye(2))
+
+
+def test_sequential_refuses_an_init_without_dtype():
+    class Scale:
+        def init(self, key):
+            return np.ones(2)
+
+        def __call__(self, params, x):
+            return params * x
+
+    with pytest.raises(TypeError, match=r"Scale\.init must .*def init\(self, key, dtype=float\)"):
+        tg.nn.Sequential(Scale())
+
+
+@pytest.mark.parametrize(
+    ("thing", "where"),
+    [
+        (AFFINE, "weight"),
+        (AFFINE.apply, "weight"),
+        (Affine({"w": [np.float32(1) * np.ones(2)]}), "weight"),
+        (Slotted((1, np.ones(2))), "parts"),
+        (Slotted([np.tanh, AFFINE]), "parts.weight"),
+        (Frozen(AFFINE), "inner.weight"),
+        (Frozen(Frozen(AFFINE.apply)), "inner.weight"),
+    ],
+)
+def test_sequential_refuses_a_callable_with_arrays(thing, where):
+    with pytest.raises(TypeError, match=rf"holds an array in {where}, .* layer\(params, x\)"):
+        tg.nn.Sequential(tg.nn.Tanh(), thing)
+
+
+def test_sequential_takes_a_callable_without_arrays():
+    loop = Affine(2.0)
+    loop.itself = loop
+    for thing in (Frozen(np.tanh), Slotted((1, "a")), loop, tg.checkpoint(np.sin), math.sin):
+        assert tg.nn.Sequential(thing).init(0) == (None,)

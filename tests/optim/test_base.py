@@ -1,0 +1,308 @@
+"""Every optimizer: its formula, PyTorch's steps, compiled, and pure."""
+
+import copy
+import math
+import pickle
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from depth import THOROUGH
+from trees import bytes_of, random_tree
+
+import tapegrad as tg
+
+
+def test_optimizers_compare_by_their_numbers():
+    assert tg.optim.SGD(0.1) == tg.optim.SGD(0.1)
+    assert tg.optim.SGD(0.1) != tg.optim.SGD(0.1, momentum=0.5)
+    assert tg.optim.SGD(np.float64(0.1)) == tg.optim.SGD(0.1)
+
+
+def only_weights(path: str, leaf: Any) -> bool:
+    return path.endswith("weight")
+
+
+# each with the optimizer of PyTorch that it equals, as a function of its module and parameters
+OPTIMIZERS: dict[str, tuple[Any, Any]] = {
+    "sgd": (tg.optim.SGD(0.1), lambda o, p: o.SGD(p, 0.1)),
+    "momentum": (tg.optim.SGD(0.1, 0.9), lambda o, p: o.SGD(p, 0.1, 0.9)),
+    "nesterov": (tg.optim.SGD(0.1, 0.9, True), lambda o, p: o.SGD(p, 0.1, 0.9, nesterov=True)),
+    "sgd with decay": (
+        tg.optim.SGD(0.1, 0.5, weight_decay=0.1),
+        lambda o, p: o.SGD(p, 0.1, 0.5, weight_decay=0.1),
+    ),
+    "adam": (tg.optim.Adam(0.001), lambda o, p: o.Adam(p)),
+    "adam with other numbers": (
+        tg.optim.Adam(0.01, 0.5, 0.9, 1e-3, weight_decay=0.1),
+        lambda o, p: o.Adam(p, 0.01, (0.5, 0.9), 1e-3, weight_decay=0.1),
+    ),
+    "adamw": (tg.optim.AdamW(0.001), lambda o, p: o.AdamW(p)),
+    "adamw that decays more": (
+        tg.optim.AdamW(0.01, weight_decay=0.5),
+        lambda o, p: o.AdamW(p, 0.01, weight_decay=0.5),
+    ),
+    "rmsprop": (tg.optim.RMSProp(0.01), lambda o, p: o.RMSprop(p)),
+    "rmsprop with all": (
+        tg.optim.RMSProp(0.01, 0.9, 1e-6, 0.5, True, weight_decay=0.1),
+        lambda o, p: o.RMSprop(p, 0.01, 0.9, 1e-6, 0.1, 0.5, centered=True),
+    ),
+    "adagrad": (tg.optim.Adagrad(0.01), lambda o, p: o.Adagrad(p)),
+    "adagrad with all": (
+        tg.optim.Adagrad(0.1, 0.25, 1e-6, weight_decay=0.1),
+        lambda o, p: o.Adagrad(p, 0.1, 0, 0.1, 0.25, 1e-6),
+    ),
+}
+
+
+every_optimizer = pytest.mark.parametrize(
+    "optimizer", [ours for ours, _ in OPTIMIZERS.values()], ids=OPTIMIZERS
+)
+
+
+def run(optimizer: Any, n: int, dtype: Any = float, update: Any = None) -> Any:
+    """Parameters and state after n steps along random gradients."""
+    params = random_tree(0, dtype)
+    state = optimizer.init(params)
+    update = update or optimizer.update
+    for i in range(n):
+        params, state = update(params, random_tree(i + 1, dtype), state)
+    return params, state
+
+
+def by_definition(o: Any, p: Any, grads: list[Any]) -> Any:
+    """The formulas as they are published, on one array."""
+    v = m = s = np.zeros(p.shape)
+    total = np.full(p.shape, getattr(o, "initial", 0.0))
+    for t, g in enumerate(grads, 1):
+        if isinstance(o, tg.optim.AdamW):
+            p = p - o.learning_rate * o.weight_decay * p
+        else:
+            g = g + o.weight_decay * p
+        if isinstance(o, tg.optim.SGD):
+            v = o.momentum * v + g
+            p = p - o.learning_rate * (g + o.momentum * v if o.nesterov else v)
+        elif isinstance(o, tg.optim.Adam):
+            m, s = o.beta1 * m + (1 - o.beta1) * g, o.beta2 * s + (1 - o.beta2) * g**2
+            m_hat, s_hat = m / (1 - o.beta1**t), s / (1 - o.beta2**t)
+            p = p - o.learning_rate * m_hat / (np.sqrt(s_hat) + o.epsilon)
+        elif isinstance(o, tg.optim.RMSProp):
+            s = o.alpha * s + (1 - o.alpha) * g**2
+            m = o.alpha * m + (1 - o.alpha) * g if o.centered else m
+            v = o.momentum * v + g / (np.sqrt(s - m**2) + o.epsilon)
+            p = p - o.learning_rate * v
+        else:
+            total = total + g**2
+            p = p - o.learning_rate * g / (np.sqrt(total) + o.epsilon)
+    return p
+
+
+@every_optimizer
+def test_optimizer_steps_are_those_of_the_definition(optimizer: Any) -> None:
+    trees = [random_tree(i) for i in range(8)]
+    params, state = run(optimizer, 7)
+    assert state.step == 7
+    leaves = zip(*map(tg.tree.leaves, (params, *trees)), strict=True)
+    for x, start, *grads in leaves:
+        np.testing.assert_allclose(
+            x, by_definition(optimizer, start, grads), rtol=1e-12, atol=1e-12
+        )
+
+
+@pytest.mark.parametrize(("optimizer", "theirs"), OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_optimizer_steps_are_those_of_pytorch(optimizer: Any, theirs: Any) -> None:
+    torch = pytest.importorskip("torch")
+    leaves = [torch.tensor(np.array(x)) for x in tg.tree.leaves(random_tree(0))]
+    reference = theirs(torch.optim, leaves)
+    for i in range(100):
+        for x, g in zip(leaves, tg.tree.leaves(random_tree(i + 1)), strict=True):
+            x.grad = torch.tensor(np.array(g))
+        reference.step()
+    params, state = run(optimizer, 100)
+    for ours, x in zip(tg.tree.leaves(params), leaves, strict=True):
+        np.testing.assert_allclose(ours, x.numpy(), rtol=1e-12, atol=1e-12)
+    assert state.step == 100
+
+
+def test_optimizer_scheduled_steps_are_those_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    leaves = [torch.tensor(np.array(x)) for x in tg.tree.leaves(random_tree(0))]
+    reference = torch.optim.AdamW(leaves, 0.1)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(reference, 0.9)
+    for i in range(20):
+        for x, g in zip(leaves, tg.tree.leaves(random_tree(i + 1)), strict=True):
+            x.grad = torch.tensor(np.array(g))
+        reference.step()
+        schedule.step()
+    params, _ = run(tg.optim.AdamW(tg.optim.exponential_decay(0.1, 0.9)), 20)
+    for ours, x in zip(tg.tree.leaves(params), leaves, strict=True):
+        np.testing.assert_allclose(ours, x.numpy(), rtol=1e-12, atol=1e-12)
+
+
+@every_optimizer
+def test_optimizer_step_compiles_once(optimizer: Any) -> None:
+    for rate in (0.01, tg.optim.warmup_cosine(0.01, 3, 9)):
+        scheduled = attrs.evolve(optimizer, learning_rate=rate)
+        update = tg.compile(scheduled.update)
+        compiled, plain = run(scheduled, 6, update=update), run(scheduled, 6)
+        for a, b in zip(tg.tree.leaves(compiled), tg.tree.leaves(plain), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-14)
+            assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        assert len(update.signatures) == 1
+
+
+@every_optimizer
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_optimizer_keeps_dtypes(optimizer: Any, dtype: Any) -> None:
+    for rate in (0.01, tg.optim.piecewise([0.1, 0.01], [1]), lambda step: np.float64(0.01)):
+        scheduled = attrs.evolve(optimizer, learning_rate=rate)
+        updates = [scheduled.update]
+        if THOROUGH or callable(rate):  # a schedule may widen what a number does not
+            updates.append(tg.compile(scheduled.update))
+        for update in updates:
+            params, state = run(scheduled, 2, dtype, update)
+            moments = [x for x in tg.tree.leaves(state) if x is not state.step]
+            assert {x.dtype for x in (*tg.tree.leaves(params), *moments)} == {np.dtype(dtype)}
+            assert state.step.dtype == np.int64
+            assert all(np.all(np.isfinite(x)) for x in tg.tree.leaves(params)) or dtype == "e"
+
+
+@every_optimizer
+def test_optimizer_changes_nothing_that_it_is_given(optimizer: Any) -> None:
+    params = random_tree(0)
+    state = optimizer.init(params)
+    for _ in range(2):
+        grads = random_tree(1)
+        before = bytes_of((params, grads, state))
+        new, after = optimizer.update(params, grads, state)
+        assert bytes_of((params, grads, state)) == before
+        assert bytes_of(optimizer.update(params, grads, state)) == bytes_of((new, after))
+        assert not any(x.flags.writeable for x in tg.tree.leaves((new, after)))
+        assert tg.tree.flatten(new)[1] == tg.tree.flatten(params)[1]
+        assert tg.tree.flatten(after)[1] == tg.tree.flatten(state)[1]
+        params, state = new, after
+
+
+@every_optimizer
+def test_optimizers_and_states_pickle_and_compare_by_content(optimizer: Any) -> None:
+    for rate in (0.01, tg.optim.linear(0.1, 0.0, 9)):
+        optimizer = attrs.evolve(optimizer, learning_rate=rate)
+        again = pickle.loads(pickle.dumps(optimizer))
+        assert again == optimizer == copy.deepcopy(optimizer)
+        assert again != attrs.evolve(optimizer, learning_rate=0.5)
+        state = run(optimizer, 2)[1]
+        assert bytes_of(pickle.loads(pickle.dumps(state))) == bytes_of(state)
+
+
+@every_optimizer
+def test_optimizer_step_is_differentiable_in_all(optimizer: Any) -> None:
+    params, grads = {"w": np.array([1.0, -2.0])}, {"w": np.array([0.5, 3.0])}
+    _, state = optimizer.update(params, {"w": np.array([-1.0, 1.5])}, optimizer.init(params))
+    assert state.step == 1
+
+    def after(params: Any, grads: Any, state: Any) -> Any:
+        params, new = optimizer.update(params, grads, state)
+        return tg.tree.ravel((params, attrs.evolve(new, step=None)))[0]
+
+    # the number of steps has no gradient; velocities and means have one
+    def step(params: Any, grads: Any, moments: Any) -> Any:
+        return after(params, grads, attrs.evolve(moments, step=state.step))
+
+    args = (params, grads, attrs.evolve(state, step=None))
+    tg.testing.check_grads(step, args, order=1)
+    tg.testing.check_properties(step, args, compiled=True)
+
+
+@every_optimizer
+def test_optimizer_finds_the_bottom_of_a_bowl(optimizer: Any) -> None:
+    optimizer = attrs.evolve(
+        optimizer, learning_rate=tg.optim.linear(0.3, 0.0, 300), weight_decay=0.0
+    )
+    params = np.array([3.0, -2.0])
+    state = optimizer.init(params)
+    step = tg.compile(
+        lambda p, s: optimizer.update(p, tg.grad(lambda x: tg.sum((x - 1) ** 2))(p), s)
+    )
+    for _ in range(300):
+        params, state = step(params, state)
+    np.testing.assert_allclose(params, 1.0, atol=0.05)
+
+
+@every_optimizer
+@pytest.mark.parametrize("field", ["grads", "state"])
+def test_optimizer_names_the_leaf_that_does_not_fit(optimizer: Any, field: str) -> None:
+    params = random_tree(0)
+    other = {**params, "rest": (params["rest"][0], *[np.zeros((5, 5))] * 2)}
+    name = type(optimizer).__name__
+    if field == "grads":
+        with pytest.raises(ValueError, match=rf"{name}\.update: .*grads\.rest\.1"):
+            optimizer.update(params, other, optimizer.init(params))
+    elif optimizer.moments():
+        with pytest.raises(ValueError, match=rf"{name}\.update: .*state\.\w+\.rest\.1"):
+            optimizer.update(params, params, optimizer.init(other))
+    with pytest.raises(TypeError, match=rf"{name}\.update\(params, grads, state\).*dict"):
+        optimizer.update(params, params, params)
+
+
+def test_weight_decay_chooses_by_path_and_by_leaf() -> None:
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
+    params = tg.tree.map(lambda x: x + 1, model.init(0))
+    still = tg.tree.map(np.zeros_like, params)
+    seen = []
+
+    def decay(path: str, leaf: Any) -> bool:
+        seen.append((path, leaf.shape))
+        return path.startswith("0") and leaf.ndim == 2
+
+    optimizer = tg.optim.AdamW(0.5, weight_decay=0.5, decay=decay)
+    new, _ = optimizer.update(params, still, optimizer.init(params))
+    np.testing.assert_allclose(new[0].weight, 0.75 * params[0].weight)
+    for a, b in zip(tg.tree.leaves(new)[1:], tg.tree.leaves(params)[1:], strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert seen == [("0.weight", (2, 3)), ("0.bias", (3,)), ("2.weight", (3, 1)), ("2.bias", (1,))]
+    assert pickle.loads(pickle.dumps(tg.optim.AdamW(0.1, decay=only_weights))).decay is only_weights
+
+
+def test_learning_rate_is_read_from_the_state() -> None:
+    params = np.ones(2)
+    optimizer = tg.optim.Adam(tg.optim.piecewise([0.5, 0.25], [2]))
+    state = optimizer.init(params)
+    rates = []
+    for _ in range(4):
+        rates.append(float(optimizer.rate(state)))
+        params, state = optimizer.update(params, params, state)
+    assert rates == [0.5, 0.5, 0.25, 0.25]
+    assert tg.optim.SGD(0.1).rate(tg.optim.SGD(0.1).init(params)) == 0.1
+    bad = tg.optim.SGD(lambda step: np.ones(2))
+    with pytest.raises(ValueError, match=r"learning_rate.*\(2,\)"):
+        bad.update(params, params, bad.init(params))
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (lambda: tg.optim.Adam(0.1, beta1=1.0), "beta1"),
+        (lambda: tg.optim.Adam(0.1, beta2=-0.1), "beta2"),
+        (lambda: tg.optim.AdamW(0.1, weight_decay=-1), "weight_decay"),
+        (lambda: tg.optim.RMSProp(0.1, alpha=1), "alpha"),
+        (lambda: tg.optim.Adagrad(0.1, epsilon=math.nan), "epsilon"),
+        (lambda: tg.optim.SGD(0.1, nesterov=True), "nesterov"),
+        (lambda: tg.optim.warmup_cosine(0.1, 10, 10), "total"),
+        (lambda: tg.optim.warmup_cosine(0.1, 2.5, 10), "warmup"),
+        (lambda: tg.optim.linear(0.1, 0.0, 0), "steps"),
+        (lambda: tg.optim.exponential_decay(0.1, 0.0), "factor"),
+        (lambda: tg.optim.piecewise([1.0], [1]), "boundaries"),
+        (lambda: tg.optim.piecewise([1.0, 2.0, 3.0], [2, 2]), "boundaries"),
+        (lambda: tg.optim.piecewise([-1.0, 2.0], [2]), "values"),
+        (lambda: tg.optim.constant(math.inf), "value"),
+    ],
+)
+def test_optimizer_names_numbers_out_of_bounds(make: Any, name: str) -> None:
+    with pytest.raises(ValueError, match=name):
+        make()
+
+
+def test_weight_decay_that_is_no_function_is_named() -> None:
+    with pytest.raises(TypeError, match="decay"):
+        tg.optim.AdamW(0.1, decay={"w": True})  # type: ignore[arg-type]

@@ -1,0 +1,74 @@
+"""The norm of a tree, and clipping by it."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from trees import bytes_of, random_tree
+
+import tapegrad as tg
+
+
+@given(st.floats(0.01, 100), st.sampled_from([np.float32, np.float64]))
+def test_clipping_bounds_the_norm_of_a_tree(most: float, dtype: Any) -> None:
+    grads = random_tree(3, dtype)
+    want = math.sqrt(sum(float(np.sum(np.square(x, dtype=float))) for x in tg.tree.leaves(grads)))
+    clipped, norm = tg.optim.clip_by_global_norm(grads, most)
+    np.testing.assert_allclose(norm, want, rtol=1e-6)
+    assert norm == tg.optim.global_norm(grads)
+    np.testing.assert_allclose(tg.optim.global_norm(clipped), min(want, most), rtol=1e-6)
+    if want < most * 0.999:
+        assert bytes_of(clipped) == bytes_of(grads)
+    for a, b in zip(tg.tree.leaves(clipped), tg.tree.leaves(grads), strict=True):
+        assert (a.dtype, a.shape) == (b.dtype, b.shape)
+        np.testing.assert_allclose(a * max(want / most, 1), b, rtol=1e-5)
+        assert not a.flags.writeable
+
+
+def test_clipping_is_that_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    grads = random_tree(0)
+    leaves = [torch.zeros(x.shape, dtype=torch.float64) for x in tg.tree.leaves(grads)]
+    for x, g in zip(leaves, tg.tree.leaves(grads), strict=True):
+        x.grad = torch.tensor(np.array(g))
+    norm = torch.nn.utils.clip_grad_norm_(leaves, 1.0)
+    clipped, ours = tg.optim.clip_by_global_norm(grads, 1.0)
+    np.testing.assert_allclose(ours, norm.numpy(), rtol=1e-12)
+    for x, g in zip(leaves, tg.tree.leaves(clipped), strict=True):
+        np.testing.assert_allclose(g, x.grad.numpy(), rtol=1e-6)
+
+
+def test_norm_at_zero_of_nothing_and_not_finite() -> None:
+    assert tg.optim.global_norm({}) == 0
+    zeros = {"w": np.zeros(3)}
+    clipped, norm = tg.optim.clip_by_global_norm(zeros, 1.0)
+    assert norm == 0
+    assert bytes_of(clipped) == bytes_of(zeros)
+    np.testing.assert_array_equal(tg.grad(tg.optim.global_norm)(zeros)["w"], np.zeros(3))
+    clipped, norm = tg.optim.clip_by_global_norm({"w": np.array([np.nan, 1.0])}, 1.0)
+    assert np.isnan(norm)
+    assert np.all(np.isnan(clipped["w"]))
+    # squares of float16 overflow from 256 on
+    assert tg.optim.global_norm([np.full(4, 300, np.float16)]) == 600
+
+
+def test_clipping_is_compiled_and_differentiated() -> None:
+    grads = random_tree(2)
+    compiled = tg.compile(tg.optim.clip_by_global_norm)
+    for most in (0.5, 100.0):
+        got, want = compiled(grads, most), tg.optim.clip_by_global_norm(grads, most)
+        for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        tg.testing.check_grads(
+            lambda g, most=most: tg.optim.clip_by_global_norm(g, most), (grads,), order=1
+        )
+    assert len(compiled.signatures) == 1
+
+
+@pytest.mark.parametrize("most", [0, -1.0, math.nan])
+def test_clipping_refuses_what_is_no_bound(most: float) -> None:
+    with pytest.raises(ValueError, match="more than 0"):
+        tg.optim.clip_by_global_norm({"w": np.ones(2)}, most)

@@ -1,0 +1,78 @@
+"""Learning rate schedules."""
+
+import math
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+SCHEDULES = {
+    "constant": tg.optim.constant(0.25),
+    "linear": tg.optim.linear(1.0, 0.25, 4),
+    "warmup_cosine": tg.optim.warmup_cosine(1.0, 4, 12, 0.125),
+    "warmup_cosine without warm-up": tg.optim.warmup_cosine(1.0, 0, 12),
+    "exponential_decay": tg.optim.exponential_decay(1.0, 0.5, 3),
+    "piecewise": tg.optim.piecewise([1.0, 0.5, 0.25], [2, 5]),
+    "piecewise of one piece": tg.optim.piecewise([0.5], []),
+}
+
+
+def expected_rate(name: str, t: int) -> float:
+    """The definitions, written for one step."""
+    if name == "constant":
+        return 0.25
+    if name == "linear":
+        return 1 - 0.75 * min(t, 4) / 4
+    if name == "exponential_decay":
+        return 0.5 ** (t / 3)
+    if name == "piecewise":
+        return 1.0 if t < 2 else 0.5 if t < 5 else 0.25
+    if name == "piecewise of one piece":
+        return 0.5
+    warmup, end = (0, 0.0) if "without" in name else (4, 0.125)
+    if t < warmup:
+        return (t + 1) / warmup
+    x = min((t - warmup) / (12 - warmup), 1)
+    return end + (1 - end) * (1 + math.cos(math.pi * x)) / 2
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_schedule_is_its_definition(name: str) -> None:
+    schedule, steps = SCHEDULES[name], range(20)
+    want = [expected_rate(name, t) for t in steps]
+    compiled = tg.compile(schedule)
+    for t in steps:
+        for given_ in (t, np.int64(t), np.array(t)):
+            np.testing.assert_allclose(schedule(given_), want[t], atol=1e-15)
+            np.testing.assert_allclose(compiled(given_), want[t], atol=1e-15)
+            assert np.shape(schedule(given_)) == np.shape(compiled(given_)) == ()
+    assert len(compiled.signatures) == 2
+    for f in (schedule, compiled):
+        got = np.broadcast_to(f(np.arange(20)), 20)
+        np.testing.assert_allclose(got, want, atol=1e-15)
+    assert pickle.loads(pickle.dumps(schedule)) == schedule
+
+
+def test_warm_up_starts_above_zero_and_ends_at_the_peak() -> None:
+    rates = tg.optim.warmup_cosine(0.5, 5, 20)(np.arange(25))
+    assert np.all(np.diff(rates[:5]) > 0)
+    assert rates[0] == 0.1
+    assert rates[4] == rates[5] == rates.max() == 0.5
+    assert np.all(np.diff(rates[5:21]) < 0)
+    assert np.all(rates[20:] == 0)
+
+
+def test_schedule_has_gradients_to_its_numbers() -> None:
+    def rate(peak: Any, end: Any) -> Any:
+        return tg.optim.warmup_cosine(peak, 2, 6, end)(3) + tg.optim.linear(peak, end, 4)(1)
+
+    tg.testing.check_grads(rate, (0.5, 0.25))
+
+
+def test_exponential_decay_by_step_or_by_many():
+    np.testing.assert_allclose(
+        tg.optim.exponential_decay(2.0, 0.5)(np.arange(4)), [2, 1, 0.5, 0.25]
+    )

@@ -1,0 +1,216 @@
+"""Loops and branches in programs: written once, and computed as recorded."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given
+from loops import arguments, by_hand, losses, same, terms
+from op_cases import CASES, SMOOTH
+
+import tapegrad as tg
+from tapegrad.testing import check_compiled
+
+
+@depth("loop")
+@given(terms, st.integers(1, 3), st.booleans(), st.booleans())
+def test_scan_compiled_computes_the_same(terms, n, reverse, remember):
+    args, tangents = arguments(n), arguments(n, 1)
+    scanned, unrolled = losses(terms, reverse, remember)
+    both = tg.compile(
+        lambda *args: (
+            tg.value_and_grad(scanned, (0, 1, 2))(*args),
+            tg.hvp(scanned, args, tangents),
+        )
+    )
+    expected = tg.value_and_grad(unrolled, (0, 1, 2))(*args), tg.hvp(unrolled, args, tangents)
+    same(both(*args), expected)
+    other = arguments(n, 2)
+    same(both(*other)[0], tg.value_and_grad(unrolled, (0, 1, 2))(*other))
+
+
+def test_scan_of_many_steps_is_written_out_for_its_run():
+    def body(c, x):
+        return np.sin(c) + x, np.tanh(c)
+
+    def loss(loop, xs):
+        c, ys = loop(body, xs[0], xs)
+        return c + tg.sum(ys)
+
+    xs = np.linspace(0.0, 1.0, 5000)
+    unrolled = tg.grad(loss, 1)(lambda *args: by_hand(*args, False), xs[:400])
+    same(tg.grad(loss, 1)(tg.scan, xs)[-1], 1.0)
+    same(tg.grad(loss, 1)(tg.scan, xs[:400]), unrolled)
+    same(tg.grad(loss, 1)(tg.scan, xs), tg.compile(tg.grad(loss, 1), static_argnums=0)(tg.scan, xs))
+
+
+def cell_loss(loop):
+    def loss(p, h, xs):
+        def step(h, x):
+            z = tg.sigmoid(x @ p["w"][0] + h @ p["u"][0] + p["b"])
+            h = (1 - z) * h + z * np.tanh(x @ p["w"][1] + (z * h) @ p["u"][1])
+            return h, np.sum(h**2, axis=1)
+
+        h, ys = loop(step, h, xs)
+        return tg.sum(h) + tg.mean(ys)
+
+    return loss
+
+
+def cell_arguments(n):
+    rng = np.random.default_rng(0)
+    p = {"w": rng.normal(size=(2, 3, 4)), "u": rng.normal(size=(2, 4, 4)), "b": rng.normal(size=4)}
+    return p, rng.normal(size=(2, 4)), rng.normal(size=(n, 2, 3))
+
+
+@pytest.mark.parametrize("remember", [True, False])
+@pytest.mark.parametrize("reverse", [True, False])
+def test_scan_of_a_cell_is_split_by_what_its_carry_needs(reverse, remember):
+    def scanned(f, init, xs):
+        return tg.scan(f if remember else tg.checkpoint(f), init, xs, reverse=reverse)
+
+    args = cell_arguments(5)
+    step = tg.compile(tg.value_and_grad(cell_loss(scanned), (0, 1, 2)))
+    expected = tg.value_and_grad(cell_loss(lambda *a: by_hand(*a, reverse)), (0, 1, 2))(*args)
+    same(step(*args), expected)
+    program = step.program(*args)
+    loops = [x.options["loop"] for x in program.instructions if x.op.name == "loop"]
+    assert len(loops) == 2
+    # a product with the carry a gate, forward and back; those with the rows are outside
+    products = [sum(x.op is tg.matmul for x in loop.body.instructions) for loop in loops]
+    assert products[0] == 2
+    assert products[1] <= 2 if remember else 4
+    # the gradients of the weights are not carried
+    assert [loop.n_carry for loop in loops] == [1, 1]
+    assert str(program).count("\n        for ") == 2
+
+
+ACCUMULATED = {
+    "constant @ varying": (lambda w, x: w @ x, 1),
+    "varying @ constant": (lambda w, x: x @ w, 1),
+    "constant @ varying @ constant": (lambda w, x: w @ x @ w.T, 1),
+    "varying @ varying": (lambda w, x: x @ np.sin(x), 0),
+    "turned @ varying": (lambda w, x: x.T @ x, 0),
+    "a sum of products": (lambda w, x: x.T @ x + np.tanh(x) @ x, 0),
+}
+
+
+@pytest.mark.parametrize("name", ACCUMULATED)
+@pytest.mark.parametrize("n", [2, 20])
+def test_scan_that_only_accumulates_is_added_up_outside(name, n):
+    term, n_loops = ACCUMULATED[name]
+    rng = np.random.default_rng(0)
+    w, xs, start = rng.normal(size=(n, n)), rng.normal(size=(4, n, n)), rng.normal(size=(n, n))
+
+    def total(start, w, xs):
+        return tg.scan(lambda c, x: (c + term(w, x), None), start, xs)[0]
+
+    step = tg.compile(total)
+    expected = start + sum(term(w, x) for x in xs)
+    np.testing.assert_allclose(step(start, w, xs), expected, rtol=1e-12, atol=1e-12)
+    made = step.program(start, w, xs).instructions
+    # large terms are held for all steps only where their products become one
+    assert sum(x.op.name == "loop" for x in made) == (n_loops if n > 2 else 0)
+    # and no product is left in a loop
+    inside = [
+        y.op for x in made if x.op.name == "loop" for y in x.options["loop"].body.instructions
+    ]
+    assert tg.matmul not in inside
+
+
+# whose results have a shape that depends on the values of whole numbers or truth values
+READING = {"bincount", "compress", "extract"}
+
+
+MASKED = {"getitem", "index_add", "index_set", "scatter"}
+
+
+def is_step(case):
+    """Whether a call passes gradients, and the shape of what it returns is known while tracing."""
+    masked = case.name in MASKED and any(x.dtype == bool for x in case.operands)
+    with np.errstate(all="ignore"):
+        outputs = tg.tree.leaves(case.fn(*case.operands))
+    return not masked and any(np.asarray(y).dtype.kind == "f" for y in outputs)
+
+
+CALLS = st.sampled_from(sorted({*SMOOTH} - READING)).flatmap(CASES.__getitem__).filter(is_step)
+
+
+@depth("loop")
+@given(CALLS)
+def test_scan_of_any_op_compiled_computes_the_same(case):
+    def loop(*rows):
+        return tg.scan(lambda c, row: (c, case.fn(*row)), 0.0, rows)[1]
+
+    with np.errstate(all="ignore"):
+        check_compiled(loop, [np.stack([x, x, x]) for x in case.operands])
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda x: tg.quantile(x, 0.3),
+        lambda x: tg.partition(x, 0),
+        lambda x: tg.interp(x, np.ones(1), np.ones(1)),
+        lambda x: x[np.argmax(x)],
+        lambda x: np.take_along_axis(x, np.argsort(x), 0),
+    ],
+)
+def test_scan_places_along_an_axis_of_one_are_compiled(fn):
+    def loop(xs):
+        return tg.scan(lambda c, x: (c, fn(x)), 0.0, xs)[1]
+
+    check_compiled(loop, (np.arange(3.0)[:, None],))
+
+
+def test_scan_is_written_once_whatever_its_length():
+    step = tg.compile(tg.grad(cell_loss(tg.scan)))
+    texts = [str(step.program(*cell_arguments(n))) for n in (50, 500)]
+    assert len({text.count("\n") for text in texts}) == 1
+
+
+def test_scan_in_a_program_keeps_nothing_of_the_last_call():
+    step = tg.compile(tg.value_and_grad(cell_loss(tg.scan), (0, 1, 2)))
+    p, h, xs = cell_arguments(4)
+    first = step(p, h, xs)
+    copies = tg.tree.map(np.array, first)
+    step(p, h + 1, xs * 2)
+    same(step(p, h, xs), copies)
+    tg.tree.map(np.testing.assert_array_equal, first, copies)
+
+
+def test_cond_and_while_loop_are_written_as_if_and_while():
+    def root(x):
+        return tg.while_loop(lambda y: np.abs(y * y - x) > 1e-9, lambda y: (y + x / y) / 2, x)
+
+    step = tg.compile(lambda x: tg.cond(x > 1, root, lambda x: x * 2, x))
+    text = str(step.program(2.0))
+    assert "\n        if " in text
+    assert "while True:" in text
+    same(step(4.0), 2.0)
+    same(step(0.5), 1.0)
+
+
+def one_by_one(f, w, xs):
+    return tg.tree.map(lambda *rows: np.stack(rows), *[f(w, x) for x in xs])
+
+
+def test_loops_and_branches_are_batched():
+    def loss(w, x):
+        def step(c, xi):
+            c = tg.cond(np.sum(c) > 0.5, lambda c: c * 0.5 + w, lambda c: c * xi + 0.3, c)
+            inner = tg.scan(lambda a, b: (a * np.sin(b) + xi, a), c[0], tg.stack([xi, xi * 2]))
+            return c + 0.1 * inner[0] * w, (inner[1], c)
+
+        c, (ys, cs) = tg.scan(step, w, x)
+        return np.sum(c) * np.sum(ys) + np.sum(cs**2)
+
+    w, xs = np.array([0.3, 0.8]), np.random.default_rng(0).normal(size=(3, 4))
+    both = tg.value_and_grad(loss, (0, 1))
+    same(tg.vmap(loss, (None, 0))(w, xs), one_by_one(loss, w, xs))
+    same(tg.vmap(both, (None, 0))(w, xs), one_by_one(both, w, xs))
+    same(tg.compile(tg.vmap(both, (None, 0)))(w, xs), one_by_one(both, w, xs))
+    same(
+        tg.grad(lambda w: np.sum(tg.vmap(loss, (None, 0))(w, xs)))(w),
+        sum(tg.grad(loss)(w, x) for x in xs),
+    )

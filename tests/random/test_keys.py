@@ -1,0 +1,98 @@
+"""Keys: made of seeds, split, and combined with integers."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+
+SEEDS = st.integers(0, 2**70)
+
+
+def same(a: Any, b: Any) -> bool:
+    a, b = np.asarray(a), np.asarray(b)
+    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def test_split_in_a_compiled_training_step() -> None:
+    def step(x: Any, key: Any) -> Any:
+        key, now = tg.random.split(key)
+        kept = tg.random.bernoulli(now, 0.5, x.shape)
+        return tg.where(kept, x, 0.0), key
+
+    compiled = tg.compile(step)
+    x, key = np.ones((8, 8)), tg.random.key(0)
+    masks = set()
+    for _ in range(5):
+        want = step(x, key)
+        x_, key = compiled(x, key)
+        assert same(x_, want[0])
+        assert same(key, want[1])
+        assert not key.flags.writeable
+        masks.add(x_.tobytes())
+    assert len(masks) == 5
+    assert len(compiled.signatures) == 1
+
+
+def test_fold_in_of_a_step_that_varies() -> None:
+    compiled = tg.compile(lambda k, i: tg.random.fold_in(k, i))
+    key = tg.random.key(0)
+    for i in (0, 1, -1, 2**62, -(2**63)):
+        want = tg.random.fold_in(key, i)
+        assert same(compiled(key, i), want)
+        assert same(tg.random.fold_in(key, np.int64(i)), want)
+        assert same(compiled(key, np.array(i)), want)
+
+
+def bits(key: Any, n: int = 64) -> set[int]:
+    """The words that draws with a key are made of."""
+    return set(np.random.Philox(key=key).random_raw(n).tolist())
+
+
+@given(SEEDS, st.integers(0, 8))
+def test_split_repeats_no_numbers(seed: int, n: int) -> None:
+    parent = tg.random.key(seed)
+    children = tg.random.split(parent, n)
+    assert children.shape == (n, 2)
+    folded = [tg.random.fold_in(parent, i) for i in range(-4, 4)]
+    grandchildren = [k for child in children for k in tg.random.split(child)]
+    keys = [parent, *children, *folded, *grandchildren]
+    drawn = [bits(k) for k in keys]
+    for a, b in itertools.combinations(drawn, 2):
+        assert not a & b
+    # nor is a key itself among the words that another one draws
+    words = {word for k in keys for word in k.tolist()}
+    assert len(words) == 2 * len(keys)
+    assert not words & set.union(*drawn)
+
+
+def test_split_begins_alike_for_any_number() -> None:
+    np.testing.assert_array_equal(tg.random.split(0, 9)[:4], tg.random.split(0, 4))
+
+
+def test_keys_of_many_steps_and_of_many_splits_differ() -> None:
+    key = tg.random.key(0)
+    folded = [tg.random.fold_in(key, i).tobytes() for i in range(2000)]
+    keys = [k.tobytes() for k in tg.random.split(key, 2000)]
+    chain = []
+    for _ in range(2000):
+        key, now = tg.random.split(key)
+        chain.append(now.tobytes())
+    seeds = [tg.random.key(seed).tobytes() for seed in range(2000)]
+    assert len({*folded, *keys, *chain, *seeds}) == 8000 - 1  # chain and keys share a parent
+
+
+def test_key_is_read_only_and_a_leaf() -> None:
+    key = tg.random.key(0)
+    for k in (key, tg.random.split(key), tg.random.split(key)[0], tg.random.fold_in(key, 0)):
+        with pytest.raises(ValueError, match="read-only"):
+            k[0] = 1
+    assert tg.tree.leaves({"key": key}) == [key]
+    # a key is no parameter
+    assert tg.record(lambda state: state["key"])({"key": key, "w": 1.0})[1].parameters[0].name == (
+        "state.w"
+    )

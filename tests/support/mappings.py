@@ -1,0 +1,36 @@
+"""Vectors, and a function of them whose Jacobian is known."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tapegrad as tg
+
+FLOATS = st.floats(-2, 2, allow_subnormal=False)
+
+
+VECTORS = hnp.arrays(np.float64, 3, elements=FLOATS)
+
+
+class Pair(NamedTuple):
+    first: Any
+    second: Any
+
+
+def close(got: Any, want: Any, tolerance: float = 1e-10) -> None:
+    np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance)
+
+
+def mixed(x: Any) -> Any:
+    """A vector to a vector, with every kind of dependence."""
+    return tg.sin(x) * tg.sum(x * x) + x[::-1] * tg.tanh(x[0])
+
+
+def mixed_jacobian(x: Any) -> Any:
+    reverse = np.eye(len(x))[::-1]
+    jacobian = np.diag(np.cos(x) * np.sum(x * x)) + np.outer(np.sin(x), 2 * x)
+    jacobian = jacobian + reverse * np.tanh(x[0])
+    jacobian[:, 0] += x[::-1] * (1 - np.tanh(x[0]) ** 2)
+    return jacobian

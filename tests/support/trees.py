@@ -1,0 +1,86 @@
+"""Trees of every kind of node, and trees of random arrays."""
+
+import dataclasses
+from typing import Any, ClassVar, NamedTuple
+
+import attrs
+import numpy as np
+from hypothesis import strategies as st
+
+import tapegrad as tg
+
+SHAPES = [(3, 4), (4,), (), (1,), (0, 2), (2, 1, 3)]
+
+
+class Point(NamedTuple):
+    x: Any
+    y: Any
+
+
+class Nothing(NamedTuple):
+    pass
+
+
+@attrs.frozen
+class Params:
+    weight: Any
+    bias: Any = None
+
+
+@attrs.frozen
+class Empty:
+    pass
+
+
+@attrs.frozen
+class Private:
+    _hidden: Any
+    shown: Any = attrs.field(alias="given")
+    derived: Any = attrs.field(init=False, default=7)
+    last: Any = attrs.field(kw_only=True, default=0)
+
+
+@dataclasses.dataclass
+class Plain:
+    weight: Any
+    bias: Any = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Sealed:
+    last: Any = dataclasses.field(kw_only=True, default=0)
+    first: Any
+    rest: list[Any] = dataclasses.field(default_factory=list)
+    count: ClassVar[int] = 3
+
+
+LEAVES = st.integers() | st.floats(allow_nan=False) | st.text(max_size=3)
+
+
+KEYS = st.text("abc", min_size=1, max_size=2) | st.integers(0, 9)
+
+
+TREES = st.recursive(
+    LEAVES | st.none() | st.builds(Nothing) | st.builds(Empty),
+    lambda children: (
+        st.lists(children, max_size=3)
+        | st.lists(children, max_size=3).map(tuple)
+        | st.dictionaries(KEYS, children, max_size=3)
+        | st.builds(Point, children, children)
+        | st.builds(Params, children, children)
+        | st.builds(Private, children, given=children, last=children)
+        | st.builds(Plain, children, children)
+        | st.builds(Sealed, first=children, rest=children, last=children)
+    ),
+    max_leaves=12,
+)
+
+
+def random_tree(key: Any, dtype: Any = float) -> dict[str, Any]:
+    keys = tg.random.split(key, len(SHAPES))
+    leaves = [tg.random.normal(k, n, dtype) for k, n in zip(keys, SHAPES, strict=True)]
+    return {"layers": leaves[:3], "rest": tuple(leaves[3:])}
+
+
+def bytes_of(tree: Any) -> list[bytes]:
+    return [np.asarray(x).tobytes() for x in tg.tree.leaves(tree)]

@@ -1,0 +1,226 @@
+"""grad and value_and_grad."""
+
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from mappings import FLOATS, VECTORS, Pair, close, mixed, mixed_jacobian
+
+import tapegrad as tg
+
+
+@attrs.frozen
+class Affine:
+    weight: Any
+    bias: Any
+
+
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=5), FLOATS)
+def test_grad_of_a_polynomial_is_its_derivative(coefficients, x):
+    polynomial = np.polynomial.Polynomial(coefficients)
+
+    def horner(x):
+        total = 0.0 * x
+        for c in reversed(coefficients):
+            total = total * x + c
+        return total
+
+    value, g = tg.value_and_grad(horner)(x)
+    close(value, polynomial(x))
+    close(g, polynomial.deriv()(x))
+    f = horner
+    for order in (1, 2, 3):
+        f = tg.grad(f)
+        close(f(x), polynomial.deriv(order)(x))
+
+
+@given(VECTORS)
+def test_grad_is_the_second_of_value_and_grad(x):
+    def fn(x):
+        return tg.sum(mixed(x))
+
+    value, g = tg.value_and_grad(fn)(x)
+    np.testing.assert_array_equal(tg.grad(fn)(x), g)
+    close(value, np.sum(np.sin(x) * np.sum(x * x) + x[::-1] * np.tanh(x[0])))
+    close(g, mixed_jacobian(x).sum(axis=0))
+
+
+def test_argnums_chooses_the_arguments():
+    def fn(a, b, c):
+        return a * b * c
+
+    assert tg.grad(fn)(2.0, 3.0, 5.0) == 15.0
+    assert tg.grad(fn, argnums=1)(2.0, 3.0, 5.0) == 10.0
+    assert tg.grad(fn, 2)(2.0, 3.0, 5.0) == 6.0
+    assert tg.grad(fn, -1)(2.0, 3.0, 5.0) == 6.0
+    assert tg.grad(fn, argnums=(2, 0))(2.0, 3.0, 5.0) == (6.0, 15.0)
+    value, g = tg.value_and_grad(fn, argnums=(1,))(2.0, 3.0, 5.0)
+    assert value == 30.0
+    assert g == (10.0,)
+
+
+def test_grad_hands_aux_on():
+    def fn(x):
+        y = x * x
+        return tg.sum(y), {"y": y, "n": 3, "text": "t", "none": None}
+
+    (value, aux), g = tg.value_and_grad(fn, has_aux=True)(np.array([1.0, 2.0]))
+    assert value == 5.0
+    np.testing.assert_array_equal(g, [2.0, 4.0])
+    np.testing.assert_array_equal(aux.pop("y"), [1.0, 4.0])
+    assert aux == {"n": 3, "text": "t", "none": None}
+    g, aux = tg.grad(fn, has_aux=True)(np.array([1.0, 2.0]))
+    assert type(aux["y"]) is np.ndarray
+    np.testing.assert_array_equal(g, [2.0, 4.0])
+
+
+def test_grad_is_a_tree_like_the_argument():
+    params = {
+        "b": [np.array([1.0, 2.0]), None, 3.0],
+        "a": (Pair(1.0, {"x": np.float32(2)}), Affine(np.ones((2, 2)), np.zeros(2)), ()),
+    }
+
+    def fn(p):
+        pair, affine, _ = p["a"]
+        total = tg.sum(p["b"][0]) * 2 + p["b"][2] * 3 + pair.first * 5 + pair.second["x"] * 7
+        return total + tg.sum(affine.weight) * 11 + tg.sum(affine.bias) * 13
+
+    g = tg.grad(fn)(params)
+    assert list(g) == ["b", "a"]
+    assert type(g["b"]) is list
+    np.testing.assert_array_equal(g["b"][0], [2.0, 2.0])
+    assert g["b"][1] is None
+    assert g["b"][2] == 3.0
+    pair, affine, empty = g["a"]
+    assert type(pair) is Pair
+    assert (pair.first, pair.second["x"]) == (5.0, 7.0)
+    assert pair.second["x"].dtype == np.float32
+    assert type(affine) is Affine
+    np.testing.assert_array_equal(affine.weight, np.full((2, 2), 11.0))
+    np.testing.assert_array_equal(affine.bias, np.full(2, 13.0))
+    assert empty == ()
+
+
+def test_grad_of_a_leaf_in_two_places():
+    w = np.array([1.0, 2.0])
+    g = tg.grad(lambda p: tg.sum(p[0] * 3 + p[1] * p[1]))((w, w))
+    np.testing.assert_array_equal(g[0], [3.0, 3.0])
+    np.testing.assert_array_equal(g[1], [2.0, 4.0])
+
+
+def test_grad_of_a_constant_is_zero():
+    np.testing.assert_array_equal(tg.grad(lambda x: 3.0)(np.ones(2)), [0.0, 0.0])
+    value, g = tg.value_and_grad(lambda x: 3.0)(2.0)
+    assert (value, g) == (3.0, 0.0)
+    assert tg.grad(tg.grad(lambda x: 3.0 * x))(1.0) == 0.0
+    assert tg.jvp(lambda x: 3.0, (1.0,), (1.0,)) == (3.0, 0.0)
+    np.testing.assert_array_equal(tg.jacobian(lambda x: np.ones(3))(np.ones(2)), np.zeros((3, 2)))
+
+
+def test_grad_through_plain_python():
+    def fn(x):
+        while x < 10:
+            x = x * 2 if x > 1 else x + 1
+        return x
+
+    assert tg.grad(fn)(3.0) == 4.0
+    assert tg.grad(fn)(0.5) == 8.0
+
+
+@given(VECTORS)
+def test_grad_is_the_same_to_the_byte(x):
+    def fn(x):
+        return tg.sum(mixed(x))
+
+    assert tg.grad(fn)(x).tobytes() == tg.grad(fn)(x).tobytes()
+    assert tg.hessian(fn)(x).tobytes() == tg.hessian(fn)(x).tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_grad_stays_in_the_dtype_of_its_parameter(dtype):
+    x = np.array([0.5, 1.5, -1.0], dtype)
+    wide = np.ones(3)
+
+    def fn(x, scale=2.0):
+        return tg.sum(tg.tanh(x * scale) + x * wide)
+
+    value, g = tg.value_and_grad(fn)(x)
+    assert g.dtype == dtype
+    assert value.dtype == np.float64
+    narrow, pullback = tg.vjp(lambda x: 2.0 * x * x + 1, x)
+    assert narrow.dtype == pullback(np.ones(3))[0].dtype == dtype
+    output, tangent = tg.jvp(lambda x: 2.0 * x * x + 1, (x,), (np.ones(3),))
+    assert output.dtype == tangent.dtype == dtype
+    assert tg.jacobian(lambda x: 2.0 * x * x)(x).dtype == dtype
+    assert tg.hessian(lambda x: tg.sum(x * x * x))(x).dtype == dtype
+
+
+@given(st.sampled_from([(), (1,), (3,), (2, 1), (2, 3), (4, 2, 3), (0, 3)]), st.data())
+def test_grad_undoes_broadcasting(shape, data):
+    x = data.draw(hnp.arrays(np.float64, shape, elements=FLOATS))
+    full = np.broadcast_shapes(shape, (2, 3)) if shape != (0, 3) else (0, 3)
+    other = np.random.default_rng(0).normal(size=full)
+    g = tg.grad(lambda x: tg.sum(x * other))(x)
+    assert g.shape == shape
+    # what an element is repeated to, it sums
+    want = other
+    while want.ndim > len(shape):
+        want = want.sum(axis=0)
+    for axis, n in enumerate(shape):
+        if n == 1:
+            want = want.sum(axis=axis, keepdims=True)
+    close(g, want)
+
+
+@given(FLOATS)
+def test_stop_gradient_keeps_the_value_and_passes_no_gradient(x):
+    value, g = tg.value_and_grad(lambda x: tg.stop_gradient(x * x) * x)(x)
+    close(value, x**3)
+    close(g, x * x)
+    close(tg.grad(lambda x: tg.stop_gradient(x))(x), 0.0)
+    close(tg.jvp(lambda x: tg.stop_gradient(x * x) * x, (x,), (1.0,))[1], x * x)
+
+
+def test_stop_gradient_takes_trees():
+    def fn(p):
+        q = tg.stop_gradient({"w": p["w"], "n": 3, "list": [p["b"], None]})
+        assert q["n"] == 3
+        assert q["list"][1] is None
+        return tg.sum(q["w"] * p["w"]) + q["list"][0] * 5
+
+    g = tg.grad(fn)({"w": np.array([1.0, 2.0]), "b": 4.0})
+    np.testing.assert_array_equal(g["w"], [1.0, 2.0])
+    assert g["b"] == 0.0
+
+
+def test_stop_gradient_of_plain_values_is_those_values():
+    x = np.ones(2)
+    np.testing.assert_array_equal(tg.stop_gradient(x), x)
+    assert tg.stop_gradient(2.0) == 2.0
+
+
+def test_stop_gradient_stops_the_inner_derivative_and_the_outer():
+    def fn(x):
+        return tg.grad(lambda y: tg.stop_gradient(y) * y * x)(x)
+
+    # y x at y = x, all of it differentiable from outside but the stopped y
+    assert tg.grad(fn)(3.0) == 3.0
+
+
+def test_grad_of_python_floats_is_not_widened():
+    x = np.array([0.5, 1.5], np.float32)
+
+    def fn(scale, x):
+        scale = -(scale * 2 + 1) / 3 - scale**2  # Python numbers all the way
+        return tg.sum(scale * x)
+
+    value, (gs, gx) = tg.value_and_grad(fn, argnums=(0, 1))(2.0, x)
+    assert value.dtype == gx.dtype == np.float32
+    assert gs.dtype == np.float64
+    assert tg.record(fn)(2.0, x)[0].dtype == np.float32
+    strong, _ = tg.record(fn)(np.array(2.0), x)
+    assert strong.dtype == np.float64

@@ -1,0 +1,169 @@
+"""vjp, jvp and hvp."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from mappings import FLOATS, VECTORS, Pair, close, mixed, mixed_jacobian
+
+import tapegrad as tg
+
+MATRICES = hnp.arrays(np.float64, (2, 3), elements=FLOATS)
+
+
+@given(VECTORS, VECTORS, VECTORS)
+def test_vjp_and_jvp_agree_with_the_jacobian(x, u, v):
+    want = mixed_jacobian(x)
+    output, pullback = tg.vjp(mixed, x)
+    same, tangent = tg.jvp(mixed, (x,), (v,))
+    np.testing.assert_array_equal(output, same)
+    close(tangent, want @ v)
+    close(pullback(u)[0], u @ want)
+    close(np.dot(u, tangent), np.dot(pullback(u)[0], v))
+    close(tg.jacobian(mixed)(x), want)
+
+
+@given(VECTORS, VECTORS, VECTORS, FLOATS)
+def test_pullback_is_linear_and_may_be_called_at_will(x, u, v, c):
+    _, pullback = tg.vjp(mixed, x)
+    (both,) = pullback(c * u + v)
+    close(both, c * pullback(u)[0] + pullback(v)[0])
+    assert pullback(u)[0].tobytes() == pullback(u)[0].tobytes()
+
+
+@given(VECTORS, VECTORS, VECTORS, FLOATS)
+def test_jvp_is_linear(x, u, v, c):
+    def tangent(direction):
+        return tg.jvp(mixed, (x,), (direction,))[1]
+
+    close(tangent(c * u + v), c * tangent(u) + tangent(v))
+
+
+@given(MATRICES, MATRICES)
+def test_vjp_takes_and_gives_trees(a, b):
+    def fn(p, q):
+        return {"product": p["w"] * q, "sum": (tg.sum(p["w"]), 7)}
+
+    output, pullback = tg.vjp(fn, {"w": a}, b)
+    assert set(output) == {"product", "sum"}
+    np.testing.assert_array_equal(output["product"], a * b)
+    assert output["sum"][1] == 7
+    gp, gq = pullback({"product": np.ones((2, 3)), "sum": (2.0, 0.0)})
+    close(gp["w"], b + 2)
+    close(gq, a)
+
+
+@given(FLOATS, FLOATS, FLOATS, FLOATS)
+def test_jvp_of_several_arguments_sums_their_parts(a, b, da, db):
+    output, tangent = tg.jvp(lambda a, b: (a * b, a - b), (a, b), (da, db))
+    close(output, (a * b, a - b))
+    close(tangent, (da * b + a * db, da - db))
+
+
+def test_jvp_gives_an_array_of_its_own():
+    for v in (np.array(2.0), np.array([1.0, 2.0]), np.arange(3000.0)):
+        x = np.ones_like(v)
+        for fn in (lambda x: x, lambda x: x[...], lambda x: (x, x), lambda x: (x.T, x.T, x.T)):
+            for tangent in tg.tree.leaves(tg.jvp(fn, (x,), (v,))[1]):
+                assert not np.shares_memory(tangent, v)
+                assert not tangent.flags.writeable
+        v[...] = 5.0
+
+
+def test_jvp_passes_nothing_through_integers():
+    fn = lambda x: x.astype(int).astype(float) * x  # noqa: E731
+    x, v = np.array([1.5, -2.5]), np.array([4.0, 8.0])
+    np.testing.assert_array_equal(tg.jvp(fn, (x,), (v,))[1], [4.0, -16.0])
+    output, tangent = tg.jvp(lambda x: (np.argmax(x), x > 0, x), (x,), (v,))
+    assert output[0] == 0
+    assert tangent[0] == 0.0
+    np.testing.assert_array_equal(tangent[1], [0.0, 0.0])
+
+
+def test_jvp_has_the_dtype_of_the_primal():
+    x = np.ones(2, np.float32)
+
+    def recorded(x):
+        return tg.jvp(lambda y: (y.astype(np.float64), y * np.ones(2), y), (x,), (x,))
+
+    for outputs in (recorded(x), tg.record(recorded)(x)[0]):
+        for output, tangent in zip(*outputs, strict=True):
+            assert output.dtype == tangent.dtype
+
+
+def test_jvp_of_a_rule_with_one_cotangent_for_two():
+    total = tg.custom_op(vjps=(lambda g, y, a, b: g, lambda g, y, a, b: g))(lambda a, b: a + b)
+    assert tg.jvp(total, (1.0, 2.0), (10.0, 100.0)) == (3.0, 110.0)
+    x, b = np.ones((2, 3)), np.ones(3)
+    tangent = tg.jvp(total, (x, b), (10 * x, np.arange(3.0)))[1]
+    np.testing.assert_array_equal(tangent, [[10.0, 11.0, 12.0]] * 2)
+
+
+def test_vjp_of_an_output_that_is_an_argument():
+    output, pullback = tg.vjp(lambda x, y: (x, x, y), 2.0, 3.0)
+    assert output == (2.0, 2.0, 3.0)
+    assert pullback((1.0, 10.0, 100.0)) == (11.0, 100.0)
+
+
+@given(VECTORS, VECTORS)
+def test_hvp_is_the_hessian_times_the_vector(x, v):
+    def fn(x):
+        return tg.sum(mixed(x))
+
+    hessian = tg.hessian(fn)(x)
+    assert hessian.shape == (3, 3)
+    close(hessian, hessian.T)
+    close(tg.hvp(fn, (x,), (v,)), hessian @ v)
+
+
+def test_hvp_of_several_arguments_is_a_tuple():
+    def fn(a, b):
+        return a * a * b
+
+    first, second = tg.hvp(fn, (2.0, 3.0), (1.0, 10.0))
+    assert (first, second) == (2 * 3.0 + 4.0 * 10, 4.0)
+
+
+def square(p: Any) -> Any:
+    return p * p
+
+
+def several(x):
+    return {"pair": Pair(2 * x, [3 * x, 5 * x]), "alone": 7 * x}
+
+
+@given(st.lists(st.booleans(), min_size=4, max_size=4), st.booleans(), st.booleans())
+def test_pullback_takes_none_for_a_zero_cotangent(left_out, whole, plain):
+    a, b, c, d = (None if none else 1.0 for none in left_out)
+    pair: Any = (a, [b, c]) if plain else Pair(a, [b, c])
+    if whole:
+        pair, left_out = None, [True, True, True, left_out[3]]
+    (g,) = tg.vjp(several, 1.0)[1]({"pair": pair, "alone": d})
+    assert g == sum(w for w, none in zip((2, 3, 5, 7), left_out, strict=True) if not none)
+
+
+def test_pullback_takes_none_for_all_cotangents():
+    pullback = tg.vjp(several, np.ones(2))[1]
+    np.testing.assert_array_equal(pullback(None)[0], [0.0, 0.0])
+    np.testing.assert_array_equal(tg.vjp(square, np.ones(2))[1](None)[0], [0.0, 0.0])
+
+
+@pytest.mark.parametrize(
+    "function", [np.linalg.eigh, np.linalg.svd, np.linalg.qr, np.linalg.slogdet]
+)
+def test_pullback_takes_a_plain_tuple_for_a_named_one(function):
+    x = np.array([[2.0, 1.0], [1.0, 3.0]])
+    output, pullback = tg.vjp(function, x)
+    weights = tg.tree.map(lambda y: np.cos(np.arange(np.size(y))).reshape(np.shape(y)), output)
+    np.testing.assert_array_equal(pullback(tuple(weights))[0], pullback(weights)[0])
+    # but not one that is longer, nor a list
+    for wrong in ((*weights, 1.0), list(weights)):
+        with pytest.raises(ValueError, match="the trees differ"):
+            pullback(wrong)
+
+
+def test_jvp_takes_a_plain_tuple_for_a_named_one():
+    assert tg.jvp(lambda p: p.first * p.second, (Pair(2.0, 3.0),), ((1.0, 0.0),))[1] == 3.0

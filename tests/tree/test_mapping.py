@@ -1,0 +1,64 @@
+"""A function applied to each leaf of trees."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from trees import TREES, Params, Plain, Point
+
+from tapegrad import tree
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types all the way down, and in the same order."""
+    return type(a) is type(b) and a == b and repr(a) == repr(b)
+
+
+@given(TREES)
+def test_map_keeps_the_structure(t):
+    assert same(tree.map(lambda x: x, t), t)
+    mapped = tree.map(lambda *xs: "|".join(map(repr, xs)), t, t, t)
+    assert tree.flatten(mapped)[1] == tree.flatten(t)[1]
+    assert tree.leaves(mapped) == [f"{x!r}|{x!r}|{x!r}" for x in tree.leaves(t)]
+
+
+@given(TREES)
+def test_map_composes(t):
+    assert same(tree.map(lambda x: len(repr(x)), t), tree.map(len, tree.map(repr, t)))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ([1], (1,)),
+        ([1], [1, 2]),
+        ({"a": 1}, {"b": 1}),
+        ({"a": 1, "b": 2}, {"a": 1}),
+        (Params(1, 2), Point(1, 2)),
+        (Params(1, None), Params(1, 2)),
+        (Plain(1, None), Plain(1, 2)),
+        (Plain(1, 2), Params(1, 2)),
+        ([None], [()]),
+        ([], ()),
+        ([], {}),
+        ((1, 2), Point(1, 2)),
+        (1, [1]),
+        ([1, [2]], [1, 2]),
+        ([1, 2], [1, [2]]),
+        ({"w": 1}, {"w": {"a": 1}}),
+        ([1], [None]),
+    ],
+)
+def test_map_refuses_different_structures(a, b):
+    assert tree.flatten(a)[1] != tree.flatten(b)[1]
+    with pytest.raises(ValueError, match="differ"):
+        tree.map(lambda x, y: x, a, b)
+
+
+def test_map_names_the_path_of_the_first_difference():
+    with pytest.raises(ValueError, match=r"\bp\.1\.weight\b"):
+        tree.map(
+            lambda x, y: x,
+            {"p": [1, Params([1, 2])], "q": 1},
+            {"p": [1, Params([1])], "q": (1,)},
+        )

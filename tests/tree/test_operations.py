@@ -1,0 +1,119 @@
+"""Whole trees: raveled, updated, counted, compared."""
+
+import pickle
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.testing import arrays
+
+
+@given(st.lists(arrays(), max_size=4))
+def test_ravel_comes_back(parts: Any) -> None:
+    params = {"a": parts[:1], "b": (None, tuple(parts[1:]))}
+    vector, unravel = tg.tree.ravel(params)
+    assert vector.shape == (tg.tree.size(params),)
+    again = unravel(vector)
+    assert tg.tree.flatten(again)[1] == tg.tree.flatten(params)[1]
+    for x, y in zip(tg.tree.leaves(again), parts, strict=True):
+        assert (x.dtype, x.shape, x.tobytes()) == (y.dtype, y.shape, y.tobytes())
+    assert pickle.loads(pickle.dumps(unravel)) == unravel
+
+
+def test_ravel_makes_a_tree_apart_from_the_vector() -> None:
+    vector, unravel = tg.tree.ravel({"w": np.ones((2, 2)), "b": 3.0})
+    working = np.array(vector)
+    params = unravel(working)
+    working[:] = 7
+    np.testing.assert_array_equal(params["w"], np.ones((2, 2)))
+    assert params["b"] == 3.0
+
+
+def test_ravel_is_recorded_compiled_and_differentiated() -> None:
+    params = {"w": np.arange(4.0).reshape(2, 2), "b": np.float32([1, 2])}
+    vector, unravel = tg.tree.ravel(params)
+
+    def loss(params: Any) -> Any:
+        return tg.sum(tg.sin(params["w"]) @ params["b"])
+
+    def of_vector(vector: Any) -> Any:
+        return loss(unravel(vector))
+
+    want, _ = tg.tree.ravel(tg.grad(loss)(params))
+    np.testing.assert_allclose(tg.grad(of_vector)(vector), want)
+    np.testing.assert_allclose(tg.compile(tg.grad(of_vector))(vector), want)
+    tg.testing.check_grads(lambda p: tg.tree.ravel(p)[0] ** 2, (params,))
+    twice = tg.compile(lambda p: unravel(2 * tg.tree.ravel(p)[0]))(params)
+    assert tg.tree.all_close(twice, tg.tree.map(lambda x: 2 * x, params))
+    assert twice["b"].dtype == np.float32
+
+
+def test_ravel_for_scipys_minimize() -> None:
+    optimize = pytest.importorskip("scipy.optimize")
+    goal = {"w": np.arange(6.0).reshape(2, 3), "b": np.array(-1.0)}
+    vector, unravel = tg.tree.ravel(tg.tree.map(np.zeros_like, goal))
+
+    def loss(vector: Any) -> Any:
+        apart = tg.tree.map(lambda x, y: tg.sum((x - y) ** 2), unravel(vector), goal)
+        return sum(tg.tree.leaves(apart))
+
+    found = optimize.minimize(tg.value_and_grad(loss), vector, jac=True)
+    assert tg.tree.all_close(unravel(found.x), goal, atol=1e-5)
+
+
+def test_ravel_names_what_is_no_vector() -> None:
+    with pytest.raises(TypeError, match=r"a\.0 is int64"):
+        tg.tree.ravel({"a": [np.arange(3)]})
+    _, unravel = tg.tree.ravel({"w": np.ones(3)})
+    for wrong in (np.ones(4), np.ones((3, 1)), 1.0):
+        with pytest.raises(ValueError, match="a vector of 3 numbers"):
+            unravel(wrong)
+
+
+def test_update_changes_what_is_named() -> None:
+    params = [{"weight": 1.0, "bias": 2.0}, (3.0, None)]
+    got = tg.tree.update(params, {"0.bias": np.ones(2), "1": "a node"})
+    assert got[0]["weight"] == 1.0
+    np.testing.assert_array_equal(got[0]["bias"], np.ones(2))
+    assert got[1] == "a node"
+    assert params == [{"weight": 1.0, "bias": 2.0}, (3.0, None)]
+    assert tg.tree.update(params, {}) == params
+    assert tg.tree.update(1.0, {"": 2.0}) == 2.0
+    layer = tg.nn.Linear(2, 2).init(0)
+    assert tg.tree.update(layer, {"bias": 0.0}).bias == 0.0
+    for path in ("0.other", "0.bias.0", "2", "1.1.0"):
+        with pytest.raises(ValueError, match=re.escape(f"no place at {path!r}")):
+            tg.tree.update(params, {path: 1.0})
+    with pytest.raises(ValueError, match=r"more than one place at 'a\.b'"):
+        tg.tree.update({"a.b": 1, "a": {"b": 2}}, {"a.b": 3})
+    for outer in ("0", ""):
+        with pytest.raises(ValueError, match=f"'0.bias' is within '{outer}'"):
+            tg.tree.update(params, {"0.bias": 1.0, outer: 1.0})
+
+
+def test_sizes_and_summaries_count_every_leaf() -> None:
+    params = {"w": np.ones((10, 200), np.float32), "rest": [np.ones(()), None, 1.0]}
+    assert tg.tree.size(params) == 2002
+    assert tg.tree.size(None) == 0
+    table = [line.split() for line in tg.tree.summary(params).splitlines()]
+    assert table[0] == ["path", "shape", "dtype", "numbers", "bytes"]
+    assert table[1] == ["w", "(10,", "200)", "float32", "2,000", "8,000"]
+    assert table[-1] == ["all", "2,002", "8,016"]
+    assert len({len(line) for line in tg.tree.summary(params).splitlines()}) == 1
+
+
+def test_allclose_of_trees() -> None:
+    a = {"w": np.ones((2, 2)), "b": [1.0, np.nan]}
+    assert not tg.tree.all_close(a, a)
+    assert tg.tree.all_close(a, a, equal_nan=True)
+    b = {"w": np.ones((2, 2)) + 1e-4, "b": [1.0, np.nan]}
+    assert not tg.tree.all_close(a, b, equal_nan=True)
+    assert tg.tree.all_close(a, b, rtol=1e-3, equal_nan=True)
+    # shapes that broadcast, and other structures, are not close
+    assert not tg.tree.all_close({"w": np.ones((2, 2))}, {"w": np.ones(2)})
+    assert not tg.tree.all_close({"w": 1.0}, [1.0])

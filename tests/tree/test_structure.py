@@ -1,0 +1,275 @@
+"""Trees taken apart and put together."""
+
+import dataclasses
+import pickle
+from collections import OrderedDict
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from hypothesis import given
+from trees import TREES, Empty, Nothing, Params, Plain, Private, Sealed
+
+import tapegrad as tg
+from tapegrad import tree
+
+
+@attrs.define
+class Computed:
+    x: Any
+    double: Any = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.double = self.x * 2
+
+
+@pytest.mark.parametrize("make", [lambda x: x, lambda x: [x], lambda x: {"a": (x,)}])
+def test_flatten_refuses_a_tensor_in_a_computed_field(make):
+    assert tg.tree.leaves(make(Computed(2.0))) == [2.0]
+    for transform in (tg.jacobian, tg.compile, lambda f: lambda x: tg.vjp(f, x)):
+        with pytest.raises(TypeError, match=r"double of Computed has init=False"):
+            transform(lambda x: make(Computed(x)))(2.0)
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equal, of the same types all the way down, and in the same order."""
+    return type(a) is type(b) and a == b and repr(a) == repr(b)
+
+
+@given(TREES)
+def test_unflatten_undoes_flatten(t):
+    leaves, structure = tree.flatten(t)
+    assert same(tree.unflatten(structure, leaves), t)
+    assert same(tree.leaves(t), leaves)
+    assert structure.size == len(leaves)
+
+
+@given(TREES)
+def test_flatten_undoes_unflatten(t):
+    _, structure = tree.flatten(t)
+    leaves = [object() for _ in range(structure.size)]
+    again, structure_again = tree.flatten(tree.unflatten(structure, leaves))
+    assert all(a is b for a, b in zip(again, leaves, strict=True))
+    assert structure_again == structure
+
+
+@given(TREES)
+def test_tree_is_changed_by_no_call(t):
+    before = repr(t)
+    leaves, structure = tree.flatten(t)
+    tree.map(str, t)
+    tree.paths(t)
+    new = tree.unflatten(structure, leaves)
+    if isinstance(t, list | dict):
+        assert new is not t
+        new.clear()
+    assert repr(t) == before
+
+
+def _walk(t: Any, path: tuple[str, ...] = ()) -> list[tuple[str, Any]]:
+    """Leaves with their paths, by another walk than the package's."""
+    if isinstance(t, dict):
+        children = [(str(key), x) for key, x in t.items()]
+    elif isinstance(t, tuple) and hasattr(t, "_fields"):
+        children = list(zip(t._fields, t, strict=True))
+    elif isinstance(t, list | tuple):
+        children = [(str(i), x) for i, x in enumerate(t)]
+    elif attrs.has(type(t)):
+        children = [(f.name, getattr(t, f.name)) for f in attrs.fields(type(t)) if f.init]
+    elif dataclasses.is_dataclass(t):
+        children = [(f.name, getattr(t, f.name)) for f in dataclasses.fields(t)]
+    elif t is None:
+        children = []
+    else:
+        return [(".".join(path), t)]
+    return [pair for name, x in children for pair in _walk(x, (*path, name))]
+
+
+@given(TREES)
+def test_paths_lead_to_the_leaves(t):
+    assert list(zip(tree.paths(t), tree.leaves(t), strict=True)) == _walk(t)
+
+
+def test_paths_are_joined_by_dots():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh(), tg.nn.Linear(3, 1))
+    assert tree.paths(model.init(0)) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    cell = tg.nn.RNNCell(2, 2, 2).init(0)
+    assert tree.paths({"cell": cell})[0] == "cell.w_ih.weight"
+    assert tree.paths(3.0) == [""]
+    assert tree.paths([]) == []
+
+
+@pytest.mark.parametrize(
+    "leaf",
+    [
+        1,
+        "text",
+        b"bytes",
+        {1, 2},
+        np.ones(3),
+        OrderedDict(a=1),
+        range(3),
+        int,
+        Params,
+        Plain,
+        object(),
+        tg.Tape(),
+        tg.add,
+    ],
+)
+def test_leaf_is_anything_else(leaf):
+    leaves, structure = tree.flatten([leaf])
+    assert leaves[0] is leaf
+    assert structure.size == 1
+
+
+def test_leaf_is_a_function_of_the_package():
+    for thing in (tg.tanh, tg.grad(tg.tanh), tg.jacobian(tg.tanh), tg.vjp(tg.tanh, 1.0)[1]):
+        assert tree.map(lambda x: x, [thing])[0] is thing
+    output, _ = tg.record(lambda f, pullback, x: pullback(f(x))[0])(
+        tg.tanh, tg.vjp(tg.square, 3.0)[1], 0.0
+    )
+    assert output.value == 0.0
+
+
+def test_leaf_is_a_tensor():
+    output, _ = tg.record(lambda x: {"y": x})(1.0)
+    assert tree.leaves(output)[0] is output["y"]
+
+
+def test_leaves_of_none_and_empty_nodes():
+    empty = [None, (), [], {}, Empty(), Nothing()]
+    assert tree.leaves(empty) == []
+    assert same(tree.map(str, empty), empty)
+
+
+def test_flatten_keeps_the_order_of_a_dict():
+    t = {"b": 1, "a": 2, 3: 3}
+    assert tree.leaves(t) == [1, 2, 3]
+    assert list(tree.map(str, t)) == ["b", "a", 3]
+    mapped = tree.map(lambda x, y: (x, y), t, {3: "3", "a": "2", "b": "1"})
+    assert mapped == {"b": (1, "1"), "a": (2, "2"), 3: (3, "3")}
+    assert list(mapped) == ["b", "a", 3]
+
+
+@given(TREES)
+def test_structures_are_equal_hash_and_pickle_by_content(t):
+    _, structure = tree.flatten(t)
+    _, other = tree.flatten(tree.map(lambda x: 0, t))
+    assert structure == other
+    assert hash(structure) == hash(other)
+    assert pickle.loads(pickle.dumps(structure)) == structure
+    assert repr(structure) == repr(other)
+
+
+def test_unflatten_counts_the_leaves():
+    _, structure = tree.flatten({"a": 1, "b": [2]})
+    for leaves in ([], [1], [1, 2, 3]):
+        with pytest.raises(ValueError, match="leaves"):
+            tree.unflatten(structure, leaves)
+    assert tree.unflatten(structure, iter("xy")) == {"a": "x", "b": ["y"]}
+    with pytest.raises(TypeError, match="flatten"):
+        tree.unflatten([1, 2], structure)
+    with pytest.raises(TypeError, match="flatten"):
+        tree.unflatten(leaves, structure)
+
+
+def test_unflatten_makes_classes_through_their_init():
+    @attrs.frozen
+    class Checked:
+        value: Any = attrs.field(converter=lambda x: x * 2)
+
+    assert tree.map(lambda x: x + 1, Checked(1)) == Checked(3)
+    private = Private(1, given=2, last=3)
+    assert tree.paths(private) == ["_hidden", "shown", "last"]
+    assert tree.map(lambda x: x * 10, private) == Private(10, given=20, last=30)
+
+
+@dataclasses.dataclass
+class Derived:
+    given: Any
+    total: Any = dataclasses.field(init=False, default=0.0)
+
+
+@dataclasses.dataclass
+class Scaled:
+    given: Any
+    scale: dataclasses.InitVar[float] = 2.0
+
+    def __post_init__(self, scale):
+        self.given = self.given * scale
+
+
+@dataclasses.dataclass(init=False)
+class Renamed:
+    given: Any
+
+    def __init__(self, start):
+        self.given = start
+
+
+@pytest.mark.parametrize(
+    ("tree_", "name"), [(Derived(1.0), "total"), (Scaled(1.0), "scale"), (Renamed(1.0), "start")]
+)
+def test_flatten_refuses_a_dataclass_not_made_of_its_fields(tree_, name):
+    for call in (
+        lambda: tree.flatten([tree_]),
+        lambda: tree.map(abs, tree_),
+        lambda: tg.grad(lambda p: p.given)(tree_),
+        lambda: tg.record(lambda p: p.given)(tree_),
+        lambda: tg.vjp(lambda x: tree_, 1.0),
+    ):
+        with pytest.raises(TypeError, match=rf"{type(tree_).__name__}.*{name}"):
+            call()
+
+
+def test_dataclass_is_differentiated_and_compiled():
+    def moved(p, q):
+        return Sealed(first=p.weight * q.first, rest=[p.bias], last=q.last)
+
+    p, q = Plain(np.array([1.0, 2.0]), 3.0), Sealed(first=5.0, last=7.0)
+    output, pullback = tg.vjp(moved, p, q)
+    assert type(output) is Sealed
+    dp, dq = pullback(Sealed(first=np.ones(2), rest=[1.0], last=11.0))
+    np.testing.assert_array_equal(dp.weight, [5.0, 5.0])
+    assert dp.bias == 1.0
+    assert dq == Sealed(first=3.0, rest=[], last=11.0)
+    compiled = tg.compile(moved)
+    for _ in range(2):
+        again = compiled(p, q)
+        assert type(again) is Sealed
+        np.testing.assert_array_equal(again.first, output.first)
+        assert (again.rest, again.last) == ([3.0], 7.0)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        tg.nn.Linear(2, 3),
+        tg.nn.Tanh(),
+        tg.nn.Embedding(3, 2),
+        tg.nn.RNNCell(2, 3, 4, activation="tanh"),
+        tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh()),
+        tg.optim.SGD(0.1, momentum=0.9),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)
+def test_tree_with_layers_and_optimizers(layer):
+    leaves, structure = tree.flatten({"layer": layer})
+    assert tree.unflatten(structure, leaves) == {"layer": layer}
+
+
+def test_tree_with_a_model_is_an_argument():
+    model = tg.nn.Sequential(tg.nn.Linear(2, 3), tg.nn.Tanh())
+    x = np.ones((4, 2))
+    params = model.init(0)
+    output, _ = tg.record(lambda model, params, x: model(params, x))(model, params, x)
+    np.testing.assert_array_equal(output.value, model(params, x))
+    g = tg.grad(lambda params, model: tg.sum(model(params, x)))(params, model)
+    assert tree.flatten(g)[1] == tree.flatten(params)[1]
+
+
+def test_structure_repr_reads_like_the_tree():
+    t = {"a": [1, (2,)], "b": None, "c": Params(1, 2), "d": ()}
+    assert repr(tree.flatten(t)[1]) == "{'a': [*, (*,)], 'b': None, 'c': Params(*, *), 'd': ()}"
