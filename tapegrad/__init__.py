@@ -35,11 +35,9 @@ from tapegrad.transforms import grad as grad
 from tapegrad.transforms import value_and_grad as value_and_grad
 
 if _typing.TYPE_CHECKING:
-    from tapegrad import bridges as bridges
     from tapegrad import data as data
     from tapegrad import nn as nn
     from tapegrad import optim as optim
-    from tapegrad import parallel as parallel
     from tapegrad import random as random
     from tapegrad import testing as testing
     from tapegrad.declare.custom import custom_op as custom_op
@@ -53,6 +51,9 @@ if _typing.TYPE_CHECKING:
     from tapegrad.functions import *
     from tapegrad.functions import fft as fft
     from tapegrad.functions import linalg as linalg
+    from tapegrad.interop import bridges as bridges
+    from tapegrad.interop import parallel as parallel
+    from tapegrad.interop.jax import to_jax as to_jax
     from tapegrad.loops import cond as cond
     from tapegrad.loops import fori_loop as fori_loop
     from tapegrad.loops import scan as scan
@@ -61,7 +62,6 @@ if _typing.TYPE_CHECKING:
     from tapegrad.program import Program as Program
     from tapegrad.program import compile as compile
     from tapegrad.program import load_program as load_program
-    from tapegrad.program.jax import to_jax as to_jax
     from tapegrad.transforms.batches import vmap as vmap
     from tapegrad.transforms.checkpoint import checkpoint as checkpoint
     from tapegrad.transforms.implicit import implicit_root as implicit_root
@@ -83,7 +83,7 @@ _PLACES = {
     "implicit_root": "tapegrad.transforms.implicit",
     "polygamma": "tapegrad.ops.scipy_special",
     "sweep_steps": "tapegrad.explain.steps",
-    "to_jax": "tapegrad.program.jax",
+    "to_jax": "tapegrad.interop.jax",
     "vmap": "tapegrad.transforms.batches",
     "why_zero": "tapegrad.explain.why",
     **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.declare.custom"),
@@ -97,10 +97,8 @@ _MODULES = {
     "fft": "tapegrad.functions.fft",
     "linalg": "tapegrad.functions.linalg",
     "show": "tapegrad.explain.show",
-    **{
-        name: f"tapegrad.{name}"
-        for name in ("bridges", "data", "nn", "optim", "parallel", "random", "testing")
-    },
+    **{name: f"tapegrad.interop.{name}" for name in ("bridges", "parallel")},
+    **{name: f"tapegrad.{name}" for name in ("data", "nn", "optim", "random", "testing")},
 }
 # without the modules that importing leaves here
 _NOW = [

@@ -191,6 +191,12 @@ def test_what_is_composed_of_ops_is_imported_when_it_is_first_met():
     assert done.stdout == "\nxlogy [2. 0.] [-1.  1.]\n"
 
 
+@pytest.mark.parametrize("name", ["bridges", "parallel"])
+def test_modules_of_a_room_are_imported_by_their_public_paths(name: str) -> None:
+    module = importlib.import_module(f"tapegrad.{name}")
+    assert module is getattr(tg, name) is importlib.import_module(f"tapegrad.interop.{name}")
+
+
 def test_the_face_shows_the_public_names_alone():
     modules = {name for name in tg.__all__ if inspect.ismodule(getattr(tg, name))}
     assert modules == {

@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
-from tapegrad.archive import Entry, FilePath, entries_of, guarded, text_of
 from tapegrad.core.tensor import Rules
 from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
+from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOP

@@ -15,7 +15,6 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.archive import FilePath
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.tape import Tape
@@ -24,6 +23,7 @@ from tapegrad.core.writing import PARAMETER
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.face.lines import told
 from tapegrad.face.text import Printed
+from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
 from tapegrad.program.arguments import Argument, values_of

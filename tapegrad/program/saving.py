@@ -11,11 +11,11 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.archive import Entry, FilePath, write
 from tapegrad.core.tensor import Rules
 from tapegrad.errors import FileError
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import a_kind
+from tapegrad.files import Entry, FilePath, write
 from tapegrad.ops.indexing import HOLE
 from tapegrad.program.arguments import Argument
 from tapegrad.program.control.loop import Branch, Loop

@@ -295,7 +295,7 @@ def test_what_is_no_error_or_has_no_others_to_end_goes_on() -> None:
 
 # --- MPI itself ---------------------------------------------------------------------------
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "train_parallel.py"
 MPIEXEC = shutil.which("mpiexec", path=str(Path(sys.executable).parent)) or ""
 

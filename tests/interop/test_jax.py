@@ -26,9 +26,9 @@ jnp = jax.numpy
 
 from tapegrad.core.cotangents import SEED  # noqa: E402
 from tapegrad.core.writing import ASARRAY  # noqa: E402
+from tapegrad.interop.jax.run import has_form  # noqa: E402
+from tapegrad.interop.jax.table import TABLE  # noqa: E402
 from tapegrad.program.compiled import trace  # noqa: E402
-from tapegrad.program.jax.run import has_form  # noqa: E402
-from tapegrad.program.jax.table import TABLE  # noqa: E402
 from tapegrad.program.naming import DRAWS  # noqa: E402
 
 ROOT = Path(tg.__file__).parents[1]
@@ -69,7 +69,7 @@ ANY_ORDER = {"argpartition", "partition"}
 def test_every_op_has_a_form_in_jax() -> None:
     ops = [*OPS.values(), SEED, ASARRAY, *DRAWS]
     missing = {op.name for op in ops if not has_form(op)}
-    assert missing == WITHOUT, "give it a form in tapegrad/program/jax/table.py, or list it above"
+    assert missing == WITHOUT, "give it a form in tapegrad/interop/jax/table.py, or list it above"
 
 
 @depth("op on JAX")

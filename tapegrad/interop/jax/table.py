@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.program.jax import philox
-from tapegrad.program.jax.indexing import (
+from tapegrad.interop.jax import philox
+from tapegrad.interop.jax.indexing import (
     add_at_places,
     add_scaled_rows,
     getitem,
@@ -28,7 +28,7 @@ from tapegrad.program.jax.indexing import (
     segment_sum,
     unpick,
 )
-from tapegrad.program.jax.matrices import (
+from tapegrad.interop.jax.matrices import (
     cholesky,
     cofactor,
     complement,

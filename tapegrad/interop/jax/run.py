@@ -15,6 +15,8 @@ from tapegrad.core.tensor import Rules
 from tapegrad.declare import declaration
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
+from tapegrad.interop.jax.control import bodies, branch, loop, part
+from tapegrad.interop.jax.table import TABLE, Lowering
 from tapegrad.ops.arithmetic import power
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
@@ -37,8 +39,6 @@ from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Instruction, Ref
-from tapegrad.program.jax.control import bodies, branch, loop, part
-from tapegrad.program.jax.table import TABLE, Lowering
 from tapegrad.program.naming import name_of_op
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, keep_names, title
 from tapegrad.core.op import Op
+from tapegrad.interop.jax.run import check, register, run, stand_in
 from tapegrad.program.compiled import trace
 from tapegrad.program.entry import Signature, read
-from tapegrad.program.jax.run import check, register, run, stand_in
 from tapegrad.program.program import Program
 from tapegrad.transforms.names import as_positions
 

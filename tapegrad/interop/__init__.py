@@ -1,0 +1,1 @@
+"""Other libraries: functions for JAX and PyTorch, and training on several processes by MPI."""
