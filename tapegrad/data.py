@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.operands import is_count
 from tapegrad.face.ownership import give
 from tapegrad.random import permutation
 from tapegrad.tree import Tree
@@ -53,7 +54,7 @@ def batches(key: Any, arrays: Tree, size: int, drop_last: bool = False) -> Itera
     [3 1] [4 0]
     [3 2] [4 1]
     """
-    if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+    if not is_count(size, 1):
         raise ValueError(f"size is {size!r}; a batch has a positive integer number of rows")
     n = count_rows(arrays)
     order = np.arange(n) if key is None else permutation(key, n)

@@ -569,7 +569,7 @@ def test_functions_of_math_are_advised_by_their_names(name, transform, tmp_path)
     path.write_text(f"import math\ndef f(x):\n    return 2 * math.{name}(x)\n")
     written: dict[str, Any] = {}
     exec(compile(path.read_text(), str(path), "exec"), written)
-    with pytest.raises((TypeError, TraceError), match=f"; write np.{name} for math.{name};"):
+    with pytest.raises((TypeError, TraceError), match=rf"; write np\.{name}\(x\)"):
         transform(written["f"])(1.0)
 
 
@@ -583,9 +583,8 @@ def test_an_initial_value_that_numpy_reads_is_advised_to_be_ours(name, tmp_path)
     written: dict[str, Any] = {}
     exec(compile(path.read_text(), str(path), "exec"), written)
     for transform in (tg.grad, tg.compile):
-        with pytest.raises(ValueError, match="sequence") as error:
+        with pytest.raises((TypeError, TraceError), match=rf"; write tg\.{name}\("):
             transform(written["f"])(3.0)
-        assert f"write tg.{name} for np.{name};" in str(error.value.__cause__)
     ours, a = getattr(tg, name), np.array([0.5, 2.0])
     value, slope = tg.value_and_grad(lambda x: ours(a, initial=x))(3.0)
     assert value == getattr(np, name)(a, initial=3.0)

@@ -29,6 +29,19 @@ def is_floating(x: Any) -> bool:
     return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind == "f"
 
 
+def is_count(n: Any, least: int = 0) -> bool:
+    """Whether n is an integer, and at least `least`.
+
+    Raises
+    ------
+    TraceError
+        For an argument of a function that is compiled, whose value is not known.
+    """
+    if type(n) is Tensor and n.origin.compiling:
+        n._read("use as a size")
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= least)
+
+
 def shape_of(x: Any) -> tuple[int, ...]:
     """The shape of an array, a Tensor or anything that NumPy turns into an array."""
     return x.shape if hasattr(x, "shape") else np.shape(x)

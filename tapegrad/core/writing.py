@@ -20,6 +20,7 @@ from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
 from tapegrad.face.lines import warn_at_users_line
 from tapegrad.face.ownership import keep, own
+from tapegrad.face.reading import is_of_an_element, unmasked
 from tapegrad.face.table import lazy_import
 
 Last = Tensor | Origin
@@ -177,7 +178,12 @@ def recorded_from(
     context = copy_context()
     context.run(warn_at_users_line)
     context.run(advance, last)
-    output = context.run(fn, *args, **kwargs)
+    try:
+        output = context.run(fn, *args, **kwargs)
+    except ValueError as error:
+        if is_of_an_element(error):
+            raise unmasked(error) from None
+        raise
     last = context[CURRENT]
     check_returned(output, last)
     return output, last

@@ -1,4 +1,4 @@
-"""What to use instead of attributes that a Tensor lacks and NumPy functions without an op."""
+"""What to use instead of attributes that a Tensor lacks."""
 
 from __future__ import annotations
 
@@ -43,39 +43,6 @@ ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         "partition": _CHANGES.format("write tg.partition(t, kth)"),
         "byteswap": "read it as an array (t.value.byteswap())",
         "setflags": "its array is always read-only",
-    }
-)
-
-_UPDATES = "arrays on a tape are immutable; {}"
-_READS = "no gradient passes through it: pass the value (t.value)"
-
-# functions of NumPy without an op, by their names
-FUNCTIONS: Mapping[str, str] = MappingProxyType(
-    dict.fromkeys(
-        (
-            "array2string",
-            "array_repr",
-            "array_str",
-            "save",
-            "savetxt",
-            "savez",
-        ),
-        _READS,
-    )
-    | {
-        "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
-        "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
-        "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
-        "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
-        "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
-        "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
-    }
-)
-
-UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
-    {
-        "at": "write array = tg.at(array)[index].add(t), or .set(t)",
-        "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
     }
 )
 

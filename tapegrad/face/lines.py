@@ -7,12 +7,10 @@ is found then. So it costs nothing until there is something to say.
 
 from __future__ import annotations
 
-import ast
 import linecache
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import Context, ContextVar
 from functools import wraps
 from types import FrameType
@@ -47,15 +45,21 @@ class Place:
 _NOT_THE_USERS = ("tapegrad.", "numpy", "scipy.", "pandas.", "xarray.")
 
 
+def users_frame() -> FrameType | None:
+    """The frame of the caller's line that led here."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_users(frame):
+        frame = frame.f_back
+    return frame
+
+
 def users_place() -> Place:
     """The caller's line that led here."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if _is_users(frame):
-            file, number = frame.f_code.co_filename, frame.f_lineno
-            return Place(file, number, linecache.getline(file, number).strip())
-        frame = frame.f_back
-    return Place("", 0, "")
+    frame = users_frame()
+    if frame is None:
+        return Place("", 0, "")
+    file, number = frame.f_code.co_filename, frame.f_lineno
+    return Place(file, number, linecache.getline(file, number).strip())
 
 
 def users_level() -> int:
@@ -63,14 +67,15 @@ def users_level() -> int:
     frame: FrameType | None = sys._getframe(1)
     level = 1
     while frame is not None:
-        if _is_users(frame):
+        if is_users(frame):
             return level
         frame = frame.f_back
         level += 1
     return 1
 
 
-def _is_users(frame: FrameType) -> bool:
+def is_users(frame: FrameType) -> bool:
+    """Whether a frame is of the caller's code, not of a library that takes Tensors for arrays."""
     # an example in a docstring runs under its module's name
     module, file = frame.f_globals.get("__name__", ""), frame.f_code.co_filename
     return not module.startswith(_NOT_THE_USERS) or file.startswith("<doctest")
@@ -80,53 +85,6 @@ def users_line() -> str:
     """The line of the caller's source that led here, for a message."""
     place = str(users_place())
     return f", at {place}" if place else ""
-
-
-# SciPy's functions that read arrays and have a counterpart in tapegrad
-_OF_SCIPY = ("polygamma", "logsumexp", "softmax", "log_softmax", "softplus")
-
-
-def instead() -> str:
-    """What to write instead of the caller's line, whose call takes no Tensor; for a message."""
-    text = users_place().text
-    of_math = [x for x in re.findall(r"\bmath\.(\w+)\(", text) if hasattr(np, x)]
-    found = [f"np.{x} for math.{x}" for x in dict.fromkeys(of_math)]
-    found += [f"tg.{x} for np.{x}" for x in dict.fromkeys(re.findall(r"\bnp\.([rc]_)\[", text))]
-    if "initial=" in text:  # of a plain array, which NumPy asks alone
-        reductions = re.findall(r"\bnp\.((?:nan)?(?:sum|prod|max|min))\(", text)
-        found += [f"tg.{x} for np.{x}" for x in dict.fromkeys(reductions)]
-    calls = list(_calls())
-    of_scipy = [name for module, name in calls if module.startswith("scipy.")]
-    found += [f"tg.{x} for scipy.special.{x}" for x in _OF_SCIPY if x in of_scipy]
-    if any(module.startswith("pandas.") for module, _ in calls):
-        found.append("column.to_numpy() for a column of pandas")
-    return "".join([f"write {what}; " for what in found])
-
-
-def _calls() -> Iterator[tuple[str, str]]:
-    """The modules and functions that led from the caller's line here, the last one first."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        module = frame.f_globals.get("__name__", "")
-        if not module.startswith(_NOT_THE_USERS):
-            break
-        yield module, frame.f_code.co_name
-        frame = frame.f_back
-
-
-def augmented(symbol: str) -> str:
-    """The caller's line with an in-place operator, written without it."""
-    try:
-        line = ast.parse(users_place().text)
-    except SyntaxError:  # a part of a longer statement
-        line = ast.Module([], [])
-    found = [node for node in ast.walk(line) if isinstance(node, ast.AugAssign)]
-    if len(found) != 1 or f" {symbol} " not in ast.unparse(found[0]):
-        return f"t = t {symbol[:-1]} v"
-    (node,) = found
-    target = ast.unparse(node.target)
-    result = ast.BinOp(ast.parse(target, mode="eval").body, node.op, node.value)
-    return f"{target} = {ast.unparse(result)}"
 
 
 P = ParamSpec("P")

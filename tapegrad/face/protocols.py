@@ -7,11 +7,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from tapegrad.face import advice
-from tapegrad.face.table import answer_for
+from tapegrad.face.table import answer_for, lazy_import
 
 # what NumPy's rule compares: that of an array is 0, and a Tensor acts like an array
 _PRIORITY = 0.0
+_REMEDIES = "tapegrad.face.remedies"
 
 
 def has_ufuncs(x: Any) -> bool:
@@ -67,10 +67,11 @@ class Protocols:
         if out is not None:
             changed, given = ("array", "array, t") if out[0] is inputs[0] else ("out", "...")
             called = _called(ufunc, method)
+            write = f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({given})')}"
             raise TypeError(
                 f"{called}: out= (and an in-place operator such as +=) would write a Tensor into "
                 "an array, which is not possible; bind the result instead: "
-                f"{changed} = {_INFIX.get(called.removeprefix('np.'), f'{called}({given})')}"
+                + lazy_import(_REMEDIES, "augmented")(write)
             )
         ours = answer_for(ufunc if method == "__call__" else (method, ufunc))
         if ours is None and method == "__call__":
@@ -86,7 +87,7 @@ class Protocols:
             _refuse(ufunc, name)
         raise TypeError(
             f"{_called(ufunc, method)} is not supported on a Tensor; "
-            + advice.UFUNC_METHODS.get(
+            + lazy_import(_REMEDIES, "UFUNC_METHODS").get(
                 method, "use the function with an axis (np.sum, np.max, ...)"
             )
         )
@@ -113,7 +114,7 @@ def _refuse(function: Any, name: str) -> NoReturn:
     )
     raise TypeError(
         f"{_full_name(function, name)} is not supported on a Tensor; "
-        + advice.FUNCTIONS.get(function.__name__, instead)
+        + lazy_import(_REMEDIES, "FUNCTIONS").get(function.__name__, instead)
     )
 
 

@@ -10,17 +10,10 @@ from typing import Any
 import numpy as np
 
 from tapegrad.errors import TraceError
-from tapegrad.face.lines import instead, users_line
+from tapegrad.face.lines import users_line
 from tapegrad.face.ownership import Array, give, lend
+from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
-
-# what else to do where a value cannot be read
-_INSTEAD = {
-    "compiling": "list the argument in static_argnums, return it and convert it outside, or "
-    "compile the inner part that does not read it",
-    "batching": "write None in in_axes for an argument that is the same for all examples, or "
-    "return it and convert it outside",
-}
 
 # ops that turn a number into a number, and a 0-d array into an array
 _OF_A_NUMBER = frozenset(
@@ -40,6 +33,23 @@ _ARRAYS = frozenset(
         "where",
     ]
 )
+
+
+def is_of_an_element(error: ValueError) -> bool:
+    """Whether NumPy's error stands before that of a Tensor put into an array, ``out[i] = t``."""
+    if not isinstance(error.__cause__, TypeError | TraceError):
+        return False
+    raised = error.__cause__.__traceback__
+    return raised is not None and raised.tb_frame.f_globals is globals()
+
+
+def unmasked(error: ValueError) -> BaseException:
+    """The error of the Tensor, with the traceback of NumPy's, which it is now rid of."""
+    cause = error.__cause__
+    assert cause is not None
+    # which leaves no cycle
+    error.__cause__ = error.__context__ = None
+    return cause.with_traceback(error.__traceback__)
 
 
 class Reading:
@@ -140,23 +150,20 @@ class Reading:
         value: Array = self._read(what)
         rules = self.op.vjps
         if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
+            name, instead = lazy_import("tapegrad.face.remedies", "of_reading")(what, self)
             raise TypeError(
-                f"{what} would silently cut the gradient off ({self._line()}); "
-                f"{instead()}np.* and tg.* "
-                "functions accept the Tensor itself, tg.array makes one of a list of "
-                "them, and tg.at(array)[i].set(t) puts one into a copy of an array; to read the "
-                "number on purpose write .value, or tg.stop_gradient(t) to pass no gradient"
+                f"{name} would silently cut the gradient off ({self._line()}){instead}; to read "
+                "the numbers on purpose pass t.value"
             )
         return value
 
     def _read(self: Any, what: str) -> Array:
         """The value, read-only; `what` is for the message while compiling."""
         if self.origin.compiling:
+            name, instead = lazy_import("tapegrad.face.remedies", "of_unknown")(what, self)
             raise TraceError(
-                f"{what} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
-                f"and dtype {self.dtype} of {self._line()} are known{users_line()}; "
-                f"{instead()}select with tg.where, branch with tg.cond, loop with "
-                "tg.while_loop or tg.scan, " + _INSTEAD[self.origin.doing]
+                f"{name} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
+                f"and dtype {self.dtype} of {self._line()} are known{instead}"
             )
         return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 

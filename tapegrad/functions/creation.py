@@ -84,7 +84,8 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     """`zeros_like` and its kin, which need no values."""
 
     def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
-        return make(np.shape(a) if shape is None else shape, dtype or as_array(a).dtype)
+        a = _joined(a)
+        return make(a.shape if shape is None else shape, dtype or a.dtype)
 
     like.__name__ = like.__qualname__ = name
     like.__doc__ = f"""A plain array of the shape and dtype of another, or of a Tensor.

@@ -7,10 +7,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
-from tapegrad.core.operands import shape_of
+from tapegrad.core.operands import is_count, shape_of
 from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
 from tapegrad.functions import pad
@@ -26,7 +25,7 @@ def sides(instance: Any, attribute: Any, value: Any) -> None:
     """Raise unless a value is a length, or one for each of a layer's spatial axes."""
     least = 0 if attribute.name == "padding" else 1
     for side in each_side(instance, value):
-        if isinstance(side, bool) or not isinstance(side, int | np.integer) or side < least:
+        if not is_count(side, least):
             raise ValueError(
                 f"{attribute.name} is an integer, at least {least}, or a tuple of "
                 f"{instance.n_axes} of them; not {value!r}"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
+from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.ownership import Array, give
 from tapegrad.ops import ascontiguousarray
@@ -189,13 +190,9 @@ def settled(x: Any) -> Any:
     return x if type(x) is Tensor else give(x)
 
 
-def _is_count(n: Any) -> bool:
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= 0)
-
-
 def _check(shape: Any, dtype: Any, least: int = 0) -> None:
     """Raise unless a shape has at least this many axes, and the dtype is floating."""
-    if not isinstance(shape, tuple) or len(shape) < least or not all(map(_is_count, shape)):
+    if not isinstance(shape, tuple) or len(shape) < least or not all(map(is_count, shape)):
         raise ValueError(
             f"a shape must be a tuple of non-negative integers{', not empty' * least}; "
             f"not {shape!r}"

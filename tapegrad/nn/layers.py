@@ -6,11 +6,10 @@ from numbers import Real
 from typing import Any, ClassVar, Protocol
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
 from tapegrad import random
-from tapegrad.core.operands import shape_of
+from tapegrad.core.operands import is_count, shape_of
 from tapegrad.face.lines import at_users_line
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
@@ -31,7 +30,7 @@ class Layer(Protocol):
 
 def positive_integer(instance: Any, attribute: Any, value: Any) -> None:
     """Raise unless an attribute is a positive integer: a validator."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+    if not is_count(value, 1):
         raise ValueError(f"{attribute.name} must be a positive integer, not {value!r}")
 
 

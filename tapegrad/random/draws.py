@@ -8,11 +8,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import at_users_line
 from tapegrad.ops.indexing import index_select
 from tapegrad.random import generator
-from tapegrad.random.keys import as_key, is_count, is_integer
+from tapegrad.random.keys import as_key, is_integer
 
 __all__ = [
     "bernoulli",

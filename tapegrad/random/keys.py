@@ -6,11 +6,12 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from tapegrad.core.operands import is_count
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.ownership import Array
 from tapegrad.random import generator
 
-__all__ = ["Key", "as_key", "fold_in", "is_count", "is_integer", "key", "split"]
+__all__ = ["Key", "as_key", "fold_in", "is_integer", "key", "split"]
 
 # a string, for numpy.random takes long to import
 Key: TypeAlias = "int | np.random.SeedSequence | Array"
@@ -131,11 +132,6 @@ def fold_in(key: Any, data: Any) -> Any:
 
 
 as_key = key
-
-
-def is_count(n: Any) -> bool:
-    """Whether it is a non-negative integer."""
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and bool(n >= 0)
 
 
 def is_integer(x: Any) -> bool:

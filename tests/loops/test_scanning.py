@@ -184,8 +184,11 @@ def test_scan_captures_tensors_at_some_steps_alone(begun):
 
 
 def test_scan_body_reads_no_values():
-    for body in (lambda c, x: (c if c > 0 else -c, x), lambda c, x: (c * float(x), x)):
-        with pytest.raises(tg.TraceError, match=r"tg\.cond.*tg\.while_loop or tg\.scan"):
+    for body, advice in (
+        (lambda c, x: (c if c > 0 else -c, x), r"tg\.where, or branch with tg\.cond"),
+        (lambda c, x: (c * float(x), x), "return it from the loop or branch and convert it"),
+    ):
+        with pytest.raises(tg.TraceError, match=f"while recording <lambda>.*{advice}"):
             tg.grad(lambda c, body=body: tg.scan(body, c, np.ones(2))[0])(1.0)
 
 

@@ -175,7 +175,7 @@ def test_what_is_refused_is_named_as_what_it_is(name: str, call: Any) -> None:
 @pytest.mark.parametrize("name", ["polygamma", "logsumexp", "softmax", "log_softmax"])
 def test_a_function_that_reads_arrays_names_ours(name: str) -> None:
     function = getattr(special, name)
-    with pytest.raises(TypeError, match=rf"write tg\.{name} for scipy\.special\.{name}; np"):
+    with pytest.raises(TypeError, match=rf"; write tg\.{name}\("):
         tg.record(lambda t: function(1, t) if name == "polygamma" else function(t))(np.ones(2))
 
 

@@ -67,7 +67,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     """
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
-    origin = Origin(label(fn), True, first_line(fn), around=around, evaluate=evaluate)
+    origin = Origin(
+        label(fn), True, first_line(fn), around=around, doing="recording", evaluate=evaluate
+    )
     names = iter(paths)
     last: Any = origin
     given: dict[Tensor, Input] = {}

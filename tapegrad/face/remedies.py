@@ -1,0 +1,336 @@
+"""What to write instead of the caller's code, found in its source; for messages."""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from itertools import islice
+from types import FrameType, MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from tapegrad.face.lines import is_users, users_frame, users_line, users_place
+from tapegrad.face.table import lazy_import
+
+_ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
+_CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
+# functions of math under names that NumPy has not, or not for the same
+_OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
+# of which our functions have the names and the meaning
+_OF_SCIPY = ("polygamma", "logsumexp", "softmax", "log_softmax", "softplus", "erf", "i0")
+_INSTEAD = (
+    "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
+    "a copy of an array with tg.at(array)[i].set(t)"
+)
+_MOST = 100  # characters of code
+# the ways of reading a Tensor that a function which takes one can stand for
+_INDEXING = "indexing with a mask"
+_NUMBERS = ("the format", ".item()", ".tolist()", "float()", "int()", "complex()")
+_BY_VALUE = ("turning a Tensor into an array", "float() and math functions", "complex()")
+
+_UPDATES = "arrays on a tape are immutable; {}"
+_READS = "no gradient passes through it: pass the value (t.value)"
+
+# functions of NumPy without an op, by their names
+FUNCTIONS: Mapping[str, str] = MappingProxyType(
+    dict.fromkeys(
+        ("array2string", "array_repr", "array_str", "save", "savetxt", "savez"),
+        _READS,
+    )
+    | {
+        "copyto": _UPDATES.format("write array = tg.at(array)[...].set(t)"),
+        "fill_diagonal": _UPDATES.format("write a = tg.at(a)[i, i].set(t) with i = np.arange(n)"),
+        "place": _UPDATES.format("write array = tg.at(array)[mask].set(t)"),
+        "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
+        "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
+        "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
+    }
+)
+
+UFUNC_METHODS: Mapping[str, str] = MappingProxyType(
+    {
+        "at": "write array = tg.at(array)[index].add(t), or .set(t)",
+        "reduceat": "use np.sum or another function with an axis on the parts, t[start:stop]",
+    }
+)
+
+
+def users_code() -> list[ast.AST]:
+    """The node of the caller's source that is being evaluated, and those around it, outwards.
+
+    Empty where the source is not kept, as it is not for what is typed into an interpreter.
+    """
+    frame = users_frame()
+    if frame is None:
+        return []
+    code = frame.f_code
+    line, end_line, column, end_column = next(islice(code.co_positions(), frame.f_lasti // 2, None))
+    if line is None or column is None:  # as after python -X no_debug_ranges
+        return []
+    source = "".join(linecache.getlines(code.co_filename, frame.f_globals))
+    try:
+        return _path(ast.parse(source), (line, column), (end_line, end_column))
+    except (SyntaxError, ValueError, RecursionError):
+        return []
+
+
+def _path(node: Any, start: tuple[Any, Any], end: tuple[Any, Any]) -> list[ast.AST]:
+    """The nodes that hold a span of the source, the innermost first."""
+    holds = isinstance(node, ast.expr | ast.stmt) and (
+        (node.lineno, node.col_offset) <= start
+        and end <= (node.end_lineno or 0, node.end_col_offset or 0)
+    )
+    # the decorators of a function stand outside of it
+    if holds or not isinstance(node, ast.expr):
+        for child in ast.iter_child_nodes(node):
+            inner = _path(child, start, end)
+            if inner:
+                return [*inner, node]
+    return [node] if holds else []
+
+
+def _libraries() -> Iterator[tuple[str, str]]:
+    """The modules and functions that led from the caller's code here, the last one first."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and not is_users(frame):
+        module = frame.f_globals.get("__name__", "")
+        if not module.startswith("tapegrad.face."):
+            yield module, frame.f_code.co_name
+        frame = frame.f_back
+
+
+# --- a Tensor that is read out --------------------------------------------------------------
+
+
+def of_reading(what: str, t: Any) -> tuple[str, str]:
+    """The name of what reads a Tensor out, and what to do instead.
+
+    Parameters
+    ----------
+    what
+        The name where the source does not say more.
+    t
+        The Tensor.
+    """
+    name, code, through = _reading(what)
+    if not lazy_import("tapegrad.core.writing", "is_recording")(t.origin):
+        return name, f"{users_line()}; its recording has ended"
+    if code:
+        return name, f"{_at()}; write {code}"
+    if any(module.startswith("scipy.") for module, _ in through):
+        return name, (
+            f"{users_line()}; SciPy computes on arrays alone: compose it of functions of np.* and "
+            "tg.*, or declare it with tg.custom_op"
+        )
+    return name, f"{users_line()}; {_INSTEAD}"
+
+
+def _at() -> str:
+    """Where the caller's code is, without its text."""
+    place = users_place()
+    return f", at {place.file}:{place.number}"
+
+
+def _reading(what: str) -> tuple[str, str, list[tuple[str, str]]]:
+    """What reads a Tensor out, the code to write instead, if any, and the calls in between."""
+    through, nodes = list(_libraries()), users_code()
+    if not nodes or any(module.startswith("tapegrad.") for module, _ in through):
+        return what, "", through
+    node = nodes[0]
+    name, code = what, ""
+    if isinstance(node, ast.Subscript) and isinstance(node.ctx, ast.Store):
+        name = f"{_short(node, 'array[index]')} = t"
+        code = _setting(node, nodes[1])
+    elif isinstance(node, ast.Subscript):
+        code = _indexing(node)
+    elif isinstance(node, ast.Call):
+        name = _name(node.func)
+        code = _calling(node, name, through)
+        name = what if name.endswith((".item", ".tolist")) else name
+    return name, code, through
+
+
+def _setting(target: ast.Subscript, statement: ast.AST) -> str:
+    """An assignment to elements of an array, as a new array."""
+    array = ast.unparse(target.value)
+    general = "array = tg.at(array)[index].set(t)"
+    if not isinstance(target.value, ast.Name | ast.Attribute):
+        return general
+    update = ast.unparse(_subscript(f"tg.at({array})", target.slice))
+    if isinstance(statement, ast.Assign) and statement.targets == [target]:
+        code = f"{array} = {update}.set({ast.unparse(statement.value)})"
+    elif isinstance(statement, ast.AugAssign) and isinstance(statement.op, ast.Add):
+        code = f"{array} = {update}.add({ast.unparse(statement.value)})"
+    elif isinstance(statement, ast.AugAssign):
+        code = f"{array} = {update}.set({ast.unparse(_without_augmenting(statement))})"
+    else:
+        return general
+    return code if len(code) <= _MOST else f"{array} = {update}.set(...)"
+
+
+def _subscript(value: str, index: ast.expr) -> ast.Subscript:
+    return ast.Subscript(ast.parse(value, mode="eval").body, index, ast.Load())
+
+
+def _indexing(node: ast.Subscript) -> str:
+    """An index of what is no Tensor: of np.r_ and np.c_, or of an array."""
+    array, name = ast.unparse(node.value), ast.unparse(node.value).rpartition(".")[2]
+    if name in ("r_", "c_"):
+        return _short(_subscript(f"tg.{name}", node.slice), f"tg.{name}[...]")
+    return f"tg.getitem({array}, {ast.unparse(node.slice)})"
+
+
+def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> str:
+    """What to write instead of a call that reads a Tensor out."""
+    module, _, function = name.rpartition(".")
+    first = call.args[0] if call.args else None
+    if function in ("item", "tolist") and isinstance(call.func, ast.Attribute):
+        return ast.unparse(call.func.value)
+    if function == "vectorize" and isinstance(call.func, ast.Call):
+        return _with("tg.vmap", call.func.args[:1], call)
+    if function == "vectorize" or first is None:
+        return ""
+    if function in _CONVERSIONS and len(call.args) == 1:
+        wide = function in _CONVERSIONS[:4]
+        return ast.unparse(first) + ("" if wide else f".astype(np.{function})")
+    if module == "math":
+        ours = _OF_MATH.get(function, function if hasattr(np, function) else "")
+        if function == "log" and len(call.args) == 2:
+            return " / ".join(f"np.log({ast.unparse(x)})" for x in call.args)
+        return _with(f"np.{ours}", (), call) if ours else ""
+    if module.endswith("random"):
+        return "loc + scale * tg.random.normal(key, shape)"
+    of_scipy = [x for x in through if x[0].startswith("scipy.")]
+    for place, function in of_scipy:
+        if function in _OF_SCIPY and place.startswith("scipy.special"):
+            return _with(f"tg.{function}", (), call)
+        if place.startswith("scipy.linalg") and _is_ours(f"linalg.{function}"):
+            return _with(f"np.linalg.{function}", (), call)
+    if of_scipy:
+        return ""
+    if function in _ARRAYS:
+        parts = first.elts if isinstance(first, ast.List | ast.Tuple) else []
+        if parts and len(call.args) == 1 and not call.keywords:
+            nested = any(isinstance(x, ast.List | ast.Tuple | ast.Starred) for x in parts)
+            return _with("tg.array" if nested else "np.stack", (), call)
+        if isinstance(first, ast.GeneratorExp):
+            return f"tg.array([{ast.unparse(first)[1:-1]}])"
+        function = "array" if function == "asanyarray" else function
+    path = f"linalg.{function}" if module.endswith("linalg") else function
+    return _with(f"tg.{path}", (), call) if _is_ours(path) else ""
+
+
+def _with(function: str, given: Sequence[ast.expr], call: ast.Call) -> str:
+    """A call of another function, or of what that makes of arguments, as in f(given)(args)."""
+    made = ast.parse(function, mode="eval").body
+    if given:
+        made = ast.Call(made, list(given), [])
+    return _short(ast.Call(made, call.args, call.keywords), f"{ast.unparse(made)}(...)")
+
+
+def _short(node: ast.AST, otherwise: str) -> str:
+    code = ast.unparse(node)
+    return code if len(code) <= _MOST else otherwise
+
+
+def _name(function: ast.expr) -> str:
+    """The name of a function in the caller's source; of what makes it, if it is made there."""
+    while isinstance(function, ast.Call):
+        function = function.func
+    return _short(function, getattr(function, "attr", "the call"))
+
+
+def _is_ours(path: str) -> bool:
+    """Whether a path in tapegrad leads to a function of arrays."""
+    found: Any = import_module("tapegrad")
+    for name in path.split("."):
+        found = getattr(found, name, None)
+    module = getattr(found, "__module__", None) or ""
+    return module.startswith(("tapegrad.ops", "tapegrad.functions"))
+
+
+# --- a value that is not known --------------------------------------------------------------
+
+_OUTSIDE = {
+    "compiling": "return it and convert it outside, or compile the part that does not read it",
+    "batching": "return it and convert it outside",
+    "recording": "return it from the loop or branch and convert it outside",
+}
+_STATIC = {
+    "compiling": "list {} in static_argnums, for a program of each value",
+    "batching": "write None in in_axes for {}, if it is the same for all examples",
+}
+_CHOOSE = "select with tg.where, or branch with tg.cond"
+# by what asks for the truth of a Tensor
+_STATEMENTS: Mapping[type[ast.AST], str] = MappingProxyType(
+    {
+        ast.While: "loop with tg.while_loop, or tg.fori_loop if the number of steps is known",
+        **dict.fromkeys((ast.If, ast.IfExp, ast.comprehension), _CHOOSE),
+    }
+)
+
+
+def of_unknown(what: str, t: Any) -> tuple[str, str]:
+    """The name of what asks for the value of a Tensor that is not known, and what to do instead."""
+    doing, nodes = t.origin.doing, users_code()
+    arguments = _integer_arguments(t) if doing in _STATIC else []
+    static = _STATIC[doing].format(" and ".join(arguments)) if arguments else ""
+    if what == _INDEXING:
+        return what, f"{users_line()}; np.where(mask, t, 0) keeps the shape, and so does t * mask"
+    if what in _BY_VALUE:
+        name, code, _ = _reading(what)
+        if code:
+            number = name.rpartition(".")[2] in _CONVERSIONS
+            return name, f"{_at()}; write {code}" + (f", or {_OUTSIDE[doing]}" if number else "")
+    if what == "bool()":
+        for node in nodes:
+            if type(node) in _STATEMENTS:
+                either = filter(None, (static, _STATEMENTS[type(node)]))
+                return what, f"{users_line()}; " + "; or ".join(either)
+    if not static and what.startswith(_NUMBERS):
+        static = _OUTSIDE[doing]
+    everything = f"{_CHOOSE}, loop with tg.while_loop or tg.scan, {_OUTSIDE[doing]}"
+    if doing == "compiling":
+        everything = f"list the argument in static_argnums, {everything}"
+    return what, f"{users_line()}; {static or everything}"
+
+
+def _integer_arguments(t: Any) -> list[str]:
+    """The names of the arguments that a Tensor is computed from, if all are integers."""
+    found, left, seen = [], [t], set()
+    while left:
+        x = left.pop()
+        if id(x) in seen or type(x) is not type(t):
+            continue
+        seen.add(id(x))
+        if x.op.name == "parameter" and x.name:
+            if x.dtype.kind not in "iub":
+                return []
+            found.append(x.name)
+        left += x._operands
+    return sorted(found)
+
+
+# --- an in-place operator -------------------------------------------------------------------
+
+
+def augmented(default: str) -> str:
+    """The caller's statement with an in-place operator, written without it."""
+    nodes = users_code()
+    if not nodes or not isinstance(nodes[0], ast.AugAssign):
+        return default
+    node = nodes[0]
+    if isinstance(node.target, ast.Subscript) and default.startswith("array"):
+        return _setting(node.target, node)
+    target = ast.unparse(node.target)
+    return f"{target} = {ast.unparse(_without_augmenting(node))}"
+
+
+def _without_augmenting(node: ast.AugAssign) -> ast.BinOp:
+    """The value that is assigned."""
+    target = ast.parse(ast.unparse(node.target), mode="eval").body
+    return ast.BinOp(target, node.op, node.value)

@@ -1,0 +1,253 @@
+"""What errors say to write: the caller's code is named, and the code in its place works."""
+
+import itertools
+import re
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.face.table import complete
+
+X = np.array([0.3, 0.7, 0.2])
+NUMBER = itertools.count()
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[[str], Any]:
+    """Makes a function of x, in a file of its own, of the lines of its body."""
+
+    def make(body: str) -> Any:
+        path = tmp_path / f"users_{next(NUMBER)}.py"
+        lines = "\n".join(f"    {line}" for line in body.splitlines())
+        path.write_text(
+            "import math\nimport numpy as np\nimport tapegrad as tg\n"
+            "from numpy import array, exp\ndef f(x):\n" + lines + "\n"
+        )
+        names: dict[str, Any] = {}
+        exec(compile(path.read_text(), str(path), "exec"), names)
+        return names["f"]
+
+    return make
+
+
+def refusal(fn: Any, transform: Any = tg.grad, x: Any = X) -> str:
+    with pytest.raises((TypeError, tg.TraceError)) as caught:
+        transform(fn)(x)
+    # what is read last: no other error stands after it
+    assert caught.value.__cause__ is None
+    assert "Traceback" not in "".join(traceback.format_exception(caught.value))[10:]
+    return str(caught.value)
+
+
+# the code that reads a Tensor out, its name in the message, and the code to write instead
+READ = [
+    ("np.array([x[1], -2.0 * np.sin(x[0])])", "np.array", "np.stack([x[1], -2.0 * np.sin(x[0])])"),
+    ("np.array((x[1], 1.0))", "np.array", "np.stack((x[1], 1.0))"),
+    ("array([x[1], 1.0])", "array", "np.stack([x[1], 1.0])"),
+    ("np.array([[x[0], 1.0], [2.0, x[1]]])", "np.array", "tg.array([[x[0], 1.0], [2.0, x[1]]])"),
+    ("np.array([a * a for a in x])", "np.array", "tg.array([a * a for a in x])"),
+    ("np.array([x[0]], dtype=np.float32)", "np.array", "tg.array([x[0]], dtype=np.float32)"),
+    ("np.asarray(x)", "np.asarray", "tg.asarray(x)"),
+    ("np.fromiter((a * a for a in x), float)", "np.fromiter", "tg.array([a * a for a in x])"),
+    ("np.sum([x[0], x[1]])", "np.sum", "tg.sum([x[0], x[1]])"),
+    ("np.max([x[0], 0.5])", "np.max", "tg.max([x[0], 0.5])"),
+    ("exp([x[0], x[1]])", "exp", "tg.exp([x[0], x[1]])"),
+    ("np.linalg.norm([x[0], x[1]])", "np.linalg.norm", "tg.linalg.norm([x[0], x[1]])"),
+    ("np.full(3, x[0])", "np.full", "tg.full(3, x[0])"),
+    ("np.sum(np.ones(2), initial=x[0])", "np.sum", "tg.sum(np.ones(2), initial=x[0])"),
+    ("np.r_[x, 1.0]", "turning a Tensor into an array", "tg.r_[x, 1.0]"),
+    ("np.vectorize(lambda a: a * 2)(x)", "np.vectorize", "tg.vmap(lambda a: a * 2)(x)"),
+    ("math.exp(x[0])", "math.exp", "np.exp(x[0])"),
+    ("math.fsum(x)", "math.fsum", "np.sum(x)"),
+    ("math.log(x[0], 3)", "math.log", "np.log(x[0]) / np.log(3)"),
+    ("np.ones(3) * float(x[0])", "float", "x[0]"),
+    ("np.float32(x[0])", "np.float32", "x[0].astype(np.float32)"),
+    ("x[0].item()", ".item()", "x[0]"),
+]
+
+
+@pytest.mark.parametrize(("code", "name", "instead"), READ)
+def test_the_call_is_named_and_the_code_to_write_works(
+    code: str, name: str, instead: str, written: Any
+) -> None:
+    fn = written(f"return np.sum(\n  {code}\n)")
+    message = refusal(fn)
+    assert message.startswith(f"{name} would silently cut the gradient off (line ")
+    assert f", at {fn.__code__.co_filename}:" in message
+    assert f"; write {instead}; to read the numbers on purpose pass t.value" in message
+    better = written(f"return np.sum({code.replace(code, instead)})")
+    if name not in ("np.ones(3) * float(x[0])", "float"):
+        np.testing.assert_allclose(better(X), fn(X), rtol=1e-6)
+    if "float32" not in code:
+        tg.testing.check_grads(better, (X,), order=1)
+    if ".item" not in code and "float" not in name:
+        assert f"; write {instead}" in refusal(fn, tg.compile)
+
+
+SET = [
+    ("out[1] = x[0] * 2", "out[1]", "out = tg.at(out)[1].set(x[0] * 2)"),
+    ("out[:] = x * 2", "out[:]", "out = tg.at(out)[:].set(x * 2)"),
+    ("out[0:2] = x[1:]", "out[0:2]", "out = tg.at(out)[0:2].set(x[1:])"),
+    ("out[-1] += x[0]", "out[-1]", "out = tg.at(out)[-1].add(x[0])"),
+    ("out[0] -= x[0]", "out[0]", "out = tg.at(out)[0].set(out[0] - x[0])"),
+    ("table[0, 1] = x[2]", "table[0, 1]", "table = tg.at(table)[0, 1].set(x[2])"),
+    ("table[1] *= x", "table[1]", "table = tg.at(table)[1].set(table[1] * x)"),
+    ("out[0] = (\n  x[0]\n  + x[1])", "out[0]", "out = tg.at(out)[0].set(x[0] + x[1])"),
+]
+
+
+@pytest.mark.parametrize(("code", "name", "instead"), SET)
+@pytest.mark.parametrize("transform", [tg.grad, tg.compile])
+def test_what_is_read_last_of_an_assignment_is_the_line_to_write(
+    code: str, name: str, instead: str, transform: Any, written: Any
+) -> None:
+    before = "out, table = np.ones(3), np.ones((2, 3))\n"
+    after = "\nreturn np.sum(out * [1, 2, 3]) + np.sum(table * [[1], [2]])"
+    fn = written(before + code + after)
+    message = refusal(fn, transform)
+    assert message.startswith(f"{name} = t ") or " *= " in code
+    assert f" {instead}" in message
+    better = written(before + instead + after)
+    np.testing.assert_allclose(better(X), fn(X))
+    tg.testing.check_grads(better, (X,), order=1)
+
+
+def test_the_traceback_of_an_assignment_ends_in_the_line_that_was_written(written: Any) -> None:
+    fn = written("out = np.zeros(2)\nout[0] = x[0]\nreturn np.sum(out)")
+    with pytest.raises(TypeError) as caught:
+        tg.grad(fn)(X)
+    last = traceback.extract_tb(caught.value.__traceback__)[-1]
+    assert (last.filename, last.line) == (fn.__code__.co_filename, "out[0] = x[0]")
+
+
+def test_other_errors_of_arrays_stay_as_they_are() -> None:
+    def ragged(x: Any) -> Any:
+        out = np.zeros(2)
+        out[0] = [1.0, 2.0]
+        return np.sum(x * out)
+
+    class Unreadable:
+        def __float__(self) -> float:
+            raise TypeError("gone")
+
+    def unreadable(x: Any) -> Any:
+        out = np.zeros(2)
+        out[0] = Unreadable()
+        return np.sum(x * out)
+
+    with pytest.raises(ValueError, match="sequence"):
+        tg.grad(ragged)(np.ones(2))
+    with pytest.raises(TypeError, match="gone"):
+        tg.grad(unreadable)(np.ones(2))
+
+
+def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(written: Any) -> None:
+    """What NumPy gives for a list of numbers, ours gives for one of Tensors."""
+    tried = 0
+    # which count integers, and hold no numbers
+    without = ("bincount", "empty_like")
+    for module, space in (("np", np), ("np.linalg", np.linalg)):
+        for name in dir(space):
+            function = getattr(space, name)
+            if not callable(function) or isinstance(function, type) or function not in complete():
+                continue
+            if name in without:
+                continue
+            for arguments in ("[x[0], x[1]]", "[[x[0], x[1]], [x[1], 2.0]]", "x[2], [x[0], x[1]]"):
+                fn = written(f"return {module}.{name}({arguments})")
+                try:
+                    want = fn(X)
+                except Exception:
+                    continue
+                try:
+                    got, _ = tg.record(fn)(X)
+                except TypeError as error:
+                    code = re.search("; write (.*); to read", str(error))
+                    if code is None:
+                        continue
+                    got, _ = tg.record(written(f"return {code[1]}"))(X)
+                tried += 1
+                for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
+                    values = a.value if isinstance(a, tg.Tensor) else a
+                    np.testing.assert_allclose(values, b, rtol=1e-6, err_msg=f"{name}{arguments}")
+    assert tried > 200
+
+
+def test_scipys_functions_are_named(written: Any) -> None:
+    pytest.importorskip("scipy")
+    for imported, code, name in (
+        ("from scipy.stats import norm", "norm.logpdf(x)", "norm.logpdf"),
+        ("import scipy.integrate", "scipy.integrate.quad(lambda t: x[0], 0, 1)", "scipy.int"),
+        ("from scipy.interpolate import interp1d", "interp1d([0, 1], [0, 1])(x)", "interp1d"),
+    ):
+        message = refusal(written(f"{imported}\nreturn np.sum({code})"))
+        assert message.startswith(name)
+        assert "SciPy computes on arrays alone" in message
+    solved = written("import scipy.linalg\nreturn np.sum(scipy.linalg.solve(np.eye(3), x))")
+    assert "write np.linalg.solve(np.eye(3), x);" in refusal(solved)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("if x[0] > 0:\n  return x\nreturn -x", "; select with tg.where, or branch with tg.cond"),
+        ("return x if x[0] > 0 and x[1] > 0 else -x", "; select with tg.where, or branch"),
+        ("while np.sum(x) < 10:\n  x = x * 2\nreturn x", "; loop with tg.while_loop"),
+        ("return [a for a in x if a > 0]", "; select with tg.where"),
+        ("return x[x > 0]", "np.where(mask, t, 0) keeps the shape"),
+        ("return f'{x[0]:.3f}'", "; return it and convert it outside"),
+        ("return int(x[0])", "; return it and convert it outside"),
+        ("return x.value", "list the argument in static_argnums"),
+    ],
+)
+def test_while_compiling_the_advice_goes_by_what_asks_for_the_value(
+    body: str, said: str, written: Any
+) -> None:
+    assert said in refusal(written(body), tg.compile)
+
+
+INTEGERS = [
+    "[x for _ in range(n)]",
+    "x.reshape((n, -1))",
+    "np.zeros(n)",
+    "x[:n]",
+    "np.eye(n)",
+    "np.arange(n + 1)",
+    "np.linspace(0, 1, n)",
+    "np.sum(x, axis=n)",
+    "np.repeat(x, n)",
+    "np.roll(x, n)",
+    "np.full(n, 1.0)",
+    "tg.expand(x, 0, n)",
+    "tg.scan(lambda c, _: (c, c), x, length=n)",
+    "x if n > 2 else -x",
+    "tg.random.split(0, n)",
+    "tg.random.normal(0, (n,))",
+    "tg.random.normal(0, n)",
+    "tg.random.permutation(0, n)",
+    "tg.nn.Linear(n, 2).init(0)",
+    "tg.nn.MaxPool2d(n)(None, np.ones((1, 1, 4, 4)))",
+    "tg.data.batches(0, x, n)",
+    "tg.checkpoint(lambda x: x[:n])(x)",
+]
+
+
+@pytest.mark.parametrize("code", INTEGERS)
+def test_a_number_that_is_not_static_is_named_with_static_argnums(code: str) -> None:
+    function = eval(f"lambda x, n: {code}", {"np": np, "tg": tg})
+    with pytest.raises(tg.TraceError, match="; list n in static_argnums"):
+        tg.compile(function)(np.ones(4), 3)
+    with pytest.raises(tg.TraceError, match="; write None in in_axes for n, if"):
+        tg.vmap(function)(np.ones((2, 4)), np.ones(2, int))
+
+
+def test_a_tensor_whose_recording_has_ended_is_read_by_its_value() -> None:
+    output, _ = tg.record(np.exp)(X)
+    with pytest.raises(TypeError, match=r"np\.asarray .* its recording has ended; .* t\.value"):
+        np.asarray(output)
+    assert np.asarray(output.value).shape == (3,)
