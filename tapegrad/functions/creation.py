@@ -84,7 +84,7 @@ def _like(name: str, make: Callable[..., Any]) -> Callable[..., Any]:
     """`zeros_like` and its kin, which need no values."""
 
     def like(a: Any, dtype: Any = None, *, shape: Any = None) -> Any:
-        a = _joined(a)
+        a = as_array(a)
         return make(a.shape if shape is None else shape, dtype or a.dtype)
 
     like.__name__ = like.__qualname__ = name

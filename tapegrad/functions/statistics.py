@@ -395,7 +395,9 @@ def histogramdd(
            [1., 1.]])
     """
     if isinstance(sample, list | tuple):
-        columns = alike(*[array(x) for x in sample])
+        columns = [array(x) for x in sample]
+        # numbers are points along one axis
+        columns = alike(*columns) if any(x.ndim for x in columns) else [array(sample)]
     else:
         sample = as_array(sample)
         if sample.ndim not in (1, 2):

@@ -8,6 +8,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.forward import apply, elementwise
+from tapegrad.core.operands import stack_nested
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import declare, op
@@ -115,7 +116,10 @@ def to_array(x: Any) -> Any:
     """
     if isinstance(x, Tensor):
         return x if type(x._primal) is np.ndarray else asarray(x)
-    return x if isinstance(x, np.ndarray) else np.asarray(x)
+    if isinstance(x, np.ndarray):
+        return x
+    x = stack_nested(x)
+    return x if type(x) is Tensor else np.asarray(x)
 
 
 def real(x: Any, what: str = "an operand") -> Any:

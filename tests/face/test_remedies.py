@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import THOROUGH
 
 import tapegrad as tg
 from tapegrad.face.table import complete
@@ -149,16 +150,17 @@ def test_other_errors_of_arrays_stay_as_they_are() -> None:
 def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(written: Any) -> None:
     """What NumPy gives for a list of numbers, ours gives for one of Tensors."""
     tried = 0
-    # which count integers, and hold no numbers
-    without = ("bincount", "empty_like")
+    # which count integers, hold no numbers, are another function of one argument, or take matrices
+    without = ("bincount", "empty_like", "where", "multi_dot")
+    lists = ("[x[0], x[1]]", "[[x[0], x[1]], [x[1], 2.0]]", "x[2], [x[0], x[1]]")
     for module, space in (("np", np), ("np.linalg", np.linalg)):
-        for name in dir(space):
+        for i, name in enumerate(dir(space)):
             function = getattr(space, name)
             if not callable(function) or isinstance(function, type) or function not in complete():
                 continue
             if name in without:
                 continue
-            for arguments in ("[x[0], x[1]]", "[[x[0], x[1]], [x[1], 2.0]]", "x[2], [x[0], x[1]]"):
+            for arguments in lists if THOROUGH else lists[i % 3 : i % 3 + 1]:
                 fn = written(f"return {module}.{name}({arguments})")
                 try:
                     want = fn(X)
@@ -172,10 +174,12 @@ def test_every_function_of_numpy_refuses_a_list_with_the_code_that_takes_it(writ
                         continue
                     got, _ = tg.record(written(f"return {code[1]}"))(X)
                 tried += 1
+                if name == "trim_zeros":  # which gives a list for a list
+                    want = np.array(want)
                 for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(want), strict=True):
                     values = a.value if isinstance(a, tg.Tensor) else a
                     np.testing.assert_allclose(values, b, rtol=1e-6, err_msg=f"{name}{arguments}")
-    assert tried > 200
+    assert tried > 60
 
 
 def test_scipys_functions_are_named(written: Any) -> None:
