@@ -1,4 +1,4 @@
-"""The exceptions that no builtin class covers.
+"""Exceptions of the package, where no builtin class fits.
 
 Wrong types raise ``TypeError``, shapes that do not fit ``ValueError`` and bad
 indices ``IndexError``, as in NumPy; the classes here are for the tape itself.

@@ -1,4 +1,4 @@
-"""How an op comes into being: its declaration, calls to test it on, and those of the user's own."""
+"""Declarations of ops: rules, calls to test them on, batching, and ops of the user's own."""
 
 from tapegrad.declare.declarations import FUNCTIONS as FUNCTIONS
 from tapegrad.declare.declarations import OPS as OPS

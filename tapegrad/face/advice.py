@@ -1,4 +1,4 @@
-"""What to use instead of attributes that a Tensor lacks."""
+"""Advice: what to use instead of attributes that a Tensor lacks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Comparing whole arrays, and asking for the kind of their numbers."""
+"""Comparison of whole arrays, and predicates on the kind of their numbers."""
 
 from __future__ import annotations
 
@@ -13,15 +13,8 @@ from tapegrad.ops.casting import asarray, to_array
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.reduction import all
 
-__all__ = [
-    "allclose",
-    "angle",
-    "array_equal",
-    "array_equiv",
-    "iscomplex",
-    "isreal",
-    "real_if_close",
-]
+__all__ = ["allclose", "angle", "array_equal", "array_equiv", "iscomplex", "isreal"]
+__all__ += ["real_if_close"]
 
 
 def _closenesses(choose: Choices) -> Call:

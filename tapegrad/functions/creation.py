@@ -1,4 +1,4 @@
-"""Arrays made from scratch, from numbers or in the shape of others."""
+"""Array creation: from numbers, or in the shape of others."""
 
 from __future__ import annotations
 
@@ -14,18 +14,8 @@ from tapegrad.face.table import answers
 from tapegrad.ops.casting import alike, double, fitted, seen
 from tapegrad.ops.casting import to_array as as_array
 
-__all__ = [
-    "array",
-    "empty_like",
-    "full",
-    "full_like",
-    "geomspace",
-    "linspace",
-    "logspace",
-    "meshgrid",
-    "ones_like",
-    "zeros_like",
-]
+__all__ = ["array", "empty_like", "full", "full_like", "geomspace", "linspace", "logspace"]
+__all__ += ["meshgrid", "ones_like", "zeros_like"]
 
 
 def _nested(choose: Choices) -> Call:

@@ -17,18 +17,8 @@ from tapegrad.ops.floating_point import DIVISIONS, exponent, floor_divide, remai
 from tapegrad.ops.order import clip_both, maximum, minimum
 from tapegrad.ops.special import erf
 
-__all__ = [
-    "clip",
-    "divmod",
-    "elu",
-    "float_power",
-    "frexp",
-    "gelu",
-    "leaky_relu",
-    "modf",
-    "silu",
-    "unwrap",
-]
+__all__ = ["clip", "divmod", "elu", "float_power", "frexp", "gelu", "leaky_relu", "modf", "silu"]
+__all__ += ["unwrap"]
 
 
 @function(

@@ -1,4 +1,4 @@
-"""Interpolation."""
+"""Linear interpolation."""
 
 from __future__ import annotations
 

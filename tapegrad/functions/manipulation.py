@@ -16,31 +16,10 @@ from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.indexing import scatter
 from tapegrad.ops.shape import checked_order, expand, stand_in
 
-__all__ = [
-    "atleast_1d",
-    "atleast_2d",
-    "atleast_3d",
-    "broadcast_arrays",
-    "delete",
-    "diag",
-    "diagflat",
-    "diagonal",
-    "fliplr",
-    "flipud",
-    "insert",
-    "matrix_transpose",
-    "moveaxis",
-    "permute_dims",
-    "ravel",
-    "repeat",
-    "resize",
-    "rollaxis",
-    "rot90",
-    "tile",
-    "trace",
-    "tril",
-    "triu",
-]
+__all__ = ["atleast_1d", "atleast_2d", "atleast_3d", "broadcast_arrays", "delete", "diag"]
+__all__ += ["diagflat", "diagonal", "fliplr", "flipud", "insert", "matrix_transpose", "moveaxis"]
+__all__ += ["permute_dims", "ravel", "repeat", "resize", "rollaxis", "rot90", "tile", "trace"]
+__all__ += ["tril", "triu"]
 
 
 def _order(move: Any, a: Any, *args: Any) -> Any:

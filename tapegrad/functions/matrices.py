@@ -38,20 +38,8 @@ from tapegrad.ops.linalg import (
 from tapegrad.ops.product import moved, turned
 from tapegrad.ops.updates import at
 
-__all__ = [
-    "eig",
-    "eigh",
-    "lstsq",
-    "matrix_norm",
-    "matrix_power",
-    "norm",
-    "qr",
-    "slogdet",
-    "svd",
-    "tensorinv",
-    "tensorsolve",
-    "vector_norm",
-]
+__all__ = ["eig", "eigh", "lstsq", "matrix_norm", "matrix_power", "norm", "qr", "slogdet", "svd"]
+__all__ += ["tensorinv", "tensorsolve", "vector_norm"]
 
 
 def _root(total: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Arrays with elements added around them."""
+"""Padding: elements added around an array."""
 
 from __future__ import annotations
 

@@ -14,17 +14,8 @@ from tapegrad.functions.matrices import lstsq
 from tapegrad.ops.casting import floating, seen
 from tapegrad.ops.linalg import eigvals
 
-__all__ = [
-    "polyadd",
-    "polyder",
-    "polyfit",
-    "polyint",
-    "polymul",
-    "polysub",
-    "polyval",
-    "roots",
-    "vander",
-]
+__all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "roots"]
+__all__ += ["vander"]
 
 
 def _evaluations(choose: Choices) -> Call:

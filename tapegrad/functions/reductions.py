@@ -1,4 +1,4 @@
-"""Sums, products and extremes of an array, cumulative ones and differences."""
+"""Reductions composed of ops: variances, averages, those that ignore nan; scans and differences."""
 
 from __future__ import annotations
 
@@ -27,27 +27,9 @@ from tapegrad.ops.scan import (
 )
 from tapegrad.ops.shape import broadcast_to
 
-__all__ = [
-    "average",
-    "correlate",
-    "cumulative_prod",
-    "cumulative_sum",
-    "diff",
-    "ediff1d",
-    "nancumprod",
-    "nancumsum",
-    "nanmax",
-    "nanmean",
-    "nanmin",
-    "nanprod",
-    "nanstd",
-    "nansum",
-    "nanvar",
-    "ptp",
-    "std",
-    "trapezoid",
-    "var",
-]
+__all__ = ["average", "correlate", "cumulative_prod", "cumulative_sum", "diff", "ediff1d"]
+__all__ += ["nancumprod", "nancumsum", "nanmax", "nanmean", "nanmin", "nanprod", "nanstd", "nansum"]
+__all__ += ["nanvar", "ptp", "std", "trapezoid", "var"]
 
 
 def _spread_out(choose: Choices) -> Call:

@@ -1,4 +1,4 @@
-"""Elements chosen by index, mask or condition."""
+"""Selection of elements by index, mask or condition."""
 
 from __future__ import annotations
 
@@ -15,16 +15,8 @@ from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.indexing import getitem, index_select, pick
 from tapegrad.ops.updates import index_set
 
-__all__ = [
-    "choose",
-    "compress",
-    "extract",
-    "put",
-    "put_along_axis",
-    "select",
-    "take",
-    "take_along_axis",
-]
+__all__ = ["choose", "compress", "extract", "put", "put_along_axis", "select", "take"]
+__all__ += ["take_along_axis"]
 
 
 def on_axis(a: Any, axis: int | None) -> tuple[Any, int]:

@@ -19,19 +19,8 @@ from tapegrad.ops.logic import where
 from tapegrad.ops.order import TIES, argwhere, sort, with_zeros
 from tapegrad.ops.reduction import any, mean
 
-__all__ = [
-    "bincount",
-    "flatnonzero",
-    "median",
-    "nanmedian",
-    "nanpercentile",
-    "nanquantile",
-    "nonzero",
-    "percentile",
-    "quantile",
-    "trim_zeros",
-    "unique",
-]
+__all__ = ["bincount", "flatnonzero", "median", "nanmedian", "nanpercentile", "nanquantile"]
+__all__ += ["nonzero", "percentile", "quantile", "trim_zeros", "unique"]
 
 
 _TIES_AND_STEPS = f"{TIES}; of `q`, the slope to the right, at the last element to the left"

@@ -19,22 +19,8 @@ from tapegrad.functions.creation import linspace
 from tapegrad.ops.casting import alike, is_weak
 from tapegrad.ops.casting import to_array as as_array
 
-__all__ = [
-    "append",
-    "array_split",
-    "block",
-    "c_",
-    "column_stack",
-    "dsplit",
-    "dstack",
-    "hsplit",
-    "hstack",
-    "r_",
-    "split",
-    "unstack",
-    "vsplit",
-    "vstack",
-]
+__all__ = ["append", "array_split", "block", "c_", "column_stack", "dsplit", "dstack", "hsplit"]
+__all__ += ["hstack", "r_", "split", "unstack", "vsplit", "vstack"]
 
 
 def _joinable(choose: Choices, shape: Any, axis: int | None, n: int) -> list[Any]:

@@ -16,15 +16,8 @@ from tapegrad.ops.casting import alike, double, floating, real, seen, stopped, t
 from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.indexing import segment_sum
 
-__all__ = [
-    "corrcoef",
-    "cov",
-    "digitize",
-    "histogram",
-    "histogram2d",
-    "histogram_bin_edges",
-    "histogramdd",
-]
+__all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram_bin_edges"]
+__all__ += ["histogramdd"]
 
 
 def _observations(choose: Choices) -> tuple[list[Any], dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What can stand on a tape, one file a family, each op one declaration."""
+"""Ops: what can stand on a tape, one file a family, each op one declaration."""
 
 import typing as _typing
 

@@ -1,4 +1,4 @@
-"""The axes that an op works along: moved to the front, and back."""
+"""Axes of an op, normalized, moved to the front, and back."""
 
 from __future__ import annotations
 

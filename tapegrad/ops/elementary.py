@@ -12,35 +12,9 @@ from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Elements, any_of, e
 from tapegrad.ops.activation import sigmoid
 from tapegrad.ops.casting import safe_divide
 
-__all__ = [
-    "arccos",
-    "arccosh",
-    "arcsin",
-    "arcsinh",
-    "arctan",
-    "arctan2",
-    "arctanh",
-    "cos",
-    "cosh",
-    "deg2rad",
-    "degrees",
-    "exp",
-    "exp2",
-    "expm1",
-    "hypot",
-    "log",
-    "log1p",
-    "log2",
-    "log10",
-    "logaddexp",
-    "logaddexp2",
-    "rad2deg",
-    "radians",
-    "sin",
-    "sinh",
-    "tan",
-    "tanh",
-]
+__all__ = ["arccos", "arccosh", "arcsin", "arcsinh", "arctan", "arctan2", "arctanh", "cos", "cosh"]
+__all__ += ["deg2rad", "degrees", "exp", "exp2", "expm1", "hypot", "log", "log1p", "log2", "log10"]
+__all__ += ["logaddexp", "logaddexp2", "rad2deg", "radians", "sin", "sinh", "tan", "tanh"]
 
 
 _LN2 = math.log(2)

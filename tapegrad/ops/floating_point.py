@@ -11,25 +11,8 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import NONZERO, REAL, Call, Choices, Elements, any_of, each
 
-__all__ = [
-    "around",
-    "ceil",
-    "copysign",
-    "fix",
-    "floor",
-    "floor_divide",
-    "fmod",
-    "ldexp",
-    "mod",
-    "nan_to_num",
-    "nextafter",
-    "remainder",
-    "rint",
-    "round",
-    "signbit",
-    "spacing",
-    "trunc",
-]
+__all__ = ["around", "ceil", "copysign", "fix", "floor", "floor_divide", "fmod", "ldexp", "mod"]
+__all__ += ["nan_to_num", "nextafter", "remainder", "rint", "round", "signbit", "spacing", "trunc"]
 
 
 @op(None, ufunc=np.floor)

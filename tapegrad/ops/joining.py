@@ -1,4 +1,4 @@
-"""Arrays joined along an existing axis or a new one."""
+"""Concatenation and stacking of arrays."""
 
 from __future__ import annotations
 

@@ -16,17 +16,8 @@ from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import to_array
 from tapegrad.ops.product import LETTERS, turned
 
-__all__ = [
-    "cholesky",
-    "det",
-    "eigvals",
-    "eigvalsh",
-    "inv",
-    "matrix_rank",
-    "pinv",
-    "solve",
-    "svdvals",
-]
+__all__ = ["cholesky", "det", "eigvals", "eigvalsh", "inv", "matrix_rank", "pinv", "solve"]
+__all__ += ["svdvals"]
 
 
 # --- inverses and equations -----------------------------------------------------------------

@@ -16,31 +16,10 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, TYING, Call, Choices, Domain, Elements, each
 
-__all__ = [
-    "bitwise_and",
-    "bitwise_or",
-    "bitwise_xor",
-    "equal",
-    "greater",
-    "greater_equal",
-    "invert",
-    "isclose",
-    "isfinite",
-    "isinf",
-    "isnan",
-    "isneginf",
-    "isposinf",
-    "left_shift",
-    "less",
-    "less_equal",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "logical_xor",
-    "not_equal",
-    "right_shift",
-    "where",
-]
+__all__ = ["bitwise_and", "bitwise_or", "bitwise_xor", "equal", "greater", "greater_equal"]
+__all__ += ["invert", "isclose", "isfinite", "isinf", "isnan", "isneginf", "isposinf", "left_shift"]
+__all__ += ["less", "less_equal", "logical_and", "logical_not", "logical_or", "logical_xor"]
+__all__ += ["not_equal", "right_shift", "where"]
 
 # zero half of the time
 _TRUTH = Elements(-0.125, 0.125)

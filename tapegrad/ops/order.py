@@ -16,18 +16,8 @@ from tapegrad.ops.axes import on_first_axis
 from tapegrad.ops.casting import seen, to_array
 from tapegrad.ops.indexing import getitem, index_select, segment_sum
 
-__all__ = [
-    "argpartition",
-    "argsort",
-    "argwhere",
-    "fmax",
-    "fmin",
-    "maximum",
-    "minimum",
-    "partition",
-    "searchsorted",
-    "sort",
-]
+__all__ = ["argpartition", "argsort", "argwhere", "fmax", "fmin", "maximum", "minimum", "partition"]
+__all__ += ["searchsorted", "sort"]
 
 
 def _shared_by_both(g: Any, winner: Any, loser: Any, larger: Any) -> Any:

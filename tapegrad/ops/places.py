@@ -1,4 +1,4 @@
-"""Indices for a batch: what becomes of an index, and of what it takes, with one more axis."""
+"""Batching of indexing: an index, and what it takes, with one more axis."""
 
 from __future__ import annotations
 
@@ -43,7 +43,12 @@ class Placed:
 
 
 def placed(
-    index: tuple[Any, ...], arrays: Sequence[Any], has: Sequence[bool], ndim: int, n: int, own: bool
+    index: tuple[Any, ...],
+    arrays: Sequence[Any],
+    batched: Sequence[bool],
+    ndim: int,
+    n: int,
+    own: bool,
 ) -> Placed | None:
     """The index for a batch of n, given that for one example.
 
@@ -51,7 +56,7 @@ def placed(
     ----------
     index, arrays
         The index with holes, and the arrays that fill them.
-    has
+    batched
         Which of the arrays differ between the examples, along a leading axis.
     ndim
         The number of axes of the indexed array, for one example.
@@ -64,7 +69,7 @@ def placed(
     -------
     The index, or None if there is none.
     """
-    parts, given, batched = _without_masks(index, arrays, has)
+    parts, given, batched = _without_masks(index, arrays, batched)
     if any(x.dtype.kind == "b" for x in given):
         return None
     ndims = [x.ndim - b for x, b in zip(given, batched, strict=True)]
@@ -132,13 +137,13 @@ class _Shape:
 
 
 def _without_masks(
-    index: tuple[Any, ...], arrays: Sequence[Any], has: Sequence[bool]
+    index: tuple[Any, ...], arrays: Sequence[Any], batched: Sequence[bool]
 ) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[bool, ...]]:
     """The index with the places of a mask's true elements instead of the mask."""
-    rest = iter(zip(arrays, has, strict=True))
+    rest = iter(zip(arrays, batched, strict=True))
     parts: list[Any] = []
     given: list[Any] = []
-    batched: list[bool] = []
+    flags: list[bool] = []
     for part in index:
         if part is not HOLE:
             parts.append(part)
@@ -147,5 +152,5 @@ def _without_masks(
         found = np.nonzero(x) if x.dtype.kind == "b" and x.ndim and not b else (x,)
         parts += [HOLE] * len(found)
         given += found
-        batched += [b] * len(found)
-    return tuple(parts), tuple(given), tuple(batched)
+        flags += [b] * len(found)
+    return tuple(parts), tuple(given), tuple(flags)

@@ -17,18 +17,7 @@ from tapegrad.ops.casting import to_array
 from tapegrad.ops.partial_reduction import count, partly, reduced_axes
 from tapegrad.ops.shape import broadcast_to
 
-__all__ = [
-    "all",
-    "any",
-    "argmax",
-    "argmin",
-    "count_nonzero",
-    "max",
-    "mean",
-    "min",
-    "prod",
-    "sum",
-]
+__all__ = ["all", "any", "argmax", "argmin", "count_nonzero", "max", "mean", "min", "prod", "sum"]
 
 # Any, since NumPy's stubs want a literal for keepdims
 _reduce_add: Any = np.add.reduce

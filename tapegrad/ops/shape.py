@@ -1,4 +1,4 @@
-"""Ops that move elements and change none of them."""
+"""Shapes and axes: ops that move elements and change none of them."""
 
 from __future__ import annotations
 
@@ -12,17 +12,8 @@ from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, flat, lifted, moved
 from tapegrad.declare.domain import Call, Choices, on_array
 
-__all__ = [
-    "broadcast_to",
-    "expand",
-    "expand_dims",
-    "flip",
-    "reshape",
-    "roll",
-    "squeeze",
-    "swapaxes",
-    "transpose",
-]
+__all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "squeeze"]
+__all__ += ["swapaxes", "transpose"]
 
 
 _SMALL = 1 << 14

@@ -1,4 +1,4 @@
-"""Windows that slide over an array, and patches of images."""
+"""Sliding windows over an array, and patches of images."""
 
 from __future__ import annotations
 

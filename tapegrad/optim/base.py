@@ -1,4 +1,4 @@
-"""Optimizers: what they have in common."""
+"""The base class of optimizers."""
 
 from __future__ import annotations
 

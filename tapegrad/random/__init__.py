@@ -39,17 +39,6 @@ from tapegrad.random.keys import fold_in as fold_in
 from tapegrad.random.keys import key as key
 from tapegrad.random.keys import split as split
 
-__all__ = [
-    "Key",
-    "bernoulli",
-    "choice",
-    "fold_in",
-    "integers",
-    "key",
-    "normal",
-    "permutation",
-    "split",
-    "truncated_normal",
-    "uniform",
-]
+__all__ = ["Key", "bernoulli", "choice", "fold_in", "integers", "key", "normal", "permutation"]
+__all__ += ["split", "truncated_normal", "uniform"]
 __dir__ = __all__.copy

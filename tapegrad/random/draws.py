@@ -15,15 +15,8 @@ from tapegrad.ops.indexing import index_select
 from tapegrad.random import generator
 from tapegrad.random.keys import as_key, is_integer
 
-__all__ = [
-    "bernoulli",
-    "choice",
-    "integers",
-    "normal",
-    "permutation",
-    "truncated_normal",
-    "uniform",
-]
+__all__ = ["bernoulli", "choice", "integers", "normal", "permutation", "truncated_normal"]
+__all__ += ["uniform"]
 
 Shape: TypeAlias = "int | tuple[int, ...]"
 

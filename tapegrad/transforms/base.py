@@ -1,4 +1,4 @@
-"""What transforms share: the frozen function each returns, and the release of its results."""
+"""The base class of transforms, and the release of their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A function of one example as a function of a batch: `vmap`, and the axis of each leaf."""
+"""vmap: a function of one example as a function of a batch, and the axis of each leaf."""
 
 from __future__ import annotations
 
@@ -174,8 +174,8 @@ class Vmap(Generic[P, R]):
             found, structure = self._one_by_one(mapped, (args, kwargs), n)
         axes = axes_of("out_axes", self.out_axes, output, "the result")
         results = [
-            _result(self.fn, x, has, axis, n, path)
-            for (x, has), axis, path in zip(
+            _result(self.fn, x, is_batched, axis, n, path)
+            for (x, is_batched), axis, path in zip(
                 found, axes, tree.structure_paths(structure), strict=True
             )
         ]
@@ -242,11 +242,11 @@ def _is_number(x: Any) -> bool:
     return isinstance(x, Tensor | np.ndarray | np.generic | float | int)
 
 
-def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> Any:
+def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: str) -> Any:
     """A leaf of the result, with the batch along its axis."""
     where = f"the result at {path}" if path else "the result"
     if axis is None:
-        if has:
+        if is_batched:
             raise ValueError(
                 f"out_axes is None for {where} of {label(fn)}, which differs between the examples; "
                 "give it an axis"
@@ -256,7 +256,7 @@ def _result(fn: Fn, x: Any, has: bool, axis: int | None, n: int, path: str) -> A
         # a pullback too, whose tape is of one example
         refuse_hidden(x, where, recordings=False)
         return x
-    if not has:
+    if not is_batched:
         x = x if type(x) is Tensor else as_constant(x, where)
         x = np.broadcast_to(x, (n, *np.shape(x)))
         return released(to_axis(fn, x, axis, where))

@@ -1,4 +1,4 @@
-"""Whole matrices of derivatives: `jacobian` and `hessian`."""
+"""Jacobians and Hessians: `jacobian`, `hessian` and its diagonal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which arguments: their positions and names, whether passed by position or by keyword."""
+"""Arguments to differentiate, by position and by name (`argnums`, `argnames`)."""
 
 from __future__ import annotations
 

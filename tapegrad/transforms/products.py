@@ -1,4 +1,4 @@
-"""Products of a Jacobian, or of a Hessian, with vectors: `vjp`, `jvp` and `hvp`."""
+"""Jacobian and Hessian products with vectors: `vjp`, `jvp`, `linearize` and `hvp`."""
 
 from __future__ import annotations
 

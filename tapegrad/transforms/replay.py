@@ -1,4 +1,4 @@
-"""A recording of one example, replayed for a batch.
+"""Replay of a recording of one example for a batch, which is how `vmap` works.
 
 A tape records everything that one example went through. Each op's batching rule
 (`tapegrad.declare.batching`) computes the results of all examples; an op without one is called

@@ -30,19 +30,8 @@ if _typing.TYPE_CHECKING:
     from tapegrad.tree.operations import summary as summary
     from tapegrad.tree.operations import update as update
 
-__all__ = [
-    "Structure",
-    "all_close",
-    "flatten",
-    "leaves",
-    "map",
-    "paths",
-    "ravel",
-    "size",
-    "summary",
-    "unflatten",
-    "update",
-]
+__all__ = ["Structure", "all_close", "flatten", "leaves", "map", "paths", "ravel", "size"]
+__all__ += ["summary", "unflatten", "update"]
 __dir__ = __all__.copy
 
 # not every program needs what these do with NumPy, and no recording does

@@ -1,4 +1,4 @@
-"""A function applied to each leaf of a tree, or of several trees in parallel."""
+"""Maps over trees: a function applied to each leaf of one, or of several in parallel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees taken apart and put together: what counts as a node, and a tree without its leaves."""
+"""Flattening and unflattening of pytrees: what counts as a node, and a tree's structure."""
 
 from __future__ import annotations
 
@@ -11,22 +11,8 @@ import numpy as np
 from tapegrad.face.reading import Reading
 from tapegrad.face.text import as_text
 
-__all__ = [
-    "ARRAYS",
-    "LEAF",
-    "LEAVES",
-    "Structure",
-    "closed",
-    "fields_of",
-    "flatten",
-    "is_named_tuple",
-    "leaves",
-    "opened",
-    "parts",
-    "paths",
-    "structure_paths",
-    "unflatten",
-]
+__all__ = ["ARRAYS", "LEAF", "LEAVES", "Structure", "closed", "fields_of", "flatten"]
+__all__ += ["is_named_tuple", "leaves", "opened", "parts", "paths", "structure_paths", "unflatten"]
 
 # what is given and comes back as a tree of the same type; bound, so that checkers see
 # through lambdas, whose arguments have no types

@@ -1,4 +1,4 @@
-"""A program run on JAX, with trees as JAX has them."""
+"""Evaluation of a program on JAX, with trees as JAX has them."""
 
 from __future__ import annotations
 

@@ -355,10 +355,7 @@ def keeping(loop: Loop, moving: Collection[int]) -> Loop:
     return attrs.evolve(loop, body=code, moving=frozenset(moving))
 
 
-Has = Sequence[bool]
-
-
-def differing(code: Code, batched: Has) -> list[bool]:
+def differing(code: Code, batched: Sequence[bool]) -> list[bool]:
     """Which outputs of a program differ between examples, if these inputs do."""
     found: list[bool] = []
 
@@ -372,7 +369,9 @@ def differing(code: Code, batched: Has) -> list[bool]:
     return [of(x) for x in code.outputs]
 
 
-def run_for_all(code: Code, inputs: Sequence[Any], batched: Has, n: int) -> list[tuple[Any, bool]]:
+def run_for_all(
+    code: Code, inputs: Sequence[Any], batched: Sequence[bool], n: int
+) -> list[tuple[Any, bool]]:
     """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
     values: list[tuple[Any, bool]] = []
 
@@ -395,7 +394,7 @@ def run_for_all(code: Code, inputs: Sequence[Any], batched: Has, n: int) -> list
     return [of(x) for x in code.outputs]
 
 
-def batch_inputs(code: Code, batched: Has, n: int) -> list[Input]:
+def batch_inputs(code: Code, batched: Sequence[bool], n: int) -> list[Input]:
     """The inputs of a program; those that differ get an axis for the examples."""
     return [
         attrs.evolve(x, shape=(n, *x.shape), number=None) if b else x
@@ -403,7 +402,7 @@ def batch_inputs(code: Code, batched: Has, n: int) -> list[Input]:
     ]
 
 
-def code_for_all(code: Code, batched: Has, n: int, wanted: Has) -> Program:
+def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[bool]) -> Program:
     """A program for a batch that returns these outputs for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
@@ -413,7 +412,7 @@ def code_for_all(code: Code, batched: Has, n: int, wanted: Has) -> Program:
     return program_of(code.label, batch_inputs(code, batched, n), fn)
 
 
-def nothing(code: Code, batched: Has, n: int) -> Program:
+def nothing(code: Code, batched: Sequence[bool], n: int) -> Program:
     """A program with the same inputs that returns zeros for each example."""
 
     def fn(tensors: list[Tensor]) -> list[Any]:
@@ -432,7 +431,7 @@ def where_each(condition: Any, x: Any, y: Any) -> Any:
     return np.where(np.reshape(condition, shape), x, y)
 
 
-def safe(condition: Any, operands: Sequence[Any], batched: Has) -> list[Any]:
+def safe(condition: Any, operands: Sequence[Any], batched: Sequence[bool]) -> list[Any]:
     """The operands, where examples that take no part get those of one that does.
 
     Their results are discarded, but must be neither infinite nor nan: a zero cotangent times those

@@ -180,16 +180,16 @@ class Sides:
                 return False
         elif size > _MOST and not made.is_view:
             return False
-        has = tuple([x in self.varies for x in made.operands])
+        varying = tuple([x in self.varies for x in made.operands])
         tried = [
             _two_like(np.asarray(x)) if varies else x
-            for x, varies in zip(map(self._like, made.operands), has, strict=True)
+            for x, varies in zip(map(self._like, made.operands), varying, strict=True)
         ]
         with np.errstate(all="ignore"):
             try:
-                given = op.batch(op, has, *tried, **made.options)
+                given = op.batch(op, varying, *tried, **made.options)
             except np.linalg.LinAlgError:
-                given = op.batch(op, has, *solvable(tried), **made.options)
+                given = op.batch(op, varying, *solvable(tried), **made.options)
         return given is not NotImplemented and np.shape(given) == (2, *made.shape)
 
     def _like(self, x: Any) -> Any:
@@ -353,9 +353,9 @@ def _computed(
         for i in needed:
             made = sides.body.instructions[i]
             operands = [values.get(x, _value(sides, x)) for x in made.operands]
-            has = tuple([x in sides.varies for x in made.operands])
-            if any(has):
-                found = made.op.batch(made.op, has, *operands, **made.options)  # type: ignore[misc]
+            varying = tuple([x in sides.varies for x in made.operands])
+            if any(varying):
+                found = made.op.batch(made.op, varying, *operands, **made.options)  # type: ignore[misc]
             else:
                 found = apply(made.op, tuple(operands), made.options)
             values[Ref("instruction", i)] = found
