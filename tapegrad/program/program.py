@@ -18,7 +18,7 @@ from tapegrad import tree
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.messages import refuse_branch
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.face.lines import told
@@ -27,7 +27,7 @@ from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.ops.casting import stopped
 from tapegrad.program.arguments import Argument, values_of
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.ir import STAGES, Code, Input, Instruction, Ref
 from tapegrad.program.observe import NOTHING, Seen, short_names, steps
@@ -277,6 +277,25 @@ class Improvement:
 
 
 improvement = Improvement
+
+
+def rule(*ops: Rules) -> Callable[[Visit], Improvement]:
+    """Declare a pass by a rule: what takes the place of one instruction, see `Builder.rewrite`.
+
+    Parameters
+    ----------
+    *ops
+        The ops whose instructions it is for; all if there are none.
+    """
+
+    def declared(visit: Visit) -> Improvement:
+        @functools.wraps(visit)
+        def change(builder: Builder) -> None:
+            builder.rewrite(visit, ops or None)
+
+        return Improvement(change)
+
+    return declared
 
 
 def improved(

@@ -82,8 +82,8 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "so_far = operands[n + k]",
     ),
     ("passes.fission", "if stands[k] is None and splat(", "if splat("),
-    ("passes.fold", "if splat(builder, left) == 1:", "if splat(builder, left) is not None:"),
-    ("passes.fold", "if op is subtract and _is_zero(", "if op is subtract and not _is_zero("),
+    ("passes.fold", "if splat(builder, number) == 1:", "if splat(builder, number) is not None:"),
+    ("passes.fold", "subtracts_zero = _is_zero(", "subtracts_zero = not _is_zero("),
     (
         "passes.fission",
         "if x in self.on_carry or x not in self.on_rows or x in self.after:",
@@ -91,10 +91,10 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "passes.operands",
-        "known[key] = builder.constant(np.full((), x, dtype))",
-        "known[key] = builder.constant(np.full((), x, np.float64))",
+        "builder.constant(np.full((), x, dtype))",
+        "builder.constant(np.full((), x, np.float64))",
     ),
-    ("passes.fold", "and builder.dtype(x) == instruction.dtype\n        ):", "\n        ):"),
+    ("passes.fold", "x if alike and builder.dtype(x) == instruction.dtype else", "x if alike else"),
     (
         "passes.sums",
         "ones = builder.constant(np.ones(height, builder.dtype(x)))",
@@ -152,8 +152,8 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "passes.fold",
-        "if op in (divide, power) and splat(builder, operands[1]) == 1:",
-        "if op in (divide, power) and splat(builder, operands[1]) == 2:",
+        "is_one = splat(builder, instruction.operands[1]) == 1",
+        "is_one = splat(builder, instruction.operands[1]) == 2",
     ),
     ("passes.sums", "left = right = squared.operands[0]", "left, right = x, squared.operands[0]"),
     (
@@ -184,7 +184,7 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
 
 def _functions(module: ModuleType) -> Iterator[FunctionType]:
     """The functions and methods of a module; a pass is the function that declares it."""
-    for x in [getattr(x, "change", x) for x in vars(module).values()]:
+    for x in [inspect.unwrap(getattr(x, "change", x)) for x in vars(module).values()]:
         if getattr(x, "__module__", "") == module.__name__:
             members: list[Any] = [*vars(x).values()] if isinstance(x, type) else [x]
             yield from [

@@ -17,6 +17,7 @@ from tapegrad.ops.logic import less_equal
 from tapegrad.ops.order import minimum
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.fold import either_way
 from tapegrad.program.passes.sharing import content
 from tapegrad.program.program import improvement
 
@@ -131,7 +132,7 @@ def join_sigmoids(builder: Builder) -> None:
                 made[x] = _written(builder, instruction, parts)
             return made[x].y
         if opposite and instruction.op is multiply:
-            for y, other in (instruction.operands, instruction.operands[::-1]):
+            for y, other in either_way(instruction):
                 if other in opposite and opposite[other].y == y:
                     known = opposite[other]
                     return _masked(builder, builder.emit(divide, y, known.s), known)

@@ -10,22 +10,18 @@ import numpy as np
 from tapegrad.ops.arithmetic import add, divide, multiply, negative, subtract
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Ref
-from tapegrad.program.passes.fold import splat
-from tapegrad.program.program import improvement
+from tapegrad.program.passes.fold import either_way, splat
+from tapegrad.program.program import rule
 
 
-@improvement
-def join_factors(builder: Builder) -> None:
-    """``2 * (a * x)`` becomes ``(2 * a) * x`` for a number a.
+@rule(multiply, divide, add, subtract, negative)
+def join_factors(builder: Builder, instruction: Instruction) -> Any:
+    """``2 * (a * x) -> (2 * a) * x`` for a number a.
 
     Fires on squares and means, ``2 * (x / n)``, and on signs, ``a - (-2 * b)``. One of the two
     numbers must be a power of two, so that the result is the same to the bit unless a product is
     subnormal, and the outer one must not undo the inner one, so that as much overflows as before.
     """
-    builder.rewrite(_joined, (multiply, divide, add, subtract, negative))
-
-
-def _joined(builder: Builder, instruction: Instruction) -> Any:
     if instruction.number or instruction.dtype.char not in "fd":
         return None
     outer, x = multiple(builder, instruction)
@@ -56,7 +52,7 @@ def _commute(outer: float, inner: float) -> bool:
 
 
 def _signed(builder: Builder, instruction: Instruction) -> Any:
-    """``a - (-b)`` as ``a + b``, and ``a + (-b)`` as ``a - b``."""
+    """``a - (-b) -> a + b``, ``a + (-b) -> a - b``."""
     a, b = instruction.operands
     positive = None if builder.dtype(b) != instruction.dtype else _negated(builder, b)
     if positive is None:
@@ -65,8 +61,8 @@ def _signed(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _outside(builder: Builder, instruction: Instruction) -> Any:
-    """``-a * b`` as ``-(a * b)``, where the sign may meet another number."""
-    for turned, other in (instruction.operands, instruction.operands[::-1]):
+    """``-a * b -> -(a * b)``, where the sign may meet another number."""
+    for turned, other in either_way(instruction):
         inner = builder.source(turned, negative)
         if inner is not None and inner.dtype == instruction.dtype == builder.dtype(other):
             product = builder.emit(multiply, inner.operands[0], other)
@@ -100,7 +96,7 @@ def multiple(builder: Builder, instruction: Instruction) -> tuple[Any, Any]:
         exact = number is not None and math.frexp(abs(number))[0] == 0.5
         return (1 / number, operands[0]) if number and exact else (None, None)
     if instruction.op is multiply:
-        for factor, x in (operands, operands[::-1]):
+        for factor, x in either_way(instruction):
             number = finite(builder, factor)
             if number is not None and type(x) is Ref:
                 return number, x

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,10 +36,10 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import sum as sum_
 from tapegrad.ops.shape import broadcast_to, reshape, transpose
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Constant, Instruction, Operand, Ref
 from tapegrad.program.memory import axes_of
-from tapegrad.program.program import improvement
+from tapegrad.program.program import rule
 
 
 def before_reshape(builder: Builder, x: Any) -> Operand | None:
@@ -84,17 +84,13 @@ _LARGEST_FOLDED = 1 << 12
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
-@improvement
-def fold(builder: Builder) -> None:
+@rule()
+def fold(builder: Builder, instruction: Instruction) -> Any:
     """Drop identities and compute constants.
 
     Fires on what the rules of the sweep write for the general case: ``1 * g``, a reshape of a
     reshape, a transpose of a transpose.
     """
-    builder.rewrite(_folded)
-
-
-def _folded(builder: Builder, instruction: Instruction) -> Any:
     for x in instruction.operands:
         if type(x) is Ref and x.kind != "constant":
             break
@@ -105,8 +101,8 @@ def _folded(builder: Builder, instruction: Instruction) -> Any:
     operands = _without_broadcasts(builder, instruction)
     changed = operands is not instruction.operands
     instruction = instruction.on(operands) if changed else instruction
-    for rule in _RULES.get(instruction.op, ()):
-        result = rule(builder, instruction)
+    for apply in _RULES.get(instruction.op, ()):
+        result = apply(builder, instruction)
         if result is not None:
             return result
     return instruction if changed else None
@@ -165,54 +161,67 @@ def _is_zero(number: Any) -> bool:
     return number == 0 and math.copysign(1, number) > 0
 
 
-def _identity(builder: Builder, instruction: Instruction) -> Any:
-    """The operand that an op returns unchanged."""
-    op, operands = instruction.op, instruction.operands
+def either_way(instruction: Instruction) -> tuple[tuple[Operand, ...], tuple[Operand, ...]]:
+    """The two operands of a product or a sum in either order."""
+    return instruction.operands, instruction.operands[::-1]
 
-    def same(x: Any) -> Any:
-        if (
-            type(x) is Ref
-            and builder.shape(x) == instruction.shape
-            and builder.dtype(x) == instruction.dtype
-        ):
-            return x
-        return None
 
-    if op in (reshape, broadcast_to, astype, positive, asarray):
-        return same(operands[0])
-    if op is multiply:
-        left, right = operands
-        if splat(builder, left) == 1:
-            return same(right)
-        if splat(builder, right) == 1:
-            return same(left)
-    if op in (divide, power) and splat(builder, operands[1]) == 1:
-        return same(operands[0])
-    if op is subtract and _is_zero(splat(builder, operands[1])):
-        return same(operands[0])
-    if op is negative:
-        inner = builder.source(operands[0], negative)
-        return same(inner.operands[0]) if inner else None
+# --- rules, by what they match and what takes its place ---------------------------------------
+
+
+def _same(builder: Builder, instruction: Instruction) -> Any:
+    """``reshape(x, x.shape) -> x``, and so for any op that may return its first operand."""
+    return _in_place_of(builder, instruction, instruction.operands[0])
+
+
+def _in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
+    """The operand, if it has the shape and the dtype of the result."""
+    alike = type(x) is Ref and builder.shape(x) == instruction.shape
+    return x if alike and builder.dtype(x) == instruction.dtype else None
+
+
+def _times_one(builder: Builder, instruction: Instruction) -> Any:
+    """``1 * x -> x``, ``x * 1 -> x``."""
+    for number, x in either_way(instruction):
+        if splat(builder, number) == 1:
+            return _in_place_of(builder, instruction, x)
     return None
 
 
+def _by_one(builder: Builder, instruction: Instruction) -> Any:
+    """``x / 1 -> x``, ``x ** 1 -> x``."""
+    is_one = splat(builder, instruction.operands[1]) == 1
+    return _same(builder, instruction) if is_one else None
+
+
+def _less_zero(builder: Builder, instruction: Instruction) -> Any:
+    """``x - 0 -> x``."""
+    subtracts_zero = _is_zero(splat(builder, instruction.operands[1]))
+    return _same(builder, instruction) if subtracts_zero else None
+
+
+def _negative(builder: Builder, instruction: Instruction) -> Any:
+    """``-(-x) -> x``."""
+    inner = builder.source(instruction.operands[0], negative)
+    return _in_place_of(builder, instruction, inner.operands[0]) if inner else None
+
+
 def _power(builder: Builder, instruction: Instruction) -> Any:
-    if instruction.number:
-        return None
+    """``x ** 2 -> square(x)``, and so for -1 and 0.5."""
     base, exponent = instruction.operands
-    if builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
+    if instruction.number or builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
         return None
     return builder.emit(_POWERS[exponent], base) if exponent in _POWERS else None
 
 
 def _reshape(builder: Builder, instruction: Instruction) -> Any:
-    """A reshape of a reshape, as one."""
+    """``reshape(reshape(x)) -> reshape(x)``."""
     x = before_reshape(builder, instruction.operands[0])
     return None if x is None else builder.reshaped(x, instruction.shape)
 
 
 def _transpose(builder: Builder, instruction: Instruction) -> Any:
-    """A transpose of a transpose, as one."""
+    """``transpose(transpose(x)) -> transpose(x)``, and nothing for what puts no axis elsewhere."""
     (x,), axes = instruction.operands, axes_of(instruction)
     inner = builder.source(x, transpose)
     if inner is not None:
@@ -224,22 +233,20 @@ def _transpose(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _vectors(builder: Builder, instruction: Instruction) -> Any:
-    """A product with a vector that was made a matrix, as one with the vector."""
+    """``a @ v[:, None] -> (a @ v)[:, None]``, ``v[None] @ a -> (v @ a)[None]``."""
     left, right = instruction.operands
     inner = builder.shape(right)[-2:][0]
-    if inner > 1 and builder.shape(right) == (inner, 1):
-        x = before_reshape(builder, right)
-        if x is not None and builder.shape(x) == (inner,):
-            return builder.reshaped(builder.emit(matmul, left, x), instruction.shape)
-    if inner > 1 and builder.shape(left) == (1, inner):
-        x = before_reshape(builder, left)
-        if x is not None and builder.shape(x) == (inner,):
-            return builder.reshaped(builder.emit(matmul, x, right), instruction.shape)
+    for matrix, like in ((right, (inner, 1)), (left, (1, inner))):
+        if inner > 1 and builder.shape(matrix) == like:
+            x = before_reshape(builder, matrix)
+            if x is not None and builder.shape(x) == (inner,):
+                factors = (left, x) if matrix is right else (x, right)
+                return builder.reshaped(builder.emit(matmul, *factors), instruction.shape)
     return None
 
 
 def _softmax(builder: Builder, instruction: Instruction) -> Any:
-    """``exp(x - log(s))`` as ``exp(x) * (1 / s)``, where x was shifted so as not to exceed 0."""
+    """``exp(x - log(sum(exp(x)))) -> exp(x) * (1 / s)``, where x was shifted not to exceed 0."""
     difference = builder.source(instruction.operands[0], subtract)
     if difference is None:
         return None
@@ -264,7 +271,7 @@ def _softmax(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _joined(builder: Builder, instruction: Instruction) -> Any:
-    """Parts of an array, concatenated in order, as the array."""
+    """``concatenate(x[:i], x[i:]) -> x``."""
     if instruction.options.get("axis", 0) != 0:
         return None
     whole = rejoined(builder, instruction.operands)
@@ -273,7 +280,7 @@ def _joined(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
-    """The sum of rows that have one value each is that value."""
+    """``sum(unpick(v, i), -1) -> v``: of each row, all but one value are 0."""
     row = builder.source(instruction.operands[0], unpick)
     if row is None or row.dtype != instruction.dtype:
         return None
@@ -284,7 +291,7 @@ def _one_a_row(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _keep(builder: Builder, instruction: Instruction) -> Any:
-    """``where(condition, x, 0)`` by masking bits, in the shape of the condition."""
+    """``where(condition, x, 0) -> keep(condition, x)``, which masks bits."""
     if instruction.dtype.char not in "fd":
         return None
     condition, x, otherwise = instruction.operands
@@ -297,14 +304,17 @@ def _keep(builder: Builder, instruction: Instruction) -> Any:
     return builder.emit(keep, condition, x)
 
 
-_RULES: Mapping[Rules, tuple[Callable[[Builder, Instruction], Any], ...]] = {
-    **dict.fromkeys((broadcast_to, astype, positive, asarray), (_identity,)),
-    **dict.fromkeys((multiply, divide, subtract, negative), (_identity,)),
-    reshape: (_identity, _reshape),
+_RULES: Mapping[Rules, tuple[Visit, ...]] = {
+    **dict.fromkeys((broadcast_to, astype, positive, asarray), (_same,)),
+    multiply: (_times_one,),
+    divide: (_by_one,),
+    power: (_by_one, _power),
+    subtract: (_less_zero,),
+    negative: (_negative,),
+    reshape: (_same, _reshape),
     transpose: (_transpose,),
     concatenate: (_joined,),
     matmul: (_vectors,),
-    power: (_identity, _power),
     exp: (_softmax,),
     sum_: (_one_a_row,),
     stopped: (lambda builder, instruction: instruction.operands[0],),

@@ -23,7 +23,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.passes.sharing import drop_dead
-from tapegrad.program.program import improved, improvement
+from tapegrad.program.program import improved, improvement, rule
 
 _NESTED: frozenset[Rules] = frozenset({LOOP, COND})
 
@@ -64,81 +64,70 @@ def _trim(builder: Builder) -> bool:
     return changed
 
 
-@improvement
-def improve_bodies(builder: Builder) -> None:
-    """The bodies of loops and branches are improved by all passes.
+@rule(LOOP, COND)
+def improve_bodies(builder: Builder, made: Instruction) -> Any:
+    """``loop(body) -> loop(improved(body))``, and so for branches: by all passes.
 
     Fires on each of them.
     """
     passes = lazy_import("tapegrad.program.passes", "PASSES")
 
-    def visit(builder: Builder, made: Instruction) -> Instruction:
-        held = made.options["loop" if made.op is LOOP else "branch"]
-        names = ("body", "stop") if made.op is LOOP else ("on_true", "on_false")
-        better = {
-            name: improved(code, passes)
-            for name in names
-            if (code := getattr(held, name)) is not None
-        }
-        option = "loop" if made.op is LOOP else "branch"
-        return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
-
-    builder.rewrite(visit, _NESTED)
+    held = made.options["loop" if made.op is LOOP else "branch"]
+    names = ("body", "stop") if made.op is LOOP else ("on_true", "on_false")
+    better = {
+        name: improved(code, passes) for name in names if (code := getattr(held, name)) is not None
+    }
+    option = "loop" if made.op is LOOP else "branch"
+    return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
 
 
-@improvement
-def hoist(builder: Builder) -> None:
-    """What depends only on captured values is computed before the loop.
+@rule(LOOP)
+def hoist(builder: Builder, made: Instruction) -> Any:
+    """``loop(f(g(w), c)) -> loop(f(v, c))`` after ``v = g(w)``, for captured values w.
 
     Fires on a transposed weight that each step multiplies by; it is copied to C order.
     """
-
-    def visit(builder: Builder, made: Instruction) -> Any:
-        loop: Loop = made.options["loop"]
-        found = _invariant(loop)
-        if not found:
-            return None
-        body, n = loop.body, loop.n_captured
-        values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(made.operands[:n])}
-        for i, constant in enumerate(body.constants):
-            values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
-        edge: list[Ref] = []
-        uses: dict[Any, list[Instruction]] = {}
-        for i, y in enumerate(body.instructions):
-            if Ref("instruction", i) not in found:
-                for x in y.operands:
-                    uses.setdefault(x, []).append(y)
-        for x in found:
-            y = body.instructions[x.index]
-            operands = tuple([values.get(z, z) if type(z) is Ref else z for z in y.operands])
-            values[x] = builder.append(attrs.evolve(y, operands=operands, stage=made.stage))
-            if x in uses or x in body.results:
-                edge.append(x)
-                if y.op is transpose and any(
-                    z.op is matmul and z.operands[1] == x for z in uses[x]
-                ):
-                    values[x] = builder.emit(copy, values[x], note=_QUICKER)
-        moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(edge)}
-        further = [_input_like(body.instructions[x.index]) for x in edge]
-        instructions = tuple(
-            [
-                y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))
-                for y in body.instructions
-            ]
-        )
-        inner = attrs.evolve(body, inputs=(*body.inputs, *further), instructions=instructions)
-        total = len(body.inputs)
-        order = [*range(n), *range(total, len(inner.inputs)), *range(n, total)]
-        code = of_inputs(inner, order, [moved.get(x, x) for x in body.outputs])
-        stop = loop.stop
-        if stop is not None:
-            inner = attrs.evolve(stop, inputs=(*stop.inputs, *further))
-            stop = of_inputs(inner, order, stop.outputs)
-        operands = (*made.operands[:n], *[values[x] for x in edge], *made.operands[n:])
-        left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
-        return attrs.evolve(made, operands=operands, options={"loop": left})
-
-    builder.rewrite(visit, {LOOP})
+    loop: Loop = made.options["loop"]
+    found = _invariant(loop)
+    if not found:
+        return None
+    body, n = loop.body, loop.n_captured
+    values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(made.operands[:n])}
+    for i, constant in enumerate(body.constants):
+        values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
+    edge: list[Ref] = []
+    uses: dict[Any, list[Instruction]] = {}
+    for i, y in enumerate(body.instructions):
+        if Ref("instruction", i) not in found:
+            for x in y.operands:
+                uses.setdefault(x, []).append(y)
+    for x in found:
+        y = body.instructions[x.index]
+        operands = tuple([values.get(z, z) if type(z) is Ref else z for z in y.operands])
+        values[x] = builder.append(attrs.evolve(y, operands=operands, stage=made.stage))
+        if x in uses or x in body.results:
+            edge.append(x)
+            if y.op is transpose and any(z.op is matmul and z.operands[1] == x for z in uses[x]):
+                values[x] = builder.emit(copy, values[x], note=_QUICKER)
+    moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(edge)}
+    further = [_input_like(body.instructions[x.index]) for x in edge]
+    instructions = tuple(
+        [
+            y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))
+            for y in body.instructions
+        ]
+    )
+    inner = attrs.evolve(body, inputs=(*body.inputs, *further), instructions=instructions)
+    total = len(body.inputs)
+    order = [*range(n), *range(total, len(inner.inputs)), *range(n, total)]
+    code = of_inputs(inner, order, [moved.get(x, x) for x in body.outputs])
+    stop = loop.stop
+    if stop is not None:
+        inner = attrs.evolve(stop, inputs=(*stop.inputs, *further))
+        stop = of_inputs(inner, order, stop.outputs)
+    operands = (*made.operands[:n], *[values[x] for x in edge], *made.operands[n:])
+    left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
+    return attrs.evolve(made, operands=operands, options={"loop": left})
 
 
 _QUICKER = "products are faster in C order"

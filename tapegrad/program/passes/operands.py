@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -12,7 +13,7 @@ from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Operand, Ref
-from tapegrad.program.program import improvement
+from tapegrad.program.program import improvement, rule
 
 _MOST_ROWS = 256
 # multiplications from which copying pays even for one product
@@ -66,51 +67,36 @@ def _is_thin(builder: Builder, product: Instruction) -> bool:
     return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS
 
 
-@improvement
-def type_numbers(builder: Builder) -> None:
-    """Each Python number among a ufunc's operands becomes a typed constant.
+@rule()
+def type_numbers(builder: Builder, instruction: Instruction) -> Any:
+    """``ufunc(x, 2) -> ufunc(x, array(2))``: each Python number becomes a typed constant.
 
     Fires on any number beside an array: converting it takes as long as a small ufunc.
     """
-    known: dict[Any, Ref] = {}
-    taken: dict[Any, bool] = {}
-
-    def typed(builder: Builder, x: Any, dtype: np.dtype[Any]) -> Ref:
-        key = type(x), repr(x), dtype
-        if key not in known:
-            known[key] = builder.constant(np.full((), x, dtype))
-        return known[key]
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        given, shape = instruction.operands, instruction.shape
-        for x in given:
-            if type(x) is not Ref or builder.shape(x) != shape:
-                break
-        else:
-            return None
-        if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
-            return None
-        dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
-        if len(dtypes) != 1:
-            return None
-        (dtype,) = dtypes
-        loop = instruction.op, dtype
-        if loop not in taken:
-            taken[loop] = dtype.kind == "f" and _takes(instruction.op.forward, dtype)
-        if not taken[loop]:
-            return None
-        operands = _without_axes(builder, instruction)
-        numbers: list[Any] = [x for x in operands if type(x) is not Ref]
-        # a number that is too large is left to the run, which warns
-        if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
-            return None if operands is instruction.operands else instruction.on(operands)
-        return instruction.on(
-            tuple([x if type(x) is Ref else typed(builder, x, dtype) for x in operands])
-        )
-
-    builder.rewrite(visit)
+    given, shape = instruction.operands, instruction.shape
+    for x in given:
+        if type(x) is not Ref or builder.shape(x) != shape:
+            break
+    else:
+        return None
+    if instruction.number or not isinstance(instruction.op.forward, np.ufunc):
+        return None
+    dtypes = {d for x in given if (d := builder.dtype(x)) is not NUMBER}
+    if len(dtypes) != 1:
+        return None
+    (dtype,) = dtypes
+    if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
+        return None
+    operands = _without_axes(builder, instruction)
+    numbers: list[Any] = [x for x in operands if type(x) is not Ref]
+    # a number that is too large is left to the run, which warns
+    if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
+        return None if operands is instruction.operands else instruction.on(operands)
+    typed = [x if type(x) is Ref else builder.constant(np.full((), x, dtype)) for x in operands]
+    return instruction.on(tuple(typed))
 
 
+@functools.lru_cache
 def _takes(ufunc: np.ufunc, dtype: np.dtype[Any]) -> bool:
     """Whether all operands of a ufunc have one dtype, unlike those of ldexp."""
     return any(loop.startswith(dtype.char * ufunc.nin + "->") for loop in ufunc.types)

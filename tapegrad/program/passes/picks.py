@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
+from functools import partial
 from typing import Any
 
 import numpy as np
 
+from tapegrad.core.tensor import Rules
 from tapegrad.ops.arithmetic import add, negative, subtract
 from tapegrad.ops.indexing import add_at_places, index_select, pick, row_places, unpick
 from tapegrad.ops.reduction import argmax, argmin
 from tapegrad.ops.reduction import max as max_
 from tapegrad.ops.reduction import min as min_
-from tapegrad.program.builder import Builder
+from tapegrad.program.builder import Builder, Visit
 from tapegrad.program.ir import Instruction
 from tapegrad.program.passes.sums import is_contiguous
 from tapegrad.program.program import improvement
@@ -26,36 +29,29 @@ def pick_first(builder: Builder) -> None:
 
     Fires on the loss of a classifier, which reads one logarithm of each row.
     """
-    if not builder.has((pick, unpick, max_, min_)):
-        return
-    used = builder.users()
-    once: set[Any] = set()
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.op in (add, subtract):
-            ref = builder.refs[builder.at]
-            result = _added(builder, instruction)
-            if len(used.get(ref, [])) == 1:
-                once.add(ref if result is None else result)
-            return result
-        if instruction.op is pick and 0 not in builder.shape(instruction.operands[0]):
-            return _picked(builder, instruction, once)
-        if instruction.op in (max_, min_):
-            return _largest(builder, instruction)
-        return None
-
-    builder.rewrite(visit, (add, subtract, pick, max_, min_))
+    if builder.has((pick, unpick, max_, min_)):
+        used = builder.users()
+        picked = partial(_picked, {x for x, users in used.items() if len(users) == 1})
+        rules: dict[Rules, Visit] = {
+            pick: picked,
+            add: _added,
+            subtract: _added,
+            max_: _largest,
+            min_: _largest,
+        }
+        builder.rewrite(lambda builder, made: rules[made.op](builder, made), rules)
 
 
-def _picked(builder: Builder, instruction: Instruction, once: set[Any]) -> Any:
+def _picked(once: Collection[Any], builder: Builder, instruction: Instruction) -> Any:
+    """``(x - c)[i] -> x[i] - c``, where the difference is needed for nothing else."""
     a, indices = instruction.operands
+    shape = builder.shape(a)
     difference = builder.source(a, subtract)
+    if 0 in shape:
+        return None
     if difference is not None and a in once:
         rows, column = difference.operands
-        if builder.shape(rows) == difference.shape and builder.shape(column) == (
-            *difference.shape[:-1],
-            1,
-        ):
+        if builder.shape(rows) == shape and builder.shape(column) == (*shape[:-1], 1):
             picked = _flat(builder, rows, indices, instruction.shape)
             return builder.emit(subtract, picked, builder.reshaped(column, instruction.shape))
     return _flat(builder, a, indices, instruction.shape)
@@ -68,7 +64,7 @@ def _flat(builder: Builder, a: Any, indices: Any, shape: tuple[int, ...]) -> Any
 
 
 def _added(builder: Builder, instruction: Instruction) -> Any:
-    """A column, and the array that it is added to."""
+    """``a + unpick(v, i)`` -> a copy of a to which v is added at the places i."""
     one, other = instruction.operands
     unpicked = builder.source(other, unpick)
     a, sign = one, 1
@@ -90,7 +86,7 @@ def _added(builder: Builder, instruction: Instruction) -> Any:
 
 
 def _largest(builder: Builder, instruction: Instruction) -> Any:
-    """The largest element of each row, read at its index: that takes a fifth of the time."""
+    """``max(a, -1) -> a[argmax(a, -1)]``, which takes a fifth of the time."""
     (a,) = instruction.operands
     shape = builder.shape(a)
     if len(shape) < 2 or math.prod(shape) < _FEW or 0 in shape or shape[-1] == 1:

@@ -12,79 +12,62 @@ from tapegrad.ops.updates import add_scaled_rows
 from tapegrad.program.builder import NUMBER, Builder
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.stack import concatenated
-from tapegrad.program.program import improvement
+from tapegrad.program.program import rule
 
 
-@improvement
-def join_gathers(builder: Builder) -> None:
-    """Rows of one table, selected and then concatenated, are selected at once.
+@rule(concatenate)
+def join_gathers(builder: Builder, joined: Instruction) -> Any:
+    """``concatenate(a[i], a[j]) -> a[concatenate(i, j)]``.
 
     Fires on an embedding looked up at each step of a loop, once the steps' products are
     stacked: one selection in place of one a step.
     """
-    if not builder.has((index_select,)):
-        return
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.options.get("axis", 0) != 0:
-            return None
-        parts = [builder.source(x, index_select) for x in instruction.operands]
-        if any(part is None or len(builder.shape(part.operands[1])) != 1 for part in parts):
-            return None
-        tables = {part.operands[0] for part in parts if part is not None}
-        if len(tables) != 1:
-            return None
-        indices = [part.operands[1] for part in parts if part is not None]
-        if len({builder.dtype(x) for x in indices}) != 1 or not all(
-            type(x) is Ref for x in indices
-        ):
-            return None
-        return builder.emit(index_select, tables.pop(), concatenated(builder, indices))
-
-    builder.rewrite(visit, (concatenate,))
+    found = [part for x in joined.operands if (part := builder.source(x, index_select))]
+    if joined.options.get("axis", 0) != 0 or len(found) < len(joined.operands):
+        return None
+    tables, indices = {part.operands[0] for part in found}, [part.operands[1] for part in found]
+    if len(tables) != 1 or len({builder.dtype(x) for x in indices}) != 1:
+        return None
+    if not all(type(x) is Ref and len(builder.shape(x)) == 1 for x in indices):
+        return None
+    return builder.emit(index_select, tables.pop(), concatenated(builder, indices))
 
 
 # if the rows are more than this part of the table, the dense way is as fast
 _SPARSE = 4
 
 
-@improvement
-def update_rows(builder: Builder) -> None:
-    """``p - k * segment_sum(v, i)`` becomes a copy of p with rows subtracted.
+@rule(add, subtract)
+def update_rows(builder: Builder, instruction: Instruction) -> Any:
+    """``p - k * segment_sum(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
 
     Fires on plain SGD with an embedding, a bag of words or factors of users, if a batch selects
     less than a quarter of the rows. The step then takes a thirtieth to two thirds of the time.
     """
-    if not builder.has((segment_sum,)):
-        return
-
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        table, update = instruction.operands
-        factor: Any = None
-        scaled = builder.source(update, multiply)
-        if scaled is not None:
-            factor, update = scaled.operands
-            if builder.source(update, segment_sum) is None:
-                factor, update = update, factor
-        summed = builder.source(update, segment_sum)
-        if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
-            return None
-        values, indices = summed.operands
-        dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
-        if factor is not None and builder.dtype(factor) is not NUMBER:
-            dtypes.add(builder.dtype(factor))
-        if len(dtypes) != 1 or type(indices) is not Ref:
-            return None
-        if math.prod(builder.shape(indices)) * _SPARSE > summed.shape[0]:
-            return None
-        return builder.emit(
-            add_scaled_rows,
-            table,
-            values,
-            indices,
-            1.0 if factor is None else factor,
-            subtract=instruction.op is subtract,
-            note="only these rows change",
-        )
-
-    builder.rewrite(visit, (add, subtract))
+    table, update = instruction.operands
+    factor: Any = None
+    scaled = builder.source(update, multiply)
+    if scaled is not None:
+        factor, update = scaled.operands
+        if builder.source(update, segment_sum) is None:
+            factor, update = update, factor
+    summed = builder.source(update, segment_sum)
+    if summed is None or builder.shape(factor) != () or builder.shape(table) != summed.shape:
+        return None
+    values, indices = summed.operands
+    dtypes = {builder.dtype(table), builder.dtype(values), instruction.dtype}
+    if factor is not None and builder.dtype(factor) is not NUMBER:
+        dtypes.add(builder.dtype(factor))
+    if len(dtypes) != 1 or type(indices) is not Ref:
+        return None
+    if math.prod(builder.shape(indices)) * _SPARSE > summed.shape[0]:
+        return None
+    return builder.emit(
+        add_scaled_rows,
+        table,
+        values,
+        indices,
+        1.0 if factor is None else factor,
+        subtract=instruction.op is subtract,
+        note="only these rows change",
+    )

@@ -14,36 +14,33 @@ from tapegrad.ops.shape import reshape, transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.ir import Instruction, Operand
 from tapegrad.program.passes.fold import before_reshape, without_ones
-from tapegrad.program.program import improvement
+from tapegrad.program.program import rule
 
 _LARGEST = 1 << 16
 # a product adds one by one, a sum in pairs, which is more precise
 _MOST_ADDED = 1 << 16
 
 
-@improvement
-def sums_as_products(builder: Builder) -> None:
-    """Sums become ``ones @ x``, ``x @ ones`` or ``x @ x``.
+@rule(sum_)
+def sums_as_products(builder: Builder, total: Instruction) -> Any:
+    """``sum(x, axis) -> ones @ x`` or ``x @ ones``; ``sum(x * y) -> x @ y``.
 
     Fires on the gradient of a bias, and on squared errors: a product is faster than a reduction.
     """
+    (x,) = total.operands
+    shape, axis = builder.shape(x), total.options.get("axis")
+    # for an array without axes NumPy takes axis 0 for none
+    if not is_floating(builder, total, x) or 0 in shape or not shape:
+        return None
+    if axis is None:
+        return None if total.options.get("keepdims") else _sum_of_products(builder, x)
+    axes = axis if isinstance(axis, tuple) else (axis,)
+    return _sum_of_rows(builder, x, axes, total.shape)
 
-    def visit(builder: Builder, instruction: Instruction) -> Any:
-        if instruction.dtype.char not in "fd":
-            return None
-        (x,) = instruction.operands
-        shape, dtype = builder.shape(x), builder.dtype(x)
-        axis = instruction.options.get("axis")
-        # for an array without axes NumPy takes axis 0 for none
-        if dtype != instruction.dtype or 0 in shape or not shape:
-            return None
-        if axis is None:
-            keepdims = instruction.options.get("keepdims")
-            return None if keepdims else _sum_of_products(builder, x)
-        axes = axis if isinstance(axis, tuple) else (axis,)
-        return _sum_of_rows(builder, x, axes, instruction.shape)
 
-    builder.rewrite(visit, (sum_,))
+def is_floating(builder: Builder, made: Instruction, *operands: Any) -> bool:
+    """Whether a result is of a dtype that BLAS knows, and so are these operands."""
+    return made.dtype.char in "fd" and all(builder.dtype(x) == made.dtype for x in operands)
 
 
 def _sum_of_rows(builder: Builder, x: Any, axes: tuple[int, ...], wanted: tuple[int, ...]) -> Any:
@@ -108,23 +105,17 @@ _MOST_CONTRACTED = 1 << 16
 _LONG = 128
 
 
-@improvement
-def contract_sums(builder: Builder) -> None:
-    """Sums of products over axes that both factors share become matrix products.
+@rule(sum_)
+def contract_sums(builder: Builder, total: Instruction) -> Any:
+    """``sum(a * b, axes) -> a @ b``, if both factors have the axes.
 
     Fires on a weight that multiplies a vector at each step of a loop, whose gradient is a
     sum of outer products, and on sums written with broadcasting.
     """
-    builder.rewrite(_contracted, (sum_,))
-
-
-def _contracted(builder: Builder, total: Instruction) -> Any:
     product = builder.source(total.operands[0], multiply)
-    if product is None or total.dtype.char not in "fd":
+    if product is None or not is_floating(builder, total, *product.operands):
         return None
     first, second = product.operands
-    if builder.dtype(first) != total.dtype or builder.dtype(second) != total.dtype:
-        return None
     shape, n = product.shape, len(product.shape)
     summed = _summed_axes(total, n)
     of_first, of_second = (_long_axes(builder.shape(x), n) for x in product.operands)
