@@ -122,7 +122,7 @@ class Builder:
     def emit(self, op: Rules, *operands: Operand, note: str = "", **options: Any) -> Ref:
         """Write an op; its shape and dtype are inferred."""
         if self.replaced:
-            operands = _exchanged(operands, self.replaced)
+            operands = tuple([self.replaced.get(x, x) for x in operands])
         shape, dtype = self._infer(op, operands, options)
         stage = self.stage
         return self.append(Instruction(op, operands, options, shape, dtype, note=note, stage=stage))
@@ -148,7 +148,7 @@ class Builder:
             If an operand is not in the program, or comes later.
         """
         if self.replaced:
-            instruction = _exchanging(instruction, self.replaced)
+            instruction = instruction.using(self.replaced)
         for x in instruction.operands:
             if _is_later(x, self.absent):
                 raise AssertionError(f"{instruction.op.name} uses {x}, which is not computed yet")
@@ -280,7 +280,7 @@ class Builder:
         for i in old[first:]:
             instruction = instructions[i]
             if replaced and not is_apart(instruction.operands):
-                instruction = instructions[i] = _exchanging(instruction, replaced)
+                instruction = instructions[i] = instruction.using(replaced)
             if ops is not None and instruction.op not in ops:
                 stays(i)
                 absent[i] = 0
@@ -341,7 +341,7 @@ class Builder:
         for i in self.order if moved else ():
             instruction = self.instructions[i]
             if not moved.keys().isdisjoint(instruction.operands):
-                self.instructions[i] = _exchanging(instruction, moved)
+                self.instructions[i] = instruction.using(moved)
         self.outputs = tuple([moved.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
     def finished(self) -> tuple[tuple[Constant, ...], tuple[Instruction, ...], tuple[Any, ...]]:
@@ -382,15 +382,6 @@ def _is_computed(x: Any) -> bool:
 
 def _is_later(x: Any, absent: bytearray) -> bool:
     return _is_computed(x) and bool(absent[x.index])
-
-
-def _exchanging(instruction: Instruction, replaced: Mapping[Any, Any]) -> Instruction:
-    """The same instruction on what replaces its operands."""
-    return instruction.on(_exchanged(instruction.operands, replaced))
-
-
-def _exchanged(operands: tuple[Operand, ...], replaced: Mapping[Any, Any]) -> tuple[Operand, ...]:
-    return tuple([replaced.get(x, x) for x in operands])
 
 
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:

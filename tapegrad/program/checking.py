@@ -262,10 +262,8 @@ def _parts(
     code: Code, made: Instruction, held: Loop | Branch, what: str, all_inferred: bool
 ) -> list[Any]:
     """The kinds of the results of a loop or a branch, checked with its bodies."""
-    bodies = [held.on_true, held.on_false] if isinstance(held, Branch) else [held.body, held.stop]
+    bodies = held.bodies.values()
     for body in bodies:
-        if body is None:
-            continue
         if not all(type(x) is Ref for x in body.outputs):
             _fail(f"{what} has a body that returns what is no value")
         try:
@@ -275,8 +273,8 @@ def _parts(
     given = [_kind(code, x) for x in made.operands]
     if isinstance(held, Loop):
         return _parts_of_loop(held, given, what)
-    taken = [_kinds(body, body.inputs) for body in bodies if body is not None]
-    first, second = [_kinds(body, body.outputs) for body in bodies if body is not None]
+    taken = [_kinds(body, body.inputs) for body in bodies]
+    first, second = [_kinds(body, body.outputs) for body in bodies]
     if not given or not (taken[0] == taken[1] == given[1:]) or first != second:
         _fail(f"{what} does not fit its bodies")
     if type(given[0]) is not str and given[0][0] != ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sized
+from collections.abc import Iterable, Mapping, Sized
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -31,6 +31,11 @@ def refs_to(instructions: Sized) -> list[Ref]:
     make = tuple.__new__
     # as the class makes them, in half the time
     return [make(Ref, ("instruction", i)) for i in range(len(instructions))]
+
+
+def inputs_at(places: Iterable[int]) -> list[Ref]:
+    """Refs to the inputs at these places."""
+    return [Ref("input", i) for i in places]
 
 
 Operand = Ref | float | int | bool
@@ -170,6 +175,10 @@ class Instruction:
         made.__dict__.update(self.__dict__)
         made.__dict__["operands"] = operands
         return made
+
+    def using(self, values: Mapping[Any, Any]) -> Instruction:
+        """The same instruction on what stands in the place of its operands."""
+        return self.on(tuple([values.get(x, x) for x in self.operands]))
 
     def but(self, **fields: Any) -> Instruction:
         """The same instruction but for these fields, which are as they are kept."""

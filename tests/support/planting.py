@@ -33,8 +33,8 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
     ),
     (
         "passes.fission",
-        'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved, stage=stage)',
-        'values[Ref("instruction", i)] = builder.append(\n            attrs.evolve(made, operands=moved[::-1], stage=stage)',
+        "builder.append(made.using(values).but(stage=stage))",
+        "builder.append(made.on(made.using(values).operands[::-1]).but(stage=stage))",
     ),
     (
         "builder",
@@ -42,9 +42,9 @@ PLANTED: tuple[tuple[str, str, str], ...] = (
         "operands = tuple([x for x in made.operands])",
     ),
     (
-        "builder",
-        "return instruction.on(_exchanged(instruction.operands, replaced))",
-        "return instruction",
+        "ir",
+        "return self.on(tuple([values.get(x, x) for x in self.operands]))",
+        "return self",
     ),
     ("passes.products", "index=(slice(k * n, (k + 1) * n),)", "index=(slice(0, n),)"),
     ("passes.stack", "    return index[0]\n", "    return -1 - index[0] + scattered.shape[0]\n"),

@@ -16,10 +16,8 @@ Run = Callable[[Code, list[Any]], list[Any]]
 def bodies(options: Mapping[str, Any]) -> Iterator[Code]:
     """The programs inside an instruction."""
     for x in options.values():
-        if type(x) is Branch:
-            yield from (x.on_true, x.on_false)
-        elif type(x) is Loop:
-            yield from (code for code in (x.body, x.stop) if code is not None)
+        if isinstance(x, Loop | Branch):
+            yield from x.bodies.values()
 
 
 def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]:

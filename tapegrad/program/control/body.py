@@ -28,7 +28,7 @@ from tapegrad.face.constants import as_constant
 from tapegrad.face.text import a_kind
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import refuse_draws, watched
-from tapegrad.program.ir import Code, Input, Ref
+from tapegrad.program.ir import Code, Input, Ref, inputs_at
 from tapegrad.program.program import Program, from_tape
 
 Values = list[Any]
@@ -180,18 +180,37 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
     used = set(code.outputs).union(*rest)
     if not made:
         return done
-    known = [Ref("input", i) for i in range(n)] + [Ref("instruction", i) for i in made]
+    known = inputs_at(range(n)) + [Ref("instruction", i) for i in made]
     captured = [x for x in known if x in used]
-    args = [Ref("input", i) for i in range(n, len(code.inputs))]
+    args = inputs_at(range(n, len(code.inputs)))
     inputs = [*[_input(values[x]) for x in captured], *code.inputs[n:]]
     code = from_these(code, [*captured, *args], inputs)
     return attrs.evolve(done, code=code, captured=tuple([values[x] for x in captured]))
 
 
-def from_these(code: Program, order: Sequence[Ref], inputs: Sequence[Input]) -> Program:
-    """A program that takes these values as inputs and computes the others that it needs."""
+def from_these(
+    code: Any,
+    order: Sequence[Ref],
+    inputs: Sequence[Input] | None = None,
+    outputs: Sequence[Any] | None = None,
+) -> Any:
+    """The part of a program that computes outputs from given values, which become its inputs.
+
+    Parameters
+    ----------
+    code
+        The program.
+    order
+        The values that are given: inputs and results of instructions.
+    inputs
+        The inputs that they become; by default, as they are.
+    outputs
+        The values that are returned; by default, all that the program returns.
+    """
+    inputs = [_given(code.of(x)) for x in order] if inputs is None else inputs
+    outputs = code.outputs if outputs is None else outputs
     moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
-    needed: set[Any] = set(code.outputs)
+    needed: set[Any] = set(outputs)
     for i in reversed(range(len(code.instructions))):
         x = Ref("instruction", i)
         if x in needed and x not in moved:
@@ -200,17 +219,22 @@ def from_these(code: Program, order: Sequence[Ref], inputs: Sequence[Input]) -> 
     for i, made in enumerate(code.instructions):
         x = Ref("instruction", i)
         if x in needed and x not in moved:
-            operands = tuple([moved.get(y, y) if type(y) is Ref else y for y in made.operands])
-            moved[x] = builder.append(made.on(operands))
-    builder.outputs = tuple([moved.get(x, x) for x in code.outputs])
-    constants, instructions, outputs = builder.finished()
+            moved[x] = builder.append(made.using(moved))
     return attrs.evolve(
         code,
         inputs=builder.inputs,
-        constants=constants,
-        instructions=instructions,
-        outputs=outputs,
+        constants=tuple(builder.constants),
+        instructions=tuple(builder.instructions),
+        outputs=tuple([moved.get(x, x) for x in outputs]),
     )
+
+
+def _given(made: Any) -> Input:
+    """The input that a value becomes."""
+    if isinstance(made, Input):
+        return made
+    number = ("float" if made.dtype.kind == "f" else "int") if made.number else None
+    return Input(made.op.name, made.shape, made.dtype, number)
 
 
 def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
@@ -251,5 +275,5 @@ def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
 
 def needed_part(code: Program) -> Program:
     """A program without the instructions that no output needs; its inputs stay."""
-    order = [Ref("input", i) for i in range(len(code.inputs))]
-    return from_these(code, order, code.inputs)
+    part: Program = from_these(code, inputs_at(range(len(code.inputs))))
+    return part

@@ -17,8 +17,7 @@ from tapegrad.declare.batching import filled
 from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
-from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import program_of, replayed
+from tapegrad.program.control.body import from_these, program_of, replayed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.program import Program
@@ -209,7 +208,7 @@ def divided(loop: Loop, joined: Program, moving: Sequence[Moving], reverse: bool
         x = Ref("input", n)
         roles[x] = "row", body.inputs[n], ("kept", loop.first_kept)
     order = [x for role in ("captured", "carry", "row") for x in roles if roles[x][0] == role]
-    code = _part_of(joined, needed, order, [roles[x][1] for x in order])
+    code = from_these(joined, order, [roles[x][1] for x in order])
     n_carry = sum(what.role == "carry" for what in moving)
     n_rows = sum(roles[x][0] == "row" for x in order)
     derived = Loop(
@@ -285,31 +284,6 @@ def _is_work(made: Instruction, in_body: bool) -> bool:
         return True
     is_view = made.is_view and len(made.operands) == 1
     return in_body and not is_view
-
-
-def _part_of(
-    joined: Program, needed: Collection[Ref], order: Sequence[Ref], inputs: Sequence[Input]
-) -> Program:
-    """The program of the instructions that are needed, with these values for inputs."""
-    builder = Builder(tuple(inputs), joined.constants)
-    moved: dict[Ref, Ref] = {x: Ref("input", i) for i, x in enumerate(order)}
-
-    def new(x: Any) -> Any:
-        return moved.get(x, x) if type(x) is Ref else x
-
-    for i, made in enumerate(joined.instructions):
-        x = Ref("instruction", i)
-        if x in needed and x not in moved:
-            operands = tuple(map(new, made.operands))
-            moved[x] = builder.append(attrs.evolve(made, operands=operands))
-    outputs = tuple(map(new, joined.outputs))
-    return attrs.evolve(
-        joined,
-        inputs=builder.inputs,
-        constants=tuple(builder.constants),
-        instructions=tuple(builder.instructions),
-        outputs=outputs,
-    )
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:

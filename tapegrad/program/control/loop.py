@@ -102,6 +102,11 @@ class Loop:
         return self.body.label
 
     @property
+    def bodies(self) -> Mapping[str, Code]:
+        """The programs inside, by the names of their fields."""
+        return {"body": self.body} | ({} if self.stop is None else {"stop": self.stop})
+
+    @property
     def n_captured(self) -> int:
         """The number of operands before the carry."""
         return len(self.body.inputs) - self.n_carry - self.n_xs
@@ -179,6 +184,11 @@ class Branch:
     on_false: Code
 
     __tree_leaf__: ClassVar[bool] = True
+
+    @property
+    def bodies(self) -> Mapping[str, Code]:
+        """The programs inside, by the names of their fields."""
+        return {"on_true": self.on_true, "on_false": self.on_false}
 
     def __repr__(self) -> str:
         return f"{self.on_true.label} or {self.on_false.label}"

@@ -18,12 +18,11 @@ from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import example, program_of
+from tapegrad.program.control.body import example, from_these, program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.ir import Code, Input, Instruction, Ref
+from tapegrad.program.ir import Code, Input, Instruction, Ref, inputs_at
 from tapegrad.program.passes.fold import splat
-from tapegrad.program.passes.loops import of_inputs
 from tapegrad.program.program import Program, improvement
 
 # elements of a step's value, and rows of a product, from which a line takes longer to run than to
@@ -253,10 +252,9 @@ def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, li
         j for j in range(loop.n_carry, len(body.outputs)) if body.outputs[j] not in sides.after
     ]
     outputs = [body.outputs[j] for j in (*carry, *stays)] + crossing
-    inner = _with_inputs(body, rows)
-    moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(rows)}
-    order = [*range(n), *[n + k for k in carry], *range(first, len(inner.inputs))]
-    code = of_inputs(inner, order, [moved.get(x, x) for x in outputs])
+    places = [*range(n), *[n + k for k in carry], *range(first, len(body.inputs))]
+    order = [*inputs_at(places), *rows]
+    code = from_these(body, order, outputs=outputs)
     left = attrs.evolve(
         loop,
         body=code,
@@ -265,10 +263,8 @@ def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, li
         n_ys=len(outputs) - len(carry),
         moving=frozenset(),
     )
-    given = [*operands, *rows.values()]
-    new = builder.append(
-        attrs.evolve(made, operands=tuple([given[i] for i in order]), options={"loop": left})
-    )
+    given = [*[operands[i] for i in places], *rows.values()]
+    new = builder.append(attrs.evolve(made, operands=tuple(given), options={"loop": left}))
     # after
     stacks = {}
     for i, x in enumerate(crossing):
@@ -420,26 +416,12 @@ def _summed(sides: Sides, term: Ref, values: Mapping[Ref, Any]) -> Any:
 
 def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str) -> list[Any]:
     """Write a program's instructions in another; return its outputs."""
-    values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(operands)}
+    values: dict[Any, Any] = dict(zip(inputs_at(range(len(operands))), operands, strict=True))
     for i, constant in enumerate(code.constants):
         values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
     for i, made in enumerate(code.instructions):
-        moved = tuple([values.get(x, x) if type(x) is Ref else x for x in made.operands])
-        values[Ref("instruction", i)] = builder.append(
-            attrs.evolve(made, operands=moved, stage=stage)
-        )
+        values[Ref("instruction", i)] = builder.append(made.using(values).but(stage=stage))
     return [values.get(x, x) for x in code.outputs]
-
-
-def _with_inputs(body: Any, rows: Mapping[Ref, Any]) -> Any:
-    """A body that takes some of its values as further inputs."""
-    moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(rows)}
-    made = [
-        y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))
-        for y in body.instructions
-    ]
-    further = [Input(body.of(x).op.name, body.of(x).shape, body.of(x).dtype) for x in rows]
-    return attrs.evolve(body, inputs=(*body.inputs, *further), instructions=tuple(made))
 
 
 def _number(x: Any) -> str | None:

@@ -6,7 +6,7 @@ are left. What does not depend on the carry or the rows is computed before the l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -18,10 +18,11 @@ from tapegrad.ops.casting import copy
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
+from tapegrad.program.control.body import from_these
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.ir import Code, Input, Instruction, Ref
+from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
 from tapegrad.program.passes.sharing import drop_dead
 from tapegrad.program.program import improved, improvement, rule
 
@@ -71,13 +72,8 @@ def improve_bodies(builder: Builder, made: Instruction) -> Any:
     Fires on each of them.
     """
     passes = lazy_import("tapegrad.program.passes", "PASSES")
-
-    held = made.options["loop" if made.op is LOOP else "branch"]
-    names = ("body", "stop") if made.op is LOOP else ("on_true", "on_false")
-    better = {
-        name: improved(code, passes) for name in names if (code := getattr(held, name)) is not None
-    }
-    option = "loop" if made.op is LOOP else "branch"
+    ((option, held),) = made.options.items()
+    better = {name: improved(code, passes) for name, code in held.bodies.items()}
     return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
 
 
@@ -92,7 +88,7 @@ def hoist(builder: Builder, made: Instruction) -> Any:
     if not found:
         return None
     body, n = loop.body, loop.n_captured
-    values: dict[Any, Any] = {Ref("input", i): x for i, x in enumerate(made.operands[:n])}
+    values: dict[Any, Any] = dict(zip(inputs_at(range(n)), made.operands, strict=False))
     for i, constant in enumerate(body.constants):
         values[Ref("constant", i)] = builder.constant(constant.array, constant.captured)
     edge: list[Ref] = []
@@ -103,28 +99,18 @@ def hoist(builder: Builder, made: Instruction) -> Any:
                 uses.setdefault(x, []).append(y)
     for x in found:
         y = body.instructions[x.index]
-        operands = tuple([values.get(z, z) if type(z) is Ref else z for z in y.operands])
-        values[x] = builder.append(attrs.evolve(y, operands=operands, stage=made.stage))
+        values[x] = builder.append(y.using(values).but(stage=made.stage))
         if x in uses or x in body.results:
             edge.append(x)
-            if y.op is transpose and any(z.op is matmul and z.operands[1] == x for z in uses[x]):
+            if y.op is transpose and any(
+                z.op is matmul and z.operands[1] == x for z in uses.get(x, ())
+            ):
                 values[x] = builder.emit(copy, values[x], note=_QUICKER)
-    moved = {x: Ref("input", len(body.inputs) + i) for i, x in enumerate(edge)}
-    further = [_input_like(body.instructions[x.index]) for x in edge]
-    instructions = tuple(
-        [
-            y.on(tuple([moved.get(x, x) if type(x) is Ref else x for x in y.operands]))
-            for y in body.instructions
-        ]
-    )
-    inner = attrs.evolve(body, inputs=(*body.inputs, *further), instructions=instructions)
-    total = len(body.inputs)
-    order = [*range(n), *range(total, len(inner.inputs)), *range(n, total)]
-    code = of_inputs(inner, order, [moved.get(x, x) for x in body.outputs])
-    stop = loop.stop
+    captured, rest = inputs_at(range(n)), inputs_at(range(n, len(body.inputs)))
+    code, stop = from_these(body, [*captured, *edge, *rest]), loop.stop
     if stop is not None:
-        inner = attrs.evolve(stop, inputs=(*stop.inputs, *further))
-        stop = of_inputs(inner, order, stop.outputs)
+        further = inputs_at(range(len(body.inputs), len(body.inputs) + len(edge)))
+        stop = from_these(stop, [*captured, *further, *rest], code.inputs)
     operands = (*made.operands[:n], *[values[x] for x in edge], *made.operands[n:])
     left = attrs.evolve(loop, body=code, stop=stop, moving=frozenset())
     return attrs.evolve(made, operands=operands, options={"loop": left})
@@ -147,13 +133,6 @@ def _invariant(loop: Loop) -> list[Ref]:
         else:
             found.append(x)
     return found
-
-
-def _input_like(made: Instruction) -> Input:
-    number = None
-    if made.number:
-        number = "float" if made.dtype.kind == "f" else "int"
-    return Input(made.op.name, made.shape, made.dtype, number)
 
 
 # --- trimming -------------------------------------------------------------------------------
@@ -192,12 +171,11 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
     where = {j: at for at, j in enumerate(outputs)}
     if order == list(range(len(body.inputs))) and len(outputs) == len(body.outputs):
         return made, where
+    taken = inputs_at(order)
     trimmed = attrs.evolve(
         loop,
-        body=of_inputs(body, order, [body.outputs[j] for j in outputs]),
-        stop=None
-        if loop.stop is None
-        else of_inputs(loop.stop, order[: len(order) - len(rows)], loop.stop.outputs),
+        body=from_these(body, taken, outputs=[body.outputs[j] for j in outputs]),
+        stop=loop.stop and from_these(loop.stop, taken[: len(order) - len(rows)]),
         n_carry=len(carry),
         n_xs=len(rows),
         n_ys=len(given),
@@ -221,7 +199,7 @@ def _trimmed_branch(made: Instruction, used: set[int]) -> tuple[Instruction, dic
     if len(order) == len(branch.on_true.inputs) and len(outputs) == len(branch.on_true.outputs):
         return made, where
     codes = [
-        of_inputs(code, order, [code.outputs[j] for j in outputs])
+        from_these(code, inputs_at(order), outputs=[code.outputs[j] for j in outputs])
         for code in (branch.on_true, branch.on_false)
     ]
     operands = (made.operands[0], *[made.operands[1 + i] for i in order])
@@ -237,31 +215,3 @@ def _reached(code: Code) -> Callable[[Any], set[int]]:
             found |= known.get(x, set())
         known[Ref("instruction", i)] = found
     return lambda x: known.get(x, set())
-
-
-def of_inputs(code: Code, order: list[int], outputs: Any) -> Any:
-    """A program from some of the inputs, in this order, to these values."""
-    moved: Mapping[Any, Any] = {Ref("input", i): Ref("input", at) for at, i in enumerate(order)}
-
-    def new(x: Any) -> Any:
-        return moved.get(x, x) if type(x) is Ref else x
-
-    builder = Builder(tuple([code.inputs[i] for i in order]), code.constants)
-    needed: set[Any] = set(outputs)
-    for i in reversed(range(len(code.instructions))):
-        if Ref("instruction", i) in needed:
-            needed.update(code.instructions[i].operands)
-    made: dict[Any, Any] = dict(moved)
-    for i, instruction in enumerate(code.instructions):
-        if Ref("instruction", i) in needed:
-            operands = tuple(
-                [made.get(x, x) if type(x) is Ref else x for x in instruction.operands]
-            )
-            made[Ref("instruction", i)] = builder.append(instruction.on(operands))
-    return attrs.evolve(
-        code,
-        inputs=builder.inputs,
-        constants=tuple(builder.constants),
-        instructions=tuple(builder.instructions),
-        outputs=tuple([made.get(x, x) for x in outputs]),
-    )
