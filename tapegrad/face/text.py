@@ -73,6 +73,10 @@ class Text(str):
         return in_html(self)
 
 
+# notebooks have rules of their own for cells
+_STYLE = "<style>table.tapegrad :is(td, th) {text-align: left; white-space: nowrap}</style>"
+
+
 def rows_in_html(head: Any, rows: Any, rest: int) -> str:
     """A table, and how many rows more there are."""
     body = [
@@ -81,7 +85,8 @@ def rows_in_html(head: Any, rows: Any, rest: int) -> str:
     ]
     top = "".join(f"<th>{_escaped(cell)}</th>" for cell in head)
     more = f"<p>... and {rest} more</p>" if rest > 0 else ""
-    return f"<table><thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody></table>{more}"
+    tables = f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f"{_STYLE}<table class=tapegrad>{tables}</table>{more}"
 
 
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
@@ -169,4 +174,9 @@ def short(value: Any) -> str:
         text = " ".join(shown.split())
     else:
         text = str(value[()] if isinstance(value, np.ndarray) else value)
-    return text if len(text) <= _WIDEST_VALUE else f"{text[: _WIDEST_VALUE - 3]}..."
+    # whole numbers only
+    return (
+        text
+        if len(text) <= _WIDEST_VALUE
+        else f"{text[: _WIDEST_VALUE - 3].rpartition(' ')[0]} ..."
+    )

@@ -8,8 +8,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browser import in_a_browser, run
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 import tapegrad as tg
+from tapegrad.explain.show.values import Texts
 from tapegrad.face.text import short
 
 
@@ -25,6 +29,10 @@ def long(w, x, b, unused):
     for _ in range(9):
         y = tg.sin(y) * y
     return y
+
+
+def brief(value):
+    return Texts().brief(value)
 
 
 def recorded(fn=loss, args=ARGS):
@@ -136,7 +144,7 @@ def test_without_a_script_a_page_shows_the_end_of_the_sweep():
     page = tg.show.html(tape, output).split("<script")[0]
     for step in tg.sweep_steps(tape, output):
         row = page[page.index(f'id="line-{step.record.index}"') :].split("</tr>")[0]
-        assert escape(short(step.cotangent)) in row.split('class="cotangent"')[1]
+        assert escape(brief(step.cotangent)) in row.split('class="cotangent"')[1]
 
 
 def test_a_line_of_source_stands_once_for_the_records_that_it_wrote():
@@ -190,12 +198,12 @@ def test_stepping_to_the_end_fills_the_mapping_and_back_and_forth_again(fn, args
     at("turn").click(); report.turn = document.getElementById("said").textContent;
     """
     report = run(tg.show.html(tape, output), script, tmp_path)
-    wanted = [short(g) for g in tg.reverse_sweep(tape, output).values()]
+    wanted = [brief(g) for g in tg.reverse_sweep(tape, output).values()]
     assert report["end"] == report["keys"] == report["last"] == wanted
     assert set(report["start"]) == set(report["again"]) == set(report["none"]) == {""}
     assert report["reached"] == report["steps"] == report["left"] + 1
     assert report["home"] == 0
-    known = {s.record: short(s.cotangent) for s in tg.sweep_steps(tape, output)}
+    known = {s.record: brief(s.cotangent) for s in tg.sweep_steps(tape, output)}
     assert report["cotangents"] == [known.get(record, "") for record in tape]
     assert "begins at the output" in report["turn"]
 
@@ -210,8 +218,8 @@ def test_predictions_are_judged(tmp_path):
     for (let i = 0; i < 40 && now < frames.length - 1; i++) {
       at("forward").click();
       if (at("predict").hidden) continue;
-      const before = now, frame = frames[before + 1], right = frame.choices.findIndex((c) => c.right);
-      const wrong = frame.choices.findIndex((c) => !c.right);
+      const before = now, frame = frames[before + 1], right = frame.choices.findIndex((c) => c.kind === "right");
+      const wrong = frame.choices.findIndex((c) => c.kind !== "right");
       answers()[wrong].checked = true; submit();
       const said = at("judged").textContent;
       report.judged.push([said, now === before, at("judged").className]);
@@ -250,10 +258,51 @@ def test_a_number_is_typed(tmp_path):
 
 
 @in_a_browser
+@pytest.mark.parametrize("args", [(np.array(2.0),), (np.array([[1.0, 3.0]]),)])
+def test_the_keyboard_steps_before_during_and_after_a_question(args, tmp_path):
+    tape, output = recorded(lambda w: tg.sum(w * 3.0), args)
+    script = """
+    const key = (name) => (document.activeElement ?? document.body).dispatchEvent(
+      new KeyboardEvent("keydown", { key: name, bubbles: true, cancelable: true }));
+    const seen = () => [now, at("predict").hidden, at("judged").textContent.split(":")[0]];
+    report.seen = [];
+    go(data.records.length + 2);
+    at("first-guess").focus(); at("first-guess").click();
+    for (const name of ["ArrowLeft", "ArrowLeft", "ArrowRight", "ArrowRight", "ArrowRight", "ArrowRight"]) {
+      key(name);
+      report.seen.push(seen());
+    }
+    key("ArrowLeft"); key("ArrowLeft"); key("ArrowRight"); key("Escape");
+    report.seen.push(seen());
+    key("ArrowLeft"); key("ArrowRight");
+    const right = frames[now + 1].choices.find((choice) => choice.kind === "right");
+    const input = answers()[frames[now + 1].choices.indexOf(right)] ?? answers()[0];
+    if (input.type === "radio") input.checked = true;
+    else { input.value = "7"; key("ArrowLeft"); input.value = right.number; }
+    report.seen.push(seen());
+    at("predict").requestSubmit();
+    report.seen.push(seen());
+    report.question = at("predict").checkVisibility();
+    report.focus = document.activeElement.id;
+    key("ArrowRight");
+    report.seen.push(seen());
+    """
+    report = run(tg.show.html(tape, output), script, tmp_path)
+    n = len(tape)
+    # the rule of the sum is at n + 2, its sum at n + 3, the rule of the product at n + 4
+    seen = [[n + 1, True, ""], [n, True, ""], [n + 1, True, ""], [n + 1, False, ""]]
+    seen += [[n + 2, True, ""], [n + 3, True, ""]]
+    seen += [[n + 2, True, ""], [n + 1, False, ""], [n + 2, True, "Right"], [n + 3, True, ""]]
+    assert report["seen"] == seen
+    assert report["question"] is False
+    assert report["focus"] == "forward"
+
+
+@in_a_browser
 def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
     tape, output = recorded(lambda w, x: tg.sum(tg.exp(w @ x)), (np.eye(3), np.ones((3, 4))))
     script = """
-    go(data.records.length + 4);
+    go(data.records.length + 5);
     const details = document.querySelector("#tape td.cotangent details");
     details.open = true;
     report.opened = details.querySelector("pre").textContent;
@@ -266,23 +315,115 @@ def test_large_cotangents_open_and_print_shows_the_end(tmp_path):
     assert report["opened"] in {str(s.cotangent) for s in tg.sweep_steps(tape, output)}
     assert report["current"] == 1
     assert report["before"] == report["after"] == ["", ""]
-    assert report["printed"] == [short(g) for g in tg.reverse_sweep(tape, output).values()]
+    assert report["printed"] == [brief(g) for g in tg.reverse_sweep(tape, output).values()]
+
+
+def matrices(w, x, b):
+    return tg.sum(tg.exp(w @ x / 70 + b)) * 1.0
+
+
+MATRICES = np.arange(36.0).reshape(6, 6), np.eye(6)[:, :4] / 3, np.full((1, 4), 1e-5)
 
 
 @in_a_browser
-def test_a_phone_and_a_zoom_to_four_times_scroll_neither_the_page_nor_the_table(tmp_path):
-    # a window of a browser has a least width
-    page = tg.show.html(*recorded(long)).replace("<html ", '<html style="width: 320px" ')
+@pytest.mark.parametrize(
+    ("fn", "args"),
+    [(long, (1.7, np.array([1.0, 3.0]), np.array([0.2, 0.1]), 1.0)), (matrices, MATRICES)],
+    ids=["short", "matrices"],
+)
+def test_nothing_is_wider_than_the_page_and_what_is_opened_moves_nothing(fn, args, tmp_path):
     script = """
     at("last").click();
     const table = document.getElementById("tape"), box = table.parentElement;
-    report.body = document.body.scrollWidth;
-    report.table = box.scrollWidth - box.clientWidth;
+    const opened = [...document.querySelectorAll("details")], cells = [...table.querySelectorAll("td, th")];
+    const places = () => cells.map((cell) => cell.getBoundingClientRect()).map(({ left, width }) => [left, width]);
+    report.opened = opened.length;
+    report.short = table.className === "short";
+    report.wrapped = cells.filter((cell) => cell.matches("td.value, td.cotangent") && getComputedStyle(cell).whiteSpace !== "pre").length;
+    report.found = [320, 380, 1024, 1280].map((width) => {
+      document.documentElement.style.width = `${width}px`;
+      for (const details of opened) details.open = false;
+      const before = JSON.stringify(places());
+      for (const details of opened) details.open = true;
+      return [document.body.scrollWidth - width, box.scrollWidth - box.clientWidth, before === JSON.stringify(places())];
+    });
     """
-    report = run(page, script, tmp_path, width=500)
-    assert report["body"] <= 320
-    assert report["wide"] <= 0
-    assert report["table"] <= 0
+    report = run(tg.show.html(*recorded(fn, args)), script, tmp_path, width=1400)
+    assert report["opened"] > 2
+    assert report["short"] == (fn is long)
+    assert report["wrapped"] == 0
+    assert all(body <= 0 for body, _, _ in report["found"])
+    assert [(table, kept) for _, table, kept in report["found"]] == [(0, True)] * 4
+
+
+# --- values ------------------------------------------------------------------------------
+
+
+def numbers(text):
+    return [word for word in re.split(r"[\s\[\],()]+", text) if word not in ("", "...")]
+
+
+@given(
+    arrays(
+        st.sampled_from([float, np.float32, int, bool]),
+        array_shapes(max_dims=3, max_side=7),
+    )
+)
+def test_an_array_stands_in_rows_and_columns_of_whole_numbers(value):
+    text = brief(value)
+    for number in numbers(text):
+        assert number in ("True", "False", "nan", "inf", "-inf") or np.isfinite(float(number))
+    if value.ndim == 2 and max(value.shape) <= 4:
+        lines = text.split("\n")
+        assert [len(numbers(line)) for line in lines] == [value.shape[1]] * value.shape[0]
+        assert len({len(line.rstrip("]")) for line in lines}) == 1
+        np.testing.assert_allclose(
+            np.array(
+                [
+                    [float(x == "True" or (x != "False" and x)) for x in numbers(line)]
+                    for line in lines
+                ]
+            ),
+            value,
+            rtol=0.01,
+            atol=0.01 * np.nanmax(np.abs(value), initial=0, where=np.isfinite(value)) + 1e-4,
+        )
+    whole = numbers(np.array2string(value, precision=4, threshold=10**6, max_line_width=10**6))
+    # a value in one line is cut between numbers too, here and wherever a tape is printed
+    if value.size <= 6:
+        assert set(numbers(short(value))) <= set(whole)
+
+
+def test_colors_differ_enough_to_be_read():
+    css = re.search(r"<style>(.*?)</style>", tg.show.html(*recorded()), re.DOTALL)[1]
+    themes = re.findall(r"--ink: .*?}", css, re.DOTALL)
+    assert len(themes) == 3
+
+    def luminance(color):
+        parts = [int(color[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+        linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in parts]
+        return linear[0] * 0.2126 + linear[1] * 0.7152 + linear[2] * 0.0722
+
+    for theme in themes:
+        light = {name: luminance(x) for name, x in re.findall(r"--(\w+): #(\w{6})", theme)}
+        for name in ("ink", "quiet", "link", "back", "right", "wrong", "edge"):
+            for ground in ("paper", "soft", "now"):
+                low, high = sorted([light[name], light[ground]])
+                assert (high + 0.05) / (low + 0.05) >= (3 if name == "edge" else 4.5), (
+                    name,
+                    ground,
+                )
+
+
+def test_a_page_of_five_hundred_records_is_small():
+    def deep(x, w):
+        for _ in range(166):
+            x = np.tanh(x @ w) + x
+        return np.sum(x)
+
+    tape, output = recorded(deep, (np.ones((3, 4)) / 3, np.eye(4) / 10))
+    assert len(tape) > 499
+    assert len(tg.show.html(tape, output)) < 4000 * len(tape)
 
 
 # --- plots -------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from tapegrad.face.text import printable
 WIDTH, HEIGHT = 128, 28  # the sides of a box
 _MOST = 8  # boxes in a row, and lines that enter a box one by one
 _MARGIN, _BETWEEN, _TRACK = 12, 24, 9  # around a box, between boxes, from line to line
+_PAGE = 2000  # the height of a graph that can still be read when it is printed on one page
 _PORTS, _CORNER = 32, 6  # between the ends of two operands' lines; the radius of a corner
 
 Point = tuple[int, int]
@@ -69,8 +70,9 @@ def drawing(tape: Tape) -> str:
             f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" rx="{corner}"/>'
             f'<text x="{x + WIDTH // 2}" y="{y + 18}">{escape(brief)}</text></g>'
         )
+    fits = ' class="page"' if found.height < _PAGE else ""
     return (
-        f'<svg role="img" aria-label="The graph of the table" width="{found.width}" '
+        f'<svg role="img" aria-label="The graph of the table"{fits} width="{found.width}" '
         f'height="{found.height}" viewBox="0 0 {found.width} {found.height}">'
         f'<g id="edges">{"".join(lines)}</g>{"".join(nodes)}</svg>'
     )

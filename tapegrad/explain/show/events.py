@@ -23,24 +23,24 @@ def events(tape: Tape, steps: Iterable[Step], texts: Texts) -> Iterator[dict[str
     for step in steps:
         record = step.record
         cotangent = primal_of(step.cotangent)
-        g, number = texts.short(cotangent), texts.number(cotangent)
+        g = texts.opened(cotangent)
         if not sums:
             sums[record] = step.cotangent
             yield {
                 "kind": "seed",
                 "line": record.index,
-                "cotangent": number,
+                "cotangent": g,
                 "said": f"The sweep begins at the output, {called(record)}, with its cotangent.",
-                "parts": [f"g = {g}"],
+                "parts": [["g =", g]],
             }
         if record in parameters:
             yield {
                 "kind": "gradient",
                 "line": record.index,
-                "cotangent": number,
+                "cotangent": g,
                 "said": f"{called(record)} is a parameter: its cotangent is complete, and is its "
                 "gradient.",
-                "parts": [g],
+                "parts": [[g]],
             }
         elif not step.contributions:
             yield {
@@ -60,46 +60,60 @@ def _contributed(
     given, summed, formula = primal_of(c.cotangent), primal_of(c.summed), printable(c.formula)
     before = None if so_far is None else primal_of(so_far)
     sums[x] = c.summed if so_far is None else so_far + c.summed
-    running = texts.short(primal_of(sums[x]))
+    running = texts.opened(primal_of(sums[x]))
     places = {"line": step.record.index, "to": x.index, "position": c.position}
-    known = ", ".join([f"{name} is {texts.short(x)}" for name, x in c.known.items()])
-    where = f"where {known}" if known else ""
-    undone = given.shape != summed.shape
-    choices = _choices(step, c, texts)
-    said = f"{called(step.record)} passes to {called(x)}, its operand {c.position}, by its rule."
+    where = [
+        piece for name, value in c.known.items() for piece in (f"{name} =", texts.piece(value))
+    ]
+    to = f"{called(x)}, its operand {c.position}"
     yield {
         "kind": "rule",
         **places,
-        "said": said,
+        "said": f"{called(step.record)} passes to {to}, by its rule.",
         "parts": [
-            f"{formula}{_is(formula)} {texts.short(given)}  shape {given.shape}",
-            *filter(None, [where]),
+            [f"{formula}{_is(formula)}", texts.piece(given), *_shape(given)],
+            *([["where", *where]] if where else []),
         ],
-        "question": f"What does {called(step.record)} pass to {called(x)}, its operand "
-        f"{c.position}? Its rule: {formula}. There g is {texts.short(primal_of(step.cotangent))}"
-        f"{', ' if known else ''}{known}.",
+        "question": f"What does {called(step.record)} pass to {to}?",
+        "given": [
+            [f"Its rule: {formula}"],
+            ["g =", texts.piece(primal_of(step.cotangent)), *where],
+        ],
         "rule": formula,
-        "number": given.shape == (),
-        "choices": choices,
+        "number": _is_number(given),
+        "choices": _choices(step, c, texts),
     }
-    parts = []
-    if undone:
+    parts: list[list[str | int]] = []
+    if given.shape != summed.shape:
         parts.append(
-            f"{x.shape} was broadcast to {given.shape}: summed over the axes that were added or "
-            f"stretched, {texts.short(given)} -> {texts.short(summed)}"
+            [
+                f"{x.shape} was broadcast to {given.shape}: summed over the axes that were added "
+                "or stretched,",
+                texts.piece(given),
+                "->",
+                texts.piece(summed),
+            ]
         )
     parts.append(
-        f"the first: {running}"
+        ["the first:", running]
         if before is None
-        else f"{texts.short(before)} + {texts.short(summed)} = {running}"
+        else [texts.piece(before), "+", texts.piece(summed), "=", running]
     )
     yield {
         "kind": "sum",
         **places,
-        "running": texts.number(primal_of(sums[x])),
+        "running": running,
         "said": f"The contribution is added to the cotangent of {called(x)}.",
         "parts": parts,
     }
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is not Parts and value.shape == () and value.dtype.kind != "c"
+
+
+def _shape(value: Any) -> list[str]:
+    return [f"shape {value.shape}"] if value.shape else []
 
 
 def _is(formula: str) -> str:
@@ -112,36 +126,23 @@ def _is(formula: str) -> str:
 
 
 def _choices(step: Step, c: Contribution, texts: Texts) -> list[dict[str, Any]]:
-    """Values that a reader may predict for a contribution, each with why it is right or wrong."""
+    """Values that a reader may predict for a contribution, and what kind of mistake each is."""
     right, g = primal_of(c.cotangent), primal_of(step.cotangent)
-    formula = printable(c.formula)
-    tries = [
-        (right, True, f"{formula} gives {texts.short(right)}."),
-        (g, False, f"That is g, which came in: it has yet to go through the rule, {formula}."),
-        (
-            primal_of(step.record._primal),
-            False,
-            "That is the value of the record; a cotangent says how the output changes with it.",
-        ),
-    ]
+    tries = {"right": right, "g": g, "value": primal_of(step.record._primal)}
     if type(right) is not Parts:
-        tries += [
-            (-right, False, f"The size is right, but the sign is not: the rule is {formula}."),
-            (right * 0, False, "It is not 0: the output does change when this operand does."),
-            (right * 2, False, "That is twice as much: another contribution is added later."),
-        ]
-        if not np.any(right):
-            tries.append((right + 1, False, f"Nothing passes: the rule {formula} gives 0 here."))
-    found: dict[str, dict[str, Any]] = {}
-    for value, is_right, why in tries:
-        value = value if type(value) is Parts else np.asarray(value)
-        text = f"{texts.short(value)}  shape {value.shape}"
-        choice: dict[str, Any] = {"text": text, "right": is_right, "why": why}
-        if type(value) is np.ndarray and value.shape == () and np.isfinite(value):
+        tries |= {"sign": -right, "twice": right * 2, "zero": right * 0, "one": right + 1}
+    found: dict[Any, dict[str, Any]] = {}
+    for kind, tried in tries.items():
+        value: Any = tried if type(tried) is Parts else np.asarray(tried)
+        # four arrays are enough to choose from; a number is typed
+        if value.shape and len(found) == 4:
+            break
+        choice: dict[str, Any] = {"kind": kind, "pieces": [texts.piece(value), *_shape(value)]}
+        if _is_number(value) and np.isfinite(value):
             choice["number"] = float(value)
-        found.setdefault(text, choice)
+        found.setdefault((texts.brief(value), value.shape), choice)
     # sorted as text, so that the right one is not always first
-    return [found[text] for text in sorted(found)]
+    return [found[key] for key in sorted(found)]
 
 
 def called(record: Tensor) -> str:

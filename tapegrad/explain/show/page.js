@@ -7,7 +7,12 @@ const frames = [
   ...data.records.map((line) => ({ kind: "forward", line, said: `Forward: line ${line} is written.` })),
   ...data.events,
 ];
+const lines = new Map(data.records.map((line) => {
+  const row = at(`line-${line}`);
+  return [line, { row, node: at(`node-${line}`), cotangent: row.querySelector(".cotangent") }];
+}));
 const edges = [...document.querySelectorAll("#edges path")];
+const parameters = [...document.querySelectorAll("#mapping tbody tr")];
 let now = 0;
 let open = null; // the frame whose prediction is asked for
 
@@ -19,17 +24,25 @@ function text(parent, tag, words, className) {
   return element;
 }
 
+// A value is text, or the number of an array.
+const valueOf = (piece) => typeof piece === "number" ? data.values[piece] : { brief: piece ?? "" };
+
+function pieces(parent, list) {
+  const line = text(parent, "div", "", "pieces");
+  for (const piece of list) text(line, "span", valueOf(piece).brief, typeof piece === "number" ? "mono" : "mono words");
+}
+
 // What is opened stays open while the value stays.
-function fill(cell, value) {
-  const key = value ? value.full ?? value.brief : "";
-  if (cell.shown === key) return;
-  cell.shown = key;
-  if (!value?.full) {
-    cell.textContent = value?.brief ?? "";
+function fill(cell, piece) {
+  if (cell.shown === piece) return;
+  cell.shown = piece;
+  const value = valueOf(piece);
+  if (!value.full) {
+    cell.textContent = value.brief;
     return;
   }
   const details = document.createElement("details");
-  text(details, "summary", value.brief);
+  text(text(details, "summary", ""), "span", value.brief);
   text(details, "pre", value.full);
   if (value.heat) {
     details.dataset.heat = value.heat;
@@ -39,49 +52,42 @@ function fill(cell, value) {
 }
 
 function render() {
-  const seen = new Set(), cotangents = new Map(), gradients = new Map(), flows = new Map();
+  const seen = new Set(), cotangents = new Map(), gradients = new Map(), passed = new Set();
   for (const frame of frames.slice(1, now + 1)) {
     if (frame.kind === "forward") seen.add(frame.line);
     if (frame.kind === "seed") cotangents.set(frame.line, frame.cotangent);
     if (frame.kind === "sum") cotangents.set(frame.to, frame.running);
     if (frame.kind === "gradient") gradients.set(frame.line, frame.cotangent);
-    if (frame.kind === "rule" || frame.kind === "sum") flows.set(`edge-${frame.line}-${frame.position}`, "done");
+    if (frame.kind === "rule") passed.add(`edge-${frame.line}-${frame.position}`);
   }
   const frame = frames[now];
-  const flowing = `edge-${frame.line}-${frame.position}`;
-  if (flows.has(flowing)) flows.set(flowing, "flow");
-  for (const line of data.records) {
-    const row = at(`line-${line}`), node = at(`node-${line}`);
+  for (const [line, { row, node, cotangent }] of lines) {
     for (const element of [row, node]) {
-      if (!element) continue;
       element.classList.toggle("unseen", !seen.has(line));
       element.classList.toggle("now", frame.line === line);
       element.classList.toggle("touched", frame.to === line);
     }
     if (frame.line === line) row.setAttribute("aria-current", "step");
     else row.removeAttribute("aria-current");
-    fill(row.querySelector(".cotangent"), data.values[cotangents.get(line)]);
+    fill(cotangent, cotangents.get(line) ?? "");
   }
+  const flowing = `edge-${frame.line}-${frame.position}`;
   for (const edge of edges) {
-    const flow = flows.get(edge.id) ?? "";
-    if (edge.getAttribute("class") === flow) continue;
-    edge.setAttribute("class", flow);
+    const state = edge.id === flowing ? "flow" : passed.has(edge.id) ? "done" : seen.has(Number(edge.id.split("-")[1])) ? "" : "unseen";
+    if (edge.getAttribute("class") === state) continue;
+    edge.setAttribute("class", state);
     // lines share trunks: those that carry a cotangent lie above the others
-    if (flow) edge.parentElement.append(edge);
+    if (passed.has(edge.id)) edge.parentElement.append(edge);
     else edge.parentElement.prepend(edge);
   }
-  document.getElementById(flowing)?.parentElement.append(document.getElementById(flowing));
-  for (const row of document.querySelectorAll("#mapping tbody tr")) {
-    const gradient = data.values[gradients.get(Number(row.dataset.line))];
-    fill(row.lastElementChild, gradient ?? (now === frames.length - 1 ? { brief: row.dataset.zero } : undefined));
-  }
+  parameters.forEach((row, k) => {
+    const rest = now === frames.length - 1 ? data.zeros[k] : "";
+    fill(row.lastElementChild, gradients.get(Number(row.dataset.line)) ?? rest);
+  });
   const said = at("said");
   said.replaceChildren();
-  text(said, "span", frame.said);
-  for (const part of frame.parts ?? []) {
-    said.append(document.createElement("br"));
-    text(said, "span", part, "mono");
-  }
+  text(said, "div", frame.said);
+  for (const part of frame.parts ?? []) pieces(said, part);
   at("place").textContent = `step ${now} of ${frames.length - 1}`;
   at("back").disabled = at("first").disabled = now === 0;
   at("forward").disabled = at("last").disabled = now === frames.length - 1;
@@ -105,9 +111,15 @@ function go(to) {
     ask(to);
     return;
   }
-  open = null;
-  at("predict").hidden = true;
+  show(to, "");
+}
+
+function show(to, verdict) {
   now = to;
+  open = null;
+  if (at("predict").contains(document.activeElement)) at("forward").focus();
+  at("predict").hidden = true;
+  at("judged").textContent = verdict;
   render();
 }
 
@@ -118,21 +130,18 @@ function ask(to) {
   open = to;
   at("judged").textContent = "";
   at("question").textContent = frame.question;
+  at("given").replaceChildren();
+  for (const line of frame.given) pieces(at("given"), line);
   fields.replaceChildren();
-  if (frame.number) {
-    const label = text(fields, "label", "A number: ");
-    const input = document.createElement("input");
-    input.name = "answer"; input.inputMode = "decimal"; input.autocomplete = "off"; input.required = true;
-    label.append(input);
-  } else {
-    frame.choices.forEach((choice, i) => {
-      const label = document.createElement("label"), input = document.createElement("input");
-      input.type = "radio"; input.name = "answer"; input.value = String(i); input.required = true;
-      label.append(input, " ");
-      text(label, "span", choice.text, "mono");
-      fields.append(label);
-    });
-  }
+  const choices = frame.number ? [{ pieces: ["A number:"] }] : frame.choices;
+  choices.forEach((choice, i) => {
+    const label = text(fields, "label", ""), input = document.createElement("input");
+    input.name = "answer"; input.required = true; input.autocomplete = "off";
+    if (frame.number) input.inputMode = "decimal";
+    else { input.type = "radio"; input.value = String(i); label.append(input); }
+    pieces(label, choice.pieces);
+    if (frame.number) label.append(input);
+  });
   at("predict").hidden = false;
   fields.querySelector("input").focus();
 }
@@ -141,30 +150,37 @@ function close(a, b) {
   return Math.abs(a - b) <= 1e-3 * Math.max(1, Math.abs(b)) || Object.is(a, b);
 }
 
+const WHY = {
+  right: (rule) => `Right: the rule ${rule} gives this.`,
+  g: (rule) => `Not yet. That is g, which came in: it has yet to go through the rule, ${rule}.`,
+  sign: (rule) => `Not yet. The size is right, but the sign is not: the rule is ${rule}.`,
+  value: () => "Not yet. That is the value of the record; a cotangent says how the output changes with it.",
+  twice: (rule) => `Not yet. That is twice as much: the rule is ${rule}.`,
+  zero: (rule) => `Not yet. It is not 0: the rule is ${rule}.`,
+  one: (rule) => `Not yet. The rule ${rule} gives something else here.`,
+  other: (rule) => `Not yet. Put the numbers into the rule: ${rule}.`,
+};
+
 function judge(frame, answer) {
-  if (!frame.number) return frame.choices[Number(answer)];
+  if (!frame.number) return frame.choices[Number(answer)].kind;
   const given = Number(answer.replace(",", "."));
-  const right = frame.choices.find((choice) => choice.right);
-  if (close(given, right.number)) return right;
-  return frame.choices.find((choice) => close(given, choice.number)) ??
-    { right: false, why: `Put the numbers into the rule: ${frame.rule}.` };
+  const right = frame.choices.find((choice) => choice.kind === "right");
+  if (close(given, right.number)) return "right";
+  return frame.choices.find((choice) => close(given, choice.number))?.kind ?? "other";
 }
 
 at("predict").addEventListener("submit", (event) => {
   event.preventDefault();
-  const choice = judge(frames[open], new FormData(event.target).get("answer") ?? "");
-  const judged = at("judged");
-  judged.className = choice.right ? "right" : "wrong";
-  judged.textContent = choice.right ? `Right: ${choice.why}` : `Not yet. ${choice.why}`;
-  if (choice.right) {
-    const to = open;
-    now = to;
-    open = to;
-    render();
-    at("forward").focus();
-  }
+  const frame = frames[open];
+  const kind = judge(frame, new FormData(event.target).get("answer") ?? "");
+  const verdict = WHY[kind](frame.rule);
+  at("judged").className = kind === "right" ? "right" : "wrong";
+  if (kind === "right") show(open, verdict);
+  else at("judged").textContent = verdict;
 });
-at("skip").addEventListener("click", () => { const to = open; if (to !== null) go(to); at("forward").focus(); });
+const skip = () => { if (open !== null) show(open, ""); };
+at("skip").addEventListener("click", skip);
+at("first-guess").addEventListener("change", () => { if (open !== null) show(now, ""); });
 
 // --- moving --------------------------------------------------------------------------------
 
@@ -174,7 +190,10 @@ at("forward").addEventListener("click", () => go(now + 1));
 at("last").addEventListener("click", () => go(frames.length - 1));
 at("turn").addEventListener("click", () => go(data.records.length + 1));
 document.addEventListener("keydown", (event) => {
-  if (event.altKey || event.ctrlKey || event.metaKey || event.target.closest?.("input, select, textarea")) return;
+  if (event.altKey || event.ctrlKey || event.metaKey) return;
+  if (event.key === "Escape") skip();
+  // in a text that was begun, the arrows move between its characters
+  if (event.target.inputMode === "decimal" && event.target.value) return;
   const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: frames.length - 1 }[event.key];
   if (to === undefined) return;
   event.preventDefault();

@@ -79,16 +79,19 @@ def html(
     label = printable(tape.start.origin.label)
     texts = Texts()
     told = list(events(tape, steps, texts))
+    rows, mapping = list(_rows(tape, gradients, texts)), list(_mapping(known, texts))
     data = {
         "records": [x.index for x in tape],
         "events": told,
-        "values": list(texts.numbered()),
+        "zeros": [texts.opened(np.zeros(p.shape, p.dtype)) for p in known],
+        "values": texts.numbered(),
     }
     text = Template(_file("page.html")).substitute(
         label=escape(label),
         summary=escape(_summary(tape, output)),
-        rows="\n".join(_rows(tape, gradients, texts)),
-        mapping="\n".join(_mapping(known, texts)),
+        rows="\n".join(rows),
+        form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
+        mapping="\n".join(mapping),
         graph=drawing(tape),
         check=escape(_CHECKED),
         checked="\n".join(_checked(tape, output, cotangent, known)),
@@ -101,6 +104,8 @@ def html(
         Path(path).write_text(text, encoding="utf-8")
     return text
 
+
+_SHORT = 20  # characters of a value, if a record and its values have one line
 
 _CHECKED = (
     "Each parameter is moved a little along a fixed direction, the tape is computed again, and "
@@ -116,7 +121,7 @@ def _summary(tape: Tape, output: Tensor) -> str:
     n, m = len(tape), len(tape.parameters)
     return (
         f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
-        f"{called(output)}. Step with the buttons or the arrow keys; Home and End go to the ends."
+        f"{called(output)}."
     )
 
 
@@ -143,7 +148,7 @@ def _row(
         where = escape(printable(f"{place.file}:{place.number}"))
         source = escape(printable(f"{place.number}: {place.text}"))
         note += f'<br><span class="source" title="{where}">{source}</span>'
-    known = texts.html(reached[record]) if record in reached else ""
+    known = escape(texts.brief(reached[record])) if record in reached else ""
     # the elements' own roles, which they lose when a narrow page lays them out anew
     return (
         f'<tr role="row" id="line-{n}"><th role="rowheader" scope="row">{n}</th>'
@@ -156,17 +161,18 @@ def _row(
 
 
 def _linked(x: Any) -> str:
-    text = escape(operand(x))
-    return f'<a href="#line-{x.index}">{text}</a>' if type(x) is Tensor else text
+    if type(x) is Tensor:
+        return f'<a href="#line-{x.index}">{operand(x)}</a>'
+    # a number that is not cut
+    return escape(f"{x:.6g}" if type(x) is float else operand(x))
 
 
 def _mapping(gradients: Mapping[Tensor, Any], texts: Texts) -> Iterator[str]:
     for p, gradient in gradients.items():
-        zero = texts.short(np.zeros(p.shape, p.dtype))
         yield (
-            f'<tr data-line="{p.index}" data-zero="{escape(zero)}"><th scope="row">'
+            f'<tr data-line="{p.index}"><th scope="row">'
             f"{escape(printable(p.name or ''))} {_linked(p)}</th>"
-            f"<td>{texts.html(gradient)}</td></tr>"
+            f"<td>{escape(texts.brief(gradient))}</td></tr>"
         )
 
 
