@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import CO_VARARGS
 from typing import Any
 
 import attrs
@@ -61,21 +62,26 @@ class Description:
         Of the function; see `label` and `first_line`.
     names
         Of the positional arguments, as far as they are known.
+    rest
+        Of the parameter that takes further ones; "" if there is none.
     """
 
     label: str
     line: int
     names: tuple[str, ...]
+    rest: str = ""
 
     @classmethod
     def of(cls, fn: Callable[..., Any]) -> Description:
         """The description of a function."""
-        return cls(label(fn), first_line(fn), _known_names(fn))
+        return cls(label(fn), first_line(fn), *_known_names(fn))
 
     def argument(self, i: int) -> str:
-        """The name of a positional argument, such as "arg0" where unknown."""
+        """The name of a positional argument; "rest.0" in ``*rest``, "arg0" where unknown."""
         known = self.names
-        return known[i] if i < len(known) else f"arg{i}"
+        if i < len(known):
+            return known[i]
+        return f"{self.rest}.{i - len(known)}" if self.rest else f"arg{i}"
 
     def arguments(self, n: int) -> tuple[str, ...]:
         """The names of the first n positional arguments."""
@@ -87,13 +93,20 @@ def argument_names(fn: Callable[..., Any], n: int) -> tuple[str, ...]:
     return Description.of(fn).arguments(n)
 
 
-def _known_names(fn: Callable[..., Any]) -> tuple[str, ...]:
+def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
+    """The names of the positional parameters, and of the one that takes the rest; "" for none."""
     known = getattr(fn, "__argument_names__", None)
     if known is not None:
-        return tuple(known)
-    # a partial with only keywords takes the other arguments as its function does
-    while hasattr(fn, "__wrapped__") or (isinstance(fn, partial) and not fn.args):
+        return tuple(known), ""
+    taken = 0
+    while hasattr(fn, "__wrapped__") or isinstance(fn, partial):
+        taken += len(fn.args) if isinstance(fn, partial) else 0
         fn = fn.func if isinstance(fn, partial) else fn.__wrapped__
     code = getattr(fn, "__code__", None)
-    known = code.co_varnames[: code.co_argcount] if code is not None else ()
-    return known if getattr(fn, "__self__", None) is None else known[1:]
+    if code is None:
+        return (), ""
+    taken += getattr(fn, "__self__", None) is not None
+    n, named = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
+    # those that a partial gives to the rest have no names
+    takes_rest = code.co_flags & CO_VARARGS and taken <= n
+    return code.co_varnames[taken:n], code.co_varnames[named] if takes_rest else ""

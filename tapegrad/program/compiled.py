@@ -28,10 +28,10 @@ from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
 from tapegrad.program.arguments import arguments_of
-from tapegrad.program.draws import refuse_draws, watched
+from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.entry import OTHER, Enter, Signature, entrance, read
 from tapegrad.program.ir import Input
-from tapegrad.program.observe import Watch
+from tapegrad.program.observe import Watch, with_names
 from tapegrad.program.passes import PASSES
 from tapegrad.program.program import Pass, Program, from_tape, improved
 from tapegrad.program.results import check_results
@@ -319,7 +319,7 @@ class Compiled(Generic[P, R]):
                 program = improved(recorded, self.passes, wait)
             make = runs_of(runner(program))
         wait()
-        shown = [f"{x.value.dtype}{list(x.value.shape)}" for x in recorded.constants]
+        shown = [f"{x.name} {x.dtype}{list(x.shape)}".lstrip() for x in recorded.constants]
         captured = tuple(dict.fromkeys(shown))
         return Kept(program, captured, signature, make)
 
@@ -367,7 +367,8 @@ def trace(
     ]
     named = {name: tree.map_with_path(mark, x, str.__str__(name)) for name, x in kwargs.items()}
     arguments = arguments_of(read(args, kwargs, static).signature)
-    generators = watched(fn)
+    reach = reached(fn)
+    generators = watched(reach)
     try:
         output, last = recorded_from(last, fn, tuple(marked), named)
         seen = watch.seen(last)
@@ -379,7 +380,7 @@ def trace(
     check_results(structure, leaves, label(fn))
     leaves = [keep(np.asarray(x)) if _is_array(x) else x for x in leaves]
     program = from_tape(Tape(last, origin), inputs, leaves, structure, label(fn), seen, stops)
-    return attrs.evolve(program, arguments=arguments)
+    return attrs.evolve(with_names(program, reach), arguments=arguments)
 
 
 def compile(

@@ -1,6 +1,6 @@
-"""Whether a function drew random numbers while it was recorded.
+"""What a function refers to, and whether it drew random numbers while it was recorded.
 
-A program of such a function would return the same numbers in every call.
+A program of a function that draws would return the same numbers in every call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pickle
 import random
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -24,7 +24,7 @@ from tapegrad.errors import TraceError
 from tapegrad.tree.opaque import OPAQUE
 
 _CONTAINERS = frozenset({list, tuple, dict, set, frozenset, deque})
-_NO_PLACE = (*OPAQUE, np.ndarray, Tensor)
+_NO_PLACE = (*OPAQUE, Tensor)
 
 
 def _top(x: Any) -> str:
@@ -68,12 +68,10 @@ class Watched:
     before: Any
 
 
-def watched(fn: Any) -> list[Watched]:
+def watched(reach: Iterable[tuple[str, Any]]) -> list[Watched]:
     """The random generators within a function's reach.
 
-    They are NumPy's and Python's global ones, and those in the function's closure, its defaults,
-    its object, the globals that it names, and whatever these hold, modules included. The internals
-    of installed libraries are not searched.
+    They are NumPy's and Python's global ones, and those that it refers to (`reached`).
     """
     found: list[tuple[str, Callable[[], Any]]] = [
         (
@@ -82,7 +80,7 @@ def watched(fn: Any) -> list[Watched]:
         ),
         ("Python's global generator (random)", random.getstate),
     ]
-    for name, x in _reached(fn):
+    for name, x in reach:
         state = _reader(x)
         if state is not None:
             found.append((f"the generator {name}", state))
@@ -119,8 +117,12 @@ def refuse_draws(generators: list[Watched], label: str) -> None:
             )
 
 
-def _reached(fn: Any) -> list[tuple[str, Any]]:
-    """What a function refers to by name, and what that refers to in turn."""
+def reached(fn: Any) -> list[tuple[str, Any]]:
+    """What a function refers to by name, and what that refers to in turn.
+
+    This is what is in its closure, its defaults, its object and the globals that it names, and
+    whatever these hold, modules included. The internals of installed libraries are not searched.
+    """
     found: list[tuple[str, Any]] = []
     seen: dict[int, Any] = {}
     waiting: list[tuple[str, Any]] = [(getattr(fn, "__name__", ""), fn)]
@@ -135,6 +137,8 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
             continue  # there are hundreds, and nothing of the user's is in them
         seen[id(x)] = x
         found.append((name, x))
+        if isinstance(x, np.ndarray):
+            continue
         if isinstance(x, FunctionType):
             if not _is_library(x) and not _is_ours(x):
                 waiting += _named(x).items()
@@ -143,12 +147,24 @@ def _reached(fn: Any) -> list[tuple[str, Any]]:
         elif isinstance(x, MethodType):
             waiting += [(x.__func__.__name__, x.__func__), (name, x.__self__)]
         elif isinstance(x, functools.partial):
-            waiting += [(name, part) for part in (x.func, *x.args, *x.keywords.values())]
+            given = {**dict(zip(_positional(x.func), x.args, strict=False)), **x.keywords}
+            waiting += [(name, x.func), *[(name, part) for part in x.args], *given.items()]
         elif type(x) in _CONTAINERS or not _is_library(type(x)):
-            # things in containers and slots are named after the whole
+            # what is in sets is named after the whole
             waiting += [(name, part) for part in gc.get_referents(x)]
-            waiting += [(f"{name}.{key}", part) for key, part in getattr(x, "__dict__", {}).items()]
+            waiting += [(f"{name}.{key}".lstrip("."), part) for key, part in _parts(x)]
     return found
+
+
+def _parts(x: Any) -> list[tuple[Any, Any]]:
+    """What a container or an object holds, by its keys or the names of its fields."""
+    if type(x) in (list, tuple):
+        return list(enumerate(x))
+    if type(x) is dict:
+        return list(x.items())
+    fields = [field.name for field in getattr(type(x), "__attrs_attrs__", ())]
+    fields += getattr(type(x), "__dataclass_fields__", ())
+    return [(f, getattr(x, f, None)) for f in fields] + list(getattr(x, "__dict__", {}).items())
 
 
 def _attributes(kind: type) -> list[tuple[str, Any]]:
@@ -173,15 +189,23 @@ def _contents(fn: FunctionType) -> list[Any]:
     return contents
 
 
+def _positional(fn: Any) -> tuple[str, ...]:
+    """The names of a function's positional parameters, if it is written in Python."""
+    code = getattr(fn, "__code__", None)
+    return code.co_varnames[: code.co_argcount] if isinstance(code, CodeType) else ()
+
+
 def _named(fn: FunctionType) -> dict[str, Any]:
     """A function's defaults, and the globals and attributes of modules that its code names."""
-    names: set[str] = set()
+    # in the order of the code
+    names: dict[str, None] = {}
     codes: list[CodeType] = [fn.__code__]
     while codes:
         code = codes.pop()
-        names.update(code.co_names)
+        names.update(dict.fromkeys(code.co_names))
         codes += [x for x in code.co_consts if isinstance(x, CodeType)]
-    defaults = {f"default {i}": x for i, x in enumerate(fn.__defaults__ or ())}
+    given = fn.__defaults__ or ()
+    defaults = dict(zip(reversed(_positional(fn)), reversed(given), strict=False))
     known = {name: fn.__globals__[name] for name in names if name in fn.__globals__}
     modules = {name: x for name, x in known.items() if isinstance(x, ModuleType)}
     opened: list[ModuleType] = []
@@ -189,7 +213,8 @@ def _named(fn: FunctionType) -> dict[str, Any]:
         path, module = modules.popitem()
         if module not in opened:
             opened.append(module)
-            inside = {f"{path}.{name}": vars(module)[name] for name in names & vars(module).keys()}
+            held = vars(module)
+            inside = {f"{path}.{name}": held[name] for name in names if name in held}
             modules |= {name: x for name, x in inside.items() if isinstance(x, ModuleType)}
             known |= inside
     return known | defaults | dict(fn.__kwdefaults__ or {})

@@ -110,6 +110,8 @@ class Names:
     ----------
     namespace
         The values that the source needs from outside, by name.
+    constants
+        The constants of the program and of its bodies, by name.
 
     Examples
     --------
@@ -120,6 +122,7 @@ class Names:
 
     def __init__(self) -> None:
         self.namespace: dict[str, Any] = {}
+        self.constants: dict[str, Constant] = {}
         self._taken: set[str] = set()
         # for each wanted name, the last number appended to it
         self._count: dict[str, int] = {}

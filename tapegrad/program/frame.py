@@ -74,8 +74,11 @@ def framed(
     outs = {x: names.new(f"{buffers[p.buffer]}_{p.start}") for x, p in plan.parts.items()}
     updates = {} if inside else {i: names.new(f"rows_{i}") for i in sorted(_row_updates(program))}
     for i, x in enumerate(program.constants):
-        if Ref("constant", i) in values:
-            once += _constant(x, values[Ref("constant", i)], names)
+        name = values.get(Ref("constant", i), "")
+        # a body may have one of the program around it
+        if name and name not in names.constants:
+            names.constants[name] = x
+            once += _constant(x, name, names)
     for name, buffer in zip(buffers, plan.buffers, strict=True):
         once.append(f"{name} = {allocated(names, buffer.shape, buffer.dtype)}")
     for ref, name in outs.items():
@@ -117,22 +120,11 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
         for k, x in enumerate(made.operands)
         if type(x) is Ref and x.kind == "constant" and k not in literals(program, made)
     }
-    for i, constant in enumerate(program.constants):
-        splat = constant.splat
-        if literal(constant) and not {Ref("constant", i)} <= written | program.results:
-            continue
-        if splat is None:
-            turned = next((k for k in range(i) if _is_transpose(program, i, k)), None)
-            if turned is not None:
-                wanted = f"{values[Ref('constant', turned)]}_T"
-            else:
-                wanted = f"captured{i}" if constant.captured else f"constant{i}"
-        elif constant.shape == ():
-            wanted = "number_" + repr(splat).replace("-", "m")
-        else:
-            filled = {0: "zeros", 1: "ones"}.get(splat, "full")
-            wanted = f"{filled}_{'_'.join(map(str, constant.shape))}"
-        values[Ref("constant", i)] = names.new(wanted)
+    for i, x in enumerate(program.constants):
+        ref = Ref("constant", i)
+        if not literal(x) or ref in written or ref in program.results:
+            same = next((name for name, y in names.constants.items() if x == y), None)
+            values[ref] = same or names.new(_wanted(program, i, values))
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
         wanted = instruction.name or f"{instruction.op.name}_{i}"
@@ -145,6 +137,22 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
                 wanted = f"{of}_flat"
         values[refs[i]] = names.new(wanted)
     return values
+
+
+def _wanted(program: Code, i: int, values: Values) -> str:
+    """What to call a constant, if nothing else is called that."""
+    x = program.constants[i]
+    if x.name:
+        return x.name
+    if x.splat is None:
+        turned = next((k for k in range(i) if _is_transpose(program, i, k)), None)
+        if turned is not None:
+            return f"{values[Ref('constant', turned)]}_T"
+        return f"captured{i}" if x.captured else f"constant{i}"
+    if x.shape == ():
+        return "number_" + repr(x.splat).replace("-", "m")
+    filled = {0: "zeros", 1: "ones"}.get(x.splat, "full")
+    return f"{filled}_{'_'.join(map(str, x.shape))}"
 
 
 def _is_transpose(program: Code, i: int, k: int) -> bool:

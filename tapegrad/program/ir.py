@@ -80,10 +80,13 @@ class Constant:
         The array, as the program reads it.
     captured
         Whether it comes from the recorded function, rather than from tapegrad.
+    name
+        What the function calls it, if that is known.
     """
 
     array: Array = attrs.field(eq=_content, converter=_kept)
     captured: bool = True
+    name: str = attrs.field(default="", eq=False)
 
     @property
     def value(self) -> Array:
@@ -115,7 +118,7 @@ class Constant:
         return first.item() if first == first else None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Constant, (self.array, self.captured)
+        return Constant, (self.array, self.captured, self.name)
 
 
 def _told_apart(operands: tuple[Operand, ...]) -> tuple[Any, ...]:

@@ -11,15 +11,22 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from types import CodeType, FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
+import numpy as np
 
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.face.ownership import Array
+from tapegrad.program.control.loop import Branch, Loop, inner
+from tapegrad.program.ir import Code, Constant, Instruction
+
+AnyCode = TypeVar("AnyCode", bound=Code)
 
 
 @attrs.frozen
@@ -55,6 +62,63 @@ class Seen:
 
 
 NOTHING = Seen()
+
+
+# arrays of a function that a captured one is compared with
+_MOST = 1000
+
+
+def with_names(code: AnyCode, reach: Iterable[tuple[str, Any]]) -> AnyCode:
+    """A program whose captured arrays, also those in bodies, are called what a function calls them.
+
+    They are copies, made as they went on the tape, and are known by what they hold.
+
+    Parameters
+    ----------
+    code
+        The program.
+    reach
+        What the function refers to, by name.
+    """
+    known = list(islice(((name, x) for name, x in reach if type(x) is np.ndarray), _MOST))
+    codes: list[Code] = [code]
+    for held in codes:
+        known += [(x.name, x.array) for x in held.constants if x.name]
+        codes += [body for made in held.instructions for body in inner(made.options)]
+    return _named(code, known) if known else code
+
+
+def _named(code: AnyCode, known: list[tuple[str, Array]]) -> AnyCode:
+    def constant(x: Constant) -> Constant:
+        name = "" if x.name or not x.captured else _name_of(x.array, known)
+        return attrs.evolve(x, name=name) if name else x
+
+    def option(x: Any) -> Any:
+        if not isinstance(x, Loop | Branch):
+            return x
+        return attrs.evolve(x, **{name: _named(y, known) for name, y in x.bodies.items()})  # type: ignore[arg-type]
+
+    def instruction(made: Instruction) -> Instruction:
+        if next(inner(made.options), None) is None:
+            return made
+        return attrs.evolve(made, options={k: option(x) for k, x in made.options.items()})
+
+    return attrs.evolve(
+        code,
+        constants=tuple(map(constant, code.constants)),
+        instructions=tuple(map(instruction, code.instructions)),
+    )
+
+
+def _name_of(array: Array, known: list[tuple[str, Array]]) -> str:
+    """The name of the first array that holds the same, in this shape if there is one."""
+    alike = [(name, x) for name, x in known if x.dtype == array.dtype and x.size == array.size > 1]
+    for name, x in sorted(alike, key=lambda pair: pair[1].shape != array.shape):
+        # most differ at once
+        first = next(x.flat).tobytes() == next(array.flat).tobytes()
+        if first and x.tobytes() == array.tobytes():
+            return name
+    return ""
 
 
 def short_names(paths: Sequence[str]) -> list[str]:

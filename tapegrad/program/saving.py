@@ -279,15 +279,16 @@ _STRUCTURE = Field(_write_structure, _read_structure)
 
 def _write_constant(x: Constant, file: File) -> list[Any]:
     file.arrays.append(x.array)
-    return [len(file.arrays) - 1, _write_dtype(x.dtype, file), x.captured]
+    return [len(file.arrays) - 1, _write_dtype(x.dtype, file), x.captured, x.name]
 
 
 def _read_constant(x: Any, file: File) -> Constant:
-    number, dtype, captured = x
+    # the first files had no names of arrays
+    number, dtype, captured, name = [*x, ""] if len(x) == 3 else x
     entry = file.entries.pop(str(_COUNT.read(number, file)))
     if entry.dtype != _read_dtype(dtype, file):
         raise FileError(f"a constant is {entry.dtype}, not {dtype}")
-    return Constant(entry.read(), _TRUTH.read(captured, file))
+    return Constant(entry.read(), _TRUTH.read(captured, file), _TEXT.read(name, file))
 
 
 def _write_op(op: Rules, file: File) -> str:

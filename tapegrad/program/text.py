@@ -24,7 +24,7 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.control.writing import branch_lines, loop_lines
 from tapegrad.program.expressions import KINDS, Names, expression, operand
 from tapegrad.program.frame import Frame, Values, framed, values_of
-from tapegrad.program.ir import STAGES, Code, Instruction, Ref, refs_to
+from tapegrad.program.ir import STAGES, Code, Constant, Instruction, Ref, refs_to
 from tapegrad.program.memory import (
     Plan,
     axes_of,
@@ -346,11 +346,13 @@ def written(program: Code) -> Writing:
     body = [*lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
     given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
-    header = _header(program, frame.plan, frame.values)
+    header = _header(program, frame.plan, frame.values, names.constants)
     return Writing(header, once, f"def {run}({given}):", body, names, make, run)
 
 
-def _header(program: Code, plan: Plan, values: Values) -> list[str]:
+def _header(
+    program: Code, plan: Plan, values: Values, constants: Mapping[str, Constant]
+) -> list[str]:
     """Comments that say what the program takes and what it holds."""
     size = sum(x.nbytes for x in plan.buffers)
     counts = ", ".join(
@@ -367,10 +369,9 @@ def _header(program: Code, plan: Plan, values: Values) -> list[str]:
     for i, given in enumerate(program.inputs):
         kind = f"a Python {given.number}" if given.number else f"{given.dtype} {given.shape}"
         lines.append(f"#   {values[Ref('input', i)]}: {_shown(given.path)}, {kind}")
-    for i, constant in enumerate(program.constants):
+    for name, constant in constants.items():
         if constant.splat is None:
             kind = "captured" if constant.captured else "computed when compiled"
-            name = values[Ref("constant", i)]
             lines.append(f"#   {name}: {kind}, {constant.dtype} {constant.shape}")
     return lines
 

@@ -1,7 +1,10 @@
 """Names in a program's source: no two values ever share one, whatever a user calls his."""
 
+import functools
 import keyword
+import re
 
+import attrs
 import numpy as np
 import pytest
 from depth import depth
@@ -124,6 +127,107 @@ def test_updated_parameters_are_new_ones_and_a_transposed_capture_says_so():
     text = str(tg.compile(step).program(np.ones((2, 1)), np.ones((1, 1))))
     assert "new_w = " in text
     assert "new_b = " in text
-    assert "captured0_T: captured, float64 (2, 4)" in text
+    assert "x: captured, float64 (4, 2)" in text
+    assert "x_T: captured, float64 (2, 4)" in text
+    assert "y: captured, float64 (4, 1)" in text
     # what is no update keeps its op's name
     assert "new_" not in str(tg.compile(lambda w, b: w - b).program(np.ones(2), np.ones(2)))
+
+
+# --- what is captured ---------------------------------------------------------------------
+
+CALLED = ["x", "y", "data", "p", "sum", "w_2", "w", "captured0", "number", "run", "d_p", "tanh"]
+
+
+def captured_by(program):
+    """The names of the captured arrays in a program's header, and their shapes."""
+    lines = [line.split(": captured, float64 ") for line in str(program).splitlines()]
+    return {line[0].removeprefix("#   "): line[1] for line in lines if len(line) == 2}
+
+
+def closing_over(names, where):
+    """A function of p that adds up arrays, which are in its closure, its module or its defaults."""
+    arrays = {name: np.arange(i + 2.0) for i, name in enumerate(names)}
+    terms = " + ".join([f"tg.sum(tg.tanh(p) * {name})" for name in names])
+    space = {"tg": tg}
+    if where == "closure":
+        exec(f"def make({', '.join(names)}):\n return lambda p: {terms}", space)
+        return space["make"](**arrays), arrays
+    taken = "".join([f", {name}={name}" for name in names]) if where == "defaults" else ""
+    space |= arrays
+    exec(f"def fn(p{taken}):\n return {terms}", space)
+    return space["fn"], arrays
+
+
+@depth("program, as text")
+@given(
+    st.lists(st.sampled_from([x for x in CALLED if x != "p"]), min_size=1, unique=True),
+    st.sampled_from(["closure", "globals", "defaults"]),
+)
+def test_captured_arrays_are_called_what_the_function_calls_them(names, where):
+    fn, arrays = closing_over(names, where)
+    program = tg.compile(fn, passes=()).program(1.0)
+    found = captured_by(program)
+    shapes = {str(x.shape): name for name, x in arrays.items()}
+    assert len(found) == len(names)
+    for name, shape in found.items():
+        wanted = shapes[shape]
+        is_taken = hasattr(np, wanted) or wanted in OPS or wanted == "run"
+        assert name == wanted or (is_taken and name.startswith(f"{wanted}_"))
+    assert tg.compile(fn)(1.0) == pytest.approx(fn(1.0))
+
+
+def test_arrays_in_trees_in_bodies_and_behind_other_functions_have_their_names():
+    data, start = (
+        {"rows": np.arange(6.0).reshape(3, 2), "bias": [np.array([0.2, 0.3])]},
+        np.arange(2.0),
+    )
+
+    def step(c, x):
+        return np.tanh(c * c * data["bias"][0] + x) * start, np.sum(c)
+
+    def loss(w):
+        c, ys = tg.scan(step, w, data["rows"])
+        return np.sum(c * start) + np.sum(ys)
+
+    text = str(tg.compile(functools.partial(tg.value_and_grad(loss))).program(np.ones(2)))
+    for name in ("data_rows", "data_bias_0", "start"):
+        assert re.search(rf"\b{name}\b", text), name
+    assert "captured0" not in text
+    # what the bodies hold too is defined once
+    assert len(re.findall(r"^#   start: ", text, re.M)) == 1
+
+
+def test_names_change_neither_what_is_equal_nor_what_is_saved(tmp_path):
+    def using(x):
+        return lambda p: p * x + np.sum(x)
+
+    def calling(y):
+        return lambda p: p * y + np.sum(y)
+
+    one, other = [tg.compile(make(np.arange(3.0))).program(1.0) for make in (using, calling)]
+    assert captured_by(one) == {"x": "(3,)"}
+    assert captured_by(other) == {"y": "(3,)"}
+    assert attrs.evolve(one, label="") == attrs.evolve(other, label="")
+    one.save(tmp_path / "one.npz")
+    loaded = tg.load_program(tmp_path / "one.npz")
+    assert str(loaded) == str(one)
+    named = [attrs.evolve(x, name='x"\n) import os') for x in one.constants]
+    strange = attrs.evolve(one, constants=tuple(named))
+    strange.save(tmp_path / "strange.npz")
+    loaded = tg.load_program(tmp_path / "strange.npz")
+    assert loaded == one
+    assert "x____import_os: captured" in str(loaded)
+    np.testing.assert_array_equal(loaded(2.0), one(2.0))
+
+
+def test_arguments_that_a_partial_or_the_rest_takes_are_named():
+    def fn(scale, w, *data, key=0):
+        return np.sum(scale * w) + np.sum(data[0]) * data[1]
+
+    given = (2.0, np.ones(2), np.ones(3), 1.0)
+    wanted = ["scale", "w", "data.0", "data.1"]
+    for n in range(4):
+        made = functools.partial(fn, *given[:n])
+        paths = [x.path for x in tg.compile(made).program(*given[n:]).inputs]
+        assert paths == (wanted[n:] if n < 3 else ["arg0"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,6 @@ from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.ir import Code
 
 Run = Callable[[Code, list[Any]], list[Any]]
-
-
-def bodies(options: Mapping[str, Any]) -> Iterator[Code]:
-    """The programs inside an instruction."""
-    for x in options.values():
-        if isinstance(x, Loop | Branch):
-            yield from x.bodies.values()
 
 
 def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ from tapegrad.core.tensor import Rules
 from tapegrad.declare import declaration
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
-from tapegrad.interop.jax.control import bodies, branch, loop, part
+from tapegrad.interop.jax.control import branch, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
 from tapegrad.ops.arithmetic import power
 from tapegrad.ops.floating_point import nextafter
@@ -37,6 +37,7 @@ from tapegrad.ops.special import i0, i0_derivative, sinc, sinc_derivative
 from tapegrad.ops.updates import index_add, index_set, last_writes
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
+from tapegrad.program.control.loop import inner
 from tapegrad.program.control.ops import LOOP
 from tapegrad.program.ir import Code, Instruction, Ref
 from tapegrad.program.naming import name_of_op
@@ -311,7 +312,7 @@ def check(program: Code, ops: Mapping[Any, Any], jax: Any) -> None:
     """Raise for an op without a form in JAX, and for a dtype that JAX would narrow."""
     for instruction in program.instructions:
         op = instruction.op
-        for body in bodies(instruction.options):
+        for body in inner(instruction.options):
             check(body, ops, jax)
         if op in ops or op in _CONTROL or has_form(op):
             continue

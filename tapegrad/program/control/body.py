@@ -27,8 +27,9 @@ from tapegrad.declare.abstract import evaluate
 from tapegrad.face.constants import as_constant
 from tapegrad.face.text import a_kind
 from tapegrad.program.builder import Builder
-from tapegrad.program.draws import refuse_draws, watched
+from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref, inputs_at
+from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 
 Values = list[Any]
@@ -81,7 +82,8 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
         return made
 
     marked = tree.map(mark, args)
-    generators = watched(fn)
+    reach = reached(fn)
+    generators = watched(reach)
     output, last = recorded_from(last, _returned, (fn, marked))
     refuse_draws(generators, label(fn))
     tape = Tape(last, origin)
@@ -97,6 +99,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     inputs = {x: _input(x) for x in captured} | given
     leaves, structure = tree.flatten(output)
     code = from_tape(tape, inputs, leaves, structure, label(fn), stops=True)
+    code = with_names(code, reach)
     like = tree.map(lambda x: x._primal if type(x) is Tensor else x, output)
     return Traced(code, captured, like)
 

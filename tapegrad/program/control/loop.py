@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import count as numbers
 from typing import Any, ClassVar
 
@@ -192,6 +192,13 @@ class Branch:
 
     def __repr__(self) -> str:
         return f"{self.on_true.label} or {self.on_false.label}"
+
+
+def inner(options: Mapping[str, Any]) -> Iterator[Code]:
+    """The programs inside an instruction."""
+    for x in options.values():
+        if isinstance(x, Loop | Branch):
+            yield from x.bodies.values()
 
 
 def _stacked(rows: list[Any], like: Any) -> Array:
