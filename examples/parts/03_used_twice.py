@@ -59,6 +59,12 @@ for step in tg.sweep_steps(tape, output, cotangent=np.ones(5)):
     print(step)
 
 # %% [markdown]
+# To see the sweep in a browser, step by step, take the `# ` off this line and open the page:
+
+# %%
+# tg.show.html(tape, output, "used_twice.html", cotangent=np.ones(5))
+
+# %% [markdown]
 # `b` gets ones twice, and has twos. `reverse_sweep` is the same loop without the words:
 
 # %%

@@ -59,11 +59,11 @@ first = x = Tensor(1.0)
 for _ in range(10):
     x = x + x
 x.backward(1.0)
-print("10 layers: gradient", first.grad, "visits", first.visits)
-
 output, tape = tg.record(lambda x: [x := x + x for _ in range(10)][-1])(1.0)
-print("The tape of the same chain has", len(tape), "records, and each is visited once.")
-print("With 25 layers it would be 33 million visits, many seconds; the tape has 26 records.")
+if guess is not ...:
+    print("10 layers: gradient", first.grad, "visits", first.visits)
+    print("The tape of the same chain has", len(tape), "records, and each is visited once.")
+    print("With 25 layers it would be 33 million visits, many seconds; the tape has 26 records.")
 
 # %% [markdown]
 # ## The stateful way

@@ -137,16 +137,23 @@ for _ in range(10):
 # %% [markdown]
 # ## Your guess
 #
-# Record the gradient too, and its sweep is on the tape, line by line. How many matrix
-# products (`matmul`) does that tape have, forward and backward together? Count in
-# `step_by_hand`.
+# The step has 5 matrix products, forward and backward together: count every `@` of
+# `step_by_hand`, or every `.dot` of the program but that of the loss. How many would it have with
+# a third matrix, `x @ w0 @ w1 @ w2 - y`?
 
 # %%
 guess = ...
 
+
 # %%
-_, whole = tg.record(tg.value_and_grad(loss_of, argnums=(0, 1)))(w0, w1)
-print(whole)
+def deeper(w0, w1, w2):
+    return np.sum((x @ w0 @ w1 @ w2 - y) ** 2)
+
+
+# the gradient is recorded too, so its products are on the tape, line by line
+_, whole = tg.record(tg.grad(deeper, argnums=(0, 1, 2)))(w0, w1, np.ones((1, 1)))
+if guess is not ...:
+    print(whole)
 
 # %%
 assert np.round(losses_by_hand, 8).tolist() == FIGURES
@@ -158,5 +165,5 @@ answer = sum(record.op is tg.matmul for record in whole)
 if guess is ...:
     print("No guess yet: fill one in above, and run this file again.")
 else:
-    assert guess == answer, f"not {guess}: count every @ of step_by_hand"
+    assert guess == answer, f"not {guess}: each further matrix brings one forward, two backward"
     print("Your guess is right.")

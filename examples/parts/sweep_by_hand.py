@@ -49,6 +49,7 @@ for rule in tg.multiply.vjps:
 
 # %%
 def unbroadcast(cotangent, shape):
+    cotangent = np.asarray(cotangent)
     extra = cotangent.ndim - len(shape)
     cotangent = cotangent.sum(tuple(range(extra)))
     stretched = tuple(i for i, n in enumerate(shape) if n == 1)
@@ -60,10 +61,11 @@ print(unbroadcast(np.ones((2, 3)), (3,)))
 # %% [markdown]
 # ## 2. Write the sweep
 #
-# Keep the cotangents that are known in a dictionary. At first only that of the output is
-# known, and it is 1. Go through the tape backwards. If a record has a cotangent, it is
-# complete: call each rule, and add what it gives to the cotangent of the operand. At the
-# end return what the parameters have got.
+# Keep the cotangents that are known in a dictionary, by record. At first only that of the output
+# is known, and it is 1: `{output: 1.0}`. Go through the tape backwards. If a record has a
+# cotangent, it is complete: call each rule that is not `None`, undo the broadcasting, and add the
+# result to the cotangent of the operand, if that is a record. Return the dictionary: it has the
+# gradient of each parameter, by its record.
 #
 # Twelve lines are enough. Write them in the place of `return ...`, and run this file. It will
 # say whether you are right. One solution is further down.
@@ -81,8 +83,10 @@ if yours is ...:
     print("No sweep yet: write one above, and run this file again.")
 else:
     for parameter in tape.parameters:
-        found, wanted = yours[parameter], theirs[parameter]
-        assert np.allclose(found, wanted), f"{parameter.name}: {found}, and it should be {wanted}"
+        wanted, found = theirs[parameter], (yours or {}).get(parameter)
+        assert found is not None, f"no gradient of {parameter.name} in what your sweep returned"
+        is_right = np.shape(found) == wanted.shape and np.allclose(found, wanted)
+        assert is_right, f"{parameter.name}: {found}, and it should be {wanted}"
     print("Your sweep is right.")
 
 # %% [markdown]

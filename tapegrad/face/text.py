@@ -141,7 +141,7 @@ def cells(record: Any) -> tuple[str, ...]:
     """A record's line, operands, shape, dtype and value."""
     what = printable(record.name or record.op.name)
     operands = [operand(x) for x in record._operands]
-    operands += [f"{name}={as_text(value, str)}" for name, value in record._options.items()]
+    operands += [f"{name}={short(value)}" for name, value in record._options.items()]
     value = "" if record.origin.compiling else short(record._primal)
     return (
         str(record.index),
@@ -170,13 +170,9 @@ def operand(x: Any) -> str:
 def short(value: Any) -> str:
     """A value in one line, without its middle if it is long."""
     if isinstance(value, np.ndarray) and value.ndim:
-        shown = np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000)
-        text = " ".join(shown.split())
-    else:
-        text = str(value[()] if isinstance(value, np.ndarray) else value)
+        value = np.array2string(value, precision=4, threshold=6, edgeitems=2, max_line_width=1000)
+    value = value[()] if isinstance(value, np.ndarray) else value
+    text = " ".join(as_text(value, str).split())
     # whole numbers only
-    return (
-        text
-        if len(text) <= _WIDEST_VALUE
-        else f"{text[: _WIDEST_VALUE - 3].rpartition(' ')[0]} ..."
-    )
+    cut = text[: _WIDEST_VALUE - 3]
+    return text if len(text) <= _WIDEST_VALUE else f"{cut.rpartition(' ')[0] or cut} ..."

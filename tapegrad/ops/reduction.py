@@ -40,7 +40,8 @@ def unreduced(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
 
 def _spread(g: Any, x: Any, axis: Any, keepdims: bool) -> Any:
     """A reduction's cotangent, the same for all elements that were reduced."""
-    if g.ndim:
+    # a number is the cotangent of a scalar too
+    if getattr(g, "ndim", 0):
         return broadcast_to(unreduced(g, x, axis, keepdims), shape=x.shape)
     if type(g) is np.ndarray:
         return filled(x.shape, g, g.dtype)
@@ -101,14 +102,17 @@ def _means(choose: Choices) -> Call:
     return Call((x,), given | ({"where": where} if np.any(where, axis).all() else {}))
 
 
+def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
+    """G / n, for each of the n elements that were averaged."""
+    n = count(a, axis)
+    # in float16 n may be infinite
+    part = g * (1 / n) if a.dtype == np.float16 and a.size else g / n
+    return _spread(part, a, axis, keepdims)
+
+
 @wider_op(
     in_part.mean,
-    lambda g, y, a, axis=None, keepdims=False: _spread(
-        g * (1 / count(a, axis)) if a.dtype == np.float16 and a.size else g / count(a, axis),
-        a,
-        axis,
-        keepdims,
-    ),
+    lambda g, y, a, axis=None, keepdims=False: _shared(g, a, axis, keepdims),
     numpy=np.mean,
     domain=any_of(reduced(min_side=1), _means),
     jvp=linear,

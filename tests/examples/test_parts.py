@@ -1,5 +1,7 @@
 """The pages for learners: each runs by itself, and judges a guess rightly."""
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -7,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +25,7 @@ GUESSES = {
     "04_order": ("1024", "20"),
     "05_negation": ("lambda g, y, x: -g", "lambda g, y, x: -x"),
     "06_more_ops": ("lambda g, x, w: x.T @ g", "lambda g, x, w: g.T @ x"),
-    "07_two_matrices": ("5", "4"),
+    "07_two_matrices": ("8", "7"),
     "08_optimizer": ("12", "4"),
     "09_linear": ("[10, 10, 10]", "[1, 1, 1]"),
     "10_sequential": ("4", "6"),
@@ -103,6 +106,31 @@ def test_a_page_runs_by_itself_and_waits_for_a_guess(page, said):
     assert "line  record" in output, "it prints no tape"
 
 
+@pytest.mark.parametrize("page", PAGES[:17], ids=lambda page: page.stem)
+def test_a_page_prints_no_answer_before_the_guess(page, run):
+    source = page.read_text(encoding="utf-8")
+    before = run(page, source[: BLANK.search(source).start()])
+    after = run(page, source).removeprefix(before)
+    names = {"__name__": "__main__", "__file__": str(page)}
+    with contextlib.redirect_stdout(io.StringIO()):
+        exec(compile(source, str(page), "exec"), names)
+    # rules are not asked for as numbers
+    answers = np.atleast_1d(names.get("answer", np.nan)).astype(float)
+    printed = [float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", after)]
+    assert answers.ndim > 1 or answers.size > 1 or answers[0] not in printed
+
+
+def test_the_line_that_writes_a_page_does(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = PARTS / "03_used_twice.py"
+    source, n = re.subn(
+        r"^# (tg\.show\.html\()", r"\1", page.read_text(encoding="utf-8"), flags=re.M
+    )
+    assert n == 1
+    run(page, source)
+    assert [path.name for path in tmp_path.iterdir()] == ["used_twice.html"]
+
+
 def test_a_page_finds_its_neighbours_as_a_notebook_in_its_folder(monkeypatch, capsys):
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "stateful", raising=False)
@@ -142,6 +170,15 @@ def test_a_sweep_of_ones_own_is_judged(run):
         return run(page, source.replace(blank, f"def your_sweep(tape, output):\n{body}\n"))
 
     assert "Your sweep is right." in judged(solution)
+    # the 1 as a number, and all cotangents returned, as the page says
+    ones, returned = "np.ones(output.shape)", solution.splitlines()[-1]
+    assert ones in solution
+    assert "return {" in returned
+    short = solution.replace(ones, "1.0").replace(returned, "    return cotangents")
+    assert "Your sweep is right." in judged(short)
+    for unfinished in ("    return None", "    return {}", "    return {output: 1.0}"):
+        with pytest.raises(AssertionError, match="no gradient of a in what your sweep returned"):
+            judged(unfinished)
     with pytest.raises(AssertionError, match="it should be"):
         judged(solution.replace("cotangents.get(x, 0) + ", ""))
 
