@@ -165,3 +165,15 @@ def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
 def told(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
     """The result of a call in which warnings name the user's line."""
     return fn(*args, **options)
+
+
+class Gate:
+    """A class that users call: in a call of its instances, warnings name the line of the call."""
+
+    __slots__ = ()
+
+    def __init_subclass__(cls) -> None:
+        call = vars(cls).get("__call__")
+        # attrs makes a class anew for its slots
+        if call is not None and not hasattr(call, "__wrapped__"):
+            cls.__call__ = at_users_line(call)  # type: ignore[method-assign]

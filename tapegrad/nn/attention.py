@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from tapegrad.core.operands import shape_of
 from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
-from tapegrad.nn.layers import LinearParams, affine, check_params, positive_integer
+from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
 
 
@@ -77,7 +77,7 @@ class MultiHeadAttentionParams:
 
 
 @attrs.frozen
-class MultiHeadAttention:
+class MultiHeadAttention(BaseLayer):
     """Attention with several heads, between linear maps of its input and its output.
 
     (Vaswani et al. 2017, arXiv:1706.03762.)
@@ -99,8 +99,6 @@ class MultiHeadAttention:
     (3, 5, 8)
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     n: int = attrs.field(validator=positive_integer)
     heads: int = attrs.field(validator=positive_integer)
     causal: bool = False
@@ -118,7 +116,6 @@ class MultiHeadAttention:
             )
         )
 
-    @at_users_line
     def __call__(
         self, params: MultiHeadAttentionParams, x: Any, memory: Any = None, mask: Any = None
     ) -> Any:

@@ -11,10 +11,15 @@ import numpy.typing as npt
 
 from tapegrad.core.operands import is_count, shape_of
 from tapegrad.declare import renamed
-from tapegrad.face.lines import at_users_line
 from tapegrad.functions import pad
 from tapegrad.nn.initializers import Key, he_normal, zeros
-from tapegrad.nn.layers import WithoutParameters, check_params, check_shape, positive_integer
+from tapegrad.nn.layers import (
+    BaseLayer,
+    WithoutParameters,
+    check_params,
+    check_shape,
+    positive_integer,
+)
 from tapegrad.ops import add, matmul, max, mean, reshape
 from tapegrad.ops.window import patches
 
@@ -52,10 +57,9 @@ class ConvParams:
 
 @renamed(n_in="n_inputs", n_out="n_outputs")
 @attrs.frozen
-class _Conv:
+class _Conv(BaseLayer):
     """The base of convolutions along any number of axes."""
 
-    __tree_leaf__: ClassVar[bool] = True
     n_axes: ClassVar[int]
 
     n_inputs: int = attrs.field(validator=positive_integer)
@@ -77,7 +81,6 @@ class _Conv:
         weight = he_normal(key, self._weight_shape, dtype, in_axis=1, out_axis=0)
         return ConvParams(weight, zeros((self.n_outputs,), dtype))
 
-    @at_users_line
     def __call__(self, params: ConvParams, x: Any) -> Any:
         """The convolution of x of shape (batch, n_inputs, *sides).
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from tapegrad import random
 from tapegrad.core.operands import is_count, shape_of
-from tapegrad.face.lines import at_users_line
+from tapegrad.face.lines import Gate
 from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
@@ -23,9 +23,15 @@ class Layer(Protocol):
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> Any:
         """Parameters drawn with a key; the same key gives the same parameters."""
 
-    @at_users_line
     def __call__(self, params: Any, x: Any) -> Any:
         """The layer's output."""
+
+
+class BaseLayer(Gate):
+    """The base of layers, which hold no arrays and so are no nodes of trees."""
+
+    __slots__ = ()
+    __tree_leaf__: ClassVar[bool] = True
 
 
 def positive_integer(instance: Any, attribute: Any, value: Any) -> None:
@@ -64,7 +70,7 @@ class LinearParams:
 
 
 @attrs.frozen
-class Linear:
+class Linear(BaseLayer):
     """An affine layer, ``x @ weight + bias``.
 
     Parameters
@@ -83,8 +89,6 @@ class Linear:
     (5, 2)
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     n_inputs: int = attrs.field(validator=positive_integer)
     n_outputs: int = attrs.field(validator=positive_integer)
 
@@ -93,7 +97,6 @@ class Linear:
         weight = he_normal(key, (self.n_inputs, self.n_outputs), dtype)
         return LinearParams(weight, zeros((self.n_outputs,), dtype))
 
-    @at_users_line
     def __call__(self, params: LinearParams, x: Any) -> Any:
         """``x @ weight + bias`` for x of shape (..., n_inputs).
 
@@ -130,7 +133,7 @@ class EmbeddingParams:
 
 
 @attrs.frozen
-class Embedding:
+class Embedding(BaseLayer):
     """A table of vectors, selected by integer.
 
     Parameters
@@ -148,8 +151,6 @@ class Embedding:
     (2, 2, 3)
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     vocab_size: int = attrs.field(validator=positive_integer)
     dim: int = attrs.field(validator=positive_integer)
 
@@ -157,7 +158,6 @@ class Embedding:
         """Vectors uniform between -1/2 and 1/2, divided by their length."""
         return EmbeddingParams(centred_uniform(key, (self.vocab_size, self.dim), dtype))
 
-    @at_users_line
     def __call__(self, params: EmbeddingParams, indices: Any) -> Any:
         """The vectors at integer indices of any shape.
 
@@ -183,17 +183,14 @@ def check_no_params(layer: Any, params: Any) -> None:
 
 
 @attrs.frozen
-class WithoutParameters:
+class WithoutParameters(BaseLayer):
     """A layer without parameters."""
-
-    __tree_leaf__: ClassVar[bool] = True
 
     function: ClassVar[Any]
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
 
-    @at_users_line
     def __call__(self, params: None, x: Any) -> Any:
         """The function of x."""
         check_no_params(self, params)
@@ -249,7 +246,7 @@ def _rate(value: Any) -> float:
 
 
 @attrs.frozen
-class Dropout:
+class Dropout(BaseLayer):
     """Sets elements to 0 at random and scales up the others.
 
     (Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.) The
@@ -270,14 +267,11 @@ class Dropout:
     [0.0, 2.0]
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     rate: float = attrs.field(converter=_rate)
 
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
 
-    @at_users_line
     def __call__(self, params: None, x: Any, key: Any = None) -> Any:
         """X with elements dropped; without a key, x unchanged."""
         check_no_params(self, params)

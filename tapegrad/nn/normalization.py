@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
-from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, ones, zeros
-from tapegrad.nn.layers import check_params, check_shape, positive_integer
+from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
 
 
@@ -55,7 +54,7 @@ def _check(layer: Any, params: Any, kind: type, x: Any, axis: int) -> None:
 
 
 @attrs.frozen
-class LayerNorm:
+class LayerNorm(BaseLayer):
     """Normalizes each vector to mean 0 and variance 1, then scales and shifts it.
 
     (Ba et al. 2016, arXiv:1607.06450.)
@@ -75,8 +74,6 @@ class LayerNorm:
     array([[-1.,  1.]])
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     n: int = attrs.field(validator=positive_integer)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
 
@@ -84,7 +81,6 @@ class LayerNorm:
         """A weight of ones and a bias of zeros, whatever the key."""
         return NormParams(ones((self.n,), dtype), zeros((self.n,), dtype))
 
-    @at_users_line
     def __call__(self, params: NormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
         _check(self, params, NormParams, x, -1)
@@ -94,7 +90,7 @@ class LayerNorm:
 
 
 @attrs.frozen
-class RMSNorm:
+class RMSNorm(BaseLayer):
     """Divides each vector by the root of its mean square, then scales it.
 
     (Zhang and Sennrich 2019, arXiv:1910.07467.)
@@ -114,8 +110,6 @@ class RMSNorm:
     array([[1., 1.]])
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     n: int = attrs.field(validator=positive_integer)
     epsilon: float = attrs.field(default=1e-6, validator=_positive)
 
@@ -123,7 +117,6 @@ class RMSNorm:
         """A weight of ones, whatever the key."""
         return RMSNormParams(ones((self.n,), dtype))
 
-    @at_users_line
     def __call__(self, params: RMSNormParams, x: Any) -> Any:
         """X of shape (..., n), normalized."""
         _check(self, params, RMSNormParams, x, -1)
@@ -139,7 +132,7 @@ class BatchNormState:
 
 
 @attrs.frozen
-class BatchNorm:
+class BatchNorm(BaseLayer):
     """Normalizes each channel by its mean and variance over the batch.
 
     (Ioffe and Szegedy 2015, arXiv:1502.03167.) Each call takes the running
@@ -164,8 +157,6 @@ class BatchNorm:
     ([[-1.0], [1.0]], BatchNormState(mean=array([0.2]), variance=array([1.1])))
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     n: int = attrs.field(validator=positive_integer)
     momentum: float = attrs.field(default=0.1, validator=_share)
     epsilon: float = attrs.field(default=1e-5, validator=_positive)
@@ -178,7 +169,6 @@ class BatchNorm:
         """The initial running statistics: mean 0 and variance 1."""
         return BatchNormState(zeros((self.n,), dtype), ones((self.n,), dtype))
 
-    @at_users_line
     def __call__(
         self, params: NormParams, x: Any, state: BatchNormState, training: bool = False
     ) -> tuple[Any, BatchNormState]:

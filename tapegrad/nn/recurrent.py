@@ -8,10 +8,16 @@ import attrs
 import numpy.typing as npt
 
 from tapegrad.core.operands import shape_of
-from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import Array
 from tapegrad.nn.initializers import Key, glorot_uniform, orthogonal, settled, split, zeros
-from tapegrad.nn.layers import Linear, LinearParams, affine, check_params, positive_integer
+from tapegrad.nn.layers import (
+    BaseLayer,
+    Linear,
+    LinearParams,
+    affine,
+    check_params,
+    positive_integer,
+)
 from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
 
@@ -41,7 +47,7 @@ class RNNCellParams:
 
 
 @attrs.frozen
-class RNNCell:
+class RNNCell(BaseLayer):
     """One step of a simple recurrent network.
 
     Parameters
@@ -60,8 +66,6 @@ class RNNCell:
     >>> output.shape, hidden.shape
     ((5, 2), (5, 4))
     """
-
-    __tree_leaf__: ClassVar[bool] = True
 
     n_inputs: int = attrs.field(validator=positive_integer)
     n_hidden: int = attrs.field(validator=positive_integer)
@@ -84,7 +88,6 @@ class RNNCell:
         """
         return zeros((batch_size, self.n_hidden), dtype)
 
-    @at_users_line
     def __call__(self, params: RNNCellParams, x: Any, hidden: Any) -> tuple[Any, Any]:
         """The output and the new hidden state.
 
@@ -140,10 +143,9 @@ class GatedParams:
 
 
 @attrs.frozen
-class _GatedCell:
+class _GatedCell(BaseLayer):
     """The base of the cells with gates."""
 
-    __tree_leaf__: ClassVar[bool] = True
     n_gates: ClassVar[int]
 
     n_inputs: int = attrs.field(validator=positive_integer)
@@ -195,7 +197,6 @@ class GRUCell(_GatedCell):
         """A hidden state of zeros, of shape (batch_size, n_hidden)."""
         return zeros((batch_size, self.n_hidden), dtype)
 
-    @at_users_line
     def __call__(self, params: GatedParams, x: Any, hidden: Any) -> tuple[Any, Any]:
         """The output, which is the new hidden state, and that state.
 
@@ -254,7 +255,6 @@ class LSTMCell(_GatedCell):
         state = zeros((batch_size, self.n_hidden), dtype)
         return state, state
 
-    @at_users_line
     def __call__(
         self, params: GatedParams, x: Any, hidden: tuple[Any, Any]
     ) -> tuple[Any, tuple[Any, Any]]:

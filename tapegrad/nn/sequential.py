@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
 from tapegrad import tree
-from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, split
-from tapegrad.nn.layers import Layer, WithoutParameters, check_params
+from tapegrad.nn.layers import BaseLayer, Layer, WithoutParameters, check_params
 
 # inspect.CO_VARARGS, without the module, which takes long to import
 _VARARGS = 4
@@ -90,7 +89,7 @@ def _wants(layer: Any) -> frozenset[str]:
 
 
 @attrs.frozen(init=False)
-class Sequential:
+class Sequential(BaseLayer):
     """Layers in sequence; its parameters are a tuple with a tree for each layer.
 
     Parameters
@@ -133,8 +132,6 @@ class Sequential:
     ['0.mean', '0.variance']
     """
 
-    __tree_leaf__: ClassVar[bool] = True
-
     layers: tuple[Layer, ...]
     # derived from the layers: what the call of each one takes, and whether one has state
     wants: tuple[frozenset[str], ...] = attrs.field(eq=False, repr=False)
@@ -160,7 +157,6 @@ class Sequential:
             for layer, names in zip(layers, self.wants, strict=True)
         )
 
-    @at_users_line
     def __call__(
         self,
         params: tuple[Any, ...],

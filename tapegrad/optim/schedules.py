@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 
-from tapegrad.face.lines import at_users_line
+from tapegrad.face.lines import Gate
 from tapegrad.ops import cos, index_select, minimum, where
 from tapegrad.optim.base import count, is_known, not_negative, plain, positive
 
@@ -22,7 +22,7 @@ __all__ = ["constant", "exponential_decay", "linear", "piecewise", "warmup_cosin
 
 
 @attrs.frozen
-class constant:  # noqa: N801
+class constant(Gate):  # noqa: N801
     """The same rate at each step.
 
     Parameters
@@ -39,14 +39,13 @@ class constant:  # noqa: N801
 
     value: Any = attrs.field(converter=plain, validator=not_negative)
 
-    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         return self.value
 
 
 @attrs.frozen
-class linear:  # noqa: N801
+class linear(Gate):  # noqa: N801
     """A linear change from one rate to another, then constant.
 
     Parameters
@@ -67,14 +66,13 @@ class linear:  # noqa: N801
     end: Any = attrs.field(converter=plain, validator=not_negative)
     steps: Any = attrs.field(converter=plain, validator=[count, positive])
 
-    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         return self.start + (self.end - self.start) * minimum(step / self.steps, 1.0)
 
 
 @attrs.frozen
-class warmup_cosine:  # noqa: N801
+class warmup_cosine(Gate):  # noqa: N801
     """A linear rise from above zero to a peak, then a fall along half a cosine.
 
     At step t it is ``peak * (t + 1) / warmup`` for the first `warmup` steps, the last of
@@ -118,7 +116,6 @@ class warmup_cosine:  # noqa: N801
         if known and value <= self.warmup:
             raise ValueError(f"total must be more than warmup, {self.warmup!r}; it is {value!r}")
 
-    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         done = minimum((step - self.warmup) / (self.total - self.warmup), 1.0)
@@ -129,7 +126,7 @@ class warmup_cosine:  # noqa: N801
 
 
 @attrs.frozen
-class exponential_decay:  # noqa: N801
+class exponential_decay(Gate):  # noqa: N801
     """Continuous exponential decay, by a factor for each period of steps.
 
     At step t it is ``start * factor ** (t / steps)``.
@@ -154,7 +151,6 @@ class exponential_decay:  # noqa: N801
     factor: Any = attrs.field(converter=plain, validator=[not_negative, positive])
     steps: Any = attrs.field(converter=plain, validator=[count, positive], default=1)
 
-    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         return self.start * self.factor ** (step / self.steps)
@@ -165,7 +161,7 @@ def _in_order(given: Iterable[Any]) -> tuple[Any, ...]:
 
 
 @attrs.frozen
-class piecewise:  # noqa: N801
+class piecewise(Gate):  # noqa: N801
     """One rate up to a step, another up to the next one, and so on.
 
     Parameters
@@ -207,7 +203,6 @@ class piecewise:  # noqa: N801
         if any(a >= b for a, b in itertools.pairwise(value)):
             raise ValueError(f"boundaries must rise; they are {value!r}")
 
-    @at_users_line
     def __call__(self, step: Any) -> Any:
         """The rate at a step."""
         passed = 0
