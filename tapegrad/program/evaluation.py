@@ -25,11 +25,10 @@ import numpy as np
 
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare import facts, is_elementwise
-from tapegrad.declare.abstract import forward_of
 from tapegrad.face.ownership import Array
 from tapegrad.ops.arithmetic import add, multiply, square
 from tapegrad.ops.reduction import sum as sum_
-from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.control.loop import Branch, Loop, applied
 from tapegrad.program.ir import Code, Instruction, Ref
 
 # steps of a loop that a value ends, after which it is taken to never end
@@ -91,13 +90,7 @@ def _result(made: Instruction, given: list[Any], rounding: Rounding) -> Any:
         return Parts(
             tuple(evaluated(branch.on_true if pred else branch.on_false, operands, rounding))
         )
-    if made.number:
-        result = forward_of(made.op, given)(*given, **made.options)
-        result = result.item() if isinstance(result, np.generic) else result
-    else:
-        result = made.op.forward(*given, **made.options)
-        if isinstance(result, np.generic | float | int):
-            result = np.asarray(result)
+    result = applied(made, given)
     if isinstance(result, Parts):
         return Parts(
             tuple(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -258,3 +258,29 @@ class Like:
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.shape)
+
+
+def interpreted(
+    code: Code,
+    inputs: Iterable[Any],
+    apply: Callable[[Instruction, list[Any]], Any],
+    constant: Callable[[Constant], Any] = lambda x: x.array,
+) -> list[Any]:
+    """The outputs of a program, of whose instructions `apply` gives the results.
+
+    Parameters
+    ----------
+    code
+        The program.
+    inputs
+        The value of each input, of any kind.
+    apply
+        A function of an instruction and of its operands' values.
+    constant
+        The value of a constant.
+    """
+    known: dict[Any, Any] = dict(zip(inputs_at(range(len(code.inputs))), inputs, strict=True))
+    known |= {Ref("constant", i): constant(x) for i, x in enumerate(code.constants)}
+    for ref, made in zip(refs_to(code.instructions), code.instructions, strict=True):
+        known[ref] = apply(made, [known[x] if type(x) is Ref else x for x in made.operands])
+    return [known[x] if type(x) is Ref else x for x in code.outputs]

@@ -39,7 +39,7 @@ from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.program.naming import name_of_op
 
 
@@ -127,15 +127,17 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
     jax
         The module.
     """
-    known: dict[Ref, Any] = {}
-    for i, (x, given) in enumerate(zip(values, program.inputs, strict=True)):
-        known[Ref("input", i)] = x if given.number else jax.numpy.asarray(x, _held(jax, given))
-    for i, constant in enumerate(program.constants):
-        known[Ref("constant", i)] = constant.value
-    for i, instruction in enumerate(program.instructions):
-        operands = [known[x] if type(x) is Ref else x for x in instruction.operands]
-        known[Ref("instruction", i)] = _Step(program, instruction, ops, jax).made(operands)
-    return [jax.numpy.asarray(known[x]) if type(x) is Ref else x for x in program.outputs]
+    inputs = [
+        x if given.number else jax.numpy.asarray(x, _held(jax, given))
+        for x, given in zip(values, program.inputs, strict=True)
+    ]
+
+    def apply(made: Instruction, operands: list[Any]) -> Any:
+        return _Step(program, made, ops, jax).made(operands)
+
+    results = interpreted(program, inputs, apply, lambda x: x.value)
+    pairs = zip(program.outputs, results, strict=True)
+    return [jax.numpy.asarray(result) if type(x) is Ref else x for x, result in pairs]
 
 
 # ops that JAX differentiates differently, or not at all at ties

@@ -28,7 +28,7 @@ from tapegrad.face.constants import as_constant
 from tapegrad.face.text import a_kind
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
-from tapegrad.program.ir import Code, Input, Ref, inputs_at
+from tapegrad.program.ir import Code, Input, Ref, inputs_at, interpreted
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 
@@ -260,20 +260,11 @@ def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
     )
 
 
-def replayed(code: Code, inputs: Sequence[Any]) -> tuple[Values, Values]:
-    """The values of a program's instructions and of its outputs, recorded again."""
-    values: Values = []
-
-    def value(x: Any) -> Any:
-        if type(x) is not Ref:
-            return x
-        if x.kind == "input":
-            return inputs[x.index]
-        return code.constants[x.index].array if x.kind == "constant" else values[x.index]
-
-    for made in code.instructions:
-        values.append(append(made.op, tuple(map(value, made.operands)), dict(made.options)))
-    return values, [value(x) for x in code.outputs]
+def replayed(code: Code, inputs: Sequence[Any]) -> Values:
+    """The outputs of a program whose instructions are recorded again."""
+    return interpreted(
+        code, inputs, lambda made, given: append(made.op, tuple(given), dict(made.options))
+    )
 
 
 def needed_part(code: Program) -> Program:

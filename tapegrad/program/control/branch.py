@@ -70,7 +70,7 @@ def _backward(code: Code, given: Sequence[int], wanted: Sequence[int]) -> Code:
     weights = [_cotangent(code, code.outputs[i]) for i in given]
 
     def back(tensors: list[Tensor]) -> list[Any]:
-        _, outputs = replayed(code, tensors[:n])
+        outputs = replayed(code, tensors[:n])
         seeds: dict[Tensor, Any] = {}
         for i, g in zip(given, tensors[n:], strict=True):
             x = outputs[i]
@@ -114,7 +114,7 @@ def _forward(
     n = len(code.inputs)
 
     def forth(tensors: list[Tensor]) -> list[Any]:
-        _, outputs = replayed(code, tensors[:n])
+        outputs = replayed(code, tensors[:n])
         tape = Tape(last_written(), tensors[-1])
         moves = {tensors[i]: t for i, t in zip(moved, tensors[n:], strict=True)}
         found = push_forward(tape, moves, [x for x in outputs if type(x) is Tensor])

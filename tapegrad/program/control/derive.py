@@ -19,7 +19,7 @@ from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
 from tapegrad.program.control.body import from_these, program_of, replayed
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.ir import Code, Input, Instruction, Ref
+from tapegrad.program.ir import Code, Input, Instruction, Like, Ref, interpreted
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched
 
@@ -110,7 +110,7 @@ def backward(
     def step(tensors: list[Tensor]) -> list[Any]:
         own, weights = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
         sums = weights[: len(captured)]
-        _, outputs = replayed(body, own)
+        outputs = replayed(body, own)
         seeds: dict[Tensor, Any] = {}
         for i, g in zip([*carry, *seeded], weights[len(captured) :], strict=True):
             x = outputs[i]
@@ -159,7 +159,7 @@ def pushed(loop: Loop, moved: Collection[int], last: int) -> tuple[Derived, list
 
     def step(tensors: list[Tensor]) -> list[Any]:
         own, tangents = tensors[: len(body.inputs)], tensors[len(body.inputs) :]
-        _, outputs = replayed(body, own)
+        outputs = replayed(body, own)
         tape = Tape(last_written(), tensors[-1])
         moves = {own[i]: t for i, t in zip([*captured, *carry, *rows], tangents, strict=True)}
         found = push(tape, moves, [x for x in outputs[:last] if type(x) is Tensor])
@@ -347,25 +347,20 @@ def run_for_all(
     code: Code, inputs: Sequence[Any], batched: Sequence[bool], n: int
 ) -> list[tuple[Any, bool]]:
     """The outputs of a program for a batch, recorded, and which of them have the batch axis."""
-    values: list[tuple[Any, bool]] = []
 
-    def of(x: Any) -> tuple[Any, bool]:
-        if type(x) is not Ref:
-            return x, False
-        if x.kind == "input":
-            return inputs[x.index], batched[x.index]
-        return (code.constants[x.index].array, False) if x.kind == "constant" else values[x.index]
+    def pair(x: Any) -> tuple[Any, bool]:
+        return x if type(x) is tuple else (x, False)
 
-    for i, made in enumerate(code.instructions):
-        given = [of(x) for x in made.operands]
-        operands, own = tuple([x for x, _ in given]), tuple([b for _, b in given])
-        options = dict(made.options)
-        if any(own):
-            like = code.like(Ref("instruction", i))
-            values.append((apply_batched(made.op, options, own, operands, n, like), True))
-        else:
-            values.append((append(made.op, operands, options), False))
-    return [of(x) for x in code.outputs]
+    def apply(made: Instruction, given: list[Any]) -> tuple[Any, bool]:
+        pairs, options = [*map(pair, given)], dict(made.options)
+        operands, own = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
+        if not any(own):
+            return append(made.op, operands, options), False
+        like = Like(made.shape, float if made.number else made.dtype)
+        return apply_batched(made.op, options, own, operands, n, like), True
+
+    pairs = [*zip(inputs, batched, strict=True)]
+    return [*map(pair, interpreted(code, pairs, apply))]
 
 
 def batch_inputs(code: Code, batched: Sequence[bool], n: int) -> list[Input]:

@@ -13,7 +13,7 @@ from tapegrad.core.tensor import Parts
 from tapegrad.declare.abstract import forward_of
 from tapegrad.face.ownership import Array
 from tapegrad.face.table import lazy_import
-from tapegrad.program.ir import Code, Ref
+from tapegrad.program.ir import Code, Instruction, Ref
 
 Values = list[Any]
 
@@ -43,18 +43,19 @@ def caller(code: Code) -> Callable[[Values], Values]:
         values = list(table)
         values[:n] = inputs
         for made, operands, at in steps:
-            given = [values[i] for i in operands]
-            if made.number:
-                result = forward_of(made.op, given)(*given, **made.options)
-                result = result.item() if isinstance(result, np.generic) else result
-            else:
-                result = made.op.forward(*given, **made.options)
-                if isinstance(result, np.generic | float | int):
-                    result = np.asarray(result)
-            values[at] = result
+            values[at] = applied(made, [values[i] for i in operands])
         return [values[i] for i in outputs]
 
     return call
+
+
+def applied(made: Instruction, given: Values) -> Any:
+    """The result of an instruction for these operands: an array, or a Python number."""
+    if made.number:
+        result = forward_of(made.op, given)(*given, **made.options)
+        return result.item() if isinstance(result, np.generic) else result
+    result = made.op.forward(*given, **made.options)
+    return np.asarray(result) if isinstance(result, np.generic | float | int) else result
 
 
 # from this number of lines run, writing source takes less time than interpreting
