@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import append, is_recording
 from tapegrad.errors import TapeError
 from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, give, keep, lend
 from tapegrad.face.text import a_kind
 
@@ -75,7 +75,9 @@ def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
             f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
             "is not being recorded; use its value"
         )
-    return weight if weight.dtype == record.dtype else told(weight.astype, record.dtype)
+    return (
+        weight if weight.dtype == record.dtype else with_user_warnings(weight.astype, record.dtype)
+    )
 
 
 def finish_gradient(record: Tensor, c: Any, given: set[int]) -> Any:

@@ -23,7 +23,7 @@ from tapegrad.core.tensor import Joint as Joint
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import CURRENT, advance, write
 from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 
 P = ParamSpec("P")
 
@@ -93,7 +93,7 @@ class Op(Rules, Unchanging, Generic[P]):
                 advance(record)
                 return record
         refuse_unreal(self.name, operands)
-        return told(self.forward, *operands, **options)
+        return with_user_warnings(self.forward, *operands, **options)
 
     def bind(
         self, args: tuple[Any, ...], kwargs: Mapping[str, Any]

@@ -19,7 +19,7 @@ from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write, write_parameter
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import Tabled, table
 
@@ -120,7 +120,7 @@ class Tape(Tabled, Unchanging):
         for x in operands:
             if type(x) is Tensor and x.index > self.last.index:
                 refuse_stranger(op.name, x, self.last)
-        record = told(write, self.last, op, operands, options)
+        record = with_user_warnings(write, self.last, op, operands, options)
         return Tape(record, self.start, self.parameters), record
 
     def __len__(self) -> int:

@@ -42,10 +42,10 @@ def along_axis(op: Any, batched: Batched, a: Any, **options: Any) -> Any:
     """The rule of ops along an axis, which moves behind the leading one; None is the flat array."""
     axis = options.get("axis", op.signature.defaults["axis"])
     if axis is None:
-        a, axis = flat(a), 0
+        a, axis = flattened(a), 0
     elif a.ndim == 1:
         return NotImplemented
-    return apply(op, (a,), {**options, "axis": moved(axis, a.ndim - 1)})
+    return apply(op, (a,), {**options, "axis": batch_axis(axis, a.ndim - 1)})
 
 
 # --- parts of rules ---------------------------------------------------------------------------
@@ -57,19 +57,19 @@ def aligned(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
     most = max(ndims)
     return tuple(
         [
-            lifted(x, most) if b and n < most else x
+            with_ndim(x, most) if b and n < most else x
             for x, b, n in zip(operands, batched, ndims, strict=True)
         ]
     )
 
 
-def lifted(x: Any, ndim: int) -> Any:
+def with_ndim(x: Any, ndim: int) -> Any:
     """A batch of arrays with this number of axes; missing ones come first, with length 1."""
     missing = ndim - (x.ndim - 1)
     return x.reshape(x.shape[0], *(1,) * missing, *x.shape[1:]) if missing > 0 else x
 
 
-def moved(axis: Any, ndim: int) -> Any:
+def batch_axis(axis: Any, ndim: int) -> Any:
     """The axis in the batch of an axis of an example, or of several, or of all (None)."""
     if type(axis) is int and -ndim <= axis < ndim:
         return axis % ndim + 1
@@ -78,17 +78,17 @@ def moved(axis: Any, ndim: int) -> Any:
     return places[0] if len(places) == 1 else places
 
 
-def flat(a: Any) -> Any:
+def flattened(a: Any) -> Any:
     """A batch of flattened arrays."""
     return a if a.ndim == 2 else a.reshape(a.shape[0], math.prod(a.shape[1:]))
 
 
-def filled(x: Any, batched: bool, n: int) -> Any:
+def with_batch(x: Any, batched: bool, n: int) -> Any:
     """An operand with the leading axis; one without it is repeated along it."""
     return x if batched else np.broadcast_to(x, (n, *np.shape(x)))
 
 
-def count(batched: Batched, operands: Sequence[Any]) -> int:
+def batch_size(batched: Batched, operands: Sequence[Any]) -> int:
     """The number of examples."""
     n: int = operands[batched.index(True)].shape[0]
     return n

@@ -25,7 +25,7 @@ from tapegrad.declare import declare
 from tapegrad.declare.domain import Domain
 from tapegrad.declare.parts import Layout
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import keep, lend
 from tapegrad.face.text import a_kind
 from tapegrad.tree.opaque import refuse_hidden
@@ -191,7 +191,7 @@ class CustomVJP(Generic[P, R]):
                 refuse_stranger("custom_vjp", x, None)
             refuse_unreal("custom_vjp", leaves)
             args, kwargs = tree.unflatten(structure, lend(leaves))
-            output = told(self.fn, *args, **kwargs)
+            output = with_user_warnings(self.fn, *args, **kwargs)
             check_returned(output, None, label(self.fn))
             return output
         for x in tree.leaves(kwargs):

@@ -24,7 +24,7 @@ from tapegrad.core.tensor import Rule, Rules
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, Domain, each
 from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.table import answers
 
 P = ParamSpec("P")
@@ -236,7 +236,7 @@ def function(
             refuse_unreal(signature.name, args)
             if kwargs:
                 refuse_unreal(signature.name, kwargs.values())
-            return told(composed, *args, **kwargs)
+            return with_user_warnings(composed, *args, **kwargs)
 
         declare(called, domain, kink, signature)
         FUNCTIONS[composed.__name__] = called
@@ -286,7 +286,7 @@ def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
     def called(*args: Any, **kwargs: Any) -> Any:
         given = signature.named(args, kwargs)
         refuse_unreal(name, given.values())
-        return told(general, **{x: _array(y) for x, y in given.items()})
+        return with_user_warnings(general, **{x: _array(y) for x, y in given.items()})
 
     return called
 

@@ -162,7 +162,7 @@ def at_users_line(fn: Callable[P, R]) -> Callable[P, R]:
 
 
 @at_users_line
-def told(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
+def with_user_warnings(fn: Callable[..., R], /, *args: Any, **options: Any) -> R:
     """The result of a call in which warnings name the user's line."""
     return fn(*args, **options)
 

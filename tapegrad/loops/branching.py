@@ -14,7 +14,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import shown
 from tapegrad.loops.carry import named_leaves
 from tapegrad.program.control.body import over_captured, traced
@@ -79,7 +79,7 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
         if np.asarray(pred).dtype.kind not in "biuf":
             raise TypeError(f"cond: pred must be a truth value or a number, not {pred!r}")
         chosen = on_true if pred else on_false
-        found = told(chosen, *tree.fresh(operands, shown))
+        found = with_user_warnings(chosen, *tree.fresh(operands, shown))
         check_returned(found, CURRENT.get(), label(chosen))
         return found
     given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
@@ -100,18 +100,18 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
 
 def _check_alike(first: Any, second: Any) -> None:
     """Raise unless two functions returned trees of one structure, shapes and dtypes."""
-    told = "cond: on_true and on_false must return like trees"
+    must = "cond: on_true and on_false must return like trees"
     if tree.flatten(first)[1] != tree.flatten(second)[1]:
         one, other = dict(named_leaves(first, "result")), dict(named_leaves(second, "result"))
         for path in (*one, *other):
             if (path in one) != (path in other):
                 by = "on_true" if path in one else "on_false"
-                raise TypeError(f"{told}, but only {by} returns {path}")
-        raise TypeError(f"{told}, but the structures differ")
+                raise TypeError(f"{must}, but only {by} returns {path}")
+        raise TypeError(f"{must}, but the structures differ")
     pairs = zip(named_leaves(first, "result"), named_leaves(second, "result"), strict=True)
     for (path, x), (_, y) in pairs:
         if (x.shape, x.dtype) != (y.shape, y.dtype):
             kind = ValueError if x.shape != y.shape else TypeError
             raise kind(
-                f"{told}, but {path} of on_true is {describe(x)}, and {describe(y)} of on_false"
+                f"{must}, but {path} of on_true is {describe(x)}, and {describe(y)} of on_false"
             )

@@ -14,7 +14,7 @@ from tapegrad.core.messages import check_returned
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import lend, shown
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ def on_arrays(step: Callable[..., Any], plain: Callable[..., T], *args: Any) -> 
     start = CURRENT.get()
     try:
         if start is None:
-            return (told(plain, *args),)
+            return (with_user_warnings(plain, *args),)
         # of its own, because what is written here is dropped
         origin = start.origin.inner(step)
         found, last = recorded_from(origin, plain, args)
@@ -53,12 +53,12 @@ def check_arrays(f: Callable[..., Any], x: Any) -> None:
         check_returned(x, None, label(f))
 
 
-def handed(carry: Any) -> Any:
+def lend_carry(carry: Any) -> Any:
     """A carry for a step of a loop on arrays, which may change its containers, but no array."""
     return shown(carry) if isinstance(carry, _NUMERIC) else tree.map(shown, carry)
 
 
-def taken(x: Any) -> Any:
+def keep_result(x: Any) -> Any:
     """What a step of a loop on arrays returned, which the user may still write to, copied."""
     return tree.map(lambda leaf: leaf.copy("K") if type(leaf) is np.ndarray else leaf, x)
 
@@ -75,7 +75,7 @@ def is_number(x: Any) -> bool:
     return type(x._primal if type(x) is Tensor else x) in PYTHON_NUMBERS
 
 
-def settled(
+def settle_carry(
     what: str,
     f: Callable[..., Any],
     init: Any,
@@ -86,19 +86,19 @@ def settled(
 
     Python numbers take the dtype that the step makes of them.
     """
-    init = tree.map_with_path(partial(as_first, what), init, "carry")
+    init = tree.map_with_path(partial(as_initial, what), init, "carry")
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
     done = step(known)
     check_carry(what, f, known, carry_of(done))
     if any(map(is_number, tree.leaves(init))):
-        init = typed(init, carry_of(done))
+        init = give_dtypes(init, carry_of(done))
         known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
         done = step(known)
         check_carry(what, f, known, carry_of(done))
     return init, done
 
 
-def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]) -> Any:
+def initial_carry(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any]) -> Any:
     """The initial carry of a loop on arrays: arrays that the step cannot change.
 
     Python numbers take the dtype that the step makes of them.
@@ -106,14 +106,14 @@ def begun(what: str, f: Callable[..., Any], init: Any, step: Callable[[Any], Any
     init = tree.map_with_path(partial(_lent, what), init, "carry")
     if not any(map(is_number, tree.leaves(init))):
         return init
-    after = step(handed(init))
+    after = step(lend_carry(init))
     check_arrays(f, after)
     check_carry(what, f, init, after)
     # as NumPy's own numbers, which `+=` does not change
-    return tree.map(lambda x, y: y[()] if is_number(x) else y, init, typed(init, after))
+    return tree.map(lambda x, y: y[()] if is_number(x) else y, init, give_dtypes(init, after))
 
 
-def as_first(what: str, x: Any, path: str) -> Any:
+def as_initial(what: str, x: Any, path: str) -> Any:
     """A leaf of the first carry, of which an array can be made."""
     require_64_bits(x._primal if type(x) is Tensor else x, f"{what}: {path}")
     return x if type(x) is Tensor else as_constant(x, f"{what}: {path}")
@@ -121,12 +121,12 @@ def as_first(what: str, x: Any, path: str) -> Any:
 
 def _lent(what: str, x: Any, path: str) -> Any:
     if type(x) is not np.ndarray:
-        return as_first(what, x, path)
+        return as_initial(what, x, path)
     require_real(x.dtype, f"{what}: {path}")
     return lend(x)
 
 
-def typed(init: Any, after: Any) -> Any:
+def give_dtypes(init: Any, after: Any) -> Any:
     """A carry whose Python numbers are arrays of the dtypes that a step gives."""
 
     def array(x: Any, y: Any) -> Any:
@@ -156,20 +156,20 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     (first, structure), (second, after_structure) = tree.flatten(before), tree.flatten(after)
     if structure == after_structure and all(map(_is_like, first, second)):
         return
-    told = f"{what}: {label(f)} must return a carry like the one that it is given"
+    must = f"{what}: {label(f)} must return a carry like the one that it is given"
     old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
     if structure != after_structure:
         given, got = ([path for path, _ in leaves] for leaves in (old, new))
         if given != got:
             raise TypeError(
-                f"{told}, but the leaves before a step are {', '.join(given) or 'none'} "
+                f"{must}, but the leaves before a step are {', '.join(given) or 'none'} "
                 f"and after it {', '.join(got) or 'none'}"
             )
-        raise TypeError(f"{told}, but the structures differ: {before!r} and {after!r}")
+        raise TypeError(f"{must}, but the structures differ: {before!r} and {after!r}")
     for (path, x), (_, y) in zip(old, new, strict=True):
         if np.shape(x) != np.shape(y):
             raise ValueError(
-                f"{told}, but {path} has shape {np.shape(x)} before a step and {np.shape(y)} after"
+                f"{must}, but {path} has shape {np.shape(x)} before a step and {np.shape(y)} after"
             )
         dtypes = np.asarray(x).dtype, np.asarray(y).dtype
         # a large int alone is unsigned, but adapts as any
@@ -177,6 +177,6 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
         number = is_number(x) and "bif".index(kind) <= "bif".find(dtypes[1].kind)
         if dtypes[0] != dtypes[1] and not number:
             raise TypeError(
-                f"{told}, but {path} is {dtypes[0]} before a step and {dtypes[1]} after; begin "
+                f"{must}, but {path} is {dtypes[0]} before a step and {dtypes[1]} after; begin "
                 f"with that dtype, or return it .astype({str(dtypes[0])!r})"
             )

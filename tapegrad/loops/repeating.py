@@ -18,16 +18,16 @@ from tapegrad.face.constants import require_64_bits
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import a_kind
 from tapegrad.loops.carry import (
-    as_first,
-    begun,
+    as_initial,
     check_arrays,
     check_carry,
-    handed,
+    initial_carry,
     is_number,
+    keep_result,
+    lend_carry,
     named_leaves,
     on_arrays,
-    settled,
-    taken,
+    settle_carry,
 )
 from tapegrad.loops.scanning import scan
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
@@ -187,9 +187,9 @@ def _plain(cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
     if not _truth(cond, tree.map(lend, init)):
         return _unchanged("while_loop", init)
-    carry = begun("while_loop", body, init, body)
+    carry = initial_carry("while_loop", body, init, body)
     while _truth(cond, carry):
-        before, carry = carry, taken(body(handed(carry)))
+        before, carry = carry, keep_result(body(lend_carry(carry)))
         check_arrays(body, carry)
         check_carry("while_loop", body, before, carry)
     return carry
@@ -197,11 +197,11 @@ def _plain(cond: Fn, body: Fn, init: Any) -> Any:
 
 def _unchanged(what: str, init: Any) -> Any:
     """The result of a loop without steps."""
-    return tree.map(np.asarray, tree.map_with_path(partial(as_first, what), init, "carry"))
+    return tree.map(np.asarray, tree.map_with_path(partial(as_initial, what), init, "carry"))
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
-    found = cond(handed(carry))
+    found = cond(lend_carry(carry))
     check_arrays(cond, found)
     _check_truth(cond, found)
     return bool(found)
@@ -223,7 +223,7 @@ def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
     def step(carry: Any) -> Traced:
         return traced(body, (carry,), paths)
 
-    init, done = settled("while_loop", body, init, step, lambda done: done.output)
+    init, done = settle_carry("while_loop", body, init, step, lambda done: done.output)
     done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)

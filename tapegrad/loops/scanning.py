@@ -16,15 +16,15 @@ from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant, refuse_unreal
 from tapegrad.face.ownership import lend
 from tapegrad.loops.carry import (
-    begun,
     check_arrays,
     check_carry,
-    handed,
+    give_dtypes,
+    initial_carry,
+    keep_result,
+    lend_carry,
     named_leaves,
     on_arrays,
-    settled,
-    taken,
-    typed,
+    settle_carry,
 )
 from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop
@@ -145,13 +145,13 @@ def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     if n == 0:
         done = _traced(f, init, xs, n)[1]
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
-        return tree.map(np.asarray, typed(init, done.output[0])), ys
+        return tree.map(np.asarray, give_dtypes(init, done.output[0])), ys
     order = range(n)[::-1] if reverse else range(n)
-    carry = begun("scan", f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
+    carry = initial_carry("scan", f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
     given = []
     for t in order:
         before = carry
-        carry, y = taken(_pair(f, f(handed(before), _row(xs, t))))
+        carry, y = keep_result(_pair(f, f(lend_carry(before), _row(xs, t))))
         check_arrays(f, (carry, y))
         check_carry("scan", f, before, carry)
         given.append(y)
@@ -187,7 +187,7 @@ def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
     def step(carry: Any) -> Traced:
         return traced(_step(f), (carry, x), paths)
 
-    return settled("scan", f, init, step, lambda done: done.output[0])
+    return settle_carry("scan", f, init, step, lambda done: done.output[0])
 
 
 def _step(f: Step) -> Step:

@@ -18,7 +18,14 @@ from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, count, filled, flat, lifted, pointwise
+from tapegrad.declare.batching import (
+    Batched,
+    batch_size,
+    flattened,
+    pointwise,
+    with_batch,
+    with_ndim,
+)
 from tapegrad.declare.domain import Call, Choices, rows
 from tapegrad.declare.domain import index as any_index
 from tapegrad.face.constants import refuse_unreal
@@ -199,15 +206,15 @@ def _add_flat(y: Any, indices: Any, values: Any) -> None:
     NumPy adds a complex number in the time that it takes for a real one.
     """
     width = math.prod(y.shape[1:])
-    flat, added = y.reshape(-1), values.reshape(-1)
+    flattened, added = y.reshape(-1), values.reshape(-1)
     pairs = _PAIRS.get(y.dtype) if values.dtype == y.dtype and width % 2 == 0 else None
     if pairs is not None and values.size >= _MANY:
-        flat, added, width = flat.view(pairs), added.view(pairs), width // 2
-    if flat.size <= 2 * added.size:
-        places = np.arange(flat.size).reshape(len(y), width).take(indices, axis=0)
+        flattened, added, width = flattened.view(pairs), added.view(pairs), width // 2
+    if flattened.size <= 2 * added.size:
+        places = np.arange(flattened.size).reshape(len(y), width).take(indices, axis=0)
     else:
         places = (indices % len(y) * width)[..., None] + np.arange(width)
-    np.add.at(flat, places.reshape(-1), added)
+    np.add.at(flattened, places.reshape(-1), added)
 
 
 def _first(rule: Any) -> EachOperand:
@@ -236,7 +243,7 @@ def _takings(choose: Choices) -> Call:
 
 
 def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
-    n = count(batched, (a, *arrays))
+    n = batch_size(batched, (a, *arrays))
     placed = lazy_import("tapegrad.ops.places", "placed")
     place = placed(index, arrays, batched[1:], np.ndim(a) - batched[0], n, own=batched[0])
     if place is None:
@@ -291,12 +298,12 @@ def _scatter_batch(
     shape: tuple[int, ...],
     index: tuple[Any, ...],
 ) -> Any:
-    n = count(batched, (values, *arrays))
+    n = batch_size(batched, (values, *arrays))
     placed = lazy_import("tapegrad.ops.places", "placed")
     place = placed(index, arrays, batched[1:], len(shape), n, own=True)
     if place is None:
         return NotImplemented
-    values = place.in_place(lifted(filled(values, batched[0], n), place.ndim))
+    values = place.in_place(with_ndim(with_batch(values, batched[0], n), place.ndim))
     return apply(op, (values, *place.arrays), {"shape": (n, *shape), "index": place.index})
 
 
@@ -343,8 +350,8 @@ def _segments(choose: Choices) -> Call:
 
 
 def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: int) -> Any:
-    size = count(batched, (values, indices))
-    values = filled(values, batched[0], size)
+    size = batch_size(batched, (values, indices))
+    values = with_batch(values, batched[0], size)
     if batched[1]:
         # each example has its own rows
         each = np.arange(size).reshape(size, *(1,) * (indices.ndim - 1))
@@ -468,9 +475,11 @@ def _choices(choose: Choices) -> Call:
 
 def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> Any:
     """The batching rule of an op whose arrays may all have further axes in front."""
-    n = count(batched, operands)
+    n = batch_size(batched, operands)
     return apply(
-        op, tuple([filled(x, b, n) for x, b in zip(operands, batched, strict=True)]), options
+        op,
+        tuple([with_batch(x, b, n) for x, b in zip(operands, batched, strict=True)]),
+        options,
     )
 
 
@@ -546,7 +555,7 @@ def _few_classes(choose: Choices) -> tuple[Any, int]:
 
 
 def _row_places_batch(op: Any, batched: Batched, indices: Any, n: int) -> Any:
-    each = flat(indices)
+    each = flattened(indices)
     size = each.shape[1] * n
     first = np.arange(len(each)).reshape(-1, 1) * size
     return np.reshape(apply(op, (each,), {"n": n}), each.shape) - first
@@ -582,10 +591,12 @@ def _add_at_places_call(choose: Choices) -> Call:
 
 
 def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places: Any) -> Any:
-    n = count(batched, (a, values, places))
-    a, values, places = (filled(x, b, n) for x, b in zip((a, values, places), batched, strict=True))
+    n = batch_size(batched, (a, values, places))
+    a, values, places = (
+        with_batch(x, b, n) for x, b in zip((a, values, places), batched, strict=True)
+    )
     first = np.arange(n).reshape(-1, 1) * math.prod(a.shape[1:])
-    return apply(op, (a, values, np.reshape(flat(places) + first, -1)), {})
+    return apply(op, (a, values, np.reshape(flattened(places) + first, -1)), {})
 
 
 @op(

@@ -10,7 +10,7 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, aligned, count, filled, stacked
+from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
 from tapegrad.declare.domain import REAL, SHAPES, STACKS, WELL, Call, Choices, matrices, matrix
 from tapegrad.ops.axes import check_matrices
 from tapegrad.ops.casting import to_array
@@ -196,8 +196,8 @@ def _cofactor_calls(choose: Choices) -> Call:
 
 
 def _cofactor_batch(op: Any, batched: Batched, *arrays: Any) -> Any:
-    n = count(batched, arrays)
-    return apply(op, tuple([filled(x, b, n) for x, b in zip(arrays, batched, strict=True)]), {})
+    n = batch_size(batched, arrays)
+    return apply(op, tuple([with_batch(x, b, n) for x, b in zip(arrays, batched, strict=True)]), {})
 
 
 @op(

@@ -13,7 +13,14 @@ from numpy.lib.array_utils import normalize_axis_index
 from tapegrad.core.forward import apply, linear
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, aligned, count, filled, flat, lifted
+from tapegrad.declare.batching import (
+    Batched,
+    aligned,
+    batch_size,
+    flattened,
+    with_batch,
+    with_ndim,
+)
 from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.face.table import answers
 
@@ -97,7 +104,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
             y = apply(op, (x1.reshape(-1, x1.shape[-1]) if x1.size else x1, x2), {})
             return y.reshape(*x1.shape[:-1], y.shape[-1])
         if left > 1 or right < 3:
-            return apply(op, (lifted(x1, max(left, right)) if right > 2 else x1, x2), {})
+            return apply(op, (with_ndim(x1, max(left, right)) if right > 2 else x1, x2), {})
     if batched == (False, True) and right == 1 and left <= 2:
         return apply(op, (x2, x1 if left == 1 else turned(x1)), {})
     if batched == (False, True) and left == right == 2 and x2.shape[-1] == 1:
@@ -262,8 +269,10 @@ def _inner_product_call(choose: Choices) -> Call:
 
 
 def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
-    n = count(batched, (a, b))
-    first, second = (flat(filled(x, own, n)) for x, own in zip((a, b), batched, strict=True))
+    n = batch_size(batched, (a, b))
+    first, second = (
+        flattened(with_batch(x, own, n)) for x, own in zip((a, b), batched, strict=True)
+    )
     return apply(vecdot, (first, second), {})
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.core.cotangents import filled
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, along_axis, flat, moved
+from tapegrad.declare.batching import Batched, along_axis, batch_axis, flattened
 from tapegrad.declare.domain import NEAR_ONE, TYING, Call, Choices, any_of, reduced
 from tapegrad.ops import partial_reduction as in_part
 from tapegrad.ops.axes import from_lines, lines, shifted
@@ -55,7 +55,7 @@ def reduced_batch(
     if keepdims:
         options["keepdims"] = True
     # of a number NumPy takes axis 0 too
-    axis = moved(axis, a.ndim - 1) if a.ndim > 1 else ()
+    axis = batch_axis(axis, a.ndim - 1) if a.ndim > 1 else ()
     return apply(op, (a,), {**options, "axis": axis})
 
 
@@ -299,7 +299,7 @@ def _place_along(
 ) -> Any:
     if axis is not None:
         return along_axis(op, batched, a, axis=axis, keepdims=keepdims)
-    y = apply(op, (flat(a),), {"axis": 1})
+    y = apply(op, (flattened(a),), {"axis": 1})
     return np.reshape(y, (len(a), *(1,) * (a.ndim - 1))) if keepdims else y
 
 

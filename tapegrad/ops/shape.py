@@ -9,7 +9,7 @@ import numpy as np
 
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op, wider_op
-from tapegrad.declare.batching import Batched, flat, lifted, moved
+from tapegrad.declare.batching import Batched, batch_axis, flattened, with_ndim
 from tapegrad.declare.domain import Call, Choices, on_array
 
 __all__ = ["broadcast_to", "expand", "expand_dims", "flip", "reshape", "roll", "squeeze"]
@@ -69,7 +69,7 @@ def _swaps(choose: Choices) -> Call:
 
 def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -> Any:
     n = a.ndim - 1
-    return apply(op, (a,), {"axis1": moved(axis1, n), "axis2": moved(axis2, n)})
+    return apply(op, (a,), {"axis1": batch_axis(axis1, n), "axis2": batch_axis(axis2, n)})
 
 
 @op(
@@ -172,7 +172,7 @@ def _new_axes(choose: Choices) -> Call:
 
 def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     n = a.ndim - 1 + (len(axis) if isinstance(axis, tuple) else 1)
-    return apply(op, (a,), {"axis": moved(axis, n)})
+    return apply(op, (a,), {"axis": batch_axis(axis, n)})
 
 
 @op(
@@ -210,7 +210,7 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     if axis is None:
         axis = tuple([i for i, side in enumerate(a.shape[1:]) if side == 1])
     # of a number NumPy takes axis 0 too
-    return apply(op, (a,), {"axis": moved(axis, a.ndim - 1) if a.ndim > 1 else ()})
+    return apply(op, (a,), {"axis": batch_axis(axis, a.ndim - 1) if a.ndim > 1 else ()})
 
 
 @op(
@@ -244,7 +244,7 @@ def _fillings(choose: Choices) -> Call:
 
 def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> Any:
     sides = shape if isinstance(shape, tuple) else (shape,)
-    return apply(op, (lifted(array, len(sides)),), {"shape": (array.shape[0], *sides)})
+    return apply(op, (with_ndim(array, len(sides)),), {"shape": (array.shape[0], *sides)})
 
 
 @op(
@@ -283,7 +283,7 @@ def _expansions(choose: Choices) -> Call:
     domain=_expansions,
     jvp=linear,
     batch=lambda op, batched, x, axis, copies: apply(
-        op, (x,), {"axis": moved(axis, x.ndim), "copies": copies}
+        op, (x,), {"axis": batch_axis(axis, x.ndim), "copies": copies}
     ),
 )
 def expand(x: Any, axis: int, copies: int) -> Any:
@@ -312,7 +312,7 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     numpy=np.flip,
     domain=on_array(lambda c, m: {"axis": c.axes(m.ndim)}),
     jvp=linear,
-    batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": moved(axis, m.ndim - 1)}),
+    batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": batch_axis(axis, m.ndim - 1)}),
     view=True,
 )
 def flip(m: Any, axis: Any = None) -> Any:
@@ -337,9 +337,11 @@ def _rolls(choose: Choices, a: Any) -> Any:
 
 def _roll_batch(op: Any, batched: Batched, a: Any, shift: Any, axis: Any = None) -> Any:
     if axis is None:
-        y = apply(op, (flat(a),), {"shift": shift, "axis": 1})
+        y = apply(op, (flattened(a),), {"shift": shift, "axis": 1})
         return np.reshape(y, a.shape)
-    places = tuple([moved(i, a.ndim - 1) for i in (axis if isinstance(axis, tuple) else (axis,))])
+    places = tuple(
+        [batch_axis(i, a.ndim - 1) for i in (axis if isinstance(axis, tuple) else (axis,))]
+    )
     return apply(op, (a,), {"shift": shift, "axis": places})
 
 

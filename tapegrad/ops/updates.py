@@ -14,7 +14,7 @@ import numpy as np
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched, count, filled, lifted
+from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.declare.domain import Call, Choices
 from tapegrad.declare.domain import index as any_index
 from tapegrad.face.table import answers, lazy_import
@@ -70,14 +70,14 @@ def _updates(choose: Choices) -> Call:
 def _update_batch(
     op: Any, batched: Batched, a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]
 ) -> Any:
-    n = count(batched, (a, values, *arrays))
+    n = batch_size(batched, (a, values, *arrays))
     placed = lazy_import("tapegrad.ops.places", "placed")
     place = placed(index, arrays, batched[2:], np.ndim(a) - batched[0], n, own=True)
     if place is None:
         return NotImplemented
     if batched[1] or place.order is not None:
-        values = place.in_place(lifted(filled(values, batched[1], n), place.ndim))
-    return apply(op, (filled(a, batched[0], n), values, *place.arrays), {"index": place.index})
+        values = place.in_place(with_ndim(with_batch(values, batched[1], n), place.ndim))
+    return apply(op, (with_batch(a, batched[0], n), values, *place.arrays), {"index": place.index})
 
 
 @op(
@@ -124,7 +124,7 @@ def _writings(choose: Choices) -> Call:
 def _last_writes_batch(
     op: Any, batched: Batched, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]
 ) -> Any:
-    n = count(batched, arrays)
+    n = batch_size(batched, arrays)
     placed = lazy_import("tapegrad.ops.places", "placed")
     place = placed(index, arrays, batched, len(shape), n, own=True)
     if place is None:

@@ -13,7 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view as _windows
 
 from tapegrad.core.forward import apply, linear
 from tapegrad.declare import op
-from tapegrad.declare.batching import moved
+from tapegrad.declare.batching import batch_axis
 from tapegrad.declare.domain import Call, Choices, on_array
 
 __all__ = ["sliding_window_view"]
@@ -33,7 +33,7 @@ def _overlapped(g: Any, shape: Any, axis: Any) -> Any:
 
 def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any = None) -> Any:
     axes = range(x.ndim - 1) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    places = tuple([moved(i, x.ndim - 1) for i in axes])
+    places = tuple([batch_axis(i, x.ndim - 1) for i in axes])
     lengths = window_shape if isinstance(window_shape, tuple) else (window_shape,)
     return apply(op, (x,), {"window_shape": lengths, "axis": places})
 
@@ -85,7 +85,7 @@ def _overlaps(choose: Choices) -> Call:
 def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = None) -> Any:
     sides = shape if isinstance(shape, tuple) else (shape,)
     axes = range(len(sides)) if axis is None else axis if isinstance(axis, tuple) else (axis,)
-    places = tuple([moved(i, len(sides)) for i in axes])
+    places = tuple([batch_axis(i, len(sides)) for i in axes])
     return apply(op, (values,), {"shape": (values.shape[0], *sides), "axis": places})
 
 

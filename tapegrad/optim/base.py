@@ -14,7 +14,7 @@ from tapegrad import tree
 from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import at_users_line, told
+from tapegrad.face.lines import at_users_line, with_user_warnings
 from tapegrad.face.ownership import give
 
 
@@ -182,7 +182,7 @@ class Optimizer:
                 f"{type(self).__name__}.update(params, grads, state): state must be what init or "
                 f"the last update returned; got {type(state).__name__}"
             )
-        return told(self._updated, params, grads, state)
+        return with_user_warnings(self._updated, params, grads, state)
 
     def _updated(self, params: Params, grads: Any, state: State) -> tuple[Params, State]:
         names = self.moments()

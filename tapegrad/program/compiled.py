@@ -23,7 +23,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
 from tapegrad.core.writing import recorded_from, write_parameter
 from tapegrad.declare.abstract import evaluate
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import keep, shown
 from tapegrad.face.table import lazy_import
 from tapegrad.face.text import in_html
@@ -263,7 +263,7 @@ class Compiled(Generic[P, R]):
         """
         compiled = self(*args, **kwargs)
         given, named = tree.fresh((args, kwargs), shown)
-        expected = told(self.fn, *given, **named)
+        expected = with_user_warnings(self.fn, *given, **named)
         call = read(args, kwargs, self.static_argnums)
         captured = ", ".join(self._keep(call.signature, args, kwargs).captured)
         suspects = f"; captured arrays: {captured}" if captured else ""

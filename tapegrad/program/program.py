@@ -21,7 +21,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.face.constants import PYTHON_NUMBERS
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.text import Printed
 from tapegrad.files import FilePath
 from tapegrad.ops.arithmetic import add, subtract
@@ -81,7 +81,7 @@ class Program(Code, Printed):
         except IndexError:
             run = self._make()
         try:
-            return told(run, *values)
+            return with_user_warnings(run, *values)
         finally:
             idle.append(run)
 

@@ -14,7 +14,7 @@ import attrs
 import numpy as np
 
 from tapegrad.declare.parts import PART
-from tapegrad.face.lines import told, warn_at_users_line
+from tapegrad.face.lines import warn_at_users_line, with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, give
 from tapegrad.ops.indexing import getitem, index_select
 from tapegrad.ops.joining import stack
@@ -468,10 +468,10 @@ def runs_of(make: Maker) -> Callable[[], Runs]:
     def made() -> Runs:
         run = make()
         if not alone:
-            return partial(told, run), partial(told, run)
+            return partial(with_user_warnings, run), partial(with_user_warnings, run)
         context = Context()
         context.run(warn_at_users_line)
-        return partial(told, run), partial(context.run, run)
+        return partial(with_user_warnings, run), partial(context.run, run)
 
     return made
 

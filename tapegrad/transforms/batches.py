@@ -62,10 +62,10 @@ class Mapped:
             x.setflags(write=False)
         elif type(x) is not Tensor:
             x = as_constant(x, "vmap")
-        return front(x, self.axis, 0)
+        return move_axis(x, self.axis, 0)
 
 
-def front(x: Any, source: int, target: int) -> Any:
+def move_axis(x: Any, source: int, target: int) -> Any:
     """An array with one axis moved to another position."""
     if source == target:
         return x
@@ -81,10 +81,10 @@ def to_axis(fn: Fn, x: Any, axis: int, where: str) -> Any:
             f"vmap of {label(fn)}: {where} has shape {x.shape[1:]} for each example, so that "
             f"out_axes cannot be {axis}"
         )
-    return front(x, 0, axis % x.ndim)
+    return move_axis(x, 0, axis % x.ndim)
 
 
-def refuse_sizes(fn: Fn, mapped: Sequence[Mapped]) -> int:
+def count_examples(fn: Fn, mapped: Sequence[Mapped]) -> int:
     """The number of examples; raises unless all leaves agree."""
     sizes: dict[int, list[Mapped]] = {}
     for x in mapped:
@@ -145,7 +145,7 @@ class Vmap(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         mapped = self._mapped(args, kwargs)
-        n = refuse_sizes(self.fn, mapped)
+        n = count_examples(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
         place = users_place if around is not None and around.lines else None

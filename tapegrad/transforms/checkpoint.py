@@ -31,7 +31,7 @@ from tapegrad.core.writing import (
 from tapegrad.declare import declare
 from tapegrad.declare.parts import Layout, floating_leaves
 from tapegrad.face.constants import as_constant
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import lend, shown
 from tapegrad.ops.casting import asarray, stopped
 
@@ -71,7 +71,7 @@ class Checkpoint(Generic[P, R]):
         start = CURRENT.get()
         if start is None or start.origin.compiling:
             given, named = tree.fresh((args, kwargs), shown)
-            output = told(self.fn, *given, **named)
+            output = with_user_warnings(self.fn, *given, **named)
             check_returned(output, start, label(self.fn))
             return output
         args, kwargs = tree.map(_kept_apart, (args, kwargs))

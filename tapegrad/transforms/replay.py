@@ -20,7 +20,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import forward_of
-from tapegrad.declare.batching import Batched, count
+from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
 from tapegrad.face.lines import at_users_line
 
@@ -119,7 +119,7 @@ def example(operands: Sequence[Any], batched: Batched, i: int) -> tuple[Any, ...
 
 def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
     """An op without a batching rule, called once an example."""
-    n = count(batched, operands)
+    n = batch_size(batched, operands)
     found = [of.forward(*example(operands, batched, i), **options) for i in range(n)]
     if type(found[0]) is Parts:
         return Parts(tuple(map(np.stack, zip(*[x.values for x in found], strict=True))))
@@ -128,7 +128,7 @@ def _each(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any
 
 def _each_like(*operands: Any, of: Rules, batched: Batched, options: Mapping[str, Any]) -> Any:
     """A value like the results."""
-    n, given = count(batched, operands), example(operands, batched, 0)
+    n, given = batch_size(batched, operands), example(operands, batched, 0)
     like = forward_of(of, list(given))(*given, **options)
     if type(like) is Parts:
         return Parts(tuple([np.zeros((n, *x.shape), x.dtype) for x in like.values]))
@@ -147,7 +147,7 @@ def _each_vjp(
 ) -> list[Any]:
     """The op's own rules, called once for each example."""
     rows: list[list[Any]] = [[] for _ in operands]
-    for k in range(count(batched, operands)):
+    for k in range(batch_size(batched, operands)):
         given = example(operands, batched, k)
         for i, rule in enumerate(of.rules(len(operands))):
             if rule is not None and is_floating(operands[i]):

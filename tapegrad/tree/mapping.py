@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 from numpy import ufunc
 
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.text import as_text
 from tapegrad.tree.structure import (
     ARRAYS,
@@ -60,7 +60,7 @@ def map(f: Callable[..., Any], tree: Any, *rest: Any) -> Any:
     if not callable(f):
         raise TypeError(f"tree.map takes a function of leaves first, not {f!r}")
     if type(f) in _WITHOUT_LINES:
-        f = partial(told, f)
+        f = partial(with_user_warnings, f)
     return _map_beside(f, (tree, *rest), ()) if rest else _map_one(f, tree)
 
 

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad.face.constants import refuse_unreal
-from tapegrad.face.lines import told
+from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import give
 from tapegrad.face.reading import Reading
 from tapegrad.face.text import Text
@@ -116,7 +116,7 @@ class Unravel:
                 made.append(x if x.dtype == dtype else x.astype(dtype))
             else:
                 # the holder of the vector may write to it
-                made.append(give(told(x.astype, dtype)))
+                made.append(give(with_user_warnings(x.astype, dtype)))
         return unflatten(self.structure, made)
 
 

@@ -21,8 +21,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import last_written
-from tapegrad.declare.batching import Batched, filled
-from tapegrad.declare.batching import count as batch_size
+from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.program.control.body import needed_part, program_of, replayed
@@ -141,7 +140,7 @@ def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branc
         made = [any(b) for b in zip(*[differing(code, own) for code in codes], strict=True)]
         both = Branch(*[code_for_all(code, own, n, made) for code in codes])
         whole = choose(both, pred, operands)
-        return Parts(tuple([filled(part(whole, i), b, n) for i, b in enumerate(made)]))
+        return Parts(tuple([with_batch(part(whole, i), b, n) for i, b in enumerate(made)]))
     chosen = np.not_equal(pred, 0)
     found = []
     for code, takes in zip(codes, (chosen, np.logical_not(chosen)), strict=True):

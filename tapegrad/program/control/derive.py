@@ -13,7 +13,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import append, last_written
-from tapegrad.declare.batching import filled
+from tapegrad.declare.batching import with_batch
 from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
@@ -376,7 +376,7 @@ def code_for_all(code: Code, batched: Sequence[bool], n: int, wanted: Sequence[b
 
     def fn(tensors: list[Tensor]) -> list[Any]:
         found = run_for_all(code, tensors, batched, n)
-        return [filled(x, b, n) if w else x for (x, b), w in zip(found, wanted, strict=True)]
+        return [with_batch(x, b, n) if w else x for (x, b), w in zip(found, wanted, strict=True)]
 
     return program_of(code.label, batch_inputs(code, batched, n), fn)
 

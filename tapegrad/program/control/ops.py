@@ -13,7 +13,7 @@ from tapegrad.core.forward import apply
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tensor import Parts, Rules, Tensor
-from tapegrad.declare.batching import Batched, count, filled
+from tapegrad.declare.batching import Batched, batch_size, with_batch
 from tapegrad.declare.parts import part
 from tapegrad.program.control.body import program_of
 from tapegrad.program.control.derive import (
@@ -100,7 +100,7 @@ def _zeros(loop: Loop, i: int) -> Any:
 
 def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
     """A loop for all examples, which ends when all have ended."""
-    n = count(batched, operands)
+    n = batch_size(batched, operands)
     first, last = loop.n_captured, loop.n_captured + loop.n_carry
     own, ends_apart = list(batched), False
     while True:
@@ -123,17 +123,17 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
         if stop is not None:
             stop = code_for_all(stop, own[:last], n, [False])
     given = [
-        x if not b else np.swapaxes(x, 0, 1) if i >= last else filled(x, batched[i], n)
+        x if not b else np.swapaxes(x, 0, 1) if i >= last else with_batch(x, batched[i], n)
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
     ]
     batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
     whole = repeat(batch_loop, given)
-    values: list[Any] = [filled(part(whole, i), b, n) for i, b in enumerate(carry)]
+    values: list[Any] = [with_batch(part(whole, i), b, n) for i, b in enumerate(carry)]
     for i in range(loop.n_carry, len(loop.body.outputs)):
         x = None if ends_apart else part(whole, i)
         values.append(np.swapaxes(x, 0, 1) if made[i] and x is not None else x)
         if x is not None and not made[i]:
-            values[-1] = filled(x, False, n)
+            values[-1] = with_batch(x, False, n)
     return Parts(tuple(values))
 
 
@@ -150,7 +150,8 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
         found = run_for_all(loop.body, safe(going, tensors, own), own, n)[: loop.n_carry]
         before = tensors[loop.n_captured :]
         return [
-            where_each(going, filled(x, b, n), y) for (x, b), y in zip(found, before, strict=True)
+            where_each(going, with_batch(x, b, n), y)
+            for (x, b), y in zip(found, before, strict=True)
         ]
 
     inputs = batch_inputs(loop.body, own, n)
