@@ -91,17 +91,18 @@ function render() {
   at("place").textContent = `step ${now} of ${frames.length - 1}`;
   at("back").disabled = at("first").disabled = now === 0;
   at("forward").disabled = at("last").disabled = now === frames.length - 1;
-  keepInView(at(`line-${frame.line}`));
-  keepInView(at(`node-${frame.line}`));
-  keepInView(document.querySelector(`#mapping tr[data-line="${frame.line}"]`));
+  const current = [at(`line-${frame.line}`), at(`node-${frame.line}`), parameters.find((row) => Number(row.dataset.line) === frame.line)];
+  const keep = () => { for (const element of current) if (element) keepInView(element); };
+  keep();
+  // rows that come into view get their heights only now
+  requestAnimationFrame(() => { keep(); requestAnimationFrame(keep); });
 }
 
 // Scrolls the boxes alone: the page stays where the reader left it.
 function keepInView(element) {
-  const box = element?.closest(".wide");
-  if (!box) return;
+  const box = element.closest(".wide"), head = box.querySelector("thead")?.offsetHeight ?? 0;
   const a = element.getBoundingClientRect(), b = box.getBoundingClientRect();
-  if (a.top < b.top + 40 || a.bottom > b.bottom) box.scrollTop += a.top - b.top - b.height / 2;
+  if (a.top < b.top + head || a.bottom > b.bottom) box.scrollTop += a.top - b.top - b.height / 2;
   if (element.tagName !== "TR" && (a.left < b.left || a.right > b.right)) box.scrollLeft += a.left - b.left - b.width / 2;
 }
 
