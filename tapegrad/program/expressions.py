@@ -19,6 +19,7 @@ from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.declare.abstract import whole_power
 from tapegrad.face.ownership import Array
+from tapegrad.face.ownership import keep as keep_all
 from tapegrad.face.text import as_text
 from tapegrad.ops.arithmetic import (
     abs,
@@ -35,6 +36,7 @@ from tapegrad.ops.arithmetic import (
 from tapegrad.ops.casting import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.floating_point import floor_divide, remainder
 from tapegrad.ops.indexing import (
+    HOLE,
     add_at_places,
     add_at_places_into,
     getitem,
@@ -53,7 +55,7 @@ from tapegrad.ops.logic import (
     where,
 )
 from tapegrad.ops.order import clip_both, maximum, minimum
-from tapegrad.ops.product import matmul
+from tapegrad.ops.product import contract, matmul
 from tapegrad.ops.reduction import argmax, argmin, max, min, prod, sum
 from tapegrad.ops.shape import (
     broadcast_to,
@@ -186,6 +188,11 @@ def _matmul(x1: Any, x2: Any) -> str:
     return "matmul({0}, {1}, {out})"
 
 
+def _einsum(*given: Any) -> str | None:
+    """NumPy's call; of one operand it may be a view, and the op's function copies it."""
+    return "einsum({subscripts}, {listed}, optimize={optimize})" if len(given) > 1 else None
+
+
 def _keep(condition: Any, x: Any) -> str:
     """`keep` into a buffer, which is for floating arrays and masks of their shape."""
     floating = isinstance(x.dtype, np.dtype) and x.dtype.kind == "f"
@@ -194,7 +201,7 @@ def _keep(condition: Any, x: Any) -> str:
 
 
 # A template, or a function that makes one from the operands' shapes and dtypes.
-TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
+TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     power: "power({0}, {1}, {out})",
     clip_both: "clip({0}, {1}, {2}, {out})",
     real: "asarray({0})",
@@ -204,6 +211,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str]] = {
     where: "where({0}, {1}, {2})",
     keep: _keep,
     matmul: _matmul,
+    contract: _einsum,
     SEED: "ones({shape}, {dtype})",
     ASARRAY: "asarray({0})",
     stopped: "{0}",
@@ -393,18 +401,36 @@ def number(x: Any) -> str:
     return f"float({str(x)!r})"
 
 
+# those of options are kept read-only
+_DICTS = (dict, type(keep_all({})))
+
+
 def _option(value: Any, names: Names) -> str:
     """An option as it is written: a literal, or a name where there is no literal."""
-    if type(value) is tuple:
+    kind = type(value)
+    if kind is tuple:
         parts = [_option(part, names) for part in value]
         return f"({', '.join(parts)},)" if len(parts) == 1 else f"({', '.join(parts)})"
-    if value is None or type(value) in (int, bool) or (type(value) is str and value.isalnum()):
+    if kind is slice:
+        ends = [_option(end, names) for end in (value.start, value.stop, value.step)]
+        return f"slice({', '.join(ends)})"
+    if kind in _DICTS and all(type(key) is str for key in value):
+        pairs = [f"{_option(key, names)}: {_option(x, names)}" for key, x in value.items()]
+        return f"{{{', '.join(pairs)}}}"
+    plain = kind is str and value.isascii() and value.isprintable() and not _NUMBER.search(value)
+    if value is None or kind in (int, bool) or plain:
         return as_text(value)
-    if type(value) is float:
+    if kind is float:
         return number(value)
+    if value is Ellipsis:
+        return "..."
     if isinstance(value, np.integer):
         return repr(int(value))
-    return names.of(value, "option")
+    if isinstance(value, np.dtype):
+        return f"{names.library('dtype', np.dtype)}({value.str!r})"
+    if isinstance(value, Rules):
+        return names.of(value, value.name)
+    return names.of(value, "hole" if value is HOLE else "option")
 
 
 def _filled(
@@ -434,12 +460,13 @@ def _filled(
             fields["dtype"] = repr(np.dtype(dtype).str)
         if index is not None:
             fields["index"] = _index(index, iter(operands[1:]))
+        fields["listed"] = ", ".join(operands)
         fields["all"] = f"({', '.join(operands)}{',' * (len(operands) == 1)})"
     fields["out"] = out
     if out is None:
         template = template.replace(", out={out})", ")").replace(", {out})", ")")
     text = template.format(*operands, **fields)
-    return text.replace(".transpose(None)", ".T")
+    return text.replace(".transpose(None)", ".T").replace(", optimize=False)", ")")
 
 
 def _index(index: tuple[Any, ...], arrays: Iterator[str]) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 import attrs
 import numpy as np
 
+from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
+from tapegrad.program.control.loop import Branch, Loop
 from tapegrad.program.expressions import Names, literal, literals, number
-from tapegrad.program.ir import Code, Constant, Instruction, Ref, refs_to
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, refs_to
 from tapegrad.program.memory import MANY, Axes, Plan, inverse, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
@@ -127,7 +129,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
             values[ref] = same or names.new(_wanted(program, i, values))
     refs = refs_to(program.instructions)
     for i, instruction in enumerate(program.instructions):
-        wanted = instruction.name or f"{instruction.op.name}_{i}"
+        wanted = instruction.name or f"{_called(program, instruction)}_{i}"
         first = instruction.operands[0] if instruction.operands else None
         if not instruction.name and instruction.op in (transpose, reshape) and type(first) is Ref:
             of = values[first]
@@ -137,6 +139,22 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
                 wanted = f"{of}_flat"
         values[refs[i]] = names.new(wanted)
     return values
+
+
+def _called(program: Code, instruction: Instruction) -> str:
+    """What to call a result without a name: after its op, or the value of a step that it holds."""
+    if instruction.op is PART and type(instruction.operands[0]) is Ref:
+        whole = program.of(instruction.operands[0])
+        for held in whole.options.values():
+            if isinstance(held, Loop | Branch):
+                code = next(iter(held.bodies.values()))
+                x = code.outputs[instruction.options["index"]]
+                made = code.of(x) if type(x) is Ref else None
+                if type(made) is Input:
+                    return short_names([made.path])[0]
+                if type(made) is Instruction:
+                    return made.name or made.op.name
+    return instruction.op.name
 
 
 def _wanted(program: Code, i: int, values: Values) -> str:

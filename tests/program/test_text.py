@@ -4,6 +4,7 @@ import ast
 import contextlib
 import gc
 import pickle
+import re
 import sys
 import weakref
 from typing import NamedTuple
@@ -479,3 +480,47 @@ def test_buffers_are_freed_with_the_run_that_has_them():
 def test_runs_share_no_code_in_which_python_keeps_where_names_are():
     made = runner(tg.compile(np.tanh).program(np.ones(3)))
     assert made().__code__ is not made().__code__
+
+
+@tg.custom_op(vjps=(lambda g, y, x, axis=0, how="": g,))
+def turned(x, axis=0, how=""):
+    """An op without a batching rule."""
+    return np.flip(x, axis)
+
+
+OPTIONS = {
+    "each(x, of=turned, batched=(True,), options={'axis': 1, 'how': 'a-b'})": tg.vmap(
+        lambda x: turned(x, axis=1, how="a-b")
+    ),
+    "einsum('ijk,imk->jm', x, x)": lambda x: np.einsum("ijk,imk->jm", x, x),
+    "shape=(2, 3, 4), index=(slice(None, None, None), 0)": tg.grad(lambda x: np.sum(x[:, 0] ** 2)),
+}
+
+
+@pytest.mark.parametrize("written_as", OPTIONS)
+def test_options_are_written_as_literals_and_ops_by_their_names(written_as):
+    fn, x = OPTIONS[written_as], np.arange(24.0).reshape(2, 3, 4)
+    text = str(tg.compile(fn).program(x))
+    assert written_as in text
+    assert "option" not in text.replace("options={", "")
+    assert_runs(fn, x)
+
+
+def test_what_a_loop_keeps_is_called_after_the_values_of_its_steps():
+    def loss(w, xs):
+        def step(c, x):
+            return np.tanh(c * w + x), np.sum(np.exp(c))
+
+        c, ys = tg.scan(step, np.zeros(3), xs)
+        return np.sum(c) + np.sum(ys)
+
+    text = str(tg.compile(tg.grad(loss)).program(np.ones(3), np.ones((5, 3))))
+    kept = re.findall(r"^    (\w+?)(?:_all)? = buffer\(\((?:5|6),", text, re.M)
+    assert kept
+    assert not any(name.startswith(("getitem", "part")) for name in kept)
+    # a row is called after its array
+    for loop in re.findall(r"for (.*) in (?:zip\()?(.*?)\)?:$", text, re.M):
+        for row, of in zip(*[x.split(", ") for x in loop], strict=True):
+            rows = re.fullmatch(r"(\w+?)_rows(?:\[.*\])?", of)
+            if rows and row.endswith("_row"):
+                assert row == f"{rows[1]}_row"

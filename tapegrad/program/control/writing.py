@@ -6,11 +6,12 @@ A carry that is kept for every step has one row more than there are steps, so no
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
@@ -36,7 +37,7 @@ def branch_lines(frame: Frame, i: int, lines_of: LinesOf) -> Lines:
     parts = [(ref, j) for j, refs in _parts(frame, i).items() for ref in refs]
     lines = []
     for head, code in ((f"if {pred}:", branch.on_true), ("else:", branch.on_false)):
-        inside = _inside(frame, code, operands)
+        inside = _inside(frame, code, dict(enumerate(operands)))
         body = lines_of(inside)
         given: set[Any] = set()
         for ref, j in parts:
@@ -62,7 +63,13 @@ class _Writer:
         operands = [_name(frame, x) for x in self.made.operands]
         n, first = loop.n_captured, loop.n_captured + loop.n_carry
         self.captured = operands[:n]
-        self.inside = _inside(frame, body, self.captured)
+        # a row is named after the array that it is of, unless the user has a name for it
+        rows = {
+            k: self.names.new(f"{operands[k]}_row")
+            for k in range(first, len(operands))
+            if body.inputs[k].path in OPS or body.inputs[k].path == PART.name
+        }
+        self.inside = _inside(frame, body, {**dict(enumerate(self.captured)), **rows})
         values = self.inside.values
         self.carry = [values[Ref("input", n + k)] for k in range(loop.n_carry)]
         self.begin = operands[n:first]
@@ -117,7 +124,7 @@ class _Writer:
         """What begins the loop."""
         loop = self.loop
         if loop.stop is not None:
-            test = _inside(self.frame, loop.stop, [*self.captured, *self.carry])
+            test = _inside(self.frame, loop.stop, dict(enumerate([*self.captured, *self.carry])))
             lines = [*lines_of(test), f"if not {test.values[loop.stop.outputs[0]]}:", "    break"]
             return ["while True:", *_indented(lines)]
         names, lists = [name for name, _ in self.each], [x for _, x in self.each]
@@ -277,9 +284,9 @@ def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
     return found
 
 
-def _inside(frame: Frame, code: Code, given: list[str]) -> Frame:
-    """The frame of a body, with these for its first inputs."""
-    known = {Ref("input", k): name for k, name in enumerate(given)}
+def _inside(frame: Frame, code: Code, given: Mapping[int, str]) -> Frame:
+    """The frame of a body, with these for its inputs."""
+    known = {Ref("input", k): name for k, name in given.items()}
     return framed(code, values_of(code, frame.names, known), frame.names, frame.once, inside=True)
 
 
