@@ -91,7 +91,7 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     write(path, _METADATA, text, arrays)
 
 
-def load(path: FilePath, like: Tree) -> Tree:
+def load(path: FilePath, like: Tree, partial: bool = False) -> Tree:
     """Read a tree from a file that `save` wrote.
 
     Parameters
@@ -100,6 +100,9 @@ def load(path: FilePath, like: Tree) -> Tree:
         The file.
     like
         A tree of the same paths, shapes and dtypes, such as newly initialized parameters.
+    partial
+        Whether the file may hold more: only the leaves of `like` are read, such as the parameters
+        of a training run without its optimizer.
 
     Returns
     -------
@@ -124,6 +127,13 @@ def load(path: FilePath, like: Tree) -> Tree:
     ...     again = tg.load(Path(folder) / "params.npz", like=tg.nn.Linear(3, 2).init(1))
     >>> tg.tree.all_close(again, params, rtol=0, atol=0)
     True
+
+    The parameters alone, of a file of more:
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tg.save(f"{folder}/run.npz", {"params": {"w": np.ones(2)}, "state": np.zeros(9)})
+    ...     tg.load(f"{folder}/run.npz", like={"params": {"w": np.zeros(2)}}, partial=True)
+    {'params': {'w': array([1., 1.])}}
     """
     leaves, structure = tree.flatten(like)
     wanted = dict(zip(tree.structure_paths(structure), leaves, strict=True))
@@ -131,7 +141,7 @@ def load(path: FilePath, like: Tree) -> Tree:
         raise ValueError("two leaves of the tree have one path")
 
     def read(entries: Mapping[str, Entry]) -> list[Any]:
-        differences = _differences(wanted, entries)
+        differences = _differences(wanted, entries, partial)
         if differences:
             raise FileError("; ".join(differences))
         return [_as(leaf, entries[name].read()) for name, leaf in wanted.items()]
@@ -230,7 +240,9 @@ def _safetensors_entry(opened: Any, name: str) -> Entry:
     return Entry(tuple(part.get_shape()), np.dtype(dtype), lambda: opened.get_tensor(name))
 
 
-def _differences(wanted: Mapping[str, Any], entries: Mapping[str, Entry]) -> list[str]:
+def _differences(
+    wanted: Mapping[str, Any], entries: Mapping[str, Entry], partial: bool
+) -> list[str]:
     """The differences between a file and the wanted tree, each in a few words."""
     told = []
     for name, leaf in wanted.items():
@@ -241,7 +253,10 @@ def _differences(wanted: Mapping[str, Any], entries: Mapping[str, Entry]) -> lis
         shape, dtype = np.shape(leaf), _dtype(leaf)
         if (entry.shape, entry.dtype.newbyteorder("=")) != (shape, dtype.newbyteorder("=")):
             told.append(f"{name!r} is {entry.dtype} {entry.shape}; {dtype} {shape} is expected")
-    told += [f"{name!r} is not in the tree" for name in entries if name not in wanted]
+    more = [] if partial else [name for name in entries if name not in wanted]
+    told += [f"{name!r} is not in the tree" for name in more]
+    if more:
+        told.append("with partial=True only what the tree has is read")
     return told
 
 

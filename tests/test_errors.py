@@ -119,7 +119,7 @@ def test_a_loss_that_is_not_a_scalar_is_told_by_its_shape(fn, shape):
 )
 def test_a_loss_that_is_not_a_floating_scalar_is_told_by_its_type(output):
     message = said(TypeError, lambda: tg.grad(lambda x: output)(1.0))
-    assert type(output).__name__ in message
+    assert ("None" if output is None else type(output).__name__) in message
     message = said(TypeError, lambda: tg.grad(lambda x: x > 0)(1.0))
     assert "bool" in message
 
@@ -643,3 +643,133 @@ def test_quarters_of_a_turn_are_whole():
     # NumPy takes 1.5 of them for three
     with pytest.raises(TypeError):
         tg.grad(lambda x: np.sum(np.rot90(x, 1.5)))(np.eye(2))
+
+
+# --- mistakes of newcomers ------------------------------------------------------------------
+
+KEY = tg.random.key(0)
+MODEL = tg.nn.Sequential(tg.nn.Linear(2, 2), tg.nn.Dropout(0.5))
+
+
+def forgets(*args: Any) -> None:
+    """A function without its return."""
+    sum(args)
+
+
+MISTAKES: list[tuple[Any, list[str]]] = [
+    (lambda: tg.Tensor([1.0, 2.0]), ["tg.grad(fn)(x)", "tg.record(fn)(x)", "parameter(x)"]),
+    (lambda: tg.Tensor(np.ones(2), requires_grad=True), ["tg.grad(fn)(x)"]),
+    (lambda: tg.record(forgets, np.ones(2)), ["lines must be", "tg.record(fn)(x)"]),
+    (lambda: tg.grad(forgets, np.ones(2)), ["argnums must be", "tg.grad(fn)(x)"]),
+    (lambda: tg.grad(forgets)(1.0), ["forgets returned None (is a return missing?)"]),
+    (lambda: tg.jacobian(forgets)(1.0), ["forgets", "is a return missing?"]),
+    (lambda: tg.vjp(forgets, 1.0), ["forgets", "is a return missing?"]),
+    (lambda: tg.jvp(forgets, (1.0,), (1.0,)), ["forgets", "is a return missing?"]),
+    (lambda: tg.hvp(forgets, (1.0,), (1.0,)), ["forgets", "is a return missing?"]),
+    (lambda: tg.hessian_diag(forgets)(1.0), ["forgets", "is a return missing?"]),
+    (lambda: tg.scan(forgets, 0.0, np.ones(2)), ["forgets", "is a return missing?"]),
+    (lambda: tg.fori_loop(0, 2, forgets, 0.0), ["forgets", "is a return missing?"]),
+    (lambda: tg.while_loop(forgets, np.abs, 0.0), ["forgets", "is a return missing?"]),
+    (lambda: tg.while_loop(lambda c: c < 1, forgets, 0.0), ["forgets", "is a return missing?"]),
+    (lambda: tg.testing.check_grads(forgets, (1.0,)), ["forgets", "is a return missing?"]),
+    (lambda: tg.custom_op(vjps=(None,))(lambda x: forgets(x))(1.0), ["is a return missing?"]),
+    (
+        lambda: tg.grad(tg.custom_vjp(forgets)(np.sum))(np.ones(2)),
+        ["the backward rule of sum", "is a return missing?"],
+    ),
+    (
+        lambda: MODEL(MODEL.init(0), np.ones((1, 2)), training=True),
+        ["Dropout", "key=tg.random.key"],
+    ),
+    (lambda: tg.nn.Dropout(0.5)(None, np.ones(2), training=True), ["training=True", "key="]),
+    (lambda: tg.random.normal(KEY.astype(np.uint32)), ["jax_enable_x64"]),
+]
+
+
+@pytest.mark.parametrize(("call", "parts"), MISTAKES)
+def test_a_mistake_of_newcomers_is_told_with_what_to_do(call, parts):
+    message = said(TypeError, call)
+    for part in parts:
+        assert part in message
+
+
+def test_dropout_without_a_key_does_nothing_unless_it_trains():
+    x = np.ones((3, 2))
+    params = MODEL.init(0)
+    np.testing.assert_array_equal(MODEL(params, x), MODEL.layers[0](params[0], x))
+    dropped = [MODEL(params, x, key=KEY), MODEL(params, x, key=KEY, training=True)]
+    np.testing.assert_array_equal(*dropped)
+    assert np.any(dropped[0] == 0)
+    np.testing.assert_array_equal(tg.nn.Dropout(0.0)(None, x, training=True), x)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [tg.reverse_sweep, tg.sweep_steps, tg.show.html]
+    + [lambda tape, output, f=f: f(tape) for f in (tg.show.mermaid, tg.show.dot)],
+)
+def test_an_output_in_the_place_of_its_tape_is_told_the_order(call):
+    output, tape = tg.record(np.sum)(np.ones(2))
+    call(tape, output)
+    message = said(TypeError, lambda: call(output, tape))
+    assert "the first argument must be a Tape, not a Tensor" in message
+    assert "output, tape = tg.record(fn)(x)" in message
+
+
+WRONG = (0.5, -1.0, np.ones(3), "text", (2, "a"), None)
+
+
+@pytest.mark.parametrize("name", sorted({*tg.random.__all__} - {"Key", "key"}))
+def test_every_draw_that_refuses_its_arguments_says_their_order(name):
+    draw = getattr(tg.random, name)
+    told = []
+    for args in [(), *[(0, x) for x in WRONG], *[(x, 3) for x in WRONG], (0, 1, (3,))]:
+        try:
+            draw(*args)
+        except (TypeError, ValueError) as error:
+            told.append(str(error))
+    assert len(told) > 3
+    assert [x for x in told if not re.search("; the order is key, [a-z, ]+$", x)] == []
+    assert "the order is key, " in said(TypeError, lambda: draw(0, 3, size=3))
+
+
+def records() -> list[Any]:
+    """One of each class of parameters, states and optimizers."""
+    layers = [
+        *(tg.nn.Linear(2, 2), tg.nn.Embedding(2, 2), tg.nn.RNNCell(2, 2, 2), tg.nn.GRUCell(2, 2)),
+        *(tg.nn.Conv1d(1, 1, 1), tg.nn.MultiHeadAttention(2, 1), tg.nn.LayerNorm(2)),
+        *(tg.nn.RMSNorm(2), tg.nn.BatchNorm(2)),
+    ]
+    kinds = (tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.optim.Adagrad)
+    optimizers = [kind(0.1) for kind in kinds]
+    states = [optimizer.init(np.ones(2)) for optimizer in optimizers]
+    return [*[x.init(0) for x in layers], layers[-1].initial_state(), *optimizers, *states]
+
+
+@pytest.mark.parametrize("old", records(), ids=lambda x: type(x).__name__)
+def test_a_record_that_is_set_says_how_to_make_a_new_one(old):
+    for field in attrs.fields(type(old)):
+        value = getattr(old, field.name)
+        with pytest.raises(attrs.exceptions.FrozenInstanceError) as caught:
+            setattr(old, field.name, 1)
+        message = str(caught.value)
+        assert message.startswith(f"{type(old).__name__} is immutable; write new = ")
+        change = message.partition("new = ")[2].replace("...", "value")
+        new = eval(change, {"old": old, "value": value, "tg": tg, "attrs": attrs})
+        assert type(new) is type(old)
+        assert getattr(new, field.name) is value
+
+
+@pytest.mark.parametrize("keyword", ["max_norm", "most"])
+def test_the_largest_norm_has_the_fields_name_and_its_former_one(keyword):
+    clipped, norm = tg.optim.clip_by_global_norm(np.array([3.0, 4.0]), **{keyword: 1.0})
+    assert norm == 5
+    np.testing.assert_allclose(clipped, [0.6, 0.8])
+    with pytest.raises(TypeError, match="max_norm twice"):
+        tg.optim.clip_by_global_norm(np.ones(2), max_norm=1.0, most=2.0)
+
+
+@pytest.mark.parametrize("keyword", ["targets", "labels"])
+def test_the_right_classes_are_targets_in_every_function(keyword):
+    logits = np.array([[0.0, 1.0], [2.0, 0.0]])
+    assert tg.nn.accuracy(logits, **{keyword: np.array([1, 1])}) == 0.5

@@ -450,3 +450,25 @@ def test_a_file_without_metadata_says_so(tmp_path: Path) -> None:
     write_zip(tmp_path / "none.npz", RIGHT)
     with pytest.raises(tg.FileError, match=r"metadata\.json"):
         tg.load_metadata(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("suffix", ["npz", "safetensors"])
+@depth("file, in part")
+@given(data=st.data())
+def test_a_part_of_a_file_is_read_where_it_is_asked_for(suffix, data):
+    if suffix == "safetensors":
+        pytest.importorskip("safetensors")
+    names = data.draw(st.lists(st.sampled_from("abcdef"), min_size=1, unique=True))
+    kept = data.draw(st.lists(st.sampled_from(names), min_size=1, unique=True))
+    tree = {name: {"w": np.full(i, float(i))} for i, name in enumerate(names, 1)}
+    part = {name: tree[name] for name in kept}
+    like = tg.tree.map(np.zeros_like, part)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"run.{suffix}"
+        tg.save(path, tree)
+        assert tg.tree.all_close(tg.load(path, like=like, partial=True), part, rtol=0, atol=0)
+        if len(kept) < len(names):
+            with pytest.raises(tg.FileError, match="partial=True"):
+                tg.load(path, like=like)
+        with pytest.raises(tg.FileError, match="'g' is missing"):
+            tg.load(path, like={**like, "g": 1.0}, partial=True)

@@ -18,7 +18,7 @@ from tapegrad.errors import TapeError
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import LARGE, Array, give, keep, lend
-from tapegrad.face.text import a_kind
+from tapegrad.face.text import got
 
 # The cotangent of ones that a sweep begins with. It is recorded while compiling, so that a pass
 # can make the sweep begin with a multiple of it.
@@ -27,12 +27,20 @@ SEED = Rules("seed", lambda *, shape, dtype: np.ones(shape, dtype), (), jvp=lamb
 _ONE = {np.dtype(char): give(np.ones((), char)) for char in "fd"}
 
 
+def check_tape(tape: Any) -> None:
+    """Raise unless the first argument of a function of a tape, and its output, is a tape."""
+    if type(tape) is not Tape:
+        raise TypeError(
+            f"the first argument must be a Tape, not {got(tape)}: after output, tape = "
+            "tg.record(fn)(x) it is tape, and output is the second"
+        )
+
+
 def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tensor, Any]:
     """The cotangents that a sweep begins with, checked."""
-    if type(tape) is not Tape:
-        raise TypeError(f"the tape of a sweep must be a Tape, not {a_kind(tape)}")
+    check_tape(tape)
     if type(output) is not Tensor:
-        raise TypeError(f"the output of a sweep must be a record of the tape, not {a_kind(output)}")
+        raise TypeError(f"the output of a sweep must be a record of the tape, not {got(output)}")
     if output.origin is not tape.start.origin:
         raise TapeError(f"the output ({output._line()}) is a record of another tape")
     if output.dtype.kind != "f":

@@ -25,6 +25,7 @@ from tapegrad.core.writing import (
 )
 from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import own, shown
+from tapegrad.face.text import a_kind
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -66,6 +67,11 @@ def record(fn: Callable[P, R], lines: bool = False) -> Callable[P, tuple[R, Tape
        3  add         %2, 1.0   ()     float64  7.0
     """
     check_callable(fn)
+    if type(lines) is not bool:
+        raise TypeError(
+            f"lines must be True or False, not {a_kind(lines)}; the arguments of fn go to the "
+            "function that is returned: output, tape = tg.record(fn)(x)"
+        )
 
     def recorded(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Tape]:
         output, tape, _ = run(fn, args, kwargs, place=users_place if lines else None)

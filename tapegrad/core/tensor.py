@@ -224,7 +224,7 @@ class Draft:
     _place: Any = attrs.field(init=False)
 
 
-@attrs.frozen(eq=False, repr=False)
+@attrs.frozen(eq=False, repr=False, init=False)
 class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
     """One immutable record of a tape: a value and how it was computed.
 
@@ -269,6 +269,13 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
 
     __tree_leaf__: ClassVar[bool] = True
     __hash__ = object.__hash__
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        raise TypeError(
+            "a Tensor is a record of a tape, not made by its class: tg.grad(fn)(x) and "
+            "tg.record(fn)(x) call fn with Tensors for arrays, and by hand it is "
+            "tape, t = tg.Tape().parameter(x)"
+        )
 
     @property
     def value(self) -> Array:

@@ -27,7 +27,7 @@ from tapegrad.declare.parts import Layout
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import keep, lend
-from tapegrad.face.text import a_kind
+from tapegrad.face.text import a_kind, got
 from tapegrad.tree.opaque import refuse_hidden
 
 P = ParamSpec("P")
@@ -91,8 +91,7 @@ def custom_op(
             y = function(*lend(args), **lend(kwargs))
             if not isinstance(y, np.ndarray | np.generic | float | int):
                 raise TypeError(
-                    f"{called}: the function returned {a_kind(y)}; one array of real "
-                    "numbers is needed (is a return missing?)"
+                    f"{called}: the function returned {got(y)}; one array of real numbers is needed"
                 )
             refuse_unreal(f"{called}: the result", (y,))
             if not isinstance(y, np.ndarray):
@@ -264,9 +263,9 @@ class CustomCall:
         own, named = tree.fresh((args, kwargs))
         given = self.custom.backward(cotangent, output, *own, **named)
         if type(given) is not tuple or len(given) != len(args):
-            got = f"a tuple of {len(given)}" if type(given) is tuple else type(given).__name__
+            what = f"a tuple of {len(given)}" if type(given) is tuple else got(given)
             raise TypeError(
-                f"the backward rule of {name} returned {got}; a tuple with a cotangent for each "
+                f"the backward rule of {name} returned {what}; a tuple with a cotangent for each "
                 f"of the {len(args)} positional arguments is needed (None where no gradient "
                 "passes)"
             )

@@ -17,6 +17,11 @@ def a_kind(x: Any) -> str:
     return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"
 
 
+def got(x: Any) -> str:
+    """What an argument is, or what a function returned."""
+    return "None (is a return missing?)" if x is None else a_kind(x)
+
+
 # Python's limit on digits can be set as low as 640, which have more bits than this
 _MOST_BITS = 2000
 

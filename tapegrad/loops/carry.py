@@ -16,6 +16,7 @@ from tapegrad.core.writing import CURRENT, recorded_from
 from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, require_64_bits, require_real
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import lend, shown
+from tapegrad.face.text import got
 
 T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)
@@ -157,13 +158,15 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     if structure == after_structure and all(map(_is_like, first, second)):
         return
     must = f"{what}: {label(f)} must return a carry like the one that it is given"
+    if after is None and before is not None:
+        raise TypeError(f"{must}, not {got(after)}")
     old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
     if structure != after_structure:
-        given, got = ([path for path, _ in leaves] for leaves in (old, new))
-        if given != got:
+        given, found = ([path for path, _ in leaves] for leaves in (old, new))
+        if given != found:
             raise TypeError(
                 f"{must}, but the leaves before a step are {', '.join(given) or 'none'} "
-                f"and after it {', '.join(got) or 'none'}"
+                f"and after it {', '.join(found) or 'none'}"
             )
         raise TypeError(f"{must}, but the structures differ: {before!r} and {after!r}")
     for (path, x), (_, y) in zip(old, new, strict=True):

@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import require_64_bits
 from tapegrad.face.ownership import lend
-from tapegrad.face.text import a_kind
+from tapegrad.face.text import got
 from tapegrad.loops.carry import (
     as_initial,
     check_arrays,
@@ -211,7 +211,7 @@ def _check_truth(cond: Fn, found: Any) -> None:
     if not isinstance(found, np.ndarray | np.generic | bool | int | float) or np.shape(found):
         shape = f" of shape {np.shape(found)}" if isinstance(found, np.ndarray) else ""
         raise TypeError(
-            f"while_loop: {label(cond)} returned {a_kind(found)}{shape}; one truth value is needed"
+            f"while_loop: {label(cond)} returned {got(found)}{shape}; one truth value is needed"
         )
 
 

@@ -15,6 +15,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant, refuse_unreal
 from tapegrad.face.ownership import lend
+from tapegrad.face.text import got
 from tapegrad.loops.carry import (
     check_arrays,
     check_carry,
@@ -211,8 +212,8 @@ def _example(xs: Any, n: int) -> Any:
 def _pair(f: Step, output: Any) -> tuple[Any, Any]:
     if not (isinstance(output, tuple) and len(output) == 2):
         raise TypeError(
-            f"scan: {label(f)} returns (carry, y), with None for y if there is none; it returned a "
-            f"{type(output).__name__}"
+            f"scan: {label(f)} returns (carry, y), with None for y if there is none; it returned "
+            f"{got(output)}"
         )
     carry, y = output
     return carry, y

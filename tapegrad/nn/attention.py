@@ -14,6 +14,7 @@ from tapegrad.face.lines import at_users_line
 from tapegrad.nn.initializers import Key, glorot_uniform, split, zeros
 from tapegrad.nn.layers import BaseLayer, LinearParams, affine, check_params, positive_integer
 from tapegrad.ops import expand_dims, logical_and, matmul, reshape, softmax, swapaxes, where
+from tapegrad.tree.structure import immutable
 
 
 @at_users_line
@@ -66,6 +67,7 @@ def _check_is_boolean(mask: Any) -> None:
         )
 
 
+@immutable
 @attrs.frozen
 class MultiHeadAttentionParams:
     """The parameters of `MultiHeadAttention`: four of `Linear`, each (n, n) and (n,)."""

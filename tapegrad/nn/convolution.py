@@ -22,6 +22,7 @@ from tapegrad.nn.layers import (
 )
 from tapegrad.ops import add, matmul, max, mean, reshape
 from tapegrad.ops.window import patches
+from tapegrad.tree.structure import immutable
 
 Sides = int | tuple[int, ...]
 
@@ -44,6 +45,7 @@ def each_side(layer: Any, value: Any) -> tuple[Any, ...]:
     return value if len(value) == layer.n_axes else (None,)
 
 
+@immutable
 @attrs.frozen
 class ConvParams:
     """The parameters of a convolution, laid out as in PyTorch.

@@ -15,6 +15,7 @@ from tapegrad.functions import elu, gelu, leaky_relu, silu
 from tapegrad.nn.initializers import Key, centred_uniform, he_normal, zeros
 from tapegrad.ops import add, index_select, log_softmax, matmul, relu, sigmoid, softmax, tanh, where
 from tapegrad.ops.indexing import from_zero
+from tapegrad.tree.structure import immutable
 
 
 class Layer(Protocol):
@@ -61,6 +62,7 @@ def _joined(at: str, name: str) -> str:
     return f"{at}.{name}" if at else name
 
 
+@immutable
 @attrs.frozen
 class LinearParams:
     """The parameters of `Linear`: ``weight`` (n_inputs, n_outputs), ``bias`` (n_outputs,)."""
@@ -125,6 +127,7 @@ def affine(
     return add(matmul(x, params.weight), params.bias)
 
 
+@immutable
 @attrs.frozen
 class EmbeddingParams:
     """The parameters of `Embedding`: ``weight`` (vocab_size, dim)."""
@@ -272,10 +275,20 @@ class Dropout(BaseLayer):
     def init(self, key: Key, dtype: npt.DTypeLike = float) -> None:
         """None: there are no parameters."""
 
-    def __call__(self, params: None, x: Any, key: Any = None) -> Any:
-        """X with elements dropped; without a key, x unchanged."""
+    def __call__(self, params: None, x: Any, key: Any = None, training: bool = False) -> Any:
+        """X with elements dropped; without a key, x unchanged.
+
+        Raises
+        ------
+        TypeError
+            With `training` and without a key, unless the rate is 0.
+        """
         check_no_params(self, params)
-        if key is None or self.rate == 0:
+        if self.rate == 0:
+            return x
+        if key is None:
+            if training is True:
+                raise TypeError(f"{self}: training=True needs a key: pass key=tg.random.key(...)")
             return x
         keep = 1 - self.rate
         return where(random.bernoulli(key, keep, shape_of(x)), x / keep, 0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapegrad.core.operands import shape_of
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import renamed
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import at_users_line
 from tapegrad.ops import (
@@ -301,23 +302,24 @@ def cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean") -> An
     return reduced(negative(picked))
 
 
+@renamed(labels="targets")
 @at_users_line
-def accuracy(logits: Any, labels: Any) -> Any:
-    """The share of predictions whose largest logit is that of the label.
+def accuracy(logits: Any, targets: Any) -> Any:
+    """The share of predictions whose largest logit is the target.
 
     Parameters
     ----------
     logits
         Any leading shape, and classes along the last axis. Among equal logits, the first counts.
-    labels
+    targets
         The right classes: integers from 0, of the logits' leading shape.
 
     Raises
     ------
     ValueError
-        If the labels' shape is not the logits' leading shape.
+        If the targets' shape is not the logits' leading shape.
     IndexError
-        If a label is not one of the classes (which a compiled function does not know of its
+        If a target is not one of the classes (which a compiled function does not know of its
         inputs).
 
     Examples
@@ -330,15 +332,15 @@ def accuracy(logits: Any, labels: Any) -> Any:
     shape = shape_of(logits)
     if not shape:
         raise ValueError("accuracy: logits of shape () have no axis of classes")
-    if shape_of(labels) != shape[:-1]:
+    if shape_of(targets) != shape[:-1]:
         raise ValueError(
-            f"accuracy: logits of shape {shape} need labels of shape {shape[:-1]}, not "
-            f"{shape_of(labels)}"
+            f"accuracy: logits of shape {shape} need targets of shape {shape[:-1]}, not "
+            f"{shape_of(targets)}"
         )
-    known = seen(labels)
+    known = seen(targets)
     if known is not None and ((known < 0) | (known >= shape[-1])).any():
         raise IndexError(
-            f"accuracy: a label is not one of the {shape[-1]} classes: labels go from 0 to "
+            f"accuracy: a target is not one of the {shape[-1]} classes: targets go from 0 to "
             f"{shape[-1] - 1}; got {known}"
         )
-    return mean(equal(argmax(logits, axis=-1), labels))
+    return mean(equal(argmax(logits, axis=-1), targets))

@@ -13,8 +13,10 @@ from tapegrad.core.operands import shape_of
 from tapegrad.nn.initializers import Key, ones, zeros
 from tapegrad.nn.layers import BaseLayer, check_params, check_shape, positive_integer
 from tapegrad.ops import astype, mean, reshape, sqrt, square, stop_gradient
+from tapegrad.tree.structure import immutable
 
 
+@immutable
 @attrs.frozen
 class NormParams:
     """The parameters of `LayerNorm` and `BatchNorm`: ``weight`` and ``bias``, each (n,)."""
@@ -23,6 +25,7 @@ class NormParams:
     bias: Any
 
 
+@immutable
 @attrs.frozen
 class RMSNormParams:
     """The parameters of `RMSNorm`: ``weight`` (n,)."""
@@ -123,6 +126,7 @@ class RMSNorm(BaseLayer):
         return x / sqrt(mean(square(x), axis=-1, keepdims=True) + self.epsilon) * params.weight
 
 
+@immutable
 @attrs.frozen
 class BatchNormState:
     """The running statistics of `BatchNorm`: ``mean`` and ``variance``, each (n,)."""

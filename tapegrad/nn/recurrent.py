@@ -20,6 +20,7 @@ from tapegrad.nn.layers import (
 )
 from tapegrad.ops import add, astype, concatenate, relu, sigmoid, tanh
 from tapegrad.ops.casting import to_array
+from tapegrad.tree.structure import immutable
 
 _ACTIVATIONS = {"relu": relu, "sigmoid": sigmoid, "tanh": tanh}
 
@@ -37,6 +38,7 @@ def _known(instance: Any, attribute: Any, value: Any) -> None:
         )
 
 
+@immutable
 @attrs.frozen
 class RNNCellParams:
     """The parameters of `RNNCell`: input to hidden, hidden to hidden, hidden to output."""
@@ -55,7 +57,7 @@ class RNNCell(BaseLayer):
     n_inputs, n_hidden, n_outputs
         The lengths of the last axis of its input, hidden state and output.
     activation
-        ``"sigmoid"``, ``"tanh"`` or ``"relu"``.
+        ``"sigmoid"``, ``"tanh"``, which is PyTorch's default, or ``"relu"``.
 
     Examples
     --------
@@ -130,6 +132,7 @@ class RNNCell(BaseLayer):
         return affine(self, params.w_ho, hidden, self.n_hidden, self.n_outputs, "w_ho"), hidden
 
 
+@immutable
 @attrs.frozen
 class GatedParams:
     """The parameters of `GRUCell` and `LSTMCell`: input to gates, hidden to gates.

@@ -10,10 +10,12 @@ import numpy as np
 from tapegrad.face.ownership import give
 from tapegrad.ops import sqrt
 from tapegrad.optim.base import Optimizer, below_one, is_known, is_none, not_negative, plain
+from tapegrad.tree.structure import immutable
 
 __all__ = ["Adagrad", "AdagradState", "Adam", "AdamState", "AdamW", "RMSProp", "RMSPropState"]
 
 
+@immutable
 @attrs.frozen
 class AdamState:
     """The state of `Adam` and `AdamW`.
@@ -38,6 +40,7 @@ class AdamState:
     square: Any
 
 
+@immutable
 @attrs.frozen
 class Adam(Optimizer):
     """Steps of about one length in each parameter (Kingma and Ba 2015, arXiv:1412.6980).
@@ -109,6 +112,7 @@ class Adam(Optimizer):
         return p - length * mean / (sqrt(square) + epsilon), mean, square
 
 
+@immutable
 @attrs.frozen
 class AdamW(Adam):
     """`Adam` with decoupled weight decay (Loshchilov and Hutter 2019).
@@ -148,6 +152,7 @@ class AdamW(Adam):
         return p * (1 - rate * self.weight_decay), g
 
 
+@immutable
 @attrs.frozen
 class RMSPropState:
     """The state of `RMSProp`.
@@ -176,6 +181,7 @@ class RMSPropState:
     velocity: Any = None
 
 
+@immutable
 @attrs.frozen
 class RMSProp(Optimizer):
     """Divides the gradient by a moving root mean square (Tieleman and Hinton 2012).
@@ -251,6 +257,7 @@ class RMSProp(Optimizer):
         return p - rate * v, *new
 
 
+@immutable
 @attrs.frozen
 class AdagradState:
     """The state of `Adagrad`.
@@ -273,6 +280,7 @@ class AdagradState:
     total: Any
 
 
+@immutable
 @attrs.frozen
 class Adagrad(Optimizer):
     """Divides the gradient by the root of the sum of all its squares (Duchi et al. 2011).

@@ -8,6 +8,7 @@ import numpy as np
 
 from tapegrad import tree as trees
 from tapegrad.core.tensor import Tensor
+from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import give
 from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
@@ -48,18 +49,19 @@ def global_norm(tree: Any) -> Any:
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
 
 
+@renamed(most="max_norm")
 @at_users_line
-def clip_by_global_norm(grads: Tree, most: Any) -> tuple[Tree, Any]:
+def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
     """Scales gradients down if their norm is too large (Pascanu et al. 2013).
 
-    All are multiplied by ``most / norm`` if that is less than 1; otherwise they stay the same to
-    the last bit (arXiv:1211.5063).
+    All are multiplied by ``max_norm / norm`` if that is less than 1; otherwise they stay the same
+    to the last bit (arXiv:1211.5063).
 
     Parameters
     ----------
     grads
         A tree of floating arrays.
-    most
+    max_norm
         The largest norm, more than 0.
 
     Returns
@@ -71,20 +73,20 @@ def clip_by_global_norm(grads: Tree, most: Any) -> tuple[Tree, Any]:
     Raises
     ------
     ValueError
-        If most is not a number above 0.
+        If `max_norm` is not a number above 0.
 
     Examples
     --------
     >>> import tapegrad as tg
-    >>> clipped, norm = tg.optim.clip_by_global_norm({"w": np.array([3.0, -4.0])}, most=1.0)
+    >>> clipped, norm = tg.optim.clip_by_global_norm({"w": np.array([3.0, -4.0])}, max_norm=1.0)
     >>> clipped["w"], float(norm)
     (array([ 0.6, -0.8]), 5.0)
     """
-    most = plain(most)
-    if is_known(most) and not most > 0:
-        raise ValueError(f"most, the largest norm, must be more than 0; it is {most!r}")
+    max_norm = plain(max_norm)
+    if is_known(max_norm) and not max_norm > 0:
+        raise ValueError(f"max_norm must be more than 0; it is {max_norm!r}")
     norm = global_norm(grads)
-    factor = most / maximum(norm, most)
+    factor = max_norm / maximum(norm, max_norm)
 
     def clipped(g: Any) -> Any:
         dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)

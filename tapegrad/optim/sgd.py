@@ -12,10 +12,12 @@ from numpy import ndarray
 from tapegrad.core.cotangents import FLOAT64
 from tapegrad.face.ownership import give
 from tapegrad.optim.base import Optimizer, below_one, is_none, plain
+from tapegrad.tree.structure import immutable
 
 __all__ = ["SGD", "SGDState"]
 
 
+@immutable
 @attrs.frozen
 class SGDState:
     """The state of `SGD`.
@@ -38,6 +40,7 @@ class SGDState:
     velocity: Any = None
 
 
+@immutable
 @attrs.frozen
 class SGD(Optimizer):
     """Stochastic gradient descent, with momentum.

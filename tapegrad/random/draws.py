@@ -13,7 +13,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import at_users_line
 from tapegrad.ops.indexing import index_select
 from tapegrad.random import generator
-from tapegrad.random.keys import as_key, is_integer
+from tapegrad.random.keys import as_key, in_order, is_integer
 
 __all__ = ["bernoulli", "choice", "integers", "normal", "permutation", "truncated_normal"]
 __all__ += ["uniform"]
@@ -25,6 +25,7 @@ _LEAST_MASS = 0.01
 
 
 @at_users_line
+@in_order
 def uniform(
     key: Any, shape: Shape = (), low: Any = 0.0, high: Any = 1.0, dtype: npt.DTypeLike = float
 ) -> Any:
@@ -78,6 +79,7 @@ def uniform(
     return scaled if scaled.dtype == dtype else scaled.astype(dtype)
 
 
+@in_order
 def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     """Normal numbers of mean 0 and variance 1.
 
@@ -101,6 +103,7 @@ def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     return generator.normal(as_key(key), shape=_shape(shape), dtype=_floating(dtype))
 
 
+@in_order
 def truncated_normal(
     key: Any,
     shape: Shape = (),
@@ -144,6 +147,7 @@ def truncated_normal(
     )
 
 
+@in_order
 def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
     """Truth values, each True with probability p.
 
@@ -172,6 +176,7 @@ def bernoulli(key: Any, p: Any = 0.5, shape: Shape | None = None) -> Any:
     return generator.bernoulli(as_key(key), p, shape=shape)
 
 
+@in_order
 def integers(
     key: Any, low: Any, high: Any, shape: Shape = (), dtype: npt.DTypeLike = np.int64
 ) -> Any:
@@ -210,6 +215,7 @@ def integers(
     return generator.integers(as_key(key), low, high, shape=shape, dtype=np.dtype(dtype))
 
 
+@in_order
 def permutation(key: Any, x: Any) -> Any:
     """The numbers from 0 to n - 1, or the rows of an array, in random order.
 
@@ -234,6 +240,7 @@ def permutation(key: Any, x: Any) -> Any:
     return order if rows is None else index_select(rows, order)
 
 
+@in_order
 def choice(key: Any, x: Any, shape: Shape = (), replace: bool = True, p: Any = None) -> Any:
     """Random choices from the numbers 0 to n - 1, or from the rows of an array.
 
@@ -282,7 +289,10 @@ def _shape(shape: Any) -> tuple[int, ...]:
 
 
 def _floating(dtype: Any) -> np.dtype[Any]:
-    made: np.dtype[Any] = np.dtype(dtype)
+    try:
+        made: np.dtype[Any] = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be a floating dtype; not {dtype!r}") from None
     if made.kind != "f":
         raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {made}")
     return made

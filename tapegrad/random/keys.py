@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+import functools
+from collections.abc import Callable
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -11,8 +13,9 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.face.ownership import Array
 from tapegrad.random import generator
 
-__all__ = ["Key", "as_key", "fold_in", "is_integer", "key", "split"]
+__all__ = ["Key", "as_key", "fold_in", "in_order", "is_integer", "key", "split"]
 
+F = TypeVar("F", bound=Callable[..., Any])
 # a string, for numpy.random takes long to import
 Key: TypeAlias = "int | np.random.SeedSequence | Array"
 
@@ -60,12 +63,31 @@ def key(seed: Any) -> Any:
     elif isinstance(seed, np.random.SeedSequence):
         return generator.of_sequence(seed)
     what = f"{seed.dtype} {seed.shape}" if hasattr(seed, "dtype") else repr(seed)
+    if what == "uint32 (2,)":
+        what += ', as JAX holds keys before jax.config.update("jax_enable_x64", True)'
     raise TypeError(
         "a key is what tg.random.key, split or fold_in return, a non-negative integer or a numpy "
         f"SeedSequence; not {what}"
     )
 
 
+def in_order(fn: F) -> F:
+    """A function whose errors about its arguments say their order, which is not NumPy's."""
+    code = fn.__code__
+    order = ", ".join(code.co_varnames[: code.co_argcount])
+
+    @functools.wraps(fn)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return fn(*args, **kwargs)
+        except (TypeError, ValueError) as error:
+            kind = next(kind for kind in (TypeError, ValueError) if isinstance(error, kind))
+            raise kind(f"{error}; the order is {order}") from error.__cause__
+
+    return called  # type: ignore[return-value]
+
+
+@in_order
 def split(key: Any, n: int = 2) -> Any:
     """Several new keys made of one.
 
@@ -98,6 +120,7 @@ def split(key: Any, n: int = 2) -> Any:
     return generator.split(as_key(key), n=int(n))
 
 
+@in_order
 def fold_in(key: Any, data: Any) -> Any:
     """A new key made of a key and an integer, such as the number of a step.
 

@@ -15,6 +15,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.face.ownership import Array
+from tapegrad.face.text import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse
 from tapegrad.testing.leaves_as_vector import locate, pack
 
@@ -117,7 +118,9 @@ class Foreign:
         output = f.called(fn, f.name, f.arguments(f.xs))
         y = tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
         if not y:
-            raise TypeError(f"{f.name} returns no floating leaf to differentiate")
+            raise TypeError(
+                f"{f.name} returns no floating leaf to differentiate, but {got(output)}"
+            )
         f = attrs.evolve(f, output=output, y=y)
         f.require_same(f.name, y, f.floating(fn(*f.arguments(f.xs))), f.y_paths)
         if not np.isfinite(pack(y)).all():

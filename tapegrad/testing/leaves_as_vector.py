@@ -13,6 +13,7 @@ from tapegrad import tree
 from tapegrad.core.callables import argument_names, label
 from tapegrad.core.operands import is_floating
 from tapegrad.face.ownership import Array
+from tapegrad.face.text import got
 
 __all__ = ["Flat", "flattened", "floating", "locate", "pack", "unpack", "weights"]
 
@@ -80,7 +81,7 @@ def floating(fn: FlatFn, output: Any) -> list[Any]:
     """The floating leaves of a function's result."""
     outputs = [y for y in tree.leaves(output) if is_floating(y)]
     if not outputs:
-        raise TypeError(f"{label(fn)} returns no floating leaf to differentiate")
+        raise TypeError(f"{label(fn)} returns no floating leaf to differentiate, but {got(output)}")
     return outputs
 
 

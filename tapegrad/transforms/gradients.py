@@ -16,7 +16,7 @@ from tapegrad.core.sweep import finite_check, sweep
 from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
-from tapegrad.face.text import a_kind
+from tapegrad.face.text import got
 from tapegrad.transforms.base import (
     A,
     Argnums,
@@ -254,14 +254,14 @@ def check_scalar(fn: Fn, output: Any) -> None:
     ):
         return
     if not is_floating(output):
-        got = f"a Tensor of {output.dtype}" if type(output) is Tensor else a_kind(output)
+        returned = f"a Tensor of {output.dtype}" if type(output) is Tensor else got(output)
         remedy = ""
         if type(output) is tuple:
             remedy = "; with auxiliary results, pass has_aux=True"
         elif type(getattr(output, "data", None)) is Tensor:  # an array of xarray has this attribute
             remedy = "; return the Tensor in it (.data)"
         raise TypeError(
-            f"a gradient needs a floating scalar, but {label(fn)} returned {got}{remedy}"
+            f"a gradient needs a floating scalar, but {label(fn)} returned {returned}{remedy}"
         )
     if np.size(output) != 1:
         raise TypeError(

@@ -123,5 +123,6 @@ def as_positions(what: str, given: Any) -> int | tuple[int, ...]:
         return tuple([operator.index(i) for i in given]) if several else operator.index(given)
     except TypeError:
         raise TypeError(
-            f"{what} must be the position of an argument, or a tuple of positions, not {given!r}"
+            f"{what} must be the position of an argument, or a tuple of positions, not {given!r}; "
+            "the arguments themselves go to the function that is returned: tg.grad(fn)(x)"
         ) from None

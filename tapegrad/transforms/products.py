@@ -18,7 +18,7 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.ownership import give
-from tapegrad.face.text import a_kind
+from tapegrad.face.text import a_kind, got
 from tapegrad.transforms.base import (
     A,
     Aux,
@@ -158,6 +158,8 @@ def pulled(
 
 def check_result(fn: Fn, output: Any) -> None:
     """Raise unless what a function returned has a derivative."""
+    if output is None:
+        raise TypeError(f"{label(fn)} has no derivative: it returned {got(output)}")
     leaves = tree.leaves(output)
     for x in leaves:
         refuse_hidden(x, "a result")

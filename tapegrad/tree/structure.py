@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import attrs
 import numpy as np
@@ -263,6 +263,25 @@ def leaves(tree: Any) -> list[Any]:
     [1, 2, 3]
     """
     return flatten(tree)[0]
+
+
+K = TypeVar("K", bound=type)
+
+
+def immutable(cls: K) -> K:
+    """A frozen class whose records say, where a field is set, how to make a new one."""
+
+    def refuse(record: Any, name: str, value: Any) -> NoReturn:
+        error = attrs.exceptions.FrozenInstanceError()
+        # what makes records is no tree of arrays
+        change = f"attrs.evolve(old, {name}=...)"
+        if not hasattr(cls, "init"):
+            change = f'tg.tree.update(old, {{"{name}": ...}})'
+        error.args = (f"{cls.__name__} is immutable; write new = {change}",)
+        raise error
+
+    cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
+    return cls
 
 
 def paths(tree: Any) -> list[str]:

@@ -94,7 +94,7 @@ def test_accuracy_counts_what_is_right(seed: int, shape: Any) -> None:
     want = np.mean(np.argmax(logits, axis=-1) == labels)
     assert nn.accuracy(logits, labels) == want
     assert tg.compile(nn.accuracy)(logits, labels) == want
-    with pytest.raises(ValueError, match="labels"):
+    with pytest.raises(ValueError, match="targets"):
         nn.accuracy(logits, np.zeros((*shape, 1), int))
     with pytest.raises(ValueError, match="classes"):
         nn.accuracy(np.array(0.0), np.array(0))

@@ -104,7 +104,7 @@ def test_dropout_with_a_key_has_the_properties_of_any_function() -> None:
 def test_sequential_with_state_takes_it_and_returns_it() -> None:
     norm, linear = nn.BatchNorm(3), nn.Linear(3, 2)
     inner = nn.Sequential(norm, np.tanh)
-    model = nn.Sequential(inner, linear, nn.BatchNorm(2), nn.Dropout(0.5))
+    model = nn.Sequential(inner, linear, nn.BatchNorm(2), nn.Dropout(0.0))
     params, state = model.init(0), model.initial_state()
     assert tg.tree.paths(state) == ["0.0.mean", "0.0.variance", "2.mean", "2.variance"]
     assert state[1] is state[3] is state[0][1] is None

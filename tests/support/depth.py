@@ -56,6 +56,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op on JAX": (6, 1_500),
     # files that are not what they were
     "file, damaged": (40, 2_000),
+    "file, in part": (5, 100),
     "file, hostile": (80, 5_000),
 }
 

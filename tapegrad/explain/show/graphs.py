@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
@@ -27,6 +28,7 @@ def mermaid(tape: Tape) -> str:
         n0 --> n2
         n1 --> n2
     """
+    check_tape(tape)
     lines = ["flowchart TD"]
     for record in tape:
         # Mermaid's codes for characters with a special meaning in a label
@@ -61,6 +63,7 @@ def dot(tape: Tape) -> str:
         n1 -> n2
     }
     """
+    check_tape(tape)
     lines = ["digraph tape {", "    node [shape=box, fontname=monospace]"]
     for record in tape:
         text = _said(record).replace("\\", "\\\\").replace('"', '\\"')

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
@@ -71,6 +72,7 @@ def html(
     >>> page.startswith("<!DOCTYPE html>"), "src=" in page
     (True, False)
     """
+    check_tape(tape)
     if tape.start.origin.compiling:
         raise TraceError("a page shows values, which are not known while compiling")
     steps = list(sweep_steps(tape, output, cotangent))

@@ -25,7 +25,7 @@ from tapegrad.core.writing import (
 )
 from tapegrad.declare.abstract import evaluate
 from tapegrad.face.constants import as_constant
-from tapegrad.face.text import a_kind
+from tapegrad.face.text import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.ir import Code, Input, Ref, inputs_at, interpreted
@@ -122,7 +122,7 @@ def _as_result(called: str, x: Any, path: str) -> Any:
         return as_constant(np.asarray(x), called)
     of = f" as {path}" if path else ""
     raise TypeError(
-        f"{called} returned {a_kind(x)}{of}; what is repeated or chosen by value gives "
+        f"{called} returned {got(x)}{of}; what is repeated or chosen by value gives "
         "arrays and numbers alone"
     )
 
