@@ -1,20 +1,52 @@
-"""How thoroughly Hypothesis searches, and what becomes of others' deprecations.
+"""How thoroughly Hypothesis searches, what becomes of others' deprecations, and of time.
 
 HYPOTHESIS_PROFILE=thorough has it search for longer. What costs more than a call of an op
 has a number of examples of its own: see support/depth.py.
 """
 
+import faulthandler
+import gc
 import os
+import time
 import warnings
 from collections.abc import Generator
+from typing import Any
 
 import pytest
 from hypothesis import settings
 
 # the same examples in each run, so that no run surprises
-settings.register_profile("default", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
 settings.register_profile("thorough", max_examples=250, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+WATCH = pytest.StashKey[dict[str, Any]]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the terminal, which a test that hangs is told on."""
+    config.stash[WATCH] = {"terminal": os.dup(2), "since": -60.0}
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    faulthandler.cancel_dump_traceback_later()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Spare the garbage collector what stays: tests call it often, and there are many of them."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Show where a test hangs for five minutes.
+
+    pytest's own timeout starts a thread for each test, which takes more time than most tests do.
+    """
+    watch = item.config.stash[WATCH]
+    if time.monotonic() > watch["since"] + 60:
+        watch["since"] = time.monotonic()
+        faulthandler.dump_traceback_later(360, file=watch["terminal"])
 
 
 @pytest.hookimpl(wrapper=True)

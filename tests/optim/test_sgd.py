@@ -10,9 +10,6 @@ from mappings import VECTORS
 
 import tapegrad as tg
 
-FLOATS = st.floats(-10, 10, allow_subnormal=False)
-
-
 RATES = st.floats(0, 2, allow_subnormal=False)
 
 

@@ -14,43 +14,43 @@ THOROUGH = settings.default.max_examples > 30
 # family: examples of the default run, of the thorough run
 FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
-    "op": (4, 150),
-    "op, cheap": (16, 250),
+    "op": (3, 150),
+    "op, cheap": (8, 250),
     "op, written": (1, 40),
-    "op, written in its own form": (8, 60),
-    "op, in every part": (3, 30),
-    "op, by differences": (2, 20),
+    "op, written in its own form": (5, 60),
+    "op, in every part": (2, 30),
+    "op, by differences": (1, 20),
     "op, by every property": (1, 20),
     # of which each is called with every argument wrong in a dozen ways
-    "op, called wrongly": (10, 120),
+    "op, called wrongly": (5, 120),
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 20),
-    "check_grads, of few inputs": (6, 100),
-    "loop": (6, 60),
+    "check_grads, of few inputs": (4, 100),
+    "loop": (4, 60),
     # a body that changes what it is given, in each transform and in each loop
-    "own tree": (5, 40),
+    "own tree": (3, 40),
     "own tree, in a loop": (3, 40),
-    "batch": (8, 250),
+    "batch": (5, 250),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),
     # of which the properties of any function are checked
     "properties": (5, 50),
     # random programs of up to 40 steps, traced, and improved, written or run
-    "program": (10, 150),
-    "program, by one pass": (30, 60),
-    "program, compiled": (30, 10_000),
+    "program": (8, 150),
+    "program, by one pass": (15, 60),
+    "program, compiled": (20, 10_000),
     "program, as text": (10, 50),
     "program, in blocks": (10, 300),
-    "program, in results": (20, 100),
+    "program, in results": (10, 100),
     "program, saved": (8, 300),
     # of each family of functions as users write them, each pass proved
     "program, proved": (3, 67),
     "program, proved in any order": (1, 20),
     "program on JAX": (2, 150),
-    "program against JAX": (6, 200),
+    "program against JAX": (3, 200),
     # functions of a few steps, compiled and run
     "small step": (5, 60),
-    "formula": (30, 1_500),
+    "formula": (15, 1_500),
     # calls of any op, of which one test draws them all
     "op, saved": (20, 1_000),
     "op on JAX": (6, 1_500),
