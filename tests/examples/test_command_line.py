@@ -236,8 +236,7 @@ def test_output_that_nobody_reads_is_no_traceback(script):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
-@pytest.mark.parametrize("arguments", [(), ("--help",)], ids=["run", "help"])
-@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["buffered", "unbuffered"])
+@pytest.mark.parametrize(("arguments", "unbuffered"), [((), "1"), (("--help",), "")])
 def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuffered):
     with open("/dev/full", "w") as full:
         status, _, errors = _ended(

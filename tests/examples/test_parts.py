@@ -1,7 +1,5 @@
 """The pages for learners: each runs by itself, and judges a guess rightly."""
 
-import contextlib
-import io
 import json
 import os
 import re
@@ -42,11 +40,12 @@ GUESSES = {
 
 @pytest.fixture
 def run(monkeypatch, capsys):
-    """Run a page, or what a learner made of it: what it prints."""
+    """Run a page, or what a learner made of it: what it prints, and what its names are."""
 
-    def run(page, source):
+    def run(page, source, names=None):
         monkeypatch.setattr(sys, "path", list(sys.path))
-        names = {"__name__": "__main__", "__file__": str(page)}
+        names = {} if names is None else names
+        names |= {"__name__": "__main__", "__file__": str(page)}
         exec(compile(source, str(page), "exec"), names)
         return capsys.readouterr().out
 
@@ -110,10 +109,8 @@ def test_a_page_runs_by_itself_and_waits_for_a_guess(page, said):
 def test_a_page_prints_no_answer_before_the_guess(page, run):
     source = page.read_text(encoding="utf-8")
     before = run(page, source[: BLANK.search(source).start()])
-    after = run(page, source).removeprefix(before)
-    names = {"__name__": "__main__", "__file__": str(page)}
-    with contextlib.redirect_stdout(io.StringIO()):
-        exec(compile(source, str(page), "exec"), names)
+    names = {}
+    after = run(page, source, names).removeprefix(before)
     # rules are not asked for as numbers
     answers = np.atleast_1d(names.get("answer", np.nan)).astype(float)
     printed = [float(x) for x in re.findall(r"-?\d+(?:\.\d+)?", after)]

@@ -214,7 +214,9 @@ def jittered(case: Case) -> Case:
 def verdict(op: Op[Any], wrong: Op[Any]) -> str:
     """killed, survived or equivalent; or stillborn, if it runs on no call."""
     ran = differed = False
-    for case in calls(op.name):
+    # a tape may call it by another name than the table
+    (name,) = [name for name, entry in OPS.items() if entry is op] or [op.name]
+    for case in calls(name):
         right, other = outcome(op, case), outcome(wrong, case)
         if right is None or other is None:
             continue
