@@ -28,7 +28,7 @@ from tapegrad.face.constants import as_constant
 from tapegrad.face.text import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
-from tapegrad.program.ir import Code, Input, Ref, inputs_at, interpreted
+from tapegrad.program.ir import Code, Constant, Input, Ref, inputs_at, interpreted
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 
@@ -210,7 +210,7 @@ def from_these(
     outputs
         The values that are returned; by default, all that the program returns.
     """
-    inputs = [_given(code.of(x)) for x in order] if inputs is None else inputs
+    inputs = [input_of(code.of(x)) for x in order] if inputs is None else inputs
     outputs = code.outputs if outputs is None else outputs
     moved: dict[Any, Any] = {x: Ref("input", i) for i, x in enumerate(order)}
     needed: set[Any] = set(outputs)
@@ -232,10 +232,12 @@ def from_these(
     )
 
 
-def _given(made: Any) -> Input:
-    """The input that a value becomes."""
+def input_of(made: Any) -> Input:
+    """An input for values like one of a program: an input, a constant or a result."""
     if isinstance(made, Input):
         return made
+    if isinstance(made, Constant):
+        return Input("value", made.shape, made.dtype)
     number = ("float" if made.dtype.kind == "f" else "int") if made.number else None
     return Input(made.op.name, made.shape, made.dtype, number)
 

@@ -17,7 +17,7 @@ from tapegrad.declare.batching import with_batch
 from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
-from tapegrad.program.control.body import from_these, program_of, replayed
+from tapegrad.program.control.body import from_these, input_of, program_of, replayed
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.ir import Code, Input, Instruction, Like, Ref, interpreted
 from tapegrad.program.program import Program
@@ -287,16 +287,9 @@ def _is_work(made: Instruction, in_body: bool) -> bool:
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
-    like = code.like(x)
-    name = (
-        code.inputs[x.index].path
-        if x.kind == "input"
-        else code.of(x).op.name
-        if x.kind == "instruction"
-        else "value"
-    )
+    like = input_of(code.of(x))
     # a cotangent is an array, even that of a Python number
-    return Input(prefix + name, like.shape, np.dtype(like.dtype))
+    return Input(prefix + like.path, like.shape, np.dtype(float) if like.number else like.dtype)
 
 
 # --- what is kept ---------------------------------------------------------------------------

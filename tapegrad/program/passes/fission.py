@@ -18,10 +18,10 @@ from tapegrad.ops.arithmetic import add, negative
 from tapegrad.ops.product import matmul
 from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
-from tapegrad.program.control.body import example, from_these, program_of
+from tapegrad.program.control.body import example, from_these, input_of, program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import LOOP
-from tapegrad.program.ir import Code, Input, Instruction, Ref, inputs_at
+from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
 from tapegrad.program.passes.fold import splat
 from tapegrad.program.program import Program, improvement
 
@@ -195,9 +195,7 @@ class Sides:
         if type(x) is not Ref:
             return x
         made = self.body.of(x)
-        if x.kind == "constant":
-            return made.array
-        return example(Input("", made.shape, made.dtype, getattr(made, "number", None) or None))
+        return made.array if x.kind == "constant" else example(input_of(made))
 
 
 def _two_like(x: Any) -> Any:
@@ -340,8 +338,7 @@ def _computed(
         return []
     known = {**outside, **stacks}
     sources = [x for x in known if type(known[x]) is Ref]
-    likes = [builder.of(known[x]) for x in sources]
-    inputs = [Input("x", x.shape, x.dtype, _number(x)) for x in likes]
+    inputs = [attrs.evolve(input_of(builder.of(known[x])), path="x") for x in sources]
 
     def computed(tensors: list[Tensor]) -> list[Any]:
         values: dict[Any, Any] = {**known, **dict(zip(sources, tensors, strict=True))}
@@ -422,10 +419,3 @@ def inlined(builder: Builder, code: Program, operands: Sequence[Any], stage: str
     for i, made in enumerate(code.instructions):
         values[Ref("instruction", i)] = builder.append(made.using(values).but(stage=stage))
     return [values.get(x, x) for x in code.outputs]
-
-
-def _number(x: Any) -> str | None:
-    number = getattr(x, "number", None)
-    if number is True:
-        return "float" if x.dtype.kind == "f" else "int"
-    return number or None
