@@ -74,7 +74,8 @@ def _restored(
     # an unpickled array may lie in a buffer of the caller's
     operands = tuple(keep(x) if type(x) is np.ndarray else x for x in operands)
     kept = MappingProxyType({option: keep(value) for option, value in options.items()})
-    record = kind(keep(primal), op, operands, kept, index, previous, origin, name)
+    record = kind.__new__(kind)
+    record.__attrs_init__(keep(primal), op, operands, kept, index, previous, origin, name)
     if place is not None:
         object.__setattr__(record, "_place", place)
     return record
