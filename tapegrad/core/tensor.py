@@ -124,6 +124,9 @@ class Parts:
         """The part at i of n; the others are zero."""
         return cls(tuple([value if j == i else None for j in range(n)]))
 
+    def __getitem__(self, i: int) -> Any:
+        return self.values[i]
+
     def __add__(self, other: Parts) -> Parts:
         pairs = zip(self.values, other.values, strict=True)
         return Parts(tuple([b if a is None else a if b is None else a + b for a, b in pairs]))

@@ -24,7 +24,7 @@ from tapegrad.tree.opaque import refuse_hidden
 
 def _part(whole: Parts, index: int) -> Any:
     """One of several values."""
-    return whole.values[index]
+    return whole[index]
 
 
 def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
@@ -33,7 +33,7 @@ def _pull_part(g: Any, y: Any, whole: Any, index: int) -> Parts:
 
 
 def _push_part(op: Rules, tangents: Mapping[int, Parts], y: Any, whole: Any, index: int) -> Any:
-    tangent = tangents[0].values[index]
+    tangent = tangents[0][index]
     # parts that are rarely needed are computed on demand
     return tangent() if callable(tangent) else tangent
 

@@ -18,6 +18,7 @@ from tapegrad.core.tensor import Rules
 from tapegrad.core.writing import ASARRAY
 from tapegrad.declare import OPS, is_elementwise, key_of
 from tapegrad.declare.abstract import whole_power
+from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.face.ownership import keep as keep_all
 from tapegrad.face.text import as_text
@@ -206,6 +207,7 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     clip_both: "clip({0}, {1}, {2}, {out})",
     real: "asarray({0})",
     getitem: "{0}[{index}]",
+    PART: "{0}[{index}]",
     index_select: "{0}.take({1}, 0)",
     add_at_places: "scatter_add({0}, {1}, {2}, {out})",
     where: "where({0}, {1}, {2})",
@@ -469,8 +471,10 @@ def _filled(
     return text.replace(".transpose(None)", ".T").replace(", optimize=False)", ")")
 
 
-def _index(index: tuple[Any, ...], arrays: Iterator[str]) -> str:
+def _index(index: Any, arrays: Iterator[str]) -> str:
     """An index as it is written in brackets."""
+    if type(index) is int:
+        return str(index)
     parts = []
     for part in index:
         if isinstance(part, slice):

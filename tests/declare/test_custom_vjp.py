@@ -1,6 +1,7 @@
 """custom_vjp: a function of trees with a derivative of the user's own."""
 
 import pickle
+import re
 from typing import Any
 
 import numpy as np
@@ -184,7 +185,7 @@ def test_none_passes_no_gradient_and_broadcasting_is_undone():
 @pytest.mark.parametrize(
     ("error", "backward", "text"),
     [
-        (TypeError, lambda g, y, p, x: g, "scaled returned ndarray; a tuple with.*2 positional"),
+        (TypeError, lambda g, y, p, x: g, "scaled returned an array; a tuple with.*2 positional"),
         (TypeError, lambda g, y, p, x: (g,), "scaled returned a tuple of 1"),
         (ValueError, lambda g, y, p, x: ({"w": np.ones(4)}, g), r"operand p.w .*\(4,\).*\(3,\)"),
         (ValueError, lambda g, y, p, x: ({"v": g}, g), "the trees differ"),
@@ -274,6 +275,11 @@ def test_several_results_are_differentiated_in_every_way(way: str, compiled: boo
     if compiled is not None:
         fn = tg.compile(fn, check=compiled)
     assert tg.tree.all_close(fn(*args), WAYS[way](over(composed))(*args))
+
+
+def test_a_program_takes_each_of_several_results_by_its_index() -> None:
+    program = tg.compile(over(sine_and_product)).program(np.ones(3), np.ones(3))
+    assert re.search(r"= custom_vjp_\d+\[1\]  #", str(program))
 
 
 def test_a_record_of_several_results_shows_them_and_their_cotangents() -> None:
