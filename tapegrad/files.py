@@ -70,7 +70,7 @@ def save(path: FilePath, tree: Any, /, **metadata: Any) -> None:
     {'w': array([1., 1.])}
     {'epoch': 3}
     """
-    arrays = _arrays(tree)
+    arrays = _arrays(tree, takes_complex=not _is_safetensors(path))
     text = json.dumps(metadata, default=_plain)
     if len(text) > _MOST_METADATA:
         raise ValueError(f"metadata of {len(text):,} bytes are too large; save them as arrays")
@@ -262,7 +262,7 @@ def _differences(
 
 def _as(leaf: Any, x: Array) -> Any:
     """An array of a file as the leaf it stands for: an array or a Python number."""
-    if type(leaf) in (bool, int, float):
+    if type(leaf) in (bool, int, float, complex):
         return x.item()
     return give(x.astype(_dtype(leaf), order="K"))
 
@@ -270,19 +270,19 @@ def _as(leaf: Any, x: Array) -> Any:
 # --- writing ------------------------------------------------------------------------------
 
 
-def _arrays(tree_: Any) -> dict[str, Array]:
+def _arrays(tree_: Any, takes_complex: bool) -> dict[str, Array]:
     """The leaves by their paths."""
     leaves, structure = tree.flatten(tree_)
     arrays: dict[str, Array] = {}
     for path, x in zip(tree.structure_paths(structure), leaves, strict=True):
         if path in arrays:
             raise ValueError(f"two leaves have the path {path!r}")
-        if not isinstance(x, np.ndarray | np.generic | bool | int | float):
+        if not isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
             raise TypeError(
                 f"{path or 'the leaf'} is {a_kind(x)}; only arrays and numbers can be "
                 "saved, and JSON values as metadata"
             )
-        refuse_unreal(f"save: {path or 'the leaf'}", [x])
+        refuse_unreal(f"save: {path or 'the leaf'}", [x], takes_complex)
         require_64_bits(x, f"save: {path or 'the leaf'}")
         _check_entry(path)
         arrays[path] = np.asarray(x)

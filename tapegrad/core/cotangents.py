@@ -43,8 +43,13 @@ def initial_cotangents(tape: Tape, output: Tensor, cotangent: Any) -> dict[Tenso
         raise TypeError(f"the output of a sweep must be a record of the tape, not {got(output)}")
     if output.origin is not tape.start.origin:
         raise TapeError(f"the output ({output._line()}) is a record of another tape")
-    if output.dtype.kind != "f":
+    if output.dtype.kind not in "fc":
         raise TypeError(f"only a floating output has a gradient; this one is {output.dtype}")
+    if cotangent is None and output.dtype.kind == "c":
+        raise TypeError(
+            f"a gradient needs a real output, and this one is {output.dtype}; take its real part "
+            "or its absolute value (z.real, np.abs(z)), or give its cotangent"
+        )
     if cotangent is None and output.size != 1:
         raise TypeError(
             f"a gradient needs a scalar, but the output has shape {output.shape}; "
@@ -63,21 +68,35 @@ def initial_cotangent(output: Tensor, cotangent: Any, what: str = "the cotangent
             return _ONE[primal.dtype]
         return np.ones(output.shape, output.dtype)
     cotangent = check_cotangent(output, cotangent, what, "its output")
+    if output.dtype.kind == "c":
+        return conjugated(cotangent)
     return cotangent if type(cotangent) is Tensor else keep(cotangent)
+
+
+def conjugated(c: Any) -> Any:
+    """A cotangent as it is inside, for one as users see it, and the reverse.
+
+    Outside, that of a real loss is ``dL/dx + i dL/dy``, so that ``z - rate * g`` descends. Inside
+    it is the conjugate of this, for which the rule of a holomorphic function is the one for real
+    numbers, without a conjugate of any operand.
+    """
+    if c.dtype.kind != "c":
+        return c
+    return c.conj() if type(c) is Tensor else give(np.conjugate(c))
 
 
 def check_cotangent(record: Tensor, weight: Any, what: str, of: str) -> Any:
     """A cotangent or a tangent of a record, checked and in its dtype; `what` and `of` name it."""
     if type(weight) is not Tensor:
         if isinstance(weight, ndarray) and type(weight) is not ndarray:
-            refuse_unreal(what, (weight,))
+            refuse_unreal(what, (weight,), True)
         weight = np.asarray(weight)
     if weight.shape != record.shape:
         raise ValueError(
             f"{what} has shape {weight.shape}, {of} {record.shape}; they must be the same"
         )
-    if weight.dtype.kind not in "fiub":
-        raise TypeError(f"{what} is real numbers, not {weight.dtype}")
+    if weight.dtype.kind not in ("fiubc" if record.dtype.kind == "c" else "fiub"):
+        raise TypeError(f"{what} must be real numbers, as {of} is, not {weight.dtype}")
     if type(weight) is Tensor and not is_recording(weight.origin):
         raise TapeError(
             f"{what} ({weight._line()}) belongs to the tape of {weight.origin.label}, which "
@@ -137,7 +156,14 @@ def unbroadcast(c: Any, primal: Array, name: str, i: int | str) -> Any:
         c = np.add.reduce(c, axes) if type(c) is ndarray else np.sum(c, axes)
         if c.shape != shape:
             c = c.reshape(shape)
-    return c if c.dtype == primal.dtype else c.astype(primal.dtype)
+    return c if c.dtype == primal.dtype else cast(c, primal.dtype)
+
+
+def cast(c: Any, dtype: np.dtype[Any]) -> Any:
+    """A cotangent or a tangent in a dtype: of complex numbers, the real part in a real one."""
+    if c.dtype.kind == "c" and dtype.kind != "c":
+        c = c.real
+    return c if c.dtype == dtype else c.astype(dtype)
 
 
 def accumulate(known: Any, c: Any, x: Tensor, summed: set[Tensor]) -> Any:
@@ -166,4 +192,4 @@ def broadcast_tangent(t: Any, record: Tensor) -> Any:
     """A tangent in the shape and dtype of its record."""
     if t.shape != record.shape:
         t = np.broadcast_to(t, record.shape)
-    return t if t.dtype == record.dtype else t.astype(record.dtype)
+    return t if t.dtype == record.dtype else cast(t, record.dtype)

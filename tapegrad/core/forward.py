@@ -41,7 +41,7 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
     recorded = is_recording(tape.start.origin)
     found = dict(tangents)
     for record, done in schedule(tape, frozenset(outputs)):
-        if record.dtype.kind == "f":
+        if record.dtype.kind in "fc":
             t = _tangent(record, found, recorded)
             if t is not None:
                 found[record] = broadcast_tangent(t, record)
@@ -130,7 +130,7 @@ def by_transposing(
 
 
 def _zeros(x: Any) -> Any:
-    return np.zeros(x.shape, x.dtype) if x.dtype.kind == "f" else None
+    return np.zeros(x.shape, x.dtype) if x.dtype.kind in "fc" else None
 
 
 def apply(op: Rules, operands: tuple[Any, ...], options: Mapping[str, Any]) -> Any:

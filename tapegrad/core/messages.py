@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import label
 from tapegrad.core.tensor import Origin, Rules, Tensor
 from tapegrad.errors import TapeError
 from tapegrad.face.constants import refuse_lossy
@@ -20,12 +19,12 @@ def describe(x: Any) -> str:
     """A short description of an operand: dtype and shape, or type and value."""
     if isinstance(x, np.ndarray | Tensor):
         return f"{x.dtype} {x.shape}"
-    if _is_foreign_array(x):
+    if is_foreign_array(x):
         return f"{type(x).__name__} of {x.dtype} {x.shape}"
     return f"{type(x).__name__} {x!r}"
 
 
-def _is_foreign_array(x: Any) -> bool:
+def is_foreign_array(x: Any) -> bool:
     """Whether an object is an array of another library, which NumPy reads."""
     like_one = all(hasattr(x, name) for name in ("__array__", "dtype", "shape"))
     return like_one and not isinstance(x, np.generic)
@@ -133,35 +132,4 @@ def refuse_branch(x: Tensor) -> NoReturn:
     raise TapeError(
         f"the output depends on {x._line()}, a record that this tape does not have: it was "
         "written on another branch; sweep the tape that both were written on"
-    )
-
-
-def refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
-    """Raise for a Tensor as an option of an op."""
-    if value.origin.compiling:
-        value._read(f"{name} of {op}, an option,")
-    raise TypeError(
-        f"{op}: {name} is an option, which passes no gradient, and a Tensor was given; pass its "
-        "value (t.value), or make it an operand with a VJP rule of its own"
-    )
-
-
-def refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
-    """Raise for a leaf, in an argument to differentiate, that is not floating."""
-    remedy = (
-        f"pass {path}.astype(float)"
-        if isinstance(leaf, np.ndarray)
-        else f"pass float({path})"
-        if isinstance(leaf, int)
-        else f"pass its numbers (np.asarray({path}))"
-        if _is_foreign_array(leaf)
-        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
-        "differentiated argument"
-        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
-        else "take it out of the differentiated argument"
-    )
-    raise TypeError(
-        f"cannot differentiate {label(fn)} with respect to {path}, which is "
-        f"{describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
-        "argument out of argnums"
     )

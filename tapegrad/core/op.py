@@ -10,18 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, ClassVar, Generic, ParamSpec
+from typing import Any, ClassVar, Generic, NoReturn, ParamSpec
 
 import attrs
+import numpy as np
 
-from tapegrad.core.messages import refuse_option, refuse_stranger
+from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.pickling import Unchanging, by_name
 from tapegrad.core.signature import Signature
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import EachOperand as EachOperand
 from tapegrad.core.tensor import Joint as Joint
-from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.core.writing import CURRENT, advance, write
+from tapegrad.core.tensor import Origin, Rules, Tensor
+from tapegrad.core.writing import CURRENT, advance, recorded_from, write, write_parameter
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import with_user_warnings
 
@@ -37,7 +41,7 @@ class Op(Rules, Unchanging, Generic[P]):
 
     Attributes
     ----------
-    name, forward, vjps, jvp, keeps_weak, takes_weak, batch
+    name, forward, vjps, jvp, keeps_weak, takes_weak, batch, complex
         What a record needs to know about the op; see `Rules`.
     declared
         The function that it takes its signature, docstring and module from.
@@ -92,7 +96,7 @@ class Op(Rules, Unchanging, Generic[P]):
                 record = write(last, self, operands, options)
                 advance(record)
                 return record
-        refuse_unreal(self.name, operands)
+        refuse_unreal(self.name, operands, self.complex)
         return with_user_warnings(self.forward, *operands, **options)
 
     def bind(
@@ -112,7 +116,7 @@ class Op(Rules, Unchanging, Generic[P]):
             operands, options = self.read(**self.signature.named(args, kwargs))
         for name, value in options.items():
             if type(value) is Tensor:
-                refuse_option(self.name, name, value)
+                _refuse_option(self.name, name, value)
         return operands, options
 
     def __get__(self, instance: Any, owner: Any = None) -> Op[P]:
@@ -123,6 +127,52 @@ class Op(Rules, Unchanging, Generic[P]):
         return f"<op {self.name}>"
 
     def __reduce__(self) -> Any:
+        if "__real__" in self.__dict__:
+            return getattr, (self.__dict__["__real__"], "complex")
         fields = self.name, self.forward, self.vjps, self.jvp, self.keeps_weak, self.takes_weak
         made = partial(Op, declared=self.declared, read=self.read, general=self.general)
         return by_name(self, made, fields)
+
+
+def _refuse_option(op: str, name: str, value: Tensor) -> NoReturn:
+    """Raise for a Tensor as an option of an op."""
+    if value.origin.compiling:
+        value._read(f"{name} of {op}, an option,")
+    raise TypeError(
+        f"{op}: {name} is an option, which passes no gradient, and a Tensor was given; pass its "
+        "value (t.value), or make it an operand with a VJP rule of its own"
+    )
+
+
+def refuse_function(fn: Any, operands: tuple[Any, ...], options: Mapping[str, Any]) -> NoReturn:
+    """Raise for a function where an op is needed, and say which ops it writes."""
+    needed = "an op is needed, such as tg.multiply"
+    if not callable(fn):
+        raise TypeError(f"{needed}, not {fn!r}")
+    name = label(fn)
+    if str(getattr(fn, "__module__", "")).startswith("numpy") or type(fn) is np.ufunc:
+        name = f"np.{name}"
+    # recorded on a separate tape, to say what it is made of
+    last: Any = Origin(label(fn))
+
+    def mark(x: Any) -> Any:
+        nonlocal last
+        if type(x) is Tensor:
+            x = last = write_parameter(last, x._primal, x.name)
+        return x
+
+    args, kwargs = tree.map(mark, (operands, dict(options)))
+    try:
+        _, last = recorded_from(last, fn, args, kwargs)
+    except Exception as error:
+        raise TypeError(
+            f"{needed}; {name} is a function, and cannot be recorded with these operands either: "
+            f"{error}"
+        ) from error
+    parts = dict.fromkeys(f"tg.{x.op.name}" for x in Tape(last) if x._operands)
+    if not parts:
+        raise TypeError(f"{needed}; {name} is a function that writes nothing")
+    raise TypeError(
+        f"{name} is not an op but a function: with these operands it writes {', '.join(parts)}; "
+        f"write {'it' if len(parts) == 1 else 'them'}, or call {name} inside tg.record"
+    )

@@ -21,12 +21,12 @@ def primals(operands: Iterable[Any]) -> list[Any]:
 
 
 def is_floating(x: Any) -> bool:
-    """Whether a gradient can be taken for x: a floating array, Tensor or number."""
+    """Whether a gradient can be taken for x: a floating or complex array, Tensor or number."""
     if type(x) is ndarray:
-        return bool(x.dtype.kind == "f")
-    if isinstance(x, float):
+        return x.dtype.kind in "fc"
+    if isinstance(x, float | complex):
         return True
-    return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind == "f"
+    return isinstance(x, np.ndarray | np.generic | Tensor) and x.dtype.kind in "fc"
 
 
 def is_count(n: Any, least: int = 0) -> bool:

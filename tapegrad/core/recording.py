@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
+import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, check_callable, label
-from tapegrad.core.messages import check_returned, refuse_leaf
+from tapegrad.core.messages import check_returned, describe, is_foreign_array
 from tapegrad.core.operands import is_floating
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
@@ -104,14 +105,14 @@ def run(
 
     def mark(leaf: Any, path: str) -> Any:
         nonlocal last
-        if type(leaf) is ndarray and leaf.dtype.kind == "f":
+        if type(leaf) is ndarray and leaf.dtype.kind in "fc":
             last = write_known(last, PARAMETER, (), NO_OPTIONS, own(leaf), path)
         elif is_floating(leaf):
             if type(leaf) is Tensor:
                 last, leaf = lift(last, PARAMETER, leaf)
             last = write_parameter(last, leaf, path)
         else:
-            return shown(leaf) if argnums is None else refuse_leaf(fn, leaf, path)
+            return shown(leaf) if argnums is None else _refuse_leaf(fn, leaf, path)
         parameters.append(last)
         return last
 
@@ -139,3 +140,24 @@ def run(
         last = last_written()
         check_returned(output, last, of.label)
     return output, Tape(last, start, tuple(parameters)), marked
+
+
+def _refuse_leaf(fn: Callable[..., Any], leaf: Any, path: str) -> NoReturn:
+    """Raise for a leaf, in an argument to differentiate, that is not floating."""
+    remedy = (
+        f"pass {path}.astype(float)"
+        if isinstance(leaf, np.ndarray)
+        else f"pass float({path})"
+        if isinstance(leaf, int)
+        else f"pass its numbers (np.asarray({path}))"
+        if is_foreign_array(leaf)
+        else "make it a tree (dict, list, tuple, NamedTuple, attrs class), take it out of the "
+        "differentiated argument"
+        if hasattr(leaf, "__dict__") or isinstance(leaf, Mapping)
+        else "take it out of the differentiated argument"
+    )
+    raise TypeError(
+        f"cannot differentiate {label(fn)} with respect to {path}, which is "
+        f"{describe(leaf)}: only floating leaves have a gradient; {remedy}, or leave the "
+        "argument out of argnums"
+    )

@@ -17,6 +17,7 @@ from numpy import ndarray
 from tapegrad.core.cotangents import (
     FLOAT64,
     accumulate,
+    conjugated,
     finish_gradient,
     initial_cotangents,
     unbroadcast,
@@ -83,7 +84,7 @@ def reverse_sweep(
     """
     seeds = initial_cotangents(tape, output, cotangent)
     gradients = sweep([tape], seeds, finite_check() if check_finite else None)
-    return MappingProxyType(Gradients(gradients))
+    return MappingProxyType(Gradients({p: conjugated(c) for p, c in gradients.items()}))
 
 
 @at_users_line
@@ -187,7 +188,7 @@ def contributions(
         if type(primal) is not ndarray:
             primal = np.asarray(primal)
         dtype = primal.dtype
-        if dtype is not FLOAT64 and dtype.kind != "f":
+        if dtype is not FLOAT64 and dtype.kind not in "fc":
             continue
         try:
             c = rule(*args, **options) if options else rule(*args)
@@ -236,7 +237,7 @@ def accumulate_fast(
         if type(primal) is not ndarray:
             primal = np.asarray(primal)
         dtype = primal.dtype
-        if dtype is not FLOAT64 and dtype.kind != "f":
+        if dtype is not FLOAT64 and dtype.kind not in "fc":
             continue
         try:
             c = rule(g, y, a) if n == 1 else rule(g, y, a, b)

@@ -177,6 +177,9 @@ class Rules(Named):
     batch
         The rule for a leading axis of examples; None if each example takes a call. See
         `tapegrad.transforms.replay`.
+    complex
+        Whether it takes complex operands; or the op that is written in its place where an operand
+        is complex. Any other op refuses them by name, before it computes anything.
     passing
         The rules there are, each after its operand's position; empty if that depends on how many
         operands there are.
@@ -191,6 +194,7 @@ class Rules(Named):
     like: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     whole: Callable[..., Any] | None = attrs.field(default=None, kw_only=True)
     batch: Rule | None = attrs.field(default=None, kw_only=True)
+    complex: Any = attrs.field(default=False, kw_only=True)
     passing: Any = attrs.field(
         init=False, default=attrs.Factory(differentiable_operands, takes_self=True)
     )

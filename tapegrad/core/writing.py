@@ -17,7 +17,7 @@ from numpy import ndarray
 from tapegrad.core.messages import check_returned, explained, refuse_stranger
 from tapegrad.core.operands import LISTS, first_tensor
 from tapegrad.core.tensor import NO_OPTIONS, Draft, Origin, Parts, Rules, Tensor
-from tapegrad.face.constants import PYTHON_NUMBERS, as_constant
+from tapegrad.face.constants import PYTHON_NUMBERS, as_constant, refuse_complex
 from tapegrad.face.lines import warn_at_users_line
 from tapegrad.face.ownership import keep, own
 from tapegrad.face.reading import is_of_an_element, unmasked
@@ -41,6 +41,7 @@ PARAMETER = Rules(
     jvp=lambda op, tangents, y, x: tangents[0],
     keeps_weak=True,
     takes_weak=True,
+    complex=True,
 )
 
 # The op that turns a Python number into an array, for ops that need one.
@@ -50,6 +51,7 @@ ASARRAY = Rules(
     (lambda g, y, a: g,),
     jvp=lambda op, tangents, y, a: tangents[0],
     takes_weak=True,
+    complex=True,
 )
 
 
@@ -85,6 +87,8 @@ def write(last: Last, op: Rules, operands: Operands, options: Options) -> Tensor
         i = len(values)
         operands = (*operands[:i], x, *operands[i + 1 :])
         values.append(value)
+    if op.complex is not True:
+        op = for_numbers(op, values)
     evaluate = origin.evaluate
     try:
         if evaluate is not None:
@@ -128,7 +132,7 @@ def write_parameter(last: Last, value: Any, name: str | None) -> Tensor:
     """
     if type(value) is Tensor:
         return write_known(last, PARAMETER, (value,), NO_OPTIONS, value._primal, name)
-    kept = own(value) if type(value) is ndarray else as_constant(value, "parameter")
+    kept = own(value) if type(value) is ndarray else as_constant(value, "parameter", True)
     return write_known(last, PARAMETER, (), NO_OPTIONS, kept, name)
 
 
@@ -143,7 +147,7 @@ def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
             x = last = write(last, ASARRAY, (x,), NO_OPTIONS)
         return last, x
     if type(x) not in LISTS or first_tensor(x) is None:
-        return last, as_constant(x, op.name)
+        return last, as_constant(x, op.name, True)
     parts = []
     for part in x:
         if type(part) is not Tensor:
@@ -151,6 +155,16 @@ def read_operand(last: Last, op: Rules, x: Any) -> tuple[Last, Any]:
         parts.append(part)
     record = write(last, lazy_import("tapegrad.ops.joining", "stack"), tuple(parts), NO_OPTIONS)
     return record, record
+
+
+def for_numbers(op: Rules, values: Iterable[Any]) -> Rules:
+    """The op that takes these operands; a TypeError if they are complex and none does."""
+    for x in values:
+        if x.dtype.kind == "c" if type(x) is ndarray else type(x) is complex:
+            if not op.complex:
+                refuse_complex(op.name, x)
+            return op.complex  # type: ignore[no-any-return]
+    return op
 
 
 def lift(last: Last, op: Rules, x: Tensor) -> tuple[Last, Tensor]:

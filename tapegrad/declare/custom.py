@@ -12,7 +12,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, keep_names, label, title
-from tapegrad.core.cotangents import unbroadcast
+from tapegrad.core.cotangents import conjugated, unbroadcast
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Joint, Op
@@ -51,6 +51,9 @@ def custom_op(
         options that returns the operand's cotangent, written with operators, ``np.*`` or
         tapegrad's functions; None where no gradient passes. The function's first parameters are
         the operands, one for each rule; the others are options, passed to the rules by keyword.
+        For complex operands a rule is the adjoint of the derivative, with cotangents such as
+        ``dL/dx + i dL/dy``: that of ``z**2`` is ``g * np.conj(2 * z)``. A real operand gets the
+        real part of what its rule returns.
     name
         The op's name on tapes and in messages; the function's name by default.
     domain
@@ -89,11 +92,11 @@ def custom_op(
         def forward(*args: P.args, **kwargs: P.kwargs) -> Any:
             # the function may write to its arguments, and return an array that it keeps
             y = function(*lend(args), **lend(kwargs))
-            if not isinstance(y, np.ndarray | np.generic | float | int):
+            if not isinstance(y, np.ndarray | np.generic | float | int | complex):
                 raise TypeError(
-                    f"{called}: the function returned {got(y)}; one array of real numbers is needed"
+                    f"{called}: the function returned {got(y)}; one array of numbers is needed"
                 )
-            refuse_unreal(f"{called}: the result", (y,))
+            refuse_unreal(f"{called}: the result", (y,), True)
             if not isinstance(y, np.ndarray):
                 return np.asarray(y)[()]
             # a 0-d result as a view, which in-place operators do not take for a number
@@ -104,7 +107,8 @@ def custom_op(
             n: v for n, v in signature.defaults.items() if n in signature.names[len(rules) :]
         }
         guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
-        made = Op(called, forward, guarded, by_transposing, takes_weak=True, declared=forward)
+        given: dict[str, Any] = {"takes_weak": True, "declared": forward, "complex": True}
+        made: Op[P] = Op(called, forward, guarded, by_transposing, **given)
         declare(made, domain, "", made.signature)
         return made
 
@@ -123,8 +127,9 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
 
     @functools.wraps(rule)
     def guarded(*args: Any, **options: Any) -> Any:
+        g, *known = lend(args)
         try:
-            c = rule(*lend(args), **lend(left | options))
+            c = rule(conjugated(g), *known, **lend(left | options))
         except Exception as error:
             error.add_note(
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
@@ -143,7 +148,7 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
                 f"the VJP rule of {name} for operand {i} gives a cotangent of shape "
                 f"{np.shape(c)}, which does not fit the operand's: the shapes are {known}"
             )
-        return as_cotangent(c, name)
+        return conjugated(as_cotangent(c, name))
 
     return guarded
 
@@ -153,9 +158,9 @@ def as_cotangent(c: Any, name: str) -> Any:
     if type(c) is Tensor:
         return c
     what = f"the cotangent that a VJP rule of {name} returned"
-    refuse_unreal(what, (c,))
+    refuse_unreal(what, (c,), True)
     c = np.asarray(c)
-    require_real(c.dtype, what)
+    require_real(c.dtype, what, True)
     return keep(c)
 
 
@@ -188,13 +193,13 @@ class CustomVJP(Generic[P, R]):
         if start is None:
             for x in tensors:
                 refuse_stranger("custom_vjp", x, None)
-            refuse_unreal("custom_vjp", leaves)
+            refuse_unreal("custom_vjp", leaves, True)
             args, kwargs = tree.unflatten(structure, lend(leaves))
             output = with_user_warnings(self.fn, *args, **kwargs)
             check_returned(output, None, label(self.fn))
             return output
         for x in tree.leaves(kwargs):
-            if type(x) is Tensor and x.dtype.kind == "f" and any(x.op.rules(len(x._operands))):
+            if type(x) is Tensor and x.dtype.kind in "fc" and any(x.op.rules(len(x._operands))):
                 raise TypeError(
                     f"{label(self.fn)} has a custom VJP, which gives cotangents for the positional "
                     f"arguments; {x._line()} was passed by keyword: pass it by position, or "
@@ -206,7 +211,7 @@ class CustomVJP(Generic[P, R]):
         for x in filter(_is_number, leaves):
             if type(x) is Tensor:
                 last, x = lift(last, CUSTOM_VJP, x)
-            given.append(x if type(x) is Tensor else as_constant(x, "custom_vjp"))
+            given.append(x if type(x) is Tensor else as_constant(x, "custom_vjp", True))
         operands = tuple(given)
         statics = tuple([None if _is_number(x) else x for x in leaves])
         # the rule gets such objects as they are now, whatever becomes of the caller's
@@ -259,7 +264,8 @@ class CustomCall:
         """The operands' cotangents, by the user's rule."""
         layout, name = self.layout, label(self.custom.fn)
         args, kwargs = self.arguments(lend(operands))
-        cotangent, output = (layout.tree(lend(layout.apart(x))) for x in (g, y))
+        given = [None if c is None else conjugated(c) for c in layout.apart(g)]
+        cotangent, output = (layout.tree(lend(x)) for x in (given, layout.apart(y)))
         own, named = tree.fresh((args, kwargs))
         given = self.custom.backward(cotangent, output, *own, **named)
         if type(given) is not tuple or len(given) != len(args):
@@ -278,7 +284,7 @@ class CustomCall:
             if c is not None and is_floating(x):
                 primal = x._primal if type(x) is Tensor else x
                 c = unbroadcast(as_cotangent(c, name), np.asarray(primal), name, path)
-            cotangents.append(c)
+            cotangents.append(c if c is None else conjugated(c))
 
         for arg, path, c in zip(args, names, given, strict=True):
             paths = iter(tree.paths(arg))
@@ -296,7 +302,7 @@ def _joined(name: str, path: str) -> str:
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, Tensor | np.ndarray | np.generic | float | int)
+    return isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex)
 
 
 def _customized_call(*operands: Any, call: CustomCall) -> Any:
@@ -340,7 +346,8 @@ def custom_vjp(backward: Fn) -> Customizing:
         the output's leaves that are not floating), and of the arguments. It returns a tuple with a
         cotangent for each positional argument: a tree like it, or None where no gradient passes.
         It is written with operators, ``np.*`` or tapegrad's functions, so it can be differentiated
-        itself: derivatives of any order, in both modes, follow from it.
+        itself: derivatives of any order, in both modes, follow from it. Of complex arguments it is
+        the adjoint, as for `custom_op`.
 
     Returns
     -------

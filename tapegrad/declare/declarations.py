@@ -58,6 +58,8 @@ class Declaration:
         The likely cause where the result, or a slope, is not finite.
     flat
         What a zero slope means.
+    complex
+        Whether it takes complex operands.
     """
 
     domain: Domain | None = None
@@ -68,6 +70,7 @@ class Declaration:
     adds: bool = False
     cause: str = ""
     flat: str = ""
+    complex: bool = False
 
 
 def public_names(namespace: Mapping[str, Any]) -> list[str]:
@@ -122,6 +125,7 @@ def op(
     jvp: Rule | None = None,
     whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
+    complex: Any = False,
     **further: Any,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Declare an op of this package.
@@ -156,6 +160,11 @@ def op(
     batch
         How the axis of a batch passes (`tapegrad.transforms.replay`): `pointwise` (the default if
         tangents pass elementwise), `along_axis`, `stacked`, or the op's own rule.
+    complex
+        Whether its function and its rules hold for complex operands as they stand; or a tuple of
+        the rules to take for these. A rule gets and returns cotangents as they are inside, the
+        conjugates of what users see (`tapegrad.core.cotangents.conjugated`), so that of a
+        holomorphic function is the one for real numbers.
     **further
         Further fields of its `Declaration`.
     """
@@ -170,20 +179,28 @@ def op(
         batch = pointwise
 
     def declared(function: Callable[P, Any]) -> Op[P]:
-        made = Op(
-            name or function.__name__,
-            ufunc or function,
-            each_operand or vjps,
-            jvp,
-            keeps_weak,
-            takes_weak,
-            declared=function,
-            read=read,
-            whole=whole,
-            general=general and _checked(general, function.__name__),
-            batch=batch,
-        )
-        declare(made, domain, kink, made.signature, **further)
+        def with_rules(rules: Any, complex: Any) -> Op[P]:
+            return Op(
+                name or function.__name__,
+                ufunc or function,
+                rules,
+                jvp,
+                keeps_weak,
+                takes_weak,
+                declared=function,
+                read=read,
+                whole=whole,
+                general=general and _checked(general, function.__name__, complex),
+                batch=batch,
+                complex=complex,
+            )
+
+        other = with_rules(complex, True) if isinstance(complex, tuple) else complex
+        made = with_rules(each_operand or vjps, other)
+        if isinstance(other, Op):
+            other.__dict__["__real__"] = made
+        for op in (made, other) if isinstance(other, Op) else (made,):
+            declare(op, domain, kink, made.signature, complex=bool(complex), **further)
         if scipy is None:
             OPS[function.__name__] = made
         elif scipy:
@@ -206,7 +223,11 @@ def wider_op(
 
 
 def function(
-    numpy: Any = (), domain: Domain | None = None, kink: str = "", lists: tuple[str, ...] = ()
+    numpy: Any = (),
+    domain: Domain | None = None,
+    kink: str = "",
+    lists: tuple[str, ...] = (),
+    complex: bool = False,
 ) -> Callable[[Callable[P, Any]], Callable[P, Any]]:
     """Declare a function composed of ops: on Tensors, these are recorded.
 
@@ -219,6 +240,8 @@ def function(
     lists
         The parameters that take a sequence of arrays. For any other, a list of floating Tensors
         stands for an array of them.
+    complex
+        Whether it takes complex operands; otherwise it refuses them by name.
     """
 
     def declared(composed: Callable[P, Any]) -> Callable[P, Any]:
@@ -233,12 +256,12 @@ def function(
             if list in map(type, args) or tuple in map(type, args):
                 named = zip_longest(args, signature.names[: len(args)])
                 args = tuple([x if name in lists else _array(x) for x, name in named])
-            refuse_unreal(signature.name, args)
+            refuse_unreal(signature.name, args, complex)
             if kwargs:
-                refuse_unreal(signature.name, kwargs.values())
+                refuse_unreal(signature.name, kwargs.values(), complex)
             return with_user_warnings(composed, *args, **kwargs)
 
-        declare(called, domain, kink, signature)
+        declare(called, domain, kink, signature, complex=complex)
         FUNCTIONS[composed.__name__] = called
         answers(_several(numpy), called)
         return called
@@ -278,14 +301,14 @@ def _accepting(fn: Any, name: str, names: Mapping[str, str]) -> Any:
     return called
 
 
-def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
+def _checked(general: Callable[..., Any], name: str, complex: Any) -> Callable[..., Any]:
     """A function whose messages about arguments are like those of an op of this name."""
     signature = Signature.of(general, name)
 
     @functools.wraps(general)
     def called(*args: Any, **kwargs: Any) -> Any:
         given = signature.named(args, kwargs)
-        refuse_unreal(name, given.values())
+        refuse_unreal(name, given.values(), complex)
         return with_user_warnings(general, **{x: _array(y) for x, y in given.items()})
 
     return called
@@ -294,7 +317,7 @@ def _checked(general: Callable[..., Any], name: str) -> Callable[..., Any]:
 def _array(x: Any) -> Any:
     """x, or the array that a list of floating Tensors stands for."""
     found = first_tensor(x) if type(x) in LISTS else None
-    return x if found is None or found.dtype.kind != "f" else stack_nested(x)
+    return x if found is None or found.dtype.kind not in "fc" else stack_nested(x)
 
 
 def _several(functions: Any) -> tuple[Any, ...]:

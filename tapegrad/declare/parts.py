@@ -89,7 +89,9 @@ class Layout:
         for x in leaves:
             if is_floating(x):
                 primal = x._primal if type(x) is Tensor else x
-                x = _Place(np.shape(primal), np.asarray(primal).dtype, type(primal) is float)
+                x = _Place(
+                    np.shape(primal), np.asarray(primal).dtype, type(primal) in (float, complex)
+                )
             else:
                 refuse_hidden(x, "a result")
                 x = keep(x) if type(x) is np.ndarray else x
@@ -109,7 +111,7 @@ class Layout:
     def like(self) -> Any:
         """A value like that of a record of such results."""
         if [place.number for place in self.places] == [True]:
-            return 1.0
+            return self.places[0].dtype.type(1).item()
         return _together([place.zeros() for place in self.places])
 
     def primal(self, output: Any) -> Any:
@@ -160,7 +162,7 @@ def _together(values: list[Any]) -> Any:
 def _held(leaf: Any, alone: bool) -> Any:
     """A result as a record holds it; among others, a Python number is an array."""
     (x,) = primals([leaf])
-    if type(x) is float and alone:
+    if type(x) in (float, complex) and alone:
         return x
     if type(x) is not np.ndarray:
         x = np.array(x)

@@ -100,7 +100,7 @@ def _body(code: CodeType) -> str:
 def passes_gradient(record: Tensor, i: int) -> bool:
     """Whether a record passes a gradient to its operand i."""
     x = record._operands[i]
-    if type(x) is not Tensor or x.dtype.kind != "f" or record.dtype.kind != "f":
+    if type(x) is not Tensor or x.dtype.kind not in "fc" or record.dtype.kind not in "fc":
         return False
     rules = record.op.rules(len(record._operands))
     return i < len(rules) and rules[i] is not None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import attrs
 import numpy as np
 
-from tapegrad.core.cotangents import initial_cotangents
+from tapegrad.core.cotangents import conjugated, initial_cotangents
 from tapegrad.core.sweep import contributions, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
@@ -41,7 +42,13 @@ class Contribution:
     @property
     def formula(self) -> str:
         """The rule in words, in terms of the cotangent ``g``, the value ``y`` and the operands."""
-        return formula(self.record.op, self.position)
+        said = formula(self.record.op, self.position)
+        if self.cotangent.dtype.kind != "c":
+            return said
+        # rules are written for conjugates
+        g = "conj(g)" if self.record.dtype.kind == "c" else "g"
+        said = re.sub(r"(?<![\w.])g(?![\w(])", g, said)
+        return f"conj({said})"
 
     @property
     def known(self) -> dict[str, Any]:
@@ -101,8 +108,8 @@ class Steps:
                 for i, x, c, summed in _contributions(record, g, recorded, reached):
                     known = cotangents.get(x)
                     cotangents[x] = summed if known is None else known + summed
-                    passed.append(Contribution(record, i, x, _lent(c), _lent(summed)))
-            yield Step(record, _lent(g), tuple(passed))
+                    passed.append(Contribution(record, i, x, _shown(c), _shown(summed)))
+            yield Step(record, _shown(g), tuple(passed))
 
 
 def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
@@ -155,7 +162,9 @@ def _short(c: Any) -> str:
     return short(c._primal if type(c) is Tensor else c)
 
 
-def _lent(c: Any) -> Any:
+def _shown(c: Any) -> Any:
+    """A cotangent as users see it."""
     if type(c) is Parts:
-        return Parts(tuple([None if x is None else _lent(x) for x in c.values]))
+        return Parts(tuple([None if x is None else _shown(x) for x in c.values]))
+    c = conjugated(c)
     return c if type(c) is Tensor else lend(np.asarray(c))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy import ndarray
@@ -11,33 +11,37 @@ from numpy import ndarray
 from tapegrad.face.ownership import keep
 from tapegrad.face.text import a_kind
 
-PYTHON_NUMBERS = frozenset({float, int, bool})
+PYTHON_NUMBERS = frozenset({float, int, bool, complex})
 _DTYPES = frozenset(map(np.dtype, "dfebilq?"))
 # of which most arguments are
 _COMMON = frozenset({float, int, bool, str, type(None), np.float64, np.str_})
 _NUMBERS = (np.ndarray, np.generic, complex)
-# the kinds of dtypes that ops take
+# the kinds of dtypes of real numbers
 _REAL = "fiub"
 
 
 # NumPy compares some options, such as the order of a norm, with strings
+_PARTS = "; of complex ones take z.real, z.imag or np.abs(z)"
 _COMPARED = ", and a Tensor is no option of a NumPy function: pass its value (t.value)"
 
 
-def as_constant(x: Any, what: str) -> Any:
+def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     """A constant operand as the tape may keep it: a Python number or an array.
 
     Raises
     ------
     TypeError
-        For anything else; `what` names its op in the message.
+        For anything else, and for complex numbers unless they are taken; `what` names its op in
+        the message.
     """
     kind = type(x)
     if kind is ndarray:
-        if x.dtype.kind not in _REAL:
+        if x.dtype.kind not in _REAL and not (takes_complex and x.dtype.kind == "c"):
             require_real(x.dtype, f"{what}: an operand")
         return keep(x)
     if kind in PYTHON_NUMBERS:
+        if kind is complex and not takes_complex:
+            refuse_complex(what, x)
         return x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what}: masked arrays are not supported; fill it first (x.filled(0))")
@@ -49,7 +53,7 @@ def as_constant(x: Any, what: str) -> Any:
     # an array with its own __array_ufunc__ has more than its numbers, such as units
     is_array = isinstance(x, np.ndarray) and kind.__array_ufunc__ is np.ndarray.__array_ufunc__
     if is_array or isinstance(x, np.generic | list | tuple):
-        return as_constant(np.asarray(x), what)
+        return as_constant(np.asarray(x), what, takes_complex)
     remedy = "; pass its numbers (np.asarray of it)" if hasattr(kind, "__array__") else ""
     raise TypeError(
         f"{what}: an operand is {a_kind(x)}; an array or a number is needed"
@@ -57,22 +61,28 @@ def as_constant(x: Any, what: str) -> Any:
     )
 
 
-def refuse_unreal(what: str, given: Iterable[Any]) -> None:
+def refuse_unreal(what: str, given: Iterable[Any], takes_complex: Any = False) -> None:
     """Raise for an array or a number that a tape refuses, where none is written.
 
-    A mask would be ignored, and formulas for real numbers are wrong for others. Lists are looked
-    into, since NumPy makes arrays of them; anything that is not a number may be an option.
+    A mask would be ignored, and formulas for real numbers are wrong for others: of complex numbers
+    unless they are taken. Lists are looked into, since NumPy makes arrays of them; anything that
+    is not a number may be an option.
     """
     for x in given:
         kind = type(x)
         if kind is ndarray:
             # a set of dtypes is faster than their kinds, which are new strings
             if x.dtype not in _DTYPES and x.dtype.kind not in _REAL:
-                as_constant(x, what)
+                as_constant(x, what, bool(takes_complex))
         elif kind is list or kind is tuple:
-            refuse_unreal(what, x)
-        elif kind not in _COMMON and isinstance(x, _NUMBERS) and not _is_real(x):
-            as_constant(x, what)
+            refuse_unreal(what, x, takes_complex)
+        elif kind in _COMMON:
+            continue
+        elif isinstance(x, _NUMBERS):
+            if not _is_real(x):
+                as_constant(x, what, bool(takes_complex))
+        elif hasattr(kind, "__recorded_ufuncs__") and x.dtype.kind == "c" and not takes_complex:
+            refuse_complex(what, x)
 
 
 def refuse_lossy(what: str, leaves: Iterable[Any]) -> None:
@@ -95,10 +105,19 @@ def _is_real(x: Any) -> bool:
     return is_array and x.dtype.kind in _REAL and not isinstance(x, np.ma.MaskedArray | np.matrix)
 
 
-def require_real(dtype: np.dtype[Any], what: str) -> None:
-    """Raise unless a dtype holds real numbers: a sweep would lose the gradients of others."""
-    if dtype.kind not in _REAL:
-        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only")
+def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -> None:
+    """Raise unless a dtype holds real numbers, or complex ones where those are taken."""
+    if dtype.kind not in _REAL and not (takes_complex and dtype.kind == "c"):
+        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only{_PARTS}")
+
+
+def refuse_complex(what: str, x: Any) -> NoReturn:
+    """Raise for complex numbers where real ones are needed; `x` is one, an array or a dtype."""
+    dtype = x if isinstance(x, np.dtype) else getattr(x, "dtype", "complex")
+    raise TypeError(
+        f"{what} does not take complex numbers ({dtype}): it orders numbers, or its formula is "
+        f"one for real numbers{_PARTS}"
+    )
 
 
 def require_64_bits(x: Any, what: str) -> None:

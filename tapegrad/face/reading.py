@@ -110,7 +110,7 @@ class Reading:
         module = caller.f_globals.get("__name__", "")
         if module.startswith("numpy.") and not module.startswith("numpy.testing"):
             tensors = [x for x in (self, *self.operands) if type(x) is type(self)]
-            if any(x.dtype.kind == "f" for x in tensors):
+            if any(x.dtype.kind in "fc" for x in tensors):
                 raise TypeError(
                     f"{caller.f_code.co_name} of {module} would choose what it computes by a "
                     f"floating Tensor ({self._line()}), and no gradient would pass to it"
@@ -149,7 +149,7 @@ class Reading:
         """The value, unless reading it would lose a gradient."""
         value: Array = self._read(what)
         rules = self.op.vjps
-        if self.dtype.kind == "f" and (type(rules) is not tuple or any(rules)):
+        if self.dtype.kind in "fc" and (type(rules) is not tuple or any(rules)):
             name, instead = lazy_import("tapegrad.face.remedies", "of_reading")(what, self)
             raise TypeError(
                 f"{name} would silently cut the gradient off ({self._line()}){instead}; to read "

@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from tapegrad.core.forward import elementwise
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, TYING, Call, Choices, each
-from tapegrad.ops.casting import asarray, to_array
+from tapegrad.ops.casting import asarray, safe_divide, to_array
 from tapegrad.ops.logic import isclose
 from tapegrad.ops.reduction import all
 
@@ -23,7 +24,7 @@ def _closenesses(choose: Choices) -> Call:
     return Call((call.args[0], b), choose.among([{}, {"rtol": 0.5}, {"atol": 9.0}]))
 
 
-@function(numpy=np.allclose, domain=_closenesses)
+@function(numpy=np.allclose, domain=_closenesses, complex=True)
 def allclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
     """Whether `isclose` holds for all elements. It passes no gradient.
 
@@ -46,7 +47,7 @@ def _equal_in_part(choose: Choices) -> Call:
     return Call(call.args, {"equal_nan": choose.among([False, True])})
 
 
-@function(numpy=np.array_equal, domain=_equal_in_part)
+@function(numpy=np.array_equal, domain=_equal_in_part, complex=True)
 def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     """Whether arrays have one shape and the same elements. It passes no gradient.
 
@@ -74,7 +75,7 @@ def array_equal(a1: Any, a2: Any, equal_nan: bool = False) -> Any:
     return all(same)
 
 
-@function(numpy=np.array_equiv, domain=_pairs)
+@function(numpy=np.array_equiv, domain=_pairs, complex=True)
 def array_equiv(a1: Any, a2: Any) -> Any:
     """Whether arrays that broadcast have the same elements. It passes no gradient.
 
@@ -92,9 +93,9 @@ def array_equiv(a1: Any, a2: Any) -> Any:
     return all(np.equal(a1, a2))
 
 
-@op(None, numpy=np.isreal, domain=each(REAL), batch=pointwise)
+@op(None, numpy=np.isreal, domain=each(REAL), batch=pointwise, complex=True)
 def isreal(x: Any) -> Any:
-    """Where numbers are real: everywhere.
+    """Where the imaginary part is 0.
 
     Examples
     --------
@@ -105,9 +106,9 @@ def isreal(x: Any) -> Any:
     return np.isreal(x)
 
 
-@op(None, numpy=np.iscomplex, domain=each(REAL), batch=pointwise)
+@op(None, numpy=np.iscomplex, domain=each(REAL), batch=pointwise, complex=True)
 def iscomplex(x: Any) -> Any:
-    """Where numbers are complex: nowhere.
+    """Where the imaginary part is not 0.
 
     Examples
     --------
@@ -135,9 +136,17 @@ def _angles(choose: Choices) -> Call:
     return Call(each(REAL)(choose).args, {"deg": choose.among([False, True])})
 
 
-@op(None, numpy=np.angle, domain=_angles, batch=pointwise)
+def _angle_slope(g: Any, y: Any, z: Any, deg: bool = False) -> Any:
+    """``-1j * g / z``, which is 0 at 0."""
+    c = safe_divide(g * -1j, z)
+    return c * (180 / np.pi) if deg else c
+
+
+@op(None, numpy=np.angle, domain=_angles, jvp=elementwise, complex=(_angle_slope,))
 def angle(z: Any, deg: bool = False) -> Any:
-    """The angle of real numbers: pi for negative ones, otherwise 0. It passes no gradient.
+    """The angle of complex numbers in the plane, from -pi to pi. Its slope at 0 is 0.
+
+    Of real numbers it is pi for negative ones, otherwise 0, and passes no gradient.
 
     Parameters
     ----------

@@ -39,7 +39,7 @@ def _joined(x: Any) -> Any:
     return np.stack(parts) if any(isinstance(part, Tensor) for part in parts) else np.array(x)
 
 
-@function(lists=("object",), domain=_nested)
+@function(lists=("object",), domain=_nested, complex=True)
 def array(object: Any, dtype: Any = None) -> Any:
     """An array of nested lists that may hold Tensors, which `np.array` cannot take.
 
@@ -114,7 +114,7 @@ def _fills(choose: Choices) -> Call:
     return Call((shape, choose.array(part)), {"dtype": choose.among([None, np.float32])})
 
 
-@function(domain=_fills)
+@function(domain=_fills, complex=True)
 def full(shape: Any, fill_value: Any, dtype: Any = None) -> Any:
     """An array of this shape, filled with a number, or with an array that broadcasts to it.
 
@@ -151,7 +151,7 @@ def _likes(choose: Choices) -> Call:
     return Call((a, choose.array(part)), {"dtype": choose.among([None, np.float32])})
 
 
-@function(numpy=np.full_like, domain=_likes)
+@function(numpy=np.full_like, domain=_likes, complex=True)
 def full_like(a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None) -> Any:
     """An array of the shape and dtype of another, filled as `full` does.
 
@@ -199,7 +199,7 @@ def _weights(start: Any, stop: Any, num: int, endpoint: bool) -> Any:
     return (1 - w).astype(dtype), w.astype(dtype)
 
 
-@function(numpy=np.linspace, domain=_between(REAL))
+@function(numpy=np.linspace, domain=_between(REAL), complex=True)
 def linspace(
     start: Any,
     stop: Any,
@@ -316,7 +316,7 @@ def _grids(choose: Choices) -> Call:
     return Call(tuple(xi), options)
 
 
-@function(numpy=np.meshgrid, domain=_grids)
+@function(numpy=np.meshgrid, domain=_grids, complex=True)
 def meshgrid(*xi: Any, copy: bool = True, sparse: bool = False, indexing: str = "xy") -> Any:
     """A tuple of the coordinates of a grid's points, from the positions along each axis.
 

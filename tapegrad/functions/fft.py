@@ -27,7 +27,7 @@ def _rolled(x: Any, axes: Any, sign: int) -> Any:
     return np.roll(x, tuple(sign * (x.shape[i] // 2) for i in axes), tuple(axes))
 
 
-@function(numpy=np.fft.fftshift, domain=_calls)
+@function(numpy=np.fft.fftshift, domain=_calls, complex=True)
 def fftshift(x: Any, axes: Any = None) -> Any:
     """The array with frequency 0 moved from the first place to the middle, along axes or all.
 
@@ -40,7 +40,7 @@ def fftshift(x: Any, axes: Any = None) -> Any:
     return _rolled(x, axes, 1)
 
 
-@function(numpy=np.fft.ifftshift, domain=_calls)
+@function(numpy=np.fft.ifftshift, domain=_calls, complex=True)
 def ifftshift(x: Any, axes: Any = None) -> Any:
     """The array with frequency 0 moved back from the middle to the first place, along axes or all.
 

@@ -30,6 +30,7 @@ def _order(move: Any, a: Any, *args: Any) -> Any:
 
 @function(
     domain=on_array(lambda c, a: {"axes": c.among([None, tuple(c.permutation(a.ndim))])}),
+    complex=True,
 )
 def permute_dims(a: Any, axes: Any = None) -> Any:
     """`transpose`, by its name in the array API.
@@ -51,7 +52,7 @@ def _moves(choose: Choices, a: Any) -> Any:
     return {"source": source, "destination": tuple(axis - a.ndim for axis in destination)}
 
 
-@function(numpy=np.moveaxis, domain=on_array(_moves))
+@function(numpy=np.moveaxis, domain=on_array(_moves), complex=True)
 def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     """The array with axes moved to other places; the others keep their order.
 
@@ -76,6 +77,7 @@ def moveaxis(a: Any, source: Any, destination: Any) -> Any:
     domain=on_array(
         lambda c, a: {"axis": c.axis(a.ndim), "start": c.integer(-a.ndim, a.ndim)}, min_dims=1
     ),
+    complex=True,
 )
 def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
     """The array with an axis moved to before another; `moveaxis` is easier to read.
@@ -92,6 +94,7 @@ def rollaxis(a: Any, axis: int, start: int = 0) -> Any:
 @function(
     numpy=(np.matrix_transpose, np.linalg.matrix_transpose),
     domain=on_array(lambda c, x: {}, min_dims=2),
+    complex=True,
 )
 def matrix_transpose(x: Any) -> Any:
     """The array with its last two axes exchanged.
@@ -110,7 +113,7 @@ def matrix_transpose(x: Any) -> Any:
 _ARRAY = on_array(lambda c, a: {})
 
 
-@function(numpy=np.ravel, domain=on_array(lambda c, a: c.among([{}, {"order": "F"}])))
+@function(numpy=np.ravel, domain=on_array(lambda c, a: c.among([{}, {"order": "F"}])), complex=True)
 def ravel(a: Any, order: str = "C") -> Any:
     """The elements along one axis, in C order or, with the first index fastest, in F order.
 
@@ -129,7 +132,7 @@ def _each_at_least(at_least: Any, arys: tuple[Any, ...]) -> Any:
     return results[0] if len(results) == 1 else results
 
 
-@function(numpy=np.atleast_1d, domain=several(_ARRAY))
+@function(numpy=np.atleast_1d, domain=several(_ARRAY), complex=True)
 def atleast_1d(*arys: Any) -> Any:
     """The array with an axis if it has none; a tuple for several arrays.
 
@@ -142,7 +145,7 @@ def atleast_1d(*arys: Any) -> Any:
     return _each_at_least(np.atleast_1d, arys)
 
 
-@function(numpy=np.atleast_2d, domain=several(_ARRAY))
+@function(numpy=np.atleast_2d, domain=several(_ARRAY), complex=True)
 def atleast_2d(*arys: Any) -> Any:
     """The array with two axes or more, new ones first; a tuple for several arrays.
 
@@ -155,7 +158,7 @@ def atleast_2d(*arys: Any) -> Any:
     return _each_at_least(np.atleast_2d, arys)
 
 
-@function(numpy=np.atleast_3d, domain=several(_ARRAY))
+@function(numpy=np.atleast_3d, domain=several(_ARRAY), complex=True)
 def atleast_3d(*arys: Any) -> Any:
     """The array with three axes or more; a tuple for several arrays.
 
@@ -175,7 +178,7 @@ def _broadcastable(choose: Choices) -> Call:
     return Call(tuple(choose.array(shape) for shape in shapes))
 
 
-@function(numpy=np.broadcast_arrays, domain=_broadcastable)
+@function(numpy=np.broadcast_arrays, domain=_broadcastable, complex=True)
 def broadcast_arrays(*args: Any) -> Any:
     """A tuple of the arrays, each repeated to the shape that they broadcast to.
 
@@ -189,7 +192,7 @@ def broadcast_arrays(*args: Any) -> Any:
     return tuple(np.broadcast_to(a, shape) for a in args)
 
 
-@function(numpy=np.fliplr, domain=on_array(lambda c, m: {}, min_dims=2))
+@function(numpy=np.fliplr, domain=on_array(lambda c, m: {}, min_dims=2), complex=True)
 def fliplr(m: Any) -> Any:
     """The columns in reverse order: `flip` along axis 1.
 
@@ -203,7 +206,7 @@ def fliplr(m: Any) -> Any:
     return np.flip(m, 1)
 
 
-@function(numpy=np.flipud, domain=on_array(lambda c, m: {}, min_dims=1))
+@function(numpy=np.flipud, domain=on_array(lambda c, m: {}, min_dims=1), complex=True)
 def flipud(m: Any) -> Any:
     """The rows in reverse order: `flip` along axis 0.
 
@@ -222,6 +225,7 @@ def flipud(m: Any) -> Any:
     domain=on_array(
         lambda c, m: {"k": c.integer(-4, 4), "axes": tuple(c.permutation(m.ndim)[:2])}, min_dims=2
     ),
+    complex=True,
 )
 def rot90(m: Any, k: int = 1, axes: Any = (0, 1)) -> Any:
     """A plane rotated by k quarter turns, from its first axis towards the second.
@@ -258,7 +262,7 @@ def _flat(m: int, offset: int) -> slice:
     return slice(start, start + max(0, m - up) * (m + 1), m + 1)
 
 
-@function(numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2))
+@function(numpy=np.diagonal, domain=on_array(_diagonals, min_dims=2), complex=True)
 def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The diagonals of the matrices formed by two axes, along a new last axis.
 
@@ -289,7 +293,7 @@ def diagonal(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.reshape(a, (*a.shape[:-2], n * m))[..., _flat(m, offset)]
 
 
-@function(numpy=np.trace, domain=on_array(_diagonals, min_dims=2))
+@function(numpy=np.trace, domain=on_array(_diagonals, min_dims=2), complex=True)
 def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     """The sum of a diagonal, or of the diagonals of several matrices; see `diagonal`.
 
@@ -303,7 +307,7 @@ def trace(a: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
     return np.sum(diagonal(a, offset, axis1, axis2), axis=-1)
 
 
-@function(numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2))
+@function(numpy=np.diag, domain=on_array(_offset, min_dims=1, max_dims=2), complex=True)
 def diag(v: Any, k: int = 0) -> Any:
     """For a vector, a matrix with it on the k-th diagonal; for a matrix, that diagonal.
 
@@ -325,7 +329,7 @@ def diag(v: Any, k: int = 0) -> Any:
     return np.reshape(scatter(v, shape=(n * n,), index=(_flat(n, k),)), (n, n))
 
 
-@function(numpy=np.diagflat, domain=on_array(_offset, max_dims=2))
+@function(numpy=np.diagflat, domain=on_array(_offset, max_dims=2), complex=True)
 def diagflat(v: Any, k: int = 0) -> Any:
     """A matrix with all elements of an array on its k-th diagonal.
 
@@ -344,7 +348,7 @@ def _lower(m: Any, k: int) -> Any:
     return np.tri(m.shape[-2:][0], m.shape[-1], k, bool)
 
 
-@function(numpy=np.tril, domain=on_array(_offset, min_dims=1))
+@function(numpy=np.tril, domain=on_array(_offset, min_dims=1), complex=True)
 def tril(m: Any, k: int = 0) -> Any:
     """The lower triangle of matrices, with 0 above the k-th diagonal.
 
@@ -359,7 +363,7 @@ def tril(m: Any, k: int = 0) -> Any:
     return np.where(_lower(m, k), m, np.zeros((), m.dtype))
 
 
-@function(numpy=np.triu, domain=on_array(_offset, min_dims=1))
+@function(numpy=np.triu, domain=on_array(_offset, min_dims=1), complex=True)
 def triu(m: Any, k: int = 0) -> Any:
     """The upper triangle of matrices, with 0 below the k-th diagonal.
 
@@ -380,7 +384,7 @@ def _repeats(choose: Choices, a: Any) -> Any:
     return {"repeats": repeats, "axis": axis}
 
 
-@function(numpy=np.repeat, domain=on_array(_repeats))
+@function(numpy=np.repeat, domain=on_array(_repeats), complex=True)
 def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
     """Each element or row repeated.
 
@@ -420,6 +424,7 @@ def repeat(a: Any, repeats: Any, axis: int | None = None) -> Any:
         },
         max_dims=2,
     ),
+    complex=True,
 )
 def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     """The whole array repeated, along its last axes and new ones before them.
@@ -453,6 +458,7 @@ def tile(A: Any, reps: Any) -> Any:  # noqa: N803, for it is NumPy's name
     domain=on_array(
         lambda c, a: {"new_shape": c.among([c.integer(0, 9), c.shape()])}, max_dims=2, min_side=1
     ),
+    complex=True,
 )
 def resize(a: Any, new_shape: Any) -> Any:
     """The elements in C order in a new shape, starting again from the first if it takes more.
@@ -502,7 +508,7 @@ def _inserts(choose: Choices) -> Call:
     return Call((arr,), {"obj": obj, "values": choose.array(tuple(values)), "axis": axis})
 
 
-@function(numpy=np.insert, domain=_inserts)
+@function(numpy=np.insert, domain=_inserts, complex=True)
 def insert(arr: Any, obj: Any, values: Any, axis: int | None = None) -> Any:
     """An array with values inserted before the elements at some places.
 
@@ -550,7 +556,7 @@ def _deletes(choose: Choices, arr: Any) -> Any:
     return {"obj": _places(choose, n), "axis": axis}
 
 
-@function(numpy=np.delete, domain=on_array(_deletes))
+@function(numpy=np.delete, domain=on_array(_deletes), complex=True)
 def delete(arr: Any, obj: Any, axis: int | None = None) -> Any:
     """An array without the elements at some places.
 

@@ -42,7 +42,7 @@ def _tensordot_calls(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)), {"axes": axes})
 
 
-@function(numpy=(np.tensordot, np.linalg.tensordot), domain=_tensordot_calls)
+@function(numpy=(np.tensordot, np.linalg.tensordot), domain=_tensordot_calls, complex=True)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     """The sum of products over axes of both arrays; a's other axes come first, then b's.
 
@@ -87,7 +87,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Any:
     return np.reshape(matmul(first, second), (*shape[0], *shape[1]))
 
 
-@function(numpy=np.dot, domain=shaped(" k nk snk", " k km skm"))
+@function(numpy=np.dot, domain=shaped(" k nk snk", " k km skm"), complex=True)
 def dot(a: Any, b: Any) -> Any:
     """The product of vectors and matrices; with a scalar, the multiple.
 
@@ -109,7 +109,7 @@ def dot(a: Any, b: Any) -> Any:
     return matmul(a, b)
 
 
-@function(numpy=np.inner, domain=shaped(" k nk snk", " k mk"))
+@function(numpy=np.inner, domain=shaped(" k nk snk", " k mk"), complex=True)
 def inner(a: Any, b: Any) -> Any:
     """The sum of products over the last axis of each; with a scalar, the multiple.
 
@@ -127,9 +127,9 @@ def inner(a: Any, b: Any) -> Any:
     return tensordot(a, b, axes=(-1, -1))
 
 
-@function(numpy=np.vdot, domain=shaped("nk kn", "nk kn"))
+@function(numpy=np.vdot, domain=shaped("nk kn", "nk kn"), complex=True)
 def vdot(a: Any, b: Any) -> Any:
-    """The sum of the products of all elements, in order.
+    """The sum of the products of all elements, in order; a complex first factor is conjugated.
 
     Examples
     --------
@@ -138,10 +138,11 @@ def vdot(a: Any, b: Any) -> Any:
     array([[1., 0.],
            [0., 1.]])
     """
-    return matmul(np.reshape(a, -1), np.reshape(b, -1))
+    a = np.reshape(a, -1)
+    return matmul(np.conj(a) if a.dtype.kind == "c" else a, np.reshape(b, -1))
 
 
-@function(numpy=np.outer, domain=shaped(" n nk", " k mk"))
+@function(numpy=np.outer, domain=shaped(" n nk", " k mk"), complex=True)
 def outer(a: Any, b: Any) -> Any:
     """All products of an element of `a` (in rows) and an element of `b` (in columns).
 
@@ -155,7 +156,7 @@ def outer(a: Any, b: Any) -> Any:
     return multiply(np.reshape(a, (-1, 1)), np.reshape(b, (1, -1)))
 
 
-@function(numpy=np.kron, domain=shaped(" n nk 1nk", " m km skm"))
+@function(numpy=np.kron, domain=shaped(" n nk 1nk", " m km skm"), complex=True)
 def kron(a: Any, b: Any) -> Any:
     """The Kronecker product: blocks, each an element of `a` times all of `b`.
 
@@ -187,7 +188,7 @@ def _cross_calls(choose: Choices) -> Call:
     return Call((moved(a, -1, axisa), moved(b, -1, axisb)), places)
 
 
-@function(numpy=np.cross, domain=_cross_calls)
+@function(numpy=np.cross, domain=_cross_calls, complex=True)
 def cross(
     a: Any, b: Any, axisa: int = -1, axisb: int = -1, axisc: int = -1, axis: int | None = None
 ) -> Any:
@@ -238,7 +239,7 @@ def _chain_calls(choose: Choices) -> Call:
     return Call((chain,))
 
 
-@function(lists=("arrays",), numpy=np.linalg.multi_dot, domain=_chain_calls)
+@function(lists=("arrays",), numpy=np.linalg.multi_dot, domain=_chain_calls, complex=True)
 def multi_dot(arrays: Sequence[Any]) -> Any:
     """The product of two or more matrices, computed in the order that takes the least work.
 

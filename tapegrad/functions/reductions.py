@@ -535,7 +535,7 @@ def _differences(choose: Choices) -> Call:
     return choose.among([Call(call), Call((*call, *ends[:1])), Call((*call, *ends))])
 
 
-@function(numpy=np.diff, domain=_differences)
+@function(numpy=np.diff, domain=_differences, complex=True)
 def diff(a: Any, n: int = 1, axis: int = -1, prepend: Any = None, append: Any = None) -> Any:
     """The differences of neighbouring elements.
 
@@ -582,7 +582,7 @@ def _padded_differences(choose: Choices) -> Call:
     return Call((x, to_end, to_begin))
 
 
-@function(numpy=np.ediff1d, domain=_padded_differences)
+@function(numpy=np.ediff1d, domain=_padded_differences, complex=True)
 def ediff1d(ary: Any, to_end: Any = None, to_begin: Any = None) -> Any:
     """The differences of the flattened array, with others before and after them.
 

@@ -50,7 +50,7 @@ def _takes(choose: Choices) -> Call:
     return Call((a, indices), {"axis": axis, "mode": mode})
 
 
-@function(numpy=np.take, domain=_takes)
+@function(numpy=np.take, domain=_takes, complex=True)
 def take(a: Any, indices: Any, axis: int | None = None, *, mode: str = "raise") -> Any:
     """The elements at integer indices along an axis.
 
@@ -119,7 +119,7 @@ def _alongs(with_values: bool) -> Domain:
     return call
 
 
-@function(numpy=np.take_along_axis, domain=_alongs(with_values=False))
+@function(numpy=np.take_along_axis, domain=_alongs(with_values=False), complex=True)
 def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     """The elements at one index for each place of the other axes, such as `argmax` returns.
 
@@ -146,7 +146,7 @@ def take_along_axis(arr: Any, indices: Any, axis: int | None = -1) -> Any:
     return getitem(arr, index=_aligned(arr, indices, axis))
 
 
-@function(domain=_alongs(with_values=True), kink="as `index_set`")
+@function(domain=_alongs(with_values=True), kink="as `index_set`", complex=True)
 def put_along_axis(arr: Any, indices: Any, values: Any, axis: int | None) -> Any:
     """A copy with values at one index for each place of the other axes.
 
@@ -183,7 +183,7 @@ def _puts(choose: Choices) -> Call:
     return Call((a, ind, v.astype(a.dtype)), {"mode": mode})
 
 
-@function(domain=_puts, kink="as `index_set`")
+@function(domain=_puts, kink="as `index_set`", complex=True)
 def put(a: Any, ind: Any, v: Any, mode: str = "raise") -> Any:
     """A copy with values at some places of the flattened array.
 
@@ -223,7 +223,7 @@ def _masks(choose: Choices) -> Call:
     return Call((choose.booleans((choose.integer(0, n),)), a), {"axis": axis})
 
 
-@function(numpy=np.compress, domain=_masks)
+@function(numpy=np.compress, domain=_masks, complex=True)
 def compress(condition: Any, a: Any, axis: int | None = None) -> Any:
     """The parts of an array along an axis for which a condition holds.
 
@@ -253,7 +253,7 @@ def _extracts(choose: Choices) -> Call:
     return Call((choose.booleans(shape), choose.array(shape)))
 
 
-@function(numpy=np.extract, domain=_extracts)
+@function(numpy=np.extract, domain=_extracts, complex=True)
 def extract(condition: Any, arr: Any) -> Any:
     """The elements for which a condition holds, along one axis.
 
@@ -293,6 +293,7 @@ def _typed(x: Any) -> Any:
     ),
     numpy=np.select,
     domain=_selects,
+    complex=True,
 )
 def select(condlist: Any, choicelist: Any, default: Any = 0) -> Any:
     """The first of several choices whose condition holds, element by element.
@@ -339,7 +340,7 @@ def _chooses(choose: Choices) -> Call:
     return Call((a, [choose.array(shape) for shape in shapes[1:]]), {"mode": mode})
 
 
-@function(lists=("choices",), numpy=np.choose, domain=_chooses)
+@function(lists=("choices",), numpy=np.choose, domain=_chooses, complex=True)
 def choose(a: Any, choices: Any, *, mode: str = "raise") -> Any:
     """At each place, the element of one of several arrays, chosen by its number.
 

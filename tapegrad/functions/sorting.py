@@ -315,7 +315,7 @@ def nanmedian(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.reshape(y, kept(a.shape, axis)) if keepdims else number(y)
 
 
-@function(numpy=np.nonzero, domain=with_zeros)
+@function(numpy=np.nonzero, domain=with_zeros, complex=True)
 def nonzero(a: Any) -> Any:
     """The indices of the elements that are not zero, a tuple with an array for each axis.
 
@@ -334,7 +334,7 @@ def nonzero(a: Any) -> Any:
     return tuple([places[:, i] for i in range(a.ndim)])
 
 
-@function(numpy=np.flatnonzero, domain=with_zeros)
+@function(numpy=np.flatnonzero, domain=with_zeros, complex=True)
 def flatnonzero(a: Any) -> Any:
     """`nonzero` of the flattened array: one array of indices.
 

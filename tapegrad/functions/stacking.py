@@ -47,7 +47,12 @@ def _listed(arrays: Any) -> list[Any]:
     return [*arrays] if isinstance(arrays, tuple) else [arrays]
 
 
-@function(lists=("tup",), numpy=np.hstack, domain=_stacks(lambda n: min(n - 1, 1) if n else None))
+@function(
+    lists=("tup",),
+    numpy=np.hstack,
+    domain=_stacks(lambda n: min(n - 1, 1) if n else None),
+    complex=True,
+)
 def hstack(tup: Any) -> Any:
     """Arrays joined along their second axis; vectors along their first.
 
@@ -62,7 +67,9 @@ def hstack(tup: Any) -> Any:
     return np.concatenate(arrays, axis=0 if not arrays or arrays[0].ndim == 1 else 1)
 
 
-@function(lists=("tup",), numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None))
+@function(
+    lists=("tup",), numpy=np.vstack, domain=_stacks(lambda n: 0 if n > 1 else None), complex=True
+)
 def vstack(tup: Any) -> Any:
     """Arrays joined along their first axis; vectors are rows.
 
@@ -76,7 +83,9 @@ def vstack(tup: Any) -> Any:
     return np.concatenate(_listed(np.atleast_2d(*map(stack_nested, tup))), axis=0)
 
 
-@function(lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None))
+@function(
+    lists=("tup",), numpy=np.dstack, domain=_stacks(lambda n: 2 if n > 2 else None), complex=True
+)
 def dstack(tup: Any) -> Any:
     """Arrays joined along their third axis, which vectors and matrices get.
 
@@ -94,6 +103,7 @@ def dstack(tup: Any) -> Any:
     lists=("tup",),
     numpy=np.column_stack,
     domain=_stacks(lambda n: 1 if n == 2 else None, max_dims=2),
+    complex=True,
 )
 def column_stack(tup: Any) -> Any:
     """Vectors and matrices joined along their second axis; vectors are columns.
@@ -119,7 +129,7 @@ def _blocks(choose: Choices) -> Call:
     return Call((choose.among([grid, row, mixed, row[0], [[[row[0]]], [[row[0]]]]]),))
 
 
-@function(lists=("arrays",), numpy=np.block, domain=_blocks)
+@function(lists=("arrays",), numpy=np.block, domain=_blocks, complex=True)
 def block(arrays: Any) -> Any:
     """Arrays in nested lists, joined as they are arranged there.
 
@@ -166,7 +176,7 @@ def _appends(choose: Choices) -> Call:
     return Call(tuple(_joinable(choose, shape, axis, 2)), {"axis": axis})
 
 
-@function(numpy=np.append, domain=_appends)
+@function(numpy=np.append, domain=_appends, complex=True)
 def append(arr: Any, values: Any, axis: int | None = None) -> Any:
     """Two arrays joined along an axis, or flattened first if it is None.
 
@@ -197,7 +207,7 @@ def _splits(axis: int | None = None, min_dims: int = 1, even: bool = True) -> Do
     return on_array(arguments, min_dims=min_dims)
 
 
-@function(numpy=np.array_split, domain=_splits(even=False))
+@function(numpy=np.array_split, domain=_splits(even=False), complex=True)
 def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """A list of the parts of an array, of nearly equal length; see `split`.
 
@@ -222,7 +232,7 @@ def array_split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     return [ary[(slice(None),) * axis + (slice(*part),)] for part in pairwise(ends)]
 
 
-@function(numpy=np.split, domain=_splits())
+@function(numpy=np.split, domain=_splits(), complex=True)
 def split(ary: Any, indices_or_sections: Any, axis: int = 0) -> Any:
     """A list of the parts of an array, cut along an axis.
 
@@ -262,7 +272,7 @@ def _with_axes(name: str, ary: Any, ndim: int) -> Any:
     return ary
 
 
-@function(numpy=np.hsplit, domain=_splits(axis=1))
+@function(numpy=np.hsplit, domain=_splits(axis=1), complex=True)
 def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the second axis, or the only one.
 
@@ -275,7 +285,7 @@ def hsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("hsplit", ary, 1), indices_or_sections, min(1, np.ndim(ary) - 1))
 
 
-@function(numpy=np.vsplit, domain=_splits(axis=0, min_dims=2))
+@function(numpy=np.vsplit, domain=_splits(axis=0, min_dims=2), complex=True)
 def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the first of two axes or more.
 
@@ -288,7 +298,7 @@ def vsplit(ary: Any, indices_or_sections: Any) -> Any:
     return split(_with_axes("vsplit", ary, 2), indices_or_sections, 0)
 
 
-@function(numpy=np.dsplit, domain=_splits(axis=2, min_dims=3))
+@function(numpy=np.dsplit, domain=_splits(axis=2, min_dims=3), complex=True)
 def dsplit(ary: Any, indices_or_sections: Any) -> Any:
     """`split` along the third axis.
 
@@ -304,6 +314,7 @@ def dsplit(ary: Any, indices_or_sections: Any) -> Any:
 @function(
     numpy=np.unstack,
     domain=on_array(lambda c, x: {"axis": c.axis(x.ndim)}, min_dims=1),
+    complex=True,
 )
 def unstack(x: Any, *, axis: int = 0) -> Any:
     """A tuple of the parts of an array along an axis, which they lose.

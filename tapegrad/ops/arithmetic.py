@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from tapegrad.core.forward import elementwise
+from tapegrad.core.forward import by_transposing, elementwise
 from tapegrad.declare import op
 from tapegrad.declare.abstract import whole_power
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import NONZERO, POSITIVE, REAL, Call, Choices, Elements, any_of, each
+from tapegrad.ops.casting import safe_divide
 
 __all__ = ["abs", "add", "cbrt", "conj", "conjugate", "divide", "fabs", "heaviside", "imag"]
 __all__ += ["multiply", "negative", "positive", "power", "real", "reciprocal", "sign", "sqrt"]
@@ -25,6 +26,7 @@ __all__ += ["square", "subtract"]
     ufunc=np.add,
     keeps_weak=True,
     whole=operator.add,
+    complex=True,
 )
 def add(x1: Any, x2: Any) -> Any:
     """The sum ``x1 + x2``, with broadcasting.
@@ -43,6 +45,7 @@ def add(x1: Any, x2: Any) -> Any:
     ufunc=np.subtract,
     keeps_weak=True,
     whole=operator.sub,
+    complex=True,
 )
 def subtract(x1: Any, x2: Any) -> Any:
     """The difference ``x1 - x2``, with broadcasting.
@@ -62,6 +65,7 @@ def subtract(x1: Any, x2: Any) -> Any:
     keeps_weak=True,
     whole=operator.mul,
     flat="a product with 0",
+    complex=True,
 )
 def multiply(x1: Any, x2: Any) -> Any:
     """The product ``x1 * x2``, element by element, with broadcasting.
@@ -82,6 +86,7 @@ def multiply(x1: Any, x2: Any) -> Any:
     whole=operator.truediv,
     domain=each(REAL, NONZERO),
     cause="a denominator is 0",
+    complex=True,
 )
 def divide(x1: Any, x2: Any) -> Any:
     """The quotient ``x1 / x2``, with broadcasting.
@@ -99,6 +104,7 @@ def divide(x1: Any, x2: Any) -> Any:
     ufunc=np.negative,
     keeps_weak=True,
     whole=operator.neg,
+    complex=True,
 )
 def negative(x: Any) -> Any:
     """The negative ``-x``.
@@ -116,6 +122,7 @@ def negative(x: Any) -> Any:
     ufunc=np.positive,
     keeps_weak=True,
     whole=operator.pos,
+    complex=True,
 )
 def positive(x: Any) -> Any:
     """``+x``, the same values.
@@ -131,7 +138,7 @@ def positive(x: Any) -> Any:
 def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """g * x2 * x1 ** (x2 - 1)."""
     # x**0 is constant; its rule must not meet 0 * 0**-1
-    if isinstance(x2, int | float):
+    if isinstance(x2, int | float | complex):
         return g * (x2 * x1 ** (x2 - 1)) if x2 != 0 else None
     flat = np.equal(x2, 0) & np.equal(x1, 0)
     return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
@@ -147,6 +154,14 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     return g * np.where(zero & np.greater(x2, 0), 0, y * np.log(np.where(zero, 1, x1)))
 
 
+def _complex_power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
+    """g * y * log(x1)."""
+    zero = np.equal(x1, 0)
+    # a negative real base has a complex logarithm
+    logarithm = np.log(np.where(zero, 1, x1) + 0j)
+    return g * np.where(zero & np.greater(np.real(x2), 0), 0, y * logarithm)
+
+
 @op(
     _power_base,
     _power_exponent,
@@ -159,6 +174,7 @@ def _power_exponent(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     jvp=elementwise,
     cause="a negative number has only integer powers, and 0 no negative ones; the slope at 0 is "
     "infinite for powers below 1",
+    complex=(_power_base, _complex_power_exponent),
 )
 def power(x1: Any, x2: Any) -> Any:
     """``x1`` to the power of ``x2``, with broadcasting.
@@ -174,7 +190,7 @@ def power(x1: Any, x2: Any) -> Any:
     """
     # for a number the operator is faster; with a dtype, because NumPy before 2.3 takes a scalar
     # for a number
-    if isinstance(x1, np.ndarray) and type(x2) in (int, float):
+    if isinstance(x1, np.ndarray) and type(x2) in (int, float, complex):
         return x1**x2
     return np.power(x1, x2)
 
@@ -184,6 +200,7 @@ def power(x1: Any, x2: Any) -> Any:
     ufunc=np.square,
     keeps_weak=True,
     whole=lambda x: x * x,
+    complex=True,
 )
 def square(x: Any) -> Any:
     """``x**2``.
@@ -201,6 +218,7 @@ def square(x: Any) -> Any:
     ufunc=np.reciprocal,
     domain=each(NONZERO),
     cause="a denominator is 0",
+    complex=True,
 )
 def reciprocal(x: Any) -> Any:
     """``1 / x``; for integers an integer, as in NumPy.
@@ -219,6 +237,7 @@ def reciprocal(x: Any) -> Any:
     domain=each(POSITIVE),
     kink="inf at 0",
     cause="sqrt is not defined below 0, and has an infinite slope at 0",
+    complex=True,
 )
 def sqrt(x: Any) -> Any:
     """The square root. Its slope at 0 is infinite, as is the gradient.
@@ -255,6 +274,7 @@ def cbrt(x: Any) -> Any:
     keeps_weak=True,
     whole=builtins.abs,
     kink="0 at 0",
+    complex=(lambda g, y, x: g * np.conj(np.sign(x)),),
 )
 def abs(x: Any) -> Any:
     """The absolute value. Its slope at 0 is 0.
@@ -283,9 +303,18 @@ def fabs(x: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.sign)
+@op(
+    None,
+    ufunc=np.sign,
+    # as a function of complex numbers it is neither holomorphic nor real
+    jvp=by_transposing,
+    batch=pointwise,
+    complex=(lambda g, y, x: np.conj(y) * (1j * safe_divide(np.imag(g * y), np.abs(x))),),
+)
 def sign(x: Any) -> Any:
     """-1, 0 or 1 where x is negative, zero or positive. It passes no gradient.
+
+    Of complex numbers, ``x / abs(x)`` and 0 at 0, where its gradient is 0 too.
 
     Examples
     --------
@@ -323,9 +352,10 @@ def heaviside(x1: Any, x2: Any) -> Any:
     lambda g, y, x: g,
     ufunc=np.conjugate,
     keeps_weak=True,
+    complex=(lambda g, y, x: np.conj(g),),
 )
 def conj(x: Any) -> Any:
-    """x itself, since all numbers here are real. `conjugate` is another name for it.
+    """The complex conjugate; of real numbers, x itself. `conjugate` is another name for it.
 
     Examples
     --------
@@ -345,9 +375,11 @@ conjugate = conj
     domain=each(REAL),
     batch=pointwise,
     view=True,
+    jvp=elementwise,
+    complex=(lambda g, y, val: g,),
 )
 def real(val: Any) -> Any:
-    """x itself, since all numbers here are real.
+    """The real part; of real numbers, x itself.
 
     Examples
     --------
@@ -355,12 +387,19 @@ def real(val: Any) -> Any:
     >>> tg.grad(tg.real)(2.0)
     array(1.)
     """
-    return np.asarray(val) if type(val) is np.ndarray else val
+    return np.real(val)
 
 
-@op(None, numpy=np.imag, domain=each(REAL), batch=pointwise)
+@op(
+    None,
+    numpy=np.imag,
+    keeps_weak=True,
+    domain=each(REAL),
+    jvp=elementwise,
+    complex=(lambda g, y, val: g * -1j,),
+)
 def imag(val: Any) -> Any:
-    """Zeros, since all numbers here are real. It passes no gradient.
+    """The imaginary part; of real numbers, zeros, which pass no gradient.
 
     Examples
     --------
@@ -368,4 +407,4 @@ def imag(val: Any) -> Any:
     >>> tg.imag(np.ones(2))
     array([0., 0.])
     """
-    return np.zeros_like(val)
+    return np.imag(val) if np.iscomplexobj(val) else np.zeros_like(val)

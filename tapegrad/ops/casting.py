@@ -27,6 +27,7 @@ __all__ = ["asarray", "ascontiguousarray", "astype", "copy", "stop_gradient"]
     domain=each(REAL),
     jvp=elementwise,
     view=True,
+    complex=True,
 )
 def asarray(a: Any) -> Any:
     """A Python number as an array, for ops that need one.
@@ -49,6 +50,7 @@ declare(ASARRAY, view=True)
     jvp=elementwise,
     batch=lambda op, batched, a: apply(op, (a.reshape(-1, 1) if a.ndim == 1 else a,), {}),
     view=True,
+    complex=True,
 )
 def ascontiguousarray(a: Any) -> Any:
     """The same values, in C order in memory; a scalar becomes an array of one element.
@@ -67,6 +69,7 @@ def ascontiguousarray(a: Any) -> Any:
     numpy=np.copy,
     domain=on_array(lambda c, a: {}),
     jvp=elementwise,
+    complex=True,
 )
 def copy(a: Any) -> Any:
     """The same values in a new array.
@@ -90,6 +93,7 @@ def _casts(choose: Choices) -> Call:
     numpy=getattr(np, "astype", ()),
     domain=_casts,
     jvp=elementwise,
+    complex=True,
 )
 def astype(a: Any, dtype: Any) -> Any:
     """The array in another dtype. A gradient comes back in the old one.
@@ -97,7 +101,7 @@ def astype(a: Any, dtype: Any) -> Any:
     Raises
     ------
     TypeError
-        If the dtype does not hold real numbers, since there are no gradients for others.
+        If the dtype does not hold numbers, or drops the imaginary part of complex ones.
 
     Examples
     --------
@@ -105,8 +109,14 @@ def astype(a: Any, dtype: Any) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.astype(x, np.float32)))(np.ones(2)).dtype
     dtype('float64')
     """
-    require_real(np.dtype(dtype), "astype: the dtype")
-    return np.asarray(a).astype(dtype)
+    a, dtype = np.asarray(a), np.dtype(dtype)
+    require_real(dtype, "astype: the dtype", True)
+    if a.dtype.kind == "c" and dtype.kind not in "cb":
+        raise TypeError(
+            f"astype would drop the imaginary part, from {a.dtype} to {dtype}; write z.real"
+            f"{'' if dtype == a.real.dtype else '.astype(...) of it'}"
+        )
+    return a.astype(dtype)
 
 
 def to_array(x: Any) -> Any:
@@ -146,7 +156,7 @@ def double(x: Any) -> Any:
 
 def is_weak(x: Any) -> bool:
     """Whether x is a Python number, recorded or not, which takes the dtype of other operands."""
-    return type(x._primal if isinstance(x, Tensor) else x) in (int, float)
+    return type(x._primal if isinstance(x, Tensor) else x) in (int, float, complex)
 
 
 def alike(*xs: Any, beside: Any = ()) -> list[Any]:
@@ -181,12 +191,26 @@ def seen(x: Any) -> Any:
 
 def fitted(values: Any, dtype: Any) -> Any:
     """Values in the dtype of the array that they are written to."""
-    if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind != "f":
+    if isinstance(values, Tensor) and values.dtype.kind == "f" and np.dtype(dtype).kind not in "fc":
         raise TypeError(
             f"a floating Tensor in an array of {np.dtype(dtype)} would lose its gradient: "
             "make that array one of floats, with .astype(float)"
         )
-    return real(values, "what is written to an array").astype(dtype)
+    values = to_array(values)
+    require_real(values.dtype, "what is written to an array", True)
+    if values.dtype.kind == "c":
+        require_room(np.dtype(dtype), values.dtype, "written to")
+    return values.astype(dtype)
+
+
+def require_room(dtype: np.dtype[Any], given: np.dtype[Any], done: str) -> None:
+    """Raise if an array of a dtype cannot hold values of another, set in it or added to it."""
+    kind = given.kind
+    if (kind == "c" and dtype.kind != "c") or (kind == "f" and dtype.kind not in "fc"):
+        named, needed = ("complex", "complex") if kind == "c" else ("floating", "float")
+        raise TypeError(
+            f"{named} values cannot be {done} an array of {dtype}: use .astype({needed})"
+        )
 
 
 def stop_gradient(tree_: Any) -> Any:
@@ -220,7 +244,15 @@ def _stopped(leaf: Any) -> Any:
     return stopped(leaf) if isinstance(leaf, Tensor) else leaf
 
 
-@op(None, name="stop_gradient", keeps_weak=True, domain=each(REAL), batch=pointwise, view=True)
+@op(
+    None,
+    name="stop_gradient",
+    keeps_weak=True,
+    domain=each(REAL),
+    batch=pointwise,
+    view=True,
+    complex=True,
+)
 def stopped(x: Any) -> Any:
     """One leaf of `stop_gradient`."""
     return x
@@ -248,5 +280,5 @@ answers([np.shape], _shape)
 answers([np.ndim], _ndim)
 answers([np.size], _size)
 answers([np.result_type], _result_type)
-answers([np.iscomplexobj], lambda x: False)
-answers([np.isrealobj], lambda x: True)
+answers([np.iscomplexobj], lambda x: x.dtype.kind == "c")
+answers([np.isrealobj], lambda x: x.dtype.kind != "c")

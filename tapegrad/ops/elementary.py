@@ -29,7 +29,7 @@ _OVERFLOW = (
 _EDGE = "the argument is at the edge of the function's domain, or outside"
 
 
-@op(lambda g, y, x: g * y, ufunc=np.exp, cause=_OVERFLOW)
+@op(lambda g, y, x: g * y, ufunc=np.exp, cause=_OVERFLOW, complex=True)
 def exp(x: Any) -> Any:
     """The exponential.
 
@@ -41,7 +41,7 @@ def exp(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2, cause=_OVERFLOW)
+@op(lambda g, y, x: g * y * _LN2, ufunc=np.exp2, cause=_OVERFLOW, complex=True)
 def exp2(x: Any) -> Any:
     """2 to the power of x.
 
@@ -53,7 +53,7 @@ def exp2(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1, cause=_OVERFLOW)
+@op(lambda g, y, x: g * np.exp(x), ufunc=np.expm1, cause=_OVERFLOW, complex=True)
 def expm1(x: Any) -> Any:
     """``exp(x) - 1``, exact for small x.
 
@@ -67,7 +67,7 @@ def expm1(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE), cause=_NOT_POSITIVE)
+@op(lambda g, y, x: g / x, ufunc=np.log, domain=each(POSITIVE), cause=_NOT_POSITIVE, complex=True)
 def log(x: Any) -> Any:
     """The natural logarithm; minus infinity at 0, nan below, as in NumPy.
 
@@ -84,6 +84,7 @@ def log(x: Any) -> Any:
     ufunc=np.log1p,
     domain=each(Elements(-0.5, 4.0)),
     cause="the argument of log1p is not above -1",
+    complex=True,
 )
 def log1p(x: Any) -> Any:
     """``log(1 + x)``, exact for small x; minus infinity at -1, nan below, as in NumPy.
@@ -96,7 +97,13 @@ def log1p(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / _LN2 / x, ufunc=np.log2, domain=each(POSITIVE), cause=_NOT_POSITIVE)
+@op(
+    lambda g, y, x: g / _LN2 / x,
+    ufunc=np.log2,
+    domain=each(POSITIVE),
+    cause=_NOT_POSITIVE,
+    complex=True,
+)
 def log2(x: Any) -> Any:
     """The logarithm to base 2; minus infinity at 0, nan below, as in NumPy.
 
@@ -108,7 +115,13 @@ def log2(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / _LN10 / x, ufunc=np.log10, domain=each(POSITIVE), cause=_NOT_POSITIVE)
+@op(
+    lambda g, y, x: g / _LN10 / x,
+    ufunc=np.log10,
+    domain=each(POSITIVE),
+    cause=_NOT_POSITIVE,
+    complex=True,
+)
 def log10(x: Any) -> Any:
     """The logarithm to base 10; minus infinity at 0, nan below, as in NumPy.
 
@@ -170,7 +183,7 @@ _ABOVE_ONE = each(Elements(1.0625, 4.0))
 _BETWEEN_POLES = each(Elements(poles=(-math.pi / 2, math.pi / 2)))
 
 
-@op(lambda g, y, x: g * np.cos(x), ufunc=np.sin)
+@op(lambda g, y, x: g * np.cos(x), ufunc=np.sin, complex=True)
 def sin(x: Any) -> Any:
     """The sine.
 
@@ -182,7 +195,7 @@ def sin(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos)
+@op(lambda g, y, x: -g * np.sin(x), ufunc=np.cos, complex=True)
 def cos(x: Any) -> Any:
     """The cosine.
 
@@ -194,7 +207,7 @@ def cos(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, domain=_BETWEEN_POLES)
+@op(lambda g, y, x: g * (1 + y * y), ufunc=np.tan, complex=True, domain=_BETWEEN_POLES)
 def tan(x: Any) -> Any:
     """The tangent.
 
@@ -214,6 +227,7 @@ def _cathetus(x: Any) -> Any:
 @op(
     lambda g, y, x: g / _cathetus(x),
     ufunc=np.arcsin,
+    complex=(lambda g, y, x: g / np.cos(y),),
     domain=_INSIDE,
     kink="inf at 1 and -1",
     cause=_EDGE,
@@ -237,6 +251,7 @@ def arcsin(x: Any) -> Any:
     domain=_INSIDE,
     kink="-inf at 1 and -1",
     cause=_EDGE,
+    complex=(lambda g, y, x: -g / np.sin(y),),
 )
 def arccos(x: Any) -> Any:
     """The angle in [0, pi] whose cosine is x; nan outside [-1, 1].
@@ -257,7 +272,12 @@ def _arctan_slope(x: Any) -> Any:
     return y * y
 
 
-@op(lambda g, y, x: g * _arctan_slope(x), ufunc=np.arctan, flat="it is saturated")
+@op(
+    lambda g, y, x: g * _arctan_slope(x),
+    ufunc=np.arctan,
+    complex=(lambda g, y, x: g / (1 + x * x),),
+    flat="it is saturated",
+)
 def arctan(x: Any) -> Any:
     """The angle in [-pi/2, pi/2] whose tangent is x.
 
@@ -314,7 +334,7 @@ def hypot(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh, cause=_OVERFLOW)
+@op(lambda g, y, x: g * np.cosh(x), ufunc=np.sinh, cause=_OVERFLOW, complex=True)
 def sinh(x: Any) -> Any:
     """The hyperbolic sine.
 
@@ -326,7 +346,7 @@ def sinh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh, cause=_OVERFLOW)
+@op(lambda g, y, x: g * np.sinh(x), ufunc=np.cosh, cause=_OVERFLOW, complex=True)
 def cosh(x: Any) -> Any:
     """The hyperbolic cosine.
 
@@ -338,7 +358,7 @@ def cosh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh, flat="it is saturated")
+@op(lambda g, y, x: g * (1 - y * y), ufunc=np.tanh, flat="it is saturated", complex=True)
 def tanh(x: Any) -> Any:
     """The hyperbolic tangent.
 
@@ -350,7 +370,7 @@ def tanh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / np.hypot(1, x), ufunc=np.arcsinh)
+@op(lambda g, y, x: g / np.hypot(1, x), ufunc=np.arcsinh, complex=(lambda g, y, x: g / np.cosh(y),))
 def arcsinh(x: Any) -> Any:
     """The inverse of `sinh`.
 
@@ -365,6 +385,7 @@ def arcsinh(x: Any) -> Any:
 @op(
     lambda g, y, x: g / np.sqrt(x - 1) / np.sqrt(x + 1),
     ufunc=np.arccosh,
+    complex=(lambda g, y, x: g / np.sinh(y),),
     domain=_ABOVE_ONE,
     kink="inf at 1",
     cause=_EDGE,
@@ -380,7 +401,13 @@ def arccosh(x: Any) -> Any:
     """
 
 
-@op(lambda g, y, x: g / ((1 - x) * (1 + x)), ufunc=np.arctanh, domain=_INSIDE, cause=_EDGE)
+@op(
+    lambda g, y, x: g / ((1 - x) * (1 + x)),
+    ufunc=np.arctanh,
+    domain=_INSIDE,
+    cause=_EDGE,
+    complex=True,
+)
 def arctanh(x: Any) -> Any:
     """The inverse of `tanh`; infinite at -1 and 1, nan beyond.
 

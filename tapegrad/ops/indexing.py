@@ -30,6 +30,7 @@ from tapegrad.declare.domain import Call, Choices, rows
 from tapegrad.declare.domain import index as any_index
 from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.table import lazy_import
+from tapegrad.ops.casting import require_room
 from tapegrad.ops.product import moved
 
 __all__ = ["getitem", "index_select"]
@@ -111,10 +112,7 @@ _MOST_WEIGHTS = 1 << 14
 
 def add_at(y: Any, index: tuple[Any, ...], values: Any) -> None:
     """``y[index] += values``, adding all values where an element is named more than once."""
-    if y.dtype.kind != "f" and np.asarray(values).dtype.kind == "f":
-        raise TypeError(
-            f"floating values cannot be added to an array of {y.dtype}: use .astype(float)"
-        )
+    require_room(y.dtype, np.asarray(values).dtype, "added to")
     # add.at reads past the end of values that it has to broadcast itself
     full = np.broadcast_to(values, y[index].shape)
     np.add.at(y, index, np.ascontiguousarray(full) if full.ndim else full)
@@ -260,6 +258,7 @@ def _getitem_batch(op: Any, batched: Batched, a: Any, *arrays: Any, index: tuple
     batch=_getitem_batch,
     view=True,
     flat="it is not selected",
+    complex=True,
 )
 def getitem(a: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """``a[index]``, for every kind of index in NumPy.
@@ -313,6 +312,7 @@ def _scatter_batch(
     domain=_placings,
     jvp=linear,
     batch=_scatter_batch,
+    complex=True,
 )
 def scatter(values: Any, *arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) -> Any:
     """Zeros of a shape with the values added at an index; the adjoint of indexing.
@@ -361,7 +361,15 @@ def _segment_sum_batch(op: Any, batched: Batched, values: Any, indices: Any, n: 
     return np.swapaxes(sums, 0, 1)
 
 
-@op(_segment_sum_vjp, None, domain=_segments, jvp=linear, batch=_segment_sum_batch, adds=True)
+@op(
+    _segment_sum_vjp,
+    None,
+    domain=_segments,
+    jvp=linear,
+    batch=_segment_sum_batch,
+    adds=True,
+    complex=True,
+)
 def segment_sum(values: Any, indices: Any, n: int) -> Any:
     """Sums of the rows with equal indices; the adjoint of `index_select`.
 
@@ -405,6 +413,7 @@ def _index_select_batch(op: Any, batched: Batched, x: Any, indices: Any) -> Any:
     jvp=linear,
     batch=_index_select_batch,
     flat="it is not selected",
+    complex=True,
 )
 def index_select(x: Any, indices: Any) -> Any:
     """The rows of x at integer indices of any shape: ``x[indices]``.
@@ -491,6 +500,7 @@ def _all_filled(op: Any, batched: Batched, *operands: Any, **options: Any) -> An
     jvp=linear,
     batch=_all_filled,
     flat="it is not selected",
+    complex=True,
 )
 def pick(a: Any, indices: Any) -> Any:
     """One element of each row: ``a[..., indices]``, with an index for each row.
@@ -530,6 +540,7 @@ def _chosen(choose: Choices) -> Call:
     domain=_chosen,
     jvp=linear,
     batch=_all_filled,
+    complex=True,
 )
 def unpick(values: Any, indices: Any, n: int) -> Any:
     """Rows of n zeros with one value each, at these indices; the adjoint of `pick`.
@@ -607,6 +618,7 @@ def _add_at_places_batch(op: Any, batched: Batched, a: Any, values: Any, places:
     domain=_add_at_places_call,
     batch=_add_at_places_batch,
     adds=True,
+    complex=True,
 )
 def add_at_places(a: Any, values: Any, places: Any) -> Any:
     """A copy of `a` with values added at distinct places of the flattened array.
@@ -627,5 +639,6 @@ def add_at_places_into(a: Any, values: Any, places: Any, out: Any = None) -> Any
         out = np.array(a, order="C")
     elif out is not a:
         np.copyto(out, a)
+    require_room(out.dtype, values.dtype, "added to")
     out.reshape(-1)[places] += values.reshape(-1)
     return out

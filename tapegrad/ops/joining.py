@@ -65,6 +65,7 @@ def _concatenate_batch(op: Any, batched: Batched, *arrays: Any, axis: int | None
     takes_weak=True,
     batch=_concatenate_batch,
     jvp=_joined,
+    complex=True,
 )
 def concatenate(*arrays: Any, axis: int | None = 0) -> Any:
     """A sequence of arrays joined along an existing axis, or flattened if it is None.
@@ -104,6 +105,7 @@ def _stack_batch(op: Any, batched: Batched, *arrays: Any, axis: int = 0) -> Any:
     domain=_layers,
     batch=_stack_batch,
     jvp=_joined,
+    complex=True,
 )
 def stack(*arrays: Any, axis: int = 0) -> Any:
     """A sequence of arrays of one shape joined along a new axis.

@@ -36,7 +36,7 @@ def _bits(n: int) -> Domain:
     return call
 
 
-@op(None, None, ufunc=np.equal, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.equal, complex=True, domain=each(TYING, TYING))
 def equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 == x2``, element by element. It passes no gradient.
 
@@ -48,7 +48,7 @@ def equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.not_equal, domain=each(TYING, TYING))
+@op(None, None, ufunc=np.not_equal, complex=True, domain=each(TYING, TYING))
 def not_equal(x1: Any, x2: Any) -> Any:
     """Where ``x1 != x2``, element by element. It passes no gradient.
 
@@ -108,7 +108,7 @@ def greater_equal(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.isfinite)
+@op(None, ufunc=np.isfinite, complex=True)
 def isfinite(x: Any) -> Any:
     """Where x is a number, neither infinite nor nan. It passes no gradient.
 
@@ -120,7 +120,7 @@ def isfinite(x: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.isinf)
+@op(None, ufunc=np.isinf, complex=True)
 def isinf(x: Any) -> Any:
     """Where x is infinite. It passes no gradient.
 
@@ -132,7 +132,7 @@ def isinf(x: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.isnan)
+@op(None, ufunc=np.isnan, complex=True)
 def isnan(x: Any) -> Any:
     """Where x is nan. It passes no gradient.
 
@@ -191,6 +191,7 @@ def _read_isclose(
     read=_read_isclose,
     domain=_isclose_calls,
     batch=pointwise,
+    complex=True,
 )
 def isclose(a: Any, b: Any, rtol: Any = 1e-5, atol: Any = 1e-8, equal_nan: bool = False) -> Any:
     """Where a and b differ by no more than ``atol + rtol * abs(b)``. It passes no gradient.
@@ -281,7 +282,7 @@ def invert(x: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.logical_and, domain=each(_TRUTH, _TRUTH))
+@op(None, None, ufunc=np.logical_and, complex=True, domain=each(_TRUTH, _TRUTH))
 def logical_and(x1: Any, x2: Any) -> Any:
     """Where both are true (not zero). It passes no gradient.
 
@@ -293,7 +294,7 @@ def logical_and(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.logical_or, domain=each(_TRUTH, _TRUTH))
+@op(None, None, ufunc=np.logical_or, complex=True, domain=each(_TRUTH, _TRUTH))
 def logical_or(x1: Any, x2: Any) -> Any:
     """Where either is true (not zero). It passes no gradient.
 
@@ -305,7 +306,7 @@ def logical_or(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, None, ufunc=np.logical_xor, domain=each(_TRUTH, _TRUTH))
+@op(None, None, ufunc=np.logical_xor, complex=True, domain=each(_TRUTH, _TRUTH))
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Where just one is true (not zero). It passes no gradient.
 
@@ -317,7 +318,7 @@ def logical_xor(x1: Any, x2: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.logical_not, domain=each(_TRUTH))
+@op(None, ufunc=np.logical_not, complex=True, domain=each(_TRUTH))
 def logical_not(x: Any) -> Any:
     """Where x is false (zero). It passes no gradient.
 
@@ -343,6 +344,7 @@ def _selections(choose: Choices) -> Call:
     kink="an exact 0 for the side not taken",
     jvp=elementwise,
     flat="the other side is taken",
+    complex=True,
 )
 def where(condition: Any, x: Any, y: Any) -> Any:
     """x where the condition holds, y elsewhere, with broadcasting.
@@ -372,6 +374,7 @@ def _kept(choose: Choices) -> Call:
     domain=_kept,
     jvp=elementwise,
     flat="the other side is taken",
+    complex=True,
 )
 def keep(condition: Any, x: Any) -> Any:
     """x where the condition holds, 0 elsewhere, in the shape of the condition.

@@ -358,7 +358,7 @@ def with_zeros(choose: Choices) -> Call:
     return Call((choose.laid_out(np.where(choose.booleans(x.shape), x, np.zeros_like(x))),))
 
 
-@op(None, read=_known, numpy=np.argwhere, domain=with_zeros)
+@op(None, read=_known, numpy=np.argwhere, domain=with_zeros, complex=True)
 def argwhere(a: Any) -> Any:
     """The indices of the elements that are not zero, one row for each. It passes no gradient.
 

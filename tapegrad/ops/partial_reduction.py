@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.array_utils import normalize_axis_tuple
 
 from tapegrad.declare.domain import REAL, Call, Choices, Domain, Elements, any_of, reduced
-from tapegrad.ops.casting import fitted, to_array
+from tapegrad.ops.casting import astype, fitted, to_array
 
 
 def reduced_axes(choose: Choices, x: Any) -> Any:
@@ -77,7 +77,7 @@ def number_of(a: Any, axis: Any, keepdims: bool, where: Any) -> Any:
 def typed(a: Any, dtype: Any) -> Any:
     """The array in the requested dtype."""
     a = to_array(a)
-    return a if dtype is None else a.astype(dtype)
+    return a if dtype is None else astype(a, dtype)
 
 
 def _from(y: Any, initial: Any, join: Any) -> Any:
@@ -122,7 +122,7 @@ def mean(
 ) -> Any:
     """The mean of part of an array."""
     a = to_array(a)
-    wide = np.dtype(dtype) if dtype is not None else a.dtype if a.dtype.kind == "f" else float
+    wide = np.dtype(dtype) if dtype is not None else a.dtype if a.dtype.kind in "fc" else float
     # as NumPy does, since the sum would soon overflow
     a = a.astype(np.float32 if wide == np.float16 else wide)
     y = np.sum(where_part(a, where, 0, axis), axis=axis, keepdims=keepdims)

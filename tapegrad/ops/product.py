@@ -96,6 +96,11 @@ def _factors(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)))
 
 
+def _conjugate(x: Any) -> Any:
+    """What `vecdot` and `vecmat`, which conjugate it, take to multiply by x."""
+    return np.conj(x) if x.dtype.kind == "c" else x
+
+
 def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     """One product if a factor is the same for all examples, otherwise a stack of products."""
     left, right = np.ndim(x1) - batched[0], np.ndim(x2) - batched[1]
@@ -111,7 +116,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
         # a column for each example is a row of one matrix
         return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
     if batched == (True, True) and left == right == 1:
-        return vecdot(x1, x2)
+        return vecdot(_conjugate(x1), x2)
     # vectors as matrices, and stacks with equally many axes
     row = np.expand_dims(x1, -2) if left == 1 else x1
     column = np.expand_dims(x2, -1) if right == 1 else x2
@@ -129,6 +134,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     jvp=linear,
     batch=_matmul_batch,
     adds=True,
+    complex=True,
 )
 def matmul(x1: Any, x2: Any) -> Any:
     """The matrix product of vectors, matrices and stacks of them, as NumPy's ``@``.
@@ -184,9 +190,15 @@ def _vecdot_batch(op: Any, batched: Batched, x1: Any, x2: Any, axis: int = -1) -
     batch=_vecdot_batch,
     jvp=linear,
     adds=True,
+    complex=(
+        lambda g, y, x1, x2, axis=-1: np.conj(_vecdot_vjp(g, x1, x2, axis)),
+        lambda g, y, x1, x2, axis=-1: _vecdot_vjp(g, x2, np.conj(x1), axis),
+    ),
 )
 def vecdot(x1: Any, x2: Any, *, axis: int = -1) -> Any:
     """The dot products of vectors along an axis; the other axes broadcast.
+
+    Of complex vectors, the first is conjugated.
 
     Parameters
     ----------
@@ -219,6 +231,10 @@ def _matvec_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     batch=_matvec_batch,
     jvp=linear,
     adds=True,
+    complex=(
+        lambda g, y, x1, x2: np.expand_dims(g, -1) * np.expand_dims(x2, -2),
+        lambda g, y, x1, x2: np.vecmat(np.conj(g), x1),
+    ),
 )
 def matvec(x1: Any, x2: Any) -> Any:
     """The products of a stack of matrices with a stack of vectors; the stacks broadcast.
@@ -245,9 +261,15 @@ def _vecmat_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     batch=_vecmat_batch,
     jvp=linear,
     adds=True,
+    complex=(
+        lambda g, y, x1, x2: np.conj(np.matvec(x2, g)),
+        lambda g, y, x1, x2: np.expand_dims(np.conj(x1), -1) * np.expand_dims(g, -2),
+    ),
 )
 def vecmat(x1: Any, x2: Any) -> Any:
     """The products of a stack of vectors with a stack of matrices; the stacks broadcast.
+
+    Complex vectors are conjugated.
 
     Examples
     --------
@@ -273,7 +295,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     first, second = (
         flattened(with_batch(x, own, n)) for x, own in zip((a, b), batched, strict=True)
     )
-    return apply(vecdot, (first, second), {})
+    return apply(vecdot, (_conjugate(first), second), {})
 
 
 @op(
@@ -283,6 +305,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     batch=_inner_product_batch,
     jvp=linear,
     adds=True,
+    complex=True,
 )
 def inner_product(a: Any, b: Any) -> Any:
     """The sum of the products of two arrays of one shape and dtype, without a product array.
@@ -374,6 +397,7 @@ def _contract_batch(
     batch=_contract_batch,
     jvp=linear,
     adds=True,
+    complex=True,
 )
 def contract(*operands: Any, subscripts: str, optimize: Any = False) -> Any:
     """The op that `einsum` records, with a letter for each axis.

@@ -67,6 +67,7 @@ def reduced_batch(
     jvp=linear,
     batch=reduced_batch,
     adds=True,
+    complex=True,
 )
 def sum(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The sum over an axis, several, or all.
@@ -119,6 +120,7 @@ def _shared(g: Any, a: Any, axis: Any, keepdims: bool) -> Any:
     batch=reduced_batch,
     composite=True,
     adds=True,
+    complex=True,
 )
 def mean(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The mean over an axis, several, or all; arguments as for `sum`.
@@ -154,6 +156,7 @@ def _products_of_others(a: Any, axis: Any) -> Any:
     domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
     batch=reduced_batch,
+    complex=True,
 )
 def prod(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The product over an axis, several, or all; arguments as for `sum`.
@@ -249,7 +252,7 @@ def _truths(choose: Choices) -> Call:
     return Call((x,), given if where is True else {**given, "where": where})
 
 
-@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=reduced_batch)
+@wider_op(in_part.any, None, numpy=np.any, domain=_truths, batch=reduced_batch, complex=True)
 def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether any element is true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -262,7 +265,7 @@ def any(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.any(a, axis, keepdims=keepdims)
 
 
-@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=reduced_batch)
+@wider_op(in_part.all, None, numpy=np.all, domain=_truths, batch=reduced_batch, complex=True)
 def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """Whether all elements are true (not zero); arguments as for `sum`. It passes no gradient.
 
@@ -275,7 +278,7 @@ def all(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return np.all(a, axis, keepdims=keepdims)
 
 
-@op(None, numpy=np.count_nonzero, domain=_counts, batch=reduced_batch)
+@op(None, numpy=np.count_nonzero, domain=_counts, batch=reduced_batch, complex=True)
 def count_nonzero(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     """The number of elements that are not zero; arguments as for `sum`. It passes no gradient.
 

@@ -65,6 +65,7 @@ def _recurrence_batch(op: Any, batched: Batched, a: Any, b: Any, axis: int = 0) 
     on_first_axis(lambda g, y, a, b: _carried_back(g, a), 0),
     domain=_recurrences,
     batch=_recurrence_batch,
+    complex=True,
 )
 def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     """``y[k] = a[k] * y[k - 1] + b[k]`` along an axis, from ``y[0] = b[0]``.
@@ -110,6 +111,7 @@ def linear_recurrence(a: Any, b: Any, axis: int = 0) -> Any:
     batch=along_axis,
     jvp=linear,
     adds=True,
+    complex=True,
 )
 def cumsum(a: Any, axis: int | None = None) -> Any:
     """The cumulative sums, along an axis or of the flattened array.
@@ -132,6 +134,7 @@ def cumsum(a: Any, axis: int | None = None) -> Any:
     domain=scanned(NEAR_ONE),
     kink=ZEROS,
     batch=along_axis,
+    complex=True,
 )
 def cumprod(a: Any, axis: int | None = None) -> Any:
     """The cumulative products, along an axis or of the flattened array.
@@ -260,6 +263,7 @@ def overlaps(choose: Choices) -> Call:
     domain=overlaps,
     jvp=linear,
     adds=True,
+    complex=True,
 )
 def convolve(a: Any, v: Any, mode: str = "full") -> Any:
     """The convolution of two sequences: ``y[k]`` is the sum of ``a[i] * v[k - i]`` over i.

@@ -43,6 +43,7 @@ def _transpose_batch(op: Any, batched: Batched, a: Any, axes: Any = None) -> Any
     jvp=linear,
     batch=_transpose_batch,
     view=True,
+    complex=True,
 )
 def transpose(a: Any, axes: Any = None) -> Any:
     """The array with its axes in another order, reversed by default.
@@ -79,6 +80,7 @@ def _swapaxes_batch(op: Any, batched: Batched, a: Any, axis1: int, axis2: int) -
     jvp=linear,
     batch=_swapaxes_batch,
     view=True,
+    complex=True,
 )
 def swapaxes(a: Any, axis1: int, axis2: int) -> Any:
     """The array with two axes exchanged.
@@ -146,6 +148,7 @@ def _reshape_batch(op: Any, batched: Batched, a: Any, shape: Any) -> Any:
     jvp=linear,
     batch=_reshape_batch,
     view=True,
+    complex=True,
 )
 def reshape(a: Any, shape: Any) -> Any:
     """The same elements, in C order, in another shape, of which one length may be -1.
@@ -182,6 +185,7 @@ def _expand_dims_batch(op: Any, batched: Batched, a: Any, axis: Any) -> Any:
     jvp=linear,
     batch=_expand_dims_batch,
     view=True,
+    complex=True,
 )
 def expand_dims(a: Any, axis: Any) -> Any:
     """The array with new axes of length 1 at these places of the result.
@@ -220,6 +224,7 @@ def _squeeze_batch(op: Any, batched: Batched, a: Any, axis: Any = None) -> Any:
     jvp=linear,
     batch=_squeeze_batch,
     view=True,
+    complex=True,
 )
 def squeeze(a: Any, axis: Any = None) -> Any:
     """The array without axes of length 1: without these, or without any.
@@ -254,6 +259,7 @@ def _broadcast_to_batch(op: Any, batched: Batched, array: Any, shape: Any) -> An
     jvp=linear,
     batch=_broadcast_to_batch,
     view=True,
+    complex=True,
 )
 def broadcast_to(array: Any, shape: Any) -> Any:
     """The array repeated to fill a shape, without a copy if the result is large.
@@ -285,6 +291,7 @@ def _expansions(choose: Choices) -> Call:
     batch=lambda op, batched, x, axis, copies: apply(
         op, (x,), {"axis": batch_axis(axis, x.ndim), "copies": copies}
     ),
+    complex=True,
 )
 def expand(x: Any, axis: int, copies: int) -> Any:
     """The array with a new axis at this place of the result, along which it is repeated.
@@ -314,6 +321,7 @@ def expand(x: Any, axis: int, copies: int) -> Any:
     jvp=linear,
     batch=lambda op, batched, m, axis=None: apply(op, (m,), {"axis": batch_axis(axis, m.ndim - 1)}),
     view=True,
+    complex=True,
 )
 def flip(m: Any, axis: Any = None) -> Any:
     """The array with its elements in reverse order along an axis, several, or all.
@@ -372,6 +380,7 @@ def _rolled(a: Any, shift: Any, axis: Any) -> Any:
     domain=on_array(_rolls),
     jvp=linear,
     batch=_roll_batch,
+    complex=True,
 )
 def roll(a: Any, shift: Any, axis: Any = None) -> Any:
     """The elements shifted along axes; those that leave at the end enter at the beginning.

@@ -18,6 +18,7 @@ from tapegrad.declare.batching import Batched, batch_size, with_batch, with_ndim
 from tapegrad.declare.domain import Call, Choices
 from tapegrad.declare.domain import index as any_index
 from tapegrad.face.table import answers, lazy_import
+from tapegrad.ops.casting import require_room
 from tapegrad.ops.indexing import (
     HOLE,
     add_at,
@@ -86,6 +87,7 @@ def _update_batch(
     domain=_updates,
     kink="of values set in one place, the one that stays",
     batch=_update_batch,
+    complex=True,
 )
 def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values at an index; ``t.at[index].set(values)``.
@@ -101,10 +103,7 @@ def index_set(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     array([0., 5., 5.])
     """
     y = np.array(a)
-    if y.dtype.kind != "f" and np.asarray(values).dtype.kind == "f":
-        raise TypeError(
-            f"floating values cannot be set in an array of {y.dtype}: use .astype(float)"
-        )
+    require_room(y.dtype, np.asarray(values).dtype, "set in")
     y[put_back(index, arrays)] = values
     return y
 
@@ -153,6 +152,7 @@ def last_writes(*arrays: Any, shape: tuple[int, ...], index: tuple[Any, ...]) ->
     domain=_updates,
     batch=_update_batch,
     adds=True,
+    complex=True,
 )
 def index_add(a: Any, values: Any, *arrays: Any, index: tuple[Any, ...]) -> Any:
     """A copy of `a` with the values added at an index; ``t.at[index].add(values)``.

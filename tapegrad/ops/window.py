@@ -45,6 +45,7 @@ def _windows_batch(op: Any, batched: Any, x: Any, window_shape: Any, axis: Any =
     jvp=linear,
     batch=_windows_batch,
     view=True,
+    complex=True,
 )
 def sliding_window_view(x: Any, window_shape: Any, axis: Any = None) -> Any:
     """All windows of a shape in an array, as a view.
@@ -97,6 +98,7 @@ def _overlap_batch(op: Any, batched: Any, values: Any, shape: Any, axis: Any = N
     jvp=linear,
     batch=_overlap_batch,
     adds=True,
+    complex=True,
 )
 def overlap_add(values: Any, shape: Any, axis: Any = None) -> Any:
     """Windows added where they overlap; the adjoint of `sliding_window_view`.
@@ -161,6 +163,7 @@ def _added(g: Any, sides: Any, stride: Any) -> Any:
     domain=_calls,
     jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
+    complex=True,
 )
 def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """All patches of a size, a stride apart, copied so that a product can use them.
@@ -209,6 +212,7 @@ def patches(x: Any, size: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     jvp=linear,
     batch=lambda op, batched, x, **options: apply(op, (x,), options),
     adds=True,
+    complex=True,
 )
 def add_patches(values: Any, sides: tuple[int, ...], stride: tuple[int, ...]) -> Any:
     """Patches added where they overlap; the adjoint of `patches`.

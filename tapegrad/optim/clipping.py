@@ -11,7 +11,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import give
-from tapegrad.ops import equal, maximum, multiply, sqrt, sum, where
+from tapegrad.ops import equal, imag, maximum, multiply, real, sqrt, sum, where
 from tapegrad.optim.base import is_known, plain
 from tapegrad.tree import Tree
 
@@ -20,7 +20,7 @@ __all__ = ["clip_by_global_norm", "global_norm"]
 
 @at_users_line
 def global_norm(tree: Any) -> Any:
-    """The root of the sum of the squares of all numbers in a tree.
+    """The root of the sum of the squares of all numbers in a tree; of complex ones ``abs(x)**2``.
 
     If all are 0, its gradient is 0. Squares of float16 are summed in float32.
 
@@ -43,7 +43,8 @@ def global_norm(tree: Any) -> Any:
         elif kind is not None and kind.kind in "iub":
             # whose squares overflow soon
             x = x.astype(float)
-        total = total + sum(multiply(x, x))
+        for part in (real(x), imag(x)) if kind is not None and kind.kind == "c" else (x,):
+            total = total + sum(multiply(part, part))
     none = equal(total, 0)
     # the square root has no slope at 0
     return where(none, 0.0, sqrt(where(none, 1.0, total)))

@@ -20,6 +20,7 @@ from tapegrad.core.messages import refuse_branch
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.errors import TraceError
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.text import Printed
@@ -178,6 +179,7 @@ def from_tape(
         if record in refs:
             continue
         op, operands = record.op, record._operands
+        refuse_complex(label, record)
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
@@ -235,6 +237,17 @@ def _name_new(
                 builder.name(x, f"new_{names[old.index]}")
 
 
+def refuse_complex(label: str, record: Tensor) -> None:
+    """Raise for a record of complex numbers, which the passes do not know."""
+    for x in (record, *record._operands):
+        if type(x) is complex or getattr(x, "dtype", _REAL).kind == "c":
+            raise TraceError(
+                f"{label}: {record._line()} is of complex numbers, which compiled programs and "
+                "loops do not take yet; call the function as it is, and loop in Python"
+            )
+
+
+_REAL = np.dtype(float)
 # records whose value is their operand's
 _SAME = frozenset({PARAMETER, stopped})
 

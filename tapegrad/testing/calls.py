@@ -11,7 +11,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.signature import Signature
 from tapegrad.declare import FUNCTIONS, OPS, declaration
-from tapegrad.declare.domain import Call, Choices, Domain
+from tapegrad.declare.domain import Call, Choices, Domain, Elements
 from tapegrad.face.table import ANSWERS, complete
 from tapegrad.testing.assumed_domains import assumed
 from tapegrad.testing.choices import Sampled
@@ -22,11 +22,79 @@ __all__ = ["domain_of", "sample_calls"]
 complete()
 
 
-def domain_of(op: Callable[..., Any] | str) -> Domain:
-    """The domain that an op declares, or else one that is assumed."""
-    function: Any = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
+# small, so that the numbers stay away from branch cuts and poles beside the real axis
+_IMAGINARY = Elements(-0.75, 0.75)
+
+
+def domain_of(op: Callable[..., Any] | str, complex: bool = False) -> Domain:
+    """The domain that an op declares, or else one that is assumed; of complex operands if asked."""
+    found = _domain_of(op)
+    return _on_complex(_function(op), found) if complex else found
+
+
+def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
+    """The calls of a domain, with one floating operand or more made complex, as well as dtypes.
+
+    All are where the function refuses fewer, as where an array cannot hold complex values.
+    """
+
+    def call(choose: Choices) -> Call:
+        made = domain(choose)
+        leaves, structure = tree.flatten(made.args)
+        places = [i for i, x in enumerate(leaves) if _kind(x) == "f"]
+        which = choose.integer(1, 2 ** len(places) - 1) if places else 0
+        wider = [_wider(x, choose) if i in places else x for i, x in enumerate(leaves)]
+        kwargs = {
+            name: _with_imaginary(x) if name == "dtype" else x for name, x in made.kwargs.items()
+        }
+        fewer = list(wider)
+        for k, i in enumerate(places):
+            if not which >> k & 1:
+                fewer[i] = leaves[i]
+        calls = [
+            Call(
+                tree.unflatten(
+                    structure,
+                    [_with_imaginary(x) if isinstance(x, type | str) else x for x in given],
+                ),
+                kwargs,
+                made.needed,
+            )
+            for given in (fewer, wider)
+        ]
+        return calls[0] if _takes(of, calls[0]) else calls[1]
+
+    return call
+
+
+def _kind(x: Any) -> str:
+    return x.dtype.kind if isinstance(x, np.ndarray) else ""
+
+
+def _wider(x: Any, choose: Choices) -> Any:
+    """A floating array with imaginary parts."""
+    imaginary = choose.array(x.shape, _IMAGINARY, "d" if x.dtype == np.float64 else "f")
+    return choose.laid_out((x + 1j * imaginary)[...])
+
+
+def _with_imaginary(x: Any) -> Any:
+    """The complex dtype for a real one; anything else as it is."""
+    if x in ("float32", float, np.float64, np.float32, np.float16, np.int64):
+        return np.result_type(x, np.complex64).type
+    return x
+
+
+def _function(op: Callable[..., Any] | str) -> Any:
+    """An op or a function, which may be given by its name."""
+    function = (OPS | FUNCTIONS).get(op) if isinstance(op, str) else op
     if function is None:
         raise ValueError(f"there is no op {op!r}; pass an op of your own as an object")
+    return function
+
+
+def _domain_of(op: Callable[..., Any] | str) -> Domain:
+    """The domain that an op declares, or else one that is assumed."""
+    function = _function(op)
     said = declaration(function)
     if said is None or said.domain is None or said.signature is None:
         return assumed(function)
@@ -71,7 +139,9 @@ def _takes(function: Callable[..., Any], call: Call) -> bool:
     return True
 
 
-def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Call]:
+def sample_calls(
+    op: Callable[..., Any] | str, n: int, seed: int = 0, complex: bool = False
+) -> list[Call]:
     """Calls of an op from its domain, without Hypothesis.
 
     Parameters
@@ -82,6 +152,8 @@ def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Ca
         The number of calls.
     seed
         The same seed gives the same calls.
+    complex
+        Whether some of the floating operands are complex.
 
     Returns
     -------
@@ -98,5 +170,5 @@ def sample_calls(op: Callable[..., Any] | str, n: int, seed: int = 0) -> list[Ca
     >>> for call in tg.testing.sample_calls(tg.tanh, 10):
     ...     tg.testing.check_properties(tg.tanh, call.args)
     """
-    domain, rng = domain_of(op), np.random.default_rng(seed)
+    domain, rng = domain_of(op, complex), np.random.default_rng(seed)
     return [domain(Sampled(rng)) for _ in range(n)]

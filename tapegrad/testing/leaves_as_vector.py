@@ -89,16 +89,21 @@ def _widened(dtype: Any, leaf: Any) -> Any:
     """A floating leaf in another dtype; a number stays one."""
     if not is_floating(leaf):
         return leaf
+    if np.iscomplexobj(leaf):
+        dtype = np.result_type(dtype, np.complex64)
+        return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else complex(leaf)
     return np.array(leaf, dtype) if isinstance(leaf, np.ndarray) else float(leaf)
 
 
 def locate(at: int, arrays: Sequence[Any], names: Sequence[str]) -> str:
     """The name and index of an element, given its number in the packed arrays."""
     for array, name in zip(arrays, names, strict=True):
-        if at < np.size(array):
-            index = ", ".join(str(int(i)) for i in np.unravel_index(at, np.shape(array)))
-            return f"{name}[{index}]" if index else name
-        at -= np.size(array)
+        parts = (".real", ".imag") if np.iscomplexobj(array) else ("",)
+        n = len(parts)
+        if at < n * np.size(array):
+            index = ", ".join(str(int(i)) for i in np.unravel_index(at // n, np.shape(array)))
+            return (f"{name}[{index}]" if index else name) + parts[at % n]
+        at -= n * np.size(array)
     raise IndexError(at)
 
 
@@ -108,8 +113,14 @@ def weights(rng: np.random.Generator, n: int) -> Array:
 
 
 def pack(arrays: Sequence[Any]) -> Array:
-    """The elements of several arrays as one vector of float64."""
-    parts = [np.asarray(a, np.float64).ravel() for a in arrays]
+    """The elements of several arrays as one vector of float64; a complex one is two numbers.
+
+    The product of two such vectors is that of complex arrays, ``Re(sum(conj(a) * b))``.
+    """
+    parts = [
+        np.asarray(a, np.complex128 if np.iscomplexobj(a) else np.float64).ravel().view(np.float64)
+        for a in arrays
+    ]
     return np.concatenate(parts) if parts else np.empty(0)
 
 
@@ -118,10 +129,9 @@ def unpack(vector: Array, like: Sequence[Any]) -> tuple[Any, ...]:
     parts: list[Any] = []
     begin = 0
     for a in like:
-        if isinstance(a, np.ndarray):
-            parts.append(vector[begin : begin + a.size].reshape(a.shape))
-            begin += a.size
-        else:
-            parts.append(float(vector[begin]))
-            begin += 1
+        kind = np.complex128 if np.iscomplexobj(a) else np.float64
+        end = begin + np.size(a) * (np.dtype(kind).itemsize // 8)
+        part = np.ascontiguousarray(vector[begin:end]).view(kind).reshape(np.shape(a))
+        parts.append(part if isinstance(a, np.ndarray) else part.item())
+        begin = end
     return tuple(parts)

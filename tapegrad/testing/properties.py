@@ -290,7 +290,7 @@ def check_compiled(fn: Fn, args: Sequence[Any]) -> None:
 
     def step(*xs: Any) -> tuple[Any, Any]:
         outputs, pullback = vjp(f.fn, *xs)
-        return outputs, pullback([np.cos(np.arange(y.size)).reshape(y.shape) for y in outputs])
+        return outputs, pullback([_waves(y) for y in outputs])
 
     compiled = compile_(step)
     want = tree.leaves(step(*f.xs))
@@ -367,13 +367,20 @@ def _everything(f: Flat) -> dict[str, Array]:
     rng = np.random.default_rng(4)
     gradient = pulled(weights(rng, value.size))
     tangents = [
-        weights(rng, np.size(x)).reshape(np.shape(x)).astype(np.asarray(x).dtype) for x in f.xs
+        np.asarray(*unpack(weights(rng, pack([x]).size), [x])).astype(np.asarray(x).dtype)
+        for x in f.xs
     ]
     return {
         "value": value,
         "gradient": gradient,
         "tangent": pack(jvp(f.fn, f.xs, tangents)[1]),
     }
+
+
+def _waves(y: Any) -> Any:
+    """A cotangent for an output."""
+    c = np.cos(np.arange(y.size)).reshape(y.shape)
+    return c + 1j * np.sin(2 + c) if y.dtype.kind == "c" else c
 
 
 def _fingerprint(args: Sequence[Any]) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def parameter_trees(
 
 
 def operands_for(
-    op: Callable[..., Any] | str, domain: Domain | None = None
+    op: Callable[..., Any] | str, domain: Domain | None = None, complex: bool = False
 ) -> st.SearchStrategy[Call]:
     """Calls of an op: arguments from its domain.
 
@@ -227,6 +227,8 @@ def operands_for(
         An op, or the name of one in the table, or any function of arrays.
     domain
         Its domain (`tapegrad.domain`); by default the declared one.
+    complex
+        Whether some of the floating operands are complex; for the declared domain.
 
     Returns
     -------
@@ -252,7 +254,7 @@ def operands_for(
     >>> tg.testing.operands_for(log)
     calls(assumed='x: real numbers from 0.0625 to 4; any shape')
     """
-    chosen: Any = domain_of(op) if domain is None else domain
+    chosen: Any = domain_of(op, complex) if domain is None else domain
 
     @st.composite
     def calls(draw: st.DrawFn, assumed: str = "") -> Call:

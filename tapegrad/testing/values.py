@@ -73,7 +73,7 @@ def on_plain_arrays(fn: Fn, args: Sequence[Any], name: str) -> tuple[Any, ...]:
 
 def rounding(tape: Any) -> float:
     """The relative error allowed for rounding, by the narrowest dtype on the way."""
-    dtypes = {x.dtype for x in tape if x.dtype.kind == "f"}
+    dtypes = {x.dtype for x in tape if x.dtype.kind in "fc"}
     return max([CLOSE, *[64 * float(np.finfo(dtype).eps) for dtype in dtypes]])
 
 
@@ -91,7 +91,7 @@ def _compare(name: str, recorded: Any, plain: Any, relative: float) -> None:
         )
     for path, x, y in zip(tree.paths(plain), got, want, strict=True):
         a, b = np.asarray(x.value if isinstance(x, Tensor) else x), np.asarray(y)
-        if a.dtype.kind not in "fiub" or b.dtype.kind not in "fiub":
+        if a.dtype.kind not in "fciub" or b.dtype.kind not in "fciub":
             continue
         place = f"output.{path}" if path else "output"
         if (a.shape, a.dtype) != (b.shape, b.dtype):
@@ -102,7 +102,7 @@ def _compare(name: str, recorded: Any, plain: Any, relative: float) -> None:
                 f"  of         {place}"
             )
         close = a == b
-        if b.dtype.kind == "f":
+        if b.dtype.kind in "fc":
             size = np.max(np.abs(b[np.isfinite(b)]), initial=0)
             close = np.isclose(a, b, relative, relative * size, equal_nan=True)
         for at in np.argwhere(~close)[:1]:

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from tapegrad import tree
 from tapegrad.core.callables import Description, keep_names, label, title
+from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tensor import Tensor
@@ -109,7 +110,7 @@ class Transform(Generic[P, R]):
 
 def gradient_trees(gradients: Mapping[Tensor, Any], marked: tuple[Any, ...]) -> tuple[Any, ...]:
     """The gradients, in trees like the parameters they belong to."""
-    return tuple([tree.map(gradients.__getitem__, x) for x in marked])
+    return tuple([tree.map(lambda p: conjugated(gradients[p]), x) for x in marked])
 
 
 def split_aux(fn: Fn, output: Any, has_aux: bool) -> tuple[Any, tuple[Any, ...]]:
@@ -139,7 +140,7 @@ def released(x: Any) -> Any:
             return give(primal.copy())  # as `value`, in fewer steps
         return x.value
     # a Python float is returned as an array, as it is outside a recording
-    return asarray(x) if type(x._primal) is float else x
+    return asarray(x) if type(x._primal) in (float, complex) else x
 
 
 def released_tree(output: Any) -> Any:

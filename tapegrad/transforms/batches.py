@@ -57,11 +57,11 @@ class Mapped:
         x = self.leaf
         if type(x) is np.ndarray:
             # a view: a tape would copy it, and no result is the array itself
-            require_real(x.dtype, f"vmap: {self.path}")
+            require_real(x.dtype, f"vmap: {self.path}", True)
             x = x.view()
             x.setflags(write=False)
         elif type(x) is not Tensor:
-            x = as_constant(x, "vmap")
+            x = as_constant(x, "vmap", True)
         return move_axis(x, self.axis, 0)
 
 
@@ -239,7 +239,7 @@ def _first(batch: Any) -> Any:
 
 
 def _is_number(x: Any) -> bool:
-    return isinstance(x, Tensor | np.ndarray | np.generic | float | int)
+    return isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex)
 
 
 def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: str) -> Any:
@@ -257,7 +257,7 @@ def _result(fn: Fn, x: Any, is_batched: bool, axis: int | None, n: int, path: st
         refuse_hidden(x, where, recordings=False)
         return x
     if not is_batched:
-        x = x if type(x) is Tensor else as_constant(x, where)
+        x = x if type(x) is Tensor else as_constant(x, where, True)
         x = np.broadcast_to(x, (n, *np.shape(x)))
         return released(to_axis(fn, x, axis, where))
     x = to_axis(fn, x, axis, where)

@@ -249,7 +249,7 @@ def _is_outside(x: Tensor, start: Tensor | Origin) -> bool:
 
 def _kept(origin: Tensor | Origin, leaf: Any) -> Any:
     """A result; if no gradient passes to it, detached from the records that are dropped."""
-    if type(leaf) is not Tensor or leaf.dtype.kind == "f" or _is_outside(leaf, origin):
+    if type(leaf) is not Tensor or leaf.dtype.kind in "fc" or _is_outside(leaf, origin):
         return leaf
     last = write_known(last_written(), stopped, (leaf._primal,), NO_OPTIONS, leaf._primal)
     advance(last)
@@ -263,7 +263,7 @@ def _read(tape: Tape, output: Any) -> tuple[Tensor, ...]:
         dict.fromkeys(
             x
             for x in operands
-            if type(x) is Tensor and _is_outside(x, tape.start) and x.dtype.kind == "f"
+            if type(x) is Tensor and _is_outside(x, tape.start) and x.dtype.kind in "fc"
         )
     )
 

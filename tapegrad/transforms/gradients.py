@@ -263,6 +263,11 @@ def check_scalar(fn: Fn, output: Any) -> None:
         raise TypeError(
             f"a gradient needs a floating scalar, but {label(fn)} returned {returned}{remedy}"
         )
+    if np.iscomplexobj(output):
+        raise TypeError(
+            f"a gradient needs a real loss, but {label(fn)} returned complex numbers; take the "
+            "real part or the absolute value (z.real, np.abs(z)), or tg.vjp or tg.jvp"
+        )
     if np.size(output) != 1:
         raise TypeError(
             f"a gradient needs a scalar, but {label(fn)} returned shape {np.shape(output)}; "

@@ -60,7 +60,7 @@ class _Solver:
         # recorded, so that a Tensor that f captures, or sets aside, is refused
         output = run(partial(self.f, **tree.fresh(kwargs)), (x, *args))[0]
         equations = _vector(tree.map(lambda y: y._primal if type(y) is Tensor else y, output))
-        n = sum([np.size(leaf) for leaf in leaves])
+        n = np.size(_vector(x))
         if np.size(equations) != n:
             raise ValueError(
                 f"implicit_root: {label(self.f)} returned {np.size(equations)} numbers for a root "

@@ -10,13 +10,15 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
+from tapegrad.core.callables import label
 from tapegrad.core.forward import push
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import CURRENT
+from tapegrad.core.writing import CURRENT, is_recording, last_written
 from tapegrad.face.ownership import give
+from tapegrad.ops.arithmetic import imag, real
 from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, split_aux
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
@@ -43,10 +45,20 @@ class Jacobian(Transform[P, R]):
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
+        refuse_complex_inputs(self, inputs)
         # outputs without a gradient are left out
-        moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind == "f"]
+        moving = [x for x in outputs if type(x) is Tensor and x.dtype.kind in "fc"]
+        halves: dict[Tensor, list[Tensor]] = {}
+        for y in dict.fromkeys(moving):
+            if y.dtype.kind == "c":
+                tape, halves[y] = _in_halves(tape, y)
+        moving = [part for y in moving for part in halves.get(y, [y])]
         mode = self.mode or ("forward" if _size(inputs) < _size(moving) else "reverse")
         matrices = (_forward if mode == "forward" else _reverse)(tape, inputs, moving)
+        for y, (re, im) in halves.items():
+            matrices.update(
+                {(y, x): _given(matrices[re, x] + 1j * matrices[im, x]) for x in inputs}
+            )
         rows = []
         for y in outputs:
             row = [
@@ -59,6 +71,31 @@ class Jacobian(Transform[P, R]):
         jacobian = tree.unflatten(structure, rows)
         result: Any = (jacobian, *aux) if self.has_aux else jacobian
         return result
+
+
+def refuse_complex_inputs(of: Transform[..., Any], inputs: Sequence[Tensor]) -> None:
+    """Raise for a matrix of derivatives by complex numbers."""
+    for x in inputs:
+        if x.dtype.kind == "c":
+            raise TypeError(
+                f"{of.kind} of {label(of.fn)}: {x.name} is {x.dtype}, and no complex matrix holds "
+                "a derivative by complex numbers, which is linear over the real ones alone; take "
+                "tg.vjp, tg.jvp or tg.linearize, or differentiate by the pair of the real and the "
+                "imaginary part"
+            )
+
+
+def _in_halves(tape: Tape, y: Tensor) -> tuple[Tape, list[Tensor]]:
+    """A tape with the real and the imaginary part of a complex record, and these."""
+    parts = []
+    for part in (real, imag):
+        if is_recording(y.origin):
+            parts.append(part(y))
+            tape = Tape(last_written(), tape.start, tape.parameters)
+        else:
+            tape, record = tape.write(part, y)
+            parts.append(record)
+    return tape, parts
 
 
 def _size(leaves: Sequence[Any]) -> int:
@@ -167,7 +204,8 @@ def jacobian(
     Parameters
     ----------
     fn
-        A function that returns a tree of floating arrays.
+        A function that returns a tree of floating arrays. Results may be complex, arguments to
+        differentiate by may not.
     argnums, has_aux, argnames
         As for `value_and_grad`.
     mode
@@ -187,7 +225,8 @@ def jacobian(
         If `mode` is anything else.
     TypeError
         When called: if a leaf to differentiate is not floating, with its path; if no
-        leaf of the result is, or one hides Tensors in an object that is not a tree.
+        leaf of the result is, or one hides Tensors in an object that is not a tree; or if an
+        argument is complex, since no complex matrix holds such a derivative.
 
     Examples
     --------
@@ -260,6 +299,7 @@ class HessianDiag(Transform[P, R]):
         fn, given, named, positions = attrs.evolve(self, fn=gradient).call(args, kwargs)
         output, tape, marked = run(fn, given, named, positions)
         output, aux = split_aux(self.fn, output, self.has_aux)
+        refuse_complex_inputs(self, tree.leaves(marked))
         arguments = self.arranged(marked, positions)
         diagonal = tree.map(partial(_diagonal, tape), arguments, output)
         result: Any = (diagonal, *aux) if self.has_aux else diagonal

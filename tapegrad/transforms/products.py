@@ -62,7 +62,7 @@ class Pullback(Generic[*Ts]):
 
         def weigh(output: Any, c: Any) -> None:
             path = next(paths)
-            if c is not None and type(output) is Tensor and output.dtype.kind == "f":
+            if c is not None and type(output) is Tensor and output.dtype.kind in "fc":
                 weight = initial_cotangent(
                     output, c, f"the cotangent of {path}" if path else "the cotangent"
                 )

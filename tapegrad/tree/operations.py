@@ -40,12 +40,13 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     Parameters
     ----------
     tree
-        A tree of floating arrays.
+        A tree of floating or complex arrays.
 
     Returns
     -------
     vector, unravel
-        The vector, of a dtype that holds all leaves, and a function that turns such vectors into
+        The vector, of a real dtype that holds all leaves, with the real and the imaginary part of
+        each complex number in turn, and a function that turns such vectors into
         trees like this one.
 
     Raises
@@ -63,18 +64,24 @@ def ravel(tree: Any) -> tuple[Any, Unravel]:
     {'w': array([[2., 4.]]), 'b': array(6.)}
     """
     parts, structure = flatten(tree)
-    refuse_unreal("ravel", parts)
+    refuse_unreal("ravel", parts, True)
     parts = [x if isinstance(x, Reading) else np.asarray(x) for x in parts]
     for path, x in zip(structure_paths(structure), parts, strict=True):
-        if x.dtype.kind != "f":
+        if x.dtype.kind not in "fc":
             raise TypeError(
                 f"a vector is made of floating leaves; {path or 'the leaf'} is {x.dtype}"
             )
     unravel = Unravel(structure, tuple([(x.shape, x.dtype) for x in parts]))
     if not parts:
         return give(np.zeros(0)), unravel
-    vector: Any = np.concatenate([x.reshape(-1) for x in parts])
+    vector: Any = np.concatenate([_numbers(x) for x in parts])
     return vector if isinstance(vector, Reading) else give(vector), unravel
+
+
+def _numbers(x: Any) -> Any:
+    """The numbers of a leaf as a vector of real ones."""
+    x = x.reshape(-1)
+    return x if x.dtype.kind != "c" else np.stack([np.real(x), np.imag(x)], -1).reshape(-1)
 
 
 @attrs.frozen
@@ -100,7 +107,7 @@ class Unravel:
         ValueError
             If it is not a vector, or has another length.
         """
-        sizes = [math.prod(shape) for shape, _ in self.likes]
+        sizes = [math.prod(shape) * (1 + (dtype.kind == "c")) for shape, dtype in self.likes]
         refuse_unreal("unravel", (vector,))
         vector = vector if isinstance(vector, Reading) else np.asarray(vector)
         if vector.shape != (sum(sizes),):
@@ -110,8 +117,9 @@ class Unravel:
         made: list[Any] = []
         start = 0
         for (shape, dtype), n in zip(self.likes, sizes, strict=True):
-            x: Any = vector[start : start + n].reshape(shape)
+            x: Any = vector[start : start + n]
             start += n
+            x = (x if dtype.kind != "c" else x[::2] + 1j * x[1::2]).reshape(shape)
             if isinstance(vector, Reading):
                 made.append(x if x.dtype == dtype else x.astype(dtype))
             else:

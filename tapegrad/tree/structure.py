@@ -21,7 +21,7 @@ Tree = TypeVar("Tree", bound=Any)
 
 # the types of most leaves, known at once; `tapegrad.core.tensor` adds that of records
 ARRAYS: set[type] = {np.ndarray}
-LEAVES: set[type] = {np.ndarray, float, int, str, bool, type(None)}
+LEAVES: set[type] = {np.ndarray, float, int, str, bool, complex, type(None)}
 
 
 @attrs.frozen(repr=False)

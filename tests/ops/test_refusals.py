@@ -174,6 +174,9 @@ UNREAL: dict[str, Any] = {
 }
 
 
+COMPLEX = {"complex", "a complex number", "a list of it"}
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", TABLE)
 def test_what_a_tape_refuses_is_refused_without_one(name: str) -> None:
@@ -182,6 +185,8 @@ def test_what_a_tape_refuses_is_refused_without_one(name: str) -> None:
         for i, (kind, make) in product(range(len(leaves)), UNREAL.items()):
             x = leaves[i]
             if not is_floating(x) or (kind == "matrix" and x.ndim != 2) or not x.size:
+                continue
+            if kind in COMPLEX and declaration(TABLE[name]).complex:
                 continue
             args, kwargs = tg.tree.unflatten(structure, [*leaves[:i], make(x), *leaves[i + 1 :]])
             for f in (TABLE[name], recorded(TABLE[name])):
@@ -251,6 +256,9 @@ NO_NUMBERS: dict[str, Any] = {
 @pytest.mark.parametrize("x", [M, np.ones(3) * 1j, np.ones(3).astype(object)])
 def test_what_is_given_to_a_transform_is_real(name: str, x: Any) -> None:
     NO_NUMBERS[name](np.ones(3))
+    if x.dtype.kind == "c" and name in ("primal", "leaf of a vector", "batch of a map"):
+        NO_NUMBERS[name](x)
+        return
     with pytest.raises(TypeError, match=r"masked|real numbers|complex|object"):
         NO_NUMBERS[name](x)
 

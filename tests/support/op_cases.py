@@ -223,6 +223,12 @@ def cofactor_reference(arrays: Any) -> Any:
     return (y / 2 ** len(directions)).astype(np.result_type(*arrays))
 
 
+def add_at_places_reference(a: Any, values: Any, places: Any) -> Any:
+    y = a.flatten()
+    np.add.at(y, places, values.ravel())
+    return y.reshape(a.shape)
+
+
 def put_along_axis_reference(arr: Any, indices: Any, values: Any, axis: Any) -> Any:
     y = np.array(arr, order="C")
     if y.size:
@@ -313,9 +319,7 @@ REFERENCES: dict[str, Callable[..., Any]] = {
         if i.size
         else np.zeros(0, int)
     ),
-    "add_at_places": lambda a, values, places: np.add.reduce(
-        [a, np.bincount(places, values.ravel(), a.size).reshape(a.shape).astype(a.dtype)]
-    ),
+    "add_at_places": add_at_places_reference,
     "add_scaled_rows": add_scaled_rows,
     "from_zero": lambda indices: indices,
     "seed": np.ones,

@@ -144,14 +144,18 @@ REFUSED: list[tuple[Any, type[Exception], str]] = [
         ValueError,
         "the trees differ at 0.a",
     ),
-    (lambda: tg.jvp(square, (2.0,), (1j,)), TypeError, "tangent of p is real numbers, not complex"),
-    (lambda: tg.jvp(square, (2.0,), ("x",)), TypeError, "tangent of p is real numbers"),
+    (
+        lambda: tg.jvp(square, (2.0,), (1j,)),
+        TypeError,
+        "tangent of p must be real numbers, as .*not complex",
+    ),
+    (lambda: tg.jvp(square, (2.0,), ("x",)), TypeError, "tangent of p must be real numbers"),
     (
         lambda: tg.vjp(lambda p: {"y": (p, p)}, 2.0)[1]({"y": (1.0, np.ones(2))}),
         ValueError,
         r"cotangent of y.1 has shape \(2,\), its output \(\)",
     ),
-    (lambda: tg.vjp(square, 2.0)[1](1j), TypeError, "the cotangent is real numbers"),
+    (lambda: tg.vjp(square, 2.0)[1](1j), TypeError, "the cotangent must be real numbers"),
     (lambda: tg.vjp(square, 2.0)[1]((1.0,)), ValueError, "tuple|must be the same"),
     (
         lambda: tg.grad(square)({"a": [2.0, 3]}),

@@ -1,0 +1,222 @@
+"""Complex numbers through every door: seeds, results and what is printed; and what is refused."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.errors import TraceError
+
+Z = np.array([1 + 2j, -3 + 0.5j, 0.25 - 1j])
+X = np.array([1.0, -2.0, 0.5])
+W = np.array([0.5 - 1j, 2 + 0.25j, -1j])
+
+
+def inner(a: Any, b: Any) -> Any:
+    """The product under which a vjp is the adjoint."""
+    return np.sum(np.real(np.conj(a) * b))
+
+
+def test_the_gradient_of_a_real_loss_descends() -> None:
+    gradient = tg.grad(lambda z: np.sum(np.abs(z) ** 2))(Z)
+    np.testing.assert_allclose(gradient, 2 * Z)
+    assert tg.grad(lambda z: np.abs(z) ** 2)(1 + 2j) == 2 + 4j
+    tape, z = tg.Tape().parameter(Z)
+    tape, y = tape.write(tg.abs, z)
+    tape, loss = tape.write(tg.sum, y)
+    np.testing.assert_allclose(tg.reverse_sweep(tape, loss)[z], Z / np.abs(Z))
+
+
+FUNCTIONS: dict[str, Any] = {
+    "holomorphic": lambda z: np.exp(z) * z,
+    "conjugate": lambda z: np.conj(z) * z[0] + z * 1j,
+    "real": lambda z: np.abs(z) * np.angle(z),
+    "of parts": lambda z: z.real * 1j - z.imag**2,
+    "direction": lambda z: np.sign(z) * z.real,
+    "of a batch": lambda z: tg.vmap(lambda x: x * np.conj(x) + 1j * x)(z),
+    "repeated": lambda z: tg.checkpoint(lambda x: (np.conj(x) * x[1], np.abs(x)))(z)[0],
+    "of a gradient": lambda z: tg.grad(lambda x: np.sum(np.abs(x) ** 3))(z) * z,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_the_two_modes_are_adjoint_and_agree_with_differences(name: str) -> None:
+    f = FUNCTIONS[name]
+    y, pullback = tg.vjp(f, Z)
+    tangent = tg.jvp(f, (Z,), (W,))[1]
+    _, push = tg.linearize(f, Z)
+    g = np.cos(np.arange(3)) + (1j * np.sin(np.arange(3)) if y.dtype.kind == "c" else 0)
+    np.testing.assert_allclose(inner(pullback(g)[0], W), inner(g, tangent))
+    np.testing.assert_array_equal(push(W), tangent)
+    numeric = (f(Z + 1e-6 * W) - f(Z - 1e-6 * W)) / 2e-6
+    np.testing.assert_allclose(tangent, numeric, rtol=1e-7, atol=1e-7)
+    tg.testing.check_grads(f, (Z,))
+
+
+def test_an_hvp_is_the_tangent_of_the_gradient() -> None:
+    def loss(z: Any) -> Any:
+        return np.sum(np.abs(z * z[0]) ** 2) + np.sum(np.angle(z))
+
+    gradient = tg.grad(loss)
+    numeric = (gradient(Z + 1e-6 * W) - gradient(Z - 1e-6 * W)) / 2e-6
+    np.testing.assert_allclose(tg.hvp(loss, (Z,), (W,)), numeric, rtol=1e-6, atol=1e-6)
+
+
+def test_a_real_operand_gets_the_real_part() -> None:
+    x, z = tg.grad(lambda x, z: np.sum(np.abs(x * z + 1j) ** 2), argnums=(0, 1))(X, Z)
+    assert (x.dtype, z.dtype) == (np.float64, np.complex128)
+    np.testing.assert_allclose(x, 2 * np.real(np.conj(Z) * (X * Z + 1j)))
+    np.testing.assert_allclose(z, 2 * X * (X * Z + 1j))
+    # with broadcasting undone, and from float32
+    bias = tg.grad(lambda b: np.sum(np.abs(b * np.outer(Z, Z)) ** 2))(np.float32(2))
+    assert bias.dtype == np.float32
+    np.testing.assert_allclose(bias, 4 * np.sum(np.abs(np.outer(Z, Z)) ** 2), rtol=1e-6)
+
+
+def test_python_complex_numbers_are_weak() -> None:
+    def dtype(f: Any, x: Any) -> Any:
+        return tg.record(f)(x)[0].dtype
+
+    for narrow in (np.float32, np.float16, np.complex64):
+        assert dtype(lambda x: 1j * x, np.ones(2, narrow)) == np.complex64
+        assert dtype(lambda x: x**1j, np.ones(2, narrow)) == np.complex64
+    assert dtype(lambda x: np.complex128(1j) * x, np.ones(2, np.float32)) == np.complex128
+    assert dtype(lambda x: x * 1j * np.ones(1, np.float32), 2.0) == np.complex64
+
+
+def test_where_a_derivative_does_not_exist_it_is_zero_and_nothing_is_squared() -> None:
+    for f in (np.abs, np.angle, lambda z: np.real(np.sign(z))):
+        assert tg.grad(f)(0j) == 0
+    tiny = np.array(3e-23 + 4e-23j, np.complex64)
+    assert abs(tg.grad(np.abs)(tiny) - (0.6 + 0.8j)) < 1e-6
+    assert abs(tg.grad(np.angle)(tiny) * 5e-23 - (-0.8 + 0.6j)) < 1e-6
+
+
+CUTS = [("sqrt", -2.0), ("log", -2.0), ("arcsin", 2.0), ("arccos", -2.0), ("arcsinh", 2j)]
+
+
+@pytest.mark.parametrize(("name", "at"), [*CUTS, ("arccosh", -2.0), ("arctan", 2j)])
+@pytest.mark.parametrize("side", [1.0, -1.0])
+def test_slopes_follow_the_branch_that_the_sign_of_a_zero_chooses(
+    name: str, at: complex, side: float
+) -> None:
+    imaginary = isinstance(at, complex)
+    on = complex(side * 0.0, at.imag) if imaginary else complex(at, side * 0.0)
+    beside = on + side * (1e-9 if imaginary else 1e-9j)
+    f = getattr(np, name)
+    one, other = (tg.vjp(f, np.array(z))[1](np.array(1 + 0j))[0] for z in (on, beside))
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+
+
+def test_jacobians_of_complex_results_are_exact_in_both_modes() -> None:
+    def f(x: Any) -> Any:
+        return {"y": np.exp(1j * x) * x[0], "n": np.sum(x)}
+
+    want = 1j * np.diag(np.exp(1j * X) * X[0]) + np.outer(np.exp(1j * X), np.eye(3)[0])
+    for mode in ("forward", "reverse"):
+        got = tg.jacobian(f, mode=mode)(X)
+        np.testing.assert_allclose(got["y"], want)
+        np.testing.assert_array_equal(got["n"], np.ones(3))
+        inside = tg.jvp(lambda x, m=mode: tg.jacobian(f, mode=m)(x)["y"], (X,), (X,))[1]
+        numeric = [tg.jacobian(f)(X * (1 + s * 1e-6))["y"] for s in (1, -1)]
+        np.testing.assert_allclose(inside, (numeric[0] - numeric[1]) / 2e-6, atol=1e-8)
+    second = tg.hessian(lambda x: np.sum(np.abs(f(x)["y"] + x) ** 2))(X)
+    np.testing.assert_allclose(second, second.T)
+    assert tg.jacobian(lambda x: 1j * x)(X.astype(np.float32)).dtype == np.complex64
+
+
+@pytest.mark.parametrize("transform", [tg.jacobian, tg.hessian, tg.hessian_diag])
+def test_dense_derivatives_by_complex_numbers_are_refused(transform: Any) -> None:
+    with pytest.raises(TypeError, match=r"z is complex128.*linear over the real.*tg.vjp, tg.jvp"):
+        transform(lambda z: np.sum(np.abs(z) ** 2))(Z)
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "loss": (lambda: tg.grad(np.sum)(Z), "real loss.*the real part or the absolute value"),
+    "output": (lambda: tg.reverse_sweep(*tg.record(np.sum)(Z)[::-1]), "real output.*z.real"),
+    "cotangent": (lambda: tg.vjp(np.abs, Z)[1](Z), "cotangent must be real"),
+    "tangent": (lambda: tg.jvp(np.exp, (X,), (Z,)), "tangent of arg0 must be real"),
+    "astype": (lambda: tg.record(lambda z: z.astype(float))(Z), r"imaginary part.*write z.real"),
+    "dtype": (lambda: tg.record(lambda z: np.sum(z, dtype=float))(Z), "imaginary part"),
+    "set": (lambda: tg.record(lambda z: tg.at(X)[0].set(z[0]))(Z), "complex values.*complex"),
+    "order": (lambda: tg.record(lambda z: z < 1)(Z), "less does not take complex numbers"),
+    "max": (lambda: tg.record(np.max)(Z), "max does not take complex numbers.*z.real"),
+    "number": (lambda: tg.record(lambda x: np.maximum(x, 1j))(X), "maximum does not take complex"),
+    "page": (lambda: tg.show.html(*tg.record(lambda z: np.sum(np.abs(z)))(Z)[::-1]), "a page"),
+    "optimizer": (lambda: tg.optim.Adam(0.1).init(Z), "Adam.*real numbers"),
+    "scan": (lambda: tg.scan(lambda c, z: (c + z, c), 0.0, Z), "scan.*real numbers"),
+    "while": (lambda: tg.while_loop(lambda z: False, lambda z: z, 1j), "while_loop.*complex"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_has_no_complex_form_is_refused_by_name(name: str) -> None:
+    call, text = REFUSED[name]
+    with pytest.raises(TypeError, match=text):
+        call()
+
+
+@pytest.mark.parametrize(
+    "fn", [lambda x: np.sum(np.abs(x * 1j)), lambda x: np.abs(np.sum(x * Z)), lambda x: x == 1j]
+)
+def test_compiled_programs_and_loops_refuse_complex_numbers_by_name(fn: Any) -> None:
+    with pytest.raises(TraceError, match="of complex numbers"):
+        tg.compile(fn)(X)
+    with pytest.raises(TraceError, match="of complex numbers"):
+        tg.grad(lambda x: tg.scan(lambda c, row: (c + np.sum(fn(row * X)), c), 0.0, x)[0])(X)
+    with pytest.raises(TraceError, match="of complex numbers"):
+        tg.compile(np.abs)(Z)
+
+
+def test_rules_of_users_are_adjoints() -> None:
+    @tg.custom_op(vjps=(lambda g, y, x: g * np.conj(2 * x),))
+    def square(x: Any) -> Any:
+        return x * x
+
+    @tg.custom_vjp(lambda g, y, x: (g * np.conj(2 * x),))
+    def squared(x: Any) -> Any:
+        return x * x
+
+    root = tg.implicit_root(lambda y, a: y * y - np.exp(a), lambda a: np.sqrt(np.exp(a)))
+    for f, same in ((square, np.square), (squared, np.square), (root, lambda a: np.exp(a / 2))):
+        for x in (Z, X.astype(complex), X):
+            got = tg.grad(lambda x, f=f: np.sum(np.abs(f(x * (1 + 0.5j)) + x) ** 2))(x)
+            want = tg.grad(lambda x, f=same: np.sum(np.abs(f(x * (1 + 0.5j)) + x) ** 2))(x)
+            np.testing.assert_allclose(got, want)
+            assert got.dtype == x.dtype
+        tg.testing.check_grads(f, (Z,))
+
+
+def test_what_is_printed_is_the_gradient_as_users_take_it() -> None:
+    output, tape = tg.record(lambda z, x: np.sum(np.abs(np.exp(z) * x)))(Z, X)
+    gradients = tg.reverse_sweep(tape, output)
+    steps = list(tg.sweep_steps(tape, output))
+    for step in steps:
+        if step.record in gradients:
+            np.testing.assert_array_equal(step.cotangent, gradients[step.record])
+        for c in step.contributions:
+            if "reduction" not in c.formula:
+                known = {"np": np, "conj": np.conj, "g": step.cotangent, **c.known}
+                np.testing.assert_allclose(eval(c.formula, known), c.cotangent)
+    assert str(gradients[tape.parameters[0]][0])[1:6] in tape.show(output)
+
+
+def test_trees_records_and_ops_come_back() -> None:
+    vector, unravel = tg.tree.ravel({"z": Z.reshape(3, 1), "x": X})
+    assert vector.dtype == np.float64
+    back = unravel(vector)
+    np.testing.assert_array_equal(back["z"], Z.reshape(3, 1))
+    np.testing.assert_array_equal(back["x"], X)
+    tg.testing.check_grads(
+        lambda z: unravel(tg.tree.ravel({"z": z, "x": X})[0] ** 2)["z"], (Z[:, None],)
+    )
+    np.testing.assert_allclose(tg.optim.global_norm({"z": Z}), np.linalg.norm(Z))
+    output, tape = tg.record(lambda z: np.sum(np.abs(z)))(Z)
+    again, same = pickle.loads(pickle.dumps((tape, output)))
+    np.testing.assert_array_equal(
+        tg.reverse_sweep(again, same)[again.parameters[0]],
+        tg.reverse_sweep(tape, output)[tape.parameters[0]],
+    )
+    assert pickle.loads(pickle.dumps(tg.abs.complex)) is tg.abs.complex
