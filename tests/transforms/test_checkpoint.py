@@ -147,9 +147,9 @@ def test_a_chain_takes_memory_for_one_segment_and_the_boundaries():
     boundaries_and_segment = (n + steps) * x.nbytes
     lean, plain = chain(tg.checkpoint(segment), n), chain(segment, n)
     for derivative in (tg.grad, lambda f: lambda x: tg.jvp(f, (x,), (x,))):
-        assert peak(derivative(lean), x) < boundaries_and_segment + 6 * x.nbytes
-        assert n * steps * x.nbytes < peak(derivative(plain), x) < (n * steps + 6) * x.nbytes
-    assert peak(lambda x: tg.hvp(lean, (x,), (x,)), x) < 5 * boundaries_and_segment
+        assert peak(derivative(lean), x) < boundaries_and_segment + steps * x.nbytes
+        assert n * steps * x.nbytes < peak(derivative(plain), x) < (n + 1) * steps * x.nbytes
+    assert peak(lambda x: tg.hvp(lean, (x,), (x,)), x) < 8 * boundaries_and_segment
 
 
 @pytest.mark.parametrize("order", [0, 1, 2])

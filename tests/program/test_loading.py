@@ -1,0 +1,392 @@
+"""Programs from files that are not what they were: refused, and never run as text."""
+
+import contextlib
+import json
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given, reject
+from hypothesis import strategies as st
+from op_cases import CASES
+from program_files import LOOPED, assert_same, changed, content, looped, refused, replaced, saved
+
+import tapegrad as tg
+from tapegrad.declare import OPS
+from tapegrad.program import checking
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: Any) -> Path:
+    path: Path = tmp_path_factory.mktemp("programs")
+    return path
+
+
+KEY = tg.random.key(0)
+
+
+DRAWS = [
+    lambda k: tg.random.normal(k, (2, 3), dtype=np.float32),
+    lambda k: tg.random.uniform(k, (3,), -1.0, 2.0),
+    lambda k: tg.random.truncated_normal(k, (3,)),
+    lambda k: tg.random.integers(k, 3, np.array([7, 8]), (4, 2)),
+    lambda k: tg.random.bernoulli(k, 0.25, (3,)),
+    lambda k: tg.random.permutation(k, 5),
+    lambda k: tg.random.choice(k, 4, (3,), p=np.array([0.25, 0.5, 0.0, 0.25])),
+    lambda k: tg.random.choice(k, np.arange(3.0), (2,), replace=False),
+    lambda k: tg.random.split(k, 3),
+]
+
+
+calls_of_ops = st.one_of(
+    st.sampled_from(sorted(set(CASES) & set(OPS)))
+    .flatmap(CASES.__getitem__)
+    .map(lambda case: (case.fn, case.operands)),
+    st.sampled_from(DRAWS).map(lambda draw: (draw, (KEY,))),
+)
+
+
+# of an option: classes and sizes that few take
+ODD = [
+    "O",
+    "<f8",
+    "",
+    None,
+    True,
+    1e300,
+    -7,
+    3,
+    10**12,
+    -(2**63),
+    2**70,
+    [],
+    [2, 2],
+    [10**12],
+    ["x"],
+]
+
+
+ODD += [
+    {"dtype": "<f4"},
+    {"dtype": "<U3"},
+    {"ellipsis": None},
+    {"dict": []},
+    {"slice": [0, 9, None]},
+]
+
+
+@pytest.mark.parametrize("small", [1 << 12, 4])
+@depth("op, saved")
+@given(calls_of_ops, st.data())
+def test_load_refuses_an_option_that_an_op_cannot_take(
+    folder: Path, small: int, call: Any, data: Any
+) -> None:
+    fn, args = call
+    path = folder / "option.npz"
+    with np.errstate(all="ignore"), pytest.MonkeyPatch.context() as patch:
+        # as if larger arrays than these were large
+        patch.setattr(checking, "_SMALL", small)
+        try:
+            program = tg.compile(fn).program(*args)
+        except tg.TraceError:
+            # a mask, or a result whose shape depends on values
+            reject()
+        assert_same(saved(program, folder), program)
+        program.save(path)
+        text = content(path)
+        inside = [
+            ("code", "instructions", i, 2, option)
+            for i, made in enumerate(text["code"]["instructions"])
+            for option in made[2]
+        ]
+        if not inside:
+            return
+        where = data.draw(st.sampled_from(inside))
+        odd = data.draw(st.sampled_from(ODD))
+        new = changed(path, folder / "odd.npz", json.dumps(replaced(text, where, lambda _: odd)))
+        again = loaded_or_refused(new)
+        if again is not None:
+            # of what is large, an option may not fit the sizes; indices may be drawn
+            sizes = (ValueError, IndexError, MemoryError) if small == 4 else ()
+            drawn = (IndexError,) if fn in DRAWS else ()
+            with contextlib.suppress(*sizes, *drawn):
+                again(*args)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: Any) -> Path:
+    path: Path = tmp_path_factory.mktemp("whole") / "step.npz"
+    table = np.arange(12.0).reshape(4, 3)
+
+    def fn(params: Any, i: Any, rate: float) -> Any:
+        def loss(params: Any) -> Any:
+            rows = tg.index_select(params["w"] * table, i)
+            return tg.sum(tg.logsumexp(rows[:, ::2], axis=1)) * rate
+
+        return tg.value_and_grad(loss)(params)
+
+    tg.compile(fn).program({"w": np.ones((4, 3))}, np.array([0, 2]), 0.5).save(path)
+    return path
+
+
+def loaded_or_refused(path: Path) -> tg.Program | None:
+    """The program of a file; None where that is refused with an error that names it."""
+    with pytest.raises((tg.FileError, StopIteration)) as error:
+        raise StopIteration(tg.load_program(path))
+    if isinstance(error.value, StopIteration):
+        found: tg.Program = error.value.value
+        return found
+    assert str(path) in str(error.value)
+    return None
+
+
+def test_load_refuses_a_file_of_another_version_or_kind(whole: Path, tmp_path: Path) -> None:
+    new, text = tmp_path / "new.npz", content(whole)
+    refused(changed(whole, new, json.dumps(text | {"version": 2})), "version 2.*reads version 1")
+    refused(changed(whole, new, json.dumps(text | {"format": "other"})), "does not hold a program")
+    refused(changed(whole, new, "[1"), "damaged")
+    refused(changed(whole, new, "[" * 100_000), "damaged")
+    refused(changed(whole, new, json.dumps(text), drop="0.npy"), "KeyError")
+    tg.save(new, {"w": np.ones(2)})
+    refused(new, r"damaged, or was not written by Program\.save")
+    new.write_bytes(b"")
+    refused(new, "damaged")
+    with zipfile.ZipFile(new, "w") as archive:
+        pickled = np.array([print], object)
+        with archive.open("0.npy", "w") as member:
+            np.lib.format.write_array(member, pickled, allow_pickle=True)
+        archive.writestr("program.json", json.dumps(text))
+    refused(new)
+
+
+def test_load_refuses_a_truncated_file(whole: Path, tmp_path: Path) -> None:
+    data, new = whole.read_bytes(), tmp_path / "cut.npz"
+    for n in range(0, len(data), 97):
+        new.write_bytes(data[:n])
+        refused(new, "damaged")
+
+
+@depth("file, damaged")
+@given(st.data())
+def test_load_finds_a_damaged_byte(whole: Path, folder: Path, data: Any) -> None:
+    program, raw, new = tg.load_program(whole), bytearray(whole.read_bytes()), folder / "flip.npz"
+    place = data.draw(st.integers(0, len(raw) - 1))
+    raw[place] ^= 1 << data.draw(st.integers(0, 7))
+    new.write_bytes(bytes(raw))
+    again = loaded_or_refused(new)
+    # the zip has fields that nothing depends on
+    assert again is None or again == program
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory: Any) -> list[tuple[Path, Any, bool]]:
+    """Files of programs with loops and branches in them, as recorded and improved."""
+    folder, found = tmp_path_factory.mktemp("originals"), []
+    mask = np.array([True, False])
+
+    def masked(x: Any, n: int) -> Any:
+        return tg.grad(lambda x: tg.sum(x[mask] ** 2) * n)(x), np.append(x, x[mask]), n * 2
+
+    def ending(w: Any, xs: Any) -> Any:
+        def step(carry: Any, x: Any) -> Any:
+            carry = np.tanh(w @ carry + x)
+            return carry, tg.cond(np.sum(carry) > 0, np.sin, lambda y: y * np.arange(2.0), carry)
+
+        def loss(xs: Any) -> Any:
+            last, rows = tg.scan(step, np.zeros(2), xs, reverse=True)
+            return np.sum(last) + np.sum(rows)
+
+        slope = tg.grad(lambda x: np.sin(tg.fori_loop(0, 3, lambda i, y: y * x, 1.0)) * x)
+        return tg.value_and_grad(loss)(xs), slope(w[0, 1])
+
+    for fn, args in [(looped, LOOPED), (ending, LOOPED), (masked, (np.arange(2.0), 3))]:
+        for passes in ((), None):
+            path = folder / f"{len(found)}.npz"
+            tg.compile(fn, passes=passes).program(*args).save(path)
+            # one that a value ends might not, if it is changed
+            found.append((path, args, fn is not looped))
+    return found
+
+
+def codes(x: Any, path: tuple[Any, ...] = ("code",)) -> Any:
+    """The path of each program in a text, those in its instructions included."""
+    yield path
+    for i, made in enumerate(x["instructions"]):
+        for option in ("loop", "branch"):
+            for j, part in enumerate(made[2].get(option, {option: ()})[option]):
+                if isinstance(part, dict):
+                    yield from codes(part, (*path, "instructions", i, 2, option, option, j))
+
+
+def at(x: Any, path: tuple[Any, ...]) -> Any:
+    return at(x[path[0]], path[1:]) if path else x
+
+
+def wholes(code: Any) -> list[str]:
+    return [f"v{i}" for i, x in enumerate(code["instructions"]) if x[0] in CONTROL]
+
+
+CONTROL = "control.loop", "control.cond"
+
+
+@depth("file, hostile")
+@given(st.data())
+def test_load_refuses_an_operand_that_cannot_be(originals: Any, folder: Path, data: Any) -> None:
+    path, _, _ = data.draw(st.sampled_from(originals))
+    text = content(path)
+    where = data.draw(
+        st.sampled_from([x for x in codes(text["code"]) if at(text, x)["instructions"]])
+    )
+    code = at(text, where)
+    i = data.draw(st.integers(0, len(code["instructions"]) - 1))
+    made = code["instructions"][i]
+    sizes = {"i": len(code["inputs"]), "c": len(code["constants"]), "v": i}
+    wrong = [f"{kind}{n + data.draw(st.integers(0, 3))}" for kind, n in sizes.items()]
+    wrong += [None, "v-1", "x0", [], "v1e3"]
+    whole = [x for x in wholes(code) if int(x[1:]) < i]
+    if made[0] == "control.part":
+        wrong += ["i0", 1.5, True]
+    elif whole:
+        wrong = data.draw(st.sampled_from([wrong, whole]))
+    k = data.draw(st.integers(0, len(made[1])))
+    operand = data.draw(st.sampled_from(wrong))
+    # another, or one more
+    operands = [*made[1][:k], operand, *made[1][k + data.draw(st.integers(0, 1)) :]]
+    new = replaced(text, (*where, "instructions", i, 1), lambda _: operands)
+    refused(changed(path, folder / "operand.npz", json.dumps(new)))
+
+
+@depth("file, hostile")
+@given(st.data())
+def test_load_refuses_or_runs_things_swapped(originals: Any, folder: Path, data: Any) -> None:
+    path, args, ends = data.draw(st.sampled_from(originals))
+    text = content(path)
+    where = data.draw(st.sampled_from(list(codes(text["code"]))))
+    kinds = ["inputs", "outputs", "instructions", "instructions", "instructions"]
+    part = data.draw(st.sampled_from([x for x in kinds if at(text, where)[x]]))
+    things = at(text, (*where, part))
+    i, j = (data.draw(st.integers(0, len(things) - 1)) for _ in range(2))
+    how = data.draw(st.sampled_from(["swap", "drop", "repeat", "field", "field", "field"]))
+    things = list(things)
+    if how == "swap":
+        things[i], things[j] = things[j], things[i]
+    elif how == "drop":
+        del things[i]
+    elif how == "repeat":
+        things.insert(j, things[i])
+    elif isinstance(things[i], list):
+        # an op, operands, options, a shape, a dtype or a kind of another one
+        k = data.draw(st.integers(0, len(things[i]) - 1))
+        things[i] = [*things[i][:k], things[j][k], *things[i][k + 1 :]]
+    new = replaced(text, (*where, part), lambda _: things)
+    program = loaded_or_refused(changed(path, folder / "swapped.npz", json.dumps(new)))
+    if program is None:
+        return
+    if not ends:
+        return
+    # an index or a matrix may be wrong by its values alone
+    with contextlib.suppress(IndexError, np.linalg.LinAlgError), np.errstate(all="ignore"):
+        program(*args)
+
+
+RAN: list[str] = []
+
+
+CODE = "__import__('test_saving').RAN.append('ran')"
+
+
+HOSTILE = [
+    *(None, True, -1, 0, 3, 2**70, 1e300, float("nan"), "", "v0", "i0", "c0", "v999", "*"),
+    *([], {}, [0], [-1], [10**12], {"a": 1}, [[1]], [None] * 3),
+    *(f"0) or {CODE} or (0", f"x\n{CODE}\n", f"\n    {CODE}", f"{{0.__class__}}{CODE}", f"'{CODE}"),
+    *("os:system", "tapegrad.nn:Linear", "builtins:eval", "tapegrad.transforms.checkpoint:Checkpoint"),
+    *({"record": ["os:system", [], []]}, {"dtype": "O"}, {"dtype": "<f8,<f8"}, {"slice": [CODE] * 3}),
+    *({"value": "v1"}, {"dict": [[CODE, CODE]]}, {"number": ["<f8", "00"]}, {"bytes": "zz"}),
+    *("sum", "matmul", "reshape", "power", "getitem", "random.uniform", "seed", "backward"),
+]  # fmt: skip
+
+
+def places(x: Any, path: tuple[Any, ...] = ()) -> Any:
+    """The path of each part of a JSON value."""
+    yield path
+    inside = x.items() if isinstance(x, dict) else enumerate(x) if isinstance(x, list) else ()
+    for key, part in inside:
+        yield from places(part, (*path, key))
+
+
+@depth("file, hostile")
+@given(st.data())
+def test_load_refuses_hostile_text(whole: Path, folder: Path, data: Any) -> None:
+    sys.modules.setdefault("test_saving", sys.modules[__name__])
+    text = content(whole)
+    for _ in range(data.draw(st.integers(1, 2))):
+        everywhere = list(places(text))
+        path = everywhere[data.draw(st.integers(0, len(everywhere) - 1))]
+        hostile = data.draw(st.sampled_from(HOSTILE))
+        text = replaced(text, path, lambda x, h=hostile: h)
+        if not isinstance(text, dict):
+            break
+    new = changed(whole, folder / "hostile.npz", json.dumps(text))
+    program = loaded_or_refused(new)
+    if program is not None:
+        compile(str(program), "", "exec")
+        # what its file says that it does may fail, but it does nothing else
+        if all(np.prod(x.shape) < 1000 for x in (*program.inputs, *program.instructions)):
+            errors = (ValueError, TypeError, IndexError, OverflowError)
+            with contextlib.suppress(*errors), np.errstate(all="ignore"):
+                program({"w": np.ones((4, 3))}, np.array([0, 2]), 0.5)
+    assert RAN == []
+
+
+@pytest.mark.parametrize("field", ["label", "note", "name", "path", "option", "key", "static"])
+def test_load_keeps_text_that_would_be_code(whole: Path, tmp_path: Path, field: str) -> None:
+    text = content(whole)
+    code, hostile = text["code"], f"\n{CODE}\n"
+    sums = [x for x in code["instructions"] if x[0] in ("sum", "max")]
+    match field:
+        case "label":
+            code["label"] = hostile
+        case "note":
+            code["instructions"][0][6] = hostile
+        case "name":
+            code["instructions"][0][7] = hostile
+        case "path":
+            code["inputs"][0][0] = hostile
+        case "option":
+            sums[0][2]["axis"] = f"0) or {CODE} or (0"
+        case "key":
+            code["structure"] = {"dict": [[hostile, code["structure"]]]}
+        case "static":
+            text["arguments"][0][2] = [hostile]
+    new = changed(whole, tmp_path / "code.npz", json.dumps(text))
+    if field in ("note", "option", "static"):
+        refused(new)
+    else:
+        program = tg.load_program(new)
+        assert not any(line.strip() == CODE for line in str(program).split("\n"))
+        program({"w": np.ones((4, 3))}, np.array([0, 2]), 0.5)
+    assert RAN == []
+
+
+def test_load_finds_a_wrong_shape_or_dtype(whole: Path, tmp_path: Path) -> None:
+    text = content(whole)
+    found = 0
+    for i, instruction in enumerate(text["code"]["instructions"]):
+        if not instruction[5]:
+            wrong = replaced(text, ("code", "instructions", i, 3), lambda shape: [*shape, 7])
+            refused(changed(whole, tmp_path / "wrong.npz", json.dumps(wrong)), "but gives")
+            found += 1
+    assert found > 5
+
+
+def test_load_refuses_an_option_of_a_large_array(tmp_path: Path) -> None:
+    path = tmp_path / "large.npz"
+    tg.compile(lambda x: tg.max(x, axis=0)).program(np.ones((5000, 2))).save(path)
+    text = content(path)
+    text["code"]["instructions"][-1][2]["axis"] = f"0) or {CODE} or (0"
+    refused(changed(path, tmp_path / "code.npz", json.dumps(text)), "refuses its options")
+    assert RAN == []
