@@ -304,14 +304,24 @@ def _write_options(options: Mapping[str, Any], file: File) -> dict[str, Any]:
     made, op = {}, file.what
     for key, x in options.items():
         file.what = f"the option {key} of {op}"
-        made[key] = _write_value(x, file)
+        kind = {Branch: "branch", Loop: "loop"}.get(type(x))
+        made[key] = {kind: _BODIES[kind].write(x, file)} if kind else _write_value(x, file)
     return made
 
 
 def _read_options(x: Any, file: File) -> dict[str, Any]:
     if type(x) is not dict:
         raise FileError(f"{str(x)[:80]!r} is not a dict of options")
-    return {key: _read_value(content, file) for key, content in x.items()}
+    return {key: _read_option(content, file) for key, content in x.items()}
+
+
+def _read_option(x: Any, file: File) -> Any:
+    """A value, or the body of a loop or a branch, which nothing else may hold."""
+    if type(x) is dict and len(x) == 1:
+        ((kind, content),) = x.items()
+        if kind in _BODIES:
+            return _BODIES[kind].read(content, file)
+    return _read_value(x, file)
 
 
 def _write_result(x: Any, file: File) -> Any:
@@ -352,17 +362,19 @@ CODE = _named(
     structure=_STRUCTURE,
 )
 _BODY = Field(CODE.write, _read_body)
-_BRANCH = _row(Branch, on_true=_BODY, on_false=_BODY)
-_LOOP = _row(
-    Loop,
-    body=_BODY,
-    stop=_optional(_BODY),
-    **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
-    length=_optional(_COUNT),
-    reverse=_TRUTH,
-    remember=_TRUTH,
-    moving=Field(lambda x, file: sorted(x), _several(_COUNT, frozenset).read),
-)
+_BODIES: Mapping[str, Field] = {
+    "branch": _row(Branch, on_true=_BODY, on_false=_BODY),
+    "loop": _row(
+        Loop,
+        body=_BODY,
+        stop=_optional(_BODY),
+        **dict.fromkeys(("n_carry", "n_xs", "n_ys"), _COUNT),
+        length=_optional(_COUNT),
+        reverse=_TRUTH,
+        remember=_TRUTH,
+        moving=Field(lambda x, file: sorted(x), _several(_COUNT, frozenset).read),
+    ),
+}
 
 # by the name in files, which values are of the kind, how they are written, and how they are read
 _VALUES: Mapping[str, tuple[Callable[[Any], bool], Convert, Convert]] = {
@@ -378,8 +390,6 @@ _VALUES: Mapping[str, tuple[Callable[[Any], bool], Convert, Convert]] = {
     ),
     "number": (_is_number, _write_number, _read_number),
     "dict": (lambda x: isinstance(x, Mapping), _write_pairs, _read_pairs),
-    "branch": (lambda x: type(x) is Branch, _BRANCH.write, _BRANCH.read),
-    "loop": (lambda x: type(x) is Loop, _LOOP.write, _LOOP.read),
 }
 
 TEXT = "program.json"

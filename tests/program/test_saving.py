@@ -251,6 +251,15 @@ def test_save_keeps_loops_and_branches(folder: Path) -> None:
                     wrong = replaced(text, (*at, field), lambda x, h=hostile: h)
                     refused(changed(path, folder / "wrong.npz", json.dumps(wrong)))
                     found += 1
+                # a body is an option of its own instruction, and nothing else
+                body = made[2][option]
+                for where, put in [
+                    (("code", "outputs", 0), body),
+                    (("code", "outputs", 0), [body]),
+                    (at[:5], {option: [body]}),
+                ]:
+                    wrong = replaced(text, where, lambda x, put=put: put)
+                    refused(changed(path, folder / "wrong.npz", json.dumps(wrong)))
     assert found > 8
 
 
