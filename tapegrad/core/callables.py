@@ -25,9 +25,13 @@ def check_callable(fn: Any) -> None:
 
 
 def label(fn: Callable[..., Any]) -> str:
-    """The name of a function in messages."""
-    fn = getattr(fn, "func", fn)  # functools.partial's
-    return getattr(fn, "__name__", None) or type(fn).__name__
+    """The name of a function in messages; of one without a name, that of the function in it."""
+    while not getattr(fn, "__name__", None):
+        inside = getattr(fn, "func", None) or getattr(fn, "__wrapped__", None)  # a partial's first
+        if inside is None:
+            return type(fn).__name__
+        fn = inside
+    return fn.__name__
 
 
 def title(fn: Callable[..., Any]) -> str:

@@ -231,3 +231,5 @@ def test_arguments_that_a_partial_or_the_rest_takes_are_named():
         made = functools.partial(fn, *given[:n])
         paths = [x.path for x in tg.compile(made).program(*given[n:]).inputs]
         assert paths == (wanted[n:] if n < 3 else ["arg0"])
+    made = tg.value_and_grad(functools.partial(functools.partial(fn, 2.0), key=1))
+    assert tg.compile(made).program(*given[1:]).label == "fn"
