@@ -120,7 +120,8 @@ if not _typing.TYPE_CHECKING:
         elif not name.startswith("_") and name in _import_module("tapegrad.functions").__all__:
             found = getattr(_import_module("tapegrad.functions"), name)
         else:
-            raise AttributeError(f"module 'tapegrad' has no attribute {name!r}")
+            advice = _import_module("tapegrad.face.remedies").ELSEWHERE.get(name, "")
+            raise AttributeError(f"module 'tapegrad' has no attribute {name!r}{advice}")
         # there at once the next time
         globals()[name] = found
         return found

@@ -24,6 +24,7 @@ from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_k
 from tapegrad.declare import declare
 from tapegrad.declare.domain import Domain
 from tapegrad.declare.parts import Layout
+from tapegrad.errors import TraceError
 from tapegrad.face.constants import as_constant, refuse_unreal, require_real
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.ownership import keep, lend
@@ -135,6 +136,12 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
                 f"in the VJP rule of {name} for operand {i}, which is called with the cotangent, "
                 "the output and the operands, and with the options by keyword"
             )
+            if isinstance(error, TypeError | TraceError) and any(type(x) is Tensor for x in args):
+                error.add_note(
+                    f"for second derivatives, and inside compile, a rule is recorded: {name} has "
+                    "neither if a rule computes on arrays alone. Give that computation an op of "
+                    'its own, as in examples/recipes.md under "An op and its adjoint"'
+                )
             raise
         if c is None:
             raise TypeError(

@@ -114,7 +114,7 @@ def _refuse(function: Any, name: str) -> NoReturn:
     )
     raise TypeError(
         f"{_full_name(function, name)} is not supported on a Tensor; "
-        + lazy_import(_REMEDIES, "FUNCTIONS").get(function.__name__, instead)
+        + (lazy_import(_REMEDIES, "of_function")(function.__name__) or instead)
     )
 
 

@@ -26,6 +26,10 @@ _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
 )
+_SCIPY = (
+    "SciPy computes on arrays alone: compose it of functions of np.* and tg.*, or declare it with "
+    "tg.custom_op"
+)
 _MOST = 100  # characters of code
 # the ways of reading a Tensor that a function which takes one can stand for
 _INDEXING = "indexing with a mask"
@@ -48,6 +52,30 @@ FUNCTIONS: Mapping[str, str] = MappingProxyType(
         "put": _UPDATES.format("write a = tg.put(a, ind, t)"),
         "put_along_axis": _UPDATES.format("write a = tg.put_along_axis(a, indices, t, axis)"),
         "putmask": _UPDATES.format("write array = tg.where(mask, t, array)"),
+    }
+)
+
+# names that other libraries have for what is here, and for what is not needed
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        name: f": write tg.{ours}"
+        for ours, names in {
+            "compile(fn)": ("jit", "function"),
+            "record(fn), or np.array for an array": (
+                "tensor",
+                "Variable",
+                "Parameter",
+                "GradientTape",
+            ),
+            "stop_gradient(t)": ("no_grad", "detach"),
+            "tree": ("tree_map", "tree_util"),
+            "grad(fn)": ("backward", "gradient"),
+            "vjp(fn, x)[1](np.ones_like(x))": ("elementwise_grad",),
+            "jacobian(fn)": ("jacfwd", "jacrev"),
+            "checkpoint(fn)": ("remat",),
+            "random.key(seed)": ("manual_seed", "PRNGKey", "seed"),
+        }.items()
+        for name in names
     }
 )
 
@@ -103,6 +131,14 @@ def _libraries() -> Iterator[tuple[str, str]]:
         frame = frame.f_back
 
 
+def of_function(name: str) -> str | None:
+    """What to write instead of a function of NumPy without an op, or of the one that calls it."""
+    called, code, _ = _reading("")
+    if code and called.rpartition(".")[2] != name:
+        return f"write {code}"
+    return FUNCTIONS.get(name)
+
+
 # --- a Tensor that is read out --------------------------------------------------------------
 
 
@@ -122,10 +158,7 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
     if code:
         return name, f"{_at()}; write {code}"
     if any(module.startswith("scipy.") for module, _ in through):
-        return name, (
-            f"{users_line()}; SciPy computes on arrays alone: compose it of functions of np.* and "
-            "tg.*, or declare it with tg.custom_op"
-        )
+        return name, f"{users_line()}; {_SCIPY}"
     return name, f"{users_line()}; {_INSTEAD}"
 
 
@@ -282,7 +315,9 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
     if what == _INDEXING:
         return what, f"{users_line()}; np.where(mask, t, 0) keeps the shape, and so does t * mask"
     if what in _BY_VALUE:
-        name, code, _ = _reading(what)
+        name, code, through = _reading(what)
+        if any(module.startswith("scipy.") for module, _ in through) and not code:
+            return name, f"{users_line()}; {_SCIPY}"
         if code:
             number = name.rpartition(".")[2] in _CONVERSIONS
             return name, f"{_at()}; write {code}" + (f", or {_OUTSIDE[doing]}" if number else "")

@@ -1,6 +1,8 @@
 """custom_op: an op of the user's own, its rules, and what is refused."""
 
 import inspect
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,3 +214,24 @@ def test_a_rule_whose_cotangent_has_more_axes_than_the_operands_is_named():
     op = tg.custom_op(vjps=(None, lambda g, y, x, z: np.ones((2, 3))), name="odd")(np.add)
     with pytest.raises(ValueError, match=r"odd for operand 1 .*\(2, 3\).*are \(\), \(3,\)"):
         tg.grad(lambda z: tg.sum(op(1.0, z)))(np.ones(3))
+
+
+def test_a_rule_on_arrays_alone_says_what_it_costs():
+    @tg.custom_op(vjps=(lambda g, y, x: np.array([float(a) for a in g * x]),))
+    def half_square(x):
+        return x * x / 2
+
+    x = np.array([1.0, 2.0])
+    np.testing.assert_array_equal(tg.grad(lambda x: np.sum(half_square(x)))(x), x)
+    recipes = (Path(__file__).parents[2] / "examples" / "recipes.md").read_text()
+    for transform in (
+        lambda f: tg.compile(tg.grad(f)),
+        lambda f: tg.hessian(f),
+        lambda f: tg.grad(lambda x: np.sum(tg.grad(f)(x))),
+    ):
+        second = transform(lambda x: np.sum(half_square(x)))
+        with pytest.raises((TypeError, tg.TraceError)) as caught:
+            second(x)
+        (note,) = [line for line in caught.value.__notes__ if "a rule is recorded" in line]
+        assert "half_square has neither if a rule computes on arrays alone" in note
+        assert re.search('under "(.*)"', note)[1] in re.findall("^## (.*)$", recipes, re.M)
