@@ -139,7 +139,11 @@ def _power_base(g: Any, y: Any, x1: Any, x2: Any) -> Any:
     """g * x2 * x1 ** (x2 - 1)."""
     # x**0 is constant; its rule must not meet 0 * 0**-1
     if isinstance(x2, int | float | complex):
-        return g * (x2 * x1 ** (x2 - 1)) if x2 != 0 else None
+        if x2 == 0:
+            return None
+        # Python's own power of a float raises at 0, and is complex below it
+        ours = type(x1) in (float, complex)
+        return g * (x2 * (np.power(x1, x2 - 1) if ours else x1 ** (x2 - 1)))
     flat = np.equal(x2, 0) & np.equal(x1, 0)
     return g * np.where(flat, 0, x2 * np.where(flat, 1, x1) ** (x2 - 1))
 

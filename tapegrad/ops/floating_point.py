@@ -122,7 +122,8 @@ def floor_divide(x1: Any, x2: Any) -> Any:
 
 def _times(y: Any, x1: Any, x2: Any) -> Any:
     """How often x2 was subtracted from x1 to leave y."""
-    return np.rint((x1 - y) / x2)
+    # Python's own quotient of floats raises at 0
+    return np.rint(np.divide(x1 - y, x2))
 
 
 @op(

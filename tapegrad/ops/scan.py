@@ -244,10 +244,11 @@ answers([np.gradient], gradient)
 
 def _convolve_vjp(g: Any, x: Any, other: Any, mode: str) -> Any:
     """The cotangent of x, from those of all places where the two overlap."""
-    n, shorter = x.size + other.size - 1, min(x.size, other.size)
+    # either may be a Python number
+    n, shorter = np.size(x) + np.size(other) - 1, min(np.size(x), np.size(other))
     start = {"full": 0, "same": (shorter - 1) // 2, "valid": shorter - 1}[mode]
     everywhere = scatter(g, shape=(n,), index=(slice(start, start + g.size),))
-    return np.reshape(convolve(everywhere, in_front(other, None)[::-1], mode="valid"), x.shape)
+    return np.reshape(convolve(everywhere, in_front(other, None)[::-1], mode="valid"), np.shape(x))
 
 
 def overlaps(choose: Choices) -> Call:

@@ -1,5 +1,6 @@
 """Functions element by element: exact values and slopes where floats or calculus are hard."""
 
+import itertools
 import math
 import warnings
 from fractions import Fraction
@@ -585,3 +586,32 @@ def test_interpolation_with_a_period_goes_round() -> None:
 def test_a_neighbour_moves_as_its_number_does() -> None:
     x = np.array([1.0, -2.0])
     np.testing.assert_array_equal(tg.grad(lambda x: tg.sum(np.nextafter(x, 3.0)))(x), [1.0, 1.0])
+
+
+SCALARS = [0.0, -1.0, -0.5, 1.0, 2.0, 7.5, 1e300, -1e300, 1e-310, math.inf]
+
+
+@pytest.mark.parametrize("name", ["power", "remainder", "divide", "floor_divide", "arctan2"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_gradients_at_python_floats_are_those_at_arrays(name: str) -> None:
+    # Python's own arithmetic raises at 0 and beyond its range, and has complex powers
+    fn, both = getattr(tg, name), (0, 1)
+    for point in itertools.product(SCALARS, SCALARS):
+        arrays = tuple(map(np.array, point))
+        if name == "power" and point[1] == 0:
+            continue  # a number 0 is known to be an exponent without a slope
+        np.testing.assert_array_equal(
+            tg.grad(fn, argnums=both)(*point), tg.grad(fn, argnums=both)(*arrays), str(point)
+        )
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_root_of_a_python_float_has_numpys_slope_at_0_and_below() -> None:
+    slope = tg.grad(lambda x: x**0.5)
+    assert slope(0.0) == math.inf
+    assert math.isnan(slope(-1.0))  # it was the real part of a complex number
+    assert tg.jvp(lambda x: x**-1.0, (0.0,), (1.0,))[1] == -math.inf
+
+
+def test_convolve_of_python_floats_has_a_gradient() -> None:
+    assert tg.grad(lambda a, v: tg.convolve(a, v)[0], argnums=(0, 1))(2.0, 3.0) == (3.0, 2.0)
