@@ -18,10 +18,11 @@ class Named:
     __slots__ = ("__dict__",)
 
 
-def check_callable(fn: Any) -> None:
-    """Raise a TypeError unless `fn` is callable."""
+def check_callable(fn: Any, what: str = "") -> None:
+    """Raise a TypeError unless `fn` is callable; `what` names the call and its parameter."""
     if not callable(fn):
-        raise TypeError(f"a function is needed, not {fn!r}, {a_kind(fn)}")
+        where = f"{what}: " * bool(what)
+        raise TypeError(f"{where}a function is needed, not {fn!r}, {a_kind(fn)}")
 
 
 def label(fn: Callable[..., Any]) -> str:

@@ -67,8 +67,8 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
     >>> root(4.0), root(-4.0)
     (array(2.), array(0.))
     """
-    check_callable(on_true)
-    check_callable(on_false)
+    check_callable(on_true, "cond(pred, on_true, on_false, *operands): on_true")
+    check_callable(on_false, "cond(pred, on_true, on_false, *operands): on_false")
     shape = pred.shape if type(pred) is Tensor else np.shape(pred)
     if shape:
         raise TypeError(

@@ -90,8 +90,8 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: A
     >>> round(float(root(4.0)), 6), round(float(tg.grad(root)(4.0)), 6)
     (2.0, 0.25)
     """
-    check_callable(cond)
-    check_callable(body)
+    check_callable(cond, "while_loop(cond, body, init): cond")
+    check_callable(body, "while_loop(cond, body, init): body")
     if any(type(x) is Tensor for x in tree.leaves(init)):
         return _recorded(cond, body, init)
     done = on_arrays(body, _plain, cond, body, init)
@@ -139,7 +139,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
     >>> tg.grad(lambda x: tg.fori_loop(0, 3, lambda i, y: y * x, 1.0))(2.0)
     array(12.)
     """
-    check_callable(body)
+    check_callable(body, "fori_loop(start, stop, body, init): body")
     first, last = _whole("start", start), _whole("stop", stop)
     if type(first) is Tensor or type(last) is Tensor:
         if type(first) is not Tensor:

@@ -103,7 +103,7 @@ def scan(
     >>> tg.grad(last)(1.0), tg.grad(tg.grad(last))(1.0)
     (array(10.), array(90.))
     """
-    check_callable(f)
+    check_callable(f, "scan(f, init, xs): f")
     n = _length(xs, length)
     args = f, init, xs, n, reverse
     if any(type(x) is Tensor for x in tree.leaves((init, xs))):

@@ -177,6 +177,8 @@ class Embedding(BaseLayer):
             return index_select(params.weight, from_zero(indices))
         except IndexError as error:
             raise IndexError(f"{self}: {error}") from error
+        except TypeError as error:
+            raise TypeError(f"{self}: {error}; write indices.astype(int)") from error
 
 
 def check_no_params(layer: Any, params: Any) -> None:

@@ -11,6 +11,7 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import give
+from tapegrad.face.text import a_kind
 from tapegrad.ops import equal, imag, maximum, multiply, real, sqrt, sum, where
 from tapegrad.optim.base import is_known, plain
 from tapegrad.tree import Tree
@@ -73,8 +74,10 @@ def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
 
     Raises
     ------
+    TypeError
+        If `max_norm` is not a number.
     ValueError
-        If `max_norm` is not a number above 0.
+        If it is not above 0.
 
     Examples
     --------
@@ -84,6 +87,11 @@ def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
     (array([ 0.6, -0.8]), 5.0)
     """
     max_norm = plain(max_norm)
+    if is_known(max_norm) and not isinstance(max_norm, int | float):
+        raise TypeError(
+            "clip_by_global_norm(grads, max_norm): max_norm must be a number, not "
+            f"{a_kind(max_norm)}"
+        )
     if is_known(max_norm) and not max_norm > 0:
         raise ValueError(f"max_norm must be more than 0; it is {max_norm!r}")
     norm = global_norm(grads)

@@ -286,13 +286,13 @@ def test_scan_refuses_lengths_that_differ():
 
 
 def test_loops_refuse_what_is_no_function():
-    for call in (
-        lambda: tg.scan(1, 0.0, np.ones(2)),
-        lambda: tg.while_loop(1, abs, 0.0),
-        lambda: tg.while_loop(abs, 1, 0.0),
-        lambda: tg.fori_loop(0, 1, 1, 0.0),
-        lambda: tg.cond(True, 1, abs, 0.0),
-        lambda: tg.cond(True, abs, 1, 0.0),
+    for what, call in (
+        (r"scan\(f, init, xs\): f", lambda: tg.scan(1, 0.0, np.ones(2))),
+        (r"while_loop\(.*\): cond", lambda: tg.while_loop(1, abs, 0.0)),
+        (r"while_loop\(.*\): body", lambda: tg.while_loop(abs, 1, 0.0)),
+        (r"fori_loop\(.*\): body", lambda: tg.fori_loop(0, 1, 1, 0.0)),
+        (r"cond\(.*\): on_true", lambda: tg.cond(True, 1, abs, 0.0)),
+        (r"cond\(.*\): on_false", lambda: tg.cond(True, abs, 1, 0.0)),
     ):
-        with pytest.raises(TypeError, match="a function is needed"):
+        with pytest.raises(TypeError, match=f"^{what}: a function is needed, not 1"):
             call()

@@ -341,3 +341,8 @@ def test_layer_says_what_a_call_lacks() -> None:
         norm(norm.init(0), np.ones((1, 2)), norm.initial_state(), training=True)
     with pytest.raises(TypeError, match="pair"):
         cell(cell.init(0), np.ones((1, 2)), np.ones((1, 2)))
+
+
+def test_a_table_names_itself_when_its_indices_are_not_integers() -> None:
+    with pytest.raises(TypeError, match=r"^Embedding\(.*, not float64; write indices\.astype"):
+        TABLE(TABLE.init(0), np.array([0.0, 1.0]))

@@ -72,3 +72,8 @@ def test_clipping_is_compiled_and_differentiated() -> None:
 def test_clipping_refuses_what_is_no_bound(most: float) -> None:
     with pytest.raises(ValueError, match="more than 0"):
         tg.optim.clip_by_global_norm({"w": np.ones(2)}, most)
+
+
+def test_clipping_with_its_arguments_exchanged_names_the_one_that_is_no_number() -> None:
+    with pytest.raises(TypeError, match=r"^clip_by_global_norm\(grads, max_norm\): .*a dict"):
+        tg.optim.clip_by_global_norm(1.0, {"w": np.ones(2)})
