@@ -279,8 +279,8 @@ def _arrays(tree_: Any, takes_complex: bool) -> dict[str, Array]:
             raise ValueError(f"two leaves have the path {path!r}")
         if not isinstance(x, np.ndarray | np.generic | bool | int | float | complex):
             raise TypeError(
-                f"{path or 'the leaf'} is {a_kind(x)}; only arrays and numbers can be "
-                "saved, and JSON values as metadata"
+                f"save(path, tree): {path or 'the leaf'} is {a_kind(x)}; only arrays "
+                "and numbers can be saved, and JSON values as metadata"
             )
         refuse_unreal(f"save: {path or 'the leaf'}", [x], takes_complex)
         require_64_bits(x, f"save: {path or 'the leaf'}")

@@ -108,7 +108,7 @@ def _is_real(x: Any) -> bool:
 def require_real(dtype: np.dtype[Any], what: str, takes_complex: bool = False) -> None:
     """Raise unless a dtype holds real numbers, or complex ones where those are taken."""
     if dtype.kind not in _REAL and not (takes_complex and dtype.kind == "c"):
-        raise TypeError(f"{what} is {dtype}; tapegrad takes real numbers only{_PARTS}")
+        raise TypeError(f"{what} is {dtype}, but must hold real numbers{_PARTS}")
 
 
 def refuse_complex(what: str, x: Any) -> NoReturn:
