@@ -76,7 +76,7 @@ def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
     gradients = tg.grad(loss, program.argnums)(*args)
     reasons = tg.why_zero(loss, *args)
     for i, g in zip(program.argnums, gradients, strict=True):
-        assert (f"arg{i}" in reasons) == (not np.any(g)), reasons
+        assert (f"args.{i}" in reasons) == (not np.any(g)), reasons
 
 
 def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
