@@ -47,8 +47,6 @@ class Layer:
         (Pair(1.0, Pair(2.0, 7)), "p.right.right"),
         ({"w": "text"}, "p.w"),
         ({"w": np.array(["text"])}, "p.w"),
-        ({"w": 1j}, "p.w"),
-        ({"w": np.ones(2, complex)}, "p.w"),
         ({"w": np.array([None])}, "p.w"),
     ],
 )
@@ -198,8 +196,8 @@ def test_a_rule_whose_cotangent_does_not_fit_is_named():
         assert "(3,)" in message
 
 
-@pytest.mark.parametrize("result", ["text", {}, np.ones(3, complex), np.array(["a"] * 3)])
-def test_a_rule_that_returns_no_real_array_is_named(result):
+@pytest.mark.parametrize("result", ["text", {}, np.array(["a"] * 3)])
+def test_a_rule_that_returns_no_array_of_numbers_is_named(result):
     op = tg.custom_op(vjps=(lambda g, y, x: result,), name="wrong")(lambda x: x * 2)
     message = said(TypeError, lambda: tg.grad(lambda x: tg.sum(op(x)))(np.ones(3)))
     assert "wrong" in message
@@ -384,8 +382,6 @@ def test_arguments_that_are_missing_or_too_many_are_named(call, parts):
 @pytest.mark.parametrize(
     ("operand", "what"),
     [
-        (1j, "complex"),
-        (np.ones(3, complex), "complex128"),
         (np.array(["a", "b", "c"]), "<U1"),
         (np.array([None, 1, 2]), "object"),
         (np.array(["2020-01-01"] * 3, "M8[D]"), "datetime64"),
@@ -395,14 +391,14 @@ def test_arguments_that_are_missing_or_too_many_are_named(call, parts):
         (np.ma.masked_array([1.0, 2.0, 3.0], [True, False, False]), "masked"),
     ],
 )
-def test_an_operand_that_is_not_real_numbers_is_refused_by_its_type(operand, what):
+def test_an_operand_that_is_not_numbers_is_refused_by_its_type(operand, what):
     tape, x, _ = square()
     message = said(TypeError, lambda: tape.write(tg.multiply, x, operand))
     assert "multiply" in message
     assert what in message
 
 
-@pytest.mark.parametrize("value", [[1, 2], np.arange(3), 1, True, "text", None, 1j, np.ones(2) > 0])
+@pytest.mark.parametrize("value", [[1, 2], np.arange(3), 1, True, "text", None, np.ones(2) > 0])
 def test_a_parameter_that_is_not_floating_is_refused(value):
     message = said(TypeError, lambda: tg.Tape().parameter(value))
     assert "floating" in message

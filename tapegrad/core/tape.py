@@ -166,11 +166,11 @@ class Tape(Tabled, Unchanging):
         >>> import tapegrad as tg
         >>> output, tape = tg.record(lambda x, y: x * tg.stop_gradient(x))(2.0, 1.0)
         >>> tape.show(output)
-        line  record      operands  shape  dtype    value  cotangent  gradient
-           0  x                     ()     float64  2.0    2.0
-           1  y                     ()     float64  1.0               gets none
-           2  stopped     %0        ()     float64  2.0    2.0        stops here
-           3  multiply    %0, %2    ()     float64  4.0    1.0
+        line  record         operands  shape  dtype    value  cotangent  gradient
+           0  x                        ()     float64  2.0    2.0
+           1  y                        ()     float64  1.0               gets none
+           2  stop_gradient  %0        ()     float64  2.0    2.0        stops here
+           3  multiply       %0, %2    ()     float64  4.0    1.0
         """
         return lazy_import("tapegrad.explain.show.text", "shown")(self, output, cotangent)  # type: ignore[no-any-return]
 

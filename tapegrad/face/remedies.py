@@ -30,6 +30,7 @@ _SCIPY = (
     "SciPy computes on arrays alone: compose it of functions of np.* and tg.*, or declare it with "
     "tg.custom_op"
 )
+_PANDAS = "pandas computes on arrays alone: write column.to_numpy() for a column or a table"
 _MOST = 100  # characters of code
 # the ways of reading a Tensor that a function which takes one can stand for
 _INDEXING = "indexing with a mask"
@@ -159,6 +160,8 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
         return name, f"{_at()}; write {code}"
     if any(module.startswith("scipy.") for module, _ in through):
         return name, f"{users_line()}; {_SCIPY}"
+    if any(module.startswith("pandas.") for module, _ in through):
+        return name, f"{users_line()}; {_PANDAS}"
     return name, f"{users_line()}; {_INSTEAD}"
 
 

@@ -391,7 +391,8 @@ def test_int_of_many_digits_is_shown_in_short():
     assert "too many digits" in repr(keyed.signatures)
     scaled = tg.custom_op(vjps=(None,), name="scaled")(lambda x, *, n=huge: x)
     assert "too many digits" in repr(scaled.signature)
-    assert hex(10 * huge) in str(tg.record(lambda x: scaled(x, n=10 * huge))(1.0)[1])
+    # a tape cuts long options
+    assert hex(10 * huge)[:20] in str(tg.record(lambda x: scaled(x, n=10 * huge))(1.0)[1])
 
 
 def test_signature_is_recorded_once():

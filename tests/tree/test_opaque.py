@@ -156,7 +156,7 @@ def test_a_tape_and_a_pullback_may_hold_tensors_but_not_for_a_program():
 )
 @pytest.mark.parametrize("transform", [lambda f: tg.jacobian(f)(2.0), lambda f: tg.vjp(f, 2.0)])
 def test_a_result_without_a_floating_leaf_has_no_derivative(transform, output):
-    with pytest.raises(TypeError, match="no leaf of its result is floating"):
+    with pytest.raises(TypeError, match=r"no leaf of its result is floating|is a return missing"):
         transform(lambda x: output)
     with pytest.raises(TypeError, match=r"floating.*bool"):
         transform(lambda x: x > 0)
