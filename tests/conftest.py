@@ -5,7 +5,6 @@ has a number of examples of its own: see support/depth.py.
 """
 
 import faulthandler
-import gc
 import os
 import time
 import warnings
@@ -30,12 +29,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     faulthandler.cancel_dump_traceback_later()
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Spare the garbage collector what stays: tests call it often, and there are many of them."""
-    gc.collect()
-    gc.freeze()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

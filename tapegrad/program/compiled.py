@@ -130,13 +130,13 @@ class _Use:
 
 @attrs.frozen
 class _Maker:
-    """A line that called `compile`, by the names of its module.
+    """A line that called `compile`, and the name of its module.
 
-    What it made before is kept in these names, in the registry that Python keeps there of what was
+    What it made before is kept in the module, in the registry that Python keeps there of what was
     warned of. Nothing that the package computes depends on it.
     """
 
-    names: dict[str, Any]
+    module: str
     file: str
     line: int
 
@@ -146,7 +146,10 @@ class _Maker:
             fn = fn.func if isinstance(fn, functools.partial) else fn.__wrapped__
         # a line of a helper may compile many functions
         key = ("tapegrad.compile", self.line, getattr(fn, "__code__", label(fn)))
-        registry = self.names.setdefault("__warningregistry__", {})
+        module = sys.modules.get(self.module)
+        if module is None:
+            return
+        registry = vars(module).setdefault("__warningregistry__", {})
         uses = registry.setdefault(key, [])
         if uses is None:  # it was reported
             return
@@ -453,9 +456,10 @@ def compile(
         numbers = (numbers,)
     compiled = Compiled(fn, numbers, PASSES if passes is None else tuple(passes), check)
     caller = sys._getframe(1)
+    module = str(caller.f_globals.get("__name__"))
     # the package itself compiles anew on purpose, to compare
-    if not str(caller.f_globals.get("__name__")).startswith("tapegrad."):
-        compiled._maker = _Maker(caller.f_globals, caller.f_code.co_filename, caller.f_lineno)
+    if not module.startswith("tapegrad."):
+        compiled._maker = _Maker(module, caller.f_code.co_filename, caller.f_lineno)
     return compiled
 
 

@@ -150,8 +150,9 @@ def reached(fn: Any) -> list[tuple[str, Any]]:
             given = {**dict(zip(_positional(x.func), x.args, strict=False)), **x.keywords}
             waiting += [(name, x.func), *[(name, part) for part in x.args], *given.items()]
         elif type(x) in _CONTAINERS or not _is_library(type(x)):
-            # what is in sets is named after the whole
-            waiting += [(name, part) for part in gc.get_referents(x)]
+            if type(x) not in (list, tuple):
+                # what is in sets is named after the whole
+                waiting += [(name, part) for part in gc.get_referents(x)]
             waiting += [(f"{name}.{key}".lstrip("."), part) for key, part in _parts(x)]
     return found
 

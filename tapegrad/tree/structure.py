@@ -272,12 +272,14 @@ def immutable(cls: K) -> K:
     """A frozen class whose records say, where a field is set, how to make a new one."""
 
     def refuse(record: Any, name: str, value: Any) -> NoReturn:
-        error = attrs.exceptions.FrozenInstanceError()
         # what makes records is no tree of arrays
         change = f"attrs.evolve(old, {name}=...)"
         if not hasattr(cls, "init"):
             change = f'tg.tree.update(old, {{"{name}": ...}})'
-        error.args = (f"{cls.__name__} is immutable; write new = {change}",)
+        message = f"{cls.__name__} is immutable; write new = {change}"
+        error = attrs.exceptions.FrozenInstanceError()
+        # the class of attrs takes no message of ours
+        AttributeError.__init__(error, message)
         raise error
 
     cls.__setattr__ = refuse  # type: ignore[assignment, method-assign]
