@@ -21,7 +21,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     "op, in every part": (2, 30),
     "op, by differences": (1, 20),
     "op, by every property": (1, 20),
-    "op, of complex numbers": (2, 40),
+    "op, of complex numbers": (1, 40),
     # of which each is called with every argument wrong in a dozen ways
     "op, called wrongly": (5, 120),
     # functions for which each derivative is compared with differences, to the second order
