@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from browser import in_a_browser, run
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
@@ -370,6 +370,8 @@ def numbers(text):
     )
 )
 def test_an_array_stands_in_rows_and_columns_of_whole_numbers(value):
+    # what is rounded up may be beyond the largest number
+    assume(not np.any(np.abs(value, dtype=float) > 1e300, where=np.isfinite(value)))
     text = brief(value)
     for number in numbers(text):
         assert number in ("True", "False", "nan", "inf", "-inf") or np.isfinite(float(number))

@@ -39,7 +39,7 @@ FAMILIES: dict[str, tuple[int, int]] = {
     # random programs of up to 40 steps, traced, and improved, written or run
     "program": (8, 150),
     "program, by one pass": (15, 60),
-    "program, compiled": (20, 10_000),
+    "program, compiled": (20, 5_000),
     "program, as text": (10, 50),
     "program, in blocks": (10, 300),
     "program, in results": (10, 100),
