@@ -52,7 +52,7 @@ def check_batched(fn: Fn, args: Sequence[Any]) -> None:
         )
     leaves, structure = tree.flatten(tuple(args))
     arrays = [i for i, x in enumerate(leaves) if isinstance(x, np.ndarray)]
-    floating = [i for i in arrays if leaves[i].dtype.kind == "f"]
+    floating = [i for i in arrays if leaves[i].dtype.kind in "fc"]
     if not arrays:
         raise TypeError(f"there is no array to batch among the arguments of {label(fn)}")
     examples = [leaves, [_varied(x) for x in leaves]]
@@ -90,7 +90,7 @@ def _varied(x: Any) -> Any:
     """Another array like this one, which the function can take in its place."""
     if not isinstance(x, np.ndarray):
         return x
-    return x * x.dtype.type(0.875) if x.dtype.kind == "f" else np.flip(x)
+    return x * x.dtype.type(0.875) if x.dtype.kind in "fc" else np.flip(x)
 
 
 def _results(name: str, got: Any, rows: list[Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -112,7 +112,7 @@ def _compare(name: str, path: str, got: Any, want: Any, close: float) -> None:
             f"{name}: {path} is {got.dtype} {got.shape}, but {want.dtype} {want.shape} in a loop"
         )
     same = got == want
-    if want.dtype.kind == "f":
+    if want.dtype.kind in "fc":
         size = np.max(np.abs(want[np.isfinite(want)]), initial=0)
         same = np.isclose(got, want, close, close * size, equal_nan=True)
     if not np.all(same):
