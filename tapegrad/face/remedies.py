@@ -18,7 +18,7 @@ from tapegrad.face.table import lazy_import
 
 _ARRAYS = ("array", "asarray", "asanyarray", "fromiter")
 _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single", "float16", "half")
-# functions of math under names that NumPy has not, or not for the same
+# functions of math that NumPy has under another name, or not at all
 _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
 # of which our functions have the names and the meaning
 _OF_SCIPY = ("polygamma", "logsumexp", "softmax", "log_softmax", "softplus", "erf", "i0")
@@ -26,11 +26,12 @@ _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
 )
-_SCIPY = (
-    "SciPy computes on arrays alone: compose it of functions of np.* and tg.*, or declare it with "
-    "tg.custom_op"
-)
-_PANDAS = "pandas computes on arrays alone: write column.to_numpy() for a column or a table"
+# libraries that compute on arrays alone
+_LIBRARIES = {
+    "scipy": "SciPy computes on arrays alone: compose it of functions of np.* and tg.*, or declare "
+    "it with tg.custom_op",
+    "pandas": "pandas computes on arrays alone: write column.to_numpy() for a column or a table",
+}
 _MOST = 100  # characters of code
 # the ways of reading a Tensor that a function which takes one can stand for
 _INDEXING = "indexing with a mask"
@@ -158,11 +159,13 @@ def of_reading(what: str, t: Any) -> tuple[str, str]:
         return name, f"{users_line()}; its recording has ended"
     if code:
         return name, f"{_at()}; write {code}"
-    if any(module.startswith("scipy.") for module, _ in through):
-        return name, f"{users_line()}; {_SCIPY}"
-    if any(module.startswith("pandas.") for module, _ in through):
-        return name, f"{users_line()}; {_PANDAS}"
-    return name, f"{users_line()}; {_INSTEAD}"
+    return name, f"{users_line()}; {_of_library(through) or _INSTEAD}"
+
+
+def _of_library(through: Sequence[tuple[str, str]]) -> str:
+    """What to do instead of calling the library that reads a Tensor out; "" for NumPy."""
+    called = {module.partition(".")[0] for module, _ in through}
+    return next((remedy for name, remedy in _LIBRARIES.items() if name in called), "")
 
 
 def _at() -> str:
@@ -319,8 +322,8 @@ def of_unknown(what: str, t: Any) -> tuple[str, str]:
         return what, f"{users_line()}; np.where(mask, t, 0) keeps the shape, and so does t * mask"
     if what in _BY_VALUE:
         name, code, through = _reading(what)
-        if any(module.startswith("scipy.") for module, _ in through) and not code:
-            return name, f"{users_line()}; {_SCIPY}"
+        if not code and _of_library(through):
+            return name, f"{users_line()}; {_of_library(through)}"
         if code:
             number = name.rpartition(".")[2] in _CONVERSIONS
             return name, f"{_at()}; write {code}" + (f", or {_OUTSIDE[doing]}" if number else "")
