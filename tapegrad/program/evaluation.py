@@ -31,7 +31,7 @@ from tapegrad.ops.reduction import sum as sum_
 from tapegrad.program.control.loop import Branch, Loop, applied
 from tapegrad.program.ir import Code, Instruction, Ref
 
-# steps of a loop that a value ends, after which it is taken to never end
+# steps of a loop whose length depends on a value, after which it is taken to never end
 _MOST_STEPS = 1000
 
 # what rounding does to an op's result: a function of the op, the operands, the options, the result
@@ -39,7 +39,7 @@ Rounding = Callable[[Rules, Sequence[Any], Any, Any], Any]
 
 
 class EndlessError(Exception):
-    """A loop that a value ends has not ended."""
+    """A loop whose length depends on a value did not end."""
 
 
 def _as_it_is(op: Rules, operands: Sequence[Any], options: Any, result: Any) -> Any:
