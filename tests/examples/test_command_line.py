@@ -10,6 +10,7 @@ from pathlib import Path
 import answer_stories
 import pytest
 import train_babi
+from depth import THOROUGH
 from scripts import STORY, run, written
 
 ROOT = str(Path(__file__).parents[2])
@@ -236,7 +237,10 @@ def test_output_that_nobody_reads_is_no_traceback(script):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no device that is full")
-@pytest.mark.parametrize(("arguments", "unbuffered"), [((), "1"), (("--help",), "")])
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"),
+    [((), "1"), (("--help",), ""), *([((), ""), (("--help",), "1")] if THOROUGH else [])],
+)
 def test_output_that_cannot_be_written_is_one_line_and_status_1(arguments, unbuffered):
     with open("/dev/full", "w") as full:
         status, _, errors = _ended(
