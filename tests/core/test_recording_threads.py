@@ -122,15 +122,19 @@ def test_what_a_child_task_writes_is_refused_by_its_parent():
     assert nothing_is_being_recorded()
 
 
+def doubled_by_a_child_task(x):
+    async def child():
+        return x * 2
+
+    async def parent():
+        return await asyncio.create_task(child())
+
+    return asyncio.run(parent())
+
+
 def test_what_a_child_task_wrote_is_refused_however_late_it_is_used():
     def fn(x):
-        async def child():
-            return x * 2
-
-        async def parent():
-            return await asyncio.create_task(child())
-
-        y = asyncio.run(parent())
+        y = doubled_by_a_child_task(x)
         for _ in range(5):
             x = x * 1.0
         return x + y  # the line that y claims is taken by another record
@@ -142,13 +146,7 @@ def test_what_a_child_task_wrote_is_refused_however_late_it_is_used():
 
 def test_what_a_child_task_wrote_is_refused_by_an_inner_gradient():
     def fn(x):
-        async def child():
-            return x * 2
-
-        async def parent():
-            return await asyncio.create_task(child())
-
-        y = asyncio.run(parent())
+        y = doubled_by_a_child_task(x)
         for _ in range(5):
             x = x * 1.0
         return tg.grad(lambda a: a * a)(y)

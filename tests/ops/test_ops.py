@@ -10,7 +10,18 @@ import pytest
 from depth import THOROUGH, examples
 from hypothesis import given
 from hypothesis import strategies as st
-from op_cases import CASES, SMOOTH, TABLE, Case, case_of, index_add, index_set, on_calls, passes
+from op_cases import (
+    CASES,
+    SMOOTH,
+    TABLE,
+    Case,
+    case_of,
+    floating_operands,
+    index_add,
+    index_set,
+    on_calls,
+    passes,
+)
 
 import tapegrad as tg
 from tapegrad.declare import FUNCTIONS, OPS, declaration, facts
@@ -75,19 +86,6 @@ def same(got: Any, want: Any, ulps: int = 0) -> None:
 
 def fingerprint(x: Any) -> Any:
     return x.tobytes(), x.shape, x.strides, x.dtype, x.flags.writeable
-
-
-def floating_operands(case: Case) -> tuple[Any, list[Any]]:
-    """The op as a function of its floating operands alone, and these."""
-    places = [i for i, x in enumerate(case.operands) if is_floating(x)]
-
-    def fn(*xs: Any) -> Any:
-        operands = list(case.operands)
-        for i, x in zip(places, xs, strict=True):
-            operands[i] = x
-        return case.fn(*operands)
-
-    return fn, [case.operands[i] for i in places]
 
 
 def gradients(case: Case) -> tuple[Any, ...]:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from depth import examples
-from op_cases import CASES, TABLE, Case, case_of
+from op_cases import CASES, TABLE, Case, case_of, floating_operands
 
 import tapegrad as tg
 from tapegrad.declare import declaration
@@ -39,19 +39,6 @@ def takes_complex(case: Case) -> bool:
     return any(map(is_complex, case.operands))
 
 
-def floating_of(case: Case) -> tuple[Any, list[Any]]:
-    """The op as a function of its floating and complex operands alone, and these."""
-    places = [i for i, x in enumerate(case.operands) if x.dtype.kind in "fc"]
-
-    def fn(*xs: Any) -> Any:
-        operands = list(case.operands)
-        for i, x in zip(places, xs, strict=True):
-            operands[i] = x
-        return case.fn(*operands)
-
-    return fn, [case.operands[i] for i in places]
-
-
 @every_taking_op
 def test_values_are_numpys(name: str) -> None:
     for case in complex_cases(name, test_values_are_numpys):
@@ -78,7 +65,7 @@ def test_values_are_numpys(name: str) -> None:
 @pytest.mark.parametrize("name", DERIVED)
 def test_derivatives_are_those_of_differences(name: str) -> None:
     for case in complex_cases(name, test_derivatives_are_those_of_differences):
-        fn, operands = floating_of(case)
+        fn, operands = floating_operands(case)
         if passes_complex(case):
             check_grads(fn, operands, order=2)
 
@@ -86,7 +73,7 @@ def test_derivatives_are_those_of_differences(name: str) -> None:
 @every_taking_op
 def test_properties_hold(name: str) -> None:
     for case in complex_cases(name, test_properties_hold):
-        fn, operands = floating_of(case)
+        fn, operands = floating_operands(case)
         if passes_complex(case):
             check_properties(fn, operands)
 
@@ -94,7 +81,7 @@ def test_properties_hold(name: str) -> None:
 @every_taking_op
 def test_batches_are_loops(name: str) -> None:
     for case in complex_cases(name, test_batches_are_loops):
-        fn, operands = floating_of(case)
+        fn, operands = floating_operands(case)
         if passes_complex(case):
             check_batched(fn, operands)
 
@@ -107,7 +94,7 @@ def passes_complex(case: Case) -> bool:
 @every_taking_op
 def test_gradients_and_tangents_have_the_dtypes_of_their_primals(name: str) -> None:
     for case in complex_cases(name, test_gradients_and_tangents_have_the_dtypes_of_their_primals):
-        fn, operands = floating_of(case)
+        fn, operands = floating_operands(case)
         if not passes_complex(case):
             continue
         output, pullback = tg.vjp(fn, *operands)

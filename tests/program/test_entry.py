@@ -1,7 +1,6 @@
 """Calls read: how arguments make a signature, and what may not be one or be returned."""
 
 import dataclasses
-import enum
 import functools
 import random
 import subprocess
@@ -18,20 +17,12 @@ import pytest
 from counting import counted
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import Level, Mode
 
 import tapegrad as tg
 from tapegrad.errors import TraceError
 
 X = np.linspace(-1.0, 1.0, 4)
-
-
-class Mode(enum.Enum):
-    FAST = 1
-    SLOW = 2
-
-
-class Level(enum.IntEnum):
-    LOW = 1
 
 
 class Text(str):

@@ -1,6 +1,5 @@
 """Static values: which of them share a program."""
 
-import enum
 import functools
 import operator
 import types
@@ -12,20 +11,12 @@ import pytest
 from counting import counted
 from hypothesis import given
 from hypothesis import strategies as st
+from trees import Level, Mode
 
 import tapegrad as tg
 from tapegrad.program.static import static_key
 
 X = np.linspace(-1.0, 1.0, 4)
-
-
-class Mode(enum.Enum):
-    FAST = 1
-    SLOW = 2
-
-
-class Level(enum.IntEnum):
-    LOW = 1
 
 
 class Point(NamedTuple):

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tapegrad as tg
+from tapegrad.core.operands import is_floating
 from tapegrad.declare import FUNCTIONS, OPS, declaration
 from tapegrad.declare.domain import Call
 from tapegrad.face.table import ANSWERS
@@ -408,6 +409,19 @@ class Case:
         by_parts = not isinstance(op, tg.Op) or (op.general and op.signature.lacks(args, kwargs))
         operands = args if by_parts else op.bind(args, kwargs)[0]
         return tuple(x.dtype.kind in "iub" and any(x is y for y in operands) for x in self.operands)
+
+
+def floating_operands(case: Case) -> tuple[Any, list[Any]]:
+    """The op as a function of its floating and complex operands alone, and these."""
+    places = [i for i, x in enumerate(case.operands) if is_floating(x)]
+
+    def fn(*xs: Any) -> Any:
+        operands = list(case.operands)
+        for i, x in zip(places, xs, strict=True):
+            operands[i] = x
+        return case.fn(*operands)
+
+    return fn, [case.operands[i] for i in places]
 
 
 def case_of(name: str, call: Call) -> Case:

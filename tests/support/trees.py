@@ -1,6 +1,7 @@
 """Trees of every kind of node, and trees of random arrays."""
 
 import dataclasses
+import enum
 from typing import Any, ClassVar, NamedTuple
 
 import attrs
@@ -10,6 +11,16 @@ from hypothesis import strategies as st
 import tapegrad as tg
 
 SHAPES = [(3, 4), (4,), (), (1,), (0, 2), (2, 1, 3)]
+
+
+# keys of dicts, and static arguments
+class Mode(enum.Enum):
+    FAST = 1
+    SLOW = 2
+
+
+class Level(enum.IntEnum):
+    LOW = 1
 
 
 class Point(NamedTuple):
