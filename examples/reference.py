@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import doctest
-import importlib
+import importlib.util
 import inspect
 import re
 import sys
@@ -132,7 +132,9 @@ SECTIONS = [
     ),
 ]
 # the public modules that are no names of the face
-BESIDE = ("tapegrad.program", "tapegrad.domain")
+BESIDE: tuple[str, ...] = ("tapegrad.program", "tapegrad.domain")
+if importlib.util.find_spec("scipy"):
+    BESIDE += ("tapegrad.scipy",)
 FUNCTIONS = "Compute with arrays"
 ON_ARRAYS = """\
 NumPy's functions under NumPy's names, and some of neural networks, by their file in `tapegrad/`.

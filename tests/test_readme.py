@@ -42,7 +42,7 @@ def rows(name: str) -> list[list[str]]:
 
 # a python block, and the text block that follows it at once, if any
 EXAMPLE = re.compile(r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", re.M | re.S)
-OPTIONAL = re.compile(r"^(?:from|import) (scipy|ray|autograd|jax|torch)\b", re.M)
+OPTIONAL = re.compile(r"^(?:from|import) (?:tapegrad\.)?(scipy|ray|autograd|jax|torch)\b", re.M)
 WITH_CODE = [ROOT / "README.md", *(g for g in GUIDES if "```python" in read(g))]
 
 

@@ -79,6 +79,7 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
         }.items()
         for name in names
     }
+    | {"scipy": ": import tapegrad.scipy first, which needs SciPy"}
 )
 
 UFUNC_METHODS: Mapping[str, str] = MappingProxyType(

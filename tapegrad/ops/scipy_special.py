@@ -21,7 +21,14 @@ from tapegrad.declare import op
 from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Domain, Elements, each
 from tapegrad.ops.casting import safe_divide
 
-__all__ = ["polygamma"]
+__all__ = [
+    *("gamma", "gammaln", "loggamma", "rgamma", "psi", "digamma", "polygamma", "beta", "betaln"),
+    *("erf", "erfc", "erfcx", "erfi", "dawsn", "erfinv", "erfcinv"),
+    *("ndtr", "log_ndtr", "ndtri", "ndtri_exp", "expit", "logit", "log_expit"),
+    *("xlogy", "xlog1py", "entr", "rel_entr", "kl_div"),
+    *("jn", "jv", "yv", "iv", "ive", "kv", "j0", "j1", "y0", "y1"),
+    *("i0", "i1", "i0e", "i1e", "k0", "k1"),
+]
 
 _SQRT_2 = math.sqrt(2)
 _SQRT_PI = math.sqrt(math.pi)
@@ -63,11 +70,25 @@ def _split(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     return (x,), {"order": order}
 
 
+_EXAMPLE = """
+
+Examples
+--------
+>>> import scipy.special
+>>> import tapegrad as tg
+>>> tg.testing.check_grads({})"""
+
+
+def _inside(elements: Elements) -> float:
+    return round(elements.low + 0.6 * (elements.high - elements.low), 2)
+
+
 def _special(name: str, *vjps: Rule, domain: Any = REAL, kink: str = "") -> Op[Any]:
     """The op of a SciPy ufunc: a rule for each operand, and the numbers to test it on."""
     kinds = domain if isinstance(domain, tuple) else (domain,) * len(vjps)
     forward = (_of_one if len(vjps) == 1 else _of_two)(name)
-    return _declared(name, forward, *vjps, domain=each(*kinds), kink=kink)
+    example = f"scipy.special.{name}, {[*map(_inside, kinds)]}"
+    return _declared(name, forward, *vjps, domain=each(*kinds), kink=kink, example=example)
 
 
 def _family(name: str, vjp: Rule, orders: Sequence[float], elements: Elements) -> Op[Any]:
@@ -77,7 +98,8 @@ def _family(name: str, vjp: Rule, orders: Sequence[float], elements: Elements) -
         (x,) = each(elements)(choose).args
         return Call((choose.among(orders), x))
 
-    return _declared(name, _of_order(name), vjp, domain=call, read=_split)
+    example = f"lambda x: scipy.special.{name}({orders[-1]}, x), [{_inside(elements)}]"
+    return _declared(name, _of_order(name), vjp, domain=call, read=_split, example=example)
 
 
 def _declared(
@@ -88,9 +110,10 @@ def _declared(
     kink: str = "",
     read: Callable[..., Any] | None = None,
     scipy: str | None = None,
+    example: str = "",
 ) -> Op[Any]:
     forward.__name__ = forward.__qualname__ = name
-    forward.__doc__ = f"`scipy.special.{name}`."
+    forward.__doc__ = f"`scipy.special.{name}`.{example and _EXAMPLE.format(example)}"
     return op(
         *vjps,
         scipy=name if scipy is None else scipy,
@@ -167,6 +190,7 @@ def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n
 
 
 psi: Op[Any] = _special("psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES)
+digamma = psi
 beta: Op[Any] = _special(
     "beta",
     lambda g, y, a, b: g * y * (psi(a) - psi(a + b)),
@@ -351,6 +375,7 @@ kv: Op[Any] = _family(
     _ANY_ORDERS,
     Elements(0.5),
 )
+jn = jv
 j0: Op[Any] = _special("j0", lambda g, y, x: -g * j1(x))
 j1: Op[Any] = _special("j1", lambda g, y, x: g * (j0(x) - jv(2, x)) / 2)
 y0: Op[Any] = _special("y0", lambda g, y, x: -g * y1(x), domain=Elements(0.5))

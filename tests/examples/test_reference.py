@@ -28,6 +28,8 @@ PAGES = reference.pages()
 
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_is_what_the_script_writes(name):
+    if name == "api.md":  # with the names of tapegrad.scipy
+        pytest.importorskip("scipy")
     written = (EXAMPLES / name).read_text(encoding="utf-8")
     # which second names NumPy has is for its version to say
     unnamed = [re.sub(r"`np\.[\w.]+`(, )?", "", text) for text in (written, PAGES[name])]

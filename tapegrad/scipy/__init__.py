@@ -1,0 +1,31 @@
+"""SciPy's functions on Tensors, under SciPy's names: SciPy computes, and the rules are here.
+
+It needs SciPy (the extra ``scipy``) and is imported by name alone, ``import tapegrad.scipy``; each
+of its modules is imported when it is first asked for.
+"""
+
+import typing as _typing
+from importlib import import_module as _import_module
+
+try:
+    _import_module("scipy")
+except ImportError as error:
+    raise ImportError(
+        "tapegrad.scipy needs SciPy: python -m pip install 'tapegrad[scipy]'"
+    ) from error
+
+if _typing.TYPE_CHECKING:
+    from tapegrad.scipy import special as special
+
+__all__ = [
+    "special",
+]
+__dir__ = __all__.copy
+
+# a checker reads the imports above instead
+if not _typing.TYPE_CHECKING:
+
+    def __getattr__(name: str) -> _typing.Any:
+        if name not in __all__:
+            raise AttributeError(f"module 'tapegrad.scipy' has no attribute {name!r}")
+        return _import_module(f"tapegrad.scipy.{name}")

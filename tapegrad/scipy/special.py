@@ -1,0 +1,114 @@
+"""The names of ``scipy.special``: its ufuncs as ops, and what SciPy writes in Python.
+
+SciPy's own ufuncs take Tensors too. No protocol reaches a Tensor in a function that is written in
+Python, such as ``scipy.special.logsumexp``: those of this module do.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from tapegrad.ops import activation
+from tapegrad.ops import scipy_special as _ufuncs
+from tapegrad.ops.casting import floating, number, stop_gradient
+from tapegrad.ops.scipy_special import *  # noqa: F403
+
+import_module("scipy.special")
+
+__all__ = ["log_softmax", "logsumexp", "softmax"]
+__all__ += _ufuncs.__all__
+__dir__ = __all__.copy
+
+# exp of larger numbers would overflow, and be nan where its weight is 0
+_LARGEST = 700.0
+
+
+def logsumexp(
+    a: Any, axis: Any = None, b: Any = None, keepdims: bool = False, return_sign: bool = False
+) -> Any:
+    """``log(sum(b * exp(a)))`` over an axis, several, or all, without overflow.
+
+    Parameters
+    ----------
+    a
+        An array.
+    axis
+        An axis, a tuple of them, or None for all.
+    b
+        Weights of any sign, of a shape that broadcasts with that of `a`; ones by default. What has
+        a weight of 0 adds nothing, even if its `a` is infinite or nan.
+    keepdims
+        Whether the axes that are summed over stay, with a length of 1.
+    return_sign
+        Whether to return the logarithm of the sum's magnitude, and its sign, which has no gradient.
+        Otherwise a negative sum gives nan.
+
+    Returns
+    -------
+    An array or a number; if `return_sign`, two.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import logsumexp
+    >>> logsumexp([1.0, 2.0], b=[1.0, -1.0], return_sign=True)
+    (np.float64(1.5413248546129181), np.float64(-1.0))
+    >>> tg.grad(logsumexp)(np.array([1e4, 1e4]))
+    array([0.5, 0.5])
+    """
+    a = np.atleast_1d(floating(a))
+    if b is None:
+        y = number(activation.logsumexp(a, axis, keepdims=keepdims))
+        return (y, np.ones_like(y)) if return_sign else y
+    b = floating(b)
+    a, b = np.broadcast_arrays(np.where(np.equal(b, 0) & ~np.isfinite(a), -np.inf, a), b)
+    shift = np.max(np.where(np.equal(b, 0), -np.inf, a), axis=axis, keepdims=True)
+    shift = stop_gradient(np.where(np.isfinite(shift), shift, 0))
+    terms = b * np.exp(np.minimum(a - shift, _LARGEST))
+    total = np.sum(terms, axis=axis, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        y = np.log(np.abs(total) if return_sign else total) + shift
+    y, sign = (x if keepdims else np.squeeze(x, axis=axis) for x in (y, np.sign(total)))
+    return (number(y), number(stop_gradient(sign))) if return_sign else number(y)
+
+
+def log_softmax(x: Any, axis: Any = None) -> Any:
+    """``log(softmax(x))`` along an axis, several, or all, without overflow.
+
+    `tapegrad.log_softmax` goes along the last axis by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import log_softmax
+    >>> log_softmax(np.array([1000.0, 1.0]))
+    array([   0., -999.])
+    """
+    x = floating(x)
+    if isinstance(axis, int):
+        return activation.log_softmax(x, axis)
+    return x - activation.logsumexp(x, axis, keepdims=True)
+
+
+def softmax(x: Any, axis: Any = None) -> Any:
+    """``exp(x)`` scaled to sum to 1 along an axis, several, or all, without overflow.
+
+    `tapegrad.softmax` goes along the last axis by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import softmax
+    >>> softmax(np.zeros((2, 2)))
+    array([[0.25, 0.25],
+           [0.25, 0.25]])
+    >>> softmax(np.zeros((2, 2)), axis=0)
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
+    if isinstance(axis, int):
+        return activation.softmax(x, axis)
+    return np.exp(log_softmax(x, axis))

@@ -1,0 +1,52 @@
+"""SciPy's special functions that it writes in Python, and those that are no ufuncs."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy_kit import prove, refuses_alike
+
+import tapegrad as tg
+
+theirs: Any = pytest.importorskip("scipy.special")
+ours: Any = pytest.importorskip("tapegrad.scipy.special")
+
+A = np.array([[0.5, -1.0, 2.0], [3.0, 0.25, -0.5]])
+B = np.array([[0.5, 0.0, -2.0], [1.0, 0.75, 0.25]])
+AXES = [None, 0, -1, (0, 1)]
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_is_scipys(name: str, axis: Any) -> None:
+    fns = [lambda x, s=s: getattr(s, name)(x, axis=axis) for s in (ours, theirs)]
+    prove(*fns, (A,))
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_the_logarithm_of_a_sum_of_exponentials_is_scipys(axis: Any) -> None:
+    keepdims = axis == 0
+    prove(*[lambda a, s=s: s.logsumexp(a, axis, keepdims=keepdims) for s in (ours, theirs)], (A,))
+    prove(*[lambda a, b, s=s: s.logsumexp(a, axis, b=b, return_sign=True) for s in (ours, theirs)], (A, B))  # fmt: skip
+
+
+def test_a_weight_of_zero_adds_nothing_and_has_a_gradient() -> None:
+    a, b = np.array([0.0, np.inf, np.nan, 1e4]), np.array([2.0, 0.0, 0.0, 0.0])
+    assert ours.logsumexp(a, b=b) == theirs.logsumexp(a, b=b) == np.log(2)
+    by_a, by_b = tg.grad(lambda a, b: ours.logsumexp(a, b=b), (0, 1))(a, b)
+    np.testing.assert_array_equal(by_a, [1.0, 0.0, 0.0, 0.0])
+    np.testing.assert_allclose(by_b[:1], 0.5)
+    np.testing.assert_allclose(
+        tg.grad(lambda b: ours.logsumexp(np.array([0.0, 1.0]), b=b))(np.array([2.0, 0.0])),
+        [0.5, np.e / 2],
+    )
+
+
+def test_a_negative_sum_is_nan_without_its_sign() -> None:
+    for s in (ours, theirs):
+        assert np.isnan(s.logsumexp(np.zeros(2), b=np.array([1.0, -2.0])))
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
+def test_an_axis_that_is_not_there_is_refused_as_by_scipy(name: str) -> None:
+    refuses_alike(lambda a: getattr(ours, name)(a, axis=2), lambda a: getattr(theirs, name)(a, axis=2), A)  # fmt: skip

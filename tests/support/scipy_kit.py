@@ -1,0 +1,67 @@
+"""What every function of `tapegrad.scipy` is held to."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+import tapegrad as tg
+from tapegrad import tree
+from tapegrad.testing import check_batched, check_grads, check_properties
+
+
+def prove(
+    ours: Callable[..., Any],
+    theirs: Callable[..., Any],
+    args: Sequence[Any],
+    rtol: float = 1e-13,
+    order: int = 2,
+    modes: Sequence[str] = ("reverse", "forward"),
+    compiled: bool = True,
+    batched: bool = True,
+    single: bool = True,
+) -> None:
+    """Check values against SciPy's, and derivatives as `tapegrad.testing` does.
+
+    `ours` and `theirs` are the function by arguments that are trees, with SciPy's options bound.
+    Values are compared on plain arrays, on Tensors and in float32 (`single`).
+    """
+    same(ours(*args), theirs(*args), rtol)
+    same(tg.record(ours)(*args)[0], theirs(*args), rtol)
+    if single:
+        narrow = tree.map(_single, tuple(args))
+        same(tg.record(ours)(*narrow)[0], theirs(*narrow), 1e-5)
+    check_grads(ours, args, order=order, modes=modes)
+    check_properties(ours, args, compiled=compiled)
+    if batched:
+        check_batched(ours, args)
+
+
+def _single(x: Any) -> Any:
+    kinds = {"f": np.float32, "c": np.complex64}
+    return x.astype(kinds[x.dtype.kind]) if getattr(x, "dtype", np.dtype(int)).kind in kinds else x
+
+
+def same(got: Any, wanted: Any, rtol: float = 1e-13) -> None:
+    """Check that two trees have the same shapes and dtypes, and equal numbers but for rounding."""
+    for x, y in zip(tree.leaves(got), tree.leaves(wanted), strict=True):
+        x = x.value if isinstance(x, tg.Tensor) else x
+        assert (np.shape(x), np.asarray(x).dtype) == (np.shape(y), np.asarray(y).dtype)
+        size = np.max(np.abs(y), initial=0, where=np.isfinite(y))
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * size)
+
+
+def refuses_alike(ours: Callable[..., Any], theirs: Callable[..., Any], *args: Any) -> None:
+    """Check that arguments which SciPy refuses raise an error of its class, or of a base of that."""
+    got, wanted = (_error(fn, args) for fn in (ours, theirs))
+    assert wanted is not None
+    bases = [x for x in type(wanted).__mro__ if x not in (Exception, BaseException, object)]
+    assert isinstance(got, type(wanted)) or type(got) in bases, (got, wanted)
+
+
+def _error(fn: Callable[..., Any], args: Sequence[Any]) -> Exception | None:
+    try:
+        fn(*args)
+    except Exception as error:
+        return error
+    return None
