@@ -38,10 +38,23 @@ def newton(a: Any, p: Any) -> Any:
     return {"u": (a - math.tanh(shift * v)) / 2, "v": np.array(v)}
 
 
+def by_columns(matvec: Any, b: Any) -> Any:
+    """A solver that is given products alone, and writes to what it gets."""
+    columns = []
+    for e in np.eye(b.size, dtype=b.dtype):
+        columns.append(matvec(e))
+        e[:] = np.nan
+    x = np.linalg.solve(np.stack(columns, 1), b)
+    b[:] = np.nan
+    return x
+
+
 ROOT = tg.implicit_root(equations, newton)
+BY_PRODUCTS = tg.implicit_root(equations, newton, by_columns)
 A, P = np.array([0.5, -1.0]), {"shift": 0.75, "target": np.array(1.5)}
 
 
+@pytest.mark.parametrize("root", [ROOT, BY_PRODUCTS], ids=["lu", "products"])
 @depth("check_grads")
 @given(
     arrays((2,), Elements(-1.0, 1.0), "d"),
@@ -49,18 +62,21 @@ A, P = np.array([0.5, -1.0]), {"shift": 0.75, "target": np.array(1.5)}
     arrays((), Elements(-1.0, 1.0), "d"),
 )
 def test_derivatives_of_any_order_and_mode_are_those_of_differences(
-    a: Any, shift: float, target: Any
+    root: Any, a: Any, shift: float, target: Any
 ) -> None:
     args = a, {"shift": shift, "target": target}
-    left = tg.tree.ravel(equations(ROOT(*args), *args))[0]
+    left = tg.tree.ravel(equations(root(*args), *args))[0]
     np.testing.assert_allclose(left, 0.0, atol=1e-14)
-    check_grads(ROOT, args)
-    check_properties(ROOT, args)
+    check_grads(root, args)
+    check_properties(root, args)
 
 
-def test_a_linear_system_has_the_derivatives_of_solve() -> None:
+@pytest.mark.parametrize("linear_solve", [None, by_columns], ids=["lu", "products"])
+def test_a_linear_system_has_the_derivatives_of_solve(linear_solve: Any) -> None:
     a, b = np.array([[4.0, 1.0], [-1.0, 3.0]]), np.array([[1.0, 0.5], [2.0, -1.0]])
-    root = tg.implicit_root(lambda x, a, b: a @ x - b, lambda a, b: np.linalg.inv(a) @ b)
+    root = tg.implicit_root(
+        lambda x, a, b: a @ x - b, lambda a, b: np.linalg.inv(a) @ b, linear_solve
+    )
     weight = np.array([[1.0, -2.0], [0.5, 3.0]])
     for transform in (tg.jacobian, tg.hessian):
         for argnums in (0, 1, (0, 1)):
@@ -75,9 +91,10 @@ def test_a_linear_system_has_the_derivatives_of_solve() -> None:
     np.testing.assert_allclose(tangent, want_tangent)
 
 
-def test_it_is_compiled_batched_and_pickled() -> None:
+@pytest.mark.parametrize("root", [ROOT, BY_PRODUCTS], ids=["lu", "products"])
+def test_it_is_compiled_batched_and_pickled(root: Any) -> None:
     def loss(a: Any) -> Any:
-        x = ROOT(a, P)
+        x = root(a, P)
         return tg.sum(x["u"] ** 2) + x["v"]
 
     want = tg.grad(loss)(A)
@@ -86,9 +103,32 @@ def test_it_is_compiled_batched_and_pickled() -> None:
     np.testing.assert_allclose(
         tg.vmap(tg.grad(loss))(rows), [tg.grad(loss)(row) for row in rows], rtol=1e-12
     )
-    again = pickle.loads(pickle.dumps(ROOT))
-    np.testing.assert_array_equal(again(A, P)["u"], ROOT(A, P)["u"])
-    assert repr(ROOT) == "<custom_vjp of newton>"
+    again = pickle.loads(pickle.dumps(root))
+    np.testing.assert_array_equal(again(A, P)["u"], root(A, P)["u"])
+    assert repr(root) == "<custom_vjp of newton>"
+
+
+def test_no_jacobian_is_made_where_products_are_enough() -> None:
+    n, counted = 200, []
+
+    def conjugate_gradients(matvec: Any, b: Any) -> Any:
+        x, r, p = 0 * b, b, b
+        while r @ r > 1e-24 * (b @ b):
+            counted.append(len(b))
+            q = matvec(p)
+            x, new = x + (r @ r) / (p @ q) * p, r - (r @ r) / (p @ q) * q
+            r, p = new, new + (new @ new) / (r @ r) * p
+        return x
+
+    def f(x: Any, a: Any) -> Any:
+        return a[0] * x + a[1] * np.mean(x) - 1
+
+    root = tg.implicit_root(f, lambda a: np.full(n, 1 / (a[0] + a[1])), conjugate_gradients)
+    check_grads(lambda a: root(a)[:2], (np.array([2.0, 1.0]),))
+    counted.clear()
+    tg.grad(lambda a: tg.sum(root(a) ** 2))(np.array([2.0, 1.0]))
+    assert len(counted) <= 3
+    assert set(counted) == {n}
 
 
 def test_a_minimum_is_a_root_of_the_gradient() -> None:
@@ -143,20 +183,42 @@ def test_misuse_is_refused_and_says_what_to_do() -> None:
     assert any("singular derivative by its unknowns" in note for note in error.value.__notes__)
 
 
+def test_what_a_linear_solver_returns_is_checked() -> None:
+    def gradient(linear_solve: Any, f: Any = lambda x, a: 2 * x - a) -> Any:
+        root = tg.implicit_root(f, lambda a: a / 2, linear_solve)
+        return tg.grad(lambda a: tg.sum(root(a)))(np.ones(2))
+
+    np.testing.assert_allclose(gradient(lambda matvec, b: b / 2), 0.5)
+    with pytest.raises(np.linalg.LinAlgError, match=r"left a residual of 1\.4 from 1\.4: it"):
+        gradient(lambda matvec, b: b)
+    with pytest.raises(np.linalg.LinAlgError, match="singular derivative by its unknowns"):
+        gradient(lambda matvec, b: b, lambda x, a: (2 * x - a) ** 2)
+    with pytest.raises(np.linalg.LinAlgError, match="left a residual of nan"):
+        gradient(lambda matvec, b: b * np.nan)
+    for wrong in (lambda matvec, b: 0.5, lambda matvec, b: (b / 2, 0), lambda matvec, b: None):
+        with pytest.raises(ValueError, match="must return the vector x"):
+            gradient(wrong)
+    with pytest.raises(TypeError, match="implicit_root: linear_solve: a function is needed"):
+        gradient(3)
+
+
+@pytest.mark.parametrize("linear_solve", [None, by_columns], ids=["lu", "products"])
 @given(
     st.floats(-1e3, 1e3),
     st.sampled_from([1e-9, 1.0, 1e9]),
     st.sampled_from([1e-6, 1.0, 1e6]),
     st.floats(0.0, 1.0),
 )
-def test_equations_that_have_changed_are_told(c: float, scale: float, size: float, left: float):
+def test_equations_that_have_changed_are_told(
+    linear_solve: Any, c: float, scale: float, size: float, left: float
+) -> None:
     """Whatever the equations are multiplied by, the size of the root, and what the solver left."""
     held = np.array([c, 2.0, -3.0])
 
     def gradient(change: float) -> Any:
         held[:] = [c, 2.0, -3.0]
         root = tg.implicit_root(
-            lambda x, a: scale * (x - held * a), lambda a: a * held * (1 + left)
+            lambda x, a: scale * (x - held * a), lambda a: a * held * (1 + left), linear_solve
         )
 
         def loss(a: Any) -> Any:
