@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -290,6 +290,7 @@ class Improvement:
 
 
 improvement = Improvement
+AnyCode = TypeVar("AnyCode", bound=Code)
 
 
 def rule(*ops: Rules) -> Callable[[Visit], Improvement]:
@@ -327,7 +328,7 @@ def improved(
     return program if builder is None else made(program, builder)
 
 
-def made(old: Program, builder: Builder) -> Program:
+def made(old: AnyCode, builder: Builder) -> AnyCode:
     """The program that a Builder holds, which began as an older one."""
     constants, instructions, outputs = builder.finished()
     return attrs.evolve(old, constants=constants, instructions=instructions, outputs=outputs)

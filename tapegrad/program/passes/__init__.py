@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tapegrad.program.passes.composites import expand_composites, join_sigmoids
+from tapegrad.program.passes.composites import expand_composites
 from tapegrad.program.passes.factors import join_factors
 from tapegrad.program.passes.fission import split_loops
 from tapegrad.program.passes.fold import fold
@@ -44,6 +44,7 @@ from tapegrad.program.passes.picks import pick_first
 from tapegrad.program.passes.products import stack_products
 from tapegrad.program.passes.rows import join_gathers, update_rows
 from tapegrad.program.passes.sharing import drop_dead, share_common
+from tapegrad.program.passes.sigmoids import join_sigmoids
 from tapegrad.program.passes.stack import stack_sums
 from tapegrad.program.passes.sums import contract_sums, sums_as_products
 from tapegrad.program.passes.terms import add_before_parting
@@ -52,9 +53,9 @@ from tapegrad.program.program import Pass as Pass
 
 GROUPS: Mapping[str, tuple[Improvement, ...]] = {
     # a loop returns only what is read, and keeps inside only what its carry needs
-    "loops": (trim_loops, split_loops),
+    "loops": (trim_loops, join_sigmoids, split_loops),
     # records made for the sweep alone, and identities, go; composites show their parts
-    "clean": (drop_dead, join_sigmoids, expand_composites, fold),
+    "clean": (drop_dead, expand_composites, fold),
     # what is left of each loop's body is improved by all passes, once
     "bodies": (trim_loops, improve_bodies, hoist),
     # numbers that multiply one value meet in one factor

@@ -144,7 +144,10 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
     body, n, n_carry = loop.body, loop.n_captured, loop.n_carry
     reach = _reached(body)
     wanted = {k for k in range(n_carry) if k in used}
-    given = [j for j in range(n_carry, len(body.outputs)) if j in used]
+    # what is returned twice is returned once
+    first_of: dict[Any, int] = {}
+    first = {j: first_of.setdefault(body.outputs[j], j) for j in sorted(used) if j >= n_carry}
+    given = [j for j in first if first[j] == j]
     needed: set[int] = set()
     for j in given:
         needed |= reach(body.outputs[j])
@@ -160,15 +163,15 @@ def _trimmed_loop(made: Instruction, used: set[int]) -> tuple[Instruction, dict[
     # a carry that never changes is captured instead
     still = {k for k in wanted if body.outputs[k] == Ref("input", n + k) and k not in used}
     carry = sorted(wanted - still)
-    first = n + n_carry
     captured = [i for i in range(n) if i in needed] + [n + k for k in sorted(still)]
-    rows = [i for i in range(first, len(body.inputs)) if i in needed]
+    rows = [i for i in range(n + n_carry, len(body.inputs)) if i in needed]
     if loop.length is None and loop.stop is None and not rows:
         # the rows determine the number of steps
-        rows = [first]
+        rows = [n + n_carry]
     order = [*captured, *[n + k for k in carry], *rows]
     outputs = [*carry, *given]
     where = {j: at for at, j in enumerate(outputs)}
+    where |= {j: where[i] for j, i in first.items()}
     if order == list(range(len(body.inputs))) and len(outputs) == len(body.outputs):
         return made, where
     taken = inputs_at(order)

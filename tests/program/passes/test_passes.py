@@ -292,6 +292,80 @@ def test_join_sigmoids_needs_one_exponential():
     assert "exp" not in after(join_sigmoids, fn, SQUARE.astype(np.float16))
 
 
+def by_scan(cell):
+    def loss(params, xs):
+        def step(h, x):
+            y, h = cell(params, x, h)
+            return h, y
+
+        return np.sum(tg.scan(step, cell.initial_hidden(2), xs)[1] ** 2)
+
+    return tg.value_and_grad(loss)
+
+
+@pytest.mark.parametrize(
+    ("cell", "sigmoids"),
+    [(tg.nn.RNNCell(3, 4, 2), 1), (tg.nn.GRUCell(3, 4), 1), (tg.nn.LSTMCell(3, 4), 3)],
+    ids=lambda x: type(x).__name__,
+)
+@pytest.mark.parametrize("scale", [1.0, 1e3])
+def test_join_sigmoids_needs_one_exponential_across_loops(cell, sigmoids, scale):
+    xs = scale * np.linspace(-1.0, 1.0, 5 * 2 * 3).reshape(5, 2, 3)
+    fn = tg.compile(by_scan(cell))
+    assert str(fn.program(cell.init(0), xs)).count(" exp(") == sigmoids
+    assert_close(fn(cell.init(0), xs), by_scan(cell)(cell.init(0), xs), np.dtype(float), 1)
+
+
+@pytest.mark.parametrize("large", [1, 64])
+def test_join_sigmoids_leaves_the_slope_of_another(large):
+    # y is the sigmoid of another value than the one that is negated
+    def fn(xs, zs):
+        def forth(h, row):
+            x, z = row
+            y = tg.sigmoid(x + h)
+            return y, (y, x + h, z + h)
+
+        def back(h, row):
+            y, x, z = row
+            return h + y * tg.sigmoid(-z) + y[:, ::-1] * tg.sigmoid(-x), None
+
+        first, rows = tg.scan(forth, np.zeros(xs.shape[1:]), (xs, zs))
+        return tg.scan(back, first, rows)[0]
+
+    xs, zs = np.random.default_rng(0).normal(size=(2, 4, large, large + 1))
+    compiled = tg.compile(fn)
+    assert_close(compiled(xs, zs), fn(xs, zs), np.dtype(float), 1)
+    assert str(compiled.program(xs, zs)).count(" exp(") == 3
+
+
+def test_join_sigmoids_leaves_the_slope_of_a_last_step():
+    # rows of the second loop are of the last step of the first, not of each
+    def fn(x):
+        def forth(c, row):
+            return (tg.sigmoid(row), row), None
+
+        (y, z), _ = tg.scan(forth, (x[0], x[0]), x)
+        return tg.scan(lambda h, row: (h + row[0] * tg.sigmoid(-row[1]), None), 0.0, (y, z))[0]
+
+    assert_close(tg.compile(fn)(SQUARE), fn(SQUARE), np.dtype(float), 1)
+
+
+def test_loops_return_no_value_twice():
+    def fn(xs):
+        def step(h, x):
+            h = np.tanh(h + x)
+            return h, (h, h * 2)
+
+        return np.sum(tg.scan(step, 0.0, xs)[1][0] ** 2)
+
+    program = tg.compile(tg.grad(fn)).program(SQUARE[0])
+    loops = [x.options["loop"] for x in program.instructions if x.op.name == "loop"]
+    for loop in loops:
+        rows = loop.body.outputs[loop.n_carry :]
+        assert len(set(rows)) == len(rows)
+    assert len(loops) == 2
+
+
 def test_add_before_parting_adds_to_the_whole():
     def fn(x, w, b):
         y = x @ w

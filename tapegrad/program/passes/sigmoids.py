@@ -1,0 +1,194 @@
+"""A sigmoid with its slope from one exponential."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.declare.parts import PART
+from tapegrad.ops.activation import sigmoid
+from tapegrad.ops.arithmetic import divide, multiply, negative, reciprocal
+from tapegrad.ops.logic import less
+from tapegrad.program.builder import Builder
+from tapegrad.program.control.body import input_of
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.ops import LOOP
+from tapegrad.program.ir import Instruction, Ref
+from tapegrad.program.passes.composites import Known, written_out
+from tapegrad.program.passes.fold import either_way
+from tapegrad.program.passes.sharing import content
+from tapegrad.program.program import improvement, made
+
+
+@attrs.frozen
+class _Sigmoid:
+    """``exp(x) / s``, where s is ``1 + exp(x)``."""
+
+    y: Any
+    s: Any
+
+
+@improvement
+def join_sigmoids(builder: Builder) -> None:
+    """``y * sigmoid(-x)`` becomes ``y / s``, where y is ``exp(x) / s``.
+
+    Fires on a sigmoid with its gradient: one exponential serves both. A loop returns s, if another
+    goes back through it. Where exp(x) would overflow, the slope is 0; without the pass it is less
+    than the smallest normal number there.
+    """
+    if builder.has((LOOP,)):
+        _join_across_loops(builder)
+    if not builder.has((sigmoid,)):
+        return
+    known: dict[Any, _Sigmoid] = {}
+    parts: Known = {}
+    opposite: dict[Any, _Sigmoid] = {}
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        if instruction.op is sigmoid and instruction.dtype.char in "fd":
+            (x,) = instruction.operands
+            if type(x) is not Ref or builder.dtype(x) != instruction.dtype:
+                return None
+            turned = builder.source(x, negative)
+            if turned is not None and turned.operands[0] in known:
+                both = known[turned.operands[0]]
+                result = _masked(builder, builder.emit(reciprocal, both.s), both.s)
+                opposite[result] = both
+                return result
+            if x not in known:
+                y = written_out(builder, instruction, parts)
+                known[x] = _Sigmoid(y, builder.of(y).operands[1])
+            return known[x].y
+        if opposite and instruction.op is multiply:
+            for y, other in either_way(instruction):
+                if other in opposite and opposite[other].y == y:
+                    s = opposite[other].s
+                    return _masked(builder, builder.emit(divide, y, s), s)
+        return None
+
+    builder.rewrite(visit, (sigmoid, multiply))
+
+
+def _masked(builder: Builder, x: Ref, s: Ref) -> Ref:
+    """x, and 0 where ``1 / s`` is no normal number; a product, so that nan stays nan."""
+    largest = float(np.finfo(builder.dtype(s)).max)
+    return builder.emit(multiply, x, builder.emit(less, s, largest / 2))
+
+
+# --- a loop and the one that goes back through it --------------------------------------------
+
+
+@attrs.frozen
+class _Slope:
+    """``y * sigmoid(-x)`` in a step, at a place; y is the sigmoid at a place of another loop."""
+
+    at: int
+    y: Ref
+    loop: Ref
+    source: int
+
+
+def _join_across_loops(builder: Builder) -> None:
+    slopes: dict[int, list[_Slope]] = {}
+    s_of: dict[Ref, dict[int, int]] = {}
+    for i, instruction in builder.in_order():
+        # the body of a loop that returns s is not what it was
+        if instruction.op is LOOP and builder.refs[i] not in s_of:
+            slopes[i] = _slopes(builder, instruction)
+            for x in slopes[i]:
+                s_of.setdefault(x.loop, {})[x.source] = -1
+    for ref, places in s_of.items():
+        _return_s(builder, ref, places)
+
+    def visit(builder: Builder, instruction: Instruction) -> Any:
+        found = {x.at: x for x in slopes.get(builder.at, ())}
+        if not found:
+            return None
+        loop: Loop = instruction.options["loop"]
+        body, rows = Builder.of_program(loop.body), []
+
+        def divided(body: Builder, product: Instruction) -> Any:
+            slope = found.get(body.at)
+            if slope is None:
+                return None
+            rows.append(builder.emit(PART, slope.loop, index=s_of[slope.loop][slope.source]))
+            s = Ref("input", len(body.inputs))
+            body.inputs += (input_of(body.of(slope.y)),)
+            return _masked(body, body.emit(divide, slope.y, s), s)
+
+        body.rewrite(divided, (multiply,))
+        code = attrs.evolve(made(loop.body, body), inputs=body.inputs)
+        loop = attrs.evolve(loop, body=code, n_xs=loop.n_xs + len(rows), moving=frozenset())
+        operands = (*instruction.operands, *rows)
+        return attrs.evolve(instruction, operands=operands, options={"loop": loop})
+
+    if s_of:
+        builder.rewrite(visit, (LOOP,))
+
+
+def _slopes(builder: Builder, back: Instruction) -> list[_Slope]:
+    """The slopes in a loop of sigmoids that are among its rows, one a product."""
+    loop: Loop = back.options["loop"]
+    body = Builder.of_program(loop.body)
+    if not body.has((sigmoid,)):
+        return []
+    # the values of other loops' steps that are rows of this one
+    rows: dict[Any, tuple[Any, Ref]] = {}
+    for i, x in enumerate(back.operands):
+        part = builder.source(x, PART) if i >= len(back.operands) - loop.n_xs else None
+        source = part and builder.source(part.operands[0], LOOP)
+        if part is not None and source is not None:
+            first, at = source.options["loop"], part.options["index"]
+            if at >= first.n_carry:
+                rows[Ref("input", i)] = part.operands[0], first.body.outputs[at]
+    found: dict[int, _Slope] = {}
+    for i, product in enumerate(body.instructions):
+        for y, other in either_way(product) if product.op is multiply else ():
+            side = body.source(other, sigmoid)
+            turned = side and body.source(side.operands[0], negative)
+            if turned is None or type(y) is not Ref or y not in rows:
+                continue
+            ref, value = rows[y]
+            other_body = Builder.of_program(builder.of(ref).options["loop"].body)
+            given = other_body.source(value, sigmoid)
+            if given is None or given.dtype.char not in "fd":
+                continue
+            x, same = _viewed(body, turned.operands[0], other_body, given.operands[0])
+            if x in rows and rows[x] == (ref, same) and body.dtype(x) == given.dtype:
+                found[i] = _Slope(i, y, ref, value.index)
+    return [*found.values()]
+
+
+def _viewed(a: Builder, x: Any, b: Builder, y: Any) -> tuple[Any, Any]:
+    """What two values of two programs are the same view of: themselves, if of nothing."""
+    while (made := a.source(x)) is not None and (like := b.source(y)) is not None:
+        single = made.is_view and len(made.operands) == len(like.operands) == 1
+        if not single or content(made, ()) != content(like, ()):
+            break
+        (x,), (y,) = made.operands, like.operands
+    return x, y
+
+
+def _return_s(builder: Builder, ref: Ref, places: dict[int, int]) -> None:
+    """Let a loop return s of the sigmoids at these places; put there which result it is."""
+    instruction: Instruction = builder.of(ref)
+    loop: Loop = instruction.options["loop"]
+    body = Builder.of_program(loop.body)
+    parts: Known = {}
+    found: list[Ref] = []
+
+    def visit(body: Builder, instruction: Instruction) -> Any:
+        if body.at not in places:
+            return None
+        places[body.at] = len(loop.body.outputs) + len(found)
+        y = written_out(body, instruction, parts)
+        found.append(body.of(y).operands[1])
+        return y
+
+    body.rewrite(visit, (sigmoid,))
+    body.outputs += tuple(found)
+    loop = attrs.evolve(loop, body=made(loop.body, body), moving=frozenset())
+    builder.instructions[ref.index] = attrs.evolve(instruction, options={"loop": loop})
+    builder.touch()
