@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, TypeVar
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
@@ -22,6 +23,14 @@ T = TypeVar("T")
 _NUMERIC = (np.ndarray, np.generic)
 # of which a carry that is right mostly consists
 _PLAIN = PYTHON_NUMBERS | {np.ndarray, np.float64, np.bool_}
+
+
+@attrs.frozen
+class Counted:
+    """The carry of a loop whose steps are counted by a value, with the count."""
+
+    i: Any
+    carry: Any
 
 
 class CapturedError(Exception):
@@ -71,6 +80,11 @@ def named_leaves(x: Any, name: str) -> list[tuple[str, Any]]:
     return found
 
 
+def root(carry: Any, name: str) -> str:
+    """The path of a carry with this name, below which its leaves are."""
+    return "" if type(carry) is Counted else name
+
+
 def is_number(x: Any) -> bool:
     """Whether a leaf is a Python number, recorded or not, which adapts its dtype."""
     return type(x._primal if type(x) is Tensor else x) in PYTHON_NUMBERS
@@ -87,7 +101,7 @@ def settle_carry(
 
     Python numbers take the dtype that the step makes of them.
     """
-    init = tree.map_with_path(partial(as_initial, what), init, "carry")
+    init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
     done = step(known)
     check_carry(what, f, known, carry_of(done))
@@ -104,7 +118,7 @@ def initial_carry(what: str, f: Callable[..., Any], init: Any, step: Callable[[A
 
     Python numbers take the dtype that the step makes of them.
     """
-    init = tree.map_with_path(partial(_lent, what), init, "carry")
+    init = tree.map_with_path(partial(_lent, what), init, root(init, "carry"))
     if not any(map(is_number, tree.leaves(init))):
         return init
     after = step(lend_carry(init))
@@ -160,7 +174,7 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
     must = f"{what}: {label(f)} must return a carry like the one that it is given"
     if after is None and before is not None:
         raise TypeError(f"{must}, not {got(after)}")
-    old, new = named_leaves(before, "carry"), named_leaves(after, "carry")
+    old, new = (named_leaves(x, root(x, "carry")) for x in (before, after))
     if structure != after_structure:
         given, found = ([path for path, _ in leaves] for leaves in (old, new))
         if given != found:

@@ -12,12 +12,13 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import require_64_bits
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import got
 from tapegrad.loops.carry import (
+    Counted,
     as_initial,
     check_arrays,
     check_carry,
@@ -27,12 +28,13 @@ from tapegrad.loops.carry import (
     lend_carry,
     named_leaves,
     on_arrays,
+    root,
     settle_carry,
 )
-from tapegrad.loops.scanning import scan
+from tapegrad.loops.scanning import over_rows
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import repeat
+from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP, repeat
 from tapegrad.transforms.checkpoint import Checkpoint
 
 Fn = Callable[..., Any]
@@ -92,10 +94,16 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: A
     """
     check_callable(cond, "while_loop(cond, body, init): cond")
     check_callable(body, "while_loop(cond, body, init): body")
+    return _while(WHILE_LOOP, cond, body, init)
+
+
+def _while(*args: Any) -> Any:
+    """`while_loop`, as a loop that is called what the user wrote."""
+    *_, body, init = args
     if any(type(x) is Tensor for x in tree.leaves(init)):
-        return _recorded(cond, body, init)
-    done = on_arrays(body, _plain, cond, body, init)
-    return _recorded(cond, body, init) if done is None else done[0]
+        return _recorded(*args)
+    done = on_arrays(body, _plain, *args)
+    return _recorded(*args) if done is None else done[0]
 
 
 def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: Any) -> Carry:
@@ -148,12 +156,11 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
             # the numbers are int64 on arrays too; a narrower count may never reach the stop
             first = first.astype(np.int64)
 
-        @wraps(body)
-        def step(carry: Any) -> Any:
-            i, rest = carry
-            return i + 1, body(i, rest)
+        def step(at: Counted) -> Counted:
+            return Counted(at.i + 1, body(at.i, at.carry))
 
-        return while_loop(lambda carry: carry[0] < last, _like(body, step), (first, init))[1]
+        step, start = _like(body, step), Counted(first, init)
+        return _while(FORI_LOOP, lambda at: at.i < last, step, start).carry
 
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
@@ -162,7 +169,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
         # of no step nothing is known, and an error in it means nothing
         return _unchanged("fori_loop", init)
     numbers = np.arange(first, max(first, last))
-    return scan(_like(body, wraps(body)(row)), init, numbers)[0]
+    return over_rows(FORI_LOOP, _like(body, row), init, numbers, len(numbers), False)[0]
 
 
 def _whole(name: str, x: Any) -> Any:
@@ -180,24 +187,28 @@ def _whole(name: str, x: Any) -> Any:
 
 
 def _like(body: Fn, step: Fn) -> Fn:
-    return Checkpoint(step) if isinstance(body, Checkpoint) else step
+    """A step of the loop, which calls the body: with its name, and the names of its arguments."""
+    counted = wraps(body)(step)
+    counted.__argument_names__ = argument_names(body, 2)[::-1]  # type: ignore[attr-defined]
+    return Checkpoint(counted) if isinstance(body, Checkpoint) else counted
 
 
-def _plain(cond: Fn, body: Fn, init: Any) -> Any:
+def _plain(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     """The loop on arrays."""
     if not _truth(cond, tree.map(lend, init)):
-        return _unchanged("while_loop", init)
-    carry = initial_carry("while_loop", body, init, body)
+        return _unchanged(op.name, init)
+    carry = initial_carry(op.name, body, init, body)
     while _truth(cond, carry):
         before, carry = carry, keep_result(body(lend_carry(carry)))
         check_arrays(body, carry)
-        check_carry("while_loop", body, before, carry)
+        check_carry(op.name, body, before, carry)
     return carry
 
 
 def _unchanged(what: str, init: Any) -> Any:
     """The result of a loop without steps."""
-    return tree.map(np.asarray, tree.map_with_path(partial(as_initial, what), init, "carry"))
+    init = tree.map_with_path(partial(as_initial, what), init, root(init, "carry"))
+    return tree.map(np.asarray, init)
 
 
 def _truth(cond: Fn, carry: Any) -> bool:
@@ -215,15 +226,15 @@ def _check_truth(cond: Fn, found: Any) -> None:
         )
 
 
-def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
+def _recorded(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     """One record for the loop, and one for each of its results."""
     (name,) = argument_names(body, 1)
-    paths = [path for path, _ in named_leaves(init, name)]
+    paths = [path for path, _ in named_leaves(init, root(init, name))]
 
     def step(carry: Any) -> Traced:
         return traced(body, (carry,), paths)
 
-    init, done = settle_carry("while_loop", body, init, step, lambda done: done.output)
+    init, done = settle_carry(op.name, body, init, step, lambda done: done.output)
     done = settled_before(done, is_certain=False)
     carry, structure = tree.flatten(init)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, init)
@@ -233,5 +244,5 @@ def _recorded(cond: Fn, body: Fn, init: Any) -> Any:
     codes = [over_captured(x, captured) for x in (done, test)]
     remember = not isinstance(body, Checkpoint)
     loop = Loop(codes[0], len(carry), 0, 0, None, stop=codes[1], remember=remember)
-    whole = repeat(loop, [*captured, *carry])
+    whole = repeat(op, loop, [*captured, *carry])
     return tree.unflatten(structure, [part(whole, i) for i in range(len(carry))])

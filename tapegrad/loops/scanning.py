@@ -11,7 +11,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant, refuse_unreal
 from tapegrad.face.ownership import lend
@@ -29,7 +29,7 @@ from tapegrad.loops.carry import (
 )
 from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import repeat
+from tapegrad.program.control.ops import SCAN, repeat
 from tapegrad.transforms.checkpoint import Checkpoint
 
 Step = Callable[[Any, Any], Any]
@@ -104,8 +104,12 @@ def scan(
     (array(10.), array(90.))
     """
     check_callable(f, "scan(f, init, xs): f")
-    n = _length(xs, length)
-    args = f, init, xs, n, reverse
+    return over_rows(SCAN, f, init, xs, _length(xs, length), reverse)
+
+
+def over_rows(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> tuple[Any, Any]:
+    """`scan`, as a loop that is called what the user wrote."""
+    args = op, f, init, xs, n, reverse
     if any(type(x) is Tensor for x in tree.leaves((init, xs))):
         return _recorded(*args)
     refuse_unreal("scan: xs", tree.leaves(xs))
@@ -141,41 +145,41 @@ def _row(xs: Any, t: int) -> Any:
     return tree.map(lambda x: lend(x[t, ...]), xs)
 
 
-def _plain(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
+def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """The loop on arrays."""
     if n == 0:
-        done = _traced(f, init, xs, n)[1]
+        done = _traced(op, f, init, xs, n)[1]
         ys = tree.map(lambda y: np.zeros((0, *np.shape(y)), np.asarray(y).dtype), done.output[1])
         return tree.map(np.asarray, give_dtypes(init, done.output[0])), ys
     order = range(n)[::-1] if reverse else range(n)
-    carry = initial_carry("scan", f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
+    carry = initial_carry(op.name, f, init, lambda carry: _pair(f, f(carry, _row(xs, order[0])))[0])
     given = []
     for t in order:
         before = carry
         carry, y = keep_result(_pair(f, f(lend_carry(before), _row(xs, t))))
         check_arrays(f, (carry, y))
-        check_carry("scan", f, before, carry)
+        check_carry(op.name, f, before, carry)
         given.append(y)
     if reverse:
         given.reverse()
     return carry, tree.map(lambda *rows: np.stack(rows), *given)
 
 
-def _recorded(f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
+def _recorded(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
     """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
-    init, done = _traced(f, init, xs, n)
+    init, done = _traced(op, f, init, xs, n)
     done = settled_before(done, is_certain=n > 0)
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
     loop = Loop(done.code, len(carry), len(rows), len(ys), n, reverse, remember=remember)
-    whole = repeat(loop, [*done.captured, *carry, *rows])
+    whole = repeat(op, loop, [*done.captured, *carry, *rows])
     parts = [part(whole, i) for i in range(loop.first_kept)]
     last = tree.unflatten(tree.flatten(init)[1], parts[: len(carry)])
     return last, tree.unflatten(structure, parts[len(carry) :])
 
 
-def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
+def _traced(op: Rules, f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
     """The initial carry, with arrays for its numbers, and a step."""
     x = _example(xs, n)
     names = argument_names(f, 2)
@@ -188,7 +192,7 @@ def _traced(f: Step, init: Any, xs: Any, n: int) -> tuple[Any, Traced]:
     def step(carry: Any) -> Traced:
         return traced(_step(f), (carry, x), paths)
 
-    return settle_carry("scan", f, init, step, lambda done: done.output[0])
+    return settle_carry(op.name, f, init, step, lambda done: done.output[0])
 
 
 def _step(f: Step) -> Step:

@@ -69,7 +69,7 @@ def _check_body(code: Code, all_inferred: bool) -> None:
                 _fail(f"{what} uses all of several results at once")
         _check_call(made, what)
         held = [x for x in made.options.values() if isinstance(x, Loop | Branch)]
-        control = type(made.op) is Rules and {"loop": Loop, "cond": Branch}.get(made.op.name)
+        control = type(made.op) is Rules and _CONTROL.get(made.op.name)
         if held or control:
             if len(made.options) != 1 or not control or type(held[:1] and held[0]) is not control:
                 _fail(f"{what} has other options than its bodies")
@@ -87,6 +87,9 @@ def _check_body(code: Code, all_inferred: bool) -> None:
             _check_operand(x, counts, "a result")
             if x in whole:
                 _fail("a result is all of several at once")
+
+
+_CONTROL = {"scan": Loop, "fori_loop": Loop, "while_loop": Loop, "cond": Branch}
 
 
 def _like(code: Code, made: Instruction) -> Any:

@@ -15,7 +15,7 @@ from tapegrad.errors import FileError
 from tapegrad.files import Entry, FilePath, entries_of, guarded, text_of
 from tapegrad.program.checking import Malformed, check_code
 from tapegrad.program.control.branch import COND
-from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.ops import LOOPS, SCAN
 from tapegrad.program.program import Program
 from tapegrad.program.saving import ARGUMENTS, CODE, FORMAT, MOST_TEXT, TEXT, VERSION, File
 
@@ -101,7 +101,9 @@ def _program(content: Any, entries: Mapping[str, Entry], using: tuple[Any, ...])
 
 
 _CONTROL: Mapping[str, Rules] = {
-    "control.loop": LOOP,
+    # of the first files
+    "control.loop": SCAN,
+    **{f"control.{op.name}": op for op in LOOPS},
     "control.cond": COND,
     "control.part": PART,
 }

@@ -1,5 +1,7 @@
 """while_loop and fori_loop against plain Python."""
 
+import pickle
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -57,6 +59,70 @@ def test_fori_loop_of_a_varying_number_of_steps():
         same(backwards(2.0, n), tg.fori_loop(-n, 3, lambda i, y: y * 2.0 + i, 1.0))
     same(tg.fori_loop(2, 5, lambda i, y: y + i, 0), 9)
     same(tg.fori_loop(5, 2, lambda i, y: y + i, 1.5), 1.5)
+
+
+def by_number(body, init, n=3):
+    return tg.fori_loop(0, n, body, init)
+
+
+WRITTEN = {
+    "scan": lambda body, init, _: tg.scan(lambda c, i: (body(i, c), None), init, np.arange(3))[0],
+    "fori_loop": lambda body, init, _: by_number(body, init),
+    "fori_loop, by a value": by_number,
+    "while_loop": lambda body, init, n: tg.while_loop(
+        lambda c: c[0] < n, lambda c: (c[0] + 1, body(*c)), (0, init)
+    )[1],
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_loops_are_called_what_was_written(name):
+    written = name.partition(",")[0]
+
+    def fn(x, n):
+        return WRITTEN[name](lambda i, carry: carry * x["w"], x["c"], n)
+
+    x = {"w": 2.0, "c": 0.5}
+    slopes = tg.value_and_grad(lambda x, n: fn(x, n) ** 2)
+    same(slopes(x, 3), (16.0, {"w": 48.0, "c": 64.0}))
+    _, tape = tg.record(slopes)(x, np.array(3))
+    ops = [record.op.name for record in tape]
+    assert ops.count(written) == 2  # there and back
+    assert "loop" not in ops
+    assert f" {written} " in str(tape)
+    for record in tape:
+        if record.op.name == written:
+            assert pickle.loads(pickle.dumps(record.op)) is record.op
+    # as is the gradient for each of a batch, and what is compiled, to the names of its values
+    program = tg.compile(tg.vmap(slopes, in_axes=(0, None))).program(
+        tg.tree.map(lambda v: np.full(2, v), x), 3
+    )
+    assert {made.op.name for made in program.instructions} >= {written}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_loops_name_themselves_in_errors(name, compiled):
+    def fn(x, n):
+        return WRITTEN[name](lambda i, c: {"w": c["w"].astype(np.float32)}, {"w": x}, n)
+
+    path = r"carry\.1\.w" if name == "while_loop" else r"carry\.w"
+    message = f"^{name.partition(',')[0]}: .* but {path} is float64 before a step"
+    with pytest.raises(TypeError, match=message):
+        (tg.compile(fn) if compiled else fn)(np.ones(2), 3)
+
+
+def test_fori_loop_has_the_names_of_the_bodys_arguments():
+    def loss(x):
+        def body(count, total):
+            return total * x + count
+
+        return tg.fori_loop(0, 5, body, np.zeros(3))
+
+    written = str(tg.compile(loss).program(np.ones(3)))
+    # the carry, and not the number, is what moves on from step to step
+    assert "total = total_next" in written or "total, total_next" in written
+    assert "count_next" not in written
 
 
 @pytest.mark.parametrize("bound", [2.5, np.array(2.0), np.ones(2, int), "2"])

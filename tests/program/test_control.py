@@ -74,7 +74,7 @@ def test_scan_of_a_cell_is_split_by_what_its_carry_needs(reverse, remember):
     expected = tg.value_and_grad(cell_loss(lambda *a: by_hand(*a, reverse)), (0, 1, 2))(*args)
     same(step(*args), expected)
     program = step.program(*args)
-    loops = [x.options["loop"] for x in program.instructions if x.op.name == "loop"]
+    loops = [x.options["loop"] for x in program.instructions if x.op.name == "scan"]
     assert len(loops) == 2
     # a product with the carry a gate, forward and back; those with the rows are outside
     products = [sum(x.op is tg.matmul for x in loop.body.instructions) for loop in loops]
@@ -110,10 +110,10 @@ def test_scan_that_only_accumulates_is_added_up_outside(name, n):
     np.testing.assert_allclose(step(start, w, xs), expected, rtol=1e-12, atol=1e-12)
     made = step.program(start, w, xs).instructions
     # large terms are held for all steps only where their products become one
-    assert sum(x.op.name == "loop" for x in made) == (n_loops if n > 2 else 0)
+    assert sum(x.op.name == "scan" for x in made) == (n_loops if n > 2 else 0)
     # and no product is left in a loop
     inside = [
-        y.op for x in made if x.op.name == "loop" for y in x.options["loop"].body.instructions
+        y.op for x in made if x.op.name == "scan" for y in x.options["loop"].body.instructions
     ]
     assert tg.matmul not in inside
 

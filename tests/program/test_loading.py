@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -230,7 +231,19 @@ def wholes(code: Any) -> list[str]:
     return [f"v{i}" for i, x in enumerate(code["instructions"]) if x[0] in CONTROL]
 
 
-CONTROL = "control.loop", "control.cond"
+CONTROL = "control.scan", "control.fori_loop", "control.while_loop", "control.cond"
+
+
+def test_load_of_a_loop_of_the_first_files(folder: Path) -> None:
+    # which called every loop so
+    program = tg.compile(looped).program(*LOOPED)
+    program.save(folder / "now.npz")
+    text = json.dumps(content(folder / "now.npz"))
+    assert "control.while_loop" in text
+    old = re.sub(r"control\.(scan|fori_loop|while_loop)", "control.loop", text)
+    again = tg.load_program(changed(folder / "now.npz", folder / "then.npz", old))
+    for x, y in zip(tg.tree.leaves(again(*LOOPED)), tg.tree.leaves(program(*LOOPED)), strict=True):
+        np.testing.assert_array_equal(x, y)
 
 
 @depth("file, hostile")

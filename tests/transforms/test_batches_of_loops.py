@@ -176,4 +176,4 @@ def test_vmap_of_a_loop_over_no_examples():
 
 def test_vmap_of_a_loop_is_one_record():
     _, tape = tg.record(lambda x: tg.vmap(counted)(x, Y))(X)
-    assert [record.op.name for record in tape].count("loop") == 1
+    assert [record.op.name for record in tape].count("fori_loop") == 1

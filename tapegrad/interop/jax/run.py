@@ -38,7 +38,7 @@ from tapegrad.ops.updates import index_add, index_set, last_writes
 from tapegrad.program.compiled import trace
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import inner
-from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
 from tapegrad.program.naming import name_of_op
 
@@ -101,7 +101,7 @@ def _register(jax: Any, node: type) -> None:
         return
 
 
-_CONTROL = (LOOP, COND, PART)
+_CONTROL = (*LOOPS, COND, PART)
 Handed = Mapping[Any, Callable[..., Any]]
 
 
@@ -170,7 +170,7 @@ class _Step:
     def made(self, operands: list[Any]) -> Any:
         """Its result."""
         op, jax = self.instruction.op, self.jax
-        if op is LOOP:
+        if op in LOOPS:
             return loop(jax, self._run, operands, **self.instruction.options)
         if op is COND:
             return branch(jax, self._run, operands, **self.instruction.options)

@@ -1,4 +1,4 @@
-"""LOOP: the op of a `Loop`, with its rules."""
+"""The ops of a `Loop`, each called what the user wrote, with their rules."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
 
 
-def repeat(loop: Loop, operands: Sequence[Any]) -> Any:
+def repeat(op: Rules, loop: Loop, operands: Sequence[Any]) -> Any:
     """The results of a loop, as `Parts`; a record of them if an operand is a Tensor."""
     moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
     if moving:
         loop = keeping(loop, moving)
-    return apply(LOOP, tuple(operands), {"loop": loop})
+    return apply(op, tuple(operands), {"loop": loop})
 
 
 def _looped(*operands: Any, loop: Loop) -> Parts:
@@ -48,7 +48,7 @@ def _like(*operands: Any, loop: Loop) -> Parts:
     return loop.like(operands)
 
 
-def _pull(g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
+def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
     derived = pulled(loop, [x is not None for x in g.values], loop.moving)
     n, n_carry = loop.n_captured, loop.n_carry
@@ -58,7 +58,7 @@ def _pull(g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     moving = [_zeros(loop, i) for i in captured]
     moving += [_zeros(loop, n + i) if g.values[i] is None else g.values[i] for i in carry]
     moving += [x for x in g.values[n_carry:] if x is not None]
-    whole = repeat(derived.loop, derived.operands(y, operands, moving))
+    whole = repeat(op, derived.loop, derived.operands(y, operands, moving))
     cotangents: list[Any] = [None] * len(operands)
     for at, i in enumerate([*captured, *[n + i for i in carry], *rows]):
         if i in loop.moving:
@@ -75,7 +75,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
         moving = [tangents[i] for i in range(n) if i in tangents]
         moving += [tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)]
         moving += [tangents[i] for i in range(first, len(operands)) if i in tangents]
-        whole = repeat(derived.loop, derived.operands(y, operands, moving))
+        whole = repeat(op, derived.loop, derived.operands(y, operands, moving))
         values: list[Any] = [None] * n_all
         for at, i in enumerate(given):
             values[i] = part(whole, at)
@@ -127,7 +127,7 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
     ]
     batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
-    whole = repeat(batch_loop, given)
+    whole = repeat(op, batch_loop, given)
     values: list[Any] = [with_batch(part(whole, i), b, n) for i, b in enumerate(carry)]
     for i in range(loop.n_carry, len(loop.body.outputs)):
         x = None if ends_apart else part(whole, i)
@@ -161,4 +161,13 @@ def _until_all(loop: Loop, own: list[bool], n: int) -> tuple[Program, Program]:
     )
 
 
-LOOP = Rules("loop", _looped, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch)
+def _named(name: str) -> Rules:
+    def pull(*args: Any, loop: Loop) -> list[Any]:
+        return _pull(op, *args, loop=loop)
+
+    op = Rules(name, _looped, Joint(pull), _push, takes_weak=True, like=_like, batch=_batch)
+    return op
+
+
+SCAN, FORI_LOOP, WHILE_LOOP = map(_named, ("scan", "fori_loop", "while_loop"))
+LOOPS = frozenset({SCAN, FORI_LOOP, WHILE_LOOP})

@@ -11,7 +11,7 @@ from tapegrad import tree
 from tapegrad.core.tensor import Parts
 from tapegrad.declare.parts import PART
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.ops import SCAN
 from tapegrad.program.ir import Code, Input, Instruction, Ref
 from tapegrad.program.text import runner
 
@@ -20,7 +20,7 @@ def run_written(loop: Loop, operands: Sequence[Any]) -> Parts:
     """The results of a loop, computed by source that is written for it."""
     inputs = tuple(map(_input, operands))
     refs = tuple([Ref("input", i) for i in range(len(inputs))])
-    whole = Instruction(LOOP, refs, {"loop": loop}, (), np.dtype(float))
+    whole = Instruction(SCAN, refs, {"loop": loop}, (), np.dtype(float))
     parts = [
         Instruction(PART, (Ref("instruction", 0),), {"index": i}, x.shape, x.dtype)
         for i, x in enumerate(loop.like(operands).values)

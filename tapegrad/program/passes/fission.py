@@ -20,7 +20,7 @@ from tapegrad.ops.shape import transpose
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import example, from_these, input_of, program_of
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
 from tapegrad.program.passes.fold import splat
 from tapegrad.program.program import Program, improvement
@@ -230,7 +230,7 @@ def split_loops(builder: Builder) -> None:
         stands.update({(new, j): x for j, x in enumerate(given)})
         return new
 
-    builder.rewrite(visit, {LOOP, PART})
+    builder.rewrite(visit, {*LOOPS, PART})
 
 
 def _rebuilt(sides: Sides, builder: Builder, made: Instruction) -> tuple[Ref, list[Any]]:

@@ -21,12 +21,12 @@ from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import from_these
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, inputs_at
 from tapegrad.program.passes.sharing import drop_dead
 from tapegrad.program.program import improved, improvement, rule
 
-_NESTED: frozenset[Rules] = frozenset({LOOP, COND})
+_NESTED: frozenset[Rules] = LOOPS | {COND}
 
 
 @improvement
@@ -51,7 +51,7 @@ def _trim(builder: Builder) -> bool:
     for i in builder.order:
         made, ref = builder.instructions[i], builder.refs[i]
         if made.op in _NESTED:
-            trim = _trimmed_loop if made.op is LOOP else _trimmed_branch
+            trim = _trimmed_loop if made.op in LOOPS else _trimmed_branch
             trimmed, places[ref] = trim(made, used.get(ref, set()))
             if trimmed is not made:
                 builder.instructions[i] = trimmed
@@ -65,7 +65,7 @@ def _trim(builder: Builder) -> bool:
     return changed
 
 
-@rule(LOOP, COND)
+@rule(*_NESTED)
 def improve_bodies(builder: Builder, made: Instruction) -> Any:
     """``loop(body) -> loop(improved(body))``, and so for branches: by all passes.
 
@@ -77,7 +77,7 @@ def improve_bodies(builder: Builder, made: Instruction) -> Any:
     return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
 
 
-@rule(LOOP)
+@rule(*LOOPS)
 def hoist(builder: Builder, made: Instruction) -> Any:
     """``loop(f(g(w), c)) -> loop(f(v, c))`` after ``v = g(w)``, for captured values w.
 

@@ -14,7 +14,7 @@ from tapegrad.ops.logic import less
 from tapegrad.program.builder import Builder
 from tapegrad.program.control.body import input_of
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import LOOP
+from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.passes.composites import Known, written_out
 from tapegrad.program.passes.fold import either_way
@@ -38,7 +38,7 @@ def join_sigmoids(builder: Builder) -> None:
     goes back through it. Where exp(x) would overflow, the slope is 0; without the pass it is less
     than the smallest normal number there.
     """
-    if builder.has((LOOP,)):
+    if builder.has(LOOPS):
         _join_across_loops(builder)
     if not builder.has((sigmoid,)):
         return
@@ -95,7 +95,7 @@ def _join_across_loops(builder: Builder) -> None:
     s_of: dict[Ref, dict[int, int]] = {}
     for i, instruction in builder.in_order():
         # the body of a loop that returns s is not what it was
-        if instruction.op is LOOP and builder.refs[i] not in s_of:
+        if instruction.op in LOOPS and builder.refs[i] not in s_of:
             slopes[i] = _slopes(builder, instruction)
             for x in slopes[i]:
                 s_of.setdefault(x.loop, {})[x.source] = -1
@@ -125,7 +125,7 @@ def _join_across_loops(builder: Builder) -> None:
         return attrs.evolve(instruction, operands=operands, options={"loop": loop})
 
     if s_of:
-        builder.rewrite(visit, (LOOP,))
+        builder.rewrite(visit, LOOPS)
 
 
 def _slopes(builder: Builder, back: Instruction) -> list[_Slope]:
@@ -138,8 +138,8 @@ def _slopes(builder: Builder, back: Instruction) -> list[_Slope]:
     rows: dict[Any, tuple[Any, Ref]] = {}
     for i, x in enumerate(back.operands):
         part = builder.source(x, PART) if i >= len(back.operands) - loop.n_xs else None
-        source = part and builder.source(part.operands[0], LOOP)
-        if part is not None and source is not None:
+        source = part and builder.source(part.operands[0])
+        if part is not None and source is not None and source.op in LOOPS:
             first, at = source.options["loop"], part.options["index"]
             if at >= first.n_carry:
                 rows[Ref("input", i)] = part.operands[0], first.body.outputs[at]

@@ -359,7 +359,7 @@ def test_loops_return_no_value_twice():
         return np.sum(tg.scan(step, 0.0, xs)[1][0] ** 2)
 
     program = tg.compile(tg.grad(fn)).program(SQUARE[0])
-    loops = [x.options["loop"] for x in program.instructions if x.op.name == "loop"]
+    loops = [x.options["loop"] for x in program.instructions if x.op.name == "scan"]
     for loop in loops:
         rows = loop.body.outputs[loop.n_carry :]
         assert len(set(rows)) == len(rows)
