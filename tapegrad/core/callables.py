@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from inspect import CO_VARARGS
+from types import MethodType
 from typing import Any
 
 import attrs
@@ -16,6 +17,15 @@ class Named:
     """An object that can have a name, a docstring and a module, as functions do."""
 
     __slots__ = ("__dict__",)
+
+
+class Wrapper:
+    """A function made of another, which binds to an instance as that does: its first argument."""
+
+    __slots__ = ()
+
+    def __get__(self, instance: Any, owner: Any = None) -> Any:
+        return self if instance is None else MethodType(self, instance)  # type: ignore[arg-type]
 
 
 def check_callable(fn: Any, what: str = "") -> None:
@@ -104,13 +114,18 @@ def _known_names(fn: Callable[..., Any]) -> tuple[tuple[str, ...], str]:
     if known is not None:
         return tuple(known), ""
     taken = 0
-    while hasattr(fn, "__wrapped__") or isinstance(fn, partial):
-        taken += len(fn.args) if isinstance(fn, partial) else 0
-        fn = fn.func if isinstance(fn, partial) else fn.__wrapped__
+    while True:
+        if isinstance(fn, partial):
+            taken, fn = taken + len(fn.args), fn.func
+        elif isinstance(fn, MethodType):
+            taken, fn = taken + 1, fn.__func__
+        elif hasattr(fn, "__wrapped__"):
+            fn = fn.__wrapped__
+        else:
+            break
     code = getattr(fn, "__code__", None)
     if code is None:
         return (), ""
-    taken += getattr(fn, "__self__", None) is not None
     n, named = code.co_argcount, code.co_argcount + code.co_kwonlyargcount
     # those that a partial gives to the rest have no names
     takes_rest = code.co_flags & CO_VARARGS and taken <= n

@@ -11,7 +11,14 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, check_callable, keep_names, label, title
+from tapegrad.core.callables import (
+    Wrapper,
+    argument_names,
+    check_callable,
+    keep_names,
+    label,
+    title,
+)
 from tapegrad.core.cotangents import conjugated, unbroadcast
 from tapegrad.core.forward import by_transposing
 from tapegrad.core.messages import check_returned, refuse_stranger
@@ -175,7 +182,7 @@ def as_cotangent(c: Any, name: str) -> Any:
 
 
 @attrs.frozen(slots=False, repr=False)
-class CustomVJP(Generic[P, R]):
+class CustomVJP(Wrapper, Generic[P, R]):
     """What `custom_vjp` returns."""
 
     __tree_leaf__: ClassVar[bool] = True

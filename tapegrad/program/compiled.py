@@ -17,7 +17,14 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, check_callable, first_line, label, title
+from tapegrad.core.callables import (
+    Wrapper,
+    argument_names,
+    check_callable,
+    first_line,
+    label,
+    title,
+)
 from tapegrad.core.pickling import by_name
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
@@ -172,7 +179,7 @@ def _other(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return OTHER
 
 
-class Compiled(Generic[P, R]):
+class Compiled(Wrapper, Generic[P, R]):
     """What `compile` returns: call it as the function is called.
 
     No lock is held while the function is recorded: two threads may both record it for one
@@ -416,7 +423,9 @@ def compile(
     -------
     A function of the same arguments. Its results are new and read-only. Called on Tensors, it is
     recorded as `fn` is. ``.program(*args)`` is the Program, ``.signatures`` lists what it was
-    compiled for, and ``.check(*args)`` compares it with the recorded function.
+    compiled for, and ``.check(*args)`` compares it with the recorded function. In a class it is a
+    method: the instance, a frozen record, is its first argument, of which the arrays may vary
+    (``Model.step.program(model, x)``).
 
     Notes
     -----

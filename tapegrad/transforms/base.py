@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray
 
 from tapegrad import tree
-from tapegrad.core.callables import Description, keep_names, label, title
+from tapegrad.core.callables import Description, Wrapper, keep_names, label, title
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
 from tapegrad.core.pickling import by_name
@@ -51,7 +51,7 @@ def _check_unused(transform: Any, field: Any, unused: Any) -> None:
 
 
 @attrs.frozen(slots=False, repr=False)
-class Transform(Generic[P, R]):
+class Transform(Wrapper, Generic[P, R]):
     """A function made from another one: frozen, and picklable if that one is."""
 
     __tree_leaf__: ClassVar[bool] = True

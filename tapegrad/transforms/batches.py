@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import argument_names, first_line, keep_names, label, title
+from tapegrad.core.callables import Wrapper, argument_names, first_line, keep_names, label, title
 from tapegrad.core.messages import describe
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Origin, Tensor
@@ -125,7 +125,7 @@ def axes_of(what: str, axes: Any, of: Any, name: str) -> list[int | None]:
 
 
 @attrs.frozen(slots=False, repr=False)
-class Vmap(Generic[P, R]):
+class Vmap(Wrapper, Generic[P, R]):
     """What `vmap` returns."""
 
     __tree_leaf__: ClassVar[bool] = True

@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad import tree
-from tapegrad.core.callables import keep_names, label, title
+from tapegrad.core.callables import Wrapper, keep_names, label, title
 from tapegrad.core.forward import push
 from tapegrad.core.messages import check_returned
 from tapegrad.core.op import Joint
@@ -41,7 +41,7 @@ Fn = Callable[..., Any]
 
 
 @attrs.frozen(slots=False, repr=False)
-class Checkpoint(Generic[P, R]):
+class Checkpoint(Wrapper, Generic[P, R]):
     """What `checkpoint` returns.
 
     Attributes

@@ -1,0 +1,112 @@
+"""Names of functions and of their arguments; wrappers bind to instances as functions do."""
+
+import functools
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+import tapegrad as tg
+from tapegrad.core.callables import argument_names
+
+
+def loss(self: Any, x: Any) -> Any:
+    """The loss of a model at x."""
+    return np.sum((self.w * x) ** 2)
+
+
+WRAPPERS = {
+    "compile": tg.compile,
+    "grad": tg.grad,
+    "grad of x": functools.partial(tg.grad, argnums=1),
+    "grad by name": functools.partial(tg.grad, argnames="x"),
+    "value_and_grad": tg.value_and_grad,
+    "compile of grad": lambda fn: tg.compile(tg.grad(fn)),
+    "jacobian": functools.partial(tg.jacobian, argnums=1),
+    "hessian": functools.partial(tg.hessian, argnums=1),
+    "vmap": functools.partial(tg.vmap, in_axes=(None, 0)),
+    "checkpoint": tg.checkpoint,
+    "custom_vjp": tg.custom_vjp(lambda g, y, self, x: (None, g * self.w)),
+}
+
+
+@attrs.frozen
+class Model:
+    """A model, whose methods are what is made of its loss."""
+
+    w: Any
+    compiled = tg.compile(loss)
+    slope = tg.grad(loss)
+
+    @tg.compile
+    def step(self, x: Any) -> Any:
+        return attrs.evolve(self, w=self.w - 0.1 * self.slope(x).w)
+
+    @functools.partial(tg.compile, static_argnums=2)
+    def scaled(self, x: Any, times: int = 2) -> Any:
+        return self.w * x * times
+
+    @tg.compile
+    def __call__(self, x: Any) -> Any:
+        return self.w * x
+
+    @staticmethod
+    @tg.compile
+    def double(x: Any) -> Any:
+        return 2 * x
+
+
+MODEL, X = Model(np.array([1.0, 2.0])), np.array([0.5, -1.0])
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_wrappers_bind_to_an_instance_as_functions_do(name: str) -> None:
+    made = WRAPPERS[name](loss)
+
+    class Holder(Model):
+        method = made
+
+    holder = Holder(MODEL.w)
+    assert Holder.method is made
+    for got, wanted in zip(
+        tg.tree.leaves(holder.method(X)), tg.tree.leaves(made(holder, X)), strict=True
+    ):
+        np.testing.assert_array_equal(got, wanted)
+    assert holder.method.__name__ == made.__name__
+    assert argument_names(made, 2) == ("self", "x")
+    assert argument_names(holder.method, 1) == ("x",)
+
+
+def test_methods_of_a_model_are_compiled_once_for_all_instances() -> None:
+    first, second = MODEL.step(X), MODEL.step(X).step(X)
+    np.testing.assert_allclose(first.w, MODEL.w * (1 - 0.2 * X**2))
+    np.testing.assert_allclose(second.w, MODEL.w * (1 - 0.2 * X**2) ** 2)
+    assert len(Model.step.signatures) == 1
+    np.testing.assert_array_equal(MODEL.scaled(X, 3), MODEL.w * X * 3)
+    np.testing.assert_array_equal(MODEL(X), MODEL.w * X)
+    np.testing.assert_array_equal(Model.double(X), MODEL.double(X))
+    assert "self.w" in str(Model.step.program(MODEL, X))
+
+
+def test_methods_made_of_a_loss_can_be_transformed_again() -> None:
+    np.testing.assert_array_equal(tg.grad(MODEL.compiled)(X), 2 * MODEL.w**2 * X)
+    np.testing.assert_array_equal(tg.grad(MODEL.compiled, argnames="x")(x=X), 2 * MODEL.w**2 * X)
+    with pytest.raises(TypeError, match="with respect to x, which is str"):
+        tg.grad(MODEL.compiled)("text")
+
+
+def test_methods_of_an_object_that_is_no_tree_say_what_to_do() -> None:
+    class Plain:
+        def __init__(self) -> None:
+            self.w = np.ones(2)
+
+        compiled = tg.compile(loss)
+        slope = tg.grad(loss)
+        slope_of_x = tg.grad(loss, argnums=1)
+
+    with pytest.raises(TypeError, match=r"argument 0 holds a Plain.* make its class frozen"):
+        Plain().compiled(X)
+    with pytest.raises(TypeError, match=r"with respect to self, which is Plain"):
+        Plain().slope(X)
+    np.testing.assert_array_equal(Plain().slope_of_x(X), 2 * X)
