@@ -134,18 +134,8 @@ def std(
     >>> tg.grad(tg.std)(np.array([1.0, 3.0])), tg.grad(tg.std)(np.ones(2))
     (array([-0.5,  0.5]), array([0., 0.]))
     """
-    return _deviation(
-        var(
-            a,
-            axis,
-            dtype,
-            ddof=ddof,
-            keepdims=keepdims,
-            where=where,
-            mean=mean,
-            correction=correction,
-        )
-    )
+    given: Any = {"ddof": ddof, "keepdims": keepdims, "where": where}
+    return _deviation(var(a, axis, dtype, **given, mean=mean, correction=correction))
 
 
 def _deviation(variance: Any) -> Any:
@@ -448,9 +438,9 @@ def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     return cumprod(without_nan(a, 1), axis=axis, dtype=dtype)
 
 
-def _whole(scan: Any, first: int, x: Any, axis: int | None, include_initial: bool) -> Any:
+def _whole(scan: Any, first: int, x: Any, axis: Any, dtype: Any, include_initial: bool) -> Any:
     """A scan as in the array API: along one axis, with or without an initial element."""
-    x = to_array(x)
+    x = typed(x, dtype)
     if axis is None and x.ndim > 1:
         raise ValueError(f"an array with {x.ndim} axes needs axis=, the one to go along")
     y = scan(x, axis=axis)
@@ -494,9 +484,7 @@ def cumulative_sum(
     >>> tg.cumulative_sum(np.array([1.0, 2.0]), include_initial=True)
     array([0., 1., 3.])
     """
-    return _whole(
-        cumsum, 0, x if dtype is None else to_array(x).astype(dtype), axis, include_initial
-    )
+    return _whole(cumsum, 0, x, axis, dtype, include_initial)
 
 
 @function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS)
@@ -511,9 +499,7 @@ def cumulative_prod(
     >>> tg.cumulative_prod(np.array([2.0, 3.0]), include_initial=True)
     array([1., 2., 6.])
     """
-    return _whole(
-        cumprod, 1, x if dtype is None else to_array(x).astype(dtype), axis, include_initial
-    )
+    return _whole(cumprod, 1, x, axis, dtype, include_initial)
 
 
 def _joined(a: Any, ends: tuple[Any, Any], axis: int) -> Any:

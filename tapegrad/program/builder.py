@@ -318,12 +318,6 @@ class Builder:
             self.touch()
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])
 
-    def reorder(self, order: list[int]) -> None:
-        """Put the instructions in another order, each after what it uses."""
-        if order != self.order:
-            self.order = order
-            self.touch()
-
     def keep(self, order: list[int]) -> None:
         """Drop all other instructions."""
         if len(order) < len(self.order):

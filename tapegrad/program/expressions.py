@@ -63,7 +63,7 @@ from tapegrad.ops.shape import (
     reshape,
     transpose,
 )
-from tapegrad.program.ir import Code, Constant, Instruction, Ref
+from tapegrad.program.ir import WEAK, Code, Constant, Instruction, Ref, number
 
 # columns of a block, and from how many bytes, in the array and between columns, there are blocks
 _BLOCK = 32
@@ -354,7 +354,10 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     It takes the constant, an array, in half the time.
     """
     given = instruction.operands
-    if not any(type(x) is Ref and x.kind == "constant" for x in given):
+    for x in given:
+        if type(x) is Ref and x.kind == "constant":
+            break
+    else:
         return {}
     if not is_elementwise(instruction.op) or instruction.number:
         return {}
@@ -363,19 +366,15 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
     weak: list[Any] = []
     for k, x in enumerate(given):
         made = program.of(x) if type(x) is Ref else None
-        text = literal(made) if type(made) is Constant else ""
+        text = made.literal if type(made) is Constant else ""
         is_number = made is None or getattr(made, "number", None)
         of = np.dtype(type(x)) if made is None else made.dtype
-        kinds.append(_CLASSES.get(of.kind, of) if is_number else of)
-        weak.append(_CLASSES[of.kind] if text else kinds[k])
+        kinds.append(WEAK.get(of.kind, of) if is_number else of)
+        weak.append(WEAK[of.kind] if text else kinds[k])
         if text:
             found[k] = text
     same = len(found) < len(given) and _loop(instruction.op, *kinds) == _loop(instruction.op, *weak)
     return found if same else {}
-
-
-# what a number of NumPy's kind is in Python; a bool is no weak number
-_CLASSES = {"f": float, "i": int, "u": int}
 
 
 @lru_cache(1 << 10)
@@ -383,24 +382,6 @@ def _loop(op: Rules, *kinds: Any) -> Any:
     """The dtypes that a ufunc computes with; for a number its class, float or int."""
     ufunc: Any = op.forward
     return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
-
-
-def literal(constant: Constant) -> str:
-    """A constant of one element as a Python number that NumPy takes for it; "" if there is none."""
-    splat = constant.splat
-    if constant.shape != () or splat is None or constant.dtype.kind not in _CLASSES:
-        return ""
-    # the shortest number that is rounded to it
-    short = str(constant.array[()])
-    is_same = math.isfinite(splat) and constant.dtype.type(type(splat)(short)) == splat
-    return short if is_same else number(splat)
-
-
-def number(x: Any) -> str:
-    """A Python number as it is written."""
-    if isinstance(x, int) or math.isfinite(x):
-        return as_text(x)
-    return f"float({str(x)!r})"
 
 
 # those of options are kept read-only

@@ -15,8 +15,8 @@ from tapegrad.ops.indexing import HOLE
 from tapegrad.ops.shape import reshape, transpose
 from tapegrad.ops.updates import add_scaled_rows, index_add
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import Names, literal, literals, number
-from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, refs_to
+from tapegrad.program.expressions import Names, literals
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, number, refs_to
 from tapegrad.program.memory import MANY, Axes, Plan, inverse, planned
 from tapegrad.program.observe import short_names
 from tapegrad.program.reuse import RowUpdates
@@ -124,7 +124,7 @@ def values_of(program: Code, names: Names, known: Values | None = None) -> dict[
     }
     for i, x in enumerate(program.constants):
         ref = Ref("constant", i)
-        if not literal(x) or ref in written or ref in program.results:
+        if not x.literal or ref in written or ref in program.results:
             same = next((name for name, y in names.constants.items() if x == y), None)
             values[ref] = same or names.new(_wanted(program, i, values))
     refs = refs_to(program.instructions)

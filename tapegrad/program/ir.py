@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sized
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -70,6 +71,17 @@ def _kept(array: Any) -> Array:
     return kept
 
 
+# what a number of NumPy's kind is in Python; a bool is no weak number
+WEAK = {"f": float, "i": int, "u": int}
+
+
+def number(x: Any) -> str:
+    """A Python number as it is written."""
+    if isinstance(x, int) or math.isfinite(x):
+        return as_text(x)
+    return f"float({str(x)!r})"
+
+
 @attrs.frozen(slots=False)
 class Constant:
     """An array that a program holds: a copy, equal by content.
@@ -116,6 +128,16 @@ class Constant:
         if not same or np.full(array.shape, first, array.dtype).tobytes() != array.tobytes():
             return None
         return first.item() if first == first else None
+
+    @cached_property
+    def literal(self) -> str:
+        """A number that NumPy takes for the array, of one element; "" if there is none."""
+        if self.shape != () or self.splat is None or self.dtype.kind not in WEAK:
+            return ""
+        # the shortest number that is rounded to it
+        short, dtype = str(self.array[()]), self.dtype
+        is_same = math.isfinite(self.splat) and dtype.type(WEAK[dtype.kind](short)) == self.splat
+        return short if is_same else number(self.splat)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Constant, (self.array, self.captured, self.name)

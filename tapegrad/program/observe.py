@@ -99,7 +99,7 @@ def _named(code: AnyCode, known: list[tuple[str, Array]]) -> AnyCode:
         return attrs.evolve(x, **{name: _named(y, known) for name, y in x.bodies.items()})  # type: ignore[arg-type]
 
     def instruction(made: Instruction) -> Instruction:
-        if next(inner(made.options), None) is None:
+        if not (made.options and inner(made.options)):
             return made
         return attrs.evolve(made, options={k: option(x) for k, x in made.options.items()})
 

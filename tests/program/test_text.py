@@ -19,7 +19,7 @@ from programs import assert_runs
 import tapegrad as tg
 from tapegrad.face.text import as_text
 from tapegrad.ops.updates import index_set
-from tapegrad.program.expressions import literal, literals
+from tapegrad.program.expressions import literals
 from tapegrad.program.ir import Constant, Ref
 from tapegrad.program.memory import planned
 from tapegrad.program.text import runner, source, written
@@ -376,8 +376,8 @@ def test_numbers_among_the_operands_of_ufuncs_are_written_as_numbers(drawn):
                 and len(arrays) == 1 < len(of)
                 and x.splat is not None
             ):
-                assert literals(program, made)[k] == literal(x)
-                assert literal(x) in text
+                assert literals(program, made)[k] == x.literal
+                assert x.literal in text
 
 
 def test_a_captured_array_is_there_once():

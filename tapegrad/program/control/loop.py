@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count as numbers
 from typing import Any, ClassVar
 
@@ -195,11 +195,10 @@ class Branch:
         return f"{self.on_true.label} or {self.on_false.label}"
 
 
-def inner(options: Mapping[str, Any]) -> Iterator[Code]:
+def inner(options: Mapping[str, Any]) -> list[Code]:
     """The programs inside an instruction."""
-    for x in options.values():
-        if isinstance(x, Loop | Branch):
-            yield from x.bodies.values()
+    held = [x for x in options.values() if isinstance(x, Loop | Branch)]
+    return [code for x in held for code in x.bodies.values()]
 
 
 def _stacked(rows: list[Any], like: Any) -> Array:

@@ -15,9 +15,9 @@ from tapegrad.declare import OPS
 from tapegrad.declare.parts import PART
 from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop
-from tapegrad.program.expressions import number, takes_out
+from tapegrad.program.expressions import takes_out
 from tapegrad.program.frame import Frame, allocated, framed, values_of
-from tapegrad.program.ir import Code, Instruction, Ref
+from tapegrad.program.ir import Code, Instruction, Ref, number
 from tapegrad.program.memory import owners
 
 Lines = list[str]
