@@ -99,9 +99,10 @@ def is_elementwise(op: Rules) -> bool:
 
 
 def key_of(of: Any) -> str | None:
-    """The name that an op is declared under, which files hold; None if it is not declared."""
+    """The name that an op is declared under, for real or complex operands; None if it is not."""
     key = getattr(getattr(of, "declared", None), "__name__", "")
-    return key if OPS.get(key) is of else None
+    found = OPS.get(key)
+    return key if found is not None and of in (found, found.complex) else None
 
 
 def declare(of: Any, *fields: Any, **named: Any) -> None:

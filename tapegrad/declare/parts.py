@@ -47,7 +47,7 @@ def _batch_part(op: Rules, batched: Any, whole: Any, index: int) -> Any:
 
 # pickled as the second
 PART = GETITEM = Rules(
-    "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part
+    "getitem", _part, (_pull_part,), _push_part, takes_weak=True, batch=_batch_part, complex=True
 )
 
 

@@ -75,14 +75,15 @@ def cond(pred: Any, on_true: Callable[..., R], on_false: Callable[..., Any], *op
             f"cond: pred has shape {shape}; one truth value is needed (tg.any or tg.all of it, or "
             "tg.where, which chooses element by element)"
         )
+    dtype = pred.dtype if type(pred) is Tensor else np.asarray(pred).dtype
+    if dtype.kind not in "biuf":
+        raise TypeError(f"cond: pred must be a truth value or a real number, not {describe(pred)}")
     if type(pred) is not Tensor:
-        if np.asarray(pred).dtype.kind not in "biuf":
-            raise TypeError(f"cond: pred must be a truth value or a number, not {pred!r}")
         chosen = on_true if pred else on_false
         found = with_user_warnings(chosen, *tree.fresh(operands, shown))
         check_returned(found, CURRENT.get(), label(chosen))
         return found
-    given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond"), operands)
+    given = tree.map(lambda x: x if type(x) is Tensor else as_constant(x, "cond", True), operands)
     known = tree.map(lambda x: x._primal if type(x) is Tensor else x, given)
     names = argument_names(on_true, len(operands))
     paths = [

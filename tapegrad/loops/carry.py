@@ -131,13 +131,13 @@ def initial_carry(what: str, f: Callable[..., Any], init: Any, step: Callable[[A
 def as_initial(what: str, x: Any, path: str) -> Any:
     """A leaf of the first carry, of which an array can be made."""
     require_64_bits(x._primal if type(x) is Tensor else x, f"{what}: {path}")
-    return x if type(x) is Tensor else as_constant(x, f"{what}: {path}")
+    return x if type(x) is Tensor else as_constant(x, f"{what}: {path}", True)
 
 
 def _lent(what: str, x: Any, path: str) -> Any:
     if type(x) is not np.ndarray:
         return as_initial(what, x, path)
-    require_real(x.dtype, f"{what}: {path}")
+    require_real(x.dtype, f"{what}: {path}", True)
     return lend(x)
 
 
@@ -191,7 +191,7 @@ def check_carry(what: str, f: Callable[..., Any], before: Any, after: Any) -> No
         dtypes = np.asarray(x).dtype, np.asarray(y).dtype
         # a large int alone is unsigned, but adapts as any
         kind = dtypes[0].kind.replace("u", "i")
-        number = is_number(x) and "bif".index(kind) <= "bif".find(dtypes[1].kind)
+        number = is_number(x) and "bifc".index(kind) <= "bifc".find(dtypes[1].kind)
         if dtypes[0] != dtypes[1] and not number:
             raise TypeError(
                 f"{must}, but {path} is {dtypes[0]} before a step and {dtypes[1]} after; begin "

@@ -112,7 +112,7 @@ def over_rows(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> 
     args = op, f, init, xs, n, reverse
     if any(type(x) is Tensor for x in tree.leaves((init, xs))):
         return _recorded(*args)
-    refuse_unreal("scan: xs", tree.leaves(xs))
+    refuse_unreal("scan: xs", tree.leaves(xs), True)
     done = on_arrays(f, _plain, *args)
     return _recorded(*args) if done is None else done[0]
 
@@ -207,7 +207,7 @@ def _example(xs: Any, n: int) -> Any:
     """A row, or an array like one."""
 
     def row(x: Any) -> Any:
-        value = x._primal if type(x) is Tensor else as_constant(x, "scan")
+        value = x._primal if type(x) is Tensor else as_constant(x, "scan", True)
         return value[0, ...] if n else np.zeros(value.shape[1:], value.dtype)
 
     return tree.map(row, xs)

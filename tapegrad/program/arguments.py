@@ -117,7 +117,7 @@ def values_of(
 def _checked(leaf: Any, wanted: Input) -> Any:
     """A leaf, checked against its input."""
     if wanted.number is not None:
-        if type(leaf).__name__ != wanted.number or type(leaf) not in (int, float):
+        if type(leaf).__name__ != wanted.number or type(leaf) not in (int, float, complex):
             raise TypeError(f"{wanted.path} is a Python {wanted.number}; got {a_kind(leaf)}")
         return leaf
     if type(leaf) is Tensor:

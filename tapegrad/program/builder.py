@@ -78,6 +78,7 @@ class Builder:
         self.absent = bytearray()
         self.is_shared = self.is_needed = False
         self._users: Mapping[Ref, list[int]] | None = None
+        self._holds_complex: bool | None = None
         # constants by digest; built on first use
         self._known: dict[Any, list[Ref]] | None = None
 
@@ -243,6 +244,24 @@ class Builder:
         """Whether an instruction is of one of these ops, or was before it was dropped."""
         return not self.ops.isdisjoint(ops)
 
+    def is_complex(self, made: Instruction) -> bool:
+        """Whether an instruction gives or takes complex numbers."""
+        return made.dtype.kind == "c" or any(map(self._holds, made.operands))
+
+    def _holds(self, x: Any) -> bool:
+        return type(x) is complex or (type(x) is Ref and self.of(x).dtype.kind == "c")
+
+    @property
+    def holds_complex(self) -> bool:
+        """Whether there are complex numbers in the program, of which no pass makes any."""
+        if self._holds_complex is None:
+            given: tuple[Any, ...] = (*self.inputs, *self.constants)
+            # a Python number stands in no list
+            self._holds_complex = any(x.dtype.kind == "c" for x in given) or any(
+                x.dtype.kind == "c" or complex in map(type, x.operands) for _, x in self.in_order()
+            )
+        return self._holds_complex
+
     def touch(self) -> None:
         """Mark the program as changed, and forget what was derived from it."""
         self.is_shared = self.is_needed = False
@@ -378,6 +397,9 @@ def _is_later(x: Any, absent: bytearray) -> bool:
     return _is_computed(x) and bool(absent[x.index])
 
 
+_WEAK = (int, float, complex)
+
+
 def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
     """The shape and dtype of an op's result, for operands like these."""
     forward: Any = op.forward
@@ -386,7 +408,7 @@ def infer(op: Rules, operands: list[Any], options: Mapping[str, Any]) -> Any:
         dtype = np.matmul.resolve_dtypes((first.dtype, second.dtype, None))[-1]
         return _product_shape(first.shape, second.shape), dtype
     if is_elementwise(op):
-        kinds = [type(x) if type(x) in (int, float) else np.asarray(x).dtype for x in operands]
+        kinds = [type(x) if type(x) in _WEAK else np.asarray(x).dtype for x in operands]
         dtype = forward.resolve_dtypes((*kinds, None))[-1]
         shapes = {x.shape if type(x) is np.ndarray else np.shape(x) for x in operands}
         shapes.discard(())

@@ -10,9 +10,11 @@ import numpy as np
 
 from tapegrad.core.tensor import Parts, Rules
 from tapegrad.declare.parts import PART
+from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.ops.product import contract
 from tapegrad.program.builder import infer
 from tapegrad.program.control.loop import Branch, Loop
+from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import STAGES, Code, Constant, Input, Instruction, Ref
 from tapegrad.program.naming import is_known
 
@@ -106,7 +108,7 @@ def _fail(message: str) -> None:
 def _check_operand(x: Any, counts: Mapping[str, int], what: str) -> None:
     """Raise unless an operand is a number, or a value that is there already."""
     if type(x) is not Ref:
-        if type(x) not in (bool, int, float):
+        if type(x) not in PYTHON_NUMBERS:
             _fail(f"{what} uses {str(x)[:80]!r}, which is neither a value nor a number")
     elif type(x.index) is not int or not 0 <= x.index < counts.get(x.kind, 0):
         _fail(f"{what} uses a value that is not there yet: {x}")
@@ -147,10 +149,10 @@ def _check_call(made: Instruction, what: str) -> None:
 def _kind(code: Code, x: Any) -> Any:
     """The shape and dtype of a value; for a Python number, the name of its class."""
     made = code.of(x) if type(x) is Ref else x
-    if isinstance(made, bool | int | float):
+    if isinstance(made, bool | int | float | complex):
         return type(made).__name__
     if type(made) is not Constant and made.number:
-        return {"f": "float", "i": "int", "b": "bool"}.get(made.dtype.kind)
+        return KINDS.get(made.dtype.kind)
     return made.shape, made.dtype
 
 
@@ -158,7 +160,7 @@ def _check_result(code: Code, made: Instruction, what: str, all_inferred: bool) 
     """Raise if an op would give another shape or dtype than the program says."""
     if made.number:
         numbers = all(type(_kind(code, x)) is str for x in made.operands)
-        if not (numbers and made.op.keeps_weak) or made.shape or made.dtype.kind not in "fib":
+        if not (numbers and made.op.keeps_weak) or made.shape or made.dtype.kind not in KINDS:
             _fail(f"{what} gives no Python number")
     op, operands = made.op, made.operands
     is_ufunc = made.is_elementwise
@@ -244,7 +246,7 @@ def _stand_in(made: Any, is_ufunc: bool) -> Any:
         return dtype.type(1).item()
     if is_ufunc:
         return np.broadcast_to(np.zeros((), dtype), shape)
-    if dtype.kind == "f" and shape[-2:] and shape[-1:] == shape[-2:-1]:
+    if dtype.kind in "fc" and shape[-2:] and shape[-1:] == shape[-2:-1]:
         return np.broadcast_to(np.eye(shape[-1], dtype=dtype), shape)
     return np.zeros(shape, dtype)
 

@@ -55,7 +55,7 @@ LONG = 2.0
 THROWN_AWAY = 8
 _LOG = logging.getLogger("tapegrad")
 # how large rounding errors may be, by dtype; results of other dtypes must be equal
-_TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2}
+_TOLERANCE = {"d": 1e-10, "g": 1e-10, "f": 1e-4, "e": 1e-2, "D": 1e-10, "F": 1e-4}
 
 
 @attrs.frozen(eq=False, slots=False)
@@ -281,7 +281,7 @@ class Compiled(Wrapper, Generic[P, R]):
 
         def compare(got: Any, wanted: Any) -> None:
             path = next(paths) or "the result"
-            if not isinstance(wanted, np.ndarray | np.generic | float | int):
+            if not isinstance(wanted, np.ndarray | np.generic | float | int | complex):
                 if got != wanted:
                     raise AssertionError(
                         f"{path} is {got!r} compiled, {wanted!r} recorded{suspects}"
@@ -296,7 +296,8 @@ class Compiled(Wrapper, Generic[P, R]):
                 )
             tolerance = _TOLERANCE.get(wanted.dtype.char, 0.0)
             if not np.allclose(got, wanted, rtol=tolerance, atol=tolerance, equal_nan=True):
-                worst = np.nanmax(np.abs(np.subtract(got, wanted, dtype=float)))
+                wide = np.result_type(wanted.dtype, float)
+                worst = np.nanmax(np.abs(np.subtract(got, wanted, dtype=wide)))
                 raise AssertionError(
                     f"{path} differs by up to {worst:.3g} between compiled and recorded{suspects}"
                 )
@@ -361,7 +362,7 @@ def trace(
         nonlocal last
         if isinstance(leaf, np.ndarray | np.generic):
             number = None
-        elif type(leaf) in (float, int):
+        elif type(leaf) in (float, int, complex):
             number = type(leaf).__name__
         else:
             return leaf

@@ -111,8 +111,8 @@ class Call:
 def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Collection[int]) -> Call:
     """Read the arguments of a call.
 
-    Arrays and Python floats and ints vary. Everything else, and all of an argument that
-    is listed in `static_argnums`, is static (`tapegrad.program.static`).
+    Arrays and Python floats, ints and complex numbers vary. Everything else, and all of an
+    argument that is listed in `static_argnums`, is static (`tapegrad.program.static`).
 
     Raises
     ------
@@ -141,10 +141,10 @@ def read(args: tuple[Any, ...], kwargs: Mapping[str, Any], static_argnums: Colle
             elif isinstance(leaf, np.ndarray | np.generic):
                 if type(leaf) is not np.ndarray:
                     # refused, or made plain, as it is when recorded
-                    leaf = as_constant(leaf, "parameter")
+                    leaf = as_constant(leaf, "parameter", True)
                 kinds.append(ArrayLike(leaf.dtype, leaf.shape))
                 values.append(leaf)
-            elif type(leaf) in (float, int):
+            elif type(leaf) in (float, int, complex):
                 kinds.append(NumberLike(type(leaf)))
                 values.append(leaf)
             else:

@@ -12,7 +12,8 @@ what it is given, up to signs: what is computed twice is off by the same, and wh
 cancels stays so. In a reduction, or a product of matrices, each result is off by itself and by a
 unit in the last place of the sum of its terms' sizes, for these may be added in any order; it is
 exact only if that sum is too. So is a loop's carry to which each step does nothing but add. Where
-the sum overflows, another order may, and anything goes.
+the sum overflows, another order may, and anything goes. Of a complex number each part is off by
+itself, by a unit in the last place of the whole, for products are rounded so.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def _uncertain(code: Code, x: Any, known: dict[Any, Any], seed: int) -> Any:
         return summed
     factors: list[Any] = [known[y] if type(y) is Ref else y for y in made.operands]
     finite = np.all([np.broadcast_to(np.isfinite(y), summed.shape) for y in factors], axis=0)
-    if summed.dtype.kind != "f":
+    if summed.dtype.kind != "f":  # no pass makes products of sums of complex numbers
         return summed
     large = np.copysign(np.finfo(summed.dtype).max if seed % 2 else np.nan, summed)
     return np.where(finite & np.isinf(summed), large, summed).astype(summed.dtype)
@@ -151,7 +152,7 @@ def _accumulated(loop: Loop) -> list[int]:
     found = []
     for k, out in enumerate(body.outputs[: loop.n_carry]):
         made = body.of(out) if type(out) is Ref else None
-        if type(made) is not Instruction or made.op is not add or made.dtype.kind != "f":
+        if type(made) is not Instruction or made.op is not add or made.dtype.kind not in "fc":
             continue
         carry = Ref("input", n + k)
         if carry in made.operands and used.count(carry) == 1 and out not in used:
@@ -174,7 +175,7 @@ class Rounded:
         """The result, off where it was rounded."""
         if not _is_floating(result):
             return result
-        dtype = np.result_type(result)
+        dtype = np.finfo(np.result_type(result)).dtype
         wide = np.dtype(np.float64 if dtype.itemsize < 8 else np.longdouble)
         exact = _is_exact(op, operands, options, result, dtype, wide)
         ulp = _spacing(result)
@@ -192,27 +193,31 @@ class Rounded:
             sizes = [_size(x) for x in operands]
             try:
                 summed = np.asarray(op.forward(*sizes, **options))
-                exact = exact & _is_exact(op, sizes, options, summed, dtype, wide)
+                exact = exact & _of_parts(
+                    _is_exact(op, sizes, options, summed, dtype, wide), result
+                )
             except _FAILS:
                 summed, exact = None, np.False_
             if facts(op).adds and summed is not None:
-                ulp = np.where(np.isfinite(result), np.spacing(summed), 0)
+                ulp = np.where(np.isfinite(result), np.spacing(np.abs(summed)), 0)
                 # anything, where it overflows in this order or another, beside infinities too
                 finite = [np.where(np.isfinite(x), x, 0) if _is_floating(x) else x for x in sizes]
                 over = ~np.isfinite(np.asarray(op.forward(*finite, **options)))
                 result = np.where(over, np.nan if self.seed % 2 else 0.0, result)
-                exact = exact & ~over
+                exact = exact & _of_parts(~over, result)
         if np.all(exact):
             return result
-        off = _signs(mixed, self.seed) * np.copysign(ulp, result)
-        return _like(result, np.where(exact, result, result + off))
+        parts = _parts(result)
+        off = _signs(mixed, self.seed, result) * np.copysign(_of_parts(ulp, result), parts)
+        return _like(result, np.where(exact, parts, parts + off))
 
     def reordered(self, result: Any, size: Any) -> Any:
         """A sum that was added up step by step, whose terms have sizes of this sum."""
         places = np.arange(np.size(result), dtype=np.uint64).reshape(np.shape(result))
         ulp = np.where(np.isfinite(size), np.spacing(size), np.nan)
-        off = _signs(places + np.sum(_mixed(size)), self.seed) * ulp
-        return np.where((size == 0) | ~np.isfinite(result), result, result + off)
+        off = _signs(places + np.sum(_mixed(size)), self.seed, result) * _of_parts(ulp, result)
+        still = _of_parts((size == 0) | ~np.isfinite(result), result)
+        return _like(result, np.where(still, _parts(result), _parts(result) + off))
 
 
 def _is_exact(
@@ -223,36 +228,56 @@ def _is_exact(
     dtype: np.dtype[Any],
     wide: np.dtype[Any],
 ) -> Any:
-    """Where a result is what the wider dtype gives."""
+    """Where a result, or each part of a complex one, is what the wider dtype gives."""
     if wide.itemsize == dtype.itemsize:
         return np.False_
     try:
         found = op.forward(*[_widened(x, dtype, wide) for x in operands], **options)
     except _FAILS:
         return np.False_
-    if np.shape(found) != np.shape(result):
+    if np.shape(found) != np.shape(result) or np.iscomplexobj(found) != np.iscomplexobj(result):
         return np.False_
+    found, result = _parts(found), _parts(result)
     return (found == result) | (np.isnan(found) & np.isnan(result))
 
 
 def _widened(x: Any, dtype: np.dtype[Any], wide: np.dtype[Any]) -> Any:
-    if type(x) is float:
-        return np.asarray(x, dtype).astype(wide)
-    return x.astype(wide) if isinstance(x, np.ndarray) and x.dtype.kind == "f" else x
+    if not _is_floating(x):
+        return x
+    if type(x) in (float, complex):
+        x = np.asarray(x).astype(np.result_type(dtype, 1j) if type(x) is complex else dtype)
+    return x.astype(np.result_type(wide, 1j) if x.dtype.kind == "c" else wide)
 
 
 def _is_floating(x: Any) -> bool:
-    return type(x) is float or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    return type(x) in (float, complex) or (isinstance(x, np.ndarray) and x.dtype.kind in "fc")
 
 
-def _like(result: Any, x: Any) -> Any:
-    """As a result is: a Python number, or an array of its dtype."""
-    return float(x) if type(result) is float else np.asarray(x, result.dtype)
+def _parts(x: Any) -> Any:
+    """An array; of a complex one, the two parts along a last axis."""
+    x = np.asarray(x)
+    return x if x.dtype.kind != "c" else np.stack([x.real, x.imag], -1)
+
+
+def _of_parts(x: Any, like: Any) -> Any:
+    """What holds for each element of a result, for each of its parts."""
+    return np.asarray(x)[..., None] if np.iscomplexobj(like) else x
+
+
+def _like(result: Any, parts: Any) -> Any:
+    """As a result is, from its parts: a Python number, or an array of its dtype."""
+    if np.iscomplexobj(result):
+        made = np.empty(np.shape(result), np.result_type(result))
+        made.real, made.imag = parts[..., 0], parts[..., 1]
+        return made.item() if type(result) is complex else made
+    return float(parts) if type(result) is float else np.asarray(parts, result.dtype)
 
 
 def _size(x: Any) -> Any:
-    floating = type(x) is float or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
-    return abs(x) if floating else x
+    """Of complex numbers the sum of the sizes of the parts, which is exact where they are."""
+    if not _is_floating(x):
+        return x
+    return np.abs(x.real) + np.abs(x.imag) if np.iscomplexobj(x) else abs(x)
 
 
 def _spacing(x: Any) -> Any:
@@ -270,15 +295,20 @@ _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 
 def _mixed(x: Any) -> Any:
-    """A hash of each element, the same for its negative."""
+    """A hash of each element, the same for its negative, and for its conjugate."""
+    if np.iscomplexobj(x):
+        with np.errstate(over="ignore"):
+            return _mixed(np.real(x)) + _mixed(np.imag(x)) * _ODD
     bits = np.abs(np.asarray(x, np.float64)).view(np.uint64)
     with np.errstate(over="ignore"):
         bits = (bits ^ (bits >> np.uint64(29))) * _ODD
         return bits ^ (bits >> np.uint64(32))
 
 
-def _signs(mixed: Any, seed: int) -> Array:
-    """1 or -1 for each element, by its hash."""
+def _signs(mixed: Any, seed: int, like: Any) -> Array:
+    """1 or -1 for each element, by its hash; two for a complex one."""
+    if np.iscomplexobj(like):
+        mixed = np.stack([mixed, ~np.asarray(mixed)], -1)
     with np.errstate(over="ignore"):
         bits = (mixed + np.uint64(2 * seed + 1)) * _ODD
         bits = (bits ^ (bits >> np.uint64(31))) * _ODD

@@ -258,7 +258,7 @@ WHOLE: Mapping[Any, str] = {
 }
 
 # the names of Python's numbers, by NumPy's kinds
-KINDS = {"f": "float", "i": "int", "b": "bool"}
+KINDS = {"f": "float", "i": "int", "b": "bool", "c": "complex"}
 
 
 def takes_out(program: Code, instruction: Instruction) -> bool:
@@ -379,7 +379,7 @@ def literals(program: Code, instruction: Instruction) -> dict[int, str]:
 
 @lru_cache(1 << 10)
 def _loop(op: Rules, *kinds: Any) -> Any:
-    """The dtypes that a ufunc computes with; for a number its class, float or int."""
+    """The dtypes that a ufunc computes with; for a number its class."""
     ufunc: Any = op.forward
     return ufunc.resolve_dtypes((*kinds, *(None,) * ufunc.nout))
 
@@ -403,7 +403,7 @@ def _option(value: Any, names: Names) -> str:
     plain = kind is str and value.isascii() and value.isprintable() and not _NUMBER.search(value)
     if value is None or kind in (int, bool) or plain:
         return as_text(value)
-    if kind is float:
+    if kind in (float, complex):
         return number(value)
     if value is Ellipsis:
         return "..."

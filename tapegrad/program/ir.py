@@ -39,7 +39,7 @@ def inputs_at(places: Iterable[int]) -> list[Ref]:
     return [Ref("input", i) for i in places]
 
 
-Operand = Ref | float | int | bool
+Operand = Ref | float | int | bool | complex
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ class Input:
     shape, dtype
         Of the array; a Python number has shape () and takes part in promotion as one.
     number
-        ``"float"`` or ``"int"`` for a Python number, else None.
+        ``"float"``, ``"int"`` or ``"complex"`` for a Python number, else None.
     """
 
     path: str
@@ -72,11 +72,14 @@ def _kept(array: Any) -> Array:
 
 
 # what a number of NumPy's kind is in Python; a bool is no weak number
-WEAK = {"f": float, "i": int, "u": int}
+WEAK = {"f": float, "i": int, "u": int, "c": complex}
 
 
 def number(x: Any) -> str:
     """A Python number as it is written."""
+    if type(x) is complex:
+        # as it prints, its parts would lose the signs of zeros
+        return f"complex({number(x.real)}, {number(x.imag)})"
     if isinstance(x, int) or math.isfinite(x):
         return as_text(x)
     return f"float({str(x)!r})"
@@ -259,9 +262,7 @@ class Code:
         """The shape and dtype of an operand; for a Python number, () and its class."""
         if type(x) is not Ref:
             return Like((), type(x))
-        made = self.of(x)
-        is_number = type(made) is not Constant and made.number
-        return Like(made.shape, float if is_number else made.dtype)
+        return like_of(self.of(x))
 
     @property
     def results(self) -> frozenset[Ref]:
@@ -280,6 +281,13 @@ class Like:
     def ndim(self) -> int:
         """The number of axes."""
         return len(self.shape)
+
+
+def like_of(made: Any) -> Like:
+    """What is known about an input, a constant or the result of an instruction."""
+    is_number = type(made) is not Constant and made.number
+    wide = complex if made.dtype.kind == "c" else float
+    return Like(made.shape, wide if is_number else made.dtype)
 
 
 def interpreted(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 import attrs
 import numpy as np
@@ -20,7 +20,6 @@ from tapegrad.core.messages import refuse_branch
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import PARAMETER
-from tapegrad.errors import TraceError
 from tapegrad.face.constants import PYTHON_NUMBERS
 from tapegrad.face.lines import with_user_warnings
 from tapegrad.face.text import Printed
@@ -179,7 +178,6 @@ def from_tape(
         if record in refs:
             continue
         op, operands = record.op, record._operands
-        refuse_complex(label, record)
         if op in same and operands:
             refs[record] = operand(operands[0])
         elif not operands and op is not SEED:
@@ -237,17 +235,6 @@ def _name_new(
                 builder.name(x, f"new_{names[old.index]}")
 
 
-def refuse_complex(label: str, record: Tensor) -> None:
-    """Raise for a record of complex numbers, which the passes do not know."""
-    for x in (record, *record._operands):
-        if type(x) is complex or getattr(x, "dtype", _REAL).kind == "c":
-            raise TraceError(
-                f"{label}: {record._line()} is of complex numbers, which compiled programs and "
-                "loops do not take yet; call the function as it is, and loop in Python"
-            )
-
-
-_REAL = np.dtype(float)
 # records whose value is their operand's
 _SAME = frozenset({PARAMETER, stopped})
 
@@ -261,6 +248,7 @@ def check_program(program: Program) -> None:
 
 
 Pass = Callable[[Program], Program]
+Change = Callable[[Builder], None]
 
 
 @attrs.frozen(eq=False, repr=False, slots=False)
@@ -270,10 +258,10 @@ class Improvement:
     Attributes
     ----------
     change
-        The function declared.
+        What changes a Builder.
     """
 
-    change: Callable[[Builder], None]
+    change: Change
 
     def __attrs_post_init__(self) -> None:
         for name in ("__name__", "__qualname__", "__doc__", "__module__"):
@@ -289,23 +277,55 @@ class Improvement:
         return self.change.__qualname__
 
 
-improvement = Improvement
 AnyCode = TypeVar("AnyCode", bound=Code)
 
 
-def rule(*ops: Rules) -> Callable[[Visit], Improvement]:
+@overload
+def improvement(given: Change, *, complex: bool = False) -> Improvement: ...
+@overload
+def improvement(*, complex: bool) -> Callable[[Change], Improvement]: ...
+def improvement(given: Change | None = None, *, complex: bool = False) -> Any:
+    """Declare a pass by a function that changes a Builder.
+
+    Parameters
+    ----------
+    given
+        The function; by default, what declares one is returned.
+    complex
+        Whether it is right for complex numbers. By default it changes no program that holds any,
+        for there conj(x) is not x, and 1 * x is nan where x is infinite.
+    """
+    if given is None:
+        return functools.partial(improvement, complex=complex)
+
+    @functools.wraps(given)
+    def change(builder: Builder) -> None:
+        if not builder.holds_complex:
+            given(builder)
+
+    return Improvement(given if complex else change)
+
+
+def rule(*ops: Rules, complex: bool = False) -> Callable[[Visit], Improvement]:
     """Declare a pass by a rule: what takes the place of one instruction, see `Builder.rewrite`.
 
     Parameters
     ----------
     *ops
         The ops whose instructions it is for; all if there are none.
+    complex
+        Whether it is right for complex numbers. By default it sees no instruction that gives or
+        takes any.
     """
 
     def declared(visit: Visit) -> Improvement:
+        def visit_real(builder: Builder, made: Instruction) -> Any:
+            return None if builder.is_complex(made) else visit(builder, made)
+
         @functools.wraps(visit)
         def change(builder: Builder) -> None:
-            builder.rewrite(visit, ops or None)
+            chosen = visit_real if not complex and builder.holds_complex else visit
+            builder.rewrite(chosen, ops or None)
 
         return Improvement(change)
 

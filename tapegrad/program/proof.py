@@ -211,7 +211,7 @@ def _untied(
     pairs: Sequence[tuple[Array, Array]], moved: Moved | None, paths: Sequence[str]
 ) -> Fault | None:
     """Elements of the outputs that were equal, exactly, and are not any more."""
-    for dtype in {x.dtype for x, _ in pairs if x.dtype.kind == "f"}:
+    for dtype in {x.dtype for x, _ in pairs if x.dtype.kind in "fc"}:
         places = [i for i, (x, _) in enumerate(pairs) if x.dtype == dtype]
         before, after = (np.concatenate([pairs[i][k].reshape(-1) for i in places]) for k in (0, 1))
         exact = np.isfinite(before)

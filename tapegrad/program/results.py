@@ -75,7 +75,7 @@ def check_results(structure: tree.Structure, leaves: Sequence[Any], function: st
     what = f"what {function} returns"
     for x in leaves:
         refuse_hidden(x, what, recordings=False)
-        if not isinstance(x, Tensor | np.ndarray | np.generic | float | int):
+        if not isinstance(x, Tensor | np.ndarray | np.generic | float | int | complex):
             static_key(x, what)
     check_keys(structure, what)
 

@@ -122,13 +122,27 @@ _COUNT = _as_it_is(lambda x: type(x) is int and x >= 0, "a number of things")
 
 _KINDS = {"input": "i", "constant": "c", "instruction": "v"}
 _LETTERS = {letter: kind for kind, letter in _KINDS.items()}
-# real numbers; and text, for dict keys and results
-_DTYPE = re.compile(r"[<>|=][biufU][0-9]{1,9}")
+# numbers; and text, for dict keys and results
+_DTYPE = re.compile(r"[<>|=][biufcU][0-9]{1,9}")
+
+
+def _write_operand(x: Any, file: File) -> Any:
+    if type(x) is complex:
+        return [x.real, x.imag]
+    return f"{_KINDS[x.kind]}{x.index}" if type(x) is Ref else x
+
+
+def _read_complex(x: Any, file: File) -> complex:
+    if type(x) is not list or [*map(type, x)] != [float, float]:
+        raise FileError(f"{str(x)[:80]!r} is not a complex number")
+    return complex(*x)
 
 
 def _read_operand(x: Any, file: File) -> Any:
     if type(x) in (bool, int, float):
         return x
+    if type(x) is list:
+        return _read_complex(x, file)
     if type(x) is not str or not re.fullmatch("[icv][0-9]{1,18}", x):
         raise FileError(f"{x!r} is not an operand")
     return Ref(_LETTERS[x[0]], int(x[1:]))
@@ -144,20 +158,18 @@ def _write_dtype(dtype: Any, file: File) -> str:
 
 def _read_dtype(x: Any, file: File) -> np.dtype[Any]:
     if type(x) is not str or not _DTYPE.fullmatch(x):
-        raise FileError(f"{x!r} is not a dtype of real numbers")
+        raise FileError(f"{x!r} is not a dtype of numbers")
     return np.dtype(x)
 
 
 # a ref as a word such as ``v12``; a number as itself
-_OPERAND = Field(
-    lambda x, file: f"{_KINDS[x.kind]}{x.index}" if type(x) is Ref else x, _read_operand
-)
+_OPERAND = Field(_write_operand, _read_operand)
 _A_DTYPE = Field(_write_dtype, _read_dtype)
 
 # --- values: options, a dict's keys, results --------------------------------------------------
 
 _PLAIN = (type(None), bool, int, float, str)
-_NUMBERS = (bool, int, float)
+_NUMBERS = (bool, int, float, complex)
 
 
 def _write_value(x: Any, file: File) -> Any:
@@ -338,7 +350,7 @@ def _read_body(x: Any, file: File) -> Any:
 _SHAPE = _several(_COUNT)
 _NAME = _as_it_is(lambda x: type(x) in (int, str), "an argument's name")
 _ARGUMENT = _row(Argument, name=_NAME, structure=_STRUCTURE, statics=_several(_optional(_TEXT)))
-_NUMBER = _as_it_is(lambda x: x in (None, "float", "int"), "a kind of number")
+_NUMBER = _as_it_is(lambda x: x in (None, "float", "int", "complex"), "a kind of number")
 _INPUT = _row(Input, path=_TEXT, shape=_SHAPE, dtype=_A_DTYPE, number=_NUMBER)
 _INSTRUCTION = _row(
     Instruction,
@@ -389,6 +401,7 @@ _VALUES: Mapping[str, tuple[Callable[[Any], bool], Convert, Convert]] = {
         lambda x, file: bytes.fromhex(x),
     ),
     "number": (_is_number, _write_number, _read_number),
+    "complex": (lambda x: type(x) is complex, _write_operand, _read_complex),
     "dict": (lambda x: isinstance(x, Mapping), _write_pairs, _read_pairs),
 }
 

@@ -46,7 +46,7 @@ def inputs_like(
     rng = np.random.default_rng([seed, KINDS.index(kind)])
     made: list[Any] = []
     for x, value in zip(inputs, given, strict=True):
-        if x.dtype.kind != "f":
+        if x.dtype.kind not in "fc":
             drawn = value
             if isinstance(value, np.ndarray) and value.size:
                 drawn = rng.permutation(value.reshape(-1)).reshape(value.shape)
@@ -55,7 +55,7 @@ def inputs_like(
         this = KINDS[rng.integers(len(KINDS) - 1)] if kind == "mixed" else kind
         drawn = _drawn(this, x.shape, x.dtype, rng)
         drawn.setflags(write=False)
-        made.append(float(drawn) if x.number else drawn)
+        made.append(drawn.item() if x.number else drawn)
     return made
 
 
@@ -63,6 +63,12 @@ def _drawn(
     kind: str, shape: tuple[int, ...], dtype: np.dtype[Any], rng: np.random.Generator
 ) -> Array:
     limits = np.finfo(dtype)
+    if dtype.kind == "c":
+        parts = np.empty((*shape, 2), limits.dtype)
+        parts[..., 0], parts[..., 1] = [_drawn(kind, shape, limits.dtype, rng) for _ in range(2)]
+        if kind == "zeros" and rng.random() < 0.5:
+            parts[..., 1] = 0  # the real numbers among them
+        return parts.view(dtype).reshape(shape)
     if kind == "ordinary":
         x: Any = rng.normal(size=shape)
     elif kind == "whole":

@@ -7,10 +7,11 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from op_cases import CASES, on_calls
+from depth import examples
+from op_cases import CASES, TABLE, case_of, on_calls
 
 import tapegrad as tg
-from tapegrad.declare import OPS
+from tapegrad.declare import OPS, declaration
 from tapegrad.ops.arithmetic import multiply, positive
 from tapegrad.ops.casting import copy
 from tapegrad.ops.indexing import getitem
@@ -25,6 +26,7 @@ from tapegrad.program.ir import Code, Ref
 from tapegrad.program.memory import TOTALS
 from tapegrad.program.program import Program, check_program
 from tapegrad.program.text import runner
+from tapegrad.testing.choices import Sampled
 
 Among = Callable[[Any], Any]
 
@@ -44,7 +46,7 @@ def evaluated(code: Code, args: Any) -> list[Any]:
         given = [of(x) for x in made.operands]
         whole = made.number and made.op.whole and all(isinstance(x, int) for x in given)
         result = (made.op.whole if whole else made.op.forward)(*given, **made.options)  # type: ignore[misc]
-        if isinstance(result, np.ndarray | np.generic | int | float):
+        if isinstance(result, np.ndarray | np.generic | int | float | complex):
             result = np.asarray(result).item() if made.number else np.asarray(result)
         if isinstance(result, np.ndarray) and not made.is_view:
             # as buffers are; the order of a sum depends on it
@@ -63,8 +65,8 @@ def changed(x: Any, among: Among) -> Any:
     how = among(["cast", "number", "row", "rows", "one", "scalar", *[""] * 6])
     with np.errstate(all="ignore"):
         if how == "cast":
-            return x.astype(among(DTYPES))
-    if how == "number" and x.dtype.kind in "fi":
+            return x.astype(among(DTYPES if x.dtype.kind != "c" else ["F", "D", "d"]))
+    if how == "number" and x.dtype.kind in "fic":
         first = x.reshape(-1)[:1].tolist()
         return first[0] if first else 1.0
     if how in ("row", "rows") and x.ndim:
@@ -81,9 +83,14 @@ def sprinkled(x: Any, among: Among) -> Any:
     """The operand with zeros of both signs, infinities, nans and numbers of any size in it."""
     if type(x) is float:
         return among(SPECIAL)
-    if type(x) is int or x.dtype.kind != "f":
+    if type(x) is complex:
+        return complex(among(SPECIAL), among(SPECIAL))
+    if type(x) is int or x.dtype.kind not in "fc":
         return x
     made = x.copy()
+    if made.dtype.kind == "c":
+        made.real, made.imag = sprinkled(made.real, among), sprinkled(made.imag, among)
+        return made
     for i in range(made.size):
         if among([True, False]):
             with np.errstate(over="ignore"):
@@ -106,7 +113,7 @@ def surrounded(program: Program, among: Among) -> Program:
 
     def dressed(x: Ref) -> Any:
         given = builder.of(x)
-        if given.number or given.dtype.kind not in "fiu":
+        if given.number or given.dtype.kind not in "fiuc":
             return x
         match among(["copy", "positive", "turned", "part", "layer", "", ""]):
             case "copy":
@@ -125,7 +132,7 @@ def surrounded(program: Program, among: Among) -> Program:
 
     def used(y: Any) -> list[Any]:
         made = builder.source(y)
-        if made is None or made.number or made.dtype.kind not in "fiu":
+        if made is None or made.number or made.dtype.kind not in "fiuc":
             return [y]
         match among(["square", "copy", "stack", "concatenate", "both", ""]):
             case "square":
@@ -170,20 +177,24 @@ def attempted(f: Callable[..., Any], *args: Any) -> Any:
 
 
 def assert_same_bits(got: Any, wanted: Any) -> None:
-    assert type(got) is (type(wanted) if type(wanted) in (bool, int, float) else np.ndarray)
+    plain = type(wanted) in (bool, int, float, complex)
+    assert type(got) is (type(wanted) if plain else np.ndarray)
     a, b = np.asarray(got), np.asarray(wanted)
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
-    np.testing.assert_array_equal(a, b)
-    if a.dtype.kind == "f":
-        there = ~np.isnan(a)
-        np.testing.assert_array_equal(np.signbit(a[there]), np.signbit(b[there]))
+    parts = [(z.real, z.imag) if z.dtype.kind == "c" else (z,) for z in (a, b)]
+    for x, y in zip(*parts, strict=True):
+        np.testing.assert_array_equal(x, y)
+        if x.dtype.kind == "f":
+            there = ~np.isnan(x)
+            np.testing.assert_array_equal(np.signbit(x[there]), np.signbit(y[there]))
 
 
 def assert_close(got: Any, wanted: Any) -> None:
     a, b = np.asarray(got), np.asarray(wanted)
     assert (a.shape, a.dtype) == (b.shape, b.dtype)
-    tolerance = {2: 1e-2, 4: 1e-4}.get(a.dtype.itemsize, 1e-9)
-    np.testing.assert_allclose(a.astype(float), b.astype(float), tolerance, tolerance)
+    tolerance = {"e": 1e-2, "f": 1e-4, "F": 1e-4}.get(a.dtype.char, 1e-9)
+    a, b = [x.astype(np.result_type(x, float)) for x in (a, b)]
+    np.testing.assert_allclose(a, b, tolerance, tolerance)
 
 
 def check_written(case: Any, among: Among, exact: bool = True) -> None:
@@ -260,7 +271,8 @@ def check_large(case: Any, among: Among) -> None:
         patch.setattr(frame, "MANY", 4)
         patch.setattr(frame, "_SPARSE", 1)
         for room in (memory, text, results):
-            patch.setattr(room, "LARGE", 16)
+            # more than one number takes, which no array holds
+            patch.setattr(room, "LARGE", 17)
         check_written(case, among, exact=False)
 
 
@@ -286,6 +298,31 @@ def test_what_is_written_for_large_arrays_gives_what_the_ops_give(case, among):
 @on_calls("op, written in its own form")
 def test_a_form_of_its_own_gives_what_the_op_gives_for_large_arrays(case, among):
     check_large(case, among)
+
+
+COMPLEX = sorted(name for name in CASES if declaration(TABLE[name]).complex)
+
+
+@pytest.mark.parametrize("name", COMPLEX)
+def test_what_is_written_of_complex_numbers_gives_what_the_ops_give(name):
+    choices = Sampled(np.random.default_rng(len(name)))
+    for call in tg.testing.sample_calls(name, examples("op, written"), len(name), complex=True):
+        check_written(case_of(name, call), choices.among)
+        check_large(case_of(name, call), choices.among)
+
+
+def test_complex_numbers_are_written_with_the_signs_of_their_zeros():
+    numbers = [1j, -0.0 - 1j, complex(-0.0, 2.0), complex(1.0, -0.0), complex(np.inf, np.nan)]
+
+    def fn(x):
+        return [x * z for z in numbers] + [np.sqrt(x + z) for z in numbers]
+
+    x = np.array([-1.0, 0.0])
+    with np.errstate(all="ignore"):
+        program = tg.compile(fn).program(x)
+        for got, wanted in zip(program(x), fn(x), strict=True):
+            assert_same_bits(got, wanted)
+    assert "complex(0.0, 1.0)" in str(program)
 
 
 def test_buffers_of_blocks_are_there_for_later_blocks():

@@ -62,7 +62,9 @@ def proof_of(drawn: Drawn, n_kinds: int) -> Proof:
     """What is known of a program for the arguments drawn and for others."""
     with np.errstate(all="ignore"):
         program = trace(drawn.fn, drawn.args, {})
-    given = [x if type(x) in (int, float) else np.asarray(x) for x in tg.tree.leaves(drawn.args)]
+    given = [
+        x if type(x) in (int, float, complex) else np.asarray(x) for x in tg.tree.leaves(drawn.args)
+    ]
     first = len(program.instructions)
     kinds = [KINDS[(first + k) % len(KINDS)] for k in range(n_kinds)]
     return Proof(program, [given, *[inputs_like(program.inputs, given, kind) for kind in kinds]])

@@ -243,9 +243,70 @@ def mixed(d: Draw) -> tuple[Any, Any]:
     )
 
 
+def waves(d: Draw) -> tuple[Any, Any]:
+    """Complex numbers: phases, conjugates, products and sums of them, in loops too."""
+    n, steps = d.of([2, 3, 1, 5]), d.of([2, 3, 1])
+    dtype = np.result_type(d.dtype, np.complex64)
+    z, w, m, rows = (
+        (d.array(*shape) + 1j * d.array(*shape)).astype(dtype)
+        for shape in ((n,), (n,), (n, n), (steps, n))
+    )
+    x, s, a = d.array(n), d.of([1j, 2 - 1j, -0.5, 1.0]), d.number()
+
+    def unrolled(z: Any, w: Any, m: Any, rows: Any) -> Any:
+        h, total = z, 0.0
+        for i in range(steps):
+            h = np.tanh(m @ h + rows[i]) * w
+            total = total + np.vdot(h, rows[i]) + np.sum(rows[i : i + 1] @ m)
+        return h, total
+
+    def scanned(z: Any, w: Any, m: Any, rows: Any) -> Any:
+        def step(c: Any, r: Any) -> Any:
+            h, total = c
+            h = np.conj(m @ h) * w + r * s
+            return (h, total + h * x), np.abs(h) + np.real(r)
+
+        return tg.scan(step, (z, z * 0), rows)
+
+    def repeated(z: Any, w: Any, m: Any, rows: Any) -> Any:
+        h = tg.fori_loop(0, steps, lambda i, h: np.exp(1j * h.real) * w + z.conj(), z)
+        chosen = tg.cond(np.sum(z.real) > 0, lambda h: h * s, np.conj, h)
+        return chosen, tg.while_loop(lambda c: np.abs(c) < 3.0, lambda c: c * (2 + 1j), w[0] + 0.5)
+
+    fns = {
+        "energy": lambda z, w, m, rows: np.sum(np.abs(np.exp(z) * x + s) ** 2),
+        "parts": lambda z, w, m, rows: (z.real * 1j + z.imag, np.real(z * np.conj(z)), z.imag * a),
+        "phases": lambda z, w, m, rows: (np.angle(z) * x, np.sign(w) * np.abs(z), z / np.abs(w)),
+        "turns": lambda z, w, m, rows: (
+            np.conj(np.conj(z)),
+            1j * (1j * z),
+            np.negative(-z) * 1.0,
+            z / 1,
+        ),
+        "chain": lambda z, w, m, rows: (2.0 * (0.5 * z), z - (-2.0 * w), z - 0.0, z * s * a, z + z),
+        "powers": lambda z, w, m, rows: (z**2, z**1, z**-1, z**0.5, np.sqrt(z * z), np.square(z)),
+        "products": lambda z, w, m, rows: (m @ z, w @ m, m @ m.conj().T, rows @ m + rows[::-1] @ m),
+        "dots": lambda z, w, m, rows: (np.vdot(z, w), z @ w, np.sum(z * w), np.sum(z * z.conj())),
+        "sums": lambda z, w, m, rows: (np.sum(m * z, axis=0), np.sum(m, axis=1), np.mean(m * x)),
+        "places": lambda z, w, m, rows: (tg.at(m)[0].set(w)[::-1], np.where(x > 0, z, 0), m[0] + w),
+        "unrolled": unrolled,
+        "scanned": scanned,
+        "repeated": repeated,
+    }
+    fn = fns[d.of(sorted(fns))]
+    if d.yes:
+        return fn, (z, w, m, rows)
+
+    def loss(z: Any, w: Any, m: Any, rows: Any) -> Any:
+        results = tg.tree.leaves(fn(z, w, m, rows))
+        return sum(np.sum(np.sin(np.real(y)) + np.imag(y) * 0.5) for y in results)
+
+    return tg.grad(loss, (0, 1, 2, 3)), (z, w, m, rows)
+
+
 FAMILIES: tuple[Callable[[Draw], Any], ...] = (
     *(nets, layers, cells, embeddings, unrolled_embeddings, attentions, classifiers, mixtures),
-    *(slices, polynomials, accumulations, products, stacks, far_apart, mixed),
+    *(slices, polynomials, accumulations, products, stacks, far_apart, mixed, waves),
 )
 
 

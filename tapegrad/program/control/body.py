@@ -28,6 +28,7 @@ from tapegrad.face.constants import as_constant
 from tapegrad.face.text import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
+from tapegrad.program.expressions import KINDS
 from tapegrad.program.ir import Code, Constant, Input, Ref, inputs_at, interpreted
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
@@ -118,8 +119,8 @@ def _as_result(called: str, x: Any, path: str) -> Any:
         if type(x._primal) is np.ndarray and x.origin is last_written().origin:
             return x
         return append(PARAMETER if type(x._primal) is np.ndarray else ASARRAY, (x,), {})
-    if isinstance(x, np.ndarray | np.generic | float | int):
-        return as_constant(np.asarray(x), called)
+    if isinstance(x, np.ndarray | np.generic | float | int | complex):
+        return as_constant(np.asarray(x), called, True)
     of = f" as {path}" if path else ""
     raise TypeError(
         f"{called} returned {got(x)}{of}; what is repeated or chosen by value gives "
@@ -238,7 +239,7 @@ def input_of(made: Any) -> Input:
         return made
     if isinstance(made, Constant):
         return Input("value", made.shape, made.dtype)
-    number = ("float" if made.dtype.kind == "f" else "int") if made.number else None
+    number = KINDS[made.dtype.kind] if made.number else None
     return Input(made.op.name, made.shape, made.dtype, number)
 
 

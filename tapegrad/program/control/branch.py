@@ -53,7 +53,7 @@ def _like(pred: Any, *operands: Any, branch: Branch) -> Parts:
 def _pull(g: Parts, y: Any, pred: Any, *operands: Any, branch: Branch) -> list[Any]:
     """The cotangents of the operands, by the chosen program's backward pass."""
     given = [i for i, x in enumerate(g.values) if x is not None]
-    wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind == "f"]
+    wanted = [i for i, x in enumerate(branch.on_true.inputs) if x.dtype.kind in "fc"]
     back = Branch(
         _backward(branch.on_true, given, wanted), _backward(branch.on_false, given, wanted)
     )
@@ -88,7 +88,7 @@ def _push(
     moved = [i - 1 for i in tangents]
     outputs = branch.on_true.outputs
     wanted = [
-        i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind == "f"
+        i for i, x in enumerate(outputs) if np.dtype(branch.on_true.like(x).dtype).kind in "fc"
     ]
     given = [_tangent(t) for t in tangents.values()]
     codes = branch.on_true, branch.on_false
@@ -151,4 +151,6 @@ def _batch(op: Rules, batched: Batched, pred: Any, *operands: Any, branch: Branc
     return Parts(tuple([where_each(chosen, x, y) for x, y in zip(*found, strict=True)]))
 
 
-COND = Rules("cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch)
+COND = Rules(
+    "cond", _chosen, Joint(_pull), _push, takes_weak=True, like=_like, batch=_batch, complex=True
+)

@@ -19,7 +19,7 @@ from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
 from tapegrad.program.control.body import from_these, input_of, program_of, replayed
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.ir import Code, Input, Instruction, Like, Ref, interpreted
+from tapegrad.program.ir import Code, Input, Instruction, Ref, interpreted, like_of
 from tapegrad.program.program import Program
 from tapegrad.transforms.replay import apply_batched
 
@@ -68,7 +68,7 @@ class Derived:
 
 def floating(code: Code, x: Any) -> bool:
     """Whether a value of a program is floating."""
-    return bool(np.dtype(code.like(x).dtype).kind == "f")
+    return bool(np.dtype(code.like(x).dtype).kind in "fc")
 
 
 # --- the backward pass ----------------------------------------------------------------------
@@ -287,9 +287,9 @@ def _is_work(made: Instruction, in_body: bool) -> bool:
 
 
 def _like(code: Code, x: Any, prefix: str) -> Input:
-    like = input_of(code.of(x))
+    like = code.like(x)
     # a cotangent is an array, even that of a Python number
-    return Input(prefix + like.path, like.shape, np.dtype(float) if like.number else like.dtype)
+    return Input(prefix + input_of(code.of(x)).path, like.shape, np.dtype(like.dtype))
 
 
 # --- what is kept ---------------------------------------------------------------------------
@@ -349,8 +349,7 @@ def run_for_all(
         operands, own = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
         if not any(own):
             return append(made.op, operands, options), False
-        like = Like(made.shape, float if made.number else made.dtype)
-        return apply_batched(made.op, options, own, operands, n, like), True
+        return apply_batched(made.op, options, own, operands, n, like_of(made)), True
 
     pairs = [*zip(inputs, batched, strict=True)]
     return [*map(pair, interpreted(code, pairs, apply))]

@@ -55,7 +55,7 @@ def applied(made: Instruction, given: Values) -> Any:
         result = forward_of(made.op, given)(*given, **made.options)
         return result.item() if isinstance(result, np.generic) else result
     result = made.op.forward(*given, **made.options)
-    return np.asarray(result) if isinstance(result, np.generic | float | int) else result
+    return np.asarray(result) if isinstance(result, np.generic | float | int | complex) else result
 
 
 # from this number of lines run, writing source takes less time than interpreting

@@ -90,7 +90,7 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
 
 
 def _moves(loop: Loop, i: int) -> bool:
-    return loop.body.inputs[i].dtype.kind == "f"
+    return loop.body.inputs[i].dtype.kind in "fc"
 
 
 def _zeros(loop: Loop, i: int) -> Any:
@@ -165,7 +165,9 @@ def _named(name: str) -> Rules:
     def pull(*args: Any, loop: Loop) -> list[Any]:
         return _pull(op, *args, loop=loop)
 
-    op = Rules(name, _looped, Joint(pull), _push, takes_weak=True, like=_like, batch=_batch)
+    op = Rules(
+        name, _looped, Joint(pull), _push, takes_weak=True, like=_like, batch=_batch, complex=True
+    )
     return op
 
 

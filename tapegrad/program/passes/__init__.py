@@ -22,6 +22,9 @@ A program gives the shapes and the dtypes of its recording, and its values to th
   product is subnormal.
 - A zero to which another is added may have another sign.
 
+Of complex numbers a pass changes nothing unless it is declared to be right for these: conj(x) is
+not x, the root of a square is not its size, and a product with 1 is nan where one part is infinite.
+
 An elementwise sum keeps its order and its association, so that an epsilon survives. Numbers are
 added to each other only where the function does so, and no factor moves into a sum or out of one.
 Zeros, ties, infinities and nans of the recording stay, except where rounding decides: where a

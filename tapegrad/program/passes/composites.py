@@ -16,7 +16,7 @@ from tapegrad.program.passes.sharing import content
 from tapegrad.program.program import improvement
 
 
-@improvement
+@improvement(complex=True)
 def expand_composites(builder: Builder) -> None:
     """Each composite op is replaced by the ops that its forward calls.
 

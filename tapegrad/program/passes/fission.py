@@ -77,7 +77,7 @@ class Sides:
             if made.operands.count(given) != 1 or self.users.get(total):
                 continue
             term = made.operands[1 - made.operands.index(given)]
-            if body.outputs.count(total) == 1 and made.dtype.kind == "f":
+            if body.outputs.count(total) == 1 and made.dtype.kind in "fc":
                 terms = self._terms_of(term, made)
                 if terms is not None:
                     found[k] = terms
@@ -208,7 +208,7 @@ def is_input(x: Any) -> bool:
     return type(x) is Ref and x.kind == "input"
 
 
-@improvement
+@improvement(complex=True)
 def split_loops(builder: Builder) -> None:
     """Compute what the carry does not need for all steps at once, before or after a loop.
 

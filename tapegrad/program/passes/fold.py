@@ -84,7 +84,7 @@ _LARGEST_FOLDED = 1 << 12
 _POWERS = {2: square, -1: reciprocal, 0.5: sqrt}
 
 
-@rule()
+@rule(complex=True)
 def fold(builder: Builder, instruction: Instruction) -> Any:
     """Drop identities and compute constants.
 
@@ -150,9 +150,9 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
 
 
 def splat(builder: Builder, x: Any) -> Any:
-    """The number that fills an operand, if there is one."""
+    """The real number that fills an operand, if there is one."""
     if type(x) is not Ref:
-        return x
+        return None if type(x) is complex else x
     return builder.of(x).splat if x.kind == "constant" else None
 
 
@@ -182,6 +182,8 @@ def _in_place_of(builder: Builder, instruction: Instruction, x: Any) -> Any:
 
 def _times_one(builder: Builder, instruction: Instruction) -> Any:
     """``1 * x -> x``, ``x * 1 -> x``."""
+    if instruction.dtype.kind == "c":  # of which 1 makes nan where one part is infinite
+        return None
     for number, x in either_way(instruction):
         if splat(builder, number) == 1:
             return _in_place_of(builder, instruction, x)
@@ -190,6 +192,8 @@ def _times_one(builder: Builder, instruction: Instruction) -> Any:
 
 def _by_one(builder: Builder, instruction: Instruction) -> Any:
     """``x / 1 -> x``, ``x ** 1 -> x``."""
+    if instruction.dtype.kind == "c":
+        return None
     is_one = splat(builder, instruction.operands[1]) == 1
     return _same(builder, instruction) if is_one else None
 
@@ -209,9 +213,10 @@ def _negative(builder: Builder, instruction: Instruction) -> Any:
 def _power(builder: Builder, instruction: Instruction) -> Any:
     """``x ** 2 -> square(x)``, and so for -1 and 0.5."""
     base, exponent = instruction.operands
-    if instruction.number or builder.dtype(base) != instruction.dtype or type(exponent) is Ref:
+    if instruction.number or builder.dtype(base) != instruction.dtype:
         return None
-    return builder.emit(_POWERS[exponent], base) if exponent in _POWERS else None
+    known = type(exponent) in (int, float) and exponent in _POWERS
+    return builder.emit(_POWERS[exponent], base) if known else None  # type: ignore[index]
 
 
 def _reshape(builder: Builder, instruction: Instruction) -> Any:

@@ -29,7 +29,7 @@ from tapegrad.program.program import improved, improvement, rule
 _NESTED: frozenset[Rules] = LOOPS | {COND}
 
 
-@improvement
+@improvement(complex=True)
 def trim_loops(builder: Builder) -> None:
     """Loops and branches return only what is read, and take only what they need for that.
 
@@ -65,7 +65,7 @@ def _trim(builder: Builder) -> bool:
     return changed
 
 
-@rule(*_NESTED)
+@rule(*_NESTED, complex=True)
 def improve_bodies(builder: Builder, made: Instruction) -> Any:
     """``loop(body) -> loop(improved(body))``, and so for branches: by all passes.
 
@@ -77,7 +77,7 @@ def improve_bodies(builder: Builder, made: Instruction) -> Any:
     return attrs.evolve(made, options={option: attrs.evolve(held, **better)})
 
 
-@rule(*LOOPS)
+@rule(*LOOPS, complex=True)
 def hoist(builder: Builder, made: Instruction) -> Any:
     """``loop(f(g(w), c)) -> loop(f(v, c))`` after ``v = g(w)``, for captured values w.
 

@@ -20,7 +20,7 @@ _MOST_ROWS = 256
 _WORK = 1 << 15
 
 
-@improvement
+@improvement(complex=True)
 def straighten(builder: Builder) -> None:
     """Copy each transpose that is often, or in a large product or a stack, the right operand.
 
@@ -67,7 +67,7 @@ def _is_thin(builder: Builder, product: Instruction) -> bool:
     return len(product.shape) > 1 and len(right) == 2 and product.shape[-2] <= _MOST_ROWS
 
 
-@rule()
+@rule(complex=True)
 def type_numbers(builder: Builder, instruction: Instruction) -> Any:
     """``ufunc(x, 2) -> ufunc(x, array(2))``: each Python number becomes a typed constant.
 
@@ -85,10 +85,12 @@ def type_numbers(builder: Builder, instruction: Instruction) -> Any:
     if len(dtypes) != 1:
         return None
     (dtype,) = dtypes
-    if dtype.kind != "f" or not _takes(instruction.op.forward, dtype):
+    if dtype.kind not in "fc" or not _takes(instruction.op.forward, dtype):
         return None
     operands = _without_axes(builder, instruction)
     numbers: list[Any] = [x for x in operands if type(x) is not Ref]
+    if dtype.kind == "f" and complex in map(type, numbers):
+        return None
     # a number that is too large is left to the run, which warns
     if not numbers or any(np.finfo(dtype).max < abs(x) < math.inf for x in numbers):
         return None if operands is instruction.operands else instruction.on(operands)

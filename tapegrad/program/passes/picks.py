@@ -23,7 +23,7 @@ from tapegrad.program.program import improvement
 _FEW = 1 << 8
 
 
-@improvement
+@improvement(complex=True)
 def pick_first(builder: Builder) -> None:
     """Elements are picked by flat indices, before a column is subtracted from all.
 

@@ -18,7 +18,7 @@ from tapegrad.program.passes.stack import MOST_ROWS, concatenated
 from tapegrad.program.program import improvement
 
 
-@improvement
+@improvement(complex=True)
 def stack_products(builder: Builder) -> None:
     """Products by one weight that do not depend on each other are stacked.
 

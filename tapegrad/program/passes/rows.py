@@ -15,7 +15,7 @@ from tapegrad.program.passes.stack import concatenated
 from tapegrad.program.program import rule
 
 
-@rule(concatenate)
+@rule(concatenate, complex=True)
 def join_gathers(builder: Builder, joined: Instruction) -> Any:
     """``concatenate(a[i], a[j]) -> a[concatenate(i, j)]``.
 
@@ -37,7 +37,7 @@ def join_gathers(builder: Builder, joined: Instruction) -> Any:
 _SPARSE = 4
 
 
-@rule(add, subtract)
+@rule(add, subtract, complex=True)
 def update_rows(builder: Builder, instruction: Instruction) -> Any:
     """``p - k * segment_sum(v, i)`` -> a copy of p from whose rows i ``k * v`` is subtracted.
 

@@ -12,7 +12,7 @@ from tapegrad.program.ir import Instruction, Operand, Ref
 from tapegrad.program.program import improvement
 
 
-@improvement
+@improvement(complex=True)
 def drop_dead(builder: Builder) -> None:
     """Drop what no output depends on. Inputs stay: they are the program's signature.
 
@@ -40,7 +40,7 @@ def drop_dead(builder: Builder) -> None:
     builder.is_needed = True
 
 
-@improvement
+@improvement(complex=True)
 def share_common(builder: Builder) -> None:
     """Equal instructions are merged into the first of them.
 

@@ -30,7 +30,7 @@ class _Sigmoid:
     s: Any
 
 
-@improvement
+@improvement(complex=True)
 def join_sigmoids(builder: Builder) -> None:
     """``y * sigmoid(-x)`` becomes ``y / s``, where y is ``exp(x) / s``.
 

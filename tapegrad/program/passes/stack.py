@@ -74,7 +74,7 @@ def _terms(builder: Builder, instruction: Instruction, inside: set[int]) -> list
 MOST_ROWS = 1024
 
 
-@improvement
+@improvement(complex=True)
 def stack_sums(builder: Builder) -> None:
     """Sums of products, of row sums, of scattered rows and of slices are stacked.
 

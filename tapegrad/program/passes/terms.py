@@ -12,7 +12,7 @@ from tapegrad.program.ir import Instruction, Ref
 from tapegrad.program.program import improvement
 
 
-@improvement
+@improvement(complex=True)
 def add_before_parting(builder: Builder) -> None:
     """``x[i] + b`` becomes ``(x + b)[i]`` if b is added to all parts of x.
 
