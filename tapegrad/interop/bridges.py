@@ -16,6 +16,7 @@ import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
+from tapegrad.core.cotangents import conjugated
 from tapegrad.core.operands import is_floating
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import a_kind
@@ -99,7 +100,7 @@ class _Call:
 
     def _arrays(self, leaves: list[Any]) -> list[Any]:
         for x in leaves:
-            if not isinstance(x, np.ndarray | np.generic | float | int):
+            if not isinstance(x, np.ndarray | np.generic | float | int | complex):
                 raise TypeError(
                     f"{label(self.fn)} returned {a_kind(x)}; a bridge hands on arrays "
                     "and numbers alone"
@@ -178,7 +179,8 @@ def _torch_function(library: Any) -> Any:
             ctx.save_for_backward(*tensors)
             device = tensors[0].device if tensors else None
             results = tuple([tensor(x, device) for x in values])
-            ctx.mark_non_differentiable(*[x for x in results if not x.is_floating_point()])
+            fixed = [x for x in results if not (x.is_floating_point() or x.is_complex())]
+            ctx.mark_non_differentiable(*fixed)
             return results
 
         @staticmethod
@@ -202,7 +204,7 @@ def _torch_function(library: Any) -> Any:
 
 def _array(x: Any) -> Any:
     """A tensor as an array of NumPy, which may share its memory but not write to it."""
-    return lend(x.detach().cpu().numpy())
+    return lend(x.detach().cpu().resolve_conj().resolve_neg().numpy())
 
 
 def jax(fn: Fn, like: Any = None) -> Fn:
@@ -222,7 +224,8 @@ def jax(fn: Fn, like: Any = None) -> Fn:
     -------
     A function of the same arguments, for ``jax.jit``, ``jax.grad``, ``jax.vjp`` and
     ``jax.vmap`` (which calls `fn` row by row). It has first derivatives in reverse mode. The
-    backward pass calls `fn` again, to record it.
+    backward pass calls `fn` again, to record it. Gradients by complex numbers are JAX's, the
+    conjugates of tapegrad's.
 
     Raises
     ------
@@ -313,16 +316,17 @@ def _called_back(library: Any, call: _Call, results: list[Any]) -> Any:
         return f(*xs), xs
 
     def f_back(xs: Any, cotangents: Any) -> Any:
-        moving = [i for i, x in enumerate(xs) if x.dtype.kind == "f"]
+        moving = [i for i, x in enumerate(xs) if x.dtype.kind in "fc"]
         shapes = [library.ShapeDtypeStruct(xs[i].shape, xs[i].dtype) for i in moving]
-        floating = [i for i, x in enumerate(results) if x.dtype.kind == "f"]
+        floating = [i for i, x in enumerate(results) if x.dtype.kind in "fc"]
 
         def pull(xs: Any, given: Any) -> Any:
             *_, pull = call.pulled([np.asarray(x) for x in xs], moving)
             weights: list[Any] = [None] * len(results)
             for i, c in zip(floating, given, strict=True):
-                weights[i] = np.asarray(c)
-            return cast([np.asarray(c) for c in pull(weights)], shapes)
+                # JAX's cotangents are the conjugates of ours
+                weights[i] = conjugated(np.asarray(c))
+            return cast([conjugated(np.asarray(c)) for c in pull(weights)], shapes)
 
         found = iter(back(pull, tuple(shapes), xs, [cotangents[i] for i in floating]))
         none = library.dtypes.float0

@@ -32,7 +32,7 @@ def he_normal(
 ) -> Any:
     """Normal, with variance 2 / fan-in, for layers followed by a relu.
 
-    (He et al. 2015, arXiv:1502.01852.)
+    (He et al. 2015, arXiv:1502.01852.) Of a complex dtype it is the variance of both parts in all.
 
     Parameters
     ----------
@@ -119,9 +119,12 @@ def orthogonal(
     """
     rows = _fan(shape, dtype, out_axis)
     columns = shape[out_axis]
-    q, r = np.linalg.qr(random.normal(key, (max(rows, columns), min(rows, columns))))
-    # QR does not determine the signs; with these, all q are equally likely
-    q = q * np.where(np.diagonal(r) < 0, -1, 1)
+    is_complex = np.dtype(dtype).kind == "c"
+    drawn = complex if is_complex else float
+    q, r = np.linalg.qr(random.normal(key, (max(rows, columns), min(rows, columns)), drawn))
+    # QR does not determine the signs, or phases; with these, all q are equally likely
+    of_rows = np.diagonal(r)
+    q = q * (np.sign(of_rows) if is_complex else np.where(of_rows < 0, -1, 1))
     q = q if rows >= columns else q.T
     others = [n for i, n in enumerate(shape) if i != out_axis % len(shape)]
     turned = np.moveaxis(q.reshape(*others, columns), -1, out_axis)
@@ -197,5 +200,5 @@ def _check(shape: Any, dtype: Any, least: int = 0) -> None:
             f"a shape must be a tuple of non-negative integers{', not empty' * least}; "
             f"not {shape!r}"
         )
-    if np.dtype(dtype).kind != "f":
+    if np.dtype(dtype).kind not in "fc":
         raise TypeError(f"parameters need a floating dtype to have a gradient; not {dtype!r}")

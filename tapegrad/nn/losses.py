@@ -28,7 +28,7 @@ from tapegrad.ops import (
     sum,
     where,
 )
-from tapegrad.ops.casting import floating, real, seen
+from tapegrad.ops.casting import floating, real, seen, squared
 from tapegrad.ops.indexing import pick
 
 _REDUCTIONS: dict[str, Callable[[Any], Any]] = {
@@ -47,7 +47,7 @@ def _reduction(name: Any) -> Callable[[Any], Any]:
 def _errors(name: str, predictions: Any, targets: Any) -> Any:
     """The predictions minus the targets, which must have the same shape."""
     targets = _targets_like(name, "predictions", predictions, targets)
-    if getattr(predictions, "dtype", np.dtype(float)).kind != "f":
+    if getattr(predictions, "dtype", np.dtype(float)).kind not in "fc":
         # differences of small or unsigned integers would overflow
         predictions = floating(predictions)
     return subtract(predictions, targets)
@@ -72,7 +72,7 @@ def _targets_like(loss: str, name: str, x: Any, targets: Any) -> Any:
 
 @at_users_line
 def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
-    """The squared errors, ``(predictions - targets)**2``.
+    """The squared errors, ``(predictions - targets)**2``; of complex ones, ``abs(...)**2``.
 
     Parameters
     ----------
@@ -97,7 +97,8 @@ def mse_loss(predictions: Any, targets: Any, reduction: str = "mean") -> Any:
     array([1., 2.])
     """
     reduced = _reduction(reduction)
-    return reduced(square(_errors("mse_loss", predictions, targets)))
+    errors = _errors("mse_loss", predictions, targets)
+    return reduced((squared if errors.dtype.kind == "c" else square)(errors))
 
 
 @at_users_line
@@ -196,6 +197,7 @@ def binary_cross_entropy_loss(logits: Any, targets: Any, reduction: str = "mean"
     """
     reduced = _reduction(reduction)
     name = "binary_cross_entropy_loss"
+    refuse_unreal(name, (logits, targets))
     logits = floating(logits)
     targets = real(_targets_like(name, "logits", logits, targets)).astype(logits.dtype)
     _check_probabilities(name, targets, 1)
@@ -236,6 +238,7 @@ def kl_loss(logits: Any, targets: Any, reduction: str = "mean") -> Any:
     0.6931
     """
     reduced = _reduction(reduction)
+    refuse_unreal("kl_loss", (logits, targets))
     targets = real(_targets_like("kl_loss", "logits", logits, targets))
     # those of a softmax may be a little above 1
     _check_probabilities("kl_loss", targets, 1.01)

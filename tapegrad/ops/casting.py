@@ -147,6 +147,15 @@ def floating(x: Any) -> Any:
     return x if x.dtype.kind == "f" else x.astype(float)
 
 
+def squared(x: Any) -> Any:
+    """The square of each element's size: of complex numbers ``abs(x)**2``, which is real."""
+    dtype = getattr(x, "dtype", None)
+    if type(x) is complex if dtype is None else dtype.kind == "c":
+        re, im = x.real, x.imag
+        return re * re + im * im
+    return x * x
+
+
 def double(x: Any) -> Any:
     """`array` of x, in float64 or a wider dtype."""
     x = real(x)

@@ -9,6 +9,7 @@ import numpy as np
 
 from tapegrad.face.ownership import give
 from tapegrad.ops import sqrt
+from tapegrad.ops.casting import squared
 from tapegrad.optim.base import Optimizer, below_one, is_known, is_none, not_negative, plain
 from tapegrad.tree.structure import immutable
 
@@ -108,7 +109,7 @@ class Adam(Optimizer):
         """A step along the mean, over the root of the mean square."""
         _, length, epsilon = numbers
         mean = self.beta1 * moments[0] + (1 - self.beta1) * g
-        square = self.beta2 * moments[1] + (1 - self.beta2) * (g * g)
+        square = self.beta2 * moments[1] + (1 - self.beta2) * squared(g)
         return p - length * mean / (sqrt(square) + epsilon), mean, square
 
 
@@ -244,12 +245,12 @@ class RMSProp(Optimizer):
         """A step along the gradient over the root, or along the velocity."""
         (rate,) = numbers
         old = dict(zip(self.moments(), moments, strict=True))
-        square = self.alpha * old["square"] + (1 - self.alpha) * (g * g)
+        square = self.alpha * old["square"] + (1 - self.alpha) * squared(g)
         new, variance = [square], square
         if "mean" in old:
             mean = self.alpha * old["mean"] + (1 - self.alpha) * g
             new.append(mean)
-            variance = square - mean * mean
+            variance = square - squared(mean)
         v = g / (sqrt(variance) + self.epsilon)
         if "velocity" in old:
             v = self.momentum * old["velocity"] + v
@@ -339,5 +340,5 @@ class Adagrad(Optimizer):
     def leaf(self, p: Any, g: Any, moments: tuple[Any, ...], *numbers: Any) -> tuple[Any, ...]:
         """A step along the gradient, over the root of the sum of squares."""
         (rate,) = numbers
-        total = moments[0] + g * g
+        total = moments[0] + squared(g)
         return p - rate * g / (sqrt(total) + self.epsilon), total

@@ -80,6 +80,8 @@ Params = TypeVar("Params", bound=Any)
 State = TypeVar("State", bound=Any)
 
 _PYTHON = frozenset({float, int})
+# the moments of squares, which are real
+_SQUARES = frozenset({"square", "total"})
 
 
 def everywhere(path: str, leaf: Any) -> bool:
@@ -94,6 +96,9 @@ class Optimizer:
     A subclass names the class of its state, whose first field is ``step``, the number of
     steps made, and says which of the others it uses (`moments`), which numbers a step needs
     (`numbers`) and what it does to one parameter (`leaf`).
+
+    Complex parameters are stepped along ``dL/dx + i dL/dy``, and their squares are ``abs(g)**2``: a
+    path turns with the phases that it begins with, and with those of the data.
 
     Attributes
     ----------
@@ -131,9 +136,13 @@ class Optimizer:
         """The initial state: step 0, and zeros like the parameters, which are floating."""
         who = f"{type(self).__name__}.init"
         for path, p in zip(tree.paths(params), tree.leaves(params), strict=True):
-            refuse_unreal(f"{who}: params{'.' if path else ''}{path}", (p,))
+            refuse_unreal(f"{who}: params{'.' if path else ''}{path}", (p,), True)
             _check_floating(who, path, p)
-        start = {name: tree.map(self.start, params) for name in self.moments()}
+        real = tree.map(lambda p: p.real if _dtype(p).kind == "c" else p, params)
+        start = {
+            name: tree.map(self.start, real if name in _SQUARES else params)
+            for name in self.moments()
+        }
         return self.state(step=give(np.zeros((), np.int64)), **start)
 
     @at_users_line
@@ -202,7 +211,7 @@ class Optimizer:
                 # NumPy would broadcast; `_refuse_difference` explains it better
                 raise ValueError(f"shape {shape_of(g)} for a parameter of {shape}")
             if type(p) is not ndarray or type(g) is not ndarray:
-                refuse_unreal(f"{type(self).__name__}.update", (p, g))
+                refuse_unreal(f"{type(self).__name__}.update", (p, g), True)
             numbers = now if cast is None else cast(_dtype(p))
             at = p
             if decays is not None and next(decays):
@@ -247,7 +256,7 @@ class Optimizer:
         raise NotImplementedError
 
     def start(self, p: Any) -> Any:
-        """The initial moment of a parameter."""
+        """The initial moment of a parameter; for one of squares, p is the parameter's real part."""
         return give(np.zeros(np.shape(p), _dtype(p)))
 
     def numbers(self, step: Any, rate: Any) -> tuple[Any, ...]:
@@ -272,6 +281,7 @@ class Optimizer:
 
 def _cast(numbers: tuple[Any, ...], dtype: Any) -> tuple[Any, ...]:
     """Python numbers unchanged, and arrays in a parameter's dtype, so that they widen nothing."""
+    dtype = _real(dtype)
     return tuple(
         [x.astype(dtype) if hasattr(x, "dtype") and x.dtype != dtype else x for x in numbers]
     )
@@ -290,7 +300,7 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
         where = f".{path}" if path else ""
         if (
             shape_of(p) != shape_of(x)
-            or theirs.kind not in "fiub"
+            or theirs.kind not in "fciub"
             or np.result_type(ours, theirs) != ours
         ):
             raise ValueError(
@@ -301,9 +311,14 @@ def _refuse_difference(who: str, params: Any, name: str, other: Any) -> None:
 
 def _check_floating(who: str, path: str, p: Any) -> None:
     """Raise for a parameter that is not floating."""
-    if _dtype(p).kind != "f":
+    if _dtype(p).kind not in "fc":
         where = f".{path}" if path else ""
         raise ValueError(f"{who}: params{where} is {_dtype(p)}; parameters must be floating")
+
+
+def _real(dtype: Any) -> Any:
+    """The dtype of the parts of complex numbers; of real ones, theirs."""
+    return np.finfo(dtype).dtype if dtype.kind == "c" else dtype
 
 
 def _dtype(x: Any) -> Any:

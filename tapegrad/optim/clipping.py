@@ -12,7 +12,8 @@ from tapegrad.declare import renamed
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import give
 from tapegrad.face.text import a_kind
-from tapegrad.ops import equal, imag, maximum, multiply, real, sqrt, sum, where
+from tapegrad.ops import equal, maximum, sqrt, sum, where
+from tapegrad.ops.casting import squared
 from tapegrad.optim.base import is_known, plain
 from tapegrad.tree import Tree
 
@@ -44,8 +45,7 @@ def global_norm(tree: Any) -> Any:
         elif kind is not None and kind.kind in "iub":
             # whose squares overflow soon
             x = x.astype(float)
-        for part in (real(x), imag(x)) if kind is not None and kind.kind == "c" else (x,):
-            total = total + sum(multiply(part, part))
+        total = total + sum(squared(x))
     none = equal(total, 0)
     # the square root has no slope at 0
     return where(none, 0.0, sqrt(where(none, 1.0, total)))
@@ -99,7 +99,7 @@ def clip_by_global_norm(grads: Tree, max_norm: Any) -> tuple[Tree, Any]:
 
     def clipped(g: Any) -> Any:
         dtype = g.dtype if hasattr(g, "dtype") else np.dtype(float)
-        scaled = g * factor.astype(dtype)
+        scaled = g * factor.astype(np.finfo(dtype).dtype if dtype.kind == "c" else dtype)
         return scaled if type(scaled) is Tensor else give(scaled)
 
     return trees.map(clipped, grads), norm

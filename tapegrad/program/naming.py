@@ -22,7 +22,7 @@ from tapegrad.transforms.replay import EACH, EACH_DRAWN
 # loops and branches, whose ops are made of programs
 _CONTROL = "tapegrad.program.control."
 # an op that has other rules for complex operands, as it is for these
-_COMPLEX = ".complex"
+COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
 # ops that are not declared under a name
 _OTHERS = {
@@ -52,7 +52,7 @@ def name_of_op(op: Rules) -> str:
             "batch; no file holds that, and JAX cannot do it: call the function for each example"
         )
     if key := key_of(op):
-        return key if OPS[key] is op else f"{key}{_COMPLEX}"
+        return key if OPS[key] is op else f"{key}{COMPLEX}"
     for name, known in _OTHERS.items():
         if known is op:
             return name
@@ -77,8 +77,8 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
         If there is none; the message says what to do.
     """
     op: Any = OPS.get(name) or _OTHERS.get(name)
-    if name.endswith(_COMPLEX):
-        op = getattr(OPS.get(name.removesuffix(_COMPLEX)), "complex", None)
+    if name.endswith(COMPLEX):
+        op = getattr(OPS.get(name.removesuffix(COMPLEX)), "complex", None)
         op = op if isinstance(op, Op) else None
     if op is None:
         op = _handed(name, [x for x in using if isinstance(x, Op)])

@@ -83,6 +83,9 @@ def uniform(
 def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     """Normal numbers of mean 0 and variance 1.
 
+    Of complex numbers the real and the imaginary part have variance 1/2 each, so that the mean of
+    ``abs(x)**2`` is 1.
+
     Parameters
     ----------
     key
@@ -90,7 +93,7 @@ def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     shape
         Of the result.
     dtype
-        A floating dtype.
+        A floating or a complex dtype.
 
     Examples
     --------
@@ -100,7 +103,7 @@ def normal(key: Any, shape: Shape = (), dtype: npt.DTypeLike = float) -> Any:
     >>> tg.grad(loss)(1.0, 2.0)
     array(3.)
     """
-    return generator.normal(as_key(key), shape=_shape(shape), dtype=_floating(dtype))
+    return generator.normal(as_key(key), shape=_shape(shape), dtype=_floating(dtype, "fc"))
 
 
 @in_order
@@ -288,12 +291,12 @@ def _shape(shape: Any) -> tuple[int, ...]:
     return tuple(map(int, sides))
 
 
-def _floating(dtype: Any) -> np.dtype[Any]:
+def _floating(dtype: Any, kinds: str = "f") -> np.dtype[Any]:
     try:
         made: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype must be a floating dtype; not {dtype!r}") from None
-    if made.kind != "f":
+    if made.kind not in kinds:
         raise TypeError(f"a floating dtype such as float32 or float64 is needed; not {made}")
     return made
 

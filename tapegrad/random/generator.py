@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +65,11 @@ def uniform(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
 
 @_drawing(1)
 def normal(key: Any, *, shape: tuple[int, ...], dtype: Any) -> Any:
-    """Normal numbers."""
-    return _drawn(_generator(key).standard_normal, shape, dtype)
+    """Normal numbers; complex ones of two parts, each of variance 1/2."""
+    if dtype.kind != "c":
+        return _drawn(_generator(key).standard_normal, shape, dtype)
+    parts = _drawn(_generator(key).standard_normal, (*shape, 2), np.finfo(dtype).dtype)
+    return (parts * math.sqrt(0.5)).view(dtype).reshape(shape)
 
 
 def _between(key: Any, *, shape: tuple[int, ...], low: float, high: float, dtype: Any) -> Any:

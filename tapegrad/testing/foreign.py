@@ -42,6 +42,16 @@ def floats(x: Any) -> bool:
     return not isinstance(x, str | bytes) and _seen(x).dtype.kind == "f"
 
 
+def _refuse_complex(name: str, leaves: Sequence[Any]) -> None:
+    """Raise for complex numbers, of whose gradients libraries have two conventions."""
+    for x in leaves:
+        if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
+            raise TypeError(
+                f"{name} takes or returns complex numbers, which are not compared: write it as a "
+                "function of the pair of their real and imaginary parts, and so for its results"
+            )
+
+
 def _is_foreign(x: Any) -> bool:
     """Whether a leaf is an array of another library that can make new ones."""
     if isinstance(x, np.ndarray | np.generic):
@@ -108,6 +118,7 @@ class Foreign:
                 f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
             )
         leaves, structure = tree.flatten(tuple(args))
+        _refuse_complex(label(fn), leaves)
         places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))
         if not places:
             raise TypeError(f"{label(fn)} has no floating argument to differentiate")
@@ -116,6 +127,7 @@ class Foreign:
         xs = tuple(read(leaves[i]) for i in places)
         f = cls(label(fn), fn, tuple(args), leaves, structure, places, xs, tuple(paths))
         output = f.called(fn, f.name, f.arguments(f.xs))
+        _refuse_complex(f.name, tree.leaves(output))
         y = tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
         if not y:
             raise TypeError(

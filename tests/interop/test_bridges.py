@@ -96,6 +96,29 @@ def test_a_layer_of_numpy_is_trained_by_pytorch() -> None:
     assert loss.item() < 1e-3
 
 
+def signal(z: Any, x: Any) -> Any:
+    return np.exp(z * x) * np.conj(z), np.abs(z) + x
+
+
+Z, REAL = np.array([0.5 - 1j, -0.25 + 0.5j]), np.array([0.5, -1.0])
+
+
+def test_complex_gradients_are_those_of_pytorch() -> None:
+    torch = pytest.importorskip("torch")
+    f = tg.bridges.torch(signal)
+    z, x = (torch.tensor(value, requires_grad=True) for value in (Z, REAL))
+    assert torch.autograd.gradcheck(f, (z, x))
+    assert torch.autograd.gradcheck(lambda z, x: f(z.conj(), x), (z, x))
+    assert torch.autograd.gradgradcheck(f, (z, x))
+    y, size = f(z, x)
+    (y.abs().square().sum() + size.sum()).backward()
+    want = tg.grad(
+        lambda z, x: np.sum(np.abs(signal(z, x)[0]) ** 2) + np.sum(signal(z, x)[1]), (0, 1)
+    )(Z, REAL)
+    for got, wanted in zip((z.grad, x.grad), want, strict=True):
+        np.testing.assert_allclose(got.numpy(), wanted)
+
+
 def test_what_pytorch_may_not_do_is_an_error() -> None:
     torch = pytest.importorskip("torch")
     with pytest.raises(TypeError, match="returned a str"):
@@ -163,3 +186,28 @@ def test_what_jax_would_narrow_or_reshape_is_an_error(jax: Any) -> None:
     longer = tg.bridges.jax(lambda x: x, like=np.ones(3))
     with pytest.raises(Exception, match="returned the shape"):
         longer(np.ones(2)).block_until_ready()
+
+
+def test_complex_gradients_are_those_of_jax(jax: Any) -> None:
+    jnp = jax.numpy
+
+    def loss(f: Any, np: Any = np) -> Any:
+        return lambda z, x: np.sum(np.abs(f(z, x)[0]) ** 2) + np.sum(f(z, x)[1] * 2)
+
+    own = jax.grad(loss(lambda z, x: (jnp.exp(z * x) * jnp.conj(z), jnp.abs(z) + x), jnp), (0, 1))(
+        Z, REAL
+    )
+    for f in (tg.bridges.jax(signal), tg.to_jax(signal)):
+        got = jax.grad(loss(f, jnp), (0, 1))(jnp.asarray(Z), jnp.asarray(REAL))
+        for a, b in zip(got, own, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-12)
+    want = tg.grad(loss(signal), (0, 1))
+    np.testing.assert_allclose(np.conj(own[0]), want(Z, REAL)[0])
+    # a gradient that tapegrad takes is its own there too
+    np.testing.assert_allclose(tg.to_jax(want)(Z, REAL)[0], want(Z, REAL)[0], rtol=1e-12)
+    parts = tg.to_jax(lambda z: np.sum(np.sign(z).real * z.imag + np.angle(z) + (z**2).real))
+    np.testing.assert_allclose(
+        jax.grad(parts)(jnp.asarray(Z)),
+        np.conj(tg.grad(lambda z: np.sum(np.sign(z).real * z.imag + np.angle(z) + (z**2).real))(Z)),
+        rtol=1e-12,
+    )

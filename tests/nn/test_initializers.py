@@ -42,3 +42,14 @@ def test_orthogonal_weights_have_orthonormal_rows_or_columns(shape, out_axis):
 def test_orthogonal_weights_take_either_sign():
     signs = {float(np.sign(initializers.orthogonal(key, (1, 1))[0, 0])) for key in range(20)}
     assert signs == {-1.0, 1.0}
+
+
+def test_complex_arrays_have_the_variance_of_real_ones_and_unitary_columns():
+    x = initializers.he_normal(0, (400, 30), np.complex64)
+    assert x.dtype == np.complex64
+    np.testing.assert_allclose(np.mean(np.abs(x) ** 2) * 400, 2, rtol=0.05)
+    for shape in ((5, 3), (3, 5)):
+        q = initializers.orthogonal(0, shape, complex)
+        q = q if shape[0] > shape[1] else q.T
+        np.testing.assert_allclose(q.conj().T @ q, np.eye(3), atol=1e-12)
+        assert np.abs(q.imag).max() > 0.1

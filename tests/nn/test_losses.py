@@ -177,3 +177,26 @@ def test_cross_entropy_targets_may_be_any_integers(dtype):
     want = tg.nn.cross_entropy_loss(logits, np.array([0, 1]))
     assert tg.nn.cross_entropy_loss(logits, np.array([0, 1], dtype)) == want
     assert tg.nn.cross_entropy_loss(logits, [0, 1]) == want
+
+
+def test_losses_of_complex_errors_are_of_their_sizes():
+    z, goal = np.array([1 + 2j, -0.5j, 2.0]), np.array([0.5 - 1j, 2.0, 2.0])
+    sizes = np.abs(z - goal)
+    for loss, want in (
+        (tg.nn.mse_loss, sizes**2),
+        (tg.nn.l1_loss, sizes),
+        (tg.nn.huber_loss, np.where(sizes <= 1, sizes**2 / 2, sizes - 0.5)),
+    ):
+        got = loss(z, goal, "none")
+        assert got.dtype == np.float64
+        np.testing.assert_allclose(got, want)
+        tg.testing.check_grads(lambda z, loss=loss: loss(z, goal[:2]), (z[:2],))
+        tg.testing.check_grads(lambda x, loss=loss: loss(x, goal[:2]), (z.real[:2],))
+    np.testing.assert_allclose(tg.grad(tg.nn.mse_loss)(z, goal), 2 / 3 * (z - goal))
+    for refused in (tg.nn.binary_cross_entropy_loss, tg.nn.kl_loss):
+        for args in ((z, goal.real), (z.real, goal)):
+            with pytest.raises(TypeError, match=f"{refused.__name__}.*complex"):
+                refused(*args)
+    for refused in (tg.nn.cross_entropy_loss, tg.nn.accuracy):
+        with pytest.raises(TypeError, match=r"complex|real numbers"):
+            refused(z, np.array(0))

@@ -71,6 +71,61 @@ def run(optimizer: Any, n: int, dtype: Any = float, update: Any = None) -> Any:
     return params, state
 
 
+@every_optimizer
+@pytest.mark.parametrize("dtype", [np.complex64, np.complex128])
+def test_a_path_turns_with_the_phase_of_the_problem(optimizer, dtype):
+    rng = np.random.default_rng(0)
+    w, target, start = (rng.normal(size=n) + 1j * rng.normal(size=n) for n in ((4, 3), 4, 3))
+    w = w.astype(dtype)
+
+    def path(turn, update, init=start, target=target):
+        # another phase for the whole, which no real optimizer of the two parts keeps
+        p, goal = {"z": (turn * init).astype(dtype)}, (turn * target).astype(dtype)
+        state = optimizer.init(p)
+        gradient = tg.grad(lambda p: tg.nn.mse_loss(w @ p["z"], goal))
+        found = []
+        for _ in range(8):
+            p, state = update(p, gradient(p), state)
+            assert p["z"].dtype == dtype
+            found.append(p["z"] / turn)
+        for name in {"square", "total"} & {*attrs.asdict(state, recurse=False)}:
+            assert getattr(state, name)["z"].dtype == np.finfo(dtype).dtype
+        return np.array(found)
+
+    rtol = 1e-4 if dtype == np.complex64 else 1e-11
+    want = path(1, optimizer.update)
+    np.testing.assert_allclose(path(np.exp(0.7j), optimizer.update), want, rtol, rtol)
+    compiled = tg.compile(optimizer.update)
+    np.testing.assert_allclose(path(1, compiled), want, rtol, rtol)
+    # of real numbers it is the path of the real optimizer
+    w = w.real.astype(dtype)
+    want = path(1, optimizer.update, start.real, target.real)
+    assert not want.imag.any()
+    w, dtype = w.real, np.finfo(dtype).dtype
+    np.testing.assert_allclose(
+        path(1, optimizer.update, start.real, target.real), want.real, rtol, rtol
+    )
+
+
+def test_a_step_of_complex_parameters_goes_down_and_can_be_differentiated():
+    z, goal = np.array([1 + 2j, -0.5j]), np.array([0.5 - 1j, 2.0])
+
+    def loss(p):
+        return tg.nn.mse_loss(p["z"], goal, "sum")
+
+    for optimizer in (tg.optim.SGD(0.1, 0.5), tg.optim.Adam(0.2), tg.optim.RMSProp(0.2)):
+        p = {"z": z}
+        state = optimizer.init(p)
+        for _ in range(60):
+            p, state = optimizer.update(p, tg.grad(loss)(p), state)
+        assert loss(p) < 1e-2
+
+        def after(g, optimizer=optimizer):
+            return optimizer.update({"z": z}, {"z": g}, optimizer.init({"z": z}))[0]["z"]
+
+        tg.testing.check_grads(after, (np.array([0.3 - 0.4j, 2.0 + 1j]),))
+
+
 def by_definition(o: Any, p: Any, grads: list[Any]) -> Any:
     """The formulas as they are published, on one array."""
     v = m = s = np.zeros(p.shape)

@@ -77,3 +77,14 @@ def test_clipping_refuses_what_is_no_bound(most: float) -> None:
 def test_clipping_with_its_arguments_exchanged_names_the_one_that_is_no_number() -> None:
     with pytest.raises(TypeError, match=r"^clip_by_global_norm\(grads, max_norm\): .*a dict"):
         tg.optim.clip_by_global_norm(1.0, {"w": np.ones(2)})
+
+
+def test_complex_gradients_are_clipped_by_their_sizes():
+    z, x = np.array([3 - 4j], np.complex64), np.array([12.0], np.float32)
+    clipped, norm = tg.optim.clip_by_global_norm({"z": z, "x": x}, 6.5)
+    assert norm == 13
+    np.testing.assert_array_equal(clipped["z"], z / 2)
+    assert (clipped["z"].dtype, clipped["x"].dtype) == (np.complex64, np.float32)
+    same = np.array([0.1 + 1j, 1.0 - 0.3j])
+    assert tg.optim.clip_by_global_norm(same, 10.0)[0].tobytes() == same.tobytes()
+    tg.testing.check_grads(lambda z: tg.optim.clip_by_global_norm(z, 1.0)[0], (same + 0.5j,))

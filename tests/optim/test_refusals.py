@@ -75,9 +75,9 @@ OPTIMIZERS = [tg.optim.SGD, tg.optim.Adam, tg.optim.AdamW, tg.optim.RMSProp, tg.
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-def test_optimizer_parameters_and_gradients_are_real_and_floating(kind: Any) -> None:
+def test_optimizer_parameters_and_gradients_are_plain_and_floating(kind: Any) -> None:
     optimizer, ones = kind(0.1), np.ones(2)
-    for bad in (np.ma.array(ones, mask=[True, False]), ones * 1j, ones.astype(object)):
+    for bad in (np.ma.array(ones, mask=[True, False]), ones.astype(object)):
         assert "init: params.w" in said(TypeError, lambda x=bad: optimizer.init({"w": x}))
         with pytest.raises((TypeError, ValueError)):
             optimizer.update({"w": ones}, {"w": bad}, optimizer.init({"w": ones}))

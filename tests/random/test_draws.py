@@ -26,6 +26,8 @@ DRAWS: dict[str, Any] = {
     "uniform float16": lambda k: tg.random.uniform(k, 5, dtype=np.float16),
     "normal": lambda k: tg.random.normal(k, (3, 2)),
     "normal float32": lambda k: tg.random.normal(k, (3, 2), "float32"),
+    "normal complex64": lambda k: tg.random.normal(k, (2, 3), np.complex64),
+    "one normal complex number": lambda k: tg.random.normal(k, dtype=complex),
     "one normal number": tg.random.normal,
     "truncated_normal": lambda k: tg.random.truncated_normal(k, (2, 9), -0.5, 1.0),
     "bernoulli": lambda k: tg.random.bernoulli(k, 0.25, (4, 5)),
@@ -303,3 +305,16 @@ def test_integers_of_small_dtypes_reach_their_ends(dtype: Any) -> None:
 def test_draws_refuse_a_size_unknown_while_compiling() -> None:
     with pytest.raises(tg.TraceError, match="index"):
         tg.compile(lambda n: tg.random.permutation(0, n))(5)
+
+
+def test_complex_normal_numbers_have_a_size_of_one_in_the_mean_and_no_direction():
+    x = tg.random.normal(0, 100_000, dtype=complex)
+    moments = [np.mean(y) for y in (x.real**2, x.imag**2, x.real * x.imag, x.real, x.imag)]
+    np.testing.assert_allclose(moments, [0.5, 0.5, 0, 0, 0], atol=0.01)
+    assert tg.random.normal(0, (2, 3), np.complex64).dtype == np.complex64
+    with pytest.raises(TypeError, match="floating dtype"):
+        tg.random.uniform(0, 3, dtype=complex)
+    gradient = tg.grad(lambda s: np.sum(np.abs(s * tg.random.normal(0, 3, dtype=complex)) ** 2))(
+        2.0
+    )
+    np.testing.assert_allclose(gradient, 4 * np.sum(np.abs(x[:3]) ** 2))

@@ -28,7 +28,6 @@ from tapegrad.explain.show.replay import slopes
 from tapegrad.explain.show.text import primal_of
 from tapegrad.explain.show.values import Texts
 from tapegrad.explain.steps import sweep_steps
-from tapegrad.face.constants import refuse_unreal
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.text import cells, operand, printable
 
@@ -76,8 +75,6 @@ def html(
     check_tape(tape)
     if tape.start.origin.compiling:
         raise TraceError("a page shows values, which are not known while compiling")
-    for x in tape:
-        refuse_unreal(f"a page ({x._line()})", (x,))
     steps = list(sweep_steps(tape, output, cotangent))
     gradients = {step.record: primal_of(step.cotangent) for step in steps}
     known = {p: gradients.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}

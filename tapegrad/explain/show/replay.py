@@ -47,19 +47,28 @@ def slopes(
         # without a symmetry that could hide a wrong gradient
         direction = np.cos(1.0 + np.arange(value.size)).reshape(value.shape)
         size = max(1.0, float(np.max(np.abs(value), initial=0)))
+        if value.dtype.kind == "c":
+            direction = direction + 1j * np.sin(2.0 + np.arange(value.size)).reshape(value.shape)
         step = float(np.cbrt(np.finfo(value.dtype).eps)) * size
-        exact = float(np.sum(gradient * direction, dtype=float))
+        exact = _inner(gradient, direction)
         if _is_checkpointed(tape, p):
             yield p, exact, None, False
             continue
         ends = []
         for sign in (1, -1):
             moved = (value + sign * step * direction).astype(value.dtype)
-            ends.append(np.sum(weight * replay(tape, {p: moved})[output], dtype=float))
+            ends.append(_inner(weight, replay(tape, {p: moved})[output]))
         numeric = float((ends[0] - ends[1]) / (2 * step))
         most = max(abs(exact), abs(numeric), abs(float(ends[0])), 1e-3)
         agrees = abs(exact - numeric) <= 100 * np.cbrt(np.finfo(value.dtype).eps) ** 2 * most * 10
         yield p, exact, numeric, bool(agrees)
+
+
+def _inner(gradient: Any, direction: Any) -> float:
+    """The slope along a direction, by a gradient."""
+    if np.iscomplexobj(gradient):
+        gradient, direction = np.conj(gradient), np.asarray(direction)
+    return float(np.sum(np.real(gradient * direction), dtype=float))
 
 
 def _is_checkpointed(tape: Tape, parameter: Tensor) -> bool:

@@ -104,7 +104,8 @@ def to_jax(
     evaluated with ``jax.numpy``. The result is a pure function: ``jax.jit``, ``jax.vmap``,
     ``jax.grad``, shardings and ``jax.export`` apply to it. Gradients that tapegrad takes,
     steps of its optimizers and draws with its keys are part of the recording; ``jax.grad``
-    agrees with `grad`.
+    agrees with `grad`; by complex numbers it is the conjugate, as everywhere in JAX, so that
+    ``z - rate * jnp.conj(g)`` descends.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
 from tapegrad.interop.jax.control import branch, loop, part
 from tapegrad.interop.jax.table import TABLE, Lowering
-from tapegrad.ops.arithmetic import power
+from tapegrad.ops.arithmetic import power, sign
 from tapegrad.ops.floating_point import nextafter
 from tapegrad.ops.indexing import getitem, scatter
 from tapegrad.ops.linalg import (
@@ -40,7 +40,7 @@ from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import inner
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, Ref, interpreted
-from tapegrad.program.naming import name_of_op
+from tapegrad.program.naming import COMPLEX, name_of_op
 
 
 def register(jax: Any, structure: tree.Structure | None, records: Iterable[type] = ()) -> None:
@@ -144,6 +144,7 @@ def run(program: Code, values: Iterable[Any], ops: Handed, jax: Any) -> list[Any
 _APART = (
     *(cholesky, complement, eig_joined, eigh_joined, svd_joined, qr_joined, slogdet_joined),
     *(cofactor, clip_both, sinc, sinc_derivative, i0, i0_derivative, nextafter),
+    sign.complex,
 )
 # the derivatives of these are the same in JAX, or their rules call them with a tangent, for which
 # JAX has to see that they are linear
@@ -208,8 +209,8 @@ class _Step:
     def _slope(self, moved: dict[int, Any], y: Any, operands: list[Any]) -> Any:
         """The tangent of the result, by the op's own rule, recorded and computed by JAX."""
         jax, op, instruction = self.jax, self.instruction.op, self.instruction
-        moved = {i: t for i, t in moved.items() if t.dtype.kind == "f"}
-        if not moved or y.dtype.kind != "f":
+        moved = {i: t for i, t in moved.items() if t.dtype.kind in "fc"}
+        if not moved or y.dtype.kind not in "fc":
             return jax.numpy.zeros(y.shape, y.dtype)
 
         def tangent(moved: Any, y: Any, operands: Any) -> Any:
@@ -225,6 +226,7 @@ class _Step:
         (t,) = run(program, values, self.ops, jax) or (None,)
         if t is None:
             return jax.numpy.zeros(y.shape, y.dtype)
+        t = t if y.dtype.kind == "c" else jax.numpy.real(t)
         return jax.numpy.broadcast_to(jax.numpy.asarray(t, y.dtype), y.shape)
 
     def _like(self, x: Any, made: Any) -> Any:
@@ -272,7 +274,7 @@ def _alike(x: Any) -> Any:
 
 def stand_in(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Any:
     """A placeholder value to record with, at which most ops are defined."""
-    if dtype.kind != "f":
+    if dtype.kind not in "fc":
         return np.zeros(shape, dtype)
     # numbers from 0.25 to 0.75, so that products of matrices have an inverse
     x = 0.25 + 0.5 * np.modf(np.abs(np.sin(np.arange(math.prod(shape)) * 12.9898)) * 43758.5)[0]
@@ -296,7 +298,10 @@ def _stays(op: Rules, x: Any) -> bool:
 
 
 def _lowering(op: Rules) -> Lowering | None:
-    return None if op is CUSTOM_VJP else TABLE.get(name_of_op(op))
+    if op is CUSTOM_VJP:
+        return None
+    name = name_of_op(op)
+    return TABLE.get(name) or TABLE.get(name.removesuffix(COMPLEX))
 
 
 def has_form(op: Rules) -> bool:

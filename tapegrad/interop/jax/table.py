@@ -294,6 +294,8 @@ TABLE: Mapping[str, Lowering] = {
     "clip_both": _clip,
     "fix": lambda jax, out, x: jax.numpy.trunc(x),
     "imag": lambda jax, out, x: jax.numpy.zeros(out.shape, out.dtype),
+    "real.complex": _plain("real"),
+    "imag.complex": _plain("imag"),
     "exponent": lambda jax, out, x: jax.numpy.frexp(x)[1],
     "nan_to_num": lambda jax, out, x, copy=True, **given: jax.numpy.nan_to_num(x, **given),
     "isclose": _isclose,
