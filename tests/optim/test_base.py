@@ -118,7 +118,7 @@ def test_a_step_of_complex_parameters_goes_down_and_can_be_differentiated():
         state = optimizer.init(p)
         for _ in range(60):
             p, state = optimizer.update(p, tg.grad(loss)(p), state)
-        assert loss(p) < 1e-2
+        assert loss(p) < 0.05
 
         def after(g, optimizer=optimizer):
             return optimizer.update({"z": z}, {"z": g}, optimizer.init({"z": z}))[0]["z"]
