@@ -269,7 +269,7 @@ def test_what_the_package_needs_for_itself_is_no_part_of_the_face(name):
 
 def test_tapes_call_ops_by_names_that_their_readers_know():
     """An op that has a name of ours alone is one that has no other, and is added on purpose."""
-    known = [np, np.linalg, np.ndarray, np.lib.stride_tricks, tg, tg.random]
+    known = [np, np.linalg, np.fft, np.ndarray, np.lib.stride_tricks, tg, tg.random]
     complete()
     # what JAX has under this name too
     theirs = {"segment_sum", "scatter", "scatter_add"}

@@ -1,16 +1,23 @@
-"""The functions of ``np.fft`` that only move elements."""
+"""The functions of ``np.fft``: transforms along one axis or several, and shifts."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from tapegrad.declare import function
-from tapegrad.declare.domain import on_array
+from tapegrad.declare.domain import Call, Choices, Domain, on_array
 from tapegrad.ops.casting import to_array
+from tapegrad.ops.fourier import NORMS, swapped
+from tapegrad.ops.fourier import fft as fft
+from tapegrad.ops.fourier import ifft as ifft
+from tapegrad.ops.fourier import irfft as irfft
+from tapegrad.ops.fourier import rfft as rfft
 
-__all__ = ["fftshift", "ifftshift"]
+__all__ = ["fft", "fft2", "fftn", "fftshift", "hfft", "ifft", "ifft2", "ifftn"]
+__all__ += ["ifftshift", "ihfft", "irfft", "irfft2", "irfftn", "rfft", "rfft2", "rfftn"]
 __dir__ = __all__.copy
 
 _calls = on_array(
@@ -51,3 +58,226 @@ def ifftshift(x: Any, axes: Any = None) -> Any:
     array([ 0,  1,  2, -2, -1])
     """
     return _rolled(x, axes, -1)
+
+
+# --- transforms along several axes ----------------------------------------------------------
+
+
+def _of_axes(axes: tuple[int, ...] | None = None, halves: bool = False) -> Domain:
+    """Calls along these axes, or any; `halves` if the last one holds half of the bins."""
+
+    def call(choose: Choices) -> Call:
+        a = choose.array(
+            choose.shape(max(len(axes or ()), 1), 3, 2 if halves else 1, 4), dtypes="df"
+        )
+        chosen = axes or tuple(choose.permutation(a.ndim)[: choose.integer(1, a.ndim)])
+        given: dict[str, Any] = {"norm": choose.among(NORMS)}
+        kind = choose.among(["axes", "lengths", "all"] if axes is None else ["lengths", "all"])
+        if kind == "lengths":
+            given["s"] = tuple(choose.among([-1, choose.integer(1, 5)]) for _ in chosen)
+        if kind != "all":
+            given["axes"] = chosen
+        return Call((a,), given, needed=("axes",) if kind == "lengths" else ())
+
+    return call
+
+
+def _along(
+    inner: Callable[..., Any], last: Callable[..., Any], a: Any, s: Any, axes: Any, norm: Any
+) -> Any:
+    """A transform along several axes: the inner one along all, or `last` along the last of them."""
+    a = to_array(a)
+    if axes is None:
+        axes = range(-a.ndim if s is None else -len(s), 0)
+    whole = [a.shape[i] for i in axes]
+    if s is None:
+        lengths = whole if last is not irfft else [*whole[:-1], (whole[-1] - 1) * 2]
+    elif len(s) != len(whole):
+        raise ValueError(f"s and axes must have the same length; got {len(s)} and {len(whole)}")
+    else:
+        lengths = [m if n == -1 else n for n, m in zip(s, whole, strict=True)]
+    steps = [(inner, n, i) for n, i in zip(lengths, axes, strict=True)]
+    if inner is not last:
+        steps[-1] = (last, *steps[-1][1:])
+    # in NumPy's order: of real numbers the last axis is the first to go, and the last to come back
+    for transform, n, i in steps if last is irfft else steps[::-1]:
+        a = transform(a, n=n, axis=i, norm=norm)
+    return a
+
+
+@function(numpy=np.fft.fftn, domain=_of_axes(), complex=True)
+def fftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+    """The `fft` along several axes, or all.
+
+    Parameters
+    ----------
+    a
+        Real or complex numbers.
+    s
+        The length of the transform along each axis, -1 for the axis's own: it is cropped to it, or
+        padded with zeros.
+    axes
+        The axes; all by default, or with `s` as many as it has, the last ones.
+    norm
+        As in `fft`.
+
+    Raises
+    ------
+    ValueError
+        If there are not as many lengths as axes.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.fftn(np.eye(2))
+    array([[2.+0.j, 0.+0.j],
+           [0.+0.j, 2.+0.j]])
+    """
+    return _along(fft, fft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.ifftn, domain=_of_axes(), complex=True)
+def ifftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+    """The inverse of `fftn`, which has its parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.ifftn(2 * np.eye(2))
+    array([[1.+0.j, 0.+0.j],
+           [0.+0.j, 1.+0.j]])
+    """
+    return _along(ifft, ifft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.fft2, domain=_of_axes((-2, -1)), complex=True)
+def fft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+    """The `fftn` along two axes, the last ones by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.fft2(np.eye(2))
+    array([[2.+0.j, 0.+0.j],
+           [0.+0.j, 2.+0.j]])
+    """
+    return _along(fft, fft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.ifft2, domain=_of_axes((-2, -1)), complex=True)
+def ifft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+    """The inverse of `fft2`, which has its parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.ifft2(2 * np.eye(2))
+    array([[1.+0.j, 0.+0.j],
+           [0.+0.j, 1.+0.j]])
+    """
+    return _along(ifft, ifft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.rfftn, domain=_of_axes())
+def rfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+    """The `fftn` of real numbers, of which the last axis keeps the first half, as in `rfft`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.rfftn(np.eye(3)).shape
+    (3, 2)
+    """
+    return _along(fft, rfft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.irfftn, domain=_of_axes(halves=True), complex=True)
+def irfftn(a: Any, s: Any = None, axes: Any = None, norm: Any = None) -> Any:
+    """The inverse of `rfftn`: real numbers, of an even length along the last axis by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.irfftn(tg.fft.rfftn(np.eye(3)), (3, 3), (0, 1)).round(12)
+    array([[1., 0., 0.],
+           [0., 1., 0.],
+           [0., 0., 1.]])
+    """
+    return _along(ifft, irfft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.rfft2, domain=_of_axes((-2, -1)))
+def rfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+    """The `rfftn` along two axes, the last ones by default.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.rfft2(np.eye(2))
+    array([[2.+0.j, 0.+0.j],
+           [0.+0.j, 2.+0.j]])
+    """
+    return _along(fft, rfft, a, s, axes, norm)
+
+
+@function(numpy=np.fft.irfft2, domain=_of_axes((-2, -1), halves=True), complex=True)
+def irfft2(a: Any, s: Any = None, axes: Any = (-2, -1), norm: Any = None) -> Any:
+    """The inverse of `rfft2`, which has its parameters.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.irfft2(2 * np.eye(2))
+    array([[1., 0.],
+           [0., 1.]])
+    """
+    return _along(ifft, irfft, a, s, axes, norm)
+
+
+# --- of what is symmetric -------------------------------------------------------------------
+
+
+def _hermitian(halves: bool) -> Domain:
+    return lambda choose: Call(
+        (choose.array(choose.shape(1, 3, 2 if halves else 1, 4)),),
+        {
+            "n": choose.among([None, choose.integer(1, 6)]),
+            "axis": -1,
+            "norm": choose.among(NORMS),
+        },
+    )
+
+
+@function(numpy=np.fft.hfft, domain=_hermitian(True), complex=True)
+def hfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """The `fft` of a signal that is its own conjugate in reverse, from its first half: real bins.
+
+    Parameters
+    ----------
+    a
+        The first half of the signal.
+    n
+        The length of the result, by default the even one, as in `irfft`.
+    axis, norm
+        As in `fft`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.hfft(np.array([1.0, 1j, 0.0]))
+    array([ 1.,  3.,  1., -1.])
+    """
+    return irfft(np.conj(to_array(a)), n=n, axis=axis, norm=swapped(norm))
+
+
+@function(numpy=np.fft.ihfft, domain=_hermitian(False))
+def ihfft(a: Any, n: int | None = None, axis: int = -1, norm: Any = None) -> Any:
+    """The inverse of `hfft`: the first half of the signal whose `fft` these real numbers are.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> tg.fft.ihfft(np.array([1.0, 3.0, 1.0, -1.0]))
+    array([1.-0.j, 0.+1.j, 0.-0.j])
+    """
+    return np.conj(rfft(to_array(a), n=n, axis=axis, norm=swapped(norm)))

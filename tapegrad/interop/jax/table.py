@@ -283,6 +283,7 @@ _OF_THE_RESULTS_DTYPE = (
 TABLE: Mapping[str, Lowering] = {
     **{name: _plain(name) for name in _AS_THEY_ARE},
     **{name: _same(name) for name in _OF_THE_RESULTS_DTYPE},
+    **{name: _plain(name, "numpy", "fft") for name in ("fft", "ifft", "irfft", "rfft")},
     **dict.fromkeys(("as_array", "asarray", "copy", "real", "from_zero"), _itself),
     "ascontiguousarray": lambda jax, out, a: a.reshape(out.shape),
     "astype": lambda jax, out, a, dtype: a.astype(out.dtype),

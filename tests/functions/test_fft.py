@@ -1,0 +1,91 @@
+"""Fourier transforms: every length and norm, halves of bins, dtypes, and what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import tapegrad as tg
+
+NORMS = (None, "backward", "ortho", "forward")
+Z = np.array([1 + 2j, -3 + 0.5j, 0.25 - 1j, 2 - 2j, 0.5j])
+X = np.array([1.0, -2.0, 0.5, 3.0, -0.25])
+
+
+def real_matrix(f: Any, x: Any) -> Any:
+    """The matrix of a linear map, with real and imaginary parts as numbers of their own."""
+    steps = [np.eye(x.size).astype(x.dtype)]
+    if x.dtype.kind == "c":
+        steps.append(1j * steps[0])
+    columns = [np.asarray(f(step), complex) for step in np.concatenate(steps)]
+    return np.array([np.concatenate([y.real, y.imag]) for y in columns]).T
+
+
+# the operand is real for the first two
+@pytest.mark.parametrize("name", ["rfft", "ihfft", "fft", "ifft", "irfft", "hfft"])
+@pytest.mark.parametrize("m", [2, 3, 4, 5])
+def test_a_gradient_is_the_transposed_map_for_every_length_and_norm(name: str, m: int) -> None:
+    transform = getattr(np.fft, name)
+    operands = (X[:m],) if name in ("rfft", "ihfft") else (Z[:m], X[:m])
+    for x in operands:
+        for n in (None, 1, 2, 3, 4, 6, 7, 9):
+            for norm in NORMS:
+
+                def f(x: Any, n: Any = n, norm: Any = norm) -> Any:
+                    return transform(x, n=n, norm=norm)
+
+                y, pullback = tg.vjp(f, x)
+                np.testing.assert_array_equal(y, f(x))
+                g = np.cos(np.arange(y.size)) + (1j if y.dtype.kind == "c" else 0)
+                matrix = real_matrix(f, x)
+                c = np.concatenate([g.real, g.imag]) @ matrix
+                want = c if x.dtype.kind == "f" else c[:m] + 1j * c[m:]
+                np.testing.assert_allclose(pullback(g)[0], want, atol=1e-12)
+
+
+def test_imaginary_parts_that_are_ignored_get_no_gradient() -> None:
+    for n, ignored in ((8, [0, 4]), (9, [0]), (4, [0, 2]), (5, [0])):
+        gradient = tg.grad(lambda z, n=n: np.sum(np.fft.irfft(z, n) ** 3))(Z)
+        used = n // 2 + 1
+        assert [i for i in range(used) if gradient[i].imag == 0] == ignored
+        assert np.all(gradient[used:] == 0)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.complex64])
+def test_dtypes_are_numpys_and_gradients_have_their_operands(dtype: Any) -> None:
+    x = X.astype(dtype)
+    for name in ("fft", "ifft", "irfft", "rfft", "hfft", "ihfft", "fftn", "ifftn", "irfftn"):
+        if np.dtype(dtype).kind == "c" and name in ("rfft", "ihfft"):
+            continue
+        f = getattr(np.fft, name)
+        y, pullback = tg.vjp(f, x)
+        assert y.dtype == f(x).dtype
+        assert pullback(np.ones_like(y))[0].dtype == dtype
+        assert tg.jvp(f, (x,), (x,))[1].dtype == y.dtype
+
+
+def test_whole_numbers_lists_and_repeated_axes() -> None:
+    a = np.arange(12.0).reshape(3, 4)
+    tg.testing.check_grads(lambda a: np.fft.fftn(a, axes=(0, 0, 1)), (a,))
+    recorded, tape = tg.record(lambda x: tg.fft.fft2([[x[0], 1.0], [x[1], 2.0]]))(X)
+    np.testing.assert_allclose(recorded.value, np.fft.fft2([[1.0, 1.0], [-2.0, 2.0]]))
+    assert [x.op.name for x in tape if x.op.name.endswith("fft")] == ["fft", "fft"]
+    whole, _ = tg.record(lambda x: np.fft.rfft(x.astype(int)))(X)
+    assert whole.dtype == np.complex128
+
+
+REFUSED: dict[str, tuple[Any, type[Exception], str]] = {
+    "length": (lambda x: np.fft.fft(x, 0), ValueError, "number of FFT data points"),
+    "norm": (lambda x: tg.fft.hfft(x, norm="both"), ValueError, "norm is.*not 'both'"),
+    "lengths": (lambda x: np.fft.fftn(x, (2, 2), (0,)), ValueError, "the same length; got 2 and 1"),
+    "rfft": (lambda x: np.fft.rfft(x * 1j), TypeError, "rfft does not take complex"),
+    "rfftn": (lambda x: np.fft.rfftn(x * 1j), TypeError, "rfftn does not take complex"),
+    "option": (lambda x: np.fft.fft(x, n=np.sum(x)), TypeError, "n is an option"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_wrong_calls_are_refused_by_name(name: str) -> None:
+    call, kind, text = REFUSED[name]
+    with pytest.raises(kind, match=text):
+        tg.record(call)(X)
