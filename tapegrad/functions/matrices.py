@@ -13,7 +13,14 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.declare.domain import REAL, SHAPES, Call, Choices, Elements, matrices, matrix
 from tapegrad.ops.axes import axes_of, check_matrices
-from tapegrad.ops.casting import floating, number, to_array
+from tapegrad.ops.casting import (
+    conjugate_of,
+    floating,
+    number,
+    real_of,
+    stop_gradient,
+    to_array,
+)
 from tapegrad.ops.linalg import (
     EighResult,
     EigResult,
@@ -35,7 +42,7 @@ from tapegrad.ops.linalg import (
     svd_joined,
     svdvals,
 )
-from tapegrad.ops.product import moved, turned
+from tapegrad.ops.product import adjoint, moved, turned
 from tapegrad.ops.updates import at
 
 __all__ = ["eig", "eigh", "lstsq", "matrix_norm", "matrix_power", "norm", "qr", "slogdet", "svd"]
@@ -59,11 +66,11 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
         raise ValueError(f"{ord!r} is not an order of a vector's norm")
     of = {"axis": axis, "keepdims": keepdims}
     # the shorter forms have no slope in the order
-    if ord == 2 and not isinstance(ord, Tensor):
+    if ord == 2 and not isinstance(ord, Tensor) and x.dtype.kind == "f":
         return _root(np.sum(x * x, **of))
-    if ord == 0:
-        return np.sum(np.not_equal(x, 0).astype(x.dtype), **of)
     size = np.absolute(x)
+    if ord == 0:
+        return np.sum(np.not_equal(x, 0).astype(size.dtype), **of)
     if ord == np.inf:
         return np.max(size, **of)
     if ord == -np.inf:
@@ -71,6 +78,12 @@ def _norm_of_vectors(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
     if ord == 1 and not isinstance(ord, Tensor):
         return np.sum(size, **of)
     # the slopes of powers are infinite at 0, as are negative powers themselves
+    if x.dtype.kind == "c":
+        # of numbers near 1, whose squares do not underflow
+        largest = np.max(stop_gradient(size), axis=axis, keepdims=True, initial=0)
+        largest = np.where(np.equal(largest, 0) | np.isinf(largest), 1, largest)
+        y = _norm_of_vectors(size / largest, ord, axis, keepdims)
+        return number(y * (largest if keepdims else np.squeeze(largest, axis)))
     none, limit = np.equal(size, 0), 0 if ord > 0 else np.inf
     total = np.sum(np.where(none, limit, np.where(none, 1, size) ** ord), **of)
     none = np.equal(total, limit)
@@ -140,6 +153,7 @@ def _norm_calls(choose: Choices) -> Call:
     numpy=np.linalg.norm,
     domain=_norm_calls,
     kink="0 at 0; ties share equally",
+    complex=True,
 )
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
     """The norms of vectors or of matrices.
@@ -179,7 +193,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     >>> tg.grad(tg.norm)(np.zeros(2))
     array([0., 0.])
     """
-    x = floating(x)
+    x = floating(x, complex=True)
     axes = _axes(axis, x.ndim)
     if len(axes) == 1 or (ord is None and (axis is None or len(axes) < 3)):
         return _norm_of_vectors(x, 2 if ord is None else ord, axes, keepdims)
@@ -199,6 +213,7 @@ def _vector_norm_calls(choose: Choices) -> Call:
     numpy=np.linalg.vector_norm,
     domain=_vector_norm_calls,
     kink="0 at 0; ties share equally",
+    complex=True,
 )
 def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 2) -> Any:
     """The norms of vectors, over an axis, several, or all; see `norm`.
@@ -213,7 +228,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
     >>> tg.grad(lambda x: tg.vector_norm(x, ord=1))(np.array([[3.0, -4.0]]))
     array([[ 1., -1.]])
     """
-    x = floating(x)
+    x = floating(x, complex=True)
     return _norm_of_vectors(x, ord, _axes(axis, x.ndim), keepdims)
 
 
@@ -221,6 +236,7 @@ def vector_norm(x: Any, *, axis: Any = None, keepdims: bool = False, ord: Any = 
     numpy=np.linalg.matrix_norm,
     domain=matrices(*SHAPES[:4], ord=_MATRIX_ORDERS, keepdims=[False, True]),
     kink="0 at 0; ties share equally",
+    complex=True,
 )
 def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     """The norms of matrices, over the last two axes; see `norm`.
@@ -232,7 +248,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     array([[ 1.,  0.],
            [ 0., -1.]])
     """
-    x = floating(x)
+    x = floating(x, complex=True)
     first, last = _axes((-2, -1), x.ndim)
     return _norm_of_matrices(x, ord, (first, last), keepdims)
 
@@ -242,6 +258,7 @@ def matrix_norm(x: Any, *, keepdims: bool = False, ord: Any = "fro") -> Any:
     # for a 1 by 1 matrix it is 1, and its gradient only rounding errors
     domain=matrices((2, 2), (3, 3), p=[None, *_MATRIX_ORDERS]),
     kink="as `norm`; of order 2 as `svdvals`",
+    complex=True,
 )
 def cond(x: Any, p: Any = None) -> Any:
     """The condition number: the norm of the matrix times that of its inverse.
@@ -259,7 +276,7 @@ def cond(x: Any, p: Any = None) -> Any:
     >>> tg.linalg.cond(np.diag([4.0, 2.0])).item()
     2.0
     """
-    x = floating(x)
+    x = floating(x, complex=True)
     _check_single("cond", p)
     check_matrices("cond", x)
     if 0 in x.shape[-2:]:
@@ -296,6 +313,7 @@ class QRResult(NamedTuple):
     numpy=np.linalg.eigh,
     domain=matrices(UPLO=["L", "U"]),
     kink="nan where eigenvalues are equal",
+    complex=True,
 )
 def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order, and its eigenvectors.
@@ -322,13 +340,14 @@ def eigh(a: Any, UPLO: Any = "L") -> EighResult:  # noqa: N803
     a = to_array(a)
     check_matrices("eigh", a, square=True)
     w, vt = apart(eigh_joined(a, UPLO=UPLO), 1, a.shape[-1])
-    return EighResult(w[..., 0], turned(vt))
+    return EighResult(real_of(w[..., 0]), turned(vt))
 
 
 @function(
     numpy=np.linalg.svd,
     domain=svd_calls,
     kink="nan where singular values are equal",
+    complex=True,
 )
 def svd(
     a: Any, full_matrices: bool = True, compute_uv: bool = True, hermitian: bool = False
@@ -376,8 +395,8 @@ def svd(
     if full_matrices and n > m:
         u = joined(u, complement(a, "u"))
     if full_matrices and m > n:
-        vh = np.concatenate([vh, turned(complement(turned(a), "v"))], axis=-2)
-    return SVDResult(u, s[..., 0], vh)
+        vh = np.concatenate([vh, adjoint(complement(adjoint(a), "v"))], axis=-2)
+    return SVDResult(u, real_of(s[..., 0]), vh)
 
 
 def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
@@ -388,10 +407,14 @@ def _symmetric_svd(a: Any, compute_uv: bool) -> Any:
     order = np.argsort(np.abs(w), axis=-1)[..., ::-1]
     w = np.take_along_axis(w, order, axis=-1)
     v = np.take_along_axis(v, np.expand_dims(order, -2), axis=-1)
-    return SVDResult(v, np.abs(w), turned(v * np.expand_dims(np.sign(w), -2)))
+    return SVDResult(v, np.abs(w), adjoint(v * np.expand_dims(np.sign(w), -2)))
 
 
-@function(numpy=np.linalg.qr, domain=matrices(*SHAPES, mode=["reduced", "r", "complete"]))
+@function(
+    numpy=np.linalg.qr,
+    domain=matrices(*SHAPES, mode=["reduced", "r", "complete"]),
+    complex=True,
+)
 def qr(a: Any, mode: str = "reduced") -> Any:
     """The QR decomposition of a matrix of full rank.
 
@@ -434,7 +457,7 @@ def qr(a: Any, mode: str = "reduced") -> Any:
         raise ValueError(f"qr: mode is 'reduced', 'complete' or 'r'; got {mode!r}")
     qt, r = apart(qr_joined(a[..., :n] if m > n else a), n, min(n, m))
     if m > n:
-        r = joined(r, qt @ a[..., n:])
+        r = joined(r, conjugate_of(qt) @ a[..., n:])
     if mode == "r":
         return r
     q = turned(qt)
@@ -448,24 +471,27 @@ def qr(a: Any, mode: str = "reduced") -> Any:
     numpy=np.linalg.eig,
     domain=matrices(),
     kink="nan where eigenvalues are equal",
+    complex=True,
 )
 def eig(a: Any) -> EigResult:
-    """The eigenvalues of a square matrix, which must all be real, and its eigenvectors.
+    """The eigenvalues of a square matrix, and its eigenvectors.
 
     Parameters
     ----------
     a
-        A square matrix, or a stack of them.
+        A square matrix, or a stack of them. The results for a real one are real if all
+        eigenvalues are.
 
     Returns
     -------
     eigenvalues, eigenvectors
-        In LAPACK's order. The vectors are columns of length 1, with LAPACK's signs.
+        In LAPACK's order. The vectors are columns of length 1, with LAPACK's signs or phases.
 
     Raises
     ------
     TypeError
-        If eigenvalues are complex.
+        In a compiled program, if a real matrix has complex eigenvalues: take
+        ``a.astype(complex)``.
 
     Notes
     -----
@@ -496,7 +522,7 @@ def _lstsq_calls(choose: Choices) -> Call:
     return Call((a, right), {"rcond": choose.among([None, -1, 0, 1e-3, 1.0, 2])})
 
 
-@function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`")
+@function(numpy=np.linalg.lstsq, domain=_lstsq_calls, kink="as `pinv`", complex=True)
 def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     """The least-squares solution; the one of least norm if there are several.
 
@@ -529,7 +555,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
     >>> tg.jacobian(lambda b: tg.lstsq(np.ones((2, 1)), b)[0])(np.array([1.0, 3.0]))
     array([[0.5, 0.5]])
     """
-    a, b = floating(a), floating(b)
+    a, b = floating(a, complex=True), floating(b, complex=True)
     if a.ndim != 2 or b.ndim not in (1, 2) or len(a) != len(b):
         raise np.linalg.LinAlgError(
             "lstsq takes a matrix, and a vector or a matrix with as many rows; got arrays of "
@@ -545,7 +571,9 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         rcond = eps
     x = pinv(a, rcond=rcond) @ b
     n, m = a.shape
-    residuals = np.sum(columns(np.square(b - a @ x), b), axis=0)
+    rest = b - a @ x
+    squares = np.square(rest) if dtype.kind == "f" else np.real(rest * np.conj(rest))
+    residuals = np.sum(columns(squares, b), axis=0)
     rank = matrix_rank(a, rtol=rcond).astype(np.int32)
     return x, residuals if n > m else residuals[:0], rank, svdvals(a)
 
@@ -558,7 +586,7 @@ def _tensorsolve_calls(choose: Choices) -> Call:
     return Call((a, choose.array((2,), REAL, "df")), {"axes": axes})
 
 
-@function(numpy=np.linalg.tensorsolve, domain=_tensorsolve_calls)
+@function(numpy=np.linalg.tensorsolve, domain=_tensorsolve_calls, complex=True)
 def tensorsolve(a: Any, b: Any, axes: Any = None) -> Any:
     """The solution x of ``tensordot(a, x, x.ndim) = b``.
 
@@ -589,7 +617,7 @@ def _tensorinv_calls(choose: Choices) -> Call:
     return Call((a.reshape(3, 1, 3),), {"ind": choose.among([1, 2])})
 
 
-@function(numpy=np.linalg.tensorinv, domain=_tensorinv_calls)
+@function(numpy=np.linalg.tensorinv, domain=_tensorinv_calls, complex=True)
 def tensorinv(a: Any, ind: int = 2) -> Any:
     """The inverse of `tensordot` with an array over its axes from `ind` on.
 
@@ -624,7 +652,7 @@ def _power_calls(choose: Choices) -> Call:
     return Call((a, choose.integer(-3, 5)))
 
 
-@function(numpy=np.linalg.matrix_power, domain=_power_calls)
+@function(numpy=np.linalg.matrix_power, domain=_power_calls, complex=True)
 def matrix_power(a: Any, n: int) -> Any:
     """A square matrix to an integer power; a negative one is a power of the inverse.
 
@@ -655,7 +683,7 @@ class SlogdetResult(NamedTuple):
     Attributes
     ----------
     sign
-        1, -1 or 0, of shape (...). It passes no gradient.
+        1, -1 or 0, of shape (...), which passes no gradient; of a complex matrix the phase.
     logabsdet
         The logarithm of the absolute determinant, of shape (...).
     """
@@ -664,12 +692,12 @@ class SlogdetResult(NamedTuple):
     logabsdet: Any
 
 
-@function(numpy=np.linalg.slogdet, domain=matrices())
+@function(numpy=np.linalg.slogdet, domain=matrices(), complex=True)
 def slogdet(a: Any) -> SlogdetResult:
     """The sign of the determinant, and the logarithm of its absolute value.
 
-    The sign passes no gradient. A singular matrix has no gradient: computing it raises a
-    LinAlgError.
+    The sign of a real one passes no gradient; of a complex one it is the phase, which does. A
+    singular matrix has no gradient: computing it raises a LinAlgError.
 
     Examples
     --------
@@ -679,4 +707,4 @@ def slogdet(a: Any) -> SlogdetResult:
            [0.  , 0.25]])
     """
     joined = slogdet_joined(a)
-    return SlogdetResult(joined[..., 0], joined[..., 1])
+    return SlogdetResult(joined[..., 0], real_of(joined[..., 1]))

@@ -132,19 +132,19 @@ def to_array(x: Any) -> Any:
     return x if type(x) is Tensor else np.asarray(x)
 
 
-def real(x: Any, what: str = "an operand") -> Any:
+def real(x: Any, what: str = "an operand", complex: bool = False) -> Any:
     """`array` of x, which holds real numbers; otherwise a TypeError says what does not."""
     x = to_array(x)
-    require_real(x.dtype, what)
+    require_real(x.dtype, what, complex)
     return x
 
 
-def floating(x: Any) -> Any:
-    """`array` of x, in float64 if it is not floating."""
+def floating(x: Any, complex: bool = False) -> Any:
+    """`array` of x, in float64 if it is not floating, nor complex where that may be."""
     if type(x) is np.ndarray and x.dtype.kind == "f":
         return x
-    x = real(x)
-    return x if x.dtype.kind == "f" else x.astype(float)
+    x = real(x, complex=complex)
+    return x if x.dtype.kind in "fc" else x.astype(float)
 
 
 def squared(x: Any) -> Any:
@@ -156,9 +156,9 @@ def squared(x: Any) -> Any:
     return x * x
 
 
-def double(x: Any) -> Any:
-    """`array` of x, in float64 or a wider dtype."""
-    x = real(x)
+def double(x: Any, complex: bool = False) -> Any:
+    """`array` of x, in float64 or a wider dtype, or complex128 where that may be."""
+    x = real(x, complex=complex)
     dtype = np.promote_types(x.dtype, np.float64)
     return x if x.dtype == dtype else x.astype(dtype)
 
@@ -173,6 +173,16 @@ def alike(*xs: Any, beside: Any = ()) -> list[Any]:
     xs = tuple([x if is_weak(x) else to_array(x) for x in xs])
     dtype = np.result_type(*xs, *beside)
     return [x if x.dtype == dtype else x.astype(dtype) for x in map(to_array, xs)]
+
+
+def conjugate_of(x: Any) -> Any:
+    """The conjugate of an array; one of real numbers as it is, without a record."""
+    return np.conj(x) if x.dtype.kind == "c" else x
+
+
+def real_of(x: Any) -> Any:
+    """The real part of an array; one of real numbers as it is, without a record."""
+    return np.real(x) if x.dtype.kind == "c" else x
 
 
 def number(x: Any) -> Any:

@@ -3,21 +3,35 @@
 from __future__ import annotations
 
 import itertools
+import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from tapegrad.core.forward import apply
 from tapegrad.core.op import EachOperand
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op, wider_op
 from tapegrad.declare.batching import Batched, aligned, batch_size, stacked, with_batch
 from tapegrad.declare.domain import REAL, SHAPES, STACKS, WELL, Call, Choices, matrices, matrix
 from tapegrad.ops.axes import check_matrices
-from tapegrad.ops.casting import to_array
-from tapegrad.ops.product import LETTERS, turned
+from tapegrad.ops.casting import conjugate_of, real_of, seen, to_array
+from tapegrad.ops.product import LETTERS, adjoint, turned
 
 __all__ = ["cholesky", "det", "eigvals", "eigvalsh", "inv", "matrix_rank", "pinv", "solve"]
 __all__ += ["svdvals"]
+
+
+def of_adjoints(rule: Any) -> tuple[Any]:
+    """The rules for a complex operand, given one for cotangents as users see them.
+
+    Where a formula conjugates operands, so that for real ones it is what textbooks have.
+    """
+
+    def inside(g: Any, *args: Any, **options: Any) -> Any:
+        return conjugate_of(rule(conjugate_of(g), *args, **options))
+
+    return (inside,)
 
 
 # --- inverses and equations -----------------------------------------------------------------
@@ -28,6 +42,7 @@ __all__ += ["svdvals"]
     numpy=np.linalg.inv,
     domain=matrices(),
     batch=stacked,
+    complex=True,
 )
 def inv(a: Any) -> Any:
     """The inverse.
@@ -47,7 +62,7 @@ def inv(a: Any) -> Any:
 
 
 def _pinv_vjp(g: Any, y: Any, a: Any, **options: Any) -> Any:
-    yt, gt = turned(y), turned(g)
+    yt, gt = adjoint(y), adjoint(g)
     return -(yt @ g @ yt) + (gt - a @ (y @ gt)) @ y @ yt + yt @ y @ (gt - (gt @ y) @ a)
 
 
@@ -65,7 +80,8 @@ def _of_triangle(
     if hermitian:
         a = to_array(a)
         check_matrices("pinv", a, square=True)
-        a = np.tril(a) + turned(np.tril(a, -1))
+        below = np.tril(a, -1)
+        a = np.where(on_diagonal(a), real_of(a), below + adjoint(below))
     return np.linalg.pinv(a, rcond, rtol=rtol)
 
 
@@ -76,6 +92,7 @@ def _of_triangle(
     domain=_pinv_calls,
     kink="where the rank changes, as if it did not",
     batch=stacked,
+    complex=of_adjoints(_pinv_vjp),
 )
 def pinv(a: Any, rcond: Any = None, *, rtol: Any = np._NoValue) -> Any:
     """The Moore-Penrose pseudo-inverse.
@@ -146,6 +163,7 @@ def _solve_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     numpy=np.linalg.solve,
     domain=_solve_calls,
     batch=_solve_batch,
+    complex=True,
 )
 def solve(a: Any, b: Any) -> Any:
     """The solution x of ``a @ x = b``.
@@ -205,6 +223,7 @@ def _cofactor_batch(op: Any, batched: Batched, *arrays: Any) -> Any:
     read=lambda arrays: (tuple(arrays), {}),
     domain=_cofactor_calls,
     batch=_cofactor_batch,
+    complex=True,
 )
 def cofactor(a: Any, *directions: Any) -> Any:
     """The gradient of the determinant, and its directional derivatives.
@@ -214,19 +233,19 @@ def cofactor(a: Any, *directions: Any) -> Any:
 
     Notes
     -----
-    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``u.T @ d @ vh.T``, transformed back.
+    For ``a = u diag(s) vh`` it is that of ``diag(s)`` along ``uH @ d @ v``, transformed back.
     There the determinant is expanded in the rows that the directions take: the derivative is a sum
     over distinct rows, one for each direction and one for the gradient, and over permutations of
     their columns, with the product of the other singular values.
     """
     u, s, vh = np.linalg.svd(a)
     n, order = s.shape[-1], len(directions) + 1
-    inner = [turned(u) @ d @ turned(vh) for d in directions]
+    inner = [adjoint(u) @ d @ adjoint(vh) for d in directions]
     rows = np.indices((n,) * order)
     taken = (rows[..., None] == np.arange(n)).sum(axis=0)
     values = s.reshape(*s.shape[:-1], *(1,) * order, n)
     others = np.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
-    y = np.zeros_like(u)
+    y = np.zeros(u.shape, np.result_type(u, *inner))
     i = np.arange(n)
     row = LETTERS[:order]
     for columns in itertools.permutations(range(order)):
@@ -241,9 +260,9 @@ def cofactor(a: Any, *directions: Any) -> Any:
             y[..., i, i] = sum_
         else:
             y = sum_
-    # 1 or -1, up to rounding
-    sign = np.rint(np.linalg.det(u) * np.linalg.det(vh))
-    return sign[..., None, None] * (u @ y @ vh)
+    # of length 1, up to rounding
+    sign = np.sign(np.linalg.det(u) * np.linalg.det(vh))
+    return sign[..., None, None] * (u.conj() @ y @ vh.conj())
 
 
 @op(
@@ -252,6 +271,7 @@ def cofactor(a: Any, *directions: Any) -> Any:
     domain=_det_calls,
     kink="right where it is 0",
     batch=stacked,
+    complex=True,
 )
 def det(a: Any) -> Any:
     """The determinant; its derivatives are right for singular matrices too.
@@ -269,11 +289,17 @@ def det(a: Any) -> Any:
     return np.linalg.det(a)
 
 
+def _complex_slogdet_vjp(g: Any, y: Any, a: Any) -> Any:
+    turning = 1j * np.imag(np.conj(y[..., 0]) * g[..., 0])
+    return np.expand_dims(np.real(g[..., 1]) + turning, (-1, -2)) * adjoint(inv(a))
+
+
 @op(
     lambda g, y, a: g[..., 1, None, None] * turned(inv(a)),
     name="slogdet",
     domain=matrices(),
     batch=stacked,
+    complex=of_adjoints(_complex_slogdet_vjp),
 )
 def slogdet_joined(a: Any) -> Any:
     """The two results of `slogdet` along a last axis."""
@@ -341,8 +367,32 @@ def on_diagonal(x: Any) -> Any:
 def _of_triangular_factor(x: Any, upper: bool) -> Any:
     """The cotangent of the triangle that stands for a symmetric matrix, given that of the whole."""
     read = _below(x, -1)
-    both = np.where(read.T if upper else read, x + turned(x), 0)
-    return np.where(on_diagonal(x), x, both)
+    both = np.where(read.T if upper else read, x + adjoint(x), 0)
+    return np.where(on_diagonal(x), real_of(x), both)
+
+
+def _check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
+    """Warn if cotangents ask for the phases of complex vectors, which are LAPACK's choice.
+
+    Each pair is one of vectors, as columns, and of their cotangents; all have the same phases.
+    """
+    if pairs[0][0].dtype.kind != "c":
+        return
+    total, size = 0.0, 0.0
+    for vectors, g in pairs:
+        v, c = seen(vectors), seen(g)
+        if v is None or c is None:
+            return
+        products = v.conj() * c
+        total = total + np.sum(products, axis=-2).imag
+        size = max(size, np.max(np.abs(products), initial=0))
+    if np.any(np.abs(total) > np.sqrt(np.finfo(np.asarray(total).dtype).eps) * size):
+        warnings.warn(
+            f"{name}: the result depends on the phases of complex vectors, which are LAPACK's "
+            "choice, so that it has no gradient; take what does not depend on them, such as "
+            "np.abs of the vectors",
+            stacklevel=2,
+        )
 
 
 # --- decompositions ------------------------------------------------------------------------
@@ -350,11 +400,12 @@ def _of_triangular_factor(x: Any, upper: bool) -> Any:
 
 def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     if upper:
-        g, y = turned(g), turned(y)
-    inner = turned(y) @ g
-    inner = np.where(_below(inner, -1), inner, np.where(on_diagonal(inner), inner / 2, 0))
+        g, y = adjoint(g), adjoint(y)
+    inner = adjoint(y) @ g
+    halved = np.where(on_diagonal(inner), real_of(inner) / 2, 0)
+    inner = np.where(_below(inner, -1), inner, halved)
     inverse = inv(y)
-    return _of_triangular_factor(turned(inverse) @ inner @ inverse, upper)
+    return _of_triangular_factor(adjoint(inverse) @ inner @ inverse, upper)
 
 
 @op(
@@ -362,6 +413,7 @@ def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     numpy=np.linalg.cholesky,
     domain=matrices(base=np.abs(WELL), upper=[False, True]),
     batch=stacked,
+    complex=of_adjoints(_cholesky_vjp),
 )
 def cholesky(a: Any, *, upper: bool = False) -> Any:
     """The Cholesky factor: the triangular matrix whose product with its transpose is the matrix.
@@ -395,7 +447,7 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
 
 def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     v = np.linalg.eigh(a, UPLO).eigenvectors
-    return _of_triangular_factor(v * np.expand_dims(g, -2) @ turned(v), UPLO in "Uu")
+    return _of_triangular_factor(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
 
 
 @op(
@@ -404,6 +456,7 @@ def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     domain=matrices(UPLO=["L", "U"]),
     kink="equal ones: by the vectors that LAPACK takes",
     batch=stacked,
+    complex=of_adjoints(_eigvalsh_vjp),
 )
 def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The eigenvalues of a symmetric matrix, in ascending order.
@@ -434,12 +487,20 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     n = a.shape[-1]
     (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
+    _check_phases("eigh", (turned(vt), turned(gvt)))
+    w, vc = real_of(w), conjugate_of(vt)
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
-    inner = np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps)
-    return _of_triangular_factor(turned(vt) @ inner @ vt, UPLO in "Uu")
+    inner = np.where(on_diagonal(gaps), real_of(gw), vc @ turned(gvt) / gaps)
+    return _of_triangular_factor(turned(vt) @ inner @ vc, UPLO in "Uu")
 
 
-@op(_eigh_vjp, name="eigh", domain=matrices(UPLO=["L", "U"]), batch=stacked)
+@op(
+    _eigh_vjp,
+    name="eigh",
+    domain=matrices(UPLO=["L", "U"]),
+    batch=stacked,
+    complex=of_adjoints(_eigh_vjp),
+)
 def eigh_joined(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     """The two results of `eigh`: each row has an eigenvalue, then its vector."""
     w, v = np.linalg.eigh(a, UPLO)
@@ -457,6 +518,7 @@ def _svdvals_vjp(g: Any, y: Any, x: Any) -> Any:
     domain=matrices(*SHAPES),
     kink="0 at 0; equal ones: by the vectors that LAPACK takes",
     batch=stacked,
+    complex=of_adjoints(_svdvals_vjp),
 )
 def svdvals(x: Any) -> Any:
     """The singular values, in descending order.
@@ -480,11 +542,16 @@ def svdvals(x: Any) -> Any:
 def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     n, m = a.shape[-2:]
     (s, ut, vh), (gs, gut, gvh) = apart(y, 1, n, m), apart(g, 1, n, m)
-    u, gu, v = turned(ut), turned(gut), turned(vh)
+    u, gu, v = turned(ut), turned(gut), adjoint(vh)
+    _check_phases("svd", (u, gu), (v, adjoint(gvh)))
+    s, gs = real_of(s), real_of(gs)
     row = turned(s)
     gaps = (row - s) * (row + s) + np.eye(s.shape[-2], dtype=s.dtype)
-    of_u, of_v = ut @ gu, gvh @ v
-    inner = ((of_u - turned(of_u)) * row + s * (turned(of_v) - of_v)) / gaps
+    of_u, of_v = adjoint(u) @ gu, gvh @ v
+    inner = ((of_u - adjoint(of_u)) * row + s * (adjoint(of_v) - of_v)) / gaps
+    if y.dtype.kind == "c":
+        # the phase that both vectors of a singular value share is left to the second
+        gs = gs + 1j * np.imag(of_u) / row
     c = u @ np.where(on_diagonal(gaps), gs, inner) @ vh
     # the part of the vectors' cotangents outside the space that they span
     if n > m:
@@ -494,7 +561,13 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     return c
 
 
-@op(_svd_vjp, name="svd", domain=matrices(*SHAPES, (3, 3)), batch=stacked)
+@op(
+    _svd_vjp,
+    name="svd",
+    domain=matrices(*SHAPES, (3, 3)),
+    batch=stacked,
+    complex=of_adjoints(_svd_vjp),
+)
 def svd_joined(a: Any) -> Any:
     """The three results of `svd`: each row has a singular value, then its vectors."""
     u, s, vh = np.linalg.svd(a, full_matrices=False)
@@ -513,12 +586,20 @@ def svd_calls(choose: Choices) -> Call:
 def _qr_vjp(g: Any, y: Any, a: Any) -> Any:
     n, m = a.shape[-2:]
     (qt, r), (gqt, gr) = apart(y, n, m), apart(g, n, m)
-    inner = r @ turned(gr) - gqt @ turned(qt)
-    mirrored = np.where(_below(inner), inner, turned(inner))
-    return turned(solve(r, gqt + mirrored @ qt))
+    inner = conjugate_of(r @ adjoint(gr)) - gqt @ adjoint(qt)
+    mirrored = np.where(_below(inner), inner, adjoint(inner))
+    if y.dtype.kind == "c":
+        mirrored = np.where(on_diagonal(inner), np.real(inner), mirrored)
+    return turned(solve(conjugate_of(r), gqt + mirrored @ qt))
 
 
-@op(_qr_vjp, name="qr", domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)), batch=stacked)
+@op(
+    _qr_vjp,
+    name="qr",
+    domain=matrices((2, 2), (3, 2), (3, 3), (1, 1), (2, 0)),
+    batch=stacked,
+    complex=of_adjoints(_qr_vjp),
+)
 def qr_joined(a: Any) -> Any:
     """The two results of `qr`, for no more columns than rows: ``Q.T``, then ``R``."""
     q, r = np.linalg.qr(a)
@@ -527,13 +608,14 @@ def qr_joined(a: Any) -> Any:
 
 def _complement_vjp(g: Any, y: Any, a: Any, of: str = "u") -> Any:
     # these columns move only as the matrix's columns make them move
-    return -(y @ turned(g)) @ turned(pinv(a))
+    return -(y @ adjoint(g)) @ adjoint(pinv(a))
 
 
 @op(
     _complement_vjp,
     domain=matrices((2, 1), (3, 2), (2, 0), of=["u", "v", "q"]),
     batch=stacked,
+    complex=of_adjoints(_complement_vjp),
 )
 def complement(a: Any, of: str = "u") -> Any:
     """Orthonormal columns that complete those of a matrix of full rank to the whole space.
@@ -544,17 +626,23 @@ def complement(a: Any, of: str = "u") -> Any:
         A matrix with more rows than columns, or a stack of them.
     of
         Where they come from: the matrix's left singular vectors (``"u"``), the right ones of its
-        transpose (``"v"``), or its complete ``"q"``.
+        adjoint (``"v"``), or its complete ``"q"``.
     """
     n = np.shape(a)[-1]
     if of == "q":
         return np.linalg.qr(a, "complete").Q[..., n:]
     if of == "v":
-        return turned(np.linalg.svd(turned(np.asarray(a))).Vh[..., n:, :])
+        return adjoint(np.linalg.svd(adjoint(np.asarray(a))).Vh[..., n:, :])
     return np.linalg.svd(a).U[..., n:]
 
 
-@op(None, numpy=np.linalg.matrix_rank, domain=matrices(*SHAPES, tol=[None, 1.5]), batch=stacked)
+@op(
+    None,
+    numpy=np.linalg.matrix_rank,
+    domain=matrices(*SHAPES, tol=[None, 1.5]),
+    batch=stacked,
+    complex=True,
+)
 def matrix_rank(A: Any, tol: Any = None, hermitian: bool = False, *, rtol: Any = None) -> Any:  # noqa: N803
     """The number of singular values above a tolerance. It passes no gradient.
 
@@ -585,23 +673,31 @@ class EigResult(NamedTuple):
     eigenvectors: Any
 
 
-def _real(x: Any) -> Any:
-    """LAPACK's result, if it is real.
+def _real(x: Any, of: Any, real: bool = False) -> Any:
+    """LAPACK's result, real where it may be.
 
     Raises
     ------
     TypeError
-        If it is complex.
+        If that of a real matrix must be real, and is not.
     """
-    if x.dtype.kind != "c":
-        return x
     # some versions of NumPy always return complex numbers
-    if np.any(x.imag):
+    if of.dtype.kind == "c" or x.dtype.kind != "c":
+        return x
+    if not np.any(x.imag):
+        return x.real
+    if real:
         raise TypeError(
-            "the matrix has complex eigenvalues, which are not supported; for a symmetric matrix "
-            "take eigh or eigvalsh, else declare what you need with tg.custom_op"
+            "a real matrix has complex eigenvalues here, and a compiled program has one dtype for "
+            "all its values; take those of a.astype(complex), which are complex for any matrix, "
+            "or for a symmetric matrix eigh or eigvalsh"
         )
-    return x.real
+    return x
+
+
+def _in_one_dtype(a: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """A call's operand, and whether the result's dtype may not depend on values."""
+    return (a,), {"real": True} if type(a) is Tensor and a.origin.compiling else {}
 
 
 def _turned_back(inner: Any, vt: Any) -> Any:
@@ -609,7 +705,7 @@ def _turned_back(inner: Any, vt: Any) -> Any:
     return solve(vt, inner @ vt)
 
 
-def _eigvals_vjp(g: Any, y: Any, a: Any) -> Any:
+def _eigvals_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     # not NumPy's own eig, whose vectors are complex from 2.5 on
     _, vt = apart(eig_joined(a), 1, a.shape[-1])
     return _turned_back(np.where(on_diagonal(a), np.expand_dims(g, -1), 0), vt)
@@ -618,22 +714,25 @@ def _eigvals_vjp(g: Any, y: Any, a: Any) -> Any:
 @op(
     _eigvals_vjp,
     numpy=np.linalg.eigvals,
+    read=_in_one_dtype,
     domain=matrices(),
     kink="equal ones: by the vectors that LAPACK takes",
     batch=stacked,
+    complex=True,
 )
-def eigvals(a: Any) -> Any:
-    """The eigenvalues of a square matrix, which must all be real, in LAPACK's order.
+def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
+    """The eigenvalues of a square matrix, in LAPACK's order.
 
     Parameters
     ----------
     a
-        A square matrix, or a stack of them.
+        A square matrix, or a stack of them. Those of a real one are real if all of them are.
 
     Raises
     ------
     TypeError
-        If eigenvalues are complex.
+        In a compiled program, if a real matrix has complex eigenvalues: take
+        ``a.astype(complex)``.
 
     Examples
     --------
@@ -644,21 +743,31 @@ def eigvals(a: Any) -> Any:
     >>> tg.grad(lambda a: tg.eigvals(a)[0])(a)
     array([[1., 0.],
            [1., 0.]])
+    >>> tg.eigvals(np.array([[0.0, 1.0], [-1.0, 0.0]]))
+    array([0.+1.j, 0.-1.j])
     """
-    return _real(np.linalg.eigvals(a))
+    return _real(np.linalg.eigvals(a), np.asarray(a), **strict)
 
 
-def _eig_vjp(g: Any, y: Any, a: Any) -> Any:
+def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     n = a.shape[-1]
     (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
+    _check_phases("eig", (turned(vt), turned(conjugate_of(gvt))))
     # a vector keeps its length
-    gvt = gvt - vt * np.sum(vt * gvt, axis=-1, keepdims=True)
+    gvt = gvt - conjugate_of(vt) * real_of(np.sum(vt * gvt, axis=-1, keepdims=True))
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
     return _turned_back(np.where(on_diagonal(gaps), gw, vt @ turned(gvt) / gaps), vt)
 
 
-@op(_eig_vjp, name="eig", domain=matrices(), batch=stacked)
-def eig_joined(a: Any) -> Any:
+@op(
+    _eig_vjp,
+    name="eig",
+    read=_in_one_dtype,
+    domain=matrices(),
+    batch=stacked,
+    complex=True,
+)
+def eig_joined(a: Any, real: bool = False) -> Any:
     """The two results of `eig`: each row has an eigenvalue, then its vector."""
-    w, v = map(_real, np.linalg.eig(a))
-    return joined(w[..., None], turned(v))
+    w, v = np.linalg.eig(a)
+    return _real(joined(w[..., None], turned(v)), np.asarray(a), real)

@@ -23,6 +23,7 @@ from tapegrad.declare.batching import (
 )
 from tapegrad.declare.domain import Call, Choices, Domain
 from tapegrad.face.table import answers
+from tapegrad.ops.casting import conjugate_of
 
 __all__ = ["einsum", "matmul", "matvec", "vecdot", "vecmat"]
 
@@ -45,6 +46,11 @@ def shaped(*shapes: str) -> Domain:
 def turned(a: Any) -> Any:
     """The matrices of a stack transposed."""
     return a.T if a.ndim == 2 else a.swapaxes(-1, -2)
+
+
+def adjoint(a: Any) -> Any:
+    """The matrices of a stack transposed and conjugated."""
+    return turned(conjugate_of(a))
 
 
 def _dot(a: Any, b: Any) -> Any:
@@ -96,11 +102,6 @@ def _factors(choose: Choices) -> Call:
     return Call((choose.array(first), choose.array(second)))
 
 
-def _conjugate(x: Any) -> Any:
-    """What `vecdot` and `vecmat`, which conjugate it, take to multiply by x."""
-    return np.conj(x) if x.dtype.kind == "c" else x
-
-
 def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
     """One product if a factor is the same for all examples, otherwise a stack of products."""
     left, right = np.ndim(x1) - batched[0], np.ndim(x2) - batched[1]
@@ -116,7 +117,7 @@ def _matmul_batch(op: Any, batched: Batched, x1: Any, x2: Any) -> Any:
         # a column for each example is a row of one matrix
         return np.expand_dims(apply(op, (np.squeeze(x2, -1), turned(x1)), {}), -1)
     if batched == (True, True) and left == right == 1:
-        return vecdot(_conjugate(x1), x2)
+        return vecdot(conjugate_of(x1), x2)
     # vectors as matrices, and stacks with equally many axes
     row = np.expand_dims(x1, -2) if left == 1 else x1
     column = np.expand_dims(x2, -1) if right == 1 else x2
@@ -295,7 +296,7 @@ def _inner_product_batch(op: Any, batched: Batched, a: Any, b: Any) -> Any:
     first, second = (
         flattened(with_batch(x, own, n)) for x, own in zip((a, b), batched, strict=True)
     )
-    return apply(vecdot, (_conjugate(first), second), {})
+    return apply(vecdot, (conjugate_of(first), second), {})
 
 
 @op(

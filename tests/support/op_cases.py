@@ -192,14 +192,19 @@ def eigh_reference(a: Any, **given: Any) -> Any:
 
 def eig_reference(a: Any) -> Any:
     w, v = np.linalg.eig(a)
-    return np.concatenate([w[..., None], v.mT], axis=-1).real
+    y = np.concatenate([w[..., None], v.mT], axis=-1)
+    return y.real if a.dtype.kind == "f" else y
 
 
 def complement_reference(a: Any, of: str = "u") -> Any:
     n = a.shape[-1]
     if of == "q":
         return np.linalg.qr(a, "complete").Q[..., n:]
-    return np.linalg.svd(a).U[..., n:] if of == "u" else np.linalg.svd(a.mT).Vh[..., n:, :].mT
+    return (
+        np.linalg.svd(a).U[..., n:]
+        if of == "u"
+        else np.linalg.svd(a.mT.conj()).Vh[..., n:, :].mT.conj()
+    )
 
 
 def svd_reference(a: Any) -> Any:
@@ -214,7 +219,8 @@ def qr_reference(a: Any) -> Any:
 
 def cofactor_reference(arrays: Any) -> Any:
     """Cofactors of up to 3 by 3 matrices, by minors; directions by differences, exact here."""
-    a, *directions = [x.astype(np.float64) for x in arrays]
+    wide = np.result_type(np.float64, *arrays)
+    a, *directions = [x.astype(wide) for x in arrays]
     y = np.zeros_like(a)
     for signs in itertools.product([1, -1], repeat=len(directions)):
         moved = a + sum(s * d for s, d in zip(signs, directions, strict=True))
@@ -279,7 +285,8 @@ def real_results(f: Callable[..., Any]) -> Callable[..., Any]:
     """NumPy's function, whose results are complex from 2.5 on, with real ones if it finds these."""
 
     def real(*args: Any) -> Any:
-        return tg.tree.map(lambda y: y if np.any(y.imag) else y.real, f(*args))
+        real = np.isrealobj(args[0])
+        return tg.tree.map(lambda y: y.real if real and not np.any(y.imag) else y, f(*args))
 
     return real
 

@@ -70,13 +70,13 @@ def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     return jax.numpy.concatenate([w[..., None], v.mT], axis=-1)
 
 
-def eig(jax: Any, out: Any, a: Any) -> Any:
+def eig(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
     """Real eigenvalues and, in rows, eigenvectors; JAX computes them only on CPUs."""
     w, v = jax.numpy.linalg.eig(a.astype(out.dtype))
     return jax.numpy.concatenate([w[..., None], v.mT], axis=-1).real
 
 
-def eigvals(jax: Any, out: Any, a: Any) -> Any:
+def eigvals(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
     """Real eigenvalues; JAX computes them only on CPUs."""
     return jax.numpy.linalg.eigvals(a.astype(out.dtype)).real
 
