@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.forward import elementwise
+from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.declare.batching import pointwise
 from tapegrad.declare.domain import REAL, TYING, Call, Choices, each
@@ -119,9 +120,23 @@ def iscomplex(x: Any) -> Any:
     return np.iscomplex(x)
 
 
-@function(numpy=np.real_if_close, domain=each(REAL))
+@function(numpy=np.real_if_close, domain=each(REAL), complex=True)
 def real_if_close(a: Any, tol: float = 100) -> Any:
-    """The same values, which are real already, whatever `tol` is.
+    """The real parts of complex numbers whose imaginary parts are all rounding errors.
+
+    Otherwise, and of real numbers, the same values.
+
+    Parameters
+    ----------
+    a
+        An array.
+    tol
+        How large an error may be, in the dtype's machine epsilons if above 1.
+
+    Raises
+    ------
+    TraceError
+        For complex numbers in a compiled function, since the result's dtype depends on values.
 
     Examples
     --------
@@ -129,7 +144,12 @@ def real_if_close(a: Any, tol: float = 100) -> Any:
     >>> tg.grad(lambda x: tg.sum(tg.real_if_close(x)))(np.ones(2))
     array([1., 1.])
     """
-    return np.real(asarray(a))
+    a = to_array(a)
+    if a.dtype.kind != "c":
+        return np.real(asarray(a))
+    known = a._read("real_if_close of") if isinstance(a, Tensor) else a
+    limit = tol * np.finfo(a.dtype).eps if tol > 1 else tol
+    return np.real(a) if np.all(np.abs(known.imag) < limit) else a
 
 
 def _angles(choose: Choices) -> Call:

@@ -248,11 +248,12 @@ def linspace(
     return y, whole / steps if steps > 0 else np.nan
 
 
-@function(numpy=np.geomspace, domain=_between(POSITIVE))
+@function(numpy=np.geomspace, domain=_between(POSITIVE), complex=True)
 def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, axis: int = 0) -> Any:
     """Numbers with equal ratios from start to stop; arguments as for `linspace`.
 
-    Both ends are positive, or both negative; otherwise the result is nan.
+    Both ends are positive, or both negative; otherwise the result is nan. Between complex ones it
+    is a spiral.
 
     Raises
     ------
@@ -266,7 +267,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
     array([1., 2., 4., 8.])
     """
     # NumPy's results are float64 or wider here, whatever the ends are
-    start, stop = double(start), double(stop)
+    start, stop = double(start, complex=True), double(stop, complex=True)
     for end in (start, stop):
         # a program's ends are not known yet: from 0 it returns nan
         known = seen(end)
@@ -279,7 +280,7 @@ def geomspace(start: Any, stop: Any, num: int = 50, endpoint: bool = True, *, ax
 
 
 # the slopes fit in float16
-@function(numpy=np.logspace, domain=_between(Elements(-3.0, 2.0)))
+@function(numpy=np.logspace, domain=_between(Elements(-3.0, 2.0)), complex=True)
 def logspace(
     start: Any,
     stop: Any,

@@ -26,6 +26,7 @@ __all__ += ["unwrap"]
     # float16 cannot hold the slope of larger exponents
     domain=each(POSITIVE, Elements(-2.0, 2.0)),
     kink=POWERS,
+    complex=True,
 )
 def float_power(x1: Any, x2: Any) -> Any:
     """`power` in at least float64, so that integers may have negative exponents.
@@ -38,7 +39,7 @@ def float_power(x1: Any, x2: Any) -> Any:
     >>> tg.grad(lambda x: tg.float_power(x, 3))(2.0)
     array(12.)
     """
-    return power(double(x1), double(x2))
+    return power(double(x1, complex=True), double(x2, complex=True))
 
 
 def _clip_calls(choose: Choices) -> Call:

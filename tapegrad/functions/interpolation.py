@@ -9,7 +9,7 @@ import numpy as np
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function
 from tapegrad.declare.domain import Call, Choices, Elements
-from tapegrad.ops.casting import double, number
+from tapegrad.ops.casting import double, number, real
 from tapegrad.ops.indexing import index_select
 from tapegrad.ops.order import piece
 
@@ -46,6 +46,7 @@ def _around(x: Any, xp: Any, fp: Any, period: Any) -> Any:
     numpy=np.interp,
     domain=_interp_calls,
     kink="the slope to the right, at the last point to the left; 0 if that is not finite",
+    complex=True,
 )
 def interp(
     x: Any, xp: Any, fp: Any, left: Any = None, right: Any = None, period: Any = None
@@ -85,7 +86,8 @@ def interp(
     >>> tg.grad(lambda x: tg.sum(tg.interp(x, xp, fp)))(x)
     array([ 2., -1.,  0.])
     """
-    x, xp, fp = double(x), double(xp), double(fp)
+    x, xp = (double(real(z, f"interp: {name}")) for z, name in ((x, "x"), (xp, "xp")))
+    fp = double(fp, complex=True)
     if xp.ndim != 1 or xp.shape != fp.shape or not xp.size:
         raise ValueError(
             "interp: xp and fp are one-dimensional, not empty, and equally long; "
@@ -94,7 +96,9 @@ def interp(
     if period is not None:
         left = right = None
         x, xp, fp = _around(x, xp, fp, double(period))
-    left, right = (fp[i] if end is None else double(end) for i, end in ((0, left), (-1, right)))
+    left, right = (
+        fp[i] if end is None else double(end, complex=True) for i, end in ((0, left), (-1, right))
+    )
     if left.ndim or right.ndim:
         raise TypeError(
             f"interp: left and right are numbers; got shapes {left.shape} and {right.shape}"

@@ -18,6 +18,7 @@ from tapegrad.ops.casting import (
     floating,
     number,
     real_of,
+    squared_size,
     stop_gradient,
     to_array,
 )
@@ -571,9 +572,7 @@ def lstsq(a: Any, b: Any, rcond: Any = None) -> tuple[Any, Any, Any, Any]:
         rcond = eps
     x = pinv(a, rcond=rcond) @ b
     n, m = a.shape
-    rest = b - a @ x
-    squares = np.square(rest) if dtype.kind == "f" else np.real(rest * np.conj(rest))
-    residuals = np.sum(columns(squares, b), axis=0)
+    residuals = np.sum(columns(squared_size(b - a @ x), b), axis=0)
     rank = matrix_rank(a, rtol=rcond).astype(np.int32)
     return x, residuals if n > m else residuals[:0], rank, svdvals(a)
 

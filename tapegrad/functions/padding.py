@@ -63,7 +63,7 @@ def _pads(choose: Choices) -> Call:
     return Call((array,), arguments)
 
 
-@function(numpy=np.pad, domain=_pads)
+@function(numpy=np.pad, domain=_pads, complex=True)
 def pad(
     array: Any,
     pad_width: Any,

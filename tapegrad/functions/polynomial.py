@@ -11,7 +11,7 @@ from tapegrad.declare import function
 from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements
 from tapegrad.functions.creation import array
 from tapegrad.functions.matrices import lstsq
-from tapegrad.ops.casting import floating, seen
+from tapegrad.ops.casting import floating, real_of, seen, squared_size
 from tapegrad.ops.linalg import eigvals
 
 __all__ = ["polyadd", "polyder", "polyfit", "polyint", "polymul", "polysub", "polyval", "roots"]
@@ -22,7 +22,7 @@ def _evaluations(choose: Choices) -> Call:
     return Call((choose.array((choose.integer(1, 4),)), choose.array(choose.shape())))
 
 
-@function(numpy=np.polyval, domain=_evaluations)
+@function(numpy=np.polyval, domain=_evaluations, complex=True)
 def polyval(p: Any, x: Any) -> Any:
     """``p[0] * x**n + ... + p[n - 1] * x + p[n]``, by Horner's rule.
 
@@ -54,20 +54,21 @@ def _with_real_roots(choose: Choices) -> Call:
     return Call((near + coefficients.astype(near.dtype),))
 
 
-@function(numpy=np.roots, domain=_with_real_roots, kink="as `eigvals`")
+@function(numpy=np.roots, domain=_with_real_roots, kink="as `eigvals`", complex=True)
 def roots(p: Any) -> Any:
-    """The roots of a polynomial, which must all be real: the eigenvalues of its companion matrix.
+    """The roots of a polynomial: the eigenvalues of its companion matrix.
 
     Parameters
     ----------
     p
-        The coefficients from the highest power down. Leading zeros are dropped, and trailing ones
-        are roots at 0; inside `compile` the first and the last coefficient must not be 0.
+        The coefficients from the highest power down; the roots for real ones are real if all are.
+        Leading zeros are dropped, and trailing ones are roots at 0; inside `compile` the first
+        and the last coefficient must not be 0.
 
     Raises
     ------
     TypeError
-        If roots are complex.
+        In a compiled program, if real coefficients have complex roots.
     ValueError
         If the array is not one-dimensional.
 
@@ -79,7 +80,7 @@ def roots(p: Any) -> Any:
     >>> tg.grad(lambda p: tg.roots(p)[0])(np.array([1.0, -3.0, 2.0]))
     array([-4., -2., -1.])
     """
-    p = floating(array(p))
+    p = floating(array(p), complex=True)
     if p.ndim != 1:
         raise ValueError(f"roots takes coefficients along one axis, not {p.ndim}")
     zeros = 0
@@ -87,12 +88,12 @@ def roots(p: Any) -> Any:
     if known is not None:
         places = np.flatnonzero(known)
         if not places.size:
-            return p[:0].astype(float)
+            return real_of(p[:0]).astype(float)
         zeros = p.shape[0] - int(places[-1]) - 1
         p = p[int(places[0]) : int(places[-1]) + 1]
     n = p.shape[0] - 1
     # NumPy's dtype if there are none
-    found = p[:0].astype(float)
+    found = real_of(p[:0]).astype(float)
     if n > 0:
         first = np.expand_dims(-p[1:] / p[0], 0)
         found = eigvals(np.concatenate([first, np.eye(n, k=-1, dtype=p.dtype)[1:]]))
@@ -113,7 +114,7 @@ def _of_one_length(a1: Any, a2: Any) -> tuple[Any, Any]:
     return np.concatenate([zeros[0], a1]), np.concatenate([zeros[1], a2])
 
 
-@function(numpy=np.polyadd, domain=_two)
+@function(numpy=np.polyadd, domain=_two, complex=True)
 def polyadd(a1: Any, a2: Any) -> Any:
     """The coefficients of the sum of two polynomials.
 
@@ -127,7 +128,7 @@ def polyadd(a1: Any, a2: Any) -> Any:
     return a1 + a2
 
 
-@function(numpy=np.polysub, domain=_two)
+@function(numpy=np.polysub, domain=_two, complex=True)
 def polysub(a1: Any, a2: Any) -> Any:
     """The coefficients of the difference of two polynomials.
 
@@ -141,7 +142,7 @@ def polysub(a1: Any, a2: Any) -> Any:
     return a1 - a2
 
 
-@function(numpy=np.polymul, domain=_two)
+@function(numpy=np.polymul, domain=_two, complex=True)
 def polymul(a1: Any, a2: Any) -> Any:
     """The coefficients of the product of two polynomials.
 
@@ -161,7 +162,7 @@ def _columns(choose: Choices) -> Call:
     return Call((x, choose.among([None, 0, 1, 3]), choose.among([False, True])))
 
 
-@function(numpy=np.vander, domain=_columns)
+@function(numpy=np.vander, domain=_columns, complex=True)
 def vander(x: Any, N: int | None = None, increasing: bool = False) -> Any:  # noqa: N803
     """The powers of the elements, one column for each power.
 
@@ -210,7 +211,7 @@ def _of_one_axis(name: str, p: Any) -> Any:
     return p
 
 
-@function(numpy=np.polyder, domain=_coefficients)
+@function(numpy=np.polyder, domain=_coefficients, complex=True)
 def polyder(p: Any, m: int = 1) -> Any:
     """The coefficients of the m-th derivative of a polynomial.
 
@@ -228,7 +229,7 @@ def polyder(p: Any, m: int = 1) -> Any:
     return p
 
 
-@function(numpy=np.polyint, domain=_coefficients)
+@function(numpy=np.polyint, domain=_coefficients, complex=True)
 def polyint(p: Any, m: int = 1) -> Any:
     """The coefficients of the m-th integral of a polynomial, which is 0 at 0.
 
@@ -252,7 +253,7 @@ def _fits(choose: Choices) -> Call:
     return Call((choose.laid_out(x), y, choose.integer(0, 2)))
 
 
-@function(numpy=np.polyfit, domain=_fits)
+@function(numpy=np.polyfit, domain=_fits, complex=True)
 def polyfit(x: Any, y: Any, deg: int) -> Any:
     """The coefficients of the polynomial that fits best by least squares.
 
@@ -276,7 +277,7 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
     >>> tg.polyfit(np.array([0.0, 1.0, 2.0]), np.array([1.0, 3.0, 5.0]), 1).round(12)
     array([2., 1.])
     """
-    x, y = floating(x), floating(y)
+    x, y = floating(x, complex=True), floating(y, complex=True)
     if x.ndim != 1 or y.ndim not in (1, 2) or x.shape != y.shape[:1] or deg < 0 or not x.size:
         raise ValueError(
             "polyfit takes x with one axis, not empty, y as long, and a degree from 0; got shapes "
@@ -284,6 +285,6 @@ def polyfit(x: Any, y: Any, deg: int) -> Any:
         )
     columns = vander(x, deg + 1)
     # the fit is most accurate if the columns are similar in size
-    size = np.sqrt(np.sum(columns * columns, axis=0))
+    size = np.sqrt(np.sum(squared_size(columns), axis=0))
     fit = lstsq(columns / size, y)[0]
     return (fit.T / size).T

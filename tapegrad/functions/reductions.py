@@ -11,7 +11,7 @@ from numpy.lib.array_utils import normalize_axis_index, normalize_axis_tuple
 from tapegrad.declare import function
 from tapegrad.declare.domain import NEAR_ONE, POSITIVE, REAL, Call, Choices, Elements, reduced
 from tapegrad.ops.axes import in_front, kept
-from tapegrad.ops.casting import floating, number, seen, to_array
+from tapegrad.ops.casting import conjugate_of, floating, number, seen, squared_size, to_array
 from tapegrad.ops.partial_reduction import count, number_of, partly, typed, where_part
 from tapegrad.ops.reduction import all, is_nan, max, mean, min, prod, sum, without_nan
 from tapegrad.ops.scan import (
@@ -69,7 +69,7 @@ def _spread_out_or_whole(choose: Choices) -> Call:
     return Call(call.args, given)
 
 
-@function(numpy=np.var, domain=_spread_out_or_whole)
+@function(numpy=np.var, domain=_spread_out_or_whole, complex=True)
 def var(
     a: Any,
     axis: Any = None,
@@ -98,21 +98,21 @@ def var(
     >>> tg.grad(tg.var)(np.array([1.0, 3.0]))
     array([-1.,  1.])
     """
-    a = floating(a)
+    a = floating(a, complex=True)
     if correction is not None and ddof != 0:
         raise ValueError("ddof and correction mean the same; give only one of them")
     ddof = ddof if correction is None else correction
     _check_number(ddof)
     if mean is None:
         mean = np.mean(a, axis=axis, dtype=dtype, keepdims=True, where=where)
-    apart = where_part(np.square(a - mean), where, 0, axis)
+    apart = where_part(squared_size(a - mean), where, 0, axis)
     y = sum(typed(apart, dtype), axis=axis, keepdims=keepdims)
     n = number_of(a, axis, keepdims, where)
     n = builtins.max(n - ddof, 0) if where is True else np.maximum(n - ddof, 0).astype(y.dtype)
     return y / n if dtype is None else number(typed(y / n, dtype))
 
 
-@function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates")
+@function(numpy=np.std, domain=_spread_out, kink="0 where nothing deviates", complex=True)
 def std(
     a: Any,
     axis: Any = None,
@@ -157,7 +157,7 @@ def _weighed(choose: Choices) -> Call:
     return Call((a, axis, weights, returned), {"keepdims": choose.among([False, True])})
 
 
-@function(numpy=np.average, domain=_weighed)
+@function(numpy=np.average, domain=_weighed, complex=True)
 def average(
     a: Any, axis: Any = None, weights: Any = None, returned: bool = False, *, keepdims: bool = False
 ) -> Any:
@@ -191,7 +191,7 @@ def average(
     >>> tg.grad(lambda x: tg.average(x, weights=w))(np.array([1.0, 2.0]))
     array([0.75, 0.25])
     """
-    a = floating(a)
+    a = floating(a, complex=True)
     count(a, axis)
     if weights is None:
         y = mean(a, axis=axis, keepdims=keepdims)
@@ -237,7 +237,7 @@ def ptp(a: Any, axis: Any = None, *, keepdims: bool = False) -> Any:
     return max(a, axis=axis, keepdims=keepdims) - min(a, axis=axis, keepdims=keepdims)
 
 
-@function(numpy=np.nansum, domain=partly())
+@function(numpy=np.nansum, domain=partly(), complex=True)
 def nansum(
     a: Any,
     axis: Any = None,
@@ -263,6 +263,7 @@ def nansum(
     numpy=np.nanprod,
     domain=partly(NEAR_ONE),
     kink="right with any number of zeros",
+    complex=True,
 )
 def nanprod(
     a: Any,
@@ -287,7 +288,7 @@ def nanprod(
 
 def _but_nan_in(a: Any, dtype: Any) -> Any:
     """A floating array in a dtype, which can then hold nan too."""
-    if dtype is not None and np.dtype(dtype).kind != "f":
+    if dtype is not None and np.dtype(dtype).kind not in "fc":
         raise TypeError(f"dtype must be floating where there may be nan; got {np.dtype(dtype)}")
     return typed(a, dtype)
 
@@ -297,7 +298,7 @@ def _means(choose: Choices) -> Call:
     return Call(call.args, {**call.kwargs, "dtype": choose.among([None, np.float32, np.float64])})
 
 
-@function(numpy=np.nanmean, domain=_means)
+@function(numpy=np.nanmean, domain=_means, complex=True)
 def nanmean(
     a: Any, axis: Any = None, dtype: Any = None, *, keepdims: bool = False, where: Any = True
 ) -> Any:
@@ -310,7 +311,7 @@ def nanmean(
     array([0.5, 0. , 0.5])
     """
     a = to_array(a)
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fc":
         return mean(a, axis=axis, dtype=dtype, keepdims=keepdims, where=where)
     a = _but_nan_in(a, dtype)
     n = sum(np.equal(a, a), axis=axis, keepdims=keepdims, where=where)
@@ -318,7 +319,7 @@ def nanmean(
     return y / to_array(n).astype(a.dtype)
 
 
-@function(numpy=np.nanvar, domain=_spread_and_dull)
+@function(numpy=np.nanvar, domain=_spread_and_dull, complex=True)
 def nanvar(
     a: Any,
     axis: Any = None,
@@ -337,7 +338,7 @@ def nanvar(
     array([-1.,  0.,  1.])
     """
     a = to_array(a)
-    if a.dtype.kind != "f":
+    if a.dtype.kind not in "fc":
         return var(a, axis, dtype, ddof=ddof, keepdims=keepdims, where=where)
     a = _but_nan_in(a, dtype)
     _check_number(ddof)
@@ -345,11 +346,12 @@ def nanvar(
     apart = np.where(is_number, a - nanmean(a, axis=axis, keepdims=True, where=where), 0)
     n = sum(is_number, axis=axis, keepdims=keepdims) - ddof
     too_few = np.less_equal(n, 0)
-    squares = sum(np.square(apart), axis=axis, keepdims=keepdims)
-    return number(np.where(too_few, np.nan, squares / np.where(too_few, 1, n).astype(a.dtype)))
+    squares = sum(squared_size(apart), axis=axis, keepdims=keepdims)
+    n = np.where(too_few, 1, n).astype(squares.dtype)
+    return number(np.where(too_few, np.nan, squares / n))
 
 
-@function(numpy=np.nanstd, domain=_spread_and_dull, kink="0 where nothing deviates")
+@function(numpy=np.nanstd, domain=_spread_and_dull, kink="0 where nothing deviates", complex=True)
 def nanstd(
     a: Any,
     axis: Any = None,
@@ -412,7 +414,7 @@ def nanmin(
     return _but_nan(min, np.inf, a, axis, keepdims=keepdims, initial=initial, where=where)
 
 
-@function(numpy=np.nancumsum, domain=scanned(REAL))
+@function(numpy=np.nancumsum, domain=scanned(REAL), complex=True)
 def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumsum` with 0 for nan.
 
@@ -425,7 +427,7 @@ def nancumsum(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     return cumsum(without_nan(a, 0), axis=axis, dtype=dtype)
 
 
-@function(numpy=np.nancumprod, domain=scanned(NEAR_ONE), kink=ZEROS)
+@function(numpy=np.nancumprod, domain=scanned(NEAR_ONE), kink=ZEROS, complex=True)
 def nancumprod(a: Any, axis: int | None = None, dtype: Any = None) -> Any:
     """`cumprod` with 1 for nan.
 
@@ -461,7 +463,7 @@ def _from_initial(elements: Elements) -> Any:
     return call
 
 
-@function(numpy=np.cumulative_sum, domain=_from_initial(REAL))
+@function(numpy=np.cumulative_sum, domain=_from_initial(REAL), complex=True)
 def cumulative_sum(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
@@ -487,7 +489,7 @@ def cumulative_sum(
     return _whole(cumsum, 0, x, axis, dtype, include_initial)
 
 
-@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS)
+@function(numpy=np.cumulative_prod, domain=_from_initial(NEAR_ONE), kink=ZEROS, complex=True)
 def cumulative_prod(
     x: Any, *, axis: int | None = None, dtype: Any = None, include_initial: bool = False
 ) -> Any:
@@ -613,7 +615,7 @@ def _integrals(choose: Choices) -> Call:
     return Call((y, x), {"dx": choose.among([1.0, 0.5]), "axis": axis})
 
 
-@function(numpy=np.trapezoid, domain=_integrals)
+@function(numpy=np.trapezoid, domain=_integrals, complex=True)
 def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     """The integral of a function that is linear between the points (the trapezoidal rule).
 
@@ -643,9 +645,9 @@ def trapezoid(y: Any, x: Any = None, dx: Any = 1.0, axis: int = -1) -> Any:
     return np.sum(dx * both / 2.0, axis=axis)
 
 
-@function(numpy=np.correlate, domain=overlaps)
+@function(numpy=np.correlate, domain=overlaps, complex=True)
 def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
-    """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * v[i]`` over i.
+    """The correlation of two sequences: ``y[k]`` is the sum of ``a[i + k] * conj(v[i])`` over i.
 
     Arguments as for `convolve`.
 
@@ -658,6 +660,7 @@ def correlate(a: Any, v: Any, mode: str = "valid") -> Any:
     a, v = to_array(a), to_array(v)
     if a.ndim != 1 or v.ndim != 1:
         raise ValueError(f"correlate takes arrays of one axis; got shapes {a.shape} and {v.shape}")
+    v = conjugate_of(v)
     if a.size < v.size:
         return convolve(v, a[::-1], mode=mode)[::-1]
     return convolve(a, v[::-1], mode=mode)

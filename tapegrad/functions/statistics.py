@@ -12,9 +12,10 @@ from tapegrad.core.tensor import Tensor
 from tapegrad.declare import function, op
 from tapegrad.declare.domain import POSITIVE, Call, Choices
 from tapegrad.functions.creation import array, linspace
-from tapegrad.ops.casting import alike, double, floating, real, seen, stopped, to_array
+from tapegrad.ops.casting import alike, double, floating, real, real_of, seen, stopped, to_array
 from tapegrad.ops.casting import to_array as as_array
 from tapegrad.ops.indexing import segment_sum
+from tapegrad.ops.product import adjoint
 
 __all__ = ["corrcoef", "cov", "digitize", "histogram", "histogram2d", "histogram_bin_edges"]
 __all__ += ["histogramdd"]
@@ -53,7 +54,7 @@ def _covariances(choose: Choices) -> Call:
     return Call(tuple(args), given)
 
 
-@function(numpy=np.cov, domain=_covariances)
+@function(numpy=np.cov, domain=_covariances, complex=True)
 def cov(
     m: Any,
     y: Any = None,
@@ -106,7 +107,9 @@ def cov(
     array([-0.5,  0. ,  0.5])
     """
     variables = [
-        double(x) if dtype is None else to_array(x).astype(dtype) for x in (m, y) if x is not None
+        double(x, complex=True) if dtype is None else to_array(x).astype(dtype)
+        for x in (m, y)
+        if x is not None
     ]
     if builtins.max(x.ndim for x in variables) > 2:
         raise ValueError("cov takes arrays of up to two axes")
@@ -127,8 +130,8 @@ def cov(
     weights, fact = _weights(x.shape[1], ddof, fweights, aweights)
     apart = x - np.expand_dims(np.average(x, axis=1, weights=weights), 1)
     if weights is None:
-        return np.squeeze(apart @ apart.T / builtins.max(fact, 0))
-    return np.squeeze(apart @ (apart * weights).T / np.maximum(fact, 0))
+        return np.squeeze(apart @ adjoint(apart) / builtins.max(fact, 0))
+    return np.squeeze(apart @ adjoint(apart * weights) / np.maximum(fact, 0))
 
 
 def _weights(n: int, ddof: Any, fweights: Any, aweights: Any) -> tuple[Any, Any]:
@@ -161,7 +164,7 @@ def _correlations(choose: Choices) -> Call:
     return Call(tuple(args), given)
 
 
-@function(numpy=np.corrcoef, domain=_correlations)
+@function(numpy=np.corrcoef, domain=_correlations, complex=True)
 def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     """The correlation matrix of variables, from -1 to 1; arguments as for `cov`.
 
@@ -175,10 +178,13 @@ def corrcoef(x: Any, y: Any = None, rowvar: bool = True) -> Any:
     c = to_array(cov(x, y, rowvar))
     if c.ndim == 0:
         return c / c
-    deviation = np.sqrt(np.diagonal(c))
+    deviation = np.sqrt(real_of(np.diagonal(c)))
     c = c / deviation[:, None] / deviation
+    clipped = np.clip(real_of(c), -1, 1)
+    if c.dtype.kind == "c":
+        clipped = clipped + 1j * np.clip(np.imag(c), -1, 1)
     # rounding is clipped, but derivatives are not
-    return c + stopped(np.clip(c, -1, 1) - c)
+    return c + stopped(clipped - c)
 
 
 def _binned(choose: Choices) -> Call:

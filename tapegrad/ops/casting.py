@@ -185,6 +185,11 @@ def real_of(x: Any) -> Any:
     return np.real(x) if x.dtype.kind == "c" else x
 
 
+def squared_size(x: Any) -> Any:
+    """The squares of absolute values, which are real."""
+    return np.real(x * np.conj(x)) if x.dtype.kind == "c" else np.square(x)
+
+
 def number(x: Any) -> Any:
     """x itself, or a NumPy scalar if x is an array without axes, as NumPy's functions return it."""
     return x if x.ndim else x[()]

@@ -51,7 +51,7 @@ def trunc(x: Any) -> Any:
     """
 
 
-@op(None, ufunc=np.rint)
+@op(None, ufunc=np.rint, complex=True)
 def rint(x: Any) -> Any:
     """The nearest integer; of two, the even one. It passes no gradient.
 
@@ -81,7 +81,7 @@ def _round_calls(choose: Choices) -> Call:
     return choose.among([Call((a,)), Call((a, choose.integer(-1, 2)))])
 
 
-@op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise)
+@op(None, numpy=(np.round, np.around), domain=_round_calls, batch=pointwise, complex=True)
 def round(a: Any, decimals: int = 0) -> Any:
     """The nearest number with this many decimals; of two, the one with an even last digit.
 
@@ -257,12 +257,18 @@ def spacing(x: Any) -> Any:
     """
 
 
+def _complex_nan_to_num_vjp(g: Any, y: Any, x: Any, **options: Any) -> Any:
+    real = np.where(np.isfinite(np.real(x)), np.real(g), 0)
+    return real + 1j * np.where(np.isfinite(np.imag(x)), np.imag(g), 0)
+
+
 @op(
     lambda g, y, x, **options: np.where(np.isfinite(x), g, 0),
     numpy=np.nan_to_num,
     domain=each(REAL),
     kink="0 where it replaces",
     batch=pointwise,
+    complex=(_complex_nan_to_num_vjp,),
 )
 def nan_to_num(
     x: Any, copy: bool = True, nan: Any = 0.0, posinf: Any = None, neginf: Any = None

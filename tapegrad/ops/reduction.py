@@ -235,7 +235,7 @@ def is_nan(a: Any) -> Any:
 def without_nan(a: Any, instead: float) -> Any:
     """The array with a number in place of nan."""
     a = to_array(a)
-    return np.where(is_nan(a), instead, a) if a.dtype.kind == "f" else a
+    return np.where(is_nan(a), instead, a) if a.dtype.kind in "fc" else a
 
 
 def _counts(choose: Choices) -> Call:

@@ -35,7 +35,8 @@ def domain_of(op: Callable[..., Any] | str, complex: bool = False) -> Domain:
 def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
     """The calls of a domain, with one floating operand or more made complex, as well as dtypes.
 
-    All are where the function refuses fewer, as where an array cannot hold complex values.
+    All are where the function refuses fewer, as where an array cannot hold complex values; none
+    where it refuses these too.
     """
 
     def call(choose: Choices) -> Call:
@@ -62,7 +63,8 @@ def _on_complex(of: Callable[..., Any], domain: Domain) -> Domain:
             )
             for given in (fewer, wider)
         ]
-        return calls[0] if _takes(of, calls[0]) else calls[1]
+        # some refuse both, such as a mode that orders numbers
+        return next((call for call in calls if _takes(of, call)), made)
 
     return call
 
@@ -79,7 +81,7 @@ def _wider(x: Any, choose: Choices) -> Any:
 
 def _with_imaginary(x: Any) -> Any:
     """The complex dtype for a real one; anything else as it is."""
-    if x in ("float32", float, np.float64, np.float32, np.float16, np.int64):
+    if x in ("float32", float, int, np.float64, np.float32, np.float16, np.int64):
         return np.result_type(x, np.complex64).type
     return x
 
