@@ -34,6 +34,9 @@ the ops' declarations.
 
 - **gradient**: the operands that receive one. *By its parts*: the function is composed of other
   ops and recorded as these, which pass the gradient on.
+- **complex**: whether it takes complex operands. What does not refuses them by name: it orders
+  numbers, or its formula is one for real numbers. Those of `rfft` and its kin are real, and their
+  results complex.
 - **convention**: the gradient where there is no derivative, or where formulas would fail. A
   function that goes by its parts follows their conventions unless it states its own.
 - **batch**: `vmap` calls an op once for all examples. It calls these once for each example:
@@ -64,6 +67,7 @@ class Row(NamedTuple):
     call: str
     names: list[str]
     gradient: str
+    complex: str
     convention: str
 
 
@@ -78,6 +82,7 @@ def rows() -> Iterator[Row]:
         said = declaration(function)
         if said is not None:
             called, kink = function.__name__, said.kink
+            takes = "yes" if said.complex else "no"
             called = next((name for name in found if name in OF_SCIPY), called)
             if f"np.fft.{called}" in found:
                 called = f"fft.{called}"
@@ -85,9 +90,10 @@ def rows() -> Iterator[Row]:
             function = as_called(function)
         else:
             called, gradient, kink = found[0], NONE if function in CONSTANT else PARTS, ""
+            takes = "yes" if function in CONSTANT else PARTS
             ours = called.removeprefix("np.")
             called = ours if attribute(ours) is function else called
-        yield Row(function.__module__, called + signature(function), found, gradient, kink)
+        yield Row(function.__module__, called + signature(function), found, gradient, takes, kink)
 
 
 def faced(function: Any) -> Iterator[tuple[str, str]]:
@@ -139,7 +145,7 @@ def parts(op: Callable[..., Any]) -> str:
     """Whether the result of a function composed of ops can have a gradient through its parts."""
     for call in tg.testing.sample_calls(op, 20):
         output, _ = tg.record(lambda *args, call=call: op(*args, **call.kwargs))(*call.args)
-        if any(type(x) is tg.Tensor and x.dtype.kind == "f" for x in tg.tree.leaves(output)):
+        if any(type(x) is tg.Tensor and x.dtype.kind in "fc" for x in tg.tree.leaves(output)):
             return PARTS
     return NONE
 
@@ -165,9 +171,12 @@ def table() -> str:
     for module, group in itertools.groupby(sorted(rows()), key=lambda row: row.module):
         summary = (sys.modules[module].__doc__ or "").splitlines()[0]
         parts.append(f"## {module.removeprefix('tapegrad.')}\n\n{summary}\n")
-        parts.append("| call | answers for | gradient | convention |\n|---|---|---|---|")
+        parts.append(
+            "| call | answers for | gradient | complex | convention |\n|---|---|---|---|---|"
+        )
         for row in group:
-            cells = code(row.call), ", ".join(map(code, row.names)), row.gradient, row.convention
+            names = ", ".join(map(code, row.names))
+            cells = code(row.call), names, row.gradient, row.complex, row.convention
             parts[-1] += f"\n| {' | '.join(cells)} |".replace("|  |", "| |")
         parts[-1] += "\n"
     return "\n".join(parts)

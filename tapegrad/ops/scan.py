@@ -219,7 +219,7 @@ def gradient(f: Any, *varargs: Any, axis: Any = None, edge_order: int = 1) -> An
     -------
     The slopes along the axis, or a tuple of those along each of several.
     """
-    f = floating(f)
+    f = floating(f, complex=True)
     axes = normalize_axis_tuple(range(f.ndim) if axis is None else axis, f.ndim)
     if edge_order not in (1, 2):
         raise ValueError(f"edge_order is 1 or 2, not {edge_order}")

@@ -125,6 +125,18 @@ def test_the_gradients_are_told(name, gradient):
     assert ROWS[name].gradient == gradient
 
 
+@pytest.mark.parametrize(
+    ("name", "takes"),
+    [
+        *[(name, "yes") for name in ("exp", "var", "fft.irfft", "eigh", "zeros_like")],
+        *[(name, "no") for name in ("max", "softmax", "fft.rfft", "median")],
+        ("einsum", "by its parts"),
+    ],
+)
+def test_what_takes_complex_numbers_is_told(name, takes):
+    assert ROWS[name].complex == takes
+
+
 def test_calls_are_written_as_a_user_writes_them():
     assert ROWS["concatenate"].call == "concatenate(arrays, axis=0)"
     assert ROWS["concatenate"].names == ["np.concat", "np.concatenate"]

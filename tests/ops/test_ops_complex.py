@@ -1,42 +1,39 @@
 """Complex operands: every op that takes them as on real ones, and every other refuses them."""
 
+import functools
 import warnings
+from collections.abc import Callable
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
-from depth import examples
+from depth import THOROUGH, examples
 from op_cases import CASES, TABLE, Case, case_of, floating_operands
 
 import tapegrad as tg
-from tapegrad.declare import declaration
+from tapegrad.core.op import EachOperand
+from tapegrad.declare import OPS, declaration
 from tapegrad.testing import check_batched, check_grads, check_properties, sample_calls
 
 TAKING = sorted(name for name in CASES if declaration(TABLE[name]).complex)
-# a gradient that is not the derivative is their purpose
-DERIVED = sorted({*TAKING} - {"stopped"})
 REFUSING = sorted(set(CASES) - set(TAKING))
-# what is real of complex numbers
-REAL = {"abs", "angle", "imag", "real"}
-# cotangents, tangents and values are compared in float64
-WIDE = (np.float64, np.complex128)
-
-every_taking_op = pytest.mark.parametrize("name", TAKING)
 
 
-def complex_cases(name: str, check: Any) -> list[Case]:
-    """Calls of an op on complex operands, others for each check."""
-    seed = sum(check.__name__.encode())
-    calls = sample_calls(name, examples("op, of complex numbers"), seed, complex=True)
-    return [case_of(name, call) for call in calls]
+def complex_cases(name: str, n: int = 0) -> list[Case]:
+    """Calls of an op, with complex operands; fewer if these are rare in its domain."""
+    n = n or examples("op, of complex numbers")
+    found: list[Case] = []
+    for seed in range(8 * n):
+        found += [case_of(name, call) for call in sample_calls(name, 1, seed, complex=True)]
+        found = [case for case in found if any(map(is_complex, case.operands))]
+        if len(found) == n:
+            break
+    return found
 
 
 def is_complex(x: Any) -> bool:
     return np.asarray(x).dtype.kind == "c"
-
-
-def takes_complex(case: Case) -> bool:
-    return any(map(is_complex, case.operands))
 
 
 def columns(v: Any) -> Any:
@@ -70,92 +67,186 @@ PHASELESS: dict[str, Any] = {
 }
 
 
-def floating_of(case: Case) -> tuple[Any, list[Any]]:
+def floating_of(case: Case, op: Any = None) -> tuple[Any, list[Any]]:
     """The op as a function of its floating and complex operands alone, and these."""
-    places = [i for i, x in enumerate(case.operands) if x.dtype.kind in "fc"]
 
-    def fn(*xs: Any) -> Any:
-        operands = list(case.operands)
-        for i, x in zip(places, xs, strict=True):
-            operands[i] = x
-        y = case.fn(*operands)
+    def fn(*operands: Any) -> Any:
+        y = case.apply(op or case.op, *operands)
         return PHASELESS[case.name](y, operands[0]) if case.name in PHASELESS else y
 
-    return fn, [case.operands[i] for i in places]
+    return floating_operands(case, fn)
 
 
-@every_taking_op
-def test_values_are_numpys(name: str) -> None:
-    for case in complex_cases(name, test_values_are_numpys):
-        with np.errstate(all="ignore"):
-            with warnings.catch_warnings(record=True) as dropping:
-                warnings.simplefilter("always", np.exceptions.ComplexWarning)
-                want = tg.tree.leaves(case.expected())
-            if dropping and case.operands[1].size:
-                # an imaginary part would be lost
-                with pytest.raises(TypeError, match="complex"):
-                    case.fn(*case.operands)
-                continue
-            output, _ = tg.record(case.fn)(*case.operands)
-            plain = tg.tree.leaves(case.fn(*case.operands))
-        for y, x, w in zip(tg.tree.leaves(output), plain, want, strict=True):
-            y, w = np.asarray(y.value if isinstance(y, tg.Tensor) else y), np.asarray(w)
-            assert (y.shape, y.dtype) == (w.shape, w.dtype), case
-            assert np.asarray(x).dtype == w.dtype
-            eps = 64 * float(np.finfo(w.dtype).eps) if w.dtype.kind in "fc" else 0
-            size = np.max(np.abs(w), initial=1.0) if eps else 0
-            np.testing.assert_allclose(y, w, rtol=eps, atol=eps * size)
+def check_values(case: Case) -> bool:
+    """Values and dtypes are NumPy's; False if an imaginary part would be lost, which raises."""
+    with np.errstate(all="ignore"):
+        with warnings.catch_warnings(record=True) as dropping:
+            warnings.simplefilter("always", np.exceptions.ComplexWarning)
+            want = tg.tree.leaves(case.expected())
+        if dropping and case.operands[1].size:
+            with pytest.raises(TypeError, match="complex"):
+                case.fn(*case.operands)
+            return False
+        output, _ = tg.record(case.fn)(*case.operands)
+        plain = tg.tree.leaves(case.fn(*case.operands))
+    for y, x, w in zip(tg.tree.leaves(output), plain, want, strict=True):
+        y, w = np.asarray(y.value if isinstance(y, tg.Tensor) else y), np.asarray(w)
+        assert (y.shape, y.dtype) == (w.shape, w.dtype), case
+        assert np.asarray(x).dtype == w.dtype
+        eps = 64 * float(np.finfo(w.dtype).eps) if w.dtype.kind in "fc" else 0
+        size = np.max(np.abs(w), initial=1.0) if eps else 0
+        np.testing.assert_allclose(y, w, rtol=eps, atol=eps * size)
+    return True
 
 
-@pytest.mark.parametrize("name", DERIVED)
-def test_derivatives_are_those_of_differences(name: str) -> None:
-    for case in complex_cases(name, test_derivatives_are_those_of_differences):
-        fn, operands = floating_operands(case)
-        if passes_complex(case):
-            check_grads(fn, operands, order=2)
+def check_dtypes(fn: Any, operands: list[Any]) -> None:
+    """Gradients and tangents have the dtypes of their primals."""
+    output, pullback = tg.vjp(fn, *operands)
+    cotangents = pullback(tg.tree.map(lambda y: np.ones(np.shape(y), y.dtype), output))
+    for c, x in zip(cotangents, operands, strict=True):
+        assert (c.dtype, c.shape) == (x.dtype, x.shape)
+    _, tangents = tg.jvp(fn, operands, [np.ones_like(x) for x in operands])
+    for t, y in zip(tg.tree.leaves(tangents), tg.tree.leaves(output), strict=True):
+        assert t.dtype == y.dtype or np.asarray(y).dtype.kind not in "fc"
 
 
-@every_taking_op
-def test_properties_hold(name: str) -> None:
-    for case in complex_cases(name, test_properties_hold):
-        fn, operands = floating_operands(case)
-        if passes_complex(case):
-            check_properties(fn, operands)
+CHECKS: tuple[Callable[[Any, list[Any]], None], ...] = (
+    lambda fn, operands: check_grads(fn, operands, order=2),
+    check_properties,
+    check_batched,
+    check_dtypes,
+)
 
 
-@every_taking_op
-def test_batches_are_loops(name: str) -> None:
-    for case in complex_cases(name, test_batches_are_loops):
-        fn, operands = floating_operands(case)
-        if passes_complex(case):
-            check_batched(fn, operands)
-
-
-def passes_complex(case: Case) -> bool:
-    """Whether the result has a derivative."""
-    return any(np.asarray(y).dtype.kind in "fc" for y in tg.tree.leaves(case.fn(*case.operands)))
-
-
-@every_taking_op
-def test_gradients_and_tangents_have_the_dtypes_of_their_primals(name: str) -> None:
-    for case in complex_cases(name, test_gradients_and_tangents_have_the_dtypes_of_their_primals):
-        fn, operands = floating_operands(case)
-        if not passes_complex(case):
+@pytest.mark.parametrize("name", TAKING)
+def test_complex_operands_are_as_good_as_real_ones(name: str) -> None:
+    cases = complex_cases(name)
+    assert cases
+    for case in cases:
+        if not check_values(case):
             continue
-        output, pullback = tg.vjp(fn, *operands)
-        cotangents = pullback(tg.tree.map(lambda y: np.ones(np.shape(y), y.dtype), output))
-        for c, x in zip(cotangents, operands, strict=True):
-            assert (c.dtype, c.shape) == (x.dtype, x.shape)
-        _, tangents = tg.jvp(fn, operands, [np.ones_like(x) for x in operands])
-        for t, y in zip(tg.tree.leaves(tangents), tg.tree.leaves(output), strict=True):
-            assert t.dtype == y.dtype or np.asarray(y).dtype.kind not in "fc"
+        results = [np.asarray(y) for y in tg.tree.leaves(case.fn(*case.operands))]
+        if not any(y.dtype.kind in "fc" for y in results):
+            continue
+        fn, operands = floating_of(case)
+        # a gradient that is not the derivative is the purpose of `stopped`
+        if name != "stopped":
+            check_grads(fn, operands, order=1)
+        # each for some, and all in the thorough run
+        for check in CHECKS if THOROUGH else [CHECKS[TAKING.index(name) % len(CHECKS)]]:
+            if name != "stopped" or check is not CHECKS[0]:
+                check(fn, operands)
+
+
+def conjugated(x: Any) -> Any:
+    dtype = getattr(x, "dtype", None)
+    return x if dtype is None or dtype.kind != "c" else np.conj(x)
+
+
+Rule = Any
+# what a conjugate that is missing, or one too many, makes of a rule
+WRONG: dict[str, Callable[[Rule], Rule]] = {
+    "of the result": lambda rule: lambda *args, **options: conjugated(rule(*args, **options)),
+    "of the cotangent": lambda rule: (
+        lambda g, *args, **options: rule(conjugated(g), *args, **options)
+    ),
+    "of the operands": lambda rule: (
+        lambda g, *args, **options: rule(g, *map(conjugated, args), **options)
+    ),
+    "of the convention": lambda rule: (
+        lambda g, *args, **options: conjugated(rule(conjugated(g), *args, **options))
+    ),
+}
+
+
+def mutant(op: Any, i: int, wrong: Callable[[Rule], Rule]) -> Any:
+    """An op with the rule of one operand mutated, where operands are complex."""
+    one = op.complex if isinstance(op.complex, tg.Op) else op
+    rules = one.vjps
+    if isinstance(rules, tuple):
+        rules = (*rules[:i], wrong(rules[i]), *rules[i + 1 :])
+    else:
+
+        def each(j: int, *args: Any, **options: Any) -> Any:
+            rule = functools.partial(op.vjps.rule, j)
+            return (wrong(rule) if j == i else rule)(*args, **options)
+
+        rules = EachOperand(each, rules.last)
+    made = attrs.evolve(one, vjps=rules)
+    return made if one is op else attrs.evolve(op, complex=made)
+
+
+def gradients(fn: Any, operands: list[Any]) -> list[Any] | None:
+    """The pullback of fixed cotangents; None if a rule fails."""
+    try:
+        y, pullback = tg.vjp(fn, *operands)
+        weights = tg.tree.map(
+            lambda y: np.cos(np.arange(y.size)).reshape(y.shape) * (1 + 2j * is_complex(y)), y
+        )
+        return list(pullback(weights))
+    except Exception:
+        return None
+
+
+def is_killed(name: str, i: int, wrong: Callable[[Rule], Rule]) -> bool | None:
+    """Whether check_grads names what a mutant has wrong; None if nothing is."""
+    op = OPS[name]
+    differs = None
+    for case in complex_cases(name, 24):
+        case = attrs.evolve(
+            case,
+            operands=tuple(
+                x.astype(np.result_type(x, np.float64)) if x.dtype.kind in "fc" else x
+                for x in case.operands
+            ),
+        )
+        fn, operands = floating_of(case)
+        bad, _ = floating_of(case, mutant(op, i, wrong))
+        right, other = gradients(fn, operands), gradients(bad, operands)
+        if right is None or other is None:
+            continue
+        if all(np.allclose(a, b, 1e-6, 1e-9) for a, b in zip(right, other, strict=True)):
+            continue
+        differs = False
+        try:
+            check_grads(bad, operands, 1, ("reverse",))
+        except AssertionError as error:
+            if "wrong derivative" in str(error) or "has a derivative of" in str(error):
+                return True
+    return differs
+
+
+def positions(name: str) -> list[int]:
+    """The operands of an op that a complex cotangent passes to."""
+    op = OPS[name]
+    rules = (op.complex if isinstance(op.complex, tg.Op) else op).vjps
+    if isinstance(rules, tuple):
+        return [i for i, rule in enumerate(rules) if rule is not None]
+    return [0]
+
+
+RULED = [name for name in TAKING if name in OPS and positions(name)]
+
+
+@pytest.mark.parametrize("name", RULED if THOROUGH else RULED[::4])
+def test_a_conjugate_too_many_is_found_by_check_grads(name: str) -> None:
+    for i in positions(name):
+        sample = WRONG if THOROUGH else [list(WRONG)[(RULED.index(name) // 4 + i) % len(WRONG)]]
+        for wrong in sample:
+            assert is_killed(name, i, WRONG[wrong]) is not False, f"{wrong}, operand {i}"
+
+
+@pytest.mark.parametrize("name", ["multiply", "exp", "matmul", "abs", "eigh_joined", "fft"])
+def test_a_conjugate_matters(name: str) -> None:
+    wrong = "of the result" if name in ("abs", "fft") else "of the operands"
+    assert is_killed(name, 0, WRONG[wrong]) is True
+    # of what only moves elements, operands do not matter
+    assert is_killed("reshape", 0, WRONG["of the operands"]) is None
 
 
 @pytest.mark.parametrize("name", REFUSING)
 def test_other_ops_refuse_complex_operands_by_name(name: str) -> None:
-    for case in complex_cases(name, test_other_ops_refuse_complex_operands_by_name)[:3]:
-        if not takes_complex(case):
-            continue
+    for case in complex_cases(name, 2):
         for call in (case.fn, tg.record(case.fn)):
             with pytest.raises(TypeError, match="complex"):
                 call(*case.operands)

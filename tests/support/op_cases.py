@@ -422,15 +422,15 @@ class Case:
         return tuple(x.dtype.kind in "iub" and any(x is y for y in operands) for x in self.operands)
 
 
-def floating_operands(case: Case) -> tuple[Any, list[Any]]:
-    """The op as a function of its floating and complex operands alone, and these."""
+def floating_operands(case: Case, of: Callable[..., Any] | None = None) -> tuple[Any, list[Any]]:
+    """The op, or a function, of its floating and complex operands alone, and these."""
     places = [i for i, x in enumerate(case.operands) if is_floating(x)]
 
     def fn(*xs: Any) -> Any:
         operands = list(case.operands)
         for i, x in zip(places, xs, strict=True):
             operands[i] = x
-        return case.fn(*operands)
+        return (of or case.fn)(*operands)
 
     return fn, [case.operands[i] for i in places]
 
