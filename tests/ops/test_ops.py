@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from op_cases import (
     CASES,
-    NOT_COMPILED,
     SMOOTH,
     TABLE,
     Case,
@@ -172,7 +171,7 @@ def test_derivatives_are_those_of_central_differences(case: Case) -> None:
 @on_calls("op, by every property")
 def test_derivatives_have_the_properties_of_any_recorded_and_compiled(case: Case) -> None:
     if has_floating_result(case):
-        check_properties(case.fn, case.operands, compiled=case.name not in NOT_COMPILED)
+        check_properties(case.fn, case.operands, compiled=True)
 
 
 @every_smooth_op

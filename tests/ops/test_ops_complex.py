@@ -112,7 +112,7 @@ def check_dtypes(fn: Any, operands: list[Any]) -> None:
 
 CHECKS: tuple[Callable[[Any, list[Any]], None], ...] = (
     lambda fn, operands: check_grads(fn, operands, order=2),
-    check_properties,
+    lambda fn, operands: check_properties(fn, operands, compiled=True),
     check_batched,
     check_dtypes,
 )

@@ -362,9 +362,6 @@ REFERENCES: dict[str, Callable[..., Any]] = {
 
 TABLE: dict[str, Any] = OPS | FUNCTIONS
 
-# they make complex numbers of real ones, which programs do not take yet
-NOT_COMPILED = {x for x in TABLE if hasattr(np.fft, x) and not x.endswith("shift")}
-
 # what moves, selects or rounds once: every bit is as in the reference
 EXACT = {
     *("abs", "add", "divide", "multiply", "negative", "positive", "reciprocal", "sqrt", "square"),
