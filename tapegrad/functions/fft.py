@@ -102,7 +102,8 @@ def _along(
     # in NumPy's order: of real numbers the last axis is the first to go, and the last to come back
     for transform, n, i in steps if last is irfft else steps[::-1]:
         a = transform(a, n=n, axis=i, norm=norm)
-    return a
+    # an array in any case, as NumPy has it, even without an axis
+    return a if steps else a[...]
 
 
 @function(numpy=np.fft.fftn, domain=_of_axes(), complex=True)

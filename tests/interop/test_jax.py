@@ -52,10 +52,10 @@ def close(got: Any, wanted: Any, tolerance: float = 1e-10) -> None:
     for a, b in zip(tg.tree.leaves(got), tg.tree.leaves(wanted), strict=True):
         a, b = np.asarray(a), np.asarray(b)
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
-        size = max(1.0, float(np.abs(b, dtype=float).max(initial=0, where=np.isfinite(b))))
-        np.testing.assert_allclose(
-            a.astype(float), b.astype(float), rtol=tolerance, atol=tolerance * size
-        )
+        wide = np.result_type(b, np.float64)
+        a, b = a.astype(wide), b.astype(wide)
+        size = max(1.0, float(np.abs(b).max(initial=0, where=np.isfinite(b))))
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * size)
 
 
 # --- every op -------------------------------------------------------------------------------
