@@ -1,13 +1,13 @@
 """Where a number went wrong: the first value or cotangent that is not finite.
 
 A NaN or an infinity is reported at the record that made it, with its operands and, for known
-causes, a remedy.
+causes, a remedy. Inside a loop, a branch or a checkpointed call it is the line of a step, of the
+branch that was taken, or of the call repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,13 @@ import numpy as np
 from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import facts
+from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
+from tapegrad.explain.inside import HOLDERS, Run, runs
+from tapegrad.explain.steps import Inside
 from tapegrad.face.text import short
 from tapegrad.ops.logic import where as where_
-from tapegrad.transforms.checkpoint import CHECKPOINT
+from tapegrad.program.control.ops import LOOPS
 
 # how some ops are written, where that is not np.name(x)
 _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
@@ -27,13 +30,22 @@ _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 def checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
     """Check a tape's values, and return the check of its cotangents."""
     check_values(tape, outputs)
-    return partial(check_contribution, tape)
+    entered: set[Tensor] = set()
+
+    def check(record: Tensor, i: int, c: Any, g: Any) -> None:
+        if record.op in HOLDERS and record not in entered:
+            entered.add(record)
+            _check_inside(record, g)
+        check_contribution(tape, record, i, c, g)
+
+    return check
 
 
 def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     """Raise at the first record with a value that is not finite.
 
-    Records that the outputs do not depend on may have any value.
+    Records that the outputs do not depend on may have any value, and so may values inside a
+    record that its results do not depend on.
 
     Raises
     ------
@@ -48,12 +60,57 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
             f"{tape.start.origin.label}; call the function itself to find where a number goes wrong"
         )
     depended = ancestors(tape, outputs)
+    read = _parts_read(record for record in depended if record.op is PART)
     for record in tape:
-        if record in depended and not _is_finite(record._primal):
+        if record not in depended:
+            continue
+        for made in runs(record):
+            check_values(made.tape, _needed(made, read.get(record)))
+        if not _is_finite(record._primal):
             raise NonFiniteError(
                 f"the value of {_where(record)} is not finite: {_shown(record._primal)}"
                 f"{_place(record)}{_operands(record)}{_hint(tape, record)}"
             )
+
+
+def _parts_read(parts: Iterable[Tensor]) -> dict[Tensor, set[int]]:
+    """Which results are taken out of records that have several."""
+    read: dict[Tensor, set[int]] = {}
+    for x in parts:
+        read.setdefault(x._operands[0], set()).add(x._options["index"])
+    return read
+
+
+def _needed(made: Run, read: set[int] | None) -> list[Tensor]:
+    """The results of a run that the results that are read depend on; None if all are."""
+    record, outputs = made.record, made.outputs
+    wanted = set(range(len(outputs))) if read is None else set(read)
+    if record.op in LOOPS:
+        loop, inputs = record._options["loop"], list(made.sources)
+        carry = inputs[loop.n_captured : loop.n_captured + loop.n_carry]
+        if loop.stop is not None:
+            wanted.update(range(loop.n_carry))
+        before = -1
+        while before != len(wanted):
+            # what a step needs of its carry, the one before must give
+            before = len(wanted)
+            needed = ancestors(made.tape, _records(outputs, wanted))
+            wanted.update(k for k, x in enumerate(carry) if x in needed)
+    return _records(outputs, wanted)
+
+
+def _records(outputs: Sequence[Any], wanted: Iterable[int]) -> list[Tensor]:
+    return [outputs[i] for i in wanted if type(outputs[i]) is Tensor]
+
+
+def _check_inside(record: Tensor, g: Any) -> None:
+    """Raise at the first cotangent inside a record that is not finite, from its last run back."""
+    for made in Inside(record, g):
+        for step in made.steps:
+            if step.inside:
+                _check_inside(step.record, step.cotangent)
+            for c in step.contributions:
+                check_contribution(made.tape, step.record, c.position, c.summed, step.cotangent)
 
 
 def check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
@@ -111,7 +168,7 @@ def _hint(tape: Tape, record: Tensor) -> str:
     name, cause = record.op.name, facts(record.op).cause
     where = _selecting(tape, record) if cause else None
     hint = f"\n  hint: {cause}" if cause else ""
-    if where is None or record.op is CHECKPOINT:
+    if where is None:
         return hint
     guarded = _WRITTEN.get(name, f"np.{name}({{}})").format("np.where(ok, x, 1.0)")
     return (

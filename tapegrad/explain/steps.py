@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
 import numpy as np
 
 from tapegrad.core.cotangents import conjugated, initial_cotangents
+from tapegrad.core.operands import primals
 from tapegrad.core.sweep import contributions, scope
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.explain.inside import HOLDERS, Run, run, runs
+from tapegrad.explain.inside import steps as steps_of
 from tapegrad.explain.rules import formula, names
 from tapegrad.face.lines import at_users_line
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import operand, printable, short
+from tapegrad.program.control.ops import LOOPS
 
 
 @attrs.frozen(eq=False)
@@ -83,6 +87,16 @@ class Step:
     cotangent: Any
     contributions: tuple[Contribution, ...]
 
+    @property
+    def inside(self) -> Inside:
+        """The same inside the record, if it is a loop, a branch or a checkpointed call.
+
+        An iterable of runs, from the last to the first; empty for any other record. Each run has
+        a ``step``, its number; a ``tape`` of its own, with the values of that step; and ``steps``,
+        those of the sweep on that tape.
+        """
+        return Inside(self.record, _shown(self.cotangent))
+
     def __str__(self) -> str:
         head = f"{_called(self.record)} has {_short(self.cotangent)}"
         return "\n".join([head, *[f"    {c}" for c in self.contributions]])
@@ -110,6 +124,78 @@ class Steps:
                     cotangents[x] = summed if known is None else known + summed
                     passed.append(Contribution(record, i, x, _shown(c), _shown(summed)))
             yield Step(record, _shown(g), tuple(passed))
+
+
+@attrs.frozen(eq=False)
+class SweptRun:
+    """One run of what a record holds, with the steps of the sweep through it.
+
+    Attributes
+    ----------
+    run
+        The run; `step` and `tape` are its own.
+    steps
+        The steps of the sweep on its tape.
+    """
+
+    run: Run
+    steps: tuple[Step, ...]
+
+    @property
+    def step(self) -> int | None:
+        """The number of the step of a loop, counted from 0 in the order in which they run."""
+        return self.run.step
+
+    @property
+    def tape(self) -> Tape:
+        """The tape of the run."""
+        return self.run.tape
+
+    def __repr__(self) -> str:
+        return repr(self.run)
+
+
+@attrs.frozen(eq=False)
+class Inside:
+    """The runs of what a record holds, from the last to the first, each swept with its cotangents.
+
+    Each loop over them computes them anew; a loop of many steps takes the memory of its carries.
+    """
+
+    record: Tensor
+    cotangent: Any
+
+    def __bool__(self) -> bool:
+        return self.record.op in HOLDERS
+
+    def __iter__(self) -> Iterator[SweptRun]:
+        record, g = self.record, self.cotangent
+        loop = record._options.get("loop") if record.op in LOOPS else None
+        if loop is None:
+            for made in runs(record):
+                yield _swept(made, g.values if type(g) is Parts else [g])
+            return
+        operands = primals(record._operands)
+        given, n, n_carry = list(steps_of(loop, operands)), loop.n_captured, loop.n_carry
+        carried, rows = list(g.values[:n_carry]), g.values[n_carry:]
+        for t in reversed(range(len(given))):
+            row = len(given) - 1 - t if loop.reverse else t
+            made = run(record, t, given[t])
+            swept = _swept(made, [*carried, *[None if c is None else c[row, ...] for c in rows]])
+            found = {step.record: conjugated(step.cotangent) for step in swept.steps}
+            carried = [found.get(x) for x in list(made.sources)[n : n + n_carry]]
+            yield swept
+
+
+def _swept(made: Run, cotangents: Sequence[Any]) -> SweptRun:
+    """A run, with the sweep that begins with these cotangents of its outputs."""
+    seeds: dict[Tensor, Any] = {}
+    for x, c in zip(made.outputs, cotangents, strict=True):
+        if type(x) is Tensor and c is not None:
+            (c,) = primals([c])
+            seeds[x] = seeds[x] + c if x in seeds else c
+    with np.errstate(all="ignore"):
+        return SweptRun(made, tuple(Steps(made.tape, seeds)))
 
 
 def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:

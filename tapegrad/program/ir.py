@@ -185,6 +185,8 @@ class Instruction:
         parameter's. Not unique.
     stage
         The part of a training step that it belongs to, one of `STAGES`.
+    place
+        The line of source that it was recorded for, if places were asked for.
     """
 
     op: Rules
@@ -196,6 +198,7 @@ class Instruction:
     note: str = attrs.field(default="", eq=False)
     name: str = attrs.field(default="", eq=False)
     stage: str = attrs.field(default="forward", eq=False)
+    place: Any = attrs.field(default=None, eq=False)
 
     def on(self, operands: tuple[Operand, ...]) -> Instruction:
         """The same instruction with other operands."""

@@ -194,6 +194,7 @@ def from_tape(
                     "",
                     seen.name(record, names),
                     STAGES[(record.index >= first) + (record.index > last)],
+                    record.place,
                 )
             )
     results = tuple(operand(x) for x in outputs)

@@ -21,6 +21,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Rules, Tensor
 from tapegrad.core.writing import (
     CURRENT,
+    PARAMETER,
     advance,
     is_recording,
     last_written,
@@ -184,6 +185,14 @@ class Call:
         found = push(tape, tangents, [x for x in outputs if type(x) is Tensor])
         return [found.get(x) if type(x) is Tensor else None for x in outputs]
 
+    def repeated(self, origin: Origin) -> tuple[Tape, list[Any]]:
+        """A second call, on a tape of its own that begins there, and its floating results."""
+        (args, kwargs), last = _marked(origin, (self.args, self.kwargs))
+        output, last = recorded_from(last, _called, (self.made.fn, args, kwargs))
+        marks = [x for x in Tape(last, origin) if x.op is PARAMETER and x._operands]
+        read = [x for x in marks if x._operands[0].origin is not origin]
+        return Tape(last, origin, tuple(read)), floating_leaves(output)
+
     def _again(self) -> tuple[Tape, list[Any]]:
         """The records of a second call, and its floating results."""
         if is_recording(self.start.origin):
@@ -295,4 +304,4 @@ CHECKPOINT = Rules(
         Checkpoint(call.push, True)(tangents)
     ),
 )
-declare(CHECKPOINT, cause="it arose inside the function; remove the checkpoint to see where")
+declare(CHECKPOINT)

@@ -72,13 +72,13 @@ def test_the_remedy_that_the_hint_gives_is_one():
         (lambda x: tg.sum(x**-1), "integer powers"),
         (lambda x: tg.sum(x**0.5), "infinite for powers below 1"),
         (lambda x: tg.sum(tg.exp(x * 1e3)), r"tg.softmax"),
-        (tg.checkpoint(lambda x: tg.sum(tg.sqrt(x))), "remove the checkpoint"),
+        (tg.checkpoint(lambda x: tg.sum(tg.sqrt(x))), "an infinite slope at 0"),
     ],
 )
 def test_a_hint_says_the_cause(fn, cause):
     text = said(fn, X)
     assert cause in text.splitlines()[-1]
-    assert "where" not in text.splitlines()[-1] or "checkpoint" in text
+    assert "where" not in text.splitlines()[-1]
 
 
 def test_a_sum_and_an_argument_may_be_the_cause():

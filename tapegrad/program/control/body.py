@@ -25,6 +25,7 @@ from tapegrad.core.writing import (
 )
 from tapegrad.declare.abstract import evaluate
 from tapegrad.face.constants import as_constant
+from tapegrad.face.lines import users_place
 from tapegrad.face.text import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
@@ -69,9 +70,9 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     """
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
-    origin = Origin(
-        label(fn), True, first_line(fn), around=around, doing="recording", evaluate=evaluate
-    )
+    place = users_place if around is not None and around.lines else None
+    terms = first_line(fn), place, around, "recording", evaluate
+    origin = Origin(label(fn), True, *terms)
     names = iter(paths)
     last: Any = origin
     given: dict[Tensor, Input] = {}

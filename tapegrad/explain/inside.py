@@ -1,0 +1,134 @@
+"""Inside a record: a loop's steps, the branch that was taken, a checkpointed call, as tapes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
+from operator import itemgetter
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
+from tapegrad.core.writing import PARAMETER, write, write_known
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.loop import Loop, caller
+from tapegrad.program.control.ops import LOOPS
+from tapegrad.program.ir import Code, Instruction, interpreted
+from tapegrad.transforms.checkpoint import CHECKPOINT
+
+HOLDERS = LOOPS | {COND, CHECKPOINT}
+
+
+@attrs.frozen(eq=False)
+class Run:
+    """One run of what a record holds: a step of a loop, a branch, a checkpointed call.
+
+    Attributes
+    ----------
+    record
+        The record that holds it.
+    step
+        The number of the step, in the order in which they run; None if there is one run.
+    tape
+        What the run did, as a tape of its own; its parameters are what it was given.
+    sources
+        For each input of the run on that tape, the operand of the record that it comes from.
+    outputs
+        What it returned: records of the tape, or constants.
+    """
+
+    record: Tensor
+    step: int | None
+    tape: Tape
+    sources: Mapping[Tensor, int]
+    outputs: tuple[Any, ...]
+
+    def __repr__(self) -> str:
+        return f"<{self.tape.start.origin.label}: {len(self.tape)} records>"
+
+
+def runs(record: Tensor) -> Iterator[Run]:
+    """What a record holds, run again, in order; none for a record of any other op.
+
+    The body of a loop is a program. Each step is written on a tape with its values, line by line,
+    when the iteration reaches it. A loop of many steps takes the memory of one.
+    """
+    operands = primals(record._operands)
+    if record.op is COND:
+        yield run(record, None, operands[1:])
+    elif record.op is CHECKPOINT:
+        yield _repeated(record)
+    elif record.op in LOOPS:
+        for t, given in enumerate(steps(record._options["loop"], operands)):
+            yield run(record, t, given)
+
+
+def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
+    """What the body of a loop is given at each step, in order."""
+    step, goes_on = caller(loop.body), None if loop.stop is None else caller(loop.stop)
+    n, first = loop.n_captured, loop.n_captured + loop.n_carry
+    captured, carry, xs = [*operands[:n]], [*operands[n:first]], operands[first:]
+    n_steps = loop.steps(xs)
+    for t in count() if n_steps is None else range(n_steps):
+        if goes_on is not None and not goes_on([*captured, *carry])[0]:
+            return
+        row = n_steps - 1 - t if loop.reverse and n_steps is not None else t
+        given = [*captured, *carry, *[x[row, ...] for x in xs]]
+        yield given
+        with np.errstate(all="ignore"):
+            carry = step(given)[: loop.n_carry]
+
+
+def run(record: Tensor, step: int | None, given: Sequence[Any]) -> Run:
+    """One run of the program that a record holds, on a tape."""
+    code, what, first = _program(record, step)
+    now: list[Any] = [None]
+    origin = Origin(f"{code.label}, {what} {_named(record)}", place=partial(itemgetter(0), now))
+    last: Any = origin
+    inputs: list[Tensor] = []
+    for x, like in zip(given, code.inputs, strict=True):
+        last = write_known(last, PARAMETER, (), NO_OPTIONS, x, like.path)
+        inputs.append(last)
+
+    def written(made: Instruction, operands: list[Any]) -> Any:
+        nonlocal last
+        now[0] = made.place
+        last = write(last, made.op, tuple(operands), dict(made.options))
+        return last
+
+    with np.errstate(all="ignore"):
+        outputs = interpreted(code, inputs, written)
+    parameters = tuple([x for x in inputs if is_floating(x)])
+    sources = {x: first + i for i, x in enumerate(inputs)}
+    return Run(record, step, Tape(last, origin, parameters), sources, tuple(outputs))
+
+
+def _program(record: Tensor, step: int | None) -> tuple[Code, str, int]:
+    """The program that a record holds, what a run of it is, and the operand it is given first."""
+    if record.op is COND:
+        branch, pred = record._options["branch"], primals(record._operands[:1])[0]
+        return branch.on_true if pred else branch.on_false, "the branch taken by", 1
+    body: Code = record._options["loop"].body
+    return body, f"step {step} of", 0
+
+
+def _named(record: Tensor) -> str:
+    return f"the {record.op.name} on line {record.index} of {record.origin.label}"
+
+
+def _repeated(record: Tensor) -> Run:
+    """A checkpointed call, repeated on a tape of its own."""
+    call = record._options["call"]
+    inner = record.origin.inner(call.made.fn)
+    origin = attrs.evolve(inner, label=f"{inner.label}, repeated by {_named(record)}")
+    tape, outputs = call.repeated(origin)
+    places = {x: i for i, x in enumerate(record._operands)}
+    # an operand of an enclosing tape was marked on this one
+    places |= {x._operands[0]: i for x, i in places.items() if x.op is PARAMETER and x._operands}
+    sources = {p: places[p._operands[0]] for p in tape.parameters if p._operands[0] in places}
+    return Run(record, None, tape, sources, tuple(outputs))

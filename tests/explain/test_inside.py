@@ -1,0 +1,164 @@
+"""Inside a record: the steps of loops, branches and checkpointed calls, as tapes."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given
+from hypothesis import strategies as st
+from loops import arguments, losses, same, terms
+
+import tapegrad as tg
+from tapegrad.explain.inside import runs
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def holders(tape: Any) -> Any:
+    return [record for record in tape if next(runs(record), None) is not None]
+
+
+@depth("program")
+@given(terms, st.integers(1, 3), st.booleans(), st.booleans())
+def test_what_runs_inside_is_what_the_record_holds(terms, n, reverse, remember):
+    loss, _ = losses(terms, reverse, remember)
+    output, tape = tg.record(loss)(*arguments(n))
+    known = {step.record: step for step in tg.sweep_steps(tape, output)}
+    (loop,) = [record for record in tape if record.op.name == "scan"]
+    held = list(runs(loop))
+    assert [run.step for run in held] == list(range(n))
+    # the last carry, and each step's rows
+    values, n_carry = loop._primal.values, loop._options["loop"].n_carry
+    same(values[:n_carry], tuple(map(value, held[-1].outputs[:n_carry])))
+    rows = [run.outputs[n_carry:] for run in (held[::-1] if reverse else held)]
+    same(values[n_carry:], tuple(np.stack([*map(value, x)]) for x in zip(*rows, strict=True)))
+    if loop not in known:
+        return
+    # what the steps give their inputs, summed, is what the loop gives its operands
+    total: dict[int, Any] = {}
+    first = loop._options["loop"].n_captured
+    inside = list(known[loop].inside)
+    assert [run.step for run in inside] == list(range(n))[::-1]
+    for run in inside:
+        found = {step.record: step.cotangent for step in run.steps}
+        for p, i in run.run.sources.items():
+            c = found.get(p)
+            if c is None:
+                continue
+            if i < first:
+                total[i] = total.get(i, 0) + c
+            elif i >= first + n_carry:
+                t = n - 1 - run.step if reverse else run.step
+                total.setdefault(i, np.zeros(loop._operands[i].shape))
+                total[i] = total[i].copy()
+                total[i][t] += c
+            elif run.step == 0:
+                total[i] = c
+    for c in known[loop].contributions:
+        same(np.asarray(c.summed), np.asarray(total.get(c.position, np.zeros(c.summed.shape))))
+
+
+def value(x: Any) -> Any:
+    return x._primal if isinstance(x, tg.Tensor) else x
+
+
+def branched(x: Any) -> Any:
+    return tg.cond(tg.sum(x) > 1, lambda x: tg.sum(x * x), lambda x: tg.sum(x), x)
+
+
+@pytest.mark.parametrize("x", [np.array([1.0, 2.0]), np.array([0.1, 0.2])])
+@pytest.mark.parametrize("fn", [branched, tg.checkpoint(lambda x: tg.sum(np.sin(x) * x))])
+def test_a_branch_and_a_checkpointed_call_run_once(fn, x):
+    output, tape = tg.record(fn)(x)
+    for step in tg.sweep_steps(tape, output):
+        assert bool(step.inside) == any(step.record is x for x in holders(tape))
+        for run in step.inside:
+            assert run.step is None
+            found = {s.record: s.cotangent for s in run.steps}
+            for c in step.contributions:
+                given = [found[p] for p, i in run.run.sources.items() if i == c.position]
+                if found and given:
+                    same(np.asarray(c.summed), np.asarray(sum(given)))
+    assert len(holders(tape)) == 1
+
+
+def body(c, x):
+    c = c * x
+    return c, np.log(c)
+
+
+def scanned(w, xs):
+    c, ys = tg.scan(body, w, xs)
+    return tg.sum(ys) + c
+
+
+def outer(w, xs):
+    return tg.scan(lambda c, x: (c + scanned(w, xs * x), None), 0.0, np.array([1.0, 0.0]))[0]
+
+
+def looped(w, xs):
+    return tg.fori_loop(0, 3, lambda i, c: c * np.sqrt(w - i), 1.0)
+
+
+def forever(w, xs):
+    return tg.while_loop(lambda c: c < 1e300, lambda c: c + np.exp(c * w), 1.0)
+
+
+def chosen(w, xs):
+    return tg.cond(w > 1, lambda v: np.log(v - 2), lambda v: v, w)
+
+
+@tg.checkpoint
+def repeated(w, xs):
+    return np.log(w - 2) + w
+
+
+SCAN = "line 3 of the tape of body, step 2 of the scan on line {} of "
+
+
+@pytest.mark.parametrize(
+    ("fn", "where", "line"),
+    [
+        (scanned, SCAN.format(3) + "scanned, log,", "return c, np.log(c)"),
+        (
+            outer,
+            SCAN.format(4) + "<lambda>, step 0 of the scan on line 3 of outer, log,",
+            "return c, np.log(c)",
+        ),
+        (
+            looped,
+            "cotangent that line 4 of the tape of <lambda>, step 2 of the fori_loop on line 1 of",
+            "return tg.fori_loop(0, 3,",
+        ),
+        (
+            forever,
+            "<lambda>, step 2 of the while_loop on line 1 of forever, exp,",
+            "tg.while_loop(",
+        ),
+        (chosen, "<lambda>, the branch taken by the cond on line 2 of chosen, log,", "tg.cond("),
+        (repeated, "of repeated, repeated by the checkpoint on line 1 of", "return np.log(w - 2)"),
+    ],
+)
+def test_a_number_that_is_not_finite_is_told_with_its_step_and_line(fn, where, line):
+    with pytest.raises(tg.errors.NonFiniteError) as caught:
+        tg.grad(fn, check_finite=True)(2.0, np.array([1.0, 3.0, 0.0]))
+    first, place = str(caught.value).splitlines()[:2]
+    assert where in first
+    assert f"at {__file__}:" in place
+    assert line in place
+
+
+def test_inside_too_what_no_result_depends_on_may_be_anything():
+    def loss_of(which):
+        def loss(w):
+            step = lambda c, x: ((c[0] * x, c[1] + np.inf), np.log(c[0] - w))  # noqa: E731
+            carry, ys = tg.scan(step, (w, w), np.array([1.0, 3.0]))
+            return (carry[0], tg.sum(carry[1]), tg.sum(ys))[which]
+
+        return loss
+
+    assert tg.grad(loss_of(0), check_finite=True)(2.0) == 3.0
+    for which, op in ((1, "add"), (2, "log")):
+        with pytest.raises(tg.errors.NonFiniteError, match=f"step 0 of the scan.*{op}, is not"):
+            tg.grad(loss_of(which), check_finite=True)(2.0)
