@@ -3,8 +3,8 @@
 Pure op functions write frozen `Tensor` records on an explicit `Tape`; a reverse
 sweep over the tape returns a mapping from parameters to gradients.
 
-- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `hessian`, `hessian_diag`, `hvp`,
-  `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
+- Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `value_and_jacobian`, `hessian`,
+  `hessian_diag`, `hvp`, `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
 - The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
 - Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
@@ -68,6 +68,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.transforms.jacobians import hessian as hessian
     from tapegrad.transforms.jacobians import hessian_diag as hessian_diag
     from tapegrad.transforms.jacobians import jacobian as jacobian
+    from tapegrad.transforms.jacobians import value_and_jacobian as value_and_jacobian
     from tapegrad.transforms.products import hvp as hvp
     from tapegrad.transforms.products import jvp as jvp
     from tapegrad.transforms.products import linearize as linearize
@@ -87,7 +88,10 @@ _PLACES = {
     "vmap": "tapegrad.transforms.batches",
     "why_zero": "tapegrad.explain.why",
     **dict.fromkeys(("custom_op", "custom_vjp"), "tapegrad.declare.custom"),
-    **dict.fromkeys(("hessian", "hessian_diag", "jacobian"), "tapegrad.transforms.jacobians"),
+    **dict.fromkeys(
+        ("hessian", "hessian_diag", "jacobian", "value_and_jacobian"),
+        "tapegrad.transforms.jacobians",
+    ),
     **dict.fromkeys(("hvp", "jvp", "linearize", "vjp"), "tapegrad.transforms.products"),
     **dict.fromkeys(("Program", "compile", "load_program"), "tapegrad.program"),
     **dict.fromkeys(("load", "load_metadata", "save"), "tapegrad.files"),

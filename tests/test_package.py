@@ -218,7 +218,7 @@ def test_the_face_shows_the_public_names_alone():
     later = {"Program", "compile", "load", "load_metadata", "load_program", "save", "to_jax"}
     later |= {"cond", "fori_loop", "scan", "while_loop"}
     later |= {"custom_op", "custom_vjp", "hessian", "hessian_diag", "implicit_root", "jacobian"}
-    later |= {"sweep_steps", "vmap", "why_zero"}
+    later |= {"sweep_steps", "value_and_jacobian", "vmap", "why_zero"}
     assert set(public(tg)) | modules | later == set(tg.__all__)
     assert set(dir(tg)) == {"__version__", *tg.__all__}
     star: dict[str, Any] = {}
@@ -538,7 +538,7 @@ CONTRACT = [
     "vjp",
     "jvp",
     "jacobian",
-    *("hessian", "hessian_diag"),
+    *("hessian", "hessian_diag", "value_and_jacobian"),
     "hvp",
     "implicit_root",
     "stop_gradient",

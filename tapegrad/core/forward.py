@@ -8,7 +8,7 @@ the VJP, which is linear in the cotangent
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,12 @@ from tapegrad.face.lines import at_users_line
 
 
 @at_users_line
-def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) -> Any:
+def push(
+    tape: Tape,
+    tangents: Mapping[Tensor, Any],
+    outputs: Iterable[Tensor],
+    checking: Callable[..., Any] | None = None,
+) -> Any:
     """The tangents of the records that depend on the given tangents, by record.
 
     Parameters
@@ -36,7 +41,11 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
         The tangents of parameters, each of the parameter's shape and dtype.
     outputs
         The records whose tangents are wanted.
+    checking
+        If the sweep is checked: it is called with the tape and the outputs, and returns what to
+        call with each record and the tangents that are known.
     """
+    check = None if checking is None else checking(tape, outputs)
     # inside the tape's own recording the rules see Tensors, so that they are recorded
     recorded = is_recording(tape.start.origin)
     found = dict(tangents)
@@ -45,6 +54,8 @@ def push(tape: Tape, tangents: Mapping[Tensor, Any], outputs: Iterable[Tensor]) 
             t = _tangent(record, found, recorded)
             if t is not None:
                 found[record] = broadcast_tangent(t, record)
+                if check is not None:
+                    check(record, found)
         for x in done:
             found.pop(x, None)
     return found

@@ -101,7 +101,7 @@ def sweep(
     check = None if checking is None else checking(tape, seeds)
     recorded, reached = scope(tape)
     since = last_written().index if recorded else 0
-    passed: list[Tensor] = []
+    passed: list[Any] = []
     is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
@@ -114,7 +114,7 @@ def sweep(
         g = None if record in wanted else cotangents.pop(record, None)
         if g is not None:
             summed.discard(record)
-            if recorded and type(g) is Tensor:
+            if recorded:
                 passed += record, g
             if not (is_plain and accumulate_fast(record, g, cotangents, summed)):
                 for i, x, _, c in contributions(record, g, recorded, reached):

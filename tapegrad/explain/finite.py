@@ -7,18 +7,26 @@ branch that was taken, or of the call repeated.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
-from tapegrad.core.tape import Tape, ancestors
-from tapegrad.core.tensor import Tensor
+from tapegrad import tree
+from tapegrad.core.callables import label
+from tapegrad.core.forward import push
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.recording import run
+from tapegrad.core.sweep import SWEEP, contributions, sweep
+from tapegrad.core.tape import Tape, ancestors, descendants
+from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import facts
 from tapegrad.declare.parts import PART
 from tapegrad.errors import NonFiniteError, TraceError
 from tapegrad.explain.inside import HOLDERS, Run, runs
 from tapegrad.explain.steps import Inside
+from tapegrad.face.lines import users_place
 from tapegrad.face.text import short
 from tapegrad.ops.logic import where as where_
 from tapegrad.program.control.ops import LOOPS
@@ -30,6 +38,10 @@ _WRITTEN = {"divide": "1 / {}", "reciprocal": "1 / {}", "power": "{} ** p"}
 def checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
     """Check a tape's values, and return the check of its cotangents."""
     check_values(tape, outputs)
+    return _cotangents_checked(tape)
+
+
+def _cotangents_checked(tape: Tape) -> Callable[..., None]:
     entered: set[Tensor] = set()
 
     def check(record: Tensor, i: int, c: Any, g: Any) -> None:
@@ -57,20 +69,40 @@ def check_values(tape: Tape, outputs: Iterable[Tensor]) -> None:
     if tape.start.origin.compiling:
         raise TraceError(
             f"check_finite reads values, which are unknown while {tape.start.origin.doing} "
-            f"{tape.start.origin.label}; call the function itself to find where a number goes wrong"
+            f"{tape.start.origin.label}; call the function itself to find where a number goes "
+            "wrong, or compile it by tg.compile(fn, check_finite=True)"
         )
     depended = ancestors(tape, outputs)
     read = _parts_read(record for record in depended if record.op is PART)
     for record in tape:
         if record not in depended:
             continue
-        for made in runs(record):
-            check_values(made.tape, _needed(made, read.get(record)))
-        if not _is_finite(record._primal):
+        try:
+            for made in runs(record):
+                check_values(made.tape, _needed(made, read.get(record)))
+        except NonFiniteError:
+            _check_sweep(tape, record)
+            raise
+        if type(record._primal) is not Parts and not _is_finite(record._primal):
+            _check_sweep(tape, record)
             raise NonFiniteError(
                 f"the value of {_where(record)} is not finite: {_shown(record._primal)}"
                 f"{_place(record)}{_operands(record)}{_hint(tape, record)}"
             )
+
+
+def _check_sweep(tape: Tape, record: Tensor) -> None:
+    """If a sweep inside the recording wrote a record, raise where that sweep went wrong."""
+    for x in tape:
+        if x.op is SWEEP and x._options["since"] < record.index <= x.index:
+            passed, ends = x._options["passed"].values, x._options["gradients"].values
+            reached = descendants(Tape(x, tape.start, ends[::2]))
+            check = _cotangents_checked(tape)
+            for y, g in zip(passed[::2], primals(passed[1::2]), strict=True):
+                if type(g) is Parts:
+                    g = Parts(tuple(primals(g.values)))
+                for i, _, _, c in contributions(y, g, False, reached):
+                    check(y, i, c, g)
 
 
 def _parts_read(parts: Iterable[Tensor]) -> dict[Tensor, set[int]]:
@@ -113,6 +145,110 @@ def _check_inside(record: Tensor, g: Any) -> None:
                 check_contribution(made.tape, step.record, c.position, c.summed, step.cotangent)
 
 
+# --- tangents -------------------------------------------------------------------------------
+
+
+def pushed(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
+    """Check a tape's values, and return the check of its tangents."""
+    check_values(tape, outputs)
+    return _tangents_checked(tape, outputs)
+
+
+def _tangents_checked(tape: Tape, outputs: Iterable[Tensor]) -> Callable[..., None]:
+    return partial(_check_tangent, tape)
+
+
+def _check_tangent(tape: Tape, record: Tensor, tangents: Mapping[Tensor, Any]) -> None:
+    """Raise if a record's tangent is not finite; inside what it holds, at the first one."""
+    t = tangents[record]
+    if _is_finite(t):
+        return
+    moved = [tangents.get(x) if type(x) is Tensor else None for x in record._operands]
+    if record.op in HOLDERS:
+        _check_tangents_inside(record, moved)
+    given = [
+        f"\n  tangent of operand {i}: {_shown(t)}" for i, t in enumerate(moved) if t is not None
+    ]
+    raise NonFiniteError(
+        f"the tangent of {_where(record)} is not finite: {_shown(t)}{_place(record)}"
+        f"{_operands(record)}{''.join(given)}{_hint(tape, record)}"
+    )
+
+
+def _check_tangents_inside(record: Tensor, moved: list[Any]) -> None:
+    loop = record._options.get("loop") if record.op in LOOPS else None
+    first, last = (0, 0) if loop is None else (loop.n_captured, loop.n_captured + loop.n_carry)
+    (moved,) = [list(primals(moved))]
+    rows = None if loop is None else loop.steps(record._operands[last:])
+    for made in runs(record):
+        tangents = {}
+        for x, i in made.sources.items():
+            t = moved[i]
+            if t is not None and loop is not None and i >= last:
+                step = made.step or 0
+                t = t[(rows or 0) - 1 - step if loop.reverse else step, ...]
+            if t is not None:
+                tangents[x] = t
+        outputs = [x for x in made.outputs if type(x) is Tensor]
+        found = push(made.tape, tangents, outputs, _tangents_checked)
+        if loop is not None:
+            carry = made.outputs[: loop.n_carry]
+            moved[first:last] = [found.get(x) if type(x) is Tensor else None for x in carry]
+
+
+def check_matrices(tape: Tape, mode: str, matrices: Mapping[Any, Any]) -> None:
+    """Raise for values, or parts of a Jacobian, that are not finite, where they went wrong.
+
+    The matrices of the outputs by the inputs were computed for all directions together; for one
+    that is not finite, that direction is taken again.
+    """
+    check_values(tape, {y for y, _ in matrices})
+    for (y, x), part in matrices.items():
+        part = part._primal if type(part) is Tensor else part
+        if not np.isfinite(part).all():
+            at = tuple(np.argwhere(~np.isfinite(part))[0].tolist())
+            of, place = (x, at[y.ndim :]) if mode == "forward" else (y, at[: y.ndim])
+            unit = np.zeros(of.shape, of.dtype)
+            unit[place] = 1
+            if mode == "forward":
+                push(tape, {x: unit}, [y], _tangents_checked)
+            else:
+                sweep([tape], {y: unit}, checked)
+
+
+# --- compiled functions ---------------------------------------------------------------------
+
+
+def check_result(
+    fn: Callable[..., Any], static: Collection[int], args: Any, kwargs: Any, result: Any
+) -> None:
+    """Raise if a result of a compiled function is not finite, where it went wrong.
+
+    The program keeps no values, so the function itself is recorded, with the same arguments.
+    """
+    leaves = zip(tree.paths(result), tree.leaves(result), strict=True)
+    bad = [path or "the result" for path, x in leaves if is_floating(x) and not _is_finite(x)]
+    if not bad:
+        return
+    n = len(args)
+    given = [i for i in range(n) if i not in static and i - n not in static]
+
+    @wraps(fn)
+    def again(*varying: Any, **named: Any) -> Any:
+        known = dict(zip(given, varying, strict=True))
+        return fn(*[known.get(i, x) for i, x in enumerate(args)], **named)
+
+    output, tape, _ = run(again, tuple([args[i] for i in given]), kwargs, place=users_place)
+    check_values(tape, [x for x in tree.leaves(output) if type(x) is Tensor])
+    raise NonFiniteError(
+        f"{bad[0]} of the compiled {label(fn)} is not finite, but every value is where the "
+        "function itself is recorded: compare the two with .check(*args)"
+    )
+
+
+# --- cotangents -----------------------------------------------------------------------------
+
+
 def check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> None:
     """Raise if the cotangent that a record gives its i-th operand is not finite.
 
@@ -132,6 +268,9 @@ def check_contribution(tape: Tape, record: Tensor, i: int, c: Any, g: Any) -> No
 
 def _is_finite(x: Any) -> bool:
     x = x._primal if type(x) is Tensor else x
+    if type(x) is Parts:
+        # some parts are computed on demand
+        return all(_is_finite(part) for part in x.values if part is not None and not callable(part))
     return bool(np.isfinite(x).all())
 
 
@@ -148,6 +287,8 @@ def _place(record: Tensor) -> str:
 def _shown(x: Any) -> str:
     """A value, and the first place where it is not finite."""
     x = x._primal if type(x) is Tensor else x
+    if type(x) is Parts:
+        return str(Parts(tuple([None if callable(part) else part for part in x.values])))
     places = np.argwhere(~np.isfinite(x))
     if np.ndim(x) == 0 or not len(places):
         return short(x)

@@ -214,7 +214,8 @@ def _cotangents(last: Any) -> tuple[dict[Tensor, Tensor], frozenset[Tensor]]:
     for sweep in reversed(sweeps):
         passed, ends = [sweep._options[name].values for name in ("passed", "gradients")]
         for record, g in zip(passed[::2], passed[1::2], strict=True):
-            found.setdefault(g, record)
+            if type(g) is Tensor:
+                found.setdefault(g, record)
         for record, g in zip(ends[::2], ends[1::2], strict=True):
             arrived.add(g)
             if first_use.get(g, sweep.index) >= sweep.index:

@@ -17,9 +17,11 @@ from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, is_recording, last_written
+from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give
+from tapegrad.face.table import lazy_import
 from tapegrad.ops.arithmetic import imag, real
-from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, split_aux
+from tapegrad.transforms.base import Argnums, Fn, P, R, Transform, released_tree, split_aux
 from tapegrad.transforms.batches import Vmap
 from tapegrad.transforms.gradients import Grad
 from tapegrad.transforms.products import check_result
@@ -31,17 +33,29 @@ _FEW = 3
 _MODES = (None, "forward", "reverse")
 
 
+def _check_mode(transform: Any, field: Any, mode: Any) -> None:
+    if mode not in _MODES:
+        raise ValueError(f'mode is "forward", "reverse" or None, not {mode!r}')
+
+
 @attrs.frozen(slots=False, repr=False)
 class Jacobian(Transform[P, R]):
     """What `jacobian` returns."""
 
     kind = "jacobian"
 
-    mode: Any = None
+    mode: Any = attrs.field(default=None, validator=_check_mode)
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        _, jacobian, aux = self._both(args, kwargs)
+        result: Any = (jacobian, *aux) if self.has_aux else jacobian
+        return result
+
+    def _both(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[Any, Any, Any]:
+        """What the function returned, its Jacobian, and the auxiliary part, if any."""
         fn, given, named, positions = self.call(args, kwargs)
-        output, tape, marked = run(fn, given, named, positions)
+        place = users_place if self.check_finite else None
+        output, tape, marked = run(fn, given, named, positions, place)
         output, aux = split_aux(self.fn, output, self.has_aux)
         check_result(self.fn, output)
         (outputs, structure), (inputs, inner) = tree.flatten(output), tree.flatten(marked)
@@ -55,6 +69,8 @@ class Jacobian(Transform[P, R]):
         moving = [part for y in moving for part in halves.get(y, [y])]
         mode = self.mode or ("forward" if _size(inputs) < _size(moving) else "reverse")
         matrices = (_forward if mode == "forward" else _reverse)(tape, inputs, moving)
+        if self.check_finite:
+            lazy_import("tapegrad.explain.finite", "check_matrices")(tape, mode, matrices)
         for y, (re, im) in halves.items():
             matrices.update(
                 {(y, x): _given(matrices[re, x] + 1j * matrices[im, x]) for x in inputs}
@@ -68,8 +84,18 @@ class Jacobian(Transform[P, R]):
                 for x in inputs
             ]
             rows.append(self.arranged(tree.unflatten(inner, row), positions))
-        jacobian = tree.unflatten(structure, rows)
-        result: Any = (jacobian, *aux) if self.has_aux else jacobian
+        return output, tree.unflatten(structure, rows), aux
+
+
+class ValueAndJacobian(Jacobian[P, R]):
+    """What `value_and_jacobian` returns."""
+
+    kind = "value_and_jacobian"
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
+        output, jacobian, aux = self._both(args, kwargs)
+        value = released_tree(output)
+        result: Any = (value, *aux) if self.has_aux else value, jacobian
         return result
 
 
@@ -193,6 +219,7 @@ def jacobian(
     argnums: Argnums = 0,
     mode: str | None = None,
     has_aux: bool = False,
+    check_finite: bool = False,
     *,
     argnames: str | Sequence[str] | None = None,
 ) -> Jacobian[P, Any]:
@@ -211,6 +238,9 @@ def jacobian(
     mode
         ``"forward"``, a column for each number of the arguments, ``"reverse"``, a row for each
         number of the result, or None for whichever is fewer.
+    check_finite
+        Whether to raise at the first value that is not finite, or where a column or a row that is
+        not finite went wrong, as for `value_and_grad`.
 
     Returns
     -------
@@ -227,6 +257,8 @@ def jacobian(
         When called: if a leaf to differentiate is not floating, with its path; if no
         leaf of the result is, or one hides Tensors in an object that is not a tree; or if an
         argument is complex, since no complex matrix holds such a derivative.
+    NonFiniteError
+        When called, with `check_finite`: where a NaN or an infinity arose.
 
     Examples
     --------
@@ -235,9 +267,44 @@ def jacobian(
     array([[2., 0.],
            [0., 4.]])
     """
-    if mode not in _MODES:
-        raise ValueError(f'mode is "forward", "reverse" or None, not {mode!r}')
-    return Jacobian(fn, argnums, has_aux, argnames=argnames, mode=mode)
+    return Jacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode)
+
+
+def value_and_jacobian(
+    fn: Callable[P, Any],
+    argnums: Argnums = 0,
+    mode: str | None = None,
+    has_aux: bool = False,
+    check_finite: bool = False,
+    *,
+    argnames: str | Sequence[str] | None = None,
+) -> ValueAndJacobian[P, tuple[Any, Any]]:
+    """A function that returns the value of `fn` and its Jacobian, from one recording.
+
+    Parameters
+    ----------
+    fn, argnums, mode, has_aux, check_finite, argnames
+        As for `jacobian`.
+
+    Returns
+    -------
+    A function of the same arguments that returns ``(value, jacobian)``, or
+    ``((value, aux), jacobian)``.
+
+    Raises
+    ------
+    ValueError, TypeError, NonFiniteError
+        As for `jacobian`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> value, jacobian = tg.value_and_jacobian(lambda x: x * x[0])(np.array([2.0, 3.0]))
+    >>> value, jacobian
+    (array([4., 6.]), array([[4., 0.],
+           [3., 2.]]))
+    """
+    return ValueAndJacobian(fn, argnums, has_aux, check_finite, argnames=argnames, mode=mode)
 
 
 class Hessian(Transform[P, R]):

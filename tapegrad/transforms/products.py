@@ -17,7 +17,9 @@ from tapegrad.core.recording import run
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
+from tapegrad.face.lines import users_place
 from tapegrad.face.ownership import give
+from tapegrad.face.table import lazy_import
 from tapegrad.face.text import a_kind, got
 from tapegrad.transforms.base import (
     A,
@@ -177,6 +179,7 @@ def jvp(
     primals: tuple[A],
     tangents: Sequence[Any],
     has_aux: Literal[False] = False,
+    check_finite: bool = False,
 ) -> tuple[R, R]: ...
 
 
@@ -186,6 +189,7 @@ def jvp(
     primals: tuple[A, B],
     tangents: Sequence[Any],
     has_aux: Literal[False] = False,
+    check_finite: bool = False,
 ) -> tuple[R, R]: ...
 
 
@@ -195,6 +199,7 @@ def jvp(
     primals: tuple[A, B, C],
     tangents: Sequence[Any],
     has_aux: Literal[False] = False,
+    check_finite: bool = False,
 ) -> tuple[R, R]: ...
 
 
@@ -204,6 +209,7 @@ def jvp(
     primals: list[Any] | tuple[Any, Any, Any, Any, *tuple[Any, ...]],
     tangents: Sequence[Any],
     has_aux: Literal[False] = False,
+    check_finite: bool = False,
 ) -> tuple[Any, Any]: ...
 
 
@@ -213,10 +219,17 @@ def jvp(
     primals: Sequence[Any],
     tangents: Sequence[Any],
     has_aux: Literal[True],
+    check_finite: bool = False,
 ) -> tuple[R, R, Aux]: ...
 
 
-def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) -> Any:
+def jvp(
+    fn: Fn,
+    primals: Any,
+    tangents: Sequence[Any],
+    has_aux: bool = False,
+    check_finite: bool = False,
+) -> Any:
     """The output of a function and its tangent, the Jacobian-vector product.
 
     The function is recorded, and tangents are propagated along the tape
@@ -230,6 +243,9 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
         Its arguments and their direction: tuples of like trees.
     has_aux
         Whether `fn` returns ``(output, aux)``; `aux` is handed on.
+    check_finite
+        Whether to raise at the first value or tangent that is not finite, as for
+        `value_and_grad`.
 
     Returns
     -------
@@ -243,6 +259,8 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
         path; or if no leaf of the output is floating.
     ValueError
         If a tangent has another structure or shape than its primal, with the path.
+    NonFiniteError
+        With `check_finite`: where a NaN or an infinity arose.
 
     Examples
     --------
@@ -254,10 +272,12 @@ def jvp(fn: Fn, primals: Any, tangents: Sequence[Any], has_aux: bool = False) ->
     check_callable(fn)
     if len(primals) != len(tangents):
         raise ValueError(f"there are {len(primals)} primals but {len(tangents)} tangents")
-    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))
+    place = users_place if check_finite else None
+    output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))), place)
     output, aux = split_aux(fn, output, has_aux)
     check_result(fn, output)
-    pushforward: Pushforward[Any] = Pushforward(tape, output, marked)
+    checking = lazy_import("tapegrad.explain.finite", "pushed") if check_finite else None
+    pushforward: Pushforward[Any] = Pushforward(tape, output, marked, checking)
     return released_tree(output), pushforward(*tangents), *aux
 
 
@@ -271,6 +291,7 @@ class Pushforward(Generic[R]):
     tape: Tape
     output: Any
     marked: tuple[Any, ...]
+    checking: Any = None
 
     def __repr__(self) -> str:
         return _described("pushforward", self.tape)
@@ -295,7 +316,8 @@ class Pushforward(Generic[R]):
 
         tree.map_up_to(move, self.marked, tangents)
         leaves = tree.leaves(self.output)
-        found = push(self.tape, moved, [x for x in leaves if type(x) is Tensor])
+        outputs = [x for x in leaves if type(x) is Tensor]
+        found = push(self.tape, moved, outputs, self.checking)
         given: set[int] = set()
 
         def tangent(x: Any) -> Any:
@@ -303,6 +325,22 @@ class Pushforward(Generic[R]):
             return give(zeros(x)) if t is None else finish_gradient(x, t, given)
 
         return tree.map(tangent, self.output)
+
+    def transpose(self, cotangent: Any) -> tuple[Any, ...]:
+        """The arguments' cotangents, from the same recording: what `vjp`'s pullback gives.
+
+        Parameters
+        ----------
+        cotangent
+            A tree like the output; None stands for zeros.
+
+        Returns
+        -------
+        A tuple with a tree for each primal. ``push.transpose(push(v))`` is the product of
+        ``J.T @ J`` with a vector: that of Gauss and Newton.
+        """
+        pullback: Pullback[*tuple[Any, ...]] = Pullback(self.tape, self.output, self.marked)
+        return pullback(cotangent)
 
 
 def _described(kind: str, tape: Tape) -> str:
@@ -324,8 +362,9 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     Returns
     -------
     output, pushforward
-        ``pushforward(*tangents)`` takes a tree like each argument to a tree like the output;
-        ``vmap`` of it takes a batch of them.
+        ``pushforward(*tangents)`` takes a tree like each argument to a tree like the output, and
+        ``pushforward.transpose(cotangent)`` a tree like the output to a tuple with a tree for
+        each argument; ``vmap`` of either takes a batch of them.
 
     Raises
     ------
@@ -340,6 +379,8 @@ def linearize(fn: Callable[..., R], *primals: Any) -> tuple[R, Pushforward[R]]:
     >>> output, push = tg.linearize(lambda x, y: x * y, 2.0, 3.0)
     >>> output, push(1.0, 0.0), push(0.0, 1.0)
     (array(6.), array(3.), array(2.))
+    >>> push.transpose(1.0)
+    (array(3.), array(2.))
     """
     check_callable(fn)
     output, tape, marked = run(fn, primals, {}, tuple(range(len(primals))))

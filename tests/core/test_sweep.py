@@ -270,9 +270,10 @@ def test_a_recorded_sweep_says_which_cotangents_it_passed_and_what_it_wrote():
     assert sweep.previous is not tape.start
     wrote = range(sweep.options["since"] + 1, sweep.index)
     passed, ends = (sweep.options[name].values for name in ("passed", "gradients"))
-    # the cotangents before it are constants
-    assert [x.op.name for x in passed[::2]] == ["multiply"]
-    assert all(g.index in wrote for g in (*passed[1::2], *ends[1::2]))
+    assert [x.op.name for x in passed[::2]] == ["sum", "tanh", "multiply"]
+    # the first two cotangents are constants
+    assert [type(g) for g in passed[1::2]] == [np.ndarray, np.ndarray, tg.Tensor]
+    assert all(g.index in wrote for g in (passed[-1], *ends[1::2]))
     assert [x.name for x in ends[::2]] == ["x", "w"]
     assert all(g is x for g, x in zip(grads, ends[1::2], strict=True))
     for record, g in zip(passed[::2], passed[1::2], strict=True):

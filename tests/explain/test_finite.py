@@ -146,3 +146,72 @@ def test_it_raises_if_and_only_if_something_is_not_finite(x):
         np.testing.assert_array_equal(checked[1], g)
     else:
         said(loss, x)
+
+
+# --- tangents, Jacobians and compiled functions ---------------------------------------------
+
+
+def rooted(x):
+    return tg.sqrt(x * 2) * 3
+
+
+def rows(x):
+    return tg.scan(lambda c, r: (c * r, tg.sqrt(c * r)), 2.0, x)[1]
+
+
+def error(call: Any) -> str:
+    with pytest.raises(tg.errors.NonFiniteError) as caught:
+        call()
+    return str(caught.value)
+
+
+def test_a_tangent_is_told_with_those_that_came_in():
+    text = error(lambda: tg.jvp(rooted, (X,), (X + 1,), check_finite=True))
+    assert text.splitlines()[0] == (
+        "the tangent of line 2 of the tape of rooted, sqrt, is not finite: "
+        "[ inf 1.4142 1.7678], with inf at [0]"
+    )
+    assert "return tg.sqrt(x * 2) * 3" in text
+    assert "tangent of operand 0: [ 2. 4. 10.]" in text
+    assert text.endswith("an infinite slope at 0")
+    step = "tangent of line 4 of the tape of <lambda>, step 2 of the scan on line 1 of rows"
+    assert step in error(lambda: tg.jvp(rows, (X[::-1],), (X,), check_finite=True))
+    for fn in (rooted, rows):
+        checked = tg.jvp(fn, (X + 1,), (X,), check_finite=True)
+        tg.tree.map(np.testing.assert_array_equal, checked, tg.jvp(fn, (X + 1,), (X,)))
+
+
+@pytest.mark.parametrize(("mode", "what"), [("forward", "tangent of"), ("reverse", "cotangent")])
+@pytest.mark.parametrize("transform", [tg.jacobian, tg.value_and_jacobian])
+def test_a_jacobian_is_told_where_a_row_or_a_column_went_wrong(transform, mode, what):
+    for fn, line in ((rooted, "line 2 of the tape of rooted, sqrt"), (rows, "step 2 of the scan")):
+        text = error(lambda fn=fn: transform(fn, mode=mode, check_finite=True)(X[::-1]))
+        assert what in text.splitlines()[0]
+        assert line in text.splitlines()[0]
+        assert "an infinite slope at 0" in text
+        checked = transform(fn, mode=mode, check_finite=True)(X + 1)
+        tg.tree.map(np.testing.assert_array_equal, checked, transform(fn, mode=mode)(X + 1))
+    assert "the value of line 1" in error(lambda: transform(tg.log, check_finite=True)(X))
+
+
+def trained(p, x):
+    loss, g = tg.value_and_grad(lambda p: tg.sum(rows(p["x"] * x)))(p)
+    return loss, tg.tree.map(lambda p, g: p - 0.1 * g, p, g)
+
+
+def test_a_compiled_function_tells_where_its_result_went_wrong():
+    step = tg.compile(trained, check_finite=True)
+    p = {"x": X[::-1]}
+    for x in (X + 1, X + 2, X + 3):
+        tg.tree.map(np.testing.assert_array_equal, step({"x": x}, 1.0), trained({"x": x}, 1.0))
+    for fn in (step, tg.compile(tg.grad(lambda p, x: tg.sum(rows(p["x"] * x))), check_finite=True)):
+        text = error(lambda fn=fn: fn(p, 1.0))
+        assert text.startswith("the cotangent that line 4 of the tape of <lambda>, step 2 of the")
+        assert "sqrt, passes to operand 0 is not finite: inf" in text
+        assert "return tg.scan(lambda c, r: (c * r, tg.sqrt(c * r)), 2.0, x)[1]" in text
+    logs = tg.compile(lambda x, how: {how: tg.log(x)}, static_argnums=1, check_finite=True)
+    assert logs(X + 1, "a")["a"][0] == 0.0
+    assert "line 1 of the tape of <lambda>, log, is not finite" in error(lambda: logs(X, "a"))
+    assert len(logs.signatures) == 1
+    # without it nothing is looked at
+    assert not np.isfinite(tg.compile(tg.log)(X)).all()

@@ -277,3 +277,40 @@ def test_hessian_of_several_arguments_is_a_tuple_of_tuples():
     hessian = tg.hessian(lambda a, b: a * a * b + b**3, argnums=(0, 1))(2.0, 3.0)
     assert hessian == ((6.0, 4.0), (4.0, 18.0))
     assert tg.hessian(lambda a, b: a * a * b + b**3, argnums=1)(2.0, 3.0) == 18.0
+
+
+# --- value_and_jacobian -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [None, *MODES])
+def test_the_value_comes_with_the_jacobian_from_one_recording(mode):
+    calls = []
+
+    def counted(p, x):
+        calls.append(None)
+        return fn(p, x)
+
+    value, jacobian = tg.value_and_jacobian(counted, mode=mode)(P, X)
+    assert len(calls) == 1
+    same(value, fn(P, X))
+    same(jacobian, tg.jacobian(fn, mode=mode)(P, X))
+    both = tg.value_and_jacobian(fn, argnums=(1, 0), mode=mode)(P, X)
+    same(both[1], tg.jacobian(fn, argnums=(1, 0), mode=mode)(P, X))
+    named = tg.value_and_jacobian(fn, argnames="x", mode=mode)(P, x=X)[1]
+    same(named, tg.jacobian(fn, argnames="x", mode=mode)(P, x=X))
+    value, aux = tg.value_and_jacobian(lambda x: (x * x, "aux"), mode=mode, has_aux=True)(X)[0]
+    same(value, X * X)
+    assert aux == "aux"
+
+
+def test_it_compiles_nests_and_is_named():
+    both = tg.value_and_jacobian(lambda x: tg.tanh(x) * x[0])
+    same(tg.compile(both)(X), both(X))
+    same(tg.vmap(both)(np.stack([X, 2 * X]))[1][1], both(2 * X)[1])
+    same(
+        tg.jacobian(lambda x: both(x)[1])(X),
+        tg.jacobian(tg.jacobian(lambda x: tg.tanh(x) * x[0]))(X),
+    )
+    assert repr(tg.value_and_jacobian(fn)) == "<value_and_jacobian of fn>"
+    with pytest.raises(ValueError, match="mode is"):
+        tg.value_and_jacobian(fn, mode="both")

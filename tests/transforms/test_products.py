@@ -167,3 +167,48 @@ def test_pullback_takes_a_plain_tuple_for_a_named_one(function):
 
 def test_jvp_takes_a_plain_tuple_for_a_named_one():
     assert tg.jvp(lambda p: p.first * p.second, (Pair(2.0, 3.0),), ((1.0, 0.0),))[1] == 3.0
+
+
+# --- linearize --------------------------------------------------------------------------------
+
+
+def count_calls(fn):
+    calls = []
+
+    def counted(*args):
+        calls.append(None)
+        return fn(*args)
+
+    return counted, calls
+
+
+@given(VECTORS, VECTORS, VECTORS)
+def test_a_linearization_is_transposed_without_another_recording(x, u, v):
+    fn, calls = count_calls(lambda x, n: {"y": mixed(x) * n, "s": tg.sum(x)})
+    output, push = tg.linearize(fn, x, 2.0)
+    want, pullback = tg.vjp(lambda x, n: {"y": mixed(x) * n, "s": tg.sum(x)}, x, 2.0)
+    c = {"y": u, "s": 3.0}
+    assert tg.tree.all_close(output, want)
+    assert tg.tree.all_close(push.transpose(c), pullback(c))
+    assert push.transpose(None)[1] == 0.0
+    # <c, J v> is <J.T c, v>
+    tangent, (gx, gn) = push(v, 0.5), push.transpose(c)
+    close(np.dot(u, tangent["y"]) + 3.0 * tangent["s"], np.dot(gx, v) + gn * 0.5)
+    rows = tg.vmap(push.transpose)({"y": np.eye(3), "s": np.zeros(3)})
+    close(rows[0], 2 * mixed_jacobian(x))
+    assert len(calls) == 1
+
+
+def test_products_of_gauss_and_newton_are_compiled_and_differentiated():
+    def product(x, v):
+        _, push = tg.linearize(mixed, x)
+        return push.transpose(push(v))[0]
+
+    x, v = np.array([0.5, -1.0, 2.0]), np.array([1.0, 2.0, -0.5])
+    jacobian = mixed_jacobian(x)
+    close(product(x, v), jacobian.T @ jacobian @ v)
+    close(tg.compile(product)(x, v), jacobian.T @ jacobian @ v)
+    close(tg.jacobian(product, argnums=1)(x, v), jacobian.T @ jacobian)
+    tg.testing.check_grads(product, (x, v), order=1)
+    with pytest.raises(ValueError, match=r"the cotangent has shape \(2,\), its output \(3,\)"):
+        tg.linearize(mixed, x)[1].transpose(np.ones(2))
