@@ -126,6 +126,7 @@ def op(
     jvp: Rule | None = None,
     whole: Callable[..., Any] | None = None,
     batch: Rule | None = None,
+    like: Callable[..., Any] | None = None,
     complex: Any = False,
     **further: Any,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
@@ -150,7 +151,7 @@ def op(
         if another function of SciPy computes it.
     read, general
         See `Op`.
-    keeps_weak, takes_weak, whole
+    keeps_weak, takes_weak, like, whole
         See `Rules`. By default a ufunc of several operands takes weak numbers; with one operand
         the dtype is the same either way, and arrays are simpler for rules.
     domain, kink
@@ -190,6 +191,7 @@ def op(
                 takes_weak,
                 declared=function,
                 read=read,
+                like=like,
                 whole=whole,
                 general=general and _checked(general, function.__name__, complex),
                 batch=batch,

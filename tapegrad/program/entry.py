@@ -228,7 +228,9 @@ def entrance(signature: Signature, idle: list[Runs], make: Callable[[], Runs]) -
             return []
         children = [fresh() for _ in structure.children]
         lines.append(f"if type({name}) is not {bind(node)}: return other")
-        if node is dict:
+        if structure.is_static:
+            lines.append(f"if {name} != {bind(structure.keys[0])}: return other")
+        elif node is dict:
             lines.append(f"if tuple({name}) != {bind(structure.keys)}: return other")
             kinds = tuple(map(type, structure.keys))
             if kinds and set(kinds) <= _PLAIN:

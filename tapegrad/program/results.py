@@ -105,6 +105,8 @@ def _packed(
         return next(rest)
     if node is type(None):
         return "None"
+    if structure.is_static:
+        return names.of(structure.keys[0], f"the_{node.__name__.lower()}")
     parts = [_packed(child, rest, names, makers) for child in structure.children]
     if node is dict:
         keys = [_key(key, names) for key in structure.keys]

@@ -247,6 +247,9 @@ def _write_structure(structure: tree.Structure, file: File) -> Any:
         return "*"
     if node is type(None):
         return None
+    if structure.is_static:
+        file.what = "a part of a tree"
+        return _write_value(structure.keys[0], file)
     children = [_write_structure(child, file) for child in structure.children]
     if node is dict:
         file.what = "a dict's key"

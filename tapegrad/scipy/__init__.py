@@ -15,9 +15,11 @@ except ImportError as error:
     ) from error
 
 if _typing.TYPE_CHECKING:
+    from tapegrad.scipy import sparse as sparse
     from tapegrad.scipy import special as special
 
 __all__ = [
+    "sparse",
     "special",
 ]
 __dir__ = __all__.copy

@@ -116,7 +116,7 @@ def _fresh_record(node: Any, tree: Any, frozen: bool, of: Callable[[Any], Any] |
     if kind is None:
         return tree if of is None else of(tree)
     copied = [fresh(x, of) for x in children]
-    if not keys:
+    if not keys or not copied:
         return closed(node, keys, copied)
     changed = [x is not y for x, y in zip(copied, children, strict=True)]
     if frozen and not any(changed):
@@ -172,6 +172,8 @@ def map_with_path(f: Callable[[Any, str], Any], tree: Any, path: str) -> Any:
             mapped.append(map_with_path(f, x, start + name))
         return node(*mapped)
     fields = fields_of(node)
+    if fields is not None and hasattr(node, "__tree_static__"):
+        return tree
     if fields is not None:
         return node(
             **{
@@ -224,6 +226,10 @@ def _map_beside(f: Callable[..., Any], row: Sequence[Any], path: Any, strict: bo
         for x in row:
             if type(x) is not node:
                 _refuse_difference(row, path)
+        if not fields and hasattr(node, "__tree_static__"):
+            if any(x != tree for x in row):
+                _refuse_difference(row, path)
+            return tree
         names = [name for name, _ in fields]
         columns = [[getattr(x, name) for name in names] for x in row]
     # most are arrays; for them a call and a path would take as long as `f`

@@ -33,8 +33,8 @@ class Structure:
     node
         The container's type, or None for a leaf.
     keys
-        A dict's keys, in order, or the field names of an attrs class or a dataclass;
-        empty elsewhere.
+        A dict's keys, in order, or the field names of an attrs class or a dataclass; of a static
+        part (see `fields_of`) that part itself; empty elsewhere.
     children
         The structures of what it contains.
 
@@ -55,11 +55,18 @@ class Structure:
         """The number of places for leaves."""
         return 1 if self.node is None else sum(child.size for child in self.children)
 
+    @property
+    def is_static(self) -> bool:
+        """Whether it is that of a static part of a tree."""
+        return hasattr(self.node, "__tree_static__")
+
     def __repr__(self) -> str:
         if self.node is None:
             return "*"
         if self.node is type(None):
             return "None"
+        if self.is_static:
+            return repr(self.keys[0])
         if self.node is dict:
             inner = ", ".join(
                 f"{as_text(key)}: {child!r}"
@@ -122,6 +129,8 @@ def opened(tree: Any) -> tuple[type | None, tuple[Any, ...], Any]:
     if fields is not None:
         if len(fields) < len(getattr(node, "__attrs_attrs__", ())):
             _refuse_computed(tree)
+        if not fields and hasattr(node, "__tree_static__"):
+            return node, (tree,), ()
         keys = tuple([name for name, _ in fields])
         return node, keys, tuple([getattr(tree, key) for key in keys])
     return None, (), ()
@@ -150,7 +159,8 @@ def _refuse_computed(record: Any) -> None:
 def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
     """The fields of an attrs class or a dataclass, with their names in ``__init__``.
 
-    None for any other class, and for those of tapegrad that are leaves.
+    None for any other class, and for those of tapegrad that are leaves. A class with
+    ``__tree_static__`` has none: its objects, compared by content, are a part of the structure.
 
     Raises
     ------
@@ -158,6 +168,8 @@ def fields_of(node: Any) -> tuple[tuple[str, str], ...] | None:
         For a dataclass whose ``__init__`` does not take exactly its fields, so that it
         cannot be rebuilt from them.
     """
+    if hasattr(node, "__tree_static__"):
+        return ()
     is_attrs = hasattr(node, "__attrs_attrs__")
     if not is_attrs and not hasattr(node, "__dataclass_fields__"):
         return None
@@ -249,6 +261,8 @@ def closed(node: Any, keys: tuple[Any, ...], children: list[Any]) -> Any:
         return dict(zip(keys, children, strict=True))
     if is_named_tuple(node):
         return node(*children)
+    if keys and not children:
+        return keys[0]
     arguments = [argument for _, argument in fields_of(node) or ()]
     return node(**dict(zip(arguments, children, strict=True)))
 
@@ -302,7 +316,7 @@ def structure_paths(structure: Structure) -> list[str]:
     """The path of each place for a leaf, in order; "" for a leaf alone."""
     if structure.node is None:
         return [""]
-    names = structure.keys or _fields(structure)
+    names = () if structure.is_static else structure.keys or _fields(structure)
     return [
         f"{as_text(name, str)}.{path}" if path else as_text(name, str)
         for name, child in zip(names, structure.children, strict=True)

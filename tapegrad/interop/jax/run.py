@@ -88,9 +88,13 @@ def _register(jax: Any, node: type) -> None:
     util = jax.tree_util
 
     def flatten(record: Any) -> Any:
-        return [(util.GetAttrKey(name), getattr(record, name)) for name, _ in fields], None
+        return [(util.GetAttrKey(name), getattr(record, name)) for name, _ in fields], (
+            record if hasattr(node, "__tree_static__") else None
+        )
 
-    def unflatten(aux: None, children: Any) -> Any:
+    def unflatten(aux: Any, children: Any) -> Any:
+        if aux is not None:
+            return aux
         arguments = [argument for _, argument in fields]
         return node(**dict(zip(arguments, children, strict=True)))
 

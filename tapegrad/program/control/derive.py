@@ -238,8 +238,13 @@ def read(
             if found.intersection(made.operands):
                 found.add(Ref("instruction", i))
     ragged = _ragged(joined)
-    # of several results each is kept by itself
+    # of several results each is kept by itself, if it is an array
     whole = {x for made in joined.instructions if made.op is PART for x in made.operands}
+    whole |= {
+        Ref("instruction", i)
+        for i, made in enumerate(joined.instructions)
+        if made.op.like is not None and made.shape == ()
+    }
     needed: set[Ref] = set()
     waiting = [x for x in joined.outputs if type(x) is Ref]
     while waiting:

@@ -1,0 +1,403 @@
+"""Sparse arrays in coordinate form: the numbers are a leaf, the places are part of the tree.
+
+All that a gradient needs is one trilinear form, ``sum(data * a[rows] * b[cols])``, and its three
+derivatives: two of them are products with the array or its transpose, the third picks the products
+``a[rows] * b[cols]``. So two ops have each other's derivatives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+from typing import Any, ClassVar, NoReturn
+
+import attrs
+import numpy as np
+import scipy.sparse
+
+from tapegrad.core.forward import apply, linear
+from tapegrad.core.pickling import Unchanging
+from tapegrad.core.tensor import Tensor
+from tapegrad.declare import op
+from tapegrad.declare.batching import Batched
+from tapegrad.face.ownership import Array, give, keep
+from tapegrad.face.text import got
+
+# --- places ---------------------------------------------------------------------------------
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Pattern(Unchanging):
+    """Where the elements of a sparse array are: equal and hashed by content.
+
+    Attributes
+    ----------
+    rows, cols
+        The places, of shape (nnz,). Elements at the same place add up.
+    shape
+        Of the array.
+    """
+
+    __tree_static__: ClassVar[bool] = True
+
+    rows: Array
+    cols: Array
+    shape: tuple[int, int]
+
+    def __eq__(self, other: Any) -> bool:
+        if self is other or not isinstance(other, Pattern):
+            return self is other
+        return (
+            self.shape == other.shape
+            and hash(self) == hash(other)
+            and np.array_equal(self.rows, other.rows)
+            and np.array_equal(self.cols, other.cols)
+        )
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.shape, self.rows.tobytes(), self.cols.tobytes()))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __reduce__(self) -> Any:
+        return _pattern, (np.array(self.rows), np.array(self.cols), self.shape)
+
+    def __repr__(self) -> str:
+        return f"{self.shape[0]}x{self.shape[1]} with {len(self.rows)} elements"
+
+    @cached_property
+    def transposed(self) -> Pattern:
+        """The places of the transpose."""
+        made = Pattern(self.cols, self.rows, self.shape[::-1])
+        made.__dict__["transposed"] = self
+        return made
+
+    @cached_property
+    def _by_columns(self) -> tuple[Array, Array | None, Array, Array]:
+        """The order of the elements, where each place begins if some repeat, and CSC's indices."""
+        order = np.lexsort((self.rows, self.cols))
+        rows, cols = self.rows[order], self.cols[order]
+        starts = None
+        if len(order):
+            first = np.ones(len(order), bool)
+            first[1:] = (rows[1:] != rows[:-1]) | (cols[1:] != cols[:-1])
+            if not first.all():
+                starts = np.flatnonzero(first)
+                rows, cols = rows[starts], cols[starts]
+        ends = np.searchsorted(cols, np.arange(self.shape[1] + 1))
+        return order, starts, rows.astype(np.int32), ends.astype(np.int32)
+
+    def matrix(self, data: Any) -> Any:
+        """SciPy's array with these elements, by columns."""
+        order, starts, indices, ends = self._by_columns
+        data = data[order] if starts is None else np.add.reduceat(data[order], starts)
+        return scipy.sparse.csc_array((data, indices, ends), shape=self.shape)
+
+
+def _pattern(rows: Any, cols: Any, shape: Any) -> Pattern:
+    """A pattern from checked places."""
+    rows, cols = (give(np.array(x, np.intp)) for x in (rows, cols))
+    return Pattern(rows, cols, tuple(map(int, shape)))  # type: ignore[arg-type]
+
+
+# --- ops ------------------------------------------------------------------------------------
+
+
+def columnwise(apply: Callable[[Any], Any], x: Any) -> Any:
+    """A function of a matrix that acts on each column, applied to a stack of matrices at once."""
+    if x.ndim == 2:
+        return apply(x)
+    sides = np.moveaxis(x, -2, 0)
+    y = apply(np.reshape(sides, (len(sides), -1)))
+    return np.moveaxis(np.reshape(y, (len(y), *sides.shape[1:])), 0, -2)
+
+
+def in_stacks(stack: tuple[int, ...], apply: Callable[..., Any], shape: Any, dtype: Any) -> Any:
+    """The results of a function of the place in a stack."""
+    y = np.empty((*stack, *shape), dtype)
+    for i in np.ndindex(*stack):
+        y[i] = apply(i)
+    return y
+
+
+def align_stacks(batched: Batched, operands: Any, ndims: Any) -> list[Any]:
+    """Operands of a batch whose last axes are these, with the axes of their stacks aligned."""
+    sizes = [x.ndim - b - n for x, b, n in zip(operands, batched, ndims, strict=True)]
+    return [
+        np.reshape(x, (len(x), *(1,) * (max(sizes) - size), *x.shape[1:])) if b else x
+        for x, b, size in zip(operands, batched, sizes, strict=True)
+    ]
+
+
+def _product(data: Any, x: Any, pattern: Pattern) -> Any:
+    return coo_matmul(data, x, pattern=pattern)
+
+
+def _dot(a: Any, b: Any, pattern: Pattern) -> Any:
+    return coo_dot(a, b, pattern=pattern)
+
+
+def _product_batch(op: Any, batched: Batched, data: Any, x: Any, **options: Any) -> Any:
+    return apply(op, tuple(align_stacks(batched, (data, x), (1, 2))), options)
+
+
+@op(
+    lambda g, y, data, x, pattern: _dot(g, x, pattern),
+    lambda g, y, data, x, pattern: _product(data, g, pattern.transposed),
+    scipy="",
+    jvp=linear,
+    batch=_product_batch,
+    complex=True,
+)
+def coo_matmul(data: Any, x: Any, pattern: Pattern) -> Any:
+    """The product of a sparse array with a stack of matrices (..., n, k); data (..., nnz)."""
+    if data.ndim == 1:
+        return columnwise(pattern.matrix(data).__matmul__, x)
+    stack = np.broadcast_shapes(data.shape[:-1], x.shape[:-2])
+    datas = np.broadcast_to(data, (*stack, data.shape[-1]))
+    xs = np.broadcast_to(x, (*stack, *x.shape[-2:]))
+    shape = pattern.shape[0], x.shape[-1]
+    dtype = np.result_type(data, x)
+    return in_stacks(stack, lambda i: pattern.matrix(datas[i]) @ xs[i], shape, dtype)
+
+
+def _dot_batch(op: Any, batched: Batched, a: Any, b: Any, **options: Any) -> Any:
+    return apply(op, tuple(align_stacks(batched, (a, b), (2, 2))), options)
+
+
+@op(
+    lambda g, y, a, b, pattern: _product(g, b, pattern),
+    lambda g, y, a, b, pattern: _product(g, a, pattern.transposed),
+    scipy="",
+    jvp=linear,
+    batch=_dot_batch,
+    complex=True,
+)
+def coo_dot(a: Any, b: Any, pattern: Pattern) -> Any:
+    """The elements of ``a @ b.T`` at the places of a pattern, for (..., m, k) and (..., n, k)."""
+    if a.shape[-1] == b.shape[-1] == 1:
+        return a[..., pattern.rows, 0] * b[..., pattern.cols, 0]
+    return np.einsum("...ik,...ik->...i", a[..., pattern.rows, :], b[..., pattern.cols, :])
+
+
+# --- the array ------------------------------------------------------------------------------
+
+
+@attrs.frozen(eq=False, repr=False, init=False)
+class coo_array:  # noqa: N801, for SciPy calls it so
+    """A sparse array of two axes in coordinate form, as `scipy.sparse.coo_array`.
+
+    It is frozen, and a node of trees whose one leaf is `data`: `grad`, `vmap`, `compile` and
+    `tree.map` see the numbers, and the places stay as they are. Two such arrays have the same
+    structure if their places are the same, in the same order.
+
+    Parameters
+    ----------
+    arg1
+        ``(data, (rows, cols))``: the elements, an array or a Tensor of shape (nnz,), and their
+        places. Elements at the same place add up. Or an array of SciPy's, whose numbers are copied.
+    shape
+        ``(m, n)``; by default as small as the places allow.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or a place lies outside the shape.
+    TypeError
+        For anything else, such as a dense Tensor.
+
+    Notes
+    -----
+    Of what SciPy's has there are ``@`` with vectors and matrices on either side, ``+`` and ``-``
+    between such arrays, ``*`` and ``/`` with a number, ``T``, ``transpose``, ``conj``, ``real``,
+    ``imag``, ``astype``, ``toarray``, ``tocsc`` (of values, for SciPy), ``shape``, ``dtype``,
+    ``ndim``, ``nnz``, ``row`` and ``col``. Of complex elements the gradient is the adjoint.
+
+    For `vmap`, several arrays with the same places are one whose data have one more axis:
+    ``tg.tree.map(lambda data: np.stack([data, 2 * data]), A)``.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse import coo_array
+    >>> A = coo_array(([1.0, 2.0, 3.0], ([0, 1, 1], [0, 0, 1])), shape=(2, 2))
+    >>> A @ np.array([1.0, 10.0])
+    array([ 1., 32.])
+    >>> tg.grad(lambda A, x: np.sum(A @ x))(A, np.array([1.0, 10.0])).data
+    array([ 1.,  1., 10.])
+    """
+
+    data: Any = attrs.field(alias="arg1")
+    pattern: Pattern = attrs.field(alias="shape")
+
+    # so that array @ A and t @ A are left to this class
+    __array_ufunc__: ClassVar[None] = None
+
+    def __init__(self, arg1: Any, shape: Any = None) -> None:
+        if not isinstance(shape, Pattern):
+            arg1, shape = _read(arg1, shape)
+        self.__attrs_init__(arg1, shape)
+
+    def __repr__(self) -> str:
+        return f"<coo_array of {self.dtype}, {self.pattern!r}>"
+
+    def _with(self, data: Any) -> coo_array:
+        return coo_array(data, self.pattern)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """The numbers of rows and columns."""
+        return self.pattern.shape
+
+    @property
+    def dtype(self) -> Any:
+        """Of the elements."""
+        return self.data.dtype if hasattr(self.data, "dtype") else np.asarray(self.data).dtype
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return 2
+
+    @property
+    def nnz(self) -> int:
+        """The number of elements, those at the same place counted apart."""
+        return len(self.pattern.rows)
+
+    @property
+    def row(self) -> Array:
+        """The row of each element."""
+        return self.pattern.rows
+
+    @property
+    def col(self) -> Array:
+        """The column of each element."""
+        return self.pattern.cols
+
+    @property
+    def T(self) -> coo_array:
+        """The transpose."""
+        return coo_array(self.data, self.pattern.transposed)
+
+    def transpose(self) -> coo_array:
+        """The transpose."""
+        return self.T
+
+    def conj(self) -> coo_array:
+        """The complex conjugate."""
+        return self._with(np.conj(self.data))
+
+    conjugate = conj
+
+    @property
+    def real(self) -> coo_array:
+        """The real part."""
+        return self._with(np.real(self.data))
+
+    @property
+    def imag(self) -> coo_array:
+        """The imaginary part."""
+        return self._with(np.imag(self.data))
+
+    def astype(self, dtype: Any) -> coo_array:
+        """The array in another dtype."""
+        return self._with(self.data.astype(dtype))
+
+    def toarray(self) -> Any:
+        """The dense array."""
+        return self @ np.eye(self.shape[1], dtype=self.dtype)
+
+    todense = toarray
+
+    def tocsc(self) -> Any:
+        """SciPy's array by columns, of the values."""
+        if type(self.data) is Tensor:
+            self.data._read("tocsc, for SciPy,")
+        return self.pattern.matrix(np.asarray(self.data))
+
+    def __neg__(self) -> coo_array:
+        return self._with(-self.data)
+
+    def __mul__(self, other: Any) -> coo_array:
+        return self._with(self.data * _scalar("*", other))
+
+    __rmul__ = __mul__
+
+    def __truediv__(self, other: Any) -> coo_array:
+        return self._with(self.data / _scalar("/", other))
+
+    def __add__(self, other: Any) -> coo_array:
+        if not isinstance(other, coo_array):
+            _refuse("+ or -", other)
+        if other.shape != self.shape:
+            raise ValueError(f"inconsistent shapes: {self.shape} and {other.shape}")
+        if other.pattern is self.pattern:
+            return self._with(self.data + other.data)
+        rows = np.concatenate([self.row, other.row])
+        pattern = _pattern(rows, np.concatenate([self.col, other.col]), self.shape)
+        return coo_array(np.concatenate([self.data, other.data]), pattern)
+
+    def __sub__(self, other: Any) -> coo_array:
+        if not isinstance(other, coo_array):
+            _refuse("+ or -", other)
+        return self + -other
+
+    def __matmul__(self, x: Any) -> Any:
+        if isinstance(x, coo_array) or scipy.sparse.issparse(x):
+            _refuse("@", x)
+        x = x if type(x) is Tensor else np.asarray(x)
+        if x.ndim not in (1, 2) or x.shape[0] != self.shape[1]:
+            raise ValueError(
+                f"@: a vector of {self.shape[1]} numbers or a matrix of as many rows is needed "
+                f"beside a coo_array of shape {self.shape}; this has shape {x.shape}"
+            )
+        columns = np.expand_dims(x, -1) if x.ndim == 1 else x
+        y = coo_matmul(self.data, columns, pattern=self.pattern)
+        return np.squeeze(y, -1) if x.ndim == 1 else y
+
+    def __rmatmul__(self, x: Any) -> Any:
+        x = x if type(x) is Tensor else np.asarray(x)
+        y = self.T @ (x.T if x.ndim == 2 else x)
+        return y.T if x.ndim == 2 else y
+
+
+def _scalar(symbol: str, x: Any) -> Any:
+    """A number, which may be a Tensor."""
+    if np.ndim(x) or isinstance(x, coo_array) or scipy.sparse.issparse(x):
+        _refuse(symbol, x)
+    return x
+
+
+def _refuse(symbol: str, x: Any) -> NoReturn:
+    needed = "a coo_array" if symbol == "+ or -" else "a number"
+    if symbol == "@":
+        needed = "a dense vector or matrix"
+    raise TypeError(f"{symbol} of a coo_array takes {needed}, not {got(x)}")
+
+
+def _read(given: Any, shape: Any) -> tuple[Any, Pattern]:
+    """The elements and the pattern that SciPy's arguments mean."""
+    if isinstance(given, coo_array):
+        if shape is not None and tuple(shape) != given.shape:
+            raise ValueError(f"inconsistent shapes: {tuple(shape)} and {given.shape}")
+        return given.data, given.pattern
+    if scipy.sparse.issparse(given) or (type(given) is np.ndarray and given.ndim == 2):
+        made = scipy.sparse.coo_array(given, shape=shape)
+        if made.ndim != 2:
+            raise ValueError(f"a coo_array has two axes here, not {made.ndim}")
+        return keep(made.data), _pattern(made.row, made.col, made.shape)
+    if not isinstance(given, tuple | list) or [len(given), np.shape(given[1])[:1]] != [2, (2,)]:
+        raise TypeError(
+            "coo_array takes (data, (rows, cols)), with the places apart from the numbers, or a "
+            f"sparse array of SciPy, not {got(given)}"
+        )
+    data, (rows, cols) = given
+    data = data if type(data) is Tensor else keep(np.asarray(data))
+    # SciPy checks the places, and finds the shape
+    like = np.broadcast_to(np.zeros((), np.int8), data.shape)
+    if like.ndim != 1:
+        raise ValueError(f"the data of a coo_array has one axis; this has shape {data.shape}")
+    made = scipy.sparse.coo_array((like, (rows, cols)), shape=shape)
+    return data, _pattern(made.row, made.col, made.shape)

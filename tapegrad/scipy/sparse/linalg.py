@@ -1,0 +1,390 @@
+"""Equations with sparse arrays, as in `scipy.sparse.linalg`."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+
+from tapegrad.core.forward import apply
+from tapegrad.core.op import Joint
+from tapegrad.core.tensor import Parts, Tensor
+from tapegrad.core.writing import append
+from tapegrad.declare import op
+from tapegrad.declare.batching import Batched
+from tapegrad.face.ownership import Array
+from tapegrad.face.text import got
+from tapegrad.scipy.sparse.coo import (
+    Pattern,
+    align_stacks,
+    columnwise,
+    coo_array,
+    coo_dot,
+    coo_matmul,
+    in_stacks,
+)
+
+__all__ = ["factorized", "splu", "spsolve"]
+__dir__ = __all__.copy
+
+
+class SingularError(RuntimeError, np.linalg.LinAlgError):
+    """A sparse array without an inverse: of SciPy's class for these, and NumPy's for dense ones."""
+
+
+# --- factors --------------------------------------------------------------------------------
+
+
+@attrs.frozen(eq=False, repr=False, slots=False)
+class Factors:
+    """The LU factors of a sparse array, or of a stack of them, computed by SciPy.
+
+    Attributes
+    ----------
+    data
+        The elements (..., nnz).
+    pattern
+        Their places.
+    order
+        How SciPy permutes the columns.
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    data: Array
+    pattern: Pattern
+    order: str | None
+    each: Any = attrs.field(init=False)
+
+    @each.default
+    def _factorized(self) -> Any:
+        """SciPy's factors, an array of them."""
+        found = np.empty(self.shape, object)
+        for i in np.ndindex(*self.shape):
+            matrix = self.pattern.matrix(self.data[i])
+            try:
+                found[i] = scipy.sparse.linalg.splu(matrix, permc_spec=self.order)
+            except RuntimeError as error:
+                raise SingularError(f"{error}: the coo_array is {self.pattern!r}") from error
+        return found
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the stack."""
+        return self.data.shape[:-1]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the elements."""
+        return self.data.dtype
+
+    def solve(self, b: Any, k: int, trans: str) -> Any:
+        """The solution for columns, by the k-th of the stack."""
+        factor = self.each.reshape(-1)[k]
+        b = np.asarray(b)
+        if b.dtype.kind == "c" and self.dtype.kind != "c":
+            x = factor.solve(b.real.copy(), trans) + 1j * factor.solve(b.imag.copy(), trans)
+        else:
+            x = factor.solve(b.astype(np.result_type(b, self.dtype), copy=False), trans)
+        if not np.isfinite(x).all() and np.isfinite(b).all():
+            raise SingularError(
+                f"the solution is not finite: the coo_array ({self.pattern!r}) is nearly singular"
+            )
+        return x
+
+    def __reduce__(self) -> Any:
+        # SciPy's factors cannot be pickled
+        return Factors, (self.data, self.pattern, self.order)
+
+
+def _factors_batch(op: Any, batched: Batched, data: Any, **options: Any) -> Any:
+    return apply(op, (data,), options)
+
+
+@op(
+    None,
+    name="splu",
+    scipy="",
+    batch=_factors_batch,
+    like=lambda data, **options: Parts((np.zeros(data.shape[:-1]),)),
+    complex=True,
+)
+def factor(data: Any, pattern: Pattern, order: str | None = None) -> Any:
+    """The LU factors, a step of their own, which the solution and all its derivatives share."""
+    return Parts((Factors(data, pattern, order),))
+
+
+# --- solutions ------------------------------------------------------------------------------
+
+
+def _solution(data: Any, b: Any, factors: Any, **options: Any) -> Any:
+    """The solution for columns. Factors of constants are an option: they are no number."""
+    tensors = [type(x) is Tensor for x in (data, b, factors)]
+    if tensors[2]:
+        return append(solution, (data, b, factors), options)
+    return apply(solution, (data, b), {**options, "factors": factors})
+
+
+def _solution_vjp(
+    g: Any, y: Any, data: Any, b: Any, *given: Any, factors: Any = None, **options: Any
+) -> list[Any]:
+    c = _transposed(data, g, *(given or (factors,)), **options)
+    ends = (y, c) if options["trans"] == "T" else (c, y)
+    return [-coo_dot(*ends, pattern=options["pattern"]), c, None]
+
+
+def _transposed(data: Any, b: Any, factors: Any, pattern: Pattern, trans: str) -> Any:
+    other = {"N": "T", "T": "N"}[trans]
+    return _solution(data, b, factors, pattern=pattern, trans=other)
+
+
+def _solution_jvp(
+    op: Any,
+    tangents: Any,
+    y: Any,
+    data: Any,
+    b: Any,
+    *given: Any,
+    factors: Any = None,
+    **options: Any,
+) -> Any:
+    """The tangent: ``A dx = db - dA x``."""
+    right = tangents.get(1)
+    if 0 in tangents:
+        pattern = options["pattern"]
+        pattern = pattern.transposed if options["trans"] == "T" else pattern
+        moved = coo_matmul(tangents[0], y, pattern=pattern)
+        right = -moved if right is None else right - moved
+    return _solution(data, right, *(given or (factors,)), **options)
+
+
+def _solution_batch(
+    op: Any, batched: Batched, data: Any, b: Any, *given: Any, factors: Any = None, **options: Any
+) -> Any:
+    data, b = align_stacks(batched[:2], (data, b), (1, 2))
+    return _solution(data, b, *(given or (factors,)), **options)
+
+
+def _solution_like(data: Any, b: Any, *given: Any, **options: Any) -> Any:
+    stack = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
+    return np.zeros((*stack, *b.shape[-2:]), np.result_type(data, b))
+
+
+@op(
+    each_operand=Joint(_solution_vjp),
+    read=lambda data, b, given=None, **options: ((data, b, given), options),
+    name="spsolve",
+    takes_weak=True,
+    scipy="",
+    jvp=_solution_jvp,
+    batch=_solution_batch,
+    like=_solution_like,
+    complex=True,
+)
+def solution(
+    data: Any, b: Any, given: Any = None, pattern: Any = None, trans: str = "N", factors: Any = None
+) -> Any:
+    """The solution for stacks of columns (..., n, k), with factors as an operand or an option."""
+    (found,) = (factors if given is None else given).values
+    if data.ndim == 1:
+        return columnwise(lambda sides: found.solve(sides, 0, trans), b)
+    stack = np.broadcast_shapes(data.shape[:-1], b.shape[:-2])
+    # a batch may have more axes than there were when they were computed
+    places = np.arange(found.each.size).reshape(data.shape[:-1])
+    places = np.broadcast_to(places, stack)
+    sides = np.broadcast_to(b, (*stack, *b.shape[-2:]))
+    return in_stacks(
+        stack,
+        lambda i: found.solve(sides[i], places[i], trans),
+        b.shape[-2:],
+        np.result_type(data, b),
+    )
+
+
+@attrs.frozen(eq=False, repr=False)
+class SuperLU:
+    """What `splu` returns: the factors of a sparse array.
+
+    Attributes
+    ----------
+    A
+        The array.
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    A: coo_array
+    _factors: Any
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Of the array."""
+        return self.A.shape
+
+    def solve(self, rhs: Any, trans: str = "N") -> Any:
+        """The solution of ``A @ x = rhs``, or with the transpose or the adjoint of A.
+
+        Parameters
+        ----------
+        rhs
+            A vector, or a matrix of columns.
+        trans
+            ``"N"``, ``"T"`` or ``"H"``.
+
+        Raises
+        ------
+        ValueError
+            If the shape does not fit, or `trans` is another word.
+        RuntimeError
+            If the solution is not finite (a `LinAlgError` too).
+        """
+        if trans not in ("N", "T", "H"):
+            raise ValueError("trans must be 'N', 'T', or 'H'")
+        n = self.shape[0]
+        b = rhs if type(rhs) is Tensor else np.asarray(rhs)
+        if b.ndim not in (1, 2) or b.shape[0] != n:
+            raise ValueError(
+                f"rhs is of incompatible size: {n} rows are needed, and its shape is {b.shape}"
+            )
+        if b.dtype.kind not in "fc":
+            b = b.astype(float)
+        if trans == "H":
+            return np.conj(self.solve(np.conj(b), "T"))
+        columns = np.expand_dims(b, -1) if b.ndim == 1 else b
+        options = {"pattern": self.A.pattern, "trans": trans}
+        x = _solution(self.A.data, columns, self._factors, **options)
+        return np.squeeze(x, -1) if b.ndim == 1 else x
+
+
+def splu(A: Any, permc_spec: str | None = None) -> SuperLU:
+    """The LU factors of a sparse array, to solve equations with; `scipy.sparse.linalg.splu`.
+
+    Parameters
+    ----------
+    A
+        A square `coo_array`, or a sparse array of SciPy, which is constant.
+    permc_spec
+        How SciPy permutes the columns: ``"COLAMD"`` by default, ``"MMD_AT_PLUS_A"``,
+        ``"MMD_ATA"`` or ``"NATURAL"``.
+
+    Returns
+    -------
+    An object with the method ``solve(rhs, trans="N")``. It is no node of a tree, and belongs to the
+    recording in which it was made.
+
+    Raises
+    ------
+    ValueError
+        If the array is not square.
+    RuntimeError
+        If it is singular, as SciPy's (a `LinAlgError` too).
+
+    Notes
+    -----
+    The factors are a record of the tape and a step of a compiled program, which every solution
+    and its derivatives of any order use: no other factors are computed.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse import coo_array
+    >>> from tapegrad.scipy.sparse.linalg import splu
+    >>> lu = splu(coo_array(([2.0, 4.0], ([0, 1], [0, 1]))))
+    >>> lu.solve(np.array([1.0, 1.0]))
+    array([0.5 , 0.25])
+    """
+    A = _sparse("splu", A)
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"matrix must be square (has shape {A.shape})")
+    if A.dtype.kind not in "fc":
+        A = A.astype(float)
+    return SuperLU(A, factor(A.data, pattern=A.pattern, order=permc_spec))
+
+
+def factorized(A: Any) -> Any:
+    """A function that solves ``A @ x = b`` for b, with the factors of A; see `splu`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse import coo_array
+    >>> from tapegrad.scipy.sparse.linalg import factorized
+    >>> factorized(coo_array(([2.0, 4.0], ([0, 1], [0, 1]))))(np.array([1.0, 1.0]))
+    array([0.5 , 0.25])
+    """
+    return splu(A).solve
+
+
+def spsolve(A: Any, b: Any, permc_spec: str | None = None, use_umfpack: bool = True) -> Any:
+    """The solution of ``A @ x = b`` with a sparse array, as `scipy.sparse.linalg.spsolve`.
+
+    Parameters
+    ----------
+    A
+        A square `coo_array` of shape (n, n), or a sparse array of SciPy, which is constant.
+    b
+        A vector, or a matrix of columns; of a single column the solution is a vector, as with
+        SciPy.
+    permc_spec
+        How the columns are permuted; see `splu`.
+    use_umfpack
+        Without effect: the factors are always those of SuperLU.
+
+    Returns
+    -------
+    An array like `b`, in the common dtype.
+
+    Raises
+    ------
+    ValueError
+        If `A` is not square, or `b` has another number of rows.
+    RuntimeError
+        If `A` is singular, where SciPy warns and returns nan (a `LinAlgError` too).
+
+    Notes
+    -----
+    The cotangent of `b` is the solution of the adjoint equations ``A^H l = g``, and that of an
+    element of `A` is ``-l[row] * conj(x[col])``. The factors are computed once: they are a record
+    of the tape, and a step of a compiled program, which the solution, its derivatives of any order
+    and the adjoint share.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse import coo_array
+    >>> from tapegrad.scipy.sparse.linalg import spsolve
+    >>> places = [0, 0, 1], [0, 1, 1]
+    >>> def heat(data, b):
+    ...     return np.sum(spsolve(coo_array((data, places)), b))
+    >>> tg.grad(heat)(np.array([2.0, 1.0, 4.0]), np.array([1.0, 4.0]))
+    array([ 0.   , -0.5  , -0.125])
+    """
+    A = _sparse("spsolve", A)
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"matrix must be square (has shape {A.shape})")
+    if isinstance(b, coo_array) or scipy.sparse.issparse(b):
+        raise TypeError(f"spsolve: a dense right side is needed, not {got(b)}; write b.toarray()")
+    b = b if type(b) is Tensor else np.asarray(b)
+    if b.ndim not in (1, 2) or b.shape[0] != A.shape[0]:
+        raise ValueError(
+            f"matrix - rhs dimension mismatch ({A.shape} - {b.shape[0] if b.ndim else ()})"
+        )
+    dtype = np.result_type(A.dtype, b.dtype, np.float32)
+    real = np.zeros((), dtype).real.dtype
+    wanted = dtype if A.dtype.kind == "c" else real
+    A = A if A.dtype == wanted else A.astype(wanted)
+    b = b if b.dtype.kind in "fc" else b.astype(real)
+    if b.ndim == 2 and b.shape[1] == 1:
+        b = b[:, 0]
+    return splu(A, permc_spec).solve(b)
+
+
+def _sparse(what: str, A: Any) -> coo_array:
+    if isinstance(A, coo_array):
+        return A
+    if scipy.sparse.issparse(A):
+        return coo_array(A)
+    raise TypeError(f"{what} takes a coo_array, or a sparse array of SciPy, not {got(A)}")

@@ -1,0 +1,276 @@
+"""Sparse arrays and their equations, held to SciPy's and to dense ones."""
+
+import pickle
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from scipy_kit import prove, refuses_alike, same
+
+import tapegrad as tg
+from tapegrad.testing import check_grads, check_properties
+
+sp: Any = pytest.importorskip("scipy.sparse")
+sl: Any = pytest.importorskip("scipy.sparse.linalg")
+ours: Any = pytest.importorskip("tapegrad.scipy.sparse")
+
+RNG = np.random.default_rng(0)
+N = 5
+# some places occur twice, and some lie beside the diagonal
+ROWS = np.array([0, 1, 2, 3, 4, 0, 1, 4, 2, 0])
+COLS = np.array([0, 1, 2, 3, 4, 3, 0, 2, 2, 3])
+DATA = np.array([3.0, -4.0, 2.5, 3.5, -3.0, 0.5, -1.0, 0.25, 0.75, 1.0])
+B = RNG.normal(size=N)
+BS = RNG.normal(size=(N, 3))
+TURN = np.exp(1j * np.arange(10.0))
+
+
+def of(data: Any, shape: Any = (N, N)) -> Any:
+    return ours.coo_array((data, (ROWS, COLS)), shape)
+
+
+def theirs(data: Any, shape: Any = (N, N)) -> Any:
+    return sp.coo_array((data, (ROWS, COLS)), shape)
+
+
+def dense(data: Any) -> Any:
+    return np.einsum("k,ki,kj->ij", data, np.eye(N)[ROWS], np.eye(N)[COLS])
+
+
+@pytest.mark.parametrize("b", [B, BS, BS[:, :1]], ids=["vector", "matrix", "column"])
+def test_the_solution_is_scipys(b: Any) -> None:
+    prove(
+        lambda d, b: ours.linalg.spsolve(of(d), b),
+        lambda d, b: sl.spsolve(theirs(d).tocsc(), b),
+        (DATA, b),
+        rtol=1e-12,
+    )
+
+
+@pytest.mark.parametrize("product", ["@", "T@", "@x", "x.T@"])
+@pytest.mark.parametrize("x", [B, BS], ids=["vector", "matrix"])
+def test_products_on_either_side_are_scipys(product: str, x: Any) -> None:
+    def fn(make: Any) -> Any:
+        return {
+            "@": lambda d, x: make(d) @ x,
+            "T@": lambda d, x: make(d).T @ x,
+            "@x": lambda d, x: make(d) @ (2 * x),
+            "x.T@": lambda d, x: x.T @ make(d),
+        }[product]
+
+    prove(fn(of), fn(theirs), (DATA, x))
+
+
+def test_arithmetic_is_scipys() -> None:
+    def fn(make: Any) -> Any:
+        return lambda d: (
+            (2 * make(d) - make(d[::-1]).T / 4 + make(d) * 0.5).toarray(),
+            (-make(d)).conj().toarray(),
+        )
+
+    # SciPy divides in float64
+    prove(fn(of), fn(theirs), (DATA,), single=False)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (6, 5)])
+def test_shapes_need_not_be_square(shape: Any) -> None:
+    x = RNG.normal(size=(shape[1], 2))
+    prove(lambda d, x: of(d, shape) @ x, lambda d, x: theirs(d, shape) @ x, (DATA, x))
+    assert of(DATA, shape).T.shape == shape[::-1]
+
+
+CASES: dict[str, Any] = {
+    "both complex": (lambda d, b: ours.linalg.spsolve(of(d), b), DATA * TURN, B + 1j),
+    "a complex side": (lambda d, b: ours.linalg.spsolve(of(d), b), DATA, BS * (1 + 2j)),
+    "a complex array": (lambda d, b: ours.linalg.spsolve(of(d), b), DATA * TURN, B),
+    "adjoint": (lambda d, b: ours.linalg.splu(of(d)).solve(b, "H"), DATA * TURN, B + 1j),
+    "transposed": (lambda d, b: ours.linalg.splu(of(d)).solve(b, "T"), DATA * TURN, B + 1j),
+    "product": (lambda d, b: of(d).conj().T @ b, DATA * TURN, BS + 1j),
+}
+
+
+@pytest.mark.parametrize("case", sorted(CASES))
+def test_complex_numbers_have_the_adjoint(case: str) -> None:
+    fn, data, b = CASES[case]
+    full = dense(data)
+    solved = {"adjoint": full.conj().T, "transposed": full.T}.get(case, full)
+    want = full.conj().T @ b if case == "product" else np.linalg.solve(solved, b)
+    same(fn(data, b), want, 1e-12)
+    check_grads(fn, (data, b))
+    check_properties(fn, (data, b))
+
+
+def test_gradients_are_those_of_the_dense_equations() -> None:
+    def sparse(d: Any, b: Any) -> Any:
+        return np.sum(np.sin(ours.linalg.spsolve(of(d), b)))
+
+    def full(d: Any, b: Any) -> Any:
+        return np.sum(np.sin(np.linalg.solve(dense(d), b)))
+
+    same(tg.grad(sparse, (0, 1))(DATA, B), tg.grad(full, (0, 1))(DATA, B), 1e-11)
+    same(tg.hessian(sparse)(DATA, B), tg.hessian(full)(DATA, B), 1e-11)
+
+
+def test_it_is_a_tree_of_its_numbers() -> None:
+    A = of(DATA)
+    assert tg.tree.paths(A) == ["data"]
+    same(tg.tree.map(lambda x, y: x + y, A, A).toarray(), 2 * A.toarray())
+    same(tg.tree.update({"A": A}, {"A.data": 3 * DATA})["A"].toarray(), 3 * A.toarray())
+    again = pickle.loads(pickle.dumps(A))
+    assert tg.tree.flatten(again)[1] == tg.tree.flatten(A)[1] != tg.tree.flatten(A.T)[1]
+    assert hash(tg.tree.flatten(again)[1]) == hash(tg.tree.flatten(A)[1])
+    with pytest.raises(ValueError, match="differ at pattern"):
+        tg.tree.map(np.add, A, A.T)
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        A.data = DATA
+    by_array = tg.grad(lambda A: np.sum(A @ B))(A)
+    assert isinstance(by_array, ours.coo_array)
+    same(by_array.data, B[COLS])
+    several = tg.tree.map(lambda d: np.stack([d, 2 * d]), A)
+    same(tg.vmap(lambda A, x: A @ x, in_axes=(0, None))(several, B), np.stack([A @ B, 2 * (A @ B)]))
+
+
+def test_the_callers_arrays_are_copied() -> None:
+    data, rows = DATA.copy(), ROWS.copy()
+    A = ours.coo_array((data, (rows, COLS)))
+    before = A @ B
+    data[:], rows[:] = 0, 0
+    same(A @ B, before)
+
+
+def test_a_program_takes_and_returns_it() -> None:
+    step = tg.compile(tg.value_and_grad(lambda A, b: np.sum(ours.linalg.spsolve(A, b) ** 2)))
+    for A in (of(DATA), of(2 * DATA), pickle.loads(pickle.dumps(of(DATA)))):
+        value, gradient = step(A, B)
+        same(value, np.sum(np.linalg.solve(A.toarray(), B) ** 2), 1e-12)
+        assert gradient.pattern == A.pattern
+    assert len(step.signatures) == 1
+    step(of(DATA).T, B)
+    assert len(step.signatures) == 2
+    program = step.program(of(DATA), B)
+    assert pickle.loads(pickle.dumps(program)) == program
+    with pytest.raises(TypeError, match="program's file cannot hold"):
+        program.save("never-written")
+
+
+def loss(d: Any, b: Any) -> Any:
+    return np.sum(np.cos(ours.linalg.spsolve(of(d), b)))
+
+
+def through_time(d: Any, b: Any) -> Any:
+    def step(x: Any, _: Any) -> Any:
+        return ours.linalg.spsolve(of(d), x) + b, None
+
+    return np.sum(tg.scan(step, b, length=4)[0] ** 2)
+
+
+@pytest.mark.parametrize(
+    ("fn", "wanted"),
+    [
+        (tg.grad(loss, (0, 1)), 1),
+        (tg.hessian(loss), 1),
+        (tg.compile(tg.grad(loss, (0, 1))), 1),
+        (tg.compile(tg.hessian(loss)), 1),
+        (tg.compile(tg.grad(through_time)), 1),
+        (tg.vmap(tg.grad(loss), (None, 0)), 1),
+    ],
+    ids=["gradient", "second", "compiled", "compiled second", "through time", "batch of sides"],
+)
+def test_one_factorization_serves_all(monkeypatch: Any, fn: Any, wanted: int) -> None:
+    made: list[Any] = []
+    splu = sl.splu
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        made.append(args)
+        return splu(*args, **kwargs)
+
+    batch = type(fn).__name__ == "Vmap"
+    given = np.stack([B, 2 * B]) if batch else B
+    fn(DATA, given)
+    monkeypatch.setattr(sl, "splu", counted)
+    fn(DATA, given)
+    assert len(made) == wanted
+
+
+def test_solutions_with_other_factors_in_between_stay_right() -> None:
+    _, pull = tg.vjp(lambda d: ours.linalg.spsolve(of(d), B), DATA)
+    ours.linalg.spsolve(of(5 * DATA), B)
+    want = tg.vjp(lambda d: np.linalg.solve(dense(d), B), DATA)[1](np.ones(N))[0]
+    same(pull(np.ones(N))[0], want, 1e-12)
+
+
+def test_a_step_of_a_loop_may_solve_with_what_it_carries() -> None:
+    def stepped(solve: Any) -> Any:
+        def run(d: Any, b: Any) -> Any:
+            def step(x: Any, _: Any) -> Any:
+                return solve(d * (1 + 0.1 * x[0]), x) + b, x[1]
+
+            end, rows = tg.scan(step, b, length=3)
+            return np.sum(end) + np.sum(rows)
+
+        return run
+
+    fn = stepped(lambda d, b: ours.linalg.spsolve(of(d), b))
+    want = tg.grad(stepped(lambda d, b: np.linalg.solve(dense(d), b)), (0, 1))(DATA, B)
+    same(tg.grad(fn, (0, 1))(DATA, B), want, 1e-11)
+    same(tg.compile(tg.grad(fn, (0, 1)))(DATA, B), want, 1e-11)
+
+
+def test_batches_of_arrays_and_sides_nest() -> None:
+    ds, bs = np.stack([DATA, 2 * DATA]), RNG.normal(size=(3, N))
+    want = np.array([[np.linalg.solve(dense(d), b) for b in bs] for d in ds])
+
+    def fn(d: Any, b: Any) -> Any:
+        return ours.linalg.spsolve(of(d), b)
+
+    same(tg.vmap(tg.vmap(fn, (None, 0)), (0, None))(ds, bs), want, 1e-12)
+    same(tg.vmap(tg.vmap(fn, (0, None)), (None, 0))(ds, bs), want.swapaxes(0, 1), 1e-12)
+
+
+def test_a_record_with_factors_pickles() -> None:
+    output, tape = tg.record(loss)(DATA, B)
+    again = pickle.loads(pickle.dumps(output))
+    assert again.value == output.value
+    assert "splu" in tape.show()
+
+
+@pytest.mark.parametrize(
+    ("fn", "kind"),
+    [
+        (lambda: ours.linalg.spsolve(of(0 * DATA), B), RuntimeError),
+        (lambda: ours.linalg.spsolve(of(0 * DATA), B), np.linalg.LinAlgError),
+        (lambda: ours.linalg.spsolve(of(DATA * 1e-310), B), RuntimeError),
+        (lambda: tg.compile(tg.grad(loss))(0 * DATA, B), RuntimeError),
+        (lambda: of(DATA) @ of(DATA), TypeError),
+        (lambda: of(DATA) * B, TypeError),
+        (lambda: of(DATA) + 1, TypeError),
+        (lambda: np.sin(of(DATA)), TypeError),
+        (lambda: ours.linalg.spsolve(of(DATA), of(DATA)), TypeError),
+        (lambda: ours.linalg.spsolve(np.eye(2), np.ones(2)), TypeError),
+        (lambda: tg.grad(lambda x: np.sum(ours.coo_array(x).data))(np.eye(2)), TypeError),
+        (lambda: tg.grad(lambda d: of(d).tocsc().sum())(DATA), TypeError),
+    ],
+)
+def test_what_it_cannot_do_is_refused_by_name(fn: Any, kind: Any) -> None:
+    with pytest.raises(kind):
+        fn()
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        lambda s, of: s.linalg.spsolve(of(DATA), B[:3]),
+        lambda s, of: s.linalg.spsolve(of(DATA, (5, 6)), B),
+        lambda s, of: s.linalg.splu(of(DATA, (6, 5))),
+        lambda s, of: s.linalg.splu(of(DATA)).solve(B, "X"),
+        lambda s, of: s.linalg.splu(of(DATA)).solve(B[:2]),
+        lambda s, of: of(DATA) @ B[:2],
+        lambda s, of: of(DATA[:3]),
+        lambda s, of: of(DATA, (2, 2)),
+        lambda s, of: of(DATA) + of(DATA, (6, 6)),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
+def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
+    refuses_alike(lambda: fn(ours, of), lambda: fn(sp, theirs))
