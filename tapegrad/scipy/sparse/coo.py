@@ -23,6 +23,9 @@ from tapegrad.declare.batching import Batched
 from tapegrad.face.ownership import Array, give, keep
 from tapegrad.face.text import got
 
+__all__ = ["coo_array"]
+__dir__ = __all__.copy
+
 # --- places ---------------------------------------------------------------------------------
 
 

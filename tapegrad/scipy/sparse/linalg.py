@@ -360,7 +360,7 @@ def spsolve(A: Any, b: Any, permc_spec: str | None = None, use_umfpack: bool = T
     >>> def heat(data, b):
     ...     return np.sum(spsolve(coo_array((data, places)), b))
     >>> tg.grad(heat)(np.array([2.0, 1.0, 4.0]), np.array([1.0, 4.0]))
-    array([ 0.   , -0.5  , -0.125])
+    array([-0.   , -0.5  , -0.125])
     """
     A = _sparse("spsolve", A)
     if A.shape[0] != A.shape[1]:
