@@ -1,0 +1,140 @@
+"""Gradients of 400 real losses of complex numbers: by differences, twice, compiled, by others."""
+
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from complex_losses import LOSSES, Loss, differences
+from depth import THOROUGH
+
+import tapegrad as tg
+
+# all in the thorough run
+SOME = list(LOSSES) if THOROUGH else list(LOSSES)[::5]
+
+
+def of(loss: Loss) -> tuple[Any, Any]:
+    """The loss and its gradient by all its arguments, as functions of these."""
+    f = functools.partial(loss, np)
+    return f, tg.grad(f, argnums=tuple(range(len(loss.args))))
+
+
+def directions(loss: Loss) -> tuple[Any, ...]:
+    """A tangent for each argument, of which no two numbers are parallel to these."""
+    steps = [np.cos(np.arange(x.size)).reshape(x.shape) for x in loss.args]
+    return tuple(
+        t + 1j * np.sin(1 + t) if x.dtype.kind == "c" else t
+        for t, x in zip(steps, loss.args, strict=True)
+    )
+
+
+def close(got: Any, want: Any, rtol: float = 1e-9) -> None:
+    """Gradients of the arguments' dtypes, in proportion to the largest number."""
+    size = max(1.0, *(float(np.max(np.abs(x))) for x in want))
+    for a, b in zip(got, want, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * size)
+
+
+def test_the_table_is_large_and_mixes_real_and_complex_operands() -> None:
+    kinds = {"".join(x.dtype.kind for x in loss.args) for loss in LOSSES.values()}
+    assert len(LOSSES) >= 260
+    assert kinds >= {"c", "f", "cc", "fc", "cf", "ff"}
+
+
+@pytest.mark.filterwarnings("error")
+def test_gradients_are_those_of_differences() -> None:
+    for name, loss in LOSSES.items():
+        f, gradient = of(loss)
+        try:
+            close(gradient(*loss.args), differences(f, loss.args), 1e-7)
+        except Exception as error:
+            error.add_note(name)
+            raise
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_both_modes_agree_twice_and_compiled(name: str) -> None:
+    loss = LOSSES[name]
+    (f, gradient), args, v = of(loss), loss.args, directions(loss)
+    g = gradient(*args)
+    slope = sum(np.sum(np.real(np.conj(c) * t)) for c, t in zip(g, v, strict=True))
+    np.testing.assert_allclose(tg.jvp(f, args, v)[1], slope, rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(tg.linearize(f, *args)[1](*v), slope, rtol=1e-8, atol=1e-9)
+    h = 1e-5
+    ahead, behind = (
+        gradient(*(x + s * h * t for x, t in zip(args, v, strict=True))) for s in (1, -1)
+    )
+    second = tg.hvp(f, args, v)
+    second = second if isinstance(second, tuple) else (second,)
+    close(second, [(a - b) / (2 * h) for a, b in zip(ahead, behind, strict=True)], 2e-6)
+    step = tg.compile(tg.value_and_grad(f, argnums=tuple(range(len(args)))))
+    for _ in range(2):
+        value, compiled = step(*args)
+        np.testing.assert_allclose(value, f(*args), rtol=1e-10, atol=1e-12)
+        close(compiled, g)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_single_precision_stays_and_gives_the_same(name: str) -> None:
+    loss = LOSSES[name]
+    _, gradient = of(loss)
+    args = [x.astype(np.complex64 if x.dtype.kind == "c" else np.float32) for x in loss.args]
+    results = tg.tree.leaves(loss.fn(np, *args))
+    recorded, _ = tg.record(lambda *args: loss.fn(np, *args))(*args)
+    assert [y.dtype for y in tg.tree.leaves(recorded)] == [np.asarray(y).dtype for y in results]
+    for g, want, x in zip(gradient(*args), gradient(*loss.args), args, strict=True):
+        assert g.dtype == x.dtype
+        np.testing.assert_allclose(g, want, rtol=2e-3, atol=2e-3 * max(1, np.max(np.abs(want))))
+
+
+# --- other libraries, whose gradients are the conjugates, or the same -----------------------
+
+
+def jax_gradient(loss: Loss) -> Any:
+    """JAX's gradient, conjugated; None if it is not JAX's to give."""
+    jax = pytest.importorskip("jax")
+    x64 = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", True)
+    try:
+        g = jax.grad(functools.partial(loss, jax.numpy), tuple(range(len(loss.args))))(*loss.args)
+    except (NotImplementedError, TypeError):
+        return None
+    finally:
+        jax.config.update("jax_enable_x64", x64)
+    return [np.conj(c) for c in g]
+
+
+def torch_gradient(loss: Loss) -> Any:
+    """PyTorch's gradient; None if it has no function of NumPy's name and arguments."""
+    torch = pytest.importorskip("torch")
+    args = [torch.tensor(x, requires_grad=True) for x in loss.args]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            g = torch.autograd.grad(loss(torch, *args), args)
+    except (NotImplementedError, TypeError, AttributeError, RuntimeError, ValueError, IndexError):
+        return None
+    return [c.resolve_conj().numpy() for c in g]
+
+
+# for which these give other values or gradients than differences do, and how many losses they know
+OTHERS = {
+    "jax": (jax_gradient, {"arccosh", "sign"}, 390),
+    "torch": (torch_gradient, {"var", "std", "std of an axis"}, 300),
+}
+
+
+@pytest.mark.skipif(not THOROUGH, reason="each loss is compiled by the other library")
+@pytest.mark.parametrize("library", OTHERS)
+def test_others_give_the_same_gradients_in_one_convention(library: str) -> None:
+    theirs, different, least = OTHERS[library]
+    known = 0
+    for name in LOSSES:
+        g = theirs(LOSSES[name])
+        if g is not None and name not in different:
+            close(g, of(LOSSES[name])[1](*LOSSES[name].args), 1e-8)
+            known += 1
+    assert known >= least
