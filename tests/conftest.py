@@ -16,7 +16,7 @@ from hypothesis import settings
 
 # the same examples in each run, so that no run surprises
 settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
-settings.register_profile("thorough", max_examples=250, deadline=None, derandomize=True)
+settings.register_profile("thorough", max_examples=150, deadline=None, derandomize=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 WATCH = pytest.StashKey[dict[str, Any]]()

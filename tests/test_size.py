@@ -177,7 +177,7 @@ def test_training_leaves_nothing_behind(what):
         forget = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
 
         what = {what!r}
-        n = {1_000 if THOROUGH else 100}
+        n = {1_000 if THOROUGH else 40}
         x, y = np.array([[0.0, 0], [0, 1], [1, 0], [1, 1]]), np.array([[0.0], [1], [0], [1]])
         model = tg.nn.Sequential(tg.nn.Linear(2, 1), tg.nn.Sigmoid())
         optimizer = tg.optim.SGD(0.01, momentum=0.5)
@@ -211,11 +211,11 @@ def test_training_leaves_nothing_behind(what):
             for _ in range(steps):
                 params, state = step(params, state)
 
-        train(50)
+        train(30)
         gc.collect()
         gc.disable()
         tracemalloc.start()
-        train(50)
+        train(30)
         cycles = gc.collect()
         forget()
         before, _ = tracemalloc.get_traced_memory()

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from depth import THOROUGH
 
 ROOT = Path(__file__).parents[2]
 PARTS = ROOT / "examples" / "parts"
@@ -141,8 +142,9 @@ def test_a_page_judges_guesses(page, run):
     right, wrong = GUESSES[page.stem]
     said = run(page, BLANK.sub(lambda _: f"guess = {right}", source))
     assert said.splitlines()[-1].endswith("is right.")
-    with pytest.raises(AssertionError):
-        run(page, BLANK.sub(lambda _: f"guess = {wrong}", source))
+    if THOROUGH or PAGES.index(page) % 3 == 0:
+        with pytest.raises(AssertionError):
+            run(page, BLANK.sub(lambda _: f"guess = {wrong}", source))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

@@ -171,7 +171,9 @@ def test_derivatives_are_those_of_central_differences(case: Case) -> None:
 @on_calls("op, by every property")
 def test_derivatives_have_the_properties_of_any_recorded_and_compiled(case: Case) -> None:
     if has_floating_result(case):
-        check_properties(case.fn, case.operands, compiled=True)
+        # every other compiled: what is written for each op has tests of its own
+        compiled = THOROUGH or SMOOTH.index(case.name) % 2 == 0
+        check_properties(case.fn, case.operands, compiled=compiled)
 
 
 @every_smooth_op

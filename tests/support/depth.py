@@ -14,51 +14,51 @@ THOROUGH = settings.default.max_examples > 30
 # family: examples of the default run, of the thorough run
 FAMILIES: dict[str, tuple[int, int]] = {
     # a property of one op: there are 300, each with a test of its own for each property
-    "op": (3, 150),
-    "op, cheap": (8, 250),
-    "op, written": (1, 40),
-    "op, written in its own form": (5, 60),
-    "op, in every part": (2, 30),
-    "op, by differences": (1, 20),
-    "op, by every property": (1, 20),
-    "op, of complex numbers": (1, 40),
+    "op": (3, 80),
+    "op, cheap": (8, 120),
+    "op, written": (1, 25),
+    "op, written in its own form": (5, 40),
+    "op, in every part": (2, 20),
+    "op, by differences": (1, 12),
+    "op, by every property": (1, 10),
+    "op, of complex numbers": (1, 20),
     # of which each is called with every argument wrong in a dozen ways
-    "op, called wrongly": (5, 120),
+    "op, called wrongly": (5, 60),
     # functions for which each derivative is compared with differences, to the second order
-    "check_grads": (1, 20),
-    "check_grads, of few inputs": (4, 100),
+    "check_grads": (1, 10),
+    "check_grads, of few inputs": (4, 60),
     "loop": (4, 60),
     # a body that changes what it is given, in each transform and in each loop
     "own tree": (3, 40),
     "own tree, in a loop": (3, 40),
-    "batch": (5, 250),
+    "batch": (5, 120),
     "state machine": (20, 100),
     "pairs of small numbers": (6, 36),
     # of which the properties of any function are checked
     "properties": (5, 50),
     # random programs of up to 40 steps, traced, and improved, written or run
-    "program": (8, 150),
+    "program": (8, 100),
     "program, by one pass": (15, 60),
-    "program, compiled": (20, 5_000),
+    "program, compiled": (20, 2_000),
     "program, as text": (10, 50),
-    "program, in blocks": (10, 300),
+    "program, in blocks": (10, 150),
     "program, in results": (10, 100),
-    "program, saved": (8, 300),
+    "program, saved": (8, 150),
     # of each family of functions as users write them, each pass proved
-    "program, proved": (3, 67),
+    "program, proved": (3, 40),
     "program, proved in any order": (1, 20),
-    "program on JAX": (2, 150),
-    "program against JAX": (3, 200),
+    "program on JAX": (2, 80),
+    "program against JAX": (3, 100),
     # functions of a few steps, compiled and run
     "small step": (5, 60),
-    "formula": (15, 1_500),
+    "formula": (15, 700),
     # calls of any op, of which one test draws them all
-    "op, saved": (20, 1_000),
-    "op on JAX": (6, 1_500),
+    "op, saved": (20, 500),
+    "op on JAX": (6, 700),
     # files that are not what they were
-    "file, damaged": (40, 2_000),
+    "file, damaged": (40, 1_000),
     "file, in part": (5, 100),
-    "file, hostile": (80, 5_000),
+    "file, hostile": (80, 2_000),
 }
 
 

@@ -177,7 +177,7 @@ def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
     modes: Any, seed: int, reduced: bool
 ) -> None:
     # one of 900 is found in the same way
-    side = 100 if THOROUGH or (reduced and modes == MODES[0]) else 30
+    side = 100 if THOROUGH else 30
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(side, side))
     i, j = rng.integers(side, size=2)
@@ -191,8 +191,9 @@ def test_a_relative_error_of_1e_5_in_one_entry_of_10_000_is_caught(
 
 def test_an_error_in_a_small_entry_among_large_ones_is_caught() -> None:
     rng = np.random.default_rng(0)
-    x = rng.normal(size=1000) * np.logspace(-1, 3, 1000)
-    off = np.ones(1000)
+    n = 1000 if THOROUGH else 250
+    x = rng.normal(size=n) * np.logspace(-1, 3, n)
+    off = np.ones(n)
     off[10] += 1e-5
     square = planted(lambda x: x * x, lambda g, y, x: g * 2 * x * off)
     for modes in MODES:
@@ -354,7 +355,7 @@ def test_ties_of_any_number_are_no_false_alarm(name: str, n: int, modes: Any) ->
     tied = np.full(n, 0.3)
     check_grads(TIED[name], (np.append(tied, [2.0, 2.0]),), modes=modes)
     check_grads(TIED[name], (1e6 * tied,), 2 if THOROUGH else 1, modes)
-    many = np.append(np.linspace(1, 2, 70), tied)
+    many = np.append(np.linspace(1, 2, 70 if THOROUGH else 20), tied)
     check_grads(TIED[name], (many,), order=1, modes=modes if THOROUGH else MODES[0])
 
 
@@ -432,7 +433,7 @@ RIGHT: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
-@pytest.mark.parametrize("size", [1e6, 1.0, 1e-3])
+@pytest.mark.parametrize("size", [1e6, 1.0, 1e-3] if THOROUGH else [1e6, 1e-3])
 @depth("check_grads")
 @given(x=hnp.arrays(np.float64, 3, elements=st.floats(0.5, 1) | st.floats(-1, -0.5)))
 def test_right_rules_raise_no_alarm_at_any_size(name: str, size: float, x: Any) -> None:
@@ -476,7 +477,7 @@ def conditioned(condition: float, seed: int) -> Any:
     return left * [1, 1 / condition] @ right
 
 
-@pytest.mark.parametrize("seed", range(4 if THOROUGH else 2))
+@pytest.mark.parametrize("seed", range(4 if THOROUGH else 1))
 @pytest.mark.parametrize("condition", [340.0, 1e4])
 def test_a_derivative_is_known_no_better_than_the_rounding_of_its_inputs(
     condition: float, seed: int
@@ -495,7 +496,7 @@ def test_the_rounding_of_the_inputs_excuses_no_wrong_rule(modes: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(RIGHT))
 def test_right_rules_raise_no_alarm_for_many_inputs(name: str) -> None:
-    x = np.random.default_rng(0).normal(size=10_000 if THOROUGH else 500)
+    x = np.random.default_rng(0).normal(size=10_000 if THOROUGH else 250)
     check_grads(RIGHT[name], (x[:50] if name == "product" else x,), order=1)
 
 
