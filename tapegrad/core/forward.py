@@ -22,6 +22,7 @@ from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import append, is_recording
 from tapegrad.face.lines import at_users_line
+from tapegrad.face.table import lazy_import
 
 
 @at_users_line
@@ -136,6 +137,7 @@ def by_transposing(
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
+    lazy_import("tapegrad.explain.rules", "check_passed_on")(op, tape, seeds)
     gradients = sweep([tape], seeds)
     return Parts(tuple(map(gradients.get, g))) if type(g) is list else gradients[g]
 

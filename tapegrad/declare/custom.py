@@ -29,6 +29,7 @@ from tapegrad.core.signature import Signature
 from tapegrad.core.tensor import Parts, Rule, Rules, Tensor
 from tapegrad.core.writing import CURRENT, advance, lift, recorded_from, write_known
 from tapegrad.declare import declare
+from tapegrad.declare.batching import batch_size, pointwise
 from tapegrad.declare.domain import Domain
 from tapegrad.declare.parts import Layout
 from tapegrad.errors import TraceError
@@ -44,7 +45,12 @@ Fn = Callable[..., Any]
 
 
 def custom_op(
-    vjps: Iterable[Rule | None], name: str | None = None, domain: Domain | None = None
+    vjps: Iterable[Rule | None],
+    name: str | None = None,
+    domain: Domain | None = None,
+    *,
+    jvp: Rule | None = None,
+    batch: Rule | str | None = None,
 ) -> Callable[[Callable[P, Any]], Op[P]]:
     """Make an op of a function on arrays and its VJP rules.
 
@@ -67,6 +73,19 @@ def custom_op(
     domain
         The calls to test it on (`tapegrad.domain`); `tapegrad.testing.operands_for` draws
         from them.
+    jvp
+        How tangents pass: a function of a tuple with the tangent of each operand (None for zero),
+        the output, the operands and the options that returns the output's tangent, written as the
+        rules are. By default it is the VJP of the VJP rules, so that these must pass a cotangent
+        through ops that have rules themselves. `tapegrad.testing.check_grads` and
+        `check_properties` check it against differences and against `vjps`.
+    batch
+        What `vmap` does: "elementwise" if the function, like a ufunc, makes each element of its
+        result of one element of each operand, and broadcasts; or a function of the op, of a tuple
+        that says which operands have the examples' axis (in front), the operands and the options
+        that returns the results of all examples along a leading axis. By default the function is
+        called once for each example, in a loop: for an elementwise function of a few numbers
+        hundreds of times slower. `tapegrad.testing.check_batched` checks it.
 
     Returns
     -------
@@ -75,7 +94,10 @@ def custom_op(
     Raises
     ------
     TypeError
-        If there are more rules than parameters, or one is not a function.
+        If there are more rules than parameters, or one is not a function. From `jvp`: if the rules
+        pass the cotangent through an op without a rule.
+    ValueError
+        From `vmap`: if `batch` does not return a result for each example.
 
     Examples
     --------
@@ -85,12 +107,30 @@ def custom_op(
     ...     return x**3
     >>> tg.grad(cube)(2.0), tg.grad(tg.grad(cube))(2.0)
     (array(12.), array(12.))
+
+    A tangent rule, and all examples of a batch in one call:
+
+    >>> @tg.custom_op(
+    ...     vjps=(lambda g, y, x: g * y,),
+    ...     jvp=lambda tangents, y, x: tangents[0] * y,
+    ...     batch="elementwise",
+    ... )
+    ... def growth(x):
+    ...     return np.exp(x)
+    >>> tg.jvp(growth, (0.0,), (3.0,))[1], tg.vmap(growth)(np.zeros(2))
+    (array(3.), array([1., 1.]))
     """
     rules = tuple(vjps) if isinstance(vjps, Iterable) and not callable(vjps) else None
     if rules is None or not all(rule is None or callable(rule) for rule in rules):
         raise TypeError(
             "custom_op takes vjps, a tuple of rules: one for each operand, None where no "
             "gradient passes: @tg.custom_op(vjps=(rule,))"
+        )
+    if jvp is not None and not callable(jvp):
+        raise TypeError(f"custom_op: jvp must be a function of tangents, not {a_kind(jvp)}")
+    if batch not in (None, "elementwise") and not callable(batch):
+        raise TypeError(
+            f'custom_op: batch must be "elementwise", a function or None, not {batch!r}'
         )
 
     def decorate(function: Callable[P, Any]) -> Op[P]:
@@ -116,7 +156,12 @@ def custom_op(
         }
         guarded = tuple(_guarded(rule, called, i, defaults) for i, rule in enumerate(rules))
         given: dict[str, Any] = {"takes_weak": True, "declared": forward, "complex": True}
-        made: Op[P] = Op(called, forward, guarded, by_transposing, **given)
+        if batch is not None:
+            given["batch"] = partial(_batched, pointwise if isinstance(batch, str) else batch)
+        push = (
+            by_transposing if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
+        )
+        made: Op[P] = Op(called, forward, guarded, push, **given)
         declare(made, domain, "", made.signature)
         return made
 
@@ -130,8 +175,7 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
     """
     if rule is None:
         return None
-    named = Signature.of(rule, name).names if hasattr(rule, "__code__") else ()
-    left = {n: value for n, value in defaults.items() if n in named}
+    left = _left(rule, name, defaults)
 
     @functools.wraps(rule)
     def guarded(*args: Any, **options: Any) -> Any:
@@ -167,11 +211,64 @@ def _guarded(rule: Rule | None, name: str, i: int, defaults: Mapping[str, Any]) 
     return guarded
 
 
-def as_cotangent(c: Any, name: str) -> Any:
+def _left(rule: Rule, name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a call may leave at their defaults and that a rule has parameters for."""
+    named = Signature.of(rule, name).names if hasattr(rule, "__code__") else ()
+    return {n: value for n, value in defaults.items() if n in named}
+
+
+def _pushed(
+    rule: Rule,
+    left: Mapping[str, Any],
+    op: Rules,
+    tangents: Mapping[int, Any],
+    y: Any,
+    *operands: Any,
+    **options: Any,
+) -> Any:
+    """The tangent of a user's op, by the user's rule."""
+    given = lend(tuple([tangents.get(i) for i in range(len(operands))]))
+    try:
+        t = rule(given, *lend((y, *operands)), **lend({**left, **options}))
+    except Exception as error:
+        error.add_note(
+            f"in the JVP rule of {op.name}, which is called with a tuple of tangents, the output "
+            "and the operands, and with the options by keyword"
+        )
+        raise
+    if t is None:
+        raise TypeError(f"the JVP rule of {op.name} returned None (is a return missing?)")
+    t = as_cotangent(t, op.name, "the tangent that the JVP rule")
+    like = np.shape(y._primal if type(y) is Tensor else y)
+    if t.shape != like:
+        try:
+            t = np.broadcast_to(t, like)
+        except ValueError:
+            raise ValueError(
+                f"the JVP rule of {op.name} gives a tangent of shape {t.shape}, and the output has "
+                f"shape {like}"
+            ) from None
+    return t
+
+
+def _batched(
+    rule: Rule, op: Rules, batched: tuple[bool, ...], *operands: Any, **options: Any
+) -> Any:
+    """The results of a user's op for a batch, by the user's rule or elementwise."""
+    y, n = rule(op, batched, *operands, **options), batch_size(batched, operands)
+    if y is not NotImplemented and np.shape(y)[:1] != (n,):
+        raise ValueError(
+            f"the batching rule of {op.name} gives shape {np.shape(y)} for {n} examples, which "
+            'stand along a leading axis; batch="elementwise" is for ops that broadcast'
+        )
+    return y
+
+
+def as_cotangent(c: Any, name: str, what: str = "the cotangent that a VJP rule") -> Any:
     """What a user's rule returned: a Tensor, or an array that the rule cannot change."""
     if type(c) is Tensor:
         return c
-    what = f"the cotangent that a VJP rule of {name} returned"
+    what = f"{what} of {name} returned"
     refuse_unreal(what, (c,), True)
     c = np.asarray(c)
     require_real(c.dtype, what, True)

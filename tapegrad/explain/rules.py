@@ -9,11 +9,12 @@ import ast
 import inspect
 import linecache
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 from types import CodeType
 from typing import Any
 
+from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Rules, Tensor
 
 _LAMBDA = (lambda: None).__name__
@@ -104,3 +105,34 @@ def passes_gradient(record: Tensor, i: int) -> bool:
         return False
     rules = record.op.rules(len(record._operands))
     return i < len(rules) and rules[i] is not None
+
+
+def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None:
+    """Raise if an op's rules pass the cotangent through an op that passes no gradient.
+
+    Tangents are the derivatives of the rules by the cotangent, and would be 0 in silence.
+
+    Parameters
+    ----------
+    op
+        The op.
+    tape
+        The recording of its rules; the cotangent is its parameter.
+    cotangents
+        What the rules returned.
+    """
+    passing, needed = set(tape.parameters), ancestors(tape, cotangents)
+    for record in tape:
+        reads = [i for i, x in enumerate(record._operands) if type(x) is Tensor and x in passing]
+        if not reads or record.dtype.kind not in "fc":
+            continue
+        passing.add(record)
+        cut = [i for i in reads if not passes_gradient(record, i)]
+        if cut and record in needed:
+            name, other = op.name, record.op.name
+            raise TypeError(
+                f"{name} has no forward mode: its VJP rule passes the cotangent through {other}, "
+                f"of which operand {cut[0]} has no VJP rule; give {other} one, as in "
+                f'examples/recipes.md under "An op and its adjoint", or give {name} a jvp '
+                "(tg.custom_op(vjps=..., jvp=...))"
+            )

@@ -35,6 +35,7 @@ from tapegrad.program.memory import (
     strides_in_order,
 )
 from tapegrad.program.results import packed
+from tapegrad.transforms.replay import EACH
 
 
 def lines_of(frame: Frame) -> list[str]:
@@ -102,6 +103,8 @@ def lines_of(frame: Frame) -> list[str]:
             text, note = f"{frame.updates[i]}({given})", instruction.note
         else:
             text, note = expression(program, i, values, out, names), instruction.note
+            if instruction.op is EACH:
+                note = f"{instruction.options['of'].name} has no batching rule: a call for each"
         lines.append(f"{values[ref]} = {text}  # {_about(instruction, note)}")
 
     runs = dict(plan.runs)

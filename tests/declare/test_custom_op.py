@@ -235,3 +235,159 @@ def test_a_rule_on_arrays_alone_says_what_it_costs():
         (note,) = [line for line in caught.value.__notes__ if "a rule is recorded" in line]
         assert "half_square has neither if a rule computes on arrays alone" in note
         assert re.search('under "(.*)"', note)[1] in re.findall("^## (.*)$", recipes, re.M)
+
+
+# --- tangents and batches -------------------------------------------------------------------
+
+
+def powered(**named):
+    """Of an array and an exponent, with an option."""
+
+    @tg.custom_op(
+        vjps=(lambda g, y, x, p, scale=1.0: g * scale * p * x ** (p - 1), None),
+        name="powered",
+        **named,
+    )
+    def op(x, p, scale=1.0):
+        return scale * x**p
+
+    return op
+
+
+def tangent_of(factor):
+    def jvp(tangents, y, x, p, scale=1.0):
+        assert len(tangents) == 2
+        assert tangents[1] is None
+        return tangents[0] * (factor * scale * p) * x ** (p - 1)
+
+    return jvp
+
+
+X = np.array([0.5, 1.0, 2.0])
+
+
+@pytest.mark.parametrize("named", [{}, {"jvp": tangent_of(1.0)}], ids=["vjps alone", "jvp"])
+@pytest.mark.parametrize("batch", [None, "elementwise"])
+@pytest.mark.parametrize("scale", [1.0, 3.0])
+def test_an_op_with_a_tangent_rule_and_a_batch_is_an_op_like_any(named, batch, scale):
+    op = powered(**named, batch=batch)
+
+    def fn(x):
+        return op(x, np.array([3.0, 2.0, 1.0])[: len(x)], scale=scale)
+
+    tg.testing.check_grads(fn, (X,))
+    tg.testing.check_properties(fn, (X,), compiled=True)
+    tg.testing.check_batched(fn, (X,))
+    tg.testing.check_batched(tg.grad(lambda x: tg.sum(fn(x))), (X,))
+    tg.testing.check_batched(lambda x: tg.jvp(fn, (x,), (x,))[1], (X,))
+    close(tg.jacobian(fn, mode="forward")(X), tg.jacobian(fn, mode="reverse")(X))
+
+
+def test_a_tangent_rule_is_what_forward_mode_takes():
+    called = []
+
+    def jvp(tangents, y, x):
+        called.append(tangents)
+        return 7.0 * tangents[0] + 0 * y
+
+    op = tg.custom_op(vjps=(lambda g, y, x: g * 7.0,), name="odd", jvp=jvp)(lambda x: x)
+    assert tg.jvp(op, (2.0,), (3.0,))[1] == 21.0
+    assert tg.grad(op)(2.0) == 7.0
+    assert len(called) == 1
+    # a tangent may lack an axis of the result, as a cotangent may have one more
+    wide = tg.custom_op(vjps=(lambda g, y, x: np.sum(g),), jvp=lambda tangents, y, x: tangents[0])
+    assert tg.jvp(wide(lambda x: x * np.ones(3)), (2.0,), (3.0,))[1].tolist() == [3.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("check", "says"),
+    [
+        (tg.testing.check_grads, "wrong derivative at x"),
+        (tg.testing.check_properties, "by the JVP is .* by the VJP is"),
+    ],
+)
+@pytest.mark.parametrize("factor", [2.0, -1.0, 1.001])
+def test_the_kit_finds_a_wrong_tangent_rule(check, says, factor):
+    op = powered(jvp=tangent_of(factor))
+
+    def fn(x):
+        return op(x, 3.0)
+
+    with pytest.raises(AssertionError, match=says):
+        check(fn, (X,))
+
+
+def test_the_kit_finds_a_wrong_batch():
+    op = tg.custom_op(vjps=(lambda g, y, x: np.ones(3) * g,), batch="elementwise", name="summed")
+    with pytest.raises(ValueError, match=r"rule of summed gives shape \(\) for 2 examples, which"):
+        tg.testing.check_batched(op(np.sum), (X,))
+    flipped = tg.custom_op(vjps=(lambda g, y, x: g[::-1],), batch="elementwise")(lambda x: x[::-1])
+    with pytest.raises(AssertionError, match="batched along"):
+        tg.testing.check_batched(flipped, (X,))
+
+
+def test_a_batch_may_be_a_rule_that_is_given_what_is_batched():
+    def batch(op, batched, x, w, axis=0):
+        assert batched == (True, False)
+        return op(x, w, axis=axis + 1)
+
+    @tg.custom_op(
+        vjps=(lambda g, y, x, w, axis=0: np.expand_dims(g, axis) * w + 0 * x, None), batch=batch
+    )
+    def total(x, w, axis=0):
+        calls.append(x.shape)
+        return np.sum(x * w, axis)
+
+    calls: list[tuple[int, ...]] = []
+    x = np.arange(24.0).reshape(4, 2, 3)
+    close(tg.vmap(lambda x: total(x, 2.0, axis=1))(x), 2 * x.sum(2))
+    assert calls[-1] == (4, 2, 3)
+    close(tg.vmap(tg.grad(lambda x: np.sum(total(x, 2.0) ** 2)))(x), 8 * x.sum(1)[:, None] + 0 * x)
+    # without a rule each example is a call, and the program says so
+    plain = tg.custom_op(vjps=(lambda g, y, x: g,), name="plain")(lambda x: x * 1)
+    text = str(tg.compile(tg.vmap(plain)).program(x))
+    assert "plain has no batching rule: a call for each" in text
+    elementwise = tg.custom_op(vjps=(lambda g, y, x: g,), name="plain", batch="elementwise")
+    assert "plain(x)" in str(tg.compile(tg.vmap(elementwise(lambda x: x * 1))).program(x))
+
+
+def test_forward_mode_through_an_op_without_a_rule_is_refused():
+    slope = tg.custom_op(vjps=(None, None), name="slope")(lambda g, x: g * 2 * x)
+    op = tg.custom_op(vjps=(lambda g, y, x: slope(g, x),), name="squared")(lambda x: x * x)
+    rule = tg.custom_vjp(lambda g, y, x: (slope(g, x),))(lambda x: x * x)
+    close(tg.jacobian(op, mode="reverse")(X), np.diag(2 * X))
+    for fn, name in ((op, "squared"), (rule, "custom_vjp")):
+        for forward in (
+            lambda fn=fn: tg.jvp(fn, (X,), (X,)),
+            lambda fn=fn: tg.jacobian(fn, mode="forward")(X),
+            lambda fn=fn: tg.vmap(lambda x: tg.jvp(fn, (x,), (1.0,))[1])(X),
+            lambda fn=fn: tg.compile(lambda x: tg.jvp(fn, (x,), (x,)))(X),
+        ):
+            with pytest.raises(TypeError, match=f"({name}|each) has no forward mode: .* slope, of"):
+                forward()
+    # what does not depend on the cotangent may have no rule
+    with_table = tg.custom_op(vjps=(lambda g, y, x: g * slope(1.0, x),))(lambda x: x * x)
+    close(tg.jvp(with_table, (X,), (X,))[1], 2 * X * X)
+    # nor what is not used
+    unused = tg.custom_op(vjps=(lambda g, y, x: (slope(g, x), g * 2 * x)[1],))(lambda x: x * x)
+    close(tg.jvp(unused, (X,), (X,))[1], 2 * X * X)
+
+
+@pytest.mark.parametrize(
+    ("named", "says"),
+    [
+        ({"jvp": 3}, "jvp must be a function of tangents, not an int"),
+        ({"batch": "each"}, "batch must be \"elementwise\", a function or None, not 'each'"),
+    ],
+)
+def test_what_is_no_rule_is_refused(named, says):
+    with pytest.raises(TypeError, match=re.escape(says)):
+        tg.custom_op(vjps=(None,), **named)
+    for jvp, error in (
+        (lambda tangents, y, x: None, "returned None"),
+        (lambda tangents, y, x: np.ones(7), r"a tangent of shape \(7,\), and the output has"),
+        (lambda tangents, y: None, "positional arguments"),
+    ):
+        op = tg.custom_op(vjps=(lambda g, y, x: g,), name="bad", jvp=jvp)(lambda x: x * 1)
+        with pytest.raises((TypeError, ValueError), match=error):
+            tg.jvp(op, (X,), (X,))
