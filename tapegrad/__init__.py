@@ -5,7 +5,8 @@ sweep over the tape returns a mapping from parameters to gradients.
 
 - Gradients: `grad`, `value_and_grad`, `vjp`, `jvp`, `jacobian`, `value_and_jacobian`, `hessian`,
   `hessian_diag`, `hvp`, `linearize`, `vmap`, `stop_gradient`, `checkpoint`.
-- The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`.
+- The tape: `record`, `Tape`, `Tensor`, `reverse_sweep`, `sweep_steps`, `why_zero`, `show`,
+  `profile`, `compare_tapes`.
 - Programs: `compile`, `Program`, `load_program`, `to_jax`, `bridges`.
 - Loops and branches by value: `scan`, `fori_loop`, `while_loop`, `cond`.
 - Ops and rules of your own: `custom_op`, `custom_vjp`, `implicit_root`; `testing` checks them.
@@ -43,6 +44,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.declare.custom import custom_op as custom_op
     from tapegrad.declare.custom import custom_vjp as custom_vjp
     from tapegrad.explain import show as show
+    from tapegrad.explain.profile import profile as profile
     from tapegrad.explain.steps import sweep_steps as sweep_steps
     from tapegrad.explain.why import why_zero as why_zero
     from tapegrad.files import load as load
@@ -82,6 +84,7 @@ _keep_freed_memory()
 _PLACES = {
     "checkpoint": "tapegrad.transforms.checkpoint",
     "implicit_root": "tapegrad.transforms.implicit",
+    "profile": "tapegrad.explain.profile",
     "polygamma": "tapegrad.ops.scipy_special",
     "sweep_steps": "tapegrad.explain.steps",
     "to_jax": "tapegrad.interop.jax",

@@ -123,6 +123,8 @@ def sweep(
                     )
                     if check is not None:
                         check(record, i, cotangents[x], g)
+        if reached:
+            reached.discard(record)  # which would hold it
         record = record.previous
     for x in cotangents:
         if x not in wanted and x.index > start.index and x.origin is start.origin:

@@ -71,7 +71,7 @@ class Origin:
     @property
     def lines(self) -> bool:
         """Whether each record keeps the line of source that it was written for."""
-        return self.place is users_place
+        return self.place is not None and not self.compiling
 
     def inner(self, fn: Callable[..., Any]) -> Origin:
         """Where the tape of a function inside this one begins, written on the same terms."""

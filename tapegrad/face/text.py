@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,6 +94,7 @@ def rows_in_html(head: Any, rows: Any, rest: int) -> str:
     return f"{_STYLE}<table class=tapegrad>{tables}</table>{more}"
 
 
+_NONE: Mapping[int, int] = {}
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 _WIDEST_VALUE = 40
 
@@ -122,12 +123,34 @@ def table(records: Iterable[Any], **further: Sequence[str]) -> str:
     rows = [
         (*cells(record), *more) for record, *more in zip(records, *further.values(), strict=True)
     ]
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    widths[1] = max(widths[1], 10)
+    return columns(head, rows, right=1, least={1: 10})
+
+
+def columns(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: int = 0,
+    least: Mapping[int, int] = _NONE,
+) -> str:
+    """Rows of cells as text in columns.
+
+    Parameters
+    ----------
+    head, rows
+        The cells.
+    right
+        How many of the first columns are of numbers, and end at the right.
+    least
+        The least width of a column, by its place.
+    """
+    widths = [
+        max(least.get(i, 0), *map(len, column))
+        for i, column in enumerate(zip(head, *rows, strict=True))
+    ]
     lines = []
     for row in (head, *rows):
-        line = [row[0].rjust(widths[0])]
-        line += [cell.ljust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
+        sides = [str.rjust if i < right else str.ljust for i in range(len(row))]
+        line = [side(cell, n) for side, cell, n in zip(sides, row, widths, strict=True)]
         lines.append("  ".join(line).rstrip())
     return "\n".join(lines)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -21,6 +21,7 @@ from tapegrad.core.cotangents import check_tape
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.errors import TraceError
+from tapegrad.explain.profile import Profile, Row, figures_of
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import called, events
 from tapegrad.explain.show.marks import mark, swept
@@ -34,8 +35,8 @@ from tapegrad.face.text import cells, operand, printable
 
 @at_users_line
 def html(
-    tape: Tape,
-    output: Tensor,
+    tape: Tape | Profile,
+    output: Tensor | None = None,
     path: str | os.PathLike[str] | None = None,
     cotangent: Any = None,
 ) -> str:
@@ -49,7 +50,8 @@ def html(
     Parameters
     ----------
     tape, output, cotangent
-        As for `reverse_sweep`. Up to some 500 records make a page that is pleasant to use.
+        As for `reverse_sweep`. Up to some 500 records make a page that is pleasant to use. Or, in
+        the place of the first two, a `Profile`: the page then has its figures for each line.
     path
         A file to write the page to.
 
@@ -72,10 +74,17 @@ def html(
     >>> page.startswith("<!DOCTYPE html>"), "src=" in page
     (True, False)
     """
+    profile = tape if isinstance(tape, Profile) else None
+    if profile is not None:
+        tape, output = profile.tape, profile.output  # type: ignore[assignment]
+        if output is not None and cotangent is None:
+            cotangent = np.ones(output.shape, output.dtype)
     check_tape(tape)
+    assert isinstance(tape, Tape)
     if tape.start.origin.compiling:
         raise TraceError("a page shows values, which are not known while compiling")
-    steps = list(sweep_steps(tape, output, cotangent))
+    steps = list(sweep_steps(tape, output, cotangent))  # type: ignore[arg-type]
+    assert output is not None
     gradients = {step.record: primal_of(step.cotangent) for step in steps}
     known = {p: gradients.get(p, np.zeros(p.shape, p.dtype)) for p in tape.parameters}
     label = printable(tape.start.origin.label)
@@ -95,6 +104,7 @@ def html(
         form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
         mapping="\n".join(mapping),
         graph=drawing(tape),
+        costs="" if profile is None else _costs(profile),
         check=escape(_CHECKED),
         checked="\n".join(_checked(tape, output, cotangent, known)),
         css=_file("page.css"),
@@ -125,6 +135,42 @@ def _summary(tape: Tape, output: Tensor) -> str:
         f"{n} record{'s' * (n != 1)}, {m} parameter{'s' * (m != 1)}; the output is "
         f"{called(output)}."
     )
+
+
+_COSTS = """\
+<section aria-labelledby="took">
+<h2 id="took">Time and memory</h2>
+<p class="note">{notes}</p>
+<div class="wide" tabindex="0" role="group" aria-labelledby="took">
+<table id="costs">
+<caption>What each line takes, in the order of the tape.</caption>
+<thead><tr>{head}</tr></thead>
+<tbody>
+{rows}
+</tbody>
+</table>
+</div>
+</section>
+"""
+
+
+def _costs(profile: Profile) -> str:
+    """The section with the figures of a profile."""
+    heads = "line", "record", "forward", "backward", "bytes", "freed at", "source"
+    return _COSTS.format(
+        notes=" ".join(map(escape, profile.notes())),
+        head="".join([f'<th scope="col">{name}</th>' for name in heads]),
+        rows="\n".join(_costs_of(profile.rows)),
+    )
+
+
+def _costs_of(rows: Iterable[Row], within: str = "") -> Iterator[str]:
+    for row in rows:
+        *figures, line, name, source = figures_of(row, within)
+        line = line if within else f'<a href="#line-{line}">%{line}</a>'
+        cells = "".join([f"<td>{escape(x)}</td>" for x in (name, *figures, source)])
+        yield f'<tr><th scope="row">{line}</th>{cells}</tr>'
+        yield from _costs_of(row.inside, f"{within}- ")
 
 
 # --- the tables -----------------------------------------------------------------------------

@@ -1,0 +1,309 @@
+"""Where time and memory go: a profile's figures beside what Python and a clock of our own see."""
+
+import pickle
+import tracemalloc
+import weakref
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.core.cotangents import initial_cotangents
+from tapegrad.core.sweep import sweep
+from tapegrad.explain import measure
+from tapegrad.explain.profile import MOST
+
+N = 4000  # elements: enough for Python's own objects to be small beside an array
+X = np.linspace(-1.0, 1.0, N)
+CAPTURED = np.linspace(1.0, 2.0, N)
+
+
+def block(h: Any) -> Any:
+    a = np.sin(h)
+    b = np.exp(a * h)
+    return np.tanh(b - a)
+
+
+def chain(x: Any) -> Any:
+    for _ in range(4):
+        x = block(x)
+    return np.sum(x * x)
+
+
+# ways on from an array of N elements to another, through views and copies, sums and constants
+STEPS = {
+    "sin": np.sin,
+    "twice": lambda h: h * h + h,
+    "captured": lambda h: h * CAPTURED,
+    "views": lambda h: np.reshape(np.transpose(np.reshape(h, (2, N // 2))), (N,)),
+    "halves": lambda h: np.concatenate([h[: N // 2] * 2.0, h[N // 2 :]]),
+    "broadcast": lambda h: h - np.mean(h),
+    "block": block,
+    "checkpoint": tg.checkpoint(block),
+    "rows": lambda h: tg.scan(lambda c, row: (c + np.sum(row), np.tanh(row) * c), 0.0, h[None])[1][
+        0
+    ],
+    "softmax": tg.softmax,
+    "dead": lambda h: (np.cos(h), h)[1],
+}
+programs = st.lists(st.sampled_from(sorted(STEPS)), max_size=6)
+
+
+def program(names: list[str]) -> Any:
+    def fn(x: Any) -> Any:
+        for name in names:
+            x = STEPS[name](x)
+        return np.sum(np.abs(x))
+
+    return fn
+
+
+def traced_peak(call: Any) -> int:
+    """The most memory of a call, beyond what there was."""
+    call()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        call()
+        return tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+
+
+@given(programs)
+def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
+    fn = program(names)
+    profile = tg.profile(fn, rounds=1)(X)
+    held: list[Any] = []
+
+    def record() -> None:
+        held[:] = [tg.record(fn)(X)]
+
+    record()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        held.append(tg.record(fn)(X))
+        traced = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    constants = X.nbytes * names.count("captured")
+    some = 3000 * len(profile.rows)
+    assert abs(sum(row.bytes for row in profile.rows) + constants - traced) < some
+    peak = traced_peak(lambda: tg.value_and_grad(fn)(X))
+    assert abs(profile.peak_bytes - peak) < some + 0.02 * peak
+
+
+@given(programs)
+def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
+    fn = program(names)
+    rows = tg.profile(fn, rounds=1)(X).rows
+    output, tape = tg.record(fn)(X)
+    owners = {}
+    for record, row in zip(tape, rows, strict=True):
+        if row.bytes > 8 and not isinstance(record._primal, measure.Parts):
+            owners[row.line] = weakref.ref(measure.owner(record._primal))
+    seen = 0
+
+    def check(record, i, c, g):
+        nonlocal seen
+        for line, owner in owners.items():
+            freed_at = rows[line].freed_at
+            assert (owner() is None) == (freed_at is not None and freed_at > record.index)
+            seen += 1
+
+    seeds, tapes = initial_cotangents(tape, output, None), [tape]
+    del output, tape, record
+    sweep(tapes, seeds, lambda tape, outputs: check)
+    assert seen
+
+
+class Hand:
+    """A clock that only two ops move: by 2 seconds forward, and 3 backward."""
+
+    def __init__(self, monkeypatch):
+        self.now = 0.0
+        monkeypatch.setattr(measure, "perf_counter", lambda: self.now)
+
+        def pull(g, y, x):
+            self.now += 3.0
+            return g * 2.0
+
+        @tg.custom_op(vjps=(pull,))
+        def slow(x):
+            self.now += 2.0
+            return x * 2.0
+
+        self.slow = slow
+
+
+def test_each_line_has_its_own_time(monkeypatch):
+    slow = Hand(monkeypatch).slow
+
+    def fn(x):
+        y = np.sin(slow(x))
+        return np.sum(slow(slow(y)))
+
+    profile = tg.profile(fn)(X)
+    taken = {row.line: (row.forward_s, row.backward_s) for row in profile.rows if row.forward_s}
+    assert taken == {1: (2.0, 3.0), 3: (2.0, 3.0), 4: (2.0, 3.0)}
+    assert (profile.forward_s, profile.backward_s) == (6.0, 9.0)
+    assert (profile.noise, profile.tick_s, profile.recording_s) == (0.0, 0.0, 0.0)
+    (first, most), (second, less), *rest = profile.by_place().items()
+    assert first.text == "return np.sum(slow(slow(y)))"
+    assert (most.n, most.forward_s, most.backward_s) == (3, 4.0, 6.0)
+    assert second.text == "y = np.sin(slow(x))"
+    assert (less.n, less.forward_s, less.backward_s) == (2, 2.0, 3.0)
+    assert sum(total.forward_s for _, total in rest) == 0
+    lines = str(profile).splitlines()
+    assert lines[0].startswith("fn: forward 6 s, backward 9 s, peak ")
+    assert lines[3].split()[:4] == ["2", "s", "3", "s"]
+    assert str(profile.rows[1]).startswith("2 s  3 s  32 kB  1  1  slow  test_profile.py:")
+
+
+@pytest.mark.parametrize("steps", [1, 3, 16, 17, 50])
+def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
+    slow = Hand(monkeypatch).slow
+
+    def fn(x):
+        def body(carry, row):
+            inner = slow(carry * row)
+            return slow(inner) / 4.0, np.sum(inner)
+
+        last, sums = tg.scan(body, x, np.linspace(0.5, 1.5, steps))
+        return np.sum(last) + np.sum(sums)
+
+    profile = tg.profile(fn, rounds=1)(X[:5])
+    (scan,) = [row for row in profile.rows if row.inside]
+    names = {row.name: row for row in scan.inside}
+    assert [row.name for row in scan.inside].count("slow") == 2
+    assert {row.steps for row in scan.inside} == {steps}
+    assert sum(row.forward_s for row in scan.inside) == 4.0 * steps
+    assert sum(row.backward_s for row in scan.inside) == 6.0 * steps
+    assert names["multiply"].place.text == "inner = slow(carry * row)"
+    assert names["multiply"].forward_s == 0
+    assert (scan.forward_s, scan.place.text[:10]) == (4.0 * steps, "last, sums")
+    # what the loop takes beside its body, which is nothing, is at the call
+    by_text = {place.text: total for place, total in profile.by_place().items()}
+    assert by_text["inner = slow(carry * row)"].forward_s == 2.0 * steps
+    assert by_text["return slow(inner) / 4.0, np.sum(inner)"].backward_s == 3.0 * steps
+    assert by_text[scan.place.text].forward_s == 0
+    assert f"slow x {steps}" in str(profile) or steps == 1
+
+
+def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
+    slow = Hand(monkeypatch).slow
+
+    def fn(x):
+        def twice(c):
+            return tg.fori_loop(0, 2, lambda i, c: slow(c) / 2.0, c)
+
+        x = tg.cond(np.sum(x) > 0, slow, np.sin, x)
+        x = tg.checkpoint(lambda x: np.sum(slow(x)))(x)
+        return tg.while_loop(lambda c: c < 1e3, lambda c: twice(c) + 400.0, x)
+
+    profile = tg.profile(fn, rounds=1)(np.ones(3))
+    cond, call, loop = [row for row in profile.rows if row.inside]
+    assert [(row.name, row.forward_s, row.backward_s) for row in cond.inside] == [
+        ("slow", 2.0, 3.0)
+    ]
+    assert [row.name for row in call.inside] == ["slow", "sum"]
+    # repeated before it is swept
+    assert (call.forward_s, call.backward_s) == (2.0, 5.0)
+    (inner,) = [row for row in loop.inside if row.inside]
+    assert loop.inside[0].steps == 3
+    assert [row.steps for row in inner.inside if row.name == "slow"] == [6]
+    assert sum(row.forward_s for row in inner.inside) == 12.0
+    assert sum(row.backward_s for row in inner.inside) == 18.0
+
+
+def test_it_says_where_a_checkpoint_saves_and_how_much():
+    profile = tg.profile(chain, rounds=1)(X)
+    best = profile.checkpoints[0]
+    assert best.what.startswith("block (test_profile.py:")
+    assert best.calls == 4
+
+    def checkpointed(x):
+        for _ in range(4):
+            x = tg.checkpoint(block)(x)
+        return np.sum(x * x)
+
+    peaks = [traced_peak(lambda fn=fn: tg.value_and_grad(fn)(X)) for fn in (chain, checkpointed)]
+    assert abs(peaks[0] - peaks[1] - best.bytes) < 0.1 * peaks[0]
+    assert f"checkpoint around {best.what} (called 4 times): " in str(profile)
+    assert not tg.profile(checkpointed, rounds=1)(X).checkpoints
+
+
+def test_it_says_what_a_checkpoint_of_a_loop_saves():
+    def loop(wrap):
+        def fn(x):
+            body = wrap(lambda c, _: (np.tanh(np.exp(np.sin(c))), None))
+            return np.sum(tg.scan(body, x, length=10)[0])
+
+        return fn
+
+    best = tg.profile(loop(lambda f: f), rounds=1)(X).checkpoints[0]
+    assert best.what.startswith("the body of the scan at test_profile.py:")
+    assert best.calls == 10
+    fns = loop(lambda f: f), loop(tg.checkpoint)
+    peaks = [traced_peak(lambda fn=fn: tg.value_and_grad(fn)(X)) for fn in fns]
+    assert abs(peaks[0] - peaks[1] - best.bytes) < 0.1 * peaks[0]
+    assert not tg.profile(fns[1], rounds=1)(X).checkpoints
+
+
+def test_it_shows_itself():
+    def loss(p, x):
+        return np.sum((x * p["<w>"]) ** 2), "aux"
+
+    profile = tg.profile(loss, rounds=1)({"<w>": 2.0}, x=X)
+    assert repr(profile).startswith("<Profile of loss: forward ")
+    text, html = str(profile), profile._repr_html_()
+    for row in profile.rows:
+        assert row.name in text
+    assert "&lt;w&gt;" in html
+    assert "<w>" not in html
+    assert html.count("<tr>") == 2 + len(profile.rows) + len(profile.by_place())
+    page = tg.show.html(profile)
+    assert page.count('<a href="#line-') >= len(profile.rows)
+    assert 'id="costs"' in page
+    assert "Each line ran alone" in page
+    assert 'id="costs"' not in tg.show.html(profile.tape, profile.output)
+    copy = pickle.loads(pickle.dumps(profile))
+    assert str(copy) == text
+
+
+def test_long_tables_are_cut():
+    def long(x):
+        for _ in range(40):
+            x = np.sin(x)
+        return x
+
+    profile = tg.profile(long, rounds=1)(1.0)
+    told = f"... and {len(profile.rows) - MOST} more"
+    assert told in str(profile)
+    assert told in profile._repr_html_()
+
+
+def test_what_cannot_be_profiled():
+    with pytest.raises(TypeError, match=r"no result of .* returned None \(is a return missing\?\)"):
+        tg.profile(lambda x: None)(1.0)
+    with pytest.raises(TypeError, match="rounds must be a positive integer, not 0"):
+        tg.profile(np.sin, rounds=0)
+
+
+def test_it_is_no_part_of_a_recording_that_runs():
+    found = []
+
+    def fn(x):
+        found.append(tg.profile(chain, rounds=1)(X))
+        return x * 2.0
+
+    _, tape = tg.record(fn)(3.0)
+    assert [record.op.name for record in tape] == ["parameter", "multiply"]
+    assert found[0].rows[0].line == 0
+    z = np.array([1.0 + 2.0j])
+    profile = tg.profile(lambda z: (np.abs(z), z * z), rounds=1)(z)
+    assert [row.name for row in profile.rows] == ["z", "abs", "multiply"]
