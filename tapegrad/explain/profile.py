@@ -220,11 +220,11 @@ class Profile:
 
     def __str__(self) -> str:
         rows, places = _sorted(self.rows), list(self.by_place().items())
-        parts = [f"{self.label}: {self._summary()}", columns(_HEAD, rows[:MOST], right=5)]
+        parts = [f"{self.label}: {self._summary()}", columns(_HEAD, rows[:MOST], 5)]
         if len(rows) > MOST:
             parts[-1] += f"\n... and {len(rows) - MOST} more"
         sums = [_sums(place, total) for place, total in places[:MOST]]
-        parts.append(columns(_SUMS, sums, right=4))
+        parts.append(columns(_SUMS, sums, 4))
         return "\n\n".join([*parts, "\n".join(self.notes())])
 
     def _repr_html_(self) -> str:

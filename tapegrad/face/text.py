@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -94,7 +94,6 @@ def rows_in_html(head: Any, rows: Any, rest: int) -> str:
     return f"{_STYLE}<table class=tapegrad>{tables}</table>{more}"
 
 
-_NONE: Mapping[int, int] = {}
 _HEAD = ("line", "record", "operands", "shape", "dtype", "value")
 _WIDEST_VALUE = 40
 
@@ -119,39 +118,21 @@ def table(records: Iterable[Any], **further: Sequence[str]) -> str:
        0  x                     ()     float64  2.0
        1  power       %0, 3     ()     float64  8.0
     """
-    head = (*_HEAD, *further)
+    head = ("line", "record".ljust(10), *_HEAD[2:], *further)
     rows = [
         (*cells(record), *more) for record, *more in zip(records, *further.values(), strict=True)
     ]
-    return columns(head, rows, right=1, least={1: 10})
+    return columns(head, rows, 1)
 
 
-def columns(
-    head: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    right: int = 0,
-    least: Mapping[int, int] = _NONE,
-) -> str:
-    """Rows of cells as text in columns.
-
-    Parameters
-    ----------
-    head, rows
-        The cells.
-    right
-        How many of the first columns are of numbers, and end at the right.
-    least
-        The least width of a column, by its place.
-    """
-    widths = [
-        max(least.get(i, 0), *map(len, column))
-        for i, column in enumerate(zip(head, *rows, strict=True))
-    ]
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]], right: int) -> str:
+    """Rows of cells as text in columns, of which the first few end at the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
     lines = []
     for row in (head, *rows):
-        sides = [str.rjust if i < right else str.ljust for i in range(len(row))]
-        line = [side(cell, n) for side, cell, n in zip(sides, row, widths, strict=True)]
-        lines.append("  ".join(line).rstrip())
+        pairs = [*zip(row, widths, strict=True)]
+        line = [cell.rjust(n) for cell, n in pairs[:right]]
+        lines.append("  ".join(line + [cell.ljust(n) for cell, n in pairs[right:]]).rstrip())
     return "\n".join(lines)
 
 
