@@ -70,7 +70,7 @@ def traced(fn: Callable[..., Any], args: tuple[Any, ...], paths: Sequence[str]) 
     """
     outer = CURRENT.get()
     around = None if outer is None else outer.origin
-    place = users_place if around is not None and around.lines else None
+    place = users_place if around is not None and around.place is not None else None
     terms = first_line(fn), place, around, "recording", evaluate
     origin = Origin(label(fn), True, *terms)
     names = iter(paths)
