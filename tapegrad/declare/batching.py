@@ -63,6 +63,15 @@ def aligned(batched: Batched, operands: Sequence[Any]) -> tuple[Any, ...]:
     )
 
 
+def align_stacks(batched: Batched, operands: Sequence[Any], ndims: Sequence[int]) -> list[Any]:
+    """Operands of a batch that are stacks of arrays with these ndims; the stacks broadcast."""
+    sizes = [x.ndim - b - n for x, b, n in zip(operands, batched, ndims, strict=True)]
+    return [
+        x.reshape(len(x), *(1,) * (max(sizes) - size), *x.shape[1:]) if b else x
+        for x, b, size in zip(operands, batched, sizes, strict=True)
+    ]
+
+
 def with_ndim(x: Any, ndim: int) -> Any:
     """A batch of arrays with this number of axes; missing ones come first, with length 1."""
     missing = ndim - (x.ndim - 1)

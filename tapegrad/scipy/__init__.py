@@ -15,10 +15,12 @@ except ImportError as error:
     ) from error
 
 if _typing.TYPE_CHECKING:
+    from tapegrad.scipy import linalg as linalg
     from tapegrad.scipy import sparse as sparse
     from tapegrad.scipy import special as special
 
 __all__ = [
+    "linalg",
     "sparse",
     "special",
 ]

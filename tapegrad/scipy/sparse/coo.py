@@ -19,7 +19,7 @@ from tapegrad.core.forward import apply, linear
 from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Tensor
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched
+from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.face.ownership import Array, give, keep
 from tapegrad.face.text import got
 
@@ -123,15 +123,6 @@ def in_stacks(stack: tuple[int, ...], apply: Callable[..., Any], shape: Any, dty
     for i in np.ndindex(*stack):
         y[i] = apply(i)
     return y
-
-
-def align_stacks(batched: Batched, operands: Any, ndims: Any) -> list[Any]:
-    """Operands of a batch whose last axes are these, with the axes of their stacks aligned."""
-    sizes = [x.ndim - b - n for x, b, n in zip(operands, batched, ndims, strict=True)]
-    return [
-        np.reshape(x, (len(x), *(1,) * (max(sizes) - size), *x.shape[1:])) if b else x
-        for x, b, size in zip(operands, batched, sizes, strict=True)
-    ]
 
 
 def _product(data: Any, x: Any, pattern: Pattern) -> Any:

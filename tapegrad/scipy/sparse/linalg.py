@@ -10,16 +10,16 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from tapegrad.core.forward import apply
+from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.op import Joint
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.core.writing import append
+from tapegrad.core.writing import CURRENT, append
 from tapegrad.declare import op
-from tapegrad.declare.batching import Batched
+from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import got
 from tapegrad.scipy.sparse.coo import (
     Pattern,
-    align_stacks,
     columnwise,
     coo_array,
     coo_dot,
@@ -244,6 +244,8 @@ class SuperLU:
         if trans not in ("N", "T", "H"):
             raise ValueError("trans must be 'N', 'T', or 'H'")
         n = self.shape[0]
+        if type(rhs) is Tensor and CURRENT.get() is None:
+            refuse_stranger("spsolve", rhs, None)
         b = rhs if type(rhs) is Tensor else np.asarray(rhs)
         if b.ndim not in (1, 2) or b.shape[0] != n:
             raise ValueError(
