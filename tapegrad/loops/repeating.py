@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import partial, wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.messages import describe
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.declare.parts import part
 from tapegrad.face.constants import require_64_bits
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import got
@@ -32,16 +31,22 @@ from tapegrad.loops.carry import (
     settle_carry,
 )
 from tapegrad.loops.scanning import over_rows
+from tapegrad.loops.segments import check_checkpoint, last_carry
 from tapegrad.program.control.body import Traced, over_captured, settled_before, traced
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP, repeat
+from tapegrad.program.control.ops import FORI_LOOP, WHILE_LOOP
 from tapegrad.transforms.checkpoint import Checkpoint
 
 Fn = Callable[..., Any]
 Carry = TypeVar("Carry", bound=Any)
 
 
-def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: Any) -> Carry:
+def while_loop(
+    cond: Callable[[Any], Any],
+    body: Callable[[Any], Carry],
+    init: Any,
+    checkpoint: int | Literal["binomial"] | None = None,
+) -> Carry:
     """Apply a function repeatedly, as long as a condition holds.
 
     On arrays it is this loop::
@@ -94,19 +99,27 @@ def while_loop(cond: Callable[[Any], Any], body: Callable[[Any], Carry], init: A
     """
     check_callable(cond, "while_loop(cond, body, init): cond")
     check_callable(body, "while_loop(cond, body, init): body")
-    return _while(WHILE_LOOP, cond, body, init)
+    checkpoint = check_checkpoint("while_loop", checkpoint)
+    return _while(WHILE_LOOP, cond, body, init, checkpoint)
 
 
-def _while(*args: Any) -> Any:
+def _while(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     """`while_loop`, as a loop that is called what the user wrote."""
-    *_, body, init = args
-    if any(type(x) is Tensor for x in tree.leaves(init)):
-        return _recorded(*args)
-    done = on_arrays(body, _plain, *args)
-    return _recorded(*args) if done is None else done[0]
+    args = op, cond, body, init
+    if not any(type(x) is Tensor for x in tree.leaves(init)):
+        done = on_arrays(body, _plain, *args)
+        if done is not None:
+            return done[0]
+    return _recorded(*args, checkpoint)
 
 
-def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: Any) -> Carry:
+def fori_loop(
+    start: Any,
+    stop: Any,
+    body: Callable[[Any, Any], Carry],
+    init: Any,
+    checkpoint: int | Literal["binomial"] | None = None,
+) -> Carry:
     """Apply a function for each number of a range.
 
     On arrays it is this loop::
@@ -148,6 +161,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
     array(12.)
     """
     check_callable(body, "fori_loop(start, stop, body, init): body")
+    checkpoint = check_checkpoint("fori_loop", checkpoint)
     first, last = _whole("start", start), _whole("stop", stop)
     if type(first) is Tensor or type(last) is Tensor:
         if type(first) is not Tensor:
@@ -160,7 +174,7 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
             return Counted(at.i + 1, body(at.i, at.carry))
 
         step, start = _like(body, step), Counted(first, init)
-        return _while(FORI_LOOP, lambda at: at.i < last, step, start).carry
+        return _while(FORI_LOOP, lambda at: at.i < last, step, start, checkpoint).carry
 
     def row(carry: Any, i: Any) -> Any:
         return body(i, carry), None
@@ -169,7 +183,8 @@ def fori_loop(start: Any, stop: Any, body: Callable[[Any, Any], Carry], init: An
         # of no step nothing is known, and an error in it means nothing
         return _unchanged("fori_loop", init)
     numbers = np.arange(first, max(first, last))
-    return over_rows(FORI_LOOP, _like(body, row), init, numbers, len(numbers), False)[0]
+    n, step = len(numbers), _like(body, row)
+    return over_rows(FORI_LOOP, step, init, numbers, n, False, checkpoint)[0]
 
 
 def _whole(name: str, x: Any) -> Any:
@@ -226,7 +241,7 @@ def _check_truth(cond: Fn, found: Any) -> None:
         )
 
 
-def _recorded(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
+def _recorded(op: Rules, cond: Fn, body: Fn, init: Any, checkpoint: Any) -> Any:
     """One record for the loop, and one for each of its results."""
     (name,) = argument_names(body, 1)
     paths = [path for path, _ in named_leaves(init, root(init, name))]
@@ -244,5 +259,4 @@ def _recorded(op: Rules, cond: Fn, body: Fn, init: Any) -> Any:
     codes = [over_captured(x, captured) for x in (done, test)]
     remember = not isinstance(body, Checkpoint)
     loop = Loop(codes[0], len(carry), 0, 0, None, stop=codes[1], remember=remember)
-    whole = repeat(op, loop, [*captured, *carry])
-    return tree.unflatten(structure, [part(whole, i) for i in range(len(carry))])
+    return tree.unflatten(structure, last_carry(op, loop, [*captured, *carry], checkpoint))

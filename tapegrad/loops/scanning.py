@@ -5,14 +5,13 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.core.tensor import Rules, Tensor
-from tapegrad.declare.parts import part
 from tapegrad.face.constants import as_constant, refuse_unreal
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import got
@@ -27,9 +26,10 @@ from tapegrad.loops.carry import (
     on_arrays,
     settle_carry,
 )
+from tapegrad.loops.segments import check_checkpoint, results
 from tapegrad.program.control.body import Traced, settled_before, traced
 from tapegrad.program.control.loop import Loop
-from tapegrad.program.control.ops import SCAN, repeat
+from tapegrad.program.control.ops import SCAN
 from tapegrad.transforms.checkpoint import Checkpoint
 
 Step = Callable[[Any, Any], Any]
@@ -42,6 +42,7 @@ def scan(
     xs: Any = None,
     length: int | None = None,
     reverse: bool = False,
+    checkpoint: int | Literal["binomial"] | None = None,
 ) -> tuple[Carry, Any]:
     """Apply a function to each row in turn, passing a carry along.
 
@@ -104,17 +105,21 @@ def scan(
     (array(10.), array(90.))
     """
     check_callable(f, "scan(f, init, xs): f")
-    return over_rows(SCAN, f, init, xs, _length(xs, length), reverse)
+    checkpoint = check_checkpoint("scan", checkpoint)
+    return over_rows(SCAN, f, init, xs, _length(xs, length), reverse, checkpoint)
 
 
-def over_rows(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> tuple[Any, Any]:
+def over_rows(
+    op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool, checkpoint: Any
+) -> tuple[Any, Any]:
     """`scan`, as a loop that is called what the user wrote."""
     args = op, f, init, xs, n, reverse
-    if any(type(x) is Tensor for x in tree.leaves((init, xs))):
-        return _recorded(*args)
-    refuse_unreal("scan: xs", tree.leaves(xs), True)
-    done = on_arrays(f, _plain, *args)
-    return _recorded(*args) if done is None else done[0]
+    if not any(type(x) is Tensor for x in tree.leaves((init, xs))):
+        refuse_unreal("scan: xs", tree.leaves(xs), True)
+        done = on_arrays(f, _plain, *args)
+        if done is not None:
+            return done[0]
+    return _recorded(*args, checkpoint)
 
 
 def _length(xs: Any, length: int | None) -> int:
@@ -165,7 +170,9 @@ def _plain(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any
     return carry, tree.map(lambda *rows: np.stack(rows), *given)
 
 
-def _recorded(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> Any:
+def _recorded(
+    op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool, checkpoint: Any
+) -> Any:
     """One record for the loop, and one for each of its results."""
     remember = not isinstance(f, Checkpoint)
     init, done = _traced(op, f, init, xs, n)
@@ -173,8 +180,7 @@ def _recorded(op: Rules, f: Step, init: Any, xs: Any, n: int, reverse: bool) -> 
     carry, rows = tree.leaves(init), tree.leaves(xs)
     ys, structure = tree.flatten(done.output[1])
     loop = Loop(done.code, len(carry), len(rows), len(ys), n, reverse, remember=remember)
-    whole = repeat(op, loop, [*done.captured, *carry, *rows])
-    parts = [part(whole, i) for i in range(loop.first_kept)]
+    parts = results(op, loop, [*done.captured, *carry, *rows], checkpoint)
     last = tree.unflatten(tree.flatten(init)[1], parts[: len(carry)])
     return last, tree.unflatten(structure, parts[len(carry) :])
 

@@ -99,7 +99,7 @@ def backward(
     captured = [i for i in range(n) if i in wanted]
     carry = [i for i in range(n_carry) if floating(body, Ref("input", n + i))]
     rows = [i for i in range(n + n_carry, len(body.inputs)) if i in wanted]
-    seeded = [i for i in range(n_carry, len(body.outputs)) if given[i]]
+    seeded = [i for i in range(n_carry, len(given)) if given[i]]
     moving = [
         *[Moving("carry", _like(body, Ref("input", i), "d_")) for i in captured],
         *[Moving("carry", _like(body, body.outputs[i], "d_")) for i in carry],

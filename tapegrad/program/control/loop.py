@@ -142,7 +142,7 @@ class Loop:
     def run(self, operands: Sequence[Any]) -> Parts:
         """Its results."""
         steps = self.steps(operands[self.n_captured + self.n_carry :])
-        if steps is not None and steps * len(self.body.instructions) >= _LONG:
+        if steps is not None and steps * lines_run(self.body) >= _LONG:
             run: Any = lazy_import("tapegrad.program.control.running", "run_written")
             results: Parts = run(self, operands)
             return results
@@ -199,6 +199,16 @@ def inner(options: Mapping[str, Any]) -> list[Code]:
     """The programs inside an instruction."""
     held = [x for x in options.values() if isinstance(x, Loop | Branch)]
     return [code for x in held for code in x.bodies.values()]
+
+
+def lines_run(code: Code) -> int:
+    """The number of instructions that run in a call, each step of a loop inside with its own."""
+    found = len(code.instructions)
+    for made in code.instructions:
+        loop = made.options.get("loop")
+        if loop is not None:
+            found += (loop.length or 1) * lines_run(loop.body)
+    return found
 
 
 def _stacked(rows: list[Any], like: Any) -> Array:

@@ -31,10 +31,13 @@ from tapegrad.program.control.loop import Loop
 from tapegrad.program.program import Program
 
 
-def repeat(op: Rules, loop: Loop, operands: Sequence[Any]) -> Any:
-    """The results of a loop, as `Parts`; a record of them if an operand is a Tensor."""
+def repeat(op: Rules, loop: Loop, operands: Sequence[Any], lean: bool = False) -> Any:
+    """The results of a loop, as `Parts`; a record of them if an operand is a Tensor.
+
+    A lean one keeps nothing for derivatives: it runs again when one asks.
+    """
     moving = [i for i, x in enumerate(operands) if type(x) is Tensor and is_floating(x)]
-    if moving:
+    if moving and not lean:
         loop = keeping(loop, moving)
     return apply(op, tuple(operands), {"loop": loop})
 
@@ -50,6 +53,7 @@ def _like(*operands: Any, loop: Loop) -> Parts:
 
 def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     """The cotangents of the operands."""
+    lean, loop, y = _kept(op, loop, y, operands)
     derived = pulled(loop, [x is not None for x in g.values], loop.moving)
     n, n_carry = loop.n_captured, loop.n_carry
     captured = [i for i in range(n) if i in loop.moving]
@@ -58,7 +62,7 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
     moving = [_zeros(loop, i) for i in captured]
     moving += [_zeros(loop, n + i) if g.values[i] is None else g.values[i] for i in carry]
     moving += [x for x in g.values[n_carry:] if x is not None]
-    whole = repeat(op, derived.loop, derived.operands(y, operands, moving))
+    whole = repeat(op, derived.loop, derived.operands(y, operands, moving), lean)
     cotangents: list[Any] = [None] * len(operands)
     for at, i in enumerate([*captured, *[n + i for i in carry], *rows]):
         if i in loop.moving:
@@ -68,14 +72,16 @@ def _pull(op: Rules, g: Parts, y: Any, *operands: Any, loop: Loop) -> list[Any]:
 
 def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: Loop) -> Parts:
     """The tangents of its results."""
-    n, first, n_all = loop.n_captured, loop.n_captured + loop.n_carry, len(loop.body.outputs)
+    n_all = len(loop.body.outputs)
+    lean, loop, y = _kept(op, loop, y, operands)
+    n, first = loop.n_captured, loop.n_captured + loop.n_carry
 
     def push(last: int) -> list[Any]:
         derived, given = pushed(loop, tangents, last)
         moving = [tangents[i] for i in range(n) if i in tangents]
         moving += [tangents.get(i, _zeros(loop, i)) for i in range(n, first) if _moves(loop, i)]
         moving += [tangents[i] for i in range(first, len(operands)) if i in tangents]
-        whole = repeat(op, derived.loop, derived.operands(y, operands, moving))
+        whole = repeat(op, derived.loop, derived.operands(y, operands, moving), lean)
         values: list[Any] = [None] * n_all
         for at, i in enumerate(given):
             values[i] = part(whole, at)
@@ -87,6 +93,14 @@ def _push(op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, loop: 
     rest = cache(lambda: push(n_all))
     kept = [lambda i=i: rest()[i] for i in range(loop.first_kept, n_all)]
     return Parts((*push(loop.first_kept)[: loop.first_kept], *kept))
+
+
+def _kept(op: Rules, loop: Loop, y: Any, operands: Sequence[Any]) -> tuple[bool, Loop, Any]:
+    """Whether a loop is lean; and one that keeps what derivatives need, with its results."""
+    if loop.moving:
+        return False, loop, y
+    loop = keeping(loop, [i for i, x in enumerate(operands) if is_floating(x)])
+    return True, loop, apply(op, tuple(operands), {"loop": loop})
 
 
 def _moves(loop: Loop, i: int) -> bool:
@@ -127,7 +141,7 @@ def _batch(op: Rules, batched: Batched, *operands: Any, loop: Loop) -> Parts:
         for i, (x, b) in enumerate(zip(operands, own, strict=True))
     ]
     batch_loop = attrs.evolve(loop, body=body, stop=stop, n_ys=n_ys, moving=frozenset())
-    whole = repeat(op, batch_loop, given)
+    whole = repeat(op, batch_loop, given, lean=not loop.moving)
     values: list[Any] = [with_batch(part(whole, i), b, n) for i, b in enumerate(carry)]
     for i in range(loop.n_carry, len(loop.body.outputs)):
         x = None if ends_apart else part(whole, i)

@@ -1,0 +1,183 @@
+"""Loops in segments: the state before each is kept, and its steps are repeated on the way back.
+
+A segment is a loop of its own, in a loop over the segments. So what holds of a loop in a loop holds
+of it too: derivatives of any order in both modes, batches, programs and their files.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+
+from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.declare.parts import part
+from tapegrad.face.text import got
+from tapegrad.program.control.body import program_of, replayed
+from tapegrad.program.control.loop import Loop
+from tapegrad.program.control.ops import repeat
+from tapegrad.program.ir import Input
+
+# of each level of loops, as long as the steps of a few levels are enough
+_MOST_STEPS = 32
+
+
+def check_checkpoint(what: str, checkpoint: Any) -> int | str | None:
+    """What to keep of a loop: None, a number of steps, or ``"binomial"``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For anything else, with what to write.
+    """
+    if checkpoint is None or (type(checkpoint) is str and checkpoint == "binomial"):
+        return checkpoint
+    must = (
+        f"{what}: checkpoint must be a number of steps, 1 or more, after each of which the carry "
+        'is kept, "binomial", which finds that number, or None, which keeps everything; it is '
+    )
+    if isinstance(checkpoint, str):
+        raise ValueError(f"{must}{checkpoint!r}")
+    if isinstance(checkpoint, bool | np.bool_ | Tensor):
+        raise TypeError(f"{must}{got(checkpoint)}")
+    try:
+        steps = operator.index(checkpoint)
+    except TypeError:
+        raise TypeError(f"{must}{got(checkpoint)}") from None
+    if steps < 1:
+        raise ValueError(f"{must}{steps}")
+    return steps
+
+
+# --- a known number of steps ----------------------------------------------------------------
+
+
+def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+    """The last carry of a loop over rows, and the rows that its steps gave."""
+    n = loop.length or 0
+    if checkpoint == 1:
+        loop, checkpoint = attrs.evolve(loop, remember=False), None
+    size, levels = (n, 0) if checkpoint is None else _segments(n, checkpoint)
+    if size >= n:
+        whole = repeat(op, loop, operands)
+        return [part(whole, i) for i in range(loop.first_kept)]
+    first = loop.n_captured + loop.n_carry
+    captured, carry, xs = (
+        operands[: loop.n_captured],
+        operands[loop.n_captured : first],
+        operands[first:],
+    )
+    given: list[list[Any]] = []
+    done = 0
+    for level in reversed(range(levels + 1)):
+        count = (n - done) // size**level
+        if not count:
+            continue
+        # the last steps, of which there are too few for a segment, are one
+        sides = [count, *[size] * level] if level else [1, count]
+        segments = loop
+        for side in sides[:0:-1]:
+            segments = _of_segments(op, attrs.evolve(segments, length=side))
+        start, stop = done, done + count * size**level
+        done = stop
+        if loop.reverse:
+            start, stop = n - stop, n - start
+        rows = [
+            np.reshape(x if stop - start == n else x[start:stop], (*sides, *x.shape[1:]))
+            for x in xs
+        ]
+        whole = repeat(op, attrs.evolve(segments, length=sides[0]), [*captured, *carry, *rows])
+        carry = [part(whole, i) for i in range(loop.n_carry)]
+        ys = [part(whole, i) for i in range(loop.n_carry, loop.first_kept)]
+        given.append([np.reshape(y, (stop - start, *y.shape[len(sides) :])) for y in ys])
+    if loop.reverse:
+        given.reverse()
+    return [*carry, *[y[0] if len(y) == 1 else np.concatenate(y) for y in zip(*given, strict=True)]]
+
+
+def _segments(n: int, checkpoint: int | str) -> tuple[int, int]:
+    """The number of steps in a segment, and how many levels of segments there are.
+
+    A segment of a higher level is of as many of the lower one.
+    """
+    if checkpoint != "binomial":
+        return int(checkpoint), 1
+    levels = 1
+    while n > _MOST_STEPS ** (levels + 1):
+        levels += 1
+    most = max(1, math.floor(n ** (1 / (levels + 1)) + 1e-9))
+
+    def loops(size: int) -> int:
+        return sum(n // size**level % size > 0 for level in range(levels))
+
+    # a number that leaves no steps over, if there is one
+    return min(range(most, most * 3 // 4, -1), key=loops), levels
+
+
+def _of_segments(op: Rules, loop: Loop) -> Loop:
+    """A loop of which each step is a loop."""
+    first = loop.n_captured + loop.n_carry
+    rows = [
+        attrs.evolve(x, shape=(loop.length, *x.shape), number=None)
+        for x in loop.body.inputs[first:]
+    ]
+
+    def step(tensors: list[Tensor]) -> list[Any]:
+        whole = repeat(op, loop, tensors, lean=True)
+        return [part(whole, i) for i in range(loop.first_kept)]
+
+    code = program_of(loop.body.label, [*loop.body.inputs[:first], *rows], step)
+    return attrs.evolve(loop, body=code, remember=False)
+
+
+# --- a number of steps that a value decides -------------------------------------------------
+
+
+def last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> list[Any]:
+    """The last carry of a loop that a value ends.
+
+    Where it is not said how long a segment is, each is one step longer than the one before.
+    """
+    if checkpoint == 1:
+        loop, checkpoint = attrs.evolve(loop, remember=False), None
+    if checkpoint is not None:
+        n = loop.n_captured
+        loop = _of_growing(op, loop, int(checkpoint == "binomial"))
+        size = np.asarray(1 if checkpoint == "binomial" else checkpoint)
+        operands = [*operands[:n], size, *operands[n:]]
+    whole = repeat(op, loop, operands)
+    return [part(whole, i) for i in range(checkpoint is not None, loop.n_carry)]
+
+
+def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
+    """A loop of which each step is a loop of at most as many steps as its first carry says."""
+    body, stop, n, label = loop.body, loop.stop, loop.n_captured, loop.body.label
+    assert stop is not None
+    captured, carry = body.inputs[:n], body.inputs[n:]
+    size, done = (Input(name, (), np.dtype(int)) for name in ("size", "done"))
+
+    def step(tensors: list[Tensor]) -> list[Any]:
+        return [tensors[n + 1] + 1, *replayed(body, [*tensors[:n], *tensors[n + 2 :]])]
+
+    def goes_on(tensors: list[Tensor]) -> list[Any]:
+        (further,) = replayed(stop, [*tensors[:n], *tensors[n + 2 :]])
+        return [np.logical_and(tensors[n + 1] < tensors[n], further)]
+
+    inputs = [*captured, size, done, *carry]
+    codes = [program_of(label, inputs, f) for f in (step, goes_on)]
+    inner = attrs.evolve(loop, body=codes[0], stop=codes[1], n_carry=loop.n_carry + 1)
+
+    def segment(tensors: list[Tensor]) -> list[Any]:
+        given = [*tensors[: n + 1], np.asarray(0), *tensors[n + 1 :]]
+        whole = repeat(op, inner, given, lean=True)
+        return [tensors[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
+
+    def begins(tensors: list[Tensor]) -> list[Any]:
+        return replayed(stop, [*tensors[:n], *tensors[n + 1 :]])
+
+    codes = [program_of(label, [*captured, size, *carry], f) for f in (segment, begins)]
+    return attrs.evolve(inner, body=codes[0], stop=codes[1], remember=False)
