@@ -70,6 +70,11 @@ def while_loop(
         only its carry.
     init
         The first carry, a tree. A Python number in it takes the dtype that `body` gives it.
+    checkpoint
+        What is kept for derivatives, as for `scan`. The number of steps is known only at the end,
+        so the segments of ``"binomial"`` grow: each is one step longer than the one before. Of n
+        steps it keeps ``sqrt(2 n)`` carries, and repeats each step once, up to ``sqrt(2 n)`` at a
+        time.
 
     Returns
     -------
@@ -79,9 +84,9 @@ def while_loop(
     ------
     TypeError
         If `body` returns a carry of another structure or dtype, with the path of the leaf;
-        if `cond` does not return one truth value.
+        if `cond` does not return one truth value; if `checkpoint` is of no kind that `scan` takes.
     ValueError
-        If a carry has another shape.
+        If a carry has another shape; if `checkpoint` is another word, or a number below 1.
 
     Notes
     -----
@@ -138,6 +143,8 @@ def fori_loop(
         A function ``body(i, carry) -> carry``, as for `scan`.
     init
         The first carry.
+    checkpoint
+        What is kept for derivatives, as for `scan`, or where a bound is a Tensor, for `while_loop`.
 
     Returns
     -------

@@ -26,7 +26,7 @@ from tapegrad.program.ir import Input
 _MOST_STEPS = 32
 
 
-def check_checkpoint(what: str, checkpoint: Any) -> int | str | None:
+def check_checkpoint(what: str, checkpoint: Any) -> Any:
     """What to keep of a loop: None, a number of steps, or ``"binomial"``.
 
     Raises
@@ -34,22 +34,21 @@ def check_checkpoint(what: str, checkpoint: Any) -> int | str | None:
     TypeError, ValueError
         For anything else, with what to write.
     """
-    if checkpoint is None or (type(checkpoint) is str and checkpoint == "binomial"):
+    if checkpoint is None or (isinstance(checkpoint, str) and checkpoint == "binomial"):
         return checkpoint
+    is_number = isinstance(checkpoint, str | int | float | np.generic)
     must = (
-        f"{what}: checkpoint must be a number of steps, 1 or more, after each of which the carry "
-        'is kept, "binomial", which finds that number, or None, which keeps everything; it is '
+        f'{what}: checkpoint must be None, "binomial", or a whole number of steps such as 20, 1 or '
+        f"more; it is {repr(checkpoint) if is_number else got(checkpoint)}"
     )
-    if isinstance(checkpoint, str):
-        raise ValueError(f"{must}{checkpoint!r}")
-    if isinstance(checkpoint, bool | np.bool_ | Tensor):
-        raise TypeError(f"{must}{got(checkpoint)}")
     try:
+        if isinstance(checkpoint, bool | Tensor):
+            raise TypeError
         steps = operator.index(checkpoint)
     except TypeError:
-        raise TypeError(f"{must}{got(checkpoint)}") from None
+        raise (ValueError if isinstance(checkpoint, str) else TypeError)(must) from None
     if steps < 1:
-        raise ValueError(f"{must}{steps}")
+        raise ValueError(must)
     return steps
 
 
@@ -66,11 +65,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
         whole = repeat(op, loop, operands)
         return [part(whole, i) for i in range(loop.first_kept)]
     first = loop.n_captured + loop.n_carry
-    captured, carry, xs = (
-        operands[: loop.n_captured],
-        operands[loop.n_captured : first],
-        operands[first:],
-    )
+    captured, carry = operands[: loop.n_captured], operands[loop.n_captured : first]
     given: list[list[Any]] = []
     done = 0
     for level in reversed(range(levels + 1)):
@@ -88,7 +83,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
             start, stop = n - stop, n - start
         rows = [
             np.reshape(x if stop - start == n else x[start:stop], (*sides, *x.shape[1:]))
-            for x in xs
+            for x in operands[first:]
         ]
         whole = repeat(op, attrs.evolve(segments, length=sides[0]), [*captured, *carry, *rows])
         carry = [part(whole, i) for i in range(loop.n_carry)]
@@ -102,14 +97,16 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
 def _segments(n: int, checkpoint: int | str) -> tuple[int, int]:
     """The number of steps in a segment, and how many levels of segments there are.
 
-    A segment of a higher level is of as many of the lower one.
+    A segment of a higher level consists of as many of the level below.
     """
     if checkpoint != "binomial":
         return int(checkpoint), 1
     levels = 1
     while n > _MOST_STEPS ** (levels + 1):
         levels += 1
-    most = max(1, math.floor(n ** (1 / (levels + 1)) + 1e-9))
+    most = math.floor(n ** (1 / (levels + 1)) + 1e-9)
+    if most < 2:
+        return n, 0
 
     def loops(size: int) -> int:
         return sum(n // size**level % size > 0 for level in range(levels))
@@ -121,10 +118,8 @@ def _segments(n: int, checkpoint: int | str) -> tuple[int, int]:
 def _of_segments(op: Rules, loop: Loop) -> Loop:
     """A loop of which each step is a loop."""
     first = loop.n_captured + loop.n_carry
-    rows = [
-        attrs.evolve(x, shape=(loop.length, *x.shape), number=None)
-        for x in loop.body.inputs[first:]
-    ]
+    n: Any = loop.length
+    rows = [attrs.evolve(x, shape=(n, *x.shape), number=None) for x in loop.body.inputs[first:]]
 
     def step(tensors: list[Tensor]) -> list[Any]:
         whole = repeat(op, loop, tensors, lean=True)

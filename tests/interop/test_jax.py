@@ -214,20 +214,22 @@ def test_a_stopped_gradient_is_stopped_for_jax_too() -> None:
     assert jax.grad(f)(3.0) == 3.0
 
 
-def test_loops_and_branches_are_those_of_jax() -> None:
+@pytest.mark.parametrize("checkpoint", [None, 2, "binomial"])
+def test_loops_and_branches_are_those_of_jax(checkpoint: Any) -> None:
     def loss(w: Any, xs: Any) -> Any:
         def step(carry: Any, x: Any) -> Any:
             carry = np.tanh(w @ carry + x)
             return carry, tg.cond(np.sum(carry) > 0, np.sin, lambda y: y * np.arange(2.0), carry)
 
-        last, rows = tg.scan(step, np.zeros(2), xs, reverse=True)
-        repeated = tg.fori_loop(0, 3, lambda i, s: s * w[0] + i, xs[0])
+        last, rows = tg.scan(step, np.zeros(2), xs, reverse=True, checkpoint=checkpoint)
+        repeated = tg.fori_loop(0, 5, lambda i, s: s * w[0] + i, xs[0], checkpoint)
         return np.sum(last) + np.sum(rows * repeated)
 
     def grown(w: Any) -> Any:
-        return tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, w * w)
+        start = w * w
+        return tg.while_loop(lambda s: np.sum(s) < 50.0, lambda s: s * 1.5 + 1.0, start, checkpoint)
 
-    w, xs = np.array([[0.5, -0.25], [0.75, 1.0]]), np.linspace(-1, 1, 6).reshape(3, 2)
+    w, xs = np.array([[0.5, -0.25], [0.75, 1.0]]), np.linspace(-1, 1, 10).reshape(5, 2)
 
     @jax.jit
     def on_jax(w: Any, xs: Any) -> Any:
@@ -239,6 +241,16 @@ def test_loops_and_branches_are_those_of_jax() -> None:
     close(on_jax(w, xs), (wanted, wanted, grown(w)))
     with pytest.raises(TypeError, match="a gradient through a while_loop"):
         tg.to_jax(tg.grad(lambda w: np.sum(grown(w))))(w)
+
+
+def test_jax_repeats_the_steps_of_a_segment_too() -> None:
+    def kept(checkpoint: Any) -> int:
+        loss = tg.to_jax(lambda x: tg.fori_loop(0, 400, lambda i, s: np.sin(s * s), x, checkpoint))
+        pullback = jax.vjp(loss, np.ones(10))[1]
+        return sum(x.nbytes for x in jax.tree.leaves(pullback))
+
+    for checkpoint in (20, "binomial"):
+        assert 0 < kept(checkpoint) < kept(None) / 8
 
 
 # --- keys -----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ def by_hand(f, init, xs, reverse):
     return carry, tg.tree.map(lambda *rows: np.stack(rows), *ys)
 
 
-def losses(terms, reverse, remember=True):
+def losses(terms, reverse, remember=True, checkpoint=None):
     """One function by scan and by hand."""
 
     def loss(loop, c, xs, w):
@@ -54,7 +54,8 @@ def losses(terms, reverse, remember=True):
         return tg.sum(c * w[0]) + 0.1 * tg.sum(ys["y"] ** 2) + tg.sum(ys["c"]) * n
 
     def scanned(f, init, xs):
-        return tg.scan(f if remember else tg.checkpoint(f), init, xs, reverse=reverse)
+        f = f if remember else tg.checkpoint(f)
+        return tg.scan(f, init, xs, reverse=reverse, checkpoint=checkpoint)
 
     def unrolled(f, init, xs):
         return by_hand(f, init, xs, reverse)

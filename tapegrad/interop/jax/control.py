@@ -30,6 +30,9 @@ def loop(jax: Any, run: Run, operands: list[Any], loop: Loop) -> tuple[Any, ...]
         made = _outputs(jax, run, body, [*captured, *carry, *rows])
         return made[:n_carry], made[n_carry:]
 
+    if not loop.remember:
+        # JAX too repeats a step for its derivatives
+        step = jax.checkpoint(step)
     if loop.stop is None:
         steps = loop.steps(xs)
         last, stacks = jax.lax.scan(step, carry, tuple(xs), length=steps, reverse=loop.reverse)

@@ -1,0 +1,329 @@
+"""Loops in segments: the values and derivatives of the plain loop, in little memory."""
+
+import gc
+import tracemalloc
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from depth import THOROUGH, depth
+from hypothesis import given
+from loops import arguments, losses, same, terms
+
+import tapegrad as tg
+from tapegrad.loops import segments
+from tapegrad.testing import check_grads
+
+SCHEDULES = (1, 2, 3, 5, "binomial")
+schedules = st.sampled_from(SCHEDULES)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """Levels of few steps, so that short loops have several."""
+    monkeypatch.setattr(segments, "_MOST_STEPS", 3)
+
+
+# --- values and derivatives -----------------------------------------------------------------
+
+
+@depth("loop")
+@given(terms, st.integers(1, 7), st.booleans(), st.booleans(), schedules)
+def test_a_scan_in_segments_has_the_values_and_derivatives_of_the_loop(
+    terms, n, reverse, remember, checkpoint
+):
+    args, tangents = arguments(n), arguments(n, 1)
+    lean, by_hand = losses(terms, reverse, remember, checkpoint)
+
+    def derivatives(f):
+        return lambda *args: (tg.value_and_grad(f, (0, 1, 2))(*args), tg.hvp(f, args, tangents))
+
+    expected = derivatives(by_hand)(*args)
+    same(derivatives(lean)(*args), expected)
+    same(tg.compile(derivatives(lean))(*args), expected)
+    same(tg.jvp(lean, args, tangents), tg.jvp(by_hand, args, tangents))
+
+
+def scanned(checkpoint, reverse=False):
+    def fn(start, xs):
+        def step(c, x):
+            c = np.sin(c * x) + 0.1 * np.cos(c)
+            return c, c * x
+
+        return tg.scan(step, start, xs, reverse=reverse, checkpoint=checkpoint)
+
+    return fn
+
+
+def counted(checkpoint):
+    return lambda x, n: tg.fori_loop(1, n, lambda i, c: np.sin(c * i + x[0]), x, checkpoint)
+
+
+def ended(checkpoint):
+    def fn(x, most):
+        def step(s):
+            return {"n": s["n"] + 1, "x": s["x"] + np.sin(s["x"]) ** 2 + 0.1}
+
+        start = {"n": 0, "x": x}
+        return tg.while_loop(lambda s: np.sum(s["x"]) < most, step, start, checkpoint)
+
+    return fn
+
+
+def pulled(fn, argnums=0):
+    """The values of a function, and the cotangents of an argument for cotangents of 1."""
+
+    def both(*args):
+        def of(*moving):
+            given = list(args)
+            for i, x in zip(argnums, moving, strict=True):
+                given[i] = x
+            return fn(*given)
+
+        out, pullback = tg.vjp(of, *[args[i] for i in argnums])
+        return out, pullback(tg.tree.map(np.ones_like, out))
+
+    argnums = (argnums,) if isinstance(argnums, int) else argnums
+    return both
+
+
+def to_the_bit(a, b):
+    tg.tree.map(np.testing.assert_array_equal, a, b)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 6, 7, 11, 12])
+def test_scans_in_segments_agree_with_the_loop_to_the_last_bit(n, reverse, short):
+    start, xs = np.array([0.3, 0.7]), np.linspace(0.5, 2.0, 2 * n).reshape(n, 2)
+    expected = pulled(scanned(None, reverse), (0, 1))(start, xs)
+    by_hand = scanned(None, reverse)(start, xs)
+    for checkpoint in SCHEDULES:
+        found = pulled(scanned(checkpoint, reverse), (0, 1))
+        to_the_bit(found(start, xs), expected)
+        to_the_bit(tg.compile(found)(start, xs), expected)
+        to_the_bit(scanned(checkpoint, reverse)(start, xs), by_hand)
+
+
+def test_other_loops_in_segments_agree_with_the_loop_to_the_last_bit():
+    x = np.array([0.3, 0.7])
+    for of, many in ((counted, (0, 1, 2, 7)), (ended, (0.0, 1.5, 9.0))):
+        plain = pulled(of(None))
+        for checkpoint in SCHEDULES:
+            fn = pulled(of(checkpoint))
+            # how many steps there are is known, and is not
+            compiled = tg.compile(fn)
+            for most in many:
+                to_the_bit(fn(x, most), plain(x, most))
+                to_the_bit(compiled(x, most), plain(x, most))
+            assert len(compiled.signatures) == 1
+
+
+@pytest.mark.parametrize("most", [8, 32])
+def test_the_binomial_schedule_has_few_levels_of_few_steps(most, monkeypatch):
+    monkeypatch.setattr(segments, "_MOST_STEPS", most)
+    for n in [*range(4, 130), 997, 1024, 1025, 4096, 99_999]:
+        size, levels = segments._segments(n, "binomial")
+        assert 2 <= size <= most
+        assert 1 <= n // size**levels <= 4 * most
+        assert levels <= np.log(n) / np.log(most) + 1e-9 or levels == 1
+
+
+TRANSFORMS = {
+    "third derivatives": lambda f: tg.grad(
+        lambda x: tg.jvp(tg.grad(lambda x: tg.jvp(f, (x,), (x,))[1]), (x,), (x,))[1].sum()
+    ),
+    "jacobian, forward": lambda f: tg.jacobian(f, mode="forward"),
+    "hessian": tg.hessian,
+    "batch of gradients": lambda f: lambda x: tg.vmap(tg.grad(f))(np.stack([x, 2 * x, x - 1])),
+    "gradient of a batch": lambda f: tg.grad(
+        lambda x: tg.sum(tg.vmap(f)(np.stack([x, 2 * x, x - 1])))
+    ),
+    "linearized": lambda f: lambda x: tg.linearize(f, x)[1](x),
+    "checkpointed": lambda f: tg.grad(tg.checkpoint(f)),
+}
+LOOPS = {
+    "scan": lambda x, checkpoint: tg.sum(
+        tg.scan(
+            lambda c, r: (np.sin(c * r) * x[0], c @ x),
+            x,
+            np.linspace(0, 1, 7),
+            checkpoint=checkpoint,
+        )[1]
+    ),
+    "while": lambda x, checkpoint: tg.sum(ended(checkpoint)(x, 6.0)["x"] ** 2),
+    "number": lambda x, checkpoint: tg.sum(counted(checkpoint)(x, 6) ** 2),
+    "nested": lambda x, checkpoint: tg.scan(
+        lambda c, r: (tg.sum(counted(checkpoint)(x * c * r, 5)), None),
+        0.3,
+        np.linspace(0.1, 1, 5),
+        checkpoint=checkpoint,
+    )[0],
+}
+
+
+# the third derivatives of loops in loops in loops are programs of many loops
+@pytest.mark.parametrize(
+    ("loop", "transform"),
+    [
+        (loop, transform)
+        for loop in LOOPS
+        for transform in TRANSFORMS
+        if THOROUGH or (loop != "nested" or transform not in ("third derivatives", "hessian"))
+    ],
+)
+def test_loops_in_segments_are_transformed_as_any_loop(loop, transform, short):
+    x = np.array([0.3, 0.7])
+    fn = {c: TRANSFORMS[transform](lambda x, c=c: LOOPS[loop](x, c)) for c in (None, 2, "binomial")}
+    expected = fn[None](x)
+    for checkpoint in (2, "binomial"):
+        same(fn[checkpoint](x), expected)
+        if not transform.startswith("third") or THOROUGH:
+            same(tg.compile(fn[checkpoint])(x), expected)
+
+
+def test_complex_carries_in_segments():
+    z = np.array([0.3 + 0.2j, -0.5j])
+
+    def loss(z, checkpoint=2):
+        last, ys = scanned(checkpoint)(z, np.linspace(0.5, 1.0, 5) * 1j)
+        return tg.sum(np.abs(last) ** 2) + tg.sum(ys).real
+
+    check_grads(loss, (z,))
+    same(tg.grad(loss)(z), tg.grad(lambda z: loss(z, None))(z))
+
+
+def test_a_program_with_segments_is_saved_and_loaded(tmp_path):
+    args = np.array([0.3, 0.7]), np.ones((7, 2))
+    program = tg.compile(pulled(scanned(2), (0, 1))).program(*args)
+    program.save(tmp_path / "loop.npz")
+    to_the_bit(tg.load_program(tmp_path / "loop.npz")(*args), program(*args))
+
+
+# --- memory, and what it costs --------------------------------------------------------------
+
+
+def peak(fn, *args):
+    gc.collect()
+    tracemalloc.start()
+    try:
+        fn(*args)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def simulated(checkpoint, n, kind="scan"):
+    def loss(w, c):
+        def step(c):
+            return c + 0.1 * w * (np.roll(c, 1) - 2 * c + np.roll(c, -1)) + 0.01 * np.sin(c)
+
+        if kind == "scan":
+            return tg.sum(
+                tg.scan(lambda c, _: (step(c), None), c, length=n, checkpoint=checkpoint)[0] ** 2
+            )
+        steps = (0 * c[0] + n).astype(int)
+        return tg.sum(tg.fori_loop(0, steps, lambda _, c: step(c), c, checkpoint) ** 2)
+
+    return loss
+
+
+DERIVATIVES = {
+    "grad": lambda f: tg.grad(f, (0, 1)),
+    "jvp": lambda f: lambda w, c: tg.jvp(f, (w, c), (c, w)),
+    "hvp": lambda f: lambda w, c: tg.hvp(f, (w, c), (c, w)),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "derivative"),
+    [
+        ("scan", "grad"),
+        ("scan", "jvp"),
+        ("while", "grad"),
+        *(THOROUGH * [("scan", "hvp"), ("while", "jvp"), ("while", "hvp")]),
+    ],
+)
+def test_a_loop_in_segments_takes_little_memory(kind, derivative):
+    args, n = (np.full(2_000, 0.9), np.linspace(0.1, 0.9, 2_000)), 400
+    # a segment that a value ends is held in lists until it has ended
+    least = {"scan": 7.9, "while": 5.5}[kind]
+    for compiled in (lambda f: f, tg.compile)[: 1 + (derivative == "grad")]:
+
+        def of(checkpoint, compiled=compiled):
+            return peak(compiled(DERIVATIVES[derivative](simulated(checkpoint, n, kind))), *args)
+
+        whole = of(None)
+        for checkpoint in (20, "binomial"):
+            assert of(checkpoint) * least < whole
+
+
+def test_memory_of_the_binomial_schedule_grows_with_the_logarithm(monkeypatch):
+    monkeypatch.setattr(segments, "_MOST_STEPS", 8)
+    args = np.full(1_000, 0.9), np.linspace(0.1, 0.9, 1_000)
+    few, many = (peak(tg.grad(simulated("binomial", n)), *args) for n in (8**2, 8**3))
+    assert many < 1.5 * few
+
+
+def test_a_step_is_repeated_once_for_each_level(short):
+    calls = []
+
+    @tg.custom_op(vjps=(lambda g, y, x: g * np.cos(x),))
+    def step(x):
+        calls.append(1)
+        return np.sin(x)
+
+    def evaluations(checkpoint, n):
+        loss = lambda x: tg.fori_loop(0, n, lambda i, c: step(c), x, checkpoint)  # noqa: E731
+        compiled = tg.compile(tg.grad(loss))
+        compiled(0.5)
+        calls.clear()
+        compiled(0.5)
+        return len(calls)
+
+    assert evaluations(None, 12) == 12
+    for checkpoint in (2, 3, 5):
+        assert evaluations(checkpoint, 12) == 2 * 12
+    assert evaluations("binomial", 9) == 2 * 9
+    assert evaluations("binomial", 12) == 3 * 12
+
+
+def test_a_segment_of_a_loop_that_a_value_ends_is_a_step_longer_than_the_one_before():
+    output, tape = tg.record(ended("binomial"))(np.array([0.3, 0.7]), 30.0)
+    (record,) = [x for x in tape if "loop" in x.options]
+    n, segments = int(output["n"]), int(record._primal.values[0]) - 1
+    assert segments * (segments - 1) / 2 < n <= segments * (segments + 1) / 2
+
+
+# --- refusals -------------------------------------------------------------------------------
+
+WRONG = {
+    0: ValueError,
+    -3: ValueError,
+    "sqrt": ValueError,
+    "Binomial": ValueError,
+    True: TypeError,
+    2.0: TypeError,
+    (2,): TypeError,
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_what_is_no_schedule_is_refused_with_what_to_write(wrong):
+    calls = {
+        "scan": lambda: tg.scan(lambda c, x: (c, x), 0.0, np.ones(3), checkpoint=wrong),
+        "fori_loop": lambda: tg.fori_loop(0, 3, lambda i, c: c, 0.0, checkpoint=wrong),
+        "while_loop": lambda: tg.while_loop(
+            lambda c: c < 1, lambda c: c + 1, 0.0, checkpoint=wrong
+        ),
+    }
+    for name, call in calls.items():
+        with pytest.raises(
+            WRONG[wrong], match=rf'^{name}: checkpoint must be None, "binomial", or .* steps'
+        ) as told:
+            call()
+        assert (repr(wrong) if wrong != (2,) else "a tuple") in str(told.value)
+
+
+def test_numbers_of_steps_may_be_numpys():
+    x = np.array([0.3, 0.7])
+    to_the_bit(counted(np.int32(2))(x, 5), counted(2)(x, 5))
