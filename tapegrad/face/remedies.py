@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import import_module
 from itertools import islice
+from operator import attrgetter
 from types import FrameType, MappingProxyType
 from typing import Any
 
@@ -21,7 +22,7 @@ _CONVERSIONS = ("float", "float64", "double", "longdouble", "float32", "single",
 # functions of math that NumPy has under another name, or not at all
 _OF_MATH = {"fsum": "sum", "gamma": "", "lgamma": "", "dist": "", "hypot": "", "comb": ""}
 # of which our functions have the names and the meaning
-_OF_SCIPY = ("polygamma", "logsumexp", "softmax", "log_softmax", "softplus", "erf", "i0")
+_OF_SCIPY = ("polygamma", "softplus")
 _INSTEAD = (
     "pass the Tensor to functions of np.* and tg.*, stack several with tg.array, or put one into "
     "a copy of an array with tg.at(array)[i].set(t)"
@@ -246,8 +247,10 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         return "loc + scale * tg.random.normal(key, shape)"
     of_scipy = [x for x in through if x[0].startswith("scipy.")]
     for place, function in of_scipy:
-        if function in _OF_SCIPY and place.startswith("scipy.special"):
-            return _with(f"tg.{function}", (), call)
+        # its name in SciPy, or that of a method such as norm.logpdf
+        for path in (function, ".".join(name.split(".")[-2:])):
+            if ours := _scipys_here(place, path):
+                return _with(ours, (), call)
         if place.startswith("scipy.linalg") and _is_ours(f"linalg.{function}"):
             return _with(f"np.linalg.{function}", (), call)
     if of_scipy:
@@ -262,6 +265,21 @@ def _calling(call: ast.Call, name: str, through: Sequence[tuple[str, str]]) -> s
         function = "array" if function == "asanyarray" else function
     path = f"linalg.{function}" if module.endswith("linalg") else function
     return _with(f"tg.{path}", (), call) if _is_ours(path) else ""
+
+
+def _scipys_here(place: str, path: str) -> str:
+    """The full name of what a public module of `tapegrad.scipy` has for SciPy's; or nothing."""
+    if path in _OF_SCIPY:
+        return f"tg.{path}"
+    parts = place.split(".")
+    for end in range(2, len(parts) + 1):
+        module = ".".join(["tapegrad", *parts[:end]])
+        try:
+            attrgetter(path)(import_module(module))
+        except (ImportError, AttributeError):
+            continue
+        return f"{module}.{path}"
+    return ""
 
 
 def _with(function: str, given: Sequence[ast.expr], call: ast.Call) -> str:

@@ -11,7 +11,7 @@ _COMPOSED = "tapegrad.functions"
 _OTHERS = {
     "numpy.fft": "tapegrad.functions.fft",
     "numpy.linalg": "tapegrad.functions.linalg",
-    "scipy.special": "tapegrad.ops.scipy_special",
+    **dict.fromkeys(("scipy.special", "scipy.special._ufuncs"), "tapegrad.ops.scipy_special"),
 }
 
 

@@ -15,7 +15,7 @@ from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
-from tapegrad.ops import scipy_special
+from tapegrad.ops.scipy_special import SCIPY_OPS
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 
@@ -29,7 +29,7 @@ _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
-    **{f"scipy.{op.name}": op for op in vars(scipy_special).values() if isinstance(op, Op)},
+    **{f"scipy.{name}": op for name, op in SCIPY_OPS.items()},
 }
 
 

@@ -6,20 +6,25 @@ Python, such as ``scipy.special.logsumexp``: those of this module do.
 
 from __future__ import annotations
 
+import math
 from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from tapegrad.ops import activation
-from tapegrad.ops import scipy_special as _ufuncs
-from tapegrad.ops.casting import floating, number, stop_gradient
+from tapegrad.ops import scipy_special as _ops
+from tapegrad.ops.casting import floating, number, seen, stop_gradient
 from tapegrad.ops.scipy_special import *  # noqa: F403
+from tapegrad.ops.scipy_special import SCIPY_OPS
+from tapegrad.ops.scipy_special import digamma as digamma
+from tapegrad.ops.scipy_special import jn as jn
 
-import_module("scipy.special")
+# SciPy computes those ufuncs
+_scipys = import_module("scipy.special")
 
-__all__ = ["log_softmax", "logsumexp", "softmax"]
-__all__ += _ufuncs.__all__
+__all__ = [name for name in (*SCIPY_OPS, "airy", "fresnel", "sici") if hasattr(_scipys, name)]
+__all__ += ["digamma", "jn", "log_softmax", "logsumexp", "multigammaln", "softmax"]
 __dir__ = __all__.copy
 
 # exp of larger numbers would overflow, and be nan where its weight is 0
@@ -112,3 +117,99 @@ def softmax(x: Any, axis: Any = None) -> Any:
     if isinstance(axis, int):
         return activation.softmax(x, axis)
     return np.exp(log_softmax(x, axis))
+
+
+def multigammaln(a: Any, d: Any) -> Any:
+    """The logarithm of the multivariate gamma function.
+
+    Parameters
+    ----------
+    a
+        An array, of numbers above ``(d - 1) / 2``.
+    d
+        The dimension, a positive integer.
+
+    Raises
+    ------
+    ValueError
+        If `d` is no integer, or `a` is too small.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import multigammaln
+    >>> tg.grad(multigammaln)(3.0, 2).round(6)
+    np.float64(1.625941)
+    """
+    if np.ndim(d) or d != int(d):
+        raise ValueError("multigammaln: d must be a positive integer, the dimension")
+    d, values = int(d), seen(a)
+    if values is not None and np.any(values <= 0.5 * (d - 1)):
+        raise ValueError(f"multigammaln: a must be above {0.5 * (d - 1)}, which is (d - 1) / 2")
+    a = floating(a)
+    terms = [_ops.gammaln(a - 0.5 * j) for j in range(d)]
+    return number(sum(terms, d * (d - 1) * 0.25 * math.log(math.pi)))
+
+
+def spherical_jn(n: Any, z: Any, derivative: bool = False) -> Any:
+    """`scipy.special.spherical_jn`: a spherical Bessel function, or its derivative.
+
+    The order `n` passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import spherical_jn
+    >>> slope = tg.grad(lambda z: spherical_jn(2, z))(1.5)
+    >>> bool(np.isclose(slope, spherical_jn(2, 1.5, derivative=True)))
+    True
+    """
+    return (_ops.spherical_jn_slope if derivative else _ops.spherical_jn)(n, z)
+
+
+def spherical_yn(n: Any, z: Any, derivative: bool = False) -> Any:
+    """`scipy.special.spherical_yn`: a spherical Bessel function, or its derivative.
+
+    The order `n` passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import spherical_yn
+    >>> slope = tg.grad(lambda z: spherical_yn(2, z))(1.5)
+    >>> bool(np.isclose(slope, spherical_yn(2, 1.5, derivative=True)))
+    True
+    """
+    return (_ops.spherical_yn_slope if derivative else _ops.spherical_yn)(n, z)
+
+
+def spherical_in(n: Any, z: Any, derivative: bool = False) -> Any:
+    """`scipy.special.spherical_in`: a spherical Bessel function, or its derivative.
+
+    The order `n` passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import spherical_in
+    >>> slope = tg.grad(lambda z: spherical_in(2, z))(1.5)
+    >>> bool(np.isclose(slope, spherical_in(2, 1.5, derivative=True)))
+    True
+    """
+    return (_ops.spherical_in_slope if derivative else _ops.spherical_in)(n, z)
+
+
+def spherical_kn(n: Any, z: Any, derivative: bool = False) -> Any:
+    """`scipy.special.spherical_kn`: a spherical Bessel function, or its derivative.
+
+    The order `n` passes no gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.special import spherical_kn
+    >>> slope = tg.grad(lambda z: spherical_kn(2, z))(1.5)
+    >>> bool(np.isclose(slope, spherical_kn(2, 1.5, derivative=True)))
+    True
+    """
+    return (_ops.spherical_kn_slope if derivative else _ops.spherical_kn)(n, z)

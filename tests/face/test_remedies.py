@@ -267,7 +267,8 @@ def test_a_tensor_whose_recording_has_ended_is_read_by_its_value() -> None:
 
 def test_names_of_other_libraries_lead_to_ours() -> None:
     assert len(ELSEWHERE) > 15
-    for name, advice in ELSEWHERE.items():
+    # a module that is imported by name, and is no attribute until then
+    for name, advice in ELSEWHERE.items() - {("scipy", ELSEWHERE["scipy"])}:
         with pytest.raises(AttributeError) as caught:
             getattr(tg, name)
         assert str(caught.value) == f"module 'tapegrad' has no attribute {name!r}{advice}"

@@ -1,0 +1,125 @@
+"""The gamma function, its logarithm and its derivatives, and the zeta function.
+
+The derivatives are those in the DLMF (https://dlmf.nist.gov), chapters 5 and 25.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.forward import elementwise
+from tapegrad.core.op import Op
+from tapegrad.declare import op
+from tapegrad.declare.domain import POSITIVE, Call, Choices, Elements, each
+from tapegrad.face.table import answers
+from tapegrad.ops.scipy_special.ufuncs import SCIPY_OPS, declared, scipys, special, split
+
+__all__ = ["beta", "betaln", "digamma", "gamma", "gammaln", "loggamma", "polygamma", "psi"]
+__all__ += ["rgamma", "zeta"]
+
+_WITHOUT_POLES = Elements(-1.5, 4.0, poles=(-1.0, 0.0))
+
+gamma: Op[Any] = special("gamma", lambda g, y, x: g * y * psi(x), domain=_WITHOUT_POLES)
+gammaln: Op[Any] = special("gammaln", lambda g, y, x: g * psi(x), domain=_WITHOUT_POLES)
+loggamma: Op[Any] = special("loggamma", lambda g, y, x: g * psi(x), domain=POSITIVE)
+
+
+def _slope_of_rgamma(x: Any) -> Any:
+    """``-rgamma(x) * psi(x)``, by reflection where psi has poles."""
+    is_left = np.less(x, 0.5)
+    left, right = np.where(is_left, x, 0), np.where(is_left, 1, x)
+    angle = np.pi * np.remainder(left, 2)
+    reflected = np.cos(angle) - np.sin(angle) * psi(1 - left) / np.pi
+    return np.where(is_left, gamma(1 - left) * reflected, -rgamma(right) * psi(right))
+
+
+rgamma: Op[Any] = special("rgamma", lambda g, y, x: g * _slope_of_rgamma(x))
+
+
+def _orders_of_polygamma(choose: Choices) -> Call:
+    (x,) = each(POSITIVE)(choose).args
+    return Call((choose.integer(1, 3), x))
+
+
+def _next_polygamma(g: Any, y: Any, x: Any, order: Any) -> Any:
+    return g * polygamma(order + 1, x)
+
+
+@op(
+    _next_polygamma,
+    scipy="",
+    read=lambda n, x: split(n, x),
+    domain=_orders_of_polygamma,
+    jvp=elementwise,
+)
+def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n and x
+    """A derivative of the digamma function: ``polygamma(n, x)``, computed by SciPy.
+
+    SciPy's own function of this name does not take a Tensor.
+
+    Parameters
+    ----------
+    n
+        The order of the derivative, from 0 on; it is not differentiated.
+    x
+        An array.
+
+    Raises
+    ------
+    ImportError
+        If `scipy.special` has not been imported.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> import scipy.special  # doctest: +SKIP
+    >>> tg.grad(lambda x: tg.polygamma(0, x))(1.0).round(9)  # doctest: +SKIP
+    np.float64(1.644934067)
+    """
+    return scipys("polygamma")(order, x)
+
+
+SCIPY_OPS["polygamma"] = polygamma
+psi: Op[Any] = special("psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES)
+digamma = psi
+beta: Op[Any] = special(
+    "beta",
+    lambda g, y, a, b: g * y * (psi(a) - psi(a + b)),
+    lambda g, y, a, b: g * y * (psi(b) - psi(a + b)),
+    domain=(POSITIVE, POSITIVE),
+)
+betaln: Op[Any] = special(
+    "betaln",
+    lambda g, y, a, b: g * (psi(a) - psi(a + b)),
+    lambda g, y, a, b: g * (psi(b) - psi(a + b)),
+    domain=(POSITIVE, POSITIVE),
+)
+
+
+def _read_zeta(x: Any, q: Any = None, out: Any = None) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if q is None or out is not None:
+        raise TypeError("zeta has a derivative by its second argument alone: call zeta(x, q)")
+    return (q,), {"x": x}
+
+
+def _calls_of_zeta(choose: Choices) -> Call:
+    (q,) = each(POSITIVE)(choose).args
+    return Call((choose.among((1.5, 2, 4.0)), q))
+
+
+def _zeta(q: Any, x: Any) -> Any:
+    return scipys("zeta")(x, q)
+
+
+zeta: Op[Any] = declared(
+    "zeta",
+    _zeta,
+    lambda g, y, q, x: g * -x * zeta(x + 1, q),
+    domain=_calls_of_zeta,
+    read=_read_zeta,
+    scipy="",
+)
+# the ufunc that it calls, which has no public name
+answers(["scipy.special._ufuncs._zeta"], zeta)

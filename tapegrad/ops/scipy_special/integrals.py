@@ -1,0 +1,303 @@
+"""Integrals of elementary functions, elliptic integrals, and hypergeometric functions.
+
+The derivatives are those in the DLMF (https://dlmf.nist.gov): of exponential, trigonometric and
+Fresnel's integrals in chapters 6 and 7, of hypergeometric functions in 13, 15 and 18, of elliptic
+integrals in 19, and of Lambert's function in 4.13.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.op import Op
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
+from tapegrad.face.table import answers
+from tapegrad.ops.scipy_special.ufuncs import declared, family, result_type, scipys, special
+
+__all__ = ["cosm1", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "elliptic_derivative"]
+__all__ += ["eval_jacobi", "eval_legendre", "exp1", "expi", "expm1", "expn", "exprel", "fresnel"]
+__all__ += ["fresnel_c", "fresnel_s", "huber", "hyp0f1", "hyp1f1", "hyp2f1", "hyperu", "lambertw"]
+__all__ += ["log1p", "sici", "sici_c", "sici_s", "wofz"]
+
+# --- what is near to elementary functions --------------------------------------------------
+
+_ABOVE_MINUS_ONE = Elements(-0.9375, 4.0)
+
+log1p: Op[Any] = special("log1p", lambda g, y, x: g / (1 + x), domain=_ABOVE_MINUS_ONE)
+expm1: Op[Any] = special("expm1", lambda g, y, x: g * np.exp(x))
+cosm1: Op[Any] = special("cosm1", lambda g, y, x: -g * np.sin(x))
+exprel: Op[Any] = special("exprel", lambda g, y, x: g * hyp1f1(2, 3, x) / 2)
+huber: Op[Any] = special(
+    "huber",
+    lambda g, y, delta, r: g * np.maximum(np.absolute(r) - delta, 0),
+    lambda g, y, delta, r: g * np.clip(r, -delta, delta),
+    domain=(POSITIVE, REAL),
+)
+
+# --- exponential and trigonometric integrals -----------------------------------------------
+
+_RIGHT = Elements(0.25)
+
+expi: Op[Any] = special(
+    "expi", lambda g, y, x: g * np.exp(x) / x, domain=Elements(poles=(0.0,)), complex=True
+)
+exp1: Op[Any] = special("exp1", lambda g, y, x: -g * np.exp(-x) / x, domain=_RIGHT, complex=True)
+
+
+def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
+    """Minus the one of the order before, which for order 0 SciPy does not have."""
+    n = np.asarray(order)
+    return np.where(n == 0, -y * (1 + 1 / x), -expn(np.maximum(n - 1, 0), x))
+
+
+expn: Op[Any] = family(
+    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (0, 1, 2), _RIGHT
+)
+
+
+def _several(name: str, *parts: tuple[str, Callable[..., Any]], elements: Elements = REAL) -> Any:
+    """An op for each result of a SciPy ufunc with several."""
+
+    def made(index: int, part: str, vjp: Any) -> Op[Any]:
+        def forward(x: Any) -> Any:
+            return scipys(name)(x)[index]
+
+        return declared(part, forward, vjp, domain=each(elements), scipy="")
+
+    return tuple([made(i, *part) for i, part in enumerate(parts)])
+
+
+sici_s, sici_c = _several(
+    "sici",
+    ("sici_s", lambda g, y, x: g * np.sinc(x / np.pi)),
+    ("sici_c", lambda g, y, x: g * np.cos(x) / x),
+    elements=_RIGHT,
+)
+fresnel_s, fresnel_c = _several(
+    "fresnel",
+    ("fresnel_s", lambda g, y, x: g * np.sin(np.pi / 2 * x * x)),
+    ("fresnel_c", lambda g, y, x: g * np.cos(np.pi / 2 * x * x)),
+)
+
+
+def sici(x: Any) -> tuple[Any, Any]:
+    """`scipy.special.sici`: the sine integral and the cosine integral.
+
+    Examples
+    --------
+    >>> import scipy.special
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda x: scipy.special.sici(x)[0])(0.0)
+    np.float64(1.0)
+    """
+    return sici_s(x), sici_c(x)
+
+
+def fresnel(z: Any) -> tuple[Any, Any]:
+    """`scipy.special.fresnel`: Fresnel's integrals of the sine and of the cosine.
+
+    Examples
+    --------
+    >>> import scipy.special
+    >>> import tapegrad as tg
+    >>> tg.grad(lambda z: scipy.special.fresnel(z)[1])(0.0)
+    np.float64(1.0)
+    """
+    return fresnel_s(z), fresnel_c(z)
+
+
+answers(["scipy.special.sici"], sici)
+answers(["scipy.special.fresnel"], fresnel)
+wofz: Op[Any] = special(
+    "wofz", lambda g, y, x: g * (2j / math.sqrt(math.pi) - 2 * x * y), complex=True
+)
+
+# --- elliptic integrals --------------------------------------------------------------------
+
+# of the double exponential formula from 0 to 1: nodes, and what is left to 1
+_STEP = 0.05
+_GRID = _STEP * np.arange(-68, 69)
+_LEFT = 1 / (1 + np.exp(np.pi * np.sinh(_GRID)))
+_NODES = _LEFT[::-1]
+_WEIGHTS = _STEP * np.pi * np.cosh(_GRID) * _NODES * _LEFT
+
+
+def _elliptic_derivative(phi: Any, m: Any, order: int, power: float) -> Any:
+    """By `m`: the integral from 0 to phi of the derivative of ``(1 - m * sin**2) ** power``."""
+    dtype = result_type(phi, m)
+    phi, m = (np.asarray(x, np.float64)[..., None] for x in (phi, m))
+
+    def to(end: Any) -> Any:
+        if order == 1:  # by one of Carlson's integrals (DLMF 19.25)
+            sine, squared = np.sin(end), np.square(np.cos(end))
+            rest = np.where(m > 0, (1 - m) + m * squared, 1 - m * np.square(sine))
+            last = (1, rest) if power < 0 else (rest, 1)
+            return sine**3 / 3 * scipys("elliprd")(squared, *last)
+        angle = end * _NODES
+        # from the end back, where the cosine may vanish
+        cosine = np.cos(end) * np.cos(end * _LEFT) + np.sin(end) * np.sin(end * _LEFT)
+        squared = np.square(np.sin(angle))
+        rest = np.where(m > 0, (1 - m) + m * np.square(cosine), 1 - m * squared)
+        terms = _WEIGHTS * squared**order * rest ** (power - order)
+        return np.sum(terms, axis=-1, keepdims=True) * end
+
+    with np.errstate(all="ignore"):
+        turns = np.round(phi / np.pi)
+        end = phi - np.pi * turns
+        y = to(end)
+        if np.any(turns):
+            y = y + np.where(turns == 0, 0, 2 * turns * to(np.full_like(end, np.pi / 2)))
+    return (_rising(-power, order) * y[..., 0]).astype(dtype)
+
+
+def _rising(x: float, n: int) -> float:
+    return math.prod(x + k for k in range(n))
+
+
+def _by_angle(g: Any, y: Any, phi: Any, m: Any, order: int, power: float) -> Any:
+    squared = np.square(np.sin(phi))
+    return g * _rising(-power, order) * squared**order * (1 - m * squared) ** (power - order)
+
+
+def _read_elliptic(
+    order: Any, power: Any, phi: Any, m: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (phi, m), {"order": order, "power": power}
+
+
+_MODULUS = Elements(-4.0, 0.875)
+_ANGLES = (Elements(-4.0, 4.0), _MODULUS)
+
+
+def _elliptic_calls(choose: Choices) -> Call:
+    return Call((choose.integer(1, 2), choose.among((-0.5, 0.5)), *each(*_ANGLES)(choose).args))
+
+
+elliptic_derivative: Op[Any] = declared(
+    "elliptic_derivative",
+    _elliptic_derivative,
+    _by_angle,
+    lambda g, y, phi, m, order, power: g * elliptic_derivative(order + 1, power, phi, m),
+    domain=_elliptic_calls,
+    read=_read_elliptic,
+    scipy="",
+)
+
+
+def _elliptic(name: str, power: float) -> tuple[Op[Any], Op[Any]]:
+    """The complete integral and the incomplete one."""
+
+    def by_m(g: Any, y: Any, *args: Any) -> Any:
+        phi, m = args if len(args) == 2 else (math.pi / 2, *args)
+        return g * elliptic_derivative(1, power, phi, m)
+
+    def by_phi(g: Any, y: Any, phi: Any, m: Any) -> Any:
+        return _by_angle(g, y, phi, m, 0, power)
+
+    return special(name, by_m, domain=_MODULUS), special(f"{name}inc", by_phi, by_m, domain=_ANGLES)
+
+
+ellipk, ellipkinc = _elliptic("ellipk", -0.5)
+ellipe, ellipeinc = _elliptic("ellipe", 0.5)
+
+# --- hypergeometric functions, by their last argument --------------------------------------
+
+
+def _read_hyp0f1(v: Any, z: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (z,), {"v": v}
+
+
+def _read_hyp1f1(a: Any, b: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (x,), {"a": a, "b": b}
+
+
+def _read_hyp2f1(a: Any, b: Any, c: Any, z: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (z,), {"a": a, "b": b, "c": c}
+
+
+def _read_jacobi(n: Any, alpha: Any, beta: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (x,), {"n": n, "alpha": alpha, "beta": beta}
+
+
+def _read_legendre(n: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (x,), {"n": n}
+
+
+_UNIT = Elements(-0.9375, 0.9375)
+
+hyp0f1: Op[Any] = family(
+    "hyp0f1", lambda g, y, z, v: g * hyp0f1(v + 1, z) / v, (1.5, 2), REAL, _read_hyp0f1, True
+)
+hyp1f1: Op[Any] = family(
+    "hyp1f1",
+    lambda g, y, x, a, b: g * (a / b) * hyp1f1(a + 1, b + 1, x),
+    ((0.5, 1.5), (1, 2)),
+    REAL,
+    _read_hyp1f1,
+    True,
+)
+hyp2f1: Op[Any] = family(
+    "hyp2f1",
+    lambda g, y, z, a, b, c: g * (a * b / c) * hyp2f1(a + 1, b + 1, c + 1, z),
+    ((0.5, 1.5, 2.0), (1, 2, 3.5)),
+    Elements(-3.0, 0.75),
+    _read_hyp2f1,
+    True,
+)
+hyperu: Op[Any] = family(
+    "hyperu",
+    lambda g, y, x, a, b: -g * a * hyperu(a + 1, b + 1, x),
+    ((0.5, 1.5), (1, 2)),
+    Elements(0.5),
+    _read_hyp1f1,
+)
+eval_jacobi: Op[Any] = family(
+    "eval_jacobi",
+    lambda g, y, x, n, alpha, beta: g * _slope_of_jacobi(n, alpha, beta, x),
+    ((2, 0.5, 1.0), (3, 1.0, 1.0)),
+    _UNIT,
+    _read_jacobi,
+    True,
+)
+eval_legendre: Op[Any] = family(
+    "eval_legendre",
+    lambda g, y, x, n: g * _slope_of_jacobi(n, 0, 0, x),
+    (0, 1, 3, 2.5),
+    _UNIT,
+    _read_legendre,
+    True,
+)
+
+
+def _slope_of_jacobi(n: Any, alpha: Any, beta: Any, x: Any) -> Any:
+    """Of the degree before, which is 0 for a constant."""
+    n = np.asarray(n)
+    before = eval_jacobi(np.where(n == 0, n, n - 1), alpha + 1, beta + 1, x)
+    return np.where(n == 0, 0, n + alpha + beta + 1) / 2 * before
+
+
+# --- Lambert's function --------------------------------------------------------------------
+
+
+def _read_lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (z,), {"k": k, "tol": tol}
+
+
+def _lambertw(z: Any, k: Any = 0, tol: float = 1e-8) -> Any:
+    return scipys("lambertw")(z, k, tol)
+
+
+lambertw: Op[Any] = declared(
+    "lambertw",
+    _lambertw,
+    lambda g, y, z, k=0, tol=1e-8: g * np.exp(-y) / (1 + y),
+    domain=each(Elements(-0.25, 4.0)),
+    read=_read_lambertw,
+    scipy="",
+    complex=True,
+)
+answers(["scipy.special._ufuncs._lambertw"], lambertw)

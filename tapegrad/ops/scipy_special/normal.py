@@ -1,0 +1,171 @@
+"""The error function, the normal distribution, the logistic function and entropies.
+
+The derivatives are those in the DLMF (https://dlmf.nist.gov), chapter 7.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from tapegrad.core.op import Op
+from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
+from tapegrad.ops.casting import safe_divide
+from tapegrad.ops.scipy_special.ufuncs import declared, scipys, special, split
+
+__all__ = ["dawsn", "dawsn_derivative", "erf", "erfc", "erfcinv", "erfcx", "erfcx_derivative"]
+__all__ += ["entr", "erfi", "erfinv", "expit", "kl_div", "log_expit", "log_ndtr", "log_ndtr_slope"]
+__all__ += ["logit", "ndtr", "ndtri", "ndtri_exp", "rel_entr", "xlog1py", "xlogy"]
+
+_SQRT_2 = math.sqrt(2)
+_SQRT_PI = math.sqrt(math.pi)
+_SQRT_2PI = math.sqrt(2 * math.pi)
+
+# --- the error function and the normal distribution ----------------------------------------
+
+
+def _bell(x: Any) -> Any:
+    """The slope of the error function."""
+    return (2 / _SQRT_PI) * np.exp(-np.square(x))
+
+
+erf: Op[Any] = special("erf", lambda g, y, x: g * _bell(x))
+erfc: Op[Any] = special("erfc", lambda g, y, x: -g * _bell(x))
+# beyond this, recurrences lose digits and the first terms of the series have all of them
+_FAR = 8.0
+_TERMS = 30
+
+
+def _derivative(x: Any, order: int, name: str, sign: int, limit: float) -> Any:
+    """A derivative of a function y that is ``limit / x`` far out; its slope is
+    ``2 * sign * (x * y - limit)``.
+    """
+    value = scipys(name)
+    wide = np.asarray(x, np.float64)
+    is_far = np.abs(wide) > _FAR if sign < 0 else wide > _FAR
+    near, far = np.where(is_far, 0, wide), np.where(is_far, wide, _FAR)
+    before, found = value(near), 2 * sign * (near * value(near) - limit)
+    for n in range(1, order):
+        before, found = found, 2 * sign * (near * found + n * before)
+    # the series that begins with limit / x, differentiated by terms
+    factors = [math.prod(range(2 * k + 1, 2 * k + 1 + order)) for k in range(_TERMS)]
+    series = np.zeros_like(far)
+    for k in reversed(range(_TERMS)):
+        series = factors[k] - sign * (k + 0.5) / far / far * series
+    series = limit * (-1.0) ** order * series / far ** (order + 1)
+    return np.where(is_far, series, found).astype(value(x).dtype)
+
+
+def _derivatives(name: str, sign: int, limit: float, elements: Elements) -> Op[Any]:
+    """The op of a function's derivatives of an order from 1 on, without cancellation far out."""
+
+    def forward(x: Any, order: Any) -> Any:
+        return _derivative(x, order, name, sign, limit)
+
+    def call(choose: Choices) -> Call:
+        (x,) = each(elements)(choose).args
+        return Call((choose.integer(1, 3), x))
+
+    made: Op[Any] = declared(
+        f"{name}_derivative",
+        forward,
+        lambda g, y, x, order: g * made(order + 1, x),
+        domain=call,
+        read=split,
+        scipy="",
+    )
+    return made
+
+
+erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI, Elements(-2.0, 12.0))
+dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5, Elements(-12.0, 12.0))
+erfcx: Op[Any] = special("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), domain=Elements(-2.0))
+erfi: Op[Any] = special("erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)))
+dawsn: Op[Any] = special("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
+erfinv: Op[Any] = special(
+    "erfinv",
+    lambda g, y, x: g * (_SQRT_PI / 2) * np.exp(np.square(y)),
+    domain=Elements(-0.9375, 0.9375),
+)
+erfcinv: Op[Any] = special(
+    "erfcinv",
+    lambda g, y, x: -g * (_SQRT_PI / 2) * np.exp(np.square(y)),
+    domain=Elements(0.0625, 1.9375),
+)
+ndtr: Op[Any] = special("ndtr", lambda g, y, x: g * np.exp(-np.square(x) / 2) / _SQRT_2PI)
+
+
+def _slope_of_log_ndtr(x: Any) -> Any:
+    """The density divided by the probability, both of which vanish far to the left."""
+    return (2 / _SQRT_2PI) / scipys("erfcx")(np.negative(x) / _SQRT_2)
+
+
+def _excess(y: Any, x: Any) -> Any:
+    """``x + y``, of the slope of log_ndtr, where far to the left the two cancel."""
+    is_left = np.less(x, 0)
+    t = np.where(is_left, x, 0) / -_SQRT_2
+    return np.where(is_left, -erfcx_derivative(1, t) / (_SQRT_2 * erfcx(t)), x + y)
+
+
+log_ndtr_slope: Op[Any] = declared(
+    "log_ndtr_slope",
+    _slope_of_log_ndtr,
+    lambda g, y, x: -g * y * _excess(y, x),
+    domain=each(REAL),
+    scipy="",
+)
+log_ndtr: Op[Any] = special("log_ndtr", lambda g, y, x: g * log_ndtr_slope(x))
+ndtri: Op[Any] = special(
+    "ndtri",
+    lambda g, y, x: g * _SQRT_2PI * np.exp(np.square(y) / 2),
+    domain=Elements(0.03125, 0.96875),
+)
+ndtri_exp: Op[Any] = special(
+    "ndtri_exp",
+    lambda g, y, x: g * (_SQRT_2PI / 2) * erfcx(np.negative(y) / _SQRT_2),
+    domain=Elements(-4.0, -0.0625),
+)
+
+# --- logistic ------------------------------------------------------------------------------
+
+expit: Op[Any] = special("expit", lambda g, y, x: g * y * expit(-x))
+logit: Op[Any] = special(
+    "logit", lambda g, y, x: g / (x * (1 - x)), domain=Elements(0.0625, 0.9375)
+)
+log_expit: Op[Any] = special("log_expit", lambda g, y, x: g * expit(-x))
+
+# --- entropies -----------------------------------------------------------------------------
+
+xlogy: Op[Any] = special(
+    "xlogy",
+    lambda g, y, x1, x2: xlogy(g, x2),
+    lambda g, y, x1, x2: g * safe_divide(x1, x2),
+    domain=(REAL, POSITIVE),
+    kink="-inf in `x1` at `x2` 0, where `x2` has 0",
+)
+xlog1py: Op[Any] = special(
+    "xlog1py",
+    lambda g, y, x1, x2: xlog1py(g, x2),
+    lambda g, y, x1, x2: g * safe_divide(x1, 1 + x2),
+    domain=(REAL, Elements(-0.9375, 4.0)),
+    kink="-inf in `x1` at `x2` -1, where `x2` has 0",
+)
+entr: Op[Any] = special(
+    "entr", lambda g, y, x: -g - xlogy(g, x), domain=POSITIVE, kink="inf at 0, nan below"
+)
+rel_entr: Op[Any] = special(
+    "rel_entr",
+    lambda g, y, x1, x2: g + xlogy(g, x1) - xlogy(g, x2),
+    lambda g, y, x1, x2: -g * safe_divide(x1, x2),
+    domain=(POSITIVE, POSITIVE),
+    kink="-inf in `x1` at 0",
+)
+kl_div: Op[Any] = special(
+    "kl_div",
+    lambda g, y, x1, x2: xlogy(g, x1) - xlogy(g, x2),
+    lambda g, y, x1, x2: g * (1 - safe_divide(x1, x2)),
+    domain=(POSITIVE, POSITIVE),
+    kink="-inf in `x1` at 0",
+)
