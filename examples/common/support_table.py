@@ -79,7 +79,7 @@ def rows() -> Iterator[Row]:
     ops = {thing for name in dir(tg) if declaration(thing := getattr(tg, name))}
     for function in ops | {ANSWERS[f] for f in names}:
         found = sorted(itertools.chain(*[names[f] for f in names if ANSWERS[f] is function]))
-        said = declaration(function)
+        said, module = declaration(function), function.__module__
         if said is not None:
             called, kink = function.__name__, said.kink
             takes = "yes" if said.complex else "no"
@@ -93,7 +93,7 @@ def rows() -> Iterator[Row]:
             takes = "yes" if function in CONSTANT else PARTS
             ours = called.removeprefix("np.")
             called = ours if attribute(ours) is function else called
-        yield Row(function.__module__, called + signature(function), found, gradient, takes, kink)
+        yield Row(module, called + signature(function), found, gradient, takes, kink)
 
 
 def faced(function: Any) -> Iterator[tuple[str, str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.op import Op
-from tapegrad.declare.domain import REAL, Elements, each
+from tapegrad.declare.domain import REAL, Call, Choices, Elements, each
 from tapegrad.face.table import answers
 from tapegrad.ops.scipy_special.ufuncs import declared, family, scipys, special
 
@@ -18,7 +18,6 @@ __all__ = ["airy", "i0", "i0e", "i1", "i1e", "iv", "ive", "j0", "j1", "jn", "jv"
 __all__ += ["k1", "k1e", "kn", "kv", "kve", "y0", "y1", "yn", "yv"]
 __all__ += ["airy_ai", "airy_aip", "airy_bi", "airy_bip"]
 __all__ += ["spherical_in", "spherical_jn", "spherical_kn", "spherical_yn"]
-__all__ += [f"spherical_{kind}_slope" for kind in ("in", "jn", "kn", "yn")]
 
 _ANY_ORDERS = (0, 1, 2.5)
 _RIGHT = Elements(0.5)
@@ -80,22 +79,44 @@ k1e: Op[Any] = special("k1e", lambda g, y, x: g * (y - (k0e(x) + kve(2, x)) / 2)
 # --- spherical Bessel functions, for which SciPy's own read arrays ---------------------------
 
 
-def _spherical(kind: str, before: int, after: int, elements: Elements) -> tuple[Op[Any], Any]:
-    """The op, and its derivative: a sum of the neighbours with these signs, at 0 too."""
+def _read_spherical(
+    n: Any, z: Any, derivative: bool = False
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    return (z,), {"n": n, "derivative": derivative}
 
-    def slope(n: Any, z: Any) -> Any:
-        down = np.maximum(np.asarray(n) - 1, 0)  # which has a weight of 0 at n = 0
-        return (before * n * made(down, z) + after * (n + 1) * made(n + 1, z)) / (2 * n + 1)
 
+def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) -> Op[Any]:
+    """The op, or its derivative: a sum of the neighbours with these signs, at 0 too."""
     name = f"spherical_{kind}"
-    made = family(name, lambda g, y, x, order: g * slope(order, x), (0, 1, 2), elements, scipy="")
-    return made, slope
+
+    def forward(z: Any, n: Any, derivative: bool = False) -> Any:
+        return scipys(name)(n, z, derivative)
+
+    def vjp(g: Any, y: Any, z: Any, n: Any, derivative: bool = False) -> Any:
+        down = np.maximum(np.asarray(n) - 1, 0)  # which has a weight of 0 at n = 0
+        lower, upper = made(down, z, derivative), made(n + 1, z, derivative)
+        return g * (before * n * lower + after * (n + 1) * upper) / (2 * n + 1)
+
+    def call(choose: Choices) -> Call:
+        (z,) = each(elements)(choose).args
+        return Call((choose.integer(0, 2), z))
+
+    made: Op[Any] = declared(
+        name,
+        forward,
+        vjp,
+        domain=call,
+        read=_read_spherical,
+        scipy="",
+        example=f"lambda z: tapegrad.scipy.special.{name}(1, z), [1.5]",
+    )
+    return made
 
 
-spherical_jn, spherical_jn_slope = _spherical("jn", 1, -1, REAL)
-spherical_yn, spherical_yn_slope = _spherical("yn", 1, -1, _RIGHT)
-spherical_in, spherical_in_slope = _spherical("in", 1, 1, REAL)
-spherical_kn, spherical_kn_slope = _spherical("kn", -1, -1, _RIGHT)
+spherical_jn = _spherical("jn", 1, -1, REAL)
+spherical_yn = _spherical("yn", 1, -1)
+spherical_in = _spherical("in", 1, 1, REAL)
+spherical_kn = _spherical("kn", -1, -1)
 
 # --- Airy functions ------------------------------------------------------------------------
 

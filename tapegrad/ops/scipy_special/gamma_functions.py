@@ -120,6 +120,7 @@ zeta: Op[Any] = declared(
     domain=_calls_of_zeta,
     read=_read_zeta,
     scipy="",
+    example="lambda q: scipy.special.zeta(2, q), [1.5]",
 )
 # the ufunc that it calls, which has no public name
 answers(["scipy.special._ufuncs._zeta"], zeta)

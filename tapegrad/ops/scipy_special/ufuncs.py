@@ -22,6 +22,7 @@ _EXAMPLE = """
 Examples
 --------
 >>> import scipy.special
+>>> import tapegrad.scipy
 >>> import tapegrad as tg
 >>> tg.testing.check_grads({})"""
 
