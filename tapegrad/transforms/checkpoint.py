@@ -241,7 +241,7 @@ def _called(fn: Fn, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
 
 def _kept_apart(leaf: Any) -> Any:
     """An argument as a later call may use it."""
-    return as_constant(leaf, "checkpoint") if type(leaf) is np.ndarray else leaf
+    return as_constant(leaf, "checkpoint", True) if type(leaf) is np.ndarray else leaf
 
 
 def _marked(origin: Origin, given: Any) -> tuple[Any, Tensor | Origin]:

@@ -1,6 +1,7 @@
 """Recorded functions on JAX: the same values and slopes, for every op and whole trainings."""
 
 import contextlib
+import functools
 import os
 import pickle
 import subprocess
@@ -11,7 +12,8 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from depth import depth
+from complex_losses import LOSSES
+from depth import THOROUGH, depth
 from hypothesis import given, reject
 from hypothesis import strategies as st
 from op_cases import CASES, case_of
@@ -162,6 +164,41 @@ def test_a_call_of_each_op_with_a_form_of_its_own_has_our_values_and_slopes() ->
             except AssertionError as error:
                 error.add_note(f"{name} was called with {case.operands}")
                 raise
+
+
+MATRICES = ["det", "eig, function of a matrix", "eig's vectors, by size", "eigvals", "eigvalsh"]
+MATRICES += ["roots", "svdvals", "svd, without phases", "cond", "pinv, tall", "slogdet's sign", "qr"]
+
+
+@pytest.mark.parametrize("of", [0, 1, 2])
+def test_losses_of_complex_numbers_are_ours_and_their_slopes_conjugated(of: int) -> None:
+    # one compilation takes less time than one for each
+    losses = [LOSSES[name] for name in (LOSSES if THOROUGH else MATRICES)][of::3]
+    fns = [functools.partial(loss, np) for loss in losses]
+    places = [tuple(range(len(loss.args))) for loss in losses]
+    args = [loss.args for loss in losses]
+
+    def theirs(args: Any) -> Any:
+        calls = [(tg.to_jax(f), at, x) for f, at, x in zip(fns, places, args, strict=True)]
+        values = [f(*x) for f, _, x in calls]
+        return values, [jax.grad(f, at)(*x) for f, at, x in calls]
+
+    def recorded(args: Any) -> Any:
+        rows = zip(fns, places, args, strict=True)
+        return [tg.to_jax(tg.grad(f, at))(*x) for f, at, x in rows]
+
+    values, slopes = jax.jit(theirs)(args)
+    gradients = jax.jit(recorded)(args)
+    for i, (f, at, x) in enumerate(zip(fns, places, args, strict=True)):
+        wanted = tg.grad(f, at)(*x)
+        try:
+            close(values[i], f(*x))
+            for a, b, c in zip(slopes[i], gradients[i], wanted, strict=True):
+                for g in (np.conj(a), b):
+                    np.testing.assert_allclose(g, c, rtol=1e-8, atol=1e-8 * np.max(np.abs(c)))
+        except AssertionError as error:
+            error.add_note(losses[i].name)
+            raise
 
 
 def test_functions_of_scipy_that_jax_has_are_ours() -> None:

@@ -9,6 +9,15 @@ from typing import Any
 import numpy as np
 
 
+def _cast(a: Any, out: Any) -> Any:
+    """An operand in the dtype of the result; a complex one stays so where the result is real."""
+    return a if a.dtype.kind == "c" else a.astype(out.dtype)
+
+
+def _adjoint(a: Any) -> Any:
+    return a.conj().mT
+
+
 def solve(jax: Any, out: Any, a: Any, b: Any) -> Any:
     """The solution of linear equations."""
     return jax.numpy.linalg.solve(a.astype(out.dtype), b.astype(out.dtype))
@@ -25,14 +34,14 @@ def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
     if not a.size:
         return a.astype(out.dtype)
     numpy = jax.numpy
-    u, s, vh = numpy.linalg.svd(a.astype(out.dtype))
+    u, s, vh = numpy.linalg.svd(_cast(a, out))
     n, order = s.shape[-1], len(directions) + 1
-    inner = [u.mT @ d.astype(out.dtype) @ vh.mT for d in directions]
+    inner = [_adjoint(u) @ _cast(d, out) @ _adjoint(vh) for d in directions]
     rows = np.indices((n,) * order)
     taken = (rows[..., None] == np.arange(n)).sum(axis=0)
     values = s.reshape(*s.shape[:-1], *(1,) * order, n)
     others = numpy.where(taken > 0, 1, values).prod(axis=-1) * (taken < 2).all(axis=-1)
-    y, diagonal = numpy.zeros_like(u), np.eye(n, dtype=bool)
+    y, diagonal = numpy.zeros(u.shape, out.dtype), np.eye(n, dtype=bool)
     row = string.ascii_letters[:order]
     for columns in itertools.permutations(range(order)):
         odd = sum(x > z for x, z in itertools.combinations(columns, 2)) % 2
@@ -44,8 +53,8 @@ def cofactor(jax: Any, out: Any, a: Any, *directions: Any) -> Any:
         if on_diagonal:
             part = numpy.where(diagonal, part[..., None], 0)
         y = y - part if odd else y + part
-    sign = numpy.rint(numpy.linalg.det(u) * numpy.linalg.det(vh))
-    return sign[..., None, None] * (u @ y @ vh)
+    sign = numpy.sign(numpy.linalg.det(u) * numpy.linalg.det(vh))
+    return sign[..., None, None] * (u.conj() @ y @ vh.conj())
 
 
 def det(jax: Any, out: Any, a: Any) -> Any:
@@ -71,19 +80,26 @@ def eigh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
 
 
 def eig(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
-    """Real eigenvalues and, in rows, eigenvectors; JAX computes them only on CPUs."""
+    """Eigenvalues and, in rows, eigenvectors; JAX computes them only on CPUs."""
     w, v = jax.numpy.linalg.eig(a.astype(out.dtype))
-    return jax.numpy.concatenate([w[..., None], v.mT], axis=-1).real
+    y = jax.numpy.concatenate([w[..., None], v.mT], axis=-1)
+    return y if out.dtype.kind == "c" else y.real
 
 
 def eigvals(jax: Any, out: Any, a: Any, real: bool = False) -> Any:
-    """Real eigenvalues; JAX computes them only on CPUs."""
-    return jax.numpy.linalg.eigvals(a.astype(out.dtype)).real
+    """Eigenvalues; JAX computes them only on CPUs."""
+    w = jax.numpy.linalg.eigvals(a.astype(out.dtype))
+    return w if out.dtype.kind == "c" else w.real
 
 
 def eigvalsh(jax: Any, out: Any, a: Any, UPLO: str = "L") -> Any:  # noqa: N803
     """Eigenvalues."""
-    return jax.numpy.linalg.eigh(a.astype(out.dtype), UPLO=UPLO, symmetrize_input=False)[0]
+    return jax.numpy.linalg.eigh(_cast(a, out), UPLO=UPLO, symmetrize_input=False)[0]
+
+
+def svdvals(jax: Any, out: Any, x: Any) -> Any:
+    """Singular values."""
+    return jax.numpy.linalg.svd(_cast(x, out), compute_uv=False)
 
 
 def qr(jax: Any, out: Any, a: Any) -> Any:
@@ -109,7 +125,7 @@ def complement(jax: Any, out: Any, a: Any, of: str = "u") -> Any:
     if of == "q":
         return jax.numpy.linalg.qr(a, mode="complete")[0][..., n:]
     if of == "v":
-        return jax.numpy.linalg.svd(a.mT)[2][..., n:, :].mT
+        return _adjoint(jax.numpy.linalg.svd(_adjoint(a))[2][..., n:, :])
     return jax.numpy.linalg.svd(a)[0][..., n:]
 
 

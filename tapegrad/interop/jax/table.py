@@ -46,6 +46,7 @@ from tapegrad.interop.jax.matrices import (
     slogdet,
     solve,
     svd,
+    svdvals,
 )
 from tapegrad.program.naming import op_named
 
@@ -362,7 +363,7 @@ TABLE: Mapping[str, Lowering] = {
     "qr_joined": qr,
     "slogdet_joined": slogdet,
     "svd_joined": svd,
-    "svdvals": lambda jax, out, x: jax.numpy.linalg.svd(x.astype(out.dtype), compute_uv=False),
+    "svdvals": svdvals,
     "matrix_rank": matrix_rank,
     # draws that need no more than Philox; NumPy makes the others
     "random.split": _split,
