@@ -25,7 +25,14 @@ _COARSE_FLOOR = 1 / 8  # as FLOOR, where the tolerance is rounding alone
 
 
 @at_users_line
-def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = None) -> None:
+def check_vjp(
+    fn: Fn,
+    vjp_fn: Fn,
+    args: Sequence[Any],
+    *,
+    jvp_fn: Fn | None = None,
+    convention: str = "adjoint",
+) -> None:
     """Check a VJP of any origin: a kernel, a service, another library.
 
     It is compared with finite differences of the function. It must also be linear in the
@@ -51,6 +58,10 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
         pass it: a check in float32 is less sharp.
     jvp_fn
         The JVP as for `check_jvp`, to compare the two: ``<u, J v>`` is ``<Jᵀ u, v>``.
+    convention
+        What a cotangent of complex numbers is. ``"adjoint"``, of tapegrad, PyTorch and TensorFlow:
+        the gradient of a real loss is ``dL/dx + i dL/dy``. ``"conjugate"``, of JAX and HIPS
+        autograd: it is ``dL/dx - i dL/dy``. Without complex numbers they are the same.
 
     Raises
     ------
@@ -61,7 +72,7 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
     TypeError
         If there is nothing to differentiate, or a result is not as described.
     ValueError
-        If the function is not finite at the point.
+        If the function is not finite at the point, or for another convention.
 
     Notes
     -----
@@ -89,15 +100,30 @@ def check_vjp(fn: Fn, vjp_fn: Fn, args: Sequence[Any], *, jvp_fn: Fn | None = No
     scaled has a wrong derivative at w[2] (vjp_fn)
       vjp_fn     -1
       numeric    1
+
+    The square of complex numbers, in either convention:
+
+    >>> z = np.array([1 + 2j, 0.5 - 1j])
+    >>> tg.testing.check_vjp(np.square, lambda args, g: (g * np.conj(2 * args[0]),), (z,))
+    >>> def as_in_jax(args, g):
+    ...     return (g * 2 * args[0],)
+    >>> tg.testing.check_vjp(np.square, as_in_jax, (z,), convention="conjugate")
     """
-    f = Foreign.of(fn, args)
+    f, vjp_fn = Foreign.of(fn, args), _adjoint(vjp_fn, convention)
     _check_pullback(f, vjp_fn)
     if jvp_fn is not None:
         _check_transposed(f, vjp_fn, jvp_fn)
 
 
 @at_users_line
-def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = None) -> None:
+def check_jvp(
+    fn: Fn,
+    jvp_fn: Fn,
+    args: Sequence[Any],
+    *,
+    vjp_fn: Fn | None = None,
+    convention: str = "adjoint",
+) -> None:
     """Check a JVP of any origin, as `check_vjp` does a VJP.
 
     Parameters
@@ -110,6 +136,8 @@ def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = No
         argument; the tangent of a leaf that is not floating is None.
     vjp_fn
         The VJP as for `check_vjp`, to compare the two.
+    convention
+        Of `vjp_fn`, as for `check_vjp`. A JVP is the derivative itself in each.
 
     Raises
     ------
@@ -127,7 +155,27 @@ def check_jvp(fn: Fn, jvp_fn: Fn, args: Sequence[Any], *, vjp_fn: Fn | None = No
     f = Foreign.of(fn, args)
     _check_tangent(f, jvp_fn)
     if vjp_fn is not None:
-        _check_transposed(f, vjp_fn, jvp_fn)
+        _check_transposed(f, _adjoint(vjp_fn, convention), jvp_fn)
+
+
+def _adjoint(vjp_fn: Fn, convention: str) -> Fn:
+    """A VJP of a convention as one whose cotangents are gradients ``dL/dx + i dL/dy``."""
+    if convention not in ("adjoint", "conjugate"):
+        raise ValueError(f"convention must be 'adjoint' or 'conjugate', not {convention!r}")
+    check_callable(vjp_fn)
+    if convention == "adjoint":
+        return vjp_fn
+
+    def conjugated(args: Any, cotangent: Any) -> Any:
+        return tree.map(_conj, vjp_fn(args, tree.map(_conj, cotangent)))
+
+    conjugated.__name__ = label(vjp_fn)
+    return conjugated
+
+
+def _conj(c: Any) -> Any:
+    """The conjugate of a leaf of any library."""
+    return c.conj() if hasattr(c, "conj") else c.conjugate() if isinstance(c, complex) else c
 
 
 def _pulled(f: Foreign, vjp_fn: Fn, given: Any) -> tuple[Array, ...]:
@@ -164,7 +212,7 @@ def _like(
     arrays = []
     for part, x, path in zip(parts, like, paths, strict=True):
         array = np.zeros(x.shape, x.dtype) if part is None else read(part)
-        if array.dtype.kind not in "fiub":
+        if array.dtype.kind not in ("fiubc" if x.dtype.kind == "c" else "fiub"):
             raise TypeError(
                 f"{f.name}: {by} gives a {what} for {path} that is {a_kind(part)} of "
                 f"{array.dtype}; real numbers are needed"

@@ -17,7 +17,7 @@ from tapegrad.core.callables import argument_names, check_callable, label
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import got
 from tapegrad.testing.differences import EPS, FINE, Problem, coarse
-from tapegrad.testing.leaves_as_vector import locate, pack
+from tapegrad.testing.leaves_as_vector import locate, pack, unpack
 
 __all__ = ["Foreign", "floats", "read"]
 
@@ -28,8 +28,10 @@ _FINE_ENOUGH = 1e-12  # finer rounding needs no larger steps
 
 def _seen(x: Any) -> Array:
     """A leaf as NumPy sees it."""
-    # NumPy cannot read a PyTorch tensor that requires its gradient
-    return np.asarray(x.detach() if hasattr(x, "detach") else x)
+    # NumPy reads no PyTorch tensor that requires its gradient, or is yet to be conjugated
+    for name in ("detach", "resolve_conj", "resolve_neg"):
+        x = getattr(x, name)() if hasattr(x, name) else x
+    return np.asarray(x)
 
 
 def read(x: Any) -> Array:
@@ -38,18 +40,8 @@ def read(x: Any) -> Array:
 
 
 def floats(x: Any) -> bool:
-    """Whether NumPy reads a leaf as floating numbers."""
-    return not isinstance(x, str | bytes) and _seen(x).dtype.kind == "f"
-
-
-def _refuse_complex(name: str, leaves: Sequence[Any]) -> None:
-    """Raise for complex numbers, of whose gradients libraries have two conventions."""
-    for x in leaves:
-        if isinstance(x, complex) or getattr(getattr(x, "dtype", None), "kind", "") == "c":
-            raise TypeError(
-                f"{name} takes or returns complex numbers, which are not compared: write it as a "
-                "function of the pair of their real and imaginary parts, and so for its results"
-            )
+    """Whether NumPy reads a leaf as floating numbers, real or complex."""
+    return not isinstance(x, str | bytes) and _seen(x).dtype.kind in "fc"
 
 
 def _is_foreign(x: Any) -> bool:
@@ -67,8 +59,8 @@ def _made_like(x: Any, values: Array) -> Any:
         return x.__array_namespace__().asarray(values, dtype=x.dtype)
     if isinstance(x, np.generic):
         return x.dtype.type(values)
-    if isinstance(x, float):
-        return float(values)
+    if isinstance(x, float | complex):
+        return type(x)(values)
     made = np.empty_like(x if isinstance(x, np.ndarray) else _seen(x), subok=False)
     made[...] = values
     return made
@@ -77,6 +69,8 @@ def _made_like(x: Any, values: Array) -> Any:
 @attrs.frozen(eq=False)
 class Foreign:
     """A function of any library's arrays as a function of its floating leaves, in float64.
+
+    They are real or complex.
 
     Attributes
     ----------
@@ -118,7 +112,6 @@ class Foreign:
                 f"args must be a sequence of arguments, not {type(args).__name__}; write (x,)"
             )
         leaves, structure = tree.flatten(tuple(args))
-        _refuse_complex(label(fn), leaves)
         places = tuple(i for i, leaf in enumerate(leaves) if floats(leaf))
         if not places:
             raise TypeError(f"{label(fn)} has no floating argument to differentiate")
@@ -127,7 +120,6 @@ class Foreign:
         xs = tuple(read(leaves[i]) for i in places)
         f = cls(label(fn), fn, tuple(args), leaves, structure, places, xs, tuple(paths))
         output = f.called(fn, f.name, f.arguments(f.xs))
-        _refuse_complex(f.name, tree.leaves(output))
         y = tuple(read(leaf) for leaf in tree.leaves(output) if floats(leaf))
         if not y:
             raise TypeError(
@@ -207,7 +199,7 @@ class Foreign:
         def made(leaf: Any) -> Any:
             if not floats(leaf):
                 return leaf
-            like = leaf if foreign or isinstance(leaf, float) else _seen(leaf)
+            like = leaf if foreign or isinstance(leaf, float | complex) else _seen(leaf)
             return _made_like(like, np.asarray(next(rest)))
 
         return tree.map(made, self.output)
@@ -223,7 +215,7 @@ class Foreign:
     def eps(self, derivative: Sequence[Array]) -> float:
         """The relative rounding of the coarsest number involved."""
         dtypes = [x.dtype for x in (*self.xs, *self.y, *derivative)]
-        eps = max([EPS, *[float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind == "f"]])
+        eps = max([EPS, *[float(np.finfo(dtype).eps) for dtype in dtypes if dtype.kind in "fc"]])
         return max(eps, _read_as(self)) if eps <= _FINE_ENOUGH else eps
 
     def problem(self, eps: float, by: str, pull: Fn | None, push: Fn | None) -> Problem:
@@ -234,7 +226,7 @@ class Foreign:
             self.evaluate,
             pull,
             push,
-            tuple(x.astype(np.float64) for x in self.xs),
+            tuple(x.astype(np.result_type(x, np.float64)) for x in self.xs),
             tuple(self.paths),
             output_paths=tuple(self.y_paths),
             eps=eps,
@@ -282,7 +274,8 @@ def _read_as(f: Foreign) -> float:
             if np.array_equal(beside, pack(f.y), equal_nan=True):
                 return EPS  # it does not depend on these inputs
             for dtype in (np.float16, np.float32):
-                cut = pack(f.evaluate(*[x.astype(dtype) for x in points]))
+                rounded = pack(points).astype(dtype).astype(np.float64)
+                cut = pack(f.evaluate(*unpack(rounded, points)))
                 if np.isfinite(cut).all() and np.array_equal(beside, cut):
                     return float(np.finfo(dtype).eps)
         except ValueError:

@@ -167,7 +167,15 @@ def test_a_call_of_each_op_with_a_form_of_its_own_has_our_values_and_slopes() ->
 
 
 MATRICES = ["det", "eig, function of a matrix", "eig's vectors, by size", "eigvals", "eigvalsh"]
-MATRICES += ["roots", "svdvals", "svd, without phases", "cond", "pinv, tall", "slogdet's sign", "qr"]
+MATRICES += [
+    "roots",
+    "svdvals",
+    "svd, without phases",
+    "cond",
+    "pinv, tall",
+    "slogdet's sign",
+    "qr",
+]
 
 
 @pytest.mark.parametrize("of", [0, 1, 2])

@@ -247,6 +247,49 @@ def test_the_message_says_where_which_number_is_which_and_by_how_much(narrow: bo
         assert of == "  of         output[432]"
 
 
+Z = np.array([1 + 2j, -3 + 0.5j, 0.25 - 1j])
+REALS = np.array([1.0, -2.0, 0.5])
+
+
+def turned(z: Any, x: Any) -> Any:
+    return {"y": np.conj(z) * z * x, "n": np.abs(z)}
+
+
+def turned_vjp(args: Any, g: Any) -> Any:
+    (z, x), y, unit = args, g["y"], args[0] / np.abs(args[0])
+    return 2 * np.real(y) * z * x + g["n"] * unit, np.real(y) * np.abs(z) ** 2
+
+
+def turned_jvp(args: Any, tangents: Any) -> Any:
+    (z, x), (dz, dx) = args, tangents
+    moved = np.real(np.conj(z) * dz)
+    return {"y": 2 * moved * x + np.abs(z) ** 2 * dx + 0j, "n": moved / np.abs(z)}
+
+
+def conjugated(vjp_fn: Any) -> Any:
+    return lambda args, g: tg.tree.map(np.conj, vjp_fn(args, tg.tree.map(np.conj, g)))
+
+
+@pytest.mark.parametrize("dtype", [np.complex128, np.complex64])
+def test_complex_numbers_are_compared_in_either_convention(dtype: Any) -> None:
+    square = lambda args, g: (g * np.conj(2 * args[0]),)  # noqa: E731
+    z = Z.astype(dtype)
+    check_vjp(np.square, square, (z,))
+    check_vjp(np.square, conjugated(square), (z,), convention="conjugate")
+    for wrong, convention in ((square, "conjugate"), (conjugated(square), "adjoint")):
+        with pytest.raises(AssertionError, match=r"wrong derivative at arg0\[\d\].imag"):
+            check_vjp(np.square, wrong, (z,), convention=convention)
+    check_vjp(turned, turned_vjp, (z, REALS), jvp_fn=turned_jvp)
+    check_jvp(turned, turned_jvp, (z, REALS), vjp_fn=turned_vjp)
+    both = conjugated(turned_vjp)
+    check_jvp(turned, turned_jvp, (z, REALS), vjp_fn=both, convention="conjugate")
+    with pytest.raises(AssertionError, match="by jvp_fn is"):
+        check_jvp(turned, turned_jvp, (z, REALS), vjp_fn=both)
+    check_vjp(lambda z: z * z, lambda args, g: (g * (2 * args[0]).conjugate(),), (1 + 2j,))
+    with pytest.raises(TypeError, match=r"arg1 that is an array of complex.*real numbers"):
+        check_vjp(np.multiply, lambda a, g: (g * a[1], g * np.conj(a[0])), (Z, REALS))
+
+
 def test_a_tree_s_path_is_named() -> None:
     def wrong(args: Any, g: Any) -> Any:
         d, dx = affine_vjp(args, g)
@@ -448,6 +491,26 @@ def test_functions_of_pytorch() -> None:
             return dx, dw.T
 
         assert "at w[" in caught(check_vjp, lambda x, w: x @ w.T, transposed, (x, w))
+
+
+def test_complex_functions_of_pytorch_and_jax_in_their_own_conventions() -> None:
+    torch = pytest.importorskip("torch")
+
+    def spectrum(z: Any) -> Any:
+        return torch.fft.fft(z) * z.conj()
+
+    z = torch.tensor(Z, requires_grad=True)
+    check_vjp(spectrum, lambda args, g: torch.autograd.grad(spectrum(*args), args, g), (z,))
+    jax = pytest.importorskip("jax")
+
+    def theirs(z: Any) -> Any:
+        return jax.numpy.fft.fft(z) * z.conj()
+
+    args = (jax.numpy.asarray(Z),)
+    pull, push = (lambda a, g: jax.vjp(theirs, *a)[1](g)), (lambda a, v: jax.jvp(theirs, a, v)[1])
+    check_vjp(theirs, pull, args, jvp_fn=push, convention="conjugate")
+    with pytest.raises(AssertionError, match="wrong derivative"):
+        check_vjp(theirs, pull, args)
 
 
 def test_functions_of_jax() -> None:
