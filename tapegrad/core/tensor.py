@@ -18,7 +18,6 @@ import numpy as np
 from tapegrad.core.callables import Named, first_line, label
 from tapegrad.core.pickling import Pickled
 from tapegrad.face.advice import Absences
-from tapegrad.face.lines import users_place
 from tapegrad.face.operators import Operators
 from tapegrad.face.ownership import Array, lend
 from tapegrad.face.protocols import Protocols
@@ -42,7 +41,8 @@ class Origin:
         The line of source where the recorded function begins; 0 if there is none.
     place
         A function that is called when a record is written and returns its place in the caller's
-        source; None if places are not wanted.
+        source; None if places are not wanted. If it has a ``note_read``, that is called with each
+        record that is read out.
     around
         The Origin of the enclosing tape, around the body of a loop for instance, whose records may
         be used here.
@@ -75,7 +75,7 @@ class Origin:
 
     def inner(self, fn: Callable[..., Any]) -> Origin:
         """Where the tape of a function inside this one begins, written on the same terms."""
-        place = users_place if self.lines else None
+        place = self.place if self.lines else None
         terms = place, self, self.doing, self.evaluate
         return Origin(label(fn), self.compiling, first_line(fn), *terms)
 

@@ -118,8 +118,7 @@ def _needed(made: Run, read: set[int] | None) -> list[Tensor]:
     record, outputs = made.record, made.outputs
     wanted = set(range(len(outputs))) if read is None else set(read)
     if record.op in LOOPS:
-        loop, inputs = record._options["loop"], list(made.sources)
-        carry = inputs[loop.n_captured : loop.n_captured + loop.n_carry]
+        loop, carry = record._options["loop"], made.carry
         if loop.stop is not None:
             wanted.update(range(loop.n_carry))
         before = -1

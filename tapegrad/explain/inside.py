@@ -48,6 +48,14 @@ class Run:
     sources: Mapping[Tensor, int]
     outputs: tuple[Any, ...]
 
+    @property
+    def carry(self) -> list[Tensor]:
+        """The inputs that a step of a loop gets from the one before."""
+        if self.step is None:
+            return []
+        loop = self.record._options["loop"]
+        return list(self.sources)[loop.n_captured : loop.n_captured + loop.n_carry]
+
     def __repr__(self) -> str:
         return f"<{self.tape.start.origin.label}: {len(self.tape)} records>"
 
@@ -86,7 +94,7 @@ def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
 
 def run(record: Tensor, step: int | None, given: Sequence[Any]) -> Run:
     """One run of the program that a record holds, on a tape."""
-    code, what, first = _program(record, step)
+    code, what, first = held_program(record, step)
     now: list[Any] = [None]
     origin = Origin(f"{code.label}, {what} {_named(record)}", place=partial(itemgetter(0), now))
     last: Any = origin
@@ -108,7 +116,7 @@ def run(record: Tensor, step: int | None, given: Sequence[Any]) -> Run:
     return Run(record, step, Tape(last, origin, parameters), sources, tuple(outputs))
 
 
-def _program(record: Tensor, step: int | None) -> tuple[Code, str, int]:
+def held_program(record: Tensor, step: int | None = None) -> tuple[Code, str, int]:
     """The program that a record holds, what a run of it is, and the operand it is given first."""
     if record.op is COND:
         branch, pred = record._options["branch"], primals(record._operands[:1])[0]

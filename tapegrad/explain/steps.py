@@ -176,14 +176,14 @@ class Inside:
                 yield _swept(made, g.values if type(g) is Parts else [g])
             return
         operands = primals(record._operands)
-        given, n, n_carry = list(steps_of(loop, operands)), loop.n_captured, loop.n_carry
+        given, n_carry = list(steps_of(loop, operands)), loop.n_carry
         carried, rows = list(g.values[:n_carry]), g.values[n_carry:]
         for t in reversed(range(len(given))):
             row = len(given) - 1 - t if loop.reverse else t
             made = run(record, t, given[t])
             swept = _swept(made, [*carried, *[None if c is None else c[row, ...] for c in rows]])
             found = {step.record: conjugated(step.cotangent) for step in swept.steps}
-            carried = [found.get(x) for x in list(made.sources)[n : n + n_carry]]
+            carried = [found.get(x) for x in made.carry]
             yield swept
 
 

@@ -1,32 +1,52 @@
-"""Why a gradient is zero."""
+"""Why a gradient is zero, or as good as zero."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad import tree
 from tapegrad.core.callables import check_callable, label
 from tapegrad.core.recording import run
-from tapegrad.core.tape import Tape, ancestors
-from tapegrad.core.tensor import Tensor
+from tapegrad.core.tape import Tape, ancestors, descendants
+from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.declare import facts
-from tapegrad.explain.rules import passes_gradient
+from tapegrad.explain.inside import HOLDERS
+from tapegrad.explain.reach import line, reach, receiving
 from tapegrad.explain.steps import Step, sweep_steps
-from tapegrad.face.lines import users_place
+from tapegrad.face.lines import Place, users_place
 from tapegrad.transforms import check_scalar
 
 _MOST = 3  # the most records that a reason names
 
 
+class Watch:
+    """The place of each record, and the places where records are read out.
+
+    Called as `users_place` is, when a record is written.
+    """
+
+    def __init__(self) -> None:
+        self.reads: dict[Tensor, Place] = {}
+
+    def __call__(self) -> Place:
+        return users_place()
+
+    def note_read(self, record: Tensor) -> None:
+        """Note that a record's value is read."""
+        self.reads.setdefault(record, users_place())
+
+
 def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     """Why gradients of a function are zero.
 
-    The function is recorded and its tape swept, and the result says what stopped the gradient.
+    The function is recorded and its tape swept, and the result says what stopped the gradient:
+    also inside loops, branches and checkpointed calls.
 
     Parameters
     ----------
@@ -37,7 +57,9 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
 
     Returns
     -------
-    The reason, in a line, by the path of each leaf whose gradient is zero everywhere.
+    The reason, in a line, by the path of each leaf whose gradient is zero everywhere, or as good
+    as zero: so small that a change of the leaf by its own size, or by 1 if that is more, moves the
+    result by less than rounding does.
 
     Raises
     ------
@@ -48,60 +70,197 @@ def why_zero(fn: Callable[..., Any], *args: Any) -> dict[str, str]:
     --------
     >>> import tapegrad as tg
     >>> def loss(p):
-    ...     return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))
-    >>> p = {"w": 1.0, "x": np.ones(()), "b": -np.ones(2), "c": 0.0}
+    ...     a = np.log(p["a"].value)
+    ...     return a + p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))
+    >>> p = {"w": 1.0, "x": np.ones(()), "b": -np.ones(2), "a": 2.0, "c": 0.0}
     >>> for path, reason in tg.why_zero(loss, p).items():
     ...     print(path, "-", reason)
-    p.x - every way to the output ends at an op without a rule: line 4, round (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"])))
-    p.b - the cotangent is zero from line 6, relu (return p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) on: it is off everywhere: its argument is never above 0
+    p.x - every way to the output ends at an op without a rule: line 5, round (return a + p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"])))
+    p.b - the cotangent is zero from line 8, relu (return a + p["w"] * np.round(p["x"]) + tg.sum(tg.relu(p["b"]))) on: it is off everywhere: its argument is never above 0
+    p.a - read out by .value (a = np.log(p["a"].value)), through which no gradient passes
     p.c - never used
     """  # noqa: E501
     check_callable(fn)
-    output, tape, marked = run(fn, args, place=users_place)
+    watch = Watch()
+    output, tape, marked = run(fn, args, place=watch)
+    check_scalar(fn, output)
     # a parameter record stands where its leaf does
     pairs = zip(tree.leaves(marked), tree.leaves(args), strict=True)
     leaves = {p: x for p, x in pairs if type(p) is Tensor}
-    check_scalar(fn, output)
     steps: dict[Tensor, Step] = {}
-    used: set[Tensor] = set()
     if type(output) is Tensor:
         steps = {step.record: step for step in sweep_steps(tape, output)}
-        used = ancestors(tape, [output])
-    reasons = {}
-    for p in tape.parameters:
-        if p not in steps or not np.any(steps[p].cotangent):
-            reasons[p.name or f"line {p.index}"] = (
-                _reason(tape, p, output, used, steps)
-                if p in used
-                else _unused(fn, tape, p, leaves[p])
-            )
-    return reasons
+    asked = Asked(fn, tape, output, leaves, dict(watch.reads), steps)
+    # the reads lead back to the watch, by the origin of their records
+    watch.reads.clear()
+    return {name: reason for name, reason in asked.reasons() if reason}
 
 
-def _reason(
+def refuse_unused(
+    fn: Callable[..., Any],
     tape: Tape,
-    p: Tensor,
-    output: Any,
-    used: set[Tensor],
-    steps: dict[Tensor, Step],
-) -> str:
-    if not p.size:
-        return "it has no elements"
-    reached = {p}
-    ends: dict[Tensor, None] = {}
-    for record in tape:
-        for i, x in enumerate(record._operands):
-            if record in used and type(x) is Tensor and x in reached:
-                if passes_gradient(record, i):
-                    reached.add(record)
-                else:
-                    ends[record] = None
-    if output not in reached:
-        return f"every way to the output ends at an op without a rule: {_lines(ends)}"
-    cuts = [step.record for step in steps.values() if _cuts(step, reached)]
+    outputs: Iterable[Tensor],
+    args: tuple[Any, ...],
+    again: Callable[..., Any],
+) -> None:
+    """Raise for parameters to which no gradient can pass from the outputs, and say why.
+
+    Parameters
+    ----------
+    fn, tape, outputs
+        A function, and what was recorded of it.
+    args
+        The arguments that it is differentiated by.
+    again
+        Records it again, with the place that it is given; returns what `run` does.
+    """
+    outputs = list(outputs)
+    given = receiving(tape, outputs)
+    missed = [i for i, p in enumerate(tape.parameters) if p not in given]
+    if not missed:
+        return
+    watch, output, leaves = Watch(), next(iter(outputs), None), {}
+    if not tape.start.origin.compiling:
+        output, tape, marked = again(place=watch)
+        leaves = dict(zip(tree.leaves(marked), tree.leaves(args), strict=True))
+    asked = Asked(fn, tape, output, leaves, dict(watch.reads), {})
+    watch.reads.clear()
+    said = []
+    for p in [tape.parameters[i] for i in missed]:
+        path, reason = asked.name(p), asked.structural(p)
+        said.append(
+            f"the result of {label(fn)} passes no gradient to {path}: {reason}"
+            if p in asked.used
+            else f"the result of {label(fn)} does not depend on {path}; it is {reason}"
+        )
+    raise ValueError("\n".join([*said, 'leave it out of argnums, or pass unused="zero"']))
+
+
+@attrs.frozen(eq=False)
+class Asked:
+    """A function's recording, of which to say why gradients are zero.
+
+    Attributes
+    ----------
+    fn, tape, output
+        The function, and what was recorded of it.
+    leaves
+        The caller's leaf of each parameter, where it is known.
+    reads
+        Where records were read out.
+    steps
+        Those of the sweep, by record; empty where values are not known.
+    used
+        The records that the output depends on.
+    """
+
+    fn: Callable[..., Any]
+    tape: Tape
+    output: Any
+    leaves: Mapping[Tensor, Any]
+    reads: Mapping[Tensor, Place]
+    steps: Mapping[Tensor, Step]
+    used: set[Tensor] = attrs.field(init=False)
+
+    @used.default
+    def _depended(self) -> set[Tensor]:
+        return ancestors(self.tape, [self.output]) if type(self.output) is Tensor else set()
+
+    def name(self, p: Tensor) -> str:
+        """A parameter's path."""
+        return p.name or f"line {p.index}"
+
+    def reasons(self) -> Iterator[tuple[str, str]]:
+        """The reason for each parameter; empty if its gradient is not as good as zero."""
+        for p in self.tape.parameters:
+            g = self.steps[p].cotangent if p in self.steps else None
+            if g is not None and np.any(g):
+                yield self.name(p), self._small(p, g)
+            else:
+                yield self.name(p), self.structural(p) or self._cut(p)
+
+    def structural(self, p: Tensor) -> str:
+        """Why no gradient passes to a parameter, whatever the values; empty if it may pass."""
+        if p not in self.used:
+            return self._unused(p)
+        if not p.size:
+            return "it has no elements"
+        found = reach(self.tape, [p])
+        if self.output in found.records:
+            return ""
+        ends = [end for record, ends in found.ends.items() if record in self.used for end in ends]
+        return f"every way to the output ends at an op without a rule: {_several(ends)}"
+
+    def _cut(self, p: Tensor) -> str:
+        """Where the cotangent becomes zero."""
+        said = _stopped(self.steps.values(), reach(self.tape, [p]).records)
+        return said or "what its uses pass back sums to zero"
+
+    def _small(self, p: Tensor, g: Any) -> str:
+        """Why a gradient is as good as zero; empty if it is not."""
+        size, result = max(_size(p._primal), 1.0), _size(self.output._primal)
+        if _size(g) * size > np.finfo(self.output.dtype).eps * result:
+            return ""
+        reached = reach(self.tape, [p]).records
+        most, before, after, by = None, 1.0, 1.0, ""
+        for step in self.steps.values():
+            passed = {
+                _size(c.summed): c.formula for c in step.contributions if c.operand in reached
+            }
+            given, most_passed = _size(step.cotangent), max(passed, default=0.0)
+            if passed and given and (most is None or most_passed * before < after * given):
+                most, before, after, by = step, given, most_passed, passed[most_passed]
+        assert most is not None
+        many = sum(1 for _ in most.inside)
+        by = f"in {many} steps" if many > 1 else by
+        return (
+            f"as good as zero, {_size(g):.2g}: a change by {size:.3g} moves the result, "
+            f"{result:.3g}, by less than rounding does; the cotangent shrinks most at "
+            f"{line(most.record)}, from {before:.2g} to {after:.2g} ({by})"
+        )
+
+    def _unused(self, p: Tensor) -> str:
+        """How a parameter is not used that the output does not depend on."""
+        made = Tape(self.tape.last, self.tape.start, (p,))
+        for record in sorted(descendants(made), key=lambda x: x.index):
+            place = self.reads.get(record)
+            if place is not None and record.dtype.kind in "fc":
+                at = f" ({place.text})" if place.text else ""
+                first = "" if record is p else f"used up to {line(record)}, which is "
+                return f"{first}read out by .value{at}, through which no gradient passes"
+        leaf = self.leaves.get(p)
+        for name, x in _enclosed(self.fn):
+            if x is leaf and isinstance(x, np.ndarray):
+                return (
+                    f"never used: {label(self.fn)} closed over the array ({name}) instead of "
+                    "taking it"
+                )
+        for record in self.tape:
+            if any(x is p for x in record._operands):
+                return f"used on {line(record)}, but the output does not depend on it"
+            for x in record._operands:
+                if not record.origin.compiling and _same(x, p._primal):
+                    return (
+                        f"never used; a constant of {line(record)}, has the same values: "
+                        "did the function close over the array instead of taking it?"
+                    )
+        return "never used"
+
+
+def _size(x: Any) -> float:
+    """The largest number in an array, or in any of several."""
+    if type(x) is Parts:
+        return max([_size(part) for part in x.values if part is not None], default=0.0)
+    return float(np.max(np.abs(np.asarray(x)), initial=0.0))
+
+
+def _stopped(steps: Iterable[Step], reached: set[Tensor]) -> str:
+    """Where a sweep's cotangents become zero on the way to these records; empty if nowhere."""
+    cuts = [step for step in steps if _cuts(step, reached)]
     if not cuts:
-        return "what its uses pass back sums to zero"
-    return f"the cotangent is zero from {_lines(cuts)} on: {_slope(steps[cuts[0]], reached)}"
+        return ""
+    said = _several([line(step.record) for step in cuts])
+    return f"the cotangent is zero from {said} on: {_slope(cuts[0], reached)}"
 
 
 def _cuts(step: Step, reached: set[Tensor]) -> bool:
@@ -109,48 +268,43 @@ def _cuts(step: Step, reached: set[Tensor]) -> bool:
     passed = [c.summed for c in step.contributions if c.operand in reached]
     return (
         step.record in reached
-        and bool(np.any(step.cotangent))
+        and _is_some(step.cotangent)
         and any(type(x) is Tensor and x in reached for x in step.record._operands)
-        and not any(np.any(c) for c in passed)
+        and not any(map(_is_some, passed))
     )
+
+
+def _is_some(c: Any) -> bool:
+    """Whether a cotangent, of which there may be several, is not zero."""
+    if type(c) is Parts:
+        return any(_is_some(x) for x in c.values if x is not None)
+    return bool(np.any(c))
 
 
 def _slope(step: Step, reached: set[Tensor]) -> str:
     """Why a step passes nothing but zeros on."""
     record = step.record
+    if record.op in HOLDERS:
+        for made in step.inside:
+            run_ = made.run
+            operands = [x if type(x) is Tensor else None for x in record._operands]
+            given = [x for x, i in run_.sources.items() if operands[i] in reached]
+            said = _stopped(made.steps, reach(made.tape, [*given, *run_.carry]).records)
+            if said:
+                which = "" if made.step is None else f", step {made.step}"
+                return f"inside{which}: {said}"
+        return "what it passes back inside sums to zero"
     if flat := facts(record.op).flat:
         return flat
     passed = [c for c in step.contributions if c.operand in reached]
     return f"its slope is 0 there ({', '.join(dict.fromkeys(c.formula for c in passed))})"
 
 
-def _lines(records: Iterable[Tensor]) -> str:
-    """Records in words, the first few of them."""
-    first = list(records)
-    said = [_line(record) for record in first[:_MOST]]
-    return "; ".join(said) + (f"; and {len(first) - _MOST} more" if len(first) > _MOST else "")
-
-
-def _line(record: Tensor) -> str:
-    at = f" ({record.place.text})" if record.place and record.place.text else ""
-    return f"line {record.index}, {record.op.name}{at}"
-
-
-def _unused(fn: Callable[..., Any], tape: Tape, p: Tensor, leaf: Any) -> str:
-    """How a parameter is not used that the output does not depend on."""
-    for name, x in _enclosed(fn):
-        if x is leaf and isinstance(x, np.ndarray):
-            return f"never used: {label(fn)} closed over the array ({name}) instead of taking it"
-    for record in tape:
-        if any(x is p for x in record._operands):
-            return f"used on {_line(record)}, but the output does not depend on it"
-        for x in record._operands:
-            if _same(x, p._primal):
-                return (
-                    f"never used; a constant of {_line(record)}, has the same values: "
-                    "did the function close over the array instead of taking it?"
-                )
-    return "never used"
+def _several(said: list[str]) -> str:
+    """The first few of several records in words."""
+    said = list(dict.fromkeys(said))
+    more = f"; and {len(said) - _MOST} more" if len(said) > _MOST else ""
+    return "; ".join(said[:_MOST]) + more
 
 
 def _same(x: Any, primal: Any) -> bool:

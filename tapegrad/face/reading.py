@@ -165,6 +165,8 @@ class Reading:
                 f"{name} while {self.origin.doing} {self.origin.label}: only shape {self.shape} "
                 f"and dtype {self.dtype} of {self._line()} are known{instead}"
             )
+        if note := getattr(self.origin.place, "note_read", None):
+            note(self)
         return lend(self._primal) if type(self._primal) is np.ndarray else give(self._primal)
 
     def _is_a_number(self: Any) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, Literal, overload
 
 import numpy as np
@@ -13,9 +13,10 @@ from tapegrad.core.cotangents import initial_cotangent
 from tapegrad.core.operands import is_floating
 from tapegrad.core.recording import run
 from tapegrad.core.sweep import finite_check, sweep
-from tapegrad.core.tape import Tape, ancestors
+from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
 from tapegrad.face.lines import users_place
+from tapegrad.face.table import lazy_import
 from tapegrad.face.text import got
 from tapegrad.transforms.base import (
     A,
@@ -66,7 +67,14 @@ def _value_and_gradients(
     if type(output) is Tensor and output.origin is tape.start.origin:
         seeds[output] = initial_cotangent(output, None)
     if of.unused == "raise":
-        _refuse_unused(of.fn, tape, seeds)
+        refuse = lazy_import("tapegrad.explain.why", "refuse_unused")
+        chosen = tuple([given[i] for i in dict.fromkeys(positions)])
+
+        def again(place: Any) -> tuple[Any, Tape, tuple[Any, ...]]:
+            output, tape, marked = run(fn, given, named, positions, place)
+            return split_aux(of.fn, output, of.has_aux)[0], tape, marked
+
+        refuse(of.fn, tape, seeds, chosen, again)
     value = released(output)
     # handed over, not held, so that the sweep frees each record it has passed
     tapes = [tape]
@@ -124,8 +132,9 @@ def value_and_grad(
         Whether to raise at the first value that is not finite, or during the sweep at the
         first such cotangent, and name your line of source. A call takes several times as long.
     unused
-        The gradient of a leaf that the result does not depend on: "zero", or "raise" for an
-        error with its path. `why_zero` says why a gradient is zero.
+        The gradient of a leaf to which no gradient passes, because the result does not depend on
+        it or by ops without a rule alone: "zero", or "raise" for an error with its path and the
+        reason. `why_zero` says why any gradient is zero.
     argnames
         The name of the argument to differentiate, or a tuple of names, instead of
         `argnums`. A call may pass it by position or by keyword.
@@ -149,7 +158,7 @@ def value_and_grad(
         in the body of a loop.
     ValueError
         If `argnames` names no parameter of `fn`. When called, with ``unused="raise"``: if
-        the result does not depend on a leaf.
+        no gradient passes to a leaf.
     NonFiniteError
         When called, with `check_finite`: a `FloatingPointError` that names the line of the
         tape where a NaN or an infinity arose, its operands, and the cause where it is known.
@@ -233,17 +242,6 @@ def grad(
     array(6.)
     """
     return Grad(fn, argnums, has_aux, check_finite, unused, argnames)
-
-
-def _refuse_unused(fn: Fn, tape: Tape, outputs: Iterable[Tensor]) -> None:
-    """Raise for parameters that the outputs do not depend on."""
-    depended = ancestors(tape, outputs)
-    unused = [p.name or f"line {p.index}" for p in tape.parameters if p not in depended]
-    if unused:
-        raise ValueError(
-            f"the result of {label(fn)} does not depend on {', '.join(unused)}; tg.why_zero(fn, "
-            '*args) says why; leave it out of argnums, or pass unused="zero"'
-        )
 
 
 def check_scalar(fn: Fn, output: Any) -> None:

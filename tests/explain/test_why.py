@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from depth import depth
 from hypothesis import given
+from hypothesis import strategies as st
+from loops import arguments, losses, terms
 
 import tapegrad as tg
+from tapegrad.explain.reach import reach, receiving
 from tapegrad.testing import programs
 
 X = np.array([1.0, 2.0])
@@ -73,10 +76,27 @@ def test_a_leaf_has_a_reason_if_and_only_if_its_gradient_is_zero(program):
 
     if not isinstance(tg.record(loss)(*args)[0], tg.Tensor):
         return
-    gradients = tg.grad(loss, program.argnums)(*args)
+    value, gradients = tg.value_and_grad(loss, program.argnums)(*args)
     reasons = tg.why_zero(loss, *args)
     for i, g in zip(program.argnums, gradients, strict=True):
-        assert (f"args.{i}" in reasons) == (not np.any(g)), reasons
+        size = np.max(np.abs(args[i]), initial=1.0) * np.max(np.abs(g), initial=0.0)
+        small = np.any(g) and size <= np.finfo(value.dtype).eps * abs(value)
+        assert (f"args.{i}" in reasons) == (not np.any(g) or small), reasons
+        assert reasons.get(f"args.{i}", "as").startswith("as good as zero") or not small
+    # what is refused has the same reason, and its gradient is zero
+    try:
+        tg.grad(loss, program.argnums, unused="raise")(*args)
+    except ValueError as error:
+        told = str(error)
+        missed = [i for i in program.argnums if re.search(rf"(on|to) args\.{i}[:;]", told)]
+        assert missed
+        for i in missed:
+            assert reasons[f"args.{i}"] in told
+    else:
+        missed = []
+    for i in set(program.argnums) - set(missed):
+        told = reasons.get(f"args.{i}", "")
+        assert not told.startswith(("never", "used", "read", "every")), told
 
 
 def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
@@ -89,6 +109,112 @@ def test_an_op_of_the_users_own_is_not_taken_for_one_of_the_same_name():
     assert "product" not in reason
 
 
+# --- inside loops, branches and checkpointed calls ------------------------------------------
+
+
+def step(c, x):
+    return c * np.round(x), np.maximum(c - 9.0, 0.0)
+
+
+def scanned(which):
+    return lambda w, xs: np.sum(tg.scan(step, w, xs)[which])
+
+
+def chosen(w, xs):
+    return tg.cond(w > 0, lambda w: np.maximum(w - 9.0, 0.0), lambda w: np.round(w), w)
+
+
+@pytest.mark.parametrize(
+    ("fn", "path", "said"),
+    [
+        (scanned(0), "xs", "op without a rule: round inside line 4, scan"),
+        (scanned(1), "xs", "op without a rule: round inside line 4, scan"),
+        (
+            scanned(1),
+            "w",
+            "from line 4, scan on: inside, step 1: the cotangent is zero from line 5, maximum on",
+        ),
+        (chosen, "w", "from line 3, cond on: inside: the cotangent is zero from line 2, maximum"),
+        (lambda w, xs: chosen(w - 9.0, xs), "w", "line 3, greater; round inside line 4, cond"),
+        (
+            lambda w, xs: tg.checkpoint(lambda w: np.round(w) + xs[0])(w),
+            "w",
+            "line 2, round inside line 2, checkpoint",
+        ),
+        (
+            lambda w, xs: tg.scan(lambda c, x: (scanned(1)(c, xs), None), w, xs)[0],
+            "xs",
+            "round inside scan inside line 4, scan",
+        ),
+    ],
+)
+def test_the_reason_is_told_inside_too(fn, path, said):
+    args = 2.0, np.array([1.0, 2.0])
+    reason = re.sub(
+        r" \([^()]*(\([^()]*(\([^()]*\)[^()]*)*\)[^()]*)*\)", "", tg.why_zero(fn, *args)[path]
+    )
+    assert said in reason, reason
+    assert "\n" not in reason
+
+
+@depth("program")
+@given(terms, st.integers(1, 2), st.booleans(), st.booleans())
+def test_no_gradient_passes_where_none_can(terms, n, reverse, remember):
+    loss, _ = losses(terms, reverse, remember)
+    args = arguments(n)
+    output, tape = tg.record(loss)(*args)
+    can = receiving(tape, [output])
+    for p, g in zip(tape.parameters, tg.grad(loss, (0, 1, 2))(*args), strict=True):
+        assert p in can or not np.any(g)
+        assert (output in reach(tape, [p]).records) == (p in can)
+    # the same by shapes and ops alone
+    told = []
+    for transform in (lambda f: f, tg.compile):
+        try:
+            transform(tg.grad(loss, (0, 1, 2), unused="raise"))(*args)
+            told.append([])
+        except ValueError as error:
+            told.append(re.findall(r"(?:on|to) (args\.\d)[:;]", str(error)))
+    assert told[0] == [p.name for p in tape.parameters if p not in can]
+    # without values, either branch may be taken
+    assert set(told[1]) <= set(told[0])
+
+
+def test_what_is_read_out_is_told():
+    def loss(p):
+        scale = float(np.max(p["a"].value))
+        y = np.sin(p["b"]) * 2
+        return np.sum(p["w"] * scale) + y.value[0] + np.sum(p["c"] * 0 + p["c"].value)
+
+    p = {name: X + i for i, name in enumerate("abcdw")}
+    reasons = tg.why_zero(loss, p)
+    assert list(reasons) == ["p.a", "p.b", "p.c", "p.d"]
+    assert reasons["p.a"].startswith("read out by .value (scale = float(np.max(p[")
+    assert re.match(
+        r"used up to line \d, multiply .*, which is read out by \.value", reasons["p.b"]
+    )
+    assert "a product with 0" in reasons["p.c"]
+    assert reasons["p.d"] == "never used"
+    with pytest.raises(
+        ValueError, match=r"does not depend on p\.a; it is read out by \.value \(sc"
+    ):
+        tg.grad(loss, unused="raise")(p)
+
+
+def test_a_gradient_as_good_as_zero_is_told():
+    def loss(w, v):
+        return tg.fori_loop(0, 60, lambda i, c: np.tanh(0.5 * c * w), 1.0) + v
+
+    (reason,) = tg.why_zero(loss, 1.0, 3.0).values()
+    assert reason.startswith("as good as zero, ")
+    assert re.search("a change by 1 moves the result, 3, by less than rounding does; ", reason)
+    assert re.search(r"shrinks most at line \d, fori_loop .*, from 1 to .*\(in 60 steps\)", reason)
+    reason = tg.why_zero(lambda w: np.exp(-40.0 * w) + 1.0, 1.0)["w"]
+    assert re.search(r"shrinks most at line 3, exp .*, from 1 to 4.2e-18 \(g \* y\)", reason)
+    # a result of that size is moved
+    assert tg.why_zero(lambda w: np.exp(-40.0 * w), 1.0) == {}
+
+
 # --- unused -------------------------------------------------------------------------------
 
 
@@ -99,14 +225,17 @@ def test_an_unused_leaf_is_refused_where_that_is_asked_for():
     p = {"a": X, "b": {"c": 2.0}}
     assert tg.grad(loss, unused="zero")(p, X)["b"]["c"] == 0.0
     for transform in (tg.grad, tg.value_and_grad):
-        with pytest.raises(ValueError, match=r"loss does not depend on p\.b\.c;"):
+        with pytest.raises(ValueError, match=r"loss does not depend on p\.b\.c; it is never used"):
             transform(loss, unused="raise")(p, X)
         transform(loss, argnums=1, unused="raise")(p, X)
     with pytest.raises(ValueError, match="does not depend on x"):
         tg.grad(lambda x: 1.0, unused="raise")(X)
     with pytest.raises(ValueError, match='"zero" or "raise"'):
         tg.grad(loss, unused="ignore")
-    # what no gradient passes to is used all the same
-    assert tg.grad(lambda x: tg.round(x), unused="raise")(1.5) == 0.0
+    assert tg.grad(lambda x: tg.relu(x), unused="raise")(-1.5) == 0.0
+    with pytest.raises(ValueError, match=r"passes no gradient to x: every way .*: line 2, round"):
+        tg.grad(lambda x: tg.round(x), unused="raise")(1.5)
+    with pytest.raises(ValueError, match=r"to x: every way .*: line 2, round"):
+        tg.grad(lambda x: (tg.round(x), x), unused="raise", has_aux=True)(1.5)
     with pytest.raises(ValueError, match="does not depend on x"):
         tg.compile(tg.grad(lambda x: 1.0, unused="raise"))(X)
