@@ -62,7 +62,7 @@ SECTIONS = [
     Section(
         "Record, sweep and look",
         "A tape is a value: printed, swept, drawn, and asked why a gradient is zero.",
-        "record Tape Tensor reverse_sweep sweep_steps why_zero profile show.*",
+        "record Tape Tensor reverse_sweep sweep_steps why_zero profile compare_tapes show.*",
     ),
     Section(
         "Check a gradient",

@@ -44,6 +44,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.declare.custom import custom_op as custom_op
     from tapegrad.declare.custom import custom_vjp as custom_vjp
     from tapegrad.explain import show as show
+    from tapegrad.explain.compare import compare_tapes as compare_tapes
     from tapegrad.explain.profile import profile as profile
     from tapegrad.explain.steps import sweep_steps as sweep_steps
     from tapegrad.explain.why import why_zero as why_zero
@@ -83,6 +84,7 @@ _keep_freed_memory()
 # imported when they are first asked for: not every program needs them
 _PLACES = {
     "checkpoint": "tapegrad.transforms.checkpoint",
+    "compare_tapes": "tapegrad.explain.compare",
     "implicit_root": "tapegrad.transforms.implicit",
     "profile": "tapegrad.explain.profile",
     "polygamma": "tapegrad.ops.scipy_special",

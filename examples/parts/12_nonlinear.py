@@ -52,6 +52,23 @@ with np.errstate(all="raise", under="ignore"):
     print(tg.why_zero(total, far[[0, 2]]))
 
 # %% [markdown]
+# In float32, `exp` overflows much sooner. Where do two runs part, of which one should be as good
+# as the other? `tg.compare_tapes` finds the first line whose operands agree, and whose values do
+# not:
+
+
+# %%
+def textbook(x):
+    return tg.sum(tg.log(1 + tg.exp(x)))
+
+
+with np.errstate(over="ignore"):
+    narrow = tg.record(textbook)(np.array([-1.0, 0.0, 100.0], np.float32))[1]
+wide = tg.record(textbook)(np.array([-1.0, 0.0, 100.0]))[1]
+parted = tg.compare_tapes(narrow, wide).first
+print(parted)
+
+# %% [markdown]
 # ## Training
 
 # %%
@@ -97,6 +114,7 @@ FIGURES = [1.06372865, 0.75148144, 0.57384259, 0.39574294, 0.2482279]
 FIGURES += [0.15515294, 0.10423398, 0.07571169, 0.05837623, 0.04700013]
 assert np.round(losses, 8).tolist() == FIGURES
 assert np.array_equal(tg.sigmoid(far), [0, 0.5, 1])
+assert parted.a.op is tg.exp
 tg.testing.check_grads(
     tg.custom_op(vjps=(lambda g, y, x: g * (1 - y**2),))(np.tanh), (np.array([-2.0, 0.0, 0.5]),)
 )

@@ -506,8 +506,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     3 tanh 160000 3
     4 multiply 160000 4
     5 sum 8 None
-    >>> profile.peak_at
-    ('backward', 2)
+    >>> profile.peak_at[0]
+    'backward'
     """
     check_callable(fn)
     if not is_count(rounds, 1):

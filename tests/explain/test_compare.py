@@ -1,0 +1,283 @@
+"""Where two runs part: compare_tapes on a tape and itself, and on tapes that differ on purpose."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tapegrad as tg
+from tapegrad.core.tape import Tape
+from tapegrad.core.writing import write_known
+
+X = np.linspace(-1.0, 2.0, 6)
+
+
+@tg.checkpoint
+def bell(h: Any) -> Any:
+    return np.exp(-h * h)
+
+
+def network(w: Any, x: Any) -> Any:
+    h = np.tanh(x * w["a"] + 0.5)
+    h = np.where(h > 0, h, 0.1 * h)
+    rows, sums = tg.scan(lambda c, r: (np.sin(c) * r, np.sum(c)), h, np.linspace(0.1, 1.0, 4))
+    h = tg.cond(np.sum(sums) > 0, np.sin, np.cos, rows + h)
+    h = bell(h)
+    return np.sum(h.reshape(2, 3).T @ w["b"]) + np.max(h)
+
+
+W = {"a": 0.7, "b": np.array([1.0, -2.0])}
+
+
+def recorded(fn: Any, *args: Any) -> Tape:
+    return tg.record(fn, lines=True)(*args)[1]
+
+
+def altered(tape: Tape, line: int, change: Any) -> Tape:
+    """A tape with another value on one line, and what follows computed anew from it."""
+    made: dict[Any, Any] = {}
+    last: Any = tape.start
+    for record in tape:
+        operands = tuple(made.get(x, x) if type(x) is tg.Tensor else x for x in record._operands)
+        value = record._primal
+        if record.index == line:
+            value = change(value)
+        elif any(x is not y for x, y in zip(operands, record._operands, strict=True)):
+            values = [x._primal if type(x) is tg.Tensor else x for x in operands]
+            value = record.op.forward(*values, **record._options)
+            value = record._primal if record.op.name == "checkpoint" else value
+        elif operands == () and not made:
+            value = record._primal
+        last = write_known(last, record.op, operands, record._options, value, record.name)
+        object.__setattr__(last, "_place", record.place)
+        made[record] = last
+    return Tape(last, tape.start, tuple(made[p] for p in tape.parameters))
+
+
+def test_a_tape_and_itself_have_no_difference():
+    tape = recorded(network, W, X)
+    for other in (tape, recorded(network, W, X), pickle.loads(pickle.dumps(tape))):
+        found = tg.compare_tapes(tape, other, rtol=0.0)
+        assert found.first is None
+        assert found.rows == ()
+        assert found.matched == len(tape)
+    assert str(found) == f"network and network: 0 of {len(tape)} lines differ"
+
+
+@pytest.mark.parametrize("line", range(len(recorded(network, W, X))))
+def test_a_difference_that_is_planted_at_a_line_is_the_first(line):
+    def change(value):
+        if hasattr(value, "values"):
+            return type(value)((change(value.values[0]), *value.values[1:]))
+        if np.asarray(value).dtype == bool:
+            return ~np.asarray(value)
+        return (
+            value * 1.001
+            if np.ndim(value) == 0
+            else value + np.eye(1, value.size).reshape(value.shape)
+        )
+
+    tape = recorded(network, W, X)
+    other = altered(tape, line, change)
+    for a, b in ((tape, other), (other, tape)):
+        found = tg.compare_tapes(a, b)
+        assert found.first is not None
+        assert (found.first.a.index, found.first.b.index) == (line, line)
+        assert found.first.agree
+        assert found.rows[0] is found.first
+        assert all(row.record.index >= line for row in found.rows)
+
+
+@given(
+    st.lists(st.sampled_from(["sin", "cos", "exp", "tanh"]), max_size=30),
+    st.lists(
+        st.tuples(st.integers(0, 30), st.sampled_from(["insert", "drop", "replace"])), max_size=4
+    ),
+)
+def test_lines_are_paired_where_the_tapes_differ_in_length(names, edits):
+    def fn(x, names):
+        for name in names:
+            x = getattr(np, name)(x)
+        return x
+
+    changed = list(names)
+    for at, edit in edits:
+        at = min(at, len(changed))
+        changed[at : at + (edit != "insert")] = [] if edit == "drop" else ["arctan"]
+    a, b = (tg.record(lambda x, n=n: fn(x, n))(0.3)[1] for n in (names, changed))
+    found = tg.compare_tapes(a, b)
+    assert len(a) + len(b) >= 2 * found.matched
+    assert len(a) + len(b) - 2 * found.matched <= 2 * len(edits)
+    alone = [row for row in found.rows if row.a is None or row.b is None]
+    assert len(alone) == len(a) + len(b) - 2 * found.matched
+    # what leads to the same values is no beginning of a difference
+    same = np.allclose(a.last.value, b.last.value, rtol=1e-5)
+    if found.first is None:
+        assert same
+    else:
+        both = [x.index for x in (found.first.a, found.first.b) if x is not None]
+        k = next(
+            (k for k, (x, y) in enumerate(zip(names, changed, strict=False)) if x != y),
+            min(len(names), len(changed)),
+        )
+        assert min(both) >= k + 1
+
+
+def test_long_tapes_are_paired_in_little_time():
+    def chain(n, more):
+        def fn(x):
+            for i in range(n):
+                x = np.sin(x) if (i * i) % 7 else np.cos(x)
+                x = np.tanh(x) if i in more else x
+            return x
+
+        return tg.record(fn)(np.ones(1))[1]
+
+    found = tg.compare_tapes(chain(3000, ()), chain(3000, {10, 1000, 2500}), atol=np.inf)
+    assert found.matched == 3001
+    assert [row.b.index for row in found.rows] == [12, 1003, 2504]
+    apart = tg.compare_tapes(
+        chain(400, ()), tg.record(lambda x: [x := np.exp(-x) for _ in range(700)])(np.ones(1))[1]
+    )
+    assert apart.first is not None
+
+
+def loop(x, scale=1.0, start=2):
+    def step(c, r):
+        c = c * np.where(r > start, scale, 1.0)
+        return np.tanh(c) + r * 0.1, c
+
+    return np.sum(tg.scan(step, x, np.arange(6.0))[1])
+
+
+def test_loops_are_entered_to_the_step():
+    found = tg.compare_tapes(*[recorded(lambda x, k=k: loop(x, k), X) for k in (1.0, 1.5)])
+    assert (found.first.a.op.name, found.first.step) == ("scan", 3)
+    inside = found.first.inside
+    assert inside.a.op.name == "where"
+    assert inside.why == "operand 1 is 1.0 and 1.5"
+    assert inside.a.place.text == "c = c * np.where(r > start, scale, 1.0)"
+    text = str(found)
+    assert "first: in step 3, line" in text
+    assert "c = c * np.where(r > start, scale, 1.0)" in text
+
+
+def test_loops_of_other_lengths_branches_and_checkpoints_are_entered():
+    def until(x, most):
+        return tg.while_loop(lambda c: c < most, lambda c: c * 2.0, x)
+
+    found = tg.compare_tapes(*[recorded(lambda x, m=m: until(x, m), 1.0) for m in (10.0, 40.0)])
+    assert found.first.why == "b goes on after step 4, and the other ends"
+
+    def branch(x, by):
+        return tg.checkpoint(lambda x: tg.cond(x > 0, lambda x: np.sin(x) * by, np.cos, x))(x)
+
+    found = tg.compare_tapes(*[recorded(lambda x, k=k: branch(x, k), 1.0) for k in (2.0, 3.0)])
+    inside = found.first.inside.inside
+    assert (found.first.a.op.name, found.first.inside.a.op.name) == ("checkpoint", "cond")
+    assert (inside.a.op.name, inside.why) == ("multiply", "operand 1 is 2.0 and 3.0")
+
+
+def why(one: Any, other: Any, *args: Any, **terms: Any) -> tuple[str, str]:
+    with np.errstate(all="ignore"):
+        first = tg.compare_tapes(recorded(one, *args), recorded(other, *args), **terms).first
+    return first.record.op.name, first.why
+
+
+def widened(fn: Any, x: Any, **terms: Any) -> tuple[str, str]:
+    with np.errstate(all="ignore"):
+        tapes = [recorded(fn, np.asarray(x, dtype)) for dtype in ("f", "d")]
+    first = tg.compare_tapes(*tapes, **terms).first
+    return first.record.op.name, first.why
+
+
+def test_it_says_why():
+    def sign(x):
+        return np.where(x > 0, x, -x)
+
+    name, said = widened(lambda x: np.sum(x), [1e8, 1.0, -1e8])
+    assert name == "sum"
+    assert (
+        said == "cancellation: terms that add up to 2e+08 in size leave 1, and float32 has 7 digits"
+    )
+    assert widened(lambda x: x - 1.0, [1 + 1e-6])[1].startswith(
+        "cancellation: terms that add up to 2 in"
+    )
+    assert widened(np.exp, [100.0]) == ("exp", "overflow: float32 ends at 3.4e+38")
+    assert widened(lambda x: np.sin(x * 1e6), [1.23456789])[1].startswith(
+        "operands that differ by "
+    )
+    assert widened(lambda x: np.sin(x), [1.0], rtol=1e-9) == ("sin", "float32 has 7 digits")
+    name, said = widened(lambda x: (x * 3.0 > 0.3) * x, [np.float32(0.1)])
+    assert (name, said) == ("greater", "its operands agree up to rounding, which decides here")
+    assert why(np.sin, np.cos, X) == (
+        "sin",
+        "another branch, or another version: sin in a, cos in b",
+    )
+    assert why(lambda x: x * 2.0, lambda x: x * 3.0, X) == ("multiply", "operand 1 is 2.0 and 3.0")
+    assert why(
+        lambda x: np.sum(x.reshape(2, 3), axis=0, keepdims=True),
+        lambda x: np.sum(x.reshape(2, 3)[:, ::-1], axis=0, keepdims=True),
+        X,
+    ) == ("getitem", "b alone has it: another branch, or another version")
+    assert why(
+        lambda x: np.cumsum(x.reshape(2, 3), axis=0),
+        lambda x: np.cumsum(x.reshape(2, 3), axis=1),
+        X,
+    ) == ("cumsum", "axis is 0 and 1")
+    assert why(lambda x: np.sum(x.reshape(2, 3), 0), lambda x: np.sum(x.reshape(2, 3), 1), X) == (
+        "sum",
+        "the shapes are (3,) and (2,)",
+    )
+
+    def crossed(x, y, turned):
+        a, b = np.sin(x), np.sin(y)
+        return a / b if not turned else b / a
+
+    args = (1.0, 2.0)
+    assert why(lambda x, y: crossed(x, y, False), lambda x, y: crossed(x, y, True), *args) == (
+        "divide",
+        "operand 0 is line 3 in a, and line 5 in b",
+    )
+    first = tg.compare_tapes(recorded(np.sin, 1.0), recorded(np.sin, 1.5)).first
+    assert (first.a.index, first.why) == (0, "the arguments differ")
+
+
+def test_a_line_that_changes_no_value_is_no_beginning():
+    found = tg.compare_tapes(
+        recorded(lambda x: np.sin(x), X), recorded(lambda x: np.sin(x + 0.0), X)
+    )
+    assert found.first is None
+    (row,) = found.rows
+    assert (row.a, row.b.op.name) == (None, "add")
+
+
+def test_it_shows_itself():
+    found = tg.compare_tapes(
+        recorded(lambda x: np.sum(x * 2.0), X), recorded(lambda x: np.sum(x * 3.0), X)
+    )
+    text, html = str(found), found._repr_html_()
+    assert repr(found) == "<Comparison of <lambda> and <lambda>: 2 of 3 lines differ>"
+    assert text.splitlines()[2].startswith(f"first: line 1, multiply, at {__file__}:")
+    assert (
+        "  a: [-2.  -0.8 0.4 1.6 2.8 4. ]" in text.replace("  ", " ").replace("  ", " ")
+        or "a: [" in text
+    )
+    assert "they differ by 0.33 of their size at [" in text
+    assert "&lt;lambda&gt;" in html
+    assert html.count("<tr>") == 3
+    long = [
+        recorded(lambda x, k=k: [x := np.sin(x * k) for _ in range(30)], 1.0) for k in (1.0, 1.1)
+    ]
+    assert "... and 37 more" in str(tg.compare_tapes(*long))
+
+
+def test_what_cannot_be_compared():
+    tape = recorded(np.sin, 1.0)
+    with pytest.raises(
+        TypeError, match=r"b must be a Tape, not a tuple: output, tape = tg\.record"
+    ):
+        tg.compare_tapes(tape, tg.record(np.sin)(1.0))
