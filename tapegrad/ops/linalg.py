@@ -371,7 +371,7 @@ def _of_triangular_factor(x: Any, upper: bool) -> Any:
     return np.where(on_diagonal(x), real_of(x), both)
 
 
-def _check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
+def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
     """Warn if cotangents ask for the phases of complex vectors, which are LAPACK's choice.
 
     Each pair is one of vectors, as columns, and of their cotangents; all have the same phases.
@@ -487,7 +487,7 @@ def eigvalsh(a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
 def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     n = a.shape[-1]
     (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
-    _check_phases("eigh", (turned(vt), turned(gvt)))
+    check_phases("eigh", (turned(vt), turned(gvt)))
     w, vc = real_of(w), conjugate_of(vt)
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
     inner = np.where(on_diagonal(gaps), real_of(gw), vc @ turned(gvt) / gaps)
@@ -543,7 +543,7 @@ def _svd_vjp(g: Any, y: Any, a: Any) -> Any:
     n, m = a.shape[-2:]
     (s, ut, vh), (gs, gut, gvh) = apart(y, 1, n, m), apart(g, 1, n, m)
     u, gu, v = turned(ut), turned(gut), adjoint(vh)
-    _check_phases("svd", (u, gu), (v, adjoint(gvh)))
+    check_phases("svd", (u, gu), (v, adjoint(gvh)))
     s, gs = real_of(s), real_of(gs)
     row = turned(s)
     gaps = (row - s) * (row + s) + np.eye(s.shape[-2], dtype=s.dtype)
@@ -752,7 +752,7 @@ def eigvals(a: Any, **strict: bool) -> Any:  # noqa: D417
 def _eig_vjp(g: Any, y: Any, a: Any, real: bool = False) -> Any:
     n = a.shape[-1]
     (w, vt), (gw, gvt) = apart(y, 1, n), apart(g, 1, n)
-    _check_phases("eig", (turned(vt), turned(conjugate_of(gvt))))
+    check_phases("eig", (turned(vt), turned(conjugate_of(gvt))))
     # a vector keeps its length
     gvt = gvt - conjugate_of(vt) * real_of(np.sum(vt * gvt, axis=-1, keepdims=True))
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)

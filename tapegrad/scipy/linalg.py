@@ -82,7 +82,7 @@ def _triangular_vjp(
     c = _triangular(a, g, not trans, lower, unit, finite)
     products = y @ turned(c) if trans else c @ turned(y)
     read = np.tri(a.shape[-1], k=-1 if unit else 0, dtype=bool)
-    return [-np.where(read if lower else read.T, products, 0), c]
+    return [np.where(read if lower else read.T, -products, 0), c]
 
 
 @op(
@@ -249,7 +249,7 @@ def _banded_vjp(g: Any, y: Any, ab: Any, b: Any, lower: int, upper: int, finite:
     c = _banded(np.where(inside, given, 0), g, upper, lower, finite)
     rows, cols, inside = _places(lower, upper, n)
     products = np.sum(c[..., rows, :] * y[..., cols, :][..., None, :, :], axis=-1)
-    return [-np.where(inside, products, 0), c]
+    return [np.where(inside, -products, 0), c]
 
 
 @op(

@@ -279,3 +279,156 @@ def test_what_it_cannot_do_is_refused_by_name(fn: Any, kind: Any) -> None:
 @pytest.mark.filterwarnings("ignore::scipy.sparse.SparseEfficiencyWarning")
 def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
     refuses_alike(lambda: fn(ours, of), lambda: fn(sp, theirs))
+
+
+# --- by products alone --------------------------------------------------------------------
+
+EXACT = {"rtol": 1e-13, "atol": 1e-14}
+Q = RNG.normal(size=(4, 4))
+B4 = RNG.normal(size=4)
+REGULAR = Q + 5 * np.eye(4)
+POSITIVE = Q @ Q.T + 4 * np.eye(4)
+PLACES = np.divmod(np.arange(16), 4)
+TURNED = POSITIVE + 0.5j * (Q - Q.T)
+
+
+def hermitian(a: Any) -> Any:
+    return (a + np.conj(a).T) / 2
+
+
+ITERATED: dict[str, Any] = {
+    "cg, an array": (lambda s, a, b: s.cg(hermitian(a), b, **EXACT)[0], POSITIVE, B4),
+    "cg, complex": (lambda s, a, b: s.cg(hermitian(a), b, **EXACT)[0], TURNED, B4 + 1j),
+    "gmres, an array": (lambda s, a, b: s.gmres(a, b, **EXACT)[0], REGULAR, B4),
+    "gmres, complex": (lambda s, a, b: s.gmres(a, b, **EXACT)[0], REGULAR + 1j * Q.T, B4),
+    "gmres, begun elsewhere": (
+        lambda s, a, b: s.gmres(a, b, B4, M=np.diag(1 / np.diag(REGULAR)), **EXACT)[0],
+        REGULAR,
+        B4,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ITERATED)
+def test_iterations_are_scipys(case: str) -> None:
+    fn, *args = ITERATED[case]
+    same(fn(ours.linalg, *args), fn(sl, *args), 1e-9)
+    check_grads(lambda *a: fn(ours.linalg, *a), args, order=ORDER)
+    check_properties(lambda *a: fn(ours.linalg, *a), args, compiled=True)
+
+
+@pytest.mark.parametrize("name", ["cg", "gmres"])
+def test_a_function_may_capture_what_it_likes(name: str) -> None:
+    solve = getattr(ours.linalg, name)
+
+    def by_function(d: Any, scale: Any, b: Any) -> Any:
+        sparse = ours.coo_array((d, PLACES))
+        return solve(lambda x: scale * (sparse @ x + sparse.T @ x) + 2 * x, b, **EXACT)[0]
+
+    def by_matrix(d: Any, scale: Any, b: Any) -> Any:
+        a = d.reshape(4, 4)
+        return np.linalg.solve(scale * (a + a.T) + 2 * np.eye(4), b)
+
+    args = POSITIVE.ravel(), 0.5, B4
+    same(by_function(*args), by_matrix(*args), 1e-10)
+    for at in (0, 1, 2):
+
+        def loss(fn: Any) -> Any:
+            return lambda *a: np.sum(fn(*a) ** 2)
+
+        same(tg.grad(loss(by_function), at)(*args), tg.grad(loss(by_matrix), at)(*args), 1e-9)
+    check_properties(by_function, args, compiled=True)
+    tg.testing.check_batched(by_function, args)
+
+
+def test_neither_direction_makes_a_matrix() -> None:
+    # one of 100,000 unknowns would take 80 GB
+    n = 100_000
+    weights = np.linspace(1.0, 2.0, n)
+    gradient = tg.grad(lambda w: np.sum(ours.linalg.cg(lambda x: w * x, np.ones(n), rtol=1e-10)[0]))
+    np.testing.assert_allclose(gradient(weights), -1 / weights**2, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fn", "kind"),
+    [
+        (
+            lambda s: s.cg(-POSITIVE + 6 * np.diag(B4), B4, maxiter=2, **EXACT),
+            np.linalg.LinAlgError,
+        ),
+        (lambda s: s.gmres(np.zeros((4, 4)), B4, maxiter=2), np.linalg.LinAlgError),
+        (lambda s: s.gmres(lambda x: x + 1.0, B4, **EXACT), np.linalg.LinAlgError),
+        (lambda s: s.gmres(lambda x: x * x, B4, maxiter=2), np.linalg.LinAlgError),
+        (lambda s: s.cg(lambda x: x[:2], B4), ValueError),
+        (lambda s: s.cg(POSITIVE, B4[:3]), ValueError),
+        (lambda s: s.cg(POSITIVE, np.ones((4, 2))), ValueError),
+        (lambda s: s.cg(POSITIVE, B4, x0=B4[:2]), ValueError),
+        (lambda s: s.cg(POSITIVE, B4, M=np.eye(2)), ValueError),
+        (lambda s: s.cg(POSITIVE, B4, callback=print), TypeError),
+        (lambda s: s.gmres(sl.aslinearoperator(POSITIVE), B4), TypeError),
+        (lambda s: s.eigsh(np.eye(4), 2), TypeError),
+        (lambda s: s.eigsh(of(DATA), 2, M=of(DATA)), TypeError),
+        (lambda s: s.eigsh(of(DATA), 5), ValueError),
+        (lambda s: s.eigsh(of(DATA, (5, 6)), 2), ValueError),
+        (
+            lambda s: s.eigsh(band(np.arange(60.0), np.ones(59)), 2, maxiter=1),
+            sl.ArpackNoConvergence,
+        ),
+        (
+            lambda s: tg.grad(lambda d: np.sum(s.eigsh(band(d, np.zeros(4)), 2)[1]))(np.ones(5)),
+            RuntimeError,
+        ),
+    ],
+)
+def test_iterations_that_fail_are_no_wrong_numbers(fn: Any, kind: Any) -> None:
+    with pytest.raises(kind):
+        fn(ours.linalg)
+
+
+# --- eigenvalues --------------------------------------------------------------------------
+
+
+def band(d: Any, e: Any, module: Any = None) -> Any:
+    """A Hermitian array with these diagonals."""
+    i, j = np.arange(len(d)), np.arange(len(e))
+    places = np.concatenate([i, j, j + 1]), np.concatenate([i, j + 1, j])
+    make = ours.coo_array if module is None else module.coo_array
+    return make((np.concatenate([d, e, np.conj(e)]), places), (len(d), len(d)))
+
+
+D, E = np.array([1.0, 2.5, 4.5, 5.0, 7.5]), np.array([0.5, -1.0, 0.75, 1.5])
+OFF = E * np.exp(1j * np.arange(4))
+PAIRS: dict[str, Any] = {
+    "largest": ({"which": "LA"}, E),
+    "in the middle": ({"sigma": 3.0}, E),
+    "complex": ({"which": "LA"}, OFF),
+}
+
+
+@pytest.mark.parametrize("case", PAIRS)
+def test_eigenpairs_are_scipys(case: str) -> None:
+    options, e = PAIRS[case]
+
+    def pairs(d: Any, e: Any) -> Any:
+        w, v = ours.linalg.eigsh(band(d, e), 2, **options)
+        # whatever its sign or phase
+        return w, np.abs(v) ** 2
+
+    w, v = sl.eigsh(band(D, e, sp).tocsc(), 2, **options)
+    order = np.argsort(w)
+    same(pairs(D, e), (w[order], np.abs(v[:, order]) ** 2), 1e-10)
+    same(ours.linalg.eigsh(band(D, e), 2, return_eigenvectors=False, **options), w[order], 1e-10)
+    check_grads(pairs, (D, e), order=ORDER)
+    check_properties(pairs, (D, e), compiled=True)
+    if ORDER == 2:
+        tg.testing.check_batched(pairs, (D, e))
+
+
+def test_gradients_of_eigenvalues_are_hermitian_and_need_no_simple_ones() -> None:
+    gradient = tg.grad(lambda A: np.sum(ours.linalg.eigsh(A, 3)[0]))(band(np.ones(5), np.zeros(4)))
+    # the sum of three that are equal
+    assert np.isclose(np.sum(gradient.data[:5]), 3.0)
+    by_array = tg.grad(lambda A: ours.linalg.eigsh(A, 2)[0][0])(band(D, OFF)).toarray()
+    same(by_array, by_array.conj().T)
+    with pytest.warns(UserWarning, match="phases of complex vectors"):
+        tg.grad(lambda A: np.sum(ours.linalg.eigsh(A, 2)[1].imag))(band(D, OFF))

@@ -16,8 +16,10 @@ import numpy as np
 import scipy.sparse
 
 from tapegrad.core.forward import apply, linear
+from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.pickling import Unchanging
 from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import CURRENT
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.face.ownership import Array, give, keep
@@ -65,7 +67,7 @@ class Pattern(Unchanging):
         return self._hash
 
     def __reduce__(self) -> Any:
-        return _pattern, (np.array(self.rows), np.array(self.cols), self.shape)
+        return made_pattern, (np.array(self.rows), np.array(self.cols), self.shape)
 
     def __repr__(self) -> str:
         return f"{self.shape[0]}x{self.shape[1]} with {len(self.rows)} elements"
@@ -99,10 +101,17 @@ class Pattern(Unchanging):
         return scipy.sparse.csc_array((data, indices, ends), shape=self.shape)
 
 
-def _pattern(rows: Any, cols: Any, shape: Any) -> Pattern:
+def made_pattern(rows: Any, cols: Any, shape: Any) -> Pattern:
     """A pattern from checked places."""
     rows, cols = (give(np.array(x, np.intp)) for x in (rows, cols))
     return Pattern(rows, cols, tuple(map(int, shape)))  # type: ignore[arg-type]
+
+
+def refuse_strays(what: str, *xs: Any) -> None:
+    """Raise for a Tensor where nothing is recorded."""
+    for x in xs:
+        if type(x) is Tensor and CURRENT.get() is None:
+            refuse_stranger(what, x, None)
 
 
 # --- ops ------------------------------------------------------------------------------------
@@ -330,7 +339,7 @@ class coo_array:  # noqa: N801, for SciPy calls it so
         if other.pattern is self.pattern:
             return self._with(self.data + other.data)
         rows = np.concatenate([self.row, other.row])
-        pattern = _pattern(rows, np.concatenate([self.col, other.col]), self.shape)
+        pattern = made_pattern(rows, np.concatenate([self.col, other.col]), self.shape)
         return coo_array(np.concatenate([self.data, other.data]), pattern)
 
     def __sub__(self, other: Any) -> coo_array:
@@ -381,7 +390,7 @@ def _read(given: Any, shape: Any) -> tuple[Any, Pattern]:
         made = scipy.sparse.coo_array(given, shape=shape)
         if made.ndim != 2:
             raise ValueError(f"a coo_array has two axes here, not {made.ndim}")
-        return keep(made.data), _pattern(made.row, made.col, made.shape)
+        return keep(made.data), made_pattern(made.row, made.col, made.shape)
     if not isinstance(given, tuple | list) or [len(given), np.shape(given[1])[:1]] != [2, (2,)]:
         raise TypeError(
             "coo_array takes (data, (rows, cols)), with the places apart from the numbers, or a "
@@ -394,4 +403,4 @@ def _read(given: Any, shape: Any) -> tuple[Any, Pattern]:
     if like.ndim != 1:
         raise ValueError(f"the data of a coo_array has one axis; this has shape {data.shape}")
     made = scipy.sparse.coo_array((like, (rows, cols)), shape=shape)
-    return data, _pattern(made.row, made.col, made.shape)
+    return data, made_pattern(made.row, made.col, made.shape)

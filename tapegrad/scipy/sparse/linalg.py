@@ -10,14 +10,16 @@ import scipy.sparse
 import scipy.sparse.linalg
 
 from tapegrad.core.forward import apply
-from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.op import Joint
 from tapegrad.core.tensor import Parts, Tensor
-from tapegrad.core.writing import CURRENT, append
+from tapegrad.core.writing import append
 from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
+from tapegrad.declare.parts import part
 from tapegrad.face.ownership import Array
 from tapegrad.face.text import got
+from tapegrad.ops.casting import conjugate_of
+from tapegrad.ops.linalg import check_phases
 from tapegrad.scipy.sparse.coo import (
     Pattern,
     columnwise,
@@ -25,9 +27,13 @@ from tapegrad.scipy.sparse.coo import (
     coo_dot,
     coo_matmul,
     in_stacks,
+    made_pattern,
+    refuse_strays,
 )
+from tapegrad.scipy.sparse.iterative import cg as cg
+from tapegrad.scipy.sparse.iterative import gmres as gmres
 
-__all__ = ["factorized", "splu", "spsolve"]
+__all__ = ["cg", "eigsh", "factorized", "gmres", "splu", "spsolve"]
 __dir__ = __all__.copy
 
 
@@ -244,8 +250,7 @@ class SuperLU:
         if trans not in ("N", "T", "H"):
             raise ValueError("trans must be 'N', 'T', or 'H'")
         n = self.shape[0]
-        if type(rhs) is Tensor and CURRENT.get() is None:
-            refuse_stranger("spsolve", rhs, None)
+        refuse_strays("spsolve", rhs)
         b = rhs if type(rhs) is Tensor else np.asarray(rhs)
         if b.ndim not in (1, 2) or b.shape[0] != n:
             raise ValueError(
@@ -390,3 +395,127 @@ def _sparse(what: str, A: Any) -> coo_array:
     if scipy.sparse.issparse(A):
         return coo_array(A)
     raise TypeError(f"{what} takes a coo_array, or a sparse array of SciPy, not {got(A)}")
+
+
+# --- eigenvalues ----------------------------------------------------------------------------
+
+
+def _eigsh_like(data: Any, *, pattern: Pattern, k: int, **options: Any) -> Parts:
+    real = np.zeros((), data.dtype).real.dtype
+    return Parts((np.zeros(k, real), np.zeros((pattern.shape[0], k), data.dtype)))
+
+
+def _eigsh_vjp(g: Any, y: Any, data: Any, *, pattern: Pattern, k: int, **options: Any) -> Any:
+    w, v = part(y, 0), part(y, 1)
+    by_value, by_vector = g.values
+    n, left = pattern.shape[0], 0.0
+    if by_value is not None:
+        left = by_value * conjugate_of(v)
+    if by_vector is not None:
+        check_phases("eigsh", (v, conjugate_of(by_vector)))
+        # the system [[A - w, v], [v^H, 0]], which is regular where the eigenvalue is simple
+        each, last = np.arange(n), np.full(n, n)
+        rows = np.concatenate([pattern.rows, each, each, last])
+        cols = np.concatenate([pattern.cols, each, last, each])
+        bordered = made_pattern(rows, cols, (n + 1, n + 1))
+        shape = k, len(data)
+        ones = np.ones((1, n), data.dtype)
+        parts = [np.broadcast_to(data, shape), -w[:, None] * ones, v.T, conjugate_of(v).T]
+        filled = np.concatenate(parts, axis=1)
+        right = np.concatenate([by_vector, np.zeros((1, k), data.dtype)]).T[:, :, None]
+        factors = factor(filled, pattern=bordered)
+        found = _solution(filled, right, factors, pattern=bordered, trans="T")
+        left = left - found[:, :n, 0].T
+    # by any Hermitian change of the array, which is all that it may have
+    own = coo_dot(left, v, pattern=pattern)
+    other = coo_dot(conjugate_of(v), conjugate_of(left), pattern=pattern)
+    return (own + other) / 2
+
+
+@op(_eigsh_vjp, name="eigsh", scipy="", like=_eigsh_like, complex=True)
+def _eigenpairs(data: Any, *, pattern: Pattern, k: int, v0: Any = None, **options: Any) -> Parts:
+    """A few eigenvalues, and their vectors as columns."""
+    n = pattern.shape[0]
+    # SciPy draws it, and the same call would give other signs
+    v0 = np.cos(np.arange(1.0, n + 1) ** 2) + 1.5 if v0 is None else v0
+    w, v = scipy.sparse.linalg.eigsh(
+        pattern.matrix(data), k, v0=v0.astype(data.dtype, copy=False), **options
+    )
+    # of complex arrays SciPy gives them in any order
+    order = np.argsort(w) if v.dtype.kind == "c" else np.arange(k)
+    return Parts((w[order], v[:, order]))
+
+
+def eigsh(
+    A: Any,
+    k: int = 6,
+    M: Any = None,
+    sigma: float | None = None,
+    which: str = "LM",
+    v0: Any = None,
+    ncv: int | None = None,
+    maxiter: int | None = None,
+    tol: float = 0,
+    return_eigenvectors: bool = True,
+) -> Any:
+    """A few eigenvalues and vectors of a Hermitian sparse array, as `scipy.sparse.linalg.eigsh`.
+
+    Parameters
+    ----------
+    A
+        A Hermitian `coo_array` (n, n). Its gradient is Hermitian too: the derivative by any change
+        of the elements that keeps it so.
+    k
+        How many, fewer than n.
+    M
+        Refused: it must be None.
+    sigma, which, ncv, maxiter, tol
+        Which, and how they are found, as SciPy says.
+    v0
+        Where the iterations begin; by default always the same vector, where SciPy draws one.
+    return_eigenvectors
+        Whether the vectors are returned too.
+
+    Returns
+    -------
+    w, v
+        The eigenvalues (k,), and the vectors as columns (n, k); or `w` alone. Those of a complex
+        array are in ascending order, where SciPy's are in any.
+
+    Raises
+    ------
+    ArpackNoConvergence
+        If the iterations do not converge, as SciPy's.
+    RuntimeError
+        In the backward pass of an eigenvector, if its eigenvalue is not simple.
+
+    Notes
+    -----
+    An eigenvalue has the derivative ``v^H dA v``. That of a vector is a solution of the equations
+    of ``A - w`` with a border, one factorization for each. The sign of a vector is that of the
+    iterations; of complex vectors the phase does not change with A.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse import coo_array
+    >>> from tapegrad.scipy.sparse.linalg import eigsh
+    >>> A = coo_array((np.arange(1.0, 6.0), (range(5), range(5))))
+    >>> tg.grad(lambda A: eigsh(A, 2)[0][-1])(A).data.round(6) + 0.0
+    array([0., 0., 0., 0., 1.])
+    """
+    if M is not None:
+        raise TypeError("eigsh: M is not supported; only the ordinary problem is differentiated")
+    A = _sparse("eigsh", A)
+    if A.shape[0] != A.shape[1]:
+        raise ValueError(f"expected square matrix (shape={A.shape})")
+    if not 0 < k < A.shape[0]:
+        raise ValueError(f"k={k} must be greater than 0 and less than {A.shape[0]}")
+    if A.dtype.kind not in "fc":
+        A = A.astype(float)
+    options = {"sigma": sigma, "which": which, "ncv": ncv, "maxiter": maxiter, "tol": tol, "v0": v0}
+    given = {name: x for name, x in options.items() if x is not None}
+    refuse_strays("eigsh", A.data)
+    whole = apply(_eigenpairs, (A.data,), {"pattern": A.pattern, "k": int(k), **given})
+    w = part(whole, 0)
+    return (w, part(whole, 1)) if return_eigenvectors else w

@@ -1,0 +1,333 @@
+"""Linear systems solved by products alone: `cg` and `gmres`.
+
+A function of a vector is recorded once, as a program, and of it another program is made that
+multiplies by the transpose. Both are an option of one op, whose operands are the right side and
+what the function captured, so a solution is a step of a compiled program.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import Any, ClassVar
+
+import attrs
+import numpy as np
+from scipy.sparse import issparse
+from scipy.sparse import linalg as _scipy
+
+from tapegrad.core.forward import apply
+from tapegrad.core.op import Joint
+from tapegrad.core.operands import is_floating
+from tapegrad.core.sweep import sweep
+from tapegrad.core.tape import Tape
+from tapegrad.core.tensor import Tensor
+from tapegrad.core.writing import last_written
+from tapegrad.declare import op
+from tapegrad.face.text import got
+from tapegrad.ops.casting import conjugate_of, floating
+from tapegrad.program.control.body import program_of, replayed, traced
+from tapegrad.program.control.loop import caller
+from tapegrad.program.ir import Code, Input, Instruction, interpreted
+from tapegrad.scipy.sparse.coo import coo_array, refuse_strays
+from tapegrad.transforms.products import vjp
+
+__all__ = ["cg", "gmres"]
+__dir__ = __all__.copy
+
+# --- linear functions -----------------------------------------------------------------------
+
+
+@attrs.frozen(repr=False, slots=False)
+class Linear:
+    """A linear function of a vector as a program, and its transpose.
+
+    Attributes
+    ----------
+    code
+        From the captured values and the vector to the product.
+    transpose
+        From the captured values, any vector and another to the product of the transpose with that.
+    """
+
+    __tree_leaf__: ClassVar[bool] = True
+
+    code: Code
+    transpose: Code
+
+    def __repr__(self) -> str:
+        return self.code.label
+
+    def __reduce__(self) -> Any:
+        return Linear, (self.code, self.transpose)
+
+    @cached_property
+    def _callers(self) -> tuple[Any, Any]:
+        return caller(self.code), caller(self.transpose)
+
+    def product(self, captured: tuple[Any, ...], x: Any, trans: bool) -> Any:
+        """The product with an array, or of the transpose."""
+        forward, back = self._callers
+        given = [*captured, x]
+        return (back([*given, x]) if trans else forward(given))[0]
+
+
+def _linear(what: str, fn: Callable[[Any], Any], like: Any) -> tuple[Linear, tuple[Any, ...]]:
+    """A linear function of vectors like this one, and the records that it captured."""
+    done = traced(fn, (like,), ["x"])
+    y = done.output
+    if not isinstance(y, np.ndarray) or y.shape != like.shape or y.dtype.kind not in "fc":
+        raise ValueError(
+            f"{what}: A(x) must be a vector like x, of shape {like.shape}, not {got(y)}"
+        )
+    code, n = done.code, len(done.captured)
+
+    def step(tensors: list[Tensor]) -> list[Any]:
+        own, g = tensors[:-1], tensors[-1]
+        (product,) = replayed(code, own)
+        if type(product) is not Tensor:
+            return [np.zeros_like(like)]
+        tape = Tape(last_written(), g, (own[n],))
+        return [*sweep([tape], {product: g}).values()]
+
+    inputs = [*code.inputs, Input("g", y.shape, y.dtype)]
+    return Linear(code, program_of(f"{code.label}, transposed", inputs, step)), done.captured
+
+
+def _function(what: str, A: Any, n: int) -> Callable[[Any], Any]:
+    """A linear operator as a function."""
+    if isinstance(A, _scipy.LinearOperator):
+        raise TypeError(
+            f"{what}: a LinearOperator of SciPy is not recorded; pass a function of a vector"
+        )
+    if callable(A):
+        return A
+    A = coo_array(A) if issparse(A) else A
+    A = A if isinstance(A, coo_array) else floating(A, complex=True)
+    if A.shape != (n, n):
+        raise ValueError(
+            f"{what}: A must be of shape {(n, n)}, as b has {n} numbers; not {A.shape}"
+        )
+    return lambda x: A @ x
+
+
+# --- equations ------------------------------------------------------------------------------
+
+_SOLVERS: Mapping[str, Any] = {"cg": _scipy.cg, "gmres": _scipy.gmres}
+
+
+def _iterated(b: Any, x0: Any, *captured: Any, **options: Any) -> Any:
+    return apply(_iterate, (b, x0, *captured), options)
+
+
+def _iterate_vjp(
+    g: Any, y: Any, b: Any, x0: Any, *captured: Any, linear: Linear, trans: bool, **options: Any
+) -> list[Any]:
+    terms = {"linear": linear, **options}
+    c = _iterated(g, np.zeros(b.shape, b.dtype), *captured, trans=not trans, **terms)
+    u, x = (y, c) if trans else (c, y)
+    moving = [i for i, v in enumerate(captured) if is_floating(v)]
+
+    def product(*values: Any) -> Any:
+        filled = list(captured)
+        for i, v in zip(moving, values, strict=True):
+            filled[i] = v
+        return interpreted(linear.code, [*filled, x], _applied)[0]
+
+    cotangents: list[Any] = [None] * len(captured)
+    if moving:
+        # outside, cotangents are the conjugates of those inside
+        pull = vjp(product, *[captured[i] for i in moving])[1]
+        for i, v in zip(moving, pull(-conjugate_of(u)), strict=True):
+            cotangents[i] = conjugate_of(v)
+    return [c, None, *cotangents]
+
+
+def _applied(made: Instruction, operands: list[Any]) -> Any:
+    return apply(made.op, tuple(operands), dict(made.options))
+
+
+def _iterate_like(b: Any, *rest: Any, **options: Any) -> Any:
+    return np.zeros(b.shape, b.dtype)
+
+
+@op(
+    each_operand=Joint(_iterate_vjp),
+    read=lambda b, x0, captured, **options: ((b, x0, *captured), options),
+    name="linear_solve",
+    scipy="",
+    like=_iterate_like,
+    complex=True,
+)
+def _iterate(
+    b: Any,
+    x0: Any,
+    *captured: Any,
+    linear: Linear,
+    trans: bool,
+    method: str,
+    M: Any,
+    **options: Any,
+) -> Any:
+    """The solution of a linear system by products alone."""
+    n, dtype = len(b), b.dtype
+
+    def multiply(x: Any) -> Any:
+        return linear.product(captured, np.asarray(x, dtype).reshape(n), trans)
+
+    if M is not None and trans:
+        try:
+            M = M.T
+            M.matvec(np.zeros(n, dtype))
+        except NotImplementedError:
+            # it cannot be transposed, and is only of help
+            M = None
+    operator = _scipy.LinearOperator((n, n), matvec=multiply, dtype=dtype)
+    x, info = _SOLVERS[method](operator, b, x0, M=M, **options)
+    x = np.asarray(x, dtype)
+    size, left = np.linalg.norm(b), np.linalg.norm(multiply(x) - b)
+    # the solver updates its residual, which is another if the function is not linear
+    least = 1e3 * np.finfo(dtype).eps * (size + np.linalg.norm(x) * n)
+    if info != 0 or not left <= 10 * max(options["rtol"] * size, options["atol"]) + least:
+        raise np.linalg.LinAlgError(
+            f"{method}: {linear!r} left a residual of {left:.2g} from {size:.2g} after "
+            f"{'all its' if info > 0 else 'its'} iterations; it did not converge, or A is not "
+            f"linear{', symmetric and positive definite' if method == 'cg' else ''}"
+        )
+    return x
+
+
+def _solve(method: str, A: Any, b: Any, x0: Any, M: Any, callback: Any, **options: Any) -> Any:
+    if callback is not None:
+        raise TypeError(f"{method}: callback is not supported, for the iterations are not recorded")
+    b = floating(b, complex=True)
+    if b.ndim not in (1, 2) or (b.ndim == 2 and b.shape[1] != 1):
+        raise ValueError(f"{method}: b must be a vector, not of shape {b.shape}")
+    b = b.reshape(-1)
+    refuse_strays(method, b, x0)
+    fn = _function(method, A, len(b))
+    linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))
+    wanted = np.result_type(linear.code.like(linear.code.outputs[0]).dtype, b.dtype)
+    if wanted != b.dtype:
+        b = b.astype(wanted)
+        linear, captured = _linear(method, fn, np.zeros(b.shape, b.dtype))
+    start = np.zeros(b.shape, b.dtype) if x0 is None else floating(x0, complex=True).reshape(-1)
+    if start.shape != b.shape:
+        raise ValueError(f"{method}: x0 must have the shape of b, {b.shape}, not {start.shape}")
+    if M is not None:
+        M = _scipy.aslinearoperator(M.tocsc() if isinstance(M, coo_array) else M)
+        if M.shape != (len(b), len(b)):
+            raise ValueError(f"{method}: M must be of shape {(len(b),) * 2}, not {M.shape}")
+    terms = {"linear": linear, "trans": False, "method": method, "M": M, **options}
+    return _iterated(b, start, *captured, **terms), 0
+
+
+def cg(
+    A: Any,
+    b: Any,
+    x0: Any = None,
+    *,
+    rtol: float = 1e-05,
+    atol: float = 0.0,
+    maxiter: int | None = None,
+    M: Any = None,
+    callback: Any = None,
+) -> Any:
+    """The solution of ``A @ x = b`` by conjugate gradients, as `scipy.sparse.linalg.cg`.
+
+    Parameters
+    ----------
+    A
+        A function of a vector that is linear, symmetric (Hermitian) and positive definite, written
+        like any function to differentiate: it may capture arrays and Tensors. Or a matrix (n, n):
+        an array, or a `coo_array`.
+    b
+        The right side, of shape (n,) or (n, 1).
+    x0
+        Where the iterations begin; no gradient passes to it.
+    rtol, atol, maxiter
+        When they end, as SciPy says.
+    M
+        An approximation of the inverse of A, as SciPy takes it; constant.
+    callback
+        Refused: it must be None.
+
+    Returns
+    -------
+    x, info
+        The solution (n,), and 0.
+
+    Raises
+    ------
+    LinAlgError
+        If they do not converge, where SciPy returns another `info`; in the backward pass too.
+    ValueError
+        If shapes do not fit.
+
+    Notes
+    -----
+    No gradient passes through the iterations. A cotangent is pulled back by the same solver, with
+    the transpose of A, which is made of the recorded function; derivatives of any order follow.
+    They are as accurate as `rtol` says.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse.linalg import cg
+    >>> def total(scale):
+    ...     return np.sum(cg(lambda x: scale * x, np.ones(3), rtol=1e-12)[0])
+    >>> tg.grad(total)(2.0)
+    array(-0.75)
+    """
+    options = {"rtol": rtol, "atol": atol, "maxiter": maxiter}
+    return _solve("cg", A, b, x0, M, callback, **options)
+
+
+def gmres(
+    A: Any,
+    b: Any,
+    x0: Any = None,
+    *,
+    rtol: float = 1e-05,
+    atol: float = 0.0,
+    restart: int | None = None,
+    maxiter: int | None = None,
+    M: Any = None,
+    callback: Any = None,
+    callback_type: str | None = None,
+) -> Any:
+    """The solution of ``A @ x = b`` by minimal residuals, as `scipy.sparse.linalg.gmres`.
+
+    Parameters
+    ----------
+    A
+        A function of a vector that is linear, written like any function to differentiate: it may
+        capture arrays and Tensors. Or a matrix (n, n): an array, or a `coo_array`.
+    b, x0, M, callback
+        See `cg`.
+    rtol, atol, restart, maxiter
+        When the iterations end, as SciPy says.
+    callback_type
+        Without effect.
+
+    Returns
+    -------
+    x, info
+        The solution (n,), and 0.
+
+    Raises
+    ------
+    LinAlgError, ValueError
+        See `cg`, as for what derivatives cost.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.sparse.linalg import gmres
+    >>> def total(b):
+    ...     return np.sum(gmres(np.array([[2.0, 1.0], [0.0, 4.0]]), b, rtol=1e-12)[0])
+    >>> tg.grad(total)(np.ones(2)).round(6)
+    array([0.5  , 0.125])
+    """
+    options = {"rtol": rtol, "atol": atol, "maxiter": maxiter, "restart": restart}
+    return _solve("gmres", A, b, x0, M, callback, **options)
