@@ -17,10 +17,13 @@ import numpy as np
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.declare.parts import part
 from tapegrad.face.text import got
-from tapegrad.program.control.body import program_of, replayed
+from tapegrad.ops.arithmetic import add
+from tapegrad.ops.logic import less, logical_and
+from tapegrad.program.builder import Builder
+from tapegrad.program.control.body import over_inputs, program_of
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.control.ops import repeat
-from tapegrad.program.ir import Input
+from tapegrad.program.ir import Input, inputs_at
 
 # of each level of loops, as long as the steps of a few levels are enough
 _MOST_STEPS = 32
@@ -150,29 +153,26 @@ def last_carry(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) 
 
 def _of_growing(op: Rules, loop: Loop, more: int) -> Loop:
     """A loop of which each step is a loop of at most as many steps as its first carry says."""
-    body, stop, n, label = loop.body, loop.stop, loop.n_captured, loop.body.label
-    assert stop is not None
-    captured, carry = body.inputs[:n], body.inputs[n:]
+    body, n = loop.body, loop.n_captured
     size, done = (Input(name, (), np.dtype(int)) for name in ("size", "done"))
+    most, count = inputs_at((n, n + 1))
 
-    def step(tensors: list[Tensor]) -> list[Any]:
-        return [tensors[n + 1] + 1, *replayed(body, [*tensors[:n], *tensors[n + 2 :]])]
+    def given(code: Any, *new: Input) -> Any:
+        inputs = (*code.inputs[:n], *new, *code.inputs[n:])
+        return over_inputs(code, inputs, [*range(n), *range(n + len(new), len(inputs))])
 
-    def goes_on(tensors: list[Tensor]) -> list[Any]:
-        (further,) = replayed(stop, [*tensors[:n], *tensors[n + 2 :]])
-        return [np.logical_and(tensors[n + 1] < tensors[n], further)]
-
-    inputs = [*captured, size, done, *carry]
-    codes = [program_of(label, inputs, f) for f in (step, goes_on)]
-    inner = attrs.evolve(loop, body=codes[0], stop=codes[1], n_carry=loop.n_carry + 1)
+    step, further = given(body, size, done), given(loop.stop, size, done)
+    counting, testing = (Builder(x.inputs, x.constants, x.instructions) for x in (step, further))
+    outputs = (counting.emit(add, count, 1), *step.outputs)
+    step = attrs.evolve(step, instructions=tuple(counting.instructions), outputs=outputs)
+    both = testing.emit(logical_and, testing.emit(less, count, most), *further.outputs)
+    further = attrs.evolve(further, instructions=tuple(testing.instructions), outputs=(both,))
+    inner = attrs.evolve(loop, body=step, stop=further, n_carry=loop.n_carry + 1)
 
     def segment(tensors: list[Tensor]) -> list[Any]:
-        given = [*tensors[: n + 1], np.asarray(0), *tensors[n + 1 :]]
-        whole = repeat(op, inner, given, lean=True)
+        first = [*tensors[: n + 1], np.asarray(0), *tensors[n + 1 :]]
+        whole = repeat(op, inner, first, lean=True)
         return [tensors[n] + more, *[part(whole, 1 + i) for i in range(loop.n_carry)]]
 
-    def begins(tensors: list[Tensor]) -> list[Any]:
-        return replayed(stop, [*tensors[:n], *tensors[n + 1 :]])
-
-    codes = [program_of(label, [*captured, size, *carry], f) for f in (segment, begins)]
-    return attrs.evolve(inner, body=codes[0], stop=codes[1], remember=False)
+    code = program_of(body.label, (*body.inputs[:n], size, *body.inputs[n:]), segment)
+    return attrs.evolve(inner, body=code, stop=given(loop.stop, size), remember=False)

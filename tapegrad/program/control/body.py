@@ -246,22 +246,22 @@ def input_of(made: Any) -> Input:
 
 def over_captured(done: Traced, captured: Sequence[Tensor]) -> Program:
     """The program of a function as if it had captured these records, which include its own."""
-    code, more = done.code, len(captured) - len(done.captured)
-    places = {x: i for i, x in enumerate(captured)}
-    own = [places[x] for x in done.captured]
+    at = {x: i for i, x in enumerate(captured)}
+    args = done.code.inputs[len(done.captured) :]
+    places = [*[at[x] for x in done.captured], *range(len(at), len(at) + len(args))]
+    program: Program = over_inputs(done.code, (*map(_input, captured), *args), places)
+    return program
+
+
+def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> Any:
+    """A program as if it were given these inputs, among which are its own, at these places."""
 
     def new(x: Any) -> Any:
-        if type(x) is not Ref or x.kind != "input":
-            return x
-        return Ref("input", own[x.index] if x.index < len(own) else x.index + more)
+        return Ref("input", places[x.index]) if type(x) is Ref and x.kind == "input" else x
 
     made = [attrs.evolve(y, operands=tuple(map(new, y.operands))) for y in code.instructions]
-    return attrs.evolve(
-        code,
-        inputs=(*map(_input, captured), *code.inputs[len(own) :]),
-        instructions=tuple(made),
-        outputs=tuple(map(new, code.outputs)),
-    )
+    outputs = tuple(map(new, code.outputs))
+    return attrs.evolve(code, inputs=inputs, instructions=tuple(made), outputs=outputs)
 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:
