@@ -41,8 +41,11 @@ def whole_power(base: int, exponent: int) -> int:
 
 def forward_of(op: Rules, values: list[Any]) -> Callable[..., Any]:
     """The function to call for an op while compiling, with these operands."""
-    if op.like is not None:
-        return op.like
+    return exactly(op, values) if op.like is None else op.like
+
+
+def exactly(op: Rules, values: list[Any]) -> Callable[..., Any]:
+    """The function that computes an op of these operands, without wrapping of Python ints."""
     if op.whole is None or not all(isinstance(x, int) for x in values):
         return op.forward
     return op.whole

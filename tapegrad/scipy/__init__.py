@@ -16,11 +16,13 @@ except ImportError as error:
 
 if _typing.TYPE_CHECKING:
     from tapegrad.scipy import linalg as linalg
+    from tapegrad.scipy import optimize as optimize
     from tapegrad.scipy import sparse as sparse
     from tapegrad.scipy import special as special
 
 __all__ = [
     "linalg",
+    "optimize",
     "sparse",
     "special",
 ]

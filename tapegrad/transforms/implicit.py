@@ -219,12 +219,13 @@ class _ByProducts:
     def __call__(self, g: Any, v: Any, *args: Any, **kwargs: Any) -> Any:
         f = self.adjoint.f
         again, multiply = self.adjoint.pullback(v, *args, **kwargs)
-        if self.before is not None and not np.array_equal(again, self.before, equal_nan=True):
+        is_same = self.before is None or np.array_equal(again, self.before, equal_nan=True)
+        if not is_same or self.judge is not None:
             push = linearize(lambda v: f(v, *args, **kwargs), v)[1]
-            if np.any(np.abs(self._solved(push, again - self.before)) > _step(v)):
+            if self.judge is not None:
+                self.judge(partial(_product, push, v), f.unravel(v), *args, **kwargs)
+            if not is_same and np.any(np.abs(self._solved(push, again - self.before)) > _step(v)):
                 _refuse_changed(f)
-        if self.judge is not None:
-            self.judge(partial(_product, multiply, v), f.unravel(v), *args, **kwargs)
         return self._solved(multiply, g)
 
     def _solved(self, multiply: Fn, b: Any) -> Any:
@@ -355,4 +356,19 @@ def implicit_root(
     """
     if linear_solve is not None:
         check_callable(linear_solve, "implicit_root: linear_solve")
-    return _Root(_Solver(f, solve), _Rule(f, linear_solve))
+    return solved(f, solve, linear_solve)
+
+
+def solved(
+    f: Fn,
+    solve: Callable[P, R],
+    linear_solve: LinearSolve | None = None,
+    judge: Fn | None = None,
+    has_aux: bool = False,
+) -> CustomVJP[P, R]:
+    """`implicit_root`, which also hands on what a solver returns beside the root.
+
+    In the backward pass ``judge(matrix, x, *args)`` may raise. It is called on arrays, with the
+    Jacobian by the root, or with a function that multiplies it if there is a `linear_solve`.
+    """
+    return _Root(_Solver(f, solve, has_aux), _Rule(f, linear_solve, judge))

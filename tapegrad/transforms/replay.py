@@ -19,7 +19,7 @@ from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Rules, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append
-from tapegrad.declare.abstract import forward_of
+from tapegrad.declare.abstract import exactly, forward_of
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
 from tapegrad.face.lines import at_users_line
@@ -81,7 +81,7 @@ def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:
         return record._primal
     # not the record's own: while batching, a loop's value is only a placeholder
     op = record.op
-    forward = forward_of(op, list(operands)) if op.keeps_weak else op.forward
+    forward = exactly(op, list(operands)) if op.keeps_weak else op.forward
     value = forward(*operands, **record._options)
     if type(record._primal) is np.ndarray:
         return np.asarray(value)

@@ -27,6 +27,8 @@ FAMILIES: dict[str, tuple[int, int]] = {
     # functions for which each derivative is compared with differences, to the second order
     "check_grads": (1, 10),
     "check_grads, of few inputs": (4, 60),
+    # solutions that SciPy finds, a dozen times for an example
+    "solution": (1, 20),
     "loop": (4, 60),
     # a body that changes what it is given, in each transform and in each loop
     "own tree": (3, 40),

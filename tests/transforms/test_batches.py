@@ -235,6 +235,29 @@ def test_what_is_not_batched_is_an_array_whose_value_can_be_read():
     assert tg.vmap(fn, in_axes=(0, None))(Y, np.array(3)).tolist() == (Y * 2).tolist()
 
 
+CUBES = {
+    "custom_vjp": tg.custom_vjp(lambda g, y, x: (g * 3 * x**2,))(lambda x: x**3),
+    "implicit_root": tg.implicit_root(lambda y, x: y - x**3, lambda x: x**3),
+    "scan": lambda x: tg.scan(lambda c, _: (c * x, None), np.ones(2), length=3)[0],
+    "fori_loop": lambda x: tg.fori_loop(0, 3, lambda i, c: c * x, np.ones(2)),
+    "while_loop": lambda x: tg.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + 1, c[1] * x), (0, np.ones(2)))[1],
+    "cond": lambda x: tg.cond(x[0] > 0, lambda x: x**3, lambda x: x, x),
+    "checkpoint": tg.checkpoint(lambda x: x**3),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CUBES)
+def test_what_all_examples_share_is_computed_and_no_placeholder(name):
+    def f(x: Any) -> Any:
+        return tg.sum(CUBES[name](x)) ** 2
+
+    x = np.array([1.5, -2.0])
+    value, slope = tg.vmap(lambda t: tg.jvp(f, (x,), (t,)))(np.eye(2))
+    total = np.sum(x**3)
+    np.testing.assert_allclose(value, [total**2] * 2)
+    np.testing.assert_allclose(slope, 6 * total * x**2)
+
+
 @given(st.sampled_from([(0,), (0, 2), (2, 0)]))
 def test_a_batch_of_no_examples_has_the_shapes_of_one(shape):
     got = tg.vmap(

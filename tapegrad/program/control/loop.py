@@ -10,7 +10,7 @@ import attrs
 import numpy as np
 
 from tapegrad.core.tensor import Parts
-from tapegrad.declare.abstract import forward_of
+from tapegrad.declare.abstract import exactly
 from tapegrad.face.ownership import Array
 from tapegrad.face.table import lazy_import
 from tapegrad.program.ir import Code, Instruction, Ref
@@ -52,7 +52,7 @@ def caller(code: Code) -> Callable[[Values], Values]:
 def applied(made: Instruction, given: Values) -> Any:
     """The result of an instruction for these operands: an array, or a Python number."""
     if made.number:
-        result = forward_of(made.op, given)(*given, **made.options)
+        result = exactly(made.op, given)(*given, **made.options)
         return result.item() if isinstance(result, np.generic) else result
     result = made.op.forward(*given, **made.options)
     return np.asarray(result) if isinstance(result, np.generic | float | int | complex) else result

@@ -15,7 +15,7 @@ import numpy as np
 
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.tensor import Rules
-from tapegrad.declare.abstract import forward_of
+from tapegrad.declare.abstract import exactly
 from tapegrad.ops.arithmetic import (
     divide,
     multiply,
@@ -137,7 +137,7 @@ def _constant(builder: Builder, instruction: Instruction) -> Any:
     if (not instruction.operands and op is not SEED) or (op.like is not None and shape == ()):
         return None
     values = [builder.of(x).array if type(x) is Ref else x for x in instruction.operands]
-    forward = forward_of(instruction.op, values) if instruction.number else instruction.op.forward
+    forward = exactly(instruction.op, values) if instruction.number else instruction.op.forward
     with np.errstate(all="ignore"):
         result = forward(*values, **instruction.options)
     if instruction.number and isinstance(result, int):

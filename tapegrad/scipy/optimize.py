@@ -1,0 +1,878 @@
+"""Minima, roots and fixed points that SciPy finds, with derivatives by the arguments.
+
+No gradient passes through the steps of a solver. At a minimum the slope stays zero whatever the
+arguments are, at a root the function does; the implicit function theorem says how the solution
+moves, as for `tapegrad.implicit_root`. It holds at the solution alone: a derivative where SciPy has
+not converged raises an error, and so does one that does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple, NoReturn
+
+import attrs
+import numpy as np
+
+from tapegrad import tree
+from tapegrad.core.callables import check_callable, keep_names, label
+from tapegrad.core.operands import LISTS, first_tensor, is_floating
+from tapegrad.core.tensor import Tensor
+from tapegrad.ops.casting import stop_gradient
+from tapegrad.transforms.gradients import grad, value_and_grad
+from tapegrad.transforms.implicit import solved
+from tapegrad.transforms.jacobians import hessian, jacobian
+from tapegrad.transforms.products import hvp, jvp
+from tapegrad.tree.operations import Unravel
+
+__all__ = ["Objective", "OptimizeResult", "fixed_point", "least_squares", "minimize", "objective"]
+__all__ += ["root"]
+__dir__ = __all__.copy
+
+Fn = Callable[..., Any]
+
+_scipys: Any = import_module("scipy.optimize")
+_sparse: Any = import_module("scipy.sparse.linalg")
+
+# unknowns from which on a linear system is solved by products instead of a matrix
+_MANY = 256
+# one more step of Newton may move a solution by this part of its size, and of what SciPy moved it
+_CONVERGED, _TINY = 1e-3, 1e-6
+# and change the derivative by this part, which it halves where the derivative is zero
+_BENT = 1e-2
+# how near its bound a variable lies on it
+_NEAR = 1e-6
+
+
+@attrs.frozen
+class OptimizeResult:
+    """What SciPy found, in SciPy's words. `x` and what follows from it have derivatives.
+
+    Inside `compile` and `vmap`, the numbers are Tensors, and `message` is not known.
+
+    Attributes
+    ----------
+    x
+        The solution, an array or a tree like ``x0``.
+    fun
+        What the function returns there.
+    success, status, message
+        Whether SciPy's solver was content, and why it ended.
+    nfev, njev, nit
+        How many values, gradients and steps it took; -1 where the solver does not say.
+    jac
+        The gradient of `minimize` at `x`, or the Jacobian of `least_squares` without a loss.
+    cost, grad
+        Of `least_squares`: half the sum of squares, or of the loss of each, and its gradient.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.optimize import minimize
+    >>> found = minimize(lambda x, a: tg.sum((x - a) ** 2), [0.0, 0.0], 3.0)
+    >>> found.x.round(6), found.success, found.nit
+    (array([3., 3.]), True, 3)
+    """
+
+    x: Any
+    fun: Any
+    success: Any
+    status: Any
+    message: str
+    nfev: Any
+    njev: Any
+    nit: Any
+    jac: Any = None
+    cost: Any = None
+    grad: Any = None
+
+
+class Objective(NamedTuple):
+    """What `objective` returns: functions of vectors and of further arguments, for SciPy.
+
+    Attributes
+    ----------
+    fun
+        ``fun(x, *args)``, a float.
+    jac
+        ``jac(x, *args)``, the gradient.
+    hessp
+        ``hessp(x, p, *args)``, the product of the Hessian and a vector.
+    x0
+        The tree as a vector.
+    unravel
+        From a vector back to a tree.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.optimize import objective
+    >>> made = objective(lambda p: tg.sum(p["w"] ** 3), {"w": np.array([1.0, 2.0])})
+    >>> made.fun(made.x0), made.jac(made.x0), made.hessp(made.x0, [1.0, 0.0])
+    (9.0, array([ 3., 12.]), array([6., 0.]))
+    """
+
+    fun: Callable[..., float]
+    jac: Fn
+    hessp: Fn
+    x0: Any
+    unravel: Unravel
+
+
+def objective(fun: Fn, tree: Any) -> Objective:
+    """A function of a tree as SciPy's own solvers take it: as functions of a vector.
+
+    Parameters
+    ----------
+    fun
+        ``fun(tree, *args)``, a scalar function, which may be compiled.
+    tree
+        Floating arrays in any tree, where the solver starts.
+
+    Returns
+    -------
+    ``fun, jac, hessp, x0, unravel``, an `Objective`. All arrays are float64, and copies that may be
+    written to.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> from scipy.optimize import minimize
+    >>> from tapegrad.scipy.optimize import objective
+    >>> def loss(p):
+    ...     return tg.sum((p["w"] - 2.0) ** 2) + (p["b"] + 1.0) ** 2
+    >>> fun, jac, hessp, x0, unravel = objective(loss, {"w": np.zeros(2), "b": 0.0})
+    >>> found = minimize(fun, x0, jac=jac, hessp=hessp, method="trust-krylov")
+    >>> unravel(found.x.round(6))
+    {'w': array([2., 2.]), 'b': array(-1.)}
+    """
+    vector, unravel = _started("objective", fun, tree, np.asarray)
+    return Objective(*_for_scipy(_Loss(fun, unravel)), np.array(vector, float), unravel)
+
+
+def _for_scipy(loss: Fn) -> tuple[Callable[..., float], Fn, Fn]:
+    """The value, the gradient and the products with the Hessian, as plain floats and copies."""
+
+    def fun(x: Any, *args: Any) -> float:
+        return float(loss(np.array(x), *args))
+
+    def jac(x: Any, *args: Any) -> Any:
+        return np.array(grad(loss)(np.array(x), *args), float)
+
+    def hessp(x: Any, p: Any, *args: Any) -> Any:
+        x = np.array(x)
+        p = np.array(p, x.dtype)
+        return np.array(hvp(lambda x: loss(x, *args), (x,), (p,)), float)
+
+    return fun, jac, hessp
+
+
+def _with_jacobian(f: Fn) -> tuple[Fn, Fn]:
+    """The values and the Jacobian of a function of vectors, as copies."""
+    return (
+        lambda x: np.array(f(np.array(x)), float),
+        lambda x: np.array(jacobian(f)(np.array(x)), float),
+    )
+
+
+# --- what is solved, as functions of a vector --------------------------------------------------
+
+
+@attrs.frozen(slots=False)
+class _Of:
+    """A function made of another one, whose name it has in messages."""
+
+    f: Fn
+
+    def __attrs_post_init__(self) -> None:
+        keep_names(self, self.f)
+
+
+@attrs.frozen(slots=False)
+class _OnVectors(_Of):
+    """A function of a tree as a function of a vector."""
+
+    unravel: Unravel
+
+    def _called(self, v: Any, args: tuple[Any, ...]) -> Any:
+        return self.f(self.unravel(v), *args)
+
+
+@attrs.frozen(slots=False)
+class _Loss(_OnVectors):
+    """A scalar function."""
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        y = self._called(v, args)
+        if np.shape(y) and np.size(y) == 1:
+            return np.reshape(y, ())
+        if np.shape(y):
+            raise ValueError(
+                f"{label(self.f)} must return a scalar, and returned an array of shape "
+                f"{np.shape(y)}"
+            )
+        return y
+
+
+@attrs.frozen(slots=False)
+class _Values(_OnVectors):
+    """A function that returns a tree, or a list of numbers, as a vector."""
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        return tree.ravel(tree.map(_as_floating, self._called(v, args)))[0]
+
+
+@attrs.frozen(slots=False)
+class _Step(_OnVectors):
+    """How far a function moves its argument, which is zero at a fixed point."""
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        return v - tree.ravel(self._called(v, args))[0]
+
+
+@attrs.frozen(slots=False)
+class _Cost(_Of):
+    """Half the sum of the squares of some residuals, or of a loss of each."""
+
+    rho: Fn | None
+    scale: float
+
+    def __call__(self, v: Any, *args: Any) -> Any:
+        f = self.f(v, *args)
+        if self.rho is None:
+            return 0.5 * np.sum(np.square(f))
+        return (0.5 * self.scale**2) * np.sum(self.rho(np.square(f / self.scale)))
+
+
+def _huber(z: Any) -> Any:
+    return np.where(z <= 1, z, 2 * np.sqrt(np.where(z <= 1, 1, z)) - 1)
+
+
+# as functions of the squares
+_LOSSES: Mapping[str, Fn | None] = {
+    "linear": None,
+    "huber": _huber,
+    "soft_l1": lambda z: 2 * (np.sqrt(1 + z) - 1),
+    "cauchy": np.log1p,
+    "arctan": np.arctan,
+}
+
+
+@attrs.frozen(slots=False)
+class _Equations(_Of):
+    """What is zero at a root, whatever the arguments are."""
+
+    def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
+        return self.f(v, *args)
+
+    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+        """Raise unless the root moves with the arguments, and is one."""
+        y = self.f(v, *args)
+        many = callable(product)
+        step = _by_gmres(product, y, 1e-4) if many else _by_matrix(label(self.f), product, y)
+        _check_converged(self, step, (v, start, limits, *args))
+
+
+@attrs.frozen(slots=False)
+class _Stationary(_Of):
+    """What is zero at a minimum: the slope, and how far off its bound a variable on it is."""
+
+    def __call__(self, v: Any, start: Any, limits: Any, *args: Any) -> Any:
+        if limits is None:
+            return grad(self.f)(v, *args)
+        is_low, is_high = _on_bounds(v, *limits)
+        bound = np.where(is_low, *limits)
+        is_held = is_low | is_high
+        # with the bounds in place, so that the derivative is symmetric
+        slope = grad(self.f)(np.where(is_held, bound, v), *args)
+        return np.where(is_held, v - bound, slope)
+
+    def judge(self, product: Any, v: Any, start: Any, limits: Any, *args: Any) -> None:
+        """Raise unless the minimum moves with the arguments, and is one."""
+        left = self(v, start, limits, *args)
+        is_free = np.ones(v.shape, bool)
+        if limits is not None:
+            is_free = self._free(left, v, limits, args)
+        left = np.where(is_free, left, 0)
+        step = left.copy()
+        if callable(product):
+            # of a singular matrix, none that is drawn at random is a product
+            probe = np.where(is_free, np.random.default_rng(0).normal(size=v.shape), 0)
+            _by_cg(product, probe, 1e-3)
+            step = _by_cg(product, step, 1e-4)
+        elif np.any(is_free):
+            among = product[np.ix_(is_free, is_free)]
+            step[is_free] = _by_matrix(label(self.f), among, left[is_free])
+            if np.linalg.eigvalsh((among + among.T) / 2)[0] < 0:
+                _refuse_saddle(label(self.f))
+        _check_converged(self, step, (v, start, limits, *args))
+
+    def _free(self, left: Any, v: Any, limits: Any, args: tuple[Any, ...]) -> Any:
+        """Which variables no bound holds; raises where one might hold or not."""
+        is_low, is_high = _on_bounds(v, *limits)
+        is_free = ~(is_low | is_high)
+        slope = grad(self.f)(np.where(is_free, v, np.where(is_low, *limits)), *args)
+        noise = 10 * np.max(np.abs(left), initial=0.0, where=is_free)
+        is_loose = np.where(is_low, slope, -slope) <= noise
+        for i in np.flatnonzero(is_loose & ~is_free & (limits[0] < limits[1])):
+            raise ValueError(
+                f"{label(self.f)} has no derivative of the minimum: variable {i} lies on its "
+                f"bound {np.where(is_low, *limits)[i]}, where the slope is {slope[i]:.2g}, so that "
+                "it leaves the bound for a small change of the arguments; move the bound, or pass "
+                "a smaller tol"
+            )
+        return is_free
+
+
+def _on_bounds(v: Any, lower: Any, upper: Any) -> tuple[Any, Any]:
+    """Which variables lie on their lower bounds, and which on their upper ones."""
+    near = _NEAR * np.minimum(np.maximum(1, np.abs(v)), upper - lower)
+    return v - lower <= near, upper - v <= near
+
+
+def _by_matrix(name: str, matrix: Any, b: Any) -> Any:
+    """The solution of a linear system, whatever the scales of its unknowns and its equations."""
+    if not np.all(np.isfinite(matrix)):
+        raise RuntimeError(f"{name} has no finite derivative by its unknowns at the solution")
+    by_row = _scales(matrix, 1)
+    by_column = _scales(matrix / by_row, 0)
+    scaled = matrix / by_row / by_column
+    sizes = np.linalg.svd(scaled, compute_uv=False)
+    if not sizes[-1] > 10 * len(matrix) * np.finfo(matrix.dtype).eps * sizes[0]:
+        raise np.linalg.LinAlgError(
+            f"{name} has a singular matrix of derivatives by its unknowns at the solution, so "
+            "that the solution has no derivative"
+        )
+    solution: Any = np.linalg.solve(scaled, b / by_row[:, 0]) / by_column[0]
+    return solution
+
+
+def _scales(matrix: Any, axis: int) -> Any:
+    sizes = np.max(np.abs(matrix), axis=axis, keepdims=True)
+    return np.where(sizes > 0, sizes, 1)
+
+
+def _refuse_saddle(name: str) -> NoReturn:
+    raise np.linalg.LinAlgError(
+        f"{name} curves downwards at the solution: this is no minimum, and has no derivative"
+    )
+
+
+def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
+    """Raise if one more step of Newton would change the solution or its derivative."""
+    v, start, limits, *args = given
+    far, size = (np.max(np.abs(x), initial=0.0) for x in (step, np.append(v, v - start)))
+    leaves, structure = tree.flatten(args)
+    places = [i for i, leaf in enumerate(leaves) if is_floating(leaf)]
+    rng, moving = np.random.default_rng(0), [np.asarray(leaves[i]) for i in places]
+    moved = [np.asarray(np.where(x, x, 1) * rng.normal(size=x.shape), x.dtype) for x in moving]
+
+    def equations(v: Any, *moving: Any) -> Any:
+        filled = dict(enumerate(leaves)) | dict(zip(places, moving, strict=True))
+        return f(v, start, limits, *tree.unflatten(structure, list(filled.values())))
+
+    bent = 0.0
+    for directions in ((step, *[0 * x for x in moved]), (0 * step, *moved)):
+        slope, after = (jvp(equations, (x, *moving), directions)[1] for x in (v, v - step))
+        most, change = (np.max(np.abs(x), initial=0.0) for x in (slope, slope - after))
+        bent = max(bent, change / (most or 1))
+    if not (far <= _CONVERGED * size + _TINY and bent <= _BENT):
+        more = "" if limits is None else " (x may lie near a bound without reaching it)"
+        raise RuntimeError(
+            f"SciPy has not converged to a solution of {label(f)} with a derivative: a step of "
+            f"Newton moves x by {far:.2g}, and changes the derivative by {bent:.2g} of it; pass a "
+            "smaller tol, more steps (options), another method or another x0" + more
+        )
+
+
+# --- linear systems of many unknowns, by products ---------------------------------------------
+
+
+def _by_cg(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
+    """A system with the Hessian of a minimum, by conjugate gradients."""
+
+    def curved(p: Any) -> Any:
+        q = matvec(p)
+        if p @ q < 0:
+            _refuse_saddle("the function")
+        return q
+
+    cg = partial(_sparse.cg, rtol=rtol, atol=0.0, maxiter=min(len(b) + 100, 2000))
+    return _by_iterations(cg, curved, b)
+
+
+def _by_gmres(matvec: Fn, b: Any, rtol: float = 1e-10) -> Any:
+    """A system with the Jacobian of a root."""
+    restart = min(len(b), 100)
+    gmres = partial(_sparse.gmres, rtol=rtol, atol=0.0, restart=restart, maxiter=10)
+    return _by_iterations(gmres, matvec, b)
+
+
+def _by_iterations(solve: Fn, matvec: Fn, b: Any) -> Any:
+    n = len(b)
+    with np.errstate(all="ignore"):
+        x, failed = solve(_sparse.LinearOperator((n, n), matvec, dtype=b.dtype), b)
+    failed = failed or not np.all(np.isfinite(x))
+    if failed and n <= 8 * _MANY:
+        x = _by_matrix(
+            "the function", np.stack([matvec(e) for e in np.eye(n, dtype=b.dtype)], 1), b
+        )
+    elif failed:
+        raise np.linalg.LinAlgError(
+            "the linear system for the derivative of a solution is singular, or too "
+            "ill-conditioned for conjugate gradients and GMRES"
+        )
+    return x.astype(b.dtype)
+
+
+# --- arguments and results --------------------------------------------------------------------
+
+
+def _as_floating(x: Any) -> Any:
+    if isinstance(x, Tensor):
+        return x if x.dtype.kind in "fc" else x.astype(float)
+    x = np.asarray(x)
+    return x.astype(float) if x.dtype.kind in "biu" else x
+
+
+def _started(name: str, fun: Any, x0: Any, at_least: Fn = np.atleast_1d) -> tuple[Any, Unravel]:
+    """The vector where a solver starts, and the way back from a vector."""
+    check_callable(fun, f"{name}: fun")
+    if type(x0) in LISTS and all(np.ndim(x) == 0 for x in tree.leaves(x0)):
+        # as SciPy reads it; any other list is a tree
+        x0 = np.stack(x0) if first_tensor(x0) is not None else np.asarray(x0)
+    is_array = tree.parts(x0) is None
+    x0 = at_least(_as_floating(x0)) if is_array else tree.map(_as_floating, x0)
+    return tree.ravel(x0)
+
+
+def _refuse(name: str, why: str, **given: Any) -> None:
+    for argument, value in given.items():
+        if value is not None:
+            raise TypeError(f"{name}: {argument} is not supported: {why}")
+
+
+def _limits(name: str, lower: Any, upper: Any, start: Any) -> tuple[Any, Any]:
+    """Bounds as two vectors."""
+    made = []
+    for x in (lower, upper):
+        x = _as_floating(x).reshape(-1)
+        if x.size not in (1, start.size):
+            raise ValueError(f"{name}: there are {x.size} bounds for {start.size} variables")
+        made.append(np.broadcast_to(x, start.shape))
+    return made[0], made[1]
+
+
+def _pairs(bounds: Any) -> tuple[Any, Any]:
+    """The lower and the upper bounds as SciPy takes them: in pairs, or as ``Bounds``."""
+    if isinstance(bounds, _scipys.Bounds):
+        return bounds.lb, bounds.ub
+    if not isinstance(bounds, Sequence | np.ndarray) or any(len(pair) != 2 for pair in bounds):
+        raise ValueError("minimize: bounds must be a pair (min, max) for each variable, or Bounds")
+    ends = []
+    for i, none in enumerate((-np.inf, np.inf)):
+        given = [none if pair[i] is None else pair[i] for pair in bounds]
+        ends.append(np.array(given) if first_tensor(given) is None else np.stack(given))
+    return ends[0], ends[1]
+
+
+def _solution(
+    equations: Any, solve: Fn, by_products: Fn, given: tuple[Any, ...]
+) -> tuple[Any, dict[str, Any]]:
+    """The vector that SciPy finds, with derivatives, and what else SciPy says."""
+    many = np.size(given[0]) > _MANY
+    x, (numbers, message) = solved(
+        equations, solve, by_products if many else None, equations.judge, True
+    )(*given)
+    if type(numbers) is Tensor and numbers.origin.compiling:
+        message = "not known while compiling or batching; see status"
+        numbers = stop_gradient(numbers)
+    else:
+        numbers = np.asarray(getattr(numbers, "value", numbers)).astype(int).tolist()
+    said = {name: numbers[i] for i, name in enumerate(_COUNTS)}
+    success = said.pop("success")
+    said = {k: x.astype(int) if type(x) is Tensor else x for k, x in said.items()}
+    is_success = success != 0
+    return x, {**said, "success": is_success, "message": message}
+
+
+_COUNTS = ("success", "status", "nfev", "njev", "nit")
+
+
+# --- the solvers ------------------------------------------------------------------------------
+
+_WITHOUT_SLOPE = ("nelder-mead", "powell", "cobyla", "cobyqa")
+_BY_PRODUCTS = ("newton-cg", "trust-ncg", "trust-krylov", "trust-constr")
+_BY_HESSIAN = ("dogleg", "trust-exact")
+_WITHIN_BOUNDS = (*_WITHOUT_SLOPE, "l-bfgs-b", "tnc", "slsqp", "trust-constr")
+
+
+@attrs.frozen(slots=False)
+class _Finder(_Of):
+    """One of SciPy's solvers, for a function of vectors."""
+
+    find: Fn
+    options: Mapping[str, Any]
+
+    def __call__(self, start: Any, limits: Any, *args: Any) -> Any:
+        bounds = {} if limits is None else {"bounds": tuple(map(np.array, limits))}
+        f = _Given(self.f, args)
+        found = self.find(f, np.array(start, float), **self.options, **bounds)
+        numbers = np.array([float(found.get(name, -1)) for name in _COUNTS])
+        x = np.asarray(found.x, start.dtype).reshape(start.shape)
+        return x, (numbers, str(found.get("message", "")))
+
+
+@attrs.frozen(slots=False)
+class _Given(_Of):
+    """A function of a vector and of arguments that are given."""
+
+    args: tuple[Any, ...]
+
+    def __call__(self, x: Any) -> Any:
+        return self.f(x, *self.args)
+
+
+def _minimum(
+    loss: Fn, x0: Any, method: str | None, bounds: Any = None, keep: Any = False, **options: Any
+) -> Any:
+    fun, _, hessp = _for_scipy(loss)
+
+    def with_slope(x: Any) -> tuple[float, Any]:
+        value, slope = value_and_grad(loss)(np.array(x))
+        return float(value), np.array(slope, float)
+
+    given: dict[str, Any] = {} if bounds is None else {"bounds": _scipys.Bounds(*bounds, keep)}
+    name = str(method).lower()
+    if name in _BY_PRODUCTS:
+        given["hessp"] = hessp
+    elif name in _BY_HESSIAN:
+        given["hess"] = lambda x: np.array(hessian(loss)(np.array(x)), float)
+    if name in _WITHOUT_SLOPE:
+        return _scipys.minimize(fun, x0, method=method, **given, **options)
+    return _scipys.minimize(with_slope, x0, method=method, jac=True, **given, **options)
+
+
+def minimize(
+    fun: Fn,
+    x0: Any,
+    args: Any = (),
+    method: str | None = None,
+    jac: None = None,
+    hess: None = None,
+    hessp: None = None,
+    bounds: Any = None,
+    constraints: Any = None,
+    tol: float | None = None,
+    callback: Fn | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> OptimizeResult:
+    """The minimum of a scalar function, found by `scipy.optimize.minimize`.
+
+    Parameters
+    ----------
+    fun
+        ``fun(x, *args)``, a scalar function, written like any function to differentiate.
+    x0
+        Where SciPy starts: an array of any shape, a list of numbers, or a tree of floating
+        arrays. A number stands for an array of shape (1,), as in SciPy. No gradient passes to it.
+    args
+        A tuple of further arguments, trees; one that is no tuple is the only one. `x` has
+        derivatives by them.
+    method, tol, options
+        As in SciPy. Methods get the gradient, and Hessians or products with them where they take
+        them.
+    jac, hess, hessp
+        Not supported: they are derived from `fun`.
+    bounds
+        A pair for each number in `x`, or `scipy.optimize.Bounds`. A variable on its bound moves
+        with it, and the others as though it were fixed; the bounds may be Tensors.
+    constraints
+        Not supported.
+    callback
+        As in SciPy; it gets vectors.
+
+    Returns
+    -------
+    An `OptimizeResult`.
+
+    Raises
+    ------
+    TypeError
+        For `constraints`, and for a function in place of `method`, `jac`, `hess` or `hessp`.
+    ValueError
+        As in SciPy. For a derivative: if a variable lies on its bound, but would without it as
+        well, so that there is none.
+    RuntimeError
+        For a derivative: if SciPy has not converged. Without a derivative look at `success`.
+    LinAlgError
+        For a derivative: if the Hessian is singular, or has a negative eigenvalue.
+    TapeError
+        If `fun` captures a Tensor; pass it in `args`.
+
+    Notes
+    -----
+    The derivative is ``dx = -H⁻¹ d(grad fun)``, with the Hessian H by `x` of the variables that no
+    bound holds. It is a matrix of up to 256 variables; of more, conjugate gradients need products
+    with it alone. The derivative is as accurate as the minimum: `tol` is for both.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.optimize import minimize
+    >>> def loss(x, a):
+    ...     return tg.sum((x - a) ** 2) + tg.sum(x) ** 2
+    >>> def smallest(a):
+    ...     return minimize(loss, np.zeros(2), (a,)).fun
+    >>> tg.grad(smallest)(np.array([1.0, 2.0])).round(6)
+    array([2., 2.])
+    """
+    _refuse("minimize", "tapegrad derives it from fun", jac=jac, hess=hess, hessp=hessp)
+    if constraints is not None and constraints != () and constraints != []:
+        _refuse("minimize", "write them into fun, or pass bounds", constraints=constraints)
+    if callable(method):
+        _refuse("minimize", "pass the name of one of SciPy's", method=method)
+    given, (start, unravel) = _arguments(args), _started("minimize", fun, x0)
+    limits, loss = None, _Loss(fun, unravel)
+    if bounds is not None:
+        limits = _limits("minimize", *_pairs(bounds), start)
+        if method is None:
+            method = "L-BFGS-B"
+        if method.lower() not in _WITHIN_BOUNDS:
+            _refuse("minimize", f"{method} takes none", bounds=bounds)
+    chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
+    if limits is not None:
+        chosen["keep"] = getattr(bounds, "keep_feasible", False)
+    find = _Finder(loss, _minimum, chosen)
+    x, said = _solution(_Stationary(loss), find, _by_cg, (start, limits, *given))
+    value, slope = value_and_grad(loss)(x, *given)
+    return OptimizeResult(unravel(x), value, jac=unravel(slope), **said)
+
+
+def _arguments(args: Any) -> tuple[Any, ...]:
+    return args if type(args) is tuple else (args,)
+
+
+def _root(f: Fn, x0: Any, method: str, **options: Any) -> Any:
+    fun, jac = _with_jacobian(f)
+    given = {"jac": jac} if method.lower() in ("hybr", "lm") else {}
+    return _scipys.root(fun, x0, method=method, **given, **options)
+
+
+def root(
+    fun: Fn,
+    x0: Any,
+    args: Any = (),
+    method: str = "hybr",
+    jac: None = None,
+    tol: float | None = None,
+    callback: Fn | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> OptimizeResult:
+    """A root of a function, found by `scipy.optimize.root`.
+
+    Parameters
+    ----------
+    fun
+        ``fun(x, *args)``, which returns as many numbers as `x` has, in an array, a list or a tree.
+    x0, args
+        As for `minimize`.
+    method, tol, callback, options
+        As in SciPy. The methods "hybr" and "lm" get the Jacobian.
+    jac
+        Not supported: it is derived from `fun`.
+
+    Returns
+    -------
+    An `OptimizeResult`.
+
+    Raises
+    ------
+    TypeError
+        For a function in place of `jac`.
+    ValueError
+        As in SciPy; if there are more or fewer numbers than unknowns.
+    RuntimeError
+        For a derivative: if SciPy has not converged to a root. Otherwise look at `success`.
+    LinAlgError
+        For a derivative: if the Jacobian is singular.
+    TapeError
+        If `fun` captures a Tensor; pass it in `args`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.optimize import root
+    >>> def kepler(anomaly, eccentricity):
+    ...     return anomaly - eccentricity * tg.sin(anomaly) - 1.0
+    >>> tg.grad(lambda e: root(kepler, 1.0, e).x[0])(0.5).round(6)
+    np.float64(1.034667)
+    """
+    _refuse("root", "tapegrad derives it from fun", jac=jac)
+    if not isinstance(method, str):
+        _refuse("root", "pass the name of one of SciPy's", method=method)
+    given, (start, unravel) = _arguments(args), _started("root", fun, x0)
+    f = _Values(fun, unravel)
+    chosen = {"method": method, "tol": tol, "callback": callback, "options": options}
+    x, said = _solution(_Equations(f), _Finder(f, _root, chosen), _by_gmres, (start, None, *given))
+    found = unravel(x)
+    y = fun(found, *given)
+    return OptimizeResult(found, f(x, *given) if type(y) in LISTS else y, **said)
+
+
+def _fit(f: Fn, x0: Any, **options: Any) -> Any:
+    return _scipys.least_squares((given := _with_jacobian(f))[0], x0, given[1], **options)
+
+
+def least_squares(
+    fun: Fn,
+    x0: Any,
+    jac: None = None,
+    bounds: Any = (-np.inf, np.inf),
+    method: str = "trf",
+    ftol: float | None = 1e-8,
+    xtol: float | None = 1e-8,
+    gtol: float | None = 1e-8,
+    loss: str = "linear",
+    f_scale: float = 1.0,
+    *,
+    args: Any = (),
+    kwargs: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> OptimizeResult:
+    """The least sum of squares, found by `scipy.optimize.least_squares`.
+
+    Parameters
+    ----------
+    fun
+        ``fun(x, *args, **kwargs)``, the residuals, in an array, a list or a tree.
+    x0, args
+        As for `minimize`.
+    bounds
+        ``(lower, upper)``, numbers or arrays like `x0`, or `scipy.optimize.Bounds`; as for
+        `minimize`.
+    loss
+        One of "linear", "huber", "soft_l1", "cauchy" and "arctan".
+    method, ftol, xtol, gtol, f_scale, kwargs
+        As in SciPy. `kwargs` are not differentiated.
+    **options
+        ``x_scale, tr_solver, tr_options, max_nfev, verbose`` and the like, as in SciPy.
+    jac
+        Not supported, nor are ``diff_step`` and ``jac_sparsity``: SciPy gets the Jacobian.
+
+    Returns
+    -------
+    An `OptimizeResult`.
+
+    Raises
+    ------
+    TypeError
+        For an argument that is not supported.
+    ValueError, RuntimeError, LinAlgError, TapeError
+        As for `minimize`.
+
+    Notes
+    -----
+    The derivative is that of the minimum of the cost, with the whole Hessian and not that of the
+    Gauss-Newton model: it is right where residuals are left, too.
+
+    Examples
+    --------
+    How a fit moves with what was measured:
+
+    >>> import numpy as np
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.optimize import least_squares
+    >>> times = np.array([0.0, 1.0, 2.0])
+    >>> def residuals(p, measured):
+    ...     return p[0] * np.exp(-p[1] * times) - measured
+    >>> def rate(measured):
+    ...     return least_squares(residuals, [1.0, 1.0], args=(measured,)).x[1]
+    >>> tg.grad(rate)(np.array([4.0, 2.0, 1.0])).round(4)
+    array([ 0.1905, -0.2857, -0.1905])
+    """
+    why = "tapegrad derives it from fun"
+    of_ours = {x: options.pop(x, None) for x in ("diff_step", "jac_sparsity")}
+    _refuse("least_squares", why, jac=jac, **of_ours)
+    if callable(loss):
+        _refuse("least_squares", "pass the name of one of SciPy's", loss=loss)
+    if loss not in _LOSSES:
+        raise ValueError(f"least_squares: loss must be one of {', '.join(_LOSSES)}, not {loss!r}")
+    given, (start, unravel) = _arguments(args), _started("least_squares", fun, x0)
+    f = _Values(partial(fun, **kwargs) if kwargs else fun, unravel)
+    if isinstance(bounds, _scipys.Bounds):
+        bounds = bounds.lb, bounds.ub
+    if type(bounds) not in LISTS or len(bounds) != 2:
+        raise ValueError("least_squares: bounds must be (lower, upper)")
+    is_free = first_tensor(bounds) is None and not any(np.isfinite(x).any() for x in bounds)
+    lower, upper = bounds
+    limits = None if is_free else _limits("least_squares", lower, upper, start)
+    chosen = {"method": method, "ftol": ftol, "xtol": xtol, "gtol": gtol, "loss": loss}
+    chosen |= {"f_scale": float(f_scale), **options}
+    cost = _Cost(f, _LOSSES[loss], float(f_scale))
+    x, said = _solution(
+        _Stationary(cost), _Finder(f, _fit, chosen), _by_cg, (start, limits, *given)
+    )
+    half, slope = value_and_grad(cost)(x, *given)
+    slopes = jacobian(f)(x, *given) if loss == "linear" else None
+    y = f(x, *given)
+    return OptimizeResult(unravel(x), y, jac=slopes, cost=half, grad=unravel(slope), **said)
+
+
+def _iterated(step: Fn, x0: Any, **options: Any) -> Any:
+    x = _scipys.fixed_point(lambda x: x - np.array(step(np.array(x))), x0, **options)
+    return _scipys.OptimizeResult(x=x, success=True)
+
+
+def fixed_point(
+    func: Fn,
+    x0: Any,
+    args: Any = (),
+    xtol: float = 1e-8,
+    maxiter: int = 500,
+    method: str = "del2",
+) -> Any:
+    """A fixed point of a function, ``func(x, *args) == x``, found by `scipy.optimize.fixed_point`.
+
+    Parameters
+    ----------
+    func
+        ``func(x, *args)``, which returns a tree like `x`.
+    x0, args
+        As for `minimize`; a number stays one.
+    xtol, maxiter, method
+        As in SciPy.
+
+    Returns
+    -------
+    The fixed point, an array or a tree like `x0`.
+
+    Raises
+    ------
+    RuntimeError
+        If SciPy has not converged.
+    LinAlgError
+        For a derivative: if ``func(x) - x`` has a singular one.
+    TapeError
+        If `func` captures a Tensor; pass it in `args`.
+
+    Examples
+    --------
+    >>> import tapegrad as tg
+    >>> from tapegrad.scipy.optimize import fixed_point
+    >>> def cosine(x, a):
+    ...     return tg.cos(a * x)
+    >>> tg.value_and_grad(lambda a: fixed_point(cosine, 0.5, (a,), xtol=1e-12))(1.0)
+    (array(0.73908513), array(-0.29747375))
+    """
+    given, (start, unravel) = _arguments(args), _started("fixed_point", func, x0, np.asarray)
+    step = _Step(func, unravel)
+    chosen = {"xtol": xtol, "maxiter": maxiter, "method": method}
+    finder = _Finder(step, _iterated, chosen)
+    x, _ = _solution(_Equations(step), finder, _by_gmres, (start, None, *given))
+    return unravel(x)

@@ -1,0 +1,470 @@
+"""Minima, roots and fixed points of SciPy have SciPy's values and the derivatives of differences."""
+
+import pickle
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+from depth import depth
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy_kit import same
+
+import tapegrad as tg
+from tapegrad.declare.domain import Elements
+from tapegrad.testing import arrays, check_batched, check_compiled, check_grads, check_properties
+
+theirs: Any = pytest.importorskip("scipy.optimize")
+ours: Any = pytest.importorskip("tapegrad.scipy.optimize")
+
+A, B, START = np.array([1.0, 2.0, -1.0]), 0.5, np.zeros(3)
+METHODS = ["nelder-mead", "powell", "cg", "bfgs", "newton-cg", "l-bfgs-b", "tnc", "cobyla"]
+METHODS += ["cobyqa", "slsqp", "trust-constr", "dogleg", "trust-ncg", "trust-exact", "trust-krylov"]
+BOUNDED = ["nelder-mead", "l-bfgs-b", "tnc", "slsqp", "cobyla", "cobyqa", "trust-constr"]
+NEEDS_MORE = {"trust-constr": 1e-10}
+
+
+def loss(x: Any, a: Any, b: Any) -> Any:
+    return tg.sum((x - a) ** 2) + b * tg.sum(x) ** 2 + 0.1 * tg.sum(x**4)
+
+
+def slope(x: Any, a: Any, b: Any) -> Any:
+    return 2 * (x - a) + 2 * b * np.sum(x) + 0.4 * x**3
+
+
+def smallest(a: Any, b: Any) -> Any:
+    found = ours.minimize(loss, START, (a, b), tol=1e-11)
+    return found.x, found.fun, found.jac
+
+
+def pair(x: Any, a: Any) -> Any:
+    return [x[0] + x[1] ** 2 - a[0], x[0] * x[1] - a[1]]
+
+
+TIMES = np.linspace(0.0, 2.0, 9)
+
+
+def residuals(p: Any, y: Any) -> Any:
+    return p["size"] * np.exp(-p["rate"] * TIMES) - y
+
+
+MEASURED = 2 * np.exp(-1.5 * TIMES) + 0.05 * np.sin(9 * TIMES)
+
+
+# --- values --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_minimum_is_scipys_by_any_method(method: str) -> None:
+    given = {} if method in METHODS[:2] or method.startswith("cob") else {"jac": slope}
+    if method in ("newton-cg", "dogleg") or method.startswith("trust"):
+        given["hess"] = lambda x, a, b: np.diag(2 + 1.2 * x**2) + 2 * b
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = ours.minimize(loss, START, (A, B), method)
+    want = theirs.minimize(loss, START, (A, B), method, **given)
+    np.testing.assert_allclose(got.x, want.x, atol=1e-4)
+    np.testing.assert_allclose(got.fun, want.fun, rtol=1e-8)
+    assert got.success is True
+    assert (got.status, got.message) == (want.status, want.message)
+    if method in ("bfgs", "cg", "l-bfgs-b", "slsqp"):
+        np.testing.assert_allclose(got.x, want.x, rtol=1e-10)
+        assert (got.nfev, got.njev, got.nit) == (want.nfev, want.njev, want.nit)
+        np.testing.assert_allclose(got.jac, want.jac, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["hybr", "lm", "broyden1", "krylov", "df-sane"])
+def test_a_root_is_scipys_by_any_method(method: str) -> None:
+    a = np.array([3.0, 1.5])
+    given = (
+        {} if method not in ("hybr", "lm") else {"jac": lambda x, a: [[1, 2 * x[1]], [x[1], x[0]]]}
+    )
+    got = ours.root(pair, [1.0, 1.0], (a,), method, tol=1e-10)
+    want = theirs.root(pair, [1.0, 1.0], (a,), method, tol=1e-10, **given)
+    np.testing.assert_allclose(got.x, want.x, rtol=1e-12)
+    np.testing.assert_allclose(got.fun, 0.0, atol=1e-9)
+    assert (got.success, got.nfev, got.message) == (want.success, want.nfev, want.message)
+    exact = np.linalg.inv([[1, 2 * want.x[1]], [want.x[1], want.x[0]]])
+    got = tg.jacobian(lambda a: ours.root(pair, [1.0, 1.0], a, method, tol=1e-10).x)(a)
+    np.testing.assert_allclose(got, exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", ["linear", "huber", "soft_l1", "cauchy", "arctan"])
+@pytest.mark.parametrize("method", ["trf", "dogbox", "lm"])
+def test_least_squares_are_scipys(loss: str, method: str) -> None:
+    if method == "lm" and loss != "linear":
+        return
+    tight = {"method": method, "ftol": 1e-14, "xtol": 1e-14, "gtol": 1e-14}
+    start = {"rate": 1.0, "size": 1.0}
+
+    def fit(y: Any) -> Any:
+        return ours.least_squares(
+            residuals, start, args=(y,), loss=loss, f_scale=0.03, x_scale=1.0, **tight
+        )
+
+    def jac(p: Any, y: Any) -> Any:
+        e = np.exp(-p[0] * TIMES)
+        return np.stack([-p[1] * TIMES * e, e], 1)
+
+    want = theirs.least_squares(
+        lambda p, y: residuals({"size": p[1], "rate": p[0]}, y), [1.0, 1.0], jac, args=(MEASURED,),
+        loss=loss, f_scale=0.03, x_scale=1.0, **tight,
+    )  # fmt: skip
+    got = fit(MEASURED)
+    np.testing.assert_allclose(tg.tree.ravel(got.x)[0], want.x, rtol=1e-8)
+    same(got.fun, want.fun, 1e-7)
+    np.testing.assert_allclose(got.cost, want.cost, rtol=1e-12)
+    assert got.success is True
+    if loss == "linear":
+        assert (got.nfev, got.message) == (want.nfev, want.message)
+        np.testing.assert_allclose(got.jac, want.jac, rtol=1e-7)
+    # by the envelope theorem
+    slopes = -tg.grad(lambda y: fit(y).cost)(MEASURED)
+    weights = {
+        "linear": 1.0,
+        "huber": np.minimum(1, 0.03 / np.abs(want.fun)),
+        "soft_l1": (1 + (want.fun / 0.03) ** 2) ** -0.5,
+        "cauchy": 1 / (1 + (want.fun / 0.03) ** 2),
+        "arctan": 1 / (1 + (want.fun / 0.03) ** 4),
+    }
+    np.testing.assert_allclose(slopes, weights[loss] * want.fun, rtol=1e-5, atol=1e-10)
+
+
+def test_a_fixed_point_is_scipys() -> None:
+    def func(x: Any, c1: Any, c2: Any) -> Any:
+        return np.sqrt(c1 / (x + c2))
+
+    c = np.array([10.0, 12.0]), np.array([3.0, 5.0])
+    for method in ("del2", "iteration"):
+        got = ours.fixed_point(func, [1.2, 1.3], c, method=method)
+        np.testing.assert_array_equal(got, theirs.fixed_point(func, [1.2, 1.3], c, method=method))
+    check_grads(lambda *c: ours.fixed_point(func, [1.2, 1.3], c, xtol=1e-15), c, order=1)
+    assert ours.fixed_point(func, 1.2, (10.0, 3.0)).shape == ()
+
+
+# --- derivatives -----------------------------------------------------------------------------
+
+
+def polished(found: Any, f: Any, *args: Any) -> Any:
+    """Steps of Newton from a solution, which are differentiated as they stand."""
+    x = tg.stop_gradient(found)
+    for _ in range(3):
+        x = x - tg.solve(tg.jacobian(f)(x, *args), f(x, *args))
+    return x
+
+
+@depth("solution")
+@given(arrays((3,), Elements(-2.0, 2.0), "d"), st.floats(0.1, 2.0))
+def test_derivatives_of_any_order_are_those_of_newtons_steps(a: Any, b: float) -> None:
+    def minimum(a: Any, b: Any) -> Any:
+        return ours.minimize(loss, START, (a, b), "trust-exact", tol=1e-13).x
+
+    def root(a: Any, b: Any) -> Any:
+        return ours.root(slope, START, (a, b), tol=1e-13).x
+
+    def fixed(a: Any, b: Any) -> Any:
+        return ours.fixed_point(step, START, (a, b), xtol=1e-13)
+
+    def step(x: Any, a: Any, b: Any) -> Any:
+        return x - slope(x, a, b) / (4 + 6 * b)
+
+    def fit(a: Any, b: Any) -> Any:
+        tight = {"xtol": 1e-15, "ftol": 1e-15, "gtol": 1e-15}
+        return ours.least_squares(uneven, START, args=(a, b), loss="soft_l1", **tight).x
+
+    def uneven(x: Any, a: Any, b: Any) -> Any:
+        return {"near": 2 * (x - a) + x**3 / 9, "small": b * x, "all": tg.sum(x)}
+
+    def cost(x: Any, a: Any, b: Any) -> Any:
+        f = tg.tree.ravel(uneven(x, a, b))[0]
+        return tg.sum(np.sqrt(1 + f**2))
+
+    weights = np.array([1.0, -2.0, 0.5])
+    for found, f in ((minimum, slope), (root, slope), (fixed, slope), (fit, tg.grad(cost))):
+
+        def value(a: Any, b: Any, found: Any = found) -> Any:
+            return found(a, b) @ weights
+
+        def wanted(a: Any, b: Any, found: Any = found, f: Any = f) -> Any:
+            return polished(found(a, b), f, a, b) @ weights
+
+        for transform in (tg.grad, tg.hessian):
+            got, want = (transform(g, (0, 1))(a, b) for g in (value, wanted))
+            assert tg.tree.all_close(got, want, rtol=1e-5, atol=1e-6)
+        got, want = (tg.jvp(g, (a, b), (weights, 0.5)) for g in (value, wanted))
+        assert tg.tree.all_close(got, want, rtol=1e-5, atol=1e-6)
+
+
+def test_it_is_held_to_what_any_op_is() -> None:
+    check_properties(smallest, (A, B), compiled=True)
+    check_batched(smallest, (A, np.array(B)))
+
+    def found(a: Any) -> Any:
+        return ours.root(pair, [1.0, 1.0], a, tol=1e-14).x
+
+    check_compiled(found, (np.array([3.0, 1.5]),))
+
+
+def test_the_derivative_of_the_value_is_that_of_the_loss_alone() -> None:
+    """The envelope theorem."""
+    x = ours.minimize(loss, START, (A, B), tol=1e-12).x
+    got = tg.grad(lambda a: ours.minimize(loss, START, (a, B), tol=1e-12).fun)(A)
+    np.testing.assert_allclose(got, -2 * (x - A), rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_method_gives_the_derivative(method: str) -> None:
+    exact = tg.jacobian(lambda b: smallest(A, b)[0])(B)
+    got = tg.jacobian(lambda b: ours.minimize(loss, START, (A, b), method).x)(B)
+    np.testing.assert_allclose(got, exact, rtol=2e-3)
+
+
+@pytest.mark.parametrize("method", BOUNDED)
+def test_a_variable_on_its_bound_moves_with_it_and_the_others_without_it(method: str) -> None:
+    tol = NEEDS_MORE.get(method, 1e-9)
+
+    def held(a: Any, low: Any) -> Any:
+        return ours.minimize(loss, START, (a, B), method, bounds=[(low, None)] * 3, tol=tol).x
+
+    def free(a: Any, low: Any) -> Any:
+        def partly(x: Any, a: Any, low: Any) -> Any:
+            return loss(tg.concatenate([x, low[None]]), a, B)
+
+        x = ours.minimize(partly, START[:2], (a, tg.asarray(low)), tol=1e-11).x
+        return tg.concatenate([x, low[None]])
+
+    low = np.array(-0.25)
+    for got, want in zip(
+        tg.jacobian(held, (0, 1))(A, low), tg.jacobian(free, (0, 1))(A, low), strict=True
+    ):
+        np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+def test_bounds_are_read_as_scipy_reads_them() -> None:
+    bounds = theirs.Bounds([0.0, -np.inf, -np.inf], [0.25, 0.5, np.inf])
+    want = theirs.minimize(loss, START, (A, B), jac=slope, bounds=bounds, tol=1e-10).x
+    for given_ in (bounds, [(0.0, 0.25), (None, 0.5), (None, None)]):
+        got = ours.minimize(loss, START, (A, B), bounds=given_, tol=1e-10)
+        np.testing.assert_allclose(got.x, want, atol=1e-9)
+    by_a = tg.jacobian(lambda a: ours.minimize(loss, START, (a, B), bounds=bounds, tol=1e-10).x)(A)
+    assert np.all(by_a[:2] == 0)
+    assert by_a[2, 2] > 0.1
+
+    def held(low: Any) -> Any:
+        bounds = [(low, low), (0, 9), (-9, 9)]
+        return ours.minimize(loss, START, (A, B), bounds=bounds, tol=1e-12).x
+
+    got = tg.jacobian(held)(-0.5)
+    np.testing.assert_allclose(got, (held(-0.499) - held(-0.501)) / 2e-3, rtol=1e-4, atol=1e-6)
+
+    def fit(y: Any) -> Any:
+        start, bounds = [1.0, 1.0], ([0.0, 0.0], np.inf)
+        return ours.least_squares(
+            lambda p, y: p[0] * TIMES + p[1] - y, start, bounds=bounds, args=y
+        ).x
+
+    got = tg.jacobian(fit)(TIMES - 1)
+    assert np.all(got[1] == 0)
+    np.testing.assert_allclose(got[0], TIMES / np.sum(TIMES**2), rtol=1e-6)
+
+
+def test_many_unknowns_need_no_matrix(monkeypatch: Any) -> None:
+    n = 300
+    weights = np.sin(np.arange(n))
+
+    def chained(x: Any, a: Any) -> Any:
+        bent = a[1] * tg.sum(x) ** 2 / n + 0.1 * tg.sum(x[1:] * x[:-1] + x[1:] ** 4)
+        return tg.sum((x - a[0]) ** 2) + bent
+
+    def shifted(x: Any, a: Any) -> Any:
+        return x + 0.3 * np.sin(np.roll(x, 1)) * a[0] - a[1]
+
+    def through(a: Any) -> Any:
+        x = ours.minimize(chained, np.zeros(n), a, "Newton-CG", tol=1e-12).x
+        y = ours.root(shifted, np.zeros(n), a, tol=1e-13).x
+        return (x + y) @ weights
+
+    a = np.array([1.0, 0.3])
+    with monkeypatch.context() as patch:
+        patch.setattr(ours, "_by_matrix", None)
+        got = tg.grad(through)(a), tg.hessian(through)(a)
+    monkeypatch.setattr(ours, "_MANY", n)
+    for x, y in zip(got, (tg.grad(through)(a), tg.hessian(through)(a)), strict=True):
+        np.testing.assert_allclose(x, y, rtol=1e-7)
+
+
+# --- what has no derivative --------------------------------------------------------------------
+
+
+def refused(error: type[Exception], match: str, fn: Any, *args: Any) -> None:
+    """The value is SciPy's; that it has no derivative is told in both modes, and compiled."""
+    assert np.isfinite(fn(*args))
+    for gradient in (tg.grad(fn), tg.compile(tg.grad(fn))):
+        with pytest.raises(error, match=match):
+            gradient(*args)
+    with pytest.raises(error, match=match):
+        tg.jvp(fn, args, tuple(np.ones_like(x) for x in args))
+
+
+def of_minimum(fn: Any, start: Any, **options: Any) -> Any:
+    return lambda a: tg.sum(ours.minimize(fn, start, a, **options).x)
+
+
+def test_a_derivative_where_scipy_has_not_converged_is_an_error() -> None:
+    short = of_minimum(lambda x, a: loss(x, a, B), START, options={"maxiter": 1})
+    refused(RuntimeError, "not converged to a solution of <lambda>.*moves x by 0.8", short, A)
+    assert not ours.minimize(loss, START, (A, B), options={"maxiter": 1}).success
+    # a ridge: linear in x, so that the Hessian says nothing
+    ridge = of_minimum(
+        lambda x, a: tg.sum((x - 1) ** 2) + a * tg.sum(x**2), START, options={"maxiter": 0}
+    )
+    refused(RuntimeError, "not converged", lambda a: ridge(a), 2.0)
+    no_root = lambda a: ours.root(lambda x, a: np.exp(x) + a, 1.0, a, options={"maxfev": 5}).x[0]  # noqa: E731
+    refused(RuntimeError, "not converged|no finite", no_root, 1.0)
+
+
+@pytest.mark.parametrize("n", [2, 300])
+def test_a_singular_hessian_is_an_error(n: int) -> None:
+    flat = of_minimum(lambda x, a: (tg.sum(x) - a) ** 2 + tg.sum((x[2:] - a) ** 2), np.ones(n))
+    refused(np.linalg.LinAlgError, "singular", flat, 2.0)
+
+
+def test_a_saddle_is_an_error() -> None:
+    saddle = of_minimum(lambda x, a: a * (x[0] ** 2 - x[1] ** 2), np.zeros(2))
+    refused(np.linalg.LinAlgError, "curves downwards", saddle, 1.0)
+    many = of_minimum(lambda x, a: a * (tg.sum(x[1:] ** 2) - x[0] ** 2), np.zeros(300))
+    refused(np.linalg.LinAlgError, "curves downwards", many, 1.0)
+
+
+def test_a_root_or_a_minimum_of_a_higher_order_is_an_error() -> None:
+    """Its derivative is infinite, and finite at any point nearby."""
+    double = lambda a: ours.root(lambda x, a: (x - 0.3) ** 2 - a, 1.0, a).x[0]  # noqa: E731
+    refused(RuntimeError, "changes the derivative by 0.5", double, 0.0)
+    quartic = of_minimum(lambda x, a: tg.sum((x - 0.3) ** 4) - a * tg.sum(x), np.ones(1), tol=1e-12)
+    refused(RuntimeError, "changes the derivative by 0.56", quartic, 0.0)
+
+
+def test_a_variable_that_just_touches_its_bound_is_an_error() -> None:
+    touching = of_minimum(lambda x, a: tg.sum((x - a) ** 2), [1.0], bounds=[(0, None)])
+    refused(ValueError, "variable 0 lies on its bound 0.0, where the slope is", touching, 0.0)
+    assert tg.grad(touching)(-0.1) == 0
+    np.testing.assert_allclose(tg.grad(touching)(0.1), 1)
+
+
+# --- arguments ---------------------------------------------------------------------------------
+
+
+def test_the_start_may_be_any_tree_and_has_no_gradient() -> None:
+    def fitted(p: Any, a: Any) -> Any:
+        return tg.sum((p["w"] - a) ** 2) + (p["b"] - 3.0) ** 2
+
+    found = ours.minimize(fitted, {"w": np.zeros((2, 2), np.float32), "b": 1}, (np.eye(2),))
+    assert found.x["w"].dtype == np.float32 and found.x["b"].dtype == float  # noqa: PT018
+    np.testing.assert_allclose(found.x["w"], np.eye(2), atol=1e-6)
+    assert found.jac.keys() == found.x.keys()
+    grid = ours.root(lambda x, a: x**3 - a, np.ones((2, 2)), np.full((2, 2), 8.0))
+    np.testing.assert_allclose(grid.x, np.full((2, 2), 2.0))
+    for start in (1.0, 1, [1.0], np.float64(1.0)):
+        same(ours.minimize(lambda x, a: (x - a) ** 2, start, 3.0).x, np.array([3.0]))
+    gradient = tg.grad(lambda x0: tg.sum(ours.minimize(loss, [x0, 1.0, x0], (A, B)).x))(0.5)
+    assert gradient == 0
+    pairs = {"left": (1.0, np.ones(2)), "n": 2}
+    got = tg.grad(
+        lambda a: ours.minimize(
+            lambda x, a: (x[0] - a["left"][0]) ** a["n"] + tg.sum((x - a["left"][1]) ** 2), [0.0] * 2, ({**pairs, "left": a},)
+        ).x[0]
+    )(pairs["left"])  # fmt: skip
+    np.testing.assert_allclose(tg.tree.ravel(got)[0], [0.5, 0.5, 0.0], atol=1e-9)
+
+
+def test_float32_stays() -> None:
+    found = ours.minimize(
+        lambda x, a: tg.sum((x - a) ** 2), np.ones(2, np.float32), np.float32(3.0)
+    )
+    assert found.x.dtype == found.fun.dtype == found.jac.dtype == np.float32
+    gradient = tg.grad(
+        lambda a: tg.sum(ours.root(lambda x, a: x**2 - a, np.ones(2, np.float32), a).x)
+    )
+    assert gradient(np.float32(4.0)).dtype == np.float32
+    np.testing.assert_allclose(gradient(np.float32(4.0)), 0.5, rtol=1e-5)
+
+
+def test_what_scipy_says_is_read_under_any_transform() -> None:
+    def said(a: Any) -> Any:
+        found = ours.minimize(loss, START, (a, B))
+        return found.success, found.nit, found.message
+
+    success, nit, message = said(A)
+    assert (success, nit > 3) == (True, True)
+    assert tg.record(said)(A)[0] == (success, nit, message)
+    for got in (tg.compile(said)(A), tg.vmap(said)(np.stack([A, A]))):
+        np.testing.assert_array_equal(got[0], success)
+        np.testing.assert_array_equal(got[1], nit)
+        assert "not known" in got[2]
+    result = ours.minimize(loss, START, (A, B))
+    with pytest.raises(AttributeError):
+        result.x = A
+    assert pickle.loads(pickle.dumps(result)).message == message
+
+
+def test_what_is_not_supported_is_refused_by_name() -> None:
+    for name in ("jac", "hess", "hessp"):
+        with pytest.raises(TypeError, match=f"minimize: {name} is not supported: tapegrad derives"):
+            ours.minimize(loss, START, (A, B), **{name: slope})
+    with pytest.raises(TypeError, match="constraints is not supported: write them into fun"):
+        ours.minimize(loss, START, (A, B), constraints={"type": "eq", "fun": tg.sum})
+    with pytest.raises(TypeError, match="minimize: bounds is not supported: BFGS takes none"):
+        ours.minimize(loss, START, (A, B), "BFGS", bounds=[(0, 1)] * 3)
+    with pytest.raises(TypeError, match="minimize: method is not supported: pass the name"):
+        ours.minimize(loss, START, (A, B), lambda *args, **kwargs: None)
+    with pytest.raises(TypeError, match="least_squares: loss is not supported: pass the name"):
+        ours.least_squares(pair, [1.0, 1.0], loss=np.square, args=A)
+    with pytest.raises(TypeError, match="least_squares: jac_sparsity is not supported"):
+        ours.least_squares(pair, [1.0, 1.0], jac_sparsity=np.eye(2), args=A)
+    with pytest.raises(TypeError, match="minimize: fun: a function is needed, not None"):
+        ours.minimize(None, START)
+    # as SciPy does
+    for wrong in ({"method": "other"}, {"bounds": [(0, 1)] * 2}, {"bounds": [(1, 0)] * 3}):
+        for s in (ours, theirs):
+            with pytest.raises(ValueError, match=r"bound|solver"):
+                s.minimize(loss, START, (A, B), **wrong)
+    for s in (ours, theirs):
+        with pytest.raises(ValueError, match="scalar"):
+            s.minimize(lambda x: x * 2, START)
+        with pytest.raises(TypeError, match="mismatch"):
+            s.root(lambda x: x[:1], START)
+        with pytest.raises(ValueError, match="nknown"):
+            s.root(pair, [1.0, 1.0], A, "other")
+        with pytest.raises(ValueError, match="loss"):
+            s.least_squares(pair, [1.0, 1.0], loss="other", args=(A,))
+        with pytest.raises(RuntimeError, match="Failed to converge"):
+            s.fixed_point(lambda x: x + 1, 0.0)
+    with pytest.raises(tg.TapeError):
+        tg.grad(lambda a: ours.minimize(lambda x: tg.sum((x - a) ** 2), START).fun)(1.0)
+
+
+def test_an_objective_is_what_scipys_own_solvers_take() -> None:
+    def fitted(p: Any, scale: float = 1.0) -> Any:
+        return tg.sum((p["w"] - A) ** 4) + scale * (p["b"] - 3.0) ** 2
+
+    tree = {"w": np.zeros(3), "b": np.float32(1.0)}
+    fun, jac, hessp, x0, unravel = objective = ours.objective(fitted, tree)
+    for x in (x0, jac(x0), hessp(x0, x0)):
+        assert x.flags.writeable and x.flags.owndata and x.dtype == float  # noqa: PT018
+    assert type(fun(x0)) is float
+    want = tg.grad(fitted)(tree)
+    np.testing.assert_array_equal(jac(x0), tg.tree.ravel(want)[0])
+    v = np.arange(4.0)
+    want = tg.hvp(fitted, (tree, 2.0), (unravel(v), 0.0))[0]
+    np.testing.assert_allclose(hessp(x0, v, 2.0), tg.tree.ravel(want)[0])
+    assert fun(x0, 2.0) == fitted(tree, 2.0)
+    for method in ("BFGS", "L-BFGS-B", "TNC", "trust-krylov", "Newton-CG"):
+        given = {"hessp": hessp} if method in ("trust-krylov", "Newton-CG") else {}
+        found = theirs.minimize(fun, x0, (2.0,), method, jac, tol=1e-6, **given)
+        np.testing.assert_allclose(found.fun, 0.0, atol=1e-4)
+        assert unravel(found.x)["b"].dtype == np.float32
+    x0[:] = np.nan  # a copy, which the others do not see
+    assert tree["b"] == 1.0 and not np.isnan(objective.fun(objective.jac(v)))  # noqa: PT018
+    compiled = ours.objective(tg.compile(fitted), tree)
+    np.testing.assert_allclose(compiled.jac(v), jac(v))
