@@ -102,6 +102,7 @@ def sweep(
     recorded, reached = scope(tape)
     since = last_written().index if recorded else 0
     passed: list[Any] = []
+    at: list[int] = []
     is_plain = not recorded and reached is None and check is None
     record: Any = tape.last
     start, parameters = tape.start, tape.parameters
@@ -116,6 +117,7 @@ def sweep(
             summed.discard(record)
             if recorded:
                 passed += record, g
+                at.append(last_written().index)
             if not (is_plain and accumulate_fast(record, g, cotangents, summed)):
                 for i, x, _, c in contributions(record, g, recorded, reached):
                     cotangents[x] = (
@@ -136,6 +138,7 @@ def sweep(
     if recorded:
         ends = [x for pair in gradients.items() if type(pair[1]) is Tensor for x in pair]
         said = {"since": since, "passed": Parts(tuple(passed)), "gradients": Parts(tuple(ends))}
+        said["at"] = tuple(at)
         advance(write_known(last_written(), SWEEP, (), said, _NOTHING))
     return gradients
 

@@ -10,15 +10,18 @@ import attrs
 import numpy as np
 
 from tapegrad.core.operands import primals
+from tapegrad.core.recording import run
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
-from tapegrad.explain.inside import HOLDERS, runs
+from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs
+from tapegrad.face.lines import users_place
 from tapegrad.face.text import as_text, columns, got, printable, rows_in_html, short
 from tapegrad.ops.arithmetic import add, subtract
 from tapegrad.program.control.loop import Loop
+from tapegrad.program.program import Program
 
 # rows of a printed table
 _MOST = 24
@@ -208,6 +211,26 @@ def compare_tapes(a: Tape, b: Tape, rtol: float = 1e-5, atol: float = 0.0) -> Co
         if tape.start.origin.compiling:
             raise TraceError("compare_tapes reads values, which are not known while compiling")
     return _compared(a, b, rtol, atol)
+
+
+def first_difference(
+    program: Program,
+    values: Sequence[Any],
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> str:
+    """The first line of a program whose value differs from the recording's, in words."""
+    _, tape, _ = apart(run, fn, args, kwargs, None, users_place)
+    made, _, _ = on_tape(program, values, f"the program of {program.label}")
+    narrow = any(x.dtype in (np.float32, np.complex64) for x in tape)
+    tolerance = 1e-4 if narrow else 1e-8
+    found = _compared(tape, made, tolerance, tolerance, alike=True)
+    # a pass may have put another operand in
+    first = found.first or next(iter(found.rows), None)
+    if first is None:
+        return "; run line by line, the program gives what the recording does"
+    return f"\nfirst (a is recorded, b compiled): {first}"
 
 
 def _compared(a: Tape, b: Tape, rtol: float, atol: float, alike: bool = False) -> Comparison:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextvars import copy_context
 from functools import partial
 from itertools import count
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 import numpy as np
@@ -14,13 +15,14 @@ import numpy as np
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import NO_OPTIONS, Origin, Tensor
-from tapegrad.core.writing import PARAMETER, write, write_known
+from tapegrad.core.writing import PARAMETER, advance, write, write_known
 from tapegrad.program.control.branch import COND
 from tapegrad.program.control.loop import Loop, caller
 from tapegrad.program.control.ops import LOOPS
 from tapegrad.program.ir import Code, Instruction, interpreted
 from tapegrad.transforms.checkpoint import CHECKPOINT
 
+R = TypeVar("R")
 HOLDERS = LOOPS | {COND, CHECKPOINT}
 
 
@@ -95,8 +97,15 @@ def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:
 def run(record: Tensor, step: int | None, given: Sequence[Any]) -> Run:
     """One run of the program that a record holds, on a tape."""
     code, what, first = held_program(record, step)
+    tape, inputs, outputs = on_tape(code, given, f"{code.label}, {what} {_named(record)}")
+    sources = {x: first + i for i, x in enumerate(inputs)}
+    return Run(record, step, tape, sources, tuple(outputs))
+
+
+def on_tape(code: Code, given: Sequence[Any], label: str) -> tuple[Tape, list[Tensor], list[Any]]:
+    """A run of a program on a tape of its own, its inputs there, and its outputs."""
     now: list[Any] = [None]
-    origin = Origin(f"{code.label}, {what} {_named(record)}", place=partial(itemgetter(0), now))
+    origin = Origin(label, place=partial(itemgetter(0), now))
     last: Any = origin
     inputs: list[Tensor] = []
     for x, like in zip(given, code.inputs, strict=True):
@@ -112,8 +121,14 @@ def run(record: Tensor, step: int | None, given: Sequence[Any]) -> Run:
     with np.errstate(all="ignore"):
         outputs = interpreted(code, inputs, written)
     parameters = tuple([x for x in inputs if is_floating(x)])
-    sources = {x: first + i for i, x in enumerate(inputs)}
-    return Run(record, step, Tape(last, origin, parameters), sources, tuple(outputs))
+    return Tape(last, origin, parameters), inputs, outputs
+
+
+def apart(call: Callable[..., R], *args: Any) -> R:
+    """The result of a call that is no part of a recording that may be running."""
+    context = copy_context()
+    context.run(advance, None)
+    return context.run(call, *args)
 
 
 def held_program(record: Tensor, step: int | None = None) -> tuple[Code, str, int]:

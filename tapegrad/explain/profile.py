@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextvars import copy_context
 from functools import partial
 from types import CodeType, FrameType
 from typing import Any, ParamSpec
@@ -19,13 +18,16 @@ from tapegrad.core.operands import is_count, primals
 from tapegrad.core.recording import run
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import PARAMETER, advance
-from tapegrad.explain.inside import HOLDERS, runs, steps
+from tapegrad.core.writing import PARAMETER
+from tapegrad.explain.inside import HOLDERS, apart, runs, steps
 from tapegrad.explain.measure import Clock, Line, arrays_of, measured, pulled, written
+from tapegrad.explain.stamps import Timed, timed
 from tapegrad.explain.steps import Inside
 from tapegrad.face.lines import Place, is_users, users_place
 from tapegrad.face.text import columns, got, printable, rows_in_html
+from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
+from tapegrad.program.entry import read
 
 P = ParamSpec("P")
 
@@ -75,7 +77,8 @@ class Row:
     @property
     def name(self) -> str:
         """A parameter's name, or the op's."""
-        return printable(self.record.name or self.record.op.name)
+        named = self.record.op is PARAMETER and self.record.name
+        return printable(named or self.record.op.name)
 
     def __str__(self) -> str:
         return "  ".join(filter(None, figures_of(self)))
@@ -142,7 +145,7 @@ class Profile:
         The most memory that is held at a time: the tape's values with its copies of constants,
         the cotangents, and what the ops allocate as they run. Arrays of yours are not in it.
     peak_at
-        Where that is: ``"forward"`` or ``"backward"``, and the line.
+        Where that is: ``"forward"`` or ``"backward"``, and the line; None for a compiled function.
     recording_s
         The seconds of a recorded call beside `forward_s`: Python, your function's and the tape's.
     noise
@@ -161,7 +164,7 @@ class Profile:
     label: str
     rows: tuple[Row, ...]
     peak_bytes: int
-    peak_at: tuple[str, int]
+    peak_at: tuple[str, int] | None
     recording_s: float
     noise: float
     tick_s: float
@@ -201,16 +204,15 @@ class Profile:
         return f"<Profile of {self.label}: {self._summary()}>"
 
     def _summary(self) -> str:
-        where, line = self.peak_at
-        return (
-            f"forward {_time(self.forward_s)}, backward {_time(self.backward_s)}, peak "
-            f"{_size(self.peak_bytes)} ({where}, line {line})"
-        )
+        where = "" if self.peak_at is None else f" ({self.peak_at[0]}, line {self.peak_at[1]})"
+        times = f"forward {_time(self.forward_s)}, backward {_time(self.backward_s)}"
+        return f"{times}, peak {_size(self.peak_bytes)}{where}"
 
     def notes(self) -> Iterator[str]:
         """How it was measured, what Python takes, and where a checkpoint saves, in words."""
+        how = "Each line ran alone" if self.tape else "The clock was read after each line"
         yield (
-            f"Each line ran alone; of {self.rounds} rounds the shortest counts, and the median is "
+            f"{how}; of {self.rounds} rounds the shortest counts, and the median is "
             f"{self.noise:.0%} longer. {_time(self.tick_s)} of each, for the clock, is taken off."
         )
         if self.recording_s:
@@ -468,7 +470,9 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     Parameters
     ----------
     fn
-        A pure function with floating results; those that are no scalars are swept from ones.
+        A pure function with floating results; those that are no scalars are swept from ones. Or a
+        compiled function, whose program is measured as it runs: its forward pass, and the backward
+        pass that it may have.
     rounds
         How often each line is timed. The shortest time counts, since others come from what else
         the machine does; the result says how far the median is above it.
@@ -480,6 +484,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
     a table, and ``tg.show.html`` makes a page of it. Loops, branches and checkpointed calls hold
     the lines of their bodies, summed over the steps; of more than 16 steps, as many are timed, and
     count for all. It says where a `checkpoint` would save most memory, and what that would cost.
+    The rows of a compiled function are its instructions; a backward one has the place of the op
+    that it differentiates.
 
     Raises
     ------
@@ -514,10 +520,8 @@ def profile(fn: Callable[P, Any], rounds: int = 5) -> Callable[P, Profile]:
         raise TypeError(f"rounds must be a positive integer, not {rounds!r}")
 
     def profiled(*args: P.args, **kwargs: P.kwargs) -> Profile:
-        # not a part of a recording that may be running
-        context = copy_context()
-        context.run(advance, None)
-        return context.run(_profiled, fn, args, kwargs, Clock(rounds))
+        how: Callable[..., Profile] = _compiled if isinstance(fn, Compiled) else _profiled
+        return apart(how, fn, args, kwargs, Clock(rounds))
 
     profiled.__name__ = profiled.__qualname__ = f"profile({label(fn)})"
     profiled.__doc__ = fn.__doc__
@@ -579,6 +583,26 @@ def _row(x: Line, inside: tuple[Row, ...]) -> Row:
     record = x.record
     figures = x.bytes, x.extra, x.freed_at, x.forward_s, x.backward_s
     return Row(record, record.index, _place(record), *figures, 1, inside)
+
+
+def _compiled(
+    fn: Compiled[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], clock: Clock
+) -> Profile:
+    program, values = fn.program(*args, **kwargs), read(args, kwargs, fn.static_argnums).values
+    with np.errstate(all="ignore"):
+        found = timed(program, values, clock.rounds)
+        whole = clock.time(partial(fn, *args, **kwargs))
+    rows = tuple([_instruction(x, x.made.stage) for x in found.instructions])
+    rest = max(0.0, whole - sum(x.seconds for x in found.instructions))
+    figures = found.peak, None, rest, found.noise, found.tick, clock.rounds
+    return Profile(f"{label(fn)}, compiled", rows, *figures)
+
+
+def _instruction(x: Timed, stage: str) -> Row:
+    times = (0.0, x.seconds) if stage == "backward" else (x.seconds, 0.0)
+    inside = tuple([_instruction(y, stage) for y in x.inside])
+    place = _place(x.made)
+    return Row(x.made, x.index, place, x.bytes, 0, x.freed_at, *times, x.steps, inside)
 
 
 # so many steps of a loop are timed

@@ -56,8 +56,11 @@ def users_frame() -> FrameType | None:
 def users_place() -> Place:
     """The caller's line that led here."""
     frame = users_frame()
-    if frame is None:
-        return Place("", 0, "")
+    return Place("", 0, "") if frame is None else place_of(frame)
+
+
+def place_of(frame: FrameType) -> Place:
+    """The line that a frame has reached."""
     file, number = frame.f_code.co_filename, frame.f_lineno
     return Place(file, number, linecache.getline(file, number).strip())
 

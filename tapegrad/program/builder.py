@@ -46,8 +46,8 @@ class Builder:
         The contents of instructions that were compared, each with its number and the first of them.
     compared
         By number, each instruction as it was last compared, and the number of its content.
-    at, stage
-        The instruction that `rewrite` has reached, and the stage of new instructions.
+    at, stage, place
+        The instruction that `rewrite` has reached, and the stage and place of new instructions.
     replaced, absent
         During `rewrite`, what stands in the place of each value replaced so far, and by number, 1
         for each instruction that is not in the program, or not yet.
@@ -74,6 +74,7 @@ class Builder:
         self.compared: list[tuple[Instruction | None, int]] = []
         self.at = 0
         self.stage = STAGES[0]
+        self.place: Any = None
         self.replaced: dict[Any, Any] = {}
         self.absent = bytearray()
         self.is_shared = self.is_needed = False
@@ -111,6 +112,8 @@ class Builder:
             instruction = self.current(instruction)
             self.absent.append(0)
         instruction = self.canonical(instruction)
+        if self.place is not None and instruction.place is None:
+            instruction = instruction.but(place=self.place)
         instructions = self.instructions
         i = len(instructions)
         ref = Ref("instruction", i)
@@ -304,7 +307,7 @@ class Builder:
                 stays(i)
                 absent[i] = 0
                 continue
-            self.at, self.stage = i, instruction.stage
+            self.at, self.stage, self.place = i, instruction.stage, instruction.place
             result = visit(self, instruction)
             if result is None:
                 stays(i)
@@ -333,6 +336,7 @@ class Builder:
     def finish(self) -> None:
         """End what `start` began: the outputs too are what stands in their place."""
         replaced, self.replaced, self.absent = self.replaced, {}, bytearray()
+        self.place = None
         if replaced:
             self.touch()
             self.outputs = tuple([replaced.get(x, x) if _is_ref(x) else x for x in self.outputs])

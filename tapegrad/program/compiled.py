@@ -276,8 +276,9 @@ class Compiled(Wrapper, Generic[P, R]):
         Raises
         ------
         AssertionError
-            If a result differs, with its path, by how much, and the captured arrays,
-            which the function may since have changed.
+            If a result differs, with its path, by how much, the captured arrays, which the
+            function may since have changed, and the first line of the program whose operands
+            agree with the recording's, and whose value does not.
         """
         compiled = self(*args, **kwargs)
         given, named = tree.fresh((args, kwargs), shown)
@@ -310,7 +311,13 @@ class Compiled(Wrapper, Generic[P, R]):
                     f"{path} differs by up to {worst:.3g} between compiled and recorded{suspects}"
                 )
 
-        tree.map(compare, compiled, expected)
+        try:
+            tree.map(compare, compiled, expected)
+        except AssertionError as error:
+            where: Any = lazy_import("tapegrad.explain.compare", "first_difference")
+            program = self._keep(call.signature, args, kwargs).program
+            told = where(program, call.values, self.fn, args, kwargs)
+            raise AssertionError(f"{error}{told}") from None
 
     def _keep(self, signature: Signature, args: Any, kwargs: Any) -> Kept:
         kept = self._kept.get(signature)

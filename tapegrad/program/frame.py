@@ -52,6 +52,8 @@ class Frame:
         Values in memory that a loop reuses when it runs again.
     inside
         Whether it is a body.
+    stamp
+        The name of a function to call after each instruction, with the program and its number.
     """
 
     program: Code
@@ -65,10 +67,22 @@ class Frame:
     rows: dict[Ref, str] = attrs.Factory(dict)
     lent: set[Ref] = attrs.Factory(set)
     inside: bool = False
+    stamp: str = ""
+
+    def stamped(self, i: int) -> list[str]:
+        """The line that says that an instruction has run, if such are wanted."""
+        if not self.stamp:
+            return []
+        return [f"{self.stamp}({self.names.of(self.program, 'code')}, {i})"]
 
 
 def framed(
-    program: Code, values: dict[Ref, str], names: Names, once: list[str], inside: bool = False
+    program: Code,
+    values: dict[Ref, str],
+    names: Names,
+    once: list[str],
+    inside: bool = False,
+    stamp: str = "",
 ) -> Frame:
     """The frame of a program, or of a body inside one; what is made once is added to `once`."""
     plan = planned(program, inside)
@@ -96,7 +110,9 @@ def framed(
         outs[ref] = known[of, axes]
     for name in updates.values():
         once.append(f"{name} = {names.of(RowUpdates, 'RowUpdates')}()")
-    return Frame(program, plan, values, buffers, outs, updates, names, once, inside=inside)
+    return Frame(
+        program, plan, values, buffers, outs, updates, names, once, inside=inside, stamp=stamp
+    )
 
 
 def allocated(names: Names, shape: tuple[int, ...], dtype: Any) -> str:

@@ -22,6 +22,7 @@ import numpy as np
 from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import PARAMETER
+from tapegrad.face.lines import Place, place_of
 from tapegrad.face.ownership import Array
 from tapegrad.program.control.loop import Branch, Loop, inner
 from tapegrad.program.ir import Code, Constant, Instruction
@@ -159,9 +160,10 @@ class Watch:
         self._depths: dict[FrameType, int] = {}
         # by identity, since hashing code reads all of it; the code is kept alive
         self._passed: dict[int, tuple[bool, CodeType]] = {}
+        self._places: dict[tuple[int, int], Place] = {}
 
-    def note(self) -> None:
-        """Keep the frames that lead to the caller, which writes a record."""
+    def note(self) -> Place | None:
+        """Keep the frames that lead to the caller, which writes a record; the user's line."""
         depths, passed, end = self._depths, self._passed, self._end
         new: list[FrameType] = []
         frame: FrameType | None = sys._getframe(2)
@@ -181,6 +183,14 @@ class Watch:
         depth = 0 if frame is None else depths.get(frame, 0)
         for found in reversed(new):
             depths[found] = depth = depth + 1
+        users = new[0] if new else frame if frame in depths else None
+        if users is None:
+            return None
+        key = id(users.f_code), users.f_lineno
+        place = self._places.get(key)
+        if place is None:
+            place = self._places[key] = place_of(users)
+        return place
 
     def seen(self, last: Any) -> Seen:
         """What was observed of a recording that ended with `last`."""

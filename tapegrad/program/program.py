@@ -17,6 +17,7 @@ import numpy as np
 from tapegrad import tree
 from tapegrad.core.cotangents import SEED
 from tapegrad.core.messages import refuse_branch
+from tapegrad.core.sweep import SWEEP
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Rules, Tensor
 from tapegrad.core.writing import PARAMETER
@@ -174,6 +175,7 @@ def from_tape(
     # the last cotangent to reach a parameter ends the backward stage
     last = max(first, max((x.index for x in seen.gradients), default=tape.last.index))
 
+    places = _places(tape)
     for record in tape:
         if record in refs:
             continue
@@ -194,7 +196,7 @@ def from_tape(
                     "",
                     seen.name(record, names),
                     STAGES[(record.index >= first) + (record.index > last)],
-                    record.place,
+                    places.get(record.index, record.place),
                 )
             )
     results = tuple(operand(x) for x in outputs)
@@ -207,6 +209,18 @@ def from_tape(
         results,
         structure,
     )
+
+
+def _places(tape: Tape) -> dict[int, Any]:
+    """The places of the lines that sweeps wrote: those of the records that they passed."""
+    found: dict[int, Any] = {}
+    for sweep in tape:
+        if sweep.op is SWEEP:
+            passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
+            for x, start, end in zip(passed, at, (*at[1:], sweep.index - 1), strict=True):
+                place = found.get(x.index, x.place)
+                found.update(dict.fromkeys(range(start + 1, end + 1), place))
+    return found
 
 
 def _name_new(

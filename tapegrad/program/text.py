@@ -117,6 +117,7 @@ def lines_of(frame: Frame) -> list[str]:
         else:
             line(i)
             i += 1
+        lines += frame.stamped(i - 1)
     return lines
 
 
@@ -332,21 +333,27 @@ def source(program: Code) -> str:
     return written(program).text
 
 
-def runner(program: Code) -> Maker:
-    """What allocates the buffers and returns the program, ready to run."""
-    writing = written(program)
+def runner(program: Code, stamp: Callable[[Code, int], None] | None = None) -> Maker:
+    """What allocates the buffers and returns the program, ready to run; `stamp` as in `written`."""
+    writing = written(program, stamp)
     # a line of a program is not the user's
     namespace = {**writing.namespace, "__name__": __name__}
     code = compile(writing.flat, f"<program of {_shown(program.label)}>", "exec")
     return Maker(code, namespace, writing.run)
 
 
-def written(program: Code) -> Writing:
-    """The text of a program and the names it needs."""
+def written(program: Code, stamp: Callable[[Code, int], None] | None = None) -> Writing:
+    """The text of a program and the names it needs.
+
+    With `stamp`, it is called as a run begins, with -1, and then after each instruction with the
+    program, or the body, that this is of, and its number: the last of those that run block by
+    block.
+    """
     names = Names()
     once: list[str] = []
-    frame = framed(program, values_of(program, names), names, once)
-    body = [*lines_of(frame), *_results(frame)]
+    called = "" if stamp is None else names.of(stamp, "stamp")
+    frame = framed(program, values_of(program, names), names, once, stamp=called)
+    body = [*frame.stamped(-1), *lines_of(frame), *_results(frame)]
     make, run = names.new("make"), names.new("run")
     given = ", ".join(frame.values[Ref("input", i)] for i in range(len(program.inputs)))
     header = _header(program, frame.plan, frame.values, names.constants)

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.core.tape import Tape
 from tapegrad.core.writing import write_known
+from tapegrad.program import PASSES
+from tapegrad.program.program import rule
 
 X = np.linspace(-1.0, 2.0, 6)
 
@@ -281,3 +283,57 @@ def test_what_cannot_be_compared():
         TypeError, match=r"b must be a Tape, not a tuple: output, tape = tg\.record"
     ):
         tg.compare_tapes(tape, tg.record(np.sin)(1.0))
+
+
+def test_check_names_the_first_line_of_a_program_that_differs():
+    scale = np.array([2.0, 3.0])
+
+    def loss(x):
+        y = np.sin(x)
+        z = y * scale
+        return np.sum(z * z)
+
+    x = np.array([0.3, 0.4])
+    for fn in (loss, tg.grad(loss)):
+        compiled = tg.compile(fn)
+        scale[1] = 3.0
+        compiled(x)
+        compiled.check(x)
+        scale[1] = 5.0
+        with pytest.raises(AssertionError) as caught:
+            compiled.check(x)
+        text = str(caught.value)
+        assert "captured arrays: scale" in text
+        assert "first (a is recorded, b compiled): line" in text
+        assert ", multiply, at " in text
+        assert ": z = y * scale" in text
+        assert "is [2. 5.] and [2. 3.]" in text
+
+
+def test_check_names_the_line_that_a_wrong_pass_changed():
+    @rule(tg.exp)
+    def wrong(builder, made):
+        return (
+            made.but(operands=(builder.emit(tg.multiply, made.operands[0], 1.01),))
+            if builder.source(made.operands[0], tg.multiply) is None
+            else None
+        )
+
+    def loss(x):
+        y = np.sin(x)
+        return np.sum(np.exp(y) + y)
+
+    with pytest.raises(
+        AssertionError, match=r"line \d+ and \d+, exp, at .*: return np.sum"
+    ) as caught:
+        tg.compile(loss, passes=(wrong, *PASSES)).check(X)
+    assert "sin" not in str(caught.value).replace("np.sin", "")
+
+
+def test_check_says_if_no_line_differs():
+    calls = iter([1.0, 1.0, 2.0, 1.0])
+    compiled = tg.compile(lambda x: np.sin(x) * next(calls))
+    compiled(X)
+    compiled.check(X)
+    with pytest.raises(AssertionError, match="run line by line, the program gives what the"):
+        compiled.check(X)

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 import tapegrad as tg
 from tapegrad.core.cotangents import initial_cotangents
 from tapegrad.core.sweep import sweep
-from tapegrad.explain import measure
+from tapegrad.explain import measure, stamps
 from tapegrad.explain.profile import MOST
+from tapegrad.program import text
 
 N = 4000  # elements: enough for Python's own objects to be small beside an array
 X = np.linspace(-1.0, 1.0, N)
@@ -52,7 +53,7 @@ STEPS = {
 programs = st.lists(st.sampled_from(sorted(STEPS)), max_size=6)
 
 
-def program(names: list[str]) -> Any:
+def program_of(names: list[str]) -> Any:
     def fn(x: Any) -> Any:
         for name in names:
             x = STEPS[name](x)
@@ -75,7 +76,7 @@ def traced_peak(call: Any) -> int:
 
 @given(programs)
 def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
-    fn = program(names)
+    fn = program_of(names)
     profile = tg.profile(fn, rounds=1)(X)
     held: list[Any] = []
 
@@ -99,7 +100,7 @@ def test_bytes_and_peak_are_those_that_tracemalloc_sees(names):
 
 @given(programs)
 def test_the_sweep_frees_a_value_at_the_line_that_is_told(names):
-    fn = program(names)
+    fn = program_of(names)
     rows = tg.profile(fn, rounds=1)(X).rows
     output, tape = tg.record(fn)(X)
     owners = {}
@@ -307,3 +308,58 @@ def test_it_is_no_part_of_a_recording_that_runs():
     z = np.array([1.0 + 2.0j])
     profile = tg.profile(lambda z: (np.abs(z), z * z), rounds=1)(z)
     assert [row.name for row in profile.rows] == ["z", "abs", "multiply"]
+
+
+def test_a_compiled_function_is_measured_by_instruction(monkeypatch):
+    hand = Hand(monkeypatch)
+    monkeypatch.setattr(stamps, "perf_counter", lambda: hand.now)
+
+    @tg.custom_op(vjps=(None,))
+    def back(g):
+        hand.now += 3.0
+        return g * 2.0
+
+    @tg.custom_op(vjps=(lambda g, y, x: back(g),))
+    def slow(x):
+        hand.now += 2.0
+        return x * 2.0
+
+    def loss(x):
+        y = slow(x)
+
+        def body(c, r):
+            c = slow(c * r)
+            return np.sin(c), None
+
+        last, _ = tg.scan(body, y, np.linspace(0.5, 1.0, 5))
+        return np.sum(np.exp(-last))
+
+    profile = tg.profile(tg.compile(tg.value_and_grad(loss)), rounds=2)(X)
+    assert (profile.forward_s, profile.backward_s) == (12.0, 18.0)
+    by_text = {place.text: total for place, total in profile.by_place().items()}
+    assert (by_text["y = slow(x)"].forward_s, by_text["y = slow(x)"].backward_s) == (2.0, 3.0)
+    inner = by_text["c = slow(c * r)"]
+    assert (inner.forward_s, inner.backward_s) == (10.0, 15.0)
+    loops = [row for row in profile.rows if row.inside]
+    assert {row.steps for loop in loops for row in loop.inside} == {5}
+    assert all(row.place.text for row in profile.rows)
+    said = str(profile)
+    assert said.startswith("loss, compiled: forward 12 s, backward 18 s, peak ")
+    assert "The clock was read after each line" in said
+    assert profile.peak_bytes > 3 * X.nbytes
+    held = [row for row in profile.rows if row.name == "exp"]
+    assert all(row.freed_at is None or row.freed_at > row.line for row in held)
+
+
+@given(programs)
+def test_each_instruction_is_stamped_once_and_the_results_are_the_same(names):
+    program = tg.compile(tg.value_and_grad(program_of(names))).program(X)
+    seen = []
+    found = text.runner(program, lambda code, i: seen.append((code is program, i)))()(X)
+    own = [i for is_own, i in seen if is_own]
+    assert own == sorted(set(own))
+    assert own[0] == -1
+    assert own[-1] == len(program.instructions) - 1
+    for x, y in zip(found, program(X), strict=True):
+        np.testing.assert_array_equal(x, y)
+    assert all(made.place is not None for made in program.instructions)

@@ -30,7 +30,7 @@ from tapegrad.face.text import got
 from tapegrad.program.builder import Builder
 from tapegrad.program.draws import reached, refuse_draws, watched
 from tapegrad.program.expressions import KINDS
-from tapegrad.program.ir import Code, Constant, Input, Ref, inputs_at, interpreted
+from tapegrad.program.ir import Code, Constant, Input, Instruction, Ref, inputs_at, interpreted
 from tapegrad.program.observe import with_names
 from tapegrad.program.program import Program, from_tape
 
@@ -266,9 +266,15 @@ def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:
     """The outputs of a program whose instructions are recorded again."""
-    return interpreted(
-        code, inputs, lambda made, given: append(made.op, tuple(given), dict(made.options))
-    )
+
+    def write(made: Instruction, given: Values) -> Tensor:
+        record = append(made.op, tuple(given), dict(made.options))
+        if made.place is not None:
+            # nobody has seen the record yet
+            object.__setattr__(record, "_place", made.place)
+        return record
+
+    return interpreted(code, inputs, write)
 
 
 def needed_part(code: Program) -> Program:

@@ -287,7 +287,8 @@ def _parts(frame: Frame, i: int) -> dict[int, list[Ref]]:
 def _inside(frame: Frame, code: Code, given: Mapping[int, str]) -> Frame:
     """The frame of a body, with these for its inputs."""
     known = {Ref("input", k): name for k, name in given.items()}
-    return framed(code, values_of(code, frame.names, known), frame.names, frame.once, inside=True)
+    values = values_of(code, frame.names, known)
+    return framed(code, values, frame.names, frame.once, True, frame.stamp)
 
 
 def _is_new(inside: Frame, x: Any) -> bool:

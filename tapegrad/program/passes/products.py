@@ -127,7 +127,7 @@ def _join(builder: Builder, group: list[int]) -> None:
         # a sweep goes from the last step to the first; in step order rows match other stacks
         group = group[::-1]
     made = [builder.current(builder.instructions[j]) for j in group]
-    builder.stage = made[0].stage
+    builder.stage, builder.place = made[0].stage, made[0].place
     product = builder.emit(
         matmul,
         concatenated(builder, [x.operands[0] for x in made]),
