@@ -217,7 +217,7 @@ def _places(tape: Tape) -> dict[int, Any]:
     for sweep in tape:
         if sweep.op is SWEEP:
             passed, at = sweep._options["passed"].values[::2], sweep._options["at"]
-            for x, start, end in zip(passed, at, (*at[1:], sweep.index - 1), strict=True):
+            for x, start, end in zip(passed, at, (*at, sweep.index - 1)[1:], strict=True):
                 place = found.get(x.index, x.place)
                 found.update(dict.fromkeys(range(start + 1, end + 1), place))
     return found
