@@ -36,7 +36,7 @@ from common.answer_stories_options import NAME, Settings, Task, read_task
 from common.babi import Question, words
 from common.batches import endless
 from common.command_line import InputError, check_finite, exit_status
-from common.loss_curve import draw, open_plot
+from common.plots import draw, open_plot
 
 import tapegrad as tg
 

@@ -43,7 +43,7 @@ import numpy.typing as npt
 from common import babi
 from common.batches import endless
 from common.command_line import check_finite, exit_status
-from common.loss_curve import draw, open_plot
+from common.plots import draw, open_plot
 from common.train_babi_options import NAME, Settings, Task, read_task
 
 import tapegrad as tg

@@ -141,7 +141,8 @@ def test_the_conventions_at_kinks_are_true(row):
         computed, expected = (computed,), (expected,)
     for ours, theirs in zip(computed, expected, strict=True):
         # to the last bit: these are conventions, not approximations
-        np.testing.assert_array_equal(ours, np.asarray(theirs, float), strict=True)
+        dtype = complex if isinstance(theirs, complex) else float
+        np.testing.assert_array_equal(ours, np.asarray(theirs, dtype), strict=True)
 
 
 def test_all_that_has_a_kink_is_in_the_table():
@@ -224,7 +225,7 @@ def test_the_ten_faults_are_answered_one_by_one():
 # --- what it says the package does not do -----------------------------------------------------
 
 
-@pytest.mark.parametrize("function", [np.fft.rfft, np.sort_complex, np.fft.fft])
+@pytest.mark.parametrize("function", [np.lexsort, np.sort_complex, np.nanargmax])
 def test_a_numpy_function_without_an_op_raises_a_type_error_that_names_it(function):
     with pytest.raises(TypeError, match=function.__name__):
         tg.grad(function)(np.eye(2))

@@ -1,10 +1,10 @@
-"""The loss over the steps of a training, drawn into a file by matplotlib."""
+"""The loss over the steps of a training, or pictures, drawn into a file by matplotlib."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ def open_plot(path: str | None) -> Any:
     try:  # imported here, since it takes longer than some trainings
         figure = importlib.import_module("matplotlib.figure").Figure()
     except ImportError:
-        print("to draw the loss curve: pip install 'tapegrad[plot]'", file=sys.stderr)
+        print("to draw: pip install 'tapegrad[plot]'", file=sys.stderr)
         return None
     formats = figure.canvas.get_supported_filetypes()
     suffix = Path(path).suffix
@@ -37,8 +37,24 @@ def draw(figure: Any, losses: Sequence[float], path: str | None, first: int = 1)
         return
     axes = figure.add_subplot(xlabel="step", ylabel="mean cross entropy of the batch")
     axes.plot(range(first, first + len(losses)), losses, linewidth=1)
+    _written(figure, path)
+    print(f"loss curve: {path}")
+
+
+def draw_pictures(figure: Any, pictures: Mapping[str, Any], path: str | None) -> None:
+    """Draw arrays side by side under their titles, if there is a figure."""
+    if figure is None or path is None:
+        return
+    figure.set_size_inches(3 * len(pictures), 3.2)
+    for i, (title, picture) in enumerate(pictures.items()):
+        axes = figure.add_subplot(1, len(pictures), i + 1, title=title, xticks=[], yticks=[])
+        axes.imshow(picture, cmap="gray")
+    _written(figure, path)
+    print(f"picture: {path}")
+
+
+def _written(figure: Any, path: str) -> None:
     try:
         figure.savefig(path, format=Path(path).suffix[1:].lower() or "png")
     except OSError as error:
         raise InputError(f"{path}: {error.strerror or error}") from None
-    print(f"loss curve: {path}")

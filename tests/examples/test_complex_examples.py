@@ -1,0 +1,50 @@
+"""The examples with complex numbers find what they look for."""
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import deblur
+import numpy as np
+import phase
+
+import tapegrad as tg
+
+
+def test_a_blurred_picture_is_recovered(capsys: Any, tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    assert deblur.main(["--steps", "60", "--plot", str(path)]) == 0
+    image, recovered = map(float, re.findall(r"0\.\d+", capsys.readouterr().out)[-2:])
+    assert recovered < 0.6 * image
+    assert path.exists() == bool(importlib.util.find_spec("matplotlib"))
+
+
+def test_the_blur_is_the_convolution() -> None:
+    picture = deblur.made_up()
+    spectrum = deblur.kernel()
+    point = np.zeros_like(picture)
+    point[5, 60] = 1
+    spread = np.fft.irfft2(spectrum, s=picture.shape)
+    np.testing.assert_allclose(
+        deblur.blurred(point, spectrum), np.roll(spread, (5, 60), (0, 1)), atol=1e-15
+    )
+    assert abs(spread.sum() - 1) < 1e-12
+    tg.testing.check_grads(lambda x: deblur.loss(x, spectrum, picture), (picture + 0.1,), order=1)
+
+
+def test_a_wave_is_recovered_up_to_one_phase(capsys: Any, tmp_path: Path) -> None:
+    assert phase.main(["--steps", "200"]) == 0
+    assert float(capsys.readouterr().out.rsplit(" ", 1)[1]) < 1e-3
+    assert phase.main(["--plot", str(tmp_path)]) == 2
+    assert "Is a directory" in capsys.readouterr().err
+
+
+def test_intensities_do_not_tell_the_phase_of_all() -> None:
+    true = phase.made_up()
+    masks = np.exp(1j * np.arange(2 * true.size)).reshape(2, *true.shape)
+    turned = true * np.exp(0.4j)
+    seen = phase.intensities(true, masks)
+    np.testing.assert_allclose(phase.intensities(turned, masks), seen)
+    np.testing.assert_allclose(phase.aligned(turned, true), true)
+    assert phase.loss(turned, masks, np.sqrt(seen)) < 1e-20
