@@ -15,11 +15,15 @@ from tapegrad.core.tensor import Rules
 
 
 def evaluate(op: Rules, values: list[Any], options: Mapping[str, Any]) -> Any:
-    """A value like an op's result, for the `Origin` of a recording without values."""
-    try:
-        return forward_of(op, values)(*values, **options)
-    except np.linalg.LinAlgError:
-        return op.forward(*solvable(values), **options)
+    """A value like an op's result, for the `Origin` of a recording without values.
+
+    NumPy's warnings are left to the run: some values are placeholders, such as a loop's zeros.
+    """
+    with np.errstate(all="ignore"):
+        try:
+            return forward_of(op, values)(*values, **options)
+        except np.linalg.LinAlgError:
+            return op.forward(*solvable(values), **options)
 
 
 def whole_power(base: int, exponent: int) -> int:

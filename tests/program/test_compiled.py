@@ -406,6 +406,17 @@ def test_compiled_indices_of_any_kind(axis_of):
             assert_same(tg.compile(step)(table, w, i), step(table, w, i), rtol=1e-11)
 
 
+def test_compiling_warns_of_no_placeholder():
+    # of a loop whose values are not known when it is recorded; here a warning is an error
+    def fn(x):
+        end, _ = tg.scan(lambda c, _: (2 * c, None), x, length=3)
+        return tg.sum(tg.log(end) / end)
+
+    np.testing.assert_allclose(tg.compile(fn)(np.ones(2)), 2 * np.log(8) / 8)
+    with pytest.warns(RuntimeWarning, match="divide by zero"):
+        tg.compile(tg.log)(np.zeros(2))
+
+
 def test_compiled_function_in_two_threads_at_once():
     compiled = tg.compile(
         tg.value_and_grad(lambda w, x: tg.sum(tg.tanh(tg.tanh(w @ x) @ x)), (0, 1))
