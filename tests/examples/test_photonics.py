@@ -28,4 +28,4 @@ def test_a_wave_is_absorbed_at_the_walls():
     # a wave that came back from the wall would leave places without light
     ahead = field[30, 20:50]
     assert np.max(ahead) < 2 * np.min(ahead)
-    assert max(field[0].max(), field[:, -1].max()) < 0.1 * ahead.mean()
+    assert field[:, -1].max() < 0.1 * ahead.mean()
