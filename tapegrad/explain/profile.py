@@ -25,6 +25,7 @@ from tapegrad.explain.stamps import Timed, timed
 from tapegrad.explain.steps import Inside
 from tapegrad.face.lines import Place, is_users, users_place
 from tapegrad.face.text import columns, got, printable, rows_in_html
+from tapegrad.loops.segments import schedule
 from tapegrad.program.compiled import Compiled
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.entry import read
@@ -421,10 +422,19 @@ def _savings(tape: Tape, lines: Sequence[Line], outputs: Iterable[Tensor]) -> tu
     for i, x in enumerate(lines):
         loop = x.record._options.get("loop")
         if isinstance(loop, Loop) and loop.remember:
-            kept = x.record._primal.values[loop.first_kept + loop.n_carry :]
-            rows = sum(y.nbytes - y.nbytes // max(1, len(y)) for y in kept)
-            what = f"the body of the {x.record.op.name} at {_where(_place(x.record))}"
-            add(what, len(kept[0]) if kept else 1, {i: rows}, x.forward_s)
+            kept = x.record._primal.values[loop.first_kept :]
+            carries, rows = (
+                sum(y.nbytes for y in some) for some in (kept[: loop.n_carry], kept[loop.n_carry :])
+            )
+            n = max(1, len(kept[0]) if kept else 1)
+            what = f"the {x.record.op.name} at {_where(_place(x.record))}"
+            add(f"the body of {what}", n, {i: rows - rows // n}, x.forward_s)
+            if loop.stop is None:
+                size, levels = schedule(n, "binomial")
+                segments = n // size**levels
+                few = carries * (segments + size * levels) // n + rows * size // n
+                what = f'segments of {what}, by checkpoint="binomial"'
+                add(what, segments, {i: carries + rows - few}, x.forward_s * levels)
     return tuple([found[key] for key in sorted(found)])[:3]
 
 

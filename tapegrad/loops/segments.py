@@ -63,7 +63,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
     n = loop.length or 0
     if checkpoint == 1:
         loop, checkpoint = attrs.evolve(loop, remember=False), None
-    size, levels = (n, 0) if checkpoint is None else _segments(n, checkpoint)
+    size, levels = (n, 0) if checkpoint is None else schedule(n, checkpoint)
     if size >= n:
         whole = repeat(op, loop, operands)
         return [part(whole, i) for i in range(loop.first_kept)]
@@ -97,7 +97,7 @@ def results(op: Rules, loop: Loop, operands: Sequence[Any], checkpoint: Any) -> 
     return [*carry, *[y[0] if len(y) == 1 else np.concatenate(y) for y in zip(*given, strict=True)]]
 
 
-def _segments(n: int, checkpoint: int | str) -> tuple[int, int]:
+def schedule(n: int, checkpoint: int | str) -> tuple[int, int]:
     """The number of steps in a segment, and how many levels of segments there are.
 
     A segment of a higher level consists of as many of the level below.

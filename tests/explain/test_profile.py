@@ -255,6 +255,26 @@ def test_it_says_what_a_checkpoint_of_a_loop_saves():
     assert not tg.profile(fns[1], rounds=1)(X).checkpoints
 
 
+def test_it_says_what_a_schedule_for_a_loop_saves():
+    def loop(checkpoint):
+        def fn(x):
+            def body(c, _):
+                return np.tanh(np.exp(np.sin(c))), None
+
+            return np.sum(tg.scan(body, x, length=100, checkpoint=checkpoint)[0])
+
+        return fn
+
+    best = tg.profile(loop(None), rounds=1)(X).checkpoints[0]
+    assert best.what.startswith("segments of the scan at test_profile.py:")
+    assert best.what.endswith('by checkpoint="binomial"')
+    assert best.calls == 10
+    fns = loop(None), loop("binomial")
+    peaks = [traced_peak(lambda fn=fn: tg.value_and_grad(fn)(X)) for fn in fns]
+    assert abs(peaks[0] - peaks[1] - best.bytes) < 0.1 * peaks[0]
+    assert not tg.profile(fns[1], rounds=1)(X).checkpoints
+
+
 def test_it_shows_itself():
     def loss(p, x):
         return np.sum((x * p["<w>"]) ** 2), "aux"

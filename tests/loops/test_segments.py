@@ -122,7 +122,7 @@ def test_other_loops_in_segments_agree_with_the_loop_to_the_last_bit():
 def test_the_binomial_schedule_has_few_levels_of_few_steps(most, monkeypatch):
     monkeypatch.setattr(segments, "_MOST_STEPS", most)
     for n in [*range(4, 130), 997, 1024, 1025, 4096, 99_999]:
-        size, levels = segments._segments(n, "binomial")
+        size, levels = segments.schedule(n, "binomial")
         assert 2 <= size <= most
         assert 1 <= n // size**levels <= 4 * most
         assert levels <= np.log(n) / np.log(most) + 1e-9 or levels == 1
