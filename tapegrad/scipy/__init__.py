@@ -15,12 +15,14 @@ except ImportError as error:
     ) from error
 
 if _typing.TYPE_CHECKING:
+    from tapegrad.scipy import integrate as integrate
     from tapegrad.scipy import linalg as linalg
     from tapegrad.scipy import optimize as optimize
     from tapegrad.scipy import sparse as sparse
     from tapegrad.scipy import special as special
 
 __all__ = [
+    "integrate",
     "linalg",
     "optimize",
     "sparse",

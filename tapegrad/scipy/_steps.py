@@ -1,0 +1,327 @@
+"""Derivatives of the steps that an explicit method accepted, by SciPy's own tableau.
+
+A step is ``Yᵢ = y + h Σⱼ aᵢⱼ Kⱼ``, ``Kᵢ = f(t + cᵢ h, Yᵢ)``; its result is one of the ``Yᵢ``. The
+solution between is ``y + h Σᵢ wᵢ(x) Kᵢ``, where the weights are polynomials of ``x``, the part of
+the step that has passed. SciPy has computed all of these. Once a cotangent is given as numbers,
+it is pulled back through all steps at once, with the Jacobians of ``f`` at all ``Yᵢ``. Everything
+else comes from taking the steps again as one `scan`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import attrs
+import numpy as np
+from scipy.integrate import DOP853
+
+from tapegrad.core.operands import is_floating, primals
+from tapegrad.core.tensor import Tensor
+from tapegrad.errors import TraceError
+from tapegrad.loops.scanning import scan
+from tapegrad.ops.indexing import index_select
+from tapegrad.scipy._calls import Call
+from tapegrad.transforms.batches import vmap
+from tapegrad.transforms.products import jvp, vjp
+
+__all__ = ["Steps", "Tableau", "noting", "slopes_at"]
+__dir__ = __all__.copy
+
+Slope = Callable[..., Any]
+
+# the most numbers in the Jacobians of all stages
+_MOST = 4_000_000
+
+
+@attrs.frozen(eq=False)
+class Tableau:
+    """A method's coefficients.
+
+    Attributes
+    ----------
+    rows, nodes
+        ``aᵢⱼ`` and ``cᵢ``, a row for each stage.
+    last
+        The stage at the end of the step.
+    weights
+        The coefficients of ``wᵢ(x)``, from that of ``x`` on; a row for each stage.
+    """
+
+    rows: Any
+    nodes: Any
+    last: int
+    weights: Any
+
+    @classmethod
+    def of(cls, method: Any, between: bool) -> Tableau:
+        """The tableau of SciPy's class, with the stages for times between the ends of steps."""
+        n = method.n_stages
+        with_more = between and issubclass(method, DOP853)
+        size = n + 1 + (len(method.C_EXTRA) if with_more else 0)
+        rows, nodes = np.zeros((size, size)), np.ones(size)
+        given = method.A[:n, :n]
+        rows[:n, : given.shape[1]], rows[n, :n], nodes[:n] = given, method.B, method.C[:n]
+        if with_more:
+            rows[n + 1 :, : method.A_EXTRA.shape[1]] = method.A_EXTRA
+            nodes[n + 1 :] = method.C_EXTRA
+            return cls(rows, nodes, n, _nested(method, rows[n], n))
+        return cls(rows, nodes, n, None if issubclass(method, DOP853) else method.P)
+
+    def at(self, x: Any) -> Any:
+        """The weights for each x, a row for each: an array or a Tensor."""
+        power, total = x, None
+        for column in self.weights.T:
+            term = np.expand_dims(power, -1) * column
+            total, power = term if total is None else total + term, power * x
+        return total
+
+    def slopes(self, x: Any) -> Any:
+        """The derivatives of the weights by x."""
+        n = self.weights.shape[1]
+        return np.vander(x, n, increasing=True) * np.arange(1, n + 1) @ self.weights.T
+
+
+def _nested(method: Any, end: Any, n: int) -> Any:
+    """DOP853's weights: SciPy nests its polynomial, in x and 1 - x in turn."""
+    first, last = np.eye(len(end))[[0, n]]
+    rows = [end, first - end, 2 * end - last - first, *method.D]
+    total = np.zeros((len(end), len(rows) + 1))
+    for i, row in enumerate(reversed(rows)):
+        total[:, 0] += row
+        moved = np.roll(total, 1, axis=1)
+        total = moved if i % 2 == 0 else total - moved
+    return total[:, 1:]
+
+
+def noting(method: Any, noted: list[tuple[float, Any, Any]]) -> Any:
+    """SciPy's class, which notes of each step its end, the state there and its stages."""
+
+    class Noting(method):  # type: ignore[misc]
+        def step(self) -> Any:
+            message = super().step()
+            if self.status != "failed":
+                noted.append((self.t, self.y, self.K.copy()))
+            return message
+
+        def dense_output(self) -> Any:
+            found = super().dense_output()
+            if hasattr(self, "K_extended"):
+                noted[-1] = (*noted[-1][:2], self.K_extended.copy())
+            return found
+
+    Noting.__name__ = method.__name__
+    return Noting
+
+
+@attrs.frozen(eq=False)
+class Steps:
+    """The steps that SciPy accepted.
+
+    Attributes
+    ----------
+    slope
+        The right-hand side, ``slope(t, y, *moving)``.
+    tableau
+        The method's.
+    ts, states, stages
+        The ends of the steps, the states there, and the stages of each step.
+    segments
+        The step in which each time lies that is asked for; None for the ends of the steps.
+    values
+        The solution, as SciPy gives it: a row for each time.
+    checkpoint
+        As `scan` takes it.
+    """
+
+    slope: Slope
+    tableau: Tableau
+    ts: Any
+    states: Any
+    stages: Any
+    segments: Any
+    values: Any
+    checkpoint: Any
+
+    @classmethod
+    def of(
+        cls,
+        slope: Slope,
+        method: Any,
+        first: Any,
+        noted: Any,
+        at: Any,
+        values: Any,
+        checkpoint: Any,
+    ) -> Steps:
+        """From what was noted; `first` are the first time and state, `at` the times between."""
+        tableau = Tableau.of(method, at is not None)
+        ts = np.array([first[0], *[t for t, _, _ in noted]], float)
+        states = np.stack([first[1], *[y for _, y, _ in noted]])
+        stages = np.zeros((len(noted), len(tableau.rows), states.shape[1]), states.dtype)
+        for row, (_, _, found) in zip(stages, noted, strict=True):
+            row[: len(found)] = found
+        sign = np.sign(ts[-1] - ts[0])
+        segments = None if at is None else np.searchsorted(sign * ts[1:], sign * at)
+        return cls(slope, tableau, ts, states, stages, segments, values, checkpoint)
+
+    def __call__(self, *operands: Any) -> Any:
+        """The solution, a row for each time: a function of (t0, tf, at, y0, *moving)."""
+        place = self.values.shape, self.values.dtype
+        call = Call(
+            lambda *xs: (self.again(*xs),),
+            (place,),
+            self._back,
+            self._ahead,
+            (primals(operands), (self.values,)),
+        )
+        return call(*operands)[0]
+
+    def _ahead(self, tangents: Mapping[int, Any], *operands: Any) -> Any:
+        which = list(tangents)
+        given, moved = [operands[i] for i in which], [tangents[i] for i in which]
+        return (jvp(partial(self._moved, operands, which), given, moved)[1],)
+
+    def _moved(self, operands: Any, which: Any, *moving: Any) -> Any:
+        filled = list(operands)
+        for i, x in zip(which, moving, strict=True):
+            filled[i] = x
+        return self.again(*filled)
+
+    def _back(self, cotangents: Any, *operands: Any) -> list[Any]:
+        which = [i for i, x in enumerate(operands) if is_floating(x)]
+        n, size = self.states.shape[1], self.stages.size
+        is_plain = not any(type(x) is Tensor for x in (*cotangents, *operands))
+        if (
+            is_plain
+            and self.states.dtype == float
+            and n * size <= _MOST
+            and self.checkpoint is None
+        ):
+            return self.pull(cotangents[0], which, *operands)
+        given = [operands[i] for i in which]
+        pull = vjp(partial(self._moved, operands, which), *given)[1]
+        result: list[Any] = [None] * len(operands)
+        for i, c in zip(which, pull(cotangents[0]), strict=True):
+            result[i] = c
+        return result
+
+    def again(self, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
+        """The solution by taking the steps again."""
+        tableau, slope = self.tableau, self.slope
+        ends = [np.reshape(t, (1,)) for t in (t0, tf)]
+        ts = np.concatenate([ends[0], self.ts[1:-1], ends[1]])
+        starts, steps = ts[:-1], ts[1:] - ts[:-1]
+
+        def step(carry: Any, x: Any) -> Any:
+            y, f = carry
+            t, h = x
+            stages, states = [f], [y]
+            for row, node in zip(tableau.rows[1:], tableau.nodes[1:].tolist(), strict=True):
+                states.append(y + h * _combined(row, stages))
+                stages.append(slope(t + node * h, states[-1], *moving))
+            carry = states[tableau.last], stages[tableau.last]
+            return carry, (carry[0] if self.segments is None else (carry[0], np.stack(stages)))
+
+        first = y0, slope(t0, y0, *moving)
+        options = {} if self.checkpoint is None else {"checkpoint": self.checkpoint}
+        found = scan(step, first, (starts, steps), **options)[1]
+        if self.segments is None:
+            return np.concatenate([np.expand_dims(y0, 0), found])
+        ends, stages = found
+        states = np.concatenate([np.expand_dims(y0, 0), ends])
+        y, h, t, stages = (index_select(x, self.segments) for x in (states, steps, starts, stages))
+        weights = tableau.at((at - t) / h)
+        return y + np.expand_dims(h, -1) * np.einsum("ks,ksn->kn", weights, stages)
+
+    def pull(self, g: Any, which: Any, t0: Any, tf: Any, at: Any, y0: Any, *moving: Any) -> Any:
+        """The cotangents of the operands, on arrays."""
+        tableau, rows, last = self.tableau, self.tableau.rows, self.tableau.last
+        starts, h = self.ts[:-1], np.diff(self.ts)
+        before, n = self.states[:-1], self.states.shape[1]
+        size = self.stages.shape[:2]
+        combined = np.einsum("ij,kjn->kin", rows, self.stages)
+        times = starts[:, None] + tableau.nodes * h[:, None]
+        states = before[:, None] + h[:, None, None] * combined
+        # what enters the stages and the states from the results
+        into = np.zeros(self.stages.shape)
+        direct = np.zeros_like(self.states)
+        by_at, by_start, by_step = None, np.zeros(len(h)), np.zeros(len(h))
+        if self.segments is None:
+            direct += g
+        else:
+            of = self.segments
+            x = (at - starts[of]) / h[of]
+            weights = tableau.at(x)
+            np.add.at(into, of, (h[of, None] * weights)[..., None] * g[:, None])
+            np.add.at(direct, of, g)
+            along = np.einsum("kn,ksn->ks", g, self.stages[of])
+            by_at = np.sum(tableau.slopes(x) * along, axis=-1)
+            np.add.at(by_start, of, -by_at)
+            np.add.at(by_step, of, np.sum(weights * along, axis=-1) - x * by_at)
+            unused = np.ones(len(h), bool)
+            unused[of] = False
+            states[unused, last + 1 :] = before[unused, None]
+        flat = times.ravel(), states.reshape(-1, n)
+        pulled = vjp(lambda y: slopes_at(self.slope, flat[0], y, moving), flat[1])[1]
+        jacobians = np.empty((*size, n, n))
+        for i, row in enumerate(np.eye(n)):
+            jacobians[:, :, i] = pulled(np.broadcast_to(row, flat[1].shape))[0].reshape(*size, n)
+        turned = jacobians.swapaxes(-1, -2) * h[:, None, None, None]
+
+        def through(into: Any, end: Any) -> Any:
+            """From cotangents of the stages and of the ends of steps to all that they come from.
+
+            The trailing axis holds several of them.
+            """
+            into, back = into.copy(), np.zeros(into.shape)
+            for i in range(size[1] - 1, -1, -1):
+                np.matmul(turned[:, i], into[:, i], out=back[:, i])
+                if i == last:
+                    back[:, i] += end
+                for j in np.flatnonzero(rows[i]):
+                    into[:, j] += rows[i, j] * back[:, i]
+            return back, into
+
+        # linear in both, so that only a product for each step is left to do one after another;
+        # the factor h of the stages is in the Jacobians
+        inputs = (into / h[:, None, None])[..., None]
+        steps = through(np.zeros((*size, n, n)), np.eye(n))[0].sum(1)
+        rests = through(inputs, 0.0)[0].sum(1)[..., 0] + direct[:-1]
+        after = np.empty_like(self.states)
+        after[-1] = direct[-1]
+        for k in range(len(h) - 1, -1, -1):
+            after[k] = steps[k] @ after[k + 1] + rests[k]
+        back, found = through(inputs, after[1:, :, None])
+        weights = found[..., 0] * h[:, None, None]
+        by_step += np.einsum("kin,kin->k", back[..., 0], combined)
+        by = vjp(lambda t, *moving: slopes_at(self.slope, t, flat[1], moving), flat[0], *moving)[1](
+            weights.reshape(-1, n)
+        )
+        by_times = by[0].reshape(size)
+        by_start += by_times.sum(-1)
+        by_step += by_times @ tableau.nodes
+        known = [by_start[0] - by_step[0], by_step[-1], by_at, after[0], *by[1:]]
+        return [known[i] if i in which else None for i in range(len(known))]
+
+
+def slopes_at(slope: Slope, times: Any, states: Any, moving: Any) -> Any:
+    """The right-hand side at several points, a row for each."""
+    try:
+        return vmap(lambda t, y: slope(t, y, *moving))(times, states)
+    except TraceError:
+        # it reads values
+        rows = [slope(t, states[i], *moving) for i, t in enumerate(times)]
+        return np.stack(rows)
+
+
+def _combined(weights: Any, stages: Sequence[Any]) -> Any:
+    """The sum of stages, each times its weight."""
+    total = None
+    # a row of the tableau is as long as the last one
+    for weight, stage in zip(weights.tolist(), stages, strict=False):
+        if weight:
+            term = weight * stage
+            total = term if total is None else total + term
+    return total

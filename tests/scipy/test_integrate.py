@@ -1,0 +1,330 @@
+"""Solutions of differential equations: SciPy's values, and derivatives against exact ones."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from depth import THOROUGH
+
+import tapegrad as tg
+
+theirs: Any = pytest.importorskip("scipy.integrate")
+ours: Any = pytest.importorskip("tapegrad.scipy.integrate")
+linalg: Any = pytest.importorskip("scipy.linalg")
+
+EXPLICIT = ["RK23", "RK45", "DOP853"]
+IMPLICIT = ["Radau", "BDF", "LSODA"]
+# a decay rate of 200 beside slow ones
+MATRIX = np.array([[-200.0, 1.0], [0.5, -1.0]])
+START = np.array([1.0, 2.0])
+TIMES = np.array([0.0, 0.01, 0.5, 1.0])
+WEIGHTS = np.array([[1.0, -0.5, 0.75, 2.0], [0.5, 1.0, -2.0, 1.5]])
+
+
+def linear(t: Any, y: Any, a: Any) -> Any:
+    return a @ y
+
+
+def oscillation(t: Any, y: Any, p: Any) -> Any:
+    """Not autonomous, not linear."""
+    return np.stack([y[1], -p["k"] * np.sin(y[0]) - p["c"][0] * y[1] + np.cos(t)])
+
+
+P = {"k": np.array(2.0), "c": [np.array(0.3)]}
+
+
+@pytest.mark.parametrize("method", EXPLICIT + IMPLICIT)
+@pytest.mark.parametrize("end", [2.0, -1.5])
+@pytest.mark.parametrize("among", [None, [0.0, 0.25, 0.5, 1.0]])
+def test_the_values_are_scipys(method: str, end: float, among: Any) -> None:
+    t_eval = None if among is None else np.array(among) * end
+    call = {"method": method, "t_eval": t_eval}
+    there = theirs.solve_ivp(oscillation, (0.0, end), START, args=(P,), **call)
+    for wrap in (lambda fn: fn, lambda fn: lambda y0: tg.record(fn)(y0)[0]):
+        found = wrap(
+            lambda y0, call=call: ours.solve_ivp(oscillation, (0.0, end), y0, args=(P,), **call)
+        )(START)
+        for name in ("t", "y"):
+            x = getattr(found, name)
+            x = x.value if isinstance(x, tg.Tensor) else x
+            np.testing.assert_array_equal(x, getattr(there, name))
+        for name in ("nfev", "njev", "nlu", "status", "message", "success"):
+            assert getattr(found, name) == getattr(there, name)
+
+
+def weighed(method: Any, a: Any, y0: Any, rtol: float = 1e-10, **call: Any) -> Any:
+    call = {"t_eval": TIMES, "t_span": (0.0, 1.0), **call}
+    found = ours.solve_ivp(
+        linear, y0=y0, method=method, args=(a,), rtol=rtol, atol=rtol / 100, **call
+    )
+    return np.sum(found.y * WEIGHTS)
+
+
+def exact_gradients(a: Any, y0: Any) -> Any:
+    at, weights = list(zip(TIMES, WEIGHTS.T, strict=True)), np.eye(4).reshape(4, 2, 2)
+    by_a = [
+        sum(linalg.expm_frechet(a * t, e * t, compute_expm=False) @ y0 @ w for t, w in at)
+        for e in weights
+    ]
+    return np.reshape(by_a, (2, 2)), sum(linalg.expm(a * t).T @ w for t, w in at)
+
+
+# Radau and BDF are as right, but take many more steps at the tolerance that 7 digits need
+_RTOL = {"Radau": 1e-5, "BDF": 1e-6, theirs.BDF: 1e-5}
+
+
+@pytest.mark.parametrize("method", ["RK45", "DOP853", *IMPLICIT, theirs.RK45, theirs.BDF])
+def test_a_stiff_system_has_the_gradients_of_its_exponential(method: Any) -> None:
+    rtol = 1e-9 if THOROUGH else _RTOL.get(method, 1e-9)
+    by_a, by_start = tg.grad(partial(weighed, method, rtol=rtol), (0, 1))(MATRIX, START)
+    expected = exact_gradients(MATRIX, START)
+    for c, e in zip((by_a, by_start), expected, strict=True):
+        np.testing.assert_allclose(c, e, rtol=0, atol=100 * rtol * np.max(np.abs(e)))
+
+
+@pytest.mark.parametrize("method", ["RK45", "DOP853", "LSODA"])
+@pytest.mark.parametrize("direction", [1.0, -1.0])
+def test_time_has_the_slopes_of_the_solution(method: str, direction: float) -> None:
+    # forward in time it decays, backward it grows
+    a = np.array([[-1.0, 0.5], [0.25, -0.75]])
+
+    def last(t0: Any, tf: Any) -> Any:
+        call = {"method": method, "rtol": 1e-9, "atol": 1e-9}
+        return ours.solve_ivp(linear, (t0, tf), START, args=(a,), **call).y[:, -1]
+
+    def between(t0: Any, at: Any) -> Any:
+        call = {"method": method, "rtol": 1e-9, "atol": 1e-9, "t_eval": at}
+        return ours.solve_ivp(linear, (t0, 2.0 * direction), START, args=(a,), **call).y
+
+    t0, tf = 0.25 * direction, 1.5 * direction
+    there = a @ linalg.expm(a * (tf - t0)) @ START
+    for by, sign in zip(tg.jacobian(last, (0, 1))(t0, tf), (-1, 1), strict=True):
+        np.testing.assert_allclose(by, sign * there, rtol=3e-6)
+    at = np.array([0.25, 0.5, 1.75, 2.0]) * direction
+    slopes = np.stack([a @ linalg.expm(a * (t - t0)) @ START for t in at], axis=1)
+    by_t0, by_at = tg.jacobian(between, (0, 1))(t0, at)
+    np.testing.assert_allclose(by_t0, -slopes, rtol=3e-6)
+    np.testing.assert_allclose(by_at, slopes[..., None] * np.eye(4), rtol=3e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", ["RK23", "RK45", "DOP853", "LSODA"])
+@pytest.mark.parametrize("at", [None, np.array([0.5, 2.0])] if THOROUGH else [np.array([0.5, 2.0])])
+def test_every_mode_and_order_agrees(method: str, at: Any) -> None:
+    """Of an equation that is neither linear nor autonomous, in trees."""
+    rtol = {"RK23": 1e-4, "LSODA": 1e-7}.get(method, 1e-8)
+    call = {"method": method, "t_eval": at, "rtol": rtol, "atol": rtol}
+    y0 = np.array([0.5, -0.25])
+
+    def fn(p: Any, y0: Any) -> Any:
+        found = ours.solve_ivp(oscillation, (0.0, 2.0), y0, args=(p,), **call)
+        return np.sum(found.y[:, -1] ** 2) + found.y[1, 0]
+
+    direction = {"k": np.array(0.5), "c": [np.array(-1.0)]}, np.array([0.25, 1.0])
+    # the steps of an explicit method have a derivative; along a solution it is as accurate as it
+    tolerance = {"rtol": 1e-4 if method == "LSODA" else 1e-9}
+    gradient = tg.grad(fn, (0, 1))
+    along = sum(map(np.vdot, tg.tree.leaves(gradient(P, y0)), tg.tree.leaves(direction)))
+    np.testing.assert_allclose(tg.jvp(fn, (P, y0), direction)[1], along, **tolerance)
+    again = tg.jvp(gradient, (P, y0), direction)[1]
+    reverse = tg.grad(lambda *x: tg.jvp(fn, x, direction)[1], (0, 1))(P, y0)
+    for a, b in zip(tg.tree.leaves(again), tg.tree.leaves(reverse), strict=True):
+        np.testing.assert_allclose(a, b, **tolerance)
+    # of an accurate solution, by differences of its gradients
+    if rtol < 1e-6:
+        step = 1e-3
+        moved = [
+            tg.tree.leaves(gradient(*tg.tree.map(lambda x, d, s=s: x + s * d, (P, y0), direction)))
+            for s in (step, -step)
+        ]
+        for a, high, low in zip(tg.tree.leaves(again), *moved, strict=True):
+            np.testing.assert_allclose(a, (high - low) / (2 * step), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["RK45", "DOP853"])
+@pytest.mark.parametrize("at", [None, np.array([0.0, 0.3, 0.31, 2.0])])
+def test_all_steps_at_once_pull_back_what_steps_taken_again_do(method: str, at: Any) -> None:
+    from tapegrad.scipy import _steps
+
+    def gradients(**more: Any) -> Any:
+        def fn(t0: Any, tf: Any, y0: Any, p: Any) -> Any:
+            call = {"method": method, "t_eval": at, **more}
+            y = ours.solve_ivp(oscillation, (t0, tf), y0, args=(p,), **call).y
+            return np.sum(np.sin(y) * np.arange(y.shape[1]))
+
+        return tg.tree.leaves(tg.grad(fn, (0, 1, 2, 3))(0.0, 2.0, START, P))
+
+    at_once = gradients()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_steps, "_MOST", 0)
+        again = gradients()
+    for a, b in zip(at_once, again, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
+
+
+def test_complex_numbers_have_adjoints() -> None:
+    """An oscillator in one complex number is one in two real ones."""
+
+    def spin(t: Any, z: Any, w: Any) -> Any:
+        return 1j * w * z - 0.25 * np.abs(z) ** 2 * z
+
+    def split(t: Any, y: Any, w: Any) -> Any:
+        z = spin(t, y[:1] + 1j * y[1:], w[0] + 1j * w[1])
+        return np.concatenate([np.real(z), np.imag(z)])
+
+    call = {"rtol": 1e-8, "atol": 1e-8}
+
+    def of_complex(z: Any, w: Any) -> Any:
+        y = ours.solve_ivp(spin, (0.0, 1.0), z, args=(w,), **call).y[0, -1]
+        return y.real + 2 * y.imag**2
+
+    def of_real(y: Any, w: Any) -> Any:
+        y = ours.solve_ivp(split, (0.0, 1.0), y, args=(w,), **call).y[:, -1]
+        return y[0] + 2 * y[1] ** 2
+
+    by_z, by_w = tg.grad(of_complex, (0, 1))(np.array([1.0 + 0.5j]), np.array(2.0 + 0.25j))
+    by_y, by_parts = tg.grad(of_real, (0, 1))(np.array([1.0, 0.5]), np.array([2.0, 0.25]))
+    np.testing.assert_allclose([by_z[0].real, by_z[0].imag], by_y, rtol=1e-6)
+    np.testing.assert_allclose([by_w.real, by_w.imag], by_parts, rtol=1e-6)
+    with pytest.raises(NotImplementedError, match="explicit method alone, such as RK45, not with"):
+        tg.record(lambda z: ours.solve_ivp(spin, (0, 1), z, "BDF", args=(2.0,)))(START + 0j)
+
+
+@pytest.mark.parametrize("method", ["RK45", "LSODA"])
+def test_compiled_batched_and_in_a_loop_it_runs_as_it_does_outside(method: str) -> None:
+    fn = partial(weighed, method, rtol=1e-8)
+    others = np.stack([MATRIX, MATRIX / 2, MATRIX * [[1.0], [2.0]]])
+    gradients = np.stack([tg.grad(fn)(a, START) for a in others])
+    compiled = tg.compile(tg.value_and_grad(fn))
+    for a, gradient in zip(others, gradients, strict=True):
+        value, found = compiled(a, START)
+        np.testing.assert_allclose(value, fn(a, START), rtol=1e-14)
+        np.testing.assert_allclose(found, gradient, rtol=1e-12)
+    found = tg.vmap(tg.grad(fn), (0, None))(others, START)
+    np.testing.assert_allclose(found, gradients, rtol=1e-12)
+    total = lambda others: tg.scan(lambda s, a: (s + fn(a, START), None), 0.0, others)[0]  # noqa: E731
+    np.testing.assert_allclose(tg.grad(total)(others), gradients, rtol=1e-12)
+    if method == "LSODA" and not THOROUGH:
+        return
+    direction = np.ones((2, 2))
+    again = lambda a: tg.jvp(tg.grad(lambda a: fn(a, START)), (a,), (direction,))[1]  # noqa: E731
+    np.testing.assert_allclose(tg.compile(again)(MATRIX), again(MATRIX), rtol=1e-9)
+    with pytest.raises(tg.TraceError, match=r"number of steps depends .* pass the times in t_eval"):
+        tg.compile(partial(fn, t_eval=None))(MATRIX, START)
+
+
+@pytest.mark.parametrize("method", ["RK45", "LSODA"])
+def test_a_function_that_reads_values_has_first_derivatives(method: str) -> None:
+    def switched(t: Any, y: Any, rate: Any) -> Any:
+        return -rate * y if t < 1.0 else -2.0 * rate * y
+
+    def last(rate: Any) -> Any:
+        call = {"rtol": 1e-9, "atol": 1e-9, "max_step": 0.125, "method": method}
+        return ours.solve_ivp(switched, (0.0, 2.0), [1.0], args=(rate,), **call).y[0, -1]
+
+    np.testing.assert_allclose(tg.grad(last)(0.5), -3.0 * np.exp(-1.5), rtol=1e-5)
+
+
+def test_float32_stays_float32() -> None:
+    y0, a = START.astype(np.float32), MATRIX.astype(np.float32)
+    for method in ("RK45", "LSODA"):
+        gradients = tg.grad(partial(weighed, method), (0, 1))(a, y0)
+        for c, e in zip(gradients, exact_gradients(MATRIX, START), strict=True):
+            assert c.dtype == np.float32
+            np.testing.assert_allclose(c, e, rtol=0, atol=1e-5 * np.max(np.abs(e)))
+
+
+@pytest.mark.parametrize("method", EXPLICIT + IMPLICIT)
+def test_no_time_at_all(method: str) -> None:
+    def fn(tf: Any, y0: Any, at: Any) -> Any:
+        return ours.solve_ivp(linear, (1.0, tf), y0, method, at, args=(MATRIX,)).y
+
+    for at in (None, np.array([1.0])):
+        by_end, by_start = tg.jacobian(fn, (0, 1))(1.0, START, at)
+        slope = 0.0 if at is not None else MATRIX @ START
+        np.testing.assert_allclose(by_end[:, -1], slope)
+        np.testing.assert_allclose(by_start[:, -1], np.eye(2))
+
+
+# LSODA takes ever smaller steps and does not end
+@pytest.mark.parametrize("method", ["RK45", "BDF"])
+def test_a_solver_that_fails_is_an_error(method: str) -> None:
+    def explodes(t: Any, y: Any) -> Any:
+        return y**2
+
+    for wrap in (lambda fn: fn, tg.record):
+        with np.errstate(all="ignore"), pytest.raises(RuntimeError, match="solve_ivp: "):
+            wrap(lambda y0: ours.solve_ivp(explodes, (0.0, 2.0), y0, method))(np.ones(1))
+
+
+def test_what_it_does_not_do_is_refused_by_name() -> None:
+    call = partial(ours.solve_ivp, linear, (0.0, 1.0), START, args=(MATRIX,))
+    with pytest.raises(NotImplementedError, match="events"):
+        call(events=lambda t, y, a: y[0])
+    with pytest.raises(NotImplementedError, match=r"dense_output .* t_eval"):
+        call(dense_output=True)
+    with pytest.raises(NotImplementedError, match="full_output"):
+        ours.odeint(linear, START, TIMES, (MATRIX,), tfirst=True, full_output=True)
+    with pytest.raises(TypeError, match="rtol is an option, which passes no gradient"):
+        tg.record(lambda rtol: call(rtol=rtol))(1e-3)
+    with pytest.raises(tg.TapeError):
+        tg.grad(lambda a: ours.solve_ivp(lambda t, y: a @ y, (0.0, 1.0), START).y[0, 0])(MATRIX)
+    with pytest.raises(ValueError, match=r"returned an array of shape \(3,\) for a state of"):
+        tg.grad(lambda y: ours.solve_ivp(lambda t, y: np.ones(3), (1.0, 1.0), y).y[0, 0])(START)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "Euler"},
+        {"t_span": (0.0, 1.0, 2.0)},
+        {"t_eval": np.array([0.5, 0.25])},
+        {"t_eval": np.array([2.0])},
+        {"t_eval": np.zeros((1, 1))},
+        {"y0": np.zeros((2, 2))},
+        {"args": 1.0},
+        {"max_step": -1.0},
+        {"atol": np.zeros(3)},
+    ],
+)
+def test_wrong_arguments_are_refused_as_by_scipy(wrong: Any) -> None:
+    call: Any = {"t_span": (0.0, 1.0), "y0": START, "args": (MATRIX,), **wrong}
+    with pytest.raises((TypeError, ValueError)) as there:
+        theirs.solve_ivp(linear, **call)
+    with pytest.raises(there.type):
+        ours.solve_ivp(linear, **call)
+    y0 = call.pop("y0")
+    for transform in (tg.record, tg.compile):
+        with pytest.raises(there.type):
+            transform(lambda y0: ours.solve_ivp(linear, y0=y0, **{"t_eval": TIMES, **call}))(y0)
+
+
+def test_odeint_is_scipys_with_derivatives() -> None:
+    def func(y: Any, t: Any, a: Any) -> Any:
+        return a @ y
+
+    call: Any = {"args": (MATRIX,), "rtol": 1e-10, "atol": 1e-12}
+    there = theirs.odeint(func, START, TIMES, **call)
+    np.testing.assert_array_equal(ours.odeint(func, START, TIMES, **call), there)
+    jacobians: list[Any] = [
+        {},
+        {"Dfun": lambda y, t, a: a},
+        {"Dfun": lambda y, t, a: a.T, "col_deriv": True},
+    ]
+    expected = (*exact_gradients(MATRIX, START), np.sum((there @ MATRIX.T).T * WEIGHTS, axis=0))
+    for more in jacobians:
+
+        def fn(a: Any, y0: Any, t: Any, more: Any = more) -> Any:
+            return np.sum(ours.odeint(func, y0, t, **{**call, "args": (a,), **more}) * WEIGHTS.T)
+
+        t_fixed = lambda a, y0, fn=fn: fn(a, y0, TIMES)  # noqa: E731
+        for way in (tg.grad(fn, (0, 1)), tg.compile(tg.grad(fn, (0, 1)))):
+            for c, e in zip(way(MATRIX, START, TIMES), expected, strict=False):
+                np.testing.assert_allclose(c, e, rtol=0, atol=1e-7 * np.max(np.abs(e)))
+        assert tg.grad(t_fixed)(MATRIX, START).shape == (2, 2)
+    # the state at the first time is y0, whatever the time is
+    by_t = tg.grad(fn, 2)(MATRIX, START, TIMES)
+    np.testing.assert_allclose(by_t[1:], expected[2][1:], rtol=1e-6)
+    np.testing.assert_allclose(by_t[0], -np.sum(by_t[1:]), rtol=1e-6)
+    with pytest.raises(RuntimeError, match="odeint: Excess work"):
+        tg.record(lambda y0: ours.odeint(func, y0, TIMES * 1e3, (MATRIX,), mxstep=3))(START)
