@@ -36,6 +36,7 @@ from tapegrad.ops.arithmetic import (
 )
 from tapegrad.ops.casting import asarray, ascontiguousarray, astype, copy, stopped
 from tapegrad.ops.floating_point import floor_divide, remainder
+from tapegrad.ops.fourier import fft, ifft, irfft, rfft
 from tapegrad.ops.indexing import (
     HOLE,
     add_at_places,
@@ -91,6 +92,7 @@ def in_order(x: Array, out: Any = None) -> Array:
 # functions of this package that stand for ops in a source
 HELPERS: Mapping[str, Any] = {
     "in_order": in_order,
+    "fft": np.fft,
     "keep": keep_into,
     "scatter_add": add_at_places_into,
     "whole_power": whole_power,
@@ -201,6 +203,11 @@ def _keep(condition: Any, x: Any) -> str:
     return "keep({0}, {1}, {out})" if fits else "where({0}, {1}, 0)"
 
 
+def _irfft(a: Any) -> str | None:
+    """NumPy's call, which leaves the result of no bins as it finds the memory."""
+    return None if 0 in a.shape else "fft.irfft({0}, {n}, {axis}, {norm}, {out})"
+
+
 # A template, or a function that makes one from the operands' shapes and dtypes.
 TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     power: "power({0}, {1}, {out})",
@@ -232,6 +239,10 @@ TEMPLATES: Mapping[Any, str | Callable[..., str | None]] = {
     broadcast_to: "broadcast_to({0}, {shape})",
     concatenate: "concatenate({all}, {axis}, {out})",
     stack: "stack({all}, {axis}, {out})",
+    fft: "fft.fft({0}, {n}, {axis}, {norm}, {out})",
+    ifft: "fft.ifft({0}, {n}, {axis}, {norm}, {out})",
+    rfft: "fft.rfft({0}, {n}, {axis}, {norm}, {out})",
+    irfft: _irfft,
 }
 
 # Ops on Python ints alone, which stay ints of any size.

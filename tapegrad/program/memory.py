@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from tapegrad.face.ownership import LARGE
+from tapegrad.ops.fourier import fft, ifft
 from tapegrad.ops.indexing import add_at_places
 from tapegrad.ops.joining import concatenate, stack
 from tapegrad.ops.product import inner_product, matmul
@@ -463,7 +464,8 @@ def _may_write_over(instruction: Instruction, x: Ref, owner: Mapping[Ref, Ref]) 
         # whatever else they need is read before anything is written
         first = _refs(instruction)[0]
         return x == owner.get(first, first)
-    return instruction.is_elementwise
+    # NumPy's own transforms along several axes write over what each of them reads
+    return instruction.is_elementwise or instruction.op in (fft, ifft)
 
 
 # --- concatenations -----------------------------------------------------------------------

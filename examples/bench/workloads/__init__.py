@@ -14,6 +14,7 @@ from bench.workloads.mlp import adamw, mlp
 from bench.workloads.ode import ode
 from bench.workloads.per_example import per_example
 from bench.workloads.rnn import rnn
+from bench.workloads.spectral import spectral
 from bench.workloads.tall import tall
 from bench.workloads.xor import xor
 
@@ -36,5 +37,6 @@ WORKLOADS: Mapping[str, Callable[[], Workload]] = {
         tall,
         cell,
         ode,
+        spectral,
     )
 }
