@@ -147,6 +147,30 @@ profile = tg.profile(lambda weights: loss_of(weights, tokens)[0])(weights)
 for place, kept in sorted(profile.by_place().items(), key=lambda pair: -pair[1].bytes)[:3]:
     print(f"{kept.bytes:7} bytes in {kept.n:2} lines: {place.text}")
 
+# %% [markdown]
+# ## How far back a word is heard
+#
+# `tg.scan` is the same loop as one record, and `step.inside` of the sweep opens it: a tape for
+# each step, the last word first, with its cotangents. What reaches the hidden state shrinks from
+# word to word, so the first ones hardly count. (`print(tape.show(output))` prints the last step,
+# and where a number is not finite, `check_finite=True` names the step.)
+
+
+# %%
+def by_scan(params, words):
+    def one(hidden, word):
+        output, hidden = cell(params, word, hidden)
+        return hidden, output
+
+    return tg.sum(tg.scan(one, cell.initial_hidden(1), words)[1][-1])
+
+
+output, tape = tg.record(lambda params: by_scan(params, np.ones((5, 1, 2))))(params)
+for step in tg.sweep_steps(tape, output):
+    for run in step.inside:
+        (heard,) = [s.cotangent for s in run.steps if s.record.name == "hidden"]
+        print("word", run.step, "hears", np.round(np.max(np.abs(heard)), 6))
+
 # %%
 assert abs(losses[0] - np.log(size)) < 0.5
 assert losses[-1] < 0.6 * losses[0]

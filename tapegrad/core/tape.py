@@ -152,9 +152,11 @@ class Tape(Tabled, Unchanging):
 
         Returns
         -------
-        A string that shows itself at the prompt. The last column says where the way back ends: at
-        an op without a rule, at a value that is not floating, or at a parameter that the output
-        does not depend on. It also says where a recording inside another begins and is swept.
+        A string that shows itself at the prompt. Below the table, each loop, branch and
+        checkpointed call has a table of its own: of its last step, of the branch that was taken, of
+        the call repeated. The last column says where the way back ends: at an op without a rule, at
+        a value that is not floating, or at a parameter that the output does not depend on. It also
+        says where a recording inside another begins and is swept.
 
         Raises
         ------

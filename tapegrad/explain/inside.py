@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from functools import partial
@@ -76,6 +77,14 @@ def runs(record: Tensor) -> Iterator[Run]:
     elif record.op in LOOPS:
         for t, given in enumerate(steps(record._options["loop"], operands)):
             yield run(record, t, given)
+
+
+def last_run(record: Tensor) -> Run | None:
+    """The last of `runs`, without the tapes of those before; None if there is none."""
+    if record.op not in LOOPS:
+        return next(runs(record), None)
+    given = deque(enumerate(steps(record._options["loop"], primals(record._operands))), maxlen=1)
+    return run(record, *given[0]) if given else None
 
 
 def steps(loop: Loop, operands: Sequence[Any]) -> Iterator[list[Any]]:

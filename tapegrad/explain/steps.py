@@ -214,8 +214,10 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
     -------
     An iterable of steps: each has a ``record``, a ``cotangent`` and ``contributions``; a
     contribution has an ``operand``, the ``cotangent`` as the rule returned it, the same ``summed``
-    over the axes that the operand was broadcast along, and the ``formula`` of the rule. The
-    cotangents of `Tape.parameters` are what `reverse_sweep` returns.
+    over the axes that the operand was broadcast along, and the ``formula`` of the rule. For a loop,
+    a branch and a checkpointed call, ``inside`` has the runs of its body, each with a tape of its
+    own and the steps of the sweep through that. The cotangents of `Tape.parameters` are what
+    `reverse_sweep` returns.
 
     Raises
     ------
@@ -233,6 +235,26 @@ def sweep_steps(tape: Tape, output: Tensor, cotangent: Any = None) -> Steps:
         %1 x gets g * x1: [2. 2.]
     %1 x has [2. 2.]
     %0 w has 4.0
+
+    Inside a loop, from its last step to the first:
+
+    >>> output, tape = tg.record(lambda w: tg.fori_loop(0, 3, lambda i, c: c * w, 1.0))(2.0)
+    >>> for step in tg.sweep_steps(tape, output):
+    ...     for run in step.inside:
+    ...         print("step", run.step)
+    ...         print(run.steps[0])
+    step 2
+    %3 multiply has 1.0
+        %1 c gets g * x2: 2.0
+        %0 w gets g * x1: 4.0
+    step 1
+    %3 multiply has 2.0
+        %1 c gets g * x2: 4.0
+        %0 w gets g * x1: 4.0
+    step 0
+    %3 multiply has 4.0
+        %1 c gets g * x2: 8.0
+        %0 w gets g * x1: 4.0
     """
     return Steps(tape, initial_cotangents(tape, output, cotangent))
 

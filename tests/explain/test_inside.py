@@ -1,5 +1,6 @@
 """Inside a record: the steps of loops, branches and checkpointed calls, as tapes."""
 
+import re
 from typing import Any
 
 import numpy as np
@@ -162,3 +163,57 @@ def test_inside_too_what_no_result_depends_on_may_be_anything():
     for which, op in ((1, "add"), (2, "log")):
         with pytest.raises(tg.errors.NonFiniteError, match=f"step 0 of the scan.*{op}, is not"):
             tg.grad(loss_of(which), check_finite=True)(2.0)
+
+
+# --- shown ------------------------------------------------------------------------------------
+
+
+XS = np.array([1.0, 3.0, 0.5])
+
+
+def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
+    output, tape = tg.record(scanned, lines=True)(2.0, XS)
+    whole, inside = str(tape.show(output)).split("\n\n")
+    # all results of the loop, and their cotangents
+    (line,) = [line for line in whole.splitlines() if " scan " in line]
+    assert "(3.0, [0.6931 1.7918 1.0986]" in line
+    assert "(1.0, [1. 1. 1.], " in line
+    head, columns, *rows = inside.splitlines()
+    assert head == "inside line 4, scan, step 2, the last:"
+    assert columns.split()[-2:] == ["cotangent", "source"]
+    assert [row.split()[1] for row in rows] == ["c", "x", "multiply", "log"]
+    assert rows[-1].endswith("return c, np.log(c)")
+    assert " 3.0 " in rows[2]
+    assert " 1.3333333333333333 " in rows[2]
+    # without an output there are no cotangents; nested loops open in turn
+    output, tape = tg.record(outer)(2.0, XS)
+    heads = [part.splitlines()[0] for part in str(tape.show()).split("\n\n")[1:]]
+    assert heads == [
+        "inside line 4, scan, step 1, the last:",
+        "inside line 5, scan, step 2, the last:",
+    ]
+    assert "cotangent" not in str(tape.show())
+    output, tape = tg.record(chosen)(3.0, XS)
+    assert re.search(r"inside line \d, cond:", str(tape.show(output)))
+    assert re.search(r"inside line \d, checkpoint:", str(tg.record(repeated)(3.0, XS)[1].show()))
+    # a loop without steps has nothing inside
+    _, tape = tg.record(lambda w: tg.while_loop(lambda c: c < 0, lambda c: c * w, w))(2.0)
+    assert "inside" not in str(tape.show())
+
+
+def test_a_page_opens_loops_step_by_step():
+    output, tape = tg.record(outer, lines=True)(2.0, XS)
+    page = tg.show.html(tape, output)
+    heads = re.findall("<summary>(Inside .*?)</summary>", page)
+    of = "Inside %5 scan of &lt;lambda&gt;, step {} of the scan on line 4 of outer, step {}"
+    assert heads == [
+        *("Inside %4 scan of outer, step 1", *[of.format(1, t) for t in (2, 1, 0)]),
+        *("Inside %4 scan of outer, step 0", *[of.format(0, t) for t in (2, 1, 0)]),
+    ]
+    assert page.count("return c, np.log(c)</td>") == 6
+    output, tape = tg.record(lambda w: tg.fori_loop(0, 50, lambda i, c: c * w, w))(1.1)
+    page = tg.show.html(tape, output)
+    assert page.count("<summary>Inside") == 12
+    assert "step 49</summary>" in page
+    output, tape = tg.record(np.sin)(1.1)
+    assert "Inside" not in tg.show.html(tape, output)

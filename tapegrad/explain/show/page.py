@@ -25,6 +25,7 @@ from tapegrad.explain.profile import Profile, Row, figures_of
 from tapegrad.explain.show.drawing import drawing
 from tapegrad.explain.show.events import called, events
 from tapegrad.explain.show.marks import mark, swept
+from tapegrad.explain.show.opened import section
 from tapegrad.explain.show.replay import slopes
 from tapegrad.explain.show.text import primal_of
 from tapegrad.explain.show.values import Texts
@@ -104,6 +105,7 @@ def html(
         form="short" if texts.widest <= _SHORT and not tape.start.origin.lines else "",
         mapping="\n".join(mapping),
         graph=drawing(tape),
+        opened=section({step.record: step for step in steps}, texts),
         costs="" if profile is None else _costs(profile),
         check=escape(_CHECKED),
         checked="\n".join(_checked(tape, output, cotangent, known)),
