@@ -169,7 +169,7 @@ output, tape = tg.record(lambda params: by_scan(params, np.ones((5, 1, 2))))(par
 for step in tg.sweep_steps(tape, output):
     for run in step.inside:
         (heard,) = [s.cotangent for s in run.steps if s.record.name == "hidden"]
-        print("word", run.step, "hears", np.round(np.max(np.abs(heard)), 6))
+        print("word", run.step + 1, "hears", np.round(np.max(np.abs(heard)), 6))
 
 # %%
 assert abs(losses[0] - np.log(size)) < 0.5

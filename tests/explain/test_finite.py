@@ -209,6 +209,8 @@ def test_a_compiled_function_tells_where_its_result_went_wrong():
         assert text.startswith("the cotangent that line 4 of the tape of <lambda>, step 2 of the")
         assert "sqrt, passes to operand 0 is not finite: inf" in text
         assert "return tg.scan(lambda c, r: (c * r, tg.sqrt(c * r)), 2.0, x)[1]" in text
+    text = error(lambda: tg.compile(tg.grad(lambda x: tg.sum(rooted(x))), check_finite=True)(X))
+    assert text.startswith("the cotangent that line 3 of the tape of <lambda>, sqrt, passes to op")
     logs = tg.compile(lambda x, how: {how: tg.log(x)}, static_argnums=1, check_finite=True)
     assert logs(X + 1, "a")["a"][0] == 0.0
     assert "line 1 of the tape of <lambda>, log, is not finite" in error(lambda: logs(X, "a"))

@@ -150,6 +150,21 @@ def test_a_number_that_is_not_finite_is_told_with_its_step_and_line(fn, where, l
     assert line in place
 
 
+def test_what_a_body_does_once_for_all_steps_is_told_with_its_line():
+    def loss(w):
+        def step(c, x):
+            offset = np.log(w)
+            return c * x + offset, None
+
+        return tg.scan(step, w, XS)[0]
+
+    with pytest.raises(
+        tg.errors.NonFiniteError, match=r"line 4 of the tape of loss, log"
+    ) as caught:
+        tg.grad(loss, check_finite=True)(0.0)
+    assert "offset = np.log(w)" in str(caught.value)
+
+
 def test_inside_too_what_no_result_depends_on_may_be_anything():
     def loss_of(which):
         def loss(w):
@@ -163,6 +178,18 @@ def test_inside_too_what_no_result_depends_on_may_be_anything():
     for which, op in ((1, "add"), (2, "log")):
         with pytest.raises(tg.errors.NonFiniteError, match=f"step 0 of the scan.*{op}, is not"):
             tg.grad(loss_of(which), check_finite=True)(2.0)
+
+
+def test_what_a_later_step_needs_must_be_finite_where_it_arose():
+    def loss(w):
+        def step(c, x):
+            a, b = c
+            return (a + b * x, np.log(b)), None
+
+        return tg.scan(step, (w, w), np.array([1.0, 2.0]))[0][0]
+
+    with pytest.raises(tg.errors.NonFiniteError, match=r"step 0 of the scan .*, log, is not"):
+        tg.grad(loss, check_finite=True)(0.0)
 
 
 # --- shown ------------------------------------------------------------------------------------

@@ -120,6 +120,14 @@ def scanned(which):
     return lambda w, xs: np.sum(tg.scan(step, w, xs)[which])
 
 
+def rounding(c, x):
+    return c * x, np.round(c)
+
+
+def rounded(w, xs):
+    return np.sum(tg.scan(rounding, w, xs)[1])
+
+
 def chosen(w, xs):
     return tg.cond(w > 0, lambda w: np.maximum(w - 9.0, 0.0), lambda w: np.round(w), w)
 
@@ -134,6 +142,7 @@ def chosen(w, xs):
             "w",
             "from line 4, scan on: inside, step 1: the cotangent is zero from line 5, maximum on",
         ),
+        (rounded, "w", "op without a rule: round inside line 4, scan"),
         (chosen, "w", "from line 3, cond on: inside: the cotangent is zero from line 2, maximum"),
         (lambda w, xs: chosen(w - 9.0, xs), "w", "line 3, greater; round inside line 4, cond"),
         (

@@ -179,7 +179,10 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
         recorded = any(type(values.get(x)) is Tensor for x in y.operands)
         if is_known and recorded and (is_certain or y.is_view):
             operands = tuple([values.get(x, x) for x in y.operands])
-            values[Ref("instruction", i)] = append(y.op, operands, y.options)
+            values[Ref("instruction", i)] = record = append(y.op, operands, y.options)
+            if y.place is not None:
+                # written for the line in the body, not for the call of the loop
+                object.__setattr__(record, "_place", y.place)
             made.append(i)
     rest = [set(y.operands) for i, y in enumerate(code.instructions) if i not in made]
     used = set(code.outputs).union(*rest)
