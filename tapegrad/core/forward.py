@@ -120,6 +120,25 @@ def by_transposing(
     op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
 ) -> Any:
     """The tangent of any op: the VJP of the VJP, which is linear in the cotangent."""
+    return _transposed(op, tangents, y, operands, options)
+
+
+def by_users_rules(
+    op: Rules, tangents: Mapping[int, Any], y: Any, *operands: Any, **options: Any
+) -> Any:
+    """`by_transposing` for rules of the user's, which may lose the cotangent on their way."""
+    check = lazy_import("tapegrad.explain.rules", "check_passed_on")
+    return _transposed(op, tangents, y, operands, options, check)
+
+
+def _transposed(
+    op: Rules,
+    tangents: Mapping[int, Any],
+    y: Any,
+    operands: tuple[Any, ...],
+    options: Mapping[str, Any],
+    check: Callable[..., None] | None = None,
+) -> Any:
     rules = op.rules(len(operands))
     like, *rest = primals((y, *operands))
     values = [np.asarray(x) for x in rest]
@@ -137,7 +156,8 @@ def by_transposing(
     for i, c in cotangents.items():
         if type(c) is Tensor:
             seeds[c] = seeds[c] + tangents[i] if c in seeds else tangents[i]
-    lazy_import("tapegrad.explain.rules", "check_passed_on")(op, tape, seeds)
+    if check is not None:
+        check(op, tape, seeds)
     gradients = sweep([tape], seeds)
     return Parts(tuple(map(gradients.get, g))) if type(g) is list else gradients[g]
 

@@ -20,7 +20,7 @@ from tapegrad.core.callables import (
     title,
 )
 from tapegrad.core.cotangents import conjugated, unbroadcast
-from tapegrad.core.forward import by_transposing
+from tapegrad.core.forward import by_users_rules
 from tapegrad.core.messages import check_returned, refuse_stranger
 from tapegrad.core.op import Joint, Op
 from tapegrad.core.operands import is_floating, primals
@@ -159,7 +159,7 @@ def custom_op(
         if batch is not None:
             given["batch"] = partial(_batched, pointwise if isinstance(batch, str) else batch)
         push = (
-            by_transposing if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
+            by_users_rules if jvp is None else partial(_pushed, jvp, _left(jvp, called, defaults))
         )
         made: Op[P] = Op(called, forward, guarded, push, **given)
         declare(made, domain, "", made.signature)
@@ -430,7 +430,7 @@ CUSTOM_VJP = Rules(
     "custom_vjp",
     _customized_call,
     Joint(lambda g, y, *operands, call: call.pull(g, y, operands)),
-    jvp=by_transposing,
+    jvp=by_users_rules,
     keeps_weak=True,
     takes_weak=True,
     like=_like,

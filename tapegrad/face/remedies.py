@@ -76,6 +76,8 @@ ELSEWHERE: Mapping[str, str] = MappingProxyType(
             "vjp(fn, x)[1](np.ones_like(x))": ("elementwise_grad",),
             "jacobian(fn)": ("jacfwd", "jacrev"),
             "checkpoint(fn)": ("remat",),
+            "custom_op(vjps=..., jvp=...)": ("custom_jvp",),
+            "linearize(fn, x)[1].transpose(g)": ("linear_transpose",),
             "random.key(seed)": ("manual_seed", "PRNGKey", "seed"),
         }.items()
         for name in names

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tapegrad.core.cotangents import SEED, unbroadcast
-from tapegrad.core.forward import apply, by_transposing, schedule
+from tapegrad.core.forward import apply, by_users_rules, schedule
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tape import Tape
@@ -161,5 +161,5 @@ def _each_vjp(
     ]
 
 
-EACH = Rules("each", _each, Joint(_each_vjp), by_transposing, like=_each_like)
+EACH = Rules("each", _each, Joint(_each_vjp), by_users_rules, like=_each_like)
 EACH_DRAWN = Rules("each_drawn", _each, (), jvp=lambda *args: None)

@@ -192,6 +192,29 @@ def test_what_a_later_step_needs_must_be_finite_where_it_arose():
         tg.grad(loss, check_finite=True)(0.0)
 
 
+@pytest.mark.parametrize("checkpoint", [None, 1, 2, "binomial"])
+def test_a_loop_in_segments_opens_to_the_same_steps(checkpoint):
+    def loss(w, xs):
+        c, ys = tg.scan(body, w, xs, checkpoint=checkpoint)
+        return tg.sum(ys) + c
+
+    def innermost(inside):
+        for run in inside:
+            deeper = [step.inside for step in run.steps if step.inside]
+            yield from (x for within in deeper for x in innermost(within)) if deeper else [run]
+
+    xs = np.linspace(0.5, 1.5, 7)
+    output, tape = tg.record(loss)(2.0, xs)
+    found = [
+        next(s.cotangent for s in run.steps if s.record.name == "x")
+        for step in tg.sweep_steps(tape, output)
+        for run in innermost(step.inside)
+    ]
+    same(np.array(found[::-1]), tg.grad(loss, 1)(2.0, xs))
+    with pytest.raises(tg.errors.NonFiniteError, match=r"line 3 of the tape of body, step .*, log"):
+        tg.grad(loss, check_finite=True)(2.0, np.append(xs, 0.0))
+
+
 # --- shown ------------------------------------------------------------------------------------
 
 
@@ -220,6 +243,7 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
         "inside line 5, scan, step 2, the last:",
     ]
     assert "cotangent" not in str(tape.show())
+    assert "source" not in str(tape.show())
     output, tape = tg.record(chosen)(3.0, XS)
     assert re.search(r"inside line \d, cond:", str(tape.show(output)))
     assert re.search(r"inside line \d, checkpoint:", str(tg.record(repeated)(3.0, XS)[1].show()))

@@ -37,8 +37,8 @@ def text_of(tape: Tape, steps: Mapping[Tensor, Step] | None) -> str:
         further["cotangent"] = [short(primal_of(known[x])) if x in known else "" for x in tape]
     marks = [mark(x, inner, known) for x in tape]
     further |= {"gradient": marks} if any(marks) else {}
-    if tape.start.origin.lines:
-        places = [x.place for x in tape]
+    places = [x.place for x in tape]
+    if tape.start.origin.lines and any(places):
         further["source"] = [f"{x.number}: {x.text}" if x else "" for x in places]
     texts = [table(tape, **further)]
     for record in tape:
