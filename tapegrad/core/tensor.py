@@ -286,13 +286,15 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
 
     @property
     def value(self) -> Array:
-        """The value, a read-only array.
+        """The value, a read-only array; `Parts` of several for the record of a loop or a branch.
 
         Raises
         ------
         TraceError
             Inside `compile`, where only shape and dtype are known.
         """
+        if type(self._primal) is Parts:
+            return self.primal  # type: ignore[no-any-return]
         return self._read("reading .value")
 
     @property
