@@ -286,15 +286,13 @@ class Tensor(Draft, Reading, Operators, Protocols, Pickled, Absences):
 
     @property
     def value(self) -> Array:
-        """The value, a read-only array; `Parts` of several for the record of a loop or a branch.
+        """The value, a read-only array.
 
         Raises
         ------
         TraceError
             Inside `compile`, where only shape and dtype are known.
         """
-        if type(self._primal) is Parts:
-            return self.primal  # type: ignore[no-any-return]
         return self._read("reading .value")
 
     @property

@@ -16,6 +16,7 @@ from typing import Any
 
 from tapegrad.core.tape import Tape, ancestors
 from tapegrad.core.tensor import Rules, Tensor
+from tapegrad.ops.casting import stopped
 
 _LAMBDA = (lambda: None).__name__
 
@@ -110,7 +111,8 @@ def passes_gradient(record: Tensor, i: int) -> bool:
 def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None:
     """Raise if an op's rules pass the cotangent through an op that passes no gradient.
 
-    Tangents are the derivatives of the rules by the cotangent, and would be 0 in silence.
+    Tangents are the derivatives of the rules by the cotangent, and would be 0 in silence. Only
+    `stop_gradient` says that they are.
 
     Parameters
     ----------
@@ -128,7 +130,7 @@ def check_passed_on(op: Rules, tape: Tape, cotangents: Iterable[Tensor]) -> None
             continue
         passing.add(record)
         cut = [i for i in reads if not passes_gradient(record, i)]
-        if cut and record in needed:
+        if cut and record in needed and record.op is not stopped:
             name, other = op.name, record.op.name
             raise TypeError(
                 f"{name} has no forward mode: its VJP rule passes the cotangent through {other}, "

