@@ -169,7 +169,9 @@ class Inside:
         return self.record.op in HOLDERS
 
     def __iter__(self) -> Iterator[SweptRun]:
-        record, g = self.record, self.cotangent
+        record, (g,) = self.record, primals([self.cotangent])
+        if type(g) is Parts:
+            g = Parts(tuple(primals(g.values)))
         loop = record._options.get("loop") if record.op in LOOPS else None
         if loop is None:
             for made in runs(record):

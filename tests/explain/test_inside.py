@@ -215,6 +215,20 @@ def test_a_loop_in_segments_opens_to_the_same_steps(checkpoint):
         tg.grad(loss, check_finite=True)(2.0, np.append(xs, 0.0))
 
 
+def test_what_is_looked_at_inside_is_not_recorded():
+    def looked(w, inside):
+        output, tape = tg.record(lambda w: scanned(w * w, XS) ** 2)(w)
+        for step in tg.sweep_steps(tape, output):
+            seen.extend(list(step.inside) if inside else [])
+        return output
+
+    seen: list[Any] = []
+    lengths = [len(tg.record(looked)(2.0, inside)[1]) for inside in (False, True)]
+    assert lengths[0] == lengths[1]
+    assert len(seen) == len(XS)
+    assert all(type(s.cotangent) is np.ndarray for run in seen for s in run.steps)
+
+
 # --- shown ------------------------------------------------------------------------------------
 
 
