@@ -12,7 +12,6 @@ from loops import arguments, losses, same, terms
 
 import tapegrad as tg
 from tapegrad.loops import segments
-from tapegrad.testing import check_grads
 
 SCHEDULES = (1, 2, 3, 5, "binomial")
 schedules = st.sampled_from(SCHEDULES)
@@ -92,7 +91,7 @@ def to_the_bit(a, b):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 6, 7, 11, 12])
+@pytest.mark.parametrize("n", [0, 1, 4, 7, 12])
 def test_scans_in_segments_agree_with_the_loop_to_the_last_bit(n, reverse, short):
     start, xs = np.array([0.3, 0.7]), np.linspace(0.5, 2.0, 2 * n).reshape(n, 2)
     expected = pulled(scanned(None, reverse), (0, 1))(start, xs)
@@ -168,7 +167,8 @@ LOOPS = {
         (loop, transform)
         for loop in LOOPS
         for transform in TRANSFORMS
-        if THOROUGH or (loop != "nested" or transform not in ("third derivatives", "hessian"))
+        if THOROUGH or (loop, transform) != ("number", "third derivatives")
+        if loop != "nested" or transform not in ("third derivatives", "hessian")[: 2 - THOROUGH]
     ],
 )
 def test_loops_in_segments_are_transformed_as_any_loop(loop, transform, short):
@@ -188,8 +188,9 @@ def test_complex_carries_in_segments():
         last, ys = scanned(checkpoint)(z, np.linspace(0.5, 1.0, 5) * 1j)
         return tg.sum(np.abs(last) ** 2) + tg.sum(ys).real
 
-    check_grads(loss, (z,))
-    same(tg.grad(loss)(z), tg.grad(lambda z: loss(z, None))(z))
+    expected = tg.grad(lambda z: loss(z, None))(z)
+    same(tg.grad(loss)(z), expected)
+    same(tg.compile(tg.grad(loss))(z), expected)
 
 
 def test_a_nan_in_a_segment_is_told_with_the_line_of_the_user():
@@ -252,9 +253,8 @@ DERIVATIVES = {
     ("kind", "derivative"),
     [
         ("scan", "grad"),
-        ("scan", "jvp"),
-        ("while", "grad"),
-        *(THOROUGH * [("scan", "hvp"), ("while", "jvp"), ("while", "hvp")]),
+        *(THOROUGH * [("scan", "jvp"), ("scan", "hvp")]),
+        *(THOROUGH * [("while", "grad"), ("while", "jvp"), ("while", "hvp")]),
     ],
 )
 def test_a_loop_in_segments_takes_little_memory(kind, derivative):
@@ -267,7 +267,8 @@ def test_a_loop_in_segments_takes_little_memory(kind, derivative):
             return peak(compiled(DERIVATIVES[derivative](simulated(checkpoint, n, kind))), *args)
 
         whole = of(None)
-        for checkpoint in (20, "binomial"):
+        # of a known number of steps, 20 is what the binomial schedule finds
+        for checkpoint in ("binomial", 20)[: 1 + (kind == "while")]:
             assert of(checkpoint) * least < whole
 
 
