@@ -868,7 +868,7 @@ def fixed_point(
     >>> def cosine(x, a):
     ...     return tg.cos(a * x)
     >>> tg.value_and_grad(lambda a: fixed_point(cosine, 0.5, (a,), xtol=1e-12))(1.0)
-    (array(0.73908513), array(-0.29747375))
+    (array(0.73908513), array(-0.29747434))
     """
     given, (start, unravel) = _arguments(args), _started("fixed_point", func, x0, np.asarray)
     step = _Step(func, unravel)
