@@ -18,6 +18,7 @@ _COMMON = frozenset({float, int, bool, str, type(None), np.float64, np.str_})
 _NUMBERS = (np.ndarray, np.generic, complex)
 # the kinds of dtypes of real numbers
 _REAL = "fiub"
+_TAKEN = _REAL + "c"
 
 
 # NumPy compares some options, such as the order of a norm, with strings
@@ -36,7 +37,7 @@ def as_constant(x: Any, what: str, takes_complex: bool = False) -> Any:
     """
     kind = type(x)
     if kind is ndarray:
-        if x.dtype.kind not in _REAL and not (takes_complex and x.dtype.kind == "c"):
+        if x.dtype.kind not in (_TAKEN if takes_complex else _REAL):
             require_real(x.dtype, f"{what}: an operand")
         return keep(x)
     if kind in PYTHON_NUMBERS:
@@ -72,8 +73,8 @@ def refuse_unreal(what: str, given: Iterable[Any], takes_complex: Any = False) -
         kind = type(x)
         if kind is ndarray:
             # a set of dtypes is faster than their kinds, which are new strings
-            if x.dtype not in _DTYPES and x.dtype.kind not in _REAL:
-                as_constant(x, what, bool(takes_complex))
+            if x.dtype not in _DTYPES and x.dtype.kind not in (_TAKEN if takes_complex else _REAL):
+                as_constant(x, what)
         elif kind is list or kind is tuple:
             refuse_unreal(what, x, takes_complex)
         elif kind in _COMMON:

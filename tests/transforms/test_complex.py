@@ -95,6 +95,19 @@ def test_where_a_derivative_does_not_exist_it_is_zero_and_nothing_is_squared() -
     assert abs(tg.grad(np.angle)(tiny) * 5e-23 - (-0.8 + 0.6j)) < 1e-6
 
 
+def test_complex_arrays_are_checked_without_a_copy(monkeypatch: pytest.MonkeyPatch) -> None:
+    copied = []
+    monkeypatch.setattr(
+        "tapegrad.face.constants.keep", lambda x: copied.append(x) or x, raising=True
+    )
+    np.testing.assert_array_equal(tg.multiply(Z, W), Z * W)
+    tg.fft.fft(Z)
+    assert not copied
+    # as a constant on a tape it is one
+    tg.record(lambda x: x * W)(Z)
+    assert len(copied) == 1
+
+
 CUTS = [("sqrt", -2.0), ("log", -2.0), ("arcsin", 2.0), ("arccos", -2.0), ("arcsinh", 2j)]
 
 
