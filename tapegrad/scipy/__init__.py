@@ -20,6 +20,7 @@ if _typing.TYPE_CHECKING:
     from tapegrad.scipy import optimize as optimize
     from tapegrad.scipy import sparse as sparse
     from tapegrad.scipy import special as special
+    from tapegrad.scipy import stats as stats
 
 __all__ = [
     "integrate",
@@ -27,6 +28,7 @@ __all__ = [
     "optimize",
     "sparse",
     "special",
+    "stats",
 ]
 __dir__ = __all__.copy
 

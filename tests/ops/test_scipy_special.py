@@ -49,13 +49,13 @@ def test_values_are_scipys_down_to_the_dtype(name: str) -> None:
             assert (g.shape, g.dtype) == (x.shape, x.dtype)
 
 
-@pytest.mark.parametrize("name", sorted(OPS))
+@pytest.mark.parametrize("name", [name for name in sorted(OPS) if any(OPS[name].vjps)])
 def test_derivatives_are_those_of_differences(name: str) -> None:
     for fn, arrays in cases(name, 2, seed=len(name)):
         check_grads(fn, arrays)
 
 
-@pytest.mark.parametrize("name", sorted(OPS))
+@pytest.mark.parametrize("name", [name for name in sorted(OPS) if any(OPS[name].vjps)])
 def test_derivatives_are_recorded_and_compiled(name: str) -> None:
     for fn, arrays in cases(name, 1, seed=len(name) + 1):
         check_properties(fn, arrays, compiled=np.asarray(fn(*arrays)).dtype.kind != "c")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable
+from importlib import import_module
 from math import comb
 from typing import Any
 
@@ -25,6 +26,7 @@ from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, spe
 __all__ = ["beta_density", "betainc", "betainc_derivative", "betaincc", "betainccinv"]
 __all__ += ["betaincinv", "gamma_density", "gammainc", "gammainc_derivative", "gammaincc"]
 __all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit", "t_log_density"]
+__all__ += ["binom_isf", "binom_ppf", "poisson_isf", "poisson_ppf"]
 
 # --- integrals over a tail -----------------------------------------------------------------
 
@@ -314,3 +316,26 @@ stdtrit: Op[Any] = special(
     lambda g, y, df, p: g / np.exp(t_log_density(df, y)),
     domain=(_T[0], _PROBABILITY),
 )
+
+# --- quantiles of counts -------------------------------------------------------------------
+
+
+def _steps(name: str, method: str, *parameters: Elements) -> Op[Any]:
+    """The op of a quantile of counts, which passes no gradient: it is a step."""
+
+    def of_one(q: Any, x1: Any) -> Any:
+        return getattr(getattr(import_module("scipy.stats"), name), method)(q, x1)
+
+    def of_two(q: Any, x1: Any, x2: Any) -> Any:
+        return getattr(getattr(import_module("scipy.stats"), name), method)(q, x1, x2)
+
+    nothing = (None,) * (1 + len(parameters))
+    domain = each(_PROBABILITY, *parameters)
+    forward = (of_one, of_two)[len(parameters) - 1]
+    return declared(f"{name}_{method}", forward, *nothing, domain=domain, scipy="")
+
+
+poisson_ppf = _steps("poisson", "ppf", _SHAPE)
+poisson_isf = _steps("poisson", "isf", _SHAPE)
+binom_ppf = _steps("binom", "ppf", _SHAPE, _PROBABILITY)
+binom_isf = _steps("binom", "isf", _SHAPE, _PROBABILITY)
