@@ -207,8 +207,11 @@ class _Continuous(_Distribution):
         self, method: str, fn: Callable[..., Any], ends: tuple[float, float], x: Any, a: Any, k: Any
     ) -> Any:
         y, shapes, loc, scale = self._standard(method, x, a, k)
-        outside = np.where(np.less(y, 0), *ends)  # every support is above 0, or everywhere
-        found = _within(self._inside(y), lambda y: fn(y, *shapes), y, self.inner, outside)
+        inside, is_below = self._inside(y), np.less(y, 0.5)  # every support is around it
+        if method == "logcdf":  # which is -inf at the end too
+            inside = inside & np.not_equal(y, self.low)
+        outside = np.where(is_below, *ends)
+        found = _within(inside, lambda y: fn(y, *shapes), y, self.inner, outside)
         return self._checked(found, floating(x), shapes, loc, scale)
 
     def pdf(self, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -306,6 +309,8 @@ gamma = _Continuous(
     lambda y, a: special.gammaincc(a, y),
     lambda q, a: special.gammaincinv(a, q),
     lambda q, a: special.gammainccinv(a, q),
+    lambda y, a: incomplete.log_gammainc(a, y),
+    lambda y, a: incomplete.log_gammaincc(a, y),
 )
 chi2 = _Continuous(
     "chi2",
@@ -320,6 +325,8 @@ chi2 = _Continuous(
     lambda y, df: special.gammaincc(df / 2, y / 2),
     lambda q, df: 2 * special.gammaincinv(df / 2, q),
     lambda q, df: 2 * special.gammainccinv(df / 2, q),
+    lambda y, df: incomplete.log_gammainc(df / 2, y / 2),
+    lambda y, df: incomplete.log_gammaincc(df / 2, y / 2),
 )
 beta = _Continuous(
     "beta",
@@ -332,6 +339,8 @@ beta = _Continuous(
     lambda y, a, b: special.betaincc(a, b, y),
     lambda q, a, b: special.betaincinv(a, b, q),
     lambda q, a, b: special.betainccinv(a, b, q),
+    lambda y, a, b: incomplete.log_betainc(a, b, y),
+    lambda y, a, b: incomplete.log_betaincc(a, b, y),
 )
 expon = _Continuous(
     "expon",
@@ -384,7 +393,7 @@ class _Discrete(_Distribution):
 
     Attributes
     ----------
-    logpmf_, cdf_, sf_
+    logpmf_, cdf_, sf_, logcdf_, logsf_
         As SciPy's methods, within the support.
     most
         The largest count, by the shape parameters.
@@ -395,6 +404,8 @@ class _Discrete(_Distribution):
     logpmf_: Callable[..., Any]
     cdf_: Callable[..., Any]
     sf_: Callable[..., Any]
+    logcdf_: Callable[..., Any]
+    logsf_: Callable[..., Any]
     most: Callable[..., Any] = attrs.field(default=lambda *shapes: _INF)
     whole: int = 0
     kinds: ClassVar[str] = "pmf, logpmf, cdf, logcdf, sf, logsf, ppf and isf"
@@ -448,11 +459,11 @@ class _Discrete(_Distribution):
 
     def logcdf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability of a count up to k."""
-        return _log(self.cdf(k, *args, **kwargs))
+        return self._probability("logcdf", self.logcdf_, (-_INF, 0.0), k, args, kwargs)
 
     def logsf(self, k: Any, *args: Any, **kwargs: Any) -> Any:
         """The logarithm of the probability of a count above k."""
-        return _log(self.sf(k, *args, **kwargs))
+        return self._probability("logsf", self.logsf_, (0.0, -_INF), k, args, kwargs)
 
     def ppf(self, q: Any, *args: Any, **kwargs: Any) -> Any:
         """The least count whose `cdf` is at least q; it is a step, and has no slope."""
@@ -476,6 +487,8 @@ poisson = _Discrete(
     lambda k, mu: special.xlogy(k, mu) - special.gammaln(k + 1) - mu,
     lambda k, mu: special.gammaincc(k + 1, mu),
     lambda k, mu: special.gammainc(k + 1, mu),
+    lambda k, mu: incomplete.log_gammaincc(k + 1, mu),
+    lambda k, mu: incomplete.log_gammainc(k + 1, mu),
     valid=lambda mu: np.greater_equal(mu, 0),
 )
 binom = _Discrete(
@@ -490,6 +503,8 @@ binom = _Discrete(
     ),
     lambda k, n, p: special.betaincc(k + 1, n - k, p),
     lambda k, n, p: special.betainc(k + 1, n - k, p),
+    lambda k, n, p: incomplete.log_betaincc(k + 1, n - k, p),
+    lambda k, n, p: incomplete.log_betainc(k + 1, n - k, p),
     lambda n, p: n,
     1,
     valid=lambda n, p: np.greater_equal(n, 0) & _is_probability(p),

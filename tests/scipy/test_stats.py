@@ -133,6 +133,11 @@ TAILS = [
     ("expon", "logsf", 1e4, (), -1.0),
     ("expon", "logcdf", 1e-20, (), 1e20),
     ("t", "logcdf", -1e10, (3.0,), 3e-10),
+    # where the probability has underflowed
+    ("gamma", "logsf", 1e4, (2.0,), -1 + 1 / 1e4),
+    ("gamma", "logcdf", 1e-200, (3.0,), 3e200),
+    ("chi2", "logsf", 1e5, (2.0,), -0.5),
+    ("beta", "logcdf", 1e-200, (3.0, 2.0), 3e200),
 ]
 
 

@@ -23,22 +23,32 @@ _ANY_ORDERS = (0, 1, 2.5)
 _RIGHT = Elements(0.5)
 
 jv: Op[Any] = family(
-    "jv", lambda g, y, x, order: g * (jv(order - 1, x) - jv(order + 1, x)) / 2, (0, 1, 2), REAL
+    "jv",
+    lambda g, y, x, order: g * (jv(order - 1, x) - jv(order + 1, x)) / 2,
+    (0, 1, 2),
+    REAL,
+    complex=True,
 )
 yv: Op[Any] = family(
     "yv",
     lambda g, y, x, order: g * (yv(order - 1, x) - yv(order + 1, x)) / 2,
     _ANY_ORDERS,
     _RIGHT,
+    complex=True,
 )
 iv: Op[Any] = family(
-    "iv", lambda g, y, x, order: g * (iv(order - 1, x) + iv(order + 1, x)) / 2, (0, 1, 2), REAL
+    "iv",
+    lambda g, y, x, order: g * (iv(order - 1, x) + iv(order + 1, x)) / 2,
+    (0, 1, 2),
+    REAL,
+    complex=True,
 )
 kv: Op[Any] = family(
     "kv",
     lambda g, y, x, order: -g * (kv(order - 1, x) + kv(order + 1, x)) / 2,
     _ANY_ORDERS,
     _RIGHT,
+    complex=True,
 )
 jn = jv
 j0: Op[Any] = special("j0", lambda g, y, x: -g * j1(x))
@@ -72,6 +82,7 @@ kve: Op[Any] = family(
     lambda g, y, x, order: g * (y - (kve(order - 1, x) + kve(order + 1, x)) / 2),
     _ANY_ORDERS,
     _RIGHT,
+    complex=True,
 )
 k0e: Op[Any] = special("k0e", lambda g, y, x: g * (y - k1e(x)), domain=_RIGHT)
 k1e: Op[Any] = special("k1e", lambda g, y, x: g * (y - (k0e(x) + kve(2, x)) / 2), domain=_RIGHT)
@@ -108,6 +119,7 @@ def _spherical(kind: str, before: int, after: int, elements: Elements = _RIGHT) 
         domain=call,
         read=_read_spherical,
         scipy="",
+        complex=True,
         example=f"lambda z: tapegrad.scipy.special.{name}(1, z), [1.5]",
     )
     return made
@@ -125,7 +137,7 @@ def _airy(name: str, index: int, vjp: Any) -> Op[Any]:
     def forward(x: Any) -> Any:
         return scipys("airy")(x)[index]
 
-    return declared(name, forward, vjp, domain=each(REAL), scipy="")
+    return declared(name, forward, vjp, domain=each(REAL), scipy="", complex=True)
 
 
 airy_ai: Op[Any] = _airy("airy_ai", 0, lambda g, y, x: g * airy_aip(x))

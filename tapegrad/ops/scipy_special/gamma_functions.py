@@ -21,9 +21,11 @@ __all__ += ["rgamma", "zeta"]
 
 _WITHOUT_POLES = Elements(-1.5, 4.0, poles=(-1.0, 0.0))
 
-gamma: Op[Any] = special("gamma", lambda g, y, x: g * y * psi(x), domain=_WITHOUT_POLES)
+gamma: Op[Any] = special(
+    "gamma", lambda g, y, x: g * y * psi(x), domain=_WITHOUT_POLES, complex=True
+)
 gammaln: Op[Any] = special("gammaln", lambda g, y, x: g * psi(x), domain=_WITHOUT_POLES)
-loggamma: Op[Any] = special("loggamma", lambda g, y, x: g * psi(x), domain=POSITIVE)
+loggamma: Op[Any] = special("loggamma", lambda g, y, x: g * psi(x), domain=POSITIVE, complex=True)
 
 
 def _slope_of_rgamma(x: Any) -> Any:
@@ -82,7 +84,9 @@ def polygamma(x: Any, order: Any) -> Any:  # noqa: D417, for it is called with n
 
 
 SCIPY_OPS["polygamma"] = polygamma
-psi: Op[Any] = special("psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES)
+psi: Op[Any] = special(
+    "psi", lambda g, y, x: g * polygamma(1, x), domain=_WITHOUT_POLES, complex=True
+)
 digamma = psi
 beta: Op[Any] = special(
     "beta",

@@ -26,6 +26,8 @@ from tapegrad.ops.scipy_special.ufuncs import declared, result_type, scipys, spe
 __all__ = ["beta_density", "betainc", "betainc_derivative", "betaincc", "betainccinv"]
 __all__ += ["betaincinv", "gamma_density", "gammainc", "gammainc_derivative", "gammaincc"]
 __all__ += ["gammainccinv", "gammaincinv", "stdtr", "stdtrit", "t_log_density"]
+__all__ += ["log_betainc", "log_betaincc", "log_gammainc", "log_gammaincc"]
+__all__ += ["betainc_mean", "betaincc_mean", "gammainc_mean", "gammaincc_mean"]
 __all__ += ["binom_isf", "binom_ppf", "poisson_isf", "poisson_ppf"]
 
 # --- integrals over a tail -----------------------------------------------------------------
@@ -37,9 +39,14 @@ _BLOCK = 2048
 
 
 def _mean(
-    log_weight: Callable[[Any], Any], moment: Callable[[Any], Any], shape: Any, rate: Any = 1.0
+    log_weight: Callable[[Any], Any],
+    moment: Callable[[Any], Any] | None,
+    shape: Any,
+    rate: Any = 1.0,
 ) -> Any:
     """The mean of a moment from 0 to infinity, where the logarithm of a weight falls from 0.
+
+    Without a moment, the logarithm of the integral of the weight.
 
     Both are functions of an array whose last axis is that of the elements. If the shape is below
     one, the logarithm is not concave, but falls fast and then slowly, by less than this rate.
@@ -55,7 +62,10 @@ def _mean(
         low, high = np.where(has_fallen, low, middle), np.where(has_fallen, middle, high)
     s = np.exp2(high) * nodes
     weights = nodes * (1 + np.exp(-grid)) * np.exp(log_weight(s))
-    return np.sum(weights * moment(s), axis=0) / np.sum(weights, axis=0)
+    total = np.sum(weights, axis=0)
+    if moment is None:
+        return np.log(_STEP * total) + np.log(2) * high
+    return np.sum(weights * moment(s), axis=0) / total
 
 
 def _moment(cumulant: Callable[[int, int], Any], m: int, n: int = 0) -> Any:
@@ -105,25 +115,39 @@ def _gamma_cumulant(a: Any, log_t: Any) -> Callable[[int, int], Any]:
     return functools.cache(lambda i, j: log_t - psi(a) if i == 1 else -polygamma(i - 1, a))
 
 
-def _gammainc_derivative(a: Any, x: Any, order: int) -> Any:
+# a derivative of a probability, or that divided by the probability or by its complement
+_DERIVATIVE, _OF_LOG, _OF_LOG_REST = "derivative", "log", "log of the rest"
+
+
+def _scaled(mean: Any, of: str, is_below: bool, own: Any, rest: Any) -> Any:
+    """What is asked for, of a mean over the tail with the probability `own`."""
+    if of == (_OF_LOG if is_below else _OF_LOG_REST):
+        return mean
+    sign = 1 if is_below and of == _DERIVATIVE else -1
+    return sign * own * mean / (1 if of == _DERIVATIVE else rest)
+
+
+def _gammainc_derivative(a: Any, x: Any, order: int, of: str = _DERIVATIVE) -> Any:
     """On vectors."""
 
     def below(a: Any, x: Any) -> Any:
         # t = x * exp(-s)
-        return scipys("gammainc")(a, x) * _mean(
+        mean = _mean(
             lambda s: -a * s - x * np.expm1(-s),
             lambda s: _moment(_gamma_cumulant(a, np.log(x) - s), order),
             1.0,
         )
+        return _scaled(mean, of, True, scipys("gammainc")(a, x), scipys("gammaincc")(a, x))
 
     def above(a: Any, x: Any) -> Any:
         # t = x + s
-        return -scipys("gammaincc")(a, x) * _mean(
+        mean = _mean(
             lambda s: (a - 1) * np.log1p(s / x) - s,
             lambda s: _moment(_gamma_cumulant(a, np.log(x) + np.log1p(s / x)), order),
             a,
             x,
         )
+        return _scaled(mean, of, False, scipys("gammaincc")(a, x), scipys("gammainc")(a, x))
 
     return _by_side(x < a, below, above, (x > 0) & (x < np.inf), a, x)
 
@@ -145,8 +169,14 @@ _SHAPE = Elements(0.25, 8.0)
 _TIMES = Elements(0.125, 12.0)
 
 
+def _few(choose: Choices, *kinds: Elements) -> list[Any]:
+    """Operands of few elements, each of which takes some hundred evaluations."""
+    shapes = choose.broadcastable(len(kinds), max_dims=1, max_side=2)
+    return [choose.array(shape, kind) for shape, kind in zip(shapes, kinds, strict=True)]
+
+
 def _gamma_calls(choose: Choices) -> Call:
-    return Call((choose.integer(1, 2), *each(_SHAPE, _TIMES)(choose).args))
+    return Call((choose.integer(1, 2), *_few(choose, _SHAPE, _TIMES)))
 
 
 gammainc_derivative: Op[Any] = declared(
@@ -186,6 +216,70 @@ gammainccinv: Op[Any] = special(
     domain=(_SHAPE, _PROBABILITY),
 )
 
+# --- its logarithm, which does not underflow -----------------------------------------------
+
+# below this a logarithm of a probability loses digits
+_TINY = 1e-290
+
+
+def _log_or(p: Any, rest: Any, tail: Callable[[Any], Any]) -> Any:
+    """The logarithm of p; where p has underflowed, that of the tail, by the elements there."""
+    y = np.where(p > 0.5, np.log1p(-rest), np.log(p))
+    tiny = p < _TINY
+    if np.any(tiny):
+        y[tiny] = tail(tiny)
+    return y
+
+
+def _log_gamma(a: Any, x: Any, is_below: bool) -> Any:
+    """On vectors."""
+
+    def tail(at: Any) -> Any:
+        t, z = a[at], x[at]
+        front = (t if is_below else t - 1) * np.log(z) - z - gammaln(t)
+        if is_below:
+            return front + _mean(lambda s: -t * s - z * np.expm1(-s), None, 1.0)
+        return front + _mean(lambda s: (t - 1) * np.log1p(s / z) - s, None, t, z)
+
+    found = [scipys(name)(a, x) for name in ("gammainc", "gammaincc")]
+    return _log_or(*(found if is_below else found[::-1]), tail)
+
+
+def _log_family(name: str, is_below: bool) -> tuple[Op[Any], Op[Any]]:
+    """The logarithm of a probability, and the derivatives of the probability divided by it."""
+    sign = 1 if is_below else -1
+    of = _OF_LOG if is_below else _OF_LOG_REST
+
+    def hazard(y: Any, a: Any, x: Any) -> Any:
+        return np.exp(xlogy(a - 1, x) - x - gammaln(a) - y)
+
+    def mean_by_x(g: Any, y: Any, a: Any, x: Any, order: int) -> Any:
+        moment = _moment(_gamma_cumulant(a, np.log(x)), order)
+        return sign * g * hazard(log(a, x), a, x) * (moment - y)
+
+    mean: Op[Any] = declared(
+        f"{name}_mean",
+        lambda a, x, order: _elementwise(lambda a, x: _gammainc_derivative(a, x, order, of), a, x),
+        lambda g, y, a, x, order: g * (mean(order + 1, a, x) - y * mean(1, a, x)),
+        mean_by_x,
+        domain=_gamma_calls,
+        read=_order_and_two,
+        scipy="",
+    )
+    log: Op[Any] = declared(
+        f"log_{name}",
+        lambda a, x: _elementwise(lambda a, x: _log_gamma(a, x, is_below), a, x),
+        lambda g, y, a, x: g * mean(1, a, x),
+        lambda g, y, a, x: sign * g * hazard(y, a, x),
+        domain=each(_SHAPE, _TIMES),
+        scipy="",
+    )
+    return log, mean
+
+
+log_gammainc, gammainc_mean = _log_family("gammainc", True)
+log_gammaincc, gammaincc_mean = _log_family("gammaincc", False)
+
 # --- the incomplete beta function ----------------------------------------------------------
 
 
@@ -207,23 +301,31 @@ def _beta_cumulant(a: Any, b: Any, log_t: Any, log_rest: Any) -> Callable[[int, 
     return cumulant
 
 
-def _betainc_derivative(a: Any, b: Any, x: Any, m: int, n: int) -> Any:
+def _betainc_derivative(a: Any, b: Any, x: Any, m: int, n: int, of: str = _DERIVATIVE) -> Any:
     """On vectors."""
 
-    def below(a: Any, b: Any, x: Any, m: int = m, n: int = n) -> Any:
+    def below(a: Any, b: Any, x: Any, m: int, n: int, is_below: bool) -> Any:
         # t = x * exp(-s)
         def moment(s: Any) -> Any:
             return _moment(_beta_cumulant(a, b, np.log(x) - s, np.log1p(-x * np.exp(-s))), m, n)
 
-        def log_weight(s: Any) -> Any:
-            return (b - 1) * np.log1p(x * -np.expm1(-s) / (1 - x)) - a * s
+        mean = _mean(lambda s: _log_beta_weight(a, b, x, s), moment, b, b)
+        own, rest = scipys("betainc")(a, b, x), scipys("betaincc")(a, b, x)
+        return _scaled(mean, of, is_below, own, rest)
 
-        return scipys("betainc")(a, b, x) * _mean(log_weight, moment, b, b)
+    return _by_side(
+        x * (a + b) < a,
+        lambda a, b, x: below(a, b, x, m, n, True),
+        lambda a, b, x: below(b, a, 1 - x, n, m, False),
+        (x > 0) & (x < 1),
+        a,
+        b,
+        x,
+    )
 
-    def above(a: Any, b: Any, x: Any) -> Any:
-        return -below(b, a, 1 - x, n, m)
 
-    return _by_side(x * (a + b) < a, below, above, (x > 0) & (x < 1), a, b, x)
+def _log_beta_weight(a: Any, b: Any, x: Any, s: Any) -> Any:
+    return (b - 1) * np.log1p(x * -np.expm1(-s) / (1 - x)) - a * s
 
 
 def _orders_and_three(
@@ -233,8 +335,8 @@ def _orders_and_three(
 
 
 def _beta_calls(choose: Choices) -> Call:
-    args = each(_SHAPE, _SHAPE, _PROBABILITY)(choose).args
-    return Call((*choose.among([(1, 0), (0, 1)]), *args))
+    orders = choose.among([(1, 0), (0, 1)])
+    return Call((*orders, *_few(choose, _SHAPE, _SHAPE, _PROBABILITY)))
 
 
 betainc_derivative: Op[Any] = declared(
@@ -273,6 +375,63 @@ betainc = _beta_family("betainc", 1)
 betaincc = _beta_family("betaincc", -1)
 betaincinv = _beta_family("betaincinv", 1, is_inverse=True)
 betainccinv = _beta_family("betainccinv", -1, is_inverse=True)
+
+
+def _log_beta(a: Any, b: Any, x: Any) -> Any:
+    """On vectors."""
+
+    def tail(at: Any) -> Any:
+        p, q, z = a[at], b[at], x[at]
+        front = p * np.log(z) + (q - 1) * np.log1p(-z) - betaln(p, q)
+        return front + _mean(lambda s: _log_beta_weight(p, q, z, s), None, q, q)
+
+    return _log_or(scipys("betainc")(a, b, x), scipys("betaincc")(a, b, x), tail)
+
+
+def _log_beta_family(name: str, is_below: bool) -> tuple[Op[Any], Op[Any]]:
+    """As `_log_family`."""
+    sign = 1 if is_below else -1
+    of = _OF_LOG if is_below else _OF_LOG_REST
+
+    def hazard(y: Any, a: Any, b: Any, x: Any) -> Any:
+        return np.exp(xlogy(a - 1, x) + xlog1py(b - 1, -x) - betaln(a, b) - y)
+
+    def mean_by_x(g: Any, y: Any, a: Any, b: Any, x: Any, m: int, n: int) -> Any:
+        moment = _moment(_beta_cumulant(a, b, np.log(x), np.log1p(-x)), m, n)
+        return sign * g * hazard(log(a, b, x), a, b, x) * (moment - y)
+
+    def forward(a: Any, b: Any, x: Any) -> Any:
+        if is_below:
+            return _elementwise(_log_beta, a, b, x)
+        # 1 - x is exact where this tail is small
+        return _elementwise(lambda a, b, x: _log_beta(b, a, 1 - x), a, b, x)
+
+    mean: Op[Any] = declared(
+        f"{name}_mean",
+        lambda a, b, x, m, n: _elementwise(
+            lambda a, b, x: _betainc_derivative(a, b, x, m, n, of), a, b, x
+        ),
+        lambda g, y, a, b, x, m, n: g * (mean(m + 1, n, a, b, x) - y * mean(1, 0, a, b, x)),
+        lambda g, y, a, b, x, m, n: g * (mean(m, n + 1, a, b, x) - y * mean(0, 1, a, b, x)),
+        mean_by_x,
+        domain=_beta_calls,
+        read=_orders_and_three,
+        scipy="",
+    )
+    log: Op[Any] = declared(
+        f"log_{name}",
+        forward,
+        lambda g, y, a, b, x: g * mean(1, 0, a, b, x),
+        lambda g, y, a, b, x: g * mean(0, 1, a, b, x),
+        lambda g, y, a, b, x: sign * g * hazard(y, a, b, x),
+        domain=each(_SHAPE, _SHAPE, _PROBABILITY),
+        scipy="",
+    )
+    return log, mean
+
+
+log_betainc, betainc_mean = _log_beta_family("betainc", True)
+log_betaincc, betaincc_mean = _log_beta_family("betaincc", False)
 
 # --- Student's t distribution --------------------------------------------------------------
 

@@ -27,8 +27,10 @@ __all__ += ["log1p", "sici", "sici_c", "sici_s", "wofz"]
 
 _ABOVE_MINUS_ONE = Elements(-0.9375, 4.0)
 
-log1p: Op[Any] = special("log1p", lambda g, y, x: g / (1 + x), domain=_ABOVE_MINUS_ONE)
-expm1: Op[Any] = special("expm1", lambda g, y, x: g * np.exp(x))
+log1p: Op[Any] = special(
+    "log1p", lambda g, y, x: g / (1 + x), domain=_ABOVE_MINUS_ONE, complex=True
+)
+expm1: Op[Any] = special("expm1", lambda g, y, x: g * np.exp(x), complex=True)
 cosm1: Op[Any] = special("cosm1", lambda g, y, x: -g * np.sin(x))
 exprel: Op[Any] = special("exprel", lambda g, y, x: g * hyp1f1(2, 3, x) / 2)
 huber: Op[Any] = special(

@@ -31,8 +31,8 @@ def _bell(x: Any) -> Any:
     return (2 / _SQRT_PI) * np.exp(-np.square(x))
 
 
-erf: Op[Any] = special("erf", lambda g, y, x: g * _bell(x))
-erfc: Op[Any] = special("erfc", lambda g, y, x: -g * _bell(x))
+erf: Op[Any] = special("erf", lambda g, y, x: g * _bell(x), complex=True)
+erfc: Op[Any] = special("erfc", lambda g, y, x: -g * _bell(x), complex=True)
 # beyond this, recurrences lose digits and the first terms of the series have all of them
 _FAR = 8.0
 _TERMS = 30
@@ -82,7 +82,9 @@ def _derivatives(name: str, sign: int, limit: float, elements: Elements) -> Op[A
 erfcx_derivative: Op[Any] = _derivatives("erfcx", 1, 1 / _SQRT_PI, Elements(-2.0, 12.0))
 dawsn_derivative: Op[Any] = _derivatives("dawsn", -1, 0.5, Elements(-12.0, 12.0))
 erfcx: Op[Any] = special("erfcx", lambda g, y, x: g * erfcx_derivative(1, x), domain=Elements(-2.0))
-erfi: Op[Any] = special("erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)))
+erfi: Op[Any] = special(
+    "erfi", lambda g, y, x: g * (2 / _SQRT_PI) * np.exp(np.square(x)), complex=True
+)
 dawsn: Op[Any] = special("dawsn", lambda g, y, x: g * dawsn_derivative(1, x))
 erfinv: Op[Any] = special(
     "erfinv",
