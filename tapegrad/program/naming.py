@@ -15,12 +15,13 @@ from tapegrad.declare import OPS, key_of
 from tapegrad.declare.custom import CUSTOM_VJP
 from tapegrad.declare.parts import PART
 from tapegrad.errors import FileError
-from tapegrad.ops.scipy_special import SCIPY_OPS
+from tapegrad.face.table import lazy_import
 from tapegrad.random import generator
 from tapegrad.transforms.replay import EACH, EACH_DRAWN
 
 # loops and branches, whose ops are made of programs
 _CONTROL = "tapegrad.program.control."
+_SCIPY = "tapegrad.ops.scipy_special"
 # an op that has other rules for complex operands, as it is for these
 COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
@@ -29,7 +30,6 @@ _OTHERS = {
     "seed": SEED,
     "as_array": ASARRAY,
     **{f"random.{op.declared.__name__}": op for op in DRAWS},
-    **{f"scipy.{name}": op for name, op in SCIPY_OPS.items()},
 }
 
 
@@ -56,6 +56,8 @@ def name_of_op(op: Rules) -> str:
     for name, known in _OTHERS.items():
         if known is op:
             return name
+    if _is_of_scipy(op):
+        return f"scipy.{op.name}"
     if op is PART:
         return "control.part"
     if op.forward.__module__.startswith(_CONTROL):
@@ -65,7 +67,12 @@ def name_of_op(op: Rules) -> str:
 
 def is_known(op: Rules) -> bool:
     """Whether an op is tapegrad's own, other than a loop or a branch."""
-    return key_of(op) is not None or any(known is op for known in _OTHERS.values())
+    known = any(known is op for known in _OTHERS.values())
+    return known or key_of(op) is not None or _is_of_scipy(op)
+
+
+def _is_of_scipy(op: Rules) -> bool:
+    return getattr(op, "__module__", "").startswith(_SCIPY)
 
 
 def op_named(name: str, using: Iterable[Any]) -> Rules:
@@ -80,6 +87,9 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
     if name.endswith(COMPLEX):
         op = getattr(OPS.get(name.removesuffix(COMPLEX)), "complex", None)
         op = op if isinstance(op, Op) else None
+    elif name.startswith("scipy."):
+        # not every program needs them
+        op = lazy_import(_SCIPY, "SCIPY_OPS").get(name.removeprefix("scipy."))
     if op is None:
         op = _handed(name, [x for x in using if isinstance(x, Op)])
     if op is not None:

@@ -221,8 +221,16 @@ def test_functions_of_scipy_that_jax_has_are_ours() -> None:
     close(on_jax(x, y), (fn(x, y), tg.jacobian(fn, (0, 1))(x, y)), 1e-9)
 
 
-OF_ONE = [scipy_special.psi, scipy_special.gammaln, scipy_special.ndtri, scipy_special.entr]
-OF_TWO = [scipy_special.xlogy, scipy_special.betaln, scipy_special.kl_div]
+OF_ONE = [
+    *(scipy_special.psi, scipy_special.gammaln, scipy_special.ndtri, scipy_special.entr),
+    *(scipy_special.expi, scipy_special.exp1, scipy_special.log1p, scipy_special.expm1),
+    functools.partial(scipy_special.zeta, 2.5),
+    functools.partial(scipy_special.expn, 2),
+    functools.partial(scipy_special.hyp1f1, 0.5, 1.5),
+]
+OF_TWO = [
+    *(scipy_special.xlogy, scipy_special.betaln, scipy_special.kl_div, scipy_special.gammainc),
+]
 
 
 def weights(y: Any) -> Any:

@@ -266,7 +266,7 @@ def _of_scipy(name: str) -> Lowering:
 _SCIPYS = (
     *("gamma", "gammaln", "beta", "betaln", "erf", "erfc", "erfinv", "ndtr", "ndtri", "log_ndtr"),
     *("expit", "logit", "xlogy", "xlog1py", "entr", "rel_entr", "kl_div"),
-    *("i0", "i1", "i0e", "i1e"),
+    *("i0", "i1", "i0e", "i1e", "gammainc", "gammaincc", "betainc", "expi", "exp1"),
 )
 
 # --- the table ------------------------------------------------------------------------------
@@ -377,6 +377,11 @@ TABLE: Mapping[str, Lowering] = {
     "scipy.loggamma": _of_scipy("gammaln"),
     "scipy.rgamma": lambda jax, out, x: 1 / jax.scipy.special.gamma(x.astype(out.dtype)),
     "scipy.log_expit": lambda jax, out, x: jax.nn.log_sigmoid(x.astype(out.dtype)),
+    "scipy.log1p": lambda jax, out, x: jax.numpy.log1p(x.astype(out.dtype)),
+    "scipy.expm1": lambda jax, out, x: jax.numpy.expm1(x.astype(out.dtype)),
+    "scipy.expn": lambda jax, out, x, order: jax.scipy.special.expn(order, x.astype(out.dtype)),
+    "scipy.zeta": lambda jax, out, q, x: jax.scipy.special.zeta(x, q.astype(out.dtype)),
+    "scipy.hyp1f1": lambda jax, out, x, a, b: jax.scipy.special.hyp1f1(a, b, x.astype(out.dtype)),
     "scipy.polygamma": lambda jax, out, x, order: jax.scipy.special.polygamma(
         order, x.astype(out.dtype)
     ),

@@ -242,7 +242,8 @@ def _log_gamma(a: Any, x: Any, is_below: bool) -> Any:
         return front + _mean(lambda s: (t - 1) * np.log1p(s / z) - s, None, t, z)
 
     found = [scipys(name)(a, x) for name in ("gammainc", "gammaincc")]
-    return _log_or(*(found if is_below else found[::-1]), tail)
+    p, rest = found if is_below else found[::-1]
+    return _log_or(p, rest, tail)
 
 
 def _log_family(name: str, is_below: bool) -> tuple[Op[Any], Op[Any]]:
