@@ -277,10 +277,12 @@ def _scipys_here(place: str, path: str) -> str:
     for end in range(2, len(parts) + 1):
         module = ".".join(["tapegrad", *parts[:end]])
         try:
-            attrgetter(path)(import_module(module))
+            found = import_module(module)
+            attrgetter(path)(found)
         except (ImportError, AttributeError):
             continue
-        return f"{module}.{path}"
+        if path.split(".")[0] in found.__all__:
+            return f"{module}.{path}"
     return ""
 
 
