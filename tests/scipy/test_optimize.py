@@ -468,3 +468,32 @@ def test_an_objective_is_what_scipys_own_solvers_take() -> None:
     assert tree["b"] == 1.0 and not np.isnan(objective.fun(objective.jac(v)))  # noqa: PT018
     compiled = ours.objective(tg.compile(fitted), tree)
     np.testing.assert_allclose(compiled.jac(v), jac(v))
+
+
+# --- the example -------------------------------------------------------------------------------
+
+
+def test_the_gaussian_process_is_fitted_and_moves_with_its_data(capsys: Any, tmp_path: Any) -> None:
+    import gaussian_process as process
+
+    found, influence = process.main(24)
+    x, y = process.measure(0, 24)
+    np.testing.assert_allclose(
+        tg.tree.ravel(tg.grad(process.surprise)(found.x, x, y))[0], 0, atol=1e-4
+    )
+    i = int(np.argmax(np.abs(influence)))
+    step = 1e-2 * np.eye(24)[i]
+    after, before = (np.exp(process.fit(x, y + e).x["length"]) for e in (step, -step))
+    np.testing.assert_allclose(influence[i], (after - before) / 2e-2, rtol=1e-3)
+    assert f"moves by {influence[i]:+.4f} of y[{i}]" in capsys.readouterr().out
+    mean, spread = process.predict(found.x, x, y, x)
+    assert np.std(mean - y) < 3 * np.exp(found.x["noise"])
+    assert np.all(spread < np.exp(found.x["size"]))
+    # the likelihood is that of a normal distribution
+    stats = pytest.importorskip("scipy.stats")
+    matrix = process.covariance(found.x, x, x) + np.exp(2 * found.x["noise"]) * np.eye(24)
+    want = stats.multivariate_normal(np.zeros(24), np.asarray(matrix)).logpdf(y)
+    np.testing.assert_allclose(-found.fun, want, rtol=1e-9)
+    pytest.importorskip("matplotlib")
+    process.main(24, picture=str(tmp_path / "process.png"))
+    assert (tmp_path / "process.png").stat().st_size > 10_000
