@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy_kit import prove, refuses_alike
+from scipy_kit import prove, refuses_alike, same
 
 import tapegrad as tg
 
@@ -50,3 +50,20 @@ def test_a_negative_sum_is_nan_without_its_sign() -> None:
 @pytest.mark.parametrize("name", ["softmax", "log_softmax", "logsumexp"])
 def test_an_axis_that_is_not_there_is_refused_as_by_scipy(name: str) -> None:
     refuses_alike(lambda a: getattr(ours, name)(a, axis=2), lambda a: getattr(theirs, name)(a, axis=2), A)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["yn", "kn", "expn", "spherical_jn", "spherical_yn", "spherical_in", "spherical_kn"]
+)
+def test_an_order_that_scipy_would_cut_off_is_refused(name: str) -> None:
+    """The value would be that of the whole order below, and the slope that of no order at all."""
+    fn = getattr(ours, name)
+    for order in (1, 2.0, np.array([0, 3])):
+        x = np.array([0.75, 1.5])
+        same(
+            tg.record(lambda x, order=order: fn(order, x))(x)[0],
+            getattr(theirs, name)(np.asarray(order, int), x),
+        )
+    for order in (1.5, np.array([1.0, 2.5])):
+        with pytest.raises(ValueError, match=r"the order must be a whole number, not .*\.5"):
+            tg.grad(lambda x, order=order: tg.sum(fn(order, x)))(np.ones(2))

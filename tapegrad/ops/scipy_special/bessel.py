@@ -12,7 +12,14 @@ import numpy as np
 from tapegrad.core.op import Op
 from tapegrad.declare.domain import REAL, Call, Choices, Elements, each
 from tapegrad.face.table import answers
-from tapegrad.ops.scipy_special.ufuncs import declared, family, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import (
+    check_whole,
+    declared,
+    family,
+    scipys,
+    special,
+    split_whole,
+)
 
 __all__ = ["airy", "i0", "i0e", "i1", "i1e", "iv", "ive", "j0", "j1", "jn", "jv", "k0", "k0e"]
 __all__ += ["k1", "k1e", "kn", "kv", "kve", "y0", "y1", "yn", "yv"]
@@ -71,10 +78,18 @@ ive: Op[Any] = family(
 i0e: Op[Any] = special("i0e", lambda g, y, x: g * (i1e(x) - np.sign(x) * y), kink="0 at 0")
 i1e: Op[Any] = special("i1e", lambda g, y, x: g * ((i0e(x) + ive(2, x)) / 2 - np.sign(x) * y))
 yn: Op[Any] = family(
-    "yn", lambda g, y, x, order: g * (yv(order - 1, x) - yv(order + 1, x)) / 2, (0, 1, 2), _RIGHT
+    "yn",
+    lambda g, y, x, order: g * (yv(order - 1, x) - yv(order + 1, x)) / 2,
+    (0, 1, 2),
+    _RIGHT,
+    split_whole,
 )
 kn: Op[Any] = family(
-    "kn", lambda g, y, x, order: -g * (kv(order - 1, x) + kv(order + 1, x)) / 2, (0, 1, 2), _RIGHT
+    "kn",
+    lambda g, y, x, order: -g * (kv(order - 1, x) + kv(order + 1, x)) / 2,
+    (0, 1, 2),
+    _RIGHT,
+    split_whole,
 )
 # scaled by exp(x)
 kve: Op[Any] = family(
@@ -93,6 +108,7 @@ k1e: Op[Any] = special("k1e", lambda g, y, x: g * (y - (k0e(x) + kve(2, x)) / 2)
 def _read_spherical(
     n: Any, z: Any, derivative: bool = False
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    check_whole(n)
     return (z,), {"n": n, "derivative": derivative}
 
 

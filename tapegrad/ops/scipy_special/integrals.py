@@ -16,7 +16,14 @@ import numpy as np
 from tapegrad.core.op import Op
 from tapegrad.declare.domain import POSITIVE, REAL, Call, Choices, Elements, each
 from tapegrad.face.table import answers
-from tapegrad.ops.scipy_special.ufuncs import declared, family, result_type, scipys, special
+from tapegrad.ops.scipy_special.ufuncs import (
+    declared,
+    family,
+    result_type,
+    scipys,
+    special,
+    split_whole,
+)
 
 __all__ = ["cosm1", "ellipe", "ellipeinc", "ellipk", "ellipkinc", "elliptic_derivative"]
 __all__ += ["eval_jacobi", "eval_legendre", "exp1", "expi", "expm1", "expn", "exprel", "fresnel"]
@@ -57,7 +64,7 @@ def _slope_of_expn(y: Any, x: Any, order: Any) -> Any:
 
 
 expn: Op[Any] = family(
-    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (0, 1, 2), _RIGHT
+    "expn", lambda g, y, x, order: g * _slope_of_expn(y, x, order), (0, 1, 2), _RIGHT, split_whole
 )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from tapegrad.core.forward import elementwise
 from tapegrad.core.op import Op
-from tapegrad.core.tensor import Rule
+from tapegrad.core.tensor import Rule, Tensor
 from tapegrad.declare import op
 from tapegrad.declare.domain import REAL, Call, Choices, Domain, Elements, each
 
@@ -100,6 +100,18 @@ def family(
 def split(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """An order is an option: it passes no gradient, and must not be a Tensor."""
     return (x,), {"order": order}
+
+
+def split_whole(order: Any, x: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The same, where SciPy would cut off what follows the point, and give another order."""
+    check_whole(order)
+    return split(order, x)
+
+
+def check_whole(order: Any) -> None:
+    """Raise unless an order, which is no Tensor, is a whole number."""
+    if type(order) is not Tensor and np.any(np.remainder(order, 1)):
+        raise ValueError(f"the order must be a whole number, not {order}")
 
 
 def declared(
