@@ -418,7 +418,13 @@ def _is_number(x: Any) -> bool:
 
 def _customized_call(*operands: Any, call: CustomCall) -> Any:
     """A call with a hand-written VJP rule."""
-    y = call.layout.primal(call.run(operands))
+    # a body of a loop is computed while its result is recorded, which is not the function's to see
+    output = (
+        call.run(operands)
+        if CURRENT.get() is None
+        else recorded_from(None, call.run, (operands,))[0]
+    )
+    y = call.layout.primal(output)
     return y if type(y) is Parts else np.asarray(y)
 
 

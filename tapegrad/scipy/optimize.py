@@ -42,6 +42,8 @@ _MANY = 256
 _CONVERGED, _TINY = 1e-3, 1e-6
 # and change the derivative by this part, which it halves where the derivative is zero
 _BENT = 1e-2
+# the part of a change of x below which a change by the arguments is none
+_LARGEST_NONE = 1e-4
 # how near its bound a variable lies on it
 _NEAR = 1e-6
 
@@ -375,11 +377,18 @@ def _check_converged(f: Fn, step: Any, given: tuple[Any, ...]) -> None:
         filled = dict(enumerate(leaves)) | dict(zip(places, moving, strict=True))
         return f(v, start, limits, *tree.unflatten(structure, list(filled.values())))
 
-    bent = 0.0
-    for directions in ((step, *[0 * x for x in moved]), (0 * step, *moved)):
-        slope, after = (jvp(equations, (x, *moving), directions)[1] for x in (v, v - step))
-        most, change = (np.max(np.abs(x), initial=0.0) for x in (slope, slope - after))
-        bent = max(bent, change / (most or 1))
+    def along(x: Any, *directions: Any) -> Any:
+        return jvp(equations, (x, *moving), directions)[1]
+
+    held, bent = [0 * x for x in moved], 0.0
+    # beside what a change of x does, that of the arguments may be none
+    scale = _LARGEST_NONE * np.max(
+        np.abs(along(v, size * rng.normal(size=v.shape), *held)), initial=0.0
+    )
+    for directions, least in (((step, *held), 0.0), ((0 * step, *moved), scale)):
+        slope = along(v, *directions)
+        change = np.max(np.abs(slope - along(v - step, *directions)), initial=0.0)
+        bent = max(bent, change / (np.max(np.abs(slope), initial=least) or 1))
     if not (far <= _CONVERGED * size + _TINY and bent <= _BENT):
         more = "" if limits is None else " (x may lie near a bound without reaching it)"
         raise RuntimeError(

@@ -293,3 +293,24 @@ def test_a_record_of_several_results_shows_them_and_their_cotangents() -> None:
     assert "(0, [1. 1.], 0)" in tape.show(output)
     assert "([0.9093 0.1411], [4. 9.], [4.])" in repr(whole)
     assert tg.grad(fn)(np.array([2.0, 3.0])).tolist() == [4.0, 6.0]
+
+
+def test_the_function_sees_no_recording_wherever_it_is_called():
+    """Not that of a loop around it either, so that it may take a gradient of arrays."""
+
+    def slope(x):
+        got = tg.grad(lambda x: x**4)(x)
+        assert type(got) is np.ndarray
+        return np.array(got)
+
+    fn = tg.custom_vjp(lambda g, y, x: (g * 12 * x**2,))(slope)
+
+    def looped(x):
+        return tg.scan(lambda c, _: (fn(c), None), x, length=2)[0]
+
+    def branched(x):
+        return tg.cond(x > 0, fn, lambda x: x, fn(x))
+
+    twice = 4 * (4 * 1.25**3) ** 3, 12 * (4 * 1.25**3) ** 2 * 12 * 1.25**2
+    for f in (looped, branched, tg.compile(looped)):
+        np.testing.assert_allclose(tg.value_and_grad(f)(1.25), twice)

@@ -352,6 +352,38 @@ def test_a_variable_that_just_touches_its_bound_is_an_error() -> None:
     np.testing.assert_allclose(tg.grad(touching)(0.1), 1)
 
 
+def test_arguments_without_effect_are_no_sign_of_it() -> None:
+    """At the minimum of Rosenbrock's function, the height of its walls does not matter."""
+
+    def walls(x: Any, a: Any) -> Any:
+        return tg.sum(a * (x[1:] - x[:-1] ** 2) ** 2 + (1 - x[:-1]) ** 2)
+
+    value = of_minimum(walls, np.full(5, 1.3), tol=1e-7)
+    np.testing.assert_allclose(tg.grad(value)(100.0), 0.0, atol=1e-7)
+    assert tg.grad(of_minimum(lambda x, a: tg.sum(x**2), START))(1.0) == 0
+
+
+def test_solvers_are_found_in_functions_that_others_minimize_and_in_loops() -> None:
+    def inner(y: Any, x: Any, a: Any) -> Any:
+        return tg.sum((y - x) ** 2) + a * tg.sum(y**4)
+
+    def outer(x: Any, a: Any) -> Any:
+        y = ours.minimize(inner, np.zeros(2), (x, a), tol=1e-10).x
+        return tg.sum((y - 1) ** 2) + 0.1 * tg.sum(x**2)
+
+    def value(a: Any) -> Any:
+        return tg.sum(ours.minimize(outer, np.ones(2), a, tol=1e-9).x)
+
+    want = (value(0.3001) - value(0.2999)) / 2e-4
+    np.testing.assert_allclose(tg.grad(value)(0.3), want, rtol=1e-4)
+
+    def step(a: Any) -> Any:
+        return ours.root(lambda x, a: x**3 + x - a, [0.5], a, tol=1e-13).x[0]
+
+    looped = tg.grad(lambda a: tg.scan(lambda c, _: (step(c), c), a, length=3)[0])
+    np.testing.assert_allclose(looped(2.0), tg.grad(lambda a: step(step(step(a))))(2.0), rtol=1e-9)
+
+
 # --- arguments ---------------------------------------------------------------------------------
 
 
