@@ -42,6 +42,14 @@ def _within(inside: Any, fn: Callable[..., Any], y: Any, other: float, outside: 
     return np.where(inside, fn(np.where(inside, y, other)), outside)
 
 
+def _lacking(distribution: Any, attribute: str) -> Any:
+    """Raise for what a distribution does not have."""
+    name = type(distribution).__dict__.get("name") or distribution.__dict__.get("name")
+    raise AttributeError(
+        f"tapegrad.scipy.stats.{name} has no {attribute!r}; call SciPy's on values (t.value)"
+    )
+
+
 @attrs.frozen(eq=False, slots=False)
 class _Distribution:
     """What every distribution has: shape parameters, a location, and perhaps a scale.
@@ -92,6 +100,8 @@ class _Distribution:
 
     def __reduce__(self) -> str:
         return self.name
+
+    __getattr__ = _lacking
 
     def __repr__(self) -> str:
         return f"<{self.name} of tapegrad.scipy.stats>"
@@ -529,6 +539,9 @@ class _MultivariateNormal:
     array([-0.25,  0.  ])
     """
 
+    name: ClassVar[str] = "multivariate_normal"
+    __getattr__ = _lacking
+
     def pdf(self, x: Any, mean: Any = None, cov: Any = 1, allow_singular: bool = False) -> Any:
         """The density."""
         return np.exp(self.logpdf(x, mean, cov, allow_singular))
@@ -576,6 +589,9 @@ class _Dirichlet:
     >>> tg.grad(dirichlet.logpdf)(np.array([0.25, 0.75]), np.array([2.0, 4.0]))
     array([4., 4.])
     """
+
+    name: ClassVar[str] = "dirichlet"
+    __getattr__ = _lacking
 
     def pdf(self, x: Any, alpha: Any) -> Any:
         """The density."""

@@ -175,8 +175,10 @@ def test_a_frozen_distribution_is_a_tree() -> None:
     again = pickle.loads(pickle.dumps(ours.binom(5, 0.5)))
     assert again.distribution is ours.binom
     assert again.pmf(2) == ours.binom.pmf(2, 5, 0.5)
-    with pytest.raises(AttributeError, match="no attribute 'rvs'"):
+    with pytest.raises(AttributeError, match=r"stats\.norm has no 'rvs'"):
         _ = ours.norm(0.0, 1.0).rvs
+    with pytest.raises(AttributeError, match=r"stats\.multivariate_normal has no 'cdf'"):
+        ours.multivariate_normal.cdf(X)
 
 
 @pytest.mark.parametrize(
