@@ -377,8 +377,9 @@ def _function(code: CodeType) -> str:
     return f"{code.co_qualname} ({_base(code.co_filename)}:{code.co_firstlineno})"
 
 
-def _place(record: Any) -> Place:
-    place = getattr(record, "place", None) or NOWHERE
+def _place(x: Any, around: Place = NOWHERE) -> Place:
+    """The place of a record or an instruction; that of what holds it, if it has none."""
+    place: Place = x.place if x.place is not None and x.place.file else around
     return place.bare if isinstance(place, _Called) else place
 
 
@@ -558,7 +559,7 @@ def _profiled(
     inside: dict[Tensor, tuple[Row, ...]] = {}
 
     def opened(record: Tensor, g: Any) -> None:
-        inside[record] = _inside(record, g, clock)
+        inside[record] = _inside(record, g, clock, _place(record))
 
     with np.errstate(all="ignore"):
         seeds = {x: initial_cotangent(x, None) for x in outputs}
@@ -589,10 +590,10 @@ def _profiled(
 _CODE = _profiled.__code__
 
 
-def _row(x: Line, inside: tuple[Row, ...]) -> Row:
+def _row(x: Line, inside: tuple[Row, ...], around: Place = NOWHERE) -> Row:
     record = x.record
     figures = x.bytes, x.extra, x.freed_at, x.forward_s, x.backward_s
-    return Row(record, record.index, _place(record), *figures, 1, inside)
+    return Row(record, record.index, _place(record, around), *figures, 1, inside)
 
 
 def _compiled(
@@ -602,16 +603,16 @@ def _compiled(
     with np.errstate(all="ignore"):
         found = timed(program, values, clock.rounds)
         whole = clock.time(partial(fn, *args, **kwargs))
-    rows = tuple([_instruction(x, x.made.stage) for x in found.instructions])
+    rows = tuple([_instruction(x, x.made.stage, NOWHERE) for x in found.instructions])
     rest = max(0.0, whole - sum(x.seconds for x in found.instructions))
     figures = found.peak, None, rest, found.noise, found.tick, clock.rounds
     return Profile(f"{label(fn)}, compiled", rows, *figures)
 
 
-def _instruction(x: Timed, stage: str) -> Row:
+def _instruction(x: Timed, stage: str, around: Place) -> Row:
     times = (0.0, x.seconds) if stage == "backward" else (x.seconds, 0.0)
-    inside = tuple([_instruction(y, stage) for y in x.inside])
-    place = _place(x.made)
+    place = _place(x.made, around)
+    inside = tuple([_instruction(y, stage, place) for y in x.inside])
     return Row(x.made, x.index, place, x.bytes, 0, x.freed_at, *times, x.steps, inside)
 
 
@@ -619,7 +620,7 @@ def _instruction(x: Timed, stage: str) -> Row:
 _TIMED = 16
 
 
-def _inside(record: Tensor, g: Any, clock: Clock) -> tuple[Row, ...]:
+def _inside(record: Tensor, g: Any, clock: Clock, around: Place) -> tuple[Row, ...]:
     """The lines inside a record, summed over its steps."""
     loop = record._options.get("loop")
     n = sum(1 for _ in steps(loop, primals(record._operands))) if isinstance(loop, Loop) else 1
@@ -629,21 +630,22 @@ def _inside(record: Tensor, g: Any, clock: Clock) -> tuple[Row, ...]:
     found: _Rows = {}
 
     def within(x: Tensor, c: Any) -> tuple[Row, ...]:
-        return _inside(x, c, clock) if x.op in HOLDERS and (c is not None or g is None) else ()
+        opens = x.op in HOLDERS and (c is not None or g is None)
+        return _inside(x, c, clock, _place(x, around)) if opens else ()
 
     for t, made in enumerate(runs(record)):
         for x in made.tape if t in shares else ():
             if x.op is not PARAMETER:
                 line = Line(x, forward_s=clock.time(written(x)))
                 line.bytes = sum(a.nbytes for a in arrays_of(x._primal) if a.base is None)
-                _add(found, _row(line, within(x, None)), shares[t])
+                _add(found, _row(line, within(x, None), around), shares[t])
     for swept in () if g is None else Inside(record, g):
         t = swept.step or 0
         for step in swept.steps if t in shares else ():
             if step.contributions:
                 seconds = clock.time(pulled(step.record, step.cotangent))
                 line = Line(step.record, backward_s=seconds)
-                row = _row(line, within(step.record, step.cotangent))
+                row = _row(line, within(step.record, step.cotangent), around)
                 _add(found, attrs.evolve(row, steps=0), shares[t])
     return tuple(found.values())
 

@@ -195,6 +195,20 @@ def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
     assert f"slow x {steps}" in str(profile) or steps == 1
 
 
+def test_every_line_inside_has_a_place():
+    def fn(x):
+        def body(c, row):
+            return np.tanh(c * np.exp(row)), None
+
+        return np.sum(tg.scan(body, x, np.ones((6, 5)), checkpoint=2)[0])
+
+    lines = {"return np.tanh(c * np.exp(row)), None", "return np.sum(tg.scan(body"}
+    for of in (fn, tg.compile(tg.grad(fn))):
+        places = tg.profile(of, rounds=1)(X[:5]).by_place()
+        assert {x.text.partition(", x, np")[0] for x in places if "profile" not in x.text} <= lines
+        assert any("exp" in x.text for x in places)
+
+
 def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
     slow = Hand(monkeypatch).slow
 

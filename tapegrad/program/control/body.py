@@ -145,10 +145,16 @@ def example(given: Input) -> Any:
 
 
 def program_of(
-    called: str, inputs: Sequence[Input], fn: Callable[[list[Tensor]], Iterable[Any]]
+    called: str,
+    inputs: Sequence[Input],
+    fn: Callable[[list[Tensor]], Iterable[Any]],
+    place: Callable[[], Any] | None = None,
 ) -> Program:
-    """The program of a function of a list of Tensors that returns a list of Tensors."""
-    origin = Origin(called, True, evaluate=evaluate)
+    """The program of a function of a list of Tensors that returns a list of Tensors.
+
+    `place` is asked for the place of each instruction.
+    """
+    origin = Origin(called, True, place=place, evaluate=evaluate)
     last: Any = origin
     given: dict[Tensor, Input] = {}
     for x in inputs:
@@ -179,10 +185,7 @@ def settled_before(done: Traced, is_certain: bool = True) -> Traced:
         recorded = any(type(values.get(x)) is Tensor for x in y.operands)
         if is_known and recorded and (is_certain or y.is_view):
             operands = tuple([values.get(x, x) for x in y.operands])
-            values[Ref("instruction", i)] = record = append(y.op, operands, y.options)
-            if y.place is not None:
-                # written for the line in the body, not for the call of the loop
-                object.__setattr__(record, "_place", y.place)
+            values[Ref("instruction", i)] = written_again(y, operands)
             made.append(i)
     rest = [set(y.operands) for i, y in enumerate(code.instructions) if i not in made]
     used = set(code.outputs).union(*rest)
@@ -269,15 +272,16 @@ def over_inputs(code: Any, inputs: tuple[Input, ...], places: Sequence[int]) -> 
 
 def replayed(code: Code, inputs: Sequence[Any]) -> Values:
     """The outputs of a program whose instructions are recorded again."""
+    return interpreted(code, inputs, written_again)
 
-    def write(made: Instruction, given: Values) -> Tensor:
-        record = append(made.op, tuple(given), dict(made.options))
-        if made.place is not None:
-            # nobody has seen the record yet
-            object.__setattr__(record, "_place", made.place)
-        return record
 
-    return interpreted(code, inputs, write)
+def written_again(made: Instruction, operands: Iterable[Any]) -> Tensor:
+    """An instruction recorded, at its own place."""
+    record = append(made.op, tuple(operands), dict(made.options))
+    if made.place is not None:
+        # nobody has seen the record yet
+        object.__setattr__(record, "_place", made.place)
+    return record
 
 
 def needed_part(code: Program) -> Program:

@@ -339,12 +339,15 @@ def _computed(
     known = {**outside, **stacks}
     sources = [x for x in known if type(known[x]) is Ref]
     inputs = [attrs.evolve(input_of(builder.of(known[x])), path="x") for x in sources]
+    place: Any = None
 
     def computed(tensors: list[Tensor]) -> list[Any]:
+        nonlocal place
         values: dict[Any, Any] = {**known, **dict(zip(sources, tensors, strict=True))}
         needed = _needed(sides, [*wanted, *_terms(sides, summed)], values)
         for i in needed:
             made = sides.body.instructions[i]
+            place = made.place
             operands = [values.get(x, _value(sides, x)) for x in made.operands]
             varying = tuple([x in sides.varies for x in made.operands])
             if any(varying):
@@ -357,7 +360,7 @@ def _computed(
             *[_summed(sides, x, values) for x in summed],
         ]
 
-    code = program_of(sides.body.label, inputs, computed)
+    code = program_of(sides.body.label, inputs, computed, lambda: place)
     return inlined(builder, code, [known[x] for x in sources], stage)
 
 
