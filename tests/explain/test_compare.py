@@ -90,6 +90,8 @@ def test_a_difference_that_is_planted_at_a_line_is_the_first(line):
         assert (found.first.a.index, found.first.b.index) == (line, line)
         assert found.first.agree
         assert found.rows[0] is found.first
+        # of all others something before them differs
+        assert not any(row.agree for row in found.rows[1:])
         assert all(row.record.index >= line for row in found.rows)
 
 
@@ -246,6 +248,37 @@ def test_it_says_why():
     )
     first = tg.compare_tapes(recorded(np.sin, 1.0), recorded(np.sin, 1.5)).first
     assert (first.a.index, first.why) == (0, "the arguments differ")
+
+
+def test_it_begins_at_the_first_of_several_lines_that_one_tape_lacks():
+    def fn(x, more):
+        y = x * 2.0
+        if more:
+            y = np.sin(y) * 3.0 + 1.0
+        return np.sum(np.cos(y))
+
+    tapes = [recorded(lambda x, k=k: fn(x, k), X) for k in (True, False)]
+    for a, b, side in ((*tapes, "a"), (*tapes[::-1], "b")):
+        first = tg.compare_tapes(a, b).first
+        assert (first.record.op.name, first.record.index) == ("sin", 2)
+        assert first.why.startswith(f"{side} alone has it")
+
+
+def test_nan_is_nan_and_what_is_kept_for_derivatives_is_no_value():
+    with np.errstate(all="ignore"):
+        a, b = (recorded(lambda x: np.sum(np.sqrt(x)), X) for _ in range(2))
+    assert np.isnan(a.last.value)
+    assert tg.compare_tapes(a, b, rtol=0.0).rows == ()
+
+    def body(c, r):
+        return np.sin(np.exp(c) * r), None
+
+    tapes = [
+        recorded(lambda x, f=f: tg.scan(f, x, np.ones(3))[0], X)
+        for f in (body, tg.checkpoint(body))
+    ]
+    assert len(tapes[0][1]._primal.values) > len(tapes[1][1]._primal.values)
+    assert tg.compare_tapes(*tapes).rows == ()
 
 
 def test_a_line_that_changes_no_value_is_no_beginning():

@@ -1,5 +1,6 @@
 """Where time and memory go: a profile's figures beside what Python and a clock of our own see."""
 
+import itertools
 import pickle
 import tracemalloc
 import weakref
@@ -193,6 +194,38 @@ def test_loops_open_up_and_their_steps_are_summed(monkeypatch, steps):
     assert by_text["return slow(inner) / 4.0, np.sum(inner)"].backward_s == 3.0 * steps
     assert by_text[scan.place.text].forward_s == 0
     assert f"slow x {steps}" in str(profile) or steps == 1
+
+
+def test_instructions_of_higher_derivatives_have_the_place_of_what_they_differentiate():
+    def loss(x):
+        y = np.exp(x)
+        z = np.sin(y * x)
+        return np.sum(z)
+
+    def slope(x):
+        return np.sum(tg.grad(loss)(x) ** 2)
+
+    program = tg.compile(tg.grad(slope)).program(X)
+    told = {made.place.text for made in program.instructions}
+    assert told <= {
+        "y = np.exp(x)",
+        "z = np.sin(y * x)",
+        "return np.sum(z)",
+        "return np.sum(tg.grad(loss)(x) ** 2)",
+    }
+    sines = [made for made in program.instructions if made.op in (tg.sin, tg.cos)]
+    assert {made.place.text for made in sines} == {"z = np.sin(y * x)"}
+    products = [made.place.text for made in program.instructions if made.op is tg.multiply]
+    assert "y = np.exp(x)" in products
+    assert products.count("return np.sum(tg.grad(loss)(x) ** 2)") <= 2
+
+
+def test_what_the_clock_takes_is_taken_off(monkeypatch):
+    reads = itertools.count()
+    monkeypatch.setattr(stamps, "perf_counter", lambda: float(next(reads)))
+    profile = tg.profile(tg.compile(tg.grad(chain)), rounds=1)(X)
+    assert profile.tick_s == 1.0
+    assert profile.forward_s == profile.backward_s == 0.0
 
 
 def test_every_line_inside_has_a_place():
