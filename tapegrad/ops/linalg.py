@@ -364,7 +364,13 @@ def on_diagonal(x: Any) -> Any:
     return np.eye(x.shape[-1], dtype=bool)
 
 
-def _of_triangular_factor(x: Any, upper: bool) -> Any:
+def within_factor(x: Any) -> Any:
+    """The lower triangle with half of the real diagonal: what a Cholesky factor varies in."""
+    halved = np.where(on_diagonal(x), real_of(x) / 2, 0)
+    return np.where(_below(x, -1), x, halved)
+
+
+def of_triangular_factor(x: Any, upper: bool) -> Any:
     """The cotangent of the triangle that stands for a symmetric matrix, given that of the whole."""
     read = _below(x, -1)
     both = np.where(read.T if upper else read, x + adjoint(x), 0)
@@ -401,11 +407,9 @@ def check_phases(name: str, *pairs: tuple[Any, Any]) -> None:
 def _cholesky_vjp(g: Any, y: Any, a: Any, upper: bool = False) -> Any:
     if upper:
         g, y = adjoint(g), adjoint(y)
-    inner = adjoint(y) @ g
-    halved = np.where(on_diagonal(inner), real_of(inner) / 2, 0)
-    inner = np.where(_below(inner, -1), inner, halved)
+    inner = within_factor(adjoint(y) @ g)
     inverse = inv(y)
-    return _of_triangular_factor(adjoint(inverse) @ inner @ inverse, upper)
+    return of_triangular_factor(adjoint(inverse) @ inner @ inverse, upper)
 
 
 @op(
@@ -447,7 +451,7 @@ def cholesky(a: Any, *, upper: bool = False) -> Any:
 
 def _eigvalsh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     v = np.linalg.eigh(a, UPLO).eigenvectors
-    return _of_triangular_factor(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
+    return of_triangular_factor(v * np.expand_dims(g, -2) @ adjoint(v), UPLO in "Uu")
 
 
 @op(
@@ -491,7 +495,7 @@ def _eigh_vjp(g: Any, y: Any, a: Any, UPLO: Any = "L") -> Any:  # noqa: N803
     w, vc = real_of(w), conjugate_of(vt)
     gaps = turned(w) - w + np.eye(n, dtype=w.dtype)
     inner = np.where(on_diagonal(gaps), real_of(gw), vc @ turned(gvt) / gaps)
-    return _of_triangular_factor(turned(vt) @ inner @ vc, UPLO in "Uu")
+    return of_triangular_factor(turned(vt) @ inner @ vc, UPLO in "Uu")
 
 
 @op(

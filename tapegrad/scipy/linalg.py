@@ -20,8 +20,9 @@ from tapegrad.declare import op
 from tapegrad.declare.batching import Batched, align_stacks
 from tapegrad.face.text import got
 from tapegrad.ops.casting import conjugate_of, floating, to_array
-from tapegrad.ops.linalg import cholesky
-from tapegrad.ops.product import turned
+from tapegrad.ops.linalg import of_adjoints, of_triangular_factor, within_factor
+from tapegrad.ops.product import adjoint, turned
+from tapegrad.transforms.products import vjp
 
 __all__ = ["block_diag", "cho_factor", "cho_solve", "expm", "expm_frechet", "solve_banded"]
 __all__ += ["solve_sylvester", "solve_triangular", "sqrtm", "toeplitz"]
@@ -154,6 +155,60 @@ def solve_triangular(
     return _for_columns(lambda b: _triangular(a, b, kind > 0, *flags), a.shape[-1], b)
 
 
+def _pulled_by_ops(y: Any, g: Any) -> Any:
+    """The cotangent of a matrix, from its lower factor and that of this; as `tg.cholesky` has it."""
+    inner = within_factor(adjoint(y) @ g)
+    turned_y = conjugate_of(y)
+    once = _triangular(turned_y, inner, True, True, False, False)
+    whole = adjoint(_triangular(turned_y, adjoint(once), True, True, False, False))
+    return of_triangular_factor(whole, False)
+
+
+def _pulled_one(y: Any, g: Any) -> Any:
+    trmm, trsm = _scipy.get_blas_funcs(("trmm", "trsm"), (y, g))
+    x = np.tril(trmm(1.0, y, g, lower=1, trans_a=2))
+    np.fill_diagonal(x, x.diagonal().real / 2)
+    x = trsm(1.0, y, np.asfortranarray(x), lower=1, trans_a=2, overwrite_b=1)
+    x = trsm(1.0, y, x, side=1, lower=1, overwrite_b=1)
+    found = np.tril(x)
+    found += np.tril(x.conj().T, -1)
+    np.fill_diagonal(found, x.diagonal().real)
+    return found
+
+
+def _pulled_vjp(c: Any, y: Any, factor: Any, g: Any) -> list[Any]:
+    pull = vjp(_pulled_by_ops, factor, g)[1]
+    return [conjugate_of(x) for x in pull(conjugate_of(c))]
+
+
+@op(
+    each_operand=Joint(_pulled_vjp),
+    read=lambda factor, g: ((factor, g), {}),
+    name="cho_factor_pulled",
+    **_STACKED,
+)
+def _pulled(factor: Any, g: Any) -> Any:
+    """`_pulled_by_ops` with half of the operations, in one piece of memory."""
+    return _over_stacks(_pulled_one, factor, g)
+
+
+def _factor_vjp(g: Any, y: Any, a: Any, lower: bool, finite: bool) -> Any:
+    return _pulled(y, g) if lower else adjoint(_pulled(adjoint(y), adjoint(g)))
+
+
+@op(
+    _factor_vjp,
+    name="cho_factor",
+    scipy="",
+    batch=_batch,
+    like=_like,
+    complex=of_adjoints(_factor_vjp),
+)
+def _factored(a: Any, lower: bool, finite: bool) -> Any:
+    """The Cholesky factors of a stack of matrices."""
+    return _over_stacks(_scipy.cholesky, a, lower=lower, check_finite=finite)
+
+
 def cho_factor(
     a: Any, lower: bool = False, overwrite_a: bool = False, check_finite: bool = True
 ) -> tuple[Any, bool]:
@@ -168,7 +223,7 @@ def cho_factor(
     overwrite_a
         Without effect: nothing is overwritten.
     check_finite
-        Whether infinities and nan are refused, where that is known.
+        Whether infinities and nan are refused.
 
     Returns
     -------
@@ -192,10 +247,7 @@ def cho_factor(
     array([[-0.5 , -0.75],
            [ 0.  , -0.25]])
     """
-    a = _square(a)
-    if check_finite and type(a) is not Tensor and not np.isfinite(a).all():
-        raise ValueError("array must not contain infs or NaNs")
-    return cholesky(a, upper=not lower), bool(lower)
+    return _factored(_square(a), lower=bool(lower), finite=bool(check_finite)), bool(lower)
 
 
 def cho_solve(
