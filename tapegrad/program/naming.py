@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,8 @@ _SCIPY = "tapegrad.ops.scipy_special"
 # an op that has other rules for complex operands, as it is for these
 COMPLEX = ".complex"
 DRAWS = tuple([x for x in vars(generator).values() if isinstance(x, Op)])
+# modules with ops that a file names by these; they need SciPy
+_OF_SCIPY = ("tapegrad.scipy.linalg", "tapegrad.scipy.sparse.coo")
 # ops that are not declared under a name
 _OTHERS = {
     "seed": SEED,
@@ -84,6 +87,10 @@ def op_named(name: str, using: Iterable[Any]) -> Rules:
         If there is none; the message says what to do.
     """
     op: Any = OPS.get(name) or _OTHERS.get(name)
+    module, _, qualified = name.partition(":")
+    if module in _OF_SCIPY:
+        op = getattr(importlib.import_module(module), qualified, None)
+        op = op if isinstance(op, Op) else None
     if name.endswith(COMPLEX):
         op = getattr(OPS.get(name.removesuffix(COMPLEX)), "complex", None)
         op = op if isinstance(op, Op) else None

@@ -156,7 +156,7 @@ def solve_triangular(
 
 
 def _pulled_by_ops(y: Any, g: Any) -> Any:
-    """The cotangent of a matrix, from its lower factor and that of this; as `tg.cholesky` has it."""
+    """The cotangent of a matrix, from its lower factor and that of this, as of `tg.cholesky`."""
     inner = within_factor(adjoint(y) @ g)
     turned_y = conjugate_of(y)
     once = _triangular(turned_y, inner, True, True, False, False)

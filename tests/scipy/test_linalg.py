@@ -182,3 +182,33 @@ def test_wrong_arguments_are_refused_as_by_scipy(fn: Any) -> None:
 def test_where_there_is_no_solution_there_is_no_wrong_one(fn: Any) -> None:
     with pytest.raises(np.linalg.LinAlgError):
         fn()
+
+
+# --- elsewhere ------------------------------------------------------------------------------
+
+MOVED = ["solve_triangular, turned", "cho_solve", "cho_solve, lower", "expm, large", "toeplitz"]
+
+
+def loss(case: str) -> Any:
+    fn = CASES[case][0]
+    return lambda *a: np.sum(np.sin(fn(ours, *a)))
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_what_jax_has_is_moved_there(case: str) -> None:
+    jax: Any = pytest.importorskip("jax")
+    args = CASES[case][1:]
+    want = tg.grad(loss(case))(*args)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(tg.to_jax(tg.grad(loss(case)))(*args), want, 1e-9, 1e-12)
+        np.testing.assert_allclose(jax.grad(tg.to_jax(loss(case)))(*args), want, 1e-9, 1e-12)
+        with pytest.raises(TypeError, match="sqrtm, which has no form in JAX"):
+            tg.to_jax(ours.sqrtm)(POSITIVE)
+
+
+@pytest.mark.parametrize("case", MOVED)
+def test_a_program_with_it_is_saved(case: str, tmp_path: Any) -> None:
+    args = CASES[case][1:]
+    step = tg.compile(tg.grad(loss(case)))
+    step.program(*args).save(tmp_path / "program")
+    same(tg.load_program(tmp_path / "program")(*args), step(*args))

@@ -432,3 +432,13 @@ def test_gradients_of_eigenvalues_are_hermitian_and_need_no_simple_ones() -> Non
     same(by_array, by_array.conj().T)
     with pytest.warns(UserWarning, match="phases of complex vectors"):
         tg.grad(lambda A: np.sum(ours.linalg.eigsh(A, 2)[1].imag))(band(D, OFF))
+
+
+def test_products_are_moved_to_jax_and_equations_are_refused_by_name() -> None:
+    jax: Any = pytest.importorskip("jax")
+    with jax.enable_x64(True):
+        for fn in (lambda A, x: A @ x, tg.grad(lambda A, x: np.sum(np.sin(A @ x)))):
+            got, want = tg.to_jax(fn)(of(DATA), B), fn(of(DATA), B)
+            np.testing.assert_allclose(*[tg.tree.leaves(x)[0] for x in (got, want)], rtol=1e-12)
+        with pytest.raises(TypeError, match="splu, which has no form in JAX"):
+            tg.to_jax(ours.linalg.spsolve)(of(DATA), B)

@@ -66,10 +66,10 @@ def det(jax: Any, out: Any, a: Any) -> Any:
 
 def cholesky(jax: Any, out: Any, a: Any, upper: bool = False) -> Any:
     """The Cholesky factor, of one triangle."""
-    # NumPy reads the triangle that it returns
-    factor = jax.numpy.linalg.cholesky(
-        (a.mT if upper else a).astype(out.dtype), symmetrize_input=False
-    )
+    # NumPy reads the triangle that it returns; JAX's gradient would be in both
+    read = jax.numpy.tril((a.mT if upper else a).astype(out.dtype))
+    whole = read + jax.numpy.tril(read, -1).mT.conj()
+    factor = jax.numpy.linalg.cholesky(whole, symmetrize_input=False)
     return factor.mT if upper else factor
 
 

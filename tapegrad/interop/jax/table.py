@@ -259,6 +259,36 @@ _DRAWN_BY_NUMPY = (
 # --- functions of SciPy ----------------------------------------------------------------------
 
 
+def _triangular(
+    jax: Any, out: Any, a: Any, b: Any, trans: bool, lower: bool, unit: bool, finite: bool
+) -> Any:
+    stack = out.shape[:-2]
+    a, b = (jax.numpy.broadcast_to(x, (*stack, *x.shape[-2:])) for x in _cast((a, b), out))
+    options = {"trans": int(trans), "lower": lower, "unit_diagonal": unit}
+    return jax.scipy.linalg.solve_triangular(a, b, **options)
+
+
+def _pulled(jax: Any, out: Any, factor: Any, g: Any) -> Any:
+    """The cotangent of a matrix from that of its Cholesky factor."""
+    factor, g = _cast((factor, g), out)
+    half = jax.numpy.where(jax.numpy.eye(g.shape[-1], dtype=bool), 0.5, 1.0).astype(out.dtype)
+
+    def solved(x: Any) -> Any:
+        return jax.scipy.linalg.solve_triangular(factor, x, trans="C", lower=True).mT.conj()
+
+    x = solved(solved(jax.numpy.tril(factor.mT.conj() @ g) * half))
+    return jax.numpy.tril(x + x.mT.conj()) * half
+
+
+def _sparse_matmul(jax: Any, out: Any, data: Any, x: Any, pattern: Any) -> Any:
+    terms = data[..., None] * x[..., pattern.cols, :]
+    return jax.numpy.zeros(out.shape, out.dtype).at[..., pattern.rows, :].add(terms)
+
+
+def _sparse_dot(jax: Any, out: Any, a: Any, b: Any, pattern: Any) -> Any:
+    return jax.numpy.sum(a[..., pattern.rows, :] * b[..., pattern.cols, :], axis=-1)
+
+
 def _of_scipy(name: str) -> Lowering:
     return lambda jax, out, *xs: getattr(jax.scipy.special, name)(*_cast(xs, out))
 
@@ -385,4 +415,15 @@ TABLE: Mapping[str, Lowering] = {
     "scipy.polygamma": lambda jax, out, x, order: jax.scipy.special.polygamma(
         order, x.astype(out.dtype)
     ),
+    "tapegrad.scipy.linalg:_triangular": _triangular,
+    "tapegrad.scipy.linalg:_factored": lambda jax, out, a, lower, finite: cholesky(
+        jax, out, a, upper=not lower
+    ),
+    "tapegrad.scipy.linalg:_pulled": _pulled,
+    "tapegrad.scipy.linalg:_expm": lambda jax, out, a: jax.scipy.linalg.expm(a.astype(out.dtype)),
+    "tapegrad.scipy.linalg:_frechet": lambda jax, out, a, e: jax.scipy.linalg.expm_frechet(
+        *_cast((a, e), out), compute_expm=False
+    ),
+    "tapegrad.scipy.sparse.coo:coo_matmul": _sparse_matmul,
+    "tapegrad.scipy.sparse.coo:coo_dot": _sparse_dot,
 }
