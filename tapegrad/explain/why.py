@@ -20,6 +20,8 @@ from tapegrad.explain.inside import HOLDERS
 from tapegrad.explain.reach import line, reach, receiving
 from tapegrad.explain.steps import Step, sweep_steps
 from tapegrad.face.lines import Place, users_place
+from tapegrad.program.control.branch import COND
+from tapegrad.program.control.ops import LOOPS
 from tapegrad.transforms import check_scalar
 
 _MOST = 3  # the most records that a reason names
@@ -189,7 +191,18 @@ class Asked:
         if self.output in found.records:
             return ""
         ends = [end for record, ends in found.ends.items() if record in self.used for end in ends]
-        return f"every way to the output ends at an op without a rule: {_several(ends)}"
+        if ends:
+            return f"every way to the output ends at an op without a rule: {_several(ends)}"
+        return _several([_lost(x) for x in self._held(found.records)])
+
+    def _held(self, reached: set[Tensor]) -> Iterator[Tensor]:
+        """The loops, branches and checkpointed calls beyond which nothing used is reached."""
+        passing = [x for x in self.tape if x in self.used and (x in reached or x.op in HOLDERS)]
+        on = {y for x in passing for y in x._operands if type(y) is Tensor}
+        for x in passing:
+            given = any(type(y) is Tensor and y in reached for y in x._operands)
+            if given and x.op in HOLDERS and x not in on:
+                yield x
 
     def _cut(self, p: Tensor) -> str:
         """Where the cotangent becomes zero."""
@@ -293,11 +306,19 @@ def _slope(step: Step, reached: set[Tensor]) -> str:
             if said:
                 which = "" if made.step is None else f", step {made.step}"
                 return f"inside{which}: {said}"
-        return "what it passes back inside sums to zero"
+        none = record.op in LOOPS and next(iter(step.inside), None) is None
+        return "it makes no steps" if none else "what it passes back inside sums to zero"
     if flat := facts(record.op).flat:
         return flat
     passed = [c for c in step.contributions if c.operand in reached]
     return f"its slope is 0 there ({', '.join(dict.fromkeys(c.formula for c in passed))})"
+
+
+def _lost(record: Tensor) -> str:
+    """Why no gradient passes to what is used inside a record, though each op there has a rule."""
+    if record.op is COND and not record.origin.compiling:
+        return f"the branch that was taken does not use it: {line(record)}"
+    return f"what the output takes of {line(record)} passes no gradient to it"
 
 
 def _several(said: list[str]) -> str:

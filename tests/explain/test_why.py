@@ -155,6 +155,36 @@ def chosen(w, xs):
             "xs",
             "round inside scan inside line 4, scan",
         ),
+        (
+            lambda w, xs: tg.fori_loop(0, 3, lambda i, c: (c[0] * 2.0, c[1] * w), (xs, w))[0][0],
+            "w",
+            "what the output takes of line 4, fori_loop passes no gradient to it",
+        ),
+        (
+            lambda w, xs: tg.while_loop(lambda c: c < w, lambda c: c * 2.0, xs[0]),
+            "w",
+            "what the output takes of line 3, while_loop passes no gradient to it",
+        ),
+        (
+            lambda w, xs: tg.checkpoint(lambda w, x: (w, x))(w, xs[0])[1],
+            "w",
+            "what the output takes of line 3, checkpoint passes no gradient to it",
+        ),
+        (
+            lambda w, xs: tg.cond(w > 0, lambda: w, lambda: w * xs[0]),
+            "xs",
+            "the branch that was taken does not use it: line 3, cond",
+        ),
+        (
+            lambda w, xs: tg.fori_loop(0, 0, lambda i, c: c * w, xs[0]),
+            "w",
+            "zero from line 3, fori_loop on: it makes no steps",
+        ),
+        (
+            lambda w, xs: tg.while_loop(lambda c: c < 0, lambda c: c * w, xs[0]),
+            "w",
+            "zero from line 3, while_loop on: it makes no steps",
+        ),
     ],
 )
 def test_the_reason_is_told_inside_too(fn, path, said):
@@ -183,7 +213,7 @@ def test_no_gradient_passes_where_none_can(terms, n, reverse, remember):
             transform(tg.grad(loss, (0, 1, 2), unused="raise"))(*args)
             told.append([])
         except ValueError as error:
-            told.append(re.findall(r"(?:on|to) (args\.\d)[:;]", str(error)))
+            told.append(re.findall(r"(?:on|to) (args\.\d)[:;].*\w", str(error)))
     assert told[0] == [p.name for p in tape.parameters if p not in can]
     # without values, either branch may be taken
     assert set(told[1]) <= set(told[0])
