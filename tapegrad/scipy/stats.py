@@ -208,8 +208,9 @@ class _Continuous(_Distribution):
         return x if type(scale) is int and scale == 1 else x / scale, shapes, loc, scale
 
     def _inside(self, y: Any) -> Any:
-        # nan is not outside
-        return ~(np.less_equal(y, self.low) if self.low == -_INF else np.less(y, self.low)) & ~(
+        # nan is not outside; at the end that it does not reach, a logarithm has no slope
+        is_open = self.low == -_INF or self.name == "lognorm"
+        return ~(np.less_equal(y, self.low) if is_open else np.less(y, self.low)) & ~(
             np.greater_equal(y, self.high) if self.high == _INF else np.greater(y, self.high)
         )
 
@@ -232,8 +233,6 @@ class _Continuous(_Distribution):
         """The logarithm of the density; -inf outside the support."""
         y, shapes, loc, scale = self._standard("logpdf", x, args, kwargs)
         inside = self._inside(y)
-        if self.name == "lognorm":  # whose density vanishes at the end
-            inside = inside & np.not_equal(y, 0)
         shift = 0 if type(scale) is int and scale == 1 else np.log(np.absolute(scale))
         found = _within(inside, lambda y: self.logpdf_(y, *shapes) - shift, y, self.inner, -_INF)
         return self._checked(found, floating(x), shapes, loc, scale)

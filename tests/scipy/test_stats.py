@@ -239,3 +239,14 @@ def test_the_example_in_a_distributions_docstring_is_true(name: str) -> None:
 def test_scipys_own_name_ours() -> None:
     with pytest.raises(TypeError, match=r"write tapegrad\.scipy\.stats\.norm\.logpdf\("):
         tg.record(lambda t: theirs.norm.logpdf(t))(np.ones(2))
+
+
+@pytest.mark.parametrize("method", ["pdf", "logpdf", "cdf", "sf", "logcdf", "logsf"])
+def test_at_the_end_of_a_logarithm_values_are_scipys_and_slopes_zero(method: str) -> None:
+    def value(x: Any, s: Any) -> Any:
+        return getattr(ours.lognorm, method)(x, s)
+
+    assert value(0.0, 0.75) == getattr(theirs.lognorm, method)(0.0, 0.75)
+    for by in (0, 1):
+        assert tg.grad(value, by)(0.0, 0.75) == 0
+    assert tg.grad(tg.grad(value, 1), 1)(0.0, 0.75) == 0
