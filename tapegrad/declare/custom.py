@@ -509,6 +509,14 @@ def custom_vjp(backward: Fn) -> Customizing:
     ...     return np.maximum(x, 0) + np.log1p(np.exp(-abs(x)))
     >>> tg.grad(log1pexp)(1e4)
     array(1.)
+
+    A rule of complex numbers is the adjoint, which conjugates the derivative:
+
+    >>> @tg.custom_vjp(lambda g, y, z: (g * np.conj(2 * z),))
+    ... def squared(z):
+    ...     return z * z
+    >>> tg.grad(lambda z: abs(squared(z)))(1 + 2j)
+    array(2.+4.j)
     """
     check_callable(backward)
     return cast(Customizing, partial(_customized, backward))

@@ -240,6 +240,11 @@ def grad(
     array(12.)
     >>> tg.grad(tg.grad(tg.grad(lambda x: x**3)))(2.0)
     array(6.)
+
+    By complex numbers it is ``dL/dx + i dL/dy``, so that ``z - rate * gradient`` descends:
+
+    >>> tg.grad(lambda z: abs(z) ** 2)(1 + 2j)
+    array(2.+4.j)
     """
     return Grad(fn, argnums, has_aux, check_finite, unused, argnames)
 

@@ -339,6 +339,12 @@ def implicit_root(
     >>> print(np.round(tg.grad(tg.grad(root))(1.0), 6))
     0.153338
 
+    Of complex unknowns, each of which is two numbers; the derivative is ``1 / (2 * root)``:
+
+    >>> root = tg.implicit_root(lambda z, a: z * z - a, np.sqrt)
+    >>> tg.grad(lambda a: root(a).imag)(4j).round(3)
+    np.complex128(-0.177+0.177j)
+
     Of 1,000 unknowns, without a matrix of 1,000,000 numbers:
 
     >>> def conjugate_gradients(matvec, b):

@@ -138,6 +138,11 @@ def vjp(fn: Fn, *primals: Any, has_aux: bool = False) -> Any:
     (array(6.), array(5.))
     >>> pullback((1.0, 0.0)), pullback((0.0, 1.0))
     ((array(3.), array(2.)), (array(1.), array(1.)))
+
+    Of complex numbers it is the adjoint under ``Re(sum(conj(a) * b))``:
+
+    >>> tg.vjp(lambda z: 1j * z, 2.0 + 0j)[1](1.0 + 0j)
+    (array(0.-1.j),)
     """
     return pulled(fn, primals, {}, tuple(range(len(primals))), has_aux)
 
