@@ -53,6 +53,21 @@ def draw_pictures(figure: Any, pictures: Mapping[str, Any], path: str | None) ->
     print(f"picture: {path}")
 
 
+def draw_curves(
+    figure: Any, curves: Mapping[str, tuple[Any, Any]], points: Mapping[str, Any], path: str | None
+) -> None:
+    """Draw curves over time, and points of the same colours, if there is a figure."""
+    if figure is None or path is None:
+        return
+    axes = figure.add_subplot(xlabel="time")
+    for name, (times, values) in curves.items():
+        (line,) = axes.plot(times, values, linewidth=1, label=name)
+        axes.plot(*points[name], ".", color=line.get_color())
+    axes.legend()
+    _written(figure, path)
+    print(f"picture: {path}")
+
+
 def _written(figure: Any, path: str) -> None:
     try:
         figure.savefig(path, format=Path(path).suffix[1:].lower() or "png")

@@ -16,16 +16,20 @@ except ImportError as error:
 
 if _typing.TYPE_CHECKING:
     from tapegrad.scipy import integrate as integrate
+    from tapegrad.scipy import interpolate as interpolate
     from tapegrad.scipy import linalg as linalg
     from tapegrad.scipy import optimize as optimize
+    from tapegrad.scipy import signal as signal
     from tapegrad.scipy import sparse as sparse
     from tapegrad.scipy import special as special
     from tapegrad.scipy import stats as stats
 
 __all__ = [
     "integrate",
+    "interpolate",
     "linalg",
     "optimize",
+    "signal",
     "sparse",
     "special",
     "stats",

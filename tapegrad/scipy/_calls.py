@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import attrs
 import numpy as np
 
+from tapegrad.core.callables import label
 from tapegrad.core.cotangents import conjugated
 from tapegrad.core.forward import apply, by_transposing
 from tapegrad.core.op import Joint
@@ -30,7 +31,7 @@ Fn = Callable[..., Any]
 Place = tuple[tuple[int, ...], np.dtype[Any]]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Call:
     """A call of a function of arrays.
 
@@ -57,6 +58,9 @@ class Call:
     back: Fn
     ahead: Fn | None = None
     known: Any = None
+
+    def __repr__(self) -> str:
+        return label(self.fn)
 
     def __call__(self, *operands: Any) -> list[Any]:
         """The results, recorded if an operand is."""
@@ -104,14 +108,17 @@ def _solve(*operands: Any, call: Call) -> Any:
     return call.run(*operands)
 
 
-CALL = SOLVE = Rules(
-    "solve",
+# pickled as the second
+CALL = SOLVE_IVP = Rules(
+    "solve_ivp",
     _solve,
     Joint(lambda g, y, *operands, call: call.pull(g, *operands)),
     jvp=lambda op, tangents, y, *operands, call: call.push(tangents, y, *operands),
     like=lambda *operands, call: call.like(),
     complex=True,
 )
+# what a file or a translation that cannot hold it calls it
+CALL.__dict__["__qualname__"] = "SOLVE_IVP"
 
 
 def place_of(x: Any) -> Place:

@@ -17,10 +17,11 @@ from tapegrad.core.messages import refuse_stranger
 from tapegrad.core.operands import primals
 from tapegrad.core.tensor import Tensor
 from tapegrad.core.writing import CURRENT, recorded_from
-from tapegrad.errors import TraceError
+from tapegrad.errors import TapeError, TraceError
 from tapegrad.face.ownership import lend
 from tapegrad.face.text import a_kind
 from tapegrad.functions.creation import array
+from tapegrad.loops.segments import check_checkpoint
 from tapegrad.scipy._adjoint import Equation, Known, solved, values_at
 from tapegrad.scipy._calls import Place, outright
 from tapegrad.scipy._steps import Steps, noting
@@ -118,8 +119,9 @@ def solve_ivp(
     args
         A tuple of further arguments of `fun`: trees.
     checkpoint
-        For an explicit method: whether the backward pass computes each step again, so that only
-        the state at its start is kept. An implicit method keeps its interpolated solution alone.
+        For an explicit method: the steps are taken again with this `checkpoint` of `scan`, so that
+        few states are kept. By default all stages of all steps are, which is faster. An implicit
+        method keeps its interpolated solution alone.
     **options
         SciPy's: rtol, atol, max_step, first_step, jac, and so on. They pass no gradient.
 
@@ -150,7 +152,8 @@ def solve_ivp(
     of 1e-12, or with a solution that is known.
 
     Inside `compile`, `vmap` and loops, with `t_eval`, a call is one step of the program, which runs
-    as it does outside; its derivatives are further ones.
+    as it does outside; its derivatives are further ones. With ``check=True`` it is solved for drawn
+    arguments too, which may take long.
 
     The adjoint equation is described by Cao, Li, Petzold and Serban (2003),
     https://doi.org/10.1137/S1064827501380630.
@@ -166,6 +169,7 @@ def solve_ivp(
     -0.735759 -0.735759
     """
     check_callable(fun, "solve_ivp")
+    checkpoint = check_checkpoint("solve_ivp", checkpoint)
     if events is not None:
         raise NotImplementedError(
             "solve_ivp: events have no derivative here, so they are not taken; find the time of "
@@ -219,8 +223,18 @@ def _on_arrays(solve: Any, fun: Any, given: Any, call: Mapping[str, Any]) -> Any
     named = {} if t_eval is None else {"t_eval": t_eval}
     named |= {"args": args} if args else {}
     t_span = tuple(t_span) if isinstance(t_span, list | tuple | np.ndarray) else t_span
-    run = lambda: solve(fun, t_span, y0, **named, **call)  # noqa: E731
-    return recorded_from(None, run, ())[0]
+    return _apart(fun, lambda: solve(fun, t_span, y0, **named, **call))
+
+
+def _apart(fun: Any, run: Any) -> Any:
+    """The result of a function that calls `fun` on arrays, in no recording."""
+    try:
+        return recorded_from(None, run, ())[0]
+    except TapeError as error:
+        error.add_note(
+            f"{label(fun)} is solved on arrays: pass the Tensor that it captures in args"
+        )
+        raise
 
 
 def _in_program(fun: Any, leaves: list[Any], structure: Any, call: Mapping[str, Any]) -> OdeResult:
@@ -454,7 +468,7 @@ def odeint(
 
     def values() -> Any:
         given = tree.map(lambda x: lend(primals((x,))[0]), (y0, t, args))
-        return recorded_from(None, _odeint, (func, *given), how)[0]
+        return _apart(func, lambda: _odeint(func, *given, **how))
 
     if not tensors:
         return values()

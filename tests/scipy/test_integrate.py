@@ -267,8 +267,13 @@ def test_what_it_does_not_do_is_refused_by_name() -> None:
         ours.odeint(linear, START, TIMES, (MATRIX,), tfirst=True, full_output=True)
     with pytest.raises(TypeError, match="rtol is an option, which passes no gradient"):
         tg.record(lambda rtol: call(rtol=rtol))(1e-3)
-    with pytest.raises(tg.TapeError):
-        tg.grad(lambda a: ours.solve_ivp(lambda t, y: a @ y, (0.0, 1.0), START).y[0, 0])(MATRIX)
+    for fn in (
+        lambda a: ours.solve_ivp(lambda t, y: a @ y, (0.0, 1.0), START).y[0, 0],
+        lambda a: ours.odeint(lambda y, t: a @ y, START, TIMES)[0, 0],
+    ):
+        with pytest.raises(tg.TapeError) as error:
+            tg.grad(fn)(MATRIX)
+        assert "pass the Tensor that it captures in args" in error.value.__notes__[0]
     with pytest.raises(ValueError, match=r"returned an array of shape \(3,\) for a state of"):
         tg.grad(lambda y: ours.solve_ivp(lambda t, y: np.ones(3), (1.0, 1.0), y).y[0, 0])(START)
 
@@ -328,3 +333,30 @@ def test_odeint_is_scipys_with_derivatives() -> None:
     np.testing.assert_allclose(by_t[0], -np.sum(by_t[1:]), rtol=1e-6)
     with pytest.raises(RuntimeError, match="odeint: Excess work"):
         tg.record(lambda y0: ours.odeint(func, y0, TIMES * 1e3, (MATRIX,), mxstep=3))(START)
+
+
+@pytest.mark.parametrize("at", [None, np.array([0.3, 2.0])])
+def test_steps_taken_again_with_few_states_kept(at: Any) -> None:
+    def gradient(**more: Any) -> Any:
+        def last(y0: Any, p: Any) -> Any:
+            call = {"t_eval": at, "args": (p,), **more}
+            return np.sum(ours.solve_ivp(oscillation, (0.0, 2.0), y0, **call).y[:, -1] ** 2)
+
+        return tg.tree.leaves(tg.grad(last, (0, 1))(START, P))
+
+    plain = gradient()
+    for checkpoint in (3, "binomial"):
+        for a, b in zip(gradient(checkpoint=checkpoint), plain, strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-10)
+    for wrong in (0, "often", True):
+        with pytest.raises((TypeError, ValueError), match="solve_ivp: checkpoint must be None"):
+            gradient(checkpoint=wrong)
+
+
+def test_no_file_holds_a_solver_and_jax_has_none() -> None:
+    fn = partial(weighed, "RK45")
+    with pytest.raises(TypeError, match="solve_ivp is a Call, which a program's file cannot hold"):
+        tg.compile(fn).program(MATRIX, START).save("never-written.npz")
+    pytest.importorskip("jax")
+    with pytest.raises(TypeError, match="has the op solve_ivp, which has no form in JAX"):
+        tg.to_jax(fn)(MATRIX, START)

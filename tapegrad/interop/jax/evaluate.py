@@ -157,7 +157,8 @@ def to_jax(
     check_callable(fn)
     try:
         jax = importlib.import_module("jax")
-        importlib.import_module("jax.scipy.special")
+        for name in ("special", "signal"):
+            importlib.import_module(f"jax.scipy.{name}")
     except ImportError as error:
         raise ImportError("to_jax needs JAX: pip install 'tapegrad[jax]'") from error
     numbers = as_positions("static_argnums", static_argnums)

@@ -293,6 +293,13 @@ def _of_scipy(name: str) -> Lowering:
     return lambda jax, out, *xs: getattr(jax.scipy.special, name)(*_cast(xs, out))
 
 
+def _convolved(jax: Any, out: Any, a: Any, b: Any, mode: str, method: str, axes: Any) -> Any:
+    a, b = a.astype(out.dtype), b.astype(out.dtype)
+    if axes is None:
+        return jax.scipy.signal.convolve(a, b, mode, method)
+    return jax.scipy.signal.fftconvolve(a, b, mode, axes)
+
+
 _SCIPYS = (
     *("gamma", "gammaln", "beta", "betaln", "erf", "erfc", "erfinv", "ndtr", "ndtri", "log_ndtr"),
     *("expit", "logit", "xlogy", "xlog1py", "entr", "rel_entr", "kl_div"),
@@ -426,4 +433,5 @@ TABLE: Mapping[str, Lowering] = {
     ),
     "tapegrad.scipy.sparse.coo:coo_matmul": _sparse_matmul,
     "tapegrad.scipy.sparse.coo:coo_dot": _sparse_dot,
+    "tapegrad.scipy.signal:_convolved": _convolved,
 }

@@ -1,0 +1,146 @@
+# ruff: noqa: E731
+"""Splines against SciPy's, by their data and by the places looked up."""
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from depth import THOROUGH
+from scipy_kit import prove, refuses_alike
+
+import tapegrad as tg
+
+theirs: Any = pytest.importorskip("scipy.interpolate")
+ours: Any = pytest.importorskip("tapegrad.scipy.interpolate")
+
+KNOTS = np.array([0.0, 0.5, 1.25, 2.0, 3.5, 4.0])
+Y = np.array([1.0, -0.5, 2.0, 0.25, 1.5, -1.0])
+# inside, at a knot and beyond each end
+AT = np.array([[0.3, 1.7], [-0.4, 4.3]])
+CONDITIONS = [
+    "not-a-knot",
+    "natural",
+    "clamped",
+    ((1, 0.5), (2, -1.0)),
+    ("not-a-knot", (1, 2.0)),
+]
+
+
+def both(make: Any, **options: Any) -> Any:
+    def looked_up(s: Any) -> Any:
+        return lambda y, at: make(s)(y)(at, **options)
+
+    return looked_up(ours), looked_up(theirs)
+
+
+@pytest.mark.parametrize("bc_type", CONDITIONS, ids=str)
+@pytest.mark.parametrize("nu", [0, 1])
+def test_cubic_splines(bc_type: Any, nu: int) -> None:
+    make = lambda s: lambda y: s.CubicSpline(KNOTS, y, bc_type=bc_type)
+    whole = THOROUGH or (bc_type == "not-a-knot" and nu == 0)
+    options = {"order": 1 + whole, "compiled": whole, "batched": whole}
+    prove(*both(make, nu=nu), (Y, AT), rtol=1e-12, **options)
+
+
+@pytest.mark.parametrize("n", [2, 3])
+def test_few_points(n: int) -> None:
+    for bc_type in ("not-a-knot", "natural"):
+        make = lambda s, bc=bc_type: lambda y: s.CubicSpline(KNOTS[:n], y, bc_type=bc)
+        prove(*both(make), (Y[:n], AT), rtol=1e-12, order=1, batched=False, compiled=False)
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 5])
+def test_splines_of_any_degree(k: int) -> None:
+    make = lambda s: lambda y: s.make_interp_spline(KNOTS, y, k)
+    prove(*both(make), (Y, AT), rtol=1e-11, order=2 if k == 5 else 1)
+    prove(*both(make, nu=1), (Y, AT), rtol=1e-11, order=1, batched=False, compiled=False)
+
+
+def test_splines_with_conditions_and_knots() -> None:
+    ends = ([(1, 0.5)], [(2, -1.0)])
+    make = lambda s: lambda y: s.make_interp_spline(KNOTS, y, bc_type=ends)
+    prove(*both(make), (Y, AT), rtol=1e-12, order=1, batched=False, compiled=False)
+    t = theirs.make_interp_spline(KNOTS, Y).t
+    make = lambda s: lambda y: s.make_interp_spline(KNOTS, y, t=t + 0.01 * (t % 4 > 0))
+    prove(*both(make), (Y, AT), rtol=1e-12, order=1, batched=False, compiled=False)
+
+
+@pytest.mark.parametrize("axis", [0, 1, -1])
+def test_the_data_have_an_axis(axis: int) -> None:
+    y = np.moveaxis(np.stack([Y, Y[::-1], np.sin(Y)])[:, None], -1, axis)
+    make = lambda s: lambda y: s.CubicSpline(KNOTS, y, axis)
+    prove(*both(make), (y, AT), rtol=1e-12, order=1, batched=False, compiled=False)
+    prove(*both(make), (y + 1j * y**2, AT), rtol=1e-12, order=1, batched=False, compiled=False)
+
+
+@pytest.mark.parametrize("name", ["CubicSpline", "make_interp_spline"])
+def test_a_periodic_spline_has_the_gradient_in_the_first_point(name: str) -> None:
+    make = lambda s: (
+        lambda y: getattr(s, name)(KNOTS, np.concatenate([y, y[:1]]), bc_type="periodic")
+    )
+    prove(*both(make), (Y[:-1], AT), rtol=1e-11, order=1, batched=False, compiled=False)
+
+
+def test_beyond_the_ends() -> None:
+    for extrapolate in (False, True, "periodic"):
+        make = lambda s, e=extrapolate: lambda y: s.CubicSpline(KNOTS, y, extrapolate=e)
+        at_call = partial(
+            both, lambda s: lambda y: s.CubicSpline(KNOTS, y), extrapolate=extrapolate
+        )
+        for fns in (both(make), at_call()):
+            inside = AT if extrapolate else AT[:1]
+            prove(*fns, (Y, inside), rtol=1e-12, order=1, batched=False, compiled=False)
+            found = [fn(Y, AT) for fn in fns]
+            np.testing.assert_array_equal(*map(np.isnan, found))
+    fn = both(lambda s: lambda y: s.CubicSpline(KNOTS, y, extrapolate=False))[0]
+    # a place outside gives nan, and leaves the gradients of others alone
+    gradient = tg.grad(lambda y: np.nansum(fn(y, AT)))(Y)
+    np.testing.assert_allclose(gradient, tg.grad(lambda y: np.sum(fn(y, AT[0])))(Y))
+    assert np.isnan(tg.record(fn)(Y, AT)[0].value[1]).all()
+
+
+def test_derivatives_and_antiderivatives_are_splines() -> None:
+    for name, nu in (("derivative", 1), ("derivative", 2), ("antiderivative", 1)):
+        make = lambda s, name=name, nu=nu: lambda y: getattr(s.CubicSpline(KNOTS, y), name)(nu)
+        prove(*both(make), (Y, AT), rtol=1e-11, order=1, batched=False, compiled=False)
+
+
+def test_a_spline_is_a_tree_of_its_data() -> None:
+    spline = ours.CubicSpline(KNOTS, Y)
+    assert tg.tree.paths(spline) == ["y"]
+    gradient = tg.grad(lambda s: np.sum(s(AT)))(spline)
+    assert type(gradient) is ours.Spline
+    np.testing.assert_allclose(
+        gradient.y, tg.grad(lambda y: np.sum(ours.CubicSpline(KNOTS, y)(AT)))(Y)
+    )
+    compiled = tg.compile(lambda s, at: s(at))
+    np.testing.assert_allclose(compiled(spline, AT), spline(AT), rtol=1e-12)
+    # another one through the same knots is of the same structure
+    again = ours.CubicSpline(KNOTS.copy(), 2 * Y)
+    np.testing.assert_allclose(compiled(again, AT), 2 * spline(AT), rtol=1e-12)
+    assert tg.tree.flatten(again)[1] == tg.tree.flatten(spline)[1]
+    other = ours.CubicSpline(KNOTS, Y, bc_type="natural")
+    assert tg.tree.flatten(other)[1] != tg.tree.flatten(spline)[1]
+    assert (spline.axis, spline.extrapolate) == (0, True)
+
+
+def test_what_has_no_gradient_is_refused_by_name() -> None:
+    with pytest.raises(NotImplementedError, match="no derivative by the knots x"):
+        tg.grad(lambda x: ours.CubicSpline(x, Y)(1.0))(KNOTS)
+    with pytest.raises(NotImplementedError, match="no derivative by the places x"):
+        tg.grad(lambda x: ours.make_interp_spline(x, Y)(1.0))(KNOTS)
+    with pytest.raises(NotImplementedError, match="no derivative by bc_type"):
+        tg.grad(lambda v: ours.CubicSpline(KNOTS, Y, bc_type=((1, v), (2, v)))(1.0))(1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"x": KNOTS[::-1]}, {"x": KNOTS[1:]}, {"y": Y[:0]}, {"bc_type": "free"}]
+)
+def test_wrong_data_are_refused_as_by_scipy(wrong: Any) -> None:
+    call = {"x": KNOTS, "y": Y, **wrong}
+    y = call.pop("y")
+    for name in ("CubicSpline", "make_interp_spline"):
+        here, there = (partial(getattr(s, name), **call) for s in (ours, theirs))
+        for way in (tg.record, tg.compile):
+            refuses_alike(way(lambda y, here=here: here(y=y)(1.0)), lambda y, f=there: f(y=y), y)
