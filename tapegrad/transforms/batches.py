@@ -148,7 +148,7 @@ class Vmap(Wrapper, Generic[P, R]):
         n = count_examples(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
-        place = users_place if around is not None and around.lines else None
+        place = users_place if around is not None and around.place is not None else None
         origin = Origin(
             label(self.fn), True, first_line(self.fn), place, around, "batching", evaluate=evaluate
         )

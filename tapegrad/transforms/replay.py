@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 
 from tapegrad.core.cotangents import SEED, unbroadcast
@@ -17,12 +18,12 @@ from tapegrad.core.forward import apply, by_users_rules, schedule
 from tapegrad.core.op import Joint
 from tapegrad.core.operands import is_floating, primals
 from tapegrad.core.tape import Tape
-from tapegrad.core.tensor import Parts, Rules, Tensor
+from tapegrad.core.tensor import Origin, Parts, Rules, Tensor
 from tapegrad.core.writing import CURRENT, PARAMETER, append
 from tapegrad.declare.abstract import exactly, forward_of
 from tapegrad.declare.batching import Batched, batch_size
 from tapegrad.declare.parts import parts_of
-from tapegrad.face.lines import at_users_line
+from tapegrad.face.lines import Place, at_users_line
 
 
 @at_users_line
@@ -57,6 +58,7 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
         if record not in known:
             given = [of(x) for x in record._operands]
             operands, batched = tuple([x for x, _ in given]), tuple([b for _, b in given])
+            before = CURRENT.get()
             if any(batched):
                 of_all = apply_batched(
                     record.op, record._options, batched, operands, n, record._primal
@@ -64,9 +66,24 @@ def replay(tape: Tape, outputs: Iterable[Any], known: Mapping[Tensor, Any], n: i
                 values[record] = of_all, True
             else:
                 values[record] = _once(record, operands), False
+            if record.place is not None:
+                take_place(before, record.place)
         for x in done:
             values.pop(x, None)
     return [of(x) for x in outputs]
+
+
+def take_place(before: Tensor | Origin | None, place: Any) -> None:
+    """Have what was written since then the place of what it stands for."""
+    last = CURRENT.get()
+    while type(last) is Tensor and last is not before:
+        own = getattr(last, "_place", None)
+        if isinstance(own, Place):
+            # a kind of place may say more than the line
+            place = attrs.evolve(own, file=place.file, number=place.number, text=place.text)
+        # nobody has seen the record yet
+        object.__setattr__(last, "_place", place)
+        last = last.previous
 
 
 def _once(record: Tensor, operands: tuple[Any, ...]) -> Any:

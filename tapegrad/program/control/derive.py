@@ -12,16 +12,22 @@ from tapegrad.core.forward import push
 from tapegrad.core.sweep import sweep
 from tapegrad.core.tape import Tape
 from tapegrad.core.tensor import Tensor
-from tapegrad.core.writing import append, last_written
+from tapegrad.core.writing import last_written
 from tapegrad.declare.batching import with_batch
 from tapegrad.declare.parts import PART, part
 from tapegrad.ops.casting import stop_gradient
 from tapegrad.ops.indexing import index_select
-from tapegrad.program.control.body import from_these, input_of, program_of, replayed
+from tapegrad.program.control.body import (
+    from_these,
+    input_of,
+    program_of,
+    replayed,
+    written_again,
+)
 from tapegrad.program.control.loop import Loop
 from tapegrad.program.ir import Code, Input, Instruction, Ref, interpreted, like_of
 from tapegrad.program.program import Program
-from tapegrad.transforms.replay import apply_batched
+from tapegrad.transforms.replay import apply_batched, take_place
 
 
 @attrs.frozen
@@ -353,8 +359,12 @@ def run_for_all(
         pairs, options = [*map(pair, given)], dict(made.options)
         operands, own = tuple([x for x, _ in pairs]), tuple([b for _, b in pairs])
         if not any(own):
-            return append(made.op, operands, options), False
-        return apply_batched(made.op, options, own, operands, n, like_of(made)), True
+            return written_again(made, operands), False
+        before = last_written()
+        of_all = apply_batched(made.op, options, own, operands, n, like_of(made))
+        if made.place is not None:
+            take_place(before, made.place)
+        return of_all, True
 
     pairs = [*zip(inputs, batched, strict=True)]
     return [*map(pair, interpreted(code, pairs, apply))]
