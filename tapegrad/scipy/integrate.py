@@ -53,6 +53,13 @@ class OdeResult:
         matrix; None where that differs from call to call, as inside `compile`.
     status, message, success
         0, a sentence and True, since a failure is an error.
+
+    Examples
+    --------
+    >>> from tapegrad.scipy.integrate import solve_ivp
+    >>> found = solve_ivp(lambda t, y: -y, (0.0, 1.0), [1.0], t_eval=[0.0, 1.0])
+    >>> found.y.round(3), found.status, found.success
+    (array([[1.   , 0.368]]), 0, True)
     """
 
     t: Any
