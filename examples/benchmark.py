@@ -15,8 +15,14 @@ same function of a list of arrays as the peers; "tapegrad compiled" runs a model
 with trees of parameters going in and coming out. Each workload is a file in ``bench/workloads``,
 and each library one in ``bench/peers``. Some have no update: `per_example` is a gradient for each
 example of a batch, `tall` a Jacobian with many rows, and `chain` ``sum(tanh(a * x) * exp(-(x *
-x)))`` with its gradient. The last, `transforms`, times tapegrad alone: the cost of a gradient, a
-jvp and an hvp in forward evaluations, recorded and compiled.
+x)))`` with its gradient. The last two time
+derivatives in forward evaluations: `transforms` a gradient, a jvp and an hvp, recorded and
+compiled, and `solvers` gradients through SciPy's solvers.
+
+Beside the times stand the first call of a step that has not been called before, by libraries that
+have, and the memory that one step holds at most beside its input: by tracemalloc for libraries on
+NumPy, with what a compiled step keeps between calls, by XLA's plan for JAX, and by the profiler's
+record of the allocator for PyTorch.
 
 With ``--passes``, each workload is compiled without each pass of the compiler in turn, and the
 table says what the pass is worth.
@@ -39,14 +45,23 @@ import attrs
 from bench.ablation import ablation_entries, ablation_table
 from bench.peers import MAKERS, own_entries
 from bench.process import hold_threads
-from bench.report import machine, table, transforms_table, versions
+from bench.report import (
+    costs,
+    machine,
+    own_version,
+    table,
+    transforms_table,
+    versions,
+    write_figures,
+)
+from bench.solvers import check_solvers, solver_entries
 from bench.timing import check, first_call, import_time, measure
 from bench.transforms import check_transforms, transform_entries
 from bench.workload import PEERS
 from bench.workloads import WORKLOADS
 from bench.workloads.embedding import embedding
 
-TRANSFORMS = "transforms"
+TRANSFORMS, SOLVERS = "transforms", "solvers"
 
 
 def arguments() -> argparse.Namespace:
@@ -54,7 +69,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    known = [*WORKLOADS, TRANSFORMS]
+    known = [*WORKLOADS, TRANSFORMS, *([SOLVERS] if "sparse" in WORKLOADS else [])]
     parser.add_argument("--workloads", default=",".join(known), help="names, by commas")
     parser.add_argument("--threads", type=int, choices=(1, 2), default=1)
     parser.add_argument("--seconds", type=float, default=3.0, help="for each workload")
@@ -64,6 +79,12 @@ def arguments() -> argparse.Namespace:
         "--passes", action="store_true", help="time each workload without each pass, and no more"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here too")
+    parser.add_argument(
+        "--write",
+        type=Path,
+        metavar="FILE",
+        help="put the tables into FILE, as examples/figures.md",
+    )
     options = parser.parse_args()
     options.workloads = options.workloads.split(",")
     unknown = set(options.workloads) - set(known)
@@ -76,45 +97,48 @@ def main() -> None:
     """Check, time and print."""
     options = arguments()
     hold_threads(options.threads)
-    found = versions(["numpy", "attrs", *PEERS])
+    found = versions(["numpy", "attrs", "scipy", *PEERS])
     peers = [] if options.no_peers else [name for name in PEERS if found[name]]
     if "torch" in peers:
         importlib.import_module("torch").set_num_threads(options.threads)
     report: dict[str, Any] = {"machine": machine(options.threads), "versions": found}
+    report["tapegrad"] = own_version()
     print(", ".join(f"{key} {value}" for key, value in report["machine"].items()))
     print(", ".join(f"{name} {version or 'not installed'}" for name, version in found.items()))
     if options.passes:
-        named = [name for name in options.workloads if name != TRANSFORMS]
+        named = [name for name in options.workloads if name in WORKLOADS]
         print_ablation(named, options.seconds)
         return
     report["import_ms"] = import_time()
     print(f"import tapegrad, after NumPy and attrs: {report['import_ms']:.1f} ms")
     report["workloads"] = {}
     for name in options.workloads:
-        if name == TRANSFORMS:
-            w, entries = transform_entries()
-            check_transforms(w, entries)
-            timings = measure(w, entries, options.seconds)
-            print(f"\n{name}: {w.title}\n{transforms_table(timings)}", flush=True)
-            figures = {entry: attrs.asdict(timing) for entry, timing in timings.items()}
-            report["workloads"][name] = {"title": w.title, "microseconds": figures}
-            continue
-        w = embedding(options.zipf) if name == "embedding" else WORKLOADS[name]()
-        entries = list(own_entries(name, w))
-        for peer in w.peers:
-            entries += MAKERS[peer](name, w) if peer in peers else ()
-        for entry in entries:
-            check(w, entry)
+        if name in (TRANSFORMS, SOLVERS):
+            w, entries = transform_entries() if name == TRANSFORMS else solver_entries(peers)
+            (check_transforms if name == TRANSFORMS else check_solvers)(w, entries)
+        else:
+            w = embedding(options.zipf) if name == "embedding" else WORKLOADS[name]()
+            entries = list(own_entries(name, w))
+            for peer in w.peers:
+                entries += MAKERS[peer](name, w) if peer in peers else ()
+            for entry in entries:
+                check(w, entry)
         timings = measure(w, entries, options.seconds)
-        print(f"\n{name}: {w.title}\n{table(timings)}", flush=True)
+        more: dict[str, Any] = {}
+        if name in (TRANSFORMS, SOLVERS):
+            shown, more = transforms_table(timings), {"costs": costs(timings)}
+        else:
+            for entry in entries:
+                first, peak = first_call(entry), entry.peak(entry)
+                timings[entry.name] = attrs.evolve(timings[entry.name], first=first, peak=peak)
+            shown = table(timings)
+        print(f"\n{name}: {w.title}\n{shown}", flush=True)
         figures = {entry: attrs.asdict(timing) for entry, timing in timings.items()}
-        report["workloads"][name] = {"title": w.title, "microseconds": figures}
-        if name in ("xor", "rnn"):
-            first = first_call(w)
-            report["workloads"][name]["first_call"] = first
-            print(f"first call of the compiled step: {first:.0f} us")
+        report["workloads"][name] = {"title": w.title, "microseconds": figures, **more}
     if options.json is not None:
         options.json.write_text(json.dumps(report, indent=2) + "\n")
+    if options.write is not None:
+        write_figures(options.write, report)
 
 
 def print_ablation(names: list[str], seconds: float) -> None:

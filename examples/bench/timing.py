@@ -16,12 +16,9 @@ from typing import Any
 import attrs
 import numpy as np
 
-import tapegrad as tg
-from bench.peers.tapegrad import tapegrad_step
-from bench.workload import EPSILON, Entry, Workload
+from bench.workload import EPSILON, WARM_UP, Entry, Workload
 
 BURST_SECONDS = 0.003
-WARM_UP = 3  # calls after which reused memory has been used once
 
 
 @attrs.frozen
@@ -32,6 +29,8 @@ class Timing:
     minimum: float
     calls: int
     bursts: int
+    first: float | None = None  # the first call, which may compile
+    peak: int | None = None  # bytes that a call holds at most, beside its input
 
 
 def check(w: Workload, entry: Entry) -> None:
@@ -104,14 +103,15 @@ def measure(w: Workload, entries: Sequence[Entry], seconds: float) -> dict[str, 
     }
 
 
-def first_call(w: Workload) -> float:
-    """Microseconds of the first call of a compiled step: it records and compiles."""
-    times = []
-    for _ in range(7):
-        step = tg.compile(tapegrad_step(w))
+def first_call(entry: Entry) -> float:
+    """Microseconds of a step's first call, which records and compiles where that is done."""
+    times: list[float] = []
+    while len(times) < 3 and sum(times) < 3:
+        step, state = entry.begin(), entry.start()
         begin = time.perf_counter()
-        step(w.params, *w.data)
+        entry.wait(step(state, *entry.data))
         times.append(time.perf_counter() - begin)
+        step(entry.start(), *entry.data)  # tapegrad warns of what is compiled for one call
     return statistics.median(times) * 1e6
 
 

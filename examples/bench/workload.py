@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -18,6 +20,7 @@ BETA1, BETA2 = 0.9, 0.999
 # large enough that a first step of Adam does not jump where a gradient is 0 up to rounding, so
 # that implementations can be compared
 EPSILON = 1e-3
+WARM_UP = 3  # calls after which reused memory has been used once
 
 
 def refuse(*args: Any) -> Any:
@@ -45,6 +48,8 @@ class Ops:
     rows: Callable[[Any, Any], Any] = lambda table, indices: table[indices]
     convolution: Callable[[Any, Any, Any, int], Any] = refuse
     pool: Callable[[Any], Any] = refuse  # the largest of each 2 by 2 elements
+    layer_norm: Callable[[Any, Any, Any], Any] = refuse  # of rows, a weight and a bias
+    spsolve: Callable[[Any, Any, Any], Any] = refuse  # of an array's numbers and places, and b
     scan: Callable[..., Any] = loop  # of a step, the carry, the rows and the number of steps
 
 
@@ -84,6 +89,22 @@ class Workload:
         return tg.tree.leaves(state if self.decay is None else state[0])
 
 
+def traced_peak(entry: Entry) -> int:
+    """Bytes that a step of NumPy's arrays holds at most, with what it keeps between calls."""
+    gc.collect()
+    tracemalloc.start()
+    try:
+        step, state = entry.begin(), entry.start()
+        for _ in range(WARM_UP):
+            step(state, *entry.data)
+        gc.collect()
+        tracemalloc.reset_peak()
+        step(state, *entry.data)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @attrs.frozen(eq=False)
 class Entry:
     """One way to compute a workload, with its own form of parameters and data."""
@@ -94,3 +115,9 @@ class Entry:
     data: tuple[Any, ...]
     read: Callable[[Any], Sequence[Any]]  # the arrays in a state, or gradients
     wait: Callable[[Any], Any] = lambda result: None  # waits until the result is there
+    fresh: Callable[[], Step] | None = None  # the step before its first call, if that differs
+    peak: Callable[[Entry], int] = traced_peak  # bytes that a call holds at most, beside its input
+
+    def begin(self) -> Step:
+        """The step as it is before its first call."""
+        return self.step if self.fresh is None else self.fresh()

@@ -1,11 +1,63 @@
 """The benchmark runs; what it measures is not a matter of tests."""
 
+import re
+from pathlib import Path
+
+import attrs
 import benchmark
+import numpy as np
+import pytest
 from bench.ablation import NAMES
+from bench.peers import own_entries
+from bench.solvers import check_solvers, solver_entries
+from bench.timing import check
+from bench.workload import traced_peak
+from bench.workloads import WORKLOADS
+
+import tapegrad as tg
+
+FIGURES = Path(benchmark.__file__).parent / "figures.md"
+MARKED = re.compile(r"(<!-- ([a-z ]+), threads (\d) -->\n)(.*?)(<!-- end -->)", re.S)
 
 
-def test_the_benchmark_prints_a_table_of_checked_implementations(monkeypatch, capsys):
+@pytest.mark.parametrize("name", ["residual", "language", "gaussian", "physics", "sparse"])
+def test_workloads_agree_with_numpy_by_hand(name):
+    if name == "sparse":
+        pytest.importorskip("scipy")
+    w = WORKLOADS[name]()
+    entry = next(iter(own_entries(name, w)))
+    check(w, entry)
+    loss, gradients = w.by_hand(w.leaves, *w.data)
+    twice = loss, [2 * g for g in gradients]
+    spoilt = attrs.evolve(w, by_hand=lambda *args: twice)
+    with pytest.raises(SystemExit, match="disagrees with NumPy in result 0"):
+        check(spoilt, entry)
+
+
+def test_gradients_through_solvers_agree():
+    pytest.importorskip("scipy")
+    w, entries = solver_entries([], grid=8)
+    check_solvers(w, entries)
+    spoilt = [attrs.evolve(e, step=lambda x, f=e.step: (f(x)[0], x)) for e in entries[1:2]]
+    with pytest.raises(SystemExit, match="disagree"):
+        check_solvers(w, [*spoilt, *entries[2:]])
+
+
+def test_the_peak_of_a_step_is_what_it_holds():
+    entry = next(iter(own_entries("chain", WORKLOADS["chain"]())))
+    held = attrs.evolve(entry, step=lambda *_: [np.empty(100_000) for _ in range(3)])
+    one = attrs.evolve(entry, step=lambda *_: [np.empty(100_000).size for _ in range(3)])
+    assert 0 <= traced_peak(held) - 2_400_000 < 50_000
+    assert 0 <= traced_peak(one) - 800_000 < 50_000
+
+
+def test_the_benchmark_prints_and_writes_tables_of_checked_implementations(
+    monkeypatch, capsys, tmp_path
+):
     options = ["--workloads", "xor,per_example,tall,transforms", "--seconds", "0.02", "--no-peers"]
+    written = tmp_path / "figures.md"
+    written.write_text(FIGURES.read_text())
+    options += ["--write", str(written)]
     monkeypatch.setattr("sys.argv", ["benchmark.py", *options])
     # the script would begin again as another process, and start eight more
     monkeypatch.setattr(benchmark, "hold_threads", lambda threads: None)
@@ -16,6 +68,16 @@ def test_the_benchmark_prints_a_table_of_checked_implementations(monkeypatch, ca
         median, minimum, *ratios = map(float, rows[name])
         assert median >= minimum > 0
         assert all(ratio > 0 for ratio in ratios)
+    before, after = FIGURES.read_text(), written.read_text()
+    assert MARKED.sub("", before) == MARKED.sub("", after)
+    tables = {(name, threads): text for _, name, threads, text, _ in MARKED.findall(after)}
+    old = {(name, threads): text for _, name, threads, text, _ in MARKED.findall(before)}
+    assert tables["steps", "2"] == old["steps", "2"]
+    for name in ("steps", "first calls", "memory", "costs"):
+        origin, *rows = [line for line in tables[name, "1"].splitlines() if line]
+        assert origin.startswith(f"tapegrad {tg.__version__}")
+        assert len(rows) == 2 + (8 if name == "costs" else 3)
+        assert {row.count("|") for row in rows} == {rows[0].count("|")}
 
 
 def test_the_benchmark_prints_what_each_pass_is_worth(monkeypatch, capsys):

@@ -9,8 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from bench.workload import BETA1, BETA2, EPSILON, Array, Entry, Ops, Step, Workload
+from bench.workload import BETA1, BETA2, EPSILON, WARM_UP, Array, Entry, Ops, Step, Workload
 from bench.workloads.embedding import EMBEDDING_RATE
+
+
+def profiled_peak(entry: Entry) -> int:
+    """Bytes that PyTorch's allocator gave out at most, above what it had given before a step."""
+    profiler: Any = importlib.import_module("torch.profiler")
+    state = entry.start()
+    for _ in range(WARM_UP):
+        entry.step(state, *entry.data)
+    with profiler.profile(activities=[profiler.ProfilerActivity.CPU], profile_memory=True) as seen:
+        entry.step(state, *entry.data)
+    events = seen.profiler.kineto_results.events()
+    changes = [event.nbytes() for event in events if event.name() == "[memory]"]
+    return int(max(np.cumsum(changes), default=0))
 
 
 def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
@@ -27,6 +40,7 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
         rows=lambda table, indices: functional.embedding(indices, table),
         convolution=lambda x, w, b, padding: functional.conv2d(x, w, b, padding=padding),
         pool=lambda x: functional.max_pool2d(x, 2),
+        layer_norm=lambda x, w, b: functional.layer_norm(x, x.shape[-1:], w, b),
     )
 
     def tensors(arrays: Sequence[Array]) -> list[Any]:
@@ -61,10 +75,15 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
 
         return step
 
+    def entry(
+        label: str, start: Callable[[], Any], step: Step, read: Callable[[Any], Any]
+    ) -> Entry:
+        return Entry(label, start, step, data, read, peak=profiled_peak)
+
     data = tuple(tensors(w.data))
     plain = functools.partial(w.loss, ops)
     label = {"lstm": "torch loop", "embedding": "torch dense"}.get(name, "torch")
-    yield Entry(label, start, step_of(plain), data, read)
+    yield entry(label, start, step_of(plain), read)
     if name == "lstm":
         module = torch.nn.LSTM(w.data[0].shape[-1], w.data[1].shape[-1])
         weights = [module.weight_ih_l0, module.weight_hh_l0, module.bias_ih_l0]
@@ -83,7 +102,7 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
         def module_read(state: Any) -> list[Any]:
             return [a.T for a in read(state)]
 
-        yield Entry("torch nn.LSTM", module_start, step_of(module_loss), data, module_read)
+        yield entry("torch nn.LSTM", module_start, step_of(module_loss), module_read)
     if name == "embedding":
 
         def sparse_step(state: Any, indices: Any, targets: Any) -> tuple[Any, Any]:
@@ -93,4 +112,4 @@ def torch_entries(name: str, w: Workload) -> Iterator[Entry]:
             raw.add_(torch.autograd.grad(loss, table)[0], alpha=-EMBEDDING_RATE)
             return loss.detach(), state
 
-        yield Entry("torch sparse", start, sparse_step, data, read)
+        yield entry("torch sparse", start, sparse_step, read)
