@@ -16,7 +16,7 @@ from tapegrad.core.tensor import Parts, Tensor
 from tapegrad.core.writing import PARAMETER
 from tapegrad.declare import facts
 from tapegrad.errors import TraceError
-from tapegrad.explain.inside import HOLDERS, apart, on_tape, runs
+from tapegrad.explain.inside import HOLDERS, Run, apart, on_tape, runs
 from tapegrad.face.lines import users_place
 from tapegrad.face.text import as_text, columns, got, printable, rows_in_html, short
 from tapegrad.ops.arithmetic import add, subtract
@@ -343,10 +343,21 @@ class _Comparing:
                 return None, None, f"{longer} goes on after step {n}, and the other ends"
             found = _compared(one.tape, other.tape, self.rtol, self.atol).first
             if found is not None:
-                if found.record.op is PARAMETER:
-                    found = attrs.evolve(found, why="differences of earlier steps have added up")
+                if found.a is not None and found.b is not None and found.a.op is PARAMETER:
+                    found = attrs.evolve(found, why=_given(one, n, found.a, found.b))
                 return one.step, found, ""
         return None, None, "run again here, nothing inside differs"
+
+
+def _given(of: Run, n: int, u: Tensor, v: Tensor) -> str:
+    """Why what a run is given differs."""
+    if u.shape != v.shape:
+        # a segment is a step of a loop of its own
+        other = "operands" if of.step is None else "operands, or another checkpoint="
+        return f"the shapes are {u.shape} and {v.shape}: other {other}"
+    if n and any(u is x for x in of.carry):
+        return "differences of earlier steps have added up"
+    return f"operand {of.sources[u]} of {of.record.op.name} differs"
 
 
 def _primal(x: Any) -> Any:

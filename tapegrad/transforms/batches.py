@@ -148,7 +148,10 @@ class Vmap(Wrapper, Generic[P, R]):
         n = count_examples(self.fn, mapped)
         outer = CURRENT.get()
         around = None if outer is None else outer.origin
-        place = users_place if around is not None and around.place is not None else None
+        place = None
+        if around is not None and around.place is not None:
+            # a program's asks for the frames of its own recording
+            place = around.place if around.lines else users_place
         origin = Origin(
             label(self.fn), True, first_line(self.fn), place, around, "batching", evaluate=evaluate
         )

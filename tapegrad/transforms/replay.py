@@ -78,7 +78,7 @@ def take_place(before: Tensor | Origin | None, place: Any) -> None:
     last = CURRENT.get()
     while type(last) is Tensor and last is not before:
         own = getattr(last, "_place", None)
-        if isinstance(own, Place):
+        if isinstance(own, Place) and type(own) is not type(place):
             # a kind of place may say more than the line
             place = attrs.evolve(own, file=place.file, number=place.number, text=place.text)
         # nobody has seen the record yet

@@ -1,6 +1,7 @@
 """Where two runs part: compare_tapes on a tape and itself, and on tapes that differ on purpose."""
 
 import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,31 @@ def test_loops_of_other_lengths_branches_and_checkpoints_are_entered():
     inside = found.first.inside.inside
     assert (found.first.a.op.name, found.first.inside.a.op.name) == ("checkpoint", "cond")
     assert (inside.a.op.name, inside.why) == ("multiply", "operand 1 is 2.0 and 3.0")
+
+
+def test_what_a_run_is_given_is_told_from_what_has_added_up():
+    def scanned(xs, x):
+        return tg.scan(lambda c, r: (np.sin(c) * r, None), x, np.array(xs))[0]
+
+    def inside(one: Any, other: Any) -> tuple[int | None, str]:
+        first = tg.compare_tapes(recorded(one, X), recorded(other, X)).first
+        return first.step, first.inside.why
+
+    three = partial(scanned, [1.0, 2.0, 3.0])
+    assert inside(three, partial(scanned, [1.0, 2.0, 3.5])) == (2, "operand 1 of scan differs")
+
+    def chosen(by, x):
+        return tg.cond(x[0] < 9.0, lambda u, x: x * u, lambda u, x: x, np.array([by]), x)
+
+    told = inside(partial(chosen, 1.0), partial(chosen, 2.0))
+    assert told == (None, "operand 1 of cond differs")
+
+    def ranged(checkpoint, x):
+        return tg.fori_loop(0, 7, lambda i, c: np.cos(c) * i, x, checkpoint=checkpoint)
+
+    step, said = inside(partial(ranged, 2), partial(ranged, None))
+    assert step == 0
+    assert said == "the shapes are (2,) and (): other operands, or another checkpoint="
 
 
 def why(one: Any, other: Any, *args: Any, **terms: Any) -> tuple[str, str]:

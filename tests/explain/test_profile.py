@@ -268,6 +268,14 @@ def test_branches_checkpoints_and_loops_in_loops_open_up(monkeypatch):
     assert sum(row.backward_s for row in inner.inside) == 18.0
 
 
+def test_it_says_where_a_checkpoint_saves_inside_a_batch():
+    batched = tg.vmap(chain)
+    batch = np.stack([X, X])
+    best = tg.profile(lambda x: np.sum(batched(x)), rounds=1)(batch).checkpoints[0]
+    assert best.what.startswith("block (test_profile.py:")
+    assert best.calls == 4
+
+
 def test_it_says_where_a_checkpoint_saves_and_how_much():
     profile = tg.profile(chain, rounds=1)(X)
     best = profile.checkpoints[0]
